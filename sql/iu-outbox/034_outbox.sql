@@ -1,0 +1,130 @@
+-- 034: the worker's own schema. Tables only; functions, triggers, views and grants are installed
+-- from functions/, one family a file. Nothing here touches schema public.
+BEGIN;
+
+CREATE SCHEMA iu_outbox;
+COMMENT ON SCHEMA iu_outbox IS 'iuworker: outbox, emissions, consumers, dead letters';
+
+-- What applications insert into. A row leaves in the transaction that inserts its River job.
+CREATE TABLE iu_outbox.event (
+    id                     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    event_id               uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
+    event_type             text NOT NULL
+        CONSTRAINT event_type_must_not_be_blank CHECK (event_type ~ '\S')
+        CONSTRAINT event_type_must_not_exceed_200_characters CHECK (pg_catalog.char_length(event_type) <= 200),
+    template_collection_id uuid NOT NULL,
+    instance_key_suffix    text NOT NULL
+        CONSTRAINT instance_key_suffix_must_not_be_blank CHECK (instance_key_suffix ~ '\S')
+        CONSTRAINT instance_key_suffix_must_not_exceed_200_characters
+            CHECK (pg_catalog.char_length(instance_key_suffix) <= 200),
+    emit_mode              text NOT NULL DEFAULT 'live'
+        CONSTRAINT emit_mode_must_be_dry_run_or_live CHECK (emit_mode IN ('dry_run', 'live')),
+    actor                  text NOT NULL DEFAULT SESSION_USER
+        CONSTRAINT actor_must_not_be_blank CHECK (actor ~ '\S')
+        CONSTRAINT actor_must_not_exceed_200_characters CHECK (pg_catalog.char_length(actor) <= 200),
+    note                   text
+        CONSTRAINT note_must_not_exceed_2000_characters CHECK (pg_catalog.char_length(note) <= 2000),
+    priority               smallint NOT NULL DEFAULT 1
+        CONSTRAINT priority_must_be_1_to_4 CHECK (priority BETWEEN 1 AND 4),
+    available_at           timestamptz NOT NULL DEFAULT pg_catalog.now()
+        CONSTRAINT available_at_must_be_between_1970_and_9999
+            CHECK (available_at >= '1970-01-01 00:00:00+00' AND available_at < '9999-01-01 00:00:00+00'),
+    trace_context          jsonb NOT NULL DEFAULT '{}'
+        CONSTRAINT trace_context_must_be_an_object CHECK (pg_catalog.jsonb_typeof(trace_context) = 'object')
+        CONSTRAINT trace_context_must_not_exceed_4096_bytes
+            CHECK (pg_catalog.octet_length(trace_context::text) <= 4096),
+    idempotency_key        text GENERATED ALWAYS AS (pg_catalog.md5(
+        event_id::text || ':' || template_collection_id::text || ':' || instance_key_suffix)) STORED,
+    created_at             timestamptz NOT NULL DEFAULT pg_catalog.now()
+        CONSTRAINT created_at_must_be_between_1970_and_9999
+            CHECK (created_at >= '1970-01-01 00:00:00+00' AND created_at < '9999-01-01 00:00:00+00')
+) WITH (fillfactor = 100, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+        autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 50000,
+        autovacuum_vacuum_cost_delay = 0);
+COMMENT ON TABLE iu_outbox.event IS
+    'Outbox: insert a row in your own transaction and an instance of the template is composed, once.';
+-- Serves event_state (by event) and the relay's search for rows of one idempotency key.
+CREATE INDEX event_event_id_idempotency_key_idx ON iu_outbox.event (event_id, idempotency_key);
+
+-- The epochs of this history: positions are comparable within one epoch, and across an epoch's end
+-- only up to the position at which the next one began.
+CREATE TABLE iu_outbox.epoch (
+    epoch             text PRIMARY KEY CONSTRAINT epoch_is_8_hex_digits CHECK (epoch ~ '^[0-9a-f]{8}$'),
+    after_position    bigint NOT NULL CONSTRAINT after_position_not_negative CHECK (after_position >= 0),
+    system_identifier bigint,
+    timeline          integer,
+    database_oid      oid,
+    created_at        timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+
+-- The one row whose lock orders emissions: who writes a position holds it until commit.
+CREATE TABLE iu_outbox.emission_counter (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    epoch     text NOT NULL REFERENCES iu_outbox.epoch (epoch),
+    position  bigint NOT NULL DEFAULT 0 CHECK (position >= 0)
+) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
+INSERT INTO iu_outbox.epoch (epoch, after_position)
+VALUES (pg_catalog.substr(pg_catalog.md5(pg_catalog.gen_random_uuid()::text), 1, 8), 0);
+INSERT INTO iu_outbox.emission_counter (epoch) SELECT e.epoch FROM iu_outbox.epoch AS e;
+
+-- One row for each live instance, written in the transaction that composed it. No foreign key: an
+-- announcement that was made outlives the instance it announced.
+CREATE TABLE iu_outbox.emission (
+    id                     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    position               bigint CONSTRAINT emission_position_key UNIQUE,
+    instance_collection_id uuid NOT NULL CONSTRAINT emission_instance_collection_id_key UNIQUE,
+    event                  jsonb NOT NULL,
+    created_at             timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    emitted_at             timestamptz,
+    rolled_back_at         timestamptz,
+    CONSTRAINT emission_position_and_emitted_at_go_together CHECK ((position IS NULL) = (emitted_at IS NULL))
+) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000);
+CREATE INDEX emission_unemitted_idx ON iu_outbox.emission (id) WHERE position IS NULL;
+
+CREATE TABLE iu_outbox.consumer (
+    name       text PRIMARY KEY
+        CONSTRAINT consumer_name_is_1_to_200_printable_characters CHECK (name ~ '^[[:graph:]]{1,200}$'),
+    epoch      text NOT NULL,
+    position   bigint NOT NULL DEFAULT 0 CHECK (position >= 0),
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    updated_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+) WITH (fillfactor = 50);
+
+-- A job that was cancelled or discarded leaves its event here until an operator retries or drops it.
+CREATE TABLE iu_outbox.dead_letter (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    job_id          bigint NOT NULL CONSTRAINT dead_letter_job_id_key UNIQUE,
+    status          text NOT NULL,
+    detail          text,
+    event_id        uuid,
+    idempotency_key text,
+    event           jsonb NOT NULL,
+    queue           text NOT NULL,
+    attempts        integer NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+CREATE INDEX dead_letter_status_idx ON iu_outbox.dead_letter (status, id);
+CREATE INDEX dead_letter_event_id_idx ON iu_outbox.dead_letter (event_id);
+
+-- The processes that work. A process lives while it holds its advisory lock or its row is fresh.
+CREATE TABLE iu_outbox.worker (
+    id         text PRIMARY KEY,
+    hostname   text NOT NULL,
+    pid        integer NOT NULL,
+    version    text NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    seen_at    timestamptz NOT NULL DEFAULT pg_catalog.now()
+) WITH (fillfactor = 20);
+
+-- What is installed, and the oldest program that may work on it.
+CREATE TABLE iu_outbox.schema_info (
+    singleton           boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    schema_version      integer NOT NULL,
+    min_program_version text NOT NULL,
+    functions_hash      text NOT NULL DEFAULT '',
+    updated_at          timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+INSERT INTO iu_outbox.schema_info (schema_version, min_program_version) VALUES (34, '0.1.0');
+
+COMMIT;

@@ -1,0 +1,198 @@
+-- Emissions: written by whoever composes, numbered and announced by the emitter.
+
+-- Answers the CloudEvents source of this database; a name that is no plain URI segment is
+-- percent-encoded.
+CREATE OR REPLACE FUNCTION iu_outbox.event_source() RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT '/iu-core/' || CASE
+        WHEN pg_catalog.current_database() ~ '^[A-Za-z0-9._~-]+$' THEN pg_catalog.current_database()::text
+        ELSE (
+            SELECT pg_catalog.string_agg(
+                CASE WHEN b.byte BETWEEN 48 AND 57 OR b.byte BETWEEN 65 AND 90 OR b.byte BETWEEN 97 AND 122
+                          OR b.byte IN (45, 46, 95, 126)
+                     THEN pg_catalog.chr(b.byte)
+                     ELSE '%' || pg_catalog.upper(pg_catalog.lpad(pg_catalog.to_hex(b.byte), 2, '0')) END,
+                '' ORDER BY b.i)
+            FROM (
+                SELECT g.i, pg_catalog.get_byte(d.name, g.i) AS byte
+                FROM (SELECT pg_catalog.convert_to(pg_catalog.current_database()::text, 'UTF8') AS name) AS d,
+                     pg_catalog.generate_series(0, pg_catalog.length(d.name) - 1) AS g (i)
+            ) AS b)
+    END
+$$;
+
+-- Answers a timestamp as RFC 3339 in UTC with microseconds; NULL for NULL.
+CREATE OR REPLACE FUNCTION iu_outbox.rfc3339(p_at timestamptz) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT pg_catalog.to_char(p_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+
+-- Writes the emission of a live log row, in the transaction that composed it, by whichever path.
+-- The trace comes from the setting iu_outbox.traceparent; what is no W3C traceparent is left out.
+CREATE OR REPLACE FUNCTION iu_outbox.write_emission() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_traceparent text := pg_catalog.current_setting('iu_outbox.traceparent', true);
+BEGIN
+    INSERT INTO iu_outbox.emission (instance_collection_id, event)
+    SELECT NEW.instance_collection_id,
+           pg_catalog.jsonb_build_object(
+               'specversion', '1.0',
+               'id', NEW.instance_collection_id,
+               'source', iu_outbox.event_source(),
+               'type', 'iu.template.instance_auto_composed',
+               'subject', i.collection_key,
+               'time', iu_outbox.rfc3339(NEW.created_at),
+               'datacontenttype', 'application/json',
+               'data', pg_catalog.jsonb_build_object(
+                   'instance_collection_id', NEW.instance_collection_id,
+                   'instance_key', i.collection_key,
+                   'template_collection_id', NEW.template_collection_id,
+                   'template_key', t.collection_key,
+                   'event_id', NEW.event_id,
+                   'event_type', NEW.event_type,
+                   'idempotency_key', NEW.idempotency_key,
+                   'emit_mode', NEW.emit_mode,
+                   'actor', NEW.triggered_by,
+                   'piece_count', (SELECT pg_catalog.count(*) FROM public.iu_piece_membership AS m
+                                   WHERE m.collection_id = NEW.instance_collection_id AND m.is_active)))
+           || CASE WHEN v_traceparent ~ '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'
+                   THEN pg_catalog.jsonb_build_object('traceparent', v_traceparent)
+                   ELSE '{}'::jsonb END
+    FROM public.iu_piece_collection AS i, public.iu_piece_collection AS t
+    WHERE i.id = NEW.instance_collection_id AND t.id = NEW.template_collection_id;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER iu_outbox_emission_written
+    AFTER INSERT ON public.iu_auto_instantiate_event_log
+    FOR EACH ROW WHEN (NEW.emit_mode = 'live')
+    EXECUTE FUNCTION iu_outbox.write_emission();
+
+-- Rolling back deletes instances, not history: an emission without a position goes with its instance,
+-- one that was announced stays and is marked. Locks emission rows; where the emitter is numbering one,
+-- waits for it and then marks it.
+CREATE OR REPLACE FUNCTION iu_outbox.roll_back_emission() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM iu_outbox.emission AS e USING gone AS g
+    WHERE e.instance_collection_id = g.instance_collection_id AND e.position IS NULL;
+
+    UPDATE iu_outbox.emission AS e
+    SET rolled_back_at = pg_catalog.now(),
+        event = e.event || pg_catalog.jsonb_build_object('rolledbackat', iu_outbox.rfc3339(pg_catalog.now()))
+    FROM gone AS g
+    WHERE e.instance_collection_id = g.instance_collection_id AND e.rolled_back_at IS NULL;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER iu_outbox_emission_rolled_back
+    AFTER DELETE ON public.iu_auto_instantiate_event_log
+    REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION iu_outbox.roll_back_emission();
+
+-- Answers the epoch to emit in. Where the server, its timeline or the database is another than the
+-- one the current epoch began on (restore, failover, copy), a new epoch begins after the last position.
+-- The caller holds the counter row.
+CREATE OR REPLACE FUNCTION iu_outbox.current_epoch(p_epoch text, p_position bigint) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_system bigint := (SELECT s.system_identifier FROM pg_catalog.pg_control_system() AS s);
+    v_timeline integer := ('x' || pg_catalog.substr(
+        pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::integer;
+    v_database oid := (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database());
+    v_known iu_outbox.epoch;
+    v_epoch text := p_epoch;
+BEGIN
+    SELECT * INTO STRICT v_known FROM iu_outbox.epoch AS e WHERE e.epoch = p_epoch;
+    IF v_known.system_identifier IS NULL THEN
+        UPDATE iu_outbox.epoch AS e
+        SET system_identifier = v_system, timeline = v_timeline, database_oid = v_database
+        WHERE e.epoch = p_epoch;
+    ELSIF (v_known.system_identifier, v_known.timeline, v_known.database_oid)
+          IS DISTINCT FROM (v_system, v_timeline, v_database) THEN
+        v_epoch := pg_catalog.substr(pg_catalog.md5(pg_catalog.gen_random_uuid()::text), 1, 8);
+        INSERT INTO iu_outbox.epoch (epoch, after_position, system_identifier, timeline, database_oid)
+        VALUES (v_epoch, p_position, v_system, v_timeline, v_database);
+        UPDATE iu_outbox.emission_counter SET epoch = v_epoch;
+    END IF;
+    RETURN v_epoch;
+END
+$$;
+
+-- Gives up to p_limit emissions their positions and announces them, oldest first. state: emitted;
+-- idle (nothing to do); held (the registry row is not active); busy (another emitter works).
+-- notified is false where the notification queue is more than half full: positions are given all
+-- the same, and subscribers find them by their poll.
+-- Locks the counter row, then emission rows; waits for neither. READ COMMITTED only.
+CREATE OR REPLACE FUNCTION iu_outbox.emit(
+    p_limit integer,
+    OUT state text, OUT emitted integer, OUT last_position bigint, OUT notified boolean)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_epoch text;
+BEGIN
+    emitted := 0;
+    notified := pg_catalog.pg_notification_queue_usage() < 0.5;
+    SELECT c.epoch, c.position INTO v_epoch, last_position
+    FROM iu_outbox.emission_counter AS c FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        state := 'busy';
+        RETURN;
+    END IF;
+    IF NOT EXISTS (SELECT FROM public.event_type_registry AS r
+                   WHERE r.event_type = 'iu.template.instance_auto_composed' AND r.active) THEN
+        state := 'held';
+        RETURN;
+    END IF;
+    v_epoch := iu_outbox.current_epoch(v_epoch, last_position);
+
+    WITH picked AS MATERIALIZED (
+        SELECT e.id FROM iu_outbox.emission AS e
+        WHERE e.position IS NULL
+        ORDER BY e.id
+        LIMIT p_limit
+        FOR UPDATE SKIP LOCKED
+    ), numbered AS (
+        SELECT p.id, last_position + pg_catalog.row_number() OVER (ORDER BY p.id) AS position FROM picked AS p
+    ), written AS (
+        UPDATE iu_outbox.emission AS e
+        SET position = n.position,
+            emitted_at = pg_catalog.clock_timestamp(),
+            event = e.event || pg_catalog.jsonb_build_object(
+                'position', n.position, 'cursor', v_epoch || '-' || n.position)
+        FROM numbered AS n
+        WHERE e.id = n.id
+        RETURNING e.position, e.event
+    ), announced AS (
+        SELECT w.position,
+               CASE WHEN notified THEN pg_catalog.pg_notify(
+                   'iu.template.instance_auto_composed', iu_outbox.payload(w.event)) END
+        FROM (SELECT * FROM written ORDER BY written.position) AS w
+    )
+    SELECT pg_catalog.count(*), pg_catalog.max(a.position) INTO emitted, last_position FROM announced AS a;
+
+    IF emitted = 0 THEN
+        state := 'idle';
+        RETURN;
+    END IF;
+    UPDATE iu_outbox.emission_counter AS c SET position = last_position;
+    state := 'emitted';
+END
+$$;
+
+-- Answers an event as a NOTIFY payload: whole where it is under 7900 bytes, else with the ids alone
+-- and truncated: true.
+CREATE OR REPLACE FUNCTION iu_outbox.payload(p_event jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN pg_catalog.octet_length(p_event::text) < 7900 THEN p_event::text
+        ELSE (p_event || pg_catalog.jsonb_build_object('data', pg_catalog.jsonb_build_object(
+            'instance_collection_id', p_event -> 'data' -> 'instance_collection_id',
+            'template_collection_id', p_event -> 'data' -> 'template_collection_id',
+            'event_id', p_event -> 'data' -> 'event_id',
+            'idempotency_key', p_event -> 'data' -> 'idempotency_key',
+            'truncated', true)))::text END
+$$;

@@ -1,0 +1,176 @@
+-- River jobs: dead letters, parking, jobs of dead workers, and the state of an event.
+
+-- Leaves the event of a job that ends without an instance in the dead letters, in the statement that
+-- ends the job, and takes it back where the job is made to run again. Never raises for odd args: it
+-- runs inside River's statements, where an error would fail the whole batch.
+CREATE OR REPLACE FUNCTION iu_outbox.keep_dead_letter() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_error text := OLD.errors[pg_catalog.array_upper(OLD.errors, 1)] ->> 'error';
+    v_status text;
+    v_detail text;
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF NEW.state NOT IN ('cancelled', 'discarded') THEN
+            DELETE FROM iu_outbox.dead_letter AS d WHERE d.job_id = NEW.id;
+            RETURN NULL;
+        END IF;
+        -- The scheduler discards a job whose idempotency key another unfinished job holds: nothing is lost.
+        IF NEW.metadata ? 'unique_key_conflict' THEN
+            RETURN NULL;
+        END IF;
+        v_error := NEW.errors[pg_catalog.array_upper(NEW.errors, 1)] ->> 'error';
+        v_status := NEW.metadata #>> '{output,status}';
+        v_detail := NEW.metadata #>> '{output,detail}';
+        IF v_status IS NULL OR v_status IN ('instantiated', 'idempotent_replay', 'composer_disabled', 'live_gate_closed') THEN
+            v_status := NEW.state::text;
+            v_detail := COALESCE(v_error, 'ended by hand');
+        END IF;
+    ELSE
+        v_status := 'deleted';
+        v_detail := pg_catalog.concat_ws(': ', 'the unfinished job was deleted', v_error);
+    END IF;
+
+    INSERT INTO iu_outbox.dead_letter
+        (job_id, status, detail, event_id, idempotency_key, event, queue, attempts)
+    VALUES (OLD.id, v_status, v_detail,
+            CASE WHEN OLD.args ->> 'event_id' ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
+                 THEN (OLD.args ->> 'event_id')::uuid END,
+            OLD.args ->> 'idempotency_key', OLD.args, OLD.queue, OLD.attempt)
+    ON CONFLICT (job_id) DO UPDATE
+    SET status = EXCLUDED.status, detail = EXCLUDED.detail, attempts = EXCLUDED.attempts,
+        created_at = pg_catalog.now();
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER iu_outbox_dead_letter_on_end
+    AFTER UPDATE OF state ON iu_river.river_job
+    FOR EACH ROW
+    WHEN (NEW.kind = 'auto_instantiate' AND OLD.state <> NEW.state
+          AND (NEW.state IN ('cancelled', 'discarded') OR OLD.state IN ('cancelled', 'discarded')))
+    EXECUTE FUNCTION iu_outbox.keep_dead_letter();
+
+CREATE OR REPLACE TRIGGER iu_outbox_dead_letter_on_delete
+    AFTER DELETE ON iu_river.river_job
+    FOR EACH ROW
+    WHEN (OLD.kind = 'auto_instantiate' AND OLD.state NOT IN ('cancelled', 'completed', 'discarded'))
+    EXECUTE FUNCTION iu_outbox.keep_dead_letter();
+
+-- Makes up to p_limit parked jobs available whose gate is open, lowest id first, and wakes River's
+-- producers; answers how many. With the composer closed it reads two rows and no job.
+-- Locks job rows; skips those that are locked.
+CREATE OR REPLACE FUNCTION iu_outbox.resume_parked(p_limit integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_live_open boolean := iu_outbox.gate_open('iu_core.auto_instantiate_enabled');
+    v_count integer;
+BEGIN
+    IF NOT iu_outbox.gate_open('iu_core.composer_enabled') THEN
+        RETURN 0;
+    END IF;
+    WITH picked AS MATERIALIZED (
+        SELECT j.id FROM iu_river.river_job AS j
+        WHERE j.state = 'scheduled' AND j.kind = 'auto_instantiate'
+          AND (j.metadata @> '{"parked": {"gate": "composer"}}'
+               OR (v_live_open AND j.metadata @> '{"parked": {"gate": "auto-instantiate"}}'))
+        ORDER BY j.id
+        LIMIT p_limit
+        FOR UPDATE SKIP LOCKED
+    ), resumed AS (
+        UPDATE iu_river.river_job AS j
+        SET state = 'available', scheduled_at = pg_catalog.now(), metadata = j.metadata - 'parked'
+        FROM picked AS p
+        WHERE j.id = p.id
+        RETURNING j.queue
+    ), queues AS (
+        SELECT r.queue, pg_catalog.count(*) AS jobs FROM resumed AS r GROUP BY r.queue
+    ), woken AS (
+        SELECT q.jobs, pg_catalog.pg_notify('iu_river.river_insert',
+            pg_catalog.json_build_object('queue', q.queue)::text) FROM queues AS q
+    )
+    SELECT COALESCE(pg_catalog.sum(w.jobs), 0) INTO v_count FROM woken AS w;
+    RETURN v_count;
+END
+$$;
+
+-- Lets the running jobs of a dead worker run again, with no attempt used up; answers how many.
+-- A job whose cancelling was asked for is cancelled instead. Locks job rows.
+CREATE OR REPLACE FUNCTION iu_outbox.release_jobs(p_worker text) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    WITH released AS (
+        UPDATE iu_river.river_job AS j
+        SET state = CASE WHEN j.metadata ? 'cancel_attempted_at' THEN 'cancelled' ELSE 'available' END::iu_river.river_job_state,
+            finalized_at = CASE WHEN j.metadata ? 'cancel_attempted_at' THEN pg_catalog.now() END,
+            scheduled_at = pg_catalog.now(),
+            attempt = GREATEST(j.attempt - 1, 0),
+            metadata = j.metadata || pg_catalog.jsonb_build_object('released_from', p_worker)
+        WHERE j.state = 'running' AND j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)] = p_worker
+        RETURNING j.queue
+    ), queues AS (
+        SELECT r.queue, pg_catalog.count(*) AS jobs FROM released AS r GROUP BY r.queue
+    ), woken AS (
+        SELECT q.jobs, pg_catalog.pg_notify('iu_river.river_insert',
+            pg_catalog.json_build_object('queue', q.queue)::text) FROM queues AS q
+    )
+    SELECT COALESCE(pg_catalog.sum(w.jobs), 0) INTO v_count FROM woken AS w;
+    RETURN v_count;
+END
+$$;
+
+-- Answers where an application's event is, a row an idempotency key: waiting, working, parked, done or
+-- dead, with the reason and, where done, the instance. No row: never heard of, or rolled back.
+CREATE OR REPLACE FUNCTION iu_outbox.event_state(p_event_id uuid)
+RETURNS TABLE (state text, reason text, instance_collection_id uuid, idempotency_key text,
+               template_collection_id uuid, instance_key_suffix text, job_id bigint, since timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH known AS (
+        SELECT 1 AS rank, 'done' AS state, NULL::text AS reason, l.instance_collection_id, l.idempotency_key,
+               l.template_collection_id,
+               pg_catalog.substr(c.collection_key, pg_catalog.length('tpl-inst:auto:') + 1) AS instance_key_suffix,
+               NULL::bigint AS job_id, l.created_at AS since
+        FROM public.iu_auto_instantiate_event_log AS l
+        JOIN public.iu_piece_collection AS c ON c.id = l.instance_collection_id
+        WHERE l.event_id = p_event_id
+        UNION ALL
+        SELECT 2,
+               CASE WHEN j.metadata ? 'parked' THEN 'parked'
+                    WHEN j.state = 'scheduled' AND j.attempt = 0 AND NOT j.metadata ? 'retry' THEN 'waiting'
+                    ELSE 'working' END,
+               CASE WHEN j.metadata ? 'parked' THEN j.metadata #>> '{parked,reason}'
+                    WHEN j.state = 'scheduled' AND j.attempt = 0 AND NOT j.metadata ? 'retry'
+                        THEN 'not before ' || iu_outbox.rfc3339(j.scheduled_at)
+                    WHEN j.metadata ? 'retry' THEN pg_catalog.concat('retried after: ', j.metadata #>> '{retry,error}')
+                    WHEN j.state = 'retryable' OR j.errors IS NOT NULL
+                        THEN 'retried after: ' || (j.errors[pg_catalog.array_upper(j.errors, 1)] ->> 'error')
+               END,
+               NULL, j.args ->> 'idempotency_key',
+               (j.args ->> 'template_collection_id')::uuid, j.args ->> 'instance_key_suffix', j.id, j.created_at
+        FROM iu_river.river_job AS j
+        WHERE j.kind = 'auto_instantiate'
+          AND j.args @> pg_catalog.jsonb_build_object('event_id', p_event_id)
+          AND j.state NOT IN ('cancelled', 'completed', 'discarded')
+        UNION ALL
+        SELECT 3, 'waiting',
+               CASE WHEN e.available_at > pg_catalog.now() THEN 'not before ' || iu_outbox.rfc3339(e.available_at)
+                    ELSE 'in the outbox' END,
+               NULL, e.idempotency_key, e.template_collection_id, e.instance_key_suffix, NULL, e.created_at
+        FROM iu_outbox.event AS e
+        WHERE e.event_id = p_event_id
+        UNION ALL
+        SELECT 4, 'dead', pg_catalog.concat_ws(': ', d.status, d.detail), NULL, d.idempotency_key,
+               CASE WHEN d.event ->> 'template_collection_id' ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
+                    THEN (d.event ->> 'template_collection_id')::uuid END,
+               d.event ->> 'instance_key_suffix', d.job_id, d.created_at
+        FROM iu_outbox.dead_letter AS d
+        WHERE d.event_id = p_event_id
+    )
+    SELECT DISTINCT ON (k.idempotency_key)
+           k.state, k.reason, k.instance_collection_id, k.idempotency_key, k.template_collection_id,
+           k.instance_key_suffix, k.job_id, k.since
+    FROM known AS k
+    ORDER BY k.idempotency_key, k.rank, k.since DESC
+$$;
