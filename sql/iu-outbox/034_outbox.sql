@@ -110,6 +110,7 @@ CREATE INDEX dead_letter_event_id_idx ON iu_outbox.dead_letter (event_id);
 -- The processes that work. A process lives while it holds its advisory lock or its row is fresh.
 CREATE TABLE iu_outbox.worker (
     id         text PRIMARY KEY,
+    lock_key   integer NOT NULL CHECK (lock_key >= 0),
     hostname   text NOT NULL,
     pid        integer NOT NULL,
     version    text NOT NULL,

@@ -94,9 +94,9 @@ BEGIN
 END
 $$;
 
--- Lets the running jobs of a dead worker run again, with no attempt used up; answers how many.
--- A job whose cancelling was asked for is cancelled instead. Locks job rows.
-CREATE OR REPLACE FUNCTION iu_outbox.release_jobs(p_worker text) RETURNS integer
+-- Lets the running jobs of a worker (p_jobs: these of them; NULL: all) run again, with no attempt used up; answers
+-- how many. A job whose cancelling was asked for is cancelled instead. Locks job rows.
+CREATE OR REPLACE FUNCTION iu_outbox.release_jobs(p_worker text, p_jobs bigint[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_count integer;
@@ -109,6 +109,7 @@ BEGIN
             attempt = GREATEST(j.attempt - 1, 0),
             metadata = j.metadata || pg_catalog.jsonb_build_object('released_from', p_worker)
         WHERE j.state = 'running' AND j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)] = p_worker
+          AND (p_jobs IS NULL OR j.id = ANY (p_jobs))
         RETURNING j.queue
     ), queues AS (
         SELECT r.queue, pg_catalog.count(*) AS jobs FROM released AS r GROUP BY r.queue

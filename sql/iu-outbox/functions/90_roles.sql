@@ -62,7 +62,7 @@ CALL iu_outbox.grant_to('iu_worker',
     'SELECT ON public.iu_auto_instantiate_event_log',
     'EXECUTE ON FUNCTION iu_outbox.emit(integer)',
     'EXECUTE ON FUNCTION iu_outbox.resume_parked(integer)',
-    'EXECUTE ON FUNCTION iu_outbox.release_jobs(text)',
+    'EXECUTE ON FUNCTION iu_outbox.release_jobs(text, bigint[])',
     'EXECUTE ON FUNCTION iu_outbox.gate_open(text)',
     'EXECUTE ON FUNCTION iu_outbox.gate_status()');
 

@@ -1,0 +1,16 @@
+// Package jobs is the middle of the way: a River job of kind auto_instantiate calls the SQL function
+// fn_iu_auto_instantiate_from_event and turns what it answers into the job's outcome.
+//
+//	function status                            job
+//	instantiated, idempotent_replay            completed, result in the job's output
+//	composer_disabled, live_gate_closed        parked until the gate opens; uses no attempt up
+//	invalid_input, template_*,
+//	instance_key_conflict                      cancelled; dead letter
+//	database error that may pass               tried again for a day, at most a minute apart;
+//	(08, 40, 53, 55, 57, 58, XX; no server)    then cancelled; dead letter
+//	any other error                            tried again, 10 attempts; then discarded; dead letter
+//
+// The function is idempotent for good, so a job that runs twice composes once: a worker may die between
+// the function's commit and the completion of the job at any time. Dead letters are written by a trigger
+// on the job table, in the statement that ends the job.
+package jobs

@@ -1,0 +1,91 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+)
+
+const (
+	// RetryFor is how long an error that may pass is borne, from its first time on.
+	RetryFor = 24 * time.Hour
+	// retryMax is the longest wait between two tries.
+	retryMax = time.Minute
+)
+
+// retryMark is the job's metadata under "retry". Errors that may pass are kept here, not in River's list of
+// errors: in a day there may be more than a thousand, and each one would rewrite them all.
+type retryMark struct {
+	Count   int       `json:"count"`
+	FirstAt time.Time `json:"first_at"`
+	Error   string    `json:"error"`
+}
+
+// MayPass reports whether a database error may go away by itself: connections (class 08), serialization and
+// deadlocks (40), resources (53), locks (55), operator intervention and timeouts (57), the system (58, XX), and
+// whatever kept the question from reaching the server.
+func MayPass(err error) bool {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) {
+		switch pgErr.Code[:2] {
+		case "08", "40", "53", "55", "57", "58", "XX":
+			return true
+		}
+		return false
+	}
+	var netErr net.Error
+	var connectErr *pgconn.ConnectError
+	return errors.As(err, &netErr) || errors.As(err, &connectErr) || pgconn.SafeToRetry(err) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed)
+}
+
+// retryLater snoozes a job whose error may pass, or cancels it after RetryFor.
+func retryLater(ctx context.Context, row *rivertype.JobRow, cause error) error {
+	mark := readRetryMark(row)
+	now := time.Now().UTC()
+	if mark.Count == 0 {
+		mark.FirstAt = now
+	}
+	if now.Sub(mark.FirstAt) > RetryFor {
+		if err := recordError(ctx, cause); err != nil {
+			return err
+		}
+		return river.JobCancel(fmt.Errorf("tried %d times in %s: %w", mark.Count, RetryFor, cause))
+	}
+	mark.Count++
+	mark.Error = cause.Error()
+	if err := river.MetadataSet(ctx, "retry", mark); err != nil {
+		return fmt.Errorf("mark the job for another try: %w", err)
+	}
+	return river.JobSnooze(Backoff(mark.Count))
+}
+
+func readRetryMark(row *rivertype.JobRow) retryMark {
+	var metadata struct {
+		Retry retryMark `json:"retry"`
+	}
+	if json.Unmarshal(row.Metadata, &metadata) != nil {
+		return retryMark{} // somebody else's metadata under our key: start counting anew
+	}
+	return metadata.Retry
+}
+
+// Backoff answers the wait before try number n+1, n from 1: it doubles from 100 ms to a minute, less up to a half
+// at random, so that those who failed together do not come back together.
+func Backoff(n int) time.Duration {
+	wait := retryMax
+	if n < 10 {
+		wait = min(retryMax, 100*time.Millisecond<<max(n-1, 0))
+	}
+	return wait - rand.N(wait/2) //nolint:gosec // spreads load, guards nothing
+}

@@ -1,0 +1,66 @@
+package jobs
+
+import "fmt"
+
+// Status is what the SQL function says became of an event.
+type Status string
+
+// The statuses of fn_iu_auto_instantiate_from_event.
+const (
+	StatusInvalidInput        Status = "invalid_input"
+	StatusLiveGateClosed      Status = "live_gate_closed"
+	StatusComposerDisabled    Status = "composer_disabled"
+	StatusTemplateNotFound    Status = "template_not_found"
+	StatusTemplateNotMarked   Status = "template_not_marked"
+	StatusTemplateEmpty       Status = "template_empty"
+	StatusIdempotentReplay    Status = "idempotent_replay"
+	StatusInstanceKeyConflict Status = "instance_key_conflict"
+	StatusInstantiated        Status = "instantiated"
+)
+
+// RefusedError is the error of a job whose event the function refused for good: another try would answer
+// the same until somebody changes the event or the template.
+type RefusedError struct {
+	Status Status
+	Detail string
+}
+
+// Error answers "status" or "status: detail".
+func (e *RefusedError) Error() string {
+	if e.Detail == "" {
+		return string(e.Status)
+	}
+	return fmt.Sprintf("%s: %s", e.Status, e.Detail)
+}
+
+// Gate is one of the two switches that hold composing back.
+type Gate string
+
+// The gates, as the command line names them.
+const (
+	GateComposer        Gate = "composer"
+	GateAutoInstantiate Gate = "auto-instantiate"
+)
+
+// ConfigKey answers the gate's key in public.dot_config.
+func (g Gate) ConfigKey() string {
+	if g == GateComposer {
+		return "iu_core.composer_enabled"
+	}
+	return "iu_core.auto_instantiate_enabled"
+}
+
+// OpenCommand answers the command that opens the gate.
+func (g Gate) OpenCommand() string { return "iuworker gate open " + string(g) }
+
+// closedGate answers the gate that a status says is closed.
+func closedGate(s Status) (Gate, bool) {
+	switch s {
+	case StatusComposerDisabled:
+		return GateComposer, true
+	case StatusLiveGateClosed:
+		return GateAutoInstantiate, true
+	default:
+		return "", false
+	}
+}

@@ -1,0 +1,110 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river"
+)
+
+// Timeout bounds one job. A call takes about a millisecond; what lasts longer waits for a lock.
+const Timeout = 30 * time.Second
+
+// Worker works the jobs of kind auto_instantiate. It is safe for concurrent use.
+type Worker struct {
+	river.WorkerDefaults[AutoInstantiateArgs]
+
+	composer Composer
+	observe  func(Outcome)
+	active   sync.Map // job id -> struct{}
+}
+
+// Outcome is what became of one run of a job, for logs and metrics.
+type Outcome struct {
+	Args   AutoInstantiateArgs
+	JobID  int64
+	Queue  string
+	Result Result // Status is empty where Err is set
+	Err    error
+	Took   time.Duration
+}
+
+// NewWorker makes a worker that composes through c and tells observe, where it is not nil, about each run.
+func NewWorker(c Composer, observe func(Outcome)) *Worker {
+	if observe == nil {
+		observe = func(Outcome) {}
+	}
+	return &Worker{composer: c, observe: observe}
+}
+
+// Timeout implements river.Worker.
+func (*Worker) Timeout(*river.Job[AutoInstantiateArgs]) time.Duration { return Timeout }
+
+// NextRetry implements river.Worker: the wait after an error that will not pass by itself.
+func (*Worker) NextRetry(job *river.Job[AutoInstantiateArgs]) time.Time {
+	return time.Now().Add(Backoff(job.Attempt + 3))
+}
+
+// Active reports whether this process is working the job now.
+func (w *Worker) Active(jobID int64) bool {
+	_, ok := w.active.Load(jobID)
+	return ok
+}
+
+// Work implements river.Worker; the table of outcomes is in the package's documentation.
+func (w *Worker) Work(ctx context.Context, job *river.Job[AutoInstantiateArgs]) error {
+	w.active.Store(job.ID, struct{}{})
+	defer w.active.Delete(job.ID)
+
+	start := time.Now()
+	result, err := w.composer.Compose(ctx, job.Args)
+	w.observe(Outcome{
+		Args: job.Args, JobID: job.ID, Queue: job.Queue, Result: result, Err: err, Took: time.Since(start),
+	})
+	if err != nil {
+		return failed(ctx, job, err)
+	}
+	if err := river.RecordOutput(ctx, result); err != nil {
+		return fmt.Errorf("record the job's output: %w", err)
+	}
+	return settle(ctx, result)
+}
+
+// settle turns a status into River's outcome.
+func settle(ctx context.Context, result Result) error {
+	if gate, closed := closedGate(result.Status); closed {
+		return park(ctx, gate, result.Status)
+	}
+	switch result.Status {
+	case StatusInstantiated, StatusIdempotentReplay:
+		return nil
+	case StatusInvalidInput, StatusTemplateNotFound, StatusTemplateNotMarked, StatusTemplateEmpty,
+		StatusInstanceKeyConflict:
+		return river.JobCancel(&RefusedError{Status: result.Status, Detail: result.Detail})
+	default:
+		return fmt.Errorf("fn_iu_auto_instantiate_from_event answered the unknown status %q", result.Status)
+	}
+}
+
+func failed(ctx context.Context, job *river.Job[AutoInstantiateArgs], err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err // the client stops, or somebody cancelled the job: River knows which
+	}
+	if MayPass(err) {
+		return retryLater(ctx, job.JobRow, err)
+	}
+	return errors.Join(err, recordError(ctx, err))
+}
+
+// statusError is what a job's output says where the call failed: the dead letter takes it over.
+const statusError Status = "error"
+
+func recordError(ctx context.Context, cause error) error {
+	if err := river.RecordOutput(ctx, Result{Status: statusError, Detail: cause.Error()}); err != nil {
+		return fmt.Errorf("record the job's output: %w", err)
+	}
+	return nil
+}

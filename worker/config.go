@@ -1,0 +1,88 @@
+package worker
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Config configures a Worker. The zero value of a field means its default.
+type Config struct {
+	// Pool runs all queries. Required. It may go through a transaction pooler. Its size bounds how many jobs
+	// call the database at once.
+	Pool *pgxpool.Pool
+
+	// Direct is where sessions are opened that LISTEN and hold advisory locks. Nil means the pool's address.
+	// Where notifications do not come through (a transaction pooler), the worker polls.
+	Direct *pgx.ConnConfig
+
+	// ID names this process in attempted_by and in iu_outbox.worker; unique. Default: host, pid and a random part.
+	ID string
+
+	// Version is the program's version, for iu_outbox.worker.
+	Version string
+
+	// Logger defaults to slog.Default.
+	Logger *slog.Logger
+
+	// Concurrency is how many jobs of the queue events run at once. Default 100.
+	Concurrency int
+
+	// ScaleoutConcurrency is how many jobs of the queue scaleout run at once. Default 50. -1: this process works none.
+	ScaleoutConcurrency int
+
+	// PollInterval is how often the relay, the emitter and River look into their tables where no doorbell
+	// rang. Default 1 s.
+	PollInterval time.Duration
+
+	// SweepInterval is how often parked jobs are looked for while their gate is open. Default 2 s.
+	SweepInterval time.Duration
+
+	// RelayBatch is how many outbox rows become jobs in one transaction. Default 500.
+	RelayBatch int
+
+	// EmitBatch is how many emissions get a position in one transaction. Default 500.
+	EmitBatch int
+
+	// CompletedRetention, CancelledRetention and DiscardedRetention are how long River keeps jobs that ended.
+	// Defaults 24 h, 24 h and 168 h. -1 keeps them for good. Dead letters are kept whatever these say.
+	CompletedRetention, CancelledRetention, DiscardedRetention time.Duration
+
+	// ShutdownTimeout bounds Stop: jobs that run longer are cut off and run again elsewhere. Default 20 s.
+	ShutdownTimeout time.Duration
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Pool == nil {
+		return c, errors.New("worker: Config.Pool is required")
+	}
+	if c.Direct == nil {
+		c.Direct = c.Pool.Config().ConnConfig.Copy()
+	}
+	if c.ID == "" {
+		hostname, err := os.Hostname()
+		if err != nil {
+			hostname = "unknown"
+		}
+		c.ID = fmt.Sprintf("%.60s-%d-%08x", hostname, os.Getpid(), rand.Uint32()) //nolint:gosec // tells processes apart, guards nothing
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	c.Version = cmp.Or(c.Version, "unknown")
+	c.Concurrency = cmp.Or(c.Concurrency, 100)
+	c.ScaleoutConcurrency = cmp.Or(c.ScaleoutConcurrency, 50)
+	c.PollInterval = cmp.Or(c.PollInterval, time.Second)
+	c.SweepInterval = cmp.Or(c.SweepInterval, 2*time.Second)
+	c.RelayBatch = cmp.Or(c.RelayBatch, 500)
+	c.EmitBatch = cmp.Or(c.EmitBatch, 500)
+	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, 20*time.Second)
+	return c, nil
+}

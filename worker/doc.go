@@ -1,0 +1,23 @@
+// Package worker moves events through PostgreSQL: outbox row -> River job -> instance -> emission.
+//
+//	Relay     outbox rows become River jobs and leave the outbox, in one transaction
+//	jobs      (package jobs) call the SQL function, with retries, parking and dead letters
+//	Emitter   gives emissions their positions, in commit-safe order, and announces them by NOTIFY
+//	Resumer   makes parked jobs run again when their gate opens
+//	Rescuer   lets the jobs of a process that died run again elsewhere
+//
+// All of them wake by a doorbell, read their backlog after every (re)connect, and poll besides: tables are
+// the truth, a NOTIFY only saves waiting.
+//
+//	failure                                 what happens then
+//	worker killed (-9)                      its running jobs are released within 10 s; rows it had claimed
+//	                                        stay in the outbox; another process's emitter takes over
+//	connection or server lost               every part reconnects with backoff; the listener notices a silent
+//	                                        server within seconds by its own ping
+//	worker stopped (SIGSTOP), then goes on  its jobs are not taken while its session lives; what ran twice
+//	                                        composed once
+//	notification lost                       the poll finds the row
+//	notification queue filling up           emissions get positions without a NOTIFY; subscribers poll
+//	two emitters at once                    the counter row lets one through at a time
+//	behind a transaction pooler             no session to lock or listen with: every part polls
+package worker

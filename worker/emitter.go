@@ -1,0 +1,135 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// standIn is how old the oldest emission without a position must be before an emitter that does not lead steps in:
+// the leader's process may hang, and hold its lock all the same.
+const standIn = 3 * time.Second
+
+// Emitter gives emissions their positions and announces them. The counter row lets one through at a time, whoever
+// else is at it; a session lock says who leads, so that the others are idle meanwhile. Run it once a process.
+type Emitter struct {
+	pool    *pgxpool.Pool
+	session *session // nil: no leader, the counter row alone
+	batch   int
+	sleeper sleeper
+	logger  *slog.Logger
+	outage  *outage
+
+	held, quiet bool // said so in the log already
+}
+
+type emitState struct {
+	State        string // emitted, idle, held, busy
+	Emitted      int
+	LastPosition *int64
+	Notified     bool
+}
+
+// Run emits until ctx ends. Finish comes after it.
+func (e *Emitter) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if !e.leads(ctx) {
+			if pause(ctx, e.sleeper.poll) && e.overdue(ctx) {
+				e.drain(ctx)
+			}
+			continue
+		}
+		if !e.drain(ctx) {
+			e.sleeper.sleep(ctx, e.drain)
+		}
+	}
+	return nil
+}
+
+// Finish emits what is there, so that a worker that stops announces what its last jobs composed, and gives the lead
+// away.
+func (e *Emitter) Finish(ctx context.Context) {
+	e.drain(ctx)
+	if e.session != nil && e.session.up() {
+		_ = e.session.unlock(ctx, lockEmitterLeads) // failing, the session ended, and the lock with it
+	}
+}
+
+// leads reports whether this process leads; the lock stays with the session once it is won.
+func (e *Emitter) leads(ctx context.Context) bool {
+	if e.session == nil {
+		return true
+	}
+	leads, err := e.session.lead(ctx, lockEmitterLeads)
+	return err == nil && leads
+}
+
+func (e *Emitter) overdue(ctx context.Context) bool {
+	var overdue bool
+	err := e.pool.QueryRow(ctx, `
+		SELECT EXISTS (
+			SELECT FROM (SELECT e.created_at FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 1) AS oldest
+			WHERE oldest.created_at < pg_catalog.now() - $1::interval)`, standIn).Scan(&overdue)
+	if err != nil {
+		e.outage.failed(ctx, fmt.Errorf("look for overdue emissions: %w", err))
+	}
+	return overdue
+}
+
+// drain emits batches until none is left, and reports whether it emitted any.
+func (e *Emitter) drain(ctx context.Context) bool {
+	var any bool
+	for {
+		start := time.Now()
+		state, err := e.emit(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				e.outage.failed(ctx, err)
+			}
+			return any
+		}
+		e.outage.worked(ctx)
+		e.say(ctx, state)
+		if state.Emitted == 0 {
+			return any
+		}
+		any = true
+		e.logger.InfoContext(ctx, "Emitter: announced instances", slog.Int("emitted", state.Emitted),
+			slog.Int64("position", *state.LastPosition), slog.Duration("took", time.Since(start)))
+	}
+}
+
+func (e *Emitter) emit(ctx context.Context) (emitState, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	var state emitState
+	err := e.pool.QueryRow(ctx, `SELECT state, emitted, last_position, notified FROM iu_outbox.emit($1)`, e.batch).
+		Scan(&state.State, &state.Emitted, &state.LastPosition, &state.Notified)
+	if err != nil {
+		return emitState{}, fmt.Errorf("emit: %w", err)
+	}
+	return state, nil
+}
+
+// say logs what an operator has to know, when it begins and when it ends.
+func (e *Emitter) say(ctx context.Context, state emitState) {
+	if held := state.State == "held"; held != e.held && state.State != "busy" {
+		e.held = held
+		if held {
+			e.logger.WarnContext(ctx, "Emitter: holding emissions back: the registry row iu.template.instance_auto_composed is not active")
+		} else {
+			e.logger.InfoContext(ctx, "Emitter: the registry row is active again")
+		}
+	}
+	if quiet := !state.Notified; quiet != e.quiet {
+		e.quiet = quiet
+		if quiet {
+			e.logger.WarnContext(ctx, "Emitter: giving positions without NOTIFY: the notification queue is more than half full; a session that listens is idle in a transaction")
+		} else {
+			e.logger.InfoContext(ctx, "Emitter: the notification queue has room again")
+		}
+	}
+}

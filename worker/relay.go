@@ -1,0 +1,173 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+
+	"github.com/iu-core/iuworker/jobs"
+)
+
+// Relay turns outbox rows into River jobs. Several share the work: each claims rows that no other has locked.
+// Safe to run once a process.
+type Relay struct {
+	pool    *pgxpool.Pool
+	client  *river.Client[pgx.Tx]
+	batch   int
+	sleeper sleeper
+	logger  *slog.Logger
+	outage  *outage
+}
+
+// moved tells what one transaction of the relay moved.
+type moved struct {
+	Rows   int // rows that left the outbox
+	Jobs   int // jobs inserted
+	Merged int // rows whose idempotency key had an unfinished job, or a lower row in the batch
+	Took   time.Duration
+}
+
+// A claim takes the lowest rows that are the first of their idempotency key, and with them the later rows of the
+// same keys, which their jobs stand for. A row whose forerunner another relay holds waits for that one's commit: so
+// the lowest id wins, and no two relays insert one key at a time. Both deletes see one snapshot.
+const claimSQL = `
+	WITH claimed AS MATERIALIZED (
+		SELECT e.id, e.event_id, e.idempotency_key
+		FROM iu_outbox.event AS e
+		WHERE NOT EXISTS (
+			SELECT FROM iu_outbox.event AS o
+			WHERE o.event_id = e.event_id AND o.idempotency_key = e.idempotency_key AND o.id < e.id)
+		ORDER BY e.id
+		LIMIT $1
+		FOR UPDATE OF e SKIP LOCKED
+	), later AS MATERIALIZED (
+		SELECT o.id
+		FROM claimed AS c
+		JOIN iu_outbox.event AS o
+			ON o.event_id = c.event_id AND o.idempotency_key = c.idempotency_key AND o.id > c.id
+		FOR UPDATE OF o SKIP LOCKED
+	), merged AS (
+		DELETE FROM iu_outbox.event AS e USING later AS l WHERE e.id = l.id RETURNING e.id
+	), taken AS (
+		DELETE FROM iu_outbox.event AS e USING claimed AS c WHERE e.id = c.id
+		RETURNING e.id, e.event_id, e.event_type, e.template_collection_id, e.instance_key_suffix, e.emit_mode,
+			e.actor, e.note, e.priority, e.available_at, e.trace_context, e.idempotency_key, e.created_at,
+			e.available_at > pg_catalog.now() AS later
+	)
+	SELECT t.*, (SELECT pg_catalog.count(*) FROM merged) AS merged FROM taken AS t ORDER BY t.id`
+
+type claimedRow struct {
+	jobs.AutoInstantiateArgs
+	Later  bool  // available_at is still to come, by the server's clock
+	Merged int64 // of the whole claim
+}
+
+// Run moves rows until ctx ends; a batch that began is finished.
+func (r *Relay) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if !r.drain(ctx) {
+			r.sleeper.sleep(ctx, r.drain)
+		}
+	}
+	return nil
+}
+
+// drain moves batches until the outbox is empty, and reports whether it moved any.
+func (r *Relay) drain(ctx context.Context) bool {
+	var any bool
+	for ctx.Err() == nil {
+		batch, err := r.move(context.WithoutCancel(ctx))
+		if err != nil {
+			r.outage.failed(ctx, err)
+			return any
+		}
+		r.outage.worked(ctx)
+		if batch.Rows == 0 {
+			return any
+		}
+		any = true
+		r.logger.InfoContext(ctx, "Relay: moved rows to jobs", slog.Int("rows", batch.Rows), slog.Int("jobs", batch.Jobs),
+			slog.Int("merged", batch.Merged), slog.Duration("took", batch.Took))
+	}
+	return any
+}
+
+// move is the hand-off: claim rows, insert their jobs, delete the rows, in one transaction.
+func (r *Relay) move(ctx context.Context) (moved, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	start := time.Now()
+	var batch moved
+	err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+		rows, err := claim(ctx, tx, r.batch)
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		batch.Merged = int(rows[0].Merged)
+		batch.Rows = len(rows) + batch.Merged
+		batch.Jobs, err = r.insert(ctx, tx, rows)
+		batch.Merged += len(rows) - batch.Jobs
+		return err
+	})
+	if err != nil {
+		return moved{}, fmt.Errorf("move outbox rows to jobs: %w", err)
+	}
+	batch.Took = time.Since(start)
+	return batch, nil
+}
+
+func claim(ctx context.Context, tx pgx.Tx, limit int) ([]claimedRow, error) {
+	rows, err := tx.Query(ctx, claimSQL, limit)
+	if err != nil {
+		return nil, fmt.Errorf("claim outbox rows: %w", err)
+	}
+	claimed, err := pgx.CollectRows(rows, pgx.RowToStructByName[claimedRow])
+	if err != nil {
+		return nil, fmt.Errorf("claim outbox rows: %w", err)
+	}
+	return claimed, nil
+}
+
+// insert answers how many jobs were new. A key whose job is unfinished is no error: that job stands for the row.
+func (r *Relay) insert(ctx context.Context, tx pgx.Tx, rows []claimedRow) (int, error) {
+	params := make([]river.InsertManyParams, len(rows))
+	for i, row := range rows {
+		opts := &river.InsertOpts{Priority: int(row.Priority), Queue: jobs.QueueEvents}
+		if row.Later {
+			// River makes a job with a time, even a past one, wait for its scheduler's next round.
+			opts.ScheduledAt = row.AvailableAt
+		}
+		params[i] = river.InsertManyParams{Args: row.AutoInstantiateArgs, InsertOpts: opts}
+	}
+	results, err := r.client.InsertManyTx(ctx, tx, params)
+	if err != nil {
+		return 0, fmt.Errorf("insert jobs: %w", err)
+	}
+	var inserted int
+	for _, result := range results {
+		if !result.UniqueSkippedAsDuplicate {
+			inserted++
+		}
+	}
+	// River holds a notification back that follows another within FetchCooldown, which can leave the job to the next
+	// poll. The same notification twice in a transaction is sent once.
+	if err := wakeQueue(ctx, tx, jobs.QueueEvents); err != nil {
+		return 0, err
+	}
+	return inserted, nil
+}
+
+// wakeQueue tells River's producers of a queue to fetch, at commit.
+func wakeQueue(ctx context.Context, tx pgx.Tx, queue string) error {
+	_, err := tx.Exec(ctx, "SELECT pg_catalog.pg_notify($1, $2)",
+		jobs.RiverSchema+".river_insert", fmt.Sprintf(`{"queue": %q}`, queue))
+	if err != nil {
+		return fmt.Errorf("wake the queue %s: %w", queue, err)
+	}
+	return nil
+}

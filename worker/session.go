@@ -1,0 +1,195 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Classes and keys of the session locks; functions/10_doorbell.sql names the first class, too.
+const (
+	lockClassDoorbell = 26997 // key 1: the relay sleeps; key 2: the emitter sleeps; key 3: the emitter leads
+	lockClassWorker   = 26998 // key: iu_outbox.worker.lock_key: that worker lives
+
+	lockRelaySleeps   = 1
+	lockEmitterSleeps = 2
+	lockEmitterLeads  = 3
+)
+
+var errNoSession = errors.New("no session")
+
+// session keeps one connection whose advisory locks live and die with it. Locks are gone when the
+// connection is: whoever holds one waits on lost() as well. Safe for concurrent use.
+type session struct {
+	direct  *pgx.ConnConfig
+	outage  *outage
+	lockKey int32
+
+	mu    sync.Mutex
+	conn  *pgx.Conn
+	gone  chan struct{}  // closed when conn is lost
+	leads map[int32]bool // locks that conn keeps
+}
+
+func newSession(direct *pgx.ConnConfig, logger *slog.Logger, lockKey int32) *session {
+	gone := make(chan struct{})
+	close(gone)
+	return &session{
+		direct: withKeepAlive(direct), outage: &outage{logger: logger, what: "Session: connection"},
+		lockKey: lockKey, gone: gone,
+	}
+}
+
+// run keeps the session open until ctx ends, and closes it then.
+func (s *session) run(ctx context.Context) {
+	defer s.drop()
+	for ctx.Err() == nil {
+		if err := s.open(ctx); err != nil {
+			if !pause(ctx, backoff(s.outage.failed(ctx, err))) {
+				return
+			}
+			continue
+		}
+		s.outage.worked(ctx)
+		for pause(ctx, time.Second) {
+			var alive bool
+			if err := s.query(ctx, &alive, "SELECT true"); err != nil {
+				if ctx.Err() == nil {
+					s.outage.failed(ctx, err)
+				}
+				break
+			}
+		}
+	}
+}
+
+func (s *session) open(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	conn, err := pgx.ConnectConfig(ctx, s.direct)
+	if err != nil {
+		return err
+	}
+	var alive bool
+	err = conn.QueryRow(ctx, "SELECT pg_catalog.pg_try_advisory_lock($1, $2)", lockClassWorker, s.lockKey).Scan(&alive)
+	if err == nil && !alive {
+		err = errors.New("the lock of this worker is still held by its last session")
+	}
+	if err != nil {
+		_ = conn.Close(ctx) // the error that matters is err
+		return fmt.Errorf("take this worker's lock: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn = conn
+	s.gone = make(chan struct{})
+	s.leads = make(map[int32]bool)
+	return nil
+}
+
+// lost answers a channel that is closed when the session of now ends; closed already where there is none.
+func (s *session) lost() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone
+}
+
+func (s *session) up() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn != nil
+}
+
+// tried is how the try of an exclusive lock went.
+type tried string
+
+const (
+	triedWon    tried = "won"
+	triedShared tried = "shared" // somebody holds it shared: producers in their transactions
+	triedTaken  tried = "taken"  // another session holds it exclusively
+)
+
+const trySQL = `
+	SELECT CASE
+		WHEN pg_catalog.pg_try_advisory_lock($1, $2) THEN 'won'
+		WHEN NOT pg_catalog.pg_try_advisory_lock_shared($1, $2) THEN 'taken'
+		WHEN pg_catalog.pg_advisory_unlock_shared($1, $2) THEN 'shared'
+	END`
+
+// try tries the exclusive lock of a key of lockClassDoorbell, and never waits for it.
+func (s *session) try(ctx context.Context, key int32) (tried, error) {
+	var got tried
+	err := s.query(ctx, &got, trySQL, lockClassDoorbell, key)
+	return got, err
+}
+
+func (s *session) unlock(ctx context.Context, key int32) error {
+	var held bool
+	return s.query(ctx, &held, "SELECT pg_catalog.pg_advisory_unlock($1, $2)", lockClassDoorbell, key)
+}
+
+// query runs a statement that answers one value; an error ends the session, since its locks may be gone.
+func (s *session) query(ctx context.Context, into any, sql string, args ...any) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == nil {
+		return errNoSession
+	}
+	// A caller that gives up must not cut the connection that all locks live on.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	if err := s.conn.QueryRow(ctx, sql, args...).Scan(into); err != nil {
+		s.dropLocked()
+		return fmt.Errorf("session: %w", err)
+	}
+	return nil
+}
+
+func (s *session) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropLocked()
+}
+
+func (s *session) dropLocked() {
+	if s.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = s.conn.Close(ctx) // what could not be closed in time is cut
+	s.conn = nil
+	close(s.gone)
+}
+
+func shortHash(s string) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(s)) // never fails
+	return fmt.Sprintf("%08x", h.Sum32())
+}
+
+// lead tries a lock that this session keeps once it has it, and reports whether it has.
+func (s *session) lead(ctx context.Context, key int32) (bool, error) {
+	s.mu.Lock()
+	leads := s.conn != nil && s.leads[key]
+	s.mu.Unlock()
+	if leads {
+		return true, nil
+	}
+	if err := s.query(ctx, &leads, "SELECT pg_catalog.pg_try_advisory_lock($1, $2)", lockClassDoorbell, key); err != nil {
+		return false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == nil {
+		return false, errNoSession
+	}
+	s.leads[key] = leads
+	return leads, nil
+}
