@@ -1,0 +1,113 @@
+package iutest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/sql/pgserver"
+)
+
+const (
+	adminTimeout = time.Minute // for one statement of ours, on a busy machine
+	retryPause   = 20 * time.Millisecond
+)
+
+// cluster is this process's server; it exists once a test asked for it.
+var cluster testCluster
+
+type testCluster struct {
+	starting sync.Once
+	startErr error
+	server   *pgserver.Server
+	admin    *pgxpool.Pool
+
+	migrating  sync.Once
+	migrateErr error
+
+	copying sync.Mutex // CREATE DATABASE: two at once only wait for each other's reads of the template
+	roles   sync.Mutex // ALTER ROLE: two at once fail with "tuple concurrently updated"
+}
+
+// start starts the server where nobody has, and answers the connections of its superuser.
+func (c *testCluster) start() (*pgxpool.Pool, error) {
+	c.starting.Do(func() { c.startErr = c.startServer() })
+	return c.admin, c.startErr
+}
+
+func (c *testCluster) startServer() error {
+	server, err := pgserver.Start(context.Background(), pgserver.Config{
+		TCP: true,
+		Settings: map[string]string{
+			"fsync":                     "off",
+			"full_page_writes":          "off",
+			"synchronous_commit":        "off",
+			"max_connections":           "300",
+			"max_prepared_transactions": "10",
+			"shared_buffers":            "64MB",
+			"max_wal_size":              "4GB",
+			"jit":                       "off",
+		},
+	})
+	if err != nil {
+		return err
+	}
+	c.server = server
+	c.admin, err = pgxpool.New(context.Background(), server.URL("postgres"))
+	return err
+}
+
+func (c *testCluster) stop() error {
+	if c.admin != nil {
+		c.admin.Close()
+	}
+	if c.server == nil {
+		return nil
+	}
+	return c.server.Stop()
+}
+
+// exec runs a statement of the superuser, again while somebody uses what it needs alone.
+func (c *testCluster) exec(sql string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
+	defer cancel()
+	pause := time.NewTicker(retryPause)
+	defer pause.Stop()
+	for {
+		_, err := c.admin.Exec(ctx, sql)
+		var pgErr *pgconn.PgError
+		if !errors.As(err, &pgErr) || pgErr.Code != pgerrcode.ObjectInUse {
+			return err
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%w, for %s", err, adminTimeout)
+		}
+	}
+}
+
+// create makes a database out of a template, an empty name being PostgreSQL's own.
+func (c *testCluster) create(name, template string) error {
+	statement := "CREATE DATABASE " + quote(name)
+	if template != "" {
+		statement += " TEMPLATE " + quote(template)
+	}
+	c.copying.Lock()
+	defer c.copying.Unlock()
+	return c.exec(statement)
+}
+
+// drop drops a database, and ends the sessions in it.
+func (c *testCluster) drop(name string) error {
+	return c.exec("DROP DATABASE IF EXISTS " + quote(name) + " WITH (FORCE)")
+}
+
+func quote(name string) string { return pgx.Identifier{name}.Sanitize() }

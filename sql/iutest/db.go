@@ -1,0 +1,99 @@
+package iutest
+
+import (
+	"context"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	poolSize     = 32
+	closeTimeout = 10 * time.Second
+)
+
+var databases atomic.Int64
+
+// DB is a test's own database, dropped when the test ends. It is safe for concurrent use.
+type DB struct {
+	// URL is how the superuser connects.
+	URL string
+	// Name is the database's name.
+	Name string
+	// Pool holds connections of the superuser, made on demand, 32 at most. It closes when the test ends.
+	Pool *pgxpool.Pool
+
+	t testing.TB
+}
+
+// Empty makes an empty database.
+func Empty(t testing.TB) *DB {
+	t.Helper()
+	return create(t, "")
+}
+
+func create(t testing.TB, template string) *DB {
+	t.Helper()
+	_, err := cluster.start()
+	require.NoError(t, err, "start the test server")
+	name := "test_" + strconv.FormatInt(databases.Add(1), 10)
+	require.NoError(t, cluster.create(name, template), "create database %s", name)
+	t.Cleanup(func() {
+		if err := cluster.drop(name); err != nil {
+			t.Errorf("drop database %s: %v", name, err)
+		}
+	})
+
+	db := &DB{URL: cluster.server.URL(name), Name: name, t: t}
+	config, err := pgxpool.ParseConfig(db.URL)
+	require.NoError(t, err)
+	config.MaxConns = poolSize
+	db.Pool, err = pgxpool.NewWithConfig(context.Background(), config)
+	require.NoError(t, err)
+	t.Cleanup(func() { closePool(t, db.Pool) })
+	return db
+}
+
+// closePool waits for connections that the test acquired, but not for ever: they die with the database.
+func closePool(t testing.TB, pool *pgxpool.Pool) {
+	closed := make(chan struct{})
+	go func() { pool.Close(); close(closed) }()
+	timeout := time.NewTimer(closeTimeout)
+	defer timeout.Stop()
+	select {
+	case <-closed:
+	case <-timeout.C:
+		t.Errorf("the test did not release %d connections of its pool", pool.Stat().AcquiredConns())
+	}
+}
+
+// URLAs is the URL of the same database for another login. A role that may not log in yet is allowed to: the test
+// fails where there is no such role.
+func (db *DB) URLAs(role string) string {
+	db.t.Helper()
+	cluster.roles.Lock()
+	defer cluster.roles.Unlock()
+	var canLogin bool
+	err := cluster.admin.QueryRow(context.Background(),
+		"SELECT rolcanlogin FROM pg_catalog.pg_roles WHERE rolname = $1", role).Scan(&canLogin)
+	require.NoError(db.t, err, "look for role %s", role)
+	if !canLogin {
+		require.NoError(db.t, cluster.exec("ALTER ROLE "+quote(role)+" LOGIN"))
+	}
+	u, err := url.Parse(db.URL)
+	require.NoError(db.t, err)
+	u.User = url.User(role)
+	return u.String()
+}
+
+// Exec runs a statement as superuser; the test fails where it fails. Without args it may be several statements.
+func (db *DB) Exec(t testing.TB, sql string, args ...any) {
+	t.Helper()
+	_, err := db.Pool.Exec(context.WithoutCancel(t.Context()), sql, args...) // clean-up calls it, too
+	require.NoError(t, err, sql)
+}

@@ -1,0 +1,100 @@
+package pgserver
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+)
+
+// account is the unprivileged user that the server runs as. A nil account is the user who runs this program.
+type account struct {
+	name     string
+	uid, gid uint32
+}
+
+// serverAccount answers nil unless the program runs as root.
+func serverAccount() (*account, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil //nolint:nilnil // nil is an account: ourselves
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		found, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, uidErr := strconv.ParseUint(found.Uid, 10, 32)
+		gid, gidErr := strconv.ParseUint(found.Gid, 10, 32)
+		if err := errors.Join(uidErr, gidErr); err != nil {
+			return nil, fmt.Errorf("read the ids of user %s: %w", name, err)
+		}
+		if uid != 0 {
+			return &account{name: name, uid: uint32(uid), gid: uint32(gid)}, nil
+		}
+	}
+	return nil, errors.New("PostgreSQL does not run as root, and there is neither a user postgres nor a user nobody " +
+		"to run it as: create one, or run this program as an ordinary user")
+}
+
+// attributes makes the process a leader of its own session, so that Ctrl-C and a closed terminal do not
+// reach it, under the account's ids and no supplementary groups.
+func (a *account) attributes() *syscall.SysProcAttr {
+	attributes := &syscall.SysProcAttr{Setsid: true}
+	if a != nil {
+		attributes.Credential = &syscall.Credential{Uid: a.uid, Gid: a.gid}
+	}
+	return attributes
+}
+
+// own gives a path to the account.
+func (a *account) own(path string) error {
+	if a == nil {
+		return nil
+	}
+	if err := os.Lchown(path, int(a.uid), int(a.gid)); err != nil {
+		return fmt.Errorf("give %s to user %s: %w", path, a.name, err)
+	}
+	return nil
+}
+
+// reaches says why the account could not enter or execute path: a directory above it that is closed to it,
+// such as root's home. Ourselves are not asked: the system will say.
+func (a *account) reaches(path string) error {
+	if a == nil {
+		return nil
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return fmt.Errorf("look for %s: %w", path, err)
+	}
+	for {
+		info, err := os.Stat(real)
+		if err != nil {
+			return fmt.Errorf("look at %s: %w", real, err)
+		}
+		if !a.mayExecute(info) {
+			return fmt.Errorf("%s is closed to user %s", real, a.name)
+		}
+		parent := filepath.Dir(real)
+		if parent == real {
+			return nil
+		}
+		real = parent
+	}
+}
+
+func (a *account) mayExecute(info os.FileInfo) bool {
+	mode := info.Mode().Perm()
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case ok && owner.Uid == a.uid:
+		return mode&0o100 != 0
+	case ok && owner.Gid == a.gid:
+		return mode&0o010 != 0
+	default:
+		return mode&0o001 != 0
+	}
+}

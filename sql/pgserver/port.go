@@ -1,0 +1,53 @@
+package pgserver
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"strconv"
+)
+
+const (
+	loopback = "127.0.0.1"
+
+	// Ports below those that systems give to outgoing connections (from 32768 on): one of these could take
+	// the port while the server is restarting.
+	lowestPort  = 20000
+	highestPort = 32000
+
+	socketPort = 5432 // names the socket's file only
+)
+
+// freePort answers a loopback port that nobody listens on.
+func freePort() (int, error) {
+	for range 100 {
+		port := lowestPort + rand.IntN(highestPort-lowestPort)
+		if portFree(port) {
+			return port, nil
+		}
+	}
+	return 0, errors.New("find a free port on " + loopback + ": a hundred were taken")
+}
+
+func portFree(port int) bool {
+	listener, err := net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	return listener.Close() == nil
+}
+
+// databaseURL is the URL of a database for the superuser; no password is needed.
+func databaseURL(database, socketDir string, port int, tcp bool) string {
+	query := url.Values{"sslmode": {"disable"}}
+	u := url.URL{Scheme: "postgres", User: url.User(superuser), Path: "/" + database}
+	if tcp {
+		u.Host = net.JoinHostPort(loopback, strconv.Itoa(port))
+	} else {
+		query.Set("host", socketDir)
+		query.Set("port", strconv.Itoa(port))
+	}
+	u.RawQuery = query.Encode()
+	return u.String()
+}
