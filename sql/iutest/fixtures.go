@@ -1,0 +1,62 @@
+package iutest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+)
+
+// OpenGates opens both gates, composer and auto-instantiate.
+func (db *DB) OpenGates(t testing.TB) {
+	t.Helper()
+	tag, err := db.Pool.Exec(t.Context(), `
+		UPDATE public.dot_config SET value = 'true'
+		WHERE key IN ('iu_core.composer_enabled', 'iu_core.auto_instantiate_enabled')`)
+	require.NoError(t, err, "open the gates")
+	require.EqualValues(t, 2, tag.RowsAffected(), "gates that are there")
+}
+
+// Template makes a collection of that many pieces, marked as a template, whatever the gates, and answers its id. The
+// pieces' keys are the template's and a number: "key/1" and so on.
+func (db *DB) Template(t testing.TB, key string, pieces int) uuid.UUID {
+	t.Helper()
+	var id uuid.UUID
+	err := pgx.BeginFunc(t.Context(), db.Pool, func(tx pgx.Tx) error {
+		var err error
+		id, err = makeTemplate(t.Context(), tx, key, pieces)
+		return err
+	})
+	require.NoError(t, err, "make template %s", key)
+	return id
+}
+
+func makeTemplate(ctx context.Context, tx pgx.Tx, key string, pieces int) (uuid.UUID, error) {
+	var id uuid.UUID
+	err := tx.QueryRow(ctx, `
+		INSERT INTO public.iu_piece_collection (collection_key, title, created_by)
+		VALUES ($1, 'Template ' || $1, 'iutest') RETURNING id`, key).Scan(&id)
+	if err != nil {
+		return id, err
+	}
+	_, err = tx.Exec(ctx, `
+		WITH piece AS (
+		    INSERT INTO public.iu_piece (piece_key, body, created_by)
+		    SELECT $2 || '/' || n, jsonb_build_object('text', 'Piece ' || n || ' of ' || $2), 'iutest'
+		    FROM generate_series(1, $3::int) AS n
+		    RETURNING id, substring(piece_key FROM '[0-9]+$')::int AS position)
+		INSERT INTO public.iu_piece_membership (collection_id, piece_id, position)
+		SELECT $1, piece.id, piece.position FROM piece`, id, key, pieces)
+	if err != nil {
+		return id, err
+	}
+	var status string
+	err = tx.QueryRow(ctx, `SELECT public.fn_iu_collection_mark_template($1, 'iutest')->>'status'`, id).Scan(&status)
+	if err == nil && status != "marked" {
+		err = fmt.Errorf("mark it: %s", status)
+	}
+	return id, err
+}
