@@ -3,22 +3,22 @@
 -- Answers the CloudEvents source of this database; a name that is no plain URI segment is
 -- percent-encoded.
 CREATE OR REPLACE FUNCTION iu_outbox.event_source() RETURNS text
-LANGUAGE sql STABLE AS $$
-    SELECT '/iu-core/' || CASE
-        WHEN pg_catalog.current_database() ~ '^[A-Za-z0-9._~-]+$' THEN pg_catalog.current_database()::text
-        ELSE (
-            SELECT pg_catalog.string_agg(
-                CASE WHEN b.byte BETWEEN 48 AND 57 OR b.byte BETWEEN 65 AND 90 OR b.byte BETWEEN 97 AND 122
-                          OR b.byte IN (45, 46, 95, 126)
-                     THEN pg_catalog.chr(b.byte)
-                     ELSE '%' || pg_catalog.upper(pg_catalog.lpad(pg_catalog.to_hex(b.byte), 2, '0')) END,
-                '' ORDER BY b.i)
-            FROM (
-                SELECT g.i, pg_catalog.get_byte(d.name, g.i) AS byte
-                FROM (SELECT pg_catalog.convert_to(pg_catalog.current_database()::text, 'UTF8') AS name) AS d,
-                     pg_catalog.generate_series(0, pg_catalog.length(d.name) - 1) AS g (i)
-            ) AS b)
-    END
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_name bytea;
+BEGIN
+    IF pg_catalog.current_database() ~ '^[A-Za-z0-9._~-]+$' THEN
+        RETURN '/iu-core/' || pg_catalog.current_database();
+    END IF;
+    v_name := pg_catalog.convert_to(pg_catalog.current_database(), 'UTF8');
+    RETURN '/iu-core/' || (
+        SELECT pg_catalog.string_agg(
+            CASE WHEN pg_catalog.chr(b.byte) ~ '^[A-Za-z0-9._~-]$' THEN pg_catalog.chr(b.byte)
+                 ELSE '%' || pg_catalog.upper(pg_catalog.lpad(pg_catalog.to_hex(b.byte), 2, '0')) END,
+            '' ORDER BY b.i)
+        FROM (SELECT g.i, pg_catalog.get_byte(v_name, g.i) AS byte
+              FROM pg_catalog.generate_series(0, pg_catalog.length(v_name) - 1) AS g (i)) AS b);
+END
 $$;
 
 -- Answers a timestamp as RFC 3339 in UTC with microseconds; NULL for NULL.
@@ -27,40 +27,55 @@ LANGUAGE sql STABLE AS $$
     SELECT pg_catalog.to_char(p_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
 
+-- Answers the CloudEvent of a log row, yet without position and cursor.
+CREATE OR REPLACE FUNCTION iu_outbox.composed_event(p_log public.iu_auto_instantiate_event_log) RETURNS jsonb
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_instance_key text;
+    v_template_key text;
+    v_piece_count bigint;
+BEGIN
+    SELECT i.collection_key, t.collection_key,
+           (SELECT pg_catalog.count(*) FROM public.iu_piece_membership AS m
+            WHERE m.collection_id = p_log.instance_collection_id AND m.is_active)
+    INTO STRICT v_instance_key, v_template_key, v_piece_count
+    FROM public.iu_piece_collection AS i, public.iu_piece_collection AS t
+    WHERE i.id = p_log.instance_collection_id AND t.id = p_log.template_collection_id;
+
+    RETURN pg_catalog.jsonb_build_object(
+        'specversion', '1.0',
+        'id', p_log.instance_collection_id,
+        'source', iu_outbox.event_source(),
+        'type', 'iu.template.instance_auto_composed',
+        'subject', v_instance_key,
+        'time', iu_outbox.rfc3339(p_log.created_at),
+        'datacontenttype', 'application/json',
+        'data', pg_catalog.jsonb_build_object(
+            'instance_collection_id', p_log.instance_collection_id,
+            'instance_key', v_instance_key,
+            'template_collection_id', p_log.template_collection_id,
+            'template_key', v_template_key,
+            'event_id', p_log.event_id,
+            'event_type', p_log.event_type,
+            'idempotency_key', p_log.idempotency_key,
+            'emit_mode', p_log.emit_mode,
+            'actor', p_log.triggered_by,
+            'piece_count', v_piece_count));
+END
+$$;
+
 -- Writes the emission of a live log row, in the transaction that composed it, by whichever path.
 -- The trace comes from the setting iu_outbox.traceparent; what is no W3C traceparent is left out.
 CREATE OR REPLACE FUNCTION iu_outbox.write_emission() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_traceparent text := pg_catalog.current_setting('iu_outbox.traceparent', true);
+    v_event jsonb := iu_outbox.composed_event(NEW);
 BEGIN
-    INSERT INTO iu_outbox.emission (instance_collection_id, event)
-    SELECT NEW.instance_collection_id,
-           pg_catalog.jsonb_build_object(
-               'specversion', '1.0',
-               'id', NEW.instance_collection_id,
-               'source', iu_outbox.event_source(),
-               'type', 'iu.template.instance_auto_composed',
-               'subject', i.collection_key,
-               'time', iu_outbox.rfc3339(NEW.created_at),
-               'datacontenttype', 'application/json',
-               'data', pg_catalog.jsonb_build_object(
-                   'instance_collection_id', NEW.instance_collection_id,
-                   'instance_key', i.collection_key,
-                   'template_collection_id', NEW.template_collection_id,
-                   'template_key', t.collection_key,
-                   'event_id', NEW.event_id,
-                   'event_type', NEW.event_type,
-                   'idempotency_key', NEW.idempotency_key,
-                   'emit_mode', NEW.emit_mode,
-                   'actor', NEW.triggered_by,
-                   'piece_count', (SELECT pg_catalog.count(*) FROM public.iu_piece_membership AS m
-                                   WHERE m.collection_id = NEW.instance_collection_id AND m.is_active)))
-           || CASE WHEN v_traceparent ~ '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'
-                   THEN pg_catalog.jsonb_build_object('traceparent', v_traceparent)
-                   ELSE '{}'::jsonb END
-    FROM public.iu_piece_collection AS i, public.iu_piece_collection AS t
-    WHERE i.id = NEW.instance_collection_id AND t.id = NEW.template_collection_id;
+    IF v_traceparent ~ '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' THEN
+        v_event := v_event || pg_catalog.jsonb_build_object('traceparent', v_traceparent);
+    END IF;
+    INSERT INTO iu_outbox.emission (instance_collection_id, event) VALUES (NEW.instance_collection_id, v_event);
     RETURN NULL;
 END
 $$;
@@ -69,6 +84,16 @@ CREATE OR REPLACE TRIGGER iu_outbox_emission_written
     AFTER INSERT ON public.iu_auto_instantiate_event_log
     FOR EACH ROW WHEN (NEW.emit_mode = 'live')
     EXECUTE FUNCTION iu_outbox.write_emission();
+
+-- An iu-core that composed live instances before the trigger was there: they are announced, too. The trigger's
+-- lock keeps others out until this commits. Only where nothing was ever written: what was pruned stays pruned.
+INSERT INTO iu_outbox.emission (instance_collection_id, event)
+SELECT l.instance_collection_id, iu_outbox.composed_event(l)
+FROM public.iu_auto_instantiate_event_log AS l
+WHERE l.emit_mode = 'live'
+  AND NOT EXISTS (SELECT FROM iu_outbox.emission)
+  AND EXISTS (SELECT FROM iu_outbox.emission_counter AS c WHERE c.position = 0)
+ORDER BY l.created_at, l.idempotency_key;
 
 -- Rolling back deletes instances, not history: an emission without a position goes with its instance,
 -- one that was announced stays and is marked. Locks emission rows; where the emitter is numbering one,
