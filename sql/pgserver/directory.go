@@ -10,10 +10,16 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // longestSocketDir leaves room for /.s.PGSQL.NNNNN in the 103 bytes that macOS allows a socket's path.
 const longestSocketDir = 103 - len("/.s.PGSQL.65535")
+
+const (
+	removeTries = 20
+	removePause = 100 * time.Millisecond
+)
 
 // directory is a server's private directory. It holds the data (or a link to it), the socket and the log. The
 // lock file beside it is locked while its owner lives: the kernel lets go of it, however the owner died.
@@ -107,12 +113,17 @@ func tryLock(lock *os.File) bool {
 	return err == nil && os.SameFile(held, named)
 }
 
-// remove removes the directory, then its lock file: a directory without one is never left behind.
+// remove removes the directory, then its lock file: a directory without one is never left behind. Processes of a
+// server that was killed may write for another moment.
 func (d *directory) remove() error {
-	if err := os.RemoveAll(d.path); err != nil {
+	err := os.RemoveAll(d.path)
+	for try := 1; try < removeTries && errors.Is(err, syscall.ENOTEMPTY); try++ {
+		time.Sleep(removePause)
+		err = os.RemoveAll(d.path)
+	}
+	if err != nil {
 		d.lock.Close() //nolint:errcheck,gosec // the next start tries again
 		return fmt.Errorf("remove the private directory: %w", err)
 	}
-	err := os.Remove(lockFile(d.path))
-	return errors.Join(err, d.lock.Close())
+	return errors.Join(os.Remove(lockFile(d.path)), d.lock.Close())
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// killGrace is how long an immediate shutdown may take before SIGKILL.
+// killGrace is how long what ends at once may take to.
 const killGrace = 5 * time.Second
 
 // process is a started process; ended is closed when it is gone, err says how.
@@ -52,10 +52,10 @@ func (p *process) alive() bool {
 	}
 }
 
-// stop tries the signals in turn, each for its time, and at last SIGKILL.
-func (p *process) stop(first syscall.Signal, timeout time.Duration) {
-	p.signalAndWait(first, timeout)
-	p.signalAndWait(syscall.SIGQUIT, killGrace)
+// stop sends the signal, after the timeout SIGQUIT, and after another SIGKILL.
+func (p *process) stop(signal syscall.Signal, timeout time.Duration) {
+	p.signalAndWait(signal, timeout)
+	p.signalAndWait(syscall.SIGQUIT, timeout)
 	if p.alive() {
 		_ = p.cmd.Process.Kill() // fails only where it is gone
 		<-p.ended
