@@ -27,11 +27,11 @@ func TestEmpty(t *testing.T) {
 	require.Zero(t, tables)
 }
 
-func TestDatabasesAreDropped(t *testing.T) {
+func TestDatabasesAreDropped(t *testing.T) { //nolint:tparallel // it goes on where its subtest ended
 	t.Parallel()
 	keep := iutest.Empty(t)
 	var gone string
-	t.Run("with a session still open", func(t *testing.T) { //nolint:paralleltest // the outer test goes on after it
+	t.Run("with a session still open", func(t *testing.T) {
 		db := iutest.Empty(t)
 		gone = db.Name
 		pool, err := pgxpool.New(t.Context(), db.URL)

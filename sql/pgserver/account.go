@@ -19,7 +19,7 @@ type account struct {
 // serverAccount answers nil unless the program runs as root.
 func serverAccount() (*account, error) {
 	if os.Geteuid() != 0 {
-		return nil, nil //nolint:nilnil // nil is an account: ourselves
+		return nil, nil // an account, too: ourselves
 	}
 	for _, name := range []string{"postgres", "nobody"} {
 		found, err := user.Lookup(name)
@@ -66,23 +66,23 @@ func (a *account) reaches(path string) error {
 	if a == nil {
 		return nil
 	}
-	real, err := filepath.EvalSymlinks(path)
+	resolved, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return fmt.Errorf("look for %s: %w", path, err)
 	}
 	for {
-		info, err := os.Stat(real)
+		info, err := os.Stat(resolved)
 		if err != nil {
-			return fmt.Errorf("look at %s: %w", real, err)
+			return fmt.Errorf("look at %s: %w", resolved, err)
 		}
 		if !a.mayExecute(info) {
-			return fmt.Errorf("%s is closed to user %s", real, a.name)
+			return fmt.Errorf("%s is closed to user %s", resolved, a.name)
 		}
-		parent := filepath.Dir(real)
-		if parent == real {
+		parent := filepath.Dir(resolved)
+		if parent == resolved {
 			return nil
 		}
-		real = parent
+		resolved = parent
 	}
 }
 

@@ -88,7 +88,7 @@ func claim(ctx context.Context, base string) (*directory, error) {
 			return nil, fmt.Errorf("make a private directory: %w", err)
 		}
 		if !tryLock(lock) {
-			lock.Close() //nolint:errcheck,gosec // a cleaner was here between the two calls; it removes the file
+			lock.Close() //nolint:errcheck // a cleaner was here between the two calls; it removes the file
 			continue
 		}
 		d := &directory{path: path, lock: lock}
@@ -122,7 +122,7 @@ func (d *directory) remove() error {
 		err = os.RemoveAll(d.path)
 	}
 	if err != nil {
-		d.lock.Close() //nolint:errcheck,gosec // the next start tries again
+		d.lock.Close() //nolint:errcheck // the next start tries again
 		return fmt.Errorf("remove the private directory: %w", err)
 	}
 	return errors.Join(os.Remove(lockFile(d.path)), d.lock.Close())

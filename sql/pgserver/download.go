@@ -97,7 +97,7 @@ func (d download) run(ctx context.Context, scratch, extracted string) error {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		return fmt.Errorf("prepare the download: %w", err)
 	}
-	port, err := freePort()
+	port, err := freePort(ctx)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -65,7 +66,7 @@ func xz(data []byte) []byte {
 	index := append([]byte{0, 1}, varint(len(header)+len(chunk))...)
 	index = checked(padded(append(index, varint(len(data))...)))
 	backward := binary.LittleEndian.AppendUint32(nil, uint32(len(index)/4-1))
-	footer := append(backward, flags...)
+	footer := slices.Concat(backward, flags)
 
 	out := append([]byte("\xFD7zXZ\x00"), checked(flags)...)
 	out = append(append(append(out, header...), padded(chunk)...), index...)
@@ -137,7 +138,7 @@ func TestOpenToAll(t *testing.T) {
 	t.Parallel()
 	tree := filepath.Join(openDir(t), "tree")
 	require.NoError(t, os.MkdirAll(filepath.Join(tree, "bin"), 0o700))
-	require.NoError(t, os.WriteFile(filepath.Join(tree, "bin", "postgres"), nil, 0o700)) //nolint:gosec // a program
+	require.NoError(t, os.WriteFile(filepath.Join(tree, "bin", "postgres"), nil, 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(tree, "readme"), nil, 0o600))
 	require.NoError(t, openToAll(tree))
 	for path, mode := range map[string]os.FileMode{".": 0o755, "bin": 0o755, "bin/postgres": 0o755, "readme": 0o644} {

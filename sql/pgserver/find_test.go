@@ -14,7 +14,7 @@ func binaries(t *testing.T, script string) string {
 	t.Helper()
 	dir := openDir(t)
 	for _, name := range []string{"postgres", "initdb"} {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755)) //nolint:gosec // to run
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
 	}
 	return dir
 }
@@ -65,7 +65,8 @@ func TestMissing(t *testing.T) {
 	refused := errors.New("connection refused")
 	err := missing(nil, refused)
 	require.ErrorIs(t, err, refused)
-	require.Regexp(t, `^no PostgreSQL found and none could be downloaded: .+, or give the URL of a database \(connection refused\)$`, err.Error())
+	require.Regexp(t, `^no PostgreSQL found and none could be downloaded: .+, or give the URL of a database \(connection refused\)$`,
+		err.Error())
 	require.ErrorContains(t, missing([]error{errors.New("/opt/bin: it is too old")}, refused),
 		"no usable PostgreSQL found (/opt/bin: it is too old) and none could be downloaded")
 }

@@ -52,7 +52,7 @@ func (s *Server) initialise(ctx context.Context) error {
 
 // command makes a command of a PostgreSQL program: the server's account, its directory, a clean environment.
 func (s *Server) command(name string, arguments ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(s.binDir, name), arguments...)
+	cmd := exec.Command(filepath.Join(s.binDir, name), arguments...) //nolint:noctx // it outlives the start; run and Stop end it
 	cmd.Dir = s.dir.path
 	cmd.Env = environment(s.dir.path)
 	cmd.SysProcAttr = s.as.attributes()

@@ -27,11 +27,11 @@ func (s *Server) launchOnFreePort(ctx context.Context) error {
 	}
 	for try := 1; ; try++ {
 		var err error
-		if s.port, err = freePort(); err != nil {
+		if s.port, err = freePort(ctx); err != nil {
 			return err
 		}
 		err = s.launch(ctx)
-		if err == nil || try == portTries || portFree(s.port) || ctx.Err() != nil {
+		if err == nil || try == portTries || portFree(ctx, s.port) || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -49,7 +49,7 @@ func (s *Server) launch(ctx context.Context) error {
 		return fmt.Errorf("start PostgreSQL: %w", explain(err, s.as))
 	}
 	if err := s.awaitReady(ctx); err != nil {
-		err = fmt.Errorf("start PostgreSQL: %w; its log ends with:\n%s", err, s.logTail())
+		err = fmt.Errorf("start PostgreSQL: %w\nits log ends with:\n%s", err, s.logTail())
 		s.process.stop(syscall.SIGQUIT, killGrace)
 		return err
 	}
@@ -70,7 +70,7 @@ func (s *Server) awaitReady(ctx context.Context) error {
 		}
 		select {
 		case <-s.process.ended:
-			return fmt.Errorf("it ended at once (%v)", s.process.err)
+			return errors.Join(errors.New("it ended at once"), s.process.err)
 		case <-ctx.Done():
 			return errors.Join(context.Cause(ctx), pingErr)
 		case <-poll.C:

@@ -66,9 +66,9 @@ func value[T any](t *testing.T, s *Server, sql string) T {
 // openDir makes a directory that every user may enter; those of testing are closed to others.
 func openDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "pgserver-test-") // short: sockets lie below it
+	dir, err := os.MkdirTemp("/tmp", "pgserver-test-") //nolint:usetesting // a short path: sockets lie below it
 	require.NoError(t, err)
-	require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // that is the point
+	require.NoError(t, os.Chmod(dir, 0o755))
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	return dir
 }
@@ -81,7 +81,7 @@ func selfIn(t *testing.T, dir string) string {
 	content, err := os.ReadFile(self)
 	require.NoError(t, err)
 	path := filepath.Join(dir, "program")
-	require.NoError(t, os.WriteFile(path, content, 0o755)) //nolint:gosec // that is the point
+	require.NoError(t, os.WriteFile(path, content, 0o755))
 	return path
 }
 

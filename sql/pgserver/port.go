@@ -1,6 +1,7 @@
 package pgserver
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"net"
@@ -20,18 +21,18 @@ const (
 )
 
 // freePort answers a loopback port that nobody listens on.
-func freePort() (int, error) {
+func freePort(ctx context.Context) (int, error) {
 	for range 100 {
 		port := lowestPort + rand.IntN(highestPort-lowestPort)
-		if portFree(port) {
+		if portFree(ctx, port) {
 			return port, nil
 		}
 	}
 	return 0, errors.New("find a free port on " + loopback + ": a hundred were taken")
 }
 
-func portFree(port int) bool {
-	listener, err := net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
+func portFree(ctx context.Context, port int) bool {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
 	if err != nil {
 		return false
 	}
