@@ -1,0 +1,29 @@
+package webui
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"mime"
+	"net/http"
+	"path"
+	"time"
+)
+
+//go:embed assets
+var assetFiles embed.FS
+
+// serveAsset serves a file of this binary; the browser asks again each time and gets it when the program changed.
+func serveAsset(w http.ResponseWriter, r *http.Request) {
+	content, err := assetFiles.ReadFile(r.URL.Path[1:])
+	if err != nil {
+		say(w, http.StatusNotFound, "there is nothing at %s", printable(r.URL.Path))
+		return
+	}
+	sum := sha256.Sum256(content)
+	w.Header().Set("Content-Type", mime.TypeByExtension(path.Ext(r.URL.Path)))
+	w.Header().Set("Cache-Control", "no-cache")
+	w.Header().Set("ETag", `"`+hex.EncodeToString(sum[:8])+`"`)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+}

@@ -1,0 +1,75 @@
+package webui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+)
+
+// Config configures a Handler. The zero value of a field means its default.
+type Config struct {
+	// Pool is what the pages read from and act on. Required.
+	Pool *pgxpool.Pool
+
+	// Client is what River UI acts on; it need not be started. Default: one that only inserts, over Pool.
+	Client *river.Client[pgx.Tx]
+
+	// Ready answers why the worker cannot work, nil where it can; /readyz calls it with a timeout of 2 s, and once for
+	// all who ask at the same time. Default: always ready.
+	Ready func(ctx context.Context) error
+
+	// BasePath is where a proxy mounts the pages, such as /iuworker. Default: the root. The probes answer below it and
+	// at the root.
+	BasePath string
+
+	// Metrics is served at /metrics, Events at /v1/events. Default: nothing is served there.
+	Metrics, Events http.Handler
+
+	// Version is the program's version, for the pages.
+	Version string
+
+	// Logger defaults to slog.Default.
+	Logger *slog.Logger
+}
+
+var basePathForm = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*$`)
+
+// CheckBasePath answers a base path as it is used, without a slash at its end, "" for the root; an error where it
+// cannot be one.
+func CheckBasePath(path string) (string, error) {
+	path = strings.TrimRight(path, "/")
+	if !basePathForm.MatchString(path) || strings.Contains(path+"/", "/./") || strings.Contains(path+"/", "/../") {
+		return "", fmt.Errorf("the base path %.60q must be like /iuworker: a slash, then letters, digits and ._~- between slashes", path)
+	}
+	return path, nil
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Pool == nil {
+		return c, errors.New("webui: Config.Pool is required")
+	}
+	var err error
+	if c.BasePath, err = CheckBasePath(c.BasePath); err != nil {
+		return c, fmt.Errorf("webui: %w", err)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Ready == nil {
+		c.Ready = func(context.Context) error { return nil }
+	}
+	if c.Client == nil {
+		if c.Client, err = NewRiverClient(c.Pool, c.Logger); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}

@@ -1,0 +1,121 @@
+package webui
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"riverqueue.com/riverui"
+)
+
+// Handler serves everything below the base path. It is safe for concurrent use.
+type Handler struct {
+	cfg     Config
+	handler http.Handler
+	river   *riverui.Handler
+
+	mu   sync.Mutex
+	life context.Context // of what runs between requests, and of streams; nil: not started
+	stop context.CancelFunc
+}
+
+// New checks the configuration and builds the handler; it does not connect.
+func New(cfg Config) (*Handler, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	h := &Handler{cfg: cfg}
+	if h.river, err = riverUI(cfg); err != nil {
+		return nil, err
+	}
+	h.handler = withHeaders(withLimits(h.routes()))
+	return h, nil
+}
+
+// Start starts what runs between requests: River UI's counts of jobs. It does not listen. It runs until Stop; ctx bounds
+// nothing. Safe to call twice.
+func (h *Handler) Start(ctx context.Context) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stop != nil {
+		return nil
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	if err := h.river.Start(ctx); err != nil {
+		stop()
+		return err
+	}
+	h.life, h.stop = ctx, stop
+	return nil
+}
+
+// Stop ends what Start started, and streams. Safe to call twice, and before Start.
+func (h *Handler) Stop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stop != nil {
+		h.stop()
+		h.stop = nil
+	}
+}
+
+// guarded reports whether requests need credentials.
+func (h *Handler) guarded() bool { return false }
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.handler.ServeHTTP(w, r) }
+
+func (h *Handler) routes() http.Handler {
+	base := h.cfg.BasePath
+	probes := &probes{ready: h.cfg.Ready}
+	mux := http.NewServeMux()
+	for _, at := range uniq("", base) {
+		mux.HandleFunc("GET "+at+"/healthz", probes.alive)
+		mux.HandleFunc("GET "+at+"/readyz", probes.answerReady)
+	}
+	if base != "" {
+		mux.HandleFunc("GET "+base, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, base+"/", http.StatusMovedPermanently)
+		})
+	}
+	mux.HandleFunc("GET "+base+"/{$}", h.home)
+	mux.Handle("GET "+base+"/assets/", http.StripPrefix(base, http.HandlerFunc(serveAsset)))
+	mux.Handle(base+"/riverui/", withRiverPolicy(h.river))
+	if h.cfg.Metrics != nil {
+		mux.Handle("GET "+base+"/metrics", h.cfg.Metrics)
+	}
+	if h.cfg.Events != nil {
+		mux.Handle("GET "+base+"/v1/events", h.stream(h.cfg.Events))
+	}
+	return withSentences(mux)
+}
+
+// stream serves what does not end by itself: without a write deadline, and until Stop.
+func (h *Handler) stream(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // fails where there is none
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		h.mu.Lock()
+		life := h.life
+		h.mu.Unlock()
+		if life != nil {
+			stop := context.AfterFunc(life, cancel)
+			defer stop()
+		}
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+func uniq(paths ...string) []string {
+	if paths[0] == paths[1] {
+		return paths[:1]
+	}
+	return paths
+}
+
+// at answers a path of ours as the browser must ask for it.
+func (h *Handler) at(path string) string { return h.cfg.BasePath + "/" + strings.TrimPrefix(path, "/") }

@@ -1,0 +1,44 @@
+package webui
+
+import (
+	"net/http"
+	"time"
+)
+
+// pagePolicy: scripts, styles and images of this binary alone, nothing inline, in nobody's frame.
+const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+
+// withHeaders sets what every answer carries.
+func withHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", pagePolicy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "same-origin") // with no-referrer, browsers would send "Origin: null" with our own forms
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+const (
+	bodyLimit    = 1 << 20 // bytes; River UI sends lists of job ids
+	readTimeout  = 15 * time.Second
+	writeTimeout = time.Minute
+)
+
+// withLimits bounds the body and the time of a request. What streams lifts the write deadline.
+func withLimits(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		control := http.NewResponseController(w)
+		// Errors mean that the writer has no deadlines (a recorder): then there is no connection to hold, either.
+		_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if r.ContentLength != 0 {
+			_ = control.SetReadDeadline(time.Now().Add(readTimeout))
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, bodyLimit)
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,68 @@
+package webui
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sync/singleflight"
+)
+
+const readyTimeout = 2 * time.Second
+
+// probes answer orchestrators and load balancers, which have no credentials.
+type probes struct {
+	ready func(context.Context) error
+	once  singleflight.Group
+}
+
+func (p *probes) alive(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte("ok")) // whoever asked is gone where this fails
+}
+
+type readiness struct {
+	Ready  bool   `json:"ready"`
+	Reason string `json:"reason,omitempty"`
+}
+
+func (p *probes) answerReady(w http.ResponseWriter, r *http.Request) {
+	if err := p.check(r.Context()); err != nil {
+		answerJSON(w, http.StatusServiceUnavailable, readiness{Reason: readyReason(err)})
+		return
+	}
+	answerJSON(w, http.StatusOK, readiness{Ready: true})
+}
+
+// check asks once for all who wait: everybody may ask, and must not be able to keep the database busy by it.
+func (p *probes) check(ctx context.Context) error {
+	asked := p.once.DoChan("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyTimeout)
+		defer cancel()
+		return nil, p.ready(ctx)
+	})
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout+time.Second)
+	defer cancel()
+	select {
+	case answer := <-asked:
+		return answer.Err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// readyReason tells strangers what is wrong and nothing of where the database is or who connects as what.
+func readyReason(err error) string {
+	var connect *pgconn.ConnectError
+	var parse *pgconn.ParseConfigError
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return "the database does not answer within " + readyTimeout.String()
+	case errors.As(err, &connect), errors.As(err, &parse):
+		return "cannot connect to the database; the log says why"
+	default:
+		return redact(err.Error())
+	}
+}

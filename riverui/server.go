@@ -1,0 +1,160 @@
+package webui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// DefaultAddr is where the pages are served unless told otherwise.
+	DefaultAddr = "127.0.0.1:8080"
+	// Off is the address that serves nothing.
+	Off = "off"
+
+	headerTimeout  = 5 * time.Second
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 64 << 10
+	drainTimeout   = 5 * time.Second
+)
+
+// ErrAddr is wrapped by what CheckAddr answers.
+var ErrAddr = errors.New("not an address to listen on")
+
+// CheckAddr answers what is wrong with the text of an address: it must be host:port, or off. "" is the default.
+func CheckAddr(addr string) error {
+	if addr == "" || addr == Off {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %.60q: it must be host:port such as %s, or %s", ErrAddr, addr, DefaultAddr, Off)
+	}
+	return nil
+}
+
+// Server is a Handler that listens.
+type Server struct {
+	listener net.Listener
+	handler  *Handler
+	logger   *slog.Logger
+}
+
+// Listen takes the address ("" is the default, port 0 a free one), so that whoever starts the program hears at once
+// where it cannot. Nil and no error where addr is off. The caller serves or closes it.
+func Listen(ctx context.Context, addr string, handler *Handler) (*Server, error) {
+	if err := CheckAddr(addr); err != nil {
+		return nil, err
+	}
+	switch addr {
+	case Off:
+		return nil, nil //nolint:nilnil // nothing to serve, and nothing wrong
+	case "":
+		addr = DefaultAddr
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, listenError(addr, err)
+	}
+	bound, ok := listener.Addr().(*net.TCPAddr)
+	if !handler.guarded() && (!ok || !bound.IP.IsLoopback()) {
+		_ = listener.Close() // nothing was accepted on it
+		return nil, fmt.Errorf("refusing to serve the pages on %s without credentials: others than this machine reach it; give --http-credentials-file, or listen on %s", addr, DefaultAddr)
+	}
+	return &Server{listener: listener, handler: handler, logger: handler.cfg.Logger}, nil
+}
+
+func listenError(addr string, err error) error {
+	cause, out := err.Error(), "choose another with --http-addr or set it to off"
+	var dns *net.DNSError
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		cause = "the port is taken"
+	case errors.Is(err, syscall.EACCES):
+		cause = "this user may not listen on that port"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		cause = "this machine does not have that address"
+	case errors.As(err, &dns):
+		cause = "there is no host " + dns.Name
+	}
+	return &ListenError{text: fmt.Sprintf("cannot listen on %s: %s; %s", addr, cause, out), err: err}
+}
+
+// ListenError is why an address could not be taken, and the way out.
+type ListenError struct {
+	text string
+	err  error
+}
+
+func (e *ListenError) Error() string { return e.text }
+
+// Unwrap answers the system's error.
+func (e *ListenError) Unwrap() error { return e.err }
+
+// URL is where the operators' page is.
+func (s *Server) URL() string {
+	return "http://" + s.listener.Addr().String() + s.handler.at("/")
+}
+
+// Close gives the address back where Serve was not called.
+func (s *Server) Close() error {
+	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("close the HTTP listener: %w", err)
+	}
+	return nil
+}
+
+// Serve serves until ctx is done, then ends streams and lets other running requests end, for 5 s at most.
+func (s *Server) Serve(ctx context.Context) error {
+	if err := s.handler.Start(ctx); err != nil {
+		return errors.Join(fmt.Errorf("start the pages: %w", err), s.Close())
+	}
+	defer s.handler.Stop()
+	server := &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	}
+	s.logger.InfoContext(ctx, "Pages: listening", slog.String("url", s.URL()))
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(s.listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve HTTP: %w", err)
+	case <-ctx.Done():
+	}
+	s.handler.Stop()
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil {
+		_ = server.Close() // cuts off what outlasts the drain
+	}
+	<-served
+	return nil
+}
+
+// Serve listens on addr and serves until ctx is done; where addr is off it returns at once. A nil logger means the
+// handler's.
+func Serve(ctx context.Context, addr string, handler *Handler, logger *slog.Logger) error {
+	server, err := Listen(ctx, strings.TrimSpace(addr), handler)
+	if err != nil || server == nil {
+		return err
+	}
+	if logger != nil {
+		server.logger = logger
+	}
+	return server.Serve(ctx)
+}
