@@ -47,8 +47,9 @@ COMMENT ON TABLE iu_outbox.event IS
 CREATE INDEX event_event_id_idempotency_key_idx ON iu_outbox.event (event_id, idempotency_key);
 
 -- The epochs of this history: positions are comparable within one epoch, and across an epoch's end
--- only up to the position at which the next one began.
+-- only up to the position at which the next one began. id tells which one is later.
 CREATE TABLE iu_outbox.epoch (
+    id                integer GENERATED ALWAYS AS IDENTITY CONSTRAINT epoch_id_key UNIQUE,
     epoch             text PRIMARY KEY CONSTRAINT epoch_is_8_hex_digits CHECK (epoch ~ '^[0-9a-f]{8}$'),
     after_position    bigint NOT NULL CONSTRAINT after_position_not_negative CHECK (after_position >= 0),
     system_identifier bigint,
@@ -82,14 +83,44 @@ CREATE TABLE iu_outbox.emission (
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000);
 CREATE INDEX emission_unemitted_idx ON iu_outbox.emission (id) WHERE position IS NULL;
 
+-- Named durable consumers: what a consumer has handled is everything up to its position. tries and last_error tell
+-- of the event after it, until that is handled.
 CREATE TABLE iu_outbox.consumer (
-    name       text PRIMARY KEY
+    name          text PRIMARY KEY
         CONSTRAINT consumer_name_is_1_to_200_printable_characters CHECK (name ~ '^[[:graph:]]{1,200}$'),
-    epoch      text NOT NULL,
-    position   bigint NOT NULL DEFAULT 0 CHECK (position >= 0),
-    created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
-    updated_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+    epoch         text NOT NULL,
+    position      bigint NOT NULL DEFAULT 0 CHECK (position >= 0),
+    tries         integer NOT NULL DEFAULT 0 CHECK (tries >= 0),
+    last_error    text,
+    last_error_at timestamptz,
+    created_at    timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    updated_at    timestamptz NOT NULL DEFAULT pg_catalog.now()
 ) WITH (fillfactor = 50);
+
+-- The process that works for a consumer, until lease_until. A table of its own: renewing the lease must never wait
+-- for, nor disturb, a transaction that moves the position.
+CREATE TABLE iu_outbox.consumer_lease (
+    consumer    text PRIMARY KEY REFERENCES iu_outbox.consumer (name) ON UPDATE CASCADE ON DELETE CASCADE,
+    process     text NOT NULL,
+    lease_until timestamptz NOT NULL,
+    acquired_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+) WITH (fillfactor = 20);
+
+-- An event that a consumer gave up after the tries that it allows itself, until it is replayed or dropped.
+CREATE TABLE iu_outbox.consumer_dead_letter (
+    id                  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    consumer            text NOT NULL REFERENCES iu_outbox.consumer (name) ON UPDATE CASCADE ON DELETE CASCADE,
+    epoch               text NOT NULL,
+    position            bigint NOT NULL,
+    event               jsonb NOT NULL,
+    tries               integer NOT NULL,
+    error               text NOT NULL,
+    created_at          timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    replay_requested_at timestamptz,
+    CONSTRAINT consumer_dead_letter_event_key UNIQUE (consumer, position, epoch)
+);
+CREATE INDEX consumer_dead_letter_replay_idx ON iu_outbox.consumer_dead_letter (consumer, id)
+    WHERE replay_requested_at IS NOT NULL;
 
 -- A job that was cancelled or discarded leaves its event here until an operator retries or drops it.
 CREATE TABLE iu_outbox.dead_letter (
