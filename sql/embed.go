@@ -1,0 +1,75 @@
+package iusql
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"strings"
+)
+
+// Files are the SQL files, under the names they have in this folder. Each runs under
+// psql -v ON_ERROR_STOP=1 -f as well.
+//
+//go:embed iu-core iu-outbox
+var Files embed.FS
+
+const (
+	baselineFile      = "iu-core/032_iu_core_baseline.sql"
+	instantiateFile   = "iu-core/033_auto_instantiate_from_event.sql"
+	uninstantiateFile = "iu-core/rollback/033_auto_instantiate_from_event.rollback.sql"
+	conformanceFile   = "iu-core/runtime/110_iu_core_dot_conformance_scan.sql"
+	outboxFile        = "iu-outbox/034_outbox.sql"
+	unoutboxFile      = "iu-outbox/rollback/034_outbox.rollback.sql"
+	functionFiles     = "iu-outbox/functions/*.sql"
+	selftestFile      = "ops/02_auto_instantiate_productization_proof.sql"
+)
+
+// Conformance answers the text of D9, the scan of what iu-core consists of.
+func Conformance() string { return text(conformanceFile) }
+
+// Selftest answers the text of the twelve probes.
+func Selftest() string { return text(selftestFile) }
+
+// text answers a file that was built in; that it is there is settled when the program is built.
+func text(name string) string {
+	content, err := Files.ReadFile(name)
+	if err != nil {
+		panic(fmt.Sprintf("iusql: %v", err))
+	}
+	return string(content)
+}
+
+// body answers a file without the lines BEGIN; and COMMIT;, for a transaction that is open already: what the file
+// does and the record that it was done are one transaction.
+func body(name string) string {
+	lines := strings.SplitAfter(text(name), "\n")
+	kept := lines[:0]
+	for _, line := range lines {
+		switch strings.TrimSpace(line) {
+		case "BEGIN;", "COMMIT;":
+		default:
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "")
+}
+
+// functions answers the files that are installed again whenever they changed, in name order.
+func functions() []string {
+	names, err := fs.Glob(Files, functionFiles)
+	if err != nil || len(names) == 0 {
+		panic(fmt.Sprintf("iusql: no functions: %v", err))
+	}
+	return names
+}
+
+// functionsHash answers a digest of the functions' files, names included.
+func functionsHash() string {
+	digest := sha256.New()
+	for _, name := range functions() {
+		fmt.Fprintf(digest, "%s\n%s\n", name, text(name))
+	}
+	return hex.EncodeToString(digest.Sum(nil))
+}

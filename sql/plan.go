@@ -1,0 +1,100 @@
+package iusql
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// A step is what one transaction of up does: run by Up, written by Print.
+type step struct {
+	version int64 // goose's, 0 where goose does not know of it
+	title   string
+	origin  string // created or adopted, empty where nothing can be adopted
+	sql     []string
+}
+
+const (
+	created = "created"
+	adopted = "adopted"
+)
+
+// The objects that may have been there before us, as iu_migration.origin names them.
+const (
+	originBaseline    = "iu_core_032"
+	originInstantiate = "iu_core_033"
+	originRiver       = "iu_river"
+)
+
+const bookkeepingSQL = `CREATE SCHEMA IF NOT EXISTS iu_migration;
+COMMENT ON SCHEMA iu_migration IS 'iuworker: what was migrated, and what was there before; survives migrate down';
+CREATE TABLE IF NOT EXISTS iu_migration.origin (
+    object      text PRIMARY KEY,
+    origin      text NOT NULL CHECK (origin IN ('created', 'adopted')),
+    recorded_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE iu_migration.origin IS 'What iuworker created, and what it found; what it found it never drops.';
+`
+
+func originSQL(object, origin string) string {
+	return fmt.Sprintf(`INSERT INTO iu_migration.origin (object, origin) VALUES ('%s', '%s')
+ON CONFLICT (object) DO UPDATE SET origin = EXCLUDED.origin, recorded_at = EXCLUDED.recorded_at;
+`, object, origin)
+}
+
+// planUp answers what up has to do on a database in this state, in order.
+func (s *session) planUp(ctx context.Context, st *state, found *findings) ([]step, error) {
+	var steps []step
+	if !st.schemas["iu_migration"] || !st.origin {
+		steps = append(steps, step{title: "bookkeeping", sql: []string{bookkeepingSQL}})
+	}
+	for _, version := range st.pending() {
+		next := step{version: version, title: versionName(version)}
+		switch version {
+		case versionBaseline:
+			next.origin = created
+			if found.core && !st.marked {
+				next.origin = adopted
+			}
+			if !found.core {
+				next.sql = append(next.sql, body(baselineFile))
+			}
+			next.sql = append(next.sql, originSQL(originBaseline, next.origin))
+		case versionInstantiate:
+			next.origin = adopted
+			if !found.instantiate {
+				next.origin = created
+				next.sql = append(next.sql, body(instantiateFile))
+			}
+			next.sql = append(next.sql, originSQL(originInstantiate, next.origin))
+		case versionOutbox:
+			next.sql = append(next.sql, body(outboxFile))
+		case versionRiver:
+			river, err := s.planRiver(ctx, st)
+			if err != nil {
+				return nil, err
+			}
+			steps = append(steps, river...)
+			continue
+		}
+		steps = append(steps, next)
+	}
+	if len(st.pending()) > 0 || !st.schema.currentFunctions() {
+		steps = append(steps, functionsStep())
+	}
+	return steps, nil
+}
+
+// functionsStep installs the functions and says in schema_info what is there now.
+func functionsStep() step {
+	var texts []string
+	for _, name := range functions() {
+		texts = append(texts, text(name))
+	}
+	texts = append(texts, fmt.Sprintf(`UPDATE iu_outbox.schema_info
+SET schema_version = %d, min_program_version = '%s', functions_hash = '%s', updated_at = pg_catalog.now();
+`, SchemaVersion, minProgramVersion, functionsRecord()))
+	return step{title: "functions", sql: texts}
+}
+
+func (st step) text() string { return strings.Join(st.sql, "\n") }

@@ -1,0 +1,58 @@
+package iusql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/pressly/goose/v3"
+)
+
+const (
+	retryFirst = 200 * time.Millisecond
+	retryMost  = 5 * time.Second
+)
+
+// retry does a transaction again while somebody else's lock keeps it from its own, with growing pauses in which
+// those who queued behind it go ahead.
+func (s *session) retry(ctx context.Context, what string, do func() error) error {
+	deadline := time.Now().Add(s.cfg.Wait)
+	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
+		err := do()
+		if partial, ok := errors.AsType[*goose.PartialError](err); ok {
+			err = partial.Err // goose's own words say less than ours
+		}
+		if err == nil {
+			return nil
+		}
+		if !passes(err) {
+			return fmt.Errorf("migrate %s: %w", what, err)
+		}
+		if time.Now().After(deadline) {
+			return &failure{ErrBusy, fmt.Sprintf("migrate %s: no lock within %s", what, s.cfg.Wait)}
+		}
+		s.cfg.Logger.WarnContext(ctx, "Migration: another session holds a lock, trying again",
+			slog.String("migration", what), slog.Any("error", err))
+		timer := time.NewTimer(pause/2 + rand.N(pause))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("migrate %s: %w", what, context.Cause(ctx))
+		}
+	}
+}
+
+// passes reports whether an error is one that another session's locks caused.
+func passes(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && slices.Contains([]string{
+		pgerrcode.LockNotAvailable, pgerrcode.DeadlockDetected, pgerrcode.SerializationFailure,
+	}, pgErr.Code)
+}

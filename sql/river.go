@@ -1,0 +1,85 @@
+package iusql
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivermigrate"
+)
+
+const (
+	riverSchema = "iu_river"
+
+	// riverTarget is the migration of River that versionRiver leads to. A River that needs a later one gets a
+	// version of ours after it.
+	riverTarget = 8
+
+	// riverLines is the migration of River that gave its records a line.
+	riverLines = 5
+)
+
+const riverSchemaSQL = `CREATE SCHEMA iu_river;
+COMMENT ON SCHEMA iu_river IS 'River''s tables, for iuworker alone';
+`
+
+// planRiver answers a step for each of River's migrations that is missing, as rivermigrate renders it, with its
+// record; the last one is versionRiver. They are transactions apart, as under River's own runner: a value that one
+// adds to an enum can be used only after its commit. A run that ends between them is continued from the records.
+func (s *session) planRiver(ctx context.Context, st *state) ([]step, error) {
+	missing, err := s.riverMigrations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var steps []step
+	for _, migration := range missing {
+		steps = append(steps, step{
+			title: fmt.Sprintf("river %03d (%s)", migration.Version, migration.Name),
+			sql:   []string{strings.TrimSpace(migration.SQL) + "\n", riverRecordSQL(migration.Version)},
+		})
+	}
+	if len(steps) == 0 {
+		steps = append(steps, step{})
+	}
+	if !st.schemas[riverSchema] {
+		first := &steps[0]
+		first.sql = append([]string{riverSchemaSQL, originSQL(originRiver, created)}, first.sql...)
+	}
+	last := &steps[len(steps)-1]
+	last.version, last.title, last.origin = versionRiver, versionName(versionRiver), created
+	return steps, nil
+}
+
+func riverRecordSQL(version int) string {
+	if version < riverLines {
+		return fmt.Sprintf("INSERT INTO iu_river.river_migration (version) VALUES (%d);\n", version)
+	}
+	return fmt.Sprintf("INSERT INTO iu_river.river_migration (line, version) VALUES ('main', %d);\n", version)
+}
+
+// riverMigrations answers the migrations that the database lacks, up to riverTarget.
+func (s *session) riverMigrations(ctx context.Context) ([]rivermigrate.MigrateVersion, error) {
+	var result *rivermigrate.MigrateResult
+	err := s.inTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		migrator, err := rivermigrate.New(riverpgxv5.New(nil), &rivermigrate.Config{
+			Schema: riverSchema,
+			Logger: slog.New(slog.DiscardHandler), // it says "applied" of a dry run, too
+		})
+		if err != nil {
+			return err
+		}
+		//nolint:staticcheck // deprecated because it runs all of them in one transaction; a dry run runs none
+		result, err = migrator.MigrateTx(ctx, tx, rivermigrate.DirectionUp, &rivermigrate.MigrateOpts{
+			DryRun:        true,
+			TargetVersion: riverTarget,
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read River's migrations: %w", err)
+	}
+	return result.Versions, nil
+}

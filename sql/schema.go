@@ -1,0 +1,107 @@
+package iusql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/mod/semver"
+)
+
+// Queryer is what the schema is read with: a pgx pool, connection or transaction.
+type Queryer interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// Schema is what a database says about its iu_outbox.
+type Schema struct {
+	Version           int64  // as SchemaVersion
+	MinProgramVersion string // the oldest program that may work on it
+	FunctionsVersion  string // the program that installed the functions; empty where none did yet
+	functionsHash     string
+}
+
+// CheckSchema says whether this program may work on the database: nil, ErrSchemaMissing, ErrSchemaOld, ErrSchemaNew, or
+// the error of reading it. On a newer schema that allows this program it answers nil; see [Schema.Newer].
+func CheckSchema(ctx context.Context, q Queryer) error {
+	schema, err := InspectSchema(ctx, q)
+	if err != nil {
+		return err
+	}
+	return schema.check()
+}
+
+// InspectSchema reads what the database says about its schema, nil where it has none.
+func InspectSchema(ctx context.Context, q Queryer) (*Schema, error) {
+	var exists, readable bool
+	var role string
+	err := q.QueryRow(ctx, `
+		SELECT c.oid IS NOT NULL,
+		       c.oid IS NOT NULL AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+		       AND pg_catalog.has_table_privilege(c.oid, 'SELECT'),
+		       CURRENT_USER
+		FROM (SELECT) AS one
+		LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'iu_outbox'
+		LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = 'schema_info'`).
+		Scan(&exists, &readable, &role)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read the schema's version: %w", err)
+	case !exists:
+		return nil, nil
+	case !readable:
+		return nil, &failure{ErrPrivileges, fmt.Sprintf(
+			"role %s may not read iu_outbox.schema_info; grant it one of iu_app, iu_worker, iu_operator and iu_subscriber", role)}
+	}
+	var schema Schema
+	var hash string
+	err = q.QueryRow(ctx, "SELECT i.schema_version, i.min_program_version, i.functions_hash FROM iu_outbox.schema_info AS i").
+		Scan(&schema.Version, &schema.MinProgramVersion, &hash)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the schema's version: %w", err)
+	}
+	schema.FunctionsVersion, schema.functionsHash, _ = strings.Cut(hash, " ")
+	return &schema, nil
+}
+
+// Newer reports whether a newer program made the schema or its functions; nil is not newer.
+func (s *Schema) Newer() bool {
+	return s != nil && (s.Version > SchemaVersion || s.newerFunctions())
+}
+
+func (s *Schema) newerFunctions() bool {
+	return semver.Compare("v"+s.FunctionsVersion, "v"+ProgramVersion) > 0
+}
+
+// currentFunctions reports whether the functions need no installing: they are this program's, or newer.
+func (s *Schema) currentFunctions() bool {
+	return s != nil && (s.Newer() || s.functionsRecord() == functionsRecord())
+}
+
+func (s *Schema) functionsRecord() string { return s.FunctionsVersion + " " + s.functionsHash }
+
+// functionsRecord is what schema_info remembers of the functions: the version keeps an older program, which migrates
+// during a rolling deployment, from putting its own functions back.
+func functionsRecord() string { return ProgramVersion + " " + functionsHash() }
+
+func (s *Schema) check() error {
+	switch {
+	case s == nil:
+		return ErrSchemaMissing
+	case semver.Compare("v"+s.MinProgramVersion, "v"+ProgramVersion) > 0:
+		return &failure{ErrSchemaNew, fmt.Sprintf(
+			"the schema is at version %d and needs iuworker %s or newer, this is %s; install a newer iuworker", s.Version, s.MinProgramVersion, ProgramVersion)}
+	case s.Version < SchemaVersion:
+		return &failure{ErrSchemaOld, fmt.Sprintf(
+			"the schema is at version %d and iuworker %s needs %d; run: iuworker migrate up", s.Version, ProgramVersion, SchemaVersion)}
+	case !s.currentFunctions():
+		return &failure{ErrSchemaOld, fmt.Sprintf(
+			"the functions of iu_outbox are not those of iuworker %s; run: iuworker migrate up", ProgramVersion)}
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package iusql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// A session is the one connection on which a run happens: database/sql is allowed no second one, so that goose's
+// transactions, our own and the lock share it. Not safe for concurrent use.
+type session struct {
+	cfg Config
+	db  *sql.DB
+}
+
+func openSession(cfg Config) (*session, error) {
+	cfg = cfg.withDefaults()
+	if cfg.ConnConfig == nil {
+		return nil, &failure{ErrUsage, "iusql: Config.ConnConfig must be given"}
+	}
+	config := cfg.ConnConfig.Copy()
+	// Nothing is prepared and kept: the schema changes under our statements.
+	config.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
+	config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) { logNotice(cfg.Logger, notice) }
+	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, settings(cfg.LockTimeout))
+		return err
+	}))
+	db.SetMaxOpenConns(1)
+	return &session{cfg: cfg, db: db}, nil
+}
+
+// settings are those of a session that migrates, whatever the role and the database have.
+func settings(lockTimeout time.Duration) string {
+	return fmt.Sprintf(`SET lock_timeout = '%dms';
+SET statement_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
+SET default_transaction_isolation = 'read committed';
+SET standard_conforming_strings = on;
+SET TimeZone = 'UTC';
+`, lockTimeout.Milliseconds())
+}
+
+func logNotice(logger *slog.Logger, notice *pgconn.Notice) {
+	level := slog.LevelInfo
+	switch notice.SeverityUnlocalized {
+	case "WARNING":
+		level = slog.LevelWarn
+	case "DEBUG", "LOG":
+		level = slog.LevelDebug
+	}
+	logger.Log(context.Background(), level, "Migration: the database says: "+notice.Message)
+}
+
+func (s *session) close() error { return s.db.Close() }
+
+// do lends the connection out as pgx has it.
+func (s *session) do(ctx context.Context, fn func(conn *pgx.Conn) error) (err error) {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	return conn.Raw(func(driverConn any) error { return fn(driverConn.(*stdlib.Conn).Conn()) })
+}
+
+// inTx runs fn in a transaction.
+func (s *session) inTx(ctx context.Context, options pgx.TxOptions, fn func(tx pgx.Tx) error) error {
+	return s.do(ctx, func(conn *pgx.Conn) error { return pgx.BeginTxFunc(ctx, conn, options, fn) })
+}
+
+// lock takes the migrations' lock for as long as the session is open: closing it gives the lock back, however it
+// comes to be closed.
+func (s *session) lock(ctx context.Context) (err error) {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	return s.locker().SessionLock(ctx, conn)
+}
+
+func (s *session) locker() sessionLocker {
+	return sessionLocker{wait: s.cfg.Wait, logger: s.cfg.Logger}
+}

@@ -1,0 +1,123 @@
+package iusql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/pressly/goose/v3"
+)
+
+const gooseTable = "iu_migration.goose_db_version"
+
+// Result says what a run did.
+type Result struct {
+	From      int64           `json:"from"`      // the version before it, 0 for none
+	To        int64           `json:"to"`        // the version after it
+	Versions  []VersionStatus `json:"versions"`  // what was applied, or taken away
+	Functions bool            `json:"functions"` // whether the functions were installed
+}
+
+// Up brings the database to SchemaVersion and installs the functions. Each version is one transaction together with
+// its record; a run that ends early is continued by the next one. Any number of processes may run it at once: one
+// migrates, the others wait and find it done. On a newer schema it does nothing.
+func Up(ctx context.Context, cfg Config) (result *Result, err error) {
+	s, err := openSession(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.lock(ctx); err != nil {
+		return nil, err
+	}
+	st, steps, err := s.prepareUp(ctx)
+	if err != nil {
+		return nil, err
+	}
+	result = &Result{From: st.version(), To: st.version()}
+	return result, s.runUp(ctx, steps, result)
+}
+
+// prepareUp reads the database and decides, before anything is changed.
+func (s *session) prepareUp(ctx context.Context) (st *state, steps []step, err error) {
+	var found findings
+	err = s.inTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		st, err = readState(ctx, tx)
+		found.core = st.core
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if st.schema.Newer() {
+		s.cfg.Logger.WarnContext(ctx, "Migration: the schema is newer than this program, nothing is changed",
+			slog.Int64("schema", st.schema.Version), slog.String("program", ProgramVersion))
+		return st, nil, st.schema.check()
+	}
+	steps, err = s.planUp(ctx, st, &found)
+	return st, steps, err
+}
+
+func (s *session) runUp(ctx context.Context, steps []step, result *Result) error {
+	provider, err := s.provider(steps)
+	if err != nil {
+		return err
+	}
+	for _, step := range steps {
+		err := s.retry(ctx, step.title, func() error {
+			if step.version == 0 {
+				return s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+					_, err := tx.Exec(ctx, step.text())
+					return err
+				})
+			}
+			_, err := provider.ApplyVersion(ctx, step.version, true)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if step.version > 0 {
+			result.To = step.version
+			result.Versions = append(result.Versions, VersionStatus{Version: step.version, Name: step.title, State: applied, Origin: step.origin})
+		}
+		result.Functions = result.Functions || step.title == "functions"
+		s.cfg.Logger.InfoContext(ctx, "Migration: applied "+step.title, slog.Int64("version", step.version), slog.String("origin", step.origin))
+	}
+	return nil
+}
+
+// provider is goose's, with one migration for each step that has a version. There is no way down in it: goose commits
+// each version apart, and Down is one transaction.
+func (s *session) provider(steps []step) (*goose.Provider, error) {
+	var migrations []*goose.Migration
+	for _, step := range steps {
+		if step.version == 0 {
+			continue
+		}
+		migrations = append(migrations, goose.NewGoMigration(step.version, &goose.GoFunc{
+			RunTx: func(ctx context.Context, tx *sql.Tx) error {
+				// Without arguments pgx sends the text as it is, all statements at once.
+				_, err := tx.ExecContext(ctx, step.text())
+				return err
+			},
+		}, nil))
+	}
+	if len(migrations) == 0 {
+		return nil, nil
+	}
+	provider, err := goose.NewProvider(goose.DialectPostgres, s.db, nil,
+		goose.WithTableName(gooseTable),
+		goose.WithGoMigrations(migrations...),
+		goose.WithDisableGlobalRegistry(true),
+		goose.WithSessionLocker(s.locker()),
+		goose.WithVerbose(false),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("set up the migrations: %w", err)
+	}
+	return provider, nil
+}

@@ -1,0 +1,35 @@
+package iusql
+
+// ProgramVersion is this program's version, without a leading v.
+const ProgramVersion = "0.1.0"
+
+// SchemaVersion is the schema that this program works on and migrates to.
+const SchemaVersion = versionRiver
+
+// minProgramVersion is the oldest program that may work on SchemaVersion. A release that raises SchemaVersion keeps
+// this at the release before it, so that both work during a rolling deployment.
+const minProgramVersion = "0.1.0"
+
+const (
+	versionBaseline    = 32 // iu-core up to 032, created or adopted
+	versionInstantiate = 33 // auto-instantiate, created or adopted
+	versionOutbox      = 34 // iu_outbox
+	versionRiver       = 35 // iu_river
+)
+
+// versions are all there are, in order.
+var versions = []int64{versionBaseline, versionInstantiate, versionOutbox, versionRiver}
+
+func versionName(version int64) string {
+	switch version {
+	case versionBaseline:
+		return "iu-core baseline"
+	case versionInstantiate:
+		return "auto-instantiate from event"
+	case versionOutbox:
+		return "outbox"
+	case versionRiver:
+		return "river"
+	}
+	return "unknown"
+}
