@@ -36,10 +36,10 @@ type testCluster struct {
 	roles   sync.Mutex // ALTER ROLE: two at once fail with "tuple concurrently updated"
 }
 
-// start starts the server where nobody has, and answers the connections of its superuser.
-func (c *testCluster) start() (*pgxpool.Pool, error) {
+// start starts the server where nobody has.
+func (c *testCluster) start() error {
 	c.starting.Do(func() { c.startErr = c.startServer() })
-	return c.admin, c.startErr
+	return c.startErr
 }
 
 func (c *testCluster) startServer() error {

@@ -39,8 +39,7 @@ func Empty(t testing.TB) *DB {
 
 func create(t testing.TB, template string) *DB {
 	t.Helper()
-	_, err := cluster.start()
-	require.NoError(t, err, "start the test server")
+	require.NoError(t, cluster.start(), "start the test server")
 	name := "test_" + strconv.FormatInt(databases.Add(1), 10)
 	require.NoError(t, cluster.create(name, template), "create database %s", name)
 	t.Cleanup(func() {

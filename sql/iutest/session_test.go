@@ -1,6 +1,7 @@
 package iutest_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -17,13 +18,20 @@ func TestURLAs(t *testing.T) {
 	db.Exec(t, "CREATE ROLE iutest_somebody NOLOGIN")
 	t.Cleanup(func() { db.Exec(t, "DROP ROLE iutest_somebody") })
 
-	conn, err := pgx.Connect(t.Context(), db.URLAs("iutest_somebody"))
-	require.NoError(t, err)
 	var login, name string
-	require.NoError(t, conn.QueryRow(t.Context(), "SELECT session_user, current_database()").Scan(&login, &name))
+	require.NoError(t, connect(t, db.URLAs("iutest_somebody")).
+		QueryRow(t.Context(), "SELECT session_user, current_database()").Scan(&login, &name))
 	require.Equal(t, "iutest_somebody", login)
 	require.Equal(t, db.Name, name)
-	require.NoError(t, conn.Close(t.Context()))
+}
+
+// connect connects until the test ends.
+func connect(t *testing.T, url string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) })
+	return conn
 }
 
 func TestPsql(t *testing.T) {
