@@ -94,9 +94,10 @@ func (c *testCluster) exec(sql string) error {
 	}
 }
 
-// create makes a database out of a template, an empty name being PostgreSQL's own.
+// create makes a database out of a template, an empty name being PostgreSQL's own. Copying files takes half the time
+// of the default, copying through the WAL.
 func (c *testCluster) create(name, template string) error {
-	statement := "CREATE DATABASE " + quote(name)
+	statement := "CREATE DATABASE " + quote(name) + " STRATEGY file_copy"
 	if template != "" {
 		statement += " TEMPLATE " + quote(template)
 	}
