@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/worker/listen"
 )
 
 // standIn is how old the oldest emission without a position must be before an emitter that does not lead steps in:
@@ -21,7 +23,7 @@ type Emitter struct {
 	batch   int
 	sleeper sleeper
 	logger  *slog.Logger
-	outage  *outage
+	outage  *listen.Outage
 
 	held, quiet bool // said so in the log already
 }
@@ -37,7 +39,7 @@ type emitState struct {
 func (e *Emitter) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if !e.leads(ctx) {
-			if pause(ctx, e.sleeper.poll) && e.overdue(ctx) {
+			if listen.Pause(ctx, min(e.sleeper.poll, time.Second)) && e.overdue(ctx) {
 				e.drain(ctx)
 			}
 			continue
@@ -74,7 +76,7 @@ func (e *Emitter) overdue(ctx context.Context) bool {
 			SELECT FROM (SELECT e.created_at FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 1) AS oldest
 			WHERE oldest.created_at < pg_catalog.now() - $1::interval)`, standIn).Scan(&overdue)
 	if err != nil {
-		e.outage.failed(ctx, fmt.Errorf("look for overdue emissions: %w", err))
+		e.outage.Failed(ctx, fmt.Errorf("look for overdue emissions: %w", err))
 	}
 	return overdue
 }
@@ -87,11 +89,11 @@ func (e *Emitter) drain(ctx context.Context) bool {
 		state, err := e.emit(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
-				e.outage.failed(ctx, err)
+				e.outage.Failed(ctx, err)
 			}
 			return any
 		}
-		e.outage.worked(ctx)
+		e.outage.Worked(ctx)
 		e.say(ctx, state)
 		if state.Emitted == 0 {
 			return any

@@ -11,6 +11,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/worker/listen"
 )
 
 // Relay turns outbox rows into River jobs. Several share the work: each claims rows that no other has locked.
@@ -21,7 +22,7 @@ type Relay struct {
 	batch   int
 	sleeper sleeper
 	logger  *slog.Logger
-	outage  *outage
+	outage  *listen.Outage
 }
 
 // moved tells what one transaction of the relay moved.
@@ -83,10 +84,10 @@ func (r *Relay) drain(ctx context.Context) bool {
 	for ctx.Err() == nil {
 		batch, err := r.move(context.WithoutCancel(ctx))
 		if err != nil {
-			r.outage.failed(ctx, err)
+			r.outage.Failed(ctx, err)
 			return any
 		}
-		r.outage.worked(ctx)
+		r.outage.Worked(ctx)
 		if batch.Rows == 0 {
 			return any
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/worker/listen"
 )
 
 // How a process is known to be dead. It lives while it holds its session lock, which ends with its connection, or
@@ -36,7 +37,7 @@ type Rescuer struct {
 	about   presence
 	active  func(jobID int64) bool
 	logger  *slog.Logger
-	outage  *outage
+	outage  *listen.Outage
 
 	dead map[string]time.Time // since when each was seen dead
 }
@@ -79,12 +80,12 @@ func (r *Rescuer) Run(ctx context.Context) error {
 		if err := r.round(ctx, beat); err != nil {
 			r.dead = nil // what was seen before an outage says nothing after it
 			if ctx.Err() == nil {
-				r.outage.failed(ctx, err)
+				r.outage.Failed(ctx, err)
 			}
 		} else {
-			r.outage.worked(ctx)
+			r.outage.Worked(ctx)
 		}
-		pause(ctx, heartbeatInterval)
+		listen.Pause(ctx, heartbeatInterval)
 	}
 	return nil
 }

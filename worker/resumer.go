@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/worker/listen"
 )
 
 const resumeBatch = 1000
@@ -16,10 +18,10 @@ const resumeBatch = 1000
 // run: each takes jobs that no other has locked.
 type Resumer struct {
 	pool   *pgxpool.Pool
-	bell   bell
+	bell   listen.Bell
 	sweep  time.Duration
 	logger *slog.Logger
-	outage *outage
+	outage *listen.Outage
 }
 
 // Run resumes until ctx ends.
@@ -44,11 +46,11 @@ func (r *Resumer) resume(ctx context.Context) {
 		err := r.pool.QueryRow(ctx, "SELECT iu_outbox.resume_parked($1)", resumeBatch).Scan(&n)
 		if err != nil {
 			if ctx.Err() == nil {
-				r.outage.failed(ctx, fmt.Errorf("resume parked jobs: %w", err))
+				r.outage.Failed(ctx, fmt.Errorf("resume parked jobs: %w", err))
 			}
 			return
 		}
-		r.outage.worked(ctx)
+		r.outage.Worked(ctx)
 		total += n
 		if n < resumeBatch {
 			break

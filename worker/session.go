@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/worker/listen"
 )
 
 // Classes and keys of the session locks; functions/10_doorbell.sql names the first class, too.
@@ -28,7 +29,7 @@ var errNoSession = errors.New("no session")
 // connection is: whoever holds one waits on lost() as well. Safe for concurrent use.
 type session struct {
 	direct  *pgx.ConnConfig
-	outage  *outage
+	outage  *listen.Outage
 	lockKey int32
 
 	mu    sync.Mutex
@@ -41,7 +42,7 @@ func newSession(direct *pgx.ConnConfig, logger *slog.Logger, lockKey int32) *ses
 	gone := make(chan struct{})
 	close(gone)
 	return &session{
-		direct: withKeepAlive(direct), outage: &outage{logger: logger, what: "Session: connection"},
+		direct: listen.KeepAlive(direct), outage: &listen.Outage{Logger: logger, What: "Session: connection"},
 		lockKey: lockKey, gone: gone,
 	}
 }
@@ -51,17 +52,17 @@ func (s *session) run(ctx context.Context) {
 	defer s.drop()
 	for ctx.Err() == nil {
 		if err := s.open(ctx); err != nil {
-			if !pause(ctx, backoff(s.outage.failed(ctx, err))) {
+			if !listen.Pause(ctx, listen.Backoff(s.outage.Failed(ctx, err))) {
 				return
 			}
 			continue
 		}
-		s.outage.worked(ctx)
-		for pause(ctx, time.Second) {
+		s.outage.Worked(ctx)
+		for listen.Pause(ctx, time.Second) {
 			var alive bool
 			if err := s.query(ctx, &alive, "SELECT true"); err != nil {
 				if ctx.Err() == nil {
-					s.outage.failed(ctx, err)
+					s.outage.Failed(ctx, err)
 				}
 				break
 			}
@@ -166,12 +167,6 @@ func (s *session) dropLocked() {
 	_ = s.conn.Close(ctx) // what could not be closed in time is cut
 	s.conn = nil
 	close(s.gone)
-}
-
-func shortHash(s string) string {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(s)) // never fails
-	return fmt.Sprintf("%08x", h.Sum32())
 }
 
 // lead tries a lock that this session keeps once it has it, and reports whether it has.

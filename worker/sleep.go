@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"time"
+
+	"github.com/iu-core/iuworker/worker/listen"
 )
 
 // sleeper waits for a doorbell that producers ring only while somebody sleeps.
@@ -13,7 +15,7 @@ import (
 type sleeper struct {
 	session *session // nil: polling by choice
 	key     int32
-	bell    bell
+	bell    listen.Bell
 	poll    time.Duration // how long to sleep at most
 }
 
@@ -21,7 +23,8 @@ type sleeper struct {
 // any; sleep returns once it did, or the bell rang, or ctx ended.
 //
 // Where the lock is not to be had it waits and returns, so that the caller looks again: a moment where producers
-// hold it, who are about to commit; the poll interval where another process sleeps, or where there is no session.
+// hold it, who are about to commit; the poll interval where another process sleeps, or where there is no session by
+// choice; a second at most where the session is lost, and will be back.
 func (s sleeper) sleep(ctx context.Context, look func(context.Context) bool) {
 	if s.session == nil {
 		s.wait(ctx, s.poll, nil)
@@ -30,7 +33,10 @@ func (s sleeper) sleep(ctx context.Context, look func(context.Context) bool) {
 	lost := s.session.lost()
 	got, err := s.session.try(ctx, s.key)
 	switch {
-	case err != nil || got == triedTaken:
+	case err != nil:
+		s.wait(ctx, min(s.poll, time.Second), nil)
+		return
+	case got == triedTaken:
 		s.wait(ctx, s.poll, nil)
 		return
 	case got == triedShared:

@@ -16,6 +16,7 @@ import (
 
 	"github.com/iu-core/iuworker/jobs"
 	iusql "github.com/iu-core/iuworker/sql"
+	"github.com/iu-core/iuworker/worker/listen"
 )
 
 // Worker is the relay, the jobs, the emitter and what looks after them, in one process. Start and Stop are safe for
@@ -30,7 +31,7 @@ type Worker struct {
 	stopErr error
 	stopped chan struct{}
 
-	listener *Listener // nil: polling
+	listener *listen.Listener // nil: polling
 	polls    bool
 	client   *river.Client[pgx.Tx]
 }
@@ -77,7 +78,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	if err := iusql.CheckSchema(ctx, w.cfg.Pool); err != nil {
 		return err
 	}
-	sessions, err := ListenWorks(ctx, w.cfg.Pool, w.cfg.Direct)
+	sessions, err := listen.Works(ctx, w.cfg.Pool, w.cfg.Direct)
 	if err != nil {
 		return err
 	}
@@ -171,13 +172,13 @@ func (w *Worker) start(ctx context.Context, sessions, mayReindex bool) (func(con
 
 func directPool(pool *pgxpool.Pool, direct *pgx.ConnConfig) (*pgxpool.Config, error) {
 	cfg := pool.Config()
-	cfg.ConnConfig = withKeepAlive(direct)
+	cfg.ConnConfig = listen.KeepAlive(direct)
 	cfg.MinConns, cfg.MinIdleConns, cfg.MaxConns = 0, 0, 1
 	return cfg, nil
 }
 
 type parts struct {
-	listener *Listener
+	listener *listen.Listener
 	session  *session
 	relay    *Relay
 	emitter  *Emitter
@@ -189,13 +190,13 @@ func (w *Worker) build(sessions bool, work *jobs.Worker) parts {
 	cfg := w.cfg
 	lockKey := rand.Int32() //nolint:gosec // tells processes apart, guards nothing
 	var p parts
-	eventBell, emissionBell, gateBell := newBell(), newBell(), newBell()
+	eventBell, emissionBell, gateBell := listen.NewBell(), listen.NewBell(), listen.NewBell()
 	if sessions {
-		p.listener = NewListener(cfg.Pool, cfg.Direct, w.logger, cfg.ID)
-		eventBell, emissionBell, gateBell = p.listener.on(ChannelEvent), p.listener.on(ChannelEmission), p.listener.on(ChannelGate)
+		p.listener = listen.New(listen.Config{Pool: cfg.Pool, Direct: cfg.Direct, Logger: w.logger})
+		eventBell, emissionBell, gateBell = p.listener.On(ChannelEvent), p.listener.On(ChannelEmission), p.listener.On(ChannelGate)
 		p.session = newSession(cfg.Direct, w.logger, lockKey)
 	}
-	lost := func(what string) *outage { return &outage{logger: w.logger, what: what + ": database"} }
+	lost := func(what string) *listen.Outage { return &listen.Outage{Logger: w.logger, What: what + ": database"} }
 	p.relay = &Relay{
 		pool: cfg.Pool, client: w.client, batch: cfg.RelayBatch, logger: w.logger, outage: lost("Relay"),
 		sleeper: sleeper{session: p.session, key: lockRelaySleeps, bell: eventBell, poll: cfg.PollInterval},

@@ -1,0 +1,179 @@
+package worker_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/worker"
+)
+
+// A worker in a process of its own is this test binary with these variables.
+const (
+	envWorkerID  = "WORKER_TEST_ID"
+	envWorkerURL = "WORKER_TEST_URL"
+)
+
+func workerProcessID() string { return os.Getenv(envWorkerID) }
+
+func runWorkerProcess(id string) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	pool, err := pgxpool.New(ctx, os.Getenv(envWorkerURL))
+	if err == nil {
+		var w *worker.Worker
+		if w, err = worker.New(worker.Config{Pool: pool, ID: id, Concurrency: 20}); err == nil {
+			if err = w.Start(ctx); err == nil {
+				<-ctx.Done()
+				err = w.Stop(context.WithoutCancel(ctx))
+			}
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// spawn starts a worker process and waits until the database knows it.
+func spawn(t *testing.T, db *iutest.DB, id string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0])
+	cmd.Env = append(os.Environ(), envWorkerID+"="+id, envWorkerURL+"="+db.URL)
+	cmd.Stderr = os.Stderr
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // ended before, where the test went well
+		_ = cmd.Wait()
+	})
+	eventually(t, db, "SELECT EXISTS (SELECT FROM iu_outbox.worker WHERE id = $1)", id)
+	return cmd
+}
+
+// heldUp makes composing wait for a lock that the answered function lets go: jobs are then running for as long as
+// the test likes.
+func heldUp(t *testing.T, db *iutest.DB) (release func()) {
+	t.Helper()
+	db.Exec(t, `
+		CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END $$;
+		CREATE TRIGGER hold BEFORE INSERT ON public.iu_auto_instantiate_event_log FOR EACH ROW EXECUTE FUNCTION public.hold()`)
+	conn, err := db.Pool.Acquire(t.Context())
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), "SELECT pg_advisory_lock(1)")
+	require.NoError(t, err)
+	var released bool
+	release = func() {
+		if !released {
+			released = true
+			_, err := conn.Exec(context.WithoutCancel(t.Context()), "SELECT pg_advisory_unlock(1)")
+			require.NoError(t, err)
+			conn.Release()
+		}
+	}
+	t.Cleanup(release)
+	return release
+}
+
+func TestKilledWorkersJobsGoOnElsewhere(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 2)
+	release := heldUp(t, db)
+	victim := spawn(t, db, "victim")
+	for i := range 10 {
+		insert(t, db, template, fmt.Sprintf("s-%d", i))
+	}
+	eventually(t, db, "SELECT count(*) = 10 FROM iu_river.river_job WHERE state = 'running'")
+	start(t, db)
+	require.NoError(t, victim.Process.Kill())
+	killed := time.Now()
+	// Its sessions wait for the lock inside the server, and would hold the keys: what a killed client leaves behind
+	// until its statement ends. The lock is let go, and whatever they composed counts.
+	release()
+	eventually(t, db, "SELECT count(*) = 10 FROM iu_river.river_job WHERE state = 'completed'")
+	require.Less(t, time.Since(killed), 10*time.Second, "released within 10 s")
+	require.Equal(t, 10, value[int](t, db, "SELECT count(*)::int FROM iu_auto_instantiate_event_log"))
+	eventually(t, db, "SELECT count(*) = 10 FROM iu_outbox.emission WHERE position IS NOT NULL")
+	eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.worker WHERE id = 'victim')")
+}
+
+func TestStoppedWorkerKeepsItsJobs(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 2)
+	release := heldUp(t, db)
+	victim := spawn(t, db, "victim")
+	insert(t, db, template, "s")
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'running'")
+	start(t, db)
+	require.NoError(t, victim.Process.Signal(syscall.SIGSTOP))
+	// Long enough for its row to be stale and more: another worker's heartbeat is the clock.
+	eventually(t, db, "SELECT bool_or(w.seen_at > v.seen_at + interval '9 seconds') FROM iu_outbox.worker AS w, iu_outbox.worker AS v WHERE v.id = 'victim'")
+	require.Equal(t, "victim", value[string](t, db, "SELECT attempted_by[cardinality(attempted_by)] FROM iu_river.river_job WHERE state = 'running'"))
+	require.NoError(t, victim.Process.Signal(syscall.SIGCONT))
+	release()
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed' AND attempt = 1")
+}
+
+// Nothing is lost or doubled while workers are killed and sessions cut under load.
+func TestKillsUnderLoad(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 3)
+	const rows, kills = 2000, 4
+	start(t, db)
+	inserted := make(chan error, 1)
+	go func() {
+		for i := range rows / 10 {
+			_, err := db.Pool.Exec(t.Context(), `
+				INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix)
+				SELECT md5(($2 * 10 + g)::text)::uuid, 'load', $1, 'load-' || ($2 * 10 + g) FROM generate_series(0, 9) AS g`, template, i)
+			if err != nil {
+				inserted <- err
+				return
+			}
+		}
+		inserted <- nil
+	}()
+	for k := range kills {
+		victim := spawn(t, db, fmt.Sprintf("victim-%d", k))
+		done := value[int](t, db, "SELECT count(*)::int FROM iu_auto_instantiate_event_log")
+		eventually(t, db, "SELECT count(*) >= least($1::int + 100, $2) FROM iu_auto_instantiate_event_log", done, rows)
+		require.NoError(t, victim.Process.Kill())
+		db.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			WHERE datname = current_database() AND pid <> pg_backend_pid() AND query ILIKE '%LISTEN%'`)
+	}
+	require.NoError(t, <-inserted)
+	eventually(t, db, "SELECT count(*) = $1 FROM iu_outbox.emission WHERE position IS NOT NULL", rows)
+	eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_river.river_job WHERE state <> 'completed')")
+	require.Equal(t, rows, value[int](t, db, "SELECT count(DISTINCT idempotency_key)::int FROM iu_auto_instantiate_event_log"))
+	require.Equal(t, rows, value[int](t, db, "SELECT count(*)::int FROM iu_piece_collection WHERE collection_key LIKE 'tpl-inst:auto:%'"))
+	require.Equal(t, rows, value[int](t, db, "SELECT max(position)::int FROM iu_outbox.emission"))
+	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.dead_letter"))
+}
+
+func TestJobsWhoseCompletionWasLostAreReclaimed(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	start(t, db, func(c *worker.Config) { c.ID = "forgetful" })
+	insert(t, db, template, "s")
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed'")
+	db.Exec(t, `UPDATE iu_river.river_job SET state = 'running', finalized_at = NULL, attempted_at = now() - interval '2 minutes'`)
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed' AND metadata #>> '{output,status}' = 'idempotent_replay'")
+}

@@ -1,0 +1,4 @@
+package worker
+
+// ClaimSQL is the relay's hot statement, for the test of its plan.
+const ClaimSQL = claimSQL

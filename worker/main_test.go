@@ -1,0 +1,131 @@
+package worker_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/worker"
+)
+
+func TestMain(m *testing.M) {
+	if id := workerProcessID(); id != "" {
+		runWorkerProcess(id) // this binary again, as a process of its own
+	}
+	iutest.Main(m)
+}
+
+// patience is how long a condition may take on a busy machine; what is met earlier ends the wait.
+const patience = 30 * time.Second
+
+// start runs a worker on db until the test ends. Its intervals are long where the test asks, to show that doorbells
+// and not polls do the work.
+func start(t *testing.T, db *iutest.DB, change ...func(*worker.Config)) *worker.Worker {
+	t.Helper()
+	cfg := worker.Config{Pool: db.Pool, Logger: logger(t), Concurrency: 20, ScaleoutConcurrency: 5}
+	for _, c := range change {
+		c(&cfg)
+	}
+	w, err := worker.New(cfg)
+	require.NoError(t, err)
+	require.NoError(t, w.Start(t.Context()))
+	t.Cleanup(func() { require.NoError(t, w.Stop(context.WithoutCancel(t.Context()))) })
+	require.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience, 5*time.Millisecond)
+	return w
+}
+
+func polling(interval time.Duration) func(*worker.Config) {
+	return func(c *worker.Config) { c.PollInterval = interval; c.SweepInterval = interval }
+}
+
+// logs collects what a worker logs.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logs) count(s string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Count(l.buf.Bytes(), []byte(s))
+}
+
+func logger(t *testing.T) *slog.Logger {
+	t.Helper()
+	l, _ := logging(t)
+	return l
+}
+
+func logging(t *testing.T) (*slog.Logger, *logs) {
+	t.Helper()
+	l := &logs{}
+	t.Cleanup(func() {
+		if t.Failed() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			t.Logf("the worker's log:\n%s", l.buf.String())
+		}
+	})
+	return slog.New(slog.NewTextHandler(l, nil)), l
+}
+
+// listen is a plain client: a connection that listens to what is announced.
+func listen(t *testing.T, db *iutest.DB) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), db.URL)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	_, err = conn.Exec(t.Context(), `LISTEN "iu.template.instance_auto_composed"`)
+	require.NoError(t, err)
+	return conn
+}
+
+func nextEvent(t *testing.T, conn *pgx.Conn) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	n, err := conn.WaitForNotification(ctx)
+	require.NoError(t, err)
+	return n.Payload
+}
+
+// insert is what an application does; it answers the event's id.
+func insert(t *testing.T, db *iutest.DB, template uuid.UUID, suffix string) uuid.UUID {
+	t.Helper()
+	id := uuid.New()
+	db.Exec(t, `
+		INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix)
+		VALUES ($1, 'order.paid', $2, $3)`, id, template, suffix)
+	return id
+}
+
+// eventually waits until a query answers true.
+func eventually(t *testing.T, db *iutest.DB, sql string, args ...any) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		var ok bool
+		require.NoError(t, db.Pool.QueryRow(t.Context(), sql, args...).Scan(&ok))
+		return ok
+	}, patience, 10*time.Millisecond, sql)
+}
+
+func value[T any](t *testing.T, db *iutest.DB, sql string, args ...any) T {
+	t.Helper()
+	var v T
+	require.NoError(t, db.Pool.QueryRow(t.Context(), sql, args...).Scan(&v), sql)
+	return v
+}

@@ -1,0 +1,134 @@
+package worker_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/worker"
+)
+
+const terminateOthers = `
+	SELECT count(pg_terminate_backend(pid))::int FROM pg_stat_activity
+	WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'`
+
+func TestSurvivesTerminatedSessions(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	log, lines := logging(t)
+	w := start(t, db, func(c *worker.Config) { c.Logger = log })
+	for i := range 3 {
+		lost := lines.count("Listener: connection lost")
+		require.Positive(t, value[int](t, db, terminateOthers))
+		require.Eventually(t, func() bool { return lines.count("Listener: connection lost") == lost+1 }, patience, 5*time.Millisecond)
+		insert(t, db, template, fmt.Sprintf("s-%d", i))
+		eventually(t, db, "SELECT count(*) = $1 FROM iu_outbox.emission WHERE position IS NOT NULL", i+1)
+		require.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience, 5*time.Millisecond)
+		require.Equal(t, lines.count("Listener: connection lost"), lines.count("Listener: connection is back"), "said once a time, not once a try")
+	}
+}
+
+func TestEmitterIsTakenOver(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	first := spawn(t, db, "first")
+	insert(t, db, template, "a")
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position IS NOT NULL")
+	start(t, db)
+	require.NoError(t, first.Process.Kill())
+	insert(t, db, template, "b")
+	eventually(t, db, "SELECT count(*) = 2 FROM iu_outbox.emission WHERE position IS NOT NULL")
+}
+
+func TestInactiveRegistryRowHoldsEmissionsBack(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	const registry = "UPDATE event_type_registry SET active = $1 WHERE event_type = 'iu.template.instance_auto_composed'"
+	db.Exec(t, registry, false)
+	log, lines := logging(t)
+	start(t, db, func(c *worker.Config) { c.Logger = log })
+	insert(t, db, template, "s")
+	eventually(t, db, "SELECT EXISTS (SELECT FROM iu_outbox.emission)")
+	require.Eventually(t, func() bool { return lines.count("holding emissions back") == 1 }, patience, 5*time.Millisecond)
+	require.Equal(t, 1, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.emission WHERE position IS NULL"))
+	db.Exec(t, registry, true)
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position IS NOT NULL")
+}
+
+// What psql composes is announced as well, and a rollback takes back what was not announced yet.
+func TestEmissionOfEveryPath(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	compose := func(n int, actor string) {
+		db.Exec(t, "SELECT fn_iu_auto_instantiate_from_event(md5($1)::uuid, 'psql', $2, $1, 'live', $3)", fmt.Sprint("s-", n), template, actor)
+	}
+	compose(1, "unlucky")
+	db.Exec(t, "SELECT fn_iu_auto_instantiate_rollback_by_actor('unlucky', false)")
+	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.emission"))
+	start(t, db)
+	compose(2, "late")
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position = 1")
+	db.Exec(t, "SELECT fn_iu_auto_instantiate_rollback_by_actor('late', false)")
+	require.True(t, value[bool](t, db, "SELECT rolled_back_at IS NOT NULL AND event ? 'rolledbackat' FROM iu_outbox.emission WHERE position = 1"))
+	compose(2, "again")
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position = 2 AND rolled_back_at IS NULL")
+}
+
+func TestStopDrainsAndCanBeRepeated(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	release := heldUp(t, db)
+	w, err := worker.New(worker.Config{Pool: db.Pool, Logger: logger(t)})
+	require.NoError(t, err)
+	require.NoError(t, w.Stop(t.Context()), "stop before start")
+	require.ErrorIs(t, w.Ready(t.Context()), worker.ErrNotReady)
+	require.NoError(t, w.Start(t.Context()))
+	require.Error(t, w.Start(t.Context()), "started once")
+	insert(t, db, template, "s")
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'running'")
+	stopped := make(chan error, 2)
+	for range 2 {
+		go func() { stopped <- w.Stop(context.WithoutCancel(t.Context())) }()
+	}
+	require.Eventually(t, func() bool { return w.Ready(t.Context()) != nil }, patience, 5*time.Millisecond)
+	release()
+	require.NoError(t, <-stopped)
+	require.NoError(t, <-stopped)
+	require.True(t, value[bool](t, db, "SELECT state = 'completed' FROM iu_river.river_job"))
+	require.Equal(t, 1, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.emission WHERE position = 1"), "the last job's instance is announced")
+	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.worker"))
+}
+
+func TestStopCutsOffWhatOutlastsItsTimeout(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	release := heldUp(t, db)
+	w, err := worker.New(worker.Config{Pool: db.Pool, Logger: logger(t), ShutdownTimeout: 2 * time.Second})
+	require.NoError(t, err)
+	require.NoError(t, w.Start(t.Context()))
+	id := insert(t, db, template, "s")
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'running'")
+	begun := time.Now()
+	require.NoError(t, w.Stop(t.Context()))
+	require.Less(t, time.Since(begun), 10*time.Second)
+	require.Equal(t, "available", value[string](t, db, "SELECT state::text FROM iu_river.river_job"))
+	release()
+	start(t, db)
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.event_state($1) WHERE state = 'done'", id)
+}
