@@ -149,6 +149,16 @@ CREATE TABLE iu_outbox.worker (
     seen_at    timestamptz NOT NULL DEFAULT pg_catalog.now()
 ) WITH (fillfactor = 20);
 
+-- What operators changed: who, what, when. Rows come in the transaction that makes the change; nobody updates them.
+CREATE TABLE iu_outbox.audit (
+    id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at     timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    actor  text NOT NULL CONSTRAINT actor_must_not_be_blank CHECK (actor ~ '\S'),
+    action text NOT NULL CONSTRAINT action_must_not_be_blank CHECK (action ~ '\S'),
+    detail jsonb NOT NULL DEFAULT '{}'
+        CONSTRAINT detail_must_be_an_object CHECK (pg_catalog.jsonb_typeof(detail) = 'object')
+);
+
 -- What is installed, and the oldest program that may work on it.
 CREATE TABLE iu_outbox.schema_info (
     singleton           boolean PRIMARY KEY DEFAULT true CHECK (singleton),
