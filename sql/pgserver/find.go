@@ -40,6 +40,9 @@ func findBinaries(ctx context.Context, cfg Config, as *account) (string, error) 
 	if found != "" {
 		return found, nil
 	}
+	if err := ctx.Err(); err != nil {
+		return "", err // it cut the search short: nothing is known to be missing
+	}
 	downloaded, err := cfg.download.fetch(ctx, cfg.Logger, as)
 	if err == nil {
 		_, err = usable(ctx, downloaded, as)

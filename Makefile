@@ -1,0 +1,45 @@
+# What a developer and CI run. Every target does its own set-up: see .ci/setup.
+
+GO       ?= go
+BIN      := bin/iuworker
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LINT_VERSION := v2.15.0
+LINT     := .tools/$(LINT_VERSION)/golangci-lint
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo dev test lint verify setup-server setup-tests
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the static binary bin/iuworker
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.revision=$(VERSION)' -o $(BIN) ./cmd/iuworker
+
+demo: setup-server build ## run the main job once, end to end, on a PostgreSQL of its own
+	$(BIN) demo
+
+dev: setup-server build ## the same, and stay up with the web pages
+	$(BIN) dev
+
+test: setup-tests ## run all tests with the race detector
+	$(GO) test -race -timeout 15m ./...
+
+lint: $(LINT) ## check the code against the house's rules
+	$(LINT) run
+
+verify: ## check modules, formatting and vet, and build everything
+	$(GO) mod tidy -diff
+	@unformatted="$$(gofmt -l cmd jobs riverui sql worker)"; \
+	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted >&2; exit 1; fi
+	$(GO) vet ./...
+	$(GO) build ./...
+
+setup-server: ## PostgreSQL for demo and dev (as root on Debian: installs it where there is none)
+	@.ci/setup server
+
+setup-tests: ## what the tests need: PostgreSQL, psql, pg_dump, a C compiler
+	@.ci/setup tests
+
+# The linter is built from source, once, with this machine's Go.
+$(LINT):
+	GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
