@@ -14,11 +14,11 @@ import (
 //go:embed assets
 var assetFiles embed.FS
 
-// serveAsset serves a file of this binary; the browser asks again each time and gets it when the program changed.
-func serveAsset(w http.ResponseWriter, r *http.Request) {
-	content, err := assetFiles.ReadFile(r.URL.Path[1:])
+// asset serves a file of this binary; the browser asks again each time and gets it when the program changed.
+func (h *Handler) asset(w http.ResponseWriter, r *http.Request) {
+	content, err := assetFiles.ReadFile("assets/" + r.PathValue("name"))
 	if err != nil {
-		say(w, http.StatusNotFound, "there is nothing at %s", printable(r.URL.Path))
+		h.say(w, r, http.StatusNotFound, "there is nothing at %s", printable(r.URL.Path))
 		return
 	}
 	sum := sha256.Sum256(content)

@@ -30,6 +30,10 @@ type Config struct {
 	// at the root.
 	BasePath string
 
+	// Credentials are who may see the pages and who may change something; nil asks for none and lets everybody on this
+	// machine do everything: such a handler answers to this machine's own names alone.
+	Credentials *Credentials
+
 	// Metrics is served at /metrics, Events at /v1/events. Default: nothing is served there.
 	Metrics, Events http.Handler
 

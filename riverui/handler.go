@@ -3,6 +3,7 @@ package webui
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,7 +29,7 @@ func New(cfg Config) (*Handler, error) {
 		return nil, err
 	}
 	h := &Handler{cfg: cfg}
-	if h.river, err = riverUI(cfg); err != nil {
+	if h.river, err = riverUI(cfg, nil); err != nil {
 		return nil, err
 	}
 	h.handler = withHeaders(withLimits(h.routes()))
@@ -62,35 +63,52 @@ func (h *Handler) Stop() {
 	}
 }
 
-// guarded reports whether requests need credentials.
-func (h *Handler) guarded() bool { return false }
-
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.handler.ServeHTTP(w, r) }
 
+// routes are the probes, for everybody, and all else behind the guard.
 func (h *Handler) routes() http.Handler {
 	base := h.cfg.BasePath
 	probes := &probes{ready: h.cfg.Ready}
-	mux := http.NewServeMux()
-	for _, at := range uniq("", base) {
-		mux.HandleFunc("GET "+at+"/healthz", probes.alive)
-		mux.HandleFunc("GET "+at+"/readyz", probes.answerReady)
+	open := http.NewServeMux()
+	for _, at := range slices.Compact([]string{"", base}) {
+		open.HandleFunc("GET "+at+"/healthz", probes.alive)
+		open.HandleFunc("GET "+at+"/readyz", probes.answerReady)
 	}
+	guarded := h.guard(h.guardedRoutes())
+	known := h.withSentences(open)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isProbe(strings.TrimPrefix(r.URL.Path, base)) {
+			known.ServeHTTP(w, r)
+			return
+		}
+		guarded.ServeHTTP(w, r)
+	})
+}
+
+func isProbe(path string) bool { return path == "/healthz" || path == "/readyz" }
+
+func (h *Handler) guardedRoutes() http.Handler {
+	base := h.cfg.BasePath
+	mux := http.NewServeMux()
 	if base != "" {
 		mux.HandleFunc("GET "+base, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, base+"/", http.StatusMovedPermanently)
 		})
 	}
 	mux.HandleFunc("GET "+base+"/{$}", h.home)
-	mux.Handle("GET "+base+"/assets/", http.StripPrefix(base, http.HandlerFunc(serveAsset)))
-	mux.Handle(base+"/riverui/", withRiverPolicy(h.river))
+	mux.HandleFunc("GET "+base+"/assets/{name}", h.asset)
+	mux.Handle("GET "+base+"/riverui/", withRiverPolicy(h.river))
+	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch} {
+		mux.HandleFunc(method+" "+base+"/riverui/api/", h.riverChange)
+	}
 	if h.cfg.Metrics != nil {
 		mux.Handle("GET "+base+"/metrics", h.cfg.Metrics)
 	}
 	if h.cfg.Events != nil {
 		mux.Handle("GET "+base+"/v1/events", h.stream(h.cfg.Events))
 	}
-	return withSentences(mux)
+	return h.withSentences(mux)
 }
 
 // stream serves what does not end by itself: without a write deadline, and until Stop.
@@ -108,13 +126,6 @@ func (h *Handler) stream(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
-}
-
-func uniq(paths ...string) []string {
-	if paths[0] == paths[1] {
-		return paths[:1]
-	}
-	return paths
 }
 
 // at answers a path of ours as the browser must ask for it.

@@ -1,18 +1,77 @@
 package webui
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"regexp"
 	"strings"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// say answers with one sentence.
-func say(w http.ResponseWriter, status int, format string, args ...any) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = fmt.Fprintln(w, redact(fmt.Sprintf(format, args...))) // whoever asked is gone where this fails
+// say answers with one sentence, in the form that the caller reads: a page, JSON for River UI, else a line of text.
+func (h *Handler) say(w http.ResponseWriter, r *http.Request, status int, format string, args ...any) {
+	text := redact(fmt.Sprintf(format, args...))
+	switch {
+	case strings.HasPrefix(r.URL.Path, h.at("riverui/api/")):
+		answerJSON(w, status, map[string]string{"message": text})
+	case strings.Contains(r.Header.Get("Accept"), "text/html"):
+		h.render(w, r, status, "sentence.html", &sentencePage{page: h.page(r, http.StatusText(status)), Text: text})
+	default:
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(status)
+		_, _ = fmt.Fprintln(w, text) // whoever asked is gone where this fails
+	}
+}
+
+type sentencePage struct {
+	page
+	Text string
+}
+
+// fail answers an error of the database: a sentence for what the caller can do something about, else the log has it.
+func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status, sentence := explain(err)
+	if r.Context().Err() != nil {
+		return // nobody waits for the answer
+	}
+	h.cfg.Logger.WarnContext(r.Context(), "Pages: a request failed", slog.String("path", r.URL.Path), slog.String("error", redact(err.Error())))
+	h.say(w, r, status, "%s", sentence)
+}
+
+// explain answers what to tell of an error of the database, and the status to tell it with.
+func explain(err error) (status int, sentence string) {
+	var connect *pgconn.ConnectError
+	var pgErr *pgconn.PgError
+	switch {
+	case errors.As(err, &connect):
+		return http.StatusServiceUnavailable, "cannot connect to the database; the log says why"
+	case errors.Is(err, context.DeadlineExceeded):
+		return http.StatusServiceUnavailable, "the database did not answer in time; try again"
+	case !errors.As(err, &pgErr):
+		return http.StatusInternalServerError, "this did not work; the log says why"
+	}
+	switch {
+	case pgErr.Code == pgerrcode.InsufficientPrivilege:
+		return http.StatusForbidden, "the database login of this worker may not do that; grant it the role iu_operator"
+	case pgErr.Code == pgerrcode.UndefinedTable, pgErr.Code == pgerrcode.UndefinedFunction,
+		pgErr.Code == pgerrcode.InvalidSchemaName, pgErr.Code == pgerrcode.UndefinedColumn:
+		return http.StatusServiceUnavailable, "the schema is missing or old; run: iuworker migrate up"
+	case pgErr.Code == pgerrcode.ReadOnlySQLTransaction:
+		return http.StatusServiceUnavailable, "this database is read only: a standby, or set so"
+	case pgerrcode.IsDataException(pgErr.Code), pgerrcode.IsIntegrityConstraintViolation(pgErr.Code):
+		return http.StatusBadRequest, "the database refuses this: " + pgErr.Message
+	case pgerrcode.IsTransactionRollback(pgErr.Code), pgerrcode.IsOperatorIntervention(pgErr.Code),
+		pgErr.Code == pgerrcode.LockNotAvailable, pgerrcode.IsInsufficientResources(pgErr.Code):
+		return http.StatusServiceUnavailable, "the database is busy (" + pgErr.Message + "); nothing was changed; try again"
+	default:
+		return http.StatusInternalServerError, "this did not work; the log says why"
+	}
 }
 
 func answerJSON(w http.ResponseWriter, status int, value any) {
@@ -33,7 +92,7 @@ func redact(text string) string {
 }
 
 // withSentences makes a mux say what is wrong with a path or a method that it does not know.
-func withSentences(mux *http.ServeMux) http.Handler {
+func (h *Handler) withSentences(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler, pattern := mux.Handler(r)
 		if pattern != "" {
@@ -45,10 +104,10 @@ func withSentences(mux *http.ServeMux) http.Handler {
 		if refused.status == http.StatusMethodNotAllowed {
 			allow := refused.header.Get("Allow")
 			w.Header().Set("Allow", allow)
-			say(w, http.StatusMethodNotAllowed, "%s is not possible here; possible: %s", r.Method, allow)
+			h.say(w, r, http.StatusMethodNotAllowed, "%s is not possible here; possible: %s", r.Method, allow)
 			return
 		}
-		say(w, http.StatusNotFound, "there is nothing at %s", printable(r.URL.Path))
+		h.say(w, r, http.StatusNotFound, "there is nothing at %s", printable(r.URL.Path))
 	})
 }
 

@@ -9,7 +9,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
-	"riverqueue.com/riverui"
 
 	"github.com/iu-core/iuworker/jobs"
 )
@@ -22,19 +21,6 @@ func NewRiverClient(pool *pgxpool.Pool, logger *slog.Logger) (*river.Client[pgx.
 		return nil, fmt.Errorf("set River up: %w", err)
 	}
 	return client, nil
-}
-
-// riverUI is River UI below /riverui/ of the base path. It needs its Start for the counts of jobs that it keeps.
-func riverUI(cfg Config) (*riverui.Handler, error) {
-	handler, err := riverui.NewHandler(&riverui.HandlerOpts{
-		Endpoints: riverui.NewEndpoints(cfg.Client, nil),
-		Logger:    cfg.Logger,
-		Prefix:    cfg.BasePath + "/riverui",
-	})
-	if err != nil {
-		return nil, fmt.Errorf("set River UI up: %w", err)
-	}
-	return handler, nil
 }
 
 // riverPolicy lets River UI set styles on its elements, which it does all over; all else is as in our pages.

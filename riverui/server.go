@@ -129,6 +129,9 @@ func (s *Server) Serve(ctx context.Context) error {
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
 	s.logger.InfoContext(ctx, "Pages: listening", slog.String("url", s.URL()))
+	if !s.handler.guarded() {
+		s.logger.WarnContext(ctx, "Pages: everybody on this machine may see and change everything; give --http-credentials-file to ask for credentials")
+	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(s.listener) }()
 	select {

@@ -1,0 +1,98 @@
+package webui
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+)
+
+// account is who makes a request.
+type account struct {
+	name string
+	role Role
+}
+
+// nobody is who uses pages that ask for no credentials.
+var nobody = account{name: "anonymous", role: RoleOperator}
+
+type accountKey struct{}
+
+// who answers who makes a request that the guard let through.
+func who(ctx context.Context) account {
+	a, ok := ctx.Value(accountKey{}).(account)
+	if !ok {
+		return account{name: "nobody", role: RoleViewer}
+	}
+	return a
+}
+
+func changes(r *http.Request) bool {
+	return r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions
+}
+
+// guard lets through who may make a request, and who may make changes where it makes one.
+func (h *Handler) guard(next http.Handler) http.Handler {
+	origins := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Another site's name that was made to point to this machine would let that site's pages read ours.
+		if h.cfg.Credentials == nil && !isLoopback(r.Host) {
+			h.say(w, r, http.StatusForbidden, "without credentials these pages answer to this machine's own names alone, such as localhost, and not to %s", printable(r.Host))
+			return
+		}
+		if err := origins.Check(r); err != nil {
+			h.say(w, r, http.StatusForbidden, "this request comes from another site; make changes from these pages")
+			return
+		}
+		a, ok := h.signIn(r)
+		if !ok {
+			w.Header().Set("WWW-Authenticate", `Basic realm="iuworker", charset="UTF-8"`)
+			h.say(w, r, http.StatusUnauthorized, "sign in with a user and a password of the credentials file")
+			return
+		}
+		if changes(r) && a.role != RoleOperator {
+			h.say(w, r, http.StatusForbidden, "%s is a viewer and may change nothing; sign in as an operator", a.name)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), accountKey{}, a)))
+	})
+}
+
+func (h *Handler) signIn(r *http.Request) (account, bool) {
+	if h.cfg.Credentials == nil {
+		return nobody, true
+	}
+	user, password, given := r.BasicAuth()
+	if !given {
+		return account{}, false
+	}
+	a, right := h.cfg.Credentials.check(user, password)
+	if !right { // what was typed as user may be a password: only a known one is told
+		h.cfg.Logger.WarnContext(r.Context(), "Pages: wrong credentials", slog.String("known_user", a.name), slog.String("remote", remote(r)))
+	}
+	return a, right
+}
+
+// guarded reports whether requests need credentials.
+func (h *Handler) guarded() bool { return h.cfg.Credentials != nil }
+
+func isLoopback(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+func remote(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}

@@ -1,0 +1,134 @@
+package webui
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"riverqueue.com/riverui"
+)
+
+// errRefused is a change that River UI refused: it goes back, and River UI's answer to the caller.
+var errRefused = errors.New("refused by River UI")
+
+// riverChange lets River UI make a change in the transaction that keeps the audit line.
+func (h *Handler) riverChange(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimPrefix(r.URL.Path, h.at("riverui"))
+	action, about, ok := riverAction(r.Method, path)
+	if !ok {
+		h.say(w, r, http.StatusNotFound, "River UI has no change %s %s", r.Method, printable(path))
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	var tooLong *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLong):
+		h.say(w, r, http.StatusRequestEntityTooLarge, "the request is longer than %d bytes", tooLong.Limit)
+		return
+	case err != nil:
+		h.say(w, r, http.StatusBadRequest, "the request did not arrive whole")
+		return
+	}
+	var request struct {
+		IDs         json.RawMessage `json:"ids"`
+		Concurrency json.RawMessage `json:"concurrency"`
+	}
+	if err := json.Unmarshal(body, &request); err != nil && len(body) > 0 {
+		h.say(w, r, http.StatusBadRequest, "the request must be a JSON object")
+		return
+	}
+	if request.IDs != nil {
+		about["ids"] = request.IDs
+	}
+	if request.Concurrency != nil {
+		about["concurrency"] = request.Concurrency
+	}
+	var answer answer
+	_, err = h.change(r, action, func(ctx context.Context, tx pgx.Tx) (detail, error) {
+		inTx, err := riverUI(h.cfg, &tx)
+		if err != nil {
+			return nil, err
+		}
+		again := r.Clone(ctx)
+		again.Body = io.NopCloser(bytes.NewReader(body))
+		inTx.ServeHTTP(&answer, again)
+		if answer.status >= http.StatusBadRequest {
+			return nil, errRefused
+		}
+		return about, nil
+	})
+	if err != nil && !errors.Is(err, errRefused) {
+		h.fail(w, r, err)
+		return
+	}
+	answer.send(w)
+}
+
+// riverAction names the change that a request to River UI makes, and what its path says of it.
+func riverAction(method, path string) (action string, about detail, ok bool) {
+	parts := strings.Split(strings.Trim(path, "/"), "/") // api, jobs, cancel, or api, queues, a name, pause
+	switch {
+	case method == http.MethodPost && len(parts) == 3 && parts[1] == "jobs":
+		return "job." + parts[2], detail{}, true
+	case method == http.MethodPut && len(parts) == 4 && parts[1] == "queues":
+		return "queue." + parts[3], detail{"queue": parts[2]}, true
+	case method == http.MethodPatch && len(parts) == 3 && parts[1] == "queues":
+		return "queue.update", detail{"queue": parts[2]}, true
+	default:
+		return "", nil, false
+	}
+}
+
+// answer holds an answer back until the change is committed.
+type answer struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (a *answer) Header() http.Header {
+	if a.header == nil {
+		a.header = http.Header{}
+	}
+	return a.header
+}
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	a.WriteHeader(http.StatusOK)
+	return a.body.Write(p)
+}
+
+func (a *answer) send(w http.ResponseWriter) {
+	for key, values := range a.header {
+		w.Header()[key] = values
+	}
+	w.WriteHeader(cmp.Or(a.status, http.StatusOK))
+	_, _ = a.body.WriteTo(w) // whoever asked is gone where this fails
+}
+
+// riverUI is River UI below /riverui/ of the base path: over the client's pool, which needs its Start for the counts
+// of jobs that it keeps, or, for one change, in a transaction.
+func riverUI(cfg Config, tx *pgx.Tx) (*riverui.Handler, error) {
+	handler, err := riverui.NewHandler(&riverui.HandlerOpts{
+		Endpoints: riverui.NewEndpoints(cfg.Client, &riverui.EndpointsOpts[pgx.Tx]{Tx: tx}),
+		Logger:    cfg.Logger,
+		Prefix:    cfg.BasePath + "/riverui",
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set River UI up: %w", err)
+	}
+	return handler, nil
+}
