@@ -1,0 +1,115 @@
+package subscribe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Consumer is a durable consumer as an operator sees it.
+type Consumer struct {
+	Name   string `json:"name"`
+	Cursor Cursor `json:"cursor"`
+	// State is ok; rewound, beyond_end (its place was lost in a restore or failover) or pruned (what follows it is not
+	// kept): those need a reset.
+	State string `json:"state"`
+	// LagEvents is how many events are announced that it has not handled, filters aside; nil where State is not ok.
+	LagEvents *int64 `json:"lag_events"`
+	// LagSeconds is how long the first of them has been waiting; nil where State is not ok.
+	LagSeconds *float64 `json:"lag_seconds"`
+	// Process works for it now; nil: nobody does.
+	Process      *string    `json:"process"`
+	ProcessSince *time.Time `json:"process_since"`
+	ActiveAt     time.Time  `json:"active_at"` // when it last did anything, or had a process
+	Tries        int        `json:"tries"`     // failed for the event after Cursor
+	LastError    *string    `json:"last_error"`
+	LastErrorAt  *time.Time `json:"last_error_at"`
+	DeadLetters  int64      `json:"dead_letters"`
+	CreatedAt    time.Time  `json:"created_at"`
+	UpdatedAt    time.Time  `json:"updated_at"` // when Cursor last moved
+}
+
+// ListConsumers answers all consumers by name.
+func ListConsumers(ctx context.Context, db DB) ([]Consumer, error) {
+	rows, err := db.Query(ctx, `
+		SELECT s.name, s.epoch, s.position, s.state, s.lag_events, s.lag_seconds, s.process, s.process_since, s.active_at,
+		       s.tries, s.last_error, s.last_error_at, s.dead_letters, s.created_at, s.updated_at
+		FROM iu_outbox.consumer_status AS s ORDER BY s.name`)
+	if err != nil {
+		return nil, fmt.Errorf("list consumers: %w", err)
+	}
+	consumers, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c Consumer, err error) {
+		err = row.Scan(&c.Name, &c.Cursor.Epoch, &c.Cursor.Position, &c.State, &c.LagEvents, &c.LagSeconds, &c.Process,
+			&c.ProcessSince, &c.ActiveAt, &c.Tries, &c.LastError, &c.LastErrorAt, &c.DeadLetters, &c.CreatedAt, &c.UpdatedAt)
+		return c, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list consumers: %w", err)
+	}
+	return consumers, nil
+}
+
+// ResetConsumer moves a consumer to another place, back or forward, and forgets its last error; it answers where. A
+// process that works for it goes on from there after what it is handling now. Default: Beginning. ErrNoConsumer where
+// there is none.
+func ResetConsumer(ctx context.Context, db DB, name string, to Start) (Cursor, error) {
+	if to.kind == startDefault {
+		to = Beginning()
+	}
+	c, err := Resolve(ctx, db, to)
+	if err != nil {
+		return c, err
+	}
+	tag, err := db.Exec(ctx, `
+		UPDATE iu_outbox.consumer AS c
+		SET epoch = $2, position = $3, tries = 0, last_error = NULL, last_error_at = NULL,
+		    updated_at = pg_catalog.clock_timestamp()
+		WHERE c.name = $1`, name, c.Epoch, c.Position)
+	if err != nil {
+		return c, fmt.Errorf("reset consumer %q: %w", name, err)
+	}
+	if tag.RowsAffected() == 0 {
+		return c, noConsumer(name)
+	}
+	return c, nil
+}
+
+func noConsumer(name string) error {
+	return fmt.Errorf("%w: %q; iuworker consumers lists those that there are", ErrNoConsumer, name)
+}
+
+// DeleteConsumer forgets a consumer: its cursor and its dead letters. Without force it refuses one that a process
+// works for (ErrConsumerActive) or that has dead letters (ErrDeadLetters). A process that runs with the name ends with
+// ErrNoConsumer. ErrNoConsumer where there is none.
+func DeleteConsumer(ctx context.Context, db DB, name string, force bool) error {
+	var process *string
+	var letters int64
+	var deleted bool
+	err := db.QueryRow(ctx, `
+		WITH asked AS MATERIALIZED (
+			SELECT s.name, s.process, s.dead_letters FROM iu_outbox.consumer_status AS s WHERE s.name = $1
+		), deleted AS (
+			DELETE FROM iu_outbox.consumer AS c USING asked AS a
+			WHERE c.name = a.name AND ($2 OR (a.process IS NULL AND a.dead_letters = 0))
+			RETURNING c.name
+		)
+		SELECT a.process, a.dead_letters, EXISTS (SELECT FROM deleted) FROM asked AS a`, name, force).
+		Scan(&process, &letters, &deleted)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return noConsumer(name)
+	case err != nil:
+		return fmt.Errorf("delete consumer %q: %w", name, err)
+	case deleted:
+		return nil
+	case process != nil:
+		return fmt.Errorf("%w: %s works for %q; stop it first, or force the deletion", ErrConsumerActive, *process, name)
+	case letters > 0:
+		return fmt.Errorf("%w: %q has %d; replay or drop them first, or force the deletion", ErrDeadLetters, name, letters)
+	default:
+		return noConsumer(name) // deleted in the meantime
+	}
+}

@@ -1,0 +1,53 @@
+package subscribe
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+)
+
+// Cursor is a place in the history of emissions: just after the event at Position. A reader that stored the cursor of
+// the last event it handled goes on after it.
+//
+// Epoch names the history that the position was read in, since a restore or a failover may give the same positions to
+// other events. An empty Epoch is the current one: a bare position, for people. The zero Cursor is before
+// the first event.
+type Cursor struct {
+	Epoch    string
+	Position int64
+}
+
+var cursorPattern = regexp.MustCompile(`^(?:([0-9a-f]{8})-)?([0-9]{1,19})$`)
+
+// ParseCursor reads `<epoch>-<position>`, as events carry it, or a bare position. The error wraps ErrBadCursor.
+func ParseCursor(s string) (Cursor, error) {
+	match := cursorPattern.FindStringSubmatch(s)
+	if match == nil {
+		return Cursor{}, fmt.Errorf("%w: %.60q: give <epoch>-<position> as an event carries it, or a bare position", ErrBadCursor, s)
+	}
+	position, err := strconv.ParseInt(match[2], 10, 64)
+	if err != nil {
+		return Cursor{}, fmt.Errorf("%w: %.60q: the position is too large", ErrBadCursor, s)
+	}
+	return Cursor{Epoch: match[1], Position: position}, nil
+}
+
+// String is what ParseCursor reads.
+func (c Cursor) String() string {
+	if c.Epoch == "" {
+		return strconv.FormatInt(c.Position, 10)
+	}
+	return c.Epoch + "-" + strconv.FormatInt(c.Position, 10)
+}
+
+// MarshalText makes a cursor a string in JSON.
+func (c Cursor) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText is ParseCursor.
+func (c *Cursor) UnmarshalText(text []byte) error {
+	parsed, err := ParseCursor(string(text))
+	if err == nil {
+		*c = parsed
+	}
+	return err
+}

@@ -1,0 +1,167 @@
+package subscribe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ConsumerDeadLetter is an event that a consumer gave up.
+type ConsumerDeadLetter struct {
+	ID        int64     `json:"id"`
+	Consumer  string    `json:"consumer"`
+	Cursor    Cursor    `json:"cursor"`
+	Tries     int       `json:"tries"`
+	Error     string    `json:"error"` // the last one
+	CreatedAt time.Time `json:"created_at"`
+	// ReplayRequestedAt is set until the consumer's process has handled it again; then the dead letter is gone, or has the
+	// new error.
+	ReplayRequestedAt *time.Time `json:"replay_requested_at,omitempty"`
+	Event             Event      `json:"-"`
+}
+
+// ListDeadLetters answers up to limit dead letters of a consumer, oldest first.
+func ListDeadLetters(ctx context.Context, db DB, consumer string, limit int) ([]ConsumerDeadLetter, error) {
+	rows, err := db.Query(ctx, `
+		SELECT d.id, d.consumer, d.epoch, d.position, d.tries, d.error, d.created_at, d.replay_requested_at, d.event::text
+		FROM iu_outbox.consumer_dead_letter AS d WHERE d.consumer = $1 ORDER BY d.id LIMIT $2`, consumer, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list dead letters: %w", err)
+	}
+	letters, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (d ConsumerDeadLetter, err error) {
+		var text string
+		if err := row.Scan(&d.ID, &d.Consumer, &d.Cursor.Epoch, &d.Cursor.Position, &d.Tries, &d.Error, &d.CreatedAt, &d.ReplayRequestedAt, &text); err != nil {
+			return d, err
+		}
+		d.Event, err = ParseEvent([]byte(text))
+		return d, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list dead letters: %w", err)
+	}
+	return letters, nil
+}
+
+// ReplayDeadLetters asks the consumer's process to handle dead letters again, all of them where no ids are given, and
+// answers how many. A process that runs does so within its poll interval, one that starts does so first. Each is
+// tried once: then it is gone, or stays with the new error.
+func ReplayDeadLetters(ctx context.Context, db DB, consumer string, ids ...int64) (int, error) {
+	tag, err := db.Exec(ctx, `
+		UPDATE iu_outbox.consumer_dead_letter AS d SET replay_requested_at = pg_catalog.clock_timestamp()
+		WHERE d.consumer = $1 AND ($2::bigint[] IS NULL OR d.id = ANY ($2))`, consumer, anyOf(ids))
+	if err != nil {
+		return 0, fmt.Errorf("replay dead letters: %w", err)
+	}
+	return int(tag.RowsAffected()), nil
+}
+
+// DropDeadLetters forgets dead letters for good, all of a consumer's where no ids are given, and answers how many.
+func DropDeadLetters(ctx context.Context, db DB, consumer string, ids ...int64) (int, error) {
+	tag, err := db.Exec(ctx, `
+		DELETE FROM iu_outbox.consumer_dead_letter AS d
+		WHERE d.consumer = $1 AND ($2::bigint[] IS NULL OR d.id = ANY ($2))`, consumer, anyOf(ids))
+	if err != nil {
+		return 0, fmt.Errorf("drop dead letters: %w", err)
+	}
+	return int(tag.RowsAffected()), nil
+}
+
+func anyOf(ids []int64) []int64 {
+	if len(ids) == 0 {
+		return nil
+	}
+	return ids
+}
+
+func keepDeadLetter(ctx context.Context, db DB, consumer string, event Event, tries int, cause error) error {
+	_, err := db.Exec(ctx, `
+		INSERT INTO iu_outbox.consumer_dead_letter AS d (consumer, epoch, position, event, tries, error)
+		VALUES ($1, $2, $3, $4::text::jsonb, $5, $6)
+		ON CONFLICT (consumer, position, epoch) DO UPDATE
+		SET event = EXCLUDED.event, tries = EXCLUDED.tries, error = EXCLUDED.error, created_at = pg_catalog.now(),
+		    replay_requested_at = NULL`,
+		consumer, event.Cursor.Epoch, event.Cursor.Position, string(event.JSON), tries, message(cause))
+	if err != nil {
+		return fmt.Errorf("keep a dead letter: %w", err)
+	}
+	return nil
+}
+
+// replay handles the first dead letter whose replay was asked for: once.
+func (s *subscriber) replay(ctx context.Context) error {
+	var id int64
+	var event Event
+	err := s.try(ctx, func(ctx context.Context) (err error) {
+		id, event, err = s.nextReplay(ctx)
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil // dropped, or handled by another process in the meantime
+	}
+	if err != nil {
+		return err
+	}
+	err = s.attempt(ctx, s, []Event{event}, func(ctx context.Context, db DB) error { return settleReplay(ctx, db, id) })
+	if err != nil {
+		return s.replayFailed(ctx, id, event, err)
+	}
+	s.handled++
+	s.logger.InfoContext(ctx, "Subscriber: handled a dead letter", slog.String("cursor", event.Cursor.String()))
+	return nil
+}
+
+// nextReplay reads the event as it is now: it may have been rolled back since.
+func (s *subscriber) nextReplay(ctx context.Context) (int64, Event, error) {
+	var id int64
+	var text string
+	err := s.cfg.Pool.QueryRow(ctx, `
+		SELECT d.id, COALESCE((
+			SELECT e.event FROM iu_outbox.emission AS e
+			WHERE e.position = d.position AND e.event ->> 'cursor' = d.event ->> 'cursor'), d.event)::text
+		FROM iu_outbox.consumer_dead_letter AS d
+		WHERE d.consumer = $1 AND d.replay_requested_at IS NOT NULL
+		ORDER BY d.id LIMIT 1`, s.cfg.Consumer).Scan(&id, &text)
+	if err != nil {
+		return 0, Event{}, fmt.Errorf("read a dead letter: %w", err)
+	}
+	event, err := ParseEvent([]byte(text))
+	event.Replayed = true
+	return id, event, err
+}
+
+// settleReplay drops a dead letter that was handled; errMoved where somebody else did, or took the request back.
+func settleReplay(ctx context.Context, db DB, id int64) error {
+	tag, err := db.Exec(ctx, `
+		DELETE FROM iu_outbox.consumer_dead_letter AS d WHERE d.id = $1 AND d.replay_requested_at IS NOT NULL`, id)
+	if err != nil {
+		return fmt.Errorf("drop a dead letter that was handled: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return errMoved
+	}
+	return nil
+}
+
+// replayFailed keeps the dead letter with its new error. What may pass by itself is tried again.
+func (s *subscriber) replayFailed(ctx context.Context, id int64, event Event, cause error) error {
+	var stop *stopError
+	var blamed *handlerError
+	if errors.As(cause, &stop) || !errors.As(cause, &blamed) || mayPass(cause) || ctx.Err() != nil {
+		return s.failed(ctx, event.Cursor, []Event{event}, cause)
+	}
+	s.logger.WarnContext(ctx, "Subscriber: the handler failed for a dead letter again", s.about([]Event{event}, 1, 0, cause)...)
+	err := s.try(ctx, func(ctx context.Context) error {
+		_, err := s.cfg.Pool.Exec(ctx, `
+			UPDATE iu_outbox.consumer_dead_letter AS d
+			SET replay_requested_at = NULL, tries = d.tries + 1, error = $2 WHERE d.id = $1`, id, message(cause))
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("keep a dead letter: %w", err)
+	}
+	return err
+}

@@ -1,0 +1,138 @@
+package subscribe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// What errors of this package wrap; compare with errors.Is.
+var (
+	// ErrBadCursor: a text is no cursor.
+	ErrBadCursor = errors.New("not a cursor")
+	// ErrBeyondEnd: a cursor lies after the last event that there is. See BeyondEndError.
+	ErrBeyondEnd = errors.New("beyond the end of the history")
+	// ErrRewound: a cursor is not part of today's history. See RewoundError.
+	ErrRewound = errors.New("history rewound")
+	// ErrPruned: what follows a cursor is not kept any more. See PrunedError.
+	ErrPruned = errors.New("events were pruned")
+	// ErrExhausted: the handler failed as often as Retry.MaxTries allows. See ExhaustedError.
+	ErrExhausted = errors.New("tries exhausted")
+	// ErrNoConsumer: there is no consumer of that name, or it was deleted while it ran.
+	ErrNoConsumer = errors.New("no such consumer")
+	// ErrConsumerActive: a process works for the consumer.
+	ErrConsumerActive = errors.New("consumer is active")
+	// ErrDeadLetters: the consumer has dead letters.
+	ErrDeadLetters = errors.New("consumer has dead letters")
+)
+
+// BeyondEndError is a cursor that lies after the last event there is: a typing error, or positions of another
+// database. It wraps ErrBeyondEnd.
+type BeyondEndError struct {
+	Cursor Cursor
+	End    Cursor // the end of the history
+}
+
+func (e *BeyondEndError) Error() string {
+	return fmt.Sprintf("cursor %s is beyond the end of the history, which ends at %s; give a cursor that was received from this database, or start now", e.Cursor, e.End)
+}
+
+func (e *BeyondEndError) Unwrap() error { return ErrBeyondEnd }
+
+// RewoundError is a cursor that is not part of today's history: the database was restored from a backup, failed over
+// with commits lost, or is another one. What the reader received after CommonUntil did not happen in this history, and
+// other events may have its positions now. It wraps ErrRewound.
+type RewoundError struct {
+	Cursor Cursor
+	// CommonUntil is the last place that the cursor's history and today's have in common: go on after it to miss
+	// nothing. Its Epoch is empty where the cursor's epoch is unknown here: then nothing is known to be in common.
+	CommonUntil Cursor
+	// End is the end of today's history.
+	End Cursor
+}
+
+func (e *RewoundError) Error() string {
+	if e.CommonUntil.Epoch == "" {
+		return fmt.Sprintf("history rewound: the epoch of cursor %s is unknown here (the database was restored from elsewhere, or is another one), the history ends at %s; start from the beginning, or where you know that nothing is missed", e.Cursor, e.End)
+	}
+	return fmt.Sprintf("history rewound: cursor %s was lost in a restore or failover, its history is known here until %s, and today's ends at %s; go on after %s, and take back what you did for events beyond it", e.Cursor, e.CommonUntil, e.End, e.CommonUntil)
+}
+
+func (e *RewoundError) Unwrap() error { return ErrRewound }
+
+// PrunedError is a cursor after which events are missing, since retention removed them. It wraps ErrPruned.
+type PrunedError struct {
+	Cursor    Cursor
+	KeptAfter Cursor // everything after it is kept
+}
+
+func (e *PrunedError) Error() string {
+	return fmt.Sprintf("events after cursor %s were pruned: everything after %s is kept; go on after that, and accept the gap", e.Cursor, e.KeptAfter)
+}
+
+func (e *PrunedError) Unwrap() error { return ErrPruned }
+
+// ExhaustedError tells which event the handler failed for, as often as Retry.MaxTries allows. It wraps ErrExhausted
+// and the handler's last error.
+type ExhaustedError struct {
+	Cursor Cursor // of the event
+	Tries  int
+	Err    error
+}
+
+func (e *ExhaustedError) Error() string {
+	return fmt.Sprintf("the handler failed %d times for event %s: %v", e.Tries, e.Cursor, e.Err)
+}
+
+func (e *ExhaustedError) Unwrap() []error { return []error{ErrExhausted, e.Err} }
+
+// PanicError is a handler's panic, treated as an error that it returned.
+type PanicError struct {
+	Value any
+	Stack string
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("the handler panicked: %v", e.Value) }
+
+// Stop makes a handler's error end Run at once: Run returns err, and the cursor stays before the event. A nil err is
+// answered as nil.
+func Stop(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &stopError{err}
+}
+
+type stopError struct{ err error }
+
+func (e *stopError) Error() string { return e.err.Error() }
+func (e *stopError) Unwrap() error { return e.err }
+
+// handlerError marks what the handler is to blame for.
+type handlerError struct{ err error }
+
+func (e *handlerError) Error() string { return e.err.Error() }
+func (e *handlerError) Unwrap() error { return e.err }
+
+// mayPass reports whether a database error may go away by itself: connections (class 08), serialization and
+// deadlocks (40), resources (53), locks (55), operator intervention (57), the system (58, XX), a server that is still a
+// standby (25006), and whatever kept the question from reaching the server.
+func mayPass(err error) bool {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) {
+		switch pgErr.Code[:2] {
+		case "08", "40", "53", "55", "57", "58", "XX":
+			return true
+		}
+		return pgErr.Code == "25006"
+	}
+	var netErr net.Error
+	var connectErr *pgconn.ConnectError
+	return errors.As(err, &netErr) || errors.As(err, &connectErr) || pgconn.SafeToRetry(err) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed)
+}

@@ -1,0 +1,82 @@
+package subscribe
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/uuid"
+)
+
+// EventType is the type of every event, and the channel on which it is announced.
+const EventType = "iu.template.instance_auto_composed"
+
+// Event says that an instance was composed.
+type Event struct {
+	// Cursor is the event's place in the history: store it with the effect, and go on After it.
+	Cursor Cursor
+	// ID is the instance's id: the same event has the same ID, however often it is delivered.
+	ID          string
+	Source      string // /iu-core/<database>
+	Subject     string // the instance's key
+	Time        time.Time
+	TraceParent string // W3C; empty where the producer gave none
+	// RolledBackAt is when an operator took the instance back; zero where it stands. An event that was handled before
+	// that is not delivered again.
+	RolledBackAt time.Time
+	Data         Data
+	// Replayed marks a dead letter that is handled again, out of the order of positions.
+	Replayed bool
+	// JSON is the whole event as CloudEvents JSON, on one line.
+	JSON json.RawMessage
+}
+
+// Data is what an event tells of its instance.
+type Data struct {
+	InstanceCollectionID uuid.UUID `json:"instance_collection_id"`
+	InstanceKey          string    `json:"instance_key"`
+	TemplateCollectionID uuid.UUID `json:"template_collection_id"`
+	TemplateKey          string    `json:"template_key"`
+	EventID              uuid.UUID `json:"event_id"`
+	EventType            string    `json:"event_type"` // of the application's event
+	IdempotencyKey       string    `json:"idempotency_key"`
+	EmitMode             string    `json:"emit_mode"`
+	Actor                string    `json:"actor"`
+	PieceCount           int       `json:"piece_count"`
+}
+
+// RolledBack reports whether the instance was taken back by an operator.
+func (e Event) RolledBack() bool { return !e.RolledBackAt.IsZero() }
+
+// CloudEvent answers the event as the CloudEvents SDK's type, for those who hand it on.
+func (e Event) CloudEvent() (cloudevents.Event, error) {
+	event := cloudevents.New()
+	if err := json.Unmarshal(e.JSON, &event); err != nil {
+		return event, fmt.Errorf("read event %s as CloudEvents JSON: %w", e.Cursor, err)
+	}
+	return event, nil
+}
+
+// ParseEvent reads an event's CloudEvents JSON, from the table or from a NOTIFY payload. It keeps text, which must not
+// change afterwards.
+func ParseEvent(text []byte) (Event, error) {
+	var envelope struct {
+		ID           string    `json:"id"`
+		Source       string    `json:"source"`
+		Subject      string    `json:"subject"`
+		Time         time.Time `json:"time"`
+		TraceParent  string    `json:"traceparent"`
+		RolledBackAt time.Time `json:"rolledbackat"`
+		Cursor       Cursor    `json:"cursor"`
+		Data         Data      `json:"data"`
+	}
+	if err := json.Unmarshal(text, &envelope); err != nil {
+		return Event{}, fmt.Errorf("read event %.60q: %w", text, err)
+	}
+	return Event{
+		Cursor: envelope.Cursor, ID: envelope.ID, Source: envelope.Source, Subject: envelope.Subject,
+		Time: envelope.Time, TraceParent: envelope.TraceParent, RolledBackAt: envelope.RolledBackAt,
+		Data: envelope.Data, JSON: text,
+	}, nil
+}

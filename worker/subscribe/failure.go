@@ -1,0 +1,103 @@
+package subscribe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/worker/listen"
+)
+
+// failed answers nil where the events are to be read and tried again, which it waits for, and an error where Run ends.
+func (s *subscriber) failed(ctx context.Context, from Cursor, events []Event, err error) error {
+	var stop *stopError
+	var blamed *handlerError
+	switch {
+	case errors.As(err, &stop):
+		return stop.err
+	case errors.Is(err, errMoved):
+		return s.moved(ctx, from)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case !errors.As(err, &blamed) && !mayPass(err):
+		return err
+	case !errors.As(err, &blamed):
+		listen.Pause(ctx, listen.Backoff(s.outage.Failed(ctx, err)))
+		return nil
+	}
+	s.failures++
+	if len(events) > 1 {
+		s.suspicious = events[len(events)-1].Cursor.Position
+	}
+	counts := len(events) == 1 && !mayPass(err)
+	tries, noteErr := s.note(ctx, from, err, counts)
+	if noteErr != nil {
+		return noteErr
+	}
+	if counts && s.cfg.Retry.MaxTries > 0 && tries >= s.cfg.Retry.MaxTries {
+		return s.exhausted(ctx, from, events[0], tries, err)
+	}
+	wait := s.cfg.Retry.wait(s.failures)
+	s.logger.WarnContext(ctx, "Subscriber: the handler failed; trying again", s.about(events, tries, wait, err)...)
+	listen.Pause(ctx, wait)
+	return nil
+}
+
+func (s *subscriber) about(events []Event, tries int, wait time.Duration, err error) []any {
+	attrs := []any{
+		slog.String("cursor", events[0].Cursor.String()), slog.Int("events", len(events)), slog.Int("tries", tries),
+		slog.Duration("wait", wait), slog.String("error", err.Error()),
+	}
+	var panicked *PanicError
+	if errors.As(err, &panicked) {
+		attrs = append(attrs, slog.String("stack", panicked.Stack))
+	}
+	return attrs
+}
+
+// note makes the failure visible at the consumer. The handler's error is what matters: where the database cannot take
+// the note, the next failure makes another.
+func (s *subscriber) note(ctx context.Context, from Cursor, cause error, counts bool) (tries int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
+	defer cancel()
+	tries, err = s.place.failed(ctx, from, cause, counts)
+	if err != nil && (mayPass(err) || ctx.Err() != nil) {
+		s.outage.Failed(ctx, err)
+		return 0, nil
+	}
+	return tries, err
+}
+
+// moved says so, and has the next read begin where the cursor is now.
+func (s *subscriber) moved(ctx context.Context, from Cursor) error {
+	s.logger.InfoContext(ctx, "Subscriber: the cursor was moved by somebody else; going on from there", slog.String("from", from.String()))
+	return ctx.Err()
+}
+
+// exhausted does what the consumer wants with an event for which the handler failed as often as it may.
+func (s *subscriber) exhausted(ctx context.Context, from Cursor, event Event, tries int, cause error) error {
+	if s.cfg.Retry.OnExhausted == StopRun {
+		return &ExhaustedError{Cursor: event.Cursor, Tries: tries, Err: cause}
+	}
+	err := s.try(ctx, func(ctx context.Context) error {
+		return pgx.BeginFunc(ctx, s.cfg.Pool, func(tx pgx.Tx) error {
+			if err := keepDeadLetter(ctx, tx, s.cfg.Consumer, event, tries, cause); err != nil {
+				return err
+			}
+			return s.place.move(ctx, tx, from, event.Cursor)
+		})
+	})
+	switch {
+	case errors.Is(err, errMoved):
+		return s.moved(ctx, from)
+	case err != nil:
+		return fmt.Errorf("give up event %s: %w", event.Cursor, err)
+	}
+	s.failures = 0
+	s.logger.ErrorContext(ctx, "Subscriber: gave an event up to the dead letters", s.about([]Event{event}, tries, 0, cause)...)
+	return nil
+}

@@ -1,0 +1,156 @@
+package subscribe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/worker/listen"
+)
+
+// errLeaseLost: another process may have taken the consumer over.
+var errLeaseLost = errors.New("the consumer's lease was lost")
+
+// lease makes one of all processes with a consumer's name the active one. It has a connection of its own: the pool may
+// be busy with what handlers do. It needs no session, so that it works through a transaction pooler as well. Not
+// safe for concurrent use.
+type lease struct {
+	direct  *pgx.ConnConfig
+	name    string
+	process string
+	ttl     time.Duration
+	logger  *slog.Logger
+	outage  *listen.Outage
+	conn    *pgx.Conn
+}
+
+func newLease(cfg Config, process string) *lease {
+	return &lease{
+		direct: listen.KeepAlive(cfg.Direct), name: cfg.Consumer, process: process, ttl: cfg.LeaseTTL, logger: cfg.Logger,
+		outage: &listen.Outage{Logger: cfg.Logger, What: "Subscriber: lease connection"},
+	}
+}
+
+// hold asks for the lease, or renews it: held, taken or gone.
+func (l *lease) hold(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, max(l.ttl*2/5, time.Second))
+	defer cancel()
+	var state string
+	err := l.connect(ctx)
+	if err == nil {
+		err = l.conn.QueryRow(ctx, "SELECT iu_outbox.hold_consumer($1, $2, $3)", l.name, l.process, l.ttl).Scan(&state)
+	}
+	if err != nil {
+		l.close()
+		return "", fmt.Errorf("hold consumer %q: %w", l.name, err)
+	}
+	return state, nil
+}
+
+func (l *lease) connect(ctx context.Context) (err error) {
+	if l.conn == nil {
+		l.conn, err = pgx.ConnectConfig(ctx, l.direct)
+	}
+	return err
+}
+
+func (l *lease) close() {
+	if l.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = l.conn.Close(ctx) // what could not be closed in time is cut
+	l.conn = nil
+}
+
+// acquire waits until this process has the lease, and answers until when it surely has.
+func (l *lease) acquire(ctx context.Context) (time.Time, error) {
+	standby := false
+	for {
+		begun := time.Now()
+		state, err := l.hold(ctx)
+		wait := l.ttl / 5
+		switch {
+		case ctx.Err() != nil:
+			return time.Time{}, ctx.Err()
+		case err != nil && !mayPass(err):
+			return time.Time{}, err
+		case err != nil:
+			wait = listen.Backoff(l.outage.Failed(ctx, err))
+		case state == "gone":
+			return time.Time{}, fmt.Errorf("%w: %q was deleted while it ran", ErrNoConsumer, l.name)
+		default:
+			l.outage.Worked(ctx)
+		}
+		if state == "held" {
+			return begun.Add(l.ttl), nil
+		}
+		if state == "taken" && !standby {
+			standby = true
+			l.logger.InfoContext(ctx, "Subscriber: another process works for this consumer; standing by")
+		}
+		if !listen.Pause(ctx, wait) {
+			return time.Time{}, ctx.Err()
+		}
+	}
+}
+
+// keep renews the lease until stop is called. The context that it answers ends with ctx, and when the lease
+// was lost: then errLeaseLost is its cause. stop gives the lease back.
+func (l *lease) keep(ctx context.Context, until time.Time) (held context.Context, stop func()) {
+	held, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		cancel(l.renew(held, until))
+	}()
+	return held, func() {
+		cancel(nil)
+		<-done
+		l.release(ctx)
+	}
+}
+
+// renew answers why the lease ended; nil: ctx did.
+func (l *lease) renew(ctx context.Context, until time.Time) error {
+	for listen.Pause(ctx, l.ttl/5) {
+		begun := time.Now()
+		state, err := l.hold(ctx)
+		switch {
+		case err == nil && state == "held":
+			l.outage.Worked(ctx)
+			until = begun.Add(l.ttl)
+			continue
+		case err == nil:
+			return errLeaseLost
+		case ctx.Err() != nil:
+			return nil
+		}
+		l.outage.Failed(ctx, err)
+		if time.Now().After(until) {
+			return errLeaseLost
+		}
+	}
+	return nil
+}
+
+// release lets another process take over at once. Where it fails, the lease ends by itself.
+func (l *lease) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if l.conn == nil {
+		return
+	}
+	_, err := l.conn.Exec(ctx, `
+		UPDATE iu_outbox.consumer_lease AS l SET lease_until = pg_catalog.clock_timestamp()
+		WHERE l.consumer = $1 AND l.process = $2 AND l.lease_until > pg_catalog.clock_timestamp()`, l.name, l.process)
+	if err != nil {
+		l.logger.DebugContext(ctx, "Subscriber: the lease was not given back; it ends by itself", slog.String("error", err.Error()))
+	}
+	l.close()
+}

@@ -1,0 +1,187 @@
+package subscribe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// Filter chooses events. An empty list chooses all; an event is chosen where each list has it.
+type Filter struct {
+	Templates  []string // ids or collection keys
+	Actors     []string
+	EventTypes []string // of the application's event, such as order.paid
+}
+
+func (f Filter) empty() bool { return len(f.Templates)+len(f.Actors)+len(f.EventTypes) == 0 }
+
+// templates are ids as the database writes them, and keys.
+func (f Filter) templates() []string {
+	var out []string
+	for _, t := range f.Templates {
+		if id, err := uuid.Parse(t); err == nil {
+			out = append(out, id.String())
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// chosen is NULL in SQL for a list that chooses all.
+func chosen(list []string) []string {
+	if len(list) == 0 {
+		return nil
+	}
+	return list
+}
+
+// Page is a stretch of the history.
+type Page struct {
+	Events []Event
+	// Next is where to read on: after the last event, and after what the filter left out.
+	Next Cursor
+	// End is the end of the history when the page was read.
+	End Cursor
+}
+
+// filterWindow is how many emissions one read looks at where a filter chooses among them.
+const filterWindow = 1000
+
+// pageSQL reads one stretch in one snapshot, together with the state of the cursor that it follows: nothing can be
+// pruned or set back in between. The first %s is where to begin. The last emission looked at comes along without
+// its event where the filter leaves it out, so that the reader gets past it.
+const pageSQL = `
+	SELECT s.state, s.epoch, s.position, s.known_until, s.kept_after,
+	       at.epoch, at.position, at.tries, at.replay, p.cursor, p.event
+	FROM (%s) AS at
+	CROSS JOIN LATERAL iu_outbox.cursor_state(at.epoch, at.position) AS s
+	LEFT JOIN LATERAL (
+		SELECT w.position, w.cursor, CASE WHEN w.nth <= $1 THEN w.event END AS event
+		FROM (
+			SELECT c.position, c.cursor, c.event,
+			       pg_catalog.count(c.event) OVER (ORDER BY c.position) AS nth,
+			       pg_catalog.max(c.position) OVER () AS last
+			FROM (
+				SELECT e.position, e.event ->> 'cursor' AS cursor,
+				       CASE WHEN ($3::text[] IS NULL OR e.event #>> '{data,template_collection_id}' = ANY ($3)
+				                  OR e.event #>> '{data,template_key}' = ANY ($3))
+				             AND ($4::text[] IS NULL OR e.event #>> '{data,actor}' = ANY ($4))
+				             AND ($5::text[] IS NULL OR e.event #>> '{data,event_type}' = ANY ($5))
+				            THEN e.event::text END AS event
+				FROM iu_outbox.emission AS e
+				WHERE e.position > at.position AND s.state = 'ok'
+				ORDER BY e.position
+				LIMIT $2) AS c) AS w
+		WHERE (w.event IS NOT NULL AND w.nth <= $1) OR w.position = w.last) AS p ON true
+	ORDER BY p.position`
+
+// Where a page begins: at a cursor that the caller keeps, or at a consumer's row.
+var (
+	pageAfterSQL    = fmt.Sprintf(pageSQL, `SELECT $6::text AS epoch, $7::bigint AS position, 0 AS tries, false AS replay`)
+	pageConsumerSQL = fmt.Sprintf(pageSQL, `
+		SELECT c.epoch, c.position, c.tries, EXISTS (
+			SELECT FROM iu_outbox.consumer_dead_letter AS d
+			WHERE d.consumer = c.name AND d.replay_requested_at IS NOT NULL) AS replay
+		FROM iu_outbox.consumer AS c WHERE c.name = $6`)
+)
+
+// page is a Page and what else the loop must know.
+type page struct {
+	Page
+	after  Cursor // where it begins
+	tries  int    // failed for the first event
+	replay bool   // dead letters are to be handled again
+}
+
+// Read answers up to limit events after a cursor, fewer where the history ends or the filter leaves too many out:
+// read on at Next until it is the cursor that was given. A cursor that the history does not hold is a
+// RewoundError or a PrunedError; Resolve it first where it comes from outside, to tell typing errors apart.
+func Read(ctx context.Context, db DB, after Cursor, filter Filter, limit int) (Page, error) {
+	p, err := readPage(ctx, db, pageAfterSQL, filter, limit, nullable(after.Epoch), after.Position)
+	return p.Page, err
+}
+
+func readPage(ctx context.Context, db DB, sql string, filter Filter, limit int, from ...any) (page, error) {
+	window := limit
+	if !filter.empty() && limit > 0 {
+		window = max(limit, filterWindow)
+	}
+	args := append([]any{limit, window, filter.templates(), chosen(filter.Actors), chosen(filter.EventTypes)}, from...)
+	rows, err := db.Query(ctx, sql, args...)
+	if err != nil {
+		return page{}, fmt.Errorf("read events: %w", err)
+	}
+	defer rows.Close()
+	p, err := scanPage(rows, limit)
+	if err != nil {
+		return page{}, fmt.Errorf("read events: %w", err)
+	}
+	return p, nil
+}
+
+// errNoRow: the place to begin at is not there.
+var errNoRow = errors.New("no row")
+
+func scanPage(rows pgx.Rows, limit int) (page, error) {
+	var p page
+	found := false
+	for rows.Next() {
+		var h history
+		var epoch, cursor, text *string
+		if err := h.scan(rows, &epoch, &p.after.Position, &p.tries, &p.replay, &cursor, &text); err != nil {
+			return p, err
+		}
+		if epoch != nil {
+			p.after.Epoch = *epoch
+		}
+		if !found {
+			after, err := h.check(p.after)
+			if err != nil {
+				return p, rewound(err)
+			}
+			found, p.after, p.End, p.Next = true, after, h.end, after
+		}
+		if err := p.add(cursor, text, limit); err != nil {
+			return p, err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return p, err
+	}
+	if !found {
+		return p, errNoRow
+	}
+	return p, nil
+}
+
+// add takes a row in: an event, or the place of one that the filter left out.
+func (p *page) add(cursor, text *string, limit int) error {
+	switch {
+	case text != nil:
+		event, err := ParseEvent([]byte(*text))
+		if err != nil {
+			return err
+		}
+		p.Events = append(p.Events, event)
+		p.Next = event.Cursor
+	case cursor != nil && len(p.Events) < limit:
+		next, err := ParseCursor(*cursor)
+		if err != nil {
+			return err
+		}
+		p.Next = next
+	}
+	return nil
+}
+
+// rewound: a cursor that was once read from this history and lies beyond its end was lost with it.
+func rewound(err error) error {
+	var beyond *BeyondEndError
+	if !errors.As(err, &beyond) || beyond.Cursor.Epoch == "" {
+		return err
+	}
+	return &RewoundError{Cursor: beyond.Cursor, CommonUntil: beyond.End, End: beyond.End}
+}

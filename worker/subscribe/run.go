@@ -1,0 +1,248 @@
+package subscribe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/iu-core/iuworker/worker/listen"
+)
+
+// Run gives events to the handler, one at a time, in the order of their positions, until ctx ends or Limit is reached:
+// then it answers nil. The cursor moves after each event that was handled. Safe to call many times at once.
+//
+// Database outages are waited for. An error is answered where going on makes no sense: the handler's (Stop,
+// ExhaustedError), a cursor that the history does not hold (RewoundError, PrunedError, BeyondEndError), a consumer
+// that was deleted (ErrNoConsumer), a wrong Config, or a database that refuses (a missing schema, a missing right).
+func Run(ctx context.Context, cfg Config, handler Handler) error {
+	return run(ctx, cfg, func(s *subscriber) {
+		s.single = true
+		s.attempt = plainAttempt(func(ctx context.Context, events []Event) error { return handler(ctx, events[0]) })
+	})
+}
+
+// RunBatch is Run for up to MaxBatch events at a time: those that are there, without waiting for more.
+func RunBatch(ctx context.Context, cfg Config, handler BatchHandler) error {
+	return run(ctx, cfg, func(s *subscriber) { s.attempt = plainAttempt(handler) })
+}
+
+// RunTx is RunBatch with a transaction in which the cursor moves as well: an effect that the handler writes there
+// happens once for each event. It needs Config.Consumer.
+func RunTx(ctx context.Context, cfg Config, handler TxHandler) error {
+	if cfg.Consumer == "" {
+		return errors.New("subscribe: RunTx needs Config.Consumer")
+	}
+	return run(ctx, cfg, func(s *subscriber) { s.attempt = txAttempt(handler) })
+}
+
+// subscriber is one Run.
+type subscriber struct {
+	cfg     Config
+	place   place
+	attempt attempt
+	single  bool // one event at a time
+	outage  *listen.Outage
+	logger  *slog.Logger
+
+	listener *listen.Listener
+	bell     listen.Bell
+
+	handled    int
+	failures   int   // of the handler, since it last succeeded
+	suspicious int64 // events up to this position are handled one by one: a batch of them failed
+}
+
+func run(ctx context.Context, cfg Config, prepare func(*subscriber)) error {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return err
+	}
+	s := &subscriber{
+		cfg: cfg, logger: cfg.Logger,
+		outage: &listen.Outage{Logger: cfg.Logger, What: "Subscriber: database"},
+		// No pings: a listener that went deaf costs a poll interval, and keepalive finds out.
+		listener: listen.New(listen.Config{Pool: cfg.Pool, Direct: cfg.Direct, PingInterval: -1, Logger: cfg.Logger}),
+	}
+	s.bell = s.listener.On(EventType)
+	prepare(s)
+
+	listening, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	wg.Go(func() { s.listen(listening) })
+	if cfg.Consumer == "" {
+		err = s.runAlone(ctx)
+	} else {
+		err = s.runNamed(ctx)
+	}
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+// listen rings the bell when something is announced. Where that cannot be, the poll is left.
+func (s *subscriber) listen(ctx context.Context) {
+	works := false
+	for try := 1; ; try++ {
+		var err error
+		works, err = listen.Works(ctx, s.cfg.Pool, s.cfg.Direct)
+		if err == nil || !mayPass(err) || readOnly(err) {
+			break
+		}
+		if !listen.Pause(ctx, listen.Backoff(try)) {
+			return
+		}
+	}
+	if !works {
+		s.logger.InfoContext(ctx, "Subscriber: notifications do not come through this address; polling",
+			slog.Duration("poll_interval", s.cfg.PollInterval))
+		return
+	}
+	if err := s.listener.Run(ctx); err != nil {
+		s.logger.WarnContext(ctx, "Subscriber: the listener ended; polling", slog.String("error", err.Error()))
+	}
+}
+
+// readOnly: a server in recovery takes no notification.
+func readOnly(err error) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && (pgErr.Code == "25006" || pgErr.Code == "55000")
+}
+
+// runAlone reads without a name, from a cursor in memory.
+func (s *subscriber) runAlone(ctx context.Context) error {
+	var from Cursor
+	err := s.try(ctx, func(ctx context.Context) (err error) {
+		from, err = Resolve(ctx, s.cfg.Pool, s.cfg.From)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.place = &memory{cfg: s.cfg, cursor: from}
+	return s.deliver(ctx)
+}
+
+// runNamed waits for the consumer's lease, reads while it has it, and waits again where it was lost.
+func (s *subscriber) runNamed(ctx context.Context) error {
+	row := &row{cfg: s.cfg, process: processName()}
+	s.place = row
+	err := s.try(ctx, func(ctx context.Context) error {
+		created, err := row.open(ctx)
+		if created {
+			s.logger.InfoContext(ctx, "Subscriber: made a new consumer")
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	lease := newLease(s.cfg, row.process)
+	defer lease.close()
+	for {
+		until, err := lease.acquire(ctx)
+		if err != nil {
+			return err
+		}
+		held, stop := lease.keep(ctx, until)
+		err = s.deliver(held)
+		lost := errors.Is(context.Cause(held), errLeaseLost) && errors.Is(err, context.Canceled)
+		stop()
+		if !lost || ctx.Err() != nil {
+			return named(s.cfg.Consumer, err)
+		}
+		s.logger.WarnContext(ctx, "Subscriber: lost the consumer's lease; another process may have taken over")
+	}
+}
+
+func named(consumer string, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("consumer %q: %w", consumer, err)
+}
+
+func (s *subscriber) done() bool { return s.cfg.Limit > 0 && s.handled >= s.cfg.Limit }
+
+// deliver reads and handles until ctx ends, Limit is reached, or going on makes no sense.
+func (s *subscriber) deliver(ctx context.Context) error {
+	for started := false; !s.done(); {
+		limit := s.cfg.MaxBatch
+		if s.cfg.Limit > 0 {
+			limit = min(limit, s.cfg.Limit-s.handled)
+		}
+		var p page
+		err := s.try(ctx, func(ctx context.Context) (err error) {
+			p, err = s.place.read(ctx, limit)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if !started {
+			started = true
+			s.logger.DebugContext(ctx, "Subscriber: reading", slog.String("after", p.after.String()), slog.String("end", p.End.String()))
+			s.cfg.OnStart(p.after)
+		}
+		if err := s.work(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// work does what a page asks for, or waits where that is nothing.
+func (s *subscriber) work(ctx context.Context, p page) error {
+	switch {
+	case p.replay:
+		return s.replay(ctx)
+	case len(p.Events) > 0:
+		return s.handle(ctx, p)
+	case p.Next != p.after:
+		return s.move(ctx, p.after, p.Next)
+	default:
+		s.wait(ctx)
+		return ctx.Err()
+	}
+}
+
+func (s *subscriber) wait(ctx context.Context) {
+	timer := time.NewTimer(s.cfg.PollInterval)
+	defer timer.Stop()
+	select {
+	case <-s.bell:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+const statementTimeout = 30 * time.Second
+
+// try runs what asks the database, again while it cannot be reached. It does not begin once ctx has ended.
+func (s *subscriber) try(ctx context.Context, ask func(context.Context) error) error {
+	for {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		bounded, cancel := context.WithTimeout(ctx, statementTimeout)
+		err := ask(bounded)
+		cancel()
+		switch {
+		case err == nil:
+			s.outage.Worked(ctx)
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !mayPass(err):
+			return err
+		}
+		listen.Pause(ctx, listen.Backoff(s.outage.Failed(ctx, err)))
+	}
+}
