@@ -2,7 +2,6 @@
 
 GO       ?= go
 BIN      := bin/iuworker
-VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LINT_VERSION := v2.15.0
 LINT     := .tools/$(LINT_VERSION)/golangci-lint
 
@@ -13,7 +12,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the static binary bin/iuworker
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.revision=$(VERSION)' -o $(BIN) ./cmd/iuworker
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BIN) ./cmd/iuworker
 
 demo: setup-server build ## run the main job once, end to end, on a PostgreSQL of its own
 	$(BIN) demo

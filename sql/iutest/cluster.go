@@ -20,10 +20,11 @@ const (
 	retryPause   = 20 * time.Millisecond
 )
 
-// cluster is this process's server; it exists once a test asked for it.
-var cluster testCluster
+// shared is this process's server; it exists once a test asked for it.
+var shared cluster
 
-type testCluster struct {
+// cluster is a server and its template database, each made when it is first needed.
+type cluster struct {
 	starting sync.Once
 	startErr error
 	server   *pgserver.Server
@@ -37,18 +38,17 @@ type testCluster struct {
 }
 
 // start starts the server where nobody has.
-func (c *testCluster) start() error {
+func (c *cluster) start() error {
 	c.starting.Do(func() { c.startErr = c.startServer() })
 	return c.startErr
 }
 
-func (c *testCluster) startServer() error {
+func (c *cluster) startServer() error {
 	server, err := pgserver.Start(context.Background(), pgserver.Config{
 		TCP: true,
 		Settings: map[string]string{
 			"fsync":                     "off",
 			"full_page_writes":          "off",
-			"synchronous_commit":        "off",
 			"max_connections":           "300",
 			"max_prepared_transactions": "10",
 			"shared_buffers":            "64MB",
@@ -64,7 +64,7 @@ func (c *testCluster) startServer() error {
 	return err
 }
 
-func (c *testCluster) stop() error {
+func (c *cluster) stop() error {
 	if c.admin != nil {
 		c.admin.Close()
 	}
@@ -75,7 +75,7 @@ func (c *testCluster) stop() error {
 }
 
 // exec runs a statement of the superuser, again while somebody uses what it needs alone.
-func (c *testCluster) exec(sql string) error {
+func (c *cluster) exec(sql string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
 	defer cancel()
 	pause := time.NewTicker(retryPause)
@@ -96,7 +96,7 @@ func (c *testCluster) exec(sql string) error {
 
 // create makes a database out of a template, an empty name being PostgreSQL's own. Copying files takes half the time
 // of the default, copying through the WAL.
-func (c *testCluster) create(name, template string) error {
+func (c *cluster) create(name, template string) error {
 	statement := "CREATE DATABASE " + quote(name) + " STRATEGY file_copy"
 	if template != "" {
 		statement += " TEMPLATE " + quote(template)
@@ -107,7 +107,7 @@ func (c *testCluster) create(name, template string) error {
 }
 
 // drop drops a database, and ends the sessions in it.
-func (c *testCluster) drop(name string) error {
+func (c *cluster) drop(name string) error {
 	return c.exec("DROP DATABASE IF EXISTS " + quote(name) + " WITH (FORCE)")
 }
 

@@ -28,27 +28,30 @@ type DB struct {
 	// Pool holds connections of the superuser, made on demand, 32 at most. It closes when the test ends.
 	Pool *pgxpool.Pool
 
-	t testing.TB
+	t       testing.TB
+	cluster *cluster
 }
 
 // Empty makes an empty database.
 func Empty(t testing.TB) *DB {
 	t.Helper()
-	return create(t, "")
+	return shared.database(t, "")
 }
 
-func create(t testing.TB, template string) *DB {
+func (c *cluster) database(t testing.TB, template string) *DB {
 	t.Helper()
-	require.NoError(t, cluster.start(), "start the test server")
+	require.NoError(t, c.start(), "start the test server")
 	name := "test_" + strconv.FormatInt(databases.Add(1), 10)
-	require.NoError(t, cluster.create(name, template), "create database %s", name)
-	t.Cleanup(func() {
-		if err := cluster.drop(name); err != nil {
-			t.Errorf("drop database %s: %v", name, err)
-		}
-	})
+	require.NoError(t, c.create(name, template), "create database %s", name)
+	if c == &shared { // others end with their test
+		t.Cleanup(func() {
+			if err := c.drop(name); err != nil {
+				t.Errorf("drop database %s: %v", name, err)
+			}
+		})
+	}
 
-	db := &DB{URL: cluster.server.URL(name), Name: name, t: t}
+	db := &DB{URL: c.server.URL(name), Name: name, t: t, cluster: c}
 	config, err := pgxpool.ParseConfig(db.URL)
 	require.NoError(t, err)
 	config.MaxConns = poolSize
@@ -75,14 +78,14 @@ func closePool(t testing.TB, pool *pgxpool.Pool) {
 // fails where there is no such role.
 func (db *DB) URLAs(role string) string {
 	db.t.Helper()
-	cluster.roles.Lock()
-	defer cluster.roles.Unlock()
+	db.cluster.roles.Lock()
+	defer db.cluster.roles.Unlock()
 	var canLogin bool
-	err := cluster.admin.QueryRow(context.Background(),
+	err := db.cluster.admin.QueryRow(context.Background(),
 		"SELECT rolcanlogin FROM pg_catalog.pg_roles WHERE rolname = $1", role).Scan(&canLogin)
 	require.NoError(db.t, err, "look for role %s", role)
 	if !canLogin {
-		require.NoError(db.t, cluster.exec("ALTER ROLE "+quote(role)+" LOGIN"))
+		require.NoError(db.t, db.cluster.exec("ALTER ROLE "+quote(role)+" LOGIN"))
 	}
 	u, err := url.Parse(db.URL)
 	require.NoError(db.t, err)

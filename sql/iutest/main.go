@@ -14,7 +14,7 @@ import (
 func Main(m *testing.M, ignore ...goleak.Option) {
 	clearEnvironment()
 	code := m.Run()
-	if err := cluster.stop(); err != nil {
+	if err := shared.stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "iutest: end the server:", err)
 		code = max(code, 1)
 	}

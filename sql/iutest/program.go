@@ -35,8 +35,8 @@ func Program(t testing.TB, name string, args ...string) (stdout string, err erro
 
 func programPath(t testing.TB, name string) string {
 	t.Helper()
-	require.NoError(t, cluster.start(), "start the test server")
-	beside := filepath.Join(cluster.server.BinDir(), name)
+	require.NoError(t, shared.start(), "start the test server")
+	beside := filepath.Join(shared.server.BinDir(), name)
 	if _, err := os.Stat(beside); !errors.Is(err, os.ErrNotExist) {
 		return beside
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	iusql "github.com/iu-core/iuworker/sql"
+	"github.com/iu-core/iuworker/sql/pgserver"
 )
 
 const templateName = "iutest_template"
@@ -17,17 +18,32 @@ const templateName = "iutest_template"
 // ship.
 func New(t testing.TB) *DB {
 	t.Helper()
-	require.NoError(t, cluster.template(), "make the template database")
-	return create(t, templateName)
+	return shared.migrated(t)
+}
+
+// Own makes a database like New's on a server of its own, for a test that restarts or kills the server. Both end
+// with the test.
+func Own(t testing.TB) (*DB, *pgserver.Server) {
+	t.Helper()
+	own := new(cluster)
+	t.Cleanup(func() { require.NoError(t, own.stop(), "end the test's own server") })
+	db := own.migrated(t)
+	return db, own.server
+}
+
+func (c *cluster) migrated(t testing.TB) *DB {
+	t.Helper()
+	require.NoError(t, c.template(), "make the template database")
+	return c.database(t, templateName)
 }
 
 // template makes the template where nobody has.
-func (c *testCluster) template() error {
+func (c *cluster) template() error {
 	c.migrating.Do(func() { c.migrateErr = c.migrateTemplate() })
 	return c.migrateErr
 }
 
-func (c *testCluster) migrateTemplate() error {
+func (c *cluster) migrateTemplate() error {
 	if err := c.start(); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package iutest_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -46,6 +47,17 @@ func TestRolesLogIn(t *testing.T) {
 		require.NoError(t, connect(t, db.URLAs(role)).QueryRow(t.Context(), "SELECT session_user").Scan(&login))
 		require.Equal(t, role, login)
 	}
+}
+
+func TestOwn(t *testing.T) {
+	t.Parallel()
+	db, server := iutest.Own(t)
+	db.Exec(t, "CREATE TABLE public.kept AS SELECT 7 AS seven")
+	conn := connect(t, db.URLAs("iu_app"))
+	server.Kill()
+	require.Error(t, conn.Ping(t.Context()))
+	require.NoError(t, server.Restart(t.Context()))
+	db.WaitFor(t, time.Minute, "SELECT seven = 7 FROM public.kept")
 }
 
 func BenchmarkNew(b *testing.B) {

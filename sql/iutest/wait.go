@@ -2,9 +2,14 @@ package iutest
 
 import (
 	"context"
+	"errors"
+	"io"
+	"net"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 )
 
@@ -13,29 +18,41 @@ const (
 	waitBlocked = 30 * time.Second
 )
 
-// WaitFor asks a query for one boolean until it is true; the test fails where that, or the query, takes longer than
-// timeout.
+// WaitFor asks a query for one boolean until it is true; the test fails where that takes longer than timeout, or the
+// query is wrong. A server that is away is asked again.
 func (db *DB) WaitFor(t testing.TB, timeout time.Duration, query string, args ...any) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	poll := time.NewTicker(waitPoll)
 	defer poll.Stop()
+	var last error
 	for {
 		var fulfilled *bool // NULL is not true
 		err := db.Pool.QueryRow(ctx, query, args...).Scan(&fulfilled)
-		if ctx.Err() != nil {
-			require.FailNow(t, "waited in vain", "%s for: %s %v", timeout, query, args)
-		}
-		require.NoError(t, err, query)
-		if fulfilled != nil && *fulfilled {
+		switch {
+		case err == nil && fulfilled != nil && *fulfilled:
 			return
+		case ctx.Err() != nil:
+			require.FailNow(t, "waited in vain", "%s for: %s %v (last error: %v)", timeout, query, args, last)
+		case !serverAway(err):
+			require.NoError(t, err, query)
 		}
+		last = err
 		select {
 		case <-poll.C:
 		case <-ctx.Done():
 		}
 	}
+}
+
+// serverAway says whether an error comes of a connection that broke, or of a server that stops or starts.
+func serverAway(err error) bool {
+	if answer, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pgerrcode.IsOperatorIntervention(answer.Code)
+	}
+	_, network := errors.AsType[net.Error](err)
+	return network || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // WaitBlocked waits until at least n sessions of the test's database wait for a lock.
