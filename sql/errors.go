@@ -1,6 +1,9 @@
 package iusql
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // What the functions of this package fail with, for errors.Is. The text of an error that wraps one of these is one
 // sentence that says what is the matter and what to do; passwords are in none of them.
@@ -25,11 +28,15 @@ var (
 	ErrBusy = errors.New("locked by another session")
 )
 
-// failure is an error of one of the kinds above in its own words.
+// failure is an error of some of the kinds above in its own words.
 type failure struct {
-	kind error
-	text string
+	kinds []error
+	text  string
 }
 
-func (f *failure) Error() string { return f.text }
-func (f *failure) Unwrap() error { return f.kind }
+func fail(kind error, format string, args ...any) error {
+	return &failure{[]error{kind}, fmt.Sprintf(format, args...)}
+}
+
+func (f *failure) Error() string   { return f.text }
+func (f *failure) Unwrap() []error { return f.kinds }

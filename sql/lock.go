@@ -28,27 +28,21 @@ type sessionLocker struct {
 
 // SessionLock returns when conn has the lock, or ErrBusy with the name of who has it.
 func (l sessionLocker) SessionLock(ctx context.Context, conn *sql.Conn) error {
-	timeout := time.NewTimer(l.wait)
-	defer timeout.Stop()
+	deadline := time.Now().Add(l.wait)
 	for try := 0; ; try++ {
 		var got bool
 		if err := conn.QueryRowContext(ctx, "SELECT pg_catalog.pg_try_advisory_lock($1)", int64(lockKey)).Scan(&got); err != nil {
 			return fmt.Errorf("lock migrations: %w", err)
 		}
-		if got {
+		switch {
+		case got:
 			return nil
-		}
-		if try == 0 {
+		case time.Now().After(deadline):
+			return fail(ErrBusy, "another migration of this database did not end within %s: %s; wait for it, or end it", l.wait, l.holder(ctx, conn))
+		case try == 0:
 			l.logger.InfoContext(ctx, "Migration: waiting for another migration of this database", slog.String("holder", l.holder(ctx, conn)))
 		}
-		pause := time.NewTimer(lockPoll/2 + rand.N(lockPoll))
-		select {
-		case <-pause.C:
-		case <-timeout.C:
-			pause.Stop()
-			return &failure{ErrBusy, fmt.Sprintf("another migration of this database did not end within %s: %s; wait for it, or end it", l.wait, l.holder(ctx, conn))}
-		case <-ctx.Done():
-			pause.Stop()
+		if !sleep(ctx, lockPoll/2+rand.N(lockPoll)) {
 			return fmt.Errorf("lock migrations: %w", context.Cause(ctx))
 		}
 	}

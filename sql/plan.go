@@ -45,8 +45,16 @@ ON CONFLICT (object) DO UPDATE SET origin = EXCLUDED.origin, recorded_at = EXCLU
 // planUp answers what up has to do on a database in this state, in order.
 func (s *session) planUp(ctx context.Context, st *state, found *findings) ([]step, error) {
 	var steps []step
-	if !st.schemas["iu_migration"] || !st.origin {
-		steps = append(steps, step{title: "bookkeeping", sql: []string{bookkeepingSQL}})
+	if !st.origin || !st.gooseDB {
+		next := step{title: "bookkeeping", sql: []string{bookkeepingSQL}}
+		if !st.gooseDB {
+			table, err := gooseTableSQL(ctx)
+			if err != nil {
+				return nil, err
+			}
+			next.sql = append(next.sql, table)
+		}
+		steps = append(steps, next)
 	}
 	for _, version := range st.pending() {
 		next := step{version: version, title: versionName(version)}
@@ -79,7 +87,7 @@ func (s *session) planUp(ctx context.Context, st *state, found *findings) ([]ste
 		}
 		steps = append(steps, next)
 	}
-	if len(st.pending()) > 0 || !st.schema.currentFunctions() {
+	if !st.current() {
 		steps = append(steps, functionsStep())
 	}
 	return steps, nil

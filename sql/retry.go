@@ -19,12 +19,14 @@ const (
 	retryMost  = 5 * time.Second
 )
 
-// retry does a transaction again while somebody else's lock keeps it from its own, with growing pauses in which
+// retry does a transaction again while the locks of somebody else keep it from its own, with growing pauses in which
 // those who queued behind it go ahead.
 func (s *session) retry(ctx context.Context, what string, do func() error) error {
 	deadline := time.Now().Add(s.cfg.Wait)
 	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
+		watch := s.watchBlockers(ctx)
 		err := do()
+		blockers := watch.stop()
 		if partial, ok := errors.AsType[*goose.PartialError](err); ok {
 			err = partial.Err // goose's own words say less than ours
 		}
@@ -34,16 +36,13 @@ func (s *session) retry(ctx context.Context, what string, do func() error) error
 		if !passes(err) {
 			return fmt.Errorf("migrate %s: %w", what, err)
 		}
-		if time.Now().After(deadline) {
-			return &failure{ErrBusy, fmt.Sprintf("migrate %s: no lock within %s", what, s.cfg.Wait)}
+		if time.Now().Add(pause).After(deadline) {
+			return fail(ErrBusy, "migrate %s: it did not get its locks within %s, held by %s; end that session, or run this again",
+				what, s.cfg.Wait, blockers)
 		}
 		s.cfg.Logger.WarnContext(ctx, "Migration: another session holds a lock, trying again",
-			slog.String("migration", what), slog.Any("error", err))
-		timer := time.NewTimer(pause/2 + rand.N(pause))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+			slog.String("migration", what), slog.String("holder", blockers), slog.Any("error", err))
+		if !sleep(ctx, pause/2+rand.N(pause)) {
 			return fmt.Errorf("migrate %s: %w", what, context.Cause(ctx))
 		}
 	}

@@ -26,6 +26,35 @@ const riverSchemaSQL = `CREATE SCHEMA iu_river;
 COMMENT ON SCHEMA iu_river IS 'River''s tables, for iuworker alone';
 `
 
+// dropRiverSQL drops what River made, and the schema. River's own way down would build a unique index first that
+// finished jobs violate. Without CASCADE: what somebody else made of it, or in it, stops it.
+const dropRiverSQL = `DO $$
+DECLARE
+    v_names text;
+BEGIN
+    SELECT pg_catalog.string_agg(pg_catalog.format('iu_river.%I', c.relname), ', ') INTO v_names
+    FROM pg_catalog.pg_class AS c
+    WHERE c.relnamespace = 'iu_river'::pg_catalog.regnamespace AND c.relkind = 'r' AND c.relname LIKE 'river\_%';
+    IF v_names IS NOT NULL THEN
+        EXECUTE 'DROP TABLE ' || v_names;
+    END IF;
+    SELECT pg_catalog.string_agg(p.oid::pg_catalog.regprocedure::text, ', ') INTO v_names
+    FROM pg_catalog.pg_proc AS p
+    WHERE p.pronamespace = 'iu_river'::pg_catalog.regnamespace AND p.proname LIKE 'river\_%';
+    IF v_names IS NOT NULL THEN
+        EXECUTE 'DROP FUNCTION ' || v_names;
+    END IF;
+    SELECT pg_catalog.string_agg(pg_catalog.format('iu_river.%I', t.typname), ', ') INTO v_names
+    FROM pg_catalog.pg_type AS t
+    WHERE t.typnamespace = 'iu_river'::pg_catalog.regnamespace AND t.typtype = 'e' AND t.typname LIKE 'river\_%';
+    IF v_names IS NOT NULL THEN
+        EXECUTE 'DROP TYPE ' || v_names;
+    END IF;
+END
+$$;
+DROP SCHEMA iu_river;
+`
+
 // planRiver answers a step for each of River's migrations that is missing, as rivermigrate renders it, with its
 // record; the last one is versionRiver. They are transactions apart, as under River's own runner: a value that one
 // adds to an enum can be used only after its commit. A run that ends between them is continued from the records.

@@ -52,8 +52,7 @@ func InspectSchema(ctx context.Context, q Queryer) (*Schema, error) {
 	case !exists:
 		return nil, nil
 	case !readable:
-		return nil, &failure{ErrPrivileges, fmt.Sprintf(
-			"role %s may not read iu_outbox.schema_info; grant it one of iu_app, iu_worker, iu_operator and iu_subscriber", role)}
+		return nil, fail(ErrPrivileges, "role %s may not read iu_outbox.schema_info; grant it one of iu_app, iu_worker, iu_operator and iu_subscriber", role)
 	}
 	var schema Schema
 	var hash string
@@ -94,14 +93,11 @@ func (s *Schema) check() error {
 	case s == nil:
 		return ErrSchemaMissing
 	case semver.Compare("v"+s.MinProgramVersion, "v"+ProgramVersion) > 0:
-		return &failure{ErrSchemaNew, fmt.Sprintf(
-			"the schema is at version %d and needs iuworker %s or newer, this is %s; install a newer iuworker", s.Version, s.MinProgramVersion, ProgramVersion)}
+		return fail(ErrSchemaNew, "the schema is at version %d and needs iuworker %s or newer, this is %s; install a newer iuworker", s.Version, s.MinProgramVersion, ProgramVersion)
 	case s.Version < SchemaVersion:
-		return &failure{ErrSchemaOld, fmt.Sprintf(
-			"the schema is at version %d and iuworker %s needs %d; run: iuworker migrate up", s.Version, ProgramVersion, SchemaVersion)}
+		return fail(ErrSchemaOld, "the schema is at version %d and iuworker %s needs %d; run: iuworker migrate up", s.Version, ProgramVersion, SchemaVersion)
 	case !s.currentFunctions():
-		return &failure{ErrSchemaOld, fmt.Sprintf(
-			"the functions of iu_outbox are not those of iuworker %s; run: iuworker migrate up", ProgramVersion)}
+		return fail(ErrSchemaOld, "the functions of iu_outbox are not those of iuworker %s; run: iuworker migrate up", ProgramVersion)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,23 +19,29 @@ import (
 type session struct {
 	cfg Config
 	db  *sql.DB
+	pid atomic.Uint32 // the server's process of the connection, 0 before there is one
 }
 
 func openSession(cfg Config) (*session, error) {
 	cfg = cfg.withDefaults()
 	if cfg.ConnConfig == nil {
-		return nil, &failure{ErrUsage, "iusql: Config.ConnConfig must be given"}
+		return nil, fail(ErrUsage, "iusql: Config.ConnConfig must be given")
 	}
 	config := cfg.ConnConfig.Copy()
 	// Nothing is prepared and kept: the schema changes under our statements.
 	config.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
 	config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) { logNotice(cfg.Logger, notice) }
-	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+	s := &session{cfg: cfg}
+	s.db = stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		if !s.pid.CompareAndSwap(0, conn.PgConn().PID()) {
+			// database/sql would go on with a new connection, which has no lock.
+			return errors.New("the connection was lost, and with it the lock of this migration; run it again")
+		}
 		_, err := conn.Exec(ctx, settings(cfg.LockTimeout))
 		return err
 	}))
-	db.SetMaxOpenConns(1)
-	return &session{cfg: cfg, db: db}, nil
+	s.db.SetMaxOpenConns(1)
+	return s, nil
 }
 
 // settings are those of a session that migrates, whatever the role and the database have.

@@ -8,12 +8,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+var ourSchemas = []string{"iu_migration", "iu_outbox", riverSchema}
+
 // state is what a database has of ours.
 type state struct {
 	database      string
 	role          string
 	serverVersion int // as server_version_num: 150012
 	standby       bool
+	readOnly      bool // transactions are by default
 
 	applied map[int64]time.Time // goose's versions
 	origins map[string]string   // rows of iu_migration.origin
@@ -31,17 +34,21 @@ func readState(ctx context.Context, tx pgx.Tx) (*state, error) {
 	st := &state{applied: map[int64]time.Time{}, origins: map[string]string{}, schemas: map[string]bool{}}
 	err := tx.QueryRow(ctx, `
 		SELECT pg_catalog.current_database(), CURRENT_USER, pg_catalog.current_setting('server_version_num')::integer,
-		       pg_catalog.pg_is_in_recovery(),
-		       pg_catalog.to_regclass('public.iu_piece_collection') IS NOT NULL,
-		       COALESCE(pg_catalog.obj_description(pg_catalog.to_regclass('public.iu_piece_collection'), 'pg_class')
-		                = 'iu-core baseline 032, created by iuworker', false),
+		       pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('default_transaction_read_only')::boolean,
+		       `+relationExists("public", "iu_piece_collection")+`,
+		       COALESCE((SELECT pg_catalog.obj_description(c.oid, 'pg_class') = 'iu-core baseline 032, created by iuworker'
+		                 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+		                 WHERE n.nspname = 'public' AND c.relname = 'iu_piece_collection'), false),
 		       `+relationExists("iu_migration", "goose_db_version")+`,
 		       `+relationExists("iu_migration", "origin")).
-		Scan(&st.database, &st.role, &st.serverVersion, &st.standby, &st.core, &st.marked, &st.gooseDB, &st.origin)
+		Scan(&st.database, &st.role, &st.serverVersion, &st.standby, &st.readOnly, &st.core, &st.marked, &st.gooseDB, &st.origin)
 	if err != nil {
 		return nil, fmt.Errorf("read the state of the database: %w", err)
 	}
 	if err := st.readSchemas(ctx, tx); err != nil {
+		return nil, err
+	}
+	if err := st.checkReadable(ctx, tx); err != nil {
 		return nil, err
 	}
 	if st.gooseDB {
@@ -66,8 +73,7 @@ func relationExists(schema, name string) string {
 
 func (st *state) readSchemas(ctx context.Context, tx pgx.Tx) error {
 	rows, err := tx.Query(ctx, `
-		SELECT n.nspname::text FROM pg_catalog.pg_namespace AS n
-		WHERE n.nspname IN ('iu_migration', 'iu_outbox', 'iu_river')`)
+		SELECT n.nspname::text FROM pg_catalog.pg_namespace AS n WHERE n.nspname = ANY ($1)`, ourSchemas)
 	if err != nil {
 		return fmt.Errorf("read schemas: %w", err)
 	}
@@ -77,6 +83,27 @@ func (st *state) readSchemas(ctx context.Context, tx pgx.Tx) error {
 	}
 	for _, name := range names {
 		st.schemas[name] = true
+	}
+	return nil
+}
+
+// checkReadable: who may not read the bookkeeping is told so in our words.
+func (st *state) checkReadable(ctx context.Context, tx pgx.Tx) error {
+	if !st.gooseDB && !st.origin {
+		return nil
+	}
+	var readable bool
+	err := tx.QueryRow(ctx, `
+		SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND NOT EXISTS (
+		    SELECT FROM pg_catalog.pg_class AS c
+		    WHERE c.relnamespace = n.oid AND c.relname IN ('goose_db_version', 'origin')
+		      AND NOT pg_catalog.has_table_privilege(c.oid, 'SELECT'))
+		FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'iu_migration'`).Scan(&readable)
+	if err != nil {
+		return fmt.Errorf("read the state of the database: %w", err)
+	}
+	if !readable {
+		return fail(ErrPrivileges, "role %s may not read the tables of schema iu_migration; use the role that migrated, or one that has iu_worker or iu_operator", st.role)
 	}
 	return nil
 }
@@ -120,6 +147,11 @@ func (st *state) readOrigins(ctx context.Context, tx pgx.Tx) error {
 func (st *state) has(version int64) bool {
 	_, ok := st.applied[version]
 	return ok
+}
+
+// current reports whether up has nothing to do.
+func (st *state) current() bool {
+	return len(st.pending()) == 0 && st.schema.currentFunctions()
 }
 
 // version is the highest version that was applied, 0 for none.

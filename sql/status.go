@@ -1,6 +1,14 @@
 package iusql
 
-import "time"
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
 
 const (
 	applied = "applied"
@@ -12,6 +20,65 @@ type VersionStatus struct {
 	Version   int64      `json:"version"`
 	Name      string     `json:"name"`
 	State     string     `json:"state"`                // applied or pending
-	AppliedAt *time.Time `json:"applied_at,omitempty"` // nil while pending
+	AppliedAt *time.Time `json:"applied_at,omitempty"` // in UTC, nil while pending
 	Origin    string     `json:"origin,omitempty"`     // created or adopted, where it can be either
+}
+
+// What StatusReport.Functions says.
+const (
+	FunctionsCurrent = "current" // those of this program
+	FunctionsPending = "pending" // up would install this program's
+	FunctionsNewer   = "newer"   // a newer program installed them
+)
+
+// StatusReport is what a database has of this program's schema.
+type StatusReport struct {
+	Database  string          `json:"database"`
+	Versions  []VersionStatus `json:"versions"`  // all that this program knows or the database has, in order
+	Functions string          `json:"functions"` // one of the constants above
+	Current   bool            `json:"current"`   // up has nothing to do
+}
+
+// Status reads what the database has. It takes no lock and changes nothing.
+func Status(ctx context.Context, cfg Config) (report *StatusReport, err error) {
+	s, err := openSession(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	var st *state
+	err = s.inTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		st, err = readState(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return st.report(), nil
+}
+
+func (st *state) report() *StatusReport {
+	report := &StatusReport{Database: st.database, Functions: FunctionsPending, Current: st.current()}
+	all := slices.AppendSeq(slices.Clone(versions), maps.Keys(st.applied))
+	slices.Sort(all)
+	for _, version := range slices.Compact(all) {
+		status := VersionStatus{Version: version, Name: versionName(version), State: pending}
+		if at, ok := st.applied[version]; ok {
+			status.State, status.AppliedAt, status.Origin = applied, &at, st.origins[originOf(version)]
+		}
+		report.Versions = append(report.Versions, status)
+	}
+	switch {
+	case st.schema.Newer():
+		report.Functions = FunctionsNewer
+	case st.schema.currentFunctions():
+		report.Functions = FunctionsCurrent
+	}
+	return report
+}
+
+func originOf(version int64) string {
+	return map[int64]string{
+		versionBaseline: originBaseline, versionInstantiate: originInstantiate, versionRiver: originRiver,
+	}[version]
 }

@@ -33,7 +33,7 @@ func Up(ctx context.Context, cfg Config) (result *Result, err error) {
 	if err := s.lock(ctx); err != nil {
 		return nil, err
 	}
-	st, steps, err := s.prepareUp(ctx)
+	st, steps, err := s.prepareUp(ctx, true)
 	if err != nil {
 		return nil, err
 	}
@@ -42,11 +42,13 @@ func Up(ctx context.Context, cfg Config) (result *Result, err error) {
 }
 
 // prepareUp reads the database and decides, before anything is changed.
-func (s *session) prepareUp(ctx context.Context) (st *state, steps []step, err error) {
-	var found findings
+func (s *session) prepareUp(ctx context.Context, checkPrivileges bool) (st *state, steps []step, err error) {
+	found := &findings{}
 	err = s.inTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		st, err = readState(ctx, tx)
-		found.core = st.core
+		if st, err = readState(ctx, tx); err != nil || st.schema.Newer() || st.current() {
+			return err
+		}
+		found, err = s.preflight(ctx, tx, st, checkPrivileges)
 		return err
 	})
 	if err != nil {
@@ -57,7 +59,10 @@ func (s *session) prepareUp(ctx context.Context) (st *state, steps []step, err e
 			slog.Int64("schema", st.schema.Version), slog.String("program", ProgramVersion))
 		return st, nil, st.schema.check()
 	}
-	steps, err = s.planUp(ctx, st, &found)
+	if err := found.err(st); err != nil {
+		return nil, nil, err
+	}
+	steps, err = s.planUp(ctx, st, found)
 	return st, steps, err
 }
 

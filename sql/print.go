@@ -1,0 +1,76 @@
+package iusql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Print writes what Up would run on the database as a script for psql -v ON_ERROR_STOP=1 -f, River's statements and
+// all bookkeeping included; after it there is nothing left for Up to do. It changes nothing, and needs to be allowed
+// nothing but to read: who runs the script needs the privileges. What Up refuses for another reason, it refuses.
+func Print(ctx context.Context, cfg Config, w io.Writer) (err error) {
+	s, err := openSession(cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	st, steps, err := s.prepareUp(ctx, false)
+	if err != nil {
+		return err
+	}
+	script, err := s.script(ctx, st, steps)
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(w, script); err != nil {
+		return fmt.Errorf("write the script: %w", err)
+	}
+	return nil
+}
+
+func (s *session) script(ctx context.Context, st *state, steps []step) (string, error) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "-- What iuworker %s would run to migrate database %s, which is at version %d.\n",
+		ProgramVersion, strconv.Quote(st.database), st.version())
+	if len(steps) == 0 {
+		b.WriteString("-- Nothing: the database is up to date.\n")
+		return b.String(), nil
+	}
+	b.WriteString("-- Run it with: psql -X -v ON_ERROR_STOP=1 -f THIS_FILE\n")
+	b.WriteString("SET client_encoding = 'UTF8';\n" + settings(s.cfg.LockTimeout))
+	fmt.Fprintf(&b, "SELECT pg_catalog.pg_advisory_lock(%d); -- until psql ends\n%s", int64(lockKey), guardSQL(st))
+	for _, step := range steps {
+		record, err := step.recordSQL(ctx)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&b, "\n-- %s\nBEGIN;\n%s\n%sCOMMIT;\n", step.title, step.text(), record)
+	}
+	return b.String(), nil
+}
+
+// guardSQL stops a script that was printed for another state of the database.
+func guardSQL(st *state) string {
+	known := slices.Sorted(maps.Keys(st.applied))
+	list := strings.Trim(strings.ReplaceAll(fmt.Sprint(known), " ", ","), "[]")
+	return fmt.Sprintf(`DO $$
+DECLARE
+    v_versions bigint[] := '{}';
+BEGIN
+    IF pg_catalog.to_regclass('%[1]s') IS NOT NULL THEN
+        v_versions := ARRAY(SELECT DISTINCT v.version_id FROM %[1]s AS v
+                            WHERE v.is_applied AND v.version_id > 0 ORDER BY v.version_id);
+    END IF;
+    IF v_versions <> '{%[2]s}' THEN
+        RAISE EXCEPTION 'this script was printed for a database with the versions {%[2]s}, here are %%: print it again', v_versions;
+    END IF;
+END
+$$;
+`, gooseTable, list)
+}

@@ -1,0 +1,173 @@
+package iusql
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A need is a privilege in words and as a condition.
+type need struct{ what, condition string }
+
+// needs collects what the migrating role must be allowed to do.
+type needs struct {
+	list []need
+	seen map[string]bool
+}
+
+func (n *needs) add(what, condition string) {
+	if n.seen == nil {
+		n.seen = map[string]bool{}
+	}
+	if !n.seen[what] {
+		n.seen[what] = true
+		n.list = append(n.list, need{what, condition})
+	}
+}
+
+// table needs privileges on a table of public; one that does not exist is not missed here.
+func (n *needs) table(name string, privileges ...string) {
+	for _, privilege := range privileges {
+		n.add(privilege+" on public."+name, may(name, privilege))
+	}
+}
+
+func (n *needs) function(shape functionShape, privilege string) {
+	n.add(privilege+" on function public."+shape.signature(), fmt.Sprintf(`pg_catalog.has_function_privilege((
+		SELECT p.oid FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+		WHERE n.nspname = 'public' AND p.proname = '%s' AND pg_catalog.oidvectortypes(p.proargtypes) = '%s'), '%s')`,
+		shape.name, shape.types, privilege))
+}
+
+func (n *needs) schema(name, privilege string) {
+	n.add(privilege+" on schema "+name, fmt.Sprintf(`pg_catalog.has_schema_privilege((
+		SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname = '%s'), '%s')`, name, privilege))
+}
+
+// owner needs everything in one of our schemas to be the role's own: functions are replaced, triggers made.
+func (n *needs) owner(schema string) {
+	n.add("ownership of schema "+schema+" and what is in it", fmt.Sprintf(`NOT EXISTS (
+		SELECT FROM pg_catalog.pg_namespace AS n
+		LEFT JOIN LATERAL (
+		    SELECT c.relowner AS owner FROM pg_catalog.pg_class AS c WHERE c.relnamespace = n.oid
+		    UNION SELECT p.proowner FROM pg_catalog.pg_proc AS p WHERE p.pronamespace = n.oid) AS o ON true
+		WHERE n.nspname = '%s' AND NOT (pg_catalog.pg_has_role(n.nspowner, 'USAGE')
+		    AND pg_catalog.pg_has_role(COALESCE(o.owner, n.nspowner), 'USAGE')))`, schema))
+}
+
+// may is the condition that the role has a privilege on a table of public, NULL where there is none.
+func may(table, privilege string) string {
+	return fmt.Sprintf(`pg_catalog.has_table_privilege((
+		SELECT c.oid FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+		WHERE n.nspname = 'public' AND c.relname = '%s'), '%s')`, table, privilege)
+}
+
+// missingPrivileges answers what the role lacks for everything that up has to do.
+func missingPrivileges(ctx context.Context, tx pgx.Tx, st *state, cat *catalog, found *findings) ([]string, error) {
+	n := &needs{}
+	n.schemas(st)
+	if !st.has(versionInstantiate) && !found.instantiate {
+		n.schema("public", "CREATE")
+	}
+	if found.core {
+		n.core(st, cat, found)
+	}
+	var conditions []string
+	for i, need := range n.list {
+		conditions = append(conditions, fmt.Sprintf("(%d, '%s', %s)", i, strings.ReplaceAll(need.what, "'", "''"), need.condition))
+	}
+	rows, err := tx.Query(ctx, `SELECT m.what FROM (VALUES `+strings.Join(conditions, ",\n")+`) AS m (n, what, given)
+		WHERE m.given IS FALSE ORDER BY m.n`)
+	if err != nil {
+		return nil, fmt.Errorf("check privileges: %w", err)
+	}
+	missing, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("check privileges: %w", err)
+	}
+	return missing, nil
+}
+
+func (n *needs) schemas(st *state) {
+	n.schema("public", "USAGE")
+	if !st.schemas["iu_migration"] || !st.schemas["iu_outbox"] || !st.schemas[riverSchema] {
+		n.add(fmt.Sprintf("CREATE on database %s", st.database), "pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')")
+	}
+	for _, name := range ourSchemas {
+		if st.schemas[name] {
+			n.owner(name)
+		}
+	}
+	// The emitter asks which server this is, as the owner of its function.
+	n.add("EXECUTE on function pg_control_system()", "pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')")
+}
+
+// core needs what is done with an iu-core that is there: what the functions of 033 and iu_outbox do, as their owner,
+// what is granted to the roles, and the triggers.
+func (n *needs) core(st *state, cat *catalog, found *findings) {
+	n.table("dot_config", "SELECT", "INSERT", "UPDATE", "TRIGGER")
+	n.table("event_type_registry", "SELECT")
+	n.table("iu_piece_collection", "SELECT")
+	n.table("iu_piece_membership", "SELECT")
+	n.table("iu_collection_template_registry", "SELECT")
+	if found.instantiate {
+		n.table(logTable, "SELECT", "TRIGGER")
+	} else if !st.has(versionInstantiate) {
+		n.newInstantiate(cat)
+	}
+	n.grants(found)
+}
+
+// newInstantiate needs what creating 033 on an iu-core takes, and what its functions do.
+func (n *needs) newInstantiate(cat *catalog) {
+	n.table("event_type_registry", "INSERT")
+	n.table("iu_piece_collection", "REFERENCES", "UPDATE", "DELETE")
+	n.table("iu_piece_membership", "UPDATE", "DELETE")
+	n.table("iu_collection_template_version", "SELECT")
+	n.table("iu_collection_template_instance_lineage", "REFERENCES", "SELECT", "UPDATE", "DELETE")
+	for _, shape := range baselineFunctions {
+		if shape.name != "fn_iu_collection_mark_template" {
+			n.function(shape, "EXECUTE")
+		}
+		have := shape.find(cat)
+		if have == nil || have.Definer {
+			continue
+		}
+		switch shape.name { // what runs as its caller, which is 033's owner, inserts as that
+		case "fn_iu_compose":
+			n.table("iu_piece_collection", "INSERT")
+			n.table("iu_piece_membership", "INSERT")
+		case "fn_iu_collection_record_template_instance":
+			n.table("iu_collection_template_instance_lineage", "INSERT")
+		}
+	}
+}
+
+// grants needs the right to grant what the roles of iu_outbox get on objects of public that are not ours; where there
+// are no such roles, and none can be made, nothing is granted.
+func (n *needs) grants(found *findings) {
+	g := &needs{}
+	for _, shape := range baselineTables {
+		g.table(shape.name, "SELECT WITH GRANT OPTION")
+	}
+	for _, shape := range baselineFunctions {
+		if shape.name == "fn_iu_composer_enabled" || shape.name == "fn_iu_collection_digest" {
+			g.function(shape, "EXECUTE WITH GRANT OPTION")
+		}
+	}
+	if found.instantiate {
+		for _, name := range []string{logTable, instantiateViews[0].name, instantiateViews[1].name} {
+			g.table(name, "SELECT WITH GRANT OPTION")
+		}
+		for _, shape := range instantiateFunctions {
+			g.function(shape, "EXECUTE WITH GRANT OPTION")
+		}
+	}
+	for _, need := range g.list {
+		n.add(need.what, `NOT (EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname IN ('iu_worker', 'iu_operator'))
+			OR (SELECT r.rolsuper OR r.rolcreaterole FROM pg_catalog.pg_roles AS r WHERE r.rolname = CURRENT_USER))
+			OR `+need.condition)
+	}
+}

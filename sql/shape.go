@@ -1,0 +1,100 @@
+package iusql
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A tableShape is what we need of a table; it may have more.
+type tableShape struct {
+	name    string
+	columns [][2]string // name and type
+	keys    []string    // columns that are unique: our foreign keys, ON CONFLICT and promises stand on them
+	insert  []string    // the columns we give in an INSERT; nil where we insert nothing
+}
+
+// A functionShape is what we need of a function.
+type functionShape struct {
+	name     string
+	types    string
+	returns  string
+	defaults int // arguments that callers may leave out
+}
+
+func (f functionShape) signature() string { return f.name + "(" + f.types + ")" }
+
+// differences answers what a table lacks or has otherwise, one phrase each.
+func (shape tableShape) differences(cat *catalog) []string {
+	rel := cat.relations[shape.name]
+	if rel == nil {
+		return []string{fmt.Sprintf("table public.%s is missing", shape.name)}
+	}
+	if rel.Kind != "r" && rel.Kind != "p" {
+		return []string{fmt.Sprintf("public.%s is no table", shape.name)}
+	}
+	var found []string
+	for _, want := range shape.columns {
+		name, typ := want[0], want[1]
+		switch have := rel.columns[name]; {
+		case have == nil:
+			found = append(found, fmt.Sprintf("column public.%s.%s (%s) is missing", shape.name, name, typ))
+		case have.Type != typ:
+			found = append(found, fmt.Sprintf("column public.%s.%s has type %s, not %s", shape.name, name, have.Type, typ))
+		}
+	}
+	for _, key := range shape.keys {
+		if rel.columns[key] != nil && !rel.unique(key) {
+			found = append(found, fmt.Sprintf("column public.%s.%s has no unique key", shape.name, key))
+		}
+	}
+	if shape.insert != nil {
+		for _, name := range rel.order {
+			if have := rel.columns[name]; have.NotNull && !have.HasDefault && !slices.Contains(shape.insert, name) {
+				found = append(found, fmt.Sprintf(
+					"column public.%s.%s is NOT NULL without a default, and iuworker inserts rows without it", shape.name, name))
+			}
+		}
+	}
+	return found
+}
+
+func (rel *relation) unique(column string) bool {
+	return slices.ContainsFunc(rel.uniques, func(key []string) bool { return slices.Equal(key, []string{column}) })
+}
+
+// differences answers what is the matter with a function, one phrase.
+func (shape functionShape) differences(cat *catalog) []string {
+	have := shape.find(cat)
+	if have == nil {
+		var others []string
+		for _, other := range cat.functions[shape.name] {
+			others = append(others, "public."+other.signature())
+		}
+		text := fmt.Sprintf("function public.%s is missing", shape.signature())
+		if len(others) > 0 {
+			text += ", there is " + strings.Join(others, " and ")
+		}
+		return []string{text}
+	}
+	var found []string
+	if !have.Ordinary {
+		return append(found, fmt.Sprintf("public.%s is no ordinary function", shape.signature()))
+	}
+	if have.Returns != shape.returns {
+		found = append(found, fmt.Sprintf("function public.%s returns %s, not %s", shape.signature(), have.Returns, shape.returns))
+	}
+	if have.Defaults < shape.defaults {
+		found = append(found, fmt.Sprintf("function public.%s has %d arguments with a default, not %d", shape.signature(), have.Defaults, shape.defaults))
+	}
+	return found
+}
+
+func (shape functionShape) find(cat *catalog) *function {
+	for _, have := range cat.functions[shape.name] {
+		if have.Types == shape.types {
+			return have
+		}
+	}
+	return nil
+}
