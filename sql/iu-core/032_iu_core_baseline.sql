@@ -138,20 +138,21 @@ $$;
 CREATE FUNCTION public.fn_iu_collection_digest(p_collection_id uuid) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
-    -- One line a piece: JSON text holds no line break, so that no two lists share a text.
+    -- The key's length goes first and JSON text holds no line break, so that no two lists share a text. A
+    -- lookup a piece: a join would read all pieces where there are a few thousand.
     RETURN (
         SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(COALESCE(pg_catalog.string_agg(
-                   pg_catalog.jsonb_build_array(p.piece_key, p.body)::text, E'\n' ORDER BY m.position, p.piece_key),
-                   ''), 'UTF8')), 'hex')
+                   (SELECT pg_catalog.char_length(p.piece_key) || ':' || p.piece_key || p.body::text
+                    FROM public.iu_piece AS p WHERE p.id = m.piece_id),
+                   E'\n' ORDER BY m.position, m.piece_id), ''), 'UTF8')), 'hex')
         FROM public.iu_piece_membership AS m
-        JOIN public.iu_piece AS p ON p.id = m.piece_id
         WHERE m.collection_id = p_collection_id AND m.is_active);
 END
 $$;
 
 -- Composes a collection of these pieces, at positions 1 to n in the array's order: composed with its id,
 -- or composer_disabled, invalid_input (detail names the argument), key_conflict, and nothing is written.
--- Locks the pieces FOR KEY SHARE; waits for a transaction that inserts or deletes the same key.
+-- Waits for a transaction that inserts or deletes the same key; then locks the pieces FOR KEY SHARE.
 CREATE FUNCTION public.fn_iu_compose(
     p_collection_key text,
     p_title text,
@@ -179,7 +180,7 @@ BEGIN
     IF v_detail IS NULL THEN
         -- Each known piece is found once, so that null, repeated and unknown ones all show in the count.
         SELECT pg_catalog.count(*) INTO v_known
-        FROM (SELECT FROM public.iu_piece AS p WHERE p.id = ANY (p_piece_ids) FOR KEY SHARE) AS k;
+        FROM public.iu_piece AS p WHERE p.id = ANY (p_piece_ids);
         IF v_known <> v_piece_count THEN
             SELECT CASE
                        WHEN u.id IS NULL THEN 'p_piece_ids must not hold a null'
