@@ -1,0 +1,143 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	iusql "github.com/iu-core/iuworker/sql"
+)
+
+const (
+	connectTimeout = 10 * time.Second // where the address names none
+	commandPool    = 4                // connections of a command that does one thing
+)
+
+type databaseFlags struct{ url, direct string }
+
+func (f *databaseFlags) register(flags *pflag.FlagSet) {
+	flags.StringVar(&f.url, "database-url", "",
+		"address of the database; else $DATABASE_URL, else PG* as for psql")
+	flags.StringVar(&f.direct, "direct-database-url", "",
+		"address for LISTEN, session locks and migrations, where the first goes through a transaction pooler")
+}
+
+// address answers the database's address and which setting it comes from; both are empty where only PG* can say.
+func (a *app) address() (address, source string) {
+	if a.database.url != "" {
+		return a.database.url, "--database-url or IUWORKER_DATABASE_URL"
+	}
+	if url := a.getenv("DATABASE_URL"); url != "" {
+		return url, "DATABASE_URL"
+	}
+	return "", ""
+}
+
+// addresses are where the database is: for queries, and for what needs a session of its own.
+type addresses struct {
+	pool   *pgxpool.Config
+	direct *pgx.ConnConfig
+	sized  bool // the address itself says how large the pool is
+}
+
+// size sets the pool's size, unless the address says it and no flag contradicts.
+func (at addresses) size(connections int, flagGiven bool) {
+	if flagGiven || !at.sized {
+		at.pool.MaxConns = int32(connections) //nolint:gosec // the flag has a bound
+		at.pool.MinConns = min(at.pool.MinConns, at.pool.MaxConns)
+	}
+}
+
+// addresses reads the addresses without connecting; what cannot be read is wrong usage.
+func (a *app) addresses(cmd *cobra.Command) (addresses, error) {
+	address, source := a.address()
+	return a.addressesOf(cmd, address, cmp.Or(source, "the environment (PG*)"))
+}
+
+func (a *app) addressesOf(cmd *cobra.Command, address, source string) (addresses, error) {
+	pool, err := pgxpool.ParseConfig(address)
+	if err != nil {
+		return addresses{}, badAddress(cmd, source)
+	}
+	settle(pool.ConnConfig)
+	direct := pool.ConnConfig.Copy()
+	if a.database.direct != "" {
+		parsed, err := pgxpool.ParseConfig(a.database.direct) // it may have a pool's settings in it, as the first has
+		if err != nil {
+			return addresses{}, badAddress(cmd, "--direct-database-url or IUWORKER_DIRECT_DATABASE_URL")
+		}
+		direct = parsed.ConnConfig
+		settle(direct)
+	}
+	return addresses{pool: pool, direct: direct, sized: strings.Contains(address, "pool_max_conns")}, nil
+}
+
+// badAddress repeats nothing of the address, nor of what its parser says: either may hold the password.
+func badAddress(cmd *cobra.Command, source string) error {
+	return usage(cmd, "the database address from %s cannot be read: write postgres://user:password@host:5432/database, "+
+		"with special characters of the password percent-encoded", source)
+}
+
+// settle names the program, and makes a connection notice that its peer is gone within about 15 s.
+func settle(cfg *pgx.ConnConfig) {
+	if cfg.RuntimeParams["application_name"] == "" {
+		cfg.RuntimeParams["application_name"] = "iuworker"
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = connectTimeout
+	}
+	dialer := &net.Dialer{
+		Timeout:         cfg.ConnectTimeout,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 3 * time.Second, Count: 3},
+	}
+	cfg.DialFunc = dialer.DialContext
+}
+
+// connect opens a pool and makes sure that the database answers.
+func connect(ctx context.Context, cfg *pgxpool.Config) (*pgxpool.Pool, error) {
+	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open the connection pool: %w", err)
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	return pool, nil
+}
+
+// onDatabase runs what a command does on a database that has our schema.
+func (a *app) onDatabase(cmd *cobra.Command, do func(ctx context.Context, pool *pgxpool.Pool) error) error {
+	at, err := a.addresses(cmd)
+	if err != nil {
+		return err
+	}
+	ctx := cmd.Context()
+	at.size(commandPool, false)
+	pool, err := connect(ctx, at.pool)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	if err := a.checkSchema(ctx, pool); err != nil {
+		return err
+	}
+	return do(ctx, pool)
+}
+
+func (a *app) checkSchema(ctx context.Context, pool *pgxpool.Pool) error {
+	err := iusql.CheckSchema(ctx, pool)
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("interrupted: %w", err)
+	}
+	return err
+}

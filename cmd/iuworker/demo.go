@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	webui "github.com/iu-core/iuworker/riverui"
+	iusql "github.com/iu-core/iuworker/sql"
+	"github.com/iu-core/iuworker/sql/pgserver"
+	"github.com/iu-core/iuworker/worker/demo"
+)
+
+// demoPatience is how long twelve instances may take; a busy machine needs a second.
+const demoPatience = 30 * time.Second
+
+func (a *app) demoCommand() *cobra.Command {
+	var yes, asJSON bool
+	var f workFlags
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Show the whole way once: outbox row in, instance composed, event out",
+		Long: `Starts a PostgreSQL of its own, unless a database is given by --database-url, IUWORKER_DATABASE_URL or DATABASE_URL;
+migrates it, opens the gates, makes a template, inserts twelve outbox rows as an application would, and shows what
+was composed and what a plain LISTEN client received. A given database must be empty or one that a demo made.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			a.logger = a.log.logger(a.stderr, a.getenv, slog.LevelWarn)
+			s, err := a.setStage(cmd.Context(), cmd, yes, pgserver.Config{})
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, s.close()) }()
+			return a.demo(cmd.Context(), s, f, asJSON)
+		},
+	}
+	f.registerServing(cmd)
+	f.httpAddr = webui.Off
+	for _, name := range []string{"http-addr", "pool-size", "shutdown-timeout"} {
+		_ = cmd.Flags().MarkHidden(name) // they exist
+	}
+	yesFlag(cmd, &yes)
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func yesFlag(cmd *cobra.Command, to *bool) {
+	cmd.Flags().BoolVar(to, "yes", false, "use the given database whatever is in it: migrate it, open its gates, compose in it")
+}
+
+// errDemoShown ends the worker of a demo that is over.
+var errDemoShown = errors.New("the demo is over")
+
+func (a *app) demo(ctx context.Context, s *stage, f workFlags, asJSON bool) error {
+	s.at.size(f.poolSize, false)
+	err := a.serve(ctx, s.at, f, func(ctx context.Context, _ string) error {
+		shown, err := a.showDemo(ctx, s)
+		if err != nil {
+			return err
+		}
+		return errors.Join(a.print(asJSON, shown, shown.write), errDemoShown)
+	})
+	if errors.Is(err, errDemoShown) {
+		return nil
+	}
+	return err
+}
+
+// showDemo is the main job, once.
+func (a *app) showDemo(ctx context.Context, s *stage) (*demoResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, demoPatience)
+	defer cancel()
+	pool, err := connect(ctx, s.at.pool)
+	if err != nil {
+		return nil, err
+	}
+	defer pool.Close()
+	listener, err := demo.Listen(ctx, s.at.direct)
+	if err != nil {
+		return nil, err
+	}
+	defer listener.Close(context.WithoutCancel(ctx))
+	orders, committed, err := demo.Insert(ctx, pool)
+	if err != nil {
+		return nil, err
+	}
+	waitErr := listener.Wait(ctx, orders)
+	if waitErr != nil && !errors.Is(waitErr, context.DeadlineExceeded) {
+		return nil, waitErr
+	}
+	return s.compare(context.WithoutCancel(ctx), pool, orders, listener, committed)
+}
+
+func (s *stage) compare(ctx context.Context, pool *pgxpool.Pool, orders []demo.Order, listener *demo.Listener, committed time.Time) (*demoResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	composed, err := demo.Compare(ctx, pool, orders, listener.Heard, committed)
+	if err != nil {
+		return nil, err
+	}
+	if composed < len(orders) || len(listener.Heard) < len(orders) {
+		return nil, fmt.Errorf("of %d events %d were composed and %d received within %s; run it again with --log-level info to see why",
+			len(orders), composed, len(listener.Heard), demoPatience)
+	}
+	return &demoResult{
+		Postgres: s.postgres, Embedded: s.server != nil, Schema: iusql.SchemaVersion, Template: demo.TemplateKey,
+		Inserted: len(orders), Composed: composed, Received: len(listener.Heard), Orders: orders,
+	}, nil
+}
+
+type demoResult struct {
+	Postgres string       `json:"postgres"`
+	Embedded bool         `json:"embedded"`
+	Schema   int          `json:"schema"`
+	Template string       `json:"template"`
+	Inserted int          `json:"inserted"`
+	Composed int          `json:"composed"`
+	Received int          `json:"received"`
+	Orders   []demo.Order `json:"orders"`
+}
+
+// write takes eleven lines: a README shows them.
+func (r *demoResult) write(w io.Writer) {
+	whose := "as given"
+	if r.Embedded {
+		whose = "of its own"
+	}
+	first := r.Orders[0]
+	last := slices.MaxFunc(r.Orders, func(a, b demo.Order) int { return int(1000 * (a.AfterMS - b.AfterMS)) })
+	fmt.Fprintf(w, "database  PostgreSQL %s, %s; schema %d; gates open\n", r.Postgres, whose, r.Schema)
+	fmt.Fprintf(w, "template  %s, %d pieces\n", r.Template, first.Pieces)
+	fmt.Fprintf(w, "inserted  %d rows into iu_outbox.event, in one transaction\n", r.Inserted)
+	fmt.Fprintf(w, "composed  %d instances\n", r.Composed)
+	fmt.Fprintf(w, "received  %d events by LISTEN %q, the last %.0f ms after the commit\n", r.Received, demo.Channel, last.AfterMS)
+	columns(w, func(w io.Writer) {
+		fmt.Fprintln(w, "  EVENT\tINSTANCE\tCURSOR\tRECEIVED AFTER")
+		for i, order := range r.Orders {
+			switch {
+			case i < 2 || i == len(r.Orders)-1:
+				fmt.Fprintf(w, "  %s\t%s\t%s\t%.1f ms\n", order.EventID, order.InstanceKey, order.Cursor, order.AfterMS)
+			case i == 2:
+				fmt.Fprintf(w, "  … %d more\t\t\t\n", len(r.Orders)-3)
+			}
+		}
+	})
+}

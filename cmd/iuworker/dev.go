@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/sql/pgserver"
+	"github.com/iu-core/iuworker/worker/demo"
+)
+
+func (a *app) devCommand() *cobra.Command {
+	var yes, asJSON, tcp bool
+	var dataDir string
+	var f workFlags
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "The demo, and stay up with the pages, to try things",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			a.logger = a.log.logger(a.stderr, a.getenv, slog.LevelWarn)
+			if address, _ := a.address(); address != "" && (dataDir != "" || tcp) {
+				return usage(cmd, "--data-dir and --tcp are for the server that dev starts, and a database is given")
+			}
+			s, err := a.setStage(cmd.Context(), cmd, yes, pgserver.Config{DataDir: dataDir, TCP: tcp})
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, s.close()) }()
+			s.at.size(f.poolSize, given(cmd, "pool-size"))
+			return a.serve(cmd.Context(), s.at, f, func(ctx context.Context, pages string) error {
+				shown, err := a.showDemo(ctx, s)
+				if err != nil {
+					return err
+				}
+				return a.print(asJSON, devResult{demoResult: shown, Pages: pages, Database: s.shown()}, func(w io.Writer) {
+					shown.write(w)
+					writeDev(w, s, pages)
+				})
+			})
+		},
+	}
+	f.registerServing(cmd)
+	cmd.Flags().BoolVar(&tcp, "tcp", false,
+		"let the server listen on a loopback port: every user of this machine may connect; without it, only this user, by a socket")
+	cmd.Flags().Var(&textValue{&dataDir, 4096}, "data-dir", "keep the server's data there (default a new directory, removed at the end)")
+	yesFlag(cmd, &yes)
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+type devResult struct {
+	*demoResult
+
+	Pages    string `json:"pages,omitempty"`
+	Database string `json:"database"`
+}
+
+func writeDev(w io.Writer, s *stage, pages string) {
+	fmt.Fprintln(w)
+	if pages != "" {
+		fmt.Fprintf(w, "pages     %s\n", pages)
+	}
+	fmt.Fprintf(w, "psql      psql %s\n", shellQuoted(s.shown()))
+	fmt.Fprintf(w, "insert    INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)\n"+
+		"          SELECT 'order.placed', t.id, 'my-order-1' FROM iu_outbox.template AS t WHERE t.collection_key = '%s';\n", demo.TemplateKey)
+	fmt.Fprintf(w, "listen    LISTEN %q;\n", demo.Channel)
+	fmt.Fprintln(w, "Ctrl-C ends it.")
+}
+
+// shown answers the database's address as psql takes it, without a password: psql asks, or knows it from elsewhere.
+func (s *stage) shown() string {
+	if s.address != "" {
+		return s.address
+	}
+	cfg := s.at.pool.ConnConfig
+	return fmt.Sprintf("host=%s port=%d user=%s dbname=%s", conninfo(cfg.Host), cfg.Port, conninfo(cfg.User), conninfo(cfg.Database))
+}
+
+// conninfo quotes a value for a connection string where it needs that.
+func conninfo(value string) string {
+	if value != "" && !strings.ContainsAny(value, ` '\`) {
+		return value
+	}
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
+}
+
+// shellQuoted quotes a text for a POSIX shell.
+func shellQuoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

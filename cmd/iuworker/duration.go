@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const day = 24 * time.Hour
+
+// forever is what a durationValue holds for the word "forever": River's way to say that nothing is removed.
+const forever time.Duration = -1
+
+// durationValue is a length of time between min and max, or, where it may be, "forever".
+type durationValue struct {
+	to         *time.Duration
+	min, max   time.Duration
+	mayForever bool
+}
+
+// Set implements pflag.Value.
+func (v *durationValue) Set(text string) error {
+	if v.mayForever && text == "forever" {
+		*v.to = forever
+		return nil
+	}
+	d, err := parseDuration(text)
+	if err != nil {
+		return err
+	}
+	if d < v.min || d > v.max {
+		return fmt.Errorf("it must be from %s to %s", formatDuration(v.min), formatDuration(v.max))
+	}
+	*v.to = d
+	return nil
+}
+
+// String implements pflag.Value.
+func (v *durationValue) String() string {
+	switch {
+	case v.to == nil:
+		return ""
+	case v.mayForever && *v.to == forever:
+		return "forever"
+	default:
+		return formatDuration(*v.to)
+	}
+}
+
+// Type implements pflag.Value.
+func (*durationValue) Type() string { return "duration" }
+
+var (
+	daysFirst  = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)d(.*)$`)
+	plainDigit = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`)
+)
+
+// parseDuration reads Go's units and, before them, days of 24 hours: 30d, 1d12h, 1.5d, 90m, 250ms. There is no sign.
+func parseDuration(text string) (time.Duration, error) {
+	if plainDigit.MatchString(text) && text != "0" {
+		return 0, fmt.Errorf("it has no unit: write %ss, %sm, %sh or %sd", text, text, text, text)
+	}
+	var days time.Duration
+	rest := text
+	if m := daysFirst.FindStringSubmatch(text); m != nil {
+		n, err := strconv.ParseFloat(m[1], 64)
+		if err != nil || n*float64(day) >= math.MaxInt64 {
+			return 0, errors.New("it is too long")
+		}
+		days = time.Duration(n * float64(day))
+		if rest = m[2]; rest == "" {
+			return days, nil
+		}
+	}
+	if strings.HasPrefix(rest, "-") || strings.HasPrefix(rest, "+") {
+		return 0, errors.New("it must be a length of time without a sign, such as 30d, 12h, 5m or 500ms")
+	}
+	d, err := time.ParseDuration(rest)
+	if err != nil {
+		return 0, errors.New("it must be a length of time such as 30d, 12h, 5m or 500ms")
+	}
+	if days > math.MaxInt64-d {
+		return 0, errors.New("it is too long")
+	}
+	return days + d, nil
+}
+
+// formatDuration writes what parseDuration reads, without Go's empty units: 7d, 24h, 1m30s.
+func formatDuration(d time.Duration) string {
+	if d > day && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}

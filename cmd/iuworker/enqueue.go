@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/worker/operate"
+	"github.com/iu-core/iuworker/worker/outbox"
+)
+
+const suffixMax = 200
+
+type enqueueFlags struct {
+	template string
+	event    outbox.Event
+	in       time.Duration
+	json     bool
+}
+
+func (a *app) enqueueCommand() *cobra.Command {
+	f := enqueueFlags{event: outbox.Event{EventType: "iuworker.enqueue", EmitMode: outbox.EmitLive, Priority: 1}}
+	cmd := &cobra.Command{
+		Use:     "enqueue --template TEMPLATE",
+		Short:   "Insert one event into the outbox",
+		Example: `  iuworker enqueue --template welcome-letter --event-id 0b54b1f2-5d4c-4f0e-9a4e-3a1d2c7b9e10 --event-type order.placed`,
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := required(cmd, "template"); err != nil {
+				return err
+			}
+			if err := notTogether(cmd, "in", "available-at"); err != nil {
+				return err
+			}
+			return a.onDatabase(cmd, func(ctx context.Context, pool *pgxpool.Pool) error {
+				return a.enqueue(ctx, pool, f)
+			})
+		},
+	}
+	flags := cmd.Flags()
+	flags.Var(&textValue{&f.template, 1000}, "template", "the template: its collection key or its id")
+	flags.Var(&uuidValue{&f.event.EventID}, "event-id", "id of what happened; the same again is the same event (default a new one)")
+	flags.Var(&textValue{&f.event.EventType, 200}, "event-type", "what happened")
+	flags.Var(&textValue{&f.event.InstanceKeySuffix, suffixMax}, "suffix",
+		"the instance's key is tpl-inst:auto:SUFFIX; suffixes are global (default TEMPLATE-EVENT_ID)")
+	flags.Var(&choiceValue{&f.event.EmitMode, []string{outbox.EmitLive, outbox.EmitDryRun}}, "emit-mode",
+		"live announces the instance, dry_run only composes it")
+	actorFlag(cmd, &f.event.Actor, "who does it (default the user who runs this)")
+	flags.Var(&textValue{&f.event.Note, 2000}, "note", "a note for the instance")
+	flags.Var(&intValue{&f.event.Priority, 1, 4}, "priority", "1 is highest, 4 lowest")
+	flags.Var(&timeValue{&f.event.AvailableAt}, "available-at", "compose not before this time")
+	flags.Var(&durationValue{to: &f.in, min: 0, max: 10 * 365 * day}, "in", "compose not before this long from now")
+	jsonFlag(cmd, &f.json)
+	return cmd
+}
+
+func (a *app) enqueue(ctx context.Context, pool *pgxpool.Pool, f enqueueFlags) error {
+	event := f.event
+	template, err := resolveTemplate(ctx, pool, f.template)
+	if err != nil {
+		return err
+	}
+	event.TemplateCollectionID = template.ID
+	if event.EventID == uuid.Nil {
+		event.EventID = uuid.New()
+	}
+	if event.InstanceKeySuffix == "" {
+		event.InstanceKeySuffix = template.Key + "-" + event.EventID.String()
+		if len([]rune(event.InstanceKeySuffix)) > suffixMax {
+			return fmt.Errorf("the template's key is too long to make a suffix of it: give --suffix")
+		}
+	}
+	if event.Actor == "" {
+		event.Actor = systemUser()
+	}
+	if f.in > 0 {
+		if event.AvailableAt, err = databaseTime(ctx, pool, f.in); err != nil {
+			return err
+		}
+	}
+	inserted, err := insertEvent(ctx, pool, event)
+	if err != nil {
+		return err
+	}
+	return a.print(f.json, inserted, func(w io.Writer) {
+		columns(w, func(w io.Writer) {
+			fmt.Fprintf(w, "event id\t%s\n", inserted.EventID)
+			fmt.Fprintf(w, "idempotency key\t%s\n", inserted.IdempotencyKey)
+			fmt.Fprintf(w, "outbox id\t%d\n", inserted.ID)
+		})
+	})
+}
+
+// resolveTemplate answers a template by key or id. An id that is no template's goes through: the event's job says so,
+// as it does for every application.
+func resolveTemplate(ctx context.Context, pool *pgxpool.Pool, reference string) (operate.Template, error) {
+	template, err := operate.FindTemplate(ctx, pool, reference)
+	if id, parseErr := uuid.Parse(reference); err != nil && parseErr == nil && isNoTemplate(err) {
+		return operate.Template{ID: id, Key: id.String()}, nil
+	}
+	return template, err
+}
+
+// databaseTime answers the time after some while by the clock that the worker goes by: the database's.
+func databaseTime(ctx context.Context, pool *pgxpool.Pool, after time.Duration) (time.Time, error) {
+	var at time.Time
+	if err := pool.QueryRow(ctx, "SELECT pg_catalog.now() + $1::interval", after).Scan(&at); err != nil {
+		return at, fmt.Errorf("ask the database for the time: %w", err)
+	}
+	return at, nil
+}
+
+func insertEvent(ctx context.Context, pool *pgxpool.Pool, event outbox.Event) (outbox.Inserted, error) {
+	var inserted outbox.Inserted
+	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		var err error
+		inserted, err = outbox.Insert(ctx, tx, event)
+		return err
+	})
+	return inserted, err
+}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// usageTemplate is cobra's, less what nobody needs, with lines that fit a wide terminal.
+const usageTemplate = `Usage:{{if .HasAvailableSubCommands}}
+  {{.CommandPath}} COMMAND{{else}}
+  {{.UseLine}}{{end}}{{if .HasExample}}
+
+Examples:
+{{.Example}}{{end}}{{if .HasAvailableSubCommands}}{{$commands := .Commands}}{{if eq (len .Groups) 0}}
+
+Commands:{{range $commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{else}}{{range $group := .Groups}}
+
+{{.Title}}{{range $commands}}{{if and (eq .GroupID $group.ID) .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}
+
+More:{{range $commands}}{{if and (eq .GroupID "") .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{end}}{{if .HasAvailableLocalFlags}}
+
+Flags:
+{{.LocalFlags.FlagUsagesWrapped 110 | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableInheritedFlags}}
+
+Flags of every command:
+{{.InheritedFlags.FlagUsagesWrapped 110 | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableSubCommands}}
+
+More about a command: {{.CommandPath}} COMMAND --help{{end}}
+`
+
+// variable answers the environment variable that stands for a flag.
+func variable(flag string) string {
+	return "IUWORKER_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// fromCommandLineOnly are cobra's own flags: they ask something of the program and set nothing.
+func fromCommandLineOnly(f *pflag.Flag) bool { return f.Name == "help" || f.Name == "version" }
+
+// documentEnvironment names each flag's variable in the help of all commands.
+func documentEnvironment(root *cobra.Command) {
+	name := func(f *pflag.Flag) {
+		if !fromCommandLineOnly(f) {
+			f.Usage += " [$" + variable(f.Name) + "]"
+		}
+	}
+	root.PersistentFlags().VisitAll(name)
+	var walk func(*cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		cmd.Flags().VisitAll(name)
+		for _, sub := range cmd.Commands() {
+			walk(sub)
+		}
+	}
+	walk(root)
+}
+
+// applyEnvironment sets the flags that the command line left alone and that have a variable. A value counts as given,
+// wherever it came from.
+func applyEnvironment(cmd *cobra.Command, getenv func(string) string) error {
+	var failed error
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if failed != nil || f.Changed || fromCommandLineOnly(f) {
+			return
+		}
+		value := getenv(variable(f.Name))
+		if value == "" {
+			return
+		}
+		if err := cmd.Flags().Set(f.Name, value); err != nil {
+			var invalid *pflag.InvalidValueError
+			if errors.As(err, &invalid) {
+				err = invalid.Unwrap()
+			}
+			failed = usage(cmd, "%s is %s: %v", variable(f.Name), quoted(value), err)
+		}
+	})
+	return failed
+}
+
+// flagError says what the flag parser found, in the words of all other errors.
+func flagError(cmd *cobra.Command, err error) error {
+	var (
+		unknown *pflag.NotExistError
+		empty   *pflag.ValueRequiredError
+		invalid *pflag.InvalidValueError
+	)
+	switch {
+	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
+		return usage(cmd, "there is no flag -%s", unknown.GetSpecifiedName())
+	case errors.As(err, &unknown):
+		return usage(cmd, "there is no flag --%s%s", unknown.GetSpecifiedName(),
+			didYouMean("--", nearestFlag(cmd, unknown.GetSpecifiedName())))
+	case errors.As(err, &empty):
+		return usage(cmd, "--%s needs a value", empty.GetSpecifiedName())
+	case errors.As(err, &invalid):
+		return usage(cmd, "--%s is %s: %v", invalid.GetFlag().Name, quoted(invalid.GetValue()), invalid.Unwrap())
+	default:
+		return usage(cmd, "%v", err)
+	}
+}
+
+// nearestFlag answers the flag that a mistyped name begins, or that begins with it; "" where there is none.
+func nearestFlag(cmd *cobra.Command, name string) string {
+	var nearest string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if nearest == "" && len(name) > 2 && (strings.HasPrefix(f.Name, name) || strings.HasPrefix(name, f.Name)) {
+			nearest = f.Name
+		}
+	})
+	return nearest
+}
+
+func didYouMean(prefix, name string) string {
+	if name == "" {
+		return ""
+	}
+	return ", did you mean " + prefix + name + "?"
+}
+
+// given reports whether a flag has a value from the command line or the environment.
+func given(cmd *cobra.Command, flag string) bool { return cmd.Flags().Changed(flag) }
+
+// notTogether fails where more than one of the flags is given.
+func notTogether(cmd *cobra.Command, flags ...string) error {
+	var first string
+	for _, flag := range flags {
+		switch {
+		case !given(cmd, flag):
+		case first == "":
+			first = flag
+		default:
+			return usage(cmd, "--%s and --%s contradict each other: give one of them", first, flag)
+		}
+	}
+	return nil
+}
+
+// required fails where one of the flags is missing or blank.
+func required(cmd *cobra.Command, flags ...string) error {
+	for _, flag := range flags {
+		if f := cmd.Flags().Lookup(flag); strings.TrimSpace(f.Value.String()) == "" {
+			return usage(cmd, "--%s is missing", flag)
+		}
+	}
+	return nil
+}
+
+// noArguments is for commands that take flags alone.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage(cmd, "%s takes no argument, and %s is one", cmd.CommandPath(), quoted(args[0]))
+	}
+	return nil
+}
+
+// needsSubcommand makes a command that only holds others say which ones.
+func needsSubcommand(cmd *cobra.Command) {
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		var nearest string
+		if found := cmd.SuggestionsFor(args[0]); len(found) > 0 {
+			nearest = found[0]
+		}
+		return usage(cmd, "%s has no command %s%s", cmd.CommandPath(), quoted(args[0]), didYouMean("", nearest))
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		var names []string
+		for _, sub := range cmd.Commands() {
+			if sub.IsAvailableCommand() {
+				names = append(names, sub.Name())
+			}
+		}
+		return usage(cmd, "%s needs a command: %s", cmd.CommandPath(), fmt.Sprintf("one of %s", strings.Join(names, ", ")))
+	}
+}

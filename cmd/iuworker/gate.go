@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+var gateNames = []string{string(jobs.GateComposer), string(jobs.GateAutoInstantiate)}
+
+func (a *app) gateCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "gate",
+		Short: "Show, open and close the gates composer and auto-instantiate",
+		Long: `The gate composer lets instances be composed at all; the gate auto-instantiate lets live events compose them.
+While a gate is closed, what needs it waits, uses no attempt up, and goes on at once when the gate opens.`,
+	}
+	cmd.AddCommand(a.gateStatusCommand(), a.gateSetCommand("open", true), a.gateSetCommand("close", false))
+	needsSubcommand(cmd)
+	return cmd
+}
+
+func (a *app) gateStatusCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show both gates, and who moved them last",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.onDatabase(cmd, func(ctx context.Context, pool *pgxpool.Pool) error {
+				gates, err := operate.Gates(ctx, pool)
+				if err != nil {
+					return err
+				}
+				return a.print(asJSON, gates, func(w io.Writer) { columns(w, func(w io.Writer) { writeGates(w, gates) }) })
+			})
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func writeGates(w io.Writer, gates []operate.Gate) {
+	for _, gate := range gates {
+		fmt.Fprintf(w, "%s\t%s", gate.Gate, openOrClosed(gate.Open))
+		if gate.UpdatedBy != nil && gate.UpdatedAt != nil {
+			fmt.Fprintf(w, "\tby %s, %s", *gate.UpdatedBy, gate.UpdatedAt.UTC().Format(time.RFC3339))
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+func openOrClosed(open bool) string {
+	if open {
+		return "open"
+	}
+	return "closed"
+}
+
+func (a *app) gateSetCommand(name string, open bool) *cobra.Command {
+	var asJSON bool
+	var actor string
+	cmd := &cobra.Command{
+		Use:       name + " composer|auto-instantiate",
+		Short:     strings.ToUpper(name[:1]) + name[1:] + " a gate",
+		ValidArgs: gateNames,
+		Args:      oneGate,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if actor == "" {
+				actor = systemUser()
+			}
+			return a.onDatabase(cmd, func(ctx context.Context, pool *pgxpool.Pool) error {
+				gate := jobs.Gate(args[0])
+				wasOpen, err := operate.SetGate(ctx, pool, gate, open, actor)
+				if err != nil {
+					return err
+				}
+				moved := gateMoved{Gate: gate, Before: openOrClosed(wasOpen), Now: openOrClosed(open), Actor: actor}
+				return a.print(asJSON, moved, moved.write)
+			})
+		},
+	}
+	actorFlag(cmd, &actor, "who does it (default the user who runs this)")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func oneGate(cmd *cobra.Command, args []string) error {
+	names := strings.Join(gateNames, " or ")
+	switch {
+	case len(args) == 0:
+		return usage(cmd, "%s needs a gate: %s", cmd.CommandPath(), names)
+	case len(args) > 1:
+		return usage(cmd, "%s takes one gate, and there are %d", cmd.CommandPath(), len(args))
+	case args[0] != gateNames[0] && args[0] != gateNames[1]:
+		return usage(cmd, "there is no gate %s: use %s", quoted(args[0]), names)
+	}
+	return nil
+}
+
+type gateMoved struct {
+	Gate   jobs.Gate `json:"gate"`
+	Before string    `json:"before"`
+	Now    string    `json:"now"`
+	Actor  string    `json:"actor"`
+}
+
+func (m gateMoved) write(w io.Writer) {
+	if m.Before == m.Now {
+		fmt.Fprintf(w, "%s was %s already\n", m.Gate, m.Now)
+		return
+	}
+	fmt.Fprintf(w, "%s is %s now, and was %s (by %s)\n", m.Gate, m.Now, m.Before, m.Actor)
+}

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/lmittmann/tint"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+)
+
+type logFlags struct {
+	level  string
+	format string
+}
+
+func (f *logFlags) register(flags *pflag.FlagSet) {
+	f.format = "auto"
+	flags.Var(&choiceValue{&f.level, []string{"debug", "info", "warn", "error"}}, "log-level",
+		"least level of the log on stderr (default info; demo and dev: warn)")
+	flags.Var(&choiceValue{&f.format, []string{"auto", "text", "json"}}, "log-format",
+		"format of the log: auto is text on a terminal, JSON elsewhere")
+}
+
+// logger makes the log; defaultLevel is for where no level is given. NO_COLOR and TERM=dumb are honoured.
+func (f *logFlags) logger(w io.Writer, getenv func(string) string, defaultLevel slog.Level) *slog.Logger {
+	level := defaultLevel
+	if f.level != "" {
+		_ = level.UnmarshalText([]byte(f.level)) // the flag let only levels through
+	}
+	terminal := isTerminal(w)
+	if f.format == "json" || f.format == "auto" && !terminal {
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+	}
+	return slog.New(tint.NewTextHandler(w, &tint.Options{
+		Level:      level,
+		TimeFormat: time.TimeOnly + ".000",
+		NoColor:    !terminal || getenv("NO_COLOR") != "" || getenv("TERM") == "dumb",
+	}))
+}
+
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	iusql "github.com/iu-core/iuworker/sql"
+)
+
+type migrateFlags struct {
+	lockTimeout, wait time.Duration
+	json              bool
+}
+
+func (f *migrateFlags) register(cmd *cobra.Command) {
+	f.lockTimeout, f.wait = 5*time.Second, time.Minute
+	cmd.Flags().Var(&durationValue{to: &f.lockTimeout, min: 10 * time.Millisecond, max: time.Hour}, "lock-timeout",
+		"how long one try waits for a table; whoever needs that table waits meanwhile")
+	cmd.Flags().Var(&durationValue{to: &f.wait, min: time.Millisecond, max: day}, "wait",
+		"how long to go on trying, and to wait for another migration")
+	jsonFlag(cmd, &f.json)
+}
+
+func (a *app) migrateCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "migrate",
+		Short: "Bring the schema up, take it down, or show where it is",
+	}
+	cmd.AddCommand(a.migrateUpCommand(), a.migrateDownCommand(), a.migrateStatusCommand())
+	needsSubcommand(cmd)
+	return cmd
+}
+
+// migration makes the configuration of a migration; it connects where sessions are.
+func (a *app) migration(cmd *cobra.Command, f migrateFlags) (iusql.Config, error) {
+	at, err := a.addresses(cmd)
+	if err != nil {
+		return iusql.Config{}, err
+	}
+	return iusql.Config{ConnConfig: at.direct, Logger: a.logger, LockTimeout: f.lockTimeout, Wait: f.wait}, nil
+}
+
+func (a *app) migrateUpCommand() *cobra.Command {
+	var f migrateFlags
+	var printOnly bool
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Bring the schema to the version of this program",
+		Long: `Creates what is missing: the iu-core baseline where there is no iu-core, migration 033, the worker's schema iu_outbox,
+River in iu_river. An iu-core that is there is adopted and stays as it is. What is missing or in the way is named
+before anything is changed. Any number of programs may do it at once: one migrates, the others wait.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := a.migration(cmd, f)
+			if err != nil {
+				return err
+			}
+			if printOnly {
+				return iusql.Print(cmd.Context(), cfg, a.stdout)
+			}
+			result, err := iusql.Up(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			return a.print(f.json, result, func(w io.Writer) { writeMigrated(w, result) })
+		},
+	}
+	f.register(cmd)
+	cmd.Flags().BoolVar(&printOnly, "print", false, "write every statement to stdout, and change nothing")
+	return cmd
+}
+
+func writeMigrated(w io.Writer, result *iusql.Result) {
+	did := "applied"
+	if result.To < result.From {
+		did = "took away"
+	}
+	for _, version := range result.Versions {
+		fmt.Fprintf(w, "%s %d, %s", did, version.Version, version.Name)
+		if version.Origin != "" {
+			fmt.Fprintf(w, " (%s)", version.Origin)
+		}
+		fmt.Fprintln(w)
+	}
+	if result.Functions {
+		fmt.Fprintln(w, "installed the functions")
+	}
+	if result.From == result.To {
+		fmt.Fprintf(w, "the schema is at %d, as it was\n", result.To)
+		return
+	}
+	fmt.Fprintf(w, "the schema is at %d now\n", result.To)
+}
+
+func (a *app) migrateDownCommand() *cobra.Command {
+	var f migrateFlags
+	var to int
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "down --to VERSION",
+		Short: "Take the schema down to a version",
+		Long: `To 32: takes away iu_outbox, iu_river and a 033 that iuworker created, and nothing of iu-core. Refuses while there are
+rows in the outbox, unfinished jobs, emissions, dead letters or log rows, unless --force.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if to == 0 {
+				return usage(cmd, "--to is missing")
+			}
+			cfg, err := a.migration(cmd, f)
+			if err != nil {
+				return err
+			}
+			cfg.Force = force
+			result, err := iusql.Down(cmd.Context(), cfg, int64(to))
+			if errors.Is(err, iusql.ErrUsage) {
+				return usage(cmd, "%v", err)
+			}
+			if err != nil {
+				return err
+			}
+			return a.print(f.json, result, func(w io.Writer) { writeMigrated(w, result) })
+		},
+	}
+	f.register(cmd)
+	cmd.Flags().Var(&intValue{&to, 32, iusql.SchemaVersion}, "to", "the version to go down to")
+	cmd.Flags().BoolVar(&force, "force", false, "also where rows are lost (sets iu_core.force_rollback_033)")
+	return cmd
+}
+
+func (a *app) migrateStatusCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show each version, when it was applied, and what was created or adopted",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := a.migration(cmd, migrateFlags{})
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), statusTimeout)
+			defer cancel()
+			report, err := iusql.Status(ctx, cfg)
+			if err != nil {
+				return err
+			}
+			return a.print(asJSON, report, func(w io.Writer) { writeSchema(w, report) })
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func writeSchema(w io.Writer, report *iusql.StatusReport) {
+	fmt.Fprintf(w, "database %s\n", report.Database)
+	columns(w, func(w io.Writer) {
+		for _, version := range report.Versions {
+			at := ""
+			if version.AppliedAt != nil {
+				at = version.AppliedAt.UTC().Format(time.RFC3339)
+			}
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", version.Version, version.Name, version.State, at, version.Origin)
+		}
+		fmt.Fprintf(w, "\tfunctions\t%s\t\t\n", report.Functions)
+	})
+	if !report.Current {
+		fmt.Fprintln(w, "to bring it up to date, run: iuworker migrate up")
+	}
+}

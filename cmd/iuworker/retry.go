@@ -1,0 +1,108 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+const deadLettersShown = 100
+
+func (a *app) retryCommand() *cobra.Command {
+	var (
+		choice               operate.Selection
+		all, list, drop, asJ bool
+	)
+	cmd := &cobra.Command{
+		Use:   "retry --status STATUS | --event ID | --all",
+		Short: "Put dead letters back into the outbox, list them, or drop them",
+		Long: `A dead letter is an event that ended without an instance. Repair what was wrong first (its detail says it), then retry
+it: it becomes an outbox row again. What fails again becomes a dead letter again.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkRetry(cmd); err != nil {
+				return err
+			}
+			return a.onDatabase(cmd, func(ctx context.Context, pool *pgxpool.Pool) error {
+				switch {
+				case list:
+					return a.listDeadLetters(ctx, pool, choice, asJ)
+				case drop:
+					n, err := operate.Drop(ctx, pool, choice)
+					return a.reportRetry(retried{"dropped", n}, err, asJ)
+				default:
+					n, err := operate.Retry(ctx, pool, choice)
+					return a.reportRetry(retried{"retried", n}, err, asJ)
+				}
+			})
+		},
+	}
+	cmd.Flags().Var(&textValue{&choice.Status, 200}, "status", "those of a status, such as template_not_found")
+	cmd.Flags().Var(&uuidValue{&choice.EventID}, "event", "those of an event")
+	cmd.Flags().BoolVar(&all, "all", false, "all of them")
+	cmd.Flags().BoolVar(&list, "list", false, fmt.Sprintf("show them instead, the oldest %d", deadLettersShown))
+	cmd.Flags().BoolVar(&drop, "drop", false, "delete them for good instead")
+	jsonFlag(cmd, &asJ)
+	return cmd
+}
+
+// checkRetry demands that somebody says which ones, before anything is moved.
+func checkRetry(cmd *cobra.Command) error {
+	chosen := func(name string) bool {
+		yes, err := cmd.Flags().GetBool(name)
+		return err == nil && yes
+	}
+	selected := given(cmd, "status") || given(cmd, "event")
+	switch {
+	case chosen("list") && chosen("drop"):
+		return usage(cmd, "--list and --drop contradict each other: give one of them")
+	case chosen("all") && selected:
+		return usage(cmd, "--all contradicts --status and --event: give one or the other")
+	case !chosen("all") && !selected && !chosen("list"):
+		return usage(cmd, "say which dead letters: --status, --event or --all (--list shows them)")
+	}
+	return nil
+}
+
+type retried struct {
+	what string
+	n    int
+}
+
+// reportRetry says how many also where it failed half-way: those are done.
+func (a *app) reportRetry(r retried, err error, asJSON bool) error {
+	if err != nil {
+		return fmt.Errorf("%d %s, then: %w", r.n, r.what, err)
+	}
+	return a.print(asJSON, map[string]int{r.what: r.n}, func(w io.Writer) {
+		fmt.Fprintf(w, "%d %s\n", r.n, r.what)
+	})
+}
+
+func (a *app) listDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice operate.Selection, asJSON bool) error {
+	letters, err := operate.DeadLetters(ctx, pool, choice, 0, deadLettersShown)
+	if err != nil {
+		return err
+	}
+	return a.print(asJSON, letters, func(w io.Writer) {
+		if len(letters) == 0 {
+			fmt.Fprintln(w, "no dead letters")
+			return
+		}
+		columns(w, func(w io.Writer) {
+			fmt.Fprintln(w, "SINCE\tEVENT\tSTATUS\tDETAIL")
+			for _, letter := range letters {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", letter.CreatedAt.UTC().Format(time.RFC3339),
+					cmp.Or(letter.EventID, &uuid.Nil), letter.Status, oneLine(letter.Detail))
+			}
+		})
+	})
+}

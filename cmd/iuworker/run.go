@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	iusql "github.com/iu-core/iuworker/sql"
+)
+
+// Exit codes of the program.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// Run is the program: it runs the command that args name and answers the exit code. Results go to stdout, logs and
+// the one sentence of an error to stderr. It returns soon after ctx is done. getenv answers IUWORKER_* and
+// DATABASE_URL; PG* are read by the database driver from the process's environment. Safe for concurrent use.
+func Run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	a := &app{
+		getenv: getenv,
+		stdout: &results{w: stdout},
+		stderr: stderr,
+		logger: slog.New(slog.DiscardHandler),
+	}
+	root := a.rootCommand()
+	root.SetArgs(append([]string{}, args...)) // never nil: cobra would read os.Args
+	root.SetOut(a.stdout)
+	root.SetErr(stderr)
+	return a.exit(root.ExecuteContext(ctx))
+}
+
+// app is what all commands share in one run of the program.
+type app struct {
+	getenv func(string) string
+	stdout *results
+	stderr io.Writer
+	logger *slog.Logger
+
+	log      logFlags
+	database databaseFlags
+}
+
+func (a *app) exit(err error) int {
+	var usage *usageError
+	switch {
+	case err == nil, errors.Is(err, errResultsClosed):
+		return exitDone
+	case errors.As(err, &usage):
+		_, _ = fmt.Fprintln(a.stderr, "iuworker: "+sentence(err)) // there is nowhere left to complain
+		return exitUsage
+	case errors.Is(err, errReported):
+		return exitFailed
+	default:
+		_, _ = fmt.Fprintln(a.stderr, "iuworker: "+sentence(err))
+		return exitFailed
+	}
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "iuworker",
+		Short:         "Composes instances from templates when applications say that something happened",
+		Version:       iusql.ProgramVersion,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return a.prepare(cmd)
+		},
+	}
+	root.AddGroup(
+		&cobra.Group{ID: "start", Title: "Start here:"},
+		&cobra.Group{ID: "run", Title: "Run:"},
+		&cobra.Group{ID: "use", Title: "Use:"},
+		&cobra.Group{ID: "operate", Title: "Operate:"},
+	)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add("start", a.demoCommand(), a.devCommand())
+	add("run", a.migrateCommand(), a.workCommand())
+	add("use", a.enqueueCommand(), a.scaleoutCommand(), a.subscribeCommand())
+	add("operate", a.statusCommand(), a.gateCommand(), a.rollbackCommand(), a.retryCommand())
+	root.AddCommand(a.versionCommand())
+	needsSubcommand(root)
+
+	a.database.register(root.PersistentFlags())
+	a.log.register(root.PersistentFlags())
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagError(cmd, err) })
+	root.SetUsageTemplate(usageTemplate)
+	documentEnvironment(root)
+	return root
+}
+
+// prepare fills flags from the environment and sets the log up, before any command runs.
+func (a *app) prepare(cmd *cobra.Command) error {
+	if err := applyEnvironment(cmd, a.getenv); err != nil {
+		return err
+	}
+	a.logger = a.log.logger(a.stderr, a.getenv, slog.LevelInfo)
+	return nil
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	webui "github.com/iu-core/iuworker/riverui"
+	iusql "github.com/iu-core/iuworker/sql"
+	"github.com/iu-core/iuworker/worker"
+)
+
+// serve runs a worker and its pages until ctx is done or the pages fail, then stops them. started, where it is not
+// nil, is called once the worker works, with the pages' URL; serve goes on when it returns nil.
+func (a *app) serve(ctx context.Context, at addresses, f workFlags, started func(ctx context.Context, pages string) error) (err error) {
+	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), at.pool)
+	if err != nil {
+		return fmt.Errorf("open the connection pool: %w", err)
+	}
+	defer pool.Close()
+	cfg := f.worker
+	cfg.Pool, cfg.Direct, cfg.Logger, cfg.Version = pool, at.direct, a.logger, iusql.ProgramVersion
+	w, err := worker.New(cfg)
+	if err != nil {
+		return err
+	}
+	handler, err := webui.New(webui.Config{Pool: pool, Ready: w.Ready, Version: iusql.ProgramVersion, Logger: a.logger})
+	if err != nil {
+		return err
+	}
+	pages, err := webui.Listen(ctx, f.httpAddr, handler) // before anything is started: a taken port is no reason to work
+	if err != nil {
+		return err
+	}
+	stopPages, pagesEnded := a.servePages(ctx, pages)
+	defer func() { err = errors.Join(err, stopPages()) }()
+
+	if err := a.startWorker(ctx, w, pool); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.stopWorker(ctx, w)) }()
+	if started != nil {
+		if err := awaitReady(ctx, w); err != nil {
+			return err
+		}
+		if err := started(ctx, url(pages)); err != nil {
+			return err
+		}
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-pagesEnded:
+		return err
+	}
+}
+
+// servePages serves in the background, beyond the end of ctx: probes are answered while the worker stops. Both answers
+// say how it ended.
+func (a *app) servePages(ctx context.Context, pages *webui.Server) (stop func() error, ended <-chan error) {
+	if pages == nil {
+		return func() error { return nil }, nil
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	served, failed := make(chan error, 1), make(chan error, 1)
+	go func() {
+		err := pages.Serve(ctx)
+		served <- err
+		if err != nil {
+			failed <- err
+		}
+	}()
+	return func() error {
+		cancel()
+		<-served
+		return nil
+	}, failed
+}
+
+func url(pages *webui.Server) string {
+	if pages == nil {
+		return ""
+	}
+	return pages.URL()
+}
+
+func (a *app) startWorker(ctx context.Context, w *worker.Worker, pool *pgxpool.Pool) error {
+	if err := pool.Ping(ctx); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	schema, err := iusql.InspectSchema(ctx, pool)
+	if err != nil {
+		return err
+	}
+	if err := w.Start(ctx); err != nil {
+		return err
+	}
+	if schema.Newer() {
+		a.logger.WarnContext(ctx, "Worker: the schema is newer than this program, and allows it; upgrade the program soon",
+			slog.Int64("schema", schema.Version), slog.Int64("program_schema", iusql.SchemaVersion))
+	}
+	a.logger.InfoContext(ctx, "Worker: started", slog.String("version", iusql.ProgramVersion))
+	return nil
+}
+
+// awaitReady waits until the worker is ready, listening and leading, or for some seconds.
+func awaitReady(ctx context.Context, w *worker.Worker) error {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		err := w.Ready(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("the worker did not get ready within %s: %w", connectTimeout, err)
+		}
+	}
+}
+
+// stopWorker lets running jobs end, for as long as the worker's configuration says.
+func (a *app) stopWorker(ctx context.Context, w *worker.Worker) error {
+	ctx = context.WithoutCancel(ctx)
+	a.logger.InfoContext(ctx, "Worker: stopping")
+	if err := w.Stop(ctx); err != nil {
+		return fmt.Errorf("stop the worker: %w", err)
+	}
+	a.logger.InfoContext(ctx, "Worker: stopped")
+	return nil
+}

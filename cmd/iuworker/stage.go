@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	iusql "github.com/iu-core/iuworker/sql"
+	"github.com/iu-core/iuworker/sql/pgserver"
+	"github.com/iu-core/iuworker/worker/demo"
+)
+
+// stage is a database for demo and dev: of their own, unless one is given.
+type stage struct {
+	at       addresses
+	server   *pgserver.Server // nil where a database was given
+	address  string           // to show: without a password
+	postgres string           // the server's version
+}
+
+// setStage starts or finds the database, migrates it, opens the gates and makes the template.
+func (a *app) setStage(ctx context.Context, cmd *cobra.Command, overrule bool, server pgserver.Config) (s *stage, err error) {
+	s = &stage{}
+	address, source := a.address()
+	if address != "" {
+		// PG* alone do not count as given: whoever runs a demo did not mean the database that psql would take.
+		if s.at, err = a.addressesOf(cmd, address, source); err != nil {
+			return nil, err
+		}
+	} else if err := s.start(ctx, a, cmd, server); err != nil {
+		return nil, err
+	}
+	if err := s.furnish(ctx, a.logger, overrule); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// start starts a server and makes a database in it.
+func (s *stage) start(ctx context.Context, a *app, cmd *cobra.Command, cfg pgserver.Config) error {
+	if a.database.direct != "" {
+		return usage(cmd, "--direct-database-url needs --database-url: there is one address for each use")
+	}
+	cfg.Logger = a.logger
+	server, err := pgserver.Start(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	s.server = server
+	err = createDatabase(ctx, server)
+	if err == nil {
+		s.address = server.URL(databaseName)
+		s.at, err = a.addressesOf(cmd, s.address, "the server that was started")
+	}
+	if err != nil {
+		return errors.Join(err, s.close())
+	}
+	return nil
+}
+
+const databaseName = "iuworker"
+
+func createDatabase(ctx context.Context, server *pgserver.Server) error {
+	conn, err := pgx.Connect(ctx, server.URL("postgres"))
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // its work is done
+	var exists bool
+	err = conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_database AS d WHERE d.datname = $1)", databaseName).Scan(&exists)
+	if err == nil && !exists {
+		_, err = conn.Exec(ctx, "CREATE DATABASE "+databaseName)
+	}
+	if err != nil {
+		return fmt.Errorf("create the database: %w", err)
+	}
+	return nil
+}
+
+// furnish looks whose the database is before it changes anything.
+func (s *stage) furnish(ctx context.Context, logger *slog.Logger, overrule bool) error {
+	pool, err := connect(ctx, s.at.pool)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	ground, err := demo.Inspect(ctx, pool)
+	if err != nil {
+		return err
+	}
+	name := s.at.pool.ConnConfig.Database
+	if ground == demo.GroundForeign && !overrule {
+		return fmt.Errorf("the database %q is neither empty nor a demo's own: the demo would migrate it, open its gates and leave "+
+			"twelve instances there; give an empty database, or --yes", name)
+	}
+	if _, err := iusql.Up(ctx, iusql.Config{ConnConfig: s.at.direct, Logger: logger}); err != nil {
+		return err
+	}
+	if ground == demo.GroundEmpty {
+		if err := demo.Mark(ctx, pool); err != nil {
+			return err
+		}
+	}
+	if err := demo.Prepare(ctx, pool); err != nil {
+		return err
+	}
+	return s.describe(ctx, pool)
+}
+
+func (s *stage) describe(ctx context.Context, pool *pgxpool.Pool) error {
+	err := pool.QueryRow(ctx, "SELECT pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1)").Scan(&s.postgres)
+	if err != nil {
+		return fmt.Errorf("ask the server for its version: %w", err)
+	}
+	return nil
+}
+
+// close ends the server that was started.
+func (s *stage) close() error {
+	if s.server == nil {
+		return nil
+	}
+	if err := s.server.Stop(); err != nil {
+		return fmt.Errorf("stop the embedded PostgreSQL: %w", err)
+	}
+	return nil
+}

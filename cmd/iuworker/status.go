@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+const statusTimeout = 30 * time.Second
+
+func (a *app) statusCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show the state of everything on one screen",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.onDatabase(cmd, func(ctx context.Context, pool *pgxpool.Pool) error {
+				ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+				defer cancel()
+				status, err := operate.ReadStatus(ctx, pool)
+				if err != nil {
+					return err
+				}
+				return a.print(asJSON, status, func(w io.Writer) {
+					columns(w, func(w io.Writer) { writeStatus(w, status) })
+				})
+			})
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func writeStatus(w io.Writer, s operate.Status) {
+	fmt.Fprintf(w, "database\t%s, PostgreSQL %s, schema %d\n", s.Database, s.Server, s.Schema.Version)
+	for _, gate := range s.Gates {
+		fmt.Fprintf(w, "gate %s\t%s\n", gate.Gate, openOrClosed(gate.Open))
+	}
+	fmt.Fprintf(w, "outbox\t%s\n", backlog(s.Outbox, s.At))
+	if len(s.Jobs) == 0 {
+		fmt.Fprintln(w, "jobs\tnone")
+	}
+	for _, count := range s.Jobs {
+		fmt.Fprintf(w, "jobs %s %s\t%s\n", count.Queue, count.State, count.Count)
+	}
+	for _, count := range s.Parked {
+		fmt.Fprintf(w, "jobs parked\t%s wait for the gate %s; to open it, run: %s\n", count.Count, count.Gate, count.Gate.OpenCommand())
+	}
+	if len(s.DeadLetters) == 0 {
+		fmt.Fprintln(w, "dead letters\tnone")
+	}
+	for _, count := range s.DeadLetters {
+		fmt.Fprintf(w, "dead letters %s\t%s\n", count.Status, count.Count)
+	}
+	writeEmissions(w, s)
+	for _, consumer := range s.Consumers {
+		fmt.Fprintf(w, "consumer %s\tat %s-%d, %d behind, moved %s ago\n", oneLine(&consumer.Name), consumer.Epoch,
+			consumer.Position, consumer.Lag, ago(s.At, consumer.UpdatedAt))
+	}
+	writeWorkers(w, s)
+}
+
+func writeEmissions(w io.Writer, s operate.Status) {
+	fmt.Fprintf(w, "emissions\tat %s-%d", s.Emissions.Epoch, s.Emissions.LastPosition)
+	if at := s.Emissions.LastEmittedAt; at != nil {
+		fmt.Fprintf(w, ", the last %s ago", ago(s.At, *at))
+	}
+	fmt.Fprintf(w, "\nemissions waiting\t%s", backlog(s.Emissions.Waiting, s.At))
+	if s.Emissions.Held {
+		fmt.Fprint(w, ", held back: the registry row iu.template.instance_auto_composed is not active")
+	}
+	fmt.Fprintln(w)
+}
+
+func writeWorkers(w io.Writer, s operate.Status) {
+	if len(s.Workers) == 0 {
+		fmt.Fprintln(w, "workers\tnone; to start one, run: iuworker work")
+	}
+	for _, worker := range s.Workers {
+		state := "alive"
+		if !worker.Alive {
+			state = "silent for " + ago(s.At, worker.SeenAt)
+		}
+		fmt.Fprintf(w, "worker %s\t%s, version %s, up %s\n", worker.ID, state, worker.Version, ago(s.At, worker.StartedAt))
+	}
+}
+
+func backlog(b operate.Backlog, now time.Time) string {
+	if b.OldestAt == nil {
+		return "empty"
+	}
+	return fmt.Sprintf("%s, the oldest for %s", b.Count, ago(now, *b.OldestAt))
+}
+
+// ago answers how long ago something was, in one or two units.
+func ago(now, then time.Time) string {
+	d := max(now.Sub(then), 0)
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	case d < day:
+		return formatDuration(d.Round(time.Second))
+	default:
+		return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+	}
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	webui "github.com/iu-core/iuworker/riverui"
+	"github.com/iu-core/iuworker/worker"
+)
+
+const defaultPoolSize = 20
+
+// workFlags are the settings of a worker; their defaults are those of worker.Config.
+type workFlags struct {
+	worker   worker.Config
+	poolSize int
+	httpAddr string
+}
+
+func (f *workFlags) register(cmd *cobra.Command) {
+	f.worker = worker.Config{
+		Concurrency: 100, ScaleoutConcurrency: 50, PollInterval: time.Second, SweepInterval: 2 * time.Second,
+		RelayBatch: 500, EmitBatch: 500, ShutdownTimeout: 20 * time.Second,
+		CompletedRetention: day, CancelledRetention: day, DiscardedRetention: 7 * day,
+	}
+	f.registerServing(cmd)
+	w := &f.worker
+	number := func(to *int, least, most int, name, what string) {
+		cmd.Flags().Var(&intValue{to, least, most}, name, what)
+	}
+	number(&w.Concurrency, 1, 10_000, "concurrency", "jobs of the queue events at once")
+	number(&w.ScaleoutConcurrency, 0, 10_000, "scaleout-concurrency", "jobs of the queue scaleout at once; 0 works none")
+	number(&w.RelayBatch, 1, 5_000, "relay-batch", "outbox rows that become jobs in one transaction")
+	number(&w.EmitBatch, 1, 10_000, "emit-batch", "emissions that get their position in one transaction")
+	length := func(to *time.Duration, least, most time.Duration, name, what string) {
+		cmd.Flags().Var(&durationValue{to: to, min: least, max: most}, name, what)
+	}
+	length(&w.PollInterval, 10*time.Millisecond, time.Hour, "poll-interval", "between looks into the tables where no doorbell rang")
+	length(&w.SweepInterval, 10*time.Millisecond, time.Hour, "sweep-interval", "between looks for parked jobs while their gate is open")
+	retention := func(to *time.Duration, name, what string) {
+		cmd.Flags().Var(&durationValue{to: to, min: time.Second, max: 100 * 365 * day, mayForever: true}, name, what)
+	}
+	retention(&w.CompletedRetention, "completed-retention", "how long jobs that completed are kept, or forever")
+	retention(&w.CancelledRetention, "cancelled-retention", "how long jobs that were cancelled are kept, or forever; dead letters stay")
+	retention(&w.DiscardedRetention, "discarded-retention", "how long jobs that were discarded are kept, or forever; dead letters stay")
+	cmd.Flags().Var(&textValue{&w.ID, 100}, "worker-id", "name of this process, no other's (default host, pid and a random part)")
+}
+
+// registerServing adds the settings that dev shares.
+func (f *workFlags) registerServing(cmd *cobra.Command) {
+	f.poolSize, f.httpAddr = defaultPoolSize, webui.DefaultAddr
+	if f.worker.ShutdownTimeout == 0 {
+		f.worker.ShutdownTimeout = 20 * time.Second
+	}
+	cmd.Flags().Var(&intValue{&f.poolSize, 2, 1000}, "pool-size", "connections to the database at most, besides three that listen")
+	cmd.Flags().Var(&addrValue{&f.httpAddr}, "http-addr", "host:port of pages and probes, or off")
+	cmd.Flags().Var(&durationValue{to: &f.worker.ShutdownTimeout, min: time.Second, max: time.Hour}, "shutdown-timeout",
+		"how long running jobs may take to end at SIGTERM")
+}
+
+// addrValue is an address to listen on, or off.
+type addrValue struct{ to *string }
+
+// Set implements pflag.Value.
+func (v *addrValue) Set(text string) error {
+	if webui.CheckAddr(text) != nil {
+		return fmt.Errorf("it must be host:port such as %s, or %s", webui.DefaultAddr, webui.Off)
+	}
+	*v.to = text
+	return nil
+}
+
+// String implements pflag.Value.
+func (v *addrValue) String() string {
+	if v.to == nil {
+		return ""
+	}
+	return *v.to
+}
+
+// Type implements pflag.Value.
+func (*addrValue) Type() string { return "address" }
+
+func (a *app) workCommand() *cobra.Command {
+	var f workFlags
+	cmd := &cobra.Command{
+		Use:   "work",
+		Short: "Run the worker: relay, jobs, emitter and pages, until SIGTERM",
+		Long: `Runs all parts in one process. Any number of processes share the work. SIGTERM and Ctrl-C let running jobs end within
+--shutdown-timeout; a second signal ends the process at once. Nothing is lost either way.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			at, err := a.addresses(cmd)
+			if err != nil {
+				return err
+			}
+			at.size(f.poolSize, given(cmd, "pool-size"))
+			if f.worker.ScaleoutConcurrency == 0 {
+				f.worker.ScaleoutConcurrency = -1
+			}
+			return a.serve(cmd.Context(), at, f, nil)
+		},
+	}
+	f.register(cmd)
+	return cmd
+}

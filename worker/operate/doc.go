@@ -1,0 +1,13 @@
+// Package operate is what operators do, as functions that the command line and the pages call.
+//
+//	Gates, SetGate                 the two switches that hold composing back
+//	Rollback                       takes an actor's instances away
+//	DeadLetters, Retry, Drop       what could not be composed
+//	Scaleout                       bulk work, in a queue of its own
+//	FindTemplate                   a template by id or key
+//	ReadStatus                     the state of everything, cheap on millions of rows
+//	Conformance, Selftest          is iu-core whole, and does it work
+//
+// Functions do what SQL functions of the schema do, take a connection, a transaction or a pool, and are safe for
+// concurrent use where that is. Errors are wrapped and keep the server's; results have JSON tags.
+package operate

@@ -1,0 +1,43 @@
+package operate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/jobs"
+)
+
+// Gate is one of the two switches. While one is closed, jobs that need it are parked.
+type Gate struct {
+	Gate      jobs.Gate  `json:"gate"`
+	Key       string     `json:"key"` // in public.dot_config
+	Open      bool       `json:"open"`
+	UpdatedBy *string    `json:"updated_by"` // nil where nobody ever did
+	UpdatedAt *time.Time `json:"updated_at"`
+}
+
+// Gates answers both gates.
+func Gates(ctx context.Context, q Querier) ([]Gate, error) {
+	rows, err := q.Query(ctx, "SELECT gate, key, open, updated_by, updated_at FROM iu_outbox.gate_status()")
+	if err != nil {
+		return nil, fmt.Errorf("read the gates: %w", err)
+	}
+	gates, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Gate])
+	if err != nil {
+		return nil, fmt.Errorf("read the gates: %w", err)
+	}
+	return gates, nil
+}
+
+// SetGate opens or closes a gate in the actor's name, and answers whether it was open before. Parked jobs run again
+// at once where a gate opens.
+func SetGate(ctx context.Context, q Querier, gate jobs.Gate, open bool, actor string) (wasOpen bool, err error) {
+	err = q.QueryRow(ctx, "SELECT iu_outbox.set_gate($1, $2, $3)", string(gate), open, actor).Scan(&wasOpen)
+	if err != nil {
+		return false, fmt.Errorf("set the gate %s: %w", gate, err)
+	}
+	return wasOpen, nil
+}

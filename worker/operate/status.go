@@ -1,0 +1,126 @@
+package operate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/jobs"
+)
+
+// countLimit is how far a Status counts: whoever has more wants to know that there are many.
+const countLimit = 10_000
+
+// Count is a number of rows. More says that there are more than N.
+type Count struct {
+	N    int64 `json:"count"`
+	More bool  `json:"more,omitempty"`
+}
+
+// String answers "12" or "over 10000".
+func (c Count) String() string {
+	if c.More {
+		return fmt.Sprintf("over %d", c.N)
+	}
+	return fmt.Sprint(c.N)
+}
+
+func counted(n int64) Count { return Count{N: min(n, countLimit), More: n > countLimit} }
+
+// Status is the state of everything, at one moment.
+type Status struct {
+	At          time.Time         `json:"at"`
+	Database    string            `json:"database"`
+	Server      string            `json:"server"` // version of PostgreSQL
+	Schema      SchemaStatus      `json:"schema"`
+	Gates       []Gate            `json:"gates"`
+	Outbox      Backlog           `json:"outbox"`
+	Jobs        []JobCount        `json:"jobs"`         // those there are
+	Parked      []ParkedCount     `json:"parked"`       // of the scheduled jobs
+	DeadLetters []DeadLetterCount `json:"dead_letters"` // by status
+	Emissions   EmissionStatus    `json:"emissions"`
+	Consumers   []ConsumerStatus  `json:"consumers"` // the hundred that lag most
+	Workers     []WorkerStatus    `json:"workers"`
+}
+
+// SchemaStatus is what is installed.
+type SchemaStatus struct {
+	Version           int       `json:"version"`
+	MinProgramVersion string    `json:"min_program_version"`
+	UpdatedAt         time.Time `json:"updated_at"`
+}
+
+// Backlog is what waits in a table, and since when the oldest does.
+type Backlog struct {
+	Count
+	OldestAt *time.Time `json:"oldest_at"`
+}
+
+// JobCount counts the jobs of a queue that are in a state.
+type JobCount struct {
+	Queue string `json:"queue"`
+	State string `json:"state"`
+	Count
+}
+
+// ParkedCount counts the jobs that wait for a gate.
+type ParkedCount struct {
+	Gate jobs.Gate `json:"gate"`
+	Count
+}
+
+// DeadLetterCount counts the dead letters of a status.
+type DeadLetterCount struct {
+	Status string `json:"status"`
+	Count
+}
+
+// EmissionStatus is how far announcing is.
+type EmissionStatus struct {
+	Epoch         string     `json:"epoch"`
+	LastPosition  int64      `json:"last_position"`
+	LastEmittedAt *time.Time `json:"last_emitted_at"`
+	Waiting       Backlog    `json:"waiting"`
+	Held          bool       `json:"held"` // the registry row is not active
+}
+
+// ConsumerStatus is where a named consumer is; Lag is how many positions it is behind.
+type ConsumerStatus struct {
+	Name      string    `json:"name"`
+	Epoch     string    `json:"epoch"`
+	Position  int64     `json:"position"`
+	Lag       int64     `json:"lag"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// WorkerStatus is a process that works, or that worked until a moment ago.
+type WorkerStatus struct {
+	ID        string    `json:"id"`
+	Hostname  string    `json:"hostname"`
+	PID       int       `json:"pid"`
+	Version   string    `json:"version"`
+	StartedAt time.Time `json:"started_at"`
+	SeenAt    time.Time `json:"seen_at"`
+	Alive     bool      `json:"alive"`
+}
+
+// ReadStatus reads the state of everything in one snapshot. No table is counted beyond some thousand rows.
+func ReadStatus(ctx context.Context, db Beginner) (Status, error) {
+	var status Status
+	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	tx, err := db.BeginTx(ctx, options)
+	if err != nil {
+		return status, fmt.Errorf("read the status: %w", err)
+	}
+	defer func() { _ = tx.Rollback(ctx) }() // it only read
+	for _, read := range []func(context.Context, pgx.Tx, *Status) error{
+		readSchema, readGates, readOutbox, readJobs, readParked, readDeadLetters, readEmissions, readConsumers, readWorkers,
+	} {
+		if err := read(ctx, tx, &status); err != nil {
+			return status, fmt.Errorf("read the status: %w", err)
+		}
+	}
+	return status, nil
+}

@@ -1,0 +1,150 @@
+package operate
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/jobs"
+)
+
+// silentAfter is how long after its last heartbeat, one a second, a worker counts as dead.
+const silentAfter = 10 * time.Second
+
+func readSchema(ctx context.Context, tx pgx.Tx, s *Status) error {
+	return tx.QueryRow(ctx, `
+		SELECT pg_catalog.now(), pg_catalog.current_database(), pg_catalog.current_setting('server_version'),
+			i.schema_version, i.min_program_version, i.updated_at
+		FROM iu_outbox.schema_info AS i`).
+		Scan(&s.At, &s.Database, &s.Server, &s.Schema.Version, &s.Schema.MinProgramVersion, &s.Schema.UpdatedAt)
+}
+
+func readGates(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
+	s.Gates, err = Gates(ctx, tx)
+	return err
+}
+
+func readOutbox(ctx context.Context, tx pgx.Tx, s *Status) error {
+	var n int64
+	err := tx.QueryRow(ctx, `
+		SELECT (SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.event LIMIT $1) AS e),
+			(SELECT e.created_at FROM iu_outbox.event AS e ORDER BY e.id LIMIT 1)`, countLimit+1).
+		Scan(&n, &s.Outbox.OldestAt)
+	s.Outbox.Count = counted(n)
+	return err
+}
+
+// A queue and a state at a time: each is a range of River's index on (state, queue, ...).
+func readJobs(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
+	s.Jobs, err = collect(ctx, tx, func(row pgx.CollectableRow) (count JobCount, err error) {
+		var n int64
+		err = row.Scan(&count.Queue, &count.State, &n)
+		count.Count = counted(n)
+		return count, err
+	}, `
+		SELECT q.queue, st.state, n.n
+		FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS q (queue, ordinal)
+		CROSS JOIN pg_catalog.unnest(pg_catalog.enum_range(NULL::iu_river.river_job_state)) AS st (state)
+		CROSS JOIN LATERAL (
+			SELECT pg_catalog.count(*) AS n
+			FROM (SELECT FROM iu_river.river_job AS j WHERE j.state = st.state AND j.queue = q.queue LIMIT $2) AS j) AS n
+		WHERE n.n > 0
+		ORDER BY q.ordinal, st.state`, []string{jobs.QueueEvents, jobs.QueueScaleout}, countLimit+1)
+	return err
+}
+
+func readParked(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
+	s.Parked, err = collect(ctx, tx, func(row pgx.CollectableRow) (count ParkedCount, err error) {
+		var n int64
+		err = row.Scan(&count.Gate, &n)
+		count.Count = counted(n)
+		return count, err
+	}, `
+		SELECT g.gate, n.n
+		FROM pg_catalog.unnest($1::text[]) AS g (gate)
+		CROSS JOIN LATERAL (
+			SELECT pg_catalog.count(*) AS n
+			FROM (SELECT FROM iu_river.river_job AS j
+			      WHERE j.state = 'scheduled' AND j.metadata @> pg_catalog.jsonb_build_object(
+			          'parked', pg_catalog.jsonb_build_object('gate', g.gate))
+			      LIMIT $2) AS j) AS n
+		WHERE n.n > 0`, []string{string(jobs.GateComposer), string(jobs.GateAutoInstantiate)}, countLimit+1)
+	return err
+}
+
+// The recursion steps from one status to the next along the index on (status, id).
+func readDeadLetters(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
+	s.DeadLetters, err = collect(ctx, tx, func(row pgx.CollectableRow) (count DeadLetterCount, err error) {
+		var n int64
+		err = row.Scan(&count.Status, &n)
+		count.Count = counted(n)
+		return count, err
+	}, `
+		WITH RECURSIVE statuses AS (
+			SELECT (SELECT d.status FROM iu_outbox.dead_letter AS d ORDER BY d.status LIMIT 1) AS status
+			UNION ALL
+			SELECT (SELECT d.status FROM iu_outbox.dead_letter AS d WHERE d.status > s.status ORDER BY d.status LIMIT 1)
+			FROM statuses AS s WHERE s.status IS NOT NULL
+		)
+		SELECT s.status, (SELECT pg_catalog.count(*)
+			FROM (SELECT FROM iu_outbox.dead_letter AS d WHERE d.status = s.status LIMIT $1) AS d)
+		FROM statuses AS s
+		WHERE s.status IS NOT NULL`, countLimit+1)
+	return err
+}
+
+func readEmissions(ctx context.Context, tx pgx.Tx, s *Status) error {
+	e := &s.Emissions
+	var n int64
+	err := tx.QueryRow(ctx, `
+		SELECT c.epoch, c.position,
+			(SELECT e.emitted_at FROM iu_outbox.emission AS e WHERE e.position <= c.position ORDER BY e.position DESC LIMIT 1),
+			(SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.emission AS e WHERE e.position IS NULL LIMIT $1) AS e),
+			(SELECT e.created_at FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 1),
+			NOT EXISTS (SELECT FROM public.event_type_registry AS r
+			            WHERE r.event_type = 'iu.template.instance_auto_composed' AND r.active)
+		FROM iu_outbox.emission_counter AS c`, countLimit+1).
+		Scan(&e.Epoch, &e.LastPosition, &e.LastEmittedAt, &n, &e.Waiting.OldestAt, &e.Held)
+	e.Waiting.Count = counted(n)
+	return err
+}
+
+// A position of an earlier epoch counts up to where the next epoch began.
+func readConsumers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
+	s.Consumers, err = collect(ctx, tx, pgx.RowToStructByPos[ConsumerStatus], `
+		SELECT c.name, c.epoch, c.position,
+			GREATEST(0, n.position - LEAST(c.position, (
+				SELECT pg_catalog.min(later.after_position)
+				FROM iu_outbox.epoch AS own
+				JOIN iu_outbox.epoch AS later ON later.created_at > own.created_at
+				WHERE own.epoch = c.epoch))) AS lag,
+			c.updated_at
+		FROM iu_outbox.consumer AS c
+		CROSS JOIN iu_outbox.emission_counter AS n
+		ORDER BY lag DESC, c.name
+		LIMIT 100`)
+	return err
+}
+
+func readWorkers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
+	s.Workers, err = collect(ctx, tx, pgx.RowToStructByPos[WorkerStatus], `
+		SELECT w.id, w.hostname, w.pid, w.version, w.started_at, w.seen_at,
+			w.seen_at > pg_catalog.clock_timestamp() - $1::interval
+		FROM iu_outbox.worker AS w
+		ORDER BY w.started_at, w.id
+		LIMIT 100`, silentAfter)
+	return err
+}
+
+func collect[T any](ctx context.Context, tx pgx.Tx, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
+	rows, err := tx.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	collected, err := pgx.CollectRows(rows, scan)
+	if err != nil {
+		return nil, err
+	}
+	return collected, nil
+}

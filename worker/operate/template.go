@@ -1,0 +1,65 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// Template is a collection that is marked as a template.
+type Template struct {
+	ID    uuid.UUID `json:"id"`
+	Key   string    `json:"collection_key"`
+	Title *string   `json:"title"`
+}
+
+// TemplateNotFoundError is FindTemplate's answer where there is no such template.
+type TemplateNotFoundError struct {
+	Reference string
+	Some      []string // keys of templates that there are
+}
+
+// Error implements error.
+func (e *TemplateNotFoundError) Error() string {
+	if len(e.Some) == 0 {
+		return fmt.Sprintf("there is no template %q, nor any other: mark a collection as one with fn_iu_collection_mark_template", e.Reference)
+	}
+	return fmt.Sprintf("there is no template %q; there are: %s", e.Reference, strings.Join(e.Some, ", "))
+}
+
+// FindTemplate answers the template with that collection key, else the one with that id.
+func FindTemplate(ctx context.Context, q Querier, reference string) (Template, error) {
+	var id *uuid.UUID
+	if parsed, err := uuid.Parse(reference); err == nil {
+		id = &parsed
+	}
+	var found Template
+	err := q.QueryRow(ctx, `
+		SELECT t.id, t.collection_key, t.title FROM iu_outbox.template AS t
+		WHERE t.collection_key = $1 OR t.id = $2
+		ORDER BY t.collection_key = $1 DESC
+		LIMIT 1`, reference, id).Scan(&found.ID, &found.Key, &found.Title)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Template{}, noTemplate(ctx, q, reference)
+	}
+	if err != nil {
+		return Template{}, fmt.Errorf("look for the template %q: %w", reference, err)
+	}
+	return found, nil
+}
+
+func noTemplate(ctx context.Context, q Querier, reference string) error {
+	rows, err := q.Query(ctx, "SELECT t.collection_key FROM iu_outbox.template AS t ORDER BY t.collection_key LIMIT 5")
+	if err != nil {
+		return fmt.Errorf("list templates: %w", err)
+	}
+	some, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("list templates: %w", err)
+	}
+	return &TemplateNotFoundError{Reference: reference, Some: some}
+}

@@ -1,0 +1,44 @@
+package outbox
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// InvalidError says which field of an event has a value that the outbox refuses. The transaction is aborted.
+type InvalidError struct {
+	Field  string // the column, such as instance_key_suffix
+	Reason string // "must not be blank"
+	Err    error  // the server's error
+}
+
+// Error implements error: "instance_key_suffix must not be blank".
+func (e *InvalidError) Error() string { return e.Field + " " + e.Reason }
+
+// Unwrap answers the server's error.
+func (e *InvalidError) Unwrap() error { return e.Err }
+
+const (
+	notNullViolation = "23502"
+	checkViolation   = "23514"
+)
+
+// invalid makes an *InvalidError of a violated constraint of the outbox, which are named for what they demand:
+// <field>_must_<reason>. Other errors stay as they are.
+func invalid(err error) error {
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) || pgErr.SchemaName != "iu_outbox" || pgErr.TableName != "event" {
+		return err
+	}
+	switch pgErr.Code {
+	case notNullViolation:
+		return &InvalidError{Field: pgErr.ColumnName, Reason: "must not be null", Err: err}
+	case checkViolation:
+		if field, reason, ok := strings.Cut(pgErr.ConstraintName, "_must_"); ok {
+			return &InvalidError{Field: field, Reason: "must " + strings.ReplaceAll(reason, "_", " "), Err: err}
+		}
+	}
+	return err
+}
