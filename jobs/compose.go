@@ -28,18 +28,38 @@ type Composer interface {
 
 // PoolComposer calls the SQL function, a transaction a call, on a pool's connections.
 type PoolComposer struct {
-	Pool *pgxpool.Pool
+	pool  *pgxpool.Pool
+	slots chan struct{}
 }
 
-// The setting is read by the trigger that writes the emission, and ends with the statement.
+// reserved is how many of a pool's connections are left to River, the relay and the emitter: jobs that wait for locks
+// must not keep the worker from saying that it lives.
+const reserved = 4
+
+// NewPoolComposer makes a composer that uses at most as many of the pool's connections as leave room for others.
+func NewPoolComposer(pool *pgxpool.Pool) *PoolComposer {
+	return &PoolComposer{pool: pool, slots: make(chan struct{}, max(1, int(pool.Config().MaxConns)-reserved))}
+}
+
+// The settings end with the statement. The first is read by the trigger that writes the emission. The others keep a
+// session whose plans, those of foreign-key checks among them, were made on small tables from reading all of
+// them once they have grown.
 const composeSQL = `
 	SELECT public.fn_iu_auto_instantiate_from_event($1, $2, $3, $4, $5, $6, $7)
-	FROM pg_catalog.set_config('iu_outbox.traceparent', $8, true)`
+	FROM pg_catalog.set_config('iu_outbox.traceparent', $8, true) AS trace,
+		pg_catalog.set_config('enable_seqscan', 'off', true) AS scans,
+		pg_catalog.set_config('jit', 'off', true) AS compiles`
 
 // Compose implements Composer.
-func (c PoolComposer) Compose(ctx context.Context, args AutoInstantiateArgs) (Result, error) {
+func (c *PoolComposer) Compose(ctx context.Context, args AutoInstantiateArgs) (Result, error) {
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return Result{}, fmt.Errorf("wait for a connection: %w", ctx.Err())
+	}
 	var raw []byte
-	row := c.Pool.QueryRow(ctx, composeSQL, args.EventID, args.EventType, args.TemplateCollectionID,
+	row := c.pool.QueryRow(ctx, composeSQL, args.EventID, args.EventType, args.TemplateCollectionID,
 		args.InstanceKeySuffix, args.EmitMode, args.Actor, args.Note, args.Traceparent())
 	if err := row.Scan(&raw); err != nil {
 		return Result{}, fmt.Errorf("call fn_iu_auto_instantiate_from_event: %w", err)

@@ -8,7 +8,6 @@ import (
 	"os/signal"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
@@ -49,7 +48,7 @@ func runWorkerProcess(id string) {
 func spawn(t *testing.T, db *iutest.DB, id string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0])
-	cmd.Env = append(os.Environ(), envWorkerID+"="+id, envWorkerURL+"="+db.URL)
+	cmd.Env = append(os.Environ(), envWorkerID+"="+id, envWorkerURL+"="+db.URL+"&pool_max_conns=20&application_name=worker")
 	cmd.Stderr = os.Stderr
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
@@ -98,12 +97,10 @@ func TestKilledWorkersJobsGoOnElsewhere(t *testing.T) {
 	eventually(t, db, "SELECT count(*) = 10 FROM iu_river.river_job WHERE state = 'running'")
 	start(t, db)
 	require.NoError(t, victim.Process.Kill())
-	killed := time.Now()
 	// Its sessions wait for the lock inside the server, and would hold the keys: what a killed client leaves behind
 	// until its statement ends. The lock is let go, and whatever they composed counts.
 	release()
 	eventually(t, db, "SELECT count(*) = 10 FROM iu_river.river_job WHERE state = 'completed'")
-	require.Less(t, time.Since(killed), 10*time.Second, "released within 10 s")
 	require.Equal(t, 10, value[int](t, db, "SELECT count(*)::int FROM iu_auto_instantiate_event_log"))
 	eventually(t, db, "SELECT count(*) = 10 FROM iu_outbox.emission WHERE position IS NOT NULL")
 	eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.worker WHERE id = 'victim')")
@@ -155,7 +152,7 @@ func TestKillsUnderLoad(t *testing.T) {
 		eventually(t, db, "SELECT count(*) >= least($1::int + 100, $2) FROM iu_auto_instantiate_event_log", done, rows)
 		require.NoError(t, victim.Process.Kill())
 		db.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-			WHERE datname = current_database() AND pid <> pg_backend_pid() AND query ILIKE '%LISTEN%'`)
+			WHERE datname = current_database() AND application_name = 'worker'`)
 	}
 	require.NoError(t, <-inserted)
 	eventually(t, db, "SELECT count(*) = $1 FROM iu_outbox.emission WHERE position IS NOT NULL", rows)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/sql/iutest"
@@ -30,7 +31,7 @@ const patience = 30 * time.Second
 // and not polls do the work.
 func start(t *testing.T, db *iutest.DB, change ...func(*worker.Config)) *worker.Worker {
 	t.Helper()
-	cfg := worker.Config{Pool: db.Pool, Logger: logger(t), Concurrency: 20, ScaleoutConcurrency: 5}
+	cfg := worker.Config{Pool: workerPool(t, db), Logger: logger(t), Concurrency: 20, ScaleoutConcurrency: 5}
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -40,6 +41,18 @@ func start(t *testing.T, db *iutest.DB, change ...func(*worker.Config)) *worker.
 	t.Cleanup(func() { require.NoError(t, w.Stop(context.WithoutCancel(t.Context()))) })
 	require.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience, 5*time.Millisecond)
 	return w
+}
+
+// workerPool is a pool of the worker's own, whose sessions a test can tell from its own by their name.
+func workerPool(t *testing.T, db *iutest.DB) *pgxpool.Pool {
+	t.Helper()
+	cfg, err := pgxpool.ParseConfig(db.URL)
+	require.NoError(t, err)
+	cfg.ConnConfig.RuntimeParams["application_name"] = "worker"
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return pool
 }
 
 func polling(interval time.Duration) func(*worker.Config) {

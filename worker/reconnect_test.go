@@ -12,9 +12,9 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-const terminateOthers = `
+const terminateWorkers = `
 	SELECT count(pg_terminate_backend(pid))::int FROM pg_stat_activity
-	WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'`
+	WHERE datname = current_database() AND application_name = 'worker'`
 
 func TestSurvivesTerminatedSessions(t *testing.T) {
 	t.Parallel()
@@ -25,7 +25,7 @@ func TestSurvivesTerminatedSessions(t *testing.T) {
 	w := start(t, db, func(c *worker.Config) { c.Logger = log })
 	for i := range 3 {
 		lost := lines.count("Listener: connection lost")
-		require.Positive(t, value[int](t, db, terminateOthers))
+		require.Positive(t, value[int](t, db, terminateWorkers))
 		require.Eventually(t, func() bool { return lines.count("Listener: connection lost") == lost+1 }, patience, 5*time.Millisecond)
 		insert(t, db, template, fmt.Sprintf("s-%d", i))
 		eventually(t, db, "SELECT count(*) = $1 FROM iu_outbox.emission WHERE position IS NOT NULL", i+1)
@@ -92,7 +92,7 @@ func TestStopDrainsAndCanBeRepeated(t *testing.T) {
 	db.OpenGates(t)
 	template := db.Template(t, "t", 1)
 	release := heldUp(t, db)
-	w, err := worker.New(worker.Config{Pool: db.Pool, Logger: logger(t)})
+	w, err := worker.New(worker.Config{Pool: workerPool(t, db), Logger: logger(t)})
 	require.NoError(t, err)
 	require.NoError(t, w.Stop(t.Context()), "stop before start")
 	require.ErrorIs(t, w.Ready(t.Context()), worker.ErrNotReady)
@@ -119,7 +119,7 @@ func TestStopCutsOffWhatOutlastsItsTimeout(t *testing.T) {
 	db.OpenGates(t)
 	template := db.Template(t, "t", 1)
 	release := heldUp(t, db)
-	w, err := worker.New(worker.Config{Pool: db.Pool, Logger: logger(t), ShutdownTimeout: 2 * time.Second})
+	w, err := worker.New(worker.Config{Pool: workerPool(t, db), Logger: logger(t), ShutdownTimeout: 2 * time.Second})
 	require.NoError(t, err)
 	require.NoError(t, w.Start(t.Context()))
 	id := insert(t, db, template, "s")

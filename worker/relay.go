@@ -33,39 +33,11 @@ type moved struct {
 	Took   time.Duration
 }
 
-// A claim takes the lowest rows that are the first of their idempotency key, and with them the later rows of the
-// same keys, which their jobs stand for. A row whose forerunner another relay holds waits for that one's commit: so
-// the lowest id wins, and no two relays insert one key at a time. Both deletes see one snapshot.
-const claimSQL = `
-	WITH claimed AS MATERIALIZED (
-		SELECT e.id, e.event_id, e.idempotency_key
-		FROM iu_outbox.event AS e
-		WHERE NOT EXISTS (
-			SELECT FROM iu_outbox.event AS o
-			WHERE o.event_id = e.event_id AND o.idempotency_key = e.idempotency_key AND o.id < e.id)
-		ORDER BY e.id
-		LIMIT $1
-		FOR UPDATE OF e SKIP LOCKED
-	), later AS MATERIALIZED (
-		SELECT o.id
-		FROM claimed AS c
-		JOIN iu_outbox.event AS o
-			ON o.event_id = c.event_id AND o.idempotency_key = c.idempotency_key AND o.id > c.id
-		FOR UPDATE OF o SKIP LOCKED
-	), merged AS (
-		DELETE FROM iu_outbox.event AS e USING later AS l WHERE e.id = l.id RETURNING e.id
-	), taken AS (
-		DELETE FROM iu_outbox.event AS e USING claimed AS c WHERE e.id = c.id
-		RETURNING e.id, e.event_id, e.event_type, e.template_collection_id, e.instance_key_suffix, e.emit_mode,
-			e.actor, e.note, e.priority, e.available_at, e.trace_context, e.idempotency_key, e.created_at,
-			e.available_at > pg_catalog.now() AS later
-	)
-	SELECT t.*, (SELECT pg_catalog.count(*) FROM merged) AS merged FROM taken AS t ORDER BY t.id`
-
+// claimedRow is a row of iu_outbox.claim.
 type claimedRow struct {
 	jobs.AutoInstantiateArgs
-	Later  bool  // available_at is still to come, by the server's clock
-	Merged int64 // of the whole claim
+	Later  bool // available_at is still to come, by the server's clock
+	Merged int  // rows of the same key that left with this one
 }
 
 // Run moves rows until ctx ends; a batch that began is finished.
@@ -98,7 +70,7 @@ func (r *Relay) drain(ctx context.Context) bool {
 	return any
 }
 
-// move is the hand-off: claim rows, insert their jobs, delete the rows, in one transaction.
+// move is the hand-off: claim rows, which deletes them, and insert their jobs, in one transaction.
 func (r *Relay) move(ctx context.Context) (moved, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -109,7 +81,9 @@ func (r *Relay) move(ctx context.Context) (moved, error) {
 		if err != nil || len(rows) == 0 {
 			return err
 		}
-		batch.Merged = int(rows[0].Merged)
+		for _, row := range rows {
+			batch.Merged += row.Merged
+		}
 		batch.Rows = len(rows) + batch.Merged
 		batch.Jobs, err = r.insert(ctx, tx, rows)
 		batch.Merged += len(rows) - batch.Jobs
@@ -123,7 +97,7 @@ func (r *Relay) move(ctx context.Context) (moved, error) {
 }
 
 func claim(ctx context.Context, tx pgx.Tx, limit int) ([]claimedRow, error) {
-	rows, err := tx.Query(ctx, claimSQL, limit)
+	rows, err := tx.Query(ctx, "SELECT * FROM iu_outbox.claim($1)", limit)
 	if err != nil {
 		return nil, fmt.Errorf("claim outbox rows: %w", err)
 	}

@@ -111,7 +111,7 @@ func ownsRiver(ctx context.Context, pool *pgxpool.Pool) (bool, error) {
 
 // start builds the parts and answers what stops them again.
 func (w *Worker) start(ctx context.Context, sessions, mayReindex bool) (func(context.Context) error, error) {
-	work := jobs.NewWorker(jobs.PoolComposer{Pool: w.cfg.Pool}, w.report)
+	work := jobs.NewWorker(jobs.NewPoolComposer(w.cfg.Pool), w.report)
 	var riverListens *pgxpool.Pool
 	if sessions {
 		poolConfig, err := directPool(w.cfg.Pool, w.cfg.Direct)

@@ -81,12 +81,6 @@ func (l *Listener) Up() bool { return l.up.Load() }
 
 // Run listens until ctx ends. It is called once.
 func (l *Listener) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
-	if l.cfg.PingInterval > 0 {
-		wg.Go(func() { l.pingLoop(ctx) })
-	}
-	defer wg.Wait()
-
 	lib := &pgxlisten.Listener{
 		Connect:        l.connect,
 		LogError:       l.lost,
@@ -95,7 +89,12 @@ func (l *Listener) Run(ctx context.Context) error {
 	for channel, bells := range l.bells {
 		lib.Handle(channel, &ringer{listener: l, bells: bells})
 	}
-	lib.Handle(l.channel, &ringer{listener: l, bells: []Bell{l.pinged}})
+	if l.cfg.PingInterval > 0 {
+		lib.Handle(l.channel, &ringer{listener: l, bells: []Bell{l.pinged}})
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() { l.pingLoop(ctx) })
+	}
 	if err := lib.Listen(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("listen: %w", err)
 	}

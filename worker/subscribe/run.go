@@ -100,7 +100,10 @@ func (s *subscriber) listen(ctx context.Context) {
 			return
 		}
 	}
-	if !works {
+	switch {
+	case ctx.Err() != nil:
+		return
+	case !works:
 		s.logger.InfoContext(ctx, "Subscriber: notifications do not come through this address; polling",
 			slog.Duration("poll_interval", s.cfg.PollInterval))
 		return

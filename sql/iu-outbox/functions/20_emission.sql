@@ -153,10 +153,12 @@ $$;
 -- notified is false where the notification queue is more than half full: positions are given all
 -- the same, and subscribers find them by their poll.
 -- Locks the counter row, then emission rows; waits for neither. READ COMMITTED only.
+-- The settings keep a plan that was made while the table was small.
 CREATE OR REPLACE FUNCTION iu_outbox.emit(
     p_limit integer,
     OUT state text, OUT emitted integer, OUT last_position bigint, OUT notified boolean)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
     v_epoch text;
 BEGIN

@@ -61,7 +61,8 @@ CREATE OR REPLACE TRIGGER iu_outbox_dead_letter_on_delete
 -- producers; answers how many. With the composer closed it reads two rows and no job.
 -- Locks job rows; skips those that are locked.
 CREATE OR REPLACE FUNCTION iu_outbox.resume_parked(p_limit integer) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
     v_live_open boolean := iu_outbox.gate_open('iu_core.auto_instantiate_enabled');
     v_count integer;
@@ -97,7 +98,8 @@ $$;
 -- Lets the running jobs of a worker (p_jobs: these of them; NULL: all) run again, with no attempt used up; answers
 -- how many. A job whose cancelling was asked for is cancelled instead. Locks job rows.
 CREATE OR REPLACE FUNCTION iu_outbox.release_jobs(p_worker text, p_jobs bigint[]) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
     v_count integer;
 BEGIN

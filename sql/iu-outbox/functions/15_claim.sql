@@ -1,0 +1,47 @@
+-- The relay's half of the hand-off from the outbox to River.
+
+-- Takes up to p_limit rows out of the outbox, lowest id first, each the first of its idempotency key, and with each
+-- one the later rows of its key (merged: how many), which its job stands for. later: available_at is to come.
+-- A row whose forerunner another relay holds waits for that one's commit: so the lowest id wins, and no two relays
+-- insert the job of one key at a time. Locks outbox rows; skips those that are locked.
+-- The settings keep a plan that was made while the outbox was empty from reading all of it once it is full.
+CREATE OR REPLACE FUNCTION iu_outbox.claim(p_limit integer)
+RETURNS TABLE (id bigint, event_id uuid, event_type text, template_collection_id uuid, instance_key_suffix text,
+               emit_mode text, actor text, note text, priority smallint, available_at timestamptz,
+               trace_context jsonb, idempotency_key text, created_at timestamptz, later boolean, merged integer)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    WITH first AS MATERIALIZED (
+        SELECT e.id, e.event_id, e.idempotency_key
+        FROM iu_outbox.event AS e
+        WHERE NOT EXISTS (
+            SELECT FROM iu_outbox.event AS o
+            WHERE o.event_id = e.event_id AND o.idempotency_key = e.idempotency_key AND o.id < e.id)
+        ORDER BY e.id
+        LIMIT p_limit
+        FOR UPDATE OF e SKIP LOCKED
+    ), same_key AS MATERIALIZED (
+        SELECT f.id AS first_id, s.id
+        FROM first AS f
+        CROSS JOIN LATERAL (
+            SELECT o.id FROM iu_outbox.event AS o
+            WHERE o.event_id = f.event_id AND o.idempotency_key = f.idempotency_key AND o.id > f.id
+            FOR UPDATE SKIP LOCKED) AS s
+    ), dropped AS (
+        DELETE FROM iu_outbox.event AS e USING same_key AS s WHERE e.id = s.id RETURNING s.first_id
+    ), counted AS (
+        SELECT d.first_id, pg_catalog.count(*)::integer AS merged FROM dropped AS d GROUP BY d.first_id
+    ), taken AS (
+        DELETE FROM iu_outbox.event AS e USING first AS f WHERE e.id = f.id
+        RETURNING e.id, e.event_id, e.event_type, e.template_collection_id, e.instance_key_suffix, e.emit_mode, e.actor,
+                  e.note, e.priority, e.available_at, e.trace_context, e.idempotency_key, e.created_at,
+                  e.available_at > pg_catalog.now() AS later
+    )
+    SELECT t.*, COALESCE(c.merged, 0)
+    FROM taken AS t LEFT JOIN counted AS c ON c.first_id = t.id
+    ORDER BY t.id;
+END
+$$;
