@@ -6,20 +6,15 @@ CREATE OR REPLACE VIEW iu_outbox.template AS
     FROM public.iu_piece_collection AS c
     JOIN public.iu_collection_template_registry AS r ON r.collection_id = c.id AND r.is_template;
 
--- Puts up to p_limit dead letters back into the outbox, oldest first, and answers how many. p_status and
--- p_event narrow the choice; NULL means any. Bulk work keeps out of the way of live events (priority 4).
--- Locks dead letters; skips those that are locked.
-CREATE OR REPLACE FUNCTION iu_outbox.retry_dead_letters(p_status text, p_event uuid, p_limit integer) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- Moves these dead letters into the outbox, all of them or none, and answers how many: those that are locked or gone
+-- are not counted. Bulk work keeps out of the way of live events (priority 4). Locks dead letters.
+CREATE OR REPLACE FUNCTION iu_outbox.move_dead_letters(p_ids bigint[]) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_count integer;
 BEGIN
     WITH picked AS MATERIALIZED (
-        SELECT d.id FROM iu_outbox.dead_letter AS d
-        WHERE (p_status IS NULL OR d.status = p_status) AND (p_event IS NULL OR d.event_id = p_event)
-        ORDER BY d.id
-        LIMIT p_limit
-        FOR UPDATE SKIP LOCKED
+        SELECT d.id FROM iu_outbox.dead_letter AS d WHERE d.id = ANY (p_ids) ORDER BY d.id FOR UPDATE SKIP LOCKED
     ), taken AS (
         DELETE FROM iu_outbox.dead_letter AS d USING picked AS p WHERE d.id = p.id
         RETURNING d.id, d.event, d.queue
@@ -38,20 +33,58 @@ BEGIN
 END
 $$;
 
--- Drops up to p_limit dead letters for good and answers how many; the choice as in retry_dead_letters.
-CREATE OR REPLACE FUNCTION iu_outbox.drop_dead_letters(p_status text, p_event uuid, p_limit integer) RETURNS integer
+-- Puts these dead letters back into the outbox and answers how many. One whose event the outbox refuses (a job that
+-- did not come by the outbox) stays, and holds up no other. Locks dead letters; skips those that are locked.
+CREATE OR REPLACE FUNCTION iu_outbox.retry_dead_letters(p_ids bigint[]) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_id bigint;
+    v_count integer := 0;
+BEGIN
+    RETURN iu_outbox.move_dead_letters(p_ids);
+EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+    FOREACH v_id IN ARRAY p_ids LOOP
+        BEGIN
+            v_count := v_count + iu_outbox.move_dead_letters(ARRAY[v_id]);
+        EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+            NULL;
+        END;
+    END LOOP;
+    RETURN v_count;
+END
+$$;
+
+-- The same for up to p_limit dead letters, oldest first. p_status and p_event narrow the choice; NULL means any.
+CREATE OR REPLACE FUNCTION iu_outbox.retry_dead_letters(p_status text, p_event uuid, p_limit integer) RETURNS integer
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT iu_outbox.retry_dead_letters(ARRAY(
+        SELECT d.id FROM iu_outbox.dead_letter AS d
+        WHERE (p_status IS NULL OR d.status = p_status) AND (p_event IS NULL OR d.event_id = p_event)
+        ORDER BY d.id
+        LIMIT p_limit
+        FOR UPDATE SKIP LOCKED))
+$$;
+
+-- Drops these dead letters for good and answers how many. Locks them; skips those that are locked.
+CREATE OR REPLACE FUNCTION iu_outbox.drop_dead_letters(p_ids bigint[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_count integer;
 BEGIN
     DELETE FROM iu_outbox.dead_letter AS d
-    WHERE d.id IN (
-        SELECT p.id FROM iu_outbox.dead_letter AS p
-        WHERE (p_status IS NULL OR p.status = p_status) AND (p_event IS NULL OR p.event_id = p_event)
-        ORDER BY p.id
-        LIMIT p_limit
-        FOR UPDATE SKIP LOCKED);
+    WHERE d.id IN (SELECT p.id FROM iu_outbox.dead_letter AS p WHERE p.id = ANY (p_ids) ORDER BY p.id FOR UPDATE SKIP LOCKED);
     GET DIAGNOSTICS v_count = ROW_COUNT;
     RETURN v_count;
 END
+$$;
+
+-- The same for up to p_limit dead letters, oldest first; the choice as in retry_dead_letters.
+CREATE OR REPLACE FUNCTION iu_outbox.drop_dead_letters(p_status text, p_event uuid, p_limit integer) RETURNS integer
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT iu_outbox.drop_dead_letters(ARRAY(
+        SELECT d.id FROM iu_outbox.dead_letter AS d
+        WHERE (p_status IS NULL OR d.status = p_status) AND (p_event IS NULL OR d.event_id = p_event)
+        ORDER BY d.id
+        LIMIT p_limit
+        FOR UPDATE SKIP LOCKED))
 $$;

@@ -1,0 +1,150 @@
+package operate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// Minute is what happened in one minute. Latencies are from the application's INSERT (or available_at, where that is
+// later) to the end of the job, in seconds, of a sample of up to 120 jobs; nil where none ended.
+type Minute struct {
+	At        time.Time `json:"at"`        // when it began
+	Announced int64     `json:"announced"` // events
+	Median    *float64  `json:"median_seconds"`
+	P95       *float64  `json:"p95_seconds"`
+}
+
+// Activity answers the last hour, a Minute each, the one that is running last. It reads a few thousand rows, however
+// many there are: positions have no gaps, so that their difference counts events.
+func Activity(ctx context.Context, q Querier) ([]Minute, error) {
+	rows, err := q.Query(ctx, `
+		WITH minute AS (
+			SELECT m.at FROM pg_catalog.generate_series(
+				pg_catalog.date_trunc('minute', pg_catalog.now()) - interval '59 minutes',
+				pg_catalog.date_trunc('minute', pg_catalog.now()), interval '1 minute') AS m (at)
+		), edge AS MATERIALIZED (
+			SELECT m.at, iu_outbox.position_before(m.at) AS position FROM minute AS m
+		)
+		SELECT e.at,
+			COALESCE(pg_catalog.lead(e.position) OVER (ORDER BY e.at), c.position) - e.position,
+			l.median, l.p95
+		FROM edge AS e
+		CROSS JOIN iu_outbox.emission_counter AS c
+		CROSS JOIN LATERAL (
+			SELECT pg_catalog.percentile_cont(0.5) WITHIN GROUP (ORDER BY s.seconds) AS median,
+			       pg_catalog.percentile_cont(0.95) WITHIN GROUP (ORDER BY s.seconds) AS p95
+			FROM (
+				SELECT GREATEST(0, EXTRACT(EPOCH FROM j.finalized_at - GREATEST(
+					CASE WHEN j.args ->> 'created_at' ~ '^20\d\d-\d\d-\d\dT' THEN (j.args ->> 'created_at')::timestamptz ELSE j.created_at END,
+					CASE WHEN j.args ->> 'available_at' ~ '^20\d\d-\d\d-\d\dT' THEN (j.args ->> 'available_at')::timestamptz END
+				)))::double precision AS seconds
+				FROM pg_catalog.generate_series(0, 50, 10) AS part (start)
+				CROSS JOIN LATERAL (
+					SELECT j.finalized_at, j.created_at, j.args FROM iu_river.river_job AS j
+					WHERE j.state = 'completed' AND j.kind = 'auto_instantiate'
+					  AND j.finalized_at >= e.at + pg_catalog.make_interval(secs => part.start)
+					  AND j.finalized_at < e.at + pg_catalog.make_interval(secs => part.start + 10)
+					ORDER BY j.finalized_at LIMIT 20) AS j
+			) AS s
+		) AS l
+		ORDER BY e.at`)
+	if err != nil {
+		return nil, fmt.Errorf("read the last hour: %w", err)
+	}
+	minutes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Minute])
+	if err != nil {
+		return nil, fmt.Errorf("read the last hour: %w", err)
+	}
+	return minutes, nil
+}
+
+// TemplateUse is a template and what was composed of it.
+type TemplateUse struct {
+	ID       uuid.UUID  `json:"id"`
+	Key      string     `json:"collection_key"`
+	Title    *string    `json:"title"`
+	Live     int64      `json:"live"`
+	DryRun   int64      `json:"dry_run"`
+	LastHour int64      `json:"last_hour"` // of either
+	LastDay  int64      `json:"last_day"`
+	LastAt   *time.Time `json:"last_at"`
+}
+
+// TemplateUses answers up to limit templates, those used most recently first. It reads the whole log, half a second
+// for a million instances: keep the answer for a while.
+func TemplateUses(ctx context.Context, q Querier, limit int) ([]TemplateUse, error) {
+	rows, err := q.Query(ctx, `
+		SELECT t.id, t.collection_key, t.title,
+			COALESCE(pg_catalog.sum(s.instances_total) FILTER (WHERE s.emit_mode = 'live'), 0)::bigint,
+			COALESCE(pg_catalog.sum(s.instances_total) FILTER (WHERE s.emit_mode = 'dry_run'), 0)::bigint,
+			COALESCE(pg_catalog.sum(s.instances_last_hour), 0)::bigint,
+			COALESCE(pg_catalog.sum(s.instances_last_day), 0)::bigint,
+			pg_catalog.max(s.last_at)
+		FROM iu_outbox.template AS t
+		LEFT JOIN public.v_iu_auto_instantiate_event_summary AS s ON s.template_collection_id = t.id
+		GROUP BY t.id, t.collection_key, t.title
+		ORDER BY pg_catalog.max(s.last_at) DESC NULLS LAST, t.collection_key
+		LIMIT $1`, limit)
+	if err != nil {
+		return nil, fmt.Errorf("sum the templates up: %w", err)
+	}
+	uses, err := pgx.CollectRows(rows, pgx.RowToStructByPos[TemplateUse])
+	if err != nil {
+		return nil, fmt.Errorf("sum the templates up: %w", err)
+	}
+	return uses, nil
+}
+
+// RecentInstance is an instance that was composed lately.
+type RecentInstance struct {
+	ID          uuid.UUID `json:"instance_collection_id"`
+	Key         string    `json:"instance_key"`
+	TemplateKey string    `json:"template_key"`
+	EmitMode    string    `json:"emit_mode"`
+	Actor       string    `json:"actor"`
+	CreatedAt   time.Time `json:"created_at"`
+	DigestMatch *bool     `json:"digest_match"`
+	Position    *int64    `json:"position"` // nil: not announced
+	JobID       *int64    `json:"job_id"`   // nil: composed by another path, or forgotten
+}
+
+// RecentInstances answers up to limit instances, youngest first: those that were announced or are to be, and those of
+// the jobs that ended last. A dry run by another path than a job is not among them: no index leads to it.
+func RecentInstances(ctx context.Context, q Querier, limit int) ([]RecentInstance, error) {
+	rows, err := q.Query(ctx, `
+		WITH job AS MATERIALIZED (
+			SELECT j.id, (j.metadata #>> '{output,instance_collection_id}')::uuid AS instance_id
+			FROM (SELECT j.id, j.metadata FROM iu_river.river_job AS j
+			      WHERE j.state = 'completed' AND j.finalized_at IS NOT NULL AND j.kind = 'auto_instantiate'
+			      ORDER BY j.finalized_at DESC LIMIT $1) AS j
+			WHERE j.metadata #>> '{output,status}' IN ('instantiated', 'idempotent_replay')
+		), recent AS (
+			SELECT e.instance_collection_id AS id
+			FROM (SELECT e.instance_collection_id FROM iu_outbox.emission AS e ORDER BY e.id DESC LIMIT $1) AS e
+			UNION
+			SELECT j.instance_id FROM job AS j
+		), newest AS MATERIALIZED (
+			SELECT l.* FROM public.iu_auto_instantiate_event_log AS l
+			WHERE l.instance_collection_id IN (SELECT r.id FROM recent AS r)
+			ORDER BY l.created_at DESC
+			LIMIT $1
+		)
+		SELECT v.instance_collection_id, v.instance_key, v.template_key, v.emit_mode, v.triggered_by, v.created_at,
+			v.digest_match, e.position, (SELECT pg_catalog.min(j.id) FROM job AS j WHERE j.instance_id = v.instance_collection_id)
+		FROM newest AS n
+		JOIN public.v_iu_auto_instantiate_event_log AS v ON v.instance_collection_id = n.instance_collection_id
+		LEFT JOIN iu_outbox.emission AS e ON e.instance_collection_id = v.instance_collection_id
+		ORDER BY v.created_at DESC, v.instance_key`, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list recent instances: %w", err)
+	}
+	instances, err := pgx.CollectRows(rows, pgx.RowToStructByPos[RecentInstance])
+	if err != nil {
+		return nil, fmt.Errorf("list recent instances: %w", err)
+	}
+	return instances, nil
+}

@@ -1,0 +1,95 @@
+package operate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// reachSample is how many instances a Reach names.
+const reachSample = 100
+
+// Reach says how far an actor's instances came: who else knows of them already.
+type Reach struct {
+	Instances int64           `json:"instances"`
+	Announced int64           `json:"announced"` // of them; their emissions stay, marked as rolled back
+	Waiting   int64           `json:"waiting"`   // to be announced: never will be
+	Consumers []ReachConsumer `json:"consumers"`
+	Sample    []ReachInstance `json:"sample"` // the first hundred by instance key, announced ones first
+}
+
+// ReachConsumer is how many of the announced instances a named consumer was given; nil where its place says nothing.
+type ReachConsumer struct {
+	Name     string `json:"name"`
+	State    string `json:"state"`
+	Received *int64 `json:"received"`
+}
+
+// ReachInstance is an instance of the actor.
+type ReachInstance struct {
+	ID          uuid.UUID `json:"instance_collection_id"`
+	Key         string    `json:"instance_key"`
+	TemplateKey string    `json:"template_key"`
+	EmitMode    string    `json:"emit_mode"`
+	CreatedAt   time.Time `json:"created_at"`
+	Position    *int64    `json:"position"` // nil: not announced
+}
+
+// RollbackReach answers how far the instances came that rolling an actor back takes away.
+func RollbackReach(ctx context.Context, q Querier, actor string) (Reach, error) {
+	var reach Reach
+	err := q.QueryRow(ctx, `
+		SELECT pg_catalog.count(*), pg_catalog.count(e.position), pg_catalog.count(*) FILTER (WHERE e.id IS NOT NULL AND e.position IS NULL)
+		FROM public.iu_auto_instantiate_event_log AS l
+		LEFT JOIN iu_outbox.emission AS e ON e.instance_collection_id = l.instance_collection_id
+		WHERE l.triggered_by = $1`, actor).Scan(&reach.Instances, &reach.Announced, &reach.Waiting)
+	if err != nil {
+		return reach, fmt.Errorf("count the instances of %q: %w", actor, err)
+	}
+	if reach.Consumers, err = reachConsumers(ctx, q, actor); err != nil {
+		return reach, fmt.Errorf("look for consumers that know instances of %q: %w", actor, err)
+	}
+	if reach.Sample, err = reachInstances(ctx, q, actor); err != nil {
+		return reach, fmt.Errorf("list the instances of %q: %w", actor, err)
+	}
+	return reach, nil
+}
+
+// A cursor of an earlier epoch is good up to where its history was left.
+func reachConsumers(ctx context.Context, q Querier, actor string) ([]ReachConsumer, error) {
+	rows, err := q.Query(ctx, `
+		WITH announced AS MATERIALIZED (
+			SELECT e.position
+			FROM public.iu_auto_instantiate_event_log AS l
+			JOIN iu_outbox.emission AS e ON e.instance_collection_id = l.instance_collection_id
+			WHERE l.triggered_by = $1 AND e.position IS NOT NULL
+		)
+		SELECT c.name, c.state, CASE WHEN c.state IN ('ok', 'pruned') THEN (
+			SELECT pg_catalog.count(*) FROM announced AS a WHERE a.position <= c.position) END
+		FROM iu_outbox.consumer_status AS c
+		ORDER BY c.name
+		LIMIT 100`, actor)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[ReachConsumer])
+}
+
+func reachInstances(ctx context.Context, q Querier, actor string) ([]ReachInstance, error) {
+	rows, err := q.Query(ctx, `
+		SELECT l.instance_collection_id, i.collection_key, t.collection_key, l.emit_mode, l.created_at, e.position
+		FROM public.iu_auto_instantiate_event_log AS l
+		JOIN public.iu_piece_collection AS i ON i.id = l.instance_collection_id
+		JOIN public.iu_piece_collection AS t ON t.id = l.template_collection_id
+		LEFT JOIN iu_outbox.emission AS e ON e.instance_collection_id = l.instance_collection_id
+		WHERE l.triggered_by = $1
+		ORDER BY e.position IS NULL, i.collection_key
+		LIMIT $2`, actor, reachSample)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[ReachInstance])
+}

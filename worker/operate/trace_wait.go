@@ -1,0 +1,237 @@
+package operate
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/jobs"
+)
+
+// The states of a Trace.
+const (
+	TraceWaiting    = "waiting"
+	TraceWorking    = "working"
+	TraceParkedNow  = "parked"
+	TraceDone       = "done"
+	TraceDead       = "dead"
+	TraceRolledBack = "rolled_back"
+	TraceGone       = "gone" // a job ended that left neither an instance nor a dead letter: the letter was dropped, or retried
+)
+
+// explain says what the event's state is and what it waits for. An instance says more than a job (that will find it),
+// and whatever is on its way more than a dead letter.
+func (t *tracing) explain(ctx context.Context, trace *Trace) (err error) {
+	unfinished := trace.unfinished()
+	switch {
+	case trace.Instance != nil:
+		trace.State = TraceDone
+		trace.Waits, err = t.announcing(ctx, trace)
+	case unfinished != nil:
+		trace.State, trace.Waits, err = t.job(ctx, unfinished)
+	case len(trace.Outbox) > 0:
+		trace.State = TraceWaiting
+		trace.Waits, err = t.outbox(ctx, trace.Outbox[0])
+	case len(trace.DeadLetters) > 0:
+		letter := trace.DeadLetters[len(trace.DeadLetters)-1]
+		choice := "--status " + letter.Status
+		if letter.EventID != nil {
+			choice = "--event " + letter.EventID.String()
+		}
+		trace.State = TraceDead
+		trace.Waits = fmt.Sprintf("somebody who retries or drops it: %s; when the cause is gone, run: iuworker retry %s",
+			reason(letter), choice)
+	case trace.Emission != nil && trace.Emission.RolledBackAt != nil || trace.composed():
+		trace.State = TraceRolledBack
+	default:
+		trace.State = TraceGone
+	}
+	return err
+}
+
+func (trace *Trace) unfinished() *TraceJob {
+	for i, job := range trace.Jobs {
+		switch job.State {
+		case "available", "pending", "retryable", "running", "scheduled":
+			return &trace.Jobs[i]
+		}
+	}
+	return nil
+}
+
+// composed reports whether a job composed an instance; who asks knows that there is none now.
+func (trace *Trace) composed() bool {
+	for _, job := range trace.Jobs {
+		if job.Output != nil && (job.Output.Status == jobs.StatusInstantiated || job.Output.Status == jobs.StatusIdempotentReplay) {
+			return true
+		}
+	}
+	return false
+}
+
+func reason(letter DeadLetter) string {
+	if letter.Detail == nil || *letter.Detail == "" {
+		return letter.Status
+	}
+	return letter.Status + ": " + *letter.Detail
+}
+
+// noWorker is what is missing where nothing happens.
+const noWorker = "a worker: none is alive; run: iuworker work"
+
+func (t *tracing) anyWorker(ctx context.Context) (alive bool, err error) {
+	err = t.tx.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM iu_outbox.worker AS w WHERE w.seen_at > pg_catalog.clock_timestamp() - $1::interval)`,
+		silentAfter).Scan(&alive)
+	return alive, err
+}
+
+func (t *tracing) outbox(ctx context.Context, row TraceOutbox) (string, error) {
+	if alive, err := t.anyWorker(ctx); err != nil || !alive {
+		return noWorker, err
+	}
+	if row.AvailableAt.After(time.Now()) {
+		return "its time: not before " + stamp(row.AvailableAt), nil
+	}
+	return "the relay, which has yet to take it out of the outbox", nil
+}
+
+func (t *tracing) job(ctx context.Context, job *TraceJob) (state, waits string, err error) {
+	if job.Parked != nil && job.State == "scheduled" {
+		return t.parked(ctx, job)
+	}
+	if job.State == "running" {
+		waits, err = t.blocked(ctx, job)
+		return TraceWorking, waits, err
+	}
+	alive, err := t.anyWorker(ctx)
+	switch {
+	case err != nil:
+		return TraceWorking, "", err
+	case !alive:
+		return TraceWorking, noWorker, nil
+	case job.QueuePaused:
+		return TraceWorking, fmt.Sprintf("its queue: %s is paused; resume it in River UI", job.Queue), nil
+	case job.State == "scheduled" && job.Retry != nil, job.State == "retryable":
+		return TraceWorking, fmt.Sprintf("its next try at %s; the last one failed: %s", stamp(job.ScheduledAt), job.lastError()), nil
+	case job.State == "scheduled" || job.State == "pending":
+		return TraceWaiting, "its time: not before " + stamp(job.ScheduledAt), nil
+	}
+	waits, err = t.queued(ctx, job)
+	return TraceWorking, waits, err
+}
+
+func (j *TraceJob) lastError() string {
+	switch {
+	case j.Retry != nil:
+		return j.Retry.Error
+	case len(j.Errors) > 0:
+		return j.Errors[len(j.Errors)-1].Error
+	default:
+		return "nothing is known of why"
+	}
+}
+
+func (t *tracing) parked(ctx context.Context, job *TraceJob) (state, waits string, err error) {
+	gates, err := Gates(ctx, t.tx)
+	if err != nil {
+		return "", "", err
+	}
+	for _, gate := range gates {
+		if gate.Gate == job.Parked.Gate && gate.Open {
+			return TraceParkedNow, "a worker that resumes it: the gate is open again", nil
+		}
+	}
+	return TraceParkedNow, "its gate: " + job.Parked.Reason, nil
+}
+
+func (t *tracing) queued(ctx context.Context, job *TraceJob) (string, error) {
+	var n int64
+	err := t.tx.QueryRow(ctx, `
+		SELECT pg_catalog.count(*) FROM (
+			SELECT FROM iu_river.river_job AS j
+			WHERE j.state = 'available' AND j.queue = $1 AND j.scheduled_at <= $2 AND j.id <> $3
+			LIMIT $4) AS j`, job.Queue, job.ScheduledAt, job.ID, countLimit+1).Scan(&n)
+	return fmt.Sprintf("its turn in the queue %s: %s before it", job.Queue, ahead(counted(n))), err
+}
+
+func ahead(n Count) string {
+	if n.N == 1 && !n.More {
+		return "1 job is"
+	}
+	return n.String() + " jobs are"
+}
+
+// blocked answers whom a running job waits for. Its session is known by the lock that it takes on the suffix; where it
+// has not come so far, by its statement, which it shares with other jobs.
+func (t *tracing) blocked(ctx context.Context, job *TraceJob) (string, error) {
+	var blockers []string
+	err := t.each(ctx, scanText(&blockers), `
+		WITH key AS (
+			SELECT pg_catalog.hashtextextended('iu_core.auto_instantiate:' || $1, 0) AS k
+		), waits AS (
+			SELECT l.pid FROM pg_catalog.pg_locks AS l, key
+			WHERE l.locktype = 'advisory' AND l.objsubid = 1
+			  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
+			  AND l.classid::bigint = ((key.k >> 32) & 4294967295) AND l.objid::bigint = (key.k & 4294967295)
+			UNION
+			SELECT a.pid FROM pg_catalog.pg_stat_activity AS a
+			WHERE a.datname = pg_catalog.current_database() AND a.wait_event_type = 'Lock'
+			  AND pg_catalog.strpos(a.query, 'fn_iu_auto_instantiate_from_event') > 0
+		)
+		SELECT DISTINCT pg_catalog.concat('pid ', b.pid, ' (', pg_catalog.concat_ws(', ',
+			NULLIF(a.application_name, ''), a.usename, a.state,
+			'for ' || pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - a.xact_start)), ')')
+		FROM waits AS w
+		CROSS JOIN LATERAL pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) AS b (pid)
+		LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = b.pid
+		WHERE b.pid <> 0
+		ORDER BY 1 LIMIT 5`, job.Args.InstanceKeySuffix)
+	if err != nil {
+		return "", err
+	}
+	if len(blockers) > 0 {
+		return "a lock: blocked by " + strings.Join(blockers, " and ") +
+			"; end that transaction, or run: SELECT pg_terminate_backend(pid)", nil
+	}
+	if job.Worker == nil {
+		return "its worker", nil
+	}
+	return "its worker: running in " + *job.Worker, nil
+}
+
+// announcing answers what a composed instance waits for to be announced.
+func (t *tracing) announcing(ctx context.Context, trace *Trace) (string, error) {
+	switch {
+	case trace.Instance.EmitMode != "live", trace.Emission == nil, trace.Emission.Position != nil:
+		return "", nil
+	}
+	var active bool
+	err := t.tx.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM public.event_type_registry AS r
+		               WHERE r.event_type = 'iu.template.instance_auto_composed' AND r.active)`).Scan(&active)
+	if err != nil {
+		return "", err
+	}
+	if !active {
+		return "its announcement: the registry row of iu.template.instance_auto_composed is not active", nil
+	}
+	if alive, err := t.anyWorker(ctx); err != nil || !alive {
+		return noWorker, err
+	}
+	return "the emitter, which has yet to announce it", nil
+}
+
+func scanText(to *[]string) func(pgx.CollectableRow) error {
+	return func(row pgx.CollectableRow) error {
+		var text string
+		err := row.Scan(&text)
+		*to = append(*to, text)
+		return err
+	}
+}
+
+func stamp(at time.Time) string { return at.UTC().Format("2006-01-02 15:04:05 UTC") }
