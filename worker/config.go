@@ -67,11 +67,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Direct = c.Pool.Config().ConnConfig.Copy()
 	}
 	if c.ID == "" {
-		hostname, err := os.Hostname()
-		if err != nil {
-			hostname = "unknown"
-		}
-		c.ID = fmt.Sprintf("%.60s-%d-%08x", hostname, os.Getpid(), rand.Uint32()) //nolint:gosec // tells processes apart, guards nothing
+		c.ID = fmt.Sprintf("%.60s-%d-%08x", hostname(), os.Getpid(), rand.Uint32()) //nolint:gosec // tells processes apart, guards nothing
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -85,4 +81,12 @@ func (c Config) withDefaults() (Config, error) {
 	c.EmitBatch = cmp.Or(c.EmitBatch, 500)
 	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, 20*time.Second)
 	return c, nil
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return name
 }

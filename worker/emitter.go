@@ -105,7 +105,7 @@ func (e *Emitter) drain(ctx context.Context) bool {
 }
 
 func (e *Emitter) emit(ctx context.Context) (emitState, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	var state emitState
 	err := e.pool.QueryRow(ctx, `SELECT state, emitted, last_position, notified FROM iu_outbox.emit($1)`, e.batch).

@@ -25,6 +25,9 @@ type Relay struct {
 	outage  *listen.Outage
 }
 
+// batchTimeout bounds one transaction of the relay or the emitter, and with it how long a stop may wait for one.
+const batchTimeout = 10 * time.Second
+
 // moved tells what one transaction of the relay moved.
 type moved struct {
 	Rows   int // rows that left the outbox
@@ -72,7 +75,7 @@ func (r *Relay) drain(ctx context.Context) bool {
 
 // move is the hand-off: claim rows, which deletes them, and insert their jobs, in one transaction.
 func (r *Relay) move(ctx context.Context) (moved, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	start := time.Now()
 	var batch moved

@@ -47,25 +47,30 @@ func newSession(direct *pgx.ConnConfig, logger *slog.Logger, lockKey int32) *ses
 	}
 }
 
-// run keeps the session open until ctx ends, and closes it then.
-func (s *session) run(ctx context.Context) {
+// run keeps the session open until ctx ends, and closes it then. It takes over one that open has opened.
+func (s *session) run(ctx context.Context) error {
 	defer s.drop()
 	for ctx.Err() == nil {
+		if s.up() {
+			s.watch(ctx)
+			continue
+		}
 		if err := s.open(ctx); err != nil {
-			if !listen.Pause(ctx, listen.Backoff(s.outage.Failed(ctx, err))) {
-				return
-			}
+			listen.Pause(ctx, listen.Backoff(s.outage.Failed(ctx, err)))
 			continue
 		}
 		s.outage.Worked(ctx)
-		for listen.Pause(ctx, time.Second) {
-			var alive bool
-			if err := s.query(ctx, &alive, "SELECT true"); err != nil {
-				if ctx.Err() == nil {
-					s.outage.Failed(ctx, err)
-				}
-				break
-			}
+	}
+	return nil
+}
+
+// watch asks the session each second whether it is there, until it is not, or ctx ends.
+func (s *session) watch(ctx context.Context) {
+	for listen.Pause(ctx, time.Second) {
+		var alive bool
+		if err := s.query(ctx, &alive, "SELECT true"); err != nil {
+			s.outage.Failed(ctx, err)
+			return
 		}
 	}
 }

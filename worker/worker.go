@@ -5,14 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"os"
 	"sync"
-	"time"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/riverqueue/river"
 
 	"github.com/iu-core/iuworker/jobs"
 	iusql "github.com/iu-core/iuworker/sql"
@@ -27,13 +20,9 @@ type Worker struct {
 
 	mu      sync.Mutex
 	started bool
-	stop    func(context.Context) error
+	running *running // nil before Start and after Stop
 	stopErr error
 	stopped chan struct{}
-
-	listener *listen.Listener // nil: polling
-	polls    bool
-	client   *river.Client[pgx.Tx]
 }
 
 // New checks the configuration; it does not connect.
@@ -52,13 +41,12 @@ var ErrNotReady = errors.New("not ready")
 // choice.
 func (w *Worker) Ready(ctx context.Context) error {
 	w.mu.Lock()
-	running := w.started && w.stop != nil
-	listener, polls := w.listener, w.polls
+	running := w.running
 	w.mu.Unlock()
 	switch {
-	case !running:
+	case running == nil:
 		return fmt.Errorf("%w: the worker is not running", ErrNotReady)
-	case !polls && !listener.Up():
+	case running.listener != nil && !running.listener.Up():
 		return fmt.Errorf("%w: the listener is not connected", ErrNotReady)
 	}
 	if err := iusql.CheckSchema(ctx, w.cfg.Pool); err != nil {
@@ -86,142 +74,12 @@ func (w *Worker) Start(ctx context.Context) error {
 		w.logger.WarnContext(ctx, "Worker: notifications do not come through this address (a transaction pooler?); polling instead; give --direct-database-url for doorbells",
 			slog.Duration("poll_interval", w.cfg.PollInterval))
 	}
-	mayReindex, err := ownsRiver(ctx, w.cfg.Pool)
+	running, err := w.run(ctx, sessions)
 	if err != nil {
 		return err
 	}
-	stop, err := w.start(ctx, sessions, mayReindex)
-	if err != nil {
-		return err
-	}
-	w.started, w.stop = true, stop
+	w.started, w.running = true, running
 	return nil
-}
-
-func ownsRiver(ctx context.Context, pool *pgxpool.Pool) (bool, error) {
-	var owns bool
-	err := pool.QueryRow(ctx, `
-		SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class AS c
-		WHERE c.oid = pg_catalog.to_regclass('iu_river.river_job')`).Scan(&owns)
-	if err != nil {
-		return false, fmt.Errorf("look for River's tables: %w", err)
-	}
-	return owns, nil
-}
-
-// start builds the parts and answers what stops them again.
-func (w *Worker) start(ctx context.Context, sessions, mayReindex bool) (func(context.Context) error, error) {
-	work := jobs.NewWorker(jobs.NewPoolComposer(w.cfg.Pool), w.report)
-	var riverListens *pgxpool.Pool
-	if sessions {
-		poolConfig, err := directPool(w.cfg.Pool, w.cfg.Direct)
-		if err != nil {
-			return nil, err
-		}
-		if riverListens, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), poolConfig); err != nil {
-			return nil, fmt.Errorf("open River's listener: %w", err)
-		}
-	}
-	client, err := newRiver(w.cfg, work, riverListens, mayReindex)
-	if err == nil {
-		err = client.Start(context.WithoutCancel(ctx))
-	}
-	if err != nil {
-		if riverListens != nil {
-			riverListens.Close()
-		}
-		return nil, fmt.Errorf("start River: %w", err)
-	}
-	w.client = client
-
-	parts := w.build(sessions, work)
-	early, stopEarly := context.WithCancel(context.WithoutCancel(ctx)) // ends first: takes new work in
-	late, stopLate := context.WithCancel(context.WithoutCancel(ctx))   // ends last: what the jobs need
-	var taking, serving sync.WaitGroup
-	taking.Go(func() { w.run(early, "relay", parts.relay.Run) })
-	taking.Go(func() { w.run(early, "resumer", parts.resumer.Run) })
-	serving.Go(func() { w.run(late, "rescuer", parts.rescuer.Run) })
-	emitting, stopEmitting := context.WithCancel(late)
-	var emitter sync.WaitGroup
-	emitter.Go(func() { w.run(emitting, "emitter", parts.emitter.Run) })
-	if sessions {
-		w.listener = parts.listener
-		serving.Go(func() { w.run(late, "listener", parts.listener.Run) })
-		serving.Go(func() { parts.session.run(late) })
-	}
-	w.polls = !sessions
-
-	return func(ctx context.Context) error {
-		defer stopEmitting()
-		defer stopLate()
-		stopEarly()
-		taking.Wait()
-		err := w.stopRiver(ctx)
-		stopEmitting()
-		emitter.Wait()
-		parts.emitter.Finish(ctx)
-		stopLate()
-		serving.Wait()
-		err = errors.Join(err, parts.rescuer.leave(ctx))
-		if riverListens != nil {
-			riverListens.Close()
-		}
-		return err
-	}, nil
-}
-
-func directPool(pool *pgxpool.Pool, direct *pgx.ConnConfig) (*pgxpool.Config, error) {
-	cfg := pool.Config()
-	cfg.ConnConfig = listen.KeepAlive(direct)
-	cfg.MinConns, cfg.MinIdleConns, cfg.MaxConns = 0, 0, 1
-	return cfg, nil
-}
-
-type parts struct {
-	listener *listen.Listener
-	session  *session
-	relay    *Relay
-	emitter  *Emitter
-	resumer  *Resumer
-	rescuer  *Rescuer
-}
-
-func (w *Worker) build(sessions bool, work *jobs.Worker) parts {
-	cfg := w.cfg
-	lockKey := rand.Int32() //nolint:gosec // tells processes apart, guards nothing
-	var p parts
-	eventBell, emissionBell, gateBell := listen.NewBell(), listen.NewBell(), listen.NewBell()
-	if sessions {
-		p.listener = listen.New(listen.Config{Pool: cfg.Pool, Direct: cfg.Direct, Logger: w.logger})
-		eventBell, emissionBell, gateBell = p.listener.On(ChannelEvent), p.listener.On(ChannelEmission), p.listener.On(ChannelGate)
-		p.session = newSession(cfg.Direct, w.logger, lockKey)
-	}
-	lost := func(what string) *listen.Outage { return &listen.Outage{Logger: w.logger, What: what + ": database"} }
-	p.relay = &Relay{
-		pool: cfg.Pool, client: w.client, batch: cfg.RelayBatch, logger: w.logger, outage: lost("Relay"),
-		sleeper: sleeper{session: p.session, key: lockRelaySleeps, bell: eventBell, poll: cfg.PollInterval},
-	}
-	p.emitter = &Emitter{
-		pool: cfg.Pool, session: p.session, batch: cfg.EmitBatch, logger: w.logger, outage: lost("Emitter"),
-		sleeper: sleeper{session: p.session, key: lockEmitterSleeps, bell: emissionBell, poll: cfg.PollInterval},
-	}
-	p.resumer = &Resumer{pool: cfg.Pool, bell: gateBell, sweep: cfg.SweepInterval, logger: w.logger, outage: lost("Resumer")}
-	hostname, err := os.Hostname()
-	if err != nil {
-		hostname = "unknown"
-	}
-	p.rescuer = &Rescuer{
-		pool: cfg.Pool, id: cfg.ID, lockKey: lockKey, active: work.Active, logger: w.logger, outage: lost("Rescuer"),
-		about: presence{Hostname: hostname, PID: os.Getpid(), Version: cfg.Version},
-	}
-	return p
-}
-
-// run runs a part; one that ends before it was told to is a bug that the log must show.
-func (w *Worker) run(ctx context.Context, name string, part func(context.Context) error) {
-	if err := part(ctx); err != nil && ctx.Err() == nil {
-		w.logger.ErrorContext(ctx, "Worker: a part ended", slog.String("part", name), slog.String("error", err.Error()))
-	}
 }
 
 // report logs what an operator may have to act on; what went well is told by the batches of relay and emitter.
@@ -246,36 +104,20 @@ func (w *Worker) report(o jobs.Outcome) {
 // call twice, and before Start.
 func (w *Worker) Stop(ctx context.Context) error {
 	w.mu.Lock()
-	stop := w.stop
-	w.stop = nil
+	running := w.running
+	w.running = nil
 	started := w.started
 	w.mu.Unlock()
 	if !started {
 		return nil
 	}
-	if stop == nil {
+	if running == nil {
 		<-w.stopped
 		return w.stopErr
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.cfg.ShutdownTimeout)
 	defer cancel()
-	w.stopErr = stop(ctx)
+	w.stopErr = running.stop(ctx)
 	close(w.stopped)
 	return w.stopErr
-}
-
-// stopRiver lets jobs end for as long as ctx leaves room to give back those that do not.
-func (w *Worker) stopRiver(ctx context.Context) error {
-	deadline, _ := ctx.Deadline()
-	room := min(time.Until(deadline)/4, 3*time.Second)
-	soft, cancel := context.WithDeadline(ctx, deadline.Add(-room))
-	defer cancel()
-	if err := w.client.Stop(soft); err == nil {
-		return nil
-	}
-	w.logger.WarnContext(ctx, "Worker: cutting off jobs that outlast the shutdown timeout")
-	if err := w.client.StopAndCancel(ctx); err != nil {
-		return fmt.Errorf("stop River: %w", err)
-	}
-	return nil
 }
