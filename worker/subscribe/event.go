@@ -1,8 +1,11 @@
 package subscribe
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
+	"strconv"
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
@@ -49,13 +52,32 @@ type Data struct {
 // RolledBack reports whether the instance was taken back by an operator.
 func (e Event) RolledBack() bool { return !e.RolledBackAt.IsZero() }
 
-// CloudEvent answers the event as the CloudEvents SDK's type, for those who hand it on.
+// CloudEvent answers the event as the CloudEvents SDK's type, for those who hand it on. Integers of CloudEvents have 32
+// bits: a position that does not fit is a string there.
 func (e Event) CloudEvent() (cloudevents.Event, error) {
 	event := cloudevents.New()
-	if err := json.Unmarshal(e.JSON, &event); err != nil {
+	text, err := e.JSON, error(nil)
+	if e.Cursor.Position > math.MaxInt32 {
+		text, err = withPosition(text, strconv.FormatInt(e.Cursor.Position, 10))
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &event)
+	}
+	if err != nil {
 		return event, fmt.Errorf("read event %s as CloudEvents JSON: %w", e.Cursor, err)
 	}
 	return event, nil
+}
+
+func withPosition(text []byte, position string) ([]byte, error) {
+	var fields map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	if err := decoder.Decode(&fields); err != nil {
+		return nil, err
+	}
+	fields["position"] = position
+	return json.Marshal(fields)
 }
 
 // ParseEvent reads an event's CloudEvents JSON, from the table or from a NOTIFY payload. It keeps text, which must not

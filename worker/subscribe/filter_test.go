@@ -92,7 +92,7 @@ func TestReadsGoByTheIndex(t *testing.T) {
 	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
 		conn, err := b.Pool.Acquire(t.Context())
 		require.NoError(t, err)
-		_, err = conn.Exec(t.Context(), "SET plan_cache_mode = "+mode)
+		_, err = conn.Exec(t.Context(), "DEALLOCATE ALL; SET plan_cache_mode = "+mode)
 		require.NoError(t, err)
 		_, err = conn.Exec(t.Context(), "PREPARE page (int, int, text[], text[], text[], text, bigint) AS "+subscribe.PageSQL)
 		require.NoError(t, err)

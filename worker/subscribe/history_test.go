@@ -330,3 +330,18 @@ func TestCloudEvent(t *testing.T) {
 	require.NoError(t, ce.DataAs(&data))
 	require.Equal(t, event.Data, data)
 }
+
+func TestCloudEventOfALargePosition(t *testing.T) {
+	t.Parallel()
+	event, err := subscribe.ParseEvent([]byte(`{"specversion": "1.0", "id": "1", "source": "/x", "type": "t", "position": 3000000000,
+		"cursor": "0a1b2c3d-3000000000", "data": {"piece_count": 3}}`))
+	require.NoError(t, err)
+	ce, err := event.CloudEvent()
+	require.NoError(t, err)
+	require.Equal(t, "3000000000", ce.Extensions()["position"])
+	var data subscribe.Data
+	require.NoError(t, ce.DataAs(&data))
+	require.Equal(t, 3, data.PieceCount)
+	_, err = subscribe.ParseEvent([]byte(`{"cursor": "seven"}`))
+	require.ErrorIs(t, err, subscribe.ErrBadCursor)
+}
