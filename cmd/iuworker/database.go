@@ -83,8 +83,8 @@ func (a *app) addressesOf(cmd *cobra.Command, address, source string) (addresses
 
 // badAddress repeats nothing of the address, nor of what its parser says: either may hold the password.
 func badAddress(cmd *cobra.Command, source string) error {
-	return usage(cmd, "the database address from %s cannot be read: write postgres://user:password@host:5432/database, "+
-		"with special characters of the password percent-encoded", source)
+	return usage(cmd, "the database address from %s cannot be read: write it like postgres://user@host:5432/database, "+
+		"with special characters of user and password percent-encoded", source)
 }
 
 // settle names the program, and makes a connection notice that its peer is gone within about 15 s.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -32,7 +31,6 @@ migrates it, opens the gates, makes a template, inserts twelve outbox rows as an
 was composed and what a plain LISTEN client received. A given database must be empty or one that a demo made.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			a.logger = a.log.logger(a.stderr, a.getenv, slog.LevelWarn)
 			s, err := a.setStage(cmd.Context(), cmd, yes, pgserver.Config{})
 			if err != nil {
 				return err

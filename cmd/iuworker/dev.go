@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,7 +22,6 @@ func (a *app) devCommand() *cobra.Command {
 		Short: "The demo, and stay up with the pages, to try things",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			a.logger = a.log.logger(a.stderr, a.getenv, slog.LevelWarn)
 			if address, _ := a.address(); address != "" && (dataDir != "" || tcp) {
 				return usage(cmd, "--data-dir and --tcp are for the server that dev starts, and a database is given")
 			}

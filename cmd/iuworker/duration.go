@@ -46,6 +46,8 @@ func (v *durationValue) String() string {
 		return ""
 	case v.mayForever && *v.to == forever:
 		return "forever"
+	case *v.to == 0:
+		return "0" // which the help does not show as a default
 	default:
 		return formatDuration(*v.to)
 	}

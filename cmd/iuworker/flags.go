@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -155,7 +154,7 @@ func required(cmd *cobra.Command, flags ...string) error {
 // noArguments is for commands that take flags alone.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usage(cmd, "%s takes no argument, and %s is one", cmd.CommandPath(), quoted(args[0]))
+		return usage(cmd, "%s takes no argument, and %s is one", spoken(cmd), quoted(args[0]))
 	}
 	return nil
 }
@@ -170,7 +169,7 @@ func needsSubcommand(cmd *cobra.Command) {
 		if found := cmd.SuggestionsFor(args[0]); len(found) > 0 {
 			nearest = found[0]
 		}
-		return usage(cmd, "%s has no command %s%s", cmd.CommandPath(), quoted(args[0]), didYouMean("", nearest))
+		return usage(cmd, "there is no command %s%s", quoted(strings.TrimSpace(spoken(cmd)+" "+args[0])), didYouMean("", nearest))
 	}
 	cmd.SuggestionsMinimumDistance = 2
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -180,6 +179,14 @@ func needsSubcommand(cmd *cobra.Command) {
 				names = append(names, sub.Name())
 			}
 		}
-		return usage(cmd, "%s needs a command: %s", cmd.CommandPath(), fmt.Sprintf("one of %s", strings.Join(names, ", ")))
+		if !cmd.HasParent() {
+			return usage(cmd, "a command is missing: to see what it does, run iuworker demo")
+		}
+		return usage(cmd, "%s needs a command: one of %s", spoken(cmd), strings.Join(names, ", "))
 	}
+}
+
+// spoken is a command without the program's name, which begins every error anyway.
+func spoken(cmd *cobra.Command) string {
+	return strings.TrimSpace(strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()))
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
@@ -79,7 +80,7 @@ func (a *app) gateSetCommand(name string, open bool) *cobra.Command {
 			}
 			return a.onDatabase(cmd, func(ctx context.Context, pool *pgxpool.Pool) error {
 				gate := jobs.Gate(args[0])
-				wasOpen, err := operate.SetGate(ctx, pool, gate, open, actor)
+				wasOpen, err := setGate(ctx, pool, gate, open, actor)
 				if err != nil {
 					return err
 				}
@@ -93,13 +94,29 @@ func (a *app) gateSetCommand(name string, open bool) *cobra.Command {
 	return cmd
 }
 
+// setGate leaves an audit line in the same transaction.
+func setGate(ctx context.Context, pool *pgxpool.Pool, gate jobs.Gate, open bool, actor string) (wasOpen bool, err error) {
+	action := "gate.close"
+	if open {
+		action = "gate.open"
+	}
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if wasOpen, err = operate.SetGate(ctx, tx, gate, open, actor); err != nil {
+			return err
+		}
+		_, err = operate.RecordAudit(ctx, tx, actor, action, map[string]any{"gate": gate, "was_open": wasOpen})
+		return err
+	})
+	return wasOpen, err
+}
+
 func oneGate(cmd *cobra.Command, args []string) error {
 	names := strings.Join(gateNames, " or ")
 	switch {
 	case len(args) == 0:
-		return usage(cmd, "%s needs a gate: %s", cmd.CommandPath(), names)
+		return usage(cmd, "%s needs a gate: %s", spoken(cmd), names)
 	case len(args) > 1:
-		return usage(cmd, "%s takes one gate, and there are %d", cmd.CommandPath(), len(args))
+		return usage(cmd, "%s takes one gate, and there are %d", spoken(cmd), len(args))
 	case args[0] != gateNames[0] && args[0] != gateNames[1]:
 		return usage(cmd, "there is no gate %s: use %s", quoted(args[0]), names)
 	}

@@ -11,6 +11,12 @@ import (
 	"golang.org/x/term"
 )
 
+// Levels where none is given: a worker tells its story; a command has its result for that.
+const (
+	quietLevel = slog.LevelWarn
+	toldLevel  = slog.LevelInfo
+)
+
 type logFlags struct {
 	level  string
 	format string
@@ -19,7 +25,7 @@ type logFlags struct {
 func (f *logFlags) register(flags *pflag.FlagSet) {
 	f.format = "auto"
 	flags.Var(&choiceValue{&f.level, []string{"debug", "info", "warn", "error"}}, "log-level",
-		"least level of the log on stderr (default info; demo and dev: warn)")
+		"least level of the log on stderr (default warn; work and migrate: info)")
 	flags.Var(&choiceValue{&f.format, []string{"auto", "text", "json"}}, "log-format",
 		"format of the log: auto is text on a terminal, JSON elsewhere")
 }

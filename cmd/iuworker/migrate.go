@@ -38,6 +38,7 @@ func (a *app) migrateCommand() *cobra.Command {
 
 // migration makes the configuration of a migration; it connects where sessions are.
 func (a *app) migration(cmd *cobra.Command, f migrateFlags) (iusql.Config, error) {
+	a.logger = a.log.logger(a.stderr, a.getenv, toldLevel) // what the database says is in there
 	at, err := a.addresses(cmd)
 	if err != nil {
 		return iusql.Config{}, err

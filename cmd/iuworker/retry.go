@@ -36,11 +36,11 @@ it: it becomes an outbox row again. What fails again becomes a dead letter again
 				case list:
 					return a.listDeadLetters(ctx, pool, choice, asJ)
 				case drop:
-					n, err := operate.Drop(ctx, pool, choice)
-					return a.reportRetry(retried{"dropped", n}, err, asJ)
+					moved, err := operate.DropAs(ctx, pool, systemUser(), choice)
+					return a.reportRetry("dropped", moved, err, asJ)
 				default:
-					n, err := operate.Retry(ctx, pool, choice)
-					return a.reportRetry(retried{"retried", n}, err, asJ)
+					moved, err := operate.RetryAs(ctx, pool, systemUser(), choice)
+					return a.reportRetry("retried", moved, err, asJ)
 				}
 			})
 		},
@@ -72,19 +72,19 @@ func checkRetry(cmd *cobra.Command) error {
 	return nil
 }
 
-type retried struct {
-	what string
-	n    int
-}
-
 // reportRetry says how many also where it failed half-way: those are done.
-func (a *app) reportRetry(r retried, err error, asJSON bool) error {
+func (a *app) reportRetry(what string, moved operate.Moved, err error, asJSON bool) error {
 	if err != nil {
-		return fmt.Errorf("%d %s, then: %w", r.n, r.what, err)
+		return fmt.Errorf("%d %s, then: %w", moved.Done, what, err)
 	}
-	return a.print(asJSON, map[string]int{r.what: r.n}, func(w io.Writer) {
-		fmt.Fprintf(w, "%d %s\n", r.n, r.what)
+	err = a.print(asJSON, map[string]int{what: moved.Done, "left": moved.Left}, func(w io.Writer) {
+		fmt.Fprintf(w, "%d %s\n", moved.Done, what)
 	})
+	if err == nil && moved.Left > 0 {
+		return fmt.Errorf("%d dead letters stayed: the outbox refuses their events, or another session has them; "+
+			"look at them with iuworker retry --list, and drop what is of no use", moved.Left)
+	}
+	return err
 }
 
 func (a *app) listDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice operate.Selection, asJSON bool) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
@@ -26,7 +27,7 @@ were made stay, and are marked as rolled back; the same events said again compos
 				return err
 			}
 			return a.onDatabase(cmd, func(ctx context.Context, pool *pgxpool.Pool) error {
-				report, err := operate.Rollback(ctx, pool, actor, !execute)
+				report, err := rollBack(ctx, pool, actor, execute)
 				if err != nil {
 					return err
 				}
@@ -41,6 +42,18 @@ were made stay, and are marked as rolled back; the same events said again compos
 	cmd.Flags().BoolVar(&execute, "execute", false, "delete them; without it nothing is changed")
 	jsonFlag(cmd, &asJSON)
 	return cmd
+}
+
+// rollBack leaves an audit line in the transaction that deletes.
+func rollBack(ctx context.Context, pool *pgxpool.Pool, actor string, execute bool) (report operate.RollbackReport, err error) {
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if report, err = operate.Rollback(ctx, tx, actor, !execute); err != nil || report.Status != operate.RollbackRolledBack {
+			return err
+		}
+		_, err = operate.RecordAudit(ctx, tx, systemUser(), "rollback", map[string]any{"actor": actor, "counts": report.Counts})
+		return err
+	})
+	return report, err
 }
 
 func writeRollback(w io.Writer, report operate.RollbackReport) {

@@ -89,8 +89,10 @@ func (a *app) rootCommand() *cobra.Command {
 	add("start", a.demoCommand(), a.devCommand())
 	add("run", a.migrateCommand(), a.workCommand())
 	add("use", a.enqueueCommand(), a.scaleoutCommand(), a.subscribeCommand())
-	add("operate", a.statusCommand(), a.gateCommand(), a.rollbackCommand(), a.retryCommand())
-	root.AddCommand(a.versionCommand())
+	add("operate", a.statusCommand(), a.gateCommand(), a.rollbackCommand(), a.retryCommand(), a.conformanceCommand())
+	root.AddCommand(a.completionCommand(root), a.versionCommand())
+	root.SetHelpCommand(helpCommand(root))
+	root.CompletionOptions.DisableDefaultCmd = true // ours is stricter
 	needsSubcommand(root)
 
 	a.database.register(root.PersistentFlags())
@@ -106,6 +108,6 @@ func (a *app) prepare(cmd *cobra.Command) error {
 	if err := applyEnvironment(cmd, a.getenv); err != nil {
 		return err
 	}
-	a.logger = a.log.logger(a.stderr, a.getenv, slog.LevelInfo)
+	a.logger = a.log.logger(a.stderr, a.getenv, quietLevel)
 	return nil
 }

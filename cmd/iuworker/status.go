@@ -61,8 +61,7 @@ func writeStatus(w io.Writer, s operate.Status) {
 	}
 	writeEmissions(w, s)
 	for _, consumer := range s.Consumers {
-		fmt.Fprintf(w, "consumer %s\tat %s-%d, %d behind, moved %s ago\n", oneLine(&consumer.Name), consumer.Epoch,
-			consumer.Position, consumer.Lag, ago(s.At, consumer.UpdatedAt))
+		fmt.Fprintf(w, "consumer %s\t%s\n", oneLine(&consumer.Name), consumerState(consumer))
 	}
 	writeWorkers(w, s)
 }
@@ -92,6 +91,25 @@ func writeWorkers(w io.Writer, s operate.Status) {
 	}
 }
 
+func consumerState(c operate.ConsumerStatus) string {
+	state := fmt.Sprintf("at %s-%d", c.Epoch, c.Position)
+	if c.Lag != nil && c.LagSeconds != nil {
+		state += fmt.Sprintf(", %d behind", *c.Lag)
+		if *c.Lag > 0 {
+			state += " for " + short(time.Duration(*c.LagSeconds*float64(time.Second)))
+		}
+	} else {
+		state += ", which is " + c.State
+	}
+	if c.Process == nil {
+		state += ", nobody works for it"
+	}
+	if c.DeadLetters > 0 {
+		state += fmt.Sprintf(", %d dead letters", c.DeadLetters)
+	}
+	return state
+}
+
 func backlog(b operate.Backlog, now time.Time) string {
 	if b.OldestAt == nil {
 		return "empty"
@@ -99,9 +117,11 @@ func backlog(b operate.Backlog, now time.Time) string {
 	return fmt.Sprintf("%s, the oldest for %s", b.Count, ago(now, *b.OldestAt))
 }
 
-// ago answers how long ago something was, in one or two units.
-func ago(now, then time.Time) string {
-	d := max(now.Sub(then), 0)
+// ago answers how long ago something was.
+func ago(now, then time.Time) string { return short(max(now.Sub(then), 0)) }
+
+// short writes a length of time in one or two units.
+func short(d time.Duration) string {
 	switch {
 	case d < time.Second:
 		return d.Round(time.Millisecond).String()

@@ -92,6 +92,7 @@ func (a *app) workCommand() *cobra.Command {
 --shutdown-timeout; a second signal ends the process at once. Nothing is lost either way.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			a.logger = a.log.logger(a.stderr, a.getenv, toldLevel)
 			at, err := a.addresses(cmd)
 			if err != nil {
 				return err

@@ -63,51 +63,45 @@ func DeadLetters(ctx context.Context, q Querier, choice Selection, after int64, 
 	return letters, nil
 }
 
-// RetryBatch puts up to limit dead letters back into the outbox, oldest first, and answers how many.
-func RetryBatch(ctx context.Context, q Querier, choice Selection, limit int) (int, error) {
-	return batch(ctx, q, "retry", "SELECT iu_outbox.retry_dead_letters($1, $2, $3)", choice, limit)
-}
-
-// DropBatch deletes up to limit dead letters for good, oldest first, and answers how many.
-func DropBatch(ctx context.Context, q Querier, choice Selection, limit int) (int, error) {
-	return batch(ctx, q, "drop", "SELECT iu_outbox.drop_dead_letters($1, $2, $3)", choice, limit)
-}
-
-func batch(ctx context.Context, q Querier, what, sql string, choice Selection, limit int) (n int, err error) {
+// RetryBatch puts up to limit dead letters back into the outbox, oldest first, and answers how many. Those whose event
+// the outbox refuses stay.
+func RetryBatch(ctx context.Context, q Querier, choice Selection, limit int) (n int, err error) {
 	status, event := choice.args()
-	if err := q.QueryRow(ctx, sql, status, event, limit).Scan(&n); err != nil {
-		return 0, fmt.Errorf("%s dead letters: %w", what, err)
+	if err := q.QueryRow(ctx, "SELECT iu_outbox.retry_dead_letters($1, $2, $3)", status, event, limit).Scan(&n); err != nil {
+		return 0, fmt.Errorf("retry dead letters: %w", err)
 	}
 	return n, nil
+}
+
+// Moved says what became of the dead letters that were chosen.
+type Moved struct {
+	Done int `json:"done"`
+	Left int `json:"left"` // the outbox refuses their events, or somebody else has them
 }
 
 // Retry puts the dead letters that are chosen now back into the outbox, and answers how many, also where it fails
 // half-way. Those that become dead letters again meanwhile are left for the next time.
 func Retry(ctx context.Context, q Querier, choice Selection) (int, error) {
-	return inBatches(ctx, q, choice, func(limit int) (int, error) { return RetryBatch(ctx, q, choice, limit) })
+	moved, err := inBatches(ctx, q, choice, func(ids []int64) (int, error) { return RetryIDs(ctx, q, ids) })
+	return moved.Done, err
 }
 
-// Drop deletes the dead letters that are chosen now for good, and answers how many, also where it fails half-way.
-func Drop(ctx context.Context, q Querier, choice Selection) (int, error) {
-	return inBatches(ctx, q, choice, func(limit int) (int, error) { return DropBatch(ctx, q, choice, limit) })
+// RetryAs is Retry with an audit line in the actor's name in each transaction, a thousand dead letters each.
+func RetryAs(ctx context.Context, pool *pgxpool.Pool, actor string, choice Selection) (Moved, error) {
+	return inBatches(ctx, pool, choice, audited(ctx, pool, actor, "dead_letter.retry", choice, RetryIDs))
 }
 
-// RetryAs is Retry with an audit line in the actor's name in each transaction.
-func RetryAs(ctx context.Context, pool *pgxpool.Pool, actor string, choice Selection) (int, error) {
-	return inBatches(ctx, pool, choice, audited(ctx, pool, actor, "dead_letter.retry", choice, RetryBatch))
+// DropAs deletes the dead letters that are chosen now for good; everything else as in RetryAs.
+func DropAs(ctx context.Context, pool *pgxpool.Pool, actor string, choice Selection) (Moved, error) {
+	return inBatches(ctx, pool, choice, audited(ctx, pool, actor, "dead_letter.drop", choice, DropIDs))
 }
 
-// DropAs is Drop with an audit line in the actor's name in each transaction.
-func DropAs(ctx context.Context, pool *pgxpool.Pool, actor string, choice Selection) (int, error) {
-	return inBatches(ctx, pool, choice, audited(ctx, pool, actor, "dead_letter.drop", choice, DropBatch))
-}
-
-type batchFunc func(ctx context.Context, q Querier, choice Selection, limit int) (int, error)
-
-func audited(ctx context.Context, pool *pgxpool.Pool, actor, action string, choice Selection, take batchFunc) func(int) (int, error) {
-	return func(limit int) (n int, err error) {
+func audited(ctx context.Context, pool *pgxpool.Pool, actor, action string, choice Selection,
+	take func(ctx context.Context, q Querier, ids []int64) (int, error),
+) func([]int64) (int, error) {
+	return func(ids []int64) (n int, err error) {
 		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-			if n, err = take(ctx, tx, choice, limit); err != nil || n == 0 {
+			if n, err = take(ctx, tx, ids); err != nil || n == 0 {
 				return err
 			}
 			_, err = RecordAudit(ctx, tx, actor, action, choice.detail(n))
@@ -117,28 +111,37 @@ func audited(ctx context.Context, pool *pgxpool.Pool, actor, action string, choi
 	}
 }
 
-// inBatches works on as many as there were when it began. The oldest go first, so those that come meanwhile stay.
-func inBatches(ctx context.Context, q Querier, choice Selection, take func(limit int) (int, error)) (int, error) {
+// inBatches goes once through those that there were when it began: their ids are below those of whatever comes later.
+func inBatches(ctx context.Context, q Querier, choice Selection, take func(ids []int64) (int, error)) (moved Moved, err error) {
 	status, event := choice.args()
-	var total int
-	err := q.QueryRow(ctx, `
-		SELECT pg_catalog.count(*) FROM iu_outbox.dead_letter AS d
-		WHERE ($1::text IS NULL OR d.status = $1) AND ($2::uuid IS NULL OR d.event_id = $2)`, status, event).Scan(&total)
+	var last, after int64
+	err = q.QueryRow(ctx, `
+		SELECT COALESCE(pg_catalog.max(d.id), 0) FROM iu_outbox.dead_letter AS d
+		WHERE ($1::text IS NULL OR d.status = $1) AND ($2::uuid IS NULL OR d.event_id = $2)`, status, event).Scan(&last)
 	if err != nil {
-		return 0, fmt.Errorf("count dead letters: %w", err)
+		return moved, fmt.Errorf("look for dead letters: %w", err)
 	}
-	var done int
-	for done < total {
-		n, err := take(min(deadLetterBatch, total-done))
+	for {
+		var ids []int64
+		err := q.QueryRow(ctx, `
+			SELECT ARRAY(
+				SELECT d.id FROM iu_outbox.dead_letter AS d
+				WHERE ($1::text IS NULL OR d.status = $1) AND ($2::uuid IS NULL OR d.event_id = $2) AND d.id > $3 AND d.id <= $4
+				ORDER BY d.id LIMIT $5)`, status, event, after, last, deadLetterBatch).Scan(&ids)
 		if err != nil {
-			return done, err
+			return moved, fmt.Errorf("choose dead letters: %w", err)
 		}
-		if n == 0 {
-			break // somebody else has the rest, or the outbox refuses them
+		if len(ids) == 0 {
+			return moved, nil
 		}
-		done += n
+		n, err := take(ids)
+		if err != nil {
+			return moved, err
+		}
+		moved.Done += n
+		moved.Left += len(ids) - n
+		after = ids[len(ids)-1]
 	}
-	return done, nil
 }
 
 func (s Selection) detail(n int) map[string]any {

@@ -86,13 +86,18 @@ type EmissionStatus struct {
 	Held          bool       `json:"held"` // the registry row is not active
 }
 
-// ConsumerStatus is where a named consumer is; Lag is how many positions it is behind.
+// ConsumerStatus is where a named consumer is. Lag is how many events it has not handled, LagSeconds how long the first
+// of them has been waiting; both are nil where its place says nothing any more (State rewound, pruned, beyond_end).
 type ConsumerStatus struct {
-	Name      string    `json:"name"`
-	Epoch     string    `json:"epoch"`
-	Position  int64     `json:"position"`
-	Lag       int64     `json:"lag"`
-	UpdatedAt time.Time `json:"updated_at"`
+	Name        string    `json:"name"`
+	Epoch       string    `json:"epoch"`
+	Position    int64     `json:"position"`
+	State       string    `json:"state"`
+	Lag         *int64    `json:"lag"`
+	LagSeconds  *float64  `json:"lag_seconds"`
+	Process     *string   `json:"process"` // who works for it now; nil: nobody
+	DeadLetters int64     `json:"dead_letters"`
+	UpdatedAt   time.Time `json:"updated_at"`
 }
 
 // WorkerStatus is a process that works, or that worked until a moment ago.

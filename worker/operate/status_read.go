@@ -110,19 +110,11 @@ func readEmissions(ctx context.Context, tx pgx.Tx, s *Status) error {
 	return err
 }
 
-// A position of an earlier epoch counts up to where the next epoch began.
 func readConsumers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 	s.Consumers, err = collect(ctx, tx, pgx.RowToStructByPos[ConsumerStatus], `
-		SELECT c.name, c.epoch, c.position,
-			GREATEST(0, n.position - LEAST(c.position, (
-				SELECT pg_catalog.min(later.after_position)
-				FROM iu_outbox.epoch AS own
-				JOIN iu_outbox.epoch AS later ON later.created_at > own.created_at
-				WHERE own.epoch = c.epoch))) AS lag,
-			c.updated_at
-		FROM iu_outbox.consumer AS c
-		CROSS JOIN iu_outbox.emission_counter AS n
-		ORDER BY lag DESC, c.name
+		SELECT c.name, c.epoch, c.position, c.state, c.lag_events, c.lag_seconds, c.process, c.dead_letters, c.updated_at
+		FROM iu_outbox.consumer_status AS c
+		ORDER BY c.lag_events DESC NULLS FIRST, c.name
 		LIMIT 100`)
 	return err
 }

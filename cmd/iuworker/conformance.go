@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+func (a *app) conformanceCommand() *cobra.Command {
+	var asJSON, all bool
+	cmd := &cobra.Command{
+		Use:   "conformance",
+		Short: "Compare iu-core with the list of what it consists of (D9)",
+		Long: `Compares seven classes of objects with what they should be: PASS or FAIL each, and the verdict. An adopted iu-core
+may have more; that is listed. Exit code 1 unless the verdict is 7/7 PASS.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			at, err := a.addresses(cmd)
+			if err != nil {
+				return err
+			}
+			at.size(commandPool, false)
+			pool, err := connect(cmd.Context(), at.pool)
+			if err != nil {
+				return err
+			}
+			defer pool.Close()
+			ctx, cancel := context.WithTimeout(cmd.Context(), statusTimeout)
+			defer cancel()
+			report, err := operate.Conformance(ctx, pool)
+			if err != nil {
+				return err
+			}
+			if err := a.print(asJSON, report, func(w io.Writer) { writeConformance(w, report, all) }); err != nil {
+				return err
+			}
+			if !report.Passed() {
+				return fmt.Errorf("iu-core does not conform: %s (%s); what is missing is created by: iuworker migrate up", report.Verdict, report.Core)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "show the objects that pass, too")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func writeConformance(w io.Writer, report operate.ConformanceReport, all bool) {
+	columns(w, func(w io.Writer) {
+		for _, class := range report.Classes {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", class.Class, class.Result, class.Note)
+			for _, object := range report.Objects {
+				if object.Class == class.Class && (all || object.Result != operate.ResultPass) {
+					fmt.Fprintf(w, "  %s\t%s\t%s\n", oneLine(&object.Name), object.Result, object.Note)
+				}
+			}
+		}
+	})
+	fmt.Fprintf(w, "%s, %s\n", report.Verdict, report.Core)
+}
