@@ -12,7 +12,7 @@ import (
 // Files are the SQL files, under the names they have in this folder. Each runs under
 // psql -v ON_ERROR_STOP=1 -f as well.
 //
-//go:embed iu-core iu-outbox
+//go:embed iu-core iu-outbox ops
 var Files embed.FS
 
 const (

@@ -130,7 +130,8 @@ JOIN public.iu_piece_collection AS t ON t.id = s.template_collection_id;
 -- Raises nothing that a caller can cause at READ COMMITTED. Locks, in this order: the suffix (advisory, to
 -- the end of the transaction, so that calls for one idempotency key or one instance key take turns); the
 -- log row of a replay FOR KEY SHARE (waits for a rollback of it); then what fn_iu_compose and
--- fn_iu_collection_record_template_instance lock.
+-- fn_iu_collection_record_template_instance lock. Sequential scans are off: a plan that a session made
+-- on small tables, those of foreign keys included, would go on reading all of them while they grow.
 CREATE FUNCTION public.fn_iu_auto_instantiate_from_event(
     p_event_id uuid,
     p_event_type text,
@@ -140,7 +141,8 @@ CREATE FUNCTION public.fn_iu_auto_instantiate_from_event(
     p_actor text,
     p_note text DEFAULT NULL)
 RETURNS jsonb
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     v_detail text;
     v_live_open boolean;
