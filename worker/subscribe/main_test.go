@@ -3,6 +3,7 @@ package subscribe_test
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -18,7 +19,12 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-func TestMain(m *testing.M) { iutest.Main(m) }
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", "4"); err != nil { // each is a database in a storm; the command line may ask for more
+		panic(err)
+	}
+	iutest.Main(m)
+}
 
 // patience is how long a condition may take on a busy machine; what is met earlier ends the wait.
 const patience = 30 * time.Second
@@ -48,13 +54,16 @@ func (b *bundle) compose(t *testing.T, n int, as ...composing) []string {
 	}
 	var keys []string
 	for range n {
-		suffix := fmt.Sprintf("s-%d", b.composed.Add(1))
+		suffix := uniqueSuffix(b.composed.Add(1))
 		require.Equal(t, "instantiated", value[string](t, b, composeSQL, how.EventType, how.Template, suffix, how.Actor))
 		keys = append(keys, "tpl-inst:auto:"+suffix)
 	}
 	return keys
 }
 
+func uniqueSuffix(n int64) string { return fmt.Sprintf("s-%d", n) }
+
+// composing says how; zero fields are the usual.
 type composing struct {
 	Template         uuid.UUID
 	EventType, Actor string
@@ -227,4 +236,10 @@ func logging(t *testing.T) (*slog.Logger, *logs) {
 func eventually(t *testing.T, condition func() bool, what ...any) {
 	t.Helper()
 	require.Eventually(t, condition, patience, 5*time.Millisecond, what...)
+}
+
+// assertNoError is require.NoError for goroutines, which must not end the test.
+func assertNoError(t *testing.T, err error) bool {
+	t.Helper()
+	return assert.NoError(t, err)
 }

@@ -38,7 +38,8 @@ BEGIN
         DELETE FROM iu_outbox.event AS e USING first AS f WHERE e.id = f.id
         RETURNING e.id, e.event_id, e.event_type, e.template_collection_id, e.instance_key_suffix, e.emit_mode, e.actor,
                   e.note, e.priority, e.available_at, e.trace_context, e.idempotency_key, e.created_at,
-                  e.available_at > pg_catalog.now() AS later
+                  -- Not now(): this transaction may have begun before the one that inserted the row.
+                  e.available_at > pg_catalog.clock_timestamp() AS later
     )
     SELECT t.*, COALESCE(c.merged, 0)
     FROM taken AS t LEFT JOIN counted AS c ON c.first_id = t.id
