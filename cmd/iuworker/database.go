@@ -65,14 +65,14 @@ func (a *app) addresses(cmd *cobra.Command) (addresses, error) {
 
 func (a *app) addressesOf(cmd *cobra.Command, address, source string) (addresses, error) {
 	pool, err := pgxpool.ParseConfig(address)
-	if err != nil {
+	if err != nil || ambiguous(address) {
 		return addresses{}, badAddress(cmd, source)
 	}
 	settle(pool.ConnConfig)
 	direct := pool.ConnConfig.Copy()
 	if a.database.direct != "" {
 		parsed, err := pgxpool.ParseConfig(a.database.direct) // it may have a pool's settings in it, as the first has
-		if err != nil {
+		if err != nil || ambiguous(a.database.direct) {
 			return addresses{}, badAddress(cmd, "--direct-database-url or IUWORKER_DIRECT_DATABASE_URL")
 		}
 		direct = parsed.ConnConfig
@@ -85,6 +85,23 @@ func (a *app) addressesOf(cmd *cobra.Command, address, source string) (addresses
 func badAddress(cmd *cobra.Command, source string) error {
 	return usage(cmd, "the database address from %s cannot be read: write it like postgres://user@host:5432/database, "+
 		"with special characters of user and password percent-encoded", source)
+}
+
+// ambiguous reports whether a URL has an @ where its parser would take a part of the password for the host or the
+// database, which errors name.
+func ambiguous(address string) bool {
+	for _, scheme := range []string{"postgres://", "postgresql://"} {
+		rest, ok := strings.CutPrefix(address, scheme)
+		if !ok {
+			continue
+		}
+		end := strings.IndexAny(rest, "/?#")
+		if end < 0 {
+			end = len(rest)
+		}
+		return strings.Count(rest[:end], "@") > 1 || strings.Contains(rest[end:], "@")
+	}
+	return false
 }
 
 // settle names the program, and makes a connection notice that its peer is gone within about 15 s.

@@ -47,7 +47,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, started func
 		if err := awaitReady(ctx, w); err != nil {
 			return err
 		}
-		if err := started(ctx, url(pages)); err != nil {
+		if err := started(ctx, urlOf(pages)); err != nil {
 			return err
 		}
 	}
@@ -81,7 +81,7 @@ func (a *app) servePages(ctx context.Context, pages *webui.Server) (stop func() 
 	}, failed
 }
 
-func url(pages *webui.Server) string {
+func urlOf(pages *webui.Server) string {
 	if pages == nil {
 		return ""
 	}

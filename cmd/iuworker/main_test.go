@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+)
+
+// patience bounds every wait of these tests, on a busy machine.
+const patience = 30 * time.Second
+
+func TestMain(m *testing.M) { iutest.Main(m) }
+
+// result is what a run of the program left.
+type result struct {
+	code        int
+	out, errOut string
+}
+
+// environment is what a run sees of the environment.
+type environment map[string]string
+
+// run runs the program as main does.
+func run(t testing.TB, env environment, args ...string) result {
+	t.Helper()
+	return runWith(t.Context(), env, args...)
+}
+
+func runWith(ctx context.Context, env environment, args ...string) result {
+	var out, errOut bytes.Buffer
+	code := Run(ctx, args, func(name string) string { return env[name] }, &out, &errOut)
+	return result{code, out.String(), errOut.String()}
+}
+
+// on is the environment of a run on a test's database.
+func on(db *iutest.DB) environment { return environment{"IUWORKER_DATABASE_URL": db.URL} }
+
+// done fails the test unless the program did what it was told, without a word on stderr.
+func (r result) done(t testing.TB) result {
+	t.Helper()
+	require.Equal(t, exitDone, r.code, r.errOut)
+	require.Empty(t, r.errOut)
+	return r
+}
+
+// failed fails the test unless the program ended with the code and one sentence that says says.
+func (r result) failed(t testing.TB, code int, says string) result {
+	t.Helper()
+	require.Equal(t, code, r.code, "stdout: %s\nstderr: %s", r.out, r.errOut)
+	require.Contains(t, r.errOut, says)
+	r.oneSentence(t)
+	return r
+}
+
+func (r result) oneSentence(t testing.TB) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSuffix(r.errOut, "\n"), "\n")
+	require.Len(t, lines, 1, r.errOut)
+	require.True(t, strings.HasPrefix(lines[0], "iuworker: "), lines[0])
+}
+
+// decode reads a result that was printed as JSON.
+func decode[T any](t testing.TB, r result) T {
+	t.Helper()
+	var value T
+	decoder := json.NewDecoder(strings.NewReader(r.out))
+	decoder.DisallowUnknownFields()
+	require.NoError(t, decoder.Decode(&value), r.out)
+	require.False(t, decoder.More(), "there is one document")
+	return value
+}
+
+// buffer is an output that may be read while it is written.
+type buffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+	wake chan struct{} // closed at the next write
+}
+
+func newBuffer() *buffer { return &buffer{wake: make(chan struct{})} }
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.wake)
+	b.wake = make(chan struct{})
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// await waits until the output has the text in it.
+func (b *buffer) await(t testing.TB, text string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		b.mu.Lock()
+		wake, found := b.wake, strings.Contains(b.text.String(), text)
+		b.mu.Unlock()
+		if found {
+			return
+		}
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			require.FailNow(t, "waited in vain", "for %q in: %s", text, b.String())
+		}
+	}
+}
