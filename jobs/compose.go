@@ -3,9 +3,11 @@ package jobs
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -20,53 +22,43 @@ type Result struct {
 	IdempotencyKey       string     `json:"idempotency_key,omitempty"`
 }
 
-// Composer composes the instance of an event, or finds that it has been. It commits before it answers,
-// and is safe for concurrent use.
-type Composer interface {
-	Compose(ctx context.Context, args AutoInstantiateArgs) (Result, error)
-}
+// ErrKeyHeld says that another transaction works on the same instance key now. It passes.
+var ErrKeyHeld = errors.New("another transaction works on the same instance key")
 
-// PoolComposer calls the SQL function, a transaction a call, on a pool's connections.
-type PoolComposer struct {
-	pool  *pgxpool.Pool
-	slots chan struct{}
-}
-
-// reserved is how many of a pool's connections are left to River, the relay and the emitter: jobs that wait for locks
-// must not keep the worker from saying that it lives.
-const reserved = 4
-
-// NewPoolComposer makes a composer that uses at most as many of the pool's connections as leave room for others.
-func NewPoolComposer(pool *pgxpool.Pool) *PoolComposer {
-	return &PoolComposer{pool: pool, slots: make(chan struct{}, max(1, int(pool.Config().MaxConns)-reserved))}
-}
-
-// The settings end with the statement. The first is read by the trigger that writes the emission. The others keep a
-// session whose plans, those of foreign-key checks among them, were made on small tables from reading all of
-// them once they have grown.
 const composeSQL = `
-	SELECT public.fn_iu_auto_instantiate_from_event($1, $2, $3, $4, $5, $6, $7)
-	FROM pg_catalog.set_config('iu_outbox.traceparent', $8, true) AS trace,
-		pg_catalog.set_config('enable_seqscan', 'off', true) AS scans,
-		pg_catalog.set_config('jit', 'off', true) AS compiles`
+	SELECT b.n, b.result
+	FROM iu_outbox.compose_batch($1, $2, $3, $4, $5, $6, $7, $8) AS b`
 
-// Compose implements Composer.
-func (c *PoolComposer) Compose(ctx context.Context, args AutoInstantiateArgs) (Result, error) {
-	select {
-	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
-	case <-ctx.Done():
-		return Result{}, fmt.Errorf("wait for a connection: %w", ctx.Err())
+// composeAll composes events in one statement and transaction. It answers a result for each event, nil for one whose
+// key another transaction holds; or an error, and nothing is composed.
+func composeAll(ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs) ([]*Result, error) {
+	rows, err := pool.Query(ctx, composeSQL, columns(events)...)
+	if err != nil {
+		return nil, fmt.Errorf("call compose_batch: %w", err)
 	}
+	results := make([]*Result, len(events))
+	var n int
 	var raw []byte
-	row := c.pool.QueryRow(ctx, composeSQL, args.EventID, args.EventType, args.TemplateCollectionID,
-		args.InstanceKeySuffix, args.EmitMode, args.Actor, args.Note, args.Traceparent())
-	if err := row.Scan(&raw); err != nil {
-		return Result{}, fmt.Errorf("call fn_iu_auto_instantiate_from_event: %w", err)
+	_, err = pgx.ForEachRow(rows, []any{&n, &raw}, func() error {
+		if raw == nil {
+			return nil
+		}
+		return json.Unmarshal(raw, &results[n-1])
+	})
+	if err != nil {
+		return nil, fmt.Errorf("call compose_batch: %w", err)
 	}
-	var result Result
-	if err := json.Unmarshal(raw, &result); err != nil {
-		return Result{}, fmt.Errorf("read the answer of fn_iu_auto_instantiate_from_event: %w", err)
+	return results, nil
+}
+
+func columns(events []AutoInstantiateArgs) []any {
+	n := len(events)
+	eventIDs, templates := make([]uuid.UUID, n), make([]uuid.UUID, n)
+	types, suffixes, modes, actors := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	notes, traceparents := make([]*string, n), make([]string, n)
+	for i, e := range events {
+		eventIDs[i], types[i], templates[i], suffixes[i] = e.EventID, e.EventType, e.TemplateCollectionID, e.InstanceKeySuffix
+		modes[i], actors[i], notes[i], traceparents[i] = e.EmitMode, e.Actor, e.Note, e.Traceparent()
 	}
-	return result, nil
+	return []any{eventIDs, types, templates, suffixes, modes, actors, notes, traceparents}
 }

@@ -10,6 +10,9 @@
 //	(08, 40, 53, 55, 57, 58, XX; no server)    then cancelled; dead letter
 //	any other error                            tried again, 10 attempts; then discarded; dead letter
 //
+// Jobs that run at once are composed together, many in one statement (Batcher): a transaction of its own costs more
+// than the call.
+//
 // The function is idempotent for good, so a job that runs twice composes once: a worker may die between
 // the function's commit and the completion of the job at any time. Dead letters are written by a trigger
 // on the job table, in the statement that ends the job.

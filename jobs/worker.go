@@ -17,9 +17,9 @@ const Timeout = 30 * time.Second
 type Worker struct {
 	river.WorkerDefaults[AutoInstantiateArgs]
 
-	composer Composer
-	observe  func(Outcome)
-	active   sync.Map // job id -> struct{}
+	batcher *Batcher
+	observe func(Outcome)
+	active  sync.Map // job id -> struct{}
 }
 
 // Outcome is what became of one run of a job, for logs and metrics.
@@ -32,12 +32,12 @@ type Outcome struct {
 	Took   time.Duration
 }
 
-// NewWorker makes a worker that composes through c and tells observe, where it is not nil, about each run.
-func NewWorker(c Composer, observe func(Outcome)) *Worker {
+// NewWorker makes a worker that composes through b and tells observe, where it is not nil, about each run.
+func NewWorker(b *Batcher, observe func(Outcome)) *Worker {
 	if observe == nil {
 		observe = func(Outcome) {}
 	}
-	return &Worker{composer: c, observe: observe}
+	return &Worker{batcher: b, observe: observe}
 }
 
 // Timeout implements river.Worker.
@@ -60,7 +60,7 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[AutoInstantiateArgs]) 
 	defer w.active.Delete(job.ID)
 
 	start := time.Now()
-	result, err := w.composer.Compose(ctx, job.Args)
+	result, err := w.batcher.Compose(ctx, job.Args)
 	w.observe(Outcome{
 		Args: job.Args, JobID: job.ID, Queue: job.Queue, Result: result, Err: err, Took: time.Since(start),
 	})

@@ -15,8 +15,8 @@ import (
 
 // Config configures a Worker. The zero value of a field means its default.
 type Config struct {
-	// Pool runs all queries. Required. It may go through a transaction pooler. Its size bounds how many jobs
-	// call the database at once.
+	// Pool runs all queries. Required. It may go through a transaction pooler. Eight connections are enough for the
+	// default number of lanes.
 	Pool *pgxpool.Pool
 
 	// Direct is where sessions are opened that LISTEN and hold advisory locks. Nil means the pool's address.
@@ -32,11 +32,16 @@ type Config struct {
 	// Logger defaults to slog.Default.
 	Logger *slog.Logger
 
-	// Concurrency is how many jobs of the queue events run at once. Default 100.
+	// Concurrency is how many jobs of the queue events run at once. They share few statements, so that many cost
+	// little. Default 500.
 	Concurrency int
 
-	// ScaleoutConcurrency is how many jobs of the queue scaleout run at once. Default 50. -1: this process works none.
+	// ScaleoutConcurrency is how many jobs of the queue scaleout run at once. Default 200. -1: this process works none.
 	ScaleoutConcurrency int
+
+	// Lanes is how many statements that compose run at once, each on a connection of the pool. Default 4, and less
+	// where the pool is small: four of its connections are for River, the relay and the emitter.
+	Lanes int
 
 	// PollInterval is how often the relay, the emitter and River look into their tables where no doorbell
 	// rang. Default 1 s.
@@ -59,6 +64,10 @@ type Config struct {
 	ShutdownTimeout time.Duration
 }
 
+// reserved is how many of the pool's connections are left to River, the relay and the emitter: jobs that wait for locks
+// must not keep the worker from saying that it lives.
+const reserved = 4
+
 func (c Config) withDefaults() (Config, error) {
 	if c.Pool == nil {
 		return c, errors.New("worker: Config.Pool is required")
@@ -73,8 +82,9 @@ func (c Config) withDefaults() (Config, error) {
 		c.Logger = slog.Default()
 	}
 	c.Version = cmp.Or(c.Version, "unknown")
-	c.Concurrency = cmp.Or(c.Concurrency, 100)
-	c.ScaleoutConcurrency = cmp.Or(c.ScaleoutConcurrency, 50)
+	c.Concurrency = cmp.Or(c.Concurrency, 500)
+	c.ScaleoutConcurrency = cmp.Or(c.ScaleoutConcurrency, 200)
+	c.Lanes = max(1, min(cmp.Or(c.Lanes, 4), int(c.Pool.Config().MaxConns)-reserved))
 	c.PollInterval = cmp.Or(c.PollInterval, time.Second)
 	c.SweepInterval = cmp.Or(c.SweepInterval, 2*time.Second)
 	c.RelayBatch = cmp.Or(c.RelayBatch, 500)

@@ -59,13 +59,16 @@ func spawn(t *testing.T, db *iutest.DB, id string) *exec.Cmd {
 	return cmd
 }
 
-// heldUp makes composing wait for a lock that the answered function lets go: jobs are then running for as long as
-// the test likes.
+// heldUp makes composing wait until the answered function was called: jobs are then running for as
+// long as the test likes.
 func heldUp(t *testing.T, db *iutest.DB) (release func()) {
 	t.Helper()
 	db.Exec(t, `
 		CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS $$
-		BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END $$;
+		BEGIN
+			WHILE NOT pg_try_advisory_xact_lock_shared(1) LOOP PERFORM pg_sleep(0.01); END LOOP; -- no lock_timeout ends it
+			RETURN NEW;
+		END $$;
 		CREATE TRIGGER hold BEFORE INSERT ON public.iu_auto_instantiate_event_log FOR EACH ROW EXECUTE FUNCTION public.hold()`)
 	conn, err := db.Pool.Acquire(t.Context())
 	require.NoError(t, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/iu-core/iuworker/sql/iutest"
 	"github.com/iu-core/iuworker/worker"
@@ -21,7 +22,8 @@ func TestMain(m *testing.M) {
 	if id := workerProcessID(); id != "" {
 		runWorkerProcess(id) // this binary again, as a process of its own
 	}
-	iutest.Main(m)
+	// The proxy of the tests leaves a link behind whose peer it dropped.
+	iutest.Main(m, goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*NoopToxic).Pipe"))
 }
 
 // patience is how long a condition may take on a busy machine; what is met earlier ends the wait.

@@ -20,8 +20,9 @@ import (
 
 // running is what Start started and Stop stops: River's client and the parts around it.
 type running struct {
-	logger *slog.Logger
-	client *river.Client[pgx.Tx]
+	logger  *slog.Logger
+	client  *river.Client[pgx.Tx]
+	batcher *jobs.Batcher
 
 	listens  *pgxpool.Pool    // River's listening connection; nil: polling
 	listener *listen.Listener // nil: polling
@@ -53,8 +54,8 @@ func (g *group) end() {
 
 // run starts the parts. Where one fails, those before it are stopped again.
 func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
-	r := &running{logger: w.logger}
-	if err := r.open(ctx, w.cfg, sessions, jobs.NewWorker(jobs.NewPoolComposer(w.cfg.Pool), w.report)); err != nil {
+	r := &running{logger: w.logger, batcher: jobs.NewBatcher(w.cfg.Pool, w.cfg.Lanes)}
+	if err := r.open(ctx, w.cfg, sessions, jobs.NewWorker(r.batcher, w.report)); err != nil {
 		r.close()
 		return nil, err
 	}
@@ -147,6 +148,7 @@ func (r *running) startRiver(ctx context.Context, cfg Config, work *jobs.Worker)
 
 // close gives back what open opened; the groups are over, or never began.
 func (r *running) close() {
+	r.batcher.Close()
 	if r.session != nil {
 		r.session.drop()
 	}

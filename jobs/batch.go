@@ -1,0 +1,164 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// maxBatch is how many events are composed in one transaction at most. More gains nothing: what a transaction costs
+// is spread thin enough by then.
+const maxBatch = 100
+
+// Batcher gathers the calls of jobs that run at once into few statements: what waits while all lanes are busy goes
+// together, and what comes to an idle lane goes at once, alone. A batch is one transaction; where it fails it is tried
+// in halves, so that one event that cannot be composed costs only itself. Safe for concurrent use.
+type Batcher struct {
+	pool     *pgxpool.Pool
+	requests chan *request
+	quit     chan struct{}
+	lanes    sync.WaitGroup
+	closed   sync.Once
+}
+
+type request struct {
+	ctx  context.Context //nolint:containedctx // of the job that waits for the answer
+	args AutoInstantiateArgs
+	done chan answer // takes one without blocking
+}
+
+type answer struct {
+	result Result
+	err    error
+}
+
+// NewBatcher starts lanes that each use one connection of the pool at a time. Close ends them.
+func NewBatcher(pool *pgxpool.Pool, lanes int) *Batcher {
+	b := &Batcher{pool: pool, requests: make(chan *request, maxBatch), quit: make(chan struct{})}
+	for range lanes {
+		b.lanes.Go(b.lane)
+	}
+	return b
+}
+
+// Close ends the lanes once they have answered what they took. Calls that still wait are answered by their contexts.
+func (b *Batcher) Close() {
+	b.closed.Do(func() { close(b.quit) })
+	b.lanes.Wait()
+}
+
+// Compose composes the instance of an event, or finds that it has been. What it answers is committed. A context that
+// ends is answered at once; the event may be composed all the same, which the next call finds.
+func (b *Batcher) Compose(ctx context.Context, args AutoInstantiateArgs) (Result, error) {
+	r := &request{ctx: ctx, args: args, done: make(chan answer, 1)}
+	select {
+	case b.requests <- r:
+	case <-ctx.Done():
+		return Result{}, fmt.Errorf("wait for a batch: %w", ctx.Err())
+	}
+	select {
+	case a := <-r.done:
+		return a.result, a.err
+	case <-ctx.Done():
+		return Result{}, fmt.Errorf("wait for the batch: %w", ctx.Err())
+	}
+}
+
+func (b *Batcher) lane() {
+	for {
+		select {
+		case <-b.quit:
+			return
+		case first := <-b.requests:
+			b.run(b.gather(first))
+		}
+	}
+}
+
+// gather takes what waits already.
+func (b *Batcher) gather(first *request) []*request {
+	batch := []*request{first}
+	for len(batch) < maxBatch {
+		select {
+		case r := <-b.requests:
+			batch = append(batch, r)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// run composes a batch and answers each of its requests. It goes on while one of them still waits.
+func (b *Batcher) run(batch []*request) {
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	defer cancel()
+	var waiting atomic.Int64
+	waiting.Store(int64(len(batch)))
+	for _, r := range batch {
+		stop := context.AfterFunc(r.ctx, func() {
+			if waiting.Add(-1) == 0 {
+				cancel()
+			}
+		})
+		defer stop()
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			answerAll(batch, fmt.Errorf("panic while composing: %v", v))
+		}
+	}()
+	b.compose(ctx, batch)
+}
+
+func (b *Batcher) compose(ctx context.Context, batch []*request) {
+	events := make([]AutoInstantiateArgs, len(batch))
+	for i, r := range batch {
+		events[i] = r.args
+	}
+	results, err := composeAll(ctx, b.pool, events)
+	switch {
+	case err == nil:
+		for i, r := range batch {
+			if results[i] == nil {
+				r.done <- answer{err: ErrKeyHeld}
+				continue
+			}
+			r.done <- answer{result: *results[i]}
+		}
+	case len(batch) == 1 || !blamesAnEvent(err):
+		answerAll(batch, err)
+	default:
+		half := len(batch) / 2
+		b.compose(ctx, batch[:half])
+		b.compose(ctx, batch[half:])
+	}
+}
+
+func answerAll(batch []*request, err error) {
+	for _, r := range batch {
+		select {
+		case r.done <- answer{err: err}:
+		default: // answered before
+		}
+	}
+}
+
+// blamesAnEvent reports whether an error may be one event's own: the server's, and none of those that end a session or
+// say that the server is not there.
+func blamesAnEvent(err error) bool {
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) {
+		return false
+	}
+	switch pgErr.Code[:2] {
+	case "08", "57", "58":
+		return false
+	}
+	return true
+}
