@@ -98,22 +98,32 @@ func (b *Batcher) gather(first *request) []*request {
 func (b *Batcher) run(batch []*request) {
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
-	var waiting atomic.Int64
-	waiting.Store(int64(len(batch)))
-	for _, r := range batch {
-		stop := context.AfterFunc(r.ctx, func() {
-			if waiting.Add(-1) == 0 {
-				cancel()
-			}
-		})
-		defer stop()
-	}
+	defer cancelWith(batch, cancel)()
 	defer func() {
 		if v := recover(); v != nil {
 			answerAll(batch, fmt.Errorf("panic while composing: %v", v))
 		}
 	}()
 	b.compose(ctx, batch)
+}
+
+// cancelWith calls cancel once the contexts of all requests have ended; what it answers lets go of them.
+func cancelWith(batch []*request, cancel func()) (release func()) {
+	var waiting atomic.Int64
+	waiting.Store(int64(len(batch)))
+	stops := make([]func() bool, len(batch))
+	for i, r := range batch {
+		stops[i] = context.AfterFunc(r.ctx, func() {
+			if waiting.Add(-1) == 0 {
+				cancel()
+			}
+		})
+	}
+	return func() {
+		for _, stop := range stops {
+			stop()
+		}
+	}
 }
 
 func (b *Batcher) compose(ctx context.Context, batch []*request) {

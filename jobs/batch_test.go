@@ -182,7 +182,8 @@ func TestBatchFollowsContexts(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	gone := make(chan composed, 1)
 	go func() { gone <- together(ctx, b, event(template, "gives-up"))[0] }()
-	const running = "SELECT count(*) = $1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%compose_batch%' AND state = 'active' AND pid <> pg_backend_pid()"
+	const running = `SELECT count(*) = $1 FROM pg_stat_activity
+		WHERE datname = current_database() AND query LIKE '%compose_batch%' AND state = 'active' AND pid <> pg_backend_pid()`
 	db.WaitFor(t, patience, running, 1)
 	cancel()
 	require.ErrorIs(t, (<-gone).err, context.Canceled)

@@ -34,8 +34,7 @@ type retryMark struct {
 // deadlocks (40), resources (53), locks (55), operator intervention and timeouts (57), the system (58, XX), and
 // whatever kept the question from reaching the server.
 func MayPass(err error) bool {
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pgErr.Code[:2] {
 		case "08", "40", "53", "55", "57", "58", "XX":
 			return true

@@ -25,23 +25,30 @@ const (
 func workerProcessID() string { return os.Getenv(envWorkerID) }
 
 func runWorkerProcess(id string) {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	pool, err := pgxpool.New(ctx, os.Getenv(envWorkerURL))
-	if err == nil {
-		var w *worker.Worker
-		if w, err = worker.New(worker.Config{Pool: pool, ID: id, Concurrency: 20}); err == nil {
-			if err = w.Start(ctx); err == nil {
-				<-ctx.Done()
-				err = w.Stop(context.WithoutCancel(ctx))
-			}
-		}
-	}
-	if err != nil {
+	if err := workUntilSigterm(id); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	os.Exit(0)
+}
+
+func workUntilSigterm(id string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	pool, err := pgxpool.New(ctx, os.Getenv(envWorkerURL))
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	w, err := worker.New(worker.Config{Pool: pool, ID: id, Concurrency: 20})
+	if err != nil {
+		return err
+	}
+	if err := w.Start(ctx); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return w.Stop(context.WithoutCancel(ctx))
 }
 
 // spawn starts a worker process and waits until the database knows it.

@@ -83,29 +83,29 @@ func (e *Emitter) overdue(ctx context.Context) bool {
 
 // drain emits batches until none is left, and reports whether it emitted any.
 func (e *Emitter) drain(ctx context.Context) bool {
-	var any bool
-	for {
+	var some bool
+	for ctx.Err() == nil {
 		start := time.Now()
 		state, err := e.emit(ctx)
 		if err != nil {
-			if ctx.Err() == nil {
-				e.outage.Failed(ctx, err)
-			}
-			return any
+			e.outage.Failed(ctx, err)
+			return some
 		}
 		e.outage.Worked(ctx)
 		e.say(ctx, state)
 		if state.Emitted == 0 {
-			return any
+			return some
 		}
-		any = true
+		some = true
 		e.logger.InfoContext(ctx, "Emitter: announced instances", slog.Int("emitted", state.Emitted),
 			slog.Int64("position", *state.LastPosition), slog.Duration("took", time.Since(start)))
 	}
+	return some
 }
 
+// emit finishes a batch that began: one that is cut off holds the counter row until the server has noticed.
 func (e *Emitter) emit(ctx context.Context) (emitState, error) {
-	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchTimeout)
 	defer cancel()
 	var state emitState
 	err := e.pool.QueryRow(ctx, `SELECT state, emitted, last_position, notified FROM iu_outbox.emit($1)`, e.batch).
@@ -129,7 +129,8 @@ func (e *Emitter) say(ctx context.Context, state emitState) {
 	if quiet := !state.Notified; quiet != e.quiet {
 		e.quiet = quiet
 		if quiet {
-			e.logger.WarnContext(ctx, "Emitter: giving positions without NOTIFY: the notification queue is more than half full; a session that listens is idle in a transaction")
+			e.logger.WarnContext(ctx, "Emitter: giving positions without NOTIFY: the notification queue is more than half full, "+
+				"since a session that listens is idle in a transaction")
 		} else {
 			e.logger.InfoContext(ctx, "Emitter: the notification queue has room again")
 		}

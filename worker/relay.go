@@ -55,22 +55,22 @@ func (r *Relay) Run(ctx context.Context) error {
 
 // drain moves batches until the outbox is empty, and reports whether it moved any.
 func (r *Relay) drain(ctx context.Context) bool {
-	var any bool
+	var some bool
 	for ctx.Err() == nil {
 		batch, err := r.move(context.WithoutCancel(ctx))
 		if err != nil {
 			r.outage.Failed(ctx, err)
-			return any
+			return some
 		}
 		r.outage.Worked(ctx)
 		if batch.Rows == 0 {
-			return any
+			return some
 		}
-		any = true
+		some = true
 		r.logger.InfoContext(ctx, "Relay: moved rows to jobs", slog.Int("rows", batch.Rows), slog.Int("jobs", batch.Jobs),
 			slog.Int("merged", batch.Merged), slog.Duration("took", batch.Took))
 	}
-	return any
+	return some
 }
 
 // move is the hand-off: claim rows, which deletes them, and insert their jobs, in one transaction.

@@ -33,7 +33,7 @@ func through(t *testing.T, db *iutest.DB) (cfg *pgx.ConnConfig, silence func(), 
 	silence = func() {
 		for _, stream := range []string{"upstream", "downstream"} {
 			_, err := proxy.Toxics.AddToxicJson(strings.NewReader(
-				fmt.Sprintf(`{"name": "%s", "type": "timeout", "stream": "%s", "attributes": {"timeout": 0}}`, stream, stream)))
+				fmt.Sprintf(`{"name": %q, "type": "timeout", "stream": %q, "attributes": {"timeout": 0}}`, stream, stream)))
 			require.NoError(t, err)
 		}
 	}

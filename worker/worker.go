@@ -71,7 +71,8 @@ func (w *Worker) Start(ctx context.Context) error {
 		return err
 	}
 	if !sessions {
-		w.logger.WarnContext(ctx, "Worker: notifications do not come through this address (a transaction pooler?); polling instead; give --direct-database-url for doorbells",
+		w.logger.WarnContext(ctx, "Worker: notifications do not come through this address (a transaction pooler?); "+
+			"polling instead; give --direct-database-url for doorbells",
 			slog.Duration("poll_interval", w.cfg.PollInterval))
 	}
 	running, err := w.run(ctx, sessions)
