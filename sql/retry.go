@@ -33,6 +33,9 @@ func (s *session) retry(ctx context.Context, what string, do func() error) error
 		if err == nil {
 			return nil
 		}
+		if _, ours := errors.AsType[*failure](err); ours {
+			return err
+		}
 		if !passes(err) {
 			return fmt.Errorf("migrate %s: %w", what, err)
 		}

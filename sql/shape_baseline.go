@@ -61,7 +61,7 @@ var baselineTables = []tableShape{
 var baselineFunctions = []functionShape{
 	{name: "fn_iu_composer_enabled", returns: "boolean"},
 	{name: "fn_iu_collection_digest", types: "uuid", returns: "text"},
-	{name: "fn_iu_compose", types: "text, text, uuid[], text, text", returns: "jsonb"},
+	{name: "fn_iu_compose", types: "text, text, uuid[], text, text", returns: "jsonb", defaults: 1},
 	{name: "fn_iu_collection_mark_template", types: "uuid, text, boolean", returns: "jsonb", defaults: 1},
 	{name: "fn_iu_collection_record_template_instance", types: "uuid, uuid, text, text", returns: "jsonb"},
 }

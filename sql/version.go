@@ -31,5 +31,5 @@ func versionName(version int64) string {
 	case versionRiver:
 		return "river"
 	}
-	return "unknown"
+	return "unknown to this program"
 }

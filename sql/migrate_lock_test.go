@@ -1,0 +1,148 @@
+package iusql_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	iusql "github.com/iu-core/iuworker/sql"
+	"github.com/iu-core/iuworker/sql/iutest"
+)
+
+// hold keeps a table from everybody else until the answer is called.
+func hold(t testing.TB, db *iutest.DB, table string) (release func()) {
+	t.Helper()
+	config, err := pgx.ParseConfig(db.URL)
+	require.NoError(t, err)
+	config.RuntimeParams["application_name"] = "a long report"
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), "BEGIN; LOCK TABLE "+table+" IN ACCESS EXCLUSIVE MODE")
+	require.NoError(t, err)
+	release = sync.OnceFunc(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	t.Cleanup(release)
+	return release
+}
+
+// logs is where a run's log can be read while it runs.
+type logs struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+	seen chan struct{} // gets one for every line
+}
+
+func (l *logs) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case l.seen <- struct{}{}:
+	default:
+	}
+	return l.text.Write(line)
+}
+
+func (l *logs) has(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Contains(l.text.Bytes(), []byte(text))
+}
+
+// wait waits until the log has a text.
+func (l *logs) wait(t testing.TB, text string) {
+	t.Helper()
+	timeout := time.After(time.Minute)
+	for !l.has(text) {
+		select {
+		case <-l.seen:
+		case <-timeout:
+			require.Fail(t, "waited in vain", "for %q in: %s", text, l.text.String())
+		}
+	}
+}
+
+func logged(cfg *iusql.Config) *logs {
+	l := &logs{seen: make(chan struct{}, 1)}
+	cfg.Logger = slog.New(slog.NewTextHandler(l, nil))
+	return l
+}
+
+func TestUpTriesAgainUntilItGetsItsLocks(t *testing.T) {
+	t.Parallel()
+	db := adoptable(t)
+	release := hold(t, db, "public.dot_config")
+	cfg := config(t, db.URL)
+	cfg.LockTimeout = 300 * time.Millisecond
+	log := logged(&cfg)
+	done := make(chan error, 1)
+	go func() { _, err := iusql.Up(t.Context(), cfg); done <- err }()
+
+	log.wait(t, "another session holds a lock, trying again")
+	require.True(t, log.has("a long report"), "who holds it")
+	iutest.WaitBlocked(t, db, 1) // the next try
+	release()
+	require.NoError(t, <-done)
+	require.NoError(t, iusql.CheckSchema(t.Context(), db.Pool))
+}
+
+func TestUpSaysWhoHeldTheLock(t *testing.T) {
+	t.Parallel()
+	db := adoptable(t)
+	release := hold(t, db, "public.iu_piece_collection")
+	cfg := config(t, db.URL)
+	cfg.LockTimeout, cfg.Wait = 300*time.Millisecond, 500*time.Millisecond
+
+	_, err := iusql.Up(t.Context(), cfg)
+	require.ErrorIs(t, err, iusql.ErrBusy)
+	require.ErrorContains(t, err, "migrate auto-instantiate from event: it did not get its locks within 500ms, held by session ")
+	require.ErrorContains(t, err, "a long report, idle in transaction since")
+
+	// What came before stays, and the next run goes on from there.
+	release()
+	require.Equal(t, []string{"0", "32"}, rows(t, db, versions))
+	up(t, db)
+	require.NoError(t, iusql.CheckSchema(t.Context(), db.Pool))
+}
+
+func TestUpWaitsForAnotherMigration(t *testing.T) {
+	t.Parallel()
+	db := iutest.Empty(t)
+	other, err := db.Pool.Acquire(t.Context())
+	require.NoError(t, err)
+	defer other.Release()
+	_, err = other.Exec(t.Context(), "SET application_name = 'psql of a colleague'; SELECT pg_advisory_lock(x'69755f6d696772'::bigint)")
+	require.NoError(t, err)
+
+	cfg := config(t, db.URL)
+	cfg.Wait = 100 * time.Millisecond
+	_, err = iusql.Up(t.Context(), cfg)
+	require.ErrorIs(t, err, iusql.ErrBusy)
+	require.ErrorContains(t, err, "another migration of this database did not end within 100ms: session ")
+	require.ErrorContains(t, err, "psql of a colleague")
+
+	cfg.Wait = 0
+	log := logged(&cfg)
+	done := make(chan error, 1)
+	go func() { _, err := iusql.Up(t.Context(), cfg); done <- err }()
+	log.wait(t, "waiting for another migration")
+	_, err = other.Exec(t.Context(), "SELECT pg_advisory_unlock_all()")
+	require.NoError(t, err)
+	require.NoError(t, <-done)
+}
+
+func TestUpEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	db := adoptable(t)
+	hold(t, db, "public.dot_config")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { _, err := iusql.Up(ctx, config(t, db.URL)); done <- err }()
+	iutest.WaitBlocked(t, db, 1)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+}

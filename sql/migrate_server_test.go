@@ -1,0 +1,62 @@
+package iusql_test
+
+import (
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	iusql "github.com/iu-core/iuworker/sql"
+	"github.com/iu-core/iuworker/sql/iutest"
+)
+
+func TestUpRefusesReadOnlyDatabases(t *testing.T) {
+	t.Parallel()
+	db := iutest.Empty(t)
+	db.Exec(t, "ALTER DATABASE "+db.Name+" SET default_transaction_read_only = on")
+	_, err := iusql.Up(t.Context(), config(t, db.URL))
+	require.ErrorIs(t, err, iusql.ErrServer)
+	require.ErrorContains(t, err, "default_transaction_read_only is on here")
+}
+
+func TestErrorsHoldNoPassword(t *testing.T) {
+	t.Parallel()
+	const secret = "s3cr3t-of-mine"
+	cfg := config(t, "postgres://nobody:"+secret+"@127.0.0.1:1/nowhere?connect_timeout=2")
+	_, upErr := iusql.Up(t.Context(), cfg)
+	_, downErr := iusql.Down(t.Context(), cfg, 32)
+	_, statusErr := iusql.Status(t.Context(), cfg)
+	for _, err := range []error{upErr, downErr, statusErr} {
+		require.ErrorContains(t, err, "127.0.0.1")
+		require.NotContains(t, err.Error(), secret)
+	}
+}
+
+func TestUpNeedsAnAddress(t *testing.T) {
+	t.Parallel()
+	_, err := iusql.Up(t.Context(), iusql.Config{})
+	require.ErrorIs(t, err, iusql.ErrUsage)
+}
+
+// The settings of a role or database do not get in the way.
+func TestUpUnderOtherSettings(t *testing.T) {
+	t.Parallel()
+	db := iutest.Empty(t)
+	for _, setting := range []string{
+		"statement_timeout = '1ms'", "search_path = 'nowhere'", "default_transaction_isolation = 'serializable'",
+		"standard_conforming_strings = off", "DateStyle = 'German'", "client_min_messages = error",
+	} {
+		db.Exec(t, "ALTER DATABASE "+db.Name+" SET "+setting)
+	}
+	up(t, db)
+	for _, name := range []string{
+		"statement_timeout", "search_path", "default_transaction_isolation", "standard_conforming_strings", "DateStyle", "client_min_messages",
+	} {
+		conn, err := pgx.Connect(t.Context(), db.URL+"&statement_timeout=0")
+		require.NoError(t, err)
+		_, err = conn.Exec(t.Context(), "ALTER DATABASE "+db.Name+" RESET "+name)
+		require.NoError(t, err)
+		require.NoError(t, conn.Close(t.Context()))
+	}
+	sameDump(t, dump(t, iutest.New(t)), dump(t, db))
+}
