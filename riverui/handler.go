@@ -16,6 +16,9 @@ type Handler struct {
 	cfg     Config
 	handler http.Handler
 	river   *riverui.Handler
+	probes  *probes
+	sources *sources
+	streams chan struct{}
 
 	mu   sync.Mutex
 	life context.Context // of what runs between requests, and of streams; nil: not started
@@ -28,7 +31,9 @@ func New(cfg Config) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Handler{cfg: cfg}
+	h := &Handler{
+		cfg: cfg, probes: &probes{ready: cfg.Ready}, sources: newSources(limited{cfg.Pool}), streams: make(chan struct{}, liveAtOnce),
+	}
 	if h.river, err = riverUI(cfg, nil); err != nil {
 		return nil, err
 	}
@@ -69,11 +74,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.handler.
 // routes are the probes, for everybody, and all else behind the guard.
 func (h *Handler) routes() http.Handler {
 	base := h.cfg.BasePath
-	probes := &probes{ready: h.cfg.Ready}
 	open := http.NewServeMux()
 	for _, at := range slices.Compact([]string{"", base}) {
-		open.HandleFunc("GET "+at+"/healthz", probes.alive)
-		open.HandleFunc("GET "+at+"/readyz", probes.answerReady)
+		open.HandleFunc("GET "+at+"/healthz", h.probes.alive)
+		open.HandleFunc("GET "+at+"/readyz", h.probes.answerReady)
 	}
 	guarded := h.guard(h.guardedRoutes())
 	known := h.withSentences(open)
@@ -96,8 +100,24 @@ func (h *Handler) guardedRoutes() http.Handler {
 			http.Redirect(w, r, base+"/", http.StatusMovedPermanently)
 		})
 	}
-	mux.HandleFunc("GET "+base+"/{$}", h.home)
-	mux.HandleFunc("GET "+base+"/assets/{name}", h.asset)
+	for pattern, handler := range map[string]http.HandlerFunc{
+		"GET /{$}":                 h.home,
+		"GET /trace":               h.trace,
+		"GET /gates/{gate}":        h.askGate,
+		"POST /gates/{gate}":       h.setGate,
+		"GET /dead-letters":        h.lettersPage,
+		"POST /dead-letters/retry": h.retryLetters,
+		"GET /dead-letters/drop":   h.askDrop,
+		"POST /dead-letters/drop":  h.dropLetters,
+		"GET /rollback":            h.rollbackPage,
+		"POST /rollback":           h.rollback,
+		"GET /audit":               h.auditPage,
+		"GET /assets/{name}":       h.asset,
+	} {
+		method, path, _ := strings.Cut(pattern, " ")
+		mux.HandleFunc(method+" "+base+path, handler)
+	}
+	mux.Handle("GET "+base+"/live", h.stream(http.HandlerFunc(h.live)))
 	mux.Handle("GET "+base+"/riverui/", withRiverPolicy(h.river))
 	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch} {
 		mux.HandleFunc(method+" "+base+"/riverui/api/", h.riverChange)

@@ -3,26 +3,33 @@ package webui
 import (
 	"bytes"
 	"embed"
+	"errors"
 	"html/template"
 	"log/slog"
 	"net/http"
+	"strconv"
 )
 
 //go:embed templates
 var templateFiles embed.FS
 
-var templates = template.Must(template.ParseFS(templateFiles, "templates/*.html"))
+var templates = template.Must(template.New("").Funcs(functions).ParseFS(templateFiles, "templates/*.html"))
 
 // page is what all pages have.
 type page struct {
 	Base, Title, Version string
 	User                 string // "" where nobody has to sign in
 	Operator             bool   // may make changes
+	Done                 string // what was just done
+	Metrics, Events      bool   // are served
 }
 
 func (h *Handler) page(r *http.Request, title string) page {
 	by := who(r.Context())
-	p := page{Base: h.cfg.BasePath, Title: title, Version: h.cfg.Version, Operator: by.role == RoleOperator}
+	p := page{
+		Base: h.cfg.BasePath, Title: title, Version: h.cfg.Version, Operator: by.role == RoleOperator,
+		Metrics: h.cfg.Metrics != nil, Events: h.cfg.Events != nil,
+	}
 	if h.guarded() {
 		p.User = by.name
 	}
@@ -42,16 +49,29 @@ func (h *Handler) render(w http.ResponseWriter, r *http.Request, status int, nam
 	_, _ = page.WriteTo(w) // whoever asked is gone where this fails
 }
 
-type homePage struct {
-	page
-	Reason          string
-	Metrics, Events bool
+// form reads a form; false where it said what is wrong.
+func (h *Handler) form(w http.ResponseWriter, r *http.Request) bool {
+	err := r.ParseForm()
+	var tooLong *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLong):
+		h.say(w, r, http.StatusRequestEntityTooLarge, "the form is longer than %d bytes", tooLong.Limit)
+	case err != nil:
+		h.say(w, r, http.StatusBadRequest, "this is not a form that a browser sends")
+	default:
+		return true
+	}
+	return false
 }
 
-func (h *Handler) home(w http.ResponseWriter, r *http.Request) {
-	page := homePage{page: h.page(r, "Overview"), Metrics: h.cfg.Metrics != nil, Events: h.cfg.Events != nil}
-	if err := h.cfg.Ready(r.Context()); err != nil {
-		page.Reason = readyReason(err)
+// back sends the browser to a page of ours after a change; the page tells the audit line.
+func (h *Handler) back(w http.ResponseWriter, r *http.Request, path string, auditID int64) {
+	to := h.at(path)
+	if auditID > 0 {
+		to += "?done=" + strconv.FormatInt(auditID, 10)
 	}
-	h.render(w, r, http.StatusOK, "home.html", &page)
+	http.Redirect(w, r, to, http.StatusSeeOther)
 }
+
+// db is the pool, for reading.
+func (h *Handler) db() limited { return limited{h.cfg.Pool} }

@@ -116,9 +116,9 @@ type RecentInstance struct {
 // the jobs that ended last. A dry run by another path than a job is not among them: no index leads to it.
 func RecentInstances(ctx context.Context, q Querier, limit int) ([]RecentInstance, error) {
 	rows, err := q.Query(ctx, `
-		WITH job AS MATERIALIZED (
-			SELECT j.id, (j.metadata #>> '{output,instance_collection_id}')::uuid AS instance_id
-			FROM (SELECT j.id, j.metadata FROM iu_river.river_job AS j
+		WITH job AS (
+			SELECT (j.metadata #>> '{output,instance_collection_id}')::uuid AS instance_id
+			FROM (SELECT j.metadata FROM iu_river.river_job AS j
 			      WHERE j.state = 'completed' AND j.finalized_at IS NOT NULL AND j.kind = 'auto_instantiate'
 			      ORDER BY j.finalized_at DESC LIMIT $1) AS j
 			WHERE j.metadata #>> '{output,status}' IN ('instantiated', 'idempotent_replay')
@@ -134,7 +134,9 @@ func RecentInstances(ctx context.Context, q Querier, limit int) ([]RecentInstanc
 			LIMIT $1
 		)
 		SELECT v.instance_collection_id, v.instance_key, v.template_key, v.emit_mode, v.triggered_by, v.created_at,
-			v.digest_match, e.position, (SELECT pg_catalog.min(j.id) FROM job AS j WHERE j.instance_id = v.instance_collection_id)
+			v.digest_match, e.position, (
+				SELECT pg_catalog.min(j.id) FROM iu_river.river_job AS j
+				WHERE j.kind = 'auto_instantiate' AND j.args @> pg_catalog.jsonb_build_object('idempotency_key', v.idempotency_key))
 		FROM newest AS n
 		JOIN public.v_iu_auto_instantiate_event_log AS v ON v.instance_collection_id = n.instance_collection_id
 		LEFT JOIN iu_outbox.emission AS e ON e.instance_collection_id = v.instance_collection_id

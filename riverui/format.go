@@ -1,0 +1,157 @@
+package webui
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+// functions are what templates format with.
+var functions = template.FuncMap{
+	"at":       at,
+	"rfc":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"number":   number,
+	"count":    count,
+	"seconds":  seconds,
+	"clock":    func(t time.Time) string { return t.UTC().Format("15:04") },
+	"short":    func(id uuid.UUID) string { return id.String()[:8] },
+	"trace":    func(base string, of any) string { return base + "/trace?q=" + template.URLQueryEscaper(of) },
+	"sentence": sentence,
+	"jobs":     func(n operate.Count) string { return plural(n, "job", "jobs") },
+	"some":     func(n int, one, many string) string { return plural(operate.Count{N: int64(n)}, one, many) },
+	"dict":     dict,
+	"known":    known,
+	"pretty":   pretty,
+}
+
+// at answers a moment as the page shows it; the page's script says how long ago it was.
+func at(t any) template.HTML {
+	var when time.Time
+	switch v := t.(type) {
+	case time.Time:
+		when = v
+	case *time.Time:
+		if v == nil {
+			return "never"
+		}
+		when = *v
+	}
+	when = when.UTC()
+	text := when.Format("2006-01-02 15:04:05")
+	//nolint:gosec // digits alone
+	return template.HTML(`<time data-ago datetime="` + when.Format(time.RFC3339) + `" title="` + text + ` UTC">` + text + ` UTC</time>`)
+}
+
+// number answers 12345 as "12 345", with blanks that do not break.
+func number(n any) string {
+	var v int64
+	switch n := n.(type) {
+	case int64:
+		v = n
+	case *int64:
+		if n == nil {
+			return "–"
+		}
+		v = *n
+	case int:
+		v = int64(n)
+	default:
+		return fmt.Sprint(n)
+	}
+	digits := strconv.FormatInt(v, 10)
+	var b strings.Builder
+	for i, digit := range digits {
+		if left := len(digits) - i; i > 0 && left%3 == 0 && digits[i-1] != '-' {
+			b.WriteRune('\u202f')
+		}
+		b.WriteRune(digit)
+	}
+	return b.String()
+}
+
+func count(c operate.Count) string {
+	if c.More {
+		return "over " + number(c.N)
+	}
+	return number(c.N)
+}
+
+func plural(c operate.Count, one, many string) string {
+	if c.N == 1 && !c.More {
+		return "1 " + one
+	}
+	return count(c) + " " + many
+}
+
+// seconds answers a length of time in the unit that suits it.
+func seconds(s any) string {
+	var v float64
+	switch s := s.(type) {
+	case float64:
+		v = s
+	case *float64:
+		if s == nil {
+			return "–"
+		}
+		v = *s
+	}
+	switch {
+	case v < 1:
+		return fmt.Sprintf("%.0f ms", v*1000)
+	case v < 60:
+		return fmt.Sprintf("%.1f s", v)
+	case v < 3600:
+		return fmt.Sprintf("%.0f min", v/60)
+	default:
+		return fmt.Sprintf("%.1f h", v/3600)
+	}
+}
+
+// known answers "yes", "no" or, where it is not known, "".
+func known(b *bool) string {
+	switch {
+	case b == nil:
+		return ""
+	case *b:
+		return "yes"
+	default:
+		return "no"
+	}
+}
+
+func pretty(text json.RawMessage) string {
+	var b bytes.Buffer
+	if json.Indent(&b, text, "", "  ") != nil {
+		return string(text)
+	}
+	return b.String()
+}
+
+// sentence begins a text with a capital.
+func sentence(text string) string {
+	if text == "" {
+		return ""
+	}
+	return strings.ToUpper(text[:1]) + text[1:]
+}
+
+// dict hands several values to a template.
+func dict(pairs ...any) (map[string]any, error) {
+	d := make(map[string]any, len(pairs)/2)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		key, ok := pairs[i].(string)
+		if !ok {
+			return nil, fmt.Errorf("dict: key %d is a %T", i, pairs[i])
+		}
+		d[key] = pairs[i+1]
+	}
+	return d, nil
+}

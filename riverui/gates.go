@@ -1,0 +1,104 @@
+package webui
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+type gatePage struct {
+	page
+	Gate   operate.Gate
+	Open   bool          // what is asked for
+	Parked operate.Count // wait for this gate
+	Other  *operate.Gate // the other gate, where it is closed and parked jobs need it, too
+}
+
+// gateAsked answers which gate and what with it a request is about; false where it said what is wrong.
+func (h *Handler) gateAsked(w http.ResponseWriter, r *http.Request, to string) (gate jobs.Gate, open, ok bool) {
+	gate = jobs.Gate(r.PathValue("gate"))
+	if gate != jobs.GateComposer && gate != jobs.GateAutoInstantiate {
+		h.say(w, r, http.StatusNotFound, "there is no gate %s: there are %s and %s", printable(string(gate)), jobs.GateComposer, jobs.GateAutoInstantiate)
+		return gate, false, false
+	}
+	if to != "open" && to != "close" {
+		h.say(w, r, http.StatusBadRequest, "say whether to open or to close the gate")
+		return gate, false, false
+	}
+	return gate, to == "open", true
+}
+
+// askGate asks for a confirmation, and says what would happen.
+func (h *Handler) askGate(w http.ResponseWriter, r *http.Request) {
+	gate, open, ok := h.gateAsked(w, r, r.URL.Query().Get("to"))
+	if !ok {
+		return
+	}
+	state, err := operate.ReadStatus(r.Context(), h.db())
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	p := &gatePage{page: h.page(r, "Close the gate "+string(gate)), Open: open, Parked: parkedAt(state, gate)}
+	if open {
+		p.Title = "Open the gate " + string(gate)
+	}
+	for i, g := range state.Gates {
+		switch {
+		case g.Gate == gate:
+			p.Gate = g
+		case !g.Open:
+			p.Other = &state.Gates[i]
+		}
+	}
+	h.render(w, r, http.StatusOK, "gate.html", p)
+}
+
+func parkedAt(state operate.Status, gate jobs.Gate) operate.Count {
+	for _, parked := range state.Parked {
+		if parked.Gate == gate {
+			return parked.Count
+		}
+	}
+	return operate.Count{}
+}
+
+// setGate opens or closes a gate; one that is so already is left alone.
+func (h *Handler) setGate(w http.ResponseWriter, r *http.Request) {
+	if !h.form(w, r) {
+		return
+	}
+	gate, open, ok := h.gateAsked(w, r, r.PostForm.Get("to"))
+	if !ok {
+		return
+	}
+	state, err := operate.ReadStatus(r.Context(), h.db())
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	action := "gate.close"
+	if open {
+		action = "gate.open"
+	}
+	id, err := h.change(r, action, func(ctx context.Context, tx pgx.Tx) (detail, error) {
+		wasOpen, err := operate.SetGate(ctx, tx, gate, open, who(ctx).name)
+		if err != nil || wasOpen == open {
+			return nil, err
+		}
+		kept := detail{"gate": gate, "was_open": wasOpen}
+		if open {
+			kept["parked"] = parkedAt(state, gate).String()
+		}
+		return kept, nil
+	})
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	h.back(w, r, "", id)
+}
