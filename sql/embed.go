@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync"
 )
 
 // Files are the SQL files, under the names they have in this folder. Each runs under
@@ -66,10 +67,10 @@ func functions() []string {
 }
 
 // functionsHash answers a digest of the functions' files, names included.
-func functionsHash() string {
+var functionsHash = sync.OnceValue(func() string {
 	digest := sha256.New()
 	for _, name := range functions() {
 		fmt.Fprintf(digest, "%s\n%s\n", name, text(name))
 	}
 	return hex.EncodeToString(digest.Sum(nil))
-}
+})

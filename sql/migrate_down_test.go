@@ -122,14 +122,30 @@ func TestDownOnAnEmptyDatabaseDoesNothing(t *testing.T) {
 	sameDump(t, before, dump(t, db))
 }
 
-// What somebody made of River's tables is not dropped with them.
+// What somebody made of our tables is not dropped with them, force or not.
 func TestDownStopsAtObjectsOfOthers(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
-	db.Exec(t, "CREATE VIEW public.report AS SELECT count(*) FROM iu_river.river_job")
+	db.Exec(t, `
+		CREATE SCHEMA shop;
+		CREATE VIEW shop.queue AS SELECT count(*) FROM iu_river.river_job;
+		CREATE MATERIALIZED VIEW shop.seen AS SELECT id FROM iu_outbox.emission;
+		CREATE TABLE shop.page (letter bigint REFERENCES iu_outbox.dead_letter);
+		CREATE TABLE iu_river.mine (id int)`)
 	before := dump(t, db)
-	_, err := iusql.Down(t.Context(), config(t, db.URL), 32)
-	require.ErrorContains(t, err, "view report depends on table iu_river.river_job")
+	cfg := config(t, db.URL)
+	cfg.Force = true
+	_, err := iusql.Down(t.Context(), cfg, 32)
+	require.ErrorIs(t, err, iusql.ErrConflict)
+	require.EqualError(t, err, "going down to 32 would drop the foreign key page_letter_fkey of shop.page and view shop.queue and view shop.seen, "+
+		"which iuworker did not make; nothing was changed; drop that first")
+	_, err = iusql.Down(t.Context(), cfg, 34)
+	require.ErrorContains(t, err, "going down to 34 would drop view shop.queue, which")
+
+	db.Exec(t, "DROP VIEW shop.queue")
+	_, err = iusql.Down(t.Context(), cfg, 34)
+	require.ErrorContains(t, err, "table iu_river.mine depends on schema iu_river")
+	db.Exec(t, "CREATE VIEW shop.queue AS SELECT count(*) FROM iu_river.river_job")
 	sameDump(t, before, dump(t, db))
 }
 
@@ -144,7 +160,8 @@ func TestDownSeesWhatCommitsMeanwhile(t *testing.T) {
 		INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix) VALUES ('test', $1, 'late')`, template)
 	require.NoError(t, err)
 	done := make(chan error, 1)
-	go func() { _, err := iusql.Down(t.Context(), config(t, db.URL), 32); done <- err }()
+	cfg := config(t, db.URL)
+	go func() { _, err := iusql.Down(t.Context(), cfg, 32); done <- err }()
 	iutest.WaitBlocked(t, db, 1)
 	require.NoError(t, producer.Commit(t.Context()))
 	require.ErrorIs(t, <-done, iusql.ErrNotEmpty)

@@ -1,6 +1,8 @@
 package iusql_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -17,6 +19,22 @@ func TestUpRefusesReadOnlyDatabases(t *testing.T) {
 	_, err := iusql.Up(t.Context(), config(t, db.URL))
 	require.ErrorIs(t, err, iusql.ErrServer)
 	require.ErrorContains(t, err, "default_transaction_read_only is on here")
+}
+
+func TestUpRefusesStandbys(t *testing.T) {
+	t.Parallel()
+	db, server := iutest.Own(t)
+	db.Exec(t, "UPDATE iu_outbox.schema_info SET functions_hash = ''") // there is something to do
+	signal := filepath.Join(rows(t, db, "SHOW data_directory")[0], "standby.signal")
+	require.NoError(t, os.WriteFile(signal, nil, 0o644)) // the server may be another user
+	require.NoError(t, server.Restart(t.Context()))
+
+	_, err := iusql.Up(t.Context(), config(t, db.URL))
+	require.ErrorIs(t, err, iusql.ErrServer)
+	require.ErrorContains(t, err, "the server is a standby, give the address of the primary")
+	require.NoError(t, os.Remove(signal))
+	require.NoError(t, server.Restart(t.Context()))
+	up(t, db)
 }
 
 func TestErrorsHoldNoPassword(t *testing.T) {

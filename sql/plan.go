@@ -14,6 +14,8 @@ type step struct {
 	sql     []string
 }
 
+const functionsTitle = "functions"
+
 const (
 	created = "created"
 	adopted = "adopted"
@@ -102,7 +104,7 @@ func functionsStep() step {
 	texts = append(texts, fmt.Sprintf(`UPDATE iu_outbox.schema_info
 SET schema_version = %d, min_program_version = '%s', functions_hash = '%s', updated_at = pg_catalog.now();
 `, SchemaVersion, minProgramVersion, functionsRecord()))
-	return step{title: "functions", sql: texts}
+	return step{title: functionsTitle, sql: texts}
 }
 
 func (st step) text() string { return strings.Join(st.sql, "\n") }

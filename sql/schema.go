@@ -93,7 +93,8 @@ func (s *Schema) check() error {
 	case s == nil:
 		return ErrSchemaMissing
 	case semver.Compare("v"+s.MinProgramVersion, "v"+ProgramVersion) > 0:
-		return fail(ErrSchemaNew, "the schema is at version %d and needs iuworker %s or newer, this is %s; install a newer iuworker", s.Version, s.MinProgramVersion, ProgramVersion)
+		return fail(ErrSchemaNew,
+			"the schema is at version %d and needs iuworker %s or newer, this is %s; install a newer iuworker", s.Version, s.MinProgramVersion, ProgramVersion)
 	case s.Version < SchemaVersion:
 		return fail(ErrSchemaOld, "the schema is at version %d and iuworker %s needs %d; run: iuworker migrate up", s.Version, ProgramVersion, SchemaVersion)
 	case !s.currentFunctions():

@@ -63,7 +63,11 @@ func logNotice(logger *slog.Logger, notice *pgconn.Notice) {
 	case "DEBUG", "LOG":
 		level = slog.LevelDebug
 	}
-	logger.Log(context.Background(), level, "Migration: the database says: "+notice.Message)
+	attributes := []slog.Attr{}
+	if notice.Detail != "" {
+		attributes = append(attributes, slog.String("detail", notice.Detail))
+	}
+	logger.LogAttrs(context.Background(), level, "Migration: the database says: "+notice.Message, attributes...)
 }
 
 func (s *session) close() error { return s.db.Close() }

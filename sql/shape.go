@@ -22,7 +22,7 @@ type functionShape struct {
 	defaults int // arguments that callers may leave out
 }
 
-func (f functionShape) signature() string { return f.name + "(" + f.types + ")" }
+func (shape functionShape) signature() string { return shape.name + "(" + shape.types + ")" }
 
 // differences answers what a table lacks or has otherwise, one phrase each.
 func (shape tableShape) differences(cat *catalog) []string {

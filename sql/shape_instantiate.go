@@ -123,7 +123,7 @@ func logDifferences(cat *catalog) []string {
 		if rel.columns[want.Column] == nil {
 			continue
 		}
-		if !slices.ContainsFunc(rel.foreign, func(have foreignKey) bool { return want.sameAs(have) }) {
+		if !slices.ContainsFunc(rel.foreign, want.sameAs) {
 			found = append(found, fmt.Sprintf("column public.%s.%s does not refer to %s (%s)%s",
 				logTable, want.Column, want.RefTable, want.RefColumn, map[string]string{"c": " ON DELETE CASCADE"}[want.OnDelete]))
 		}

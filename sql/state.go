@@ -103,7 +103,8 @@ func (st *state) checkReadable(ctx context.Context, tx pgx.Tx) error {
 		return fmt.Errorf("read the state of the database: %w", err)
 	}
 	if !readable {
-		return fail(ErrPrivileges, "role %s may not read the tables of schema iu_migration; use the role that migrated, or one that has iu_worker or iu_operator", st.role)
+		return fail(ErrPrivileges,
+			"role %s may not read the tables of schema iu_migration; use the role that migrated, or one that has iu_worker or iu_operator", st.role)
 	}
 	return nil
 }

@@ -89,10 +89,25 @@ func (s *session) runUp(ctx context.Context, steps []step, result *Result) error
 			result.To = step.version
 			result.Versions = append(result.Versions, VersionStatus{Version: step.version, Name: step.title, State: applied, Origin: step.origin})
 		}
-		result.Functions = result.Functions || step.title == "functions"
-		s.cfg.Logger.InfoContext(ctx, "Migration: applied "+step.title, slog.Int64("version", step.version), slog.String("origin", step.origin))
+		result.Functions = result.Functions || step.title == functionsTitle
+		s.logStep(ctx, "Migration: applied "+step.title, step)
 	}
 	return nil
+}
+
+// logStep logs what was done; what is only a part of a version is for those who look closely.
+func (s *session) logStep(ctx context.Context, message string, step step) {
+	level, attributes := slog.LevelInfo, []slog.Attr{}
+	switch {
+	case step.version > 0:
+		attributes = append(attributes, slog.Int64("version", step.version))
+	case step.title != functionsTitle:
+		level = slog.LevelDebug
+	}
+	if step.origin != "" {
+		attributes = append(attributes, slog.String("origin", step.origin))
+	}
+	s.cfg.Logger.LogAttrs(ctx, level, message, attributes...)
 }
 
 // provider is goose's, with one migration for each step that has a version. There is no way down in it: goose commits
