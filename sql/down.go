@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pressly/goose/v3/database"
@@ -89,7 +90,7 @@ func (s *session) runDown(ctx context.Context, plan downPlan, to int64) (err err
 	}
 	for _, step := range plan.steps {
 		if _, err := tx.ExecContext(ctx, step.text()); err != nil {
-			return fmt.Errorf("take away %s: %w", step.title, withDetail(err))
+			return fmt.Errorf("take away %s: %w", step.title, explain(err))
 		}
 		if step.version > 0 {
 			if err := store.Delete(ctx, tx, step.version); err != nil {
@@ -100,9 +101,15 @@ func (s *session) runDown(ctx context.Context, plan downPlan, to int64) (err err
 	return tx.Commit()
 }
 
-// withDetail adds what PostgreSQL says beside its message, such as which objects depend on one.
-func withDetail(err error) error {
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Detail != "" {
+// explain adds what PostgreSQL says beside its message, such as which objects depend on one, and who may do it.
+func explain(err error) error {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case !ok:
+		return err
+	case pgErr.Code == pgerrcode.InsufficientPrivilege:
+		return fmt.Errorf("%w (%w); nothing was changed; run it as the owner of that, or as a superuser", ErrPrivileges, err)
+	case pgErr.Detail != "":
 		return fmt.Errorf("%w: %s", err, pgErr.Detail)
 	}
 	return err

@@ -93,7 +93,7 @@ func (p *downPlan) prepare(ctx context.Context, tx *sql.Tx, to int64, force bool
 	locks := slices.DeleteFunc(slices.Clone(downLocks), func(table string) bool { return !slices.Contains(p.locks, table) })
 	if len(locks) > 0 {
 		if _, err := tx.ExecContext(ctx, "LOCK TABLE "+strings.Join(locks, ", ")+" IN ACCESS EXCLUSIVE MODE"); err != nil {
-			return fmt.Errorf("lock tables: %w", err)
+			return fmt.Errorf("lock tables: %w", explain(err))
 		}
 	}
 	if err := p.refuseDependents(ctx, tx, to); err != nil {

@@ -68,6 +68,20 @@ func TestMissingPrivilegesAreAllThatIsMissing(t *testing.T) {
 	_, err = iusql.Up(t.Context(), config(t, db.URLAs(role)))
 	require.NoError(t, err)
 	require.Equal(t, "instantiated", composeAs(t, db, role))
+
+	db.Exec(t, "UPDATE iu_outbox.schema_info SET functions_hash = ''")
+	result, err := iusql.Up(t.Context(), config(t, db.URLAs(role)))
+	require.NoError(t, err)
+	require.True(t, result.Functions)
+
+	// Only a table's owner may drop its triggers.
+	cfg := config(t, db.URLAs(role))
+	cfg.Force = true
+	_, err = iusql.Down(t.Context(), cfg, 32)
+	require.ErrorIs(t, err, iusql.ErrPrivileges)
+	require.ErrorContains(t, err, "must be owner of relation dot_config")
+	require.ErrorContains(t, err, "nothing was changed")
+	require.NoError(t, iusql.CheckSchema(t.Context(), db.Pool))
 }
 
 // grant gives a role what the error named, as an administrator would.
