@@ -26,6 +26,7 @@ type lease struct {
 	logger  *slog.Logger
 	outage  *listen.Outage
 	conn    *pgx.Conn
+	mayHold bool // as far as the last answer, or its absence, tells
 }
 
 func newLease(cfg Config, process string) *lease {
@@ -35,19 +36,20 @@ func newLease(cfg Config, process string) *lease {
 	}
 }
 
-// hold asks for the lease, or renews it: held, taken or gone.
-func (l *lease) hold(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, max(l.ttl*2/5, time.Second))
+// hold asks for the lease, or renews it: held, taken or gone. Once asked it waits for the answer, whatever becomes of
+// ctx: a lease that was given to somebody who has left would keep the others waiting.
+func (l *lease) hold(ctx context.Context) (state string, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(l.ttl*2/5, time.Second))
 	defer cancel()
-	var state string
-	err := l.connect(ctx)
-	if err == nil {
+	l.mayHold = true
+	if err = l.connect(ctx); err == nil {
 		err = l.conn.QueryRow(ctx, "SELECT iu_outbox.hold_consumer($1, $2, $3)", l.name, l.process, l.ttl).Scan(&state)
 	}
 	if err != nil {
 		l.close()
 		return "", fmt.Errorf("hold consumer %q: %w", l.name, err)
 	}
+	l.mayHold = state == "held"
 	return state, nil
 }
 
@@ -101,7 +103,7 @@ func (l *lease) acquire(ctx context.Context) (time.Time, error) {
 }
 
 // keep renews the lease until stop is called. The context that it answers ends with ctx, and when the lease
-// was lost: then errLeaseLost is its cause. stop gives the lease back.
+// was lost: then errLeaseLost is its cause.
 func (l *lease) keep(ctx context.Context, until time.Time) (held context.Context, stop func()) {
 	held, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{})
@@ -112,7 +114,6 @@ func (l *lease) keep(ctx context.Context, until time.Time) (held context.Context
 	return held, func() {
 		cancel(nil)
 		<-done
-		l.release(ctx)
 	}
 }
 
@@ -128,8 +129,6 @@ func (l *lease) renew(ctx context.Context, until time.Time) error {
 			continue
 		case err == nil:
 			return errLeaseLost
-		case ctx.Err() != nil:
-			return nil
 		}
 		l.outage.Failed(ctx, err)
 		if time.Now().After(until) {
@@ -139,18 +138,22 @@ func (l *lease) renew(ctx context.Context, until time.Time) error {
 	return nil
 }
 
-// release lets another process take over at once. Where it fails, the lease ends by itself.
+// release gives the lease back, where this process has it, so that another one takes over at once. Where that fails, the
+// lease ends by itself.
 func (l *lease) release(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-	defer cancel()
-	if l.conn == nil {
+	defer l.close()
+	if !l.mayHold {
 		return
 	}
-	_, err := l.conn.Exec(ctx, `
-		UPDATE iu_outbox.consumer_lease AS l SET lease_until = pg_catalog.clock_timestamp()
-		WHERE l.consumer = $1 AND l.process = $2 AND l.lease_until > pg_catalog.clock_timestamp()`, l.name, l.process)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	err := l.connect(ctx)
+	if err == nil {
+		_, err = l.conn.Exec(ctx, `
+			UPDATE iu_outbox.consumer_lease AS l SET lease_until = pg_catalog.clock_timestamp()
+			WHERE l.consumer = $1 AND l.process = $2 AND l.lease_until > pg_catalog.clock_timestamp()`, l.name, l.process)
+	}
 	if err != nil {
 		l.logger.DebugContext(ctx, "Subscriber: the lease was not given back; it ends by itself", slog.String("error", err.Error()))
 	}
-	l.close()
 }

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,6 +21,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(envSubscriberURL) != "" {
+		os.Exit(subscriberProcess())
+	}
 	if err := flag.Set("rapid.checks", "4"); err != nil { // each is a database in a storm; the command line may ask for more
 		panic(err)
 	}

@@ -148,7 +148,7 @@ func (s *subscriber) runNamed(ctx context.Context) error {
 		return err
 	}
 	lease := newLease(s.cfg, row.process)
-	defer lease.close()
+	defer lease.release(ctx)
 	for {
 		until, err := lease.acquire(ctx)
 		if err != nil {
