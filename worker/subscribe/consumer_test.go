@@ -10,7 +10,7 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-func named(b *bundle, cfg subscribe.Config, handler subscribe.Handler) func(context.Context) error {
+func serial(cfg subscribe.Config, handler subscribe.Handler) func(context.Context) error {
 	return func(ctx context.Context) error { return subscribe.Run(ctx, cfg, handler) }
 }
 
@@ -22,9 +22,9 @@ func TestOneProcessIsActiveAndAnotherTakesOver(t *testing.T) {
 	config := func(name string) subscribe.Config {
 		return b.config(t, "mail", func(c *subscribe.Config) { c.OnStart = func(subscribe.Cursor) { started <- name } })
 	}
-	one := start(t, named(b, config("one"), first.handle))
+	one := start(t, serial(config("one"), first.handle))
 	require.Equal(t, "one", <-started)
-	start(t, named(b, config("two"), second.handle))
+	start(t, serial(config("two"), second.handle))
 	keys := b.announce(t, 3)
 	first.waitFor(t, keys...)
 	require.NoError(t, one.stop())
@@ -50,7 +50,7 @@ func TestProcessThatLostItsLeaseMovesNothing(t *testing.T) {
 		return nil
 	}
 	log, lines := logging(t)
-	start(t, named(b, b.config(t, "mail", func(c *subscribe.Config) { c.Logger = log }), handler))
+	start(t, serial(b.config(t, "mail", func(c *subscribe.Config) { c.Logger = log }), handler))
 	<-called
 	b.Exec(t, "UPDATE iu_outbox.consumer_lease SET process = 'another', lease_until = 'infinity'")
 	<-ended
@@ -65,7 +65,7 @@ func TestResetAndDeleteWhileItRuns(t *testing.T) {
 	b := setup(t)
 	keys := b.announce(t, 3)
 	var in inbox
-	r := start(t, named(b, b.config(t, "index", func(c *subscribe.Config) { c.PollInterval = 5 * time.Millisecond }), in.handle))
+	r := start(t, serial(b.config(t, "index", func(c *subscribe.Config) { c.PollInterval = 5 * time.Millisecond }), in.handle))
 	in.waitFor(t, keys...)
 	b.until(t, "SELECT position = 3 FROM iu_outbox.consumer")
 
@@ -113,7 +113,7 @@ func TestAdministrationOfConsumers(t *testing.T) {
 	_, err = subscribe.ResetConsumer(ctx, b.Pool, "mail", subscribe.After(subscribe.Cursor{Position: 6}))
 	require.ErrorIs(t, err, subscribe.ErrBeyondEnd)
 
-	r := start(t, named(b, b.config(t, "mail"), in.handle))
+	r := start(t, serial(b.config(t, "mail"), in.handle))
 	b.until(t, "SELECT process IS NOT NULL AND process_since IS NOT NULL FROM iu_outbox.consumer_status")
 	require.NoError(t, r.stop())
 	b.until(t, "SELECT process IS NULL FROM iu_outbox.consumer_status")

@@ -38,7 +38,8 @@ type BeyondEndError struct {
 }
 
 func (e *BeyondEndError) Error() string {
-	return fmt.Sprintf("cursor %s is beyond the end of the history, which ends at %s; give a cursor that was received from this database, or start now", e.Cursor, e.End)
+	return fmt.Sprintf("cursor %s is beyond the end of the history, which ends at %s; "+
+		"give a cursor that was received from this database, or start now", e.Cursor, e.End)
 }
 
 func (e *BeyondEndError) Unwrap() error { return ErrBeyondEnd }
@@ -57,9 +58,13 @@ type RewoundError struct {
 
 func (e *RewoundError) Error() string {
 	if e.CommonUntil.Epoch == "" {
-		return fmt.Sprintf("history rewound: the epoch of cursor %s is unknown here (the database was restored from elsewhere, or is another one), the history ends at %s; start from the beginning, or where you know that nothing is missed", e.Cursor, e.End)
+		return fmt.Sprintf("history rewound: the epoch of cursor %s is unknown here (the database was restored from elsewhere, "+
+			"or is another one), the history ends at %s; start from the beginning, or where you know that nothing is missed",
+			e.Cursor, e.End)
 	}
-	return fmt.Sprintf("history rewound: cursor %s was lost in a restore or failover, its history is known here until %s, and today's ends at %s; go on after %s, and take back what you did for events beyond it", e.Cursor, e.CommonUntil, e.End, e.CommonUntil)
+	return fmt.Sprintf("history rewound: cursor %s was lost in a restore or failover, its history is known here until %s, "+
+		"and today's ends at %s; go on after %s, and take back what you did for events beyond it",
+		e.Cursor, e.CommonUntil, e.End, e.CommonUntil)
 }
 
 func (e *RewoundError) Unwrap() error { return ErrRewound }
@@ -122,8 +127,7 @@ func (e *handlerError) Unwrap() error { return e.err }
 // deadlocks (40), resources (53), locks (55), operator intervention (57), the system (58, XX), a server that is still a
 // standby (25006), and whatever kept the question from reaching the server.
 func mayPass(err error) bool {
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pgErr.Code[:2] {
 		case "08", "40", "53", "55", "57", "58", "XX":
 			return true

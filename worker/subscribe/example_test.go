@@ -111,8 +111,7 @@ func ExampleRewoundError() {
 
 	handler := func(context.Context, subscribe.Event) error { return nil }
 	err = subscribe.Run(ctx, subscribe.Config{Pool: pool, From: subscribe.After(cursor)}, handler)
-	var rewound *subscribe.RewoundError
-	if errors.As(err, &rewound) {
+	if rewound, ok := errors.AsType[*subscribe.RewoundError](err); ok {
 		fmt.Println("lost", rewound.Cursor, "and today's history ends at position", rewound.End.Position)
 	}
 	// Output:

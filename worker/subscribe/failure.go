@@ -52,8 +52,7 @@ func (s *subscriber) about(events []Event, tries int, wait time.Duration, err er
 		slog.String("cursor", events[0].Cursor.String()), slog.Int("events", len(events)), slog.Int("tries", tries),
 		slog.Duration("wait", wait), slog.String("error", err.Error()),
 	}
-	var panicked *PanicError
-	if errors.As(err, &panicked) {
+	if panicked, ok := errors.AsType[*PanicError](err); ok {
 		attrs = append(attrs, slog.String("stack", panicked.Stack))
 	}
 	return attrs

@@ -66,7 +66,7 @@ func TestFailuresAreTriedAgainInOrderAndVisible(t *testing.T) {
 	b := setup(t)
 	keys := b.announce(t, 3)
 	p := dislike(keys[1])
-	start(t, named(b, b.config(t, "mail"), p.handle))
+	start(t, serial(b.config(t, "mail"), p.handle))
 	eventually(t, func() bool { return p.failed() >= 3 })
 	require.Equal(t, keys[:1], p.keys())
 	b.until(t, `SELECT position = 1 AND tries >= 3 AND last_error = 'cannot digest this' AND lag_events = 2
@@ -127,7 +127,7 @@ func TestDeadLettersAreKeptListedAndReplayed(t *testing.T) {
 	ctx := t.Context()
 	keys := b.announce(t, 4)
 	p := dislike(keys[1], keys[2])
-	start(t, named(b, b.config(t, "mail", deadLettering), p.handle))
+	start(t, serial(b.config(t, "mail", deadLettering), p.handle))
 	p.waitFor(t, keys[0], keys[3])
 	b.until(t, "SELECT dead_letters = 2 AND position = 4 AND tries = 0 FROM iu_outbox.consumer_status")
 

@@ -62,7 +62,7 @@ func TestConsumerMovesOverWhatItsFilterLeavesOut(t *testing.T) {
 	b := setup(t)
 	b.fill(t, 2300)
 	var in inbox
-	start(t, named(b, b.config(t, "mail", func(c *subscribe.Config) { c.Filter.Actors = []string{"billing"} }), in.handle))
+	start(t, serial(b.config(t, "mail", func(c *subscribe.Config) { c.Filter.Actors = []string{"billing"} }), in.handle))
 	b.until(t, "SELECT position = 2300 AND epoch = (SELECT epoch FROM iu_outbox.emission_counter) FROM iu_outbox.consumer")
 	keys := b.announce(t, 1)
 	in.waitFor(t, keys...)

@@ -124,8 +124,8 @@ func TestRunningSubscribersAreTold(t *testing.T) {
 	b := setup(t)
 	keys := b.announce(t, 4)
 	var alone, mail inbox
-	runAlone := start(t, named(b, b.config(t, "", func(c *subscribe.Config) { c.From = subscribe.Beginning() }), alone.handle))
-	runMail := start(t, named(b, b.config(t, "mail"), mail.handle))
+	runAlone := start(t, serial(b.config(t, "", func(c *subscribe.Config) { c.From = subscribe.Beginning() }), alone.handle))
+	runMail := start(t, serial(b.config(t, "mail"), mail.handle))
 	alone.waitFor(t, keys...)
 	b.until(t, "SELECT position = 4 FROM iu_outbox.consumer")
 	b.setBack(t, 2)
@@ -277,7 +277,8 @@ func TestSince(t *testing.T) {
 		require.NoError(t, err)
 		page, err := subscribe.Read(ctx, b.Pool, c, subscribe.Filter{}, 100)
 		require.NoError(t, err)
-		require.Equal(t, value[int](t, b, "SELECT count(*) FROM iu_outbox.emission WHERE emitted_at >= $1", since), len(page.Events), "%d minutes", minutes)
+		want := value[int](t, b, "SELECT count(*) FROM iu_outbox.emission WHERE emitted_at >= $1", since)
+		require.Len(t, page.Events, want, "%d minutes", minutes)
 	}
 }
 

@@ -124,7 +124,7 @@ func (w *world) check(t *testing.T, alone, plain *inbox) {
 	end := value[int64](t, w.bundle, "SELECT position FROM iu_outbox.emission_counter")
 	keys := value[[]string](t, w.bundle, "SELECT COALESCE(array_agg(event ->> 'subject' ORDER BY position), '{}') FROM iu_outbox.emission")
 	require.EqualValues(t, len(keys), end, "positions have no gaps")
-	require.EqualValues(t, len(keys), value[int](t, w.bundle, "SELECT count(*)::int FROM iu_auto_instantiate_event_log"), "each instance has one")
+	require.Len(t, keys, value[int](t, w.bundle, "SELECT count(*)::int FROM iu_auto_instantiate_event_log"), "each instance has one")
 	for _, consumer := range []string{"plain", "tx"} {
 		w.until(t, "SELECT position = $2 FROM iu_outbox.consumer WHERE name = $1", consumer, end)
 	}

@@ -89,7 +89,7 @@ func run(ctx context.Context, cfg Config, prepare func(*subscriber)) error {
 
 // listen rings the bell when something is announced. Where that cannot be, the poll is left.
 func (s *subscriber) listen(ctx context.Context) {
-	works := false
+	var works bool
 	for try := 1; ; try++ {
 		var err error
 		works, err = listen.Works(ctx, s.cfg.Pool, s.cfg.Direct)
