@@ -89,7 +89,8 @@ func (a *app) rootCommand() *cobra.Command {
 	add("start", a.demoCommand(), a.devCommand())
 	add("run", a.migrateCommand(), a.workCommand())
 	add("use", a.enqueueCommand(), a.scaleoutCommand(), a.subscribeCommand())
-	add("operate", a.statusCommand(), a.gateCommand(), a.rollbackCommand(), a.retryCommand(), a.conformanceCommand())
+	add("operate", a.statusCommand(), a.gateCommand(), a.rollbackCommand(), a.retryCommand(), a.conformanceCommand(),
+		a.selftestCommand())
 	root.AddCommand(a.completionCommand(root), a.versionCommand())
 	root.SetHelpCommand(helpCommand(root))
 	root.CompletionOptions.DisableDefaultCmd = true // ours is stricter

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+func TestGates(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	require.Regexp(t, `(?m)^composer +closed`, run(t, on(db), "gate", "status").done(t).out)
+	require.Equal(t, "composer is open now, and was closed (by ann)\n",
+		run(t, on(db), "gate", "open", "composer", "--actor", "ann").done(t).out)
+	require.Equal(t, "composer was open already\n", run(t, on(db), "gate", "open", "composer").done(t).out)
+
+	gates := decode[[]operate.Gate](t, run(t, on(db), "gate", "status", "--json").done(t))
+	require.Len(t, gates, 2)
+	require.True(t, gates[0].Open)
+	require.Equal(t, systemUser(), *gates[0].UpdatedBy)
+	require.False(t, gates[1].Open)
+
+	moved := decode[gateMoved](t, run(t, on(db), "gate", "close", "composer", "--actor", "bob", "--json").done(t))
+	require.Equal(t, gateMoved{Gate: "composer", Before: "open", Now: "closed", Actor: "bob"}, moved)
+
+	lines, err := operate.Audit(t.Context(), db.Pool, 0, 10)
+	require.NoError(t, err)
+	require.Len(t, lines, 3)
+	require.Equal(t, "bob", lines[0].Actor)
+	require.Equal(t, "gate.close", lines[0].Action)
+	require.JSONEq(t, `{"gate": "composer", "was_open": true}`, string(lines[0].Detail))
+}
+
+// instantiate composes an instance of a template for an actor, as a job does.
+func instantiate(t testing.TB, db *iutest.DB, template uuid.UUID, suffix, actor string) (instance uuid.UUID) {
+	t.Helper()
+	var status string
+	err := db.Pool.QueryRow(t.Context(), `
+		SELECT r ->> 'status', (r ->> 'instance_collection_id')::uuid
+		FROM public.fn_iu_auto_instantiate_from_event(gen_random_uuid(), 'x', $1, $2, 'live', $3) AS r`,
+		template, suffix, actor).Scan(&status, &instance)
+	require.NoError(t, err)
+	require.Equal(t, "instantiated", status)
+	return instance
+}
+
+func TestRollback(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "letter", 3)
+	for _, suffix := range []string{"a-1", "a-2"} {
+		instantiate(t, db, template, suffix, "ann")
+	}
+	used := instantiate(t, db, template, "b-1", "bob")
+	count := func() (n int) {
+		require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT count(*) FROM iu_auto_instantiate_event_log").Scan(&n))
+		return n
+	}
+
+	dry := run(t, on(db), "rollback", "--actor", "ann").done(t)
+	require.Contains(t, dry.out, "a rollback of ann would delete:")
+	require.Contains(t, dry.out, "nothing was changed; --execute deletes them")
+	require.Equal(t, 3, count())
+
+	report := decode[operate.RollbackReport](t, run(t, on(db), "rollback", "--actor", "ann", "--execute", "--json").done(t))
+	require.Equal(t, operate.RollbackReport{
+		Status: "rolled_back", Actor: "ann",
+		Counts: operate.RollbackCounts{EventLog: 2, Lineage: 2, Membership: 6, Collection: 2},
+	}, report)
+	require.Equal(t, 1, count())
+	require.Contains(t, run(t, on(db), "rollback", "--actor", "nobody").done(t).out, "instances    0")
+
+	db.Exec(t, "SELECT public.fn_iu_collection_mark_template($1, 'bob')", used)
+	for _, args := range [][]string{{}, {"--execute"}} {
+		blocked := run(t, on(db), append([]string{"rollback", "--actor", "bob"}, args...)...)
+		blocked.failed(t, exitFailed, "blocked and nothing was deleted: tpl-inst:auto:b-1 is used by")
+		require.Contains(t, blocked.out, "tpl-inst:auto:b-1 is used by public.iu_collection_template")
+	}
+	require.Equal(t, 1, count())
+}
+
+// bury makes dead letters: n of each status.
+func bury(t testing.TB, db *iutest.DB, template uuid.UUID, n int, statuses ...string) {
+	t.Helper()
+	db.Exec(t, `
+		INSERT INTO iu_outbox.dead_letter (job_id, status, detail, event_id, event, queue, attempts)
+		SELECT (SELECT COALESCE(max(job_id), 0) FROM iu_outbox.dead_letter) + row_number() OVER (), s.status, E'went\nwrong', e.id,
+		       jsonb_build_object('event_id', e.id, 'event_type', 'x', 'template_collection_id', $1::uuid,
+		           'instance_key_suffix', s.status || '-' || e.id, 'emit_mode', 'live', 'actor', 'ann', 'priority', 2), 'events', 1
+		FROM unnest($2::text[]) AS s (status)
+		CROSS JOIN LATERAL (SELECT gen_random_uuid() AS id FROM generate_series(1, $3) AS n WHERE s.status <> '') AS e`,
+		template, statuses, n)
+}
+
+func TestRetry(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	template := db.Template(t, "letter", 1)
+	count := func(table string) (n int) {
+		require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT count(*) FROM iu_outbox."+table).Scan(&n))
+		return n
+	}
+	require.Equal(t, "no dead letters\n", run(t, on(db), "retry", "--list").done(t).out)
+	require.Equal(t, "0 retried\n", run(t, on(db), "retry", "--all").done(t).out)
+
+	bury(t, db, template, 2500, "template_not_found")
+	bury(t, db, template, 3, "cancelled", "invalid_input")
+	letters := decode[[]operate.DeadLetter](t, run(t, on(db), "retry", "--list", "--status", "invalid_input", "--json").done(t))
+	require.Len(t, letters, 3)
+	require.Regexp(t, `template_not_found +went wrong\n`, run(t, on(db), "retry", "--list").done(t).out)
+
+	require.Equal(t, "1 retried\n", run(t, on(db), "retry", "--event", letters[1].EventID.String()).done(t).out)
+	require.Equal(t, 1, count("event"))
+	require.Equal(t, "0 retried\n", run(t, on(db), "retry", "--status", "nonsense").done(t).out)
+	require.JSONEq(t, `{"retried": 2500, "left": 0}`, run(t, on(db), "retry", "--status", "template_not_found", "--json").done(t).out)
+	require.Equal(t, 2501, count("event"))
+	require.Equal(t, 5, count("dead_letter"))
+	require.Equal(t, "2 dropped\n", run(t, on(db), "retry", "--status", "invalid_input", "--drop").done(t).out)
+	require.Equal(t, "3 retried\n", run(t, on(db), "retry", "--all").done(t).out)
+	require.Zero(t, count("dead_letter"))
+	require.Equal(t, 6, count("audit"), "a line for each transaction that moved something")
+}
+
+func TestRetryLeavesWhatTheOutboxRefuses(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	template := db.Template(t, "letter", 1)
+	bury(t, db, template, 1200, "refused")
+	db.Exec(t, `UPDATE iu_outbox.dead_letter SET event = event || '{"instance_key_suffix": " "}'`)
+	bury(t, db, template, 1, "good")
+	r := run(t, on(db), "retry", "--all")
+	r.failed(t, exitFailed, "1200 dead letters stayed: the outbox refuses their events")
+	require.Equal(t, "1 retried\n", r.out)
+	require.Equal(t, "1200 dropped\n", run(t, on(db), "retry", "--all", "--drop").done(t).out)
+}
+
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "letter", 1)
+	require.Regexp(t, `(?m)^outbox +empty\njobs +none\ndead letters +none`, run(t, on(db), "status").done(t).out)
+
+	instantiate(t, db, template, "a-1", "ann")
+	bury(t, db, template, 10001, "cancelled")
+	bury(t, db, template, 2, "invalid_input")
+	run(t, on(db), "enqueue", "--template", "letter").done(t)
+	run(t, on(db), "scaleout", "--template", "letter", "--count", "3", "--prefix", "p", "--actor", "ann").done(t)
+	db.Exec(t, `UPDATE iu_river.river_job SET state = 'scheduled', metadata = '{"parked": {"gate": "composer"}}' WHERE id = 1`)
+	db.Exec(t, `INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at)
+		VALUES ('w1', 1, 'h', 2, '0.1.0', now()), ('w2', 2, 'h', 3, '0.1.0', now() - interval '1 hour')`)
+	db.Exec(t, `INSERT INTO iu_outbox.consumer (name, epoch, position) SELECT 'invoices', epoch, 0 FROM iu_outbox.emission_counter`)
+	db.Exec(t, "SELECT iu_outbox.emit(10)")
+	instantiate(t, db, template, "a-2", "ann")
+	db.Exec(t, "UPDATE public.event_type_registry SET active = false")
+
+	status := decode[operate.Status](t, run(t, on(db), "status", "--json").done(t))
+	require.Equal(t, db.Name, status.Database)
+	require.Len(t, status.Gates, 2)
+	require.EqualValues(t, 1, status.Outbox.N)
+	require.NotNil(t, status.Outbox.OldestAt)
+	require.Equal(t, []operate.JobCount{
+		{Queue: "scaleout", State: "available", Count: operate.Count{N: 2}},
+		{Queue: "scaleout", State: "scheduled", Count: operate.Count{N: 1}},
+	}, status.Jobs)
+	require.Equal(t, []operate.ParkedCount{{Gate: "composer", Count: operate.Count{N: 1}}}, status.Parked)
+	require.Equal(t, []operate.DeadLetterCount{
+		{Status: "cancelled", Count: operate.Count{N: 10000, More: true}},
+		{Status: "invalid_input", Count: operate.Count{N: 2}},
+	}, status.DeadLetters)
+	require.EqualValues(t, 1, status.Emissions.LastPosition)
+	require.EqualValues(t, 1, status.Emissions.Waiting.N)
+	require.True(t, status.Emissions.Held)
+	require.Len(t, status.Consumers, 1)
+	require.EqualValues(t, 1, *status.Consumers[0].Lag)
+	require.True(t, status.Workers[0].Alive)
+	require.False(t, status.Workers[1].Alive)
+
+	text := run(t, on(db), "status").done(t).out
+	for _, line := range []string{
+		`outbox +1, the oldest for `, `jobs parked +1 wait for the gate composer; to open it, run: iuworker gate open composer`,
+		`dead letters cancelled +over 10000`, `emissions waiting +1, the oldest for .*, held back`,
+		`consumer invoices +at [0-9a-f]{8}-0, 1 behind for .*, nobody works for it`, `worker w1 +alive, version 0.1.0`,
+		`worker w2 +silent for 1h`,
+	} {
+		require.Regexp(t, "(?m)^"+line, text)
+	}
+}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	require.Contains(t, run(t, on(db), "conformance").done(t).out, "7/7 PASS, created by iuworker")
+	require.Contains(t, run(t, on(db), "conformance", "--all").done(t).out, "fn_iu_compose(text, text, uuid[], text, text)")
+
+	db.Exec(t, "DROP VIEW public.v_iu_auto_instantiate_event_summary")
+	r := run(t, on(db), "conformance").failed(t, exitFailed, "iu-core does not conform: 6/7 PASS")
+	require.Regexp(t, `v_iu_auto_instantiate_event_summary +FAIL +missing`, r.out)
+	report := decode[operate.ConformanceReport](t, run(t, on(db), "conformance", "--json"))
+	require.Equal(t, "6/7 PASS", report.Verdict)
+	require.False(t, report.Passed())
+
+	run(t, on(iutest.Empty(t)), "conformance").failed(t, exitFailed, "there is no iu-core here")
+}
+
+func TestSelftest(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	r := run(t, on(db), "selftest").done(t)
+	require.Contains(t, r.out, "12/12 PASS")
+	require.NotContains(t, r.out, "FAIL")
+
+	db.Exec(t, "INSERT INTO public.event_route (event_type, target) VALUES ('iu.template.instance_auto_composed', 'x')")
+	r = run(t, on(db), "selftest").failed(t, exitFailed, "11 of 12 probes passed")
+	require.Contains(t, r.out, "FAIL")
+	report := decode[operate.SelftestReport](t, run(t, on(db), "selftest", "--json"))
+	require.Len(t, report.Probes, 12)
+	require.Equal(t, 11, report.Passed)
+}
+
+// Operators use these commands with the role that is for them.
+func TestOperatorsMayDoWhatOperatorsDo(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "letter", 1)
+	instantiate(t, db, template, "a-1", "ann")
+	bury(t, db, template, 1, "cancelled")
+	env := environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_operator")}
+	for _, args := range []string{
+		"gate status", "gate close composer", "gate open composer", "status", "conformance", "rollback --actor ann",
+		"rollback --actor ann --execute", "retry --list", "retry --status cancelled", "retry --all --drop",
+		"enqueue --template letter", "scaleout --template letter --count 2 --prefix p --actor a", "migrate status",
+	} {
+		t.Log(args)
+		run(t, env, strings.Fields(args)...).done(t)
+	}
+	app := environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_app")}
+	run(t, app, "gate", "open", "composer").failed(t, exitFailed, "use a login that may")
+	run(t, app, "enqueue", "--template", "letter").done(t)
+	announce(t, db, template, "a-2")
+	subscriber := environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_subscriber")}
+	run(t, subscriber, "subscribe", "--after", "0", "--limit", "1").done(t)
+	run(t, subscriber, "subscribe", "--consumer", "c", "--limit", "1").done(t)
+}
+
+func TestACancelledCommandEnds(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := runWith(ctx, on(db), "status")
+	require.Equal(t, exitFailed, r.code)
+	r.oneSentence(t)
+}

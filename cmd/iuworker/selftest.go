@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+const selftestTimeout = 5 * time.Minute
+
+func (a *app) selftestCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "selftest",
+		Short: "Try auto-instantiation by twelve probes that leave nothing",
+		Long: `Runs twelve probes, each in a transaction that is rolled back, and prints PASS or FAIL for each. It may run beside
+workers, whatever the gates. Run it as the owner of iu-core. Exit code 1 unless all pass.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.onDatabase(cmd, func(ctx context.Context, pool *pgxpool.Pool) error {
+				ctx, cancel := context.WithTimeout(ctx, selftestTimeout)
+				defer cancel()
+				report, err := operate.Selftest(ctx, pool)
+				if err != nil {
+					return err
+				}
+				if err := a.print(asJSON, report, func(w io.Writer) { writeSelftest(w, report) }); err != nil {
+					return err
+				}
+				if !report.OK() {
+					return fmt.Errorf("%d of %d probes passed; if iu-core is not as it should be, iuworker conformance says where",
+						report.Passed, operate.Probes)
+				}
+				return nil
+			})
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func writeSelftest(w io.Writer, report operate.SelftestReport) {
+	columns(w, func(w io.Writer) {
+		for _, probe := range report.Probes {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", probe.Name, probe.Result, oneLine(&probe.Note))
+		}
+	})
+	fmt.Fprintf(w, "%d/%d PASS\n", report.Passed, operate.Probes)
+}
