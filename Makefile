@@ -20,8 +20,9 @@ demo: setup-server build ## run the main job once, end to end, on a PostgreSQL o
 dev: setup-server build ## the same, and stay up with the web pages
 	$(BIN) dev
 
+# Tests wait more than they compute, so more of them run at once than there are processors.
 test: setup-tests ## run all tests with the race detector
-	$(GO) test -race -timeout 15m ./...
+	$(GO) test -race -parallel 8 -timeout 15m ./...
 
 lint: $(LINT) ## check the code against the house's rules
 	$(LINT) run
