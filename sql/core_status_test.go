@@ -141,7 +141,7 @@ func TestAnswersOfTheComposer(t *testing.T) {
 	before := c.written(t)
 	c.Exec(t, "UPDATE dot_config SET value = '9' WHERE key = 'iu_core.max_pieces'")
 	for name, body := range map[string]string{
-		"fn_iu_compose(p_collection_key text, p_title text, p_piece_ids uuid[], p_actor text, p_note text DEFAULT NULL)": `'{"status": "postponed"}'`,
+		"fn_iu_compose(p_collection_key text, p_title text, p_piece_ids uuid[], p_actor text, p_note text DEFAULT NULL)":                                  `'{"status": "postponed"}'`,
 		"fn_iu_collection_record_template_instance(p_template_collection_id uuid, p_instance_collection_id uuid, p_actor text, p_note text DEFAULT NULL)": "NULL::jsonb",
 	} {
 		tx := c.begin(t)

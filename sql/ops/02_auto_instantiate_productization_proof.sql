@@ -25,6 +25,7 @@ BEGIN
         RETURNING id, piece_key)
     SELECT pg_catalog.array_agg(p.id ORDER BY p.piece_key) INTO v_pieces FROM piece AS p;
     v_template := public.fn_iu_compose(v_run, 'Probe', v_pieces, v_run) ->> 'collection_id';
+    ASSERT v_template IS NOT NULL, 'fn_iu_compose composes nothing with its gate open';
     PERFORM public.fn_iu_collection_mark_template(v_template, v_run);
     FOR v_try IN
         SELECT * FROM (VALUES
@@ -84,6 +85,7 @@ BEGIN
         RETURNING id, piece_key)
     SELECT pg_catalog.array_agg(p.id ORDER BY p.piece_key) INTO v_pieces FROM piece AS p;
     v_template := public.fn_iu_compose(v_run, 'Probe', v_pieces, v_run) ->> 'collection_id';
+    ASSERT v_template IS NOT NULL, 'fn_iu_compose composes nothing with its gate open';
     PERFORM public.fn_iu_collection_mark_template(v_template, v_run);
     v_answer := public.fn_iu_auto_instantiate_from_event(v_event, 'iu.probe', v_template, v_run, 'live', v_run);
     ASSERT v_answer ->> 'status' = 'live_gate_closed', pg_catalog.concat('live: ', v_answer);
@@ -136,6 +138,7 @@ BEGIN
         RETURNING id, piece_key)
     SELECT pg_catalog.array_agg(p.id ORDER BY p.piece_key) INTO v_pieces FROM piece AS p;
     v_template := public.fn_iu_compose(v_run, 'Probe', v_pieces, v_run) ->> 'collection_id';
+    ASSERT v_template IS NOT NULL, 'fn_iu_compose composes nothing with its gate open';
     PERFORM public.fn_iu_collection_mark_template(v_template, v_run);
     UPDATE public.dot_config SET value = 'false' WHERE key = 'iu_core.composer_enabled';
     v_answer := public.fn_iu_auto_instantiate_from_event(v_event, 'iu.probe', v_template, v_run, 'live', v_run);
@@ -210,6 +213,7 @@ BEGIN
         RETURNING id, piece_key)
     SELECT pg_catalog.array_agg(p.id ORDER BY p.piece_key) INTO v_pieces FROM piece AS p;
     v_template := public.fn_iu_compose(v_run, 'Probe', v_pieces, v_run) ->> 'collection_id';
+    ASSERT v_template IS NOT NULL, 'fn_iu_compose composes nothing with its gate open';
     v_answer := public.fn_iu_auto_instantiate_from_event(v_event, 'iu.probe', v_template, v_run, 'live', v_run);
     ASSERT v_answer ->> 'status' = 'template_not_marked', pg_catalog.concat('live: ', v_answer);
     v_answer := public.fn_iu_auto_instantiate_from_event(v_event, 'iu.probe', v_template, v_run, 'dry_run', v_run);
@@ -254,6 +258,7 @@ BEGIN
         RETURNING id, piece_key)
     SELECT pg_catalog.array_agg(p.id ORDER BY p.piece_key) INTO v_pieces FROM piece AS p;
     v_template := public.fn_iu_compose(v_run, 'Probe', v_pieces, v_run) ->> 'collection_id';
+    ASSERT v_template IS NOT NULL, 'fn_iu_compose composes nothing with its gate open';
     PERFORM public.fn_iu_collection_mark_template(v_template, v_run);
     UPDATE public.iu_piece_membership SET is_active = false WHERE collection_id = v_template;
     v_answer := public.fn_iu_auto_instantiate_from_event(v_event, 'iu.probe', v_template, v_run, 'live', v_run);
@@ -302,6 +307,7 @@ BEGIN
         RETURNING id, piece_key)
     SELECT pg_catalog.array_agg(p.id ORDER BY p.piece_key) INTO v_pieces FROM piece AS p;
     v_template := public.fn_iu_compose(v_run, 'Probe', v_pieces, v_run) ->> 'collection_id';
+    ASSERT v_template IS NOT NULL, 'fn_iu_compose composes nothing with its gate open';
     PERFORM public.fn_iu_collection_mark_template(v_template, v_run);
     FOREACH v_mode IN ARRAY ARRAY['live', 'dry_run'] LOOP
         v_suffix := v_run || ':' || v_mode;
@@ -363,6 +369,7 @@ BEGIN
         RETURNING id, piece_key)
     SELECT pg_catalog.array_agg(p.id ORDER BY p.piece_key) INTO v_pieces FROM piece AS p;
     v_template := public.fn_iu_compose(v_run, 'Probe', v_pieces, v_run) ->> 'collection_id';
+    ASSERT v_template IS NOT NULL, 'fn_iu_compose composes nothing with its gate open';
     PERFORM public.fn_iu_collection_mark_template(v_template, v_run);
     v_first := public.fn_iu_auto_instantiate_from_event(v_event, 'iu.probe', v_template, v_run, 'dry_run', v_run);
     ASSERT v_first ->> 'status' = 'instantiated', pg_catalog.concat('first: ', v_first);
@@ -408,6 +415,7 @@ BEGIN
         RETURNING id, piece_key)
     SELECT pg_catalog.array_agg(p.id ORDER BY p.piece_key) INTO v_pieces FROM piece AS p;
     v_template := public.fn_iu_compose(v_run, 'Probe', v_pieces, v_run) ->> 'collection_id';
+    ASSERT v_template IS NOT NULL, 'fn_iu_compose composes nothing with its gate open';
     PERFORM public.fn_iu_collection_mark_template(v_template, v_run);
     v_answer := public.fn_iu_auto_instantiate_from_event(pg_catalog.gen_random_uuid(), 'iu.probe', v_template, v_run, 'live', v_run);
     ASSERT v_answer ->> 'status' = 'instantiated', pg_catalog.concat('first: ', v_answer);
@@ -454,6 +462,7 @@ BEGIN
         RETURNING id, piece_key)
     SELECT pg_catalog.array_agg(p.id ORDER BY p.piece_key) INTO v_pieces FROM piece AS p;
     v_template := public.fn_iu_compose(v_run, 'Probe', v_pieces, v_run) ->> 'collection_id';
+    ASSERT v_template IS NOT NULL, 'fn_iu_compose composes nothing with its gate open';
     UPDATE public.iu_piece_membership SET is_active = false WHERE collection_id = v_template AND piece_id = v_pieces[2];
     v_digest := public.fn_iu_collection_mark_template(v_template, v_run) ->> 'digest';
     v_answer := public.fn_iu_auto_instantiate_from_event(v_event, 'iu.probe', v_template, v_run, 'live', v_run);
@@ -504,6 +513,7 @@ BEGIN
         RETURNING id, piece_key)
     SELECT pg_catalog.array_agg(p.id ORDER BY p.piece_key) INTO v_pieces FROM piece AS p;
     v_template := public.fn_iu_compose(v_run, 'Probe', v_pieces, v_run) ->> 'collection_id';
+    ASSERT v_template IS NOT NULL, 'fn_iu_compose composes nothing with its gate open';
     PERFORM public.fn_iu_collection_mark_template(v_template, v_run);
     v_answer := public.fn_iu_auto_instantiate_from_event(v_event, 'iu.probe', v_template, v_run, 'live', v_run);
     PERFORM public.fn_iu_auto_instantiate_from_event(v_event, 'iu.probe', v_template, v_run || ':2', 'dry_run', v_run);
