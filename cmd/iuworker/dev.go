@@ -77,7 +77,11 @@ func (s *stage) shown() string {
 		return s.address
 	}
 	cfg := s.at.pool.ConnConfig
-	return fmt.Sprintf("host=%s port=%d user=%s dbname=%s", conninfo(cfg.Host), cfg.Port, conninfo(cfg.User), conninfo(cfg.Database))
+	shown := fmt.Sprintf("host=%s port=%d user=%s", conninfo(cfg.Host), cfg.Port, conninfo(cfg.User))
+	if cfg.Database != "" {
+		shown += " dbname=" + conninfo(cfg.Database)
+	}
+	return shown
 }
 
 // conninfo quotes a value for a connection string where it needs that.

@@ -43,10 +43,10 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, started func
 		return err
 	}
 	defer func() { err = errors.Join(err, a.stopWorker(ctx, w)) }()
+	if err := a.awaitReady(ctx, w); err != nil && started != nil {
+		return err
+	}
 	if started != nil {
-		if err := awaitReady(ctx, w); err != nil {
-			return err
-		}
 		if err := started(ctx, urlOf(pages)); err != nil {
 			return err
 		}
@@ -107,8 +107,8 @@ func (a *app) startWorker(ctx context.Context, w *worker.Worker, pool *pgxpool.P
 	return nil
 }
 
-// awaitReady waits until the worker is ready, listening and leading, or for some seconds.
-func awaitReady(ctx context.Context, w *worker.Worker) error {
+// awaitReady waits until the worker is ready, or for some seconds. A worker that is not ready then goes on trying.
+func (a *app) awaitReady(ctx context.Context, w *worker.Worker) error {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	ticker := time.NewTicker(20 * time.Millisecond)
@@ -116,11 +116,13 @@ func awaitReady(ctx context.Context, w *worker.Worker) error {
 	for {
 		err := w.Ready(ctx)
 		if err == nil {
+			a.logger.InfoContext(ctx, "Worker: ready")
 			return nil
 		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
+			a.logger.WarnContext(ctx, "Worker: not ready yet", slog.String("error", err.Error()))
 			return fmt.Errorf("the worker did not get ready within %s: %w", connectTimeout, err)
 		}
 	}

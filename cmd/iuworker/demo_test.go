@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+)
+
+func TestDemoOnAServerOfItsOwn(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	r := run(t, nil, "demo").done(t)
+	require.Less(t, time.Since(start), 20*time.Second)
+	require.LessOrEqual(t, strings.Count(r.out, "\n"), 12)
+	for _, says := range []string{
+		`^database  PostgreSQL \d+\.\d+, of its own; schema \d+; gates open\n`, `(?m)^template  demo\.welcome-letter, 3 pieces$`,
+		`(?m)^inserted  12 rows`, `(?m)^composed  12 instances`, `(?m)^received  12 events by LISTEN "iu\.template\.instance_auto_composed"`,
+		`(?m)^  [0-9a-f-]{36}  tpl-inst:auto:demo\.welcome-letter-order-[0-9a-f]{6}-12  [0-9a-f]{8}-\d+ +\d+\.\d ms$`,
+	} {
+		require.Regexp(t, says, r.out)
+	}
+	for _, line := range strings.Split(r.out, "\n") {
+		require.LessOrEqual(t, len([]rune(line)), 130, line)
+	}
+}
+
+func TestDemoOnAGivenDatabase(t *testing.T) {
+	t.Parallel()
+	db := iutest.Empty(t)
+	env := environment{"DATABASE_URL": db.URL}
+	first := decode[demoResult](t, run(t, env, "demo", "--json").done(t))
+	require.False(t, first.Embedded)
+	require.Equal(t, []int{12, 12, 12}, []int{first.Inserted, first.Composed, first.Received})
+	for _, order := range first.Orders {
+		require.Equal(t, "tpl-inst:auto:"+order.Suffix, order.InstanceKey)
+		require.Equal(t, 3, order.Pieces)
+		require.NotEmpty(t, order.Cursor)
+		require.Positive(t, order.AfterMS)
+	}
+	second := decode[demoResult](t, run(t, env, "demo", "--json").done(t))
+	require.NotEqual(t, first.Orders[0].EventID, second.Orders[0].EventID)
+
+	var log, events int
+	require.NoError(t, db.Pool.QueryRow(t.Context(), `
+		SELECT (SELECT count(*) FROM public.iu_auto_instantiate_event_log WHERE triggered_by = 'iuworker-demo'),
+		       (SELECT count(*) FROM iu_outbox.event)`).Scan(&log, &events))
+	require.Equal(t, 24, log, "it leaves what it made")
+	require.Zero(t, events)
+	run(t, env, "conformance").done(t)
+}
+
+func TestDemoKeepsItsHandsOffOtherDatabases(t *testing.T) {
+	t.Parallel()
+	for name, sql := range map[string]string{
+		"a table":    "CREATE TABLE customer (id int)",
+		"a function": "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+		"a schema":   "CREATE SCHEMA shop",
+		"a sequence": "CREATE SEQUENCE s",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := iutest.Empty(t)
+			db.Exec(t, sql)
+			run(t, on(db), "demo").failed(t, exitFailed, "is neither empty nor a demo's own")
+			run(t, on(db), "dev", "--http-addr", "off").failed(t, exitFailed, "or --yes")
+			var untouched bool
+			require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT to_regnamespace('iu_outbox') IS NULL").Scan(&untouched))
+			require.True(t, untouched)
+		})
+	}
+	t.Run("an iu-core in use", func(t *testing.T) {
+		t.Parallel()
+		db := iutest.New(t)
+		run(t, on(db), "demo").failed(t, exitFailed, "is neither empty nor a demo's own")
+		require.Contains(t, run(t, on(db), "gate", "status").done(t).out, "closed")
+		require.Contains(t, run(t, on(db), "demo", "--yes").done(t).out, "composed  12 instances")
+		run(t, on(db), "demo").failed(t, exitFailed, "is neither empty nor a demo's own") // --yes does not make it the demo's
+	})
+	t.Run("an extension is nobody's", func(t *testing.T) {
+		t.Parallel()
+		db := iutest.Empty(t)
+		db.Exec(t, "CREATE EXTENSION IF NOT EXISTS plpgsql; CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+		run(t, on(db), "demo").done(t)
+	})
+}
+
+func TestDev(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out, errOut, ended := newBuffer(), newBuffer(), make(chan int, 1)
+	go func() {
+		ended <- Run(ctx, []string{"dev", "--http-addr", "127.0.0.1:0"}, func(string) string { return "" }, out, errOut)
+	}()
+	out.await(t, "Ctrl-C ends it.")
+	pages := regexp.MustCompile(`(?m)^pages +(http://127\.0\.0\.1:\d+/)$`).FindStringSubmatch(out.String())
+	require.NotNil(t, pages, out.String())
+	address := regexp.MustCompile(`(?m)^psql +psql '(postgres://.*)'$`).FindStringSubmatch(out.String())
+	require.NotNil(t, address, out.String())
+
+	require.Equal(t, http.StatusOK, get(t, pages[1]+"readyz"))
+	require.Equal(t, http.StatusOK, get(t, pages[1]+"healthz"))
+	env := environment{"IUWORKER_DATABASE_URL": address[1]}
+	run(t, env, "enqueue", "--template", "demo.welcome-letter", "--suffix", "mine").done(t)
+	require.Equal(t, []string{"mine"}, subjects(t, run(t, env, "subscribe", "--after", "12", "--limit", "1").done(t).out))
+	cancel()
+	require.Equal(t, exitDone, <-ended, errOut.String())
+}
+
+func get(t testing.TB, url string) int {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	require.NoError(t, err)
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, response.Body.Close()) }()
+	_, err = io.Copy(io.Discard, response.Body)
+	require.NoError(t, err)
+	http.DefaultClient.CloseIdleConnections()
+	return response.StatusCode
+}
+
+func TestAnAddressIsShownWithoutItsPassword(t *testing.T) {
+	t.Parallel()
+	a := &app{getenv: func(string) string { return "" }}
+	a.database.url = "postgres://ann:" + secret + "@h:5433/it%27s"
+	at, err := a.addresses(&cobra.Command{})
+	require.NoError(t, err)
+	s := &stage{at: at}
+	require.Equal(t, `host=h port=5433 user=ann dbname='it\'s'`, s.shown())
+	require.Equal(t, `'host=h port=5433 user=ann dbname='\''it\'\''s'\'''`, shellQuoted(s.shown()))
+}
