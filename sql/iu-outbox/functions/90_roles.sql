@@ -46,7 +46,7 @@ CALL iu_outbox.grant_to('iu_app',
     'USAGE ON SCHEMA iu_outbox',
     'INSERT ON iu_outbox.event',
     'SELECT (id, event_id, idempotency_key, created_at) ON iu_outbox.event',
-    'SELECT ON iu_outbox.template',
+    'SELECT ON iu_outbox.template, iu_outbox.schema_info',
     'EXECUTE ON FUNCTION iu_outbox.event_state(uuid)');
 
 CALL iu_outbox.grant_to('iu_worker',
@@ -102,7 +102,7 @@ CALL iu_outbox.grant_to('iu_operator',
 
 CALL iu_outbox.grant_to('iu_subscriber',
     'USAGE ON SCHEMA iu_outbox',
-    'SELECT ON iu_outbox.emission, iu_outbox.emission_counter, iu_outbox.epoch, iu_outbox.consumer_status',
+    'SELECT ON iu_outbox.schema_info, iu_outbox.emission, iu_outbox.emission_counter, iu_outbox.epoch, iu_outbox.consumer_status',
     'SELECT, INSERT, UPDATE, DELETE ON iu_outbox.consumer, iu_outbox.consumer_lease, iu_outbox.consumer_dead_letter',
     'EXECUTE ON FUNCTION iu_outbox.cursor_state(text, bigint)',
     'EXECUTE ON FUNCTION iu_outbox.position_before(timestamptz)',
