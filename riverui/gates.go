@@ -15,8 +15,11 @@ type gatePage struct {
 	Gate   operate.Gate
 	Open   bool          // what is asked for
 	Parked operate.Count // wait for this gate
-	Other  *operate.Gate // the other gate, where it is closed and parked jobs need it, too
+	Other  *operate.Gate // the other gate, where it is closed
 }
+
+// Held reports whether opening the gate lets nothing run yet: nothing is composed while the composer is closed.
+func (p *gatePage) Held() bool { return p.Other != nil && p.Other.Gate == jobs.GateComposer }
 
 // gateAsked answers which gate and what with it a request is about; false where it said what is wrong.
 func (h *Handler) gateAsked(w http.ResponseWriter, r *http.Request, to string) (gate jobs.Gate, open, ok bool) {

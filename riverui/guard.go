@@ -38,7 +38,8 @@ func (h *Handler) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Another site's name that was made to point to this machine would let that site's pages read ours.
 		if h.cfg.Credentials == nil && !isLoopback(r.Host) {
-			h.say(w, r, http.StatusForbidden, "without credentials these pages answer to this machine's own names alone, such as localhost, and not to %s", printable(r.Host))
+			h.say(w, r, http.StatusForbidden,
+				"without credentials these pages answer to this machine's own names alone, such as localhost, and not to %s", printable(r.Host))
 			return
 		}
 		if err := origins.Check(r); err != nil {

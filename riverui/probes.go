@@ -38,18 +38,19 @@ func (p *probes) answerReady(w http.ResponseWriter, r *http.Request) {
 
 // check asks once for all who wait: everybody may ask, and must not be able to keep the database busy by it.
 func (p *probes) check(ctx context.Context) error {
+	shared := context.WithoutCancel(ctx)
 	asked := p.once.DoChan("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyTimeout)
+		ctx, cancel := context.WithTimeout(shared, readyTimeout)
 		defer cancel()
 		return nil, p.ready(ctx)
 	})
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout+time.Second)
+	patient, cancel := context.WithTimeout(ctx, readyTimeout+time.Second) // Ready may not watch its context
 	defer cancel()
 	select {
 	case answer := <-asked:
 		return answer.Err
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-patient.Done():
+		return patient.Err()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -112,9 +113,7 @@ func (a *answer) Write(p []byte) (int, error) {
 }
 
 func (a *answer) send(w http.ResponseWriter) {
-	for key, values := range a.header {
-		w.Header()[key] = values
-	}
+	maps.Copy(w.Header(), a.header)
 	w.WriteHeader(cmp.Or(a.status, http.StatusOK))
 	_, _ = a.body.WriteTo(w) // whoever asked is gone where this fails
 }

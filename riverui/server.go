@@ -69,7 +69,8 @@ func Listen(ctx context.Context, addr string, handler *Handler) (*Server, error)
 	bound, ok := listener.Addr().(*net.TCPAddr)
 	if !handler.guarded() && (!ok || !bound.IP.IsLoopback()) {
 		_ = listener.Close() // nothing was accepted on it
-		return nil, fmt.Errorf("refusing to serve the pages on %s without credentials: others than this machine reach it; give --http-credentials-file, or listen on %s", addr, DefaultAddr)
+		return nil, fmt.Errorf("refusing to serve the pages on %s without credentials: others than this machine reach it; "+
+			"give --http-credentials-file, or listen on %s", addr, DefaultAddr)
 	}
 	return &Server{listener: listener, handler: handler, logger: handler.cfg.Logger}, nil
 }
@@ -145,7 +146,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	if err := server.Shutdown(drain); err != nil {
 		_ = server.Close() // cuts off what outlasts the drain
 	}
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve HTTP: %w", err)
+	}
 	return nil
 }
 

@@ -37,7 +37,10 @@ func TestServerServesUntilItsContextEnds(t *testing.T) {
 	require.NoError(t, <-served)
 	_, err = io.ReadAll(stream.Body)
 	require.NoError(t, err, "the stream ends in order")
-	_, err = http.Get(server.URL())
+	again, err := http.Get(server.URL())
+	if err == nil {
+		_ = again.Body.Close()
+	}
 	require.Error(t, err, "nobody listens any more")
 	http.DefaultClient.CloseIdleConnections()
 }

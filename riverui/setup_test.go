@@ -1,16 +1,26 @@
 package webui_test
 
 import (
+	"bytes"
+	"context"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	webui "github.com/iu-core/iuworker/riverui"
 	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/worker"
+	"github.com/iu-core/iuworker/worker/operate"
 )
 
 // newHandler makes a handler on a database of its own; configure may change its configuration before.
@@ -31,6 +41,126 @@ func handlerOn(t *testing.T, db *iutest.DB, configure func(*webui.Config)) *webu
 	require.NoError(t, handler.Start(t.Context()))
 	t.Cleanup(handler.Stop)
 	return handler
+}
+
+// operating is a database whose worker runs, the pages over it, and who signs in to them.
+type operating struct {
+	handler  *webui.Handler
+	db       *iutest.DB
+	template uuid.UUID
+	log      *logs
+}
+
+// patience is how long a condition may take on a busy machine; what is met earlier ends the wait.
+const patience = 30 * time.Second
+
+func setupOperating(t *testing.T, configure ...func(*webui.Config)) operating {
+	t.Helper()
+	b := operating{db: iutest.New(t), log: &logs{}}
+	b.template = b.db.Template(t, "letter", 3)
+	pool, err := pgxpool.New(t.Context(), b.db.URL)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	logger := slog.New(slog.NewTextHandler(b.log, nil))
+	w, err := worker.New(worker.Config{Pool: pool, Logger: logger, Version: "1.2.3", Concurrency: 10})
+	require.NoError(t, err)
+	require.NoError(t, w.Start(t.Context()))
+	t.Cleanup(func() { require.NoError(t, w.Stop(context.WithoutCancel(t.Context()))) })
+	b.handler = handlerOn(t, b.db, func(cfg *webui.Config) {
+		cfg.Credentials, cfg.Ready, cfg.Logger = credentials(t), w.Ready, logger
+		for _, c := range configure {
+			c(cfg)
+		}
+	})
+	return b
+}
+
+// insert is what an application does; it answers the events' ids, in the order of the suffixes.
+func (b operating) insert(t *testing.T, template uuid.UUID, suffixes ...string) []uuid.UUID {
+	t.Helper()
+	ids := make([]uuid.UUID, len(suffixes))
+	for i, suffix := range suffixes {
+		ids[i] = uuid.New()
+		b.db.Exec(t, `
+			INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix, actor)
+			VALUES ($1, 'order.placed', $2, $3, 'shop <1>')`, ids[i], template, suffix)
+	}
+	return ids
+}
+
+func (b operating) waitState(t *testing.T, event uuid.UUID, state string) {
+	t.Helper()
+	b.db.WaitFor(t, patience, "SELECT state = $2 FROM iu_outbox.event_state($1)", event, state)
+}
+
+func (b operating) waitAnnounced(t *testing.T, n int) {
+	t.Helper()
+	b.db.WaitFor(t, patience, "SELECT position = $1 FROM iu_outbox.emission_counter", n)
+}
+
+func (b operating) waitCompleted(t *testing.T, n int) {
+	t.Helper()
+	b.db.WaitFor(t, patience, "SELECT count(*) = $1 FROM iu_river.river_job WHERE state = 'completed'", n)
+}
+
+// get answers a page that must be there.
+func (b operating) get(t *testing.T, path string, changes ...func(*http.Request)) string {
+	t.Helper()
+	w := serve(b.handler, http.MethodGet, path, nil, append([]func(*http.Request){asOperator}, changes...)...)
+	require.Equal(t, http.StatusOK, w.Code, "%s: %s", path, w.Body)
+	return w.Body.String()
+}
+
+// shows requires that a page shows a text; of the page, a failure tells what is in main.
+func shows(t *testing.T, page, text string, about ...any) {
+	t.Helper()
+	if strings.Contains(page, text) {
+		return
+	}
+	if _, content, ok := strings.Cut(page, "</h1>"); ok {
+		page = content
+	}
+	require.FailNow(t, "not on the page", "%q %v\n%.3000s", text, about, page)
+}
+
+// post sends a form, as a browser does.
+func (b operating) post(path string, form url.Values, changes ...func(*http.Request)) *httptest.ResponseRecorder {
+	changes = append([]func(*http.Request){
+		asOperator, with("Content-Type", "application/x-www-form-urlencoded"), with("Sec-Fetch-Site", "same-origin"), with("Accept", "text/html"),
+	}, changes...)
+	return serve(b.handler, http.MethodPost, path, strings.NewReader(form.Encode()), changes...)
+}
+
+// done follows the redirect after a change, and requires that the page says what was done.
+func (b operating) done(t *testing.T, w *httptest.ResponseRecorder, says string) {
+	t.Helper()
+	require.Equal(t, http.StatusSeeOther, w.Code, w.Body)
+	shows(t, b.get(t, w.Header().Get("Location")), `role="status">`+says)
+}
+
+func (b operating) audit(t *testing.T) []operate.AuditLine {
+	t.Helper()
+	lines, err := operate.Audit(t.Context(), b.db.Pool, 0, 100)
+	require.NoError(t, err)
+	return lines
+}
+
+// logs collects what is logged.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
 }
 
 // serve answers one request; each change may alter it.

@@ -28,7 +28,8 @@ func (h *Handler) trace(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case errors.Is(err, operate.ErrNoTrace):
 			status = http.StatusNotFound
-			p.Unknown = "nothing is known of it: it was never inserted, its transaction has not committed yet, or it ended so long ago that only its instance would tell"
+			p.Unknown = "nothing is known of it: it was never inserted, its transaction has not committed yet, " +
+				"or it ended so long ago that only its instance would tell"
 		case err != nil:
 			h.fail(w, r, err)
 			return

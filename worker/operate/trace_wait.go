@@ -116,7 +116,12 @@ func (t *tracing) job(ctx context.Context, job *TraceJob) (state, waits string, 
 	case job.QueuePaused:
 		return TraceWorking, fmt.Sprintf("its queue: %s is paused; resume it in River UI", job.Queue), nil
 	case job.State == "scheduled" && job.Retry != nil, job.State == "retryable":
-		return TraceWorking, fmt.Sprintf("its next try at %s; the last one failed: %s", stamp(job.ScheduledAt), job.lastError()), nil
+		waits = fmt.Sprintf("its next try at %s; the last one failed: %s", stamp(job.ScheduledAt), job.lastError())
+		in, err := t.inTheWay(ctx, job, true)
+		if in != "" {
+			waits = in + "; next try at " + stamp(job.ScheduledAt)
+		}
+		return TraceWorking, waits, err
 	case job.State == "scheduled" || job.State == "pending":
 		return TraceWaiting, "its time: not before " + stamp(job.ScheduledAt), nil
 	}
@@ -165,42 +170,56 @@ func ahead(n Count) string {
 	return n.String() + " jobs are"
 }
 
-// blocked answers whom a running job waits for. Its session is known by the lock that it takes on the suffix; where it
-// has not come so far, by its statement, which it shares with other jobs.
+// blocked answers whom a running job waits for.
 func (t *tracing) blocked(ctx context.Context, job *TraceJob) (string, error) {
-	var blockers []string
-	err := t.each(ctx, scanText(&blockers), `
+	in, err := t.inTheWay(ctx, job, false)
+	switch {
+	case err != nil || in != "":
+		return in, err
+	case job.Worker == nil:
+		return "its worker", nil
+	default:
+		return "its worker: running in " + *job.Worker, nil
+	}
+}
+
+// inTheWay answers which sessions block the one that composes the job's event, or, where none does now (it is between
+// two tries), which hold its instance key; "" for none. A composing session is known by the lock that it takes on the
+// key; where it has not come so far, by its statement, which it shares with other jobs.
+func (t *tracing) inTheWay(ctx context.Context, job *TraceJob, holders bool) (string, error) {
+	var pids []string
+	err := t.each(ctx, scanText(&pids), `
 		WITH key AS (
 			SELECT pg_catalog.hashtextextended('iu_core.auto_instantiate:' || $1, 0) AS k
-		), waits AS (
-			SELECT l.pid FROM pg_catalog.pg_locks AS l, key
+		), held AS MATERIALIZED (
+			SELECT l.pid, l.granted FROM pg_catalog.pg_locks AS l, key
 			WHERE l.locktype = 'advisory' AND l.objsubid = 1
 			  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
 			  AND l.classid::bigint = ((key.k >> 32) & 4294967295) AND l.objid::bigint = (key.k & 4294967295)
+		), composing AS (
+			SELECT h.pid FROM held AS h
 			UNION
 			SELECT a.pid FROM pg_catalog.pg_stat_activity AS a
 			WHERE a.datname = pg_catalog.current_database() AND a.wait_event_type = 'Lock'
-			  AND pg_catalog.strpos(a.query, 'fn_iu_auto_instantiate_from_event') > 0
+			  AND (pg_catalog.strpos(a.query, 'compose_batch') > 0
+			       OR pg_catalog.strpos(a.query, 'fn_iu_auto_instantiate_from_event') > 0)
+		), found AS (
+			SELECT b.pid FROM composing AS c CROSS JOIN LATERAL pg_catalog.unnest(pg_catalog.pg_blocking_pids(c.pid)) AS b (pid)
+			WHERE b.pid <> 0
+			UNION
+			SELECT h.pid FROM held AS h WHERE $2 AND h.granted
 		)
-		SELECT DISTINCT pg_catalog.concat('pid ', b.pid, ' (', pg_catalog.concat_ws(', ',
+		SELECT pg_catalog.concat('pid ', f.pid, ' (', pg_catalog.concat_ws(', ',
 			NULLIF(a.application_name, ''), a.usename, a.state,
 			'for ' || pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - a.xact_start)), ')')
-		FROM waits AS w
-		CROSS JOIN LATERAL pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) AS b (pid)
-		LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = b.pid
-		WHERE b.pid <> 0
-		ORDER BY 1 LIMIT 5`, job.Args.InstanceKeySuffix)
-	if err != nil {
+		FROM found AS f
+		LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = f.pid
+		ORDER BY f.pid LIMIT 5`, job.Args.InstanceKeySuffix, holders)
+	if err != nil || len(pids) == 0 {
 		return "", err
 	}
-	if len(blockers) > 0 {
-		return "a lock: blocked by " + strings.Join(blockers, " and ") +
-			"; end that transaction, or run: SELECT pg_terminate_backend(pid)", nil
-	}
-	if job.Worker == nil {
-		return "its worker", nil
-	}
-	return "its worker: running in " + *job.Worker, nil
+	return "a lock: blocked by " + strings.Join(pids, " and ") +
+		"; let that transaction end, or run: SELECT pg_terminate_backend(pid)", nil
 }
 
 // announcing answers what a composed instance waits for to be announced.

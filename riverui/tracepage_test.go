@@ -1,0 +1,43 @@
+package webui_test
+
+import (
+	"strconv"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+)
+
+func TestAnEventsWholeWayIsShown(t *testing.T) {
+	t.Parallel()
+	b := setupOperating(t)
+	events := b.insert(t, b.template, "a")
+	b.waitState(t, events[0], "parked")
+	parked := b.get(t, "/trace?q="+events[0].String())
+	shows(t, parked, "Waits for its gate: the auto-instantiate gate is closed; to open it, run: iuworker gate open auto-instantiate.")
+
+	b.db.OpenGates(t)
+	b.waitAnnounced(t, 1)
+	b.db.Exec(t, "INSERT INTO iu_outbox.consumer (name, epoch, position) SELECT 'mailer', epoch, 1 FROM iu_outbox.emission_counter")
+	b.db.Exec(t, "INSERT INTO iu_outbox.consumer (name, epoch, position) SELECT 'slow', epoch, 0 FROM iu_outbox.emission_counter")
+	var key, instance string
+	var job int64
+	require.NoError(t, b.db.Pool.QueryRow(t.Context(), `
+		SELECT l.idempotency_key, l.instance_collection_id, (SELECT max(j.id) FROM iu_river.river_job AS j)
+		FROM public.iu_auto_instantiate_event_log AS l`).Scan(&key, &instance, &job))
+	b.waitCompleted(t, 1)
+	for _, reference := range []string{events[0].String(), key, instance, strconv.FormatInt(job, 10), "tpl-inst:auto:a"} {
+		page := b.get(t, "/trace?q="+reference)
+		for _, says := range []string{
+			">done</span> letter, a", "/riverui/jobs/" + strconv.FormatInt(job, 10), "<code>instantiated</code>", "<strong>tpl-inst:auto:a</strong>",
+			"matches", "Position <strong>1</strong>", "past it</span>", "not there yet</span>", instance, key,
+		} {
+			shows(t, page, says, reference)
+		}
+		require.NotContains(t, page, "Waits for")
+	}
+
+	wrong := b.insert(t, uuid.New(), "b")
+	b.waitState(t, wrong[0], "dead")
+	shows(t, b.get(t, "/trace?q="+wrong[0].String()), "no such template, b")
+}
