@@ -150,3 +150,13 @@ func TestOwnershipIsNamed(t *testing.T) {
 	require.ErrorIs(t, err, iusql.ErrPrivileges)
 	require.ErrorContains(t, err, "ownership of schema iu_outbox and what is in it")
 }
+
+// A role that an administrator makes afterwards gets its grants from the next up.
+func TestUpGrantsToRolesMadeLater(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.Exec(t, "REVOKE ALL ON SCHEMA iu_outbox FROM iu_subscriber") // as if it had not been there
+	require.True(t, up(t, db).Functions)
+	require.Empty(t, as(t, db, "iu_subscriber", "SELECT count(*) FROM iu_outbox.emission"))
+	require.False(t, up(t, db).Functions, "nothing to do now")
+}

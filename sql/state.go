@@ -27,6 +27,8 @@ type state struct {
 	core   bool // public.iu_piece_collection exists
 	marked bool // and says that our baseline made it
 
+	ungranted bool // one of our roles exists and has no grants here: it was made after the functions were installed
+
 	schema *Schema
 }
 
@@ -40,8 +42,12 @@ func readState(ctx context.Context, tx pgx.Tx) (*state, error) {
 		                 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 		                 WHERE n.nspname = 'public' AND c.relname = 'iu_piece_collection'), false),
 		       `+relationExists("iu_migration", "goose_db_version")+`,
-		       `+relationExists("iu_migration", "origin")).
-		Scan(&st.database, &st.role, &st.serverVersion, &st.standby, &st.readOnly, &st.core, &st.marked, &st.gooseDB, &st.origin)
+		       `+relationExists("iu_migration", "origin")+`,
+		       EXISTS (SELECT FROM pg_catalog.pg_roles AS r JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'iu_outbox'
+		               WHERE r.rolname IN ('iu_app', 'iu_worker', 'iu_operator', 'iu_subscriber')
+		                 AND NOT pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE'))`).
+		Scan(&st.database, &st.role, &st.serverVersion, &st.standby, &st.readOnly, &st.core, &st.marked, &st.gooseDB, &st.origin,
+			&st.ungranted)
 	if err != nil {
 		return nil, fmt.Errorf("read the state of the database: %w", err)
 	}
@@ -152,7 +158,7 @@ func (st *state) has(version int64) bool {
 
 // current reports whether up has nothing to do.
 func (st *state) current() bool {
-	return len(st.pending()) == 0 && st.schema.currentFunctions()
+	return len(st.pending()) == 0 && st.schema.currentFunctions() && (!st.ungranted || st.schema.Newer())
 }
 
 // version is the highest version that was applied, 0 for none.
