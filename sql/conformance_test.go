@@ -127,9 +127,13 @@ func TestConformanceDoesNotSeeTheWorker(t *testing.T) {
 func TestConformanceFails(t *testing.T) {
 	t.Parallel()
 	for statement, want := range map[string][]string{
-		"DROP TABLE event_route":                               {"table|event_route|missing"},
-		"DROP TABLE dot_config":                                {"table|dot_config|missing", "config|iu_core.auto_instantiate_enabled|missing", "config|iu_core.composer_enabled|missing"},
-		"DROP TABLE event_route, event_type_registry":          {"table|event_route|missing", "table|event_type_registry|missing", "event_type|iu.template.instance_auto_composed|missing"},
+		"DROP TABLE event_route": {"table|event_route|missing"},
+		"DROP TABLE dot_config": {
+			"table|dot_config|missing", "config|iu_core.auto_instantiate_enabled|missing", "config|iu_core.composer_enabled|missing",
+		},
+		"DROP TABLE event_route, event_type_registry": {
+			"table|event_route|missing", "table|event_type_registry|missing", "event_type|iu.template.instance_auto_composed|missing",
+		},
 		"DROP VIEW v_iu_auto_instantiate_event_log":            {"view|v_iu_auto_instantiate_event_log|missing"},
 		"DROP FUNCTION fn_iu_composer_enabled":                 {"function|fn_iu_composer_enabled()|missing"},
 		"DELETE FROM dot_config WHERE key ~ 'auto'":            {"config|iu_core.auto_instantiate_enabled|missing"},

@@ -80,13 +80,16 @@ func TestRollbackIsBlockedByUse(t *testing.T) {
 	t.Parallel()
 	for used, try := range map[string]struct{ use, end string }{
 		"public.iu_collection_template_registry.collection_id": {
-			"INSERT INTO iu_collection_template_registry (collection_id, is_template) SELECT id, false FROM used", "DELETE FROM iu_collection_template_registry WHERE NOT is_template",
+			"INSERT INTO iu_collection_template_registry (collection_id, is_template) SELECT id, false FROM used",
+			"DELETE FROM iu_collection_template_registry WHERE NOT is_template",
 		},
 		"public.iu_collection_template_version.collection_id": {
-			"INSERT INTO iu_collection_template_version (collection_id, version) SELECT id, 77 FROM used", "DELETE FROM iu_collection_template_version WHERE version = 77",
+			"INSERT INTO iu_collection_template_version (collection_id, version) SELECT id, 77 FROM used",
+			"DELETE FROM iu_collection_template_version WHERE version = 77",
 		},
 		"public.iu_collection_template_instance_lineage.template_collection_id": {
-			"INSERT INTO iu_collection_template_instance_lineage SELECT spare.id, used.id FROM used, spare", "DELETE FROM iu_collection_template_instance_lineage WHERE recorded_by IS NULL",
+			"INSERT INTO iu_collection_template_instance_lineage SELECT spare.id, used.id FROM used, spare",
+			"DELETE FROM iu_collection_template_instance_lineage WHERE recorded_by IS NULL",
 		},
 		"public.iu_auto_instantiate_event_log.template_collection_id": {
 			`INSERT INTO iu_collection_template_instance_lineage SELECT spare.id, spare.id FROM spare;
@@ -94,20 +97,24 @@ func TestRollbackIsBlockedByUse(t *testing.T) {
 			"DELETE FROM iu_auto_instantiate_event_log WHERE triggered_by = 'other'",
 		},
 		"public.iu_collection_bookmark.collection_id": {
-			"INSERT INTO iu_collection_bookmark SELECT 'me', id FROM used", "DELETE FROM iu_collection_bookmark",
+			"INSERT INTO iu_collection_bookmark SELECT 'me', id FROM used",
+			"DELETE FROM iu_collection_bookmark",
 		},
 		"public.iu_lineage_review.instance_collection_id": {
-			"INSERT INTO iu_lineage_review SELECT 'me', id FROM used", "DELETE FROM iu_lineage_review",
+			"INSERT INTO iu_lineage_review SELECT 'me', id FROM used",
+			"DELETE FROM iu_lineage_review",
 		},
 		"public.iu_membership_pin.collection_id+piece_id": {
 			"INSERT INTO iu_membership_pin SELECT collection_id, piece_id FROM iu_piece_membership, used WHERE collection_id = id AND position = 20",
 			"DELETE FROM iu_membership_pin",
 		},
 		"public.shop_page.collection_key": {
-			"INSERT INTO shop_page SELECT 'page', collection_key FROM used", "DELETE FROM shop_page",
+			"INSERT INTO shop_page SELECT 'page', collection_key FROM used",
+			"DELETE FROM shop_page",
 		},
 		"public.iu_piece_collection.parent_id": {
-			"UPDATE iu_piece_collection SET parent_id = used.id FROM used WHERE iu_piece_collection.collection_key = 'welcome-kit'", "UPDATE iu_piece_collection SET parent_id = NULL",
+			"UPDATE iu_piece_collection SET parent_id = used.id FROM used WHERE iu_piece_collection.collection_key = 'welcome-kit'",
+			"UPDATE iu_piece_collection SET parent_id = NULL",
 		},
 		`elsewhere."Log Row".log row`: {
 			`CREATE SCHEMA elsewhere;

@@ -3,6 +3,7 @@ package iusql_test
 import (
 	"crypto/md5"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"testing"
 
@@ -109,10 +110,9 @@ func TestGatesOpenAtTrueAlone(t *testing.T) {
 	t.Parallel()
 	eachCore(t, func(t *testing.T, c core) {
 		template := c.Template(t, "kit", 1)
-		for value, open := range map[string]bool{
-			"true": true, "TRUE": true, " True  ": true,
-			"t": false, "yes": false, "on": false, "1": false, "": false, "false": false, "true\n": false, "truely": false,
-		} {
+		opening := []string{"true", "TRUE", " True  "}
+		for _, value := range append([]string{"t", "yes", "on", "1", "", "false", "true\n", "true true"}, opening...) {
+			open := slices.Contains(opening, value)
 			args := call{uuid.New(), template, "composer " + value, "dry_run", "a"}
 			c.gates(t, value, "false")
 			c.must(t, map[bool]string{true: "instantiated", false: "composer_disabled"}[open], args)
@@ -140,12 +140,15 @@ func TestAnswersOfTheComposer(t *testing.T) {
 
 	before := c.written(t)
 	c.Exec(t, "UPDATE dot_config SET value = '9' WHERE key = 'iu_core.max_pieces'")
-	for name, body := range map[string]string{
-		"fn_iu_compose(p_collection_key text, p_title text, p_piece_ids uuid[], p_actor text, p_note text DEFAULT NULL)":                                  `'{"status": "postponed"}'`,
-		"fn_iu_collection_record_template_instance(p_template_collection_id uuid, p_instance_collection_id uuid, p_actor text, p_note text DEFAULT NULL)": "NULL::jsonb",
+	for _, function := range []string{
+		`fn_iu_compose(p_collection_key text, p_title text, p_piece_ids uuid[], p_actor text, p_note text DEFAULT NULL)
+		 RETURNS jsonb LANGUAGE sql AS $$ SELECT '{"status": "postponed"}'::jsonb $$`,
+		`fn_iu_collection_record_template_instance(p_template_collection_id uuid, p_instance_collection_id uuid, p_actor text,
+		                                           p_note text DEFAULT NULL)
+		 RETURNS jsonb LANGUAGE sql AS 'SELECT NULL::jsonb'`,
 	} {
 		tx := c.begin(t)
-		_, err := tx.Exec(t.Context(), "CREATE OR REPLACE FUNCTION "+name+" RETURNS jsonb LANGUAGE sql AS $$ SELECT "+body+"::jsonb $$")
+		_, err := tx.Exec(t.Context(), "CREATE OR REPLACE FUNCTION "+function)
 		require.NoError(t, err)
 		_, err = args.in(t.Context(), tx)
 		require.ErrorContains(t, err, "IU001")

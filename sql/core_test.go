@@ -102,7 +102,8 @@ func ask(ctx context.Context, s session, query string, args ...any) (answer, err
 	if err := s.QueryRow(ctx, query, args...).Scan(&raw); err != nil {
 		return got, err
 	}
-	return got, json.Unmarshal(raw, &got)
+	err := json.Unmarshal(raw, &got)
+	return got, err
 }
 
 func (c call) in(ctx context.Context, s session) (answer, error) {

@@ -46,7 +46,8 @@ func TestDurableProof(t *testing.T) {
 		c.gates(t, "true", "true")
 		before := c.written(t)
 		out := c.psql(t, "-A", "-t", "-f", durableSQL)
-		require.Regexp(t, `^instantiated\|tpl-inst:auto:iu-proof:durable:iu-proof-template\|[0-9a-f-]{36}\|iu-proof-template\|live\|iuworker-proof\|.*\|t\n$`, out)
+		require.Regexp(t, `^instantiated\|tpl-inst:auto:iu-proof:durable:iu-proof-template\|[0-9a-f-]{36}\|`+
+			`iu-proof-template\|live\|iuworker-proof\|.*\|t\n$`, out)
 		// The template and its instance.
 		require.Equal(t, counts{1, before.Lineage + 1, before.Membership + 6, before.Collection + 2}, c.written(t))
 		require.Contains(t, c.unchanged(t, "-A", "-t", "-f", durableSQL), "idempotent_replay|tpl-inst:auto:iu-proof:durable:iu-proof-template|")
