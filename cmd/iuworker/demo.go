@@ -22,7 +22,6 @@ const demoPatience = 30 * time.Second
 
 func (a *app) demoCommand() *cobra.Command {
 	var yes, asJSON bool
-	var f workFlags
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the whole way once: outbox row in, instance composed, event out",
@@ -36,13 +35,8 @@ was composed and what a plain LISTEN client received. A given database must be e
 				return err
 			}
 			defer func() { err = errors.Join(err, s.close()) }()
-			return a.demo(cmd.Context(), s, f, asJSON)
+			return a.demo(cmd.Context(), s, asJSON)
 		},
-	}
-	f.registerServing(cmd)
-	f.httpAddr = webui.Off
-	for _, name := range []string{"http-addr", "pool-size", "shutdown-timeout"} {
-		_ = cmd.Flags().MarkHidden(name) // they exist
 	}
 	yesFlag(cmd, &yes)
 	jsonFlag(cmd, &asJSON)
@@ -56,9 +50,11 @@ func yesFlag(cmd *cobra.Command, to *bool) {
 // errDemoShown ends the worker of a demo that is over.
 var errDemoShown = errors.New("the demo is over")
 
-func (a *app) demo(ctx context.Context, s *stage, f workFlags, asJSON bool) error {
+func (a *app) demo(ctx context.Context, s *stage, asJSON bool) error {
+	f := defaultWorkFlags()
+	f.httpAddr = webui.Off
 	s.at.size(f.poolSize, false)
-	err := a.serve(ctx, s.at, f, func(ctx context.Context, _ string) error {
+	err := a.serve(ctx, s.at, f, nil, func(ctx context.Context, _ string) error {
 		shown, err := a.showDemo(ctx, s)
 		if err != nil {
 			return err

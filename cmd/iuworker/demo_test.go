@@ -28,7 +28,7 @@ func TestDemoOnAServerOfItsOwn(t *testing.T) {
 	} {
 		require.Regexp(t, says, r.out)
 	}
-	for _, line := range strings.Split(r.out, "\n") {
+	for line := range strings.SplitSeq(r.out, "\n") {
 		require.LessOrEqual(t, len([]rune(line)), 130, line)
 	}
 }

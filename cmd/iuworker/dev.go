@@ -16,7 +16,7 @@ import (
 func (a *app) devCommand() *cobra.Command {
 	var yes, asJSON, tcp bool
 	var dataDir string
-	var f workFlags
+	f := defaultWorkFlags()
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "The demo, and stay up with the pages, to try things",
@@ -25,13 +25,17 @@ func (a *app) devCommand() *cobra.Command {
 			if address, _ := a.address(); address != "" && (dataDir != "" || tcp) {
 				return usage(cmd, "--data-dir and --tcp are for the server that dev starts, and a database is given")
 			}
+			credentials, err := f.readCredentials(cmd)
+			if err != nil {
+				return err
+			}
 			s, err := a.setStage(cmd.Context(), cmd, yes, pgserver.Config{DataDir: dataDir, TCP: tcp})
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, s.close()) }()
+			defer func() { err = untilSignal(cmd.Context(), errors.Join(err, s.close())) }()
 			s.at.size(f.poolSize, given(cmd, "pool-size"))
-			return a.serve(cmd.Context(), s.at, f, func(ctx context.Context, pages string) error {
+			return a.serve(cmd.Context(), s.at, f, credentials, func(ctx context.Context, pages string) error {
 				shown, err := a.showDemo(ctx, s)
 				if err != nil {
 					return err

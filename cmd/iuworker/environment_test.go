@@ -25,7 +25,7 @@ func TestFlagBeatsVariableBeatsDefault(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			var f workFlags
+			f := defaultWorkFlags()
 			cmd := &cobra.Command{Use: "work", RunE: func(cmd *cobra.Command, _ []string) error {
 				return applyEnvironment(cmd, func(name string) string { return test.env[name] })
 			}}

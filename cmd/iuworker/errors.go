@@ -14,9 +14,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// errReported ends a command that has already said, in its result, what failed.
-var errReported = errors.New("reported")
-
 // usageError is wrong usage: nothing was connected to, and the exit code is 2.
 type usageError struct {
 	message string
@@ -31,26 +28,27 @@ func usage(cmd *cobra.Command, format string, args ...any) error {
 
 // sentence makes the one line that the program says of an error: its cause and the way out, and no password.
 func sentence(err error) string {
-	var usage *usageError
-	var connect *pgconn.ConnectError
 	text := err.Error()
-	switch {
-	case errors.As(err, &usage):
+	if usage, ok := errors.AsType[*usageError](err); ok {
 		text += "; see: " + usage.command + " --help"
-	case errors.As(err, &connect):
+	} else if errors.Is(err, context.Canceled) {
+		text = "interrupted"
+	} else if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		text = connectSentence(connect)
-	case errors.Is(err, context.DeadlineExceeded):
-		text += "; the database is slow or locked: run it again, or see what it waits for in pg_stat_activity"
-	default:
+	} else {
 		text += wayOut(err)
 	}
+	text = strings.ReplaceAll(text, "\n", "; ") // as joined errors have it
 	return redact(strings.Join(strings.Fields(text), " "))
 }
 
 // wayOut answers what to do about an error of the server, "" where its text says enough.
 func wayOut(err error) string {
-	var pgErr *pgconn.PgError
-	if !errors.As(err, &pgErr) {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return "; the database is slow or locked: run it again, or see what it waits for in pg_stat_activity"
+	case !ok:
 		return ""
 	}
 	switch pgErr.Code {
@@ -79,36 +77,31 @@ func connectSentence(err *pgconn.ConnectError) string {
 		where, cfg.User, cfg.Database, cause, out)
 }
 
-func connectCause(err error) (cause, out string) {
+func connectCause(err *pgconn.ConnectError) (cause, out string) {
 	const address = "check --database-url, IUWORKER_DATABASE_URL, DATABASE_URL or PG*"
-	var (
-		pgErr *pgconn.PgError
-		dns   *net.DNSError
-		op    *net.OpError
-	)
-	switch {
-	case errors.As(err, &pgErr):
-		out = address
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pgErr.Code {
 		case pgerrcode.InvalidPassword, pgerrcode.InvalidAuthorizationSpecification:
-			out = "check the user and the password in the address"
+			return pgErr.Message, "check the user and the password in the address"
 		case pgerrcode.InvalidCatalogName:
-			out = "create it, or name another in the address"
+			return pgErr.Message, "create it, or name another in the address"
 		case pgerrcode.TooManyConnections:
-			out = "raise max_connections there, or lower --pool-size here"
+			return pgErr.Message, "raise max_connections there, or lower --pool-size here"
 		case pgerrcode.CannotConnectNow:
-			out = "wait until the server is up"
+			return pgErr.Message, "wait until the server is up"
 		}
-		return pgErr.Message, out
-	case errors.As(err, &dns):
-		return fmt.Sprintf("there is no host %s", dns.Name), address
-	case errors.Is(err, context.DeadlineExceeded):
-		return "no answer in time", "is the server up, and is a firewall in between? " + address
-	case errors.As(err, &op) && op.Err != nil:
-		return op.Err.Error(), "is PostgreSQL running there? " + address + ", or run iuworker dev, which brings its own"
-	default:
-		return errors.Unwrap(err).Error(), address
+		return pgErr.Message, address
 	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return "there is no host " + dns.Name, address
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "no answer in time", "is the server up, and is a firewall in between? " + address
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Err != nil {
+		return op.Err.Error(), "is PostgreSQL running there? " + address + ", or run iuworker dev, which brings its own"
+	}
+	return errors.Unwrap(err).Error(), address
 }
 
 var (

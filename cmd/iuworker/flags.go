@@ -73,8 +73,7 @@ func applyEnvironment(cmd *cobra.Command, getenv func(string) string) error {
 			return
 		}
 		if err := cmd.Flags().Set(f.Name, value); err != nil {
-			var invalid *pflag.InvalidValueError
-			if errors.As(err, &invalid) {
+			if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 				err = invalid.Unwrap()
 			}
 			failed = usage(cmd, "%s is %s: %v", variable(f.Name), quoted(value), err)
@@ -85,24 +84,20 @@ func applyEnvironment(cmd *cobra.Command, getenv func(string) string) error {
 
 // flagError says what the flag parser found, in the words of all other errors.
 func flagError(cmd *cobra.Command, err error) error {
-	var (
-		unknown *pflag.NotExistError
-		empty   *pflag.ValueRequiredError
-		invalid *pflag.InvalidValueError
-	)
-	switch {
-	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
-		return usage(cmd, "there is no flag -%s", unknown.GetSpecifiedName())
-	case errors.As(err, &unknown):
-		return usage(cmd, "there is no flag --%s%s", unknown.GetSpecifiedName(),
-			didYouMean("--", nearestFlag(cmd, unknown.GetSpecifiedName())))
-	case errors.As(err, &empty):
-		return usage(cmd, "--%s needs a value", empty.GetSpecifiedName())
-	case errors.As(err, &invalid):
-		return usage(cmd, "--%s is %s: %v", invalid.GetFlag().Name, quoted(invalid.GetValue()), invalid.Unwrap())
-	default:
-		return usage(cmd, "%v", err)
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		if unknown.GetSpecifiedShortnames() != "" {
+			return usage(cmd, "there is no flag -%s", unknown.GetSpecifiedName())
+		}
+		name := unknown.GetSpecifiedName()
+		return usage(cmd, "there is no flag --%s%s", name, didYouMean("--", nearestFlag(cmd, name)))
 	}
+	if empty, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		return usage(cmd, "--%s needs a value", empty.GetSpecifiedName())
+	}
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return usage(cmd, "--%s is %s: %v", invalid.GetFlag().Name, quoted(invalid.GetValue()), invalid.Unwrap())
+	}
+	return usage(cmd, "%v", err)
 }
 
 // nearestFlag answers the flag that a mistyped name begins, or that begins with it; "" where there is none.

@@ -47,20 +47,16 @@ type app struct {
 	database databaseFlags
 }
 
+// exit says what failed, in one sentence on stderr, and answers the exit code.
 func (a *app) exit(err error) int {
-	var usage *usageError
-	switch {
-	case err == nil, errors.Is(err, errResultsClosed):
+	if err == nil || errors.Is(err, errResultsClosed) {
 		return exitDone
-	case errors.As(err, &usage):
-		_, _ = fmt.Fprintln(a.stderr, "iuworker: "+sentence(err)) // there is nowhere left to complain
-		return exitUsage
-	case errors.Is(err, errReported):
-		return exitFailed
-	default:
-		_, _ = fmt.Fprintln(a.stderr, "iuworker: "+sentence(err))
-		return exitFailed
 	}
+	fmt.Fprintln(a.stderr, "iuworker: "+sentence(err))
+	if _, wrong := errors.AsType[*usageError](err); wrong {
+		return exitUsage
+	}
+	return exitFailed
 }
 
 func (a *app) rootCommand() *cobra.Command {
@@ -98,7 +94,7 @@ func (a *app) rootCommand() *cobra.Command {
 
 	a.database.register(root.PersistentFlags())
 	a.log.register(root.PersistentFlags())
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagError(cmd, err) })
+	root.SetFlagErrorFunc(flagError)
 	root.SetUsageTemplate(usageTemplate)
 	documentEnvironment(root)
 	return root

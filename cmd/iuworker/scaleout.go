@@ -15,8 +15,8 @@ import (
 )
 
 func isNoTemplate(err error) bool {
-	var notFound *operate.TemplateNotFoundError
-	return errors.As(err, &notFound)
+	_, notFound := errors.AsType[*operate.TemplateNotFoundError](err)
+	return notFound
 }
 
 func (a *app) scaleoutCommand() *cobra.Command {

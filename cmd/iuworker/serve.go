@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -16,7 +17,9 @@ import (
 
 // serve runs a worker and its pages until ctx is done or the pages fail, then stops them. started, where it is not
 // nil, is called once the worker works, with the pages' URL; serve goes on when it returns nil.
-func (a *app) serve(ctx context.Context, at addresses, f workFlags, started func(ctx context.Context, pages string) error) (err error) {
+func (a *app) serve(ctx context.Context, at addresses, f workFlags, credentials *webui.Credentials,
+	started func(ctx context.Context, pages string) error,
+) (err error) {
 	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), at.pool)
 	if err != nil {
 		return fmt.Errorf("open the connection pool: %w", err)
@@ -28,7 +31,9 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, started func
 	if err != nil {
 		return err
 	}
-	handler, err := webui.New(webui.Config{Pool: pool, Ready: w.Ready, Version: iusql.ProgramVersion, Logger: a.logger})
+	handler, err := webui.New(webui.Config{
+		Pool: pool, Ready: w.Ready, BasePath: f.basePath, Credentials: credentials, Version: iusql.ProgramVersion, Logger: a.logger,
+	})
 	if err != nil {
 		return err
 	}
@@ -37,7 +42,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, started func
 		return err
 	}
 	stopPages, pagesEnded := a.servePages(ctx, pages)
-	defer func() { err = errors.Join(err, stopPages()) }()
+	defer stopPages()
 
 	if err := a.startWorker(ctx, w, pool); err != nil {
 		return err
@@ -59,25 +64,31 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, started func
 	}
 }
 
-// servePages serves in the background, beyond the end of ctx: probes are answered while the worker stops. Both answers
-// say how it ended.
-func (a *app) servePages(ctx context.Context, pages *webui.Server) (stop func() error, ended <-chan error) {
+// untilSignal takes an end by SIGTERM or Ctrl-C, however early it came, for what it is: no failure.
+func untilSignal(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// servePages serves in the background, beyond the end of ctx: probes are answered while the worker stops. ended says
+// why, where it ended by itself.
+func (a *app) servePages(ctx context.Context, pages *webui.Server) (stop func(), ended <-chan error) {
 	if pages == nil {
-		return func() error { return nil }, nil
+		return func() {}, nil
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	served, failed := make(chan error, 1), make(chan error, 1)
-	go func() {
-		err := pages.Serve(ctx)
-		served <- err
-		if err != nil {
+	failed := make(chan error, 1)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := pages.Serve(ctx); err != nil {
 			failed <- err
 		}
-	}()
-	return func() error {
+	})
+	return func() {
 		cancel()
-		<-served
-		return nil
+		serving.Wait()
 	}, failed
 }
 
@@ -122,6 +133,9 @@ func (a *app) awaitReady(ctx context.Context, w *worker.Worker) error {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return fmt.Errorf("wait for the worker: %w", ctx.Err())
+			}
 			a.logger.WarnContext(ctx, "Worker: not ready yet", slog.String("error", err.Error()))
 			return fmt.Errorf("the worker did not get ready within %s: %w", connectTimeout, err)
 		}

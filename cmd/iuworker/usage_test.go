@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -49,6 +50,9 @@ func TestWrongUsageIsFoundBeforeConnecting(t *testing.T) {
 		{args: "work --shutdown-timeout forever", says: "such as 30d"},
 		{args: "work --http-addr 8080", says: "it must be host:port"},
 		{args: "work --http-addr localhost:http", says: "it must be host:port"},
+		{args: "work --http-base-path iuworker", says: "it must be like /iuworker"},
+		{args: "work --http-credentials-file /nowhere/at/all", says: "no such file"},
+		{args: "dev --http-credentials-file /nowhere/at/all", env: environment{"IUWORKER_DATABASE_URL": ""}, says: "no such file"},
 		{args: "work --log-level loud", says: "it must be one of debug, info, warn, error"},
 		{args: "work", env: environment{"IUWORKER_CONCURRENCY": "many"}, says: `IUWORKER_CONCURRENCY is "many": it must be`},
 		{args: "work", env: environment{"IUWORKER_HTTP_ADDR": "x"}, says: "IUWORKER_HTTP_ADDR"},
@@ -90,9 +94,7 @@ func TestWrongUsageIsFoundBeforeConnecting(t *testing.T) {
 		t.Run(test.args, func(t *testing.T) {
 			t.Parallel()
 			env := environment{"IUWORKER_DATABASE_URL": nowhere}
-			for name, value := range test.env {
-				env[name] = value
-			}
+			maps.Copy(env, test.env)
 			r := run(t, env, strings.Fields(test.args)...).failed(t, exitUsage, test.says)
 			require.Contains(t, r.errOut, "see: iuworker")
 			require.Empty(t, r.out)
@@ -112,14 +114,14 @@ func TestHelpNamesEveryVariable(t *testing.T) {
 	a := &app{}
 	var walk func(cmd *cobra.Command)
 	walk = func(cmd *cobra.Command) {
-		args := append(strings.Fields(cmd.CommandPath())[1:], "--help")
-		help := run(t, nil, args...).done(t).out
+		_, command, _ := strings.Cut(cmd.CommandPath(), " ")
+		help := run(t, nil, append(strings.Fields(command), "--help")...).done(t).out
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			if !fromCommandLineOnly(f) && !f.Hidden {
 				require.Contains(t, help, "[$"+variable(f.Name)+"]", "%s --%s", cmd.CommandPath(), f.Name)
 			}
 		})
-		for _, line := range strings.Split(help, "\n") {
+		for line := range strings.SplitSeq(help, "\n") {
 			require.LessOrEqual(t, len([]rune(line)), 122, line)
 		}
 		for _, sub := range cmd.Commands() {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,21 +11,29 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-const defaultPoolSize = 20
-
-// workFlags are the settings of a worker; their defaults are those of worker.Config.
+// workFlags are the settings of a worker and of its pages.
 type workFlags struct {
-	worker   worker.Config
-	poolSize int
-	httpAddr string
+	worker      worker.Config
+	poolSize    int
+	httpAddr    string
+	basePath    string
+	credentials string // a file
+}
+
+// defaultWorkFlags are the defaults of worker.Config, for the help to show.
+func defaultWorkFlags() workFlags {
+	return workFlags{
+		worker: worker.Config{
+			Concurrency: 100, ScaleoutConcurrency: 50, PollInterval: time.Second, SweepInterval: 2 * time.Second,
+			RelayBatch: 500, EmitBatch: 500, ShutdownTimeout: 20 * time.Second,
+			CompletedRetention: day, CancelledRetention: day, DiscardedRetention: 7 * day,
+		},
+		poolSize: 20,
+		httpAddr: webui.DefaultAddr,
+	}
 }
 
 func (f *workFlags) register(cmd *cobra.Command) {
-	f.worker = worker.Config{
-		Concurrency: 100, ScaleoutConcurrency: 50, PollInterval: time.Second, SweepInterval: 2 * time.Second,
-		RelayBatch: 500, EmitBatch: 500, ShutdownTimeout: 20 * time.Second,
-		CompletedRetention: day, CancelledRetention: day, DiscardedRetention: 7 * day,
-	}
 	f.registerServing(cmd)
 	w := &f.worker
 	number := func(to *int, least, most int, name, what string) {
@@ -48,17 +57,53 @@ func (f *workFlags) register(cmd *cobra.Command) {
 	cmd.Flags().Var(&textValue{&w.ID, 100}, "worker-id", "name of this process, no other's (default host, pid and a random part)")
 }
 
-// registerServing adds the settings that dev shares.
+// registerServing adds the settings that dev has, too.
 func (f *workFlags) registerServing(cmd *cobra.Command) {
-	f.poolSize, f.httpAddr = defaultPoolSize, webui.DefaultAddr
-	if f.worker.ShutdownTimeout == 0 {
-		f.worker.ShutdownTimeout = 20 * time.Second
-	}
-	cmd.Flags().Var(&intValue{&f.poolSize, 2, 1000}, "pool-size", "connections to the database at most, besides three that listen")
-	cmd.Flags().Var(&addrValue{&f.httpAddr}, "http-addr", "host:port of pages and probes, or off")
-	cmd.Flags().Var(&durationValue{to: &f.worker.ShutdownTimeout, min: time.Second, max: time.Hour}, "shutdown-timeout",
+	flags := cmd.Flags()
+	flags.Var(&intValue{&f.poolSize, 2, 1000}, "pool-size", "connections to the database at most, besides three that listen")
+	flags.Var(&addrValue{&f.httpAddr}, "http-addr", "host:port of pages and probes, or off")
+	flags.Var(&pathValue{&f.basePath}, "http-base-path", "path below which a proxy mounts the pages, such as /iuworker")
+	flags.Var(&textValue{&f.credentials, 4096}, "http-credentials-file",
+		"file of those who may use the pages, a line role:user:password each; role is viewer or operator")
+	flags.Var(&durationValue{to: &f.worker.ShutdownTimeout, min: time.Second, max: time.Hour}, "shutdown-timeout",
 		"how long running jobs may take to end at SIGTERM")
 }
+
+// readCredentials answers nil where no file is given.
+func (f *workFlags) readCredentials(cmd *cobra.Command) (*webui.Credentials, error) {
+	if f.credentials == "" {
+		return nil, nil //nolint:nilnil // nobody is asked for credentials
+	}
+	credentials, err := webui.ReadCredentials(f.credentials)
+	if err != nil {
+		return nil, usage(cmd, "%v", err)
+	}
+	return credentials, nil
+}
+
+// pathValue is a base path of the pages.
+type pathValue struct{ to *string }
+
+// Set implements pflag.Value.
+func (v *pathValue) Set(text string) error {
+	path, err := webui.CheckBasePath(text)
+	if err != nil {
+		return errors.New("it must be like /iuworker: a slash, then letters, digits and ._~- between slashes")
+	}
+	*v.to = path
+	return nil
+}
+
+// String implements pflag.Value.
+func (v *pathValue) String() string {
+	if v.to == nil {
+		return ""
+	}
+	return *v.to
+}
+
+// Type implements pflag.Value.
+func (*pathValue) Type() string { return "path" }
 
 // addrValue is an address to listen on, or off.
 type addrValue struct{ to *string }
@@ -84,7 +129,7 @@ func (v *addrValue) String() string {
 func (*addrValue) Type() string { return "address" }
 
 func (a *app) workCommand() *cobra.Command {
-	var f workFlags
+	f := defaultWorkFlags()
 	cmd := &cobra.Command{
 		Use:   "work",
 		Short: "Run the worker: relay, jobs, emitter and pages, until SIGTERM",
@@ -101,7 +146,11 @@ func (a *app) workCommand() *cobra.Command {
 			if f.worker.ScaleoutConcurrency == 0 {
 				f.worker.ScaleoutConcurrency = -1
 			}
-			return a.serve(cmd.Context(), at, f, nil)
+			credentials, err := f.readCredentials(cmd)
+			if err != nil {
+				return err
+			}
+			return untilSignal(cmd.Context(), a.serve(cmd.Context(), at, f, credentials, nil))
 		},
 	}
 	f.register(cmd)

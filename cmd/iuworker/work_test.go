@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -87,6 +89,19 @@ func TestWorkIsNotForEverybodyWithoutCredentials(t *testing.T) {
 	t.Parallel()
 	run(t, environment{"IUWORKER_DATABASE_URL": nowhere}, "work", "--http-addr", "0.0.0.0:0", "--log-level", "error").
 		failed(t, exitFailed, "without credentials")
+}
+
+func TestThePagesAskForCredentials(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	file := filepath.Join(t.TempDir(), "users")
+	require.NoError(t, os.WriteFile(file, []byte("viewer:ann:"+secret+"\n"), 0o600))
+	pages, log, _ := working(t, db, "--http-addr", "0.0.0.0:0", "--http-credentials-file", file, "--http-base-path", "/iu")
+	pages = strings.Replace(pages, "[::]", "127.0.0.1", 1)
+	require.Equal(t, http.StatusUnauthorized, get(t, pages))
+	require.Equal(t, http.StatusOK, get(t, pages+"healthz"))
+	require.Equal(t, http.StatusOK, get(t, strings.Replace(pages, "http://", "http://ann:"+secret+"@", 1)))
+	require.NotContains(t, log.String(), secret)
 }
 
 func TestWorkRefusesAnOlderSchema(t *testing.T) {

@@ -28,8 +28,8 @@ const (
 // invalid makes an *InvalidError of a violated constraint of the outbox, which are named for what they demand:
 // <field>_must_<reason>. Other errors stay as they are.
 func invalid(err error) error {
-	var pgErr *pgconn.PgError
-	if !errors.As(err, &pgErr) || pgErr.SchemaName != "iu_outbox" || pgErr.TableName != "event" {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || pgErr.SchemaName != "iu_outbox" || pgErr.TableName != "event" {
 		return err
 	}
 	switch pgErr.Code {
