@@ -70,14 +70,25 @@ func (t *tracing) resolve(ctx context.Context, reference string) (*traceKey, err
 	return &traceKey{key: *key}, nil
 }
 
-// instance answers the key of an instance, also of one that was rolled back; nil where the id is none.
+// instance answers the key of an instance; nil where the id is none. Of one that was rolled back, the announcement alone
+// may be left, which says whose it was.
 func (t *tracing) instance(ctx context.Context, id uuid.UUID) (*traceKey, error) {
 	found := traceKey{instance: id}
 	err := t.tx.QueryRow(ctx, `
-		SELECT l.idempotency_key FROM public.iu_auto_instantiate_event_log AS l WHERE l.instance_collection_id = $1
-		UNION ALL
-		SELECT e.event #>> '{data,idempotency_key}' FROM iu_outbox.emission AS e WHERE e.instance_collection_id = $1
-		LIMIT 1`, id).Scan(&found.key)
+		SELECT l.idempotency_key FROM public.iu_auto_instantiate_event_log AS l WHERE l.instance_collection_id = $1`, id).
+		Scan(&found.key)
+	if errors.Is(err, pgx.ErrNoRows) {
+		var event, template uuid.UUID
+		var suffix string
+		err = t.tx.QueryRow(ctx, `
+			SELECT d.data ->> 'idempotency_key', (d.data ->> 'event_id')::uuid, (d.data ->> 'template_collection_id')::uuid,
+				pg_catalog.substr(d.data ->> 'instance_key', pg_catalog.length('tpl-inst:auto:') + 1)
+			FROM (SELECT e.event -> 'data' AS data FROM iu_outbox.emission AS e WHERE e.instance_collection_id = $1) AS d`, id).
+			Scan(&found.key, &event, &template, &suffix)
+		if err == nil {
+			t.of(found.key, event, template, suffix)
+		}
+	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil //nolint:nilnil // no instance, which is no error
 	}

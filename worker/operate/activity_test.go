@@ -1,0 +1,110 @@
+package operate_test
+
+import (
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+func TestTheLastHourIsMeasured(t *testing.T) {
+	t.Parallel()
+	b := setupTrace(t)
+	b.compose(t, "live")
+	b.event = uuid.New()
+	b.Exec(t, "SELECT public.fn_iu_auto_instantiate_from_event($1, 'x', $2, 'b', 'live', 'ann')", b.event, b.template)
+	b.Exec(t, "SELECT iu_outbox.emit(10)")
+	b.Exec(t, "UPDATE iu_outbox.emission SET emitted_at = now() - interval '10 minutes' WHERE position = 1")
+	b.job(t, "completed", "{}")
+	b.Exec(t, `UPDATE iu_river.river_job SET args = args || pg_catalog.jsonb_build_object('created_at', finalized_at - interval '3 seconds')`)
+	b.job(t, "completed", "{}") // args that say nothing: River's own times stand in
+
+	minutes, err := operate.Activity(t.Context(), b.Pool)
+	require.NoError(t, err)
+	require.Len(t, minutes, 60)
+	var announced int64
+	var worst float64
+	for _, minute := range minutes {
+		announced += minute.Announced
+		if minute.P95 != nil {
+			worst = max(worst, *minute.P95)
+		}
+	}
+	require.EqualValues(t, 2, announced)
+	require.EqualValues(t, 1, minutes[48].Announced+minutes[49].Announced+minutes[50].Announced)
+	require.Greater(t, worst, 1.0)
+	require.LessOrEqual(t, worst, 3.0)
+}
+
+func TestTemplatesAndInstancesAreListed(t *testing.T) {
+	t.Parallel()
+	b := setupTrace(t)
+	b.Template(t, "unused", 1)
+	instance := b.compose(t, "live")
+	b.job(t, "completed", `{"output": {"status": "instantiated", "instance_collection_id": "`+instance.String()+`"}}`)
+
+	uses, err := operate.TemplateUses(t.Context(), b.Pool, 10)
+	require.NoError(t, err)
+	require.Len(t, uses, 2)
+	require.Equal(t, "letter", uses[0].Key)
+	require.EqualValues(t, 1, uses[0].Live)
+	require.EqualValues(t, 1, uses[0].LastHour)
+	require.Nil(t, uses[1].LastAt)
+
+	recent, err := operate.RecentInstances(t.Context(), b.Pool, 10)
+	require.NoError(t, err)
+	require.Len(t, recent, 1)
+	require.Equal(t, instance, recent[0].ID)
+	require.True(t, *recent[0].DigestMatch)
+	require.NotNil(t, recent[0].JobID)
+	require.Nil(t, recent[0].Position)
+}
+
+func TestARollbacksReachIsKnownBeforehand(t *testing.T) {
+	t.Parallel()
+	b := setupTrace(t)
+	b.compose(t, "live")
+	b.Exec(t, "SELECT iu_outbox.emit(10)")
+	b.Exec(t, `INSERT INTO iu_outbox.consumer (name, epoch, position) SELECT n, epoch, p FROM iu_outbox.emission_counter,
+		(VALUES ('past', 1), ('behind', 0)) AS c (n, p) UNION ALL SELECT 'lost', 'ffffffff', 9`)
+	b.Exec(t, "SELECT public.fn_iu_auto_instantiate_from_event($1, 'x', $2, 'b', 'live', 'ann')", uuid.New(), b.template)
+	b.Exec(t, "SELECT public.fn_iu_auto_instantiate_from_event($1, 'x', $2, 'c', 'dry_run', 'ann')", uuid.New(), b.template)
+	b.Exec(t, "SELECT public.fn_iu_auto_instantiate_from_event($1, 'x', $2, 'd', 'live', 'bob')", uuid.New(), b.template)
+
+	reach, err := operate.RollbackReach(t.Context(), b.Pool, "ann")
+	require.NoError(t, err)
+	require.EqualValues(t, 3, reach.Instances)
+	require.EqualValues(t, 1, reach.Announced)
+	require.EqualValues(t, 1, reach.Waiting)
+	require.Len(t, reach.Sample, 3)
+	received := map[string]*int64{}
+	for _, consumer := range reach.Consumers {
+		received[consumer.Name] = consumer.Received
+	}
+	require.Zero(t, *received["behind"])
+	require.EqualValues(t, 1, *received["past"])
+	require.Nil(t, received["lost"], "its place is in no history that is known")
+
+	report, err := operate.Rollback(t.Context(), b.Pool, "ann", true)
+	require.NoError(t, err)
+	require.Equal(t, reach.Instances, report.Counts.EventLog)
+}
+
+func TestTheAuditIsReadFromItsEnd(t *testing.T) {
+	t.Parallel()
+	b := setupTrace(t)
+	for _, action := range []string{"first", "second", "third"} {
+		_, err := operate.RecordAudit(t.Context(), b.Pool, "ann", action, map[string]int{"count": 1})
+		require.NoError(t, err)
+	}
+	lines, err := operate.Audit(t.Context(), b.Pool, 0, 2)
+	require.NoError(t, err)
+	require.Equal(t, "third", lines[0].Action)
+	lines, err = operate.Audit(t.Context(), b.Pool, lines[1].ID, 2)
+	require.NoError(t, err)
+	require.Len(t, lines, 1)
+	require.Equal(t, "first", lines[0].Action)
+	require.JSONEq(t, `{"count": 1}`, string(lines[0].Detail))
+}
