@@ -30,6 +30,7 @@ func openSession(cfg Config) (*session, error) {
 	config := cfg.ConnConfig.Copy()
 	// Nothing is prepared and kept: the schema changes under our statements.
 	config.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
+	config.RuntimeParams["statement_timeout"] = "0" // with the start: the database's own may be too short for what sets it
 	config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) { logNotice(cfg.Logger, notice) }
 	s := &session{cfg: cfg}
 	s.db = stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
@@ -47,7 +48,6 @@ func openSession(cfg Config) (*session, error) {
 // settings are those of a session that migrates, whatever the role and the database have.
 func settings(lockTimeout time.Duration) string {
 	return fmt.Sprintf(`SET lock_timeout = '%dms';
-SET statement_timeout = 0;
 SET idle_in_transaction_session_timeout = 0;
 SET default_transaction_isolation = 'read committed';
 SET standard_conforming_strings = on;
