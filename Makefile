@@ -6,7 +6,7 @@ LINT_VERSION := v2.15.0
 LINT     := .tools/$(LINT_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev test lint verify setup-server setup-tests
+.PHONY: help build demo dev test browser lint verify setup-server setup-tests setup-browser
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ dev: setup-server build ## the same, and stay up with the web pages
 test: setup-tests ## run all tests with the race detector
 	$(GO) test -race -parallel 8 -timeout 15m ./...
 
+browser: setup-tests setup-browser ## use the pages of a real worker as a person would, in a headless Chromium
+	$(GO) test -tags browser -timeout 10m ./riverui
+
 lint: $(LINT) ## check the code against the house's rules
 	$(LINT) run
 
@@ -39,6 +42,9 @@ setup-server: ## PostgreSQL for demo and dev (as root on Debian: installs it whe
 
 setup-tests: ## what the tests need: PostgreSQL, psql, pg_dump, a C compiler
 	@.ci/setup tests
+
+setup-browser: ## Chromium, for browser
+	@.ci/setup browser
 
 # The linter is built from source, once, with this machine's Go.
 $(LINT):

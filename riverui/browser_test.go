@@ -1,0 +1,251 @@
+//go:build browser
+
+package webui_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// browser is one tab of a headless Chromium, driven over a pipe. A test that uses it fails where there is none: the
+// build tag keeps those who have none from running it.
+type browser struct {
+	t    *testing.T
+	in   io.Writer
+	next int
+
+	mu       sync.Mutex
+	answers  map[int]chan cdpMessage
+	problems []string // what the console complained about
+	session  string
+}
+
+type cdpMessage struct {
+	ID     int             `json:"id,omitempty"`
+	Method string          `json:"method,omitempty"`
+	Params json.RawMessage `json:"params,omitempty"`
+	Result json.RawMessage `json:"result,omitempty"`
+	Error  *struct {
+		Message string `json:"message"`
+	} `json:"error,omitempty"`
+	SessionID string `json:"sessionId,omitempty"`
+}
+
+func chromium(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	require.FailNow(t, "no Chromium", "install it (Debian: apt-get install chromium)")
+	return ""
+}
+
+// newBrowser starts a Chromium of the test's own, with an empty profile.
+func newBrowser(t *testing.T) *browser {
+	t.Helper()
+	toChromium, in, err := os.Pipe()
+	require.NoError(t, err)
+	out, fromChromium, err := os.Pipe()
+	require.NoError(t, err)
+	profile, err := os.MkdirTemp("", "iuworker-browser-") //nolint:usetesting // its children may write there when it has ended
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	command := exec.CommandContext(ctx, chromium(t), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+		"--hide-scrollbars", "--window-size=1280,1600", "--user-data-dir="+profile, "--remote-debugging-pipe", "about:blank")
+	command.ExtraFiles = []*os.File{toChromium, fromChromium}
+	command.WaitDelay = 10 * time.Second
+	var log bytes.Buffer
+	command.Stderr = &log
+	require.NoError(t, command.Start())
+	_, _ = toChromium.Close(), fromChromium.Close()
+	b := &browser{t: t, in: in, answers: map[int]chan cdpMessage{}}
+	reading := make(chan struct{})
+	go func() { b.read(out); close(reading) }()
+	t.Cleanup(func() {
+		stop := time.AfterFunc(10*time.Second, cancel) // kills it
+		b.send("Browser.close", nil)
+		_ = command.Wait() // how it ends says nothing of the pages
+		stop.Stop()
+		cancel()
+		_, _ = in.Close(), out.Close()
+		<-reading
+		if err := os.RemoveAll(profile); err != nil {
+			t.Logf("remove the browser's profile: %v", err)
+		}
+		if t.Failed() {
+			t.Logf("console: %s", strings.Join(b.problems, "\n"))
+		}
+	})
+	b.attach()
+	return b
+}
+
+func (b *browser) read(out io.Reader) {
+	messages := bufio.NewReader(out)
+	for {
+		text, err := messages.ReadBytes(0)
+		if err != nil {
+			return
+		}
+		var m cdpMessage
+		if json.Unmarshal(bytes.TrimRight(text, "\x00"), &m) != nil {
+			continue
+		}
+		b.mu.Lock()
+		if answer := b.answers[m.ID]; m.ID != 0 && answer != nil {
+			answer <- m
+			delete(b.answers, m.ID)
+		}
+		switch m.Method {
+		case "Log.entryAdded", "Runtime.exceptionThrown":
+			b.problems = append(b.problems, string(m.Params))
+		}
+		b.mu.Unlock()
+	}
+}
+
+// call sends a command of the DevTools protocol and answers its result.
+func (b *browser) call(method string, params map[string]any) json.RawMessage {
+	b.t.Helper()
+	select {
+	case m := <-b.send(method, params):
+		require.Nil(b.t, m.Error, "%s %v", method, params)
+		return m.Result
+	case <-time.After(patience):
+		require.FailNow(b.t, "the browser does not answer", method)
+		return nil
+	}
+}
+
+// send sends a command and answers where its answer will come.
+func (b *browser) send(method string, params map[string]any) <-chan cdpMessage {
+	answer := make(chan cdpMessage, 1)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.next++
+	b.answers[b.next] = answer
+	command := map[string]any{"id": b.next, "method": method, "params": params}
+	if b.session != "" && !strings.HasPrefix(method, "Browser.") {
+		command["sessionId"] = b.session
+	}
+	text, err := json.Marshal(command)
+	if err == nil {
+		_, err = b.in.Write(append(text, 0))
+	}
+	if err != nil {
+		b.t.Errorf("tell the browser to %s: %v", method, err)
+	}
+	return answer
+}
+
+func (b *browser) attach() {
+	b.t.Helper()
+	var targets struct {
+		TargetInfos []struct{ TargetID, Type string }
+	}
+	require.NoError(b.t, json.Unmarshal(b.call("Target.getTargets", nil), &targets))
+	for _, target := range targets.TargetInfos {
+		if target.Type == "page" {
+			var attached struct{ SessionID string }
+			require.NoError(b.t, json.Unmarshal(b.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}), &attached))
+			b.session = attached.SessionID
+		}
+	}
+	for _, domain := range []string{"Page", "Runtime", "Log"} {
+		b.call(domain+".enable", nil)
+	}
+}
+
+// value evaluates an expression in the page.
+func (b *browser) value(expression string) any {
+	b.t.Helper()
+	var answer struct {
+		Result           struct{ Value any }
+		ExceptionDetails *struct{ Text string }
+	}
+	require.NoError(b.t, json.Unmarshal(b.call("Runtime.evaluate",
+		map[string]any{"expression": expression, "returnByValue": true, "awaitPromise": true}), &answer))
+	require.Nil(b.t, answer.ExceptionDetails, expression)
+	return answer.Result.Value
+}
+
+// wait asks the page until an expression is true; while it is between two documents, that is never so.
+func (b *browser) wait(expression string) {
+	b.t.Helper()
+	require.Eventually(b.t, func() bool { return b.value("!!("+expression+")") == true }, patience, 20*time.Millisecond, expression)
+}
+
+// open goes to an address and waits until its document is complete.
+func (b *browser) open(url string) {
+	b.t.Helper()
+	b.call("Page.navigate", map[string]any{"url": url})
+	b.wait(`document.readyState === "complete" && location.href !== "about:blank"`)
+}
+
+// follow clicks what leads to another page, and waits for that.
+func (b *browser) follow(selector string) {
+	b.t.Helper()
+	b.wait(fmt.Sprintf("document.querySelector(%q)", selector))
+	b.value(fmt.Sprintf("window.here = true, document.querySelector(%q).click()", selector))
+	b.wait(`!window.here && document.readyState === "complete"`)
+}
+
+// enter types a text into a field, as a keyboard does.
+func (b *browser) enter(selector, text string) {
+	b.t.Helper()
+	b.value(fmt.Sprintf("document.querySelector(%q).focus(), document.querySelector(%q).select()", selector, selector))
+	b.call("Input.insertText", map[string]any{"text": text})
+}
+
+// key presses a key.
+func (b *browser) key(key string, code int) {
+	b.t.Helper()
+	for _, kind := range []string{"keyDown", "keyUp"} {
+		b.call("Input.dispatchKeyEvent", map[string]any{"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code})
+	}
+}
+
+// text answers what the page says.
+func (b *browser) text() string {
+	b.t.Helper()
+	text, _ := b.value("document.body.innerText").(string)
+	return text
+}
+
+// picture keeps a screenshot of the whole page, where SCREENSHOTS names a directory.
+func (b *browser) picture(name string) {
+	b.t.Helper()
+	directory := os.Getenv("SCREENSHOTS")
+	if directory == "" {
+		return
+	}
+	var shot struct{ Data string }
+	require.NoError(b.t, json.Unmarshal(b.call("Page.captureScreenshot", map[string]any{"captureBeyondViewport": true}), &shot))
+	image, err := base64.StdEncoding.DecodeString(shot.Data)
+	require.NoError(b.t, err)
+	require.NoError(b.t, os.WriteFile(filepath.Join(directory, name+".png"), image, 0o600))
+}
+
+// complaints answers what the console complained about: errors of scripts, and what the policy refused.
+func (b *browser) complaints() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]string{}, b.problems...)
+}
