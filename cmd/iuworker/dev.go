@@ -25,7 +25,7 @@ func (a *app) devCommand() *cobra.Command {
 			if address, _ := a.address(); address != "" && (dataDir != "" || tcp) {
 				return usage(cmd, "--data-dir and --tcp are for the server that dev starts, and a database is given")
 			}
-			credentials, err := f.readCredentials(cmd)
+			credentials, err := f.readCredentials(cmd, a.getenv)
 			if err != nil {
 				return err
 			}

@@ -53,6 +53,11 @@ func TestWrongUsageIsFoundBeforeConnecting(t *testing.T) {
 		{args: "work --http-base-path iuworker", says: "it must be like /iuworker"},
 		{args: "work --http-credentials-file /nowhere/at/all", says: "no such file"},
 		{args: "dev --http-credentials-file /nowhere/at/all", env: environment{"IUWORKER_DATABASE_URL": ""}, says: "no such file"},
+		{args: "work", env: environment{"IUWORKER_HTTP_CREDENTIALS": "viewer:ann"}, says: "IUWORKER_HTTP_CREDENTIALS: line 1: it must be"},
+		{
+			args: "work --http-credentials-file f", env: environment{"IUWORKER_HTTP_CREDENTIALS": "viewer:ann:longenough"},
+			says: "contradict each other",
+		},
 		{args: "work --log-level loud", says: "it must be one of debug, info, warn, error"},
 		{args: "work", env: environment{"IUWORKER_CONCURRENCY": "many"}, says: `IUWORKER_CONCURRENCY is "many": it must be`},
 		{args: "work", env: environment{"IUWORKER_HTTP_ADDR": "x"}, says: "IUWORKER_HTTP_ADDR"},

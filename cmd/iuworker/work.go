@@ -64,15 +64,29 @@ func (f *workFlags) registerServing(cmd *cobra.Command) {
 	flags.Var(&addrValue{&f.httpAddr}, "http-addr", "host:port of pages and probes, or off")
 	flags.Var(&pathValue{&f.basePath}, "http-base-path", "path below which a proxy mounts the pages, such as /iuworker")
 	flags.Var(&textValue{&f.credentials, 4096}, "http-credentials-file",
-		"file of those who may use the pages, a line role:user:password each; role is viewer or operator")
+		"file of those who may use the pages, a line role:user:password each; role is viewer or operator; "+
+			"or give its lines in "+credentialsVariable)
 	flags.Var(&durationValue{to: &f.worker.ShutdownTimeout, min: time.Second, max: time.Hour}, "shutdown-timeout",
 		"how long running jobs may take to end at SIGTERM")
 }
 
-// readCredentials answers nil where no file is given.
-func (f *workFlags) readCredentials(cmd *cobra.Command) (*webui.Credentials, error) {
-	if f.credentials == "" {
+// credentialsVariable holds the lines of a credentials file, for where secrets come by the environment.
+const credentialsVariable = "IUWORKER_HTTP_CREDENTIALS"
+
+// readCredentials answers nil where neither a file nor the variable is given.
+func (f *workFlags) readCredentials(cmd *cobra.Command, getenv func(string) string) (*webui.Credentials, error) {
+	text := getenv(credentialsVariable)
+	switch {
+	case f.credentials == "" && text == "":
 		return nil, nil //nolint:nilnil // nobody is asked for credentials
+	case f.credentials != "" && text != "":
+		return nil, usage(cmd, "--http-credentials-file and %s contradict each other: give one of them", credentialsVariable)
+	case text != "":
+		credentials, err := webui.ParseCredentials(text)
+		if err != nil {
+			return nil, usage(cmd, "%s: %v", credentialsVariable, err)
+		}
+		return credentials, nil
 	}
 	credentials, err := webui.ReadCredentials(f.credentials)
 	if err != nil {
@@ -146,7 +160,7 @@ func (a *app) workCommand() *cobra.Command {
 			if f.worker.ScaleoutConcurrency == 0 {
 				f.worker.ScaleoutConcurrency = -1
 			}
-			credentials, err := f.readCredentials(cmd)
+			credentials, err := f.readCredentials(cmd, a.getenv)
 			if err != nil {
 				return err
 			}
