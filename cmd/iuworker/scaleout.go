@@ -70,6 +70,9 @@ func (a *app) scaleout(ctx context.Context, cfg operate.ScaleoutConfig, asJSON b
 		return fmt.Errorf("interrupted after %d of %d: %d added, %d skipped; the same command goes on from there",
 			result.Done, result.Count, result.Added, result.Skipped)
 	}
+	if err != nil && result.Done == 0 {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("failed after %d of %d (%d added, %d skipped): %w",
 			result.Done, result.Count, result.Added, result.Skipped, err)

@@ -94,6 +94,9 @@ func TestScaleout(t *testing.T) {
 				|| (j.args ->> 'instance_key_suffix')))
 		FROM iu_river.river_job AS j`).Scan(&right))
 	require.True(t, right)
+	instantiate(t, db, template, "taken-1", "ann")
+	run(t, on(db), "scaleout", "--template", "letter", "--count", "1", "--prefix", "taken", "--actor", "a").
+		failed(t, exitFailed, `the prefix "taken" is taken: another event or another template owns tpl-inst:auto:taken-1`)
 	run(t, on(db), "scaleout", "--template", "nothing", "--count", "1", "--prefix", "p", "--actor", "a").
 		failed(t, exitFailed, `there is no template "nothing"; there are: letter`)
 }

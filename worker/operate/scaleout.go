@@ -3,16 +3,11 @@ package operate
 import (
 	"cmp"
 	"context"
-	"crypto/md5" //nolint:gosec // the idempotency key is an md5 by contract; it guards nothing
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
-	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
@@ -64,9 +59,6 @@ type ScaleoutResult struct {
 	Skipped  int       `json:"skipped"` // composed before, waiting, or dead letters
 }
 
-// scaleoutSpace is the namespace of the events' ids.
-var scaleoutSpace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("urn:iuworker:scaleout"))
-
 // Scaleout inserts a job for each number from 1 to Count that has none, a transaction a batch. What it answers says
 // how far it came, also where it fails or ctx ends.
 func Scaleout(ctx context.Context, cfg ScaleoutConfig) (ScaleoutResult, error) {
@@ -84,9 +76,12 @@ func Scaleout(ctx context.Context, cfg ScaleoutConfig) (ScaleoutResult, error) {
 	if err != nil {
 		return result, fmt.Errorf("set River up: %w", err)
 	}
+	if err := cfg.free(ctx); err != nil {
+		return result, err
+	}
 	for result.Done < cfg.Count {
 		numbers := min(cfg.Batch, cfg.Count-result.Done)
-		added, err := cfg.insert(ctx, client, result.Done+1, numbers)
+		added, err := cfg.insertPatiently(ctx, client, result.Done+1, numbers)
 		if err != nil {
 			return result, fmt.Errorf("scale out: %w", err)
 		}
@@ -100,79 +95,28 @@ func Scaleout(ctx context.Context, cfg ScaleoutConfig) (ScaleoutResult, error) {
 	return result, nil
 }
 
-// insert inserts the jobs of n numbers, and answers how many were new.
-func (cfg ScaleoutConfig) insert(ctx context.Context, client *river.Client[pgx.Tx], first, n int) (int, error) {
-	events := make([]jobs.AutoInstantiateArgs, n)
-	for i := range events {
-		events[i] = cfg.event(first + i)
-	}
-	var added int
-	err := pgx.BeginFunc(ctx, cfg.Pool, func(tx pgx.Tx) error {
-		known, err := known(ctx, tx, events)
-		if err != nil {
-			return err
-		}
-		var params []river.InsertManyParams
-		for _, event := range events {
-			if !known[event.IdempotencyKey] {
-				params = append(params, river.InsertManyParams{
-					Args: event, InsertOpts: &river.InsertOpts{Queue: jobs.QueueScaleout},
-				})
-			}
-		}
-		if len(params) == 0 {
-			return nil
-		}
-		results, err := client.InsertManyTx(ctx, tx, params)
-		if err != nil {
-			return fmt.Errorf("insert jobs: %w", err)
-		}
-		for _, result := range results {
-			if !result.UniqueSkippedAsDuplicate {
-				added++
-			}
-		}
-		return nil
-	})
-	return added, err
+// PrefixTakenError says that instances of something else have the keys that a scale-out would give.
+type PrefixTakenError struct{ Prefix, InstanceKey string }
+
+// Error implements error.
+func (e *PrefixTakenError) Error() string {
+	return fmt.Sprintf("the prefix %q is taken: another event or another template owns %s; choose another prefix", e.Prefix, e.InstanceKey)
 }
 
-func (cfg ScaleoutConfig) event(number int) jobs.AutoInstantiateArgs {
-	suffix := cfg.Prefix + "-" + strconv.Itoa(number)
-	id := uuid.NewSHA1(scaleoutSpace, []byte(suffix))
-	key := md5.Sum([]byte(id.String() + ":" + cfg.Template.String() + ":" + suffix)) //nolint:gosec // see the import
-	now := time.Now().UTC()
-	return jobs.AutoInstantiateArgs{
-		EventID: id, EventType: cfg.EventType, TemplateCollectionID: cfg.Template, InstanceKeySuffix: suffix,
-		EmitMode: cfg.EmitMode, Actor: cfg.Actor, Priority: 1, AvailableAt: now, CreatedAt: now,
-		IdempotencyKey: hex.EncodeToString(key[:]),
-	}
-}
-
-// known answers the idempotency keys that were composed, that wait in the outbox, or that are dead letters. Unfinished
-// jobs are found by River itself.
-func known(ctx context.Context, tx pgx.Tx, events []jobs.AutoInstantiateArgs) (map[string]bool, error) {
-	keys, ids := make([]string, len(events)), make([]uuid.UUID, len(events))
-	for i, event := range events {
-		keys[i], ids[i] = event.IdempotencyKey, event.EventID
-	}
-	rows, err := tx.Query(ctx, `
-		SELECT k.key
-		FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::uuid[])) AS k (key, event_id)
-		WHERE EXISTS (SELECT FROM public.iu_auto_instantiate_event_log AS l WHERE l.idempotency_key = k.key)
-		   OR EXISTS (SELECT FROM iu_outbox.dead_letter AS d WHERE d.event_id = k.event_id AND d.idempotency_key = k.key)
-		   OR EXISTS (SELECT FROM iu_outbox.event AS e WHERE e.event_id = k.event_id AND e.idempotency_key = k.key)`,
-		keys, ids)
+// free looks whether the first instance's key is somebody else's: then all would end as conflicts.
+func (cfg ScaleoutConfig) free(ctx context.Context) error {
+	first := cfg.event(1)
+	instanceKey := "tpl-inst:auto:" + first.InstanceKeySuffix
+	var taken bool
+	err := cfg.Pool.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM public.iu_piece_collection AS c WHERE c.collection_key = $1)
+		   AND NOT EXISTS (SELECT FROM public.iu_auto_instantiate_event_log AS l WHERE l.idempotency_key = $2)`,
+		instanceKey, first.IdempotencyKey).Scan(&taken)
 	if err != nil {
-		return nil, fmt.Errorf("look for known events: %w", err)
+		return fmt.Errorf("look whether the prefix is free: %w", err)
 	}
-	found, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, fmt.Errorf("look for known events: %w", err)
+	if taken {
+		return &PrefixTakenError{Prefix: cfg.Prefix, InstanceKey: instanceKey}
 	}
-	known := make(map[string]bool, len(found))
-	for _, key := range found {
-		known[key] = true
-	}
-	return known, nil
+	return nil
 }

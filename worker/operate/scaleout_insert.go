@@ -1,0 +1,153 @@
+package operate
+
+import (
+	"context"
+	"crypto/md5" //nolint:gosec // the idempotency key is an md5 by contract; it guards nothing
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+
+	"github.com/iu-core/iuworker/jobs"
+)
+
+// scaleoutTries is how often a transaction is tried that fails with an error which may pass: workers that move the jobs
+// of an earlier run lock them in another order than an insert that finds them there.
+const scaleoutTries = 8
+
+// insertPatiently tries again where an error may pass.
+func (cfg ScaleoutConfig) insertPatiently(ctx context.Context, client *river.Client[pgx.Tx], first, n int) (int, error) {
+	for try := 1; ; try++ {
+		added, err := cfg.insert(ctx, client, first, n)
+		if err == nil || try == scaleoutTries || !jobs.MayPass(err) || ctx.Err() != nil {
+			return added, err
+		}
+		wait := time.NewTimer(jobs.Backoff(try))
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// insert inserts the jobs of n numbers, and answers how many were new.
+func (cfg ScaleoutConfig) insert(ctx context.Context, client *river.Client[pgx.Tx], first, n int) (added int, err error) {
+	events := make([]jobs.AutoInstantiateArgs, n)
+	for i := range events {
+		events[i] = cfg.event(first + i)
+	}
+	err = pgx.BeginFunc(ctx, cfg.Pool, func(tx pgx.Tx) error {
+		left, settled := events, false
+		for !settled {
+			var err error
+			if left, err = unknown(ctx, tx, left); err != nil {
+				return err
+			}
+			if added, settled, err = insertUnlessKnown(ctx, tx, client, left); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return added, err
+}
+
+// insertUnlessKnown inserts jobs, unless one of them ended between the look for what is known and the insert: then it
+// inserts none, and answers that it is not settled.
+func insertUnlessKnown(ctx context.Context, tx pgx.Tx, client *river.Client[pgx.Tx], events []jobs.AutoInstantiateArgs) (added int, settled bool, err error) {
+	if len(events) == 0 {
+		return 0, true, nil
+	}
+	err = pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error {
+		inserted, err := insertJobs(ctx, savepoint, client, events)
+		if err != nil {
+			return err
+		}
+		added = len(inserted)
+		still, err := unknown(ctx, savepoint, inserted)
+		if err != nil {
+			return err
+		}
+		if settled = len(still) == len(inserted); !settled {
+			return errNotSettled
+		}
+		return nil
+	})
+	if errors.Is(err, errNotSettled) {
+		err = nil
+	}
+	return added, settled, err
+}
+
+var errNotSettled = errors.New("not settled")
+
+// insertJobs answers those that had no unfinished job.
+func insertJobs(ctx context.Context, tx pgx.Tx, client *river.Client[pgx.Tx], events []jobs.AutoInstantiateArgs) ([]jobs.AutoInstantiateArgs, error) {
+	params := make([]river.InsertManyParams, len(events))
+	for i, event := range events {
+		params[i] = river.InsertManyParams{Args: event, InsertOpts: &river.InsertOpts{Queue: jobs.QueueScaleout}}
+	}
+	results, err := client.InsertManyTx(ctx, tx, params)
+	if err != nil {
+		return nil, fmt.Errorf("insert jobs: %w", err)
+	}
+	var inserted []jobs.AutoInstantiateArgs
+	for i, result := range results {
+		if !result.UniqueSkippedAsDuplicate {
+			inserted = append(inserted, events[i])
+		}
+	}
+	return inserted, nil
+}
+
+// scaleoutSpace is the namespace of the events' ids.
+var scaleoutSpace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("urn:iuworker:scaleout"))
+
+func (cfg ScaleoutConfig) event(number int) jobs.AutoInstantiateArgs {
+	suffix := cfg.Prefix + "-" + strconv.Itoa(number)
+	id := uuid.NewSHA1(scaleoutSpace, []byte(suffix))
+	key := md5.Sum([]byte(id.String() + ":" + cfg.Template.String() + ":" + suffix)) //nolint:gosec // see the import
+	now := time.Now().UTC()
+	return jobs.AutoInstantiateArgs{
+		EventID: id, EventType: cfg.EventType, TemplateCollectionID: cfg.Template, InstanceKeySuffix: suffix,
+		EmitMode: cfg.EmitMode, Actor: cfg.Actor, Priority: 1, AvailableAt: now, CreatedAt: now,
+		IdempotencyKey: hex.EncodeToString(key[:]),
+	}
+}
+
+// unknown answers the events that were not composed, do not wait in the outbox and are no dead letters. Unfinished jobs
+// are found by River itself.
+func unknown(ctx context.Context, tx pgx.Tx, events []jobs.AutoInstantiateArgs) ([]jobs.AutoInstantiateArgs, error) {
+	keys, ids := make([]string, len(events)), make([]uuid.UUID, len(events))
+	for i, event := range events {
+		keys[i], ids[i] = event.IdempotencyKey, event.EventID
+	}
+	rows, err := tx.Query(ctx, `
+		SELECT k.n::integer - 1
+		FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::uuid[])) WITH ORDINALITY AS k (key, event_id, n)
+		WHERE NOT EXISTS (SELECT FROM public.iu_auto_instantiate_event_log AS l WHERE l.idempotency_key = k.key)
+		  AND NOT EXISTS (SELECT FROM iu_outbox.dead_letter AS d WHERE d.event_id = k.event_id AND d.idempotency_key = k.key)
+		  AND NOT EXISTS (SELECT FROM iu_outbox.event AS e WHERE e.event_id = k.event_id AND e.idempotency_key = k.key)
+		ORDER BY k.n`, keys, ids)
+	if err != nil {
+		return nil, fmt.Errorf("look for known events: %w", err)
+	}
+	unknown, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (event jobs.AutoInstantiateArgs, err error) {
+		var i int
+		if err = row.Scan(&i); err == nil {
+			event = events[i]
+		}
+		return event, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for known events: %w", err)
+	}
+	return unknown, nil
+}
