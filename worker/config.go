@@ -60,6 +60,10 @@ type Config struct {
 	// Defaults 24 h, 24 h and 168 h. -1 keeps them for good. Dead letters are kept whatever these say.
 	CompletedRetention, CancelledRetention, DiscardedRetention time.Duration
 
+	// EmissionRetention is how long announced emissions are kept. Default 30 days. -1 keeps them for good. None is
+	// deleted that a named consumer has yet to see which was active within ConsumerExpiry, default 30 days.
+	EmissionRetention, ConsumerExpiry time.Duration
+
 	// ShutdownTimeout bounds Stop: jobs that run longer are cut off and run again elsewhere. Default 20 s.
 	ShutdownTimeout time.Duration
 }
@@ -89,6 +93,8 @@ func (c Config) withDefaults() (Config, error) {
 	c.SweepInterval = cmp.Or(c.SweepInterval, 2*time.Second)
 	c.RelayBatch = cmp.Or(c.RelayBatch, 500)
 	c.EmitBatch = cmp.Or(c.EmitBatch, 500)
+	c.EmissionRetention = cmp.Or(c.EmissionRetention, 30*24*time.Hour)
+	c.ConsumerExpiry = cmp.Or(c.ConsumerExpiry, 30*24*time.Hour)
 	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, 20*time.Second)
 	return c, nil
 }

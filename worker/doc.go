@@ -5,6 +5,7 @@
 //	Emitter   gives emissions their positions, in commit-safe order, and announces them by NOTIFY
 //	Resumer   makes parked jobs run again when their gate opens
 //	Rescuer   lets the jobs of a process that died run again elsewhere
+//	Pruner    deletes emissions that all active consumers have seen and that are old enough
 //
 // All of them wake by a doorbell, read their backlog after every (re)connect, and poll besides: tables are
 // the truth, a NOTIFY only saves waiting.

@@ -31,6 +31,7 @@ type running struct {
 	emitter  *Emitter
 	resumer  *Resumer
 	rescuer  *Rescuer
+	pruner   *Pruner
 
 	taking, emitting, serving group // in the order in which they end
 }
@@ -63,6 +64,7 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 	r.taking, r.emitting, r.serving = newGroup(base), newGroup(base), newGroup(base)
 	r.start(&r.taking, "relay", r.relay.Run)
 	r.start(&r.taking, "resumer", r.resumer.Run)
+	r.start(&r.taking, "pruner", r.pruner.Run)
 	r.start(&r.emitting, "emitter", r.emitter.Run)
 	r.start(&r.serving, "rescuer", r.rescuer.Run)
 	if sessions {
@@ -112,6 +114,9 @@ func (r *running) open(ctx context.Context, cfg Config, sessions bool, work *job
 		sleeper: sleeper{session: r.session, key: lockEmitterSleeps, bell: emissionBell, poll: cfg.PollInterval},
 	}
 	r.resumer = &Resumer{pool: cfg.Pool, bell: gateBell, sweep: cfg.SweepInterval, logger: r.logger, outage: lost("Resumer")}
+	r.pruner = &Pruner{
+		pool: cfg.Pool, retention: cfg.EmissionRetention, expiry: cfg.ConsumerExpiry, logger: r.logger, outage: lost("Pruner"),
+	}
 	r.rescuer = &Rescuer{
 		pool: cfg.Pool, id: cfg.ID, lockKey: lockKey, active: work.Active, logger: r.logger, outage: lost("Rescuer"),
 		about: presence{Hostname: hostname(), PID: os.Getpid(), Version: cfg.Version},

@@ -32,6 +32,10 @@ func (v *durationValue) Set(text string) error {
 	if err != nil {
 		return err
 	}
+	if v.mayForever && d == 0 {
+		*v.to = forever
+		return nil
+	}
 	if d < v.min || d > v.max {
 		return fmt.Errorf("it must be from %s to %s", formatDuration(v.min), formatDuration(v.max))
 	}

@@ -24,9 +24,10 @@ type workFlags struct {
 func defaultWorkFlags() workFlags {
 	return workFlags{
 		worker: worker.Config{
-			Concurrency: 100, ScaleoutConcurrency: 50, PollInterval: time.Second, SweepInterval: 2 * time.Second,
+			Concurrency: 500, ScaleoutConcurrency: 200, Lanes: 4, PollInterval: time.Second, SweepInterval: 2 * time.Second,
 			RelayBatch: 500, EmitBatch: 500, ShutdownTimeout: 20 * time.Second,
 			CompletedRetention: day, CancelledRetention: day, DiscardedRetention: 7 * day,
+			EmissionRetention: 30 * day, ConsumerExpiry: 30 * day,
 		},
 		poolSize: 20,
 		httpAddr: webui.DefaultAddr,
@@ -41,6 +42,7 @@ func (f *workFlags) register(cmd *cobra.Command) {
 	}
 	number(&w.Concurrency, 1, 10_000, "concurrency", "jobs of the queue events at once")
 	number(&w.ScaleoutConcurrency, 0, 10_000, "scaleout-concurrency", "jobs of the queue scaleout at once; 0 works none")
+	number(&w.Lanes, 1, 100, "lanes", "statements that compose at once, each for many jobs and on a connection of its own")
 	number(&w.RelayBatch, 1, 5_000, "relay-batch", "outbox rows that become jobs in one transaction")
 	number(&w.EmitBatch, 1, 10_000, "emit-batch", "emissions that get their position in one transaction")
 	length := func(to *time.Duration, least, most time.Duration, name, what string) {
@@ -51,9 +53,11 @@ func (f *workFlags) register(cmd *cobra.Command) {
 	retention := func(to *time.Duration, name, what string) {
 		cmd.Flags().Var(&durationValue{to: to, min: time.Second, max: 100 * 365 * day, mayForever: true}, name, what)
 	}
-	retention(&w.CompletedRetention, "completed-retention", "how long jobs that completed are kept, or forever")
-	retention(&w.CancelledRetention, "cancelled-retention", "how long jobs that were cancelled are kept, or forever; dead letters stay")
-	retention(&w.DiscardedRetention, "discarded-retention", "how long jobs that were discarded are kept, or forever; dead letters stay")
+	retention(&w.CompletedRetention, "completed-retention", "how long jobs that completed are kept; 0 or forever keeps them for good")
+	retention(&w.CancelledRetention, "cancelled-retention", "how long jobs that were cancelled are kept; 0 or forever for good; dead letters stay")
+	retention(&w.DiscardedRetention, "discarded-retention", "how long jobs that were discarded are kept; 0 or forever for good; dead letters stay")
+	retention(&w.EmissionRetention, "emission-retention", "how long emissions are kept that all consumers have seen; 0 or forever for good")
+	length(&w.ConsumerExpiry, time.Minute, 100*365*day, "consumer-expiry", "how long a consumer that is not active holds emissions back from that")
 	cmd.Flags().Var(&textValue{&w.ID, 100}, "worker-id", "name of this process, no other's (default host, pid and a random part)")
 }
 
