@@ -3,6 +3,7 @@ package outbox
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -57,31 +58,45 @@ type Inserted struct {
 	CreatedAt      time.Time `json:"created_at"`
 }
 
-// args are the event's columns in the order of the statements, nil standing for a column's default. They are of types
-// that every driver takes.
-func (e Event) args() ([]any, error) {
-	args := make([]any, 10)
-	args[1], args[2], args[3] = e.EventType, e.TemplateCollectionID.String(), e.InstanceKeySuffix
-	if e.EventID != uuid.Nil {
-		args[0] = e.EventID.String()
+// row is an event as its statements take it: nil stands for a column's default, and all types are such that every
+// driver takes them in every mode of the protocol.
+type row struct {
+	eventID, eventType, template, suffix, emitMode, actor, note, trace *string
+
+	priority    *int32
+	availableAt *time.Time
+}
+
+func (e Event) row() (row, error) {
+	template := e.TemplateCollectionID.String()
+	r := row{
+		eventType: &e.EventType, template: &template, suffix: &e.InstanceKeySuffix,
+		emitMode: given(e.EmitMode), actor: given(e.Actor), note: given(e.Note),
 	}
-	for i, text := range map[int]string{4: e.EmitMode, 5: e.Actor, 6: e.Note} {
-		if text != "" {
-			args[i] = text
-		}
+	if e.EventID != uuid.Nil {
+		r.eventID = given(e.EventID.String())
 	}
 	if e.Priority != 0 {
-		args[7] = e.Priority
+		priority := int32(min(max(e.Priority, math.MinInt32), math.MaxInt32)) //nolint:gosec // it is within its bounds
+		r.priority = &priority
 	}
 	if !e.AvailableAt.IsZero() {
-		args[8] = e.AvailableAt
+		r.availableAt = &e.AvailableAt
 	}
 	if e.TraceContext != nil {
 		carrier, err := json.Marshal(e.TraceContext)
 		if err != nil {
-			return nil, fmt.Errorf("write the trace context as JSON: %w", err)
+			return row{}, fmt.Errorf("write the trace context as JSON: %w", err)
 		}
-		args[9] = string(carrier)
+		r.trace = given(string(carrier))
 	}
-	return args, nil
+	return r, nil
+}
+
+// given is nil for an empty text.
+func given(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
 }

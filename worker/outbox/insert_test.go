@@ -41,7 +41,8 @@ func stored(t testing.TB, db *iutest.DB, id int64) outbox.Event {
 	err := db.Pool.QueryRow(t.Context(), `
 		SELECT event_id, event_type, template_collection_id, instance_key_suffix, emit_mode, actor, note, priority, available_at, trace_context
 		FROM iu_outbox.event WHERE id = $1`, id).
-		Scan(&e.EventID, &e.EventType, &e.TemplateCollectionID, &e.InstanceKeySuffix, &e.EmitMode, &e.Actor, &note, &e.Priority, &e.AvailableAt, &e.TraceContext)
+		Scan(&e.EventID, &e.EventType, &e.TemplateCollectionID, &e.InstanceKeySuffix, &e.EmitMode, &e.Actor, &note, &e.Priority,
+			&e.AvailableAt, &e.TraceContext)
 	require.NoError(t, err)
 	if note != nil {
 		e.Note = *note
@@ -206,6 +207,43 @@ func TestAnEventIsPartOfItsTransaction(t *testing.T) {
 	var n int
 	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT count(*) FROM iu_outbox.event").Scan(&n))
 	require.Zero(t, n)
+}
+
+// Behind a transaction pooler connections use other modes of the protocol.
+func TestEveryModeOfTheProtocolDoes(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	for _, mode := range []pgx.QueryExecMode{
+		pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec,
+		pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
+	} {
+		t.Run(mode.String(), func(t *testing.T) {
+			t.Parallel()
+			cfg, err := pgx.ParseConfig(db.URL)
+			require.NoError(t, err)
+			cfg.DefaultQueryExecMode = mode
+			conn, err := pgx.ConnectConfig(t.Context(), cfg)
+			require.NoError(t, err)
+			defer conn.Close(context.WithoutCancel(t.Context())) //nolint:errcheck // the test is over
+			events := []outbox.Event{whole(), least(), whole()}
+			events[0].Note = `it's "quoted" \ {1,NULL}`
+			require.NoError(t, pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
+				for _, event := range events {
+					if _, err := outbox.Insert(t.Context(), tx, event); err != nil {
+						return err
+					}
+				}
+				rows, err := outbox.InsertMany(t.Context(), tx, events)
+				if err == nil {
+					require.Len(t, rows, 3)
+				}
+				return err
+			}))
+			var note string
+			require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT DISTINCT note FROM iu_outbox.event WHERE event_id = $1", events[0].EventID).Scan(&note))
+			require.Equal(t, events[0].Note, note)
+		})
+	}
 }
 
 func TestApplicationsMayInsert(t *testing.T) {
