@@ -3,16 +3,29 @@
 //	request -> host and base path -> probes (no credentials)
 //	                              -> credentials, origin, role -> pages, River UI, whatever Config adds
 //
-//	/            the operators' page
-//	/riverui/    River UI
-//	/healthz     the process lives; asks nobody
-//	/readyz      the worker can work, as Config.Ready sees it
+//	/                 the overview, kept up to date by /live
+//	/trace            one event's whole way
+//	/gates/{gate}     opens and closes, after it said what will run
+//	/dead-letters     why they are dead; retries and drops them
+//	/rollback         the dry run, and the rollback that was confirmed by the actor's name
+//	/audit            who changed what
+//	/riverui/         River UI
+//	/metrics          Config.Metrics
+//	/v1/events        Config.Events
+//	/healthz          the process lives; asks nobody
+//	/readyz           the worker can work, as Config.Ready sees it
+//
+// A change and its audit line are one transaction, those that River UI makes included. Readings are shared by all who
+// look, and kept for at least twenty times as long as they took.
 //
 // What goes wrong and what happens then:
 //
 //	the address is taken        Listen fails and says so; nothing else was started
 //	no credentials, no loopback Listen fails
-//	the database is away        /healthz 200, /readyz 503, pages 503 with a sentence
+//	the database is away        /healthz 200, /readyz 503, the overview says so in its parts, other pages 503
+//	the database login may not  403 with a sentence that names the role that is missing
+//	a viewer changes something  403; without credentials 401; from another site 403; nothing is changed
+//	a reader is slow            its stream is cut off; the browser comes again by itself
 //	wrong input                 400 with a sentence
 //	an unknown path             404 with a sentence
 //

@@ -1,11 +1,15 @@
 // Package operate is what operators do, as functions that the command line and the pages call.
 //
 //	Gates, SetGate                 the two switches that hold composing back
-//	Rollback                       takes an actor's instances away
+//	Rollback, RollbackReach        takes an actor's instances away; who knows of them already
 //	DeadLetters, Retry, Drop       what could not be composed
 //	Scaleout                       bulk work, in a queue of its own
 //	FindTemplate                   a template by id or key
 //	ReadStatus                     the state of everything, cheap on millions of rows
+//	Activity                       the last hour, a minute at a time
+//	TemplateUses, RecentInstances  what was composed
+//	FindTraces                     one event's whole way, and what it waits for
+//	RecordAudit, Audit             who changed what
 //	Conformance, Selftest          is iu-core whole, and does it work
 //
 // Functions do what SQL functions of the schema do, take a connection, a transaction or a pool, and are safe for

@@ -125,13 +125,13 @@ func (cfg ScaleoutConfig) event(number int) jobs.AutoInstantiateArgs {
 // unknown answers the events that were not composed, do not wait in the outbox and are no dead letters. Unfinished jobs
 // are found by River itself.
 func unknown(ctx context.Context, tx pgx.Tx, events []jobs.AutoInstantiateArgs) ([]jobs.AutoInstantiateArgs, error) {
-	keys, ids := make([]string, len(events)), make([]uuid.UUID, len(events))
+	keys, ids := make([]string, len(events)), make([]string, len(events)) // texts pass in every mode of the protocol
 	for i, event := range events {
-		keys[i], ids[i] = event.IdempotencyKey, event.EventID
+		keys[i], ids[i] = event.IdempotencyKey, event.EventID.String()
 	}
 	rows, err := tx.Query(ctx, `
 		SELECT k.n::integer - 1
-		FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::uuid[])) WITH ORDINALITY AS k (key, event_id, n)
+		FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]::uuid[])) WITH ORDINALITY AS k (key, event_id, n)
 		WHERE NOT EXISTS (SELECT FROM public.iu_auto_instantiate_event_log AS l WHERE l.idempotency_key = k.key)
 		  AND NOT EXISTS (SELECT FROM iu_outbox.dead_letter AS d WHERE d.event_id = k.event_id AND d.idempotency_key = k.key)
 		  AND NOT EXISTS (SELECT FROM iu_outbox.event AS e WHERE e.event_id = k.event_id AND e.idempotency_key = k.key)

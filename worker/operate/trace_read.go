@@ -136,7 +136,7 @@ func (t *tracing) readJobs(ctx context.Context, by *traceKey) error {
 			j.attempted_at, j.finalized_at, j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)], j.errors, j.args, j.metadata
 		FROM iu_river.river_job AS j
 		LEFT JOIN iu_river.river_queue AS q ON q.name = j.queue
-		WHERE j.kind = $3 AND j.args @> $1::jsonb
+		WHERE j.kind || '' = $3 AND j.args @> $1::jsonb
 		ORDER BY j.id DESC LIMIT $2`, by.args(), traceLimit, jobs.Kind)
 }
 
