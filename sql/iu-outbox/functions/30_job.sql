@@ -153,7 +153,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
                NULL, j.args ->> 'idempotency_key',
                (j.args ->> 'template_collection_id')::uuid, j.args ->> 'instance_key_suffix', j.id, j.created_at
         FROM iu_river.river_job AS j
-        WHERE j.kind = 'auto_instantiate'
+        WHERE j.kind || '' = 'auto_instantiate' -- not by River's index on kind, which finds nearly every job
           AND j.args @> pg_catalog.jsonb_build_object('event_id', p_event_id)
           AND j.state NOT IN ('cancelled', 'completed', 'discarded')
         UNION ALL
