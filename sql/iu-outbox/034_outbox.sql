@@ -137,6 +137,47 @@ CREATE TABLE iu_outbox.dead_letter (
 );
 CREATE INDEX dead_letter_status_idx ON iu_outbox.dead_letter (status, id);
 CREATE INDEX dead_letter_event_id_idx ON iu_outbox.dead_letter (event_id);
+CREATE INDEX dead_letter_idempotency_key_idx ON iu_outbox.dead_letter (idempotency_key);
+
+-- The ledger: which idempotency keys (16 bytes each) became jobs, and what ended one other than its instance or its
+-- dead letter. Rows are merged, River forgets jobs, operators take things away: by the ledger iuworker verify still
+-- accounts for every event. One sequence numbers both tables: what ends a claim has a higher entry than the claim.
+CREATE SEQUENCE iu_outbox.ledger_entry_seq;
+
+-- A transaction that made jobs: the relay's from outbox rows (events counts them: more than keys where some were
+-- merged), a scale-out's without.
+CREATE TABLE iu_outbox.claimed (
+    entry       bigint PRIMARY KEY DEFAULT pg_catalog.nextval('iu_outbox.ledger_entry_seq'),
+    at          timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    from_outbox boolean NOT NULL,
+    events      integer NOT NULL CHECK (events > 0),
+    keys        uuid[] NOT NULL
+);
+ALTER TABLE iu_outbox.claimed ALTER COLUMN keys SET STORAGE EXTERNAL; -- digests do not compress
+
+-- rolled_back: its instance was; dropped, retried: its dead letter was; removed: its row was deleted from the outbox
+-- by somebody who is not the relay (event is that row).
+CREATE TABLE iu_outbox.settled (
+    key   uuid NOT NULL,
+    entry bigint NOT NULL DEFAULT pg_catalog.nextval('iu_outbox.ledger_entry_seq'),
+    at    timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    how   text NOT NULL CHECK (how IN ('rolled_back', 'dropped', 'retried', 'removed')),
+    event jsonb CHECK ((event IS NOT NULL) = (how = 'removed')),
+    PRIMARY KEY (key, entry)
+);
+CREATE INDEX settled_removed_idx ON iu_outbox.settled (entry) WHERE how = 'removed';
+
+-- What stands for the emissions that were pruned: all of them up to position. instances: how many of their instances
+-- were in the log then; rolled_back: how many of these were taken away since; created_until: when the youngest of
+-- them was composed.
+CREATE TABLE iu_outbox.emission_pruned (
+    singleton     boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    position      bigint NOT NULL DEFAULT 0,
+    instances     bigint NOT NULL DEFAULT 0,
+    rolled_back   bigint NOT NULL DEFAULT 0,
+    created_until timestamptz NOT NULL DEFAULT '-infinity'
+) WITH (fillfactor = 50);
+INSERT INTO iu_outbox.emission_pruned DEFAULT VALUES;
 
 -- The processes that work. A process lives while it holds its advisory lock or its row is fresh.
 CREATE TABLE iu_outbox.worker (

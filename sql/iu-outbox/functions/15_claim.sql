@@ -1,9 +1,10 @@
--- The relay's half of the hand-off from the outbox to River.
+-- The relay's half of the hand-off from the outbox to River, and what the ledger notes of it.
 
 -- Takes up to p_limit rows out of the outbox, lowest id first, each the first of its idempotency key, and with each
 -- one the later rows of its key (merged: how many), which its job stands for. later: available_at is to come.
 -- A row whose forerunner another relay holds waits for that one's commit: so the lowest id wins, and no two relays
--- insert the job of one key at a time. Locks outbox rows; skips those that are locked.
+-- insert the job of one key at a time. The ledger notes what was claimed.
+-- Locks outbox rows; skips those that are locked.
 -- The settings keep a plan that was made while the outbox was empty from reading all of it once it is full.
 CREATE OR REPLACE FUNCTION iu_outbox.claim(p_limit integer)
 RETURNS TABLE (id bigint, event_id uuid, event_type text, template_collection_id uuid, instance_key_suffix text,
@@ -13,6 +14,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 #variable_conflict use_column
 BEGIN
+    PERFORM pg_catalog.set_config('iu_outbox.claiming', 'on', true);
     RETURN QUERY
     WITH first AS MATERIALIZED (
         SELECT e.id, e.event_id, e.idempotency_key
@@ -40,9 +42,51 @@ BEGIN
                   e.note, e.priority, e.available_at, e.trace_context, e.idempotency_key, e.created_at,
                   -- Not now(): this transaction may have begun before the one that inserted the row.
                   e.available_at > pg_catalog.clock_timestamp() AS later
+    ), noted AS (
+        INSERT INTO iu_outbox.claimed (from_outbox, events, keys)
+        SELECT true, pg_catalog.count(*) + (SELECT pg_catalog.count(*) FROM dropped),
+               pg_catalog.array_agg(t.idempotency_key::uuid)
+        FROM taken AS t
+        HAVING pg_catalog.count(*) > 0
     )
     SELECT t.*, COALESCE(c.merged, 0)
     FROM taken AS t LEFT JOIN counted AS c ON c.first_id = t.id
     ORDER BY t.id;
+    PERFORM pg_catalog.set_config('iu_outbox.claiming', 'off', true);
 END
 $$;
+
+-- Notes in the ledger the idempotency keys of jobs that this transaction inserts without outbox rows.
+CREATE OR REPLACE FUNCTION iu_outbox.note_jobs(p_keys text[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO iu_outbox.claimed (from_outbox, events, keys)
+    SELECT false, pg_catalog.count(*), pg_catalog.array_agg(k.key::uuid)
+    FROM pg_catalog.unnest(p_keys) AS k (key)
+    HAVING pg_catalog.count(*) > 0
+$$;
+
+-- Notes rows that leave the outbox by other hands than the relay's: nobody else knows that they were there.
+CREATE OR REPLACE FUNCTION iu_outbox.note_removed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        INSERT INTO iu_outbox.settled (key, how, event)
+        SELECT e.idempotency_key::uuid, 'removed', pg_catalog.to_jsonb(e) FROM iu_outbox.event AS e;
+    ELSE
+        INSERT INTO iu_outbox.settled (key, how, event)
+        VALUES (OLD.idempotency_key::uuid, 'removed', pg_catalog.to_jsonb(OLD));
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER event_removed
+    AFTER DELETE ON iu_outbox.event
+    FOR EACH ROW
+    WHEN (pg_catalog.current_setting('iu_outbox.claiming', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION iu_outbox.note_removed();
+
+CREATE OR REPLACE TRIGGER event_truncated
+    BEFORE TRUNCATE ON iu_outbox.event
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION iu_outbox.note_removed();

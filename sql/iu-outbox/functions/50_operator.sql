@@ -7,7 +7,8 @@ CREATE OR REPLACE VIEW iu_outbox.template AS
     JOIN public.iu_collection_template_registry AS r ON r.collection_id = c.id AND r.is_template;
 
 -- Moves these dead letters into the outbox, all of them or none, and answers how many: those that are locked or gone
--- are not counted. Bulk work keeps out of the way of live events (priority 4). Locks dead letters.
+-- are not counted. The ledger notes their keys. Bulk work keeps out of the way of live events (priority 4).
+-- Locks dead letters.
 CREATE OR REPLACE FUNCTION iu_outbox.move_dead_letters(p_ids bigint[]) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -17,7 +18,10 @@ BEGIN
         SELECT d.id FROM iu_outbox.dead_letter AS d WHERE d.id = ANY (p_ids) ORDER BY d.id FOR UPDATE SKIP LOCKED
     ), taken AS (
         DELETE FROM iu_outbox.dead_letter AS d USING picked AS p WHERE d.id = p.id
-        RETURNING d.id, d.event, d.queue
+        RETURNING d.id, d.event, d.queue, d.idempotency_key
+    ), noted AS (
+        INSERT INTO iu_outbox.settled (key, how)
+        SELECT t.idempotency_key::uuid, 'retried' FROM taken AS t WHERE t.idempotency_key ~ '^[0-9a-f]{32}$'
     )
     INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix, emit_mode,
                                  actor, note, priority, trace_context)
@@ -65,15 +69,22 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
         FOR UPDATE SKIP LOCKED))
 $$;
 
--- Drops these dead letters for good and answers how many. Locks them; skips those that are locked.
+-- Drops these dead letters for good and answers how many; the ledger notes their keys. Locks them; skips those that
+-- are locked.
 CREATE OR REPLACE FUNCTION iu_outbox.drop_dead_letters(p_ids bigint[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_count integer;
 BEGIN
-    DELETE FROM iu_outbox.dead_letter AS d
-    WHERE d.id IN (SELECT p.id FROM iu_outbox.dead_letter AS p WHERE p.id = ANY (p_ids) ORDER BY p.id FOR UPDATE SKIP LOCKED);
-    GET DIAGNOSTICS v_count = ROW_COUNT;
+    WITH dropped AS (
+        DELETE FROM iu_outbox.dead_letter AS d
+        WHERE d.id IN (SELECT p.id FROM iu_outbox.dead_letter AS p WHERE p.id = ANY (p_ids) ORDER BY p.id FOR UPDATE SKIP LOCKED)
+        RETURNING d.idempotency_key
+    ), noted AS (
+        INSERT INTO iu_outbox.settled (key, how)
+        SELECT d.idempotency_key::uuid, 'dropped' FROM dropped AS d WHERE d.idempotency_key ~ '^[0-9a-f]{32}$'
+    )
+    SELECT pg_catalog.count(*) INTO v_count FROM dropped;
     RETURN v_count;
 END
 $$;

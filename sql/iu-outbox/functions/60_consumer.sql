@@ -123,14 +123,17 @@ CREATE OR REPLACE VIEW iu_outbox.consumer_status AS
 
 -- Deletes up to p_limit emissions that were announced more than p_retention ago, lowest positions first, but none that
 -- a consumer has yet to handle that was active within p_consumer_expiry (NULL: consumers hold nothing back).
--- Answers how many. Takes the retention's lock, then locks emission rows in position order; waits for a
--- rollback that marks one.
+-- Answers how many, and counts them in emission_pruned. Takes the retention's lock, then locks emission rows in
+-- position order, then the count; waits for a rollback that marks or counts one.
 CREATE OR REPLACE FUNCTION iu_outbox.prune_emissions(
     p_retention interval, p_consumer_expiry interval, p_limit integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_upto bigint;
     v_count integer;
+    v_position bigint;
+    v_instances bigint;
+    v_created_until timestamptz;
 BEGIN
     PERFORM pg_catalog.pg_advisory_xact_lock(26999, 1);
     SELECT pg_catalog.min(c.position) INTO v_upto
@@ -148,9 +151,18 @@ BEGIN
         SELECT o.position FROM lowest AS o
         WHERE o.position < COALESCE((SELECT pg_catalog.min(y.position) FROM lowest AS y
                                      WHERE y.emitted_at >= pg_catalog.now() - p_retention), 9223372036854775807)
+    ), deleted AS (
+        DELETE FROM iu_outbox.emission AS e USING old AS o WHERE e.position = o.position
+        RETURNING e.position, e.created_at, e.rolled_back_at
     )
-    DELETE FROM iu_outbox.emission AS e USING old AS o WHERE e.position = o.position;
-    GET DIAGNOSTICS v_count = ROW_COUNT;
+    SELECT pg_catalog.count(*), pg_catalog.max(d.position), pg_catalog.count(*) FILTER (WHERE d.rolled_back_at IS NULL),
+           pg_catalog.max(d.created_at)
+    INTO v_count, v_position, v_instances, v_created_until FROM deleted AS d;
+    IF v_count > 0 THEN
+        UPDATE iu_outbox.emission_pruned AS p
+        SET position = v_position, instances = p.instances + v_instances,
+            created_until = GREATEST(p.created_until, v_created_until);
+    END IF;
     RETURN v_count;
 END
 $$;
