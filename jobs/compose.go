@@ -25,9 +25,10 @@ type Result struct {
 // ErrKeyHeld says that another transaction works on the same instance key now. It passes.
 var ErrKeyHeld = errors.New("another transaction works on the same instance key")
 
+// Ids go as texts: an array of them passes in every mode of the protocol, those for transaction poolers included.
 const composeSQL = `
 	SELECT b.n, b.result
-	FROM iu_outbox.compose_batch($1, $2, $3, $4, $5, $6, $7, $8) AS b`
+	FROM iu_outbox.compose_batch($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7, $8) AS b`
 
 // composeAll composes events in one statement and transaction. It answers a result for each event, nil for one whose
 // key another transaction holds; or an error, and nothing is composed.
@@ -53,11 +54,11 @@ func composeAll(ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiat
 
 func columns(events []AutoInstantiateArgs) []any {
 	n := len(events)
-	eventIDs, templates := make([]uuid.UUID, n), make([]uuid.UUID, n)
+	eventIDs, templates := make([]string, n), make([]string, n)
 	types, suffixes, modes, actors := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	notes, traceparents := make([]*string, n), make([]string, n)
 	for i, e := range events {
-		eventIDs[i], types[i], templates[i], suffixes[i] = e.EventID, e.EventType, e.TemplateCollectionID, e.InstanceKeySuffix
+		eventIDs[i], types[i], templates[i], suffixes[i] = e.EventID.String(), e.EventType, e.TemplateCollectionID.String(), e.InstanceKeySuffix
 		modes[i], actors[i], notes[i], traceparents[i] = e.EmitMode, e.Actor, e.Note, e.Traceparent()
 	}
 	return []any{eventIDs, types, templates, suffixes, modes, actors, notes, traceparents}

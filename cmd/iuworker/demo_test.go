@@ -46,7 +46,8 @@ func TestDemoOnAGivenDatabase(t *testing.T) {
 		require.NotEmpty(t, order.Cursor)
 		require.Positive(t, order.AfterMS)
 	}
-	second := decode[demoResult](t, run(t, env, "demo", "--json").done(t))
+	simple := environment{"DATABASE_URL": db.URL + "&default_query_exec_mode=simple_protocol"}
+	second := decode[demoResult](t, run(t, simple, "demo", "--json").done(t))
 	require.NotEqual(t, first.Orders[0].EventID, second.Orders[0].EventID)
 
 	var log, events int

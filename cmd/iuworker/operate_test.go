@@ -225,27 +225,38 @@ func TestSelftest(t *testing.T) {
 	require.Equal(t, 11, report.Passed)
 }
 
-// Operators use these commands with the role that is for them.
+// Operators use these commands with the role that is for them, behind whatever pooler.
 func TestOperatorsMayDoWhatOperatorsDo(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"cache_statement", "exec", "simple_protocol"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			db := iutest.New(t)
+			db.OpenGates(t)
+			template := db.Template(t, "letter", 1)
+			instantiate(t, db, template, "a-1", "ann")
+			bury(t, db, template, 1, "cancelled")
+			env := environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_operator") + "&default_query_exec_mode=" + mode}
+			for _, args := range []string{
+				"gate status", "gate close composer", "gate open composer", "status", "conformance", "rollback --actor ann",
+				"rollback --actor ann --execute", "retry --list", "retry --status cancelled", "retry --all --drop",
+				"enqueue --template letter --in 1h", "scaleout --template letter --count 2 --prefix p --actor a", "migrate status",
+			} {
+				t.Log(args)
+				run(t, env, strings.Fields(args)...).done(t)
+			}
+		})
+	}
+}
+
+func TestOthersMayDoWhatIsTheirs(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	db.OpenGates(t)
-	template := db.Template(t, "letter", 1)
-	instantiate(t, db, template, "a-1", "ann")
-	bury(t, db, template, 1, "cancelled")
-	env := environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_operator")}
-	for _, args := range []string{
-		"gate status", "gate close composer", "gate open composer", "status", "conformance", "rollback --actor ann",
-		"rollback --actor ann --execute", "retry --list", "retry --status cancelled", "retry --all --drop",
-		"enqueue --template letter", "scaleout --template letter --count 2 --prefix p --actor a", "migrate status",
-	} {
-		t.Log(args)
-		run(t, env, strings.Fields(args)...).done(t)
-	}
+	announce(t, db, db.Template(t, "letter", 1), "a")
 	app := environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_app")}
 	run(t, app, "gate", "open", "composer").failed(t, exitFailed, "use a login that may")
 	run(t, app, "enqueue", "--template", "letter").done(t)
-	announce(t, db, template, "a-2")
 	subscriber := environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_subscriber")}
 	run(t, subscriber, "subscribe", "--after", "0", "--limit", "1").done(t)
 	run(t, subscriber, "subscribe", "--consumer", "c", "--limit", "1").done(t)

@@ -43,12 +43,12 @@ func makeTemplate(ctx context.Context, tx pgx.Tx) error {
 	if exists {
 		return nil
 	}
-	ids := make([]uuid.UUID, len(pieces))
+	ids := make([]string, len(pieces))
 	for i, text := range pieces {
 		err := tx.QueryRow(ctx, `
 			INSERT INTO public.iu_piece (piece_key, body, created_by)
 			VALUES ($1, pg_catalog.jsonb_build_object('text', $2::text), $3)
-			RETURNING id`, fmt.Sprintf("%s/%d", TemplateKey, i+1), text, Actor).Scan(&ids[i])
+			RETURNING id::text`, fmt.Sprintf("%s/%d", TemplateKey, i+1), text, Actor).Scan(&ids[i])
 		if err != nil {
 			return fmt.Errorf("make piece %d: %w", i+1, err)
 		}
@@ -58,7 +58,7 @@ func makeTemplate(ctx context.Context, tx pgx.Tx) error {
 		Detail       string    `json:"detail"`
 		CollectionID uuid.UUID `json:"collection_id"`
 	}
-	err = tx.QueryRow(ctx, "SELECT public.fn_iu_compose($1, 'Welcome letter', $2, $3)", TemplateKey, ids, Actor).Scan(&composed)
+	err = tx.QueryRow(ctx, "SELECT public.fn_iu_compose($1, 'Welcome letter', $2::text[]::uuid[], $3)", TemplateKey, ids, Actor).Scan(&composed)
 	if err != nil {
 		return fmt.Errorf("compose the template: %w", err)
 	}
