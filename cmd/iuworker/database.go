@@ -133,8 +133,11 @@ func connect(ctx context.Context, cfg *pgxpool.Config) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
-// onDatabase runs what a command does on a database that has our schema.
-func (a *app) onDatabase(cmd *cobra.Command, do func(ctx context.Context, pool *pgxpool.Pool) error) error {
+// quickly is how long a command may take that reads or writes some rows: longer means that somebody holds a lock.
+const quickly = 30 * time.Second
+
+// onDatabase runs what a command does on a database that has our schema, within a time; 0 is no limit.
+func (a *app) onDatabase(cmd *cobra.Command, limit time.Duration, do func(ctx context.Context, pool *pgxpool.Pool) error) error {
 	at, err := a.addresses(cmd)
 	if err != nil {
 		return err
@@ -146,6 +149,11 @@ func (a *app) onDatabase(cmd *cobra.Command, do func(ctx context.Context, pool *
 		return err
 	}
 	defer pool.Close()
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
 	if err := a.checkSchema(ctx, pool); err != nil {
 		return err
 	}

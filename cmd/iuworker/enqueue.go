@@ -38,7 +38,7 @@ func (a *app) enqueueCommand() *cobra.Command {
 			if err := notTogether(cmd, "in", "available-at"); err != nil {
 				return err
 			}
-			return a.onDatabase(cmd, func(ctx context.Context, pool *pgxpool.Pool) error {
+			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
 				return a.enqueue(ctx, pool, f)
 			})
 		},

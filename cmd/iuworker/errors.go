@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +75,7 @@ func connectSentence(err *pgconn.ConnectError) string {
 	}
 	cause, out := connectCause(err)
 	return fmt.Sprintf("cannot connect to PostgreSQL at %s as user %s, database %s: %s; %s",
-		where, cfg.User, cfg.Database, cause, out)
+		where, cfg.User, cmp.Or(cfg.Database, cfg.User), cause, out)
 }
 
 func connectCause(err *pgconn.ConnectError) (cause, out string) {

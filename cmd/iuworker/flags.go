@@ -42,17 +42,20 @@ func variable(flag string) string {
 // fromCommandLineOnly are cobra's own flags: they ask something of the program and set nothing.
 func fromCommandLineOnly(f *pflag.Flag) bool { return f.Name == "help" || f.Name == "version" }
 
-// documentEnvironment names each flag's variable in the help of all commands.
+// documentEnvironment names each flag's variable in the help of all commands, and lets shells complete what has few values.
 func documentEnvironment(root *cobra.Command) {
-	name := func(f *pflag.Flag) {
+	document := func(cmd *cobra.Command, f *pflag.Flag) {
 		if !fromCommandLineOnly(f) {
 			f.Usage += " [$" + variable(f.Name) + "]"
 		}
+		if choice, ok := f.Value.(*choiceValue); ok {
+			_ = cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(choice.choices, cobra.ShellCompDirectiveNoFileComp)) // it exists
+		}
 	}
-	root.PersistentFlags().VisitAll(name)
+	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { document(root, f) })
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {
-		cmd.Flags().VisitAll(name)
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { document(cmd, f) })
 		for _, sub := range cmd.Commands() {
 			walk(sub)
 		}

@@ -36,7 +36,7 @@ func (a *app) gateStatusCommand() *cobra.Command {
 		Short: "Show both gates, and who moved them last",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.onDatabase(cmd, func(ctx context.Context, pool *pgxpool.Pool) error {
+			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
 				gates, err := operate.Gates(ctx, pool)
 				if err != nil {
 					return err
@@ -78,7 +78,7 @@ func (a *app) gateSetCommand(name string, open bool) *cobra.Command {
 			if actor == "" {
 				actor = systemUser()
 			}
-			return a.onDatabase(cmd, func(ctx context.Context, pool *pgxpool.Pool) error {
+			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
 				gate := jobs.Gate(args[0])
 				wasOpen, err := setGate(ctx, pool, gate, open, actor)
 				if err != nil {

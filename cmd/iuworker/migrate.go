@@ -144,7 +144,7 @@ func (a *app) migrateStatusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), statusTimeout)
+			ctx, cancel := context.WithTimeout(cmd.Context(), quickly)
 			defer cancel()
 			report, err := iusql.Status(ctx, cfg)
 			if err != nil {

@@ -31,7 +31,7 @@ it: it becomes an outbox row again. What fails again becomes a dead letter again
 			if err := checkRetry(cmd); err != nil {
 				return err
 			}
-			return a.onDatabase(cmd, func(ctx context.Context, pool *pgxpool.Pool) error {
+			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				switch {
 				case list:
 					return a.listDeadLetters(ctx, pool, choice, asJ)

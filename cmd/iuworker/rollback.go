@@ -26,7 +26,7 @@ were made stay, and are marked as rolled back; the same events said again compos
 			if err := required(cmd, "actor"); err != nil {
 				return err
 			}
-			return a.onDatabase(cmd, func(ctx context.Context, pool *pgxpool.Pool) error {
+			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				report, err := rollBack(ctx, pool, actor, execute)
 				if err != nil {
 					return err

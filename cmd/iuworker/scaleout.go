@@ -36,7 +36,7 @@ n is PREFIX-n, and its event id comes from that: a second run adds nothing, and 
 			if cfg.Count == 0 {
 				return usage(cmd, "--count is missing")
 			}
-			return a.onDatabase(cmd, func(ctx context.Context, pool *pgxpool.Pool) error {
+			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				found, err := operate.FindTemplate(ctx, pool, template)
 				if err != nil {
 					return err

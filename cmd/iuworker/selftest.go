@@ -23,9 +23,7 @@ func (a *app) selftestCommand() *cobra.Command {
 workers, whatever the gates. Run it as the owner of iu-core. Exit code 1 unless all pass.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.onDatabase(cmd, func(ctx context.Context, pool *pgxpool.Pool) error {
-				ctx, cancel := context.WithTimeout(ctx, selftestTimeout)
-				defer cancel()
+			return a.onDatabase(cmd, selftestTimeout, func(ctx context.Context, pool *pgxpool.Pool) error {
 				report, err := operate.Selftest(ctx, pool)
 				if err != nil {
 					return err

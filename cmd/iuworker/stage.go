@@ -47,6 +47,9 @@ func (s *stage) start(ctx context.Context, a *app, cmd *cobra.Command, cfg pgser
 		return usage(cmd, "--direct-database-url needs --database-url: there is one address for each use")
 	}
 	cfg.Logger = a.logger
+	if pgserver.Find(ctx) == "" {
+		cfg.Logger = a.log.logger(a.stderr, a.getenv, toldLevel) // there will be a download, which takes its time
+	}
 	server, err := pgserver.Start(ctx, cfg)
 	if err != nil {
 		return err

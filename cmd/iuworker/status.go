@@ -12,8 +12,6 @@ import (
 	"github.com/iu-core/iuworker/worker/operate"
 )
 
-const statusTimeout = 30 * time.Second
-
 func (a *app) statusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -21,9 +19,7 @@ func (a *app) statusCommand() *cobra.Command {
 		Short: "Show the state of everything on one screen",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.onDatabase(cmd, func(ctx context.Context, pool *pgxpool.Pool) error {
-				ctx, cancel := context.WithTimeout(ctx, statusTimeout)
-				defer cancel()
+			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
 				status, err := operate.ReadStatus(ctx, pool)
 				if err != nil {
 					return err

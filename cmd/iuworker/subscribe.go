@@ -61,9 +61,10 @@ func (a *app) subscribe(cmd *cobra.Command, cfg subscribe.Config) error {
 		return err
 	}
 	cfg.Pool, cfg.Direct, cfg.Logger = pool, at.direct, a.logger
-	return subscribe.Run(ctx, cfg, func(_ context.Context, event subscribe.Event) error {
-		line := append([]byte(event.JSON), '\n')
-		_, err := a.stdout.Write(line)
+	reading, stop := a.stdout.whileRead(ctx)
+	defer stop()
+	return subscribe.Run(reading, cfg, func(_ context.Context, event subscribe.Event) error {
+		_, err := a.stdout.Write(append([]byte(event.JSON), '\n'))
 		return subscribe.Stop(err) // what cannot be written now will not be written by another try
 	})
 }

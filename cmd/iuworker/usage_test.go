@@ -162,4 +162,6 @@ func TestVersionAndHelp(t *testing.T) {
 		require.Contains(t, run(t, nil, "completion", shell).done(t).out, "iuworker")
 	}
 	require.Contains(t, run(t, nil, "__complete", "gate", "open", "").out, "auto-instantiate")
+	require.Contains(t, run(t, nil, "__complete", "enqueue", "--emit-mode", "").out, "dry_run")
+	require.Contains(t, run(t, nil, "__complete", "status", "--log-level", "").out, "debug")
 }

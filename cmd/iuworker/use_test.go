@@ -185,6 +185,21 @@ func TestSubscribeGoesOnUntilItIsTold(t *testing.T) {
 	require.Equal(t, exitDone, <-ended)
 }
 
+func TestASubscriberWithNothingToWriteNoticesThatItsReaderIsGone(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	reader, writer, err := os.Pipe()
+	require.NoError(t, err)
+	ended := make(chan int, 1)
+	go func() {
+		ended <- Run(t.Context(), []string{"subscribe", "--consumer", "c"}, func(name string) string { return on(db)[name] }, writer, io.Discard)
+	}()
+	db.WaitFor(t, patience, "SELECT count(*) = 1 FROM iu_outbox.consumer_lease WHERE consumer = 'c'")
+	require.NoError(t, reader.Close())
+	require.Equal(t, exitDone, <-ended)
+	require.NoError(t, writer.Close())
+}
+
 func TestAClosedPipeIsNoError(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

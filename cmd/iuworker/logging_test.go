@@ -1,0 +1,29 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestLogs(t *testing.T) {
+	t.Parallel()
+	write := func(f logFlags) string {
+		var b bytes.Buffer
+		logger := f.logger(&b, func(string) string { return "" }, slog.LevelWarn)
+		logger.Info("Part: told", slog.Int("n", 1))
+		logger.Warn("Part: warned", slog.Int("n", 2))
+		return b.String()
+	}
+	for name, f := range map[string]logFlags{"auto": {format: "auto"}, "json": {format: "json"}} {
+		var line map[string]any
+		require.NoError(t, json.Unmarshal([]byte(write(f)), &line), name)
+		require.Equal(t, "Part: warned", line["msg"])
+	}
+	require.Regexp(t, `^\d\d:\d\d:\d\d\.\d{3} WRN Part: warned n=2\n$`, write(logFlags{format: "text"}), "off a terminal without colour")
+	require.Contains(t, write(logFlags{format: "text", level: "info"}), "told")
+	require.Empty(t, write(logFlags{format: "text", level: "error"}))
+}
