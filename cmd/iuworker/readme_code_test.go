@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/worker/outbox"
+	"github.com/iu-core/iuworker/worker/subscribe"
+)
+
+// The functions of this file are those that README shows, letter by letter.
+
+func placeOrder(ctx context.Context, pool *pgxpool.Pool, template, orderID uuid.UUID) error {
+	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "INSERT INTO shop_order (id) VALUES ($1)", orderID); err != nil {
+			return err
+		}
+		_, err := outbox.Insert(ctx, tx, outbox.Event{
+			EventID:              orderID,
+			EventType:            "order.placed",
+			TemplateCollectionID: template,
+			InstanceKeySuffix:    "welcome-letter-order-" + orderID.String(),
+			Actor:                "shop",
+		})
+		return err
+	})
+}
+
+func index(ctx context.Context, pool *pgxpool.Pool) error {
+	return subscribe.RunTx(ctx, subscribe.Config{Pool: pool, Consumer: "search-index"},
+		func(ctx context.Context, tx pgx.Tx, events []subscribe.Event) error {
+			for _, event := range events {
+				if event.RolledBack() {
+					continue // an operator took the instance back
+				}
+				_, err := tx.Exec(ctx, "INSERT INTO search_index (instance_key) VALUES ($1)", event.Data.InstanceKey)
+				if err != nil {
+					return err // the transaction is rolled back, and the events come again
+				}
+			}
+			return nil // the consumer's cursor moves in the same commit
+		})
+}
+
+// runReadmeCode runs them: an event goes in, and its instance into the index.
+func runReadmeCode(t testing.TB, db *iutest.DB) {
+	t.Helper()
+	order := uuid.New()
+	require.NoError(t, placeOrder(t.Context(), db.Pool, db.Template(t, "tpl:readme", 1), order))
+	ctx, stop := context.WithTimeout(t.Context(), patience)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- index(ctx, db.Pool) }()
+	db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM search_index WHERE instance_key = 'tpl-inst:auto:welcome-letter-order-' || $1)", order.String())
+	stop()
+	require.NoError(t, <-ended)
+}
