@@ -4,6 +4,7 @@
 //	Run, RunBatch    the cursor moves after the handler answered nil: at least once
 //	RunTx            the cursor moves in the handler's transaction: an effect in it happens once
 //	Config.Consumer  a durable name: the cursor is a row, and one of all processes with the name is active
+//	Tail             new events read once, for thousands of followers in one process (Server-Sent Events)
 //	Read, Resolve    the same history without a loop, for those who build one of their own
 //
 //	iu_outbox.emission ──read after the cursor──▶ handler ──nil──▶ cursor moves (only from where it was read)
@@ -32,4 +33,5 @@
 //	consumer deleted                         Run ends: ErrNoConsumer
 //	history rewound                          Run ends: RewoundError tells where the histories part
 //	events pruned before they were read      Run ends: PrunedError tells what is kept
+//	follower of a Tail falls behind          it reads from the database what the Tail keeps no more, a page at a time
 package subscribe

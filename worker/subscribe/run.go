@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/iu-core/iuworker/worker/listen"
 )
 
@@ -49,8 +47,7 @@ type subscriber struct {
 	outage  *listen.Outage
 	logger  *slog.Logger
 
-	listener *listen.Listener
-	bell     listen.Bell
+	announced *announcements
 
 	handled    int
 	failures   int   // of the handler, since it last succeeded
@@ -64,18 +61,16 @@ func run(ctx context.Context, cfg Config, prepare func(*subscriber)) error {
 	}
 	s := &subscriber{
 		cfg: cfg, logger: cfg.Logger,
-		outage: &listen.Outage{Logger: cfg.Logger, What: "Subscriber: database"},
-		// No pings: a listener that went deaf costs a poll interval, and keepalive finds out.
-		listener: listen.New(listen.Config{Pool: cfg.Pool, Direct: cfg.Direct, PingInterval: -1, Logger: cfg.Logger}),
+		outage:    &listen.Outage{Logger: cfg.Logger, What: "Subscriber: database"},
+		announced: newAnnouncements(cfg.Pool, cfg.Direct, cfg.PollInterval, "Subscriber", cfg.Logger),
 	}
-	s.bell = s.listener.On(EventType)
 	prepare(s)
 
 	listening, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
-	wg.Go(func() { s.listen(listening) })
+	wg.Go(func() { s.announced.run(listening) })
 	if cfg.Consumer == "" {
 		err = s.runAlone(ctx)
 	} else {
@@ -85,38 +80,6 @@ func run(ctx context.Context, cfg Config, prepare func(*subscriber)) error {
 		return nil
 	}
 	return err
-}
-
-// listen rings the bell when something is announced. Where that cannot be, the poll is left.
-func (s *subscriber) listen(ctx context.Context) {
-	var works bool
-	for try := 1; ; try++ {
-		var err error
-		works, err = listen.Works(ctx, s.cfg.Pool, s.cfg.Direct)
-		if err == nil || !mayPass(err) || readOnly(err) {
-			break
-		}
-		if !listen.Pause(ctx, listen.Backoff(try)) {
-			return
-		}
-	}
-	switch {
-	case ctx.Err() != nil:
-		return
-	case !works:
-		s.logger.InfoContext(ctx, "Subscriber: notifications do not come through this address; polling",
-			slog.Duration("poll_interval", s.cfg.PollInterval))
-		return
-	}
-	if err := s.listener.Run(ctx); err != nil {
-		s.logger.WarnContext(ctx, "Subscriber: the listener ended; polling", slog.String("error", err.Error()))
-	}
-}
-
-// readOnly: a server in recovery takes no notification.
-func readOnly(err error) bool {
-	var pgErr *pgconn.PgError
-	return errors.As(err, &pgErr) && (pgErr.Code == "25006" || pgErr.Code == "55000")
 }
 
 // runAlone reads without a name, from a cursor in memory.
@@ -211,18 +174,8 @@ func (s *subscriber) work(ctx context.Context, p page) error {
 	case p.Next != p.after:
 		return s.move(ctx, p.after, p.Next)
 	default:
-		s.wait(ctx)
+		wait(ctx, s.announced.bell, s.cfg.PollInterval)
 		return ctx.Err()
-	}
-}
-
-func (s *subscriber) wait(ctx context.Context) {
-	timer := time.NewTimer(s.cfg.PollInterval)
-	defer timer.Stop()
-	select {
-	case <-s.bell:
-	case <-timer.C:
-	case <-ctx.Done():
 	}
 }
 

@@ -1,0 +1,78 @@
+package subscribe
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/worker/listen"
+)
+
+// announcements ring a bell when events are announced. Where notifications do not come through, the poll of whoever
+// waits at the bell is left.
+type announcements struct {
+	pool   *pgxpool.Pool
+	direct *pgx.ConnConfig
+	poll   time.Duration // for the log alone
+	what   string        // who waits, for the log
+	logger *slog.Logger
+
+	listener *listen.Listener
+	bell     listen.Bell
+}
+
+func newAnnouncements(pool *pgxpool.Pool, direct *pgx.ConnConfig, poll time.Duration, what string, logger *slog.Logger) *announcements {
+	// No pings: a listener that went deaf costs a poll interval, and keepalive finds out.
+	listener := listen.New(listen.Config{Pool: pool, Direct: direct, PingInterval: -1, Logger: logger})
+	return &announcements{
+		pool: pool, direct: direct, poll: poll, what: what, logger: logger, listener: listener, bell: listener.On(EventType),
+	}
+}
+
+// run listens until ctx ends. It is called once.
+func (a *announcements) run(ctx context.Context) {
+	var works bool
+	for try := 1; ; try++ {
+		var err error
+		works, err = listen.Works(ctx, a.pool, a.direct)
+		if err == nil || !mayPass(err) || readOnly(err) {
+			break
+		}
+		if !listen.Pause(ctx, listen.Backoff(try)) {
+			return
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
+		return
+	case !works:
+		a.logger.InfoContext(ctx, a.what+": notifications do not come through this address; polling",
+			slog.Duration("poll_interval", a.poll))
+		return
+	}
+	if err := a.listener.Run(ctx); err != nil {
+		a.logger.WarnContext(ctx, a.what+": the listener ended; polling", slog.String("error", err.Error()))
+	}
+}
+
+// readOnly: a server in recovery takes no notification.
+func readOnly(err error) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && (pgErr.Code == "25006" || pgErr.Code == "55000")
+}
+
+// wait waits for the bell, for d, or for the end of ctx.
+func wait(ctx context.Context, bell listen.Bell, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-bell:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,136 @@
+package subscribe
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/iu-core/iuworker/worker/listen"
+)
+
+const (
+	tailPage    = 500
+	tailTimeout = 10 * time.Second // of one read
+)
+
+// reads counts the tail's reads, so that whoever wants to know the end of the history can wait for one that began
+// after they asked.
+type reads struct {
+	begun, ended int
+	end          Cursor        // of the history, as the last one saw it
+	err          error         // of the last one
+	done         chan struct{} // closed, and made anew, when one ends
+}
+
+// run reads until the tail is stopped, or nobody has followed it for a while.
+func (t *Tail) run() {
+	ctx, cancel := context.WithCancel(t.life)
+	announced := newAnnouncements(t.cfg.Pool, t.cfg.Direct, t.cfg.PollInterval, "Tail", t.logger)
+	t.running.Go(func() { announced.run(ctx) })
+	defer cancel()
+	t.forget()
+	outage := &listen.Outage{Logger: t.logger, What: "Tail: database"}
+	for ctx.Err() == nil && t.wanted() {
+		more, err := t.read(ctx)
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			// Those who ask in the meantime wait: they would make it a busy loop.
+			listen.Pause(ctx, listen.Backoff(outage.Failed(ctx, err)))
+		default:
+			outage.Worked(ctx)
+			if !more {
+				t.await(ctx, announced.bell)
+			}
+		}
+	}
+}
+
+// await waits for an announcement, for somebody who asks, or for the time of the poll.
+func (t *Tail) await(ctx context.Context, announced listen.Bell) {
+	timer := time.NewTimer(t.cfg.PollInterval)
+	defer timer.Stop()
+	select {
+	case <-announced:
+	case <-t.asked:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// read reads a page, and reports whether there may be more.
+func (t *Tail) read(ctx context.Context) (more bool, err error) {
+	t.mu.Lock()
+	t.reads.begun++
+	after, known := t.recent.end, t.recent.known
+	t.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(ctx, tailTimeout)
+	defer cancel()
+	var p Page
+	if known {
+		p, err = Read(ctx, t.cfg.Pool, after, Filter{}, tailPage)
+	} else {
+		p.End, err = Resolve(ctx, t.cfg.Pool, Now())
+		p.Next = p.End
+	}
+	if errors.Is(err, ErrRewound) || errors.Is(err, ErrPruned) {
+		t.logger.WarnContext(ctx, "Tail: what was read is not the history any more; followers look for their places anew",
+			slog.String("reason", err.Error()))
+		t.forget()
+		return true, nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.take(p, err)
+	return p.Next.Position < p.End.Position, err
+}
+
+// take takes over what a read answered, and tells who waits for it. The caller holds mu.
+func (t *Tail) take(p Page, err error) {
+	t.reads.ended, t.reads.err = t.reads.begun, err
+	if err == nil {
+		t.reads.end = p.End
+		if t.recent.add(p) {
+			close(t.news)
+			t.news = make(chan struct{})
+		}
+	}
+	close(t.reads.done)
+	t.reads.done = make(chan struct{})
+}
+
+// forget drops what was read: each follower asks the database for its place, and the tail begins at the end.
+func (t *Tail) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.history++
+	t.recent.clear()
+	close(t.news)
+	t.news = make(chan struct{})
+}
+
+// now answers the end of the history, as a read sees it that begins after the call: one read for all who ask in the
+// meantime.
+func (t *Tail) now(ctx context.Context) (Cursor, error) {
+	t.mu.Lock()
+	wanted := t.reads.begun + 1
+	t.mu.Unlock()
+	for {
+		t.mu.Lock()
+		ended, end, err, done := t.reads.ended, t.reads.end, t.reads.err, t.reads.done
+		t.mu.Unlock()
+		if ended >= wanted {
+			return end, err
+		}
+		t.asked.Ring()
+		select {
+		case <-done:
+		case <-t.life.Done():
+			return Cursor{}, ErrTailStopped
+		case <-ctx.Done():
+			return Cursor{}, ctx.Err()
+		}
+	}
+}
