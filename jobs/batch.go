@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -20,10 +21,18 @@ const maxBatch = 100
 // in halves, so that one event that cannot be composed costs only itself. Safe for concurrent use.
 type Batcher struct {
 	pool     *pgxpool.Pool
+	observe  func(Batch)
 	requests chan *request
 	quit     chan struct{}
 	lanes    sync.WaitGroup
 	closed   sync.Once
+}
+
+// Batch is one transaction of a Batcher, for metrics.
+type Batch struct {
+	Events int
+	Took   time.Duration
+	Split  bool // it failed, and its halves are tried
 }
 
 type request struct {
@@ -37,9 +46,13 @@ type answer struct {
 	err    error
 }
 
-// NewBatcher starts lanes that each use one connection of the pool at a time. Close ends them.
-func NewBatcher(pool *pgxpool.Pool, lanes int) *Batcher {
-	b := &Batcher{pool: pool, requests: make(chan *request, maxBatch), quit: make(chan struct{})}
+// NewBatcher starts lanes that each use one connection of the pool at a time, and tell observe, where it is not nil,
+// about each transaction. Close ends them.
+func NewBatcher(pool *pgxpool.Pool, lanes int, observe func(Batch)) *Batcher {
+	if observe == nil {
+		observe = func(Batch) {}
+	}
+	b := &Batcher{pool: pool, observe: observe, requests: make(chan *request, maxBatch), quit: make(chan struct{})}
 	for range lanes {
 		b.lanes.Go(b.lane)
 	}
@@ -131,7 +144,10 @@ func (b *Batcher) compose(ctx context.Context, batch []*request) {
 	for i, r := range batch {
 		events[i] = r.args
 	}
+	start := time.Now()
 	results, err := composeAll(ctx, b.pool, events)
+	split := err != nil && len(batch) > 1 && blamesAnEvent(err)
+	b.observe(Batch{Events: len(batch), Took: time.Since(start), Split: split})
 	switch {
 	case err == nil:
 		for i, r := range batch {
@@ -141,7 +157,7 @@ func (b *Batcher) compose(ctx context.Context, batch []*request) {
 			}
 			r.done <- answer{result: *results[i]}
 		}
-	case len(batch) == 1 || !blamesAnEvent(err):
+	case !split:
 		answerAll(batch, err)
 	default:
 		half := len(batch) / 2

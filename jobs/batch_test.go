@@ -20,7 +20,7 @@ const patience = 30 * time.Second
 
 func batcher(t *testing.T, db *iutest.DB, lanes int) *jobs.Batcher {
 	t.Helper()
-	b := jobs.NewBatcher(db.Pool, lanes)
+	b := jobs.NewBatcher(db.Pool, lanes, nil)
 	t.Cleanup(b.Close)
 	return b
 }

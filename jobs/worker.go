@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
 )
 
 // Timeout bounds one job. A call takes about a millisecond; what lasts longer waits for a lock.
@@ -29,8 +30,22 @@ type Outcome struct {
 	Queue  string
 	Result Result // Status is empty where Err is set
 	Err    error
+	Ending Ending
 	Took   time.Duration
 }
+
+// Ending is what becomes of a job after a run of it.
+type Ending string
+
+// The endings. An interrupted job was cut off by a stop of the worker, or cancelled meanwhile by an operator.
+const (
+	EndingCompleted   Ending = "completed"
+	EndingParked      Ending = "parked"
+	EndingRetried     Ending = "retried"
+	EndingCancelled   Ending = "cancelled"
+	EndingDiscarded   Ending = "discarded"
+	EndingInterrupted Ending = "interrupted"
+)
 
 // NewWorker makes a worker that composes through b and tells observe, where it is not nil, about each run.
 func NewWorker(b *Batcher, observe func(Outcome)) *Worker {
@@ -61,9 +76,16 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[AutoInstantiateArgs]) 
 
 	start := time.Now()
 	result, err := w.batcher.Compose(ctx, job.Args)
+	took := time.Since(start)
+	concluded := conclude(ctx, job, result, err)
 	w.observe(Outcome{
-		Args: job.Args, JobID: job.ID, Queue: job.Queue, Result: result, Err: err, Took: time.Since(start),
+		Args: job.Args, JobID: job.ID, Queue: job.Queue, Result: result, Err: err, Ending: ending(job, result, concluded), Took: took,
 	})
+	return concluded
+}
+
+// conclude turns the answer of the function, or why there is none, into what River is told.
+func conclude(ctx context.Context, job *river.Job[AutoInstantiateArgs], result Result, err error) error {
 	if err != nil {
 		return failed(ctx, job, err)
 	}
@@ -71,6 +93,29 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[AutoInstantiateArgs]) 
 		return fmt.Errorf("record the job's output: %w", err)
 	}
 	return settle(ctx, result)
+}
+
+// ending tells what River makes of what it is told.
+func ending(job *river.Job[AutoInstantiateArgs], result Result, concluded error) Ending {
+	var snooze *rivertype.JobSnoozeError
+	var cancel *rivertype.JobCancelError
+	switch {
+	case concluded == nil:
+		return EndingCompleted
+	case errors.As(concluded, &snooze):
+		if _, closed := closedGate(result.Status); closed {
+			return EndingParked
+		}
+		return EndingRetried
+	case errors.As(concluded, &cancel):
+		return EndingCancelled
+	case errors.Is(concluded, context.Canceled):
+		return EndingInterrupted
+	case job.Attempt >= job.MaxAttempts:
+		return EndingDiscarded
+	default:
+		return EndingRetried
+	}
 }
 
 // settle turns a status into River's outcome.
@@ -99,11 +144,11 @@ func failed(ctx context.Context, job *river.Job[AutoInstantiateArgs], err error)
 	return errors.Join(err, recordError(ctx, err))
 }
 
-// statusError is what a job's output says where the call failed: the dead letter takes it over.
-const statusError Status = "error"
+// StatusError is what a job's output says where the call failed: the dead letter takes it over.
+const StatusError Status = "error"
 
 func recordError(ctx context.Context, cause error) error {
-	if err := river.RecordOutput(ctx, Result{Status: statusError, Detail: cause.Error()}); err != nil {
+	if err := river.RecordOutput(ctx, Result{Status: StatusError, Detail: cause.Error()}); err != nil {
 		return fmt.Errorf("record the job's output: %w", err)
 	}
 	return nil

@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/worker/metrics"
 )
 
 // Config configures a Worker. The zero value of a field means its default.
@@ -28,6 +30,9 @@ type Config struct {
 
 	// Version is the program's version, for iu_outbox.worker.
 	Version string
+
+	// Metrics are told what the worker does. Default: some that nobody reads.
+	Metrics *metrics.Metrics
 
 	// Logger defaults to slog.Default.
 	Logger *slog.Logger
@@ -84,6 +89,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if c.Metrics == nil {
+		c.Metrics = metrics.New(metrics.Config{Logger: c.Logger})
 	}
 	c.Version = cmp.Or(c.Version, "unknown")
 	c.Concurrency = cmp.Or(c.Concurrency, 500)

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/iu-core/iuworker/worker/listen"
+	"github.com/iu-core/iuworker/worker/metrics"
 )
 
 // standIn is how old the oldest emission without a position must be before an emitter that does not lead steps in:
@@ -24,6 +25,7 @@ type Emitter struct {
 	sleeper sleeper
 	logger  *slog.Logger
 	outage  *listen.Outage
+	metrics *metrics.Metrics
 
 	held, quiet bool // said so in the log already
 }
@@ -97,8 +99,10 @@ func (e *Emitter) drain(ctx context.Context) bool {
 			return some
 		}
 		some = true
+		took := time.Since(start)
+		e.metrics.Emitted(state.Emitted, state.Notified, took)
 		e.logger.InfoContext(ctx, "Emitter: announced instances", slog.Int("emitted", state.Emitted),
-			slog.Int64("position", *state.LastPosition), slog.Duration("took", time.Since(start)))
+			slog.Int64("position", *state.LastPosition), slog.Duration("took", took))
 	}
 	return some
 }

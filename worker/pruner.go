@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/iu-core/iuworker/worker/listen"
+	"github.com/iu-core/iuworker/worker/metrics"
 )
 
 const (
@@ -23,6 +24,7 @@ type Pruner struct {
 	retention, expiry time.Duration
 	logger            *slog.Logger
 	outage            *listen.Outage
+	metrics           *metrics.Metrics
 }
 
 // Run prunes now and then until ctx ends; at once where the retention is forever.
@@ -50,6 +52,7 @@ func (p *Pruner) prune(ctx context.Context) {
 		}
 		p.outage.Worked(ctx)
 		total += n
+		p.metrics.Pruned(n)
 		if n < pruneBatch {
 			break
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/listen"
+	"github.com/iu-core/iuworker/worker/metrics"
 )
 
 // Relay turns outbox rows into River jobs. Several share the work: each claims rows that no other has locked.
@@ -23,6 +24,7 @@ type Relay struct {
 	sleeper sleeper
 	logger  *slog.Logger
 	outage  *listen.Outage
+	metrics *metrics.Metrics
 }
 
 // batchTimeout bounds one transaction of the relay or the emitter, and with it how long a stop may wait for one.
@@ -67,6 +69,7 @@ func (r *Relay) drain(ctx context.Context) bool {
 			return some
 		}
 		some = true
+		r.metrics.Relayed(batch.Rows, batch.Jobs, batch.Merged, batch.Took)
 		r.logger.InfoContext(ctx, "Relay: moved rows to jobs", slog.Int("rows", batch.Rows), slog.Int("jobs", batch.Jobs),
 			slog.Int("merged", batch.Merged), slog.Duration("took", batch.Took))
 	}

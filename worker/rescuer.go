@@ -11,6 +11,7 @@ import (
 
 	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/listen"
+	"github.com/iu-core/iuworker/worker/metrics"
 )
 
 // How a process is known to be dead. It lives while it holds its session lock, which ends with its connection, or
@@ -38,6 +39,7 @@ type Rescuer struct {
 	active  func(jobID int64) bool
 	logger  *slog.Logger
 	outage  *listen.Outage
+	metrics *metrics.Metrics
 
 	dead map[string]time.Time // since when each was seen dead
 }
@@ -143,6 +145,7 @@ func (r *Rescuer) release(ctx context.Context, id string) error {
 	if _, err := r.pool.Exec(ctx, "DELETE FROM iu_outbox.worker AS w WHERE w.id = $1", id); err != nil {
 		return fmt.Errorf("forget the dead worker %s: %w", id, err)
 	}
+	r.metrics.Rescued(n)
 	r.logger.WarnContext(ctx, "Rescuer: a worker died; its running jobs go on elsewhere",
 		slog.String("worker", id), slog.Int("jobs", n))
 	return nil
@@ -174,6 +177,7 @@ func (r *Rescuer) reclaim(ctx context.Context) error {
 	if err := r.pool.QueryRow(ctx, "SELECT iu_outbox.release_jobs($1, $2)", r.id, left).Scan(&n); err != nil {
 		return fmt.Errorf("release jobs left behind: %w", err)
 	}
+	r.metrics.Rescued(n)
 	r.logger.WarnContext(ctx, "Rescuer: jobs whose completion was lost run again", slog.Int("jobs", n))
 	return nil
 }

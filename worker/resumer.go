@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/iu-core/iuworker/worker/listen"
+	"github.com/iu-core/iuworker/worker/metrics"
 )
 
 const resumeBatch = 1000
@@ -17,11 +18,12 @@ const resumeBatch = 1000
 // which finds the job that was parked by a call that saw the gate closed and ended after it had opened. Several may
 // run: each takes jobs that no other has locked.
 type Resumer struct {
-	pool   *pgxpool.Pool
-	bell   listen.Bell
-	sweep  time.Duration
-	logger *slog.Logger
-	outage *listen.Outage
+	pool    *pgxpool.Pool
+	bell    listen.Bell
+	sweep   time.Duration
+	logger  *slog.Logger
+	outage  *listen.Outage
+	metrics *metrics.Metrics
 }
 
 // Run resumes until ctx ends.
@@ -52,6 +54,7 @@ func (r *Resumer) resume(ctx context.Context) {
 		}
 		r.outage.Worked(ctx)
 		total += n
+		r.metrics.Resumed(n)
 		if n < resumeBatch {
 			break
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -55,7 +56,7 @@ func (g *group) end() {
 
 // run starts the parts. Where one fails, those before it are stopped again.
 func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
-	r := &running{logger: w.logger, batcher: jobs.NewBatcher(w.cfg.Pool, w.cfg.Lanes)}
+	r := &running{logger: w.logger, batcher: jobs.NewBatcher(w.cfg.Pool, w.cfg.Lanes, w.cfg.Metrics.Composed)}
 	if err := r.open(ctx, w.cfg, sessions, jobs.NewWorker(r.batcher, w.report)); err != nil {
 		r.close()
 		return nil, err
@@ -88,7 +89,10 @@ func (r *running) open(ctx context.Context, cfg Config, sessions bool, work *job
 	lockKey := rand.Int32() //nolint:gosec // tells processes apart, guards nothing
 	eventBell, emissionBell, gateBell := listen.NewBell(), listen.NewBell(), listen.NewBell()
 	if sessions {
-		r.listener = listen.New(listen.Config{Pool: cfg.Pool, Direct: cfg.Direct, Logger: r.logger})
+		r.listener = listen.New(listen.Config{
+			Pool: cfg.Pool, Direct: cfg.Direct, Logger: r.logger, Observe: cfg.Metrics.Listening,
+		})
+		cfg.Metrics.Listening(false) // not yet
 		eventBell, emissionBell, gateBell = r.listener.On(ChannelEvent), r.listener.On(ChannelEmission), r.listener.On(ChannelGate)
 		session := newSession(cfg.Direct, r.logger, lockKey)
 		if err := session.open(ctx); err != nil {
@@ -104,22 +108,30 @@ func (r *running) open(ctx context.Context, cfg Config, sessions bool, work *job
 	if err := r.startRiver(ctx, cfg, work); err != nil {
 		return err
 	}
-	lost := func(what string) *listen.Outage { return &listen.Outage{Logger: r.logger, What: what + ": database"} }
+	lost := func(what string) *listen.Outage {
+		return &listen.Outage{
+			Logger: r.logger, What: what + ": database", Observe: func() { cfg.Metrics.Failed(strings.ToLower(what)) },
+		}
+	}
 	r.relay = &Relay{
-		pool: cfg.Pool, client: r.client, batch: cfg.RelayBatch, logger: r.logger, outage: lost("Relay"),
+		pool: cfg.Pool, client: r.client, batch: cfg.RelayBatch, logger: r.logger, outage: lost("Relay"), metrics: cfg.Metrics,
 		sleeper: sleeper{session: r.session, key: lockRelaySleeps, bell: eventBell, poll: cfg.PollInterval},
 	}
 	r.emitter = &Emitter{
-		pool: cfg.Pool, session: r.session, batch: cfg.EmitBatch, logger: r.logger, outage: lost("Emitter"),
+		pool: cfg.Pool, session: r.session, batch: cfg.EmitBatch, logger: r.logger, outage: lost("Emitter"), metrics: cfg.Metrics,
 		sleeper: sleeper{session: r.session, key: lockEmitterSleeps, bell: emissionBell, poll: cfg.PollInterval},
 	}
-	r.resumer = &Resumer{pool: cfg.Pool, bell: gateBell, sweep: cfg.SweepInterval, logger: r.logger, outage: lost("Resumer")}
+	r.resumer = &Resumer{
+		pool: cfg.Pool, bell: gateBell, sweep: cfg.SweepInterval, logger: r.logger, outage: lost("Resumer"), metrics: cfg.Metrics,
+	}
 	r.pruner = &Pruner{
 		pool: cfg.Pool, retention: cfg.EmissionRetention, expiry: cfg.ConsumerExpiry, logger: r.logger, outage: lost("Pruner"),
+		metrics: cfg.Metrics,
 	}
 	r.rescuer = &Rescuer{
 		pool: cfg.Pool, id: cfg.ID, lockKey: lockKey, active: work.Active, logger: r.logger, outage: lost("Rescuer"),
-		about: presence{Hostname: hostname(), PID: os.Getpid(), Version: cfg.Version},
+		metrics: cfg.Metrics,
+		about:   presence{Hostname: hostname(), PID: os.Getpid(), Version: cfg.Version},
 	}
 	return nil
 }

@@ -83,8 +83,9 @@ func (w *Worker) Start(ctx context.Context) error {
 	return nil
 }
 
-// report logs what an operator may have to act on; what went well is told by the batches of relay and emitter.
+// report counts what became of a job and logs what an operator may have to act on; what went well is told by the batches of relay and emitter.
 func (w *Worker) report(o jobs.Outcome) {
+	w.cfg.Metrics.Ran(o)
 	level := slog.LevelDebug
 	if o.Err != nil {
 		level = slog.LevelWarn

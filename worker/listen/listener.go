@@ -32,6 +32,9 @@ type Config struct {
 	// PingInterval is how often the listener asks itself whether it still hears. Default 5 s. Negative: never.
 	PingInterval time.Duration
 
+	// Observe is called when the connection begins to listen and when it is lost. Default: not.
+	Observe func(up bool)
+
 	// Logger defaults to slog.Default.
 	Logger *slog.Logger
 }
@@ -58,6 +61,9 @@ func New(cfg Config) *Listener {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
+	}
+	if cfg.Observe == nil {
+		cfg.Observe = func(bool) {}
 	}
 	cfg.Direct = KeepAlive(cfg.Direct)
 	return &Listener{
@@ -115,7 +121,9 @@ func (r *ringer) HandleNotification(context.Context, *pgconn.Notification, *pgx.
 // HandleBacklog is called once the server has accepted the LISTEN.
 func (r *ringer) HandleBacklog(ctx context.Context, _ string, _ *pgx.Conn) error {
 	r.listener.outage.Worked(ctx)
-	r.listener.up.Store(true)
+	if !r.listener.up.Swap(true) {
+		r.listener.cfg.Observe(true)
+	}
 	r.ring()
 	return nil
 }
@@ -143,7 +151,9 @@ func (l *Listener) connect(ctx context.Context) (*pgx.Conn, error) {
 }
 
 func (l *Listener) lost(ctx context.Context, err error) {
-	l.up.Store(false)
+	if l.up.Swap(false) {
+		l.cfg.Observe(false)
+	}
 	if ctx.Err() == nil {
 		l.outage.Failed(ctx, err)
 	}

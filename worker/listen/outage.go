@@ -13,6 +13,9 @@ type Outage struct {
 	Logger *slog.Logger
 	What   string // "Listener: connection"
 
+	// Observe is called for each failed try. Default: not.
+	Observe func()
+
 	mu    sync.Mutex
 	since time.Time
 	tries int
@@ -23,6 +26,9 @@ func (o *Outage) Failed(ctx context.Context, err error) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.tries++
+	if o.Observe != nil {
+		o.Observe()
+	}
 	if o.tries == 1 {
 		o.since = time.Now()
 		if ctx.Err() == nil {

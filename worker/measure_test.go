@@ -1,0 +1,82 @@
+package worker_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/worker"
+	"github.com/iu-core/iuworker/worker/metrics"
+)
+
+// measured answers the sum over a metric's series that have the label's value; of a histogram, the count.
+func measured(t *testing.T, m *metrics.Metrics, name string, label ...string) (sum float64) {
+	t.Helper()
+	families, err := m.Gatherer().Gather()
+	require.NoError(t, err)
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			if len(label) == 0 || labelled(metric, label[0], label[1]) {
+				sum += metric.GetCounter().GetValue() + metric.GetGauge().GetValue() + float64(metric.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	return sum
+}
+
+func labelled(metric *dto.Metric, name, value string) bool {
+	for _, pair := range metric.GetLabel() {
+		if pair.GetName() == name && pair.GetValue() == value {
+			return true
+		}
+	}
+	return false
+}
+
+func TestMeasuresWhatItDoes(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template, empty := db.Template(t, "t", 1), db.Template(t, "empty", 0)
+	m := metrics.New(metrics.Config{Pool: db.Pool, StateInterval: 1})
+	start(t, db, func(c *worker.Config) { c.Metrics = m })
+	is := func(want float64, name string, label ...string) {
+		t.Helper()
+		require.Eventually(t, func() bool { return measured(t, m, name, label...) == want }, patience, 10*time.Millisecond, "%v %s %v", want, name, label)
+	}
+
+	for i := range 5 {
+		insert(t, db, template, fmt.Sprint("s-", i))
+	}
+	insert(t, db, empty, "e")
+	is(6, "iuworker_relay_rows_total")
+	is(6, "iuworker_relay_jobs_total")
+	is(5, "iuworker_job_runs_total", "status", "instantiated")
+	is(1, "iuworker_job_runs_total", "ending", "cancelled")
+	is(6, "iuworker_job_duration_seconds", "queue", "events")
+	is(5, "iuworker_event_latency_seconds", "queue", "events")
+	is(5, "iuworker_emitter_emissions_total")
+	is(5, "iuworker_emission_position")
+	is(1, "iuworker_dead_letters", "status", "template_empty")
+	is(1, "iuworker_workers_alive")
+	is(1, "iuworker_listener_up")
+	require.Positive(t, measured(t, m, "iuworker_compose_batch_events"))
+
+	db.Exec(t, "UPDATE public.dot_config SET value = 'false' WHERE key = 'iu_core.composer_enabled'")
+	insert(t, db, template, "parked")
+	is(1, "iuworker_parked_jobs", "gate", "composer")
+	is(1, "iuworker_job_runs_total", "ending", "parked")
+	db.OpenGates(t)
+	is(1, "iuworker_resumed_jobs_total")
+
+	require.Positive(t, value[int](t, db, terminateWorkers))
+	is(1, "iuworker_listener_reconnects_total")
+	is(1, "iuworker_listener_up")
+}

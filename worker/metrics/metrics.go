@@ -1,0 +1,157 @@
+package metrics
+
+import (
+	"cmp"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Config configures Metrics. The zero value of a field means its default.
+type Config struct {
+	// Pool is where the state is read from, and whose connections are counted. Nil: neither.
+	Pool *pgxpool.Pool
+
+	// StateInterval is how old the state of the database may be that a scrape gets. Default 10 s.
+	StateInterval time.Duration
+
+	// StateTimeout bounds a read of it, and so a scrape. Default 3 s.
+	StateTimeout time.Duration
+
+	// Version is the program's version.
+	Version string
+
+	// Logger defaults to slog.Default.
+	Logger *slog.Logger
+}
+
+// Metrics are the instruments of one process. Safe for concurrent use; the worker's parts report to it by its methods.
+type Metrics struct {
+	registry *prometheus.Registry
+	logger   *slog.Logger
+
+	relayRows, relayJobs, relayMerged prometheus.Counter
+	relayBatch, relayTook             prometheus.Observer
+	runs                              *prometheus.CounterVec
+	runTook, latency                  *prometheus.HistogramVec
+	batchEvents, batchTook            prometheus.Observer
+	splits, resumed, rescued          prometheus.Counter
+	emitted, silent, pruned           prometheus.Counter
+	emitBatch, emitTook               prometheus.Observer
+	failures                          *prometheus.CounterVec
+	reconnects                        prometheus.Counter
+
+	heard                                      atomic.Bool // the listener was up before
+	listenerUp                                 *prometheus.GaugeVec
+	verified, findings, verifiedAt, verifyTook *prometheus.GaugeVec
+}
+
+// New makes the instruments, in a registry of their own. It does not connect.
+func New(cfg Config) *Metrics {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	r := maker{prometheus.NewRegistry()}
+	m := &Metrics{
+		registry: r.registry, logger: cfg.Logger,
+		relayRows:   r.counter("iuworker_relay_rows_total"),
+		relayJobs:   r.counter("iuworker_relay_jobs_total"),
+		relayMerged: r.counter("iuworker_relay_merged_total"),
+		relayBatch:  r.histogram("iuworker_relay_batch_rows"),
+		relayTook:   r.histogram("iuworker_relay_batch_duration_seconds"),
+		runs:        r.counters("iuworker_job_runs_total"),
+		runTook:     r.histograms("iuworker_job_duration_seconds"),
+		latency:     r.histograms("iuworker_event_latency_seconds"),
+		batchEvents: r.histogram("iuworker_compose_batch_events"),
+		batchTook:   r.histogram("iuworker_compose_batch_duration_seconds"),
+		splits:      r.counter("iuworker_compose_batch_splits_total"),
+		resumed:     r.counter("iuworker_resumed_jobs_total"),
+		rescued:     r.counter("iuworker_rescued_jobs_total"),
+		emitted:     r.counter("iuworker_emitter_emissions_total"),
+		emitBatch:   r.histogram("iuworker_emitter_batch_emissions"),
+		emitTook:    r.histogram("iuworker_emitter_batch_duration_seconds"),
+		silent:      r.counter("iuworker_emitter_silent_batches_total"),
+		pruned:      r.counter("iuworker_pruned_emissions_total"),
+		failures:    r.counters("iuworker_part_failures_total"),
+		listenerUp:  r.gauges("iuworker_listener_up"),
+		reconnects:  r.counter("iuworker_listener_reconnects_total"),
+		verified:    r.gauges("iuworker_verify_success"),
+		findings:    r.gauges("iuworker_verify_findings"),
+		verifiedAt:  r.gauges("iuworker_verify_timestamp_seconds"),
+		verifyTook:  r.gauges("iuworker_verify_duration_seconds"),
+	}
+	m.beginAtZero()
+	r.gauges("iuworker_build_info").WithLabelValues(cmp.Or(cfg.Version, "unknown")).Set(1)
+	r.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if cfg.Pool != nil {
+		r.registry.MustRegister(poolCollector{cfg.Pool}, newState(cfg))
+	}
+	return m
+}
+
+// scrapesAtOnce keeps whoever may scrape from keeping the process busy by it.
+const scrapesAtOnce = 4
+
+// Handler serves the metrics in the format that the scraper asks for.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		ErrorLog:            slog.NewLogLogger(m.logger.Handler(), slog.LevelWarn),
+		ErrorHandling:       promhttp.ContinueOnError,
+		MaxRequestsInFlight: scrapesAtOnce,
+		EnableOpenMetrics:   true,
+	})
+}
+
+// Gatherer answers the metrics, for programs that serve them with their own.
+func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
+
+// maker makes instruments as the catalog has them; a name that is not there is a mistake of this package.
+type maker struct{ registry *prometheus.Registry }
+
+func find(name string) Instrument {
+	for _, i := range catalog {
+		if i.Name == name {
+			return i
+		}
+	}
+	panic("metrics: " + name + " is not in the catalog")
+}
+
+func (r maker) counters(name string) *prometheus.CounterVec {
+	i := find(name)
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: i.Name, Help: i.Help}, i.Labels)
+	r.registry.MustRegister(v)
+	return v
+}
+
+func (r maker) counter(name string) prometheus.Counter { return r.counters(name).WithLabelValues() }
+
+// gauges without labels are missing until they are set.
+func (r maker) gauges(name string) *prometheus.GaugeVec {
+	i := find(name)
+	v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: i.Name, Help: i.Help}, i.Labels)
+	r.registry.MustRegister(v)
+	return v
+}
+
+func (r maker) histograms(name string) *prometheus.HistogramVec {
+	i := find(name)
+	v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: i.Name, Help: i.Help, Buckets: bucketsOf(name)}, i.Labels)
+	r.registry.MustRegister(v)
+	return v
+}
+
+func (r maker) histogram(name string) prometheus.Observer {
+	return r.histograms(name).WithLabelValues()
+}
+
+func describe(name string) *prometheus.Desc {
+	i := find(name)
+	return prometheus.NewDesc(i.Name, i.Help, i.Labels, nil)
+}

@@ -1,0 +1,130 @@
+package metrics
+
+import (
+	"slices"
+	"time"
+
+	"github.com/iu-core/iuworker/jobs"
+)
+
+// other stands for values that a label must not grow by.
+const other = "other"
+
+var (
+	queues = []string{jobs.QueueEvents, jobs.QueueScaleout}
+	gates  = []jobs.Gate{jobs.GateComposer, jobs.GateAutoInstantiate}
+	parts  = []string{"relay", "emitter", "resumer", "pruner", "rescuer"}
+)
+
+// usual are the endings of jobs that there are wherever the worker runs, and that rates shall not miss the first of.
+var usual = map[jobs.Status]jobs.Ending{
+	jobs.StatusInstantiated:        jobs.EndingCompleted,
+	jobs.StatusIdempotentReplay:    jobs.EndingCompleted,
+	jobs.StatusComposerDisabled:    jobs.EndingParked,
+	jobs.StatusLiveGateClosed:      jobs.EndingParked,
+	jobs.StatusInvalidInput:        jobs.EndingCancelled,
+	jobs.StatusTemplateNotFound:    jobs.EndingCancelled,
+	jobs.StatusTemplateNotMarked:   jobs.EndingCancelled,
+	jobs.StatusTemplateEmpty:       jobs.EndingCancelled,
+	jobs.StatusInstanceKeyConflict: jobs.EndingCancelled,
+	jobs.StatusError:               jobs.EndingRetried,
+}
+
+func (m *Metrics) beginAtZero() {
+	for _, queue := range queues {
+		for status, ending := range usual {
+			m.runs.WithLabelValues(queue, string(status), string(ending))
+		}
+		m.runTook.WithLabelValues(queue)
+		m.latency.WithLabelValues(queue)
+	}
+	for _, part := range parts {
+		m.failures.WithLabelValues(part)
+	}
+}
+
+// Relayed notes a transaction of the relay: rows left the outbox, jobs were made of them, and merged found theirs.
+func (m *Metrics) Relayed(rows, jobs, merged int, took time.Duration) {
+	m.relayRows.Add(float64(rows))
+	m.relayJobs.Add(float64(jobs))
+	m.relayMerged.Add(float64(merged))
+	m.relayBatch.Observe(float64(rows))
+	m.relayTook.Observe(took.Seconds())
+}
+
+// Ran notes a run of a job.
+func (m *Metrics) Ran(o jobs.Outcome) {
+	queue, status := o.Queue, o.Result.Status
+	if !slices.Contains(queues, queue) {
+		queue = other
+	}
+	if o.Err != nil {
+		status = jobs.StatusError
+	} else if _, known := usual[status]; !known {
+		status = other
+	}
+	m.runs.WithLabelValues(queue, string(status), string(o.Ending)).Inc()
+	m.runTook.WithLabelValues(queue).Observe(o.Took.Seconds())
+	if status == jobs.StatusInstantiated && !o.Args.CreatedAt.IsZero() {
+		since := o.Args.CreatedAt
+		if o.Args.AvailableAt.After(since) {
+			since = o.Args.AvailableAt
+		}
+		m.latency.WithLabelValues(queue).Observe(max(time.Since(since), 0).Seconds())
+	}
+}
+
+// Composed notes a transaction that composes.
+func (m *Metrics) Composed(b jobs.Batch) {
+	m.batchEvents.Observe(float64(b.Events))
+	m.batchTook.Observe(b.Took.Seconds())
+	if b.Split {
+		m.splits.Inc()
+	}
+}
+
+// Emitted notes a transaction of the emitter that gave positions.
+func (m *Metrics) Emitted(emissions int, notified bool, took time.Duration) {
+	m.emitted.Add(float64(emissions))
+	m.emitBatch.Observe(float64(emissions))
+	m.emitTook.Observe(took.Seconds())
+	if !notified {
+		m.silent.Inc()
+	}
+}
+
+// Resumed notes parked jobs that run again.
+func (m *Metrics) Resumed(n int) { m.resumed.Add(float64(n)) }
+
+// Rescued notes jobs of dead workers, or left behind, that run again.
+func (m *Metrics) Rescued(n int) { m.rescued.Add(float64(n)) }
+
+// Pruned notes emissions that were deleted.
+func (m *Metrics) Pruned(n int) { m.pruned.Add(float64(n)) }
+
+// Failed notes a round of a part of the worker that failed.
+func (m *Metrics) Failed(part string) { m.failures.WithLabelValues(part).Inc() }
+
+// Listening notes whether this process hears doorbells; the second time that it begins to is a reconnect.
+func (m *Metrics) Listening(up bool) {
+	if !up {
+		m.listenerUp.WithLabelValues().Set(0)
+		return
+	}
+	m.listenerUp.WithLabelValues().Set(1)
+	if m.heard.Swap(true) {
+		m.reconnects.Inc()
+	}
+}
+
+// Verified notes a verification of all data that ended at a time, and how much was wrong.
+func (m *Metrics) Verified(findings int, at time.Time, took time.Duration) {
+	success := 1.0
+	if findings > 0 {
+		success = 0
+	}
+	m.verified.WithLabelValues().Set(success)
+	m.findings.WithLabelValues().Set(float64(findings))
+	m.verifiedAt.WithLabelValues().Set(float64(at.UnixMilli()) / 1000)
+	m.verifyTook.WithLabelValues().Set(took.Seconds())
+}

@@ -1,0 +1,116 @@
+package metrics_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/worker/metrics"
+)
+
+func TestStateIsTheDatabases(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	db.Exec(t, "UPDATE public.dot_config SET value = 'false' WHERE key = 'iu_core.auto_instantiate_enabled'")
+	db.Exec(t, `
+		INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix, created_at)
+		SELECT 'e', $1, 's-' || n, now() - interval '1 hour' FROM generate_series(1, 3) AS n`, template)
+	db.Exec(t, "UPDATE public.event_type_registry SET active = false WHERE event_type = 'iu.template.instance_auto_composed'")
+	found := gather(t, metrics.New(metrics.Config{Pool: db.Pool}))
+	require.EqualValues(t, 1, found.value(t, "iuworker_database_up"))
+	require.EqualValues(t, 3, found.value(t, "iuworker_outbox_rows"))
+	require.GreaterOrEqual(t, found.value(t, "iuworker_outbox_oldest_age_seconds"), 3600.0)
+	require.EqualValues(t, 1, found.value(t, "iuworker_gate_open", "gate", "composer"))
+	require.EqualValues(t, 0, found.value(t, "iuworker_gate_open", "gate", "auto-instantiate"))
+	require.EqualValues(t, 0, found.value(t, "iuworker_queue_jobs", "queue", "events", "state", "available"))
+	require.EqualValues(t, 0, found.value(t, "iuworker_dead_letters", "status", "template_empty"))
+	require.EqualValues(t, 0, found.value(t, "iuworker_workers_alive"))
+	require.EqualValues(t, 1, found.value(t, "iuworker_emissions_held"))
+}
+
+// Beyond what is counted, the depth goes on growing.
+func TestDepthOfADeepOutbox(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.Exec(t, `
+		INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
+		SELECT 'e', gen_random_uuid(), 's-' || n FROM generate_series(1, 12345) AS n`)
+	require.EqualValues(t, 12345, gather(t, metrics.New(metrics.Config{Pool: db.Pool})).value(t, "iuworker_outbox_rows"))
+}
+
+func TestConsumersAreBounded(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.Exec(t, `
+		INSERT INTO iu_outbox.consumer (name, epoch, position)
+		SELECT 'c-' || n, c.epoch, 0 FROM iu_outbox.emission_counter AS c, generate_series(1, 80) AS n`)
+	db.Exec(t, "INSERT INTO iu_outbox.consumer (name, epoch, position) VALUES ('lost', 'gone', 7)")
+	found := gather(t, metrics.New(metrics.Config{Pool: db.Pool}))
+	require.Len(t, found["iuworker_consumer_lost"].GetMetric(), 50)
+	require.EqualValues(t, 1, found.value(t, "iuworker_consumer_lost", "consumer", "lost"), "the worst are among them")
+	require.Len(t, found["iuworker_consumer_lag_events"].GetMetric(), 49)
+}
+
+// Who scrapes at once shares one read, and the next one is made when the interval is over.
+func TestStateIsReadOnceAnInterval(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	m := metrics.New(metrics.Config{Pool: db.Pool, StateInterval: time.Hour})
+	before := db.Pool.Stat().AcquireCount()
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			_, err := m.Gatherer().Gather()
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, 2, db.Pool.Stat().AcquireCount()-before)
+	db.Exec(t, "INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix) VALUES ('e', gen_random_uuid(), 's')")
+	require.Zero(t, gather(t, m).value(t, "iuworker_outbox_rows"))
+
+	fresh := metrics.New(metrics.Config{Pool: db.Pool, StateInterval: time.Nanosecond})
+	for i := range 3 {
+		require.EqualValues(t, i+1, gather(t, fresh).value(t, "iuworker_outbox_rows"))
+		db.Exec(t, "INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix) VALUES ('e', gen_random_uuid(), $1)", fmt.Sprint(i))
+	}
+}
+
+// A database that does not answer holds no scrape up, and its last state is not told as if it were today's.
+func TestAScrapeDoesNotWaitForTheDatabase(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	m := metrics.New(metrics.Config{Pool: db.Pool, StateInterval: time.Nanosecond, StateTimeout: 200 * time.Millisecond})
+	require.EqualValues(t, 1, gather(t, m).value(t, "iuworker_database_up"))
+	tx, err := db.Pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "LOCK TABLE iu_outbox.event IN ACCESS EXCLUSIVE MODE")
+	require.NoError(t, err)
+	start := time.Now()
+	found := gather(t, m)
+	require.Less(t, time.Since(start), 5*time.Second)
+	require.EqualValues(t, 0, found.value(t, "iuworker_database_up"))
+	require.NotContains(t, found, "iuworker_outbox_rows")
+	require.Contains(t, found, "iuworker_relay_rows_total", "what the process counts is there all the same")
+	require.NoError(t, tx.Rollback(t.Context()))
+	require.EqualValues(t, 1, gather(t, m).value(t, "iuworker_database_up"))
+}
+
+func TestNoDatabase(t *testing.T) {
+	t.Parallel()
+	pool, err := pgxpool.New(t.Context(), "postgres://nobody@127.0.0.1:1/none?connect_timeout=1")
+	require.NoError(t, err)
+	defer pool.Close()
+	found := gather(t, metrics.New(metrics.Config{Pool: pool}))
+	require.EqualValues(t, 0, found.value(t, "iuworker_database_up"))
+	require.EqualValues(t, 0, found.value(t, "iuworker_pool_connections", "state", "acquired"))
+}
