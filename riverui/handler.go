@@ -19,6 +19,7 @@ type Handler struct {
 	probes  *probes
 	sources *sources
 	streams chan struct{}
+	serves  serving
 
 	mu   sync.Mutex
 	life context.Context // of what runs between requests, and of streams; nil: not started
@@ -33,11 +34,12 @@ func New(cfg Config) (*Handler, error) {
 	}
 	h := &Handler{
 		cfg: cfg, probes: &probes{ready: cfg.Ready}, sources: newSources(limited{cfg.Pool}), streams: make(chan struct{}, liveAtOnce),
+		serves: servingPages,
 	}
 	if h.river, err = riverUI(cfg, nil); err != nil {
 		return nil, err
 	}
-	h.handler = withHeaders(withLimits(h.routes()))
+	h.handler = withHeaders(withLimits(h.behindProbes(h.guardedRoutes())))
 	return h, nil
 }
 
@@ -50,9 +52,11 @@ func (h *Handler) Start(ctx context.Context) error {
 		return nil
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	if err := h.river.Start(ctx); err != nil {
-		stop()
-		return err
+	if h.river != nil {
+		if err := h.river.Start(ctx); err != nil {
+			stop()
+			return err
+		}
 	}
 	h.life, h.stop = ctx, stop
 	return nil
@@ -71,15 +75,15 @@ func (h *Handler) Stop() {
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.handler.ServeHTTP(w, r) }
 
-// routes are the probes, for everybody, and all else behind the guard.
-func (h *Handler) routes() http.Handler {
+// behindProbes are the probes, for everybody, and all else behind the guard.
+func (h *Handler) behindProbes(routes *http.ServeMux) http.Handler {
 	base := h.cfg.BasePath
 	open := http.NewServeMux()
 	for _, at := range slices.Compact([]string{"", base}) {
 		open.HandleFunc("GET "+at+"/healthz", h.probes.alive)
 		open.HandleFunc("GET "+at+"/readyz", h.probes.answerReady)
 	}
-	guarded := h.guard(h.guardedRoutes())
+	guarded := h.guard(h.withSentences(routes))
 	known := h.withSentences(open)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isProbe(strings.TrimPrefix(r.URL.Path, base)) {
@@ -92,7 +96,7 @@ func (h *Handler) routes() http.Handler {
 
 func isProbe(path string) bool { return path == "/healthz" || path == "/readyz" }
 
-func (h *Handler) guardedRoutes() http.Handler {
+func (h *Handler) guardedRoutes() *http.ServeMux {
 	base := h.cfg.BasePath
 	mux := http.NewServeMux()
 	if base != "" {
@@ -128,7 +132,7 @@ func (h *Handler) guardedRoutes() http.Handler {
 	if h.cfg.Events != nil {
 		mux.Handle("GET "+base+"/v1/events", h.stream(h.cfg.Events))
 	}
-	return h.withSentences(mux)
+	return mux
 }
 
 // stream serves what does not end by itself: without a write deadline, and until Stop.

@@ -64,19 +64,19 @@ func Listen(ctx context.Context, addr string, handler *Handler) (*Server, error)
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, listenError(addr, err)
+		return nil, listenError(addr, handler.serves.flag, err)
 	}
 	bound, ok := listener.Addr().(*net.TCPAddr)
 	if !handler.guarded() && (!ok || !bound.IP.IsLoopback()) {
 		_ = listener.Close() // nothing was accepted on it
-		return nil, fmt.Errorf("refusing to serve the pages on %s without credentials: others than this machine reach it; "+
-			"give --http-credentials-file, or listen on %s", addr, DefaultAddr)
+		return nil, fmt.Errorf("refusing to serve %s on %s without credentials: others than this machine reach it; "+
+			"give --http-credentials-file, or listen on %s", handler.serves.what, addr, handler.serves.example)
 	}
 	return &Server{listener: listener, handler: handler, logger: handler.cfg.Logger}, nil
 }
 
-func listenError(addr string, err error) error {
-	cause, out := err.Error(), "choose another with --http-addr or set it to off"
+func listenError(addr, flag string, err error) error {
+	cause, out := err.Error(), "choose another with "+flag+" or set it to off"
 	var dns *net.DNSError
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -102,7 +102,7 @@ func (e *ListenError) Error() string { return e.text }
 // Unwrap answers the system's error.
 func (e *ListenError) Unwrap() error { return e.err }
 
-// URL is where the operators' page is.
+// URL is where the operators' page is, or the root of what else is served.
 func (s *Server) URL() string {
 	return "http://" + s.listener.Addr().String() + s.handler.at("/")
 }
@@ -129,8 +129,8 @@ func (s *Server) Serve(ctx context.Context) error {
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
-	s.logger.InfoContext(ctx, "Pages: listening", slog.String("url", s.URL()))
-	if !s.handler.guarded() {
+	s.logger.InfoContext(ctx, s.handler.serves.component+": listening", slog.String("url", s.URL()))
+	if !s.handler.guarded() && s.handler.serves == servingPages {
 		s.logger.WarnContext(ctx, "Pages: everybody on this machine may see and change everything; give --http-credentials-file to ask for credentials")
 	}
 	served := make(chan error, 1)

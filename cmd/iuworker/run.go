@@ -87,6 +87,7 @@ func (a *app) rootCommand() *cobra.Command {
 	add("use", a.enqueueCommand(), a.scaleoutCommand(), a.subscribeCommand())
 	add("operate", a.statusCommand(), a.gateCommand(), a.rollbackCommand(), a.retryCommand(), a.conformanceCommand(),
 		a.selftestCommand())
+	add("operate", a.metricsCommand())
 	root.AddCommand(a.completionCommand(root), a.versionCommand())
 	root.SetHelpCommand(helpCommand(root))
 	root.CompletionOptions.DisableDefaultCmd = true // ours is stricter

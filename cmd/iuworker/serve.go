@@ -13,6 +13,7 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 	iusql "github.com/iu-core/iuworker/sql"
 	"github.com/iu-core/iuworker/worker"
+	"github.com/iu-core/iuworker/worker/metrics"
 )
 
 // serve runs a worker and its pages until ctx is done or the pages fail, then stops them. started, where it is not
@@ -27,13 +28,22 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, credentials 
 	defer pool.Close()
 	cfg := f.worker
 	cfg.Pool, cfg.Direct, cfg.Logger, cfg.Version = pool, at.direct, a.logger, iusql.ProgramVersion
+	cfg.Metrics = metrics.New(metrics.Config{Pool: pool, Version: iusql.ProgramVersion, Logger: a.logger})
 	w, err := worker.New(cfg)
 	if err != nil {
 		return err
 	}
-	handler, err := webui.New(webui.Config{
+	web := webui.Config{
 		Pool: pool, Ready: w.Ready, BasePath: f.basePath, Credentials: credentials, Version: iusql.ProgramVersion, Logger: a.logger,
-	})
+		Metrics: cfg.Metrics.Handler(),
+	}
+	apart, err := listenForMetrics(ctx, f.metricsAddr, &web)
+	if err != nil {
+		return err
+	}
+	stopMetrics, metricsEnded := a.servePages(ctx, apart)
+	defer stopMetrics()
+	handler, err := webui.New(web)
 	if err != nil {
 		return err
 	}
@@ -60,6 +70,8 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, credentials 
 	case <-ctx.Done():
 		return nil
 	case err := <-pagesEnded:
+		return err
+	case err := <-metricsEnded:
 		return err
 	}
 }

@@ -16,6 +16,7 @@ type workFlags struct {
 	worker      worker.Config
 	poolSize    int
 	httpAddr    string
+	metricsAddr string // "": with the pages
 	basePath    string
 	credentials string // a file
 }
@@ -66,6 +67,8 @@ func (f *workFlags) registerServing(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.Var(&intValue{&f.poolSize, 2, 1000}, "pool-size", "connections to the database at most, besides three that listen")
 	flags.Var(&addrValue{&f.httpAddr}, "http-addr", "host:port of pages and probes, or off")
+	flags.Var(&addrValue{&f.metricsAddr}, "metrics-addr", "host:port to serve the metrics apart from the pages, such as "+
+		webui.DefaultMetricsAddr+", or off (default with the pages, at /metrics)")
 	flags.Var(&pathValue{&f.basePath}, "http-base-path", "path below which a proxy mounts the pages, such as /iuworker")
 	flags.Var(&textValue{&f.credentials, 4096}, "http-credentials-file",
 		"file of those who may use the pages, a line role:user:password each; role is viewer or operator; "+

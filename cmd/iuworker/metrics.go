@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	webui "github.com/iu-core/iuworker/riverui"
+	"github.com/iu-core/iuworker/worker/metrics"
+)
+
+func (a *app) metricsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "metrics",
+		Short: "Print the dashboard, the alert rules or the list of the metrics",
+		Long: `Prints what goes with the metrics that iuworker work serves at /metrics, or apart with --metrics-addr. Needs no database.
+
+  iuworker metrics dashboard > iuworker.json       import it into Grafana
+  iuworker metrics alerts > iuworker.rules.yaml    name it in rule_files of Prometheus`,
+	}
+	printed := func(name, short, text string) *cobra.Command {
+		return &cobra.Command{
+			Use: name, Short: short, Args: noArguments,
+			RunE: func(*cobra.Command, []string) error {
+				_, err := io.WriteString(a.stdout, text)
+				return err
+			},
+		}
+	}
+	cmd.AddCommand(
+		printed("dashboard", "Print a dashboard for Grafana (JSON)", metrics.Dashboard),
+		printed("alerts", "Print alert rules for Prometheus (YAML)", metrics.Alerts),
+		a.metricsListCommand(),
+	)
+	needsSubcommand(cmd)
+	return cmd
+}
+
+func (a *app) metricsListCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List every metric: name, type, labels, what it says",
+		Args:  noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			catalog := metrics.Catalog()
+			return a.print(asJSON, catalog, func(w io.Writer) {
+				columns(w, func(w io.Writer) {
+					for _, i := range catalog {
+						name := i.Name
+						if len(i.Labels) > 0 {
+							name += "{" + strings.Join(i.Labels, ",") + "}"
+						}
+						fmt.Fprintf(w, "%s\t%s\t%s\n", name, i.Type, i.Help)
+					}
+				})
+			})
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// listenForMetrics takes the address of the metrics where they have one of their own; the pages do not serve them
+// then. Nil where they have none.
+func listenForMetrics(ctx context.Context, addr string, web *webui.Config) (*webui.Server, error) {
+	if addr == "" {
+		return nil, nil //nolint:nilnil // they are served with the pages
+	}
+	handler, err := webui.NewMetrics(*web)
+	if err != nil {
+		return nil, err
+	}
+	web.Metrics = nil
+	return webui.Listen(ctx, addr, handler)
+}

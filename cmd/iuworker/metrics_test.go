@@ -1,0 +1,79 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/worker/metrics"
+)
+
+func TestMetricsCommand(t *testing.T) {
+	t.Parallel()
+	require.True(t, json.Valid([]byte(run(t, nil, "metrics", "dashboard").done(t).out)))
+	require.Contains(t, run(t, nil, "metrics", "alerts").done(t).out, "alert: IuworkerNoWorker")
+	list := run(t, nil, "metrics", "list").done(t).out
+	for _, instrument := range decode[[]metrics.Instrument](t, run(t, nil, "metrics", "list", "--json").done(t)) {
+		require.Contains(t, list, instrument.Name)
+	}
+	run(t, nil, "metrics").failed(t, exitUsage, "one of alerts, dashboard, list")
+}
+
+func TestMetricsAreServedWithThePages(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	pages, _, _ := working(t, db)
+	body := read(t, pages+"metrics")
+	require.Contains(t, body, "\niuworker_database_up 1\n")
+	require.Contains(t, body, "\niuworker_workers_alive 1\n")
+	require.Contains(t, body, "iuworker_build_info{")
+}
+
+func TestMetricsAreServedApart(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	file := filepath.Join(t.TempDir(), "users")
+	require.NoError(t, os.WriteFile(file, []byte("viewer:ann:"+secret+"\n"), 0o600))
+	_, log, stop := working(t, db, "--metrics-addr", "0.0.0.0:0", "--http-credentials-file", file)
+	found := regexp.MustCompile(`"Metrics: listening","url":"http://\[::\](:\d+/)"`).FindStringSubmatch(log.String())
+	require.NotNil(t, found, log.String())
+	apart := "127.0.0.1" + found[1]
+	require.Equal(t, http.StatusUnauthorized, get(t, "http://"+apart+"metrics"))
+	require.Equal(t, http.StatusOK, get(t, "http://"+apart+"healthz"))
+	require.Contains(t, read(t, "http://ann:"+secret+"@"+apart+"metrics"), "iuworker_database_up 1")
+	require.Equal(t, http.StatusNotFound, get(t, "http://ann:"+secret+"@"+apart), "none of the pages is here")
+
+	pages := regexp.MustCompile(`"Pages: listening","url":"http://([^"]+)"`).FindStringSubmatch(log.String())
+	require.NotNil(t, pages, log.String())
+	require.Equal(t, http.StatusNotFound, get(t, "http://ann:"+secret+"@"+pages[1]+"metrics"), "nor are the metrics there")
+	require.Equal(t, exitDone, stop(), log.String())
+}
+
+func TestMetricsAreNotForEverybodyWithoutCredentials(t *testing.T) {
+	t.Parallel()
+	run(t, environment{"IUWORKER_DATABASE_URL": nowhere}, "work", "--http-addr", "off", "--metrics-addr", "0.0.0.0:0", "--log-level", "error").
+		failed(t, exitFailed, "refusing to serve the metrics on 0.0.0.0:0 without credentials")
+	run(t, nil, "work", "--metrics-addr", "9464").failed(t, exitUsage, "--metrics-addr")
+}
+
+// read answers the body of a page that must be there.
+func read(t *testing.T, url string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	require.NoError(t, err)
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close() //nolint:errcheck // it was read
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, response.StatusCode, strings.TrimSpace(string(body)))
+	return string(body)
+}
