@@ -56,9 +56,13 @@ func (a *app) print(asJSON bool, result any, text func(io.Writer)) error {
 
 // columns writes lines whose cells are separated by tabs as a table.
 func columns(w io.Writer, lines func(io.Writer)) {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var b strings.Builder
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	lines(table)
-	_ = table.Flush() // w is a buffer
+	_ = table.Flush() // a Builder does not fail
+	for line := range strings.Lines(b.String()) {
+		fmt.Fprintln(w, strings.TrimRight(line, " \n"))
+	}
 }
 
 // oneLine makes a text from the database fit a table's cell; nil is "".
