@@ -2,11 +2,14 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 
@@ -58,8 +61,14 @@ func (r *Relay) Run(ctx context.Context) error {
 // drain moves batches until the outbox is empty, and reports whether it moved any.
 func (r *Relay) drain(ctx context.Context) bool {
 	var some bool
+	var clashes int
 	for ctx.Err() == nil {
 		batch, err := r.move(context.WithoutCancel(ctx))
+		if clashed(err) && clashes < maxClashes {
+			clashes++
+			continue
+		}
+		clashes = 0
 		if err != nil {
 			r.outage.Failed(ctx, err)
 			return some
@@ -74,6 +83,16 @@ func (r *Relay) drain(ctx context.Context) bool {
 			slog.Int("merged", batch.Merged), slog.Duration("took", batch.Took))
 	}
 	return some
+}
+
+// maxClashes is how often in a row a hand-off is tried again at once that clashed with others' work.
+const maxClashes = 5
+
+// clashed reports a deadlock or a serialization failure. River's insert updates the unfinished job that a row merges
+// into, and its completer updates many of them in an order of its own.
+func clashed(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pgErr.Code == pgerrcode.DeadlockDetected || pgErr.Code == pgerrcode.SerializationFailure)
 }
 
 // move is the hand-off: claim rows, which deletes them, and insert their jobs, in one transaction.
