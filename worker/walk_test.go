@@ -88,8 +88,8 @@ func TestDuplicatesMakeOneInstance(t *testing.T) {
 
 	// The same again after the job ended, and once more after River forgot it.
 	for _, forget := range []bool{false, true} {
+		eventually(t, db, "SELECT bool_and(state = 'completed') FROM iu_river.river_job")
 		if forget {
-			eventually(t, db, "SELECT bool_and(state = 'completed') FROM iu_river.river_job")
 			db.Exec(t, "DELETE FROM iu_river.river_job")
 		}
 		db.Exec(t, rows, template)
