@@ -6,7 +6,7 @@ LINT_VERSION := v2.15.0
 LINT     := .tools/$(LINT_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev test browser lint verify setup-server setup-tests setup-browser
+.PHONY: help build demo dev bench test browser lint verify setup-server setup-tests setup-browser
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ demo: setup-server build ## run the main job once, end to end, on a PostgreSQL o
 
 dev: setup-server build ## the same, and stay up with the web pages
 	$(BIN) dev
+
+bench: setup-server build ## measure the worker beside PostgreSQL itself (ARGS=--quick for a short run)
+	$(BIN) bench $(ARGS)
 
 # Tests wait more than they compute, so more of them run at once than there are processors.
 test: setup-tests ## run all tests with the race detector

@@ -86,7 +86,7 @@ func (a *app) rootCommand() *cobra.Command {
 	add("run", a.migrateCommand(), a.workCommand())
 	add("use", a.enqueueCommand(), a.scaleoutCommand(), a.subscribeCommand())
 	add("operate", a.statusCommand(), a.gateCommand(), a.rollbackCommand(), a.retryCommand(), a.conformanceCommand(),
-		a.selftestCommand())
+		a.selftestCommand(), a.benchCommand())
 	add("operate", a.metricsCommand())
 	root.AddCommand(a.completionCommand(root), a.versionCommand())
 	root.SetHelpCommand(helpCommand(root))

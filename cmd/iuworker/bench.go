@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/sql/pgserver"
+	"github.com/iu-core/iuworker/worker/bench"
+)
+
+// benchFlags are the settings of a run.
+type benchFlags struct {
+	cfg                 bench.Config
+	quick               bool
+	repetitions, events int
+	history             int
+	only                string
+	json                benchOutput
+}
+
+func (f *benchFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.BoolVar(&f.quick, "quick", false, "about a minute: shows what broke, too short to compare by")
+	flags.Var(&intValue{&f.repetitions, 1, 100}, "repetitions", "of each measurement (default 5, quick: 3)")
+	flags.Var(&intValue{&f.events, 1, 1_000_000}, "events", "in one measurement of drain and whole way (default 20000, quick: 5000)")
+	flags.BoolVar(&f.cfg.Growth, "growth", false, "measure growth, too: makes a history of a million jobs, takes many minutes and 5 GB of disk")
+	flags.Var(&intValue{&f.history, 1, 10_000_000}, "history", "finished jobs of that history (default 1000000, quick: 100000)")
+	flags.Var(&textValue{&f.only, 200}, "only", "groups to measure, separated by commas: "+strings.Join(bench.Groups(), ", ")+" (default all, without growth)")
+	flags.Var(&f.json, "json", "print the result as JSON; --json=FILE writes it there beside the table")
+	flags.Lookup("json").NoOptDefVal = "true"
+
+	work := defaultWorkFlags() // what users run is what is measured
+	f.cfg.Worker, f.cfg.PoolSize = work.worker, work.poolSize
+	number := func(to *int, least, most int, name, what string) { flags.Var(&intValue{to, least, most}, name, what) }
+	number(&f.cfg.PoolSize, 2, 1000, "pool-size", "the worker's connections")
+	number(&f.cfg.Worker.Concurrency, 1, 10_000, "concurrency", "the worker's jobs at once")
+	number(&f.cfg.Worker.Lanes, 1, 100, "lanes", "statements that compose at once (default 4)")
+	number(&f.cfg.Worker.RelayBatch, 1, 5_000, "relay-batch", "outbox rows that become jobs in one transaction")
+	number(&f.cfg.Worker.EmitBatch, 1, 10_000, "emit-batch", "emissions that get their position in one transaction")
+	flags.Var(&textValue{&f.cfg.Pgbench, 4096}, "pgbench", "path of pgbench (default beside the server's binaries, else on PATH)")
+}
+
+// config settles the sizes; what makes no sense is wrong usage.
+func (f *benchFlags) config(cmd *cobra.Command) (bench.Config, error) {
+	cfg := f.cfg
+	cfg.Sizes = bench.Full()
+	if f.quick {
+		cfg.Sizes = bench.Quick()
+	}
+	override := func(to *int, n int) {
+		if n > 0 {
+			*to = n
+		}
+	}
+	override(&cfg.Sizes.Repetitions, f.repetitions)
+	override(&cfg.Sizes.Events, f.events)
+	override(&cfg.Sizes.History, f.history)
+	if f.only == "" {
+		return cfg, nil
+	}
+	known := strings.Join(bench.Groups(), ", ")
+	for name := range strings.SplitSeq(f.only, ",") {
+		name = strings.TrimSpace(name)
+		if !strings.Contains(", "+known+",", ", "+name+",") {
+			return cfg, usage(cmd, "--only names %s, which is none of %s", quoted(name), known)
+		}
+		cfg.Only = append(cfg.Only, name)
+	}
+	return cfg, nil
+}
+
+func (a *app) benchCommand() *cobra.Command {
+	var f benchFlags
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure the worker on a server, beside what the server itself can do",
+		Long: `Creates a database iuworker_bench_<random>, measures in it, and drops it, also after Ctrl-C; no other database is touched.
+Without a database address (--database-url, IUWORKER_DATABASE_URL or DATABASE_URL) it starts a PostgreSQL of its own, with
+fsync on. The login must be allowed to create databases. The server is under full load meanwhile.
+
+What is compared, in turns and in one run, so that ratios hold where the machine is busy with other work, too:
+  drain       jobs that are in River already, until instances are committed and jobs completed, against pgbench with 32
+              clients that call the same function on the same database, one call a transaction
+  whole way   outbox rows, until instances are committed, jobs completed and events emitted, against the same
+  latency     commit of an outbox row to NOTIFY at a subscriber, 20 events a second, against a bare River tuned to a
+              FetchCooldown of 1 ms, whose job only notifies
+  fan-out     the same to the last of one and of many subscribers
+  idle        CPU of the worker and of the server while nothing happens (Linux, server on this machine)
+  inserts     rows into the outbox by 1, 16 and 64 clients and 1,000 in a statement, against the same table without its
+              trigger; while no bell is rung, and while a worker works off what is inserted
+  memory      of the worker while it drains (Linux)
+  growth      (--growth) drain on a long history against a short one
+
+A whole run takes less than ten minutes on two cores. It needs pgbench, which comes with PostgreSQL.`,
+		Example: `  iuworker bench --quick
+  iuworker bench --only throughput --repetitions 9 --json=bench.json
+  iuworker bench --database-url postgres://bench@127.0.0.1/postgres`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && f.json.to == benchStdout { // --json FILE
+				f.json.to = args[0]
+				return nil
+			}
+			return noArguments(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := f.config(cmd)
+			if err != nil {
+				return err
+			}
+			report, err := a.bench(cmd.Context(), cmd, cfg)
+			if err != nil {
+				return err
+			}
+			return a.printBench(report, f.json.to)
+		},
+	}
+	f.register(cmd)
+	return cmd
+}
+
+// bench runs on the given server, or on one of its own.
+func (a *app) bench(ctx context.Context, cmd *cobra.Command, cfg bench.Config) (report *bench.Report, err error) {
+	cfg.Logger = a.logger
+	cfg.Progress = a.benchProgress()
+	address, source := a.address()
+	binaries := ""
+	if address == "" { // PG* alone do not count as given, as for demo
+		if a.database.direct != "" {
+			return nil, usage(cmd, "--direct-database-url needs --database-url: there is one address for each use")
+		}
+		server, startErr := pgserver.Start(ctx, pgserver.Config{Settings: bench.ServerSettings(), Logger: a.logger})
+		if startErr != nil {
+			return nil, startErr
+		}
+		defer func() {
+			if stopErr := server.Stop(); stopErr != nil {
+				err = errors.Join(err, fmt.Errorf("stop the embedded PostgreSQL: %w", stopErr))
+			}
+		}()
+		address, source, binaries = server.URL("postgres"), "the server that was started", server.BinDir()
+	}
+	at, err := a.addressesOf(cmd, address, source)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Server = at.pool
+	cfg.Server.ConnConfig = at.direct // databases come and go: nothing for a pooler
+	if cfg.Pgbench == "" {
+		if cfg.Pgbench, err = bench.FindPgbench(ctx, binaries); err != nil {
+			return nil, err
+		}
+	}
+	return bench.Run(ctx, cfg)
+}
+
+// benchProgress tells people what is measured now, and nobody else.
+func (a *app) benchProgress() func(step string) {
+	if !isTerminal(a.stderr) {
+		return nil
+	}
+	begin := time.Now()
+	return func(step string) {
+		_, _ = fmt.Fprintf(a.stderr, "%4.0f s  %s\n", time.Since(begin).Seconds(), step) // nobody is told twice
+	}
+}
+
+func (a *app) printBench(report *bench.Report, to string) error {
+	text := func(w io.Writer) { _ = report.Write(w) } // w is a buffer
+	switch to {
+	case "":
+		return a.print(false, report, text)
+	case benchStdout:
+		return a.print(true, report, nil)
+	}
+	file, err := os.Create(to)
+	if err != nil {
+		return fmt.Errorf("write the result as JSON: %w", err)
+	}
+	written := (&app{stdout: &results{w: file}}).print(true, report, nil)
+	if err := errors.Join(written, file.Close()); err != nil {
+		return err
+	}
+	return a.print(false, report, text)
+}
+
+// benchStdout is where --json writes without a file.
+const benchStdout = "-"
+
+// benchOutput is where the JSON goes: nowhere, to stdout, or into a file.
+type benchOutput struct{ to string }
+
+// Set implements pflag.Value.
+func (v *benchOutput) Set(text string) error {
+	switch strings.TrimSpace(text) {
+	case "":
+		return errors.New("it must be the name of a file")
+	case "true", "1", benchStdout:
+		v.to = benchStdout
+	case "false", "0":
+		v.to = ""
+	default:
+		v.to = text
+	}
+	return nil
+}
+
+// String implements pflag.Value.
+func (v *benchOutput) String() string { return v.to }
+
+// Type implements pflag.Value.
+func (*benchOutput) Type() string { return "FILE" }

@@ -1,0 +1,103 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivermigrate"
+)
+
+const (
+	bareSchema  = "iu_bench_river"
+	bareChannel = "iu_bench_river_done"
+)
+
+// bareRiverSetup is a River of its own in the scratch database, as a user would tune it.
+type bareRiverSetup struct{ s *scratch }
+
+func newBareRiver(ctx context.Context, s *scratch) (*bareRiverSetup, error) {
+	if _, err := s.pool.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+bareSchema); err != nil {
+		return nil, fmt.Errorf("make a schema for the bare River: %w", err)
+	}
+	migrator, err := rivermigrate.New(riverpgxv5.New(s.pool), &rivermigrate.Config{
+		Schema: bareSchema, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err == nil {
+		_, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("migrate the bare River: %w", err)
+	}
+	return &bareRiverSetup{s: s}, nil
+}
+
+type bareArgs struct {
+	ID uuid.UUID `json:"id"`
+}
+
+// Kind implements river.JobArgs.
+func (bareArgs) Kind() string { return "bench" }
+
+type bareWorker struct {
+	river.WorkerDefaults[bareArgs]
+
+	pool *pgxpool.Pool
+}
+
+// Work implements river.Worker.
+func (w *bareWorker) Work(ctx context.Context, job *river.Job[bareArgs]) error {
+	if _, err := w.pool.Exec(ctx, "SELECT pg_catalog.pg_notify($1, $2)", bareChannel, job.Args.ID.String()); err != nil {
+		return fmt.Errorf("notify: %w", err)
+	}
+	return nil
+}
+
+// latency is one block of the reference.
+func (r *bareRiverSetup) latency(ctx context.Context, connections, n int) ([]time.Duration, error) {
+	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), r.s.config(connections))
+	if err != nil {
+		return nil, fmt.Errorf("open the bare River's pool: %w", err)
+	}
+	defer pool.Close()
+	workers := river.NewWorkers()
+	river.AddWorker(workers, &bareWorker{pool: pool})
+	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
+		Schema: bareSchema, Logger: slog.New(slog.DiscardHandler), Workers: workers, FetchCooldown: time.Millisecond,
+		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 100}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set the bare River up: %w", err)
+	}
+	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
+		return nil, fmt.Errorf("start the bare River: %w", err)
+	}
+	defer stopBareRiver(ctx, client)
+	clock := newClock()
+	stop, err := clock.listen(ctx, r.s.config(1).ConnConfig, bareChannel, func(payload string) (uuid.UUID, bool) {
+		id, err := uuid.Parse(payload)
+		return id, err == nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	return clock.drip(ctx, n, func(ctx context.Context, id uuid.UUID) error {
+		if _, err := client.Insert(ctx, bareArgs{ID: id}, nil); err != nil {
+			return fmt.Errorf("insert a job: %w", err)
+		}
+		return nil
+	})
+}
+
+func stopBareRiver(ctx context.Context, client *river.Client[pgx.Tx]) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
+	defer cancel()
+	_ = client.StopAndCancel(ctx) // what it leaves goes with its database
+}

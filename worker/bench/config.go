@@ -1,0 +1,137 @@
+package bench
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/worker"
+)
+
+// Config says what to measure, and where. The zero value of a field means its default.
+type Config struct {
+	// Server leads to any database of the server, directly and not through a transaction pooler. Required. Its login must
+	// be allowed to create databases. It is not changed.
+	Server *pgxpool.Config
+
+	// Pgbench is the path of pgbench. Default: beside the binaries of an installed PostgreSQL, else on PATH.
+	Pgbench string
+
+	// Worker are the settings of the worker to measure; Pool, Direct, Logger and ID are set by this package.
+	Worker worker.Config
+
+	// PoolSize is how many connections the worker has. Default 20.
+	PoolSize int
+
+	// Sizes are how much is measured. Default Full().
+	Sizes Sizes
+
+	// Only names the groups of measures to run: those of Groups. Default: all of them but growth.
+	Only []string
+
+	// Growth adds the growth to Sizes.History jobs; it takes long, and about 5 kB of disk a job.
+	Growth bool
+
+	// Logger gets the worker's warnings. Default slog.Default().
+	Logger *slog.Logger
+
+	// Progress, where it is set, is told what begins. It is called by one goroutine at a time.
+	Progress func(step string)
+}
+
+// Sizes are how much a run measures.
+type Sizes struct {
+	Repetitions   int           // of each measurement
+	Events        int           // in one measurement of drain and whole way
+	Warmup        int           // events before each of them
+	LatencyEvents int           // in one measurement of the latency, at 20 a second
+	Insert        time.Duration // of one measurement of inserts
+	Idle          time.Duration // that an idle worker is watched for
+	Subscribers   int           // of the larger fan-out
+	FanoutEvents  int           // in one measurement of the fan-out, at 20 a second
+	History       int           // finished jobs of the long history
+}
+
+// Full is a run of less than ten minutes on two cores.
+func Full() Sizes {
+	return Sizes{
+		Repetitions: 5, Events: 20_000, Warmup: 2_000, LatencyEvents: 200, Insert: 3 * time.Second,
+		Idle: 10 * time.Second, Subscribers: 500, FanoutEvents: 100, History: 1_000_000,
+	}
+}
+
+// Quick is a run of about a minute: enough to see that something broke, not to compare.
+func Quick() Sizes {
+	return Sizes{
+		Repetitions: 3, Events: 5_000, Warmup: 1_000, LatencyEvents: 60, Insert: time.Second,
+		Idle: 3 * time.Second, Subscribers: 100, FanoutEvents: 20, History: 100_000,
+	}
+}
+
+// Groups are the names that Config.Only takes, in the order in which they run.
+func Groups() []string {
+	return []string{groupThroughput, groupGrowth, groupLatency, groupFanout, groupIdle, groupInserts}
+}
+
+const (
+	groupThroughput = "throughput"
+	groupGrowth     = "growth"
+	groupLatency    = "latency"
+	groupFanout     = "fanout"
+	groupIdle       = "idle"
+	groupInserts    = "inserts"
+)
+
+// pieces is how many memberships an instance gets.
+const pieces = 12
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Server == nil {
+		return c, errors.New("bench: Config.Server is required")
+	}
+	if c.Sizes == (Sizes{}) {
+		c.Sizes = Full()
+	}
+	s := c.Sizes
+	if s.Repetitions < 1 || s.Events < 1 || s.Warmup < 1 || s.LatencyEvents < 1 || s.FanoutEvents < 1 ||
+		s.Subscribers < 1 || s.History < 1 || s.Insert < time.Second || s.Idle <= 0 {
+		return c, errors.New("bench: sizes must be positive, and Insert a second at least")
+	}
+	for _, name := range c.Only {
+		if !slices.Contains(Groups(), name) {
+			return c, fmt.Errorf("bench: there is no group %q", name)
+		}
+	}
+	if len(c.Only) == 0 {
+		c.Only = slices.DeleteFunc(Groups(), func(name string) bool { return name == groupGrowth && !c.Growth })
+	}
+	c.PoolSize = cmp.Or(c.PoolSize, 20)
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Progress == nil {
+		c.Progress = func(string) {}
+	}
+	return c, nil
+}
+
+// ServerSettings are settings for a server that is started to be measured: durable, and as large as PostgreSQL is run
+// where it matters. Room for max_connections is for the larger fan-out.
+func ServerSettings() map[string]string {
+	return map[string]string{
+		"fsync":                "on",
+		"synchronous_commit":   "on",
+		"full_page_writes":     "on",
+		"shared_buffers":       "1GB",
+		"max_wal_size":         "4GB",
+		"checkpoint_timeout":   "15min",
+		"max_connections":      "700",
+		"autovacuum_naptime":   "15s",
+		"effective_cache_size": "3GB",
+	}
+}

@@ -1,0 +1,66 @@
+package bench
+
+import (
+	"fmt"
+	"time"
+)
+
+// cost is the CPU time of a measurement.
+type cost struct {
+	server time.Duration
+	client time.Duration // the worker and this measuring, or pgbench
+}
+
+// meter measures costs. Its zero value measures none: the server runs elsewhere, or the system does not tell.
+type meter struct{ postmaster int }
+
+// start answers what to call at the end. It answers nil where something could not be read.
+func (m meter) start() (stop func() *cost) {
+	before, ok := m.read()
+	return func() *cost {
+		after, okAfter := m.read()
+		if !ok || !okAfter {
+			return nil
+		}
+		return &cost{server: after.server - before.server, client: after.client - before.client}
+	}
+}
+
+func (m meter) read() (cost, bool) {
+	if m.postmaster == 0 {
+		return cost{}, false
+	}
+	server, err := serverCPU(m.postmaster)
+	if err != nil {
+		return cost{}, false
+	}
+	client, err := ownCPU()
+	if err != nil {
+		return cost{}, false
+	}
+	return cost{server: server, client: client}, true
+}
+
+// costs are those of several measurements, in microseconds an event.
+type costs struct{ total, server, client []float64 }
+
+func (c *costs) add(cost *cost, events int) {
+	if cost == nil || events == 0 {
+		return
+	}
+	each := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(events) }
+	c.total = append(c.total, each(cost.server+cost.client))
+	c.server = append(c.server, each(cost.server))
+	c.client = append(c.client, each(cost.client))
+}
+
+// compareCosts adds a line, where there is something to compare.
+func (b *bench) compareCosts(name string, ours costs, reference string, theirs costs) {
+	if len(ours.total) == 0 || len(theirs.total) == 0 {
+		return
+	}
+	m := compare(name+", CPU", "us/event", ours.total, reference, theirs.total, nil)
+	m.Note = fmt.Sprintf("server %.0f + worker %.0f us; the reference's server %.0f + client %.0f us",
+		sampleOf(ours.server).Median, sampleOf(ours.client).Median, sampleOf(theirs.server).Median, sampleOf(theirs.client).Median)
+	b.add(m)
+}

@@ -1,0 +1,180 @@
+package bench
+
+import (
+	"context"
+	"crypto/md5" //nolint:gosec // idempotency keys are md5; they guard nothing
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+
+	"github.com/iu-core/iuworker/jobs"
+)
+
+// actor is in whose name everything is composed.
+const actor = "iuworker-bench"
+
+// sent is events that are there.
+type sent struct {
+	n         int
+	at        time.Time
+	emissions int64 // as many as there will be when all of them are composed
+}
+
+// send inserts n events and says when they were there, which is when its transaction had committed.
+func (s *scratch) send(ctx context.Context, n int, insert func(context.Context, int) error) (sent, error) {
+	written, err := s.emissionsWritten(ctx)
+	if err != nil {
+		return sent{}, err
+	}
+	if err := insert(ctx, n); err != nil {
+		return sent{}, err
+	}
+	return sent{n: n, at: time.Now(), emissions: written + int64(n)}, nil
+}
+
+// insertRows puts n rows into the outbox, in one transaction, so that all of them are there at once.
+func (s *scratch) insertRows(ctx context.Context, n int) error {
+	_, err := s.pool.Exec(ctx, `
+		INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix, actor)
+		SELECT 'bench.happened', $2, 'row-' || pg_catalog.gen_random_uuid(), $3 FROM pg_catalog.generate_series(1, $1)`,
+		n, s.template, actor)
+	if err != nil {
+		return fmt.Errorf("insert outbox rows: %w", err)
+	}
+	return nil
+}
+
+// insertJobs puts n jobs into River, in one transaction, as insertRows does.
+func (s *scratch) insertJobs(ctx context.Context, n int) error {
+	client, err := river.NewClient(riverpgxv5.New(s.pool), &river.Config{
+		Schema: jobs.RiverSchema, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return fmt.Errorf("set River up: %w", err)
+	}
+	params := make([]river.InsertManyParams, n)
+	for i := range params {
+		params[i] = river.InsertManyParams{Args: s.job()}
+	}
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := client.InsertManyFastTx(ctx, tx, params); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, "SELECT pg_catalog.pg_notify($1, $2)",
+			jobs.RiverSchema+".river_insert", fmt.Sprintf(`{"queue": %q}`, jobs.QueueEvents))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("insert jobs: %w", err)
+	}
+	return nil
+}
+
+// job is what the relay would make of a row.
+func (s *scratch) job() jobs.AutoInstantiateArgs {
+	id, suffix, now := uuid.New(), "job-"+uuid.NewString(), time.Now().UTC()
+	key := md5.Sum([]byte(id.String() + ":" + s.template.String() + ":" + suffix)) //nolint:gosec // see the import
+	return jobs.AutoInstantiateArgs{
+		EventID: id, EventType: "bench.happened", TemplateCollectionID: s.template, InstanceKeySuffix: suffix,
+		EmitMode: "live", Actor: actor, Priority: 1, AvailableAt: now, CreatedAt: now,
+		TraceContext: json.RawMessage("{}"), IdempotencyKey: hex.EncodeToString(key[:]),
+	}
+}
+
+// tally counts what there is.
+type tally struct{ instances, completed, emitted, dead int }
+
+func (s *scratch) count(ctx context.Context) (tally, error) {
+	var t tally
+	err := s.pool.QueryRow(ctx, `
+		SELECT (SELECT pg_catalog.count(*) FROM public.iu_auto_instantiate_event_log),
+		       (SELECT pg_catalog.count(*) FROM iu_river.river_job WHERE state = 'completed'),
+		       (SELECT c.position FROM iu_outbox.emission_counter AS c),
+		       (SELECT pg_catalog.count(*) FROM iu_outbox.dead_letter)`).Scan(&t.instances, &t.completed, &t.emitted, &t.dead)
+	if err != nil {
+		return t, fmt.Errorf("count: %w", err)
+	}
+	return t, nil
+}
+
+// whole says how far events must have come to be done.
+type whole bool
+
+const (
+	toJobs   whole = false // instances are committed, jobs completed
+	toEvents whole = true  // and events are emitted
+)
+
+// await waits until nothing is under way any more. Asking whether something is reads many dead rows while jobs come and
+// go: so it asks for the number of emissions, which is cheap, until there may be enough of them.
+func (s *scratch) await(ctx context.Context, what sent, how whole) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute+time.Duration(what.n)*10*time.Millisecond,
+		fmt.Errorf("%d events were not done in time", what.n))
+	defer cancel()
+	lookAgain := time.Now().Add(2 * time.Second) // all the same: there may be fewer, where something went wrong
+	err := poll(ctx, 5*time.Millisecond, func() (done bool, err error) {
+		written, err := s.emissionsWritten(ctx)
+		if err != nil || written < what.emissions && time.Now().Before(lookAgain) {
+			return false, err
+		}
+		lookAgain = time.Now().Add(2 * time.Second)
+		err = s.pool.QueryRow(ctx, `
+			SELECT NOT EXISTS (SELECT FROM iu_outbox.event)
+			   AND NOT EXISTS (SELECT FROM iu_river.river_job AS j WHERE j.state IN ('running', 'available', 'retryable', 'scheduled', 'pending'))
+			   AND NOT ($1 AND EXISTS (SELECT FROM iu_outbox.emission AS e WHERE e.position IS NULL))`, bool(how)).Scan(&done)
+		return done, err
+	})
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
+	return err
+}
+
+// walk sends n events, and waits until they are emitted.
+func (s *scratch) walk(ctx context.Context, n int, insert func(context.Context, int) error) error {
+	events, err := s.send(ctx, n, insert)
+	if err != nil {
+		return err
+	}
+	return s.await(ctx, events, toEvents)
+}
+
+// emissionsWritten answers how many emissions were ever written, those of transactions under way included.
+func (s *scratch) emissionsWritten(ctx context.Context) (int64, error) {
+	var written int64
+	err := s.pool.QueryRow(ctx, `
+		SELECT COALESCE(pg_catalog.pg_sequence_last_value(
+			pg_catalog.pg_get_serial_sequence('iu_outbox.emission', 'id')::pg_catalog.regclass), 0)`).Scan(&written)
+	if err != nil {
+		return 0, fmt.Errorf("ask for the number of emissions: %w", err)
+	}
+	return written, nil
+}
+
+// verify fails unless n events led to n instances, jobs and events since before.
+func (s *scratch) verify(ctx context.Context, before tally, n int) error {
+	now, err := s.count(ctx)
+	if err != nil {
+		return err
+	}
+	got := tally{now.instances - before.instances, now.completed - before.completed, now.emitted - before.emitted, now.dead - before.dead}
+	if got == (tally{n, n, n, 0}) {
+		return nil
+	}
+	var why string
+	err = s.pool.QueryRow(ctx, `
+		SELECT pg_catalog.concat_ws(': ', d.status, d.detail) FROM iu_outbox.dead_letter AS d ORDER BY d.id DESC LIMIT 1`).Scan(&why)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("look for dead letters: %w", err)
+	}
+	return fmt.Errorf("%d events made %d instances, %d completed jobs, %d emitted events and %d dead letters %s",
+		n, got.instances, got.completed, got.emitted, got.dead, why)
+}

@@ -1,0 +1,95 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+)
+
+const (
+	shortHistory = 10_000
+	stretch      = 20_000 // events at a time while the long history is made
+)
+
+// growth measures whether a long history slows the worker down: the same drain on a database with few finished jobs and
+// on one with many, in turns.
+func (b *bench) growth(ctx context.Context) (err error) {
+	short, err := createScratch(ctx, b.cfg.Server, b.cfg.Logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, short.drop(ctx)) }()
+	if err := b.fill(ctx, short, min(shortHistory, b.cfg.Sizes.History), nil); err != nil {
+		return err
+	}
+	var points []rssPoint
+	if err := b.fill(ctx, b.main, b.cfg.Sizes.History, &points); err != nil {
+		return err
+	}
+	var few, many rates
+	n := b.cfg.Sizes.Events
+	for i := range b.cfg.Sizes.Repetitions {
+		b.step("drain with a short and a long history, %d of %d", i+1, b.cfg.Sizes.Repetitions)
+		run := func(s *scratch, into *rates) func() error {
+			return func() error {
+				if err := into.take(b.drain(ctx, s, n)); err != nil {
+					return err
+				}
+				return s.settle(ctx)
+			}
+		}
+		for _, measure := range turns(i, run(short, &few), run(b.main, &many)) {
+			if err := measure(); err != nil {
+				return err
+			}
+		}
+	}
+	t, err := b.main.count(ctx)
+	if err != nil {
+		return err
+	}
+	const reference = "the same drain with about 10,000 finished jobs"
+	m := compare("growth", "jobs/s", many.rate, reference, few.rate, atLeast(0.85, 0.95))
+	m.Note = fmt.Sprintf("with %d finished jobs and %d instances", t.completed, t.instances)
+	b.add(m)
+	b.compareCosts("growth", many.costs, reference, few.costs)
+	b.memory("memory, long history", points)
+	return nil
+}
+
+// fill sends events the whole way until there are so many finished jobs. The rates that it notes have the inserts in them.
+func (b *bench) fill(ctx context.Context, s *scratch, jobs int, points *[]rssPoint) error {
+	t, err := s.count(ctx)
+	if err != nil || t.completed >= jobs {
+		return err
+	}
+	return b.withWorker(ctx, s, func() error {
+		debug.FreeOSMemory()
+		watch := watchRSS(ctx)
+		began := time.Now()
+		for done := t.completed; done < jobs; {
+			n := min(stretch, jobs-done)
+			if points != nil {
+				b.step("history: %d of %d finished jobs", done, jobs)
+			}
+			start := time.Now()
+			if err := s.walk(ctx, n, s.insertRows); err != nil {
+				watch.end()
+				return err
+			}
+			done += n
+			if points != nil {
+				b.report.Growth = append(b.report.Growth, GrowthPoint{
+					Finished: done, Seconds: time.Since(began).Seconds(), Rate: float64(n) / time.Since(start).Seconds(),
+					RSS: float64(ownRSS()) / (1 << 20),
+				})
+			}
+		}
+		if all := watch.end(); points != nil {
+			*points = all
+		}
+		return nil
+	})
+}

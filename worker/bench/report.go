@@ -1,0 +1,125 @@
+package bench
+
+import (
+	"fmt"
+	"time"
+)
+
+// Report is what a run measured.
+type Report struct {
+	Program     string            `json:"program"` // version
+	Postgres    string            `json:"postgres"`
+	Settings    map[string]string `json:"settings"` // of the server, those that matter
+	CPUs        int               `json:"cpus"`
+	StartedAt   time.Time         `json:"started_at"`
+	Seconds     float64           `json:"seconds"`
+	Events      int               `json:"events"` // in one measurement of drain and whole way
+	Repetitions int               `json:"repetitions"`
+	Measures    []Measure         `json:"measures"`
+	Notes       []string          `json:"notes,omitempty"`
+	Growth      []GrowthPoint     `json:"growth,omitempty"`
+}
+
+// GrowthPoint is a stretch of the long history.
+type GrowthPoint struct {
+	Finished int     `json:"finished"` // jobs, at its end
+	Seconds  float64 `json:"seconds"`  // since the beginning
+	Rate     float64 `json:"rate"`     // jobs a second within it
+	RSS      float64 `json:"rss_mb"`
+}
+
+// Measure is one line of the report.
+type Measure struct {
+	Name string `json:"name"`
+	Unit string `json:"unit"`
+	Sample
+
+	Reference *Reference `json:"reference,omitempty"`
+	Ratio     *Sample    `json:"ratio,omitempty"` // to the reference, pair by pair
+	Bar       *Bar       `json:"bar,omitempty"`
+	Verdict   Verdict    `json:"verdict,omitempty"`
+	Note      string     `json:"note,omitempty"`
+}
+
+// Reference is what a measure is compared with.
+type Reference struct {
+	Name string `json:"name"`
+	Sample
+}
+
+// Bar is what to reach: by the ratio, or by the measure itself where there is no reference.
+type Bar struct {
+	Lower bool    `json:"lower_is_better"`
+	Bar   float64 `json:"bar"`
+	Aim   float64 `json:"aim"`
+}
+
+// Verdict compares a measure with its bar.
+type Verdict string
+
+// Verdicts.
+const (
+	VerdictAim   Verdict = "aim"   // reached the aim
+	VerdictBar   Verdict = "bar"   // reached the bar
+	VerdictBelow Verdict = "below" // did not
+)
+
+func atLeast(bar, aim float64) *Bar { return &Bar{Bar: bar, Aim: aim} }
+func atMost(bar, aim float64) *Bar  { return &Bar{Lower: true, Bar: bar, Aim: aim} }
+
+func (b *Bar) judge(value float64) Verdict {
+	reaches := func(mark float64) bool {
+		if b.Lower {
+			return value <= mark
+		}
+		return value >= mark
+	}
+	switch {
+	case reaches(b.Aim):
+		return VerdictAim
+	case reaches(b.Bar):
+		return VerdictBar
+	default:
+		return VerdictBelow
+	}
+}
+
+// measure makes a line of values that have no reference.
+func measure(name, unit string, values []float64, bar *Bar) Measure {
+	m := Measure{Name: name, Unit: unit, Sample: sampleOf(values), Bar: bar}
+	if bar != nil {
+		m.Verdict = bar.judge(m.Median)
+	}
+	return m
+}
+
+// compare makes a line of values and those of their reference.
+func compare(name, unit string, values []float64, reference string, references []float64, bar *Bar) Measure {
+	m := measure(name, unit, values, nil)
+	m.Reference = &Reference{Name: reference, Sample: sampleOf(references)}
+	ratio := sampleOf(ratios(values, references))
+	m.Ratio, m.Bar = &ratio, bar
+	if bar != nil {
+		m.Verdict = bar.judge(ratio.Median)
+	}
+	return m
+}
+
+// noisy is the spread of a reference from which on the machine was busy with other work.
+const noisy = 0.25
+
+// weigh says in the notes what a reader must know of the machine.
+func (r *Report) weigh(load string) {
+	for _, m := range r.Measures {
+		if m.Reference != nil && m.Reference.spread() > noisy {
+			r.Notes = append(r.Notes, fmt.Sprintf(
+				"The machine was noisy: the reference of %q spread by %.0f %% of its median. Ratios, measured pair by pair, say more "+
+					"than rates; run it again on a quiet machine.",
+				m.Name, 100*m.Reference.spread()))
+			break
+		}
+	}
+	if load != "" {
+		r.Notes = append(r.Notes, load)
+	}
+}

@@ -1,0 +1,135 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+)
+
+const (
+	referenceClients = 32
+	referenceCall    = "pgbench, 32 clients, one call of fn_iu_auto_instantiate_from_event a transaction, live, prepared"
+)
+
+// call is the reference's statement.
+func (s *scratch) call(emitMode string) string {
+	return fmt.Sprintf(`SELECT public.fn_iu_auto_instantiate_from_event(pg_catalog.gen_random_uuid(), 'bench.happened', `+
+		`'%s', 'ref-' || pg_catalog.gen_random_uuid(), '%s', '%s', NULL);`, s.template, emitMode, actor)
+}
+
+// rates are those of one measurement, repeated.
+type rates struct {
+	rate []float64
+	costs
+}
+
+func (r *rates) take(m measured, err error) error {
+	if err == nil {
+		r.rate = append(r.rate, m.rate)
+		r.add(m.cost, m.events)
+	}
+	return err
+}
+
+// measured is one measurement.
+type measured struct {
+	rate   float64
+	events int
+	cost   *cost      // nil: not known
+	rss    []rssPoint // of the worker
+}
+
+// throughput measures drain and whole way, and the worker's memory meanwhile.
+func (b *bench) throughput(ctx context.Context) error {
+	s, n := b.main, b.cfg.Sizes.Events
+	var drain, whole, live, dry rates
+	var rss []rssPoint
+	if _, err := b.calls(ctx, s, "live"); err != nil { // what is cold is nobody's fault
+		return err
+	}
+	for i := range b.cfg.Sizes.Repetitions {
+		b.step("drain, whole way and their reference, %d of %d", i+1, b.cfg.Sizes.Repetitions)
+		for _, run := range turns(i,
+			func() error { return live.take(b.calls(ctx, s, "live")) },
+			func() error { return drain.take(b.drain(ctx, s, n)) },
+			func() error {
+				m, err := b.wholeWay(ctx, s, n)
+				rss = append(rss, m.rss...) // those of drain have the making of its jobs in them
+				return whole.take(m, err)
+			},
+			func() error { return dry.take(b.calls(ctx, s, "dry_run")) }) {
+			if err := run(); err != nil {
+				return err
+			}
+			if err := s.settle(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	b.add(compare("drain", "jobs/s", drain.rate, referenceCall, live.rate, atLeast(1.0, 1.5)),
+		compare("whole way", "events/s", whole.rate, referenceCall, live.rate, atLeast(0.7, 1.0)))
+	b.compareCosts("drain", drain.costs, referenceCall, live.costs)
+	b.compareCosts("whole way", whole.costs, referenceCall, live.costs)
+	announced := compare("call, live", "calls/s", live.rate, "the same calls as dry runs, which write no emission", dry.rate, nil)
+	announced.Note = "what announcing costs a call: the reference of drain beside itself without it"
+	b.add(announced)
+	b.memory("memory", rss)
+	return nil
+}
+
+// turns answers the runs beginning with another one each time.
+func turns(i int, runs ...func() error) []func() error {
+	i %= len(runs)
+	return append(append([]func() error{}, runs[i:]...), runs[:i]...)
+}
+
+// calls is one measurement of the reference.
+func (b *bench) calls(ctx context.Context, s *scratch, emitMode string) (measured, error) {
+	stop := b.meter.start()
+	result, err := b.pgbench(ctx, s, load{
+		script: s.call(emitMode), clients: referenceClients, transactions: max(1, b.cfg.Sizes.Events/referenceClients),
+	})
+	return measured{rate: result.rate, events: result.transactions, cost: stop()}, err
+}
+
+// drain is one measurement of jobs that are in River already.
+func (b *bench) drain(ctx context.Context, s *scratch, n int) (measured, error) {
+	return b.through(ctx, s, n, toJobs, s.insertJobs)
+}
+
+// wholeWay is one measurement from the outbox to emitted events.
+func (b *bench) wholeWay(ctx context.Context, s *scratch, n int) (measured, error) {
+	return b.through(ctx, s, n, toEvents, s.insertRows)
+}
+
+// through warms a worker up, and measures it from the moment at which n events are there.
+func (b *bench) through(
+	ctx context.Context, s *scratch, n int, how whole, insert func(context.Context, int) error,
+) (m measured, err error) {
+	before, err := s.count(ctx)
+	if err != nil {
+		return m, err
+	}
+	err = b.withWorker(ctx, s, func() error {
+		if err := s.walk(ctx, b.cfg.Sizes.Warmup, insert); err != nil {
+			return err
+		}
+		debug.FreeOSMemory() // what was done before is not the worker's
+		events, err := s.send(ctx, n, insert)
+		if err != nil {
+			return err
+		}
+		watch, stop := watchRSS(ctx), b.meter.start()
+		if err := s.await(ctx, events, how); err != nil {
+			watch.end()
+			return err
+		}
+		m = measured{rate: float64(n) / time.Since(events.at).Seconds(), events: n, cost: stop(), rss: watch.end()}
+		return s.await(ctx, events, toEvents)
+	})
+	if err != nil {
+		return m, err
+	}
+	return m, s.verify(ctx, before, b.cfg.Sizes.Warmup+n)
+}
