@@ -34,8 +34,12 @@ type Config struct {
 	// machine do everything: such a handler answers to this machine's own names alone.
 	Credentials *Credentials
 
-	// Metrics is served at /metrics, Events at /v1/events. Default: nothing is served there.
+	// Metrics is served at /metrics, Events, such as NewEvents makes, at /v1/events. Default: nothing is served there.
 	Metrics, Events http.Handler
+
+	// EventsTokens are what programs may follow the events with, beside Credentials. With them and without Credentials,
+	// the events are for nobody else. Default: there are none.
+	EventsTokens *Tokens
 
 	// Version is the program's version, for the pages.
 	Version string

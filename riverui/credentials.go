@@ -29,9 +29,9 @@ const (
 )
 
 const (
-	minPassword    = 8       // characters; hashes are taken as they are
-	maxCredentials = 1 << 20 // bytes of the file
-	hashingAtOnce  = 2       // a hash costs tens of milliseconds of a core, and everybody may ask for one
+	minPassword   = 8       // characters; hashes are taken as they are
+	maxSecrets    = 1 << 20 // bytes of a file
+	hashingAtOnce = 2       // a hash costs tens of milliseconds of a core, and everybody may ask for one
 )
 
 // Credentials are who may use the pages. They hold no password, only digests. Safe for concurrent use.
@@ -55,27 +55,36 @@ type credential struct {
 // htpasswd -B makes them. Empty lines and lines that begin with # say nothing. A file that others than its owner and
 // its group may read is refused.
 func ReadCredentials(path string) (*Credentials, error) {
-	file, err := os.Open(path) //nolint:gosec // an operator names the file
+	text, err := readSecrets(path, "credentials")
 	if err != nil {
-		return nil, fmt.Errorf("read the credentials: %w", err)
+		return nil, err
 	}
-	defer func() { _ = file.Close() }() // it was only read
-	info, err := file.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("read the credentials: %w", err)
-	}
-	if mode := info.Mode().Perm(); mode&0o027 != 0 && runtime.GOOS != "windows" {
-		return nil, fmt.Errorf("the credentials file %s may be read or changed by others (mode %04o): run chmod 600 %s", path, mode, path)
-	}
-	text, err := io.ReadAll(io.LimitReader(file, maxCredentials))
-	if err != nil {
-		return nil, fmt.Errorf("read the credentials: %w", err)
-	}
-	credentials, err := ParseCredentials(string(text))
+	credentials, err := ParseCredentials(text)
 	if err != nil {
 		return nil, fmt.Errorf("the credentials file %s: %w", path, err)
 	}
 	return credentials, nil
+}
+
+// readSecrets reads a file that others than its owner and its group may not.
+func readSecrets(path, what string) (string, error) {
+	file, err := os.Open(path) //nolint:gosec // an operator names the file
+	if err != nil {
+		return "", fmt.Errorf("read the %s: %w", what, err)
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	info, err := file.Stat()
+	if err != nil {
+		return "", fmt.Errorf("read the %s: %w", what, err)
+	}
+	if mode := info.Mode().Perm(); mode&0o027 != 0 && runtime.GOOS != "windows" {
+		return "", fmt.Errorf("the %s file %s may be read or changed by others (mode %04o): run chmod 600 %s", what, path, mode, path)
+	}
+	text, err := io.ReadAll(io.LimitReader(file, maxSecrets))
+	if err != nil {
+		return "", fmt.Errorf("read the %s: %w", what, err)
+	}
+	return string(text), nil
 }
 
 // ParseCredentials reads the lines of such a file; an error names the line and nothing that it holds.

@@ -48,7 +48,7 @@ func (h *Handler) guard(next http.Handler) http.Handler {
 		}
 		a, ok := h.signIn(r)
 		if !ok {
-			w.Header().Set("WWW-Authenticate", `Basic realm="iuworker", charset="UTF-8"`)
+			w.Header().Set("WWW-Authenticate", basicChallenge)
 			h.say(w, r, http.StatusUnauthorized, "sign in with a user and a password of the credentials file")
 			return
 		}
@@ -56,9 +56,12 @@ func (h *Handler) guard(next http.Handler) http.Handler {
 			h.say(w, r, http.StatusForbidden, "%s is a viewer and may change nothing; sign in as an operator", a.name)
 			return
 		}
+		h.giveSession(w, r, a)
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), accountKey{}, a)))
 	})
 }
+
+const basicChallenge = `Basic realm="iuworker", charset="UTF-8"`
 
 func (h *Handler) signIn(r *http.Request) (account, bool) {
 	if h.cfg.Credentials == nil {

@@ -2,6 +2,7 @@ package webui
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -21,6 +22,8 @@ type Handler struct {
 	streams chan struct{}
 	serves  serving
 
+	sessions *sessions // of browsers that follow the events
+
 	mu   sync.Mutex
 	life context.Context // of what runs between requests, and of streams; nil: not started
 	stop context.CancelFunc
@@ -34,12 +37,12 @@ func New(cfg Config) (*Handler, error) {
 	}
 	h := &Handler{
 		cfg: cfg, probes: &probes{ready: cfg.Ready}, sources: newSources(limited{cfg.Pool}), streams: make(chan struct{}, liveAtOnce),
-		serves: servingPages,
+		serves: servingPages, sessions: newSessions(),
 	}
 	if h.river, err = riverUI(cfg, nil); err != nil {
 		return nil, err
 	}
-	h.handler = withHeaders(withLimits(h.behindProbes(h.guardedRoutes())))
+	h.handler = withHeaders(withLimits(h.besideEvents(h.behindProbes(h.guardedRoutes()))))
 	return h, nil
 }
 
@@ -129,23 +132,23 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 	if h.cfg.Metrics != nil {
 		mux.Handle("GET "+base+"/metrics", h.cfg.Metrics)
 	}
-	if h.cfg.Events != nil {
-		mux.Handle("GET "+base+"/v1/events", h.stream(h.cfg.Events))
-	}
 	return mux
 }
+
+// errStopping is why a stream's context ended, where it was not its client that went.
+var errStopping = errors.New("stopping")
 
 // stream serves what does not end by itself: without a write deadline, and until Stop.
 func (h *Handler) stream(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // fails where there is none
-		ctx, cancel := context.WithCancel(r.Context())
-		defer cancel()
+		ctx, cancel := context.WithCancelCause(r.Context())
+		defer cancel(nil)
 		h.mu.Lock()
 		life := h.life
 		h.mu.Unlock()
 		if life != nil {
-			stop := context.AfterFunc(life, cancel)
+			stop := context.AfterFunc(life, func() { cancel(errStopping) })
 			defer stop()
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))

@@ -14,12 +14,15 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// say answers with one sentence, in the form that the caller reads: a page, JSON for River UI, else a line of text.
+// say answers with one sentence, in the form that the caller reads: a page, JSON for River UI and
+// for the events, else a line of text.
 func (h *Handler) say(w http.ResponseWriter, r *http.Request, status int, format string, args ...any) {
 	text := redact(fmt.Sprintf(format, args...))
 	switch {
 	case strings.HasPrefix(r.URL.Path, h.at("riverui/api/")):
 		answerJSON(w, status, map[string]string{"message": text})
+	case h.isEvents(r):
+		answerProblem(w, problem{Status: status, Detail: text})
 	case strings.Contains(r.Header.Get("Accept"), "text/html"):
 		h.render(w, r, status, "sentence.html", &sentencePage{page: h.page(r, http.StatusText(status)), Text: text})
 	default:

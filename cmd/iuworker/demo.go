@@ -54,7 +54,7 @@ func (a *app) demo(ctx context.Context, s *stage, asJSON bool) error {
 	f := defaultWorkFlags()
 	f.httpAddr = webui.Off
 	s.at.size(f.poolSize, false)
-	err := a.serve(ctx, s.at, f, nil, func(ctx context.Context, _ string) error {
+	err := a.serve(ctx, s.at, f, access{}, func(ctx context.Context, _ string) error {
 		shown, err := a.showDemo(ctx, s)
 		if err != nil {
 			return err

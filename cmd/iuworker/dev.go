@@ -25,7 +25,7 @@ func (a *app) devCommand() *cobra.Command {
 			if address, _ := a.address(); address != "" && (dataDir != "" || tcp) {
 				return usage(cmd, "--data-dir and --tcp are for the server that dev starts, and a database is given")
 			}
-			credentials, err := f.readCredentials(cmd, a.getenv)
+			who, err := f.access(cmd, a.getenv)
 			if err != nil {
 				return err
 			}
@@ -35,14 +35,14 @@ func (a *app) devCommand() *cobra.Command {
 			}
 			defer func() { err = untilSignal(cmd.Context(), errors.Join(err, s.close())) }()
 			s.at.size(f.poolSize, given(cmd, "pool-size"))
-			return a.serve(cmd.Context(), s.at, f, credentials, func(ctx context.Context, pages string) error {
+			return a.serve(cmd.Context(), s.at, f, who, func(ctx context.Context, pages string) error {
 				shown, err := a.showDemo(ctx, s)
 				if err != nil {
 					return err
 				}
 				return a.print(asJSON, devResult{demoResult: shown, Pages: pages, Database: s.shown()}, func(w io.Writer) {
 					shown.write(w)
-					writeDev(w, s, pages)
+					writeDev(w, s, pages, who)
 				})
 			})
 		},
@@ -63,7 +63,7 @@ type devResult struct {
 	Database string `json:"database"`
 }
 
-func writeDev(w io.Writer, s *stage, pages string) {
+func writeDev(w io.Writer, s *stage, pages string, who access) {
 	fmt.Fprintln(w)
 	if pages != "" {
 		fmt.Fprintf(w, "pages     %s\n", pages)
@@ -72,6 +72,9 @@ func writeDev(w io.Writer, s *stage, pages string) {
 	fmt.Fprintf(w, "insert    INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)\n"+
 		"          SELECT 'order.placed', t.id, 'my-order-1' FROM iu_outbox.template AS t WHERE t.collection_key = '%s';\n", demo.TemplateKey)
 	fmt.Fprintf(w, "listen    LISTEN %q;\n", demo.Channel)
+	if pages != "" {
+		fmt.Fprintf(w, "follow    %s\n", who.curl(pages))
+	}
 	fmt.Fprintln(w, "Ctrl-C ends it.")
 }
 

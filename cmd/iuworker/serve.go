@@ -18,7 +18,7 @@ import (
 
 // serve runs a worker and its pages until ctx is done or the pages fail, then stops them. started, where it is not
 // nil, is called once the worker works, with the pages' URL; serve goes on when it returns nil.
-func (a *app) serve(ctx context.Context, at addresses, f workFlags, credentials *webui.Credentials,
+func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	started func(ctx context.Context, pages string) error,
 ) (err error) {
 	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), at.pool)
@@ -34,7 +34,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, credentials 
 		return err
 	}
 	web := webui.Config{
-		Pool: pool, Ready: w.Ready, BasePath: f.basePath, Credentials: credentials, Version: iusql.ProgramVersion, Logger: a.logger,
+		Pool: pool, Ready: w.Ready, BasePath: f.basePath, Credentials: who.credentials, Version: iusql.ProgramVersion, Logger: a.logger,
 		Metrics: cfg.Metrics.Handler(),
 	}
 	apart, err := listenForMetrics(ctx, f.metricsAddr, &web)
@@ -43,6 +43,14 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, credentials 
 	}
 	stopMetrics, metricsEnded := a.servePages(ctx, apart)
 	defer stopMetrics()
+	events, err := webui.NewEvents(webui.EventsConfig{
+		Pool: pool, Direct: at.direct, PollInterval: cfg.PollInterval, MaxConnections: f.eventsClients, Logger: a.logger,
+	})
+	if err != nil {
+		return err
+	}
+	defer events.Stop()
+	web.Events, web.EventsTokens = events, who.tokens
 	handler, err := webui.New(web)
 	if err != nil {
 		return err

@@ -19,6 +19,9 @@ type workFlags struct {
 	metricsAddr string // "": with the pages
 	basePath    string
 	credentials string // a file
+	tokens      string // a file
+
+	eventsClients int
 }
 
 // defaultWorkFlags are the defaults of worker.Config, for the help to show.
@@ -32,6 +35,8 @@ func defaultWorkFlags() workFlags {
 		},
 		poolSize: 20,
 		httpAddr: webui.DefaultAddr,
+
+		eventsClients: 5000,
 	}
 }
 
@@ -65,41 +70,14 @@ func (f *workFlags) register(cmd *cobra.Command) {
 // registerServing adds the settings that dev has, too.
 func (f *workFlags) registerServing(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.Var(&intValue{&f.poolSize, 2, 1000}, "pool-size", "connections to the database at most, besides three that listen")
+	flags.Var(&intValue{&f.poolSize, 2, 1000}, "pool-size", "connections to the database at most, besides four that listen")
 	flags.Var(&addrValue{&f.httpAddr}, "http-addr", "host:port of pages and probes, or off")
 	flags.Var(&addrValue{&f.metricsAddr}, "metrics-addr", "host:port to serve the metrics apart from the pages, such as "+
 		webui.DefaultMetricsAddr+", or off (default with the pages, at /metrics)")
 	flags.Var(&pathValue{&f.basePath}, "http-base-path", "path below which a proxy mounts the pages, such as /iuworker")
-	flags.Var(&textValue{&f.credentials, 4096}, "http-credentials-file",
-		"file of those who may use the pages, a line role:user:password each; role is viewer or operator; "+
-			"or give its lines in "+credentialsVariable)
+	f.registerAccess(cmd)
 	flags.Var(&durationValue{to: &f.worker.ShutdownTimeout, min: time.Second, max: time.Hour}, "shutdown-timeout",
 		"how long running jobs may take to end at SIGTERM")
-}
-
-// credentialsVariable holds the lines of a credentials file, for where secrets come by the environment.
-const credentialsVariable = "IUWORKER_HTTP_CREDENTIALS"
-
-// readCredentials answers nil where neither a file nor the variable is given.
-func (f *workFlags) readCredentials(cmd *cobra.Command, getenv func(string) string) (*webui.Credentials, error) {
-	text := getenv(credentialsVariable)
-	switch {
-	case f.credentials == "" && text == "":
-		return nil, nil //nolint:nilnil // nobody is asked for credentials
-	case f.credentials != "" && text != "":
-		return nil, usage(cmd, "--http-credentials-file and %s contradict each other: give one of them", credentialsVariable)
-	case text != "":
-		credentials, err := webui.ParseCredentials(text)
-		if err != nil {
-			return nil, usage(cmd, "%s: %v", credentialsVariable, err)
-		}
-		return credentials, nil
-	}
-	credentials, err := webui.ReadCredentials(f.credentials)
-	if err != nil {
-		return nil, usage(cmd, "%v", err)
-	}
-	return credentials, nil
 }
 
 // pathValue is a base path of the pages.
@@ -167,11 +145,11 @@ func (a *app) workCommand() *cobra.Command {
 			if f.worker.ScaleoutConcurrency == 0 {
 				f.worker.ScaleoutConcurrency = -1
 			}
-			credentials, err := f.readCredentials(cmd, a.getenv)
+			who, err := f.access(cmd, a.getenv)
 			if err != nil {
 				return err
 			}
-			return untilSignal(cmd.Context(), a.serve(cmd.Context(), at, f, credentials, nil))
+			return untilSignal(cmd.Context(), a.serve(cmd.Context(), at, f, who, nil))
 		},
 	}
 	f.register(cmd)

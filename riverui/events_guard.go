@@ -1,0 +1,139 @@
+package webui
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// eventsPath is where the events are, below the base path.
+const eventsPath = "v1/events"
+
+// isEvents reports whether a request is for the events.
+func (h *Handler) isEvents(r *http.Request) bool {
+	return h.cfg.Events != nil && r.URL.Path == h.at(eventsPath)
+}
+
+// besideEvents serves the events behind a guard of their own, and leaves all else to next.
+func (h *Handler) besideEvents(next http.Handler) http.Handler {
+	events := h.guardEvents(h.stream(h.cfg.Events))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h.isEvents(r) {
+			events.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// guardEvents lets through who may follow the events: by a token or a user of the pages in the Authorization header, or
+// by the cookie that the pages gave a browser; everybody of this machine where none of these is asked for.
+func (h *Handler) guardEvents(next http.Handler) http.Handler {
+	origins := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			h.say(w, r, http.StatusMethodNotAllowed, "%s is not possible here; possible: GET, HEAD", printable(r.Method))
+			return
+		}
+		if name := secretInURL(r.URL); name != "" {
+			h.say(w, r, http.StatusBadRequest,
+				"%s does not belong into a URL, which ends up in logs: send the header Authorization: Bearer, or use a browser that is signed in to the pages", name)
+			return
+		}
+		if h.withToken(r) {
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), accountKey{}, account{name: "token", role: RoleViewer})))
+			return
+		}
+		if h.cfg.Credentials == nil && !isLoopback(r.Host) {
+			h.say(w, r, http.StatusForbidden,
+				"without credentials the events are for this machine's own names alone, such as localhost, and not for %s", printable(r.Host))
+			return
+		}
+		// Browsers send passwords and open connections for any site's pages, which cannot read the answer, but fill the house.
+		if origins.Check(asChange(r)) != nil {
+			h.say(w, r, http.StatusForbidden, "this request comes from another site; follow the events from these pages, or with a token")
+			return
+		}
+		by, ok := h.signInToEvents(r)
+		if !ok {
+			h.challenge(w)
+			h.say(w, r, http.StatusUnauthorized, "%s", h.howToSignIn())
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), accountKey{}, by)))
+	})
+}
+
+// asChange is the request as one that other sites may not make.
+func asChange(r *http.Request) *http.Request {
+	changed := *r
+	changed.Method = http.MethodPost
+	return &changed
+}
+
+var secretNames = []string{"token", "access_token", "auth", "authorization", "bearer", "api_key", "apikey", "password"}
+
+// secretInURL answers the parameter by which somebody gives a secret away; "" where there is none.
+func secretInURL(u *url.URL) string {
+	for name := range u.Query() {
+		if slices.Contains(secretNames, strings.ToLower(name)) {
+			return strings.ToLower(name)
+		}
+	}
+	if u.User != nil {
+		return "a user"
+	}
+	return ""
+}
+
+// withToken reports whether a request has a right token.
+func (h *Handler) withToken(r *http.Request) bool {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if h.cfg.EventsTokens == nil || !strings.EqualFold(scheme, "Bearer") {
+		return false
+	}
+	right := h.cfg.EventsTokens.check(strings.TrimSpace(token))
+	if !right {
+		h.cfg.Logger.WarnContext(r.Context(), "Events: wrong token", slog.String("remote", remote(r)))
+	}
+	return right
+}
+
+// signInToEvents answers who follows, where it is not somebody with a token. What an Authorization header says counts,
+// right or wrong.
+func (h *Handler) signInToEvents(r *http.Request) (account, bool) {
+	switch {
+	case h.cfg.Credentials == nil && h.cfg.EventsTokens == nil:
+		return nobody, true
+	case h.cfg.Credentials == nil:
+		return account{}, false
+	case r.Header.Get("Authorization") != "":
+		return h.signIn(r)
+	}
+	return h.sessions.of(r, h.cfg.Credentials, time.Now())
+}
+
+func (h *Handler) challenge(w http.ResponseWriter) {
+	if h.cfg.EventsTokens != nil {
+		w.Header().Add("WWW-Authenticate", `Bearer realm="iuworker"`)
+	}
+	if h.cfg.Credentials != nil {
+		w.Header().Add("WWW-Authenticate", basicChallenge)
+	}
+}
+
+func (h *Handler) howToSignIn() string {
+	switch {
+	case h.cfg.EventsTokens == nil:
+		return "sign in with a user and a password of the credentials file"
+	case h.cfg.Credentials == nil:
+		return "send a token of the tokens file: Authorization: Bearer TOKEN"
+	default:
+		return "send a token of the tokens file (Authorization: Bearer TOKEN), or sign in with a user and a password of the credentials file"
+	}
+}

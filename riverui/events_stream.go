@@ -1,0 +1,146 @@
+package webui
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/iu-core/iuworker/worker/subscribe"
+)
+
+const (
+	goodbyeTimeout = time.Second // for a client to take the last words
+	keptBuffer     = 64 << 10    // bytes that an idle stream keeps for the next events
+)
+
+// eventStream is one client's stream. Between events it holds no more than its place: what the client has not read is
+// in the connection's own buffers, or not read from the tail at all.
+type eventStream struct {
+	events   *Events
+	follower *subscribe.Follower
+	w        http.ResponseWriter
+	control  *http.ResponseController
+	buffer   []byte
+	told     subscribe.Cursor // the last id that the client was told
+}
+
+func (e *Events) stream(w http.ResponseWriter, r *http.Request, follower *subscribe.Follower) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Accel-Buffering", "no")
+	if r.Method == http.MethodHead {
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	ctx := r.Context()
+	s := &eventStream{events: e, follower: follower, w: w, control: http.NewResponseController(w)}
+	// A client that does not read must not hold up the end of the process: the write that waits for it fails soon.
+	stop := context.AfterFunc(ctx, func() { s.deadline(goodbyeTimeout) })
+	defer stop()
+	logger := e.cfg.Logger.With(slog.String("remote", remote(r)), slog.String("user", who(ctx).name))
+	logger.DebugContext(ctx, "Events: a client follows", slog.String("after", follower.Cursor().String()))
+	err := s.run(ctx)
+	if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil {
+		e.cutOff.Add(1)
+		logger.InfoContext(ctx, "Events: cut off a client that reads too slowly; it goes on after its cursor when it comes again",
+			slog.String("after", s.told.String()))
+		return
+	}
+	logger.DebugContext(ctx, "Events: a client's stream ended", slog.Any("reason", err), slog.String("after", s.told.String()))
+}
+
+// run follows until the client is gone, does not read, cannot be served any more, or is told to come again. It
+// answers why.
+func (s *eventStream) run(ctx context.Context) error {
+	s.buffer = s.appendRetry(s.buffer)
+	if err := s.place(); err != nil {
+		return err
+	}
+	for {
+		events, err := s.follower.Next(ctx, s.events.cfg.Heartbeat)
+		switch {
+		case ctx.Err() != nil && !errors.Is(context.Cause(ctx), errStopping):
+			return context.Cause(ctx)
+		case len(events) > 0:
+			err = s.send(events)
+		case errors.Is(err, subscribe.ErrTailStopped), ctx.Err() != nil:
+			return errors.Join(errStopping, s.goodbye())
+		case err != nil:
+			return errors.Join(err, s.giveUp(err))
+		default:
+			s.buffer = append(s.buffer, ": still here\n"...)
+			err = s.place()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// send sends events, each with its cursor and its JSON, which is one line.
+func (s *eventStream) send(events []*subscribe.Event) error {
+	for _, event := range events {
+		s.appendID(event.Cursor)
+		s.buffer = append(s.buffer, "data: "...)
+		s.buffer = append(s.buffer, event.JSON...)
+		s.buffer = append(s.buffer, "\n\n"...)
+	}
+	return s.flush(s.events.cfg.WriteTimeout)
+}
+
+// place tells the client where it is, if it does not know: before the first event, and after many that its filter left
+// out. An id without data is no event; a client that comes again goes on there.
+func (s *eventStream) place() error {
+	if cursor := s.follower.Cursor(); cursor != s.told {
+		s.appendID(cursor)
+	}
+	s.buffer = append(s.buffer, '\n')
+	return s.flush(s.events.cfg.WriteTimeout)
+}
+
+// goodbye makes the client come again, not at once and not with all others.
+func (s *eventStream) goodbye() error {
+	s.buffer = append(s.appendRetry(append(s.buffer, ": this process is stopping; come again\n"...)), '\n')
+	return s.flush(goodbyeTimeout)
+}
+
+// giveUp says why the stream ends, in an event of a type of its own. A client that comes again gets it as its answer.
+func (s *eventStream) giveUp(err error) error {
+	s.buffer = append(s.buffer, "event: problem\ndata: "...)
+	s.buffer = append(append(s.buffer, problemOf(err).json()...), "\n\n"...)
+	return s.flush(goodbyeTimeout)
+}
+
+func (s *eventStream) appendID(cursor subscribe.Cursor) {
+	s.told = cursor
+	s.buffer = append(append(append(s.buffer, "id: "...), cursor.String()...), '\n')
+}
+
+func (s *eventStream) appendRetry(to []byte) []byte {
+	retry := s.events.cfg.Retry
+	retry += rand.N(retry) //nolint:gosec // spreads load, guards nothing
+	return append(strconv.AppendInt(append(to, "retry: "...), retry.Milliseconds(), 10), '\n')
+}
+
+// flush writes what was collected, and fails with os.ErrDeadlineExceeded where the client does not take it in time.
+func (s *eventStream) flush(timeout time.Duration) error {
+	s.deadline(timeout)
+	_, err := s.w.Write(s.buffer)
+	if s.buffer = s.buffer[:0]; cap(s.buffer) > keptBuffer {
+		s.buffer = nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.control.Flush()
+}
+
+// deadline fails, and changes nothing, where there is no connection: then nothing waits for one, either.
+func (s *eventStream) deadline(timeout time.Duration) {
+	_ = s.control.SetWriteDeadline(time.Now().Add(timeout))
+}
