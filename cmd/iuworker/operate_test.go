@@ -238,7 +238,7 @@ func TestOperatorsMayDoWhatOperatorsDo(t *testing.T) {
 			bury(t, db, template, 1, "cancelled")
 			env := environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_operator") + "&default_query_exec_mode=" + mode}
 			for _, args := range []string{
-				"gate status", "gate close composer", "gate open composer", "status", "conformance", "rollback --actor ann",
+				"gate status", "trace tpl-inst:auto:a-1", "gate close composer", "gate open composer", "status", "conformance", "rollback --actor ann",
 				"rollback --actor ann --execute", "retry --list", "retry --status cancelled", "retry --all --drop",
 				"enqueue --template letter --in 1h", "scaleout --template letter --count 2 --prefix p --actor a", "migrate status",
 			} {

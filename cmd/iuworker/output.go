@@ -70,14 +70,19 @@ func oneLine(text *string) string {
 	if text == nil {
 		return ""
 	}
-	line := strings.Join(strings.Fields(*text), " ")
+	line := flat(*text)
 	if runes := []rune(line); len(runes) > 120 {
 		line = string(runes[:119]) + "…"
 	}
+	return line
+}
+
+// flat makes a text one line that a terminal only shows, however long.
+func flat(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return '�'
-	}, line)
+	}, strings.Join(strings.Fields(text), " "))
 }

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+const referenceMax = 300
+
+func (a *app) traceCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "trace EVENT_ID | IDEMPOTENCY_KEY | INSTANCE",
+		Short: "Show one event's whole way, and what it waits for",
+		Long: `Shows where an event is: its row in the outbox, its job with the attempts that failed, what was composed, the
+announcement, and which consumers are past it; and what it waits for now. INSTANCE is an instance's id or key; the
+number of a job is taken, too. Exit code 1 where nothing is known of it.`,
+		Example: `  iuworker trace 0b54b1f2-5d4c-4f0e-9a4e-3a1d2c7b9e10
+  iuworker trace tpl-inst:auto:shop-order-1 --json`,
+		Args: oneReference,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
+				traces, err := operate.FindTraces(ctx, pool, args[0])
+				if err != nil {
+					return err
+				}
+				return a.print(asJSON, traces, func(w io.Writer) { writeTraces(w, traces) })
+			})
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func oneReference(cmd *cobra.Command, args []string) error {
+	const what = "an event id, an idempotency key, an instance's id or key, or the number of a job"
+	switch {
+	case len(args) == 0:
+		return usage(cmd, "trace needs %s", what)
+	case len(args) > 1:
+		return usage(cmd, "trace takes one thing to look for, and there are %d", len(args))
+	case strings.TrimSpace(args[0]) == "" || len(args[0]) > referenceMax || !validText(args[0]):
+		return usage(cmd, "%s is nothing to look for: give %s", quoted(args[0]), what)
+	}
+	return nil
+}
+
+func writeTraces(w io.Writer, traces []operate.Trace) {
+	for i, trace := range traces {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		columns(w, func(w io.Writer) { writeTrace(w, trace) })
+	}
+}
+
+func writeTrace(w io.Writer, t operate.Trace) {
+	fmt.Fprintf(w, "state\t%s\n", t.State)
+	if t.Waits != "" {
+		fmt.Fprintf(w, "waits for\t%s\n", flat(t.Waits))
+	}
+	fmt.Fprintf(w, "event\t%s\n", orUnknown(t.EventID))
+	fmt.Fprintf(w, "idempotency key\t%s\n", t.IdempotencyKey)
+	fmt.Fprintf(w, "template\t%s\n", traceTemplate(t))
+	fmt.Fprintf(w, "suffix\t%s\n", oneLine(&t.InstanceKeySuffix))
+	for _, row := range t.Outbox {
+		fmt.Fprintf(w, "outbox row %d\tsince %s, %s, priority %d, not before %s; %s by %s\n",
+			row.ID, stamp(row.CreatedAt), row.EmitMode, row.Priority, stamp(row.AvailableAt), oneLine(&row.EventType), oneLine(&row.Actor))
+	}
+	for _, job := range t.Jobs {
+		writeTraceJob(w, job)
+	}
+	for _, letter := range t.DeadLetters {
+		fmt.Fprintf(w, "dead letter %d\t%s, since %s, attempts: %d", letter.ID, oneLine(&letter.Status), stamp(letter.CreatedAt), letter.Attempts)
+		writeDetail(w, letter.Detail)
+	}
+	writeTraceInstance(w, t)
+	writeTraceEmission(w, t)
+	for _, consumer := range t.Consumers {
+		fmt.Fprintf(w, "consumer %s\t%s, at position %d\n", oneLine(&consumer.Name), pastIt(consumer), consumer.Position)
+	}
+}
+
+func writeTraceJob(w io.Writer, job operate.TraceJob) {
+	fmt.Fprintf(w, "job %d\t%s in the queue %s", job.ID, job.State, job.Queue)
+	if job.QueuePaused {
+		fmt.Fprint(w, ", which is paused")
+	}
+	fmt.Fprintf(w, ", attempt %d of %d, created %s", job.Attempt, job.MaxAttempts, stamp(job.CreatedAt))
+	switch {
+	case job.FinalizedAt != nil:
+		fmt.Fprintf(w, ", ended %s", stamp(*job.FinalizedAt))
+	case job.State != "running":
+		fmt.Fprintf(w, ", scheduled %s", stamp(job.ScheduledAt))
+	}
+	if job.Worker != nil {
+		fmt.Fprintf(w, ", by %s", oneLine(job.Worker))
+	}
+	fmt.Fprintln(w)
+	for _, failed := range job.Errors {
+		fmt.Fprintf(w, "  attempt %d\t%s: %s\n", failed.Attempt, stamp(failed.At), flat(failed.Error))
+	}
+	if job.Retry != nil {
+		fmt.Fprintf(w, "  tried again\t%d times since %s: %s\n", job.Retry.Count, stamp(job.Retry.FirstAt), flat(job.Retry.Error))
+	}
+	if job.Parked != nil {
+		fmt.Fprintf(w, "  parked\t%s: %s\n", stamp(job.Parked.At), flat(job.Parked.Reason))
+	}
+	if job.Output != nil {
+		fmt.Fprintf(w, "  function\t%s", job.Output.Status)
+		writeDetail(w, &job.Output.Detail)
+	}
+}
+
+func writeDetail(w io.Writer, detail *string) {
+	if detail != nil && *detail != "" {
+		fmt.Fprintf(w, ": %s", flat(*detail))
+	}
+	fmt.Fprintln(w)
+}
+
+func writeTraceInstance(w io.Writer, t operate.Trace) {
+	if t.Instance == nil {
+		return
+	}
+	i := t.Instance
+	fmt.Fprintf(w, "instance\t%s\n", i.ID)
+	fmt.Fprintf(w, "  key\t%s\n", flat(i.Key))
+	fmt.Fprintf(w, "  composed\t%s, %s, for %s because of %s\n", stamp(i.CreatedAt), i.EmitMode, oneLine(&i.Actor), oneLine(&i.EventType))
+	if i.TemplateVersion != nil {
+		fmt.Fprintf(w, "  template version\t%d\n", *i.TemplateVersion)
+	}
+	digest := "unknown"
+	if i.DigestMatch != nil && *i.DigestMatch {
+		digest = "that of the template: " + oneLine(i.InstanceDigest)
+	} else if i.DigestMatch != nil {
+		digest = fmt.Sprintf("%s, and the template's is %s now", oneLine(i.InstanceDigest), oneLine(i.TemplateDigest))
+	}
+	fmt.Fprintf(w, "  digest\t%s\n", digest)
+}
+
+func writeTraceEmission(w io.Writer, t operate.Trace) {
+	e := t.Emission
+	switch {
+	case e == nil && t.Instance != nil && t.Instance.EmitMode == "dry_run":
+		fmt.Fprintln(w, "announcement\tnone: a dry run is not announced")
+	case e == nil && t.Instance != nil:
+		fmt.Fprintln(w, "announcement\tnone is kept")
+	case e == nil:
+	case e.Position == nil:
+		fmt.Fprintf(w, "announcement\twritten %s, not announced yet\n", stamp(e.CreatedAt))
+	default:
+		fmt.Fprintf(w, "announcement\tcursor %s", e.Cursor)
+		if e.EmittedAt != nil {
+			fmt.Fprintf(w, ", announced %s", stamp(*e.EmittedAt))
+		}
+		if e.RolledBackAt != nil {
+			fmt.Fprintf(w, ", rolled back %s", stamp(*e.RolledBackAt))
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+func traceTemplate(t operate.Trace) string {
+	switch {
+	case t.TemplateKey != nil:
+		return fmt.Sprintf("%s, %s", oneLine(t.TemplateKey), orUnknown(t.TemplateID))
+	case t.TemplateID != nil:
+		return fmt.Sprintf("%s, which is not there", t.TemplateID)
+	default:
+		return "unknown"
+	}
+}
+
+func pastIt(c operate.TraceConsumer) string {
+	switch {
+	case c.Past == nil:
+		return "nobody can say, its state is " + c.State
+	case *c.Past:
+		return "past it"
+	default:
+		return "not there yet"
+	}
+}
+
+// orUnknown is for what a forgotten row would have told.
+func orUnknown[T fmt.Stringer](value *T) string {
+	if value == nil {
+		return "unknown"
+	}
+	return (*value).String()
+}
+
+func stamp(at time.Time) string { return at.UTC().Format(time.RFC3339) }

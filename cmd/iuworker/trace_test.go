@@ -1,0 +1,49 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/worker/operate"
+	"github.com/iu-core/iuworker/worker/outbox"
+)
+
+func TestTrace(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "letter", 2)
+	waiting := decode[outbox.Inserted](t, run(t, on(db), "enqueue", "--template", "letter", "--suffix", "w-1", "--json").done(t))
+	shown := run(t, on(db), "trace", waiting.EventID.String()).done(t).out
+	require.Regexp(t, `(?m)^state +waiting\nwaits for +a worker: none is alive; run: iuworker work\nevent +`+waiting.EventID.String(), shown)
+	require.Regexp(t, `(?m)^outbox row 1 +since .*, live, priority 1, not before .*; iuworker.enqueue by `, shown)
+	require.Equal(t, shown, run(t, on(db), "trace", waiting.IdempotencyKey).done(t).out)
+
+	instance := instantiate(t, db, template, "a-1", "ann")
+	db.Exec(t, "SELECT iu_outbox.emit(1000)")
+	run(t, on(db), "subscribe", "--consumer", "mail", "--limit", "1").done(t)
+	shown = run(t, on(db), "trace", instance.String()).done(t).out
+	for _, says := range []string{
+		`state +done`, `template +letter, ` + template.String(), `suffix +a-1`, `instance +` + instance.String(),
+		`  key +tpl-inst:auto:a-1`, `  composed +.*, live, for ann because of x`, `  digest +that of the template: `,
+		`announcement +cursor [0-9a-f]{8}-1, announced 20`, `consumer mail +past it, at position 1`,
+	} {
+		require.Regexp(t, `(?m)^`+says, shown)
+	}
+	traces := decode[[]operate.Trace](t, run(t, on(db), "trace", "tpl-inst:auto:a-1", "--json").done(t))
+	require.Len(t, traces, 1)
+	require.Equal(t, instance, traces[0].Instance.ID)
+
+	bury(t, db, template, 1, "template_empty")
+	var dead uuid.UUID
+	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT event_id FROM iu_outbox.dead_letter").Scan(&dead))
+	shown = run(t, on(db), "trace", dead.String()).done(t).out
+	require.Regexp(t, `(?m)^dead letter 1 +template_empty, since .*, attempts: 1: went wrong$`, shown)
+	require.Contains(t, shown, "run: iuworker retry --event "+dead.String())
+
+	run(t, on(db), "trace", uuid.NewString()).failed(t, exitFailed, "nothing is known of it")
+	run(t, on(db), "trace", "nothing").failed(t, exitFailed, "nothing is known of it")
+}
