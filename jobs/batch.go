@@ -140,12 +140,13 @@ func cancelWith(batch []*request, cancel func()) (release func()) {
 }
 
 func (b *Batcher) compose(ctx context.Context, batch []*request) {
-	events := make([]AutoInstantiateArgs, len(batch))
+	events, traceparents := make([]AutoInstantiateArgs, len(batch)), make([]string, len(batch))
 	for i, r := range batch {
-		events[i] = r.args
+		events[i], traceparents[i] = r.args, traceparent(r.ctx, r.args)
 	}
-	start := time.Now()
-	results, err := composeAll(ctx, b.pool, events)
+	start, endCalls := time.Now(), beginCalls(batch)
+	results, err := composeAll(ctx, b.pool, events, traceparents)
+	endCalls(err)
 	split := err != nil && len(batch) > 1 && blamesAnEvent(err)
 	b.observe(Batch{Events: len(batch), Took: time.Since(start), Split: split})
 	switch {

@@ -30,10 +30,10 @@ const composeSQL = `
 	SELECT b.n, b.result
 	FROM iu_outbox.compose_batch($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7, $8) AS b`
 
-// composeAll composes events in one statement and transaction. It answers a result for each event, nil for one whose
+// composeAll composes events in one statement and transaction; traceparents are what their emissions carry. It answers a result for each event, nil for one whose
 // key another transaction holds; or an error, and nothing is composed.
-func composeAll(ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs) ([]*Result, error) {
-	rows, err := pool.Query(ctx, composeSQL, columns(events)...)
+func composeAll(ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs, traceparents []string) ([]*Result, error) {
+	rows, err := pool.Query(ctx, composeSQL, append(columns(events), traceparents)...)
 	if err != nil {
 		return nil, fmt.Errorf("call compose_batch: %w", err)
 	}
@@ -56,10 +56,10 @@ func columns(events []AutoInstantiateArgs) []any {
 	n := len(events)
 	eventIDs, templates := make([]string, n), make([]string, n)
 	types, suffixes, modes, actors := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	notes, traceparents := make([]*string, n), make([]string, n)
+	notes := make([]*string, n)
 	for i, e := range events {
 		eventIDs[i], types[i], templates[i], suffixes[i] = e.EventID.String(), e.EventType, e.TemplateCollectionID.String(), e.InstanceKeySuffix
-		modes[i], actors[i], notes[i], traceparents[i] = e.EmitMode, e.Actor, e.Note, e.Traceparent()
+		modes[i], actors[i], notes[i] = e.EmitMode, e.Actor, e.Note
 	}
-	return []any{eventIDs, types, templates, suffixes, modes, actors, notes, traceparents}
+	return []any{eventIDs, types, templates, suffixes, modes, actors, notes}
 }

@@ -9,6 +9,9 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 )
 
 // Timeout bounds one job. A call takes about a millisecond; what lasts longer waits for a lock.
@@ -20,6 +23,7 @@ type Worker struct {
 
 	batcher *Batcher
 	observe func(Outcome)
+	tracer  trace.Tracer
 	active  sync.Map // job id -> struct{}
 }
 
@@ -32,6 +36,7 @@ type Outcome struct {
 	Err    error
 	Ending Ending
 	Took   time.Duration
+	Trace  trace.SpanContext // of the run, or else the application's; may be invalid
 }
 
 // Ending is what becomes of a job after a run of it.
@@ -47,12 +52,16 @@ const (
 	EndingInterrupted Ending = "interrupted"
 )
 
-// NewWorker makes a worker that composes through b and tells observe, where it is not nil, about each run.
-func NewWorker(b *Batcher, observe func(Outcome)) *Worker {
+// NewWorker makes a worker that composes through b and tells observe, where it is not nil, about each run. A nil tracer
+// traces nothing.
+func NewWorker(b *Batcher, observe func(Outcome), tracer trace.Tracer) *Worker {
 	if observe == nil {
 		observe = func(Outcome) {}
 	}
-	return &Worker{batcher: b, observe: observe}
+	if tracer == nil {
+		tracer = noop.NewTracerProvider().Tracer(TracerName)
+	}
+	return &Worker{batcher: b, observe: observe, tracer: tracer}
 }
 
 // Timeout implements river.Worker.
@@ -75,12 +84,18 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[AutoInstantiateArgs]) 
 	defer w.active.Delete(job.ID)
 
 	start := time.Now()
+	ctx, span := w.tracer.Start(job.Args.Traced(ctx), Kind, trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithAttributes(attribute.Int64("iuworker.job_id", job.ID), attribute.String("iuworker.queue", job.Queue)),
+		trace.WithAttributes(job.Args.Attributes()...))
 	result, err := w.batcher.Compose(ctx, job.Args)
 	took := time.Since(start)
 	concluded := conclude(ctx, job, result, err)
-	w.observe(Outcome{
+	outcome := Outcome{
 		Args: job.Args, JobID: job.ID, Queue: job.Queue, Result: result, Err: err, Ending: ending(job, result, concluded), Took: took,
-	})
+		Trace: span.SpanContext(),
+	}
+	endSpan(span, outcome)
+	w.observe(outcome)
 	return concluded
 }
 

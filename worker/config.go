@@ -11,7 +11,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/trace"
 
+	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/metrics"
 )
 
@@ -33,6 +35,10 @@ type Config struct {
 
 	// Metrics are told what the worker does. Default: some that nobody reads.
 	Metrics *metrics.Metrics
+
+	// Tracing makes the spans of relay, jobs and emitter. Default: none are made, and the application's trace is handed
+	// on to the subscribers.
+	Tracing trace.TracerProvider
 
 	// Logger defaults to slog.Default.
 	Logger *slog.Logger
@@ -105,6 +111,14 @@ func (c Config) withDefaults() (Config, error) {
 	c.ConsumerExpiry = cmp.Or(c.ConsumerExpiry, 30*24*time.Hour)
 	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, 20*time.Second)
 	return c, nil
+}
+
+// tracer answers nil where nothing is traced.
+func (c Config) tracer() trace.Tracer {
+	if c.Tracing == nil {
+		return nil
+	}
+	return c.Tracing.Tracer(jobs.TracerName, trace.WithInstrumentationVersion(c.Version))
 }
 
 func hostname() string {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/iu-core/iuworker/worker/listen"
 	"github.com/iu-core/iuworker/worker/metrics"
@@ -26,6 +27,7 @@ type Emitter struct {
 	logger  *slog.Logger
 	outage  *listen.Outage
 	metrics *metrics.Metrics
+	tracer  trace.Tracer // nil: nothing is traced
 
 	held, quiet bool // said so in the log already
 }
@@ -103,6 +105,7 @@ func (e *Emitter) drain(ctx context.Context) bool {
 		e.metrics.Emitted(state.Emitted, state.Notified, took)
 		e.logger.InfoContext(ctx, "Emitter: announced instances", slog.Int("emitted", state.Emitted),
 			slog.Int64("position", *state.LastPosition), slog.Duration("took", took))
+		e.traceEmissions(ctx, state, start)
 	}
 	return some
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/listen"
@@ -28,6 +29,7 @@ type Relay struct {
 	logger  *slog.Logger
 	outage  *listen.Outage
 	metrics *metrics.Metrics
+	tracer  trace.Tracer // nil: nothing is traced
 }
 
 // batchTimeout bounds one transaction of the relay or the emitter, and with it how long a stop may wait for one.
@@ -101,6 +103,7 @@ func (r *Relay) move(ctx context.Context) (moved, error) {
 	defer cancel()
 	start := time.Now()
 	var batch moved
+	var spans []trace.Span
 	err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
 		rows, err := claim(ctx, tx, r.batch)
 		if err != nil || len(rows) == 0 {
@@ -110,12 +113,16 @@ func (r *Relay) move(ctx context.Context) (moved, error) {
 			batch.Merged += row.Merged
 		}
 		batch.Rows = len(rows) + batch.Merged
+		spans = r.traceRows(ctx, rows)
 		batch.Jobs, err = r.insert(ctx, tx, rows)
 		batch.Merged += len(rows) - batch.Jobs
 		return err
 	})
 	if err != nil {
 		return moved{}, fmt.Errorf("move outbox rows to jobs: %w", err)
+	}
+	for _, span := range spans {
+		span.End()
 	}
 	batch.Took = time.Since(start)
 	return batch, nil

@@ -41,7 +41,7 @@ func newRiver(cfg Config, work *jobs.Worker, direct *pgxpool.Pool, mayReindex bo
 	config := &river.Config{
 		ID:                          cfg.ID,
 		Schema:                      jobs.RiverSchema,
-		Logger:                      cfg.Logger,
+		Logger:                      quieter(cfg.Logger),
 		Queues:                      queues,
 		Workers:                     workers,
 		JobTimeout:                  jobs.Timeout,

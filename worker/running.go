@@ -57,7 +57,7 @@ func (g *group) end() {
 // run starts the parts. Where one fails, those before it are stopped again.
 func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 	r := &running{logger: w.logger, batcher: jobs.NewBatcher(w.cfg.Pool, w.cfg.Lanes, w.cfg.Metrics.Composed)}
-	if err := r.open(ctx, w.cfg, sessions, jobs.NewWorker(r.batcher, w.report)); err != nil {
+	if err := r.open(ctx, w.cfg, sessions, jobs.NewWorker(r.batcher, w.report, w.cfg.tracer())); err != nil {
 		r.close()
 		return nil, err
 	}
@@ -115,10 +115,12 @@ func (r *running) open(ctx context.Context, cfg Config, sessions bool, work *job
 	}
 	r.relay = &Relay{
 		pool: cfg.Pool, client: r.client, batch: cfg.RelayBatch, logger: r.logger, outage: lost("Relay"), metrics: cfg.Metrics,
+		tracer:  cfg.tracer(),
 		sleeper: sleeper{session: r.session, key: lockRelaySleeps, bell: eventBell, poll: cfg.PollInterval},
 	}
 	r.emitter = &Emitter{
 		pool: cfg.Pool, session: r.session, batch: cfg.EmitBatch, logger: r.logger, outage: lost("Emitter"), metrics: cfg.Metrics,
+		tracer:  cfg.tracer(),
 		sleeper: sleeper{session: r.session, key: lockEmitterSleeps, bell: emissionBell, poll: cfg.PollInterval},
 	}
 	r.resumer = &Resumer{

@@ -87,16 +87,25 @@ func (w *Worker) Start(ctx context.Context) error {
 func (w *Worker) report(o jobs.Outcome) {
 	w.cfg.Metrics.Ran(o)
 	level := slog.LevelDebug
-	if o.Err != nil {
+	if o.Err != nil || o.Ending == jobs.EndingCancelled {
 		level = slog.LevelWarn
+	}
+	status := o.Result.Status
+	if o.Err != nil {
+		status = jobs.StatusError
 	}
 	attrs := []any{
 		slog.Int64("job_id", o.JobID), slog.String("event_id", o.Args.EventID.String()),
 		slog.String("idempotency_key", o.Args.IdempotencyKey), slog.String("template", o.Args.TemplateCollectionID.String()),
-		slog.String("status", string(o.Result.Status)), slog.Duration("took", o.Took),
+		slog.String("status", string(status)), slog.String("ending", string(o.Ending)), slog.Duration("took", o.Took),
+	}
+	if o.Trace.IsValid() {
+		attrs = append(attrs, slog.String("trace_id", o.Trace.TraceID().String()), slog.String("span_id", o.Trace.SpanID().String()))
 	}
 	if o.Err != nil {
 		attrs = append(attrs, slog.String("error", o.Err.Error()))
+	} else if o.Result.Detail != "" {
+		attrs = append(attrs, slog.String("detail", o.Result.Detail))
 	}
 	w.logger.Log(context.Background(), level, "Jobs: ran a job", attrs...)
 }

@@ -1,0 +1,124 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// TracerName is the instrumentation scope of all spans.
+const TracerName = "github.com/iu-core/iuworker"
+
+// wire is how a trace travels in trace_context and in the event: W3C traceparent and tracestate.
+var wire propagation.TraceContext
+
+// Traced answers ctx with the trace that the event came with, where it came with one.
+func (a AutoInstantiateArgs) Traced(ctx context.Context) context.Context {
+	carrier := propagation.MapCarrier{}
+	for key, raw := range a.traceContext() {
+		var text string
+		if json.Unmarshal(raw, &text) == nil { // whatever else an application keeps there is its own affair
+			carrier[key] = text
+		}
+	}
+	return wire.Extract(ctx, carrier)
+}
+
+// WithTrace answers the args with the span of ctx as the one that their job comes from; what else trace_context holds
+// stays.
+func (a AutoInstantiateArgs) WithTrace(ctx context.Context) AutoInstantiateArgs {
+	carrier := propagation.MapCarrier{}
+	wire.Inject(ctx, carrier)
+	fields := a.traceContext()
+	for key, text := range carrier {
+		raw, err := json.Marshal(text)
+		if err != nil {
+			return a // a text always is JSON
+		}
+		fields[key] = raw
+	}
+	if merged, err := json.Marshal(fields); err == nil {
+		a.TraceContext = merged
+	}
+	return a
+}
+
+// traceContext is never nil.
+func (a AutoInstantiateArgs) traceContext() map[string]json.RawMessage {
+	fields := make(map[string]json.RawMessage)
+	if json.Unmarshal(a.TraceContext, &fields) != nil || fields == nil {
+		return make(map[string]json.RawMessage)
+	}
+	return fields
+}
+
+// Attributes are what spans tell of an event.
+func (a AutoInstantiateArgs) Attributes() []attribute.KeyValue {
+	return []attribute.KeyValue{
+		attribute.String("iuworker.event_id", a.EventID.String()),
+		attribute.String("iuworker.event_type", a.EventType),
+		attribute.String("iuworker.idempotency_key", a.IdempotencyKey),
+		attribute.String("iuworker.template", a.TemplateCollectionID.String()),
+	}
+}
+
+// traceparent is what the emission carries: the span that ctx is in where it records one, else the application's.
+func traceparent(ctx context.Context, args AutoInstantiateArgs) string {
+	if !trace.SpanFromContext(ctx).IsRecording() {
+		return args.Traceparent()
+	}
+	carrier := propagation.MapCarrier{}
+	wire.Inject(ctx, carrier)
+	return carrier["traceparent"]
+}
+
+// endSpan says in a job's span what became of the job.
+func endSpan(span trace.Span, o Outcome) {
+	defer span.End()
+	if !span.IsRecording() {
+		return
+	}
+	status := o.Result.Status
+	if o.Err != nil {
+		status = StatusError
+		span.RecordError(o.Err)
+	}
+	span.SetAttributes(attribute.String("iuworker.status", string(status)), attribute.String("iuworker.ending", string(o.Ending)))
+	if id := o.Result.InstanceCollectionID; id != nil {
+		span.SetAttributes(attribute.String("iuworker.instance", id.String()))
+	}
+	switch {
+	case o.Err != nil:
+		span.SetStatus(codes.Error, o.Err.Error())
+	case o.Ending == EndingCancelled:
+		span.SetStatus(codes.Error, (&RefusedError{Status: o.Result.Status, Detail: o.Result.Detail}).Error())
+	}
+}
+
+// beginCalls begins a span for the call of each event's function, below its job's; end ends them. The calls of a batch
+// begin and end together.
+func beginCalls(batch []*request) (end func(error)) {
+	var spans []trace.Span
+	for _, r := range batch {
+		job := trace.SpanFromContext(r.ctx)
+		if !job.IsRecording() {
+			continue
+		}
+		_, span := job.TracerProvider().Tracer(TracerName).Start(r.ctx, "fn_iu_auto_instantiate_from_event",
+			trace.WithSpanKind(trace.SpanKindClient),
+			trace.WithAttributes(attribute.String("db.system.name", "postgresql"), attribute.Int("iuworker.batch.events", len(batch))))
+		spans = append(spans, span)
+	}
+	return func(err error) {
+		for _, span := range spans {
+			if err != nil {
+				span.SetStatus(codes.Error, err.Error())
+			}
+			span.End()
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// traceRows begins a span for each row that becomes a job, and lets the job follow from it; the spans are ended when
+// the jobs are committed, and forgotten where they are not: the rows will be moved again.
+func (r *Relay) traceRows(ctx context.Context, rows []claimedRow) []trace.Span {
+	if r.tracer == nil {
+		return nil
+	}
+	spans := make([]trace.Span, 0, len(rows))
+	for i := range rows {
+		args := rows[i].AutoInstantiateArgs
+		ctx, span := r.tracer.Start(args.Traced(ctx), "relay",
+			trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(args.Attributes()...),
+			trace.WithAttributes(attribute.Int("iuworker.batch.rows", len(rows))))
+		if span.IsRecording() { // else the application's own trace is handed on
+			rows[i].AutoInstantiateArgs = args.WithTrace(ctx)
+			spans = append(spans, span)
+		}
+	}
+	return spans
+}
+
+// traceEmissions makes a span for each emission of a batch, below the job that composed it.
+func (e *Emitter) traceEmissions(ctx context.Context, state emitState, start time.Time) {
+	if e.tracer == nil {
+		return
+	}
+	end := time.Now()
+	rows, err := e.pool.Query(ctx, `
+		SELECT e.event ->> 'traceparent', e.position, e.instance_collection_id::text
+		FROM iu_outbox.emission AS e
+		WHERE e.position > $1 AND e.position <= $2 AND e.event ? 'traceparent'`,
+		*state.LastPosition-int64(state.Emitted), *state.LastPosition)
+	if err == nil {
+		var parent, instance string
+		var position int64
+		_, err = pgx.ForEachRow(rows, []any{&parent, &position, &instance}, func() error {
+			ctx := propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": parent})
+			_, span := e.tracer.Start(ctx, "emit", trace.WithSpanKind(trace.SpanKindProducer), trace.WithTimestamp(start),
+				trace.WithAttributes(attribute.Int64("iuworker.position", position), attribute.String("iuworker.instance", instance),
+					attribute.Bool("iuworker.notified", state.Notified)))
+			span.End(trace.WithTimestamp(end))
+			return nil
+		})
+	}
+	if err != nil { // the emissions are out; only their spans are lost
+		e.logger.DebugContext(ctx, "Emitter: cannot trace a batch", slog.String("error", err.Error()))
+	}
+}
