@@ -29,6 +29,8 @@ type auditDetail struct {
 	Actor     string                  `json:"actor"` // whose instances
 	Counts    *operate.RollbackCounts `json:"counts"`
 	Announced *int64                  `json:"announced"`
+	Consumer  string                  `json:"consumer"`
+	To        string                  `json:"to"`
 }
 
 func auditLines(lines []operate.AuditLine) []auditLine {
@@ -61,6 +63,14 @@ func (d auditDetail) did(action string) string {
 		return "resumed the queue " + d.Queue
 	case "queue.update":
 		return "changed the queue " + d.Queue
+	case "consumer.reset":
+		return "moved the consumer " + d.Consumer + " to " + d.To
+	case "consumer.delete":
+		return "deleted the consumer " + d.Consumer
+	case "consumer.replay":
+		return "had the consumer " + d.Consumer + " handle " + d.letters() + " again"
+	case "consumer.drop":
+		return "dropped " + d.letters() + " of the consumer " + d.Consumer
 	default:
 		return "did " + action
 	}

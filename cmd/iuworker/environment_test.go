@@ -90,6 +90,7 @@ func TestEveryCommandThatNeedsTheSchemaSaysHowToGetIt(t *testing.T) {
 	db := iutest.Empty(t)
 	for _, args := range [][]string{
 		{"gate", "status"}, {"gate", "open", "composer"}, {"rollback", "--actor", "a"}, {"retry", "--all"}, {"status"},
+		{"trace", "x"}, {"consumers"}, {"consumers", "delete", "c"},
 		{"enqueue", "--template", "t"}, {"scaleout", "--template", "t", "--count", "1", "--prefix", "p", "--actor", "a"},
 		{"subscribe", "--limit", "1"}, {"work", "--http-addr", "off", "--log-level", "error"},
 	} {

@@ -159,17 +159,7 @@ func noArguments(cmd *cobra.Command, args []string) error {
 
 // needsSubcommand makes a command that only holds others say which ones.
 func needsSubcommand(cmd *cobra.Command) {
-	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return nil
-		}
-		var nearest string
-		if found := cmd.SuggestionsFor(args[0]); len(found) > 0 {
-			nearest = found[0]
-		}
-		return usage(cmd, "there is no command %s%s", quoted(strings.TrimSpace(spoken(cmd)+" "+args[0])), didYouMean("", nearest))
-	}
-	cmd.SuggestionsMinimumDistance = 2
+	cmd.Args = noSuchSubcommand
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var names []string
 		for _, sub := range cmd.Commands() {
@@ -182,6 +172,19 @@ func needsSubcommand(cmd *cobra.Command) {
 		}
 		return usage(cmd, "%s needs a command: one of %s", spoken(cmd), strings.Join(names, ", "))
 	}
+}
+
+// noSuchSubcommand is for commands that take no argument and have others below them.
+func noSuchSubcommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var nearest string
+	cmd.SuggestionsMinimumDistance = 2
+	if found := cmd.SuggestionsFor(args[0]); len(found) > 0 {
+		nearest = found[0]
+	}
+	return usage(cmd, "there is no command %s%s", quoted(strings.TrimSpace(spoken(cmd)+" "+args[0])), didYouMean("", nearest))
 }
 
 // spoken is a command without the program's name, which begins every error anyway.

@@ -236,11 +236,14 @@ func TestOperatorsMayDoWhatOperatorsDo(t *testing.T) {
 			template := db.Template(t, "letter", 1)
 			instantiate(t, db, template, "a-1", "ann")
 			bury(t, db, template, 1, "cancelled")
+			db.Exec(t, "SELECT iu_outbox.open_consumer('mail', NULL, NULL)")
 			env := environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_operator") + "&default_query_exec_mode=" + mode}
 			for _, args := range []string{
 				"gate status", "trace tpl-inst:auto:a-1", "gate close composer", "gate open composer", "status", "conformance", "rollback --actor ann",
 				"rollback --actor ann --execute", "retry --list", "retry --status cancelled", "retry --all --drop",
 				"enqueue --template letter --in 1h", "scaleout --template letter --count 2 --prefix p --actor a", "migrate status",
+				"consumers", "consumers reset mail --to now", "consumers dead-letters mail", "consumers replay mail",
+				"consumers dead-letters mail --drop", "consumers delete mail",
 			} {
 				t.Log(args)
 				run(t, env, strings.Fields(args)...).done(t)

@@ -88,7 +88,7 @@ func (a *app) rootCommand() *cobra.Command {
 	add("operate", a.statusCommand(), a.gateCommand(), a.rollbackCommand(), a.retryCommand(), a.conformanceCommand(),
 		a.selftestCommand(), a.benchCommand())
 	add("operate", a.metricsCommand())
-	add("operate", a.traceCommand())
+	add("operate", a.traceCommand(), a.consumersCommand())
 	root.AddCommand(a.completionCommand(root), a.versionCommand())
 	root.SetHelpCommand(helpCommand(root))
 	root.CompletionOptions.DisableDefaultCmd = true // ours is stricter

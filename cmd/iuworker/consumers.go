@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/worker/subscribe"
+)
+
+func (a *app) consumersCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "consumers",
+		Short: "Show the durable consumers, move or delete one, and see to its dead letters",
+		Long: `Shows all durable consumers: where each is, how far behind, which process works for it, and its last error. A consumer
+is there from its first subscriber until it is deleted.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
+				consumers, err := subscribe.ListConsumers(ctx, pool)
+				if err != nil {
+					return err
+				}
+				return a.print(asJSON, consumers, func(w io.Writer) { writeConsumers(w, consumers, time.Now()) })
+			})
+		},
+	}
+	cmd.AddCommand(a.consumersResetCommand(), a.consumersDeleteCommand(), a.consumersDeadLettersCommand(), a.consumersReplayCommand())
+	cmd.Args = noSuchSubcommand
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func writeConsumers(w io.Writer, consumers []subscribe.Consumer, now time.Time) {
+	if len(consumers) == 0 {
+		fmt.Fprintln(w, "no consumers; one is made by: iuworker subscribe --consumer NAME")
+		return
+	}
+	columns(w, func(w io.Writer) {
+		fmt.Fprintln(w, "NAME\tAT\tBEHIND\tPROCESS\tDEAD LETTERS\tLAST ERROR")
+		for _, c := range consumers {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n",
+				oneLine(&c.Name), c.Cursor, consumerLag(c), consumerProcess(c, now), c.DeadLetters, consumerError(c, now))
+		}
+	})
+}
+
+func consumerLag(c subscribe.Consumer) string {
+	switch {
+	case c.LagEvents == nil || c.LagSeconds == nil:
+		return c.State + ", needs a reset"
+	case *c.LagEvents == 0:
+		return "nothing"
+	case *c.LagEvents == 1:
+		return "1 event, " + short(time.Duration(*c.LagSeconds*float64(time.Second)))
+	default:
+		return fmt.Sprintf("%d events, %s", *c.LagEvents, short(time.Duration(*c.LagSeconds*float64(time.Second))))
+	}
+}
+
+func consumerProcess(c subscribe.Consumer, now time.Time) string {
+	if c.Process == nil {
+		return "none for " + ago(now, c.ActiveAt)
+	}
+	return oneLine(c.Process)
+}
+
+func consumerError(c subscribe.Consumer, now time.Time) string {
+	if c.LastError == nil {
+		return ""
+	}
+	text := oneLine(c.LastError)
+	if c.Tries > 0 {
+		text = fmt.Sprintf("%s (try %d)", text, c.Tries)
+	}
+	if c.LastErrorAt != nil {
+		text = fmt.Sprintf("%s ago: %s", ago(now, *c.LastErrorAt), text)
+	}
+	return text
+}
+
+// oneConsumer is for commands whose argument is a consumer's name.
+func oneConsumer(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return usage(cmd, "%s needs a consumer's name", spoken(cmd))
+	case len(args) > 1:
+		return usage(cmd, "%s takes one consumer, and there are %d", spoken(cmd), len(args))
+	case !consumerName.MatchString(args[0]):
+		return usage(cmd, "there is no consumer %s: a name is 1 to 200 printable characters without spaces", quoted(args[0]))
+	}
+	return nil
+}

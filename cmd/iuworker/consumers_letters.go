@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/worker/operate"
+	"github.com/iu-core/iuworker/worker/subscribe"
+)
+
+// consumerLetter is a dead letter with its event.
+type consumerLetter struct {
+	subscribe.ConsumerDeadLetter
+
+	Event json.RawMessage `json:"event"`
+}
+
+type consumerLetters struct {
+	Consumer string           `json:"consumer"`
+	Letters  []consumerLetter `json:"dead_letters"` // the oldest ones
+	Total    int64            `json:"total"`
+}
+
+func (a *app) consumersDeadLettersCommand() *cobra.Command {
+	var asJSON, drop bool
+	cmd := &cobra.Command{
+		Use:   "dead-letters NAME",
+		Short: "List the events that a consumer gave up, or drop them",
+		Args:  oneConsumer,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
+				if drop {
+					return a.changeLetters(ctx, pool, args[0], "dropped", asJSON)
+				}
+				letters, err := readConsumerLetters(ctx, pool, args[0])
+				if err != nil {
+					return err
+				}
+				return a.print(asJSON, letters, letters.write)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&drop, "drop", false, "delete all of them for good instead")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func (a *app) consumersReplayCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "replay NAME",
+		Short: "Have a consumer handle its dead letters again",
+		Long: `Asks the consumer's process to handle all of its dead letters once more: a process that runs does so at once, one that
+starts does so first. What is handled is gone; what fails again stays, with its new error.`,
+		Args: oneConsumer,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
+				return a.changeLetters(ctx, pool, args[0], "asked to be replayed", asJSON)
+			})
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func (a *app) changeLetters(ctx context.Context, pool *pgxpool.Pool, name, did string, asJSON bool) error {
+	change, action, key := subscribe.ReplayDeadLetters, "consumer.replay", "replayed"
+	if did == "dropped" {
+		change, action, key = subscribe.DropDeadLetters, "consumer.drop", "dropped"
+	}
+	var n int
+	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if _, err := findConsumer(ctx, tx, name); err != nil {
+			return err
+		}
+		var err error
+		if n, err = change(ctx, tx, name); err != nil || n == 0 {
+			return err
+		}
+		_, err = operate.RecordAudit(ctx, tx, systemUser(), action, map[string]any{"consumer": name, "count": n})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return a.print(asJSON, map[string]any{"consumer": name, key: n}, func(w io.Writer) { fmt.Fprintf(w, "%d %s\n", n, did) })
+}
+
+// findConsumer answers subscribe.ErrNoConsumer, with the way out, where there is none of that name.
+func findConsumer(ctx context.Context, db subscribe.DB, name string) (subscribe.Consumer, error) {
+	consumers, err := subscribe.ListConsumers(ctx, db)
+	if err != nil {
+		return subscribe.Consumer{}, err
+	}
+	i := slices.IndexFunc(consumers, func(c subscribe.Consumer) bool { return c.Name == name })
+	if i < 0 {
+		return subscribe.Consumer{}, fmt.Errorf("%w: %q; iuworker consumers lists those that there are", subscribe.ErrNoConsumer, name)
+	}
+	return consumers[i], nil
+}
+
+func readConsumerLetters(ctx context.Context, pool *pgxpool.Pool, name string) (consumerLetters, error) {
+	read := consumerLetters{Consumer: name, Letters: []consumerLetter{}}
+	consumer, err := findConsumer(ctx, pool, name)
+	if err != nil {
+		return read, err
+	}
+	letters, err := subscribe.ListDeadLetters(ctx, pool, name, deadLettersShown)
+	for _, letter := range letters {
+		read.Letters = append(read.Letters, consumerLetter{letter, letter.Event.JSON})
+	}
+	read.Total = max(consumer.DeadLetters, int64(len(letters)))
+	return read, err
+}
+
+func (l consumerLetters) write(w io.Writer) {
+	if len(l.Letters) == 0 {
+		fmt.Fprintln(w, "no dead letters")
+		return
+	}
+	columns(w, func(w io.Writer) {
+		fmt.Fprintln(w, "SINCE\tCURSOR\tINSTANCE\tTRIES\tERROR")
+		for _, letter := range l.Letters {
+			asked := ""
+			if letter.ReplayRequestedAt != nil {
+				asked = "(to be replayed) "
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s%s\n", letter.CreatedAt.UTC().Format(time.RFC3339), letter.Cursor,
+				flat(letter.ConsumerDeadLetter.Event.Subject), letter.Tries, asked, oneLine(&letter.Error))
+		}
+	})
+	if l.Total > int64(len(l.Letters)) {
+		fmt.Fprintf(w, "the oldest %d of %d\n", len(l.Letters), l.Total)
+	}
+}
