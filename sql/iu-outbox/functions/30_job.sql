@@ -1,5 +1,11 @@
 -- River jobs: dead letters, parking, jobs of dead workers, and the state of an event.
 
+-- Each job is updated three times and each update leaves a dead row: vacuum by thousands of them, not by a fifth of a
+-- table that holds a day's jobs.
+ALTER TABLE iu_river.river_job SET (
+    autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 10000,
+    autovacuum_analyze_scale_factor = 0.02, autovacuum_analyze_threshold = 10000);
+
 -- Leaves the event of a job that ends without an instance in the dead letters, in the statement that
 -- ends the job, and takes it back where the job is made to run again. Never raises for odd args: it
 -- runs inside River's statements, where an error would fail the whole batch.
