@@ -29,6 +29,9 @@ func (a *app) devCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := f.readTracing(cmd, a.getenv); err != nil {
+				return err
+			}
 			s, err := a.setStage(cmd.Context(), cmd, yes, pgserver.Config{DataDir: dataDir, TCP: tcp})
 			if err != nil {
 				return err

@@ -29,6 +29,11 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	cfg := f.worker
 	cfg.Pool, cfg.Direct, cfg.Logger, cfg.Version = pool, at.direct, a.logger, iusql.ProgramVersion
 	cfg.Metrics = metrics.New(metrics.Config{Pool: pool, Version: iusql.ProgramVersion, Logger: a.logger})
+	stopTracing, err := a.trace(ctx, &cfg, f.otlp)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	w, err := worker.New(cfg)
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ type workFlags struct {
 	poolSize    int
 	httpAddr    string
 	metricsAddr string // "": with the pages
+	otlp        string // URL; "": nothing is traced
 	basePath    string
 	credentials string // a file
 	tokens      string // a file
@@ -74,6 +75,7 @@ func (f *workFlags) registerServing(cmd *cobra.Command) {
 	flags.Var(&addrValue{&f.httpAddr}, "http-addr", "host:port of pages and probes, or off")
 	flags.Var(&addrValue{&f.metricsAddr}, "metrics-addr", "host:port to serve the metrics apart from the pages, such as "+
 		webui.DefaultMetricsAddr+", or off (default with the pages, at /metrics)")
+	f.registerTracing(flags)
 	flags.Var(&pathValue{&f.basePath}, "http-base-path", "path below which a proxy mounts the pages, such as /iuworker")
 	f.registerAccess(cmd)
 	flags.Var(&durationValue{to: &f.worker.ShutdownTimeout, min: time.Second, max: time.Hour}, "shutdown-timeout",
@@ -147,6 +149,9 @@ func (a *app) workCommand() *cobra.Command {
 			}
 			who, err := f.access(cmd, a.getenv)
 			if err != nil {
+				return err
+			}
+			if err := f.readTracing(cmd, a.getenv); err != nil {
 				return err
 			}
 			return untilSignal(cmd.Context(), a.serve(cmd.Context(), at, f, who, nil))

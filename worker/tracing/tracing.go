@@ -21,7 +21,7 @@ type Config struct {
 	// Endpoint is the URL that spans are posted to: see Endpoint, which makes it. Required.
 	Endpoint string
 
-	// Version is the program's version, Instance tells this process from others.
+	// Version is the program's version. Instance tells this process from others; default: host and pid do.
 	Version, Instance string
 
 	// Logger defaults to slog.Default.
@@ -49,11 +49,11 @@ func New(ctx context.Context, cfg Config) (*Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set tracing up: %w", err)
 	}
-	about, err := resource.New(ctx,
-		resource.WithAttributes(
-			attribute.String("service.name", "iuworker"), attribute.String("service.version", cfg.Version),
-			attribute.String("service.instance.id", cfg.Instance)),
-		resource.WithFromEnv())
+	process := []attribute.KeyValue{attribute.String("service.name", "iuworker"), attribute.String("service.version", cfg.Version)}
+	if cfg.Instance != "" {
+		process = append(process, attribute.String("service.instance.id", cfg.Instance))
+	}
+	about, err := resource.New(ctx, resource.WithAttributes(process...), resource.WithHost(), resource.WithProcessPID(), resource.WithFromEnv())
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("set tracing up: %w", err), exporter.Shutdown(ctx))
 	}

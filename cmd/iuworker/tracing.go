@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	iusql "github.com/iu-core/iuworker/sql"
+	"github.com/iu-core/iuworker/worker"
+	"github.com/iu-core/iuworker/worker/tracing"
+)
+
+// otlpVariables are OpenTelemetry's own, for where its settings come the same way to all programs.
+const otlpVariables = "$OTEL_EXPORTER_OTLP_ENDPOINT"
+
+func (f *workFlags) registerTracing(flags *pflag.FlagSet) {
+	flags.Var(&textValue{&f.otlp, 2048}, "otlp-endpoint", "URL of an OpenTelemetry receiver (OTLP over HTTP) that traces are sent to, "+
+		"such as http://127.0.0.1:4318 (default "+otlpVariables+", else none are made)")
+}
+
+// readTracing completes the receiver's address; "" where nothing is traced.
+func (f *workFlags) readTracing(cmd *cobra.Command, getenv func(string) string) error {
+	given := f.otlp
+	endpoint, err := tracing.Endpoint(given, getenv)
+	if err != nil {
+		name := "--otlp-endpoint"
+		if given == "" {
+			name = otlpVariables
+		}
+		return usage(cmd, "%s: %v", name, err)
+	}
+	f.otlp = endpoint
+	return nil
+}
+
+// trace lets the worker's spans be sent, where there is somewhere to send them; stop sends the last ones.
+func (a *app) trace(ctx context.Context, cfg *worker.Config, endpoint string) (stop func(), err error) {
+	if endpoint == "" {
+		return func() {}, nil
+	}
+	provider, err := tracing.New(ctx, tracing.Config{Endpoint: endpoint, Version: iusql.ProgramVersion, Instance: cfg.ID, Logger: a.logger})
+	if err != nil {
+		return nil, err
+	}
+	cfg.Tracing = provider
+	return func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+		defer cancel()
+		if err := provider.Stop(ctx); err != nil {
+			a.logger.WarnContext(ctx, "Tracing: the last spans are lost", slog.String("error", err.Error()))
+		}
+	}, nil
+}
