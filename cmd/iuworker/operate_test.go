@@ -263,6 +263,7 @@ func TestOthersMayDoWhatIsTheirs(t *testing.T) {
 	subscriber := environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_subscriber")}
 	run(t, subscriber, "subscribe", "--after", "0", "--limit", "1").done(t)
 	run(t, subscriber, "subscribe", "--consumer", "c", "--limit", "1").done(t)
+	run(t, subscriber, "subscribe", "--from", "beginning", "--template", "letter", "--limit", "1").done(t)
 }
 
 func TestACancelledCommandEnds(t *testing.T) {

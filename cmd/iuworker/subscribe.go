@@ -3,46 +3,80 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"regexp"
+	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"github.com/iu-core/iuworker/worker/operate"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
+type subscribeFlags struct {
+	after, from string
+	since       time.Time
+	cfg         subscribe.Config
+}
+
 func (a *app) subscribeCommand() *cobra.Command {
-	var after, consumer string
-	var limit int
+	var f subscribeFlags
 	cmd := &cobra.Command{
 		Use:   "subscribe",
 		Short: "Print events as JSON lines, until Ctrl-C",
-		Long: `Prints each event as one line of CloudEvents JSON, in the order of positions. Without --after and --consumer it begins
-now. A consumer begins at the oldest event that is kept, and goes on where it stopped: its cursor is stored after a
-line was written, so a line may come twice after a crash, and none is left out.`,
-		Example: `  iuworker subscribe
+		Long: `Prints each event as one line of CloudEvents JSON, in the order of positions. Without --after, --since, --from and
+--consumer it begins now. A consumer begins at the oldest event that is kept, unless --from or --since says otherwise
+for one that is new, and goes on where it stopped: its cursor is stored after a line was written, so a line may come
+twice after a crash, and none is left out. Filters choose events that fit each of them; a filter given more than once
+takes any of its values. What a filter leaves out, a consumer has handled.`,
+		Example: `  iuworker subscribe --template welcome-letter
   iuworker subscribe --after 0 --limit 10
+  iuworker subscribe --since 2h --event-type order.placed --event-type order.paid
   iuworker subscribe --consumer invoices | while read -r event; do …; done`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := notTogether(cmd, "after", "consumer"); err != nil {
+			if err := f.start(cmd); err != nil {
 				return err
 			}
-			cfg := subscribe.Config{Consumer: consumer, Limit: limit}
-			if after != "" {
-				cursor, err := subscribe.ParseCursor(after)
-				if err != nil {
-					return usage(cmd, "--after is %s: it must be a cursor as events carry it, or a position", quoted(after))
-				}
-				cfg.From = subscribe.After(cursor)
-			}
-			return a.subscribe(cmd, cfg)
+			return a.subscribe(cmd, f.cfg)
 		},
 	}
 	flags := cmd.Flags()
-	flags.Var(&textValue{&after, 100}, "after", "begin after this cursor, or after this position; 0 is the beginning")
-	flags.Var(&consumerValue{textValue{&consumer, 200}}, "consumer", "go on where this durable consumer stopped")
-	flags.Var(&intValue{&limit, 1, 1 << 30}, "limit", "end after so many events (default no end)")
+	flags.Var(&textValue{&f.after, 100}, "after", "begin after this cursor, or after this position; 0 is the beginning")
+	flags.Var(&sinceValue{&f.since}, "since", "begin with the first event announced since this time, or since so long ago: 2026-12-31T18:00:00Z, 2h")
+	flags.Var(&choiceValue{&f.from, []string{"beginning", "now"}}, "from", "begin with the oldest event that is kept, or with the next one")
+	flags.Var(&consumerValue{textValue{&f.cfg.Consumer, 200}}, "consumer", "go on where this durable consumer stopped")
+	flags.Var(&intValue{&f.cfg.Limit, 1, 1 << 30}, "limit", "end after so many events (default no end)")
+	flags.Var(&textsValue{&f.cfg.Filter.Templates, 1000}, "template", "events of this template alone: its collection key or its id; repeatable")
+	flags.Var(&textsValue{&f.cfg.Filter.Actors, actorMax}, "actor", "events of this actor alone; repeatable")
+	flags.Var(&textsValue{&f.cfg.Filter.EventTypes, 200}, "event-type", "because of this type of event alone, such as order.placed; repeatable")
 	return cmd
+}
+
+// start makes where to begin of the flags that say it.
+func (f *subscribeFlags) start(cmd *cobra.Command) error {
+	if err := notTogether(cmd, "after", "consumer"); err != nil {
+		return err
+	}
+	if err := notTogether(cmd, "after", "since", "from"); err != nil {
+		return err
+	}
+	switch {
+	case f.after != "":
+		cursor, err := subscribe.ParseCursor(f.after)
+		if err != nil {
+			return usage(cmd, "--after is %s: it must be a cursor as events carry it, or a position", quoted(f.after))
+		}
+		f.cfg.From = subscribe.After(cursor)
+	case !f.since.IsZero():
+		f.cfg.From = subscribe.Since(f.since)
+	case f.from == "beginning":
+		f.cfg.From = subscribe.Beginning()
+	case f.from == "now":
+		f.cfg.From = subscribe.Now()
+	}
+	return nil
 }
 
 func (a *app) subscribe(cmd *cobra.Command, cfg subscribe.Config) error {
@@ -60,6 +94,9 @@ func (a *app) subscribe(cmd *cobra.Command, cfg subscribe.Config) error {
 	if err := a.checkSchema(ctx, pool); err != nil {
 		return err
 	}
+	if err := a.warnOfTemplates(ctx, pool, cfg.Filter.Templates); err != nil {
+		return err
+	}
 	cfg.Pool, cfg.Direct, cfg.Logger = pool, at.direct, a.logger
 	reading, stop := a.stdout.whileRead(ctx)
 	defer stop()
@@ -67,6 +104,23 @@ func (a *app) subscribe(cmd *cobra.Command, cfg subscribe.Config) error {
 		_, err := a.stdout.Write(append([]byte(event.JSON), '\n'))
 		return subscribe.Stop(err) // what cannot be written now will not be written by another try
 	})
+}
+
+// warnOfTemplates says which templates there are not: they may come, but a typing error would wait for ever. Subscribers
+// need not be allowed to read templates.
+func (a *app) warnOfTemplates(ctx context.Context, pool *pgxpool.Pool, references []string) error {
+	for _, reference := range references {
+		_, err := operate.FindTemplate(ctx, pool, reference)
+		switch {
+		case isNoTemplate(err):
+			a.logger.WarnContext(ctx, "Subscriber: there is no such template yet", slog.String("template", reference))
+		case err != nil && ctx.Err() != nil:
+			return err
+		case err != nil:
+			a.logger.DebugContext(ctx, "Subscriber: the template was not looked for", slog.String("reason", err.Error()))
+		}
+	}
+	return nil
 }
 
 // consumerValue is a consumer's name.

@@ -166,6 +166,41 @@ func TestSubscribe(t *testing.T) {
 	run(t, on(db), "subscribe", "--after", "99").failed(t, exitFailed, "beyond the end of the history")
 }
 
+func TestSubscribeBeginsAndChooses(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	letter, bill := db.Template(t, "letter", 1), db.Template(t, "bill", 1)
+	announce(t, db, letter, "a")
+	announce(t, db, bill, "b")
+	instantiate(t, db, letter, "c", "bob")
+	announce(t, db, letter, "d")
+	db.Exec(t, "UPDATE iu_outbox.emission SET emitted_at = emitted_at - interval '3 days' WHERE position = 1")
+
+	for args, want := range map[string]string{
+		"--from beginning --limit 4":                                                    "a b c d",
+		"--since 2d --limit 3":                                                          "b c d",
+		"--since 2000-01-01T00:00:00Z --limit 1":                                        "a",
+		"--consumer c1 --since 2d --limit 1":                                            "b",
+		"--from beginning --template letter --limit 3":                                  "a c d",
+		"--from beginning --template letter --actor bob --limit 1":                      "c",
+		"--after 0 --actor bob --actor ann --event-type x --limit 4":                    "a b c d",
+		"--from beginning --template bill --template " + letter.String() + " --limit 4": "a b c d",
+		"--consumer c2 --template bill --limit 1":                                       "b",
+	} {
+		require.Equal(t, strings.Fields(want), subjects(t, run(t, on(db), append([]string{"subscribe"}, strings.Fields(args)...)...).done(t).out), args)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	errOut, ended := newBuffer(), make(chan int, 1)
+	go func() {
+		ended <- Run(ctx, []string{"subscribe", "--template", "lettre"}, func(name string) string { return on(db)[name] }, io.Discard, errOut)
+	}()
+	errOut.await(t, "there is no such template yet")
+	cancel()
+	require.Equal(t, exitDone, <-ended)
+}
+
 func TestSubscribeGoesOnUntilItIsTold(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
 // Flags check their values themselves, so that the command line and the environment are checked alike, before
@@ -146,3 +148,49 @@ func (v *timeValue) String() string {
 
 // Type implements pflag.Value.
 func (*timeValue) Type() string { return "time" }
+
+// sinceValue is a moment, given as a time or as how long ago it was; the zero time means that none was given.
+type sinceValue struct{ to *time.Time }
+
+// Set implements pflag.Value.
+func (v *sinceValue) Set(text string) error {
+	at, err := subscribe.ParseSince(text, time.Now())
+	if err != nil {
+		return errors.New("it must be a time such as 2026-12-31T18:00:00Z, or how long ago it was, such as 30d, 12h or 5m")
+	}
+	*v.to = at
+	return nil
+}
+
+// String implements pflag.Value.
+func (v *sinceValue) String() string { return (&timeValue{v.to}).String() }
+
+// Type implements pflag.Value.
+func (*sinceValue) Type() string { return "time|duration" }
+
+// textsValue is texts as textValue has one; each time the flag is given adds one.
+type textsValue struct {
+	to  *[]string
+	max int
+}
+
+// Set implements pflag.Value.
+func (v *textsValue) Set(text string) error {
+	var one string
+	if err := (&textValue{&one, v.max}).Set(text); err != nil {
+		return err
+	}
+	*v.to = append(*v.to, one)
+	return nil
+}
+
+// String implements pflag.Value.
+func (v *textsValue) String() string {
+	if v.to == nil {
+		return ""
+	}
+	return strings.Join(*v.to, ", ")
+}
+
+// Type implements pflag.Value.
+func (*textsValue) Type() string { return "text" }
