@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -13,7 +15,7 @@ const other = "other"
 var (
 	queues = []string{jobs.QueueEvents, jobs.QueueScaleout}
 	gates  = []jobs.Gate{jobs.GateComposer, jobs.GateAutoInstantiate}
-	parts  = []string{"relay", "emitter", "resumer", "pruner", "rescuer"}
+	parts  = []string{"relay", "emitter", "resumer", "pruner", "rescuer", "verifier"}
 )
 
 // usual are the endings of jobs that there are wherever the worker runs, and that rates shall not miss the first of.
@@ -118,7 +120,7 @@ func (m *Metrics) Listening(up bool) {
 }
 
 // Verified notes a verification of all data that ended at a time, and how much was wrong.
-func (m *Metrics) Verified(findings int, at time.Time, took time.Duration) {
+func (m *Metrics) Verified(findings int64, at time.Time, took time.Duration) {
 	success := 1.0
 	if findings > 0 {
 		success = 0
@@ -127,4 +129,11 @@ func (m *Metrics) Verified(findings int, at time.Time, took time.Duration) {
 	m.findings.WithLabelValues().Set(float64(findings))
 	m.verifiedAt.WithLabelValues().Set(float64(at.UnixMilli()) / 1000)
 	m.verifyTook.WithLabelValues().Set(took.Seconds())
+}
+
+// NotVerifying forgets the last verification: another process verifies now.
+func (m *Metrics) NotVerifying() {
+	for _, gauge := range []*prometheus.GaugeVec{m.verified, m.findings, m.verifiedAt, m.verifyTook} {
+		gauge.Reset()
+	}
 }

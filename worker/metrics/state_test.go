@@ -114,3 +114,18 @@ func TestNoDatabase(t *testing.T) {
 	require.EqualValues(t, 0, found.value(t, "iuworker_database_up"))
 	require.EqualValues(t, 0, found.value(t, "iuworker_pool_connections", "state", "acquired"))
 }
+
+// The worker's role may read all of it.
+func TestStateAsTheWorkersRole(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	cfg, err := pgxpool.ParseConfig(db.URL)
+	require.NoError(t, err)
+	cfg.ConnConfig.RuntimeParams["role"] = "iu_worker"
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	require.NoError(t, err)
+	defer pool.Close()
+	found := gather(t, metrics.New(metrics.Config{Pool: pool}))
+	require.EqualValues(t, 1, found.value(t, "iuworker_database_up"))
+	require.Contains(t, found, "iuworker_notification_queue_usage_ratio")
+}
