@@ -30,8 +30,8 @@ const composeSQL = `
 	SELECT b.n, b.result
 	FROM iu_outbox.compose_batch($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7, $8) AS b`
 
-// composeAll composes events in one statement and transaction; traceparents are what their emissions carry. It answers a result for each event, nil for one whose
-// key another transaction holds; or an error, and nothing is composed.
+// composeAll composes events in one statement and transaction; traceparents are what their emissions carry. It answers
+// a result for each event, nil for one whose key another transaction holds; or an error, and nothing is composed.
 func composeAll(ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs, traceparents []string) ([]*Result, error) {
 	rows, err := pool.Query(ctx, composeSQL, append(columns(events), traceparents)...)
 	if err != nil {

@@ -39,7 +39,9 @@ func TestLogHasALineABatch(t *testing.T) {
 			refused, failed := insert(t, db, empty, "empty"), insert(t, db, broken, "broken")
 			eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.dead_letter")
 			eventually(t, db, "SELECT EXISTS (SELECT FROM iu_river.river_job WHERE errors IS NOT NULL AND args ->> 'event_id' = $1)", failed.String())
-			for text, about := range map[string]string{"status=template_empty ending=cancelled": refused.String(), "status=error ending=retried": failed.String()} {
+			for text, about := range map[string]string{
+				"status=template_empty ending=cancelled": refused.String(), "status=error ending=retried": failed.String(),
+			} {
 				require.Positive(t, lines.count(text), text)
 				require.Positive(t, lines.count("event_id="+about), text)
 			}

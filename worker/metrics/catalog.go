@@ -74,7 +74,8 @@ var catalog = []Instrument{
 	{"iuworker_pool_waits_total", typeCounter, nil, "Connections that somebody had to wait for."},
 	{"iuworker_pool_wait_seconds_total", typeCounter, nil, "Time spent waiting for connections."},
 
-	{"iuworker_verify_success", typeGauge, nil, "1 where the last verification found all data whole; missing before the first, and where another process verifies."},
+	{"iuworker_verify_success", typeGauge, nil,
+		"1 where the last verification found all data whole; missing before the first, and where another process verifies."},
 	{"iuworker_verify_findings", typeGauge, nil, "What the last verification found wrong."},
 	{"iuworker_verify_timestamp_seconds", typeGauge, nil, "When the last verification ended."},
 	{"iuworker_verify_duration_seconds", typeGauge, nil, "How long the last verification took."},

@@ -26,8 +26,8 @@ func gather(t *testing.T, m *metrics.Metrics) families {
 	return found
 }
 
-// value answers the value of the series with these labels, given as name and value in turn.
-func (f families) value(t *testing.T, name string, labels ...string) float64 {
+// value answers the value, less its fraction, of the series with these labels, given as name and value in turn.
+func (f families) value(t *testing.T, name string, labels ...string) int64 {
 	t.Helper()
 	require.Contains(t, f, name)
 	for _, metric := range f[name].GetMetric() {
@@ -36,11 +36,11 @@ func (f families) value(t *testing.T, name string, labels ...string) float64 {
 		}
 		switch {
 		case metric.GetHistogram() != nil:
-			return float64(metric.GetHistogram().GetSampleCount())
+			return int64(metric.GetHistogram().GetSampleCount())
 		case metric.GetCounter() != nil:
-			return metric.GetCounter().GetValue()
+			return int64(metric.GetCounter().GetValue())
 		default:
-			return metric.GetGauge().GetValue()
+			return int64(metric.GetGauge().GetValue())
 		}
 	}
 	require.FailNow(t, "no such series", "%s %v", name, labels)

@@ -26,7 +26,7 @@ func TestStateIsTheDatabases(t *testing.T) {
 	found := gather(t, metrics.New(metrics.Config{Pool: db.Pool}))
 	require.EqualValues(t, 1, found.value(t, "iuworker_database_up"))
 	require.EqualValues(t, 3, found.value(t, "iuworker_outbox_rows"))
-	require.GreaterOrEqual(t, found.value(t, "iuworker_outbox_oldest_age_seconds"), 3600.0)
+	require.GreaterOrEqual(t, found.value(t, "iuworker_outbox_oldest_age_seconds"), int64(3600))
 	require.EqualValues(t, 1, found.value(t, "iuworker_gate_open", "gate", "composer"))
 	require.EqualValues(t, 0, found.value(t, "iuworker_gate_open", "gate", "auto-instantiate"))
 	require.EqualValues(t, 0, found.value(t, "iuworker_queue_jobs", "queue", "events", "state", "available"))
