@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	iusql "github.com/iu-core/iuworker/sql"
 	"github.com/iu-core/iuworker/sql/pgserver"
 	"github.com/iu-core/iuworker/worker/demo"
+	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
 // demoPatience is how long twelve instances may take; a busy machine needs a second.
@@ -103,10 +105,18 @@ func (s *stage) compare(ctx context.Context, pool *pgxpool.Pool, orders []demo.O
 		return nil, fmt.Errorf("of %d events %d were composed and %d received within %s; run it again with --log-level info to see why",
 			len(orders), composed, len(listener.Heard), demoPatience)
 	}
+	slices.SortFunc(orders, byCursor)
 	return &demoResult{
 		Postgres: s.postgres, Embedded: s.server != nil, Schema: iusql.SchemaVersion, Template: demo.TemplateKey,
 		Inserted: len(orders), Composed: composed, Received: len(listener.Heard), Orders: orders,
 	}, nil
+}
+
+// byCursor is the order in which events are announced.
+func byCursor(a, b demo.Order) int {
+	left, _ := subscribe.ParseCursor(a.Cursor) // what was not received has none, and comes first
+	right, _ := subscribe.ParseCursor(b.Cursor)
+	return cmp.Compare(left.Position, right.Position)
 }
 
 type demoResult struct {
@@ -140,7 +150,7 @@ func (r *demoResult) write(w io.Writer) {
 			case i < 2 || i == len(r.Orders)-1:
 				fmt.Fprintf(w, "  %s\t%s\t%s\t%.1f ms\n", order.EventID, order.InstanceKey, order.Cursor, order.AfterMS)
 			case i == 2:
-				fmt.Fprintf(w, "  … %d more\t\t\t\n", len(r.Orders)-3)
+				fmt.Fprintf(w, "  … %d more\n", len(r.Orders)-3)
 			}
 		}
 	})

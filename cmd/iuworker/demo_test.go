@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"regexp"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
@@ -24,12 +26,13 @@ func TestDemoOnAServerOfItsOwn(t *testing.T) {
 	for _, says := range []string{
 		`^database  PostgreSQL \d+\.\d+, of its own; schema \d+; gates open\n`, `(?m)^template  demo\.welcome-letter, 3 pieces$`,
 		`(?m)^inserted  12 rows`, `(?m)^composed  12 instances`, `(?m)^received  12 events by LISTEN "iu\.template\.instance_auto_composed"`,
-		`(?m)^  [0-9a-f-]{36}  tpl-inst:auto:demo\.welcome-letter-order-[0-9a-f]{6}-12  [0-9a-f]{8}-\d+ +\d+\.\d ms$`,
+		`(?m)^  [0-9a-f-]{36}  tpl-inst:auto:demo\.welcome-letter-order-[0-9a-f]{6}-\d\d  [0-9a-f]{8}-12 +\d+\.\d ms$`,
 	} {
 		require.Regexp(t, says, r.out)
 	}
 	for line := range strings.SplitSeq(r.out, "\n") {
 		require.LessOrEqual(t, len([]rune(line)), 130, line)
+		require.Equal(t, strings.TrimRight(line, " "), line)
 	}
 }
 
@@ -40,7 +43,8 @@ func TestDemoOnAGivenDatabase(t *testing.T) {
 	first := decode[demoResult](t, run(t, env, "demo", "--json").done(t))
 	require.False(t, first.Embedded)
 	require.Equal(t, []int{12, 12, 12}, []int{first.Inserted, first.Composed, first.Received})
-	for _, order := range first.Orders {
+	for i, order := range first.Orders {
+		require.Regexp(t, fmt.Sprintf(`-%d$`, i+1), order.Cursor, "in the order of cursors")
 		require.Equal(t, "tpl-inst:auto:"+order.Suffix, order.InstanceKey)
 		require.Equal(t, 3, order.Pieces)
 		require.NotEmpty(t, order.Cursor)
@@ -113,6 +117,20 @@ func TestDev(t *testing.T) {
 	env := environment{"IUWORKER_DATABASE_URL": address[1]}
 	run(t, env, "enqueue", "--template", "demo.welcome-letter", "--suffix", "mine").done(t)
 	require.Equal(t, []string{"mine"}, subjects(t, run(t, env, "subscribe", "--after", "12", "--limit", "1").done(t).out))
+
+	insert := regexp.MustCompile(`(?s)\ninsert +(INSERT INTO .*?;)\n`).FindStringSubmatch(out.String())
+	require.NotNil(t, insert, out.String())
+	pool, err := pgxpool.New(ctx, address[1])
+	require.NoError(t, err)
+	defer pool.Close()
+	for range 2 { // the same row again is the same event
+		_, err = pool.Exec(ctx, insert[1])
+		require.NoError(t, err)
+	}
+	require.Contains(t, subjects(t, run(t, env, "subscribe", "--after", "13", "--limit", "1").done(t).out)[0], "my-order-")
+	_, err = pool.Exec(ctx, strings.ReplaceAll(insert[1], "demo.welcome-letter", "demo.wellcome-letter"))
+	require.ErrorContains(t, err, "null value", "a wrong key loses no event silently")
+	pool.Close()
 	cancel()
 	require.Equal(t, exitDone, <-ended, errOut.String())
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/sql/pgserver"
@@ -72,8 +73,11 @@ func writeDev(w io.Writer, s *stage, pages string, who access) {
 		fmt.Fprintf(w, "pages     %s\n", pages)
 	}
 	fmt.Fprintf(w, "psql      psql %s\n", shellQuoted(s.shown()))
-	fmt.Fprintf(w, "insert    INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)\n"+
-		"          SELECT 'order.placed', t.id, 'my-order-1' FROM iu_outbox.template AS t WHERE t.collection_key = '%s';\n", demo.TemplateKey)
+	id := uuid.New()
+	fmt.Fprintf(w, "insert    INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix)\n"+
+		"          VALUES ('%s', 'order.placed',\n"+
+		"                  (SELECT t.id FROM iu_outbox.template AS t WHERE t.collection_key = '%s'), 'my-order-%.8s');\n",
+		id, demo.TemplateKey, id)
 	fmt.Fprintf(w, "listen    LISTEN %q;\n", demo.Channel)
 	if pages != "" {
 		fmt.Fprintf(w, "follow    %s\n", who.curl(pages))

@@ -97,3 +97,11 @@ func TestEveryCommandThatNeedsTheSchemaSaysHowToGetIt(t *testing.T) {
 		run(t, on(db), args...).failed(t, exitFailed, "run: iuworker migrate up")
 	}
 }
+
+func TestAnErrorNamesNoUserOrDatabaseThatNobodyKnows(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, " as user ann, database shop", who("ann", "shop"))
+	require.Equal(t, " as user ann", who("ann", ""))
+	require.Equal(t, ", database shop", who("", "shop"))
+	require.Empty(t, who("", ""))
+}

@@ -36,11 +36,35 @@ func sentence(err error) string {
 		text = "interrupted"
 	} else if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		text = connectSentence(connect)
+	} else if migration, ok := errors.AsType[*migrationError](err); ok {
+		text += migration.wayOut()
 	} else {
 		text += wayOut(err)
 	}
 	text = strings.ReplaceAll(text, "\n", "; ") // as joined errors have it
 	return redact(strings.Join(strings.Fields(text), " "))
+}
+
+// migrationError is an error of migrate up: what others would be told, to run that, was just done.
+type migrationError struct{ error }
+
+// Unwrap is for errors.Is and errors.As.
+func (e *migrationError) Unwrap() error { return e.error }
+
+func (e *migrationError) wayOut() string {
+	pgErr, ok := errors.AsType[*pgconn.PgError](e.error)
+	if !ok {
+		return wayOut(e.error)
+	}
+	const goOn = "what was applied before stays, and the same command goes on from there"
+	switch pgErr.Code {
+	case pgerrcode.InsufficientPrivilege:
+		return "; run it as the role that owns these objects, or as an administrator; " + goOn
+	case pgerrcode.UndefinedTable, pgerrcode.UndefinedFunction, pgerrcode.InvalidSchemaName, pgerrcode.UndefinedColumn:
+		return "; somebody took away or renamed what is named here: put it back; " + goOn
+	default:
+		return cmp.Or(wayOut(e.error), "; "+goOn+" when the cause is gone")
+	}
 }
 
 // wayOut answers what to do about an error of the server, "" where its text says enough.
@@ -74,8 +98,18 @@ func connectSentence(err *pgconn.ConnectError) string {
 		where = net.JoinHostPort(cfg.Host, fmt.Sprint(cfg.Port))
 	}
 	cause, out := connectCause(err)
-	return fmt.Sprintf("cannot connect to PostgreSQL at %s as user %s, database %s: %s; %s",
-		where, cfg.User, cmp.Or(cfg.Database, cfg.User), cause, out)
+	return fmt.Sprintf("cannot connect to PostgreSQL at %s: %s; %s", where+who(cfg.User, cmp.Or(cfg.Database, cfg.User)), cause, out)
+}
+
+// who answers a connection's user and database, as far as the address or the system names them.
+func who(user, database string) (text string) {
+	if user != "" {
+		text = " as user " + user
+	}
+	if database != "" {
+		text += ", database " + database
+	}
+	return text
 }
 
 func connectCause(err *pgconn.ConnectError) (cause, out string) {

@@ -38,13 +38,28 @@ func (f *logFlags) logger(w io.Writer, getenv func(string) string, defaultLevel 
 	}
 	terminal := isTerminal(w)
 	if f.format == "json" || f.format == "auto" && !terminal {
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: durationsAsText}))
 	}
 	return slog.New(tint.NewTextHandler(w, &tint.Options{
 		Level:      level,
 		TimeFormat: time.TimeOnly + ".000",
 		NoColor:    !terminal || getenv("NO_COLOR") != "" || getenv("TERM") == "dumb",
 	}))
+}
+
+// durationsAsText writes a length of time as "54.7ms", with about four digits: slog's JSON would be a number without a unit.
+func durationsAsText(_ []string, attr slog.Attr) slog.Attr {
+	if attr.Value.Kind() != slog.KindDuration {
+		return attr
+	}
+	d := attr.Value.Duration()
+	for unit := time.Second; unit >= time.Microsecond; unit /= 1000 {
+		if d.Abs() >= unit {
+			d = d.Round(unit / 1000 * 100)
+			break
+		}
+	}
+	return slog.String(attr.Key, d.String())
 }
 
 func isTerminal(w io.Writer) bool {

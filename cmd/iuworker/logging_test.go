@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -26,4 +27,18 @@ func TestLogs(t *testing.T) {
 	require.Regexp(t, `^\d\d:\d\d:\d\d\.\d{3} WRN Part: warned n=2\n$`, write(logFlags{format: "text"}), "off a terminal without colour")
 	require.Contains(t, write(logFlags{format: "text", level: "info"}), "told")
 	require.Empty(t, write(logFlags{format: "text", level: "error"}))
+}
+
+func TestDurationsInJSONAreTexts(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		0: "0s", 999: "999ns", 54_712_345: "54.7ms", 1_234_567_890: "1.2s", 90 * time.Second: "1m30s", 1_250: "1.3µs", -54_712_345: "-54.7ms",
+	} {
+		var b bytes.Buffer
+		f := logFlags{format: "json"}
+		f.logger(&b, func(string) string { return "" }, slog.LevelInfo).Info("Part: took", slog.Duration("took", d))
+		var line map[string]any
+		require.NoError(t, json.Unmarshal(b.Bytes(), &line))
+		require.Equal(t, want, line["took"])
+	}
 }

@@ -66,7 +66,7 @@ before anything is changed. Any number of programs may do it at once: one migrat
 			}
 			result, err := iusql.Up(cmd.Context(), cfg)
 			if err != nil {
-				return err
+				return &migrationError{err}
 			}
 			return a.print(f.json, result, func(w io.Writer) { writeMigrated(w, result) })
 		},

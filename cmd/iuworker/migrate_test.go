@@ -50,3 +50,14 @@ func TestMigratePrintsWhatItWouldDo(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, decode[iusql.StatusReport](t, run(t, on(db), "migrate", "status", "--json").done(t)).Current)
 }
+
+func TestAMigrationThatFailsDoesNotAdviseItself(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.Exec(t, "ALTER TABLE iu_outbox.audit RENAME TO audit_of_old; UPDATE iu_outbox.schema_info SET functions_hash = ''")
+	r := run(t, on(db), "migrate", "up", "--log-level", "error").failed(t, exitFailed, `relation "iu_outbox.audit" does not exist`)
+	require.Contains(t, r.errOut, "put it back; what was applied before stays, and the same command goes on from there")
+	require.NotContains(t, r.errOut, "run: iuworker migrate up")
+	db.Exec(t, "ALTER TABLE iu_outbox.audit_of_old RENAME TO audit")
+	run(t, on(db), "migrate", "up", "--log-level", "error").done(t)
+}

@@ -75,7 +75,8 @@ func TestRollback(t *testing.T) {
 		Counts: operate.RollbackCounts{EventLog: 2, Lineage: 2, Membership: 6, Collection: 2},
 	}, report)
 	require.Equal(t, 1, count())
-	require.Contains(t, run(t, on(db), "rollback", "--actor", "nobody").done(t).out, "instances    0")
+	require.Contains(t, run(t, on(db), "rollback", "--actor", "nobody").done(t).out, "no instance is there that was composed for nobody\n")
+	require.Contains(t, run(t, on(db), "rollback", "--actor", "ann", "--execute").done(t).out, "there is nothing to roll back")
 
 	db.Exec(t, "SELECT public.fn_iu_collection_mark_template($1, 'bob')", used)
 	for _, args := range [][]string{{}, {"--execute"}} {
@@ -108,17 +109,24 @@ func TestRetry(t *testing.T) {
 		return n
 	}
 	require.Equal(t, "no dead letters\n", run(t, on(db), "retry", "--list").done(t).out)
-	require.Equal(t, "0 retried\n", run(t, on(db), "retry", "--all").done(t).out)
+	require.Equal(t, "no dead letters\n", run(t, on(db), "retry", "--all").done(t).out)
 
 	bury(t, db, template, 2500, "template_not_found")
 	bury(t, db, template, 3, "cancelled", "invalid_input")
 	letters := decode[[]operate.DeadLetter](t, run(t, on(db), "retry", "--list", "--status", "invalid_input", "--json").done(t))
 	require.Len(t, letters, 3)
-	require.Regexp(t, `template_not_found +went wrong\n`, run(t, on(db), "retry", "--list").done(t).out)
+	listed := run(t, on(db), "retry", "--list").done(t).out
+	require.Regexp(t, `\n20\S+Z  [0-9a-f-]{36}  letter +template_not_found-[0-9a-f-]{36} +template_not_found +went wrong\n`, listed)
+	require.Contains(t, listed, "\nthese are the oldest 100, and there are more")
+	require.NotContains(t, run(t, on(db), "retry", "--list", "--status", "cancelled").done(t).out, "more")
+	require.Contains(t, run(t, on(db), "retry", "--list", "--json").errOut, "there are more than these")
 
 	require.Equal(t, "1 retried\n", run(t, on(db), "retry", "--event", letters[1].EventID.String()).done(t).out)
 	require.Equal(t, 1, count("event"))
-	require.Equal(t, "0 retried\n", run(t, on(db), "retry", "--status", "nonsense").done(t).out)
+	for _, mode := range [][]string{{}, {"--drop"}, {"--list"}} {
+		require.Equal(t, "no dead letters of the status nonsense; all that there are, shows: iuworker retry --list\n",
+			run(t, on(db), append([]string{"retry", "--status", "nonsense"}, mode...)...).done(t).out)
+	}
 	require.JSONEq(t, `{"retried": 2500, "left": 0}`, run(t, on(db), "retry", "--status", "template_not_found", "--json").done(t).out)
 	require.Equal(t, 2501, count("event"))
 	require.Equal(t, 5, count("dead_letter"))

@@ -168,7 +168,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`\b[0-9a-f]{32}\b`), "KEY"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d)`), "TIME"},
 	{regexp.MustCompile(`\b[0-9a-f]{8}-\d+`), "CURSOR"},
-	{regexp.MustCompile(`order-[0-9a-f]{6}-`), "order-RUN-"},
+	{regexp.MustCompile(`order-[0-9a-f]{6}-\d\d`), "order-RUN"},
 	{regexp.MustCompile(`\b[\d.]+ ?(ms|s)\b`), "DURATION"},
 	{regexp.MustCompile(`PostgreSQL [^,;\n]+`), "PostgreSQL VERSION"},
 	{regexp.MustCompile(`of its own|as given`), "WHOSE"},

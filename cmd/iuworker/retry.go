@@ -3,14 +3,17 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
-	"time"
+	"log/slog"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/operate"
 )
 
@@ -37,10 +40,10 @@ it: it becomes an outbox row again. What fails again becomes a dead letter again
 					return a.listDeadLetters(ctx, pool, choice, asJ)
 				case drop:
 					moved, err := operate.DropAs(ctx, pool, systemUser(), choice)
-					return a.reportRetry("dropped", moved, err, asJ)
+					return a.reportRetry("dropped", choice, moved, err, asJ)
 				default:
 					moved, err := operate.RetryAs(ctx, pool, systemUser(), choice)
-					return a.reportRetry("retried", moved, err, asJ)
+					return a.reportRetry("retried", choice, moved, err, asJ)
 				}
 			})
 		},
@@ -73,11 +76,15 @@ func checkRetry(cmd *cobra.Command) error {
 }
 
 // reportRetry says how many also where it failed half-way: those are done.
-func (a *app) reportRetry(what string, moved operate.Moved, err error, asJSON bool) error {
+func (a *app) reportRetry(what string, choice operate.Selection, moved operate.Moved, err error, asJSON bool) error {
 	if err != nil {
 		return fmt.Errorf("%d %s, then: %w", moved.Done, what, err)
 	}
 	err = a.print(asJSON, map[string]int{what: moved.Done, "left": moved.Left}, func(w io.Writer) {
+		if moved == (operate.Moved{}) {
+			fmt.Fprintln(w, noDeadLetters(choice))
+			return
+		}
 		fmt.Fprintf(w, "%d %s\n", moved.Done, what)
 	})
 	if err == nil && moved.Left > 0 {
@@ -87,22 +94,70 @@ func (a *app) reportRetry(what string, moved operate.Moved, err error, asJSON bo
 	return err
 }
 
+// noDeadLetters says that there are none, and of what.
+func noDeadLetters(choice operate.Selection) string {
+	text := "no dead letters"
+	if choice.Status != "" {
+		text += " of the status " + flat(choice.Status)
+	}
+	if choice.EventID != uuid.Nil {
+		text += " of the event " + choice.EventID.String()
+	}
+	if choice != (operate.Selection{}) {
+		text += "; all that there are, shows: iuworker retry --list"
+	}
+	return text
+}
+
 func (a *app) listDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice operate.Selection, asJSON bool) error {
-	letters, err := operate.DeadLetters(ctx, pool, choice, 0, deadLettersShown)
+	letters, err := operate.DeadLetters(ctx, pool, choice, 0, deadLettersShown+1)
 	if err != nil {
 		return err
 	}
+	more := len(letters) > deadLettersShown
+	letters = letters[:min(len(letters), deadLettersShown)]
+	lines, err := letterLines(ctx, pool, letters)
+	if err != nil {
+		return err
+	}
+	if more && asJSON {
+		a.logger.WarnContext(ctx, "Dead letters: there are more than these", slog.Int("shown", len(letters)))
+	}
 	return a.print(asJSON, letters, func(w io.Writer) {
 		if len(letters) == 0 {
-			fmt.Fprintln(w, "no dead letters")
+			fmt.Fprintln(w, noDeadLetters(choice))
 			return
 		}
 		columns(w, func(w io.Writer) {
-			fmt.Fprintln(w, "SINCE\tEVENT\tSTATUS\tDETAIL")
-			for _, letter := range letters {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", letter.CreatedAt.UTC().Format(time.RFC3339),
-					cmp.Or(letter.EventID, &uuid.Nil), letter.Status, oneLine(letter.Detail))
+			fmt.Fprintln(w, "SINCE\tEVENT\tTEMPLATE\tSUFFIX\tSTATUS\tDETAIL")
+			for _, line := range lines {
+				fmt.Fprintln(w, line)
 			}
 		})
+		if more {
+			fmt.Fprintf(w, "these are the oldest %d, and there are more: --status and --event choose, iuworker status counts\n", len(letters))
+		}
 	})
+}
+
+// letterLines makes the rows of a table. A template that is not there is shown by the id that the event has.
+func letterLines(ctx context.Context, pool *pgxpool.Pool, letters []operate.DeadLetter) ([]string, error) {
+	events := make([]jobs.AutoInstantiateArgs, len(letters))
+	ids := make([]uuid.UUID, len(letters))
+	for i, letter := range letters {
+		_ = json.Unmarshal(letter.Event, &events[i]) // what does not fit is told by the detail
+		ids[i] = events[i].TemplateCollectionID
+	}
+	keys, err := operate.CollectionKeys(ctx, pool, ids)
+	if err != nil {
+		return nil, err
+	}
+	lines := make([]string, len(letters))
+	for i, letter := range letters {
+		lines[i] = strings.Join([]string{
+			stamp(letter.CreatedAt), cmp.Or(letter.EventID, &uuid.Nil).String(), flat(cmp.Or(keys[ids[i]], ids[i].String())),
+			flat(events[i].InstanceKeySuffix), letter.Status, oneLine(letter.Detail),
+		}, "\t")
+	}
+	return lines, nil
 }

@@ -57,6 +57,10 @@ func rollBack(ctx context.Context, pool *pgxpool.Pool, actor string, execute boo
 }
 
 func writeRollback(w io.Writer, report operate.RollbackReport) {
+	if report.Counts == (operate.RollbackCounts{}) && len(report.BlockedBy) == 0 && rollbackFailure(report) == nil {
+		fmt.Fprintf(w, "there is nothing to roll back: no instance is there that was composed for %s\n", flat(report.Actor))
+		return
+	}
 	switch report.Status {
 	case operate.RollbackReported:
 		fmt.Fprintf(w, "a rollback of %s would delete:\n", report.Actor)

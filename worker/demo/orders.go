@@ -41,7 +41,7 @@ func Insert(ctx context.Context, pool *pgxpool.Pool) (orders []Order, committed 
 		for _, order := range orders {
 			_, err := tx.Exec(ctx, `
 				INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix, actor)
-				SELECT $1, 'order.placed', t.id, $2, $3 FROM iu_outbox.template AS t WHERE t.collection_key = $4`,
+				VALUES ($1, 'order.placed', (SELECT t.id FROM iu_outbox.template AS t WHERE t.collection_key = $4), $2, $3)`,
 				order.EventID, order.Suffix, Actor, TemplateKey)
 			if err != nil {
 				return fmt.Errorf("insert the event %s: %w", order.EventID, err)
