@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/iu-core/iuworker/jobs"
@@ -156,10 +158,17 @@ func (r *Relay) insert(ctx context.Context, tx pgx.Tx, rows []claimedRow) (int, 
 		return 0, fmt.Errorf("insert jobs: %w", err)
 	}
 	var inserted int
+	var running []*rivertype.JobRow
 	for _, result := range results {
-		if !result.UniqueSkippedAsDuplicate {
+		switch {
+		case !result.UniqueSkippedAsDuplicate:
 			inserted++
+		case result.Job.State == rivertype.JobStateRunning:
+			running = append(running, result.Job)
 		}
+	}
+	if err := sayAgain(ctx, tx, running, rows); err != nil {
+		return 0, err
 	}
 	// River holds a notification back that follows another within FetchCooldown, which can leave the job to the next
 	// poll. The same notification twice in a transaction is sent once.
@@ -167,6 +176,39 @@ func (r *Relay) insert(ctx context.Context, tx pgx.Tx, rows []claimedRow) (int, 
 		return 0, err
 	}
 	return inserted, nil
+}
+
+// sayAgain marks running jobs, which this transaction has locked, with the rows that they stand for: such a job may have
+// composed already, and been rolled back, and only its end is still to be written. A trigger then puts the row back.
+func sayAgain(ctx context.Context, tx pgx.Tx, running []*rivertype.JobRow, rows []claimedRow) error {
+	if len(running) == 0 {
+		return nil
+	}
+	byKey := make(map[string]jobs.AutoInstantiateArgs, len(rows))
+	for _, row := range rows {
+		byKey[row.IdempotencyKey] = row.AutoInstantiateArgs
+	}
+	ids, events := make([]int64, len(running)), make([]string, len(running))
+	for i, job := range running {
+		var first jobs.AutoInstantiateArgs
+		if err := json.Unmarshal(job.EncodedArgs, &first); err != nil {
+			return fmt.Errorf("read the args of job %d: %w", job.ID, err)
+		}
+		event, err := json.Marshal(byKey[first.IdempotencyKey])
+		if err != nil {
+			return fmt.Errorf("write the event of job %d again: %w", job.ID, err)
+		}
+		ids[i], events[i] = job.ID, string(event)
+	}
+	_, err := tx.Exec(ctx, `
+		UPDATE iu_river.river_job AS j
+		SET metadata = j.metadata || pg_catalog.jsonb_build_object('said_again', s.event::jsonb)
+		FROM ROWS FROM (pg_catalog.unnest($1::bigint[]), pg_catalog.unnest($2::text[])) AS s (id, event)
+		WHERE j.id = s.id`, ids, events)
+	if err != nil {
+		return fmt.Errorf("mark jobs whose events were said again: %w", err)
+	}
+	return nil
 }
 
 // wakeQueue tells River's producers of a queue to fetch, at commit.

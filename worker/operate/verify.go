@@ -1,0 +1,161 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// VerifyConfig configures Verify. The zero value of a field means its default.
+type VerifyConfig struct {
+	// Pool is the database. Required. Verify uses one connection at a time, and each for a short statement.
+	Pool *pgxpool.Pool
+
+	// Findings is how many of the wrong things each check names. Default 20.
+	Findings int
+
+	// Rest is how long to pause between two pieces, for the sake of others. Default: not at all.
+	Rest time.Duration
+
+	// Done, where it is not nil, is called after each check.
+	Done func(VerifyCheck)
+}
+
+// VerifyReport says what holds over all data, and names what does not.
+type VerifyReport struct {
+	At      time.Time     `json:"at"` // when it began, by this machine's clock
+	Seconds float64       `json:"seconds"`
+	Wrong   int64         `json:"wrong"` // things, over all checks
+	Checks  []VerifyCheck `json:"checks"`
+	Balance VerifyBalance `json:"balance"`
+}
+
+// OK reports whether nothing is wrong.
+func (r VerifyReport) OK() bool { return r.Wrong == 0 }
+
+// VerifyCheck is one thing that must hold for all rows of a kind.
+type VerifyCheck struct {
+	Check    string          `json:"check"`
+	Holds    string          `json:"holds"`    // what must hold
+	Looked   int64           `json:"looked"`   // rows looked at
+	Wrong    int64           `json:"wrong"`    // rows for which it does not hold
+	Findings []VerifyFinding `json:"findings"` // the first of those
+	WayOut   string          `json:"way_out"`  // what to do about findings
+}
+
+// VerifyFinding is a row for which a check does not hold.
+type VerifyFinding struct {
+	ID      string `json:"id"` // of what the check looks at
+	Problem string `json:"problem"`
+}
+
+// VerifyBalance is what became of all events since the outbox was installed. While events flow, its numbers are of
+// slightly different moments.
+type VerifyBalance struct {
+	Waiting  int64 `json:"waiting"`  // rows in the outbox
+	Claimed  int64 `json:"claimed"`  // rows that left it for a job
+	Merged   int64 `json:"merged"`   // of them: those whose job another row of their key stands for
+	Scaleout int64 `json:"scaleout"` // jobs that a scale-out made without rows
+
+	Composed    int64 `json:"composed"`     // the rest is where claimed keys are: those in the log
+	Unfinished  int64 `json:"unfinished"`   // in jobs
+	DeadLetters int64 `json:"dead_letters"` // not those whose key was composed all the same
+	RolledBack  int64 `json:"rolled_back"`
+	Retried     int64 `json:"retried"` // as dead letters: claimed again since, or waiting
+	Dropped     int64 `json:"dropped"` // as dead letters
+	Lost        int64 `json:"lost"`
+}
+
+// verifyStep is a check and how it is done.
+type verifyStep struct {
+	check, holds, wayOut string
+	run                  func(*audit, context.Context, *VerifyCheck) error
+}
+
+// Verify looks at all data, and answers what is wrong. It changes nothing. It goes through the tables in pieces: short
+// statements, each with a snapshot of its own, in which the invariants must hold whatever happens meanwhile; a piece
+// in which something is wrong is looked at twice. An error means that it could not look at everything; the report then
+// has the checks that ended.
+func Verify(ctx context.Context, cfg VerifyConfig) (VerifyReport, error) {
+	report := VerifyReport{At: time.Now(), Checks: []VerifyCheck{}}
+	if cfg.Pool == nil {
+		return report, errors.New("verify: Pool is required")
+	}
+	if cfg.Findings == 0 {
+		cfg.Findings = 20
+	}
+	a := &audit{cfg: cfg, report: &report}
+	for _, step := range verifySteps {
+		check := VerifyCheck{Check: step.check, Holds: step.holds, Findings: []VerifyFinding{}}
+		if err := step.run(a, ctx, &check); err != nil {
+			return report, fmt.Errorf("verify %s: %w", step.check, err)
+		}
+		if check.Wrong > 0 {
+			check.WayOut = step.wayOut
+		}
+		report.Checks = append(report.Checks, check)
+		report.Wrong += check.Wrong
+		report.Seconds = time.Since(report.At).Seconds()
+		if cfg.Done != nil {
+			cfg.Done(check)
+		}
+	}
+	return report, nil
+}
+
+// verifySteps go the way that events go.
+var verifySteps = []verifyStep{
+	{
+		check: "outbox", run: (*audit).outbox,
+		holds:  "no row was deleted from the outbox by hand",
+		wayOut: "the rows are in iu_outbox.settled (how = 'removed'): insert their events again, or delete them there to accept the loss",
+	},
+	{
+		check: "events", run: (*audit).events,
+		holds:  "every event that was taken from the outbox is composed, in a job, a dead letter, or was taken away by an operator",
+		wayOut: "ask the application to say these events again; iuworker trace KEY shows what is known of one",
+	},
+	{
+		check: "dead letters", run: (*audit).deadLetters,
+		holds:  "the job of each dead letter has ended",
+		wayOut: "was a trigger of iu_river.river_job disabled? iuworker doctor tells; when the job has ended, drop the dead letter",
+	},
+	{
+		check: "instances", run: (*audit).instances,
+		holds:  "each collection tpl-inst:auto:* is in the log of what events composed",
+		wayOut: "was its log row deleted, or did somebody else take such a key? Give the collection another key, or delete it",
+	},
+	{
+		check: "log", run: (*audit).log,
+		holds:  "each row of the log has its instance with pieces, its lineage with the template's digest, and its emission where it is live",
+		wayOut: "restore what is missing from a backup, or roll the actor back and say its events again: iuworker rollback --actor ACTOR",
+	},
+	{
+		check: "lineage", run: (*audit).lineage,
+		holds:  "each lineage has its instance and its template",
+		wayOut: "foreign keys were switched off when these collections were deleted: restore them, or delete the orphans",
+	},
+	{
+		check: "memberships", run: (*audit).memberships,
+		holds:  "each membership has its collection and its piece",
+		wayOut: "foreign keys were switched off when these were deleted: restore them, or delete the orphans",
+	},
+	{
+		check: "positions", run: (*audit).positions,
+		holds:  "positions are unique and without holes up to the counter, and each emission is that of one live instance, or marked as rolled back",
+		wayOut: "subscribers may have missed an event: restore the emission from a backup, or tell them",
+	},
+	{
+		check: "waiting", run: (*audit).waiting,
+		holds:  "each emission without a position is that of one live instance in the log",
+		wayOut: "it will be announced although there is no such instance: delete it, if the instance is not to be restored",
+	},
+	{
+		check: "consumers", run: (*audit).consumers,
+		holds:  "no consumer is beyond what was announced",
+		wayOut: "the database was set back by a restore or failover: decide what the consumer does with what it saw, then set its place in iu_outbox.consumer",
+	},
+}

@@ -1,0 +1,45 @@
+package worker_test
+
+import (
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+)
+
+// A job that composed counts as running until its end is written, some time later. An event that is said again in
+// between has no job of its own.
+func TestEventSaidAgainBeforeTheEndOfItsJobIsWritten(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	start(t, db)
+	event := uuid.New()
+	say := func() {
+		db.Exec(t, `INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix, actor)
+			VALUES ($1, 'order.paid', $2, 's', 'ann')`, event, template)
+	}
+	sayBeforeTheEnd := func() {
+		eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed'")
+		db.Exec(t, "UPDATE iu_river.river_job SET state = 'running', finalized_at = NULL, attempted_at = now()")
+		say()
+		eventually(t, db, `SELECT NOT EXISTS (SELECT FROM iu_outbox.event)
+			AND (SELECT count(*) = 1 FROM iu_river.river_job WHERE metadata ? 'said_again')`)
+	}
+	const end = "UPDATE iu_river.river_job SET state = 'completed', finalized_at = now()"
+
+	say()
+	sayBeforeTheEnd()
+	db.Exec(t, end)
+	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.event"), "its instance is there")
+
+	sayBeforeTheEnd()
+	db.Exec(t, "SELECT fn_iu_auto_instantiate_rollback_by_actor('ann', false)")
+	db.Exec(t, end)
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.event_state($1) WHERE state = 'done'", event)
+	eventually(t, db, "SELECT count(*) = 2 FROM iu_river.river_job WHERE state = 'completed'")
+	require.Equal(t, 1, value[int](t, db, "SELECT count(*)::int FROM iu_auto_instantiate_event_log WHERE triggered_by = 'ann'"))
+}
