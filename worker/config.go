@@ -75,6 +75,9 @@ type Config struct {
 	// deleted that a named consumer has yet to see which was active within ConsumerExpiry, default 30 days.
 	EmissionRetention, ConsumerExpiry time.Duration
 
+	// VerifyInterval is how often one of the processes verifies all data, for the metrics. Default 6 h. -1: never.
+	VerifyInterval time.Duration
+
 	// ShutdownTimeout bounds Stop: jobs that run longer are cut off and run again elsewhere. Default 20 s.
 	ShutdownTimeout time.Duration
 }
@@ -109,6 +112,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.EmitBatch = cmp.Or(c.EmitBatch, 500)
 	c.EmissionRetention = cmp.Or(c.EmissionRetention, 30*24*time.Hour)
 	c.ConsumerExpiry = cmp.Or(c.ConsumerExpiry, 30*24*time.Hour)
+	c.VerifyInterval = cmp.Or(c.VerifyInterval, 6*time.Hour)
 	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, 20*time.Second)
 	return c, nil
 }

@@ -6,6 +6,7 @@
 //	Resumer   makes parked jobs run again when their gate opens
 //	Rescuer   lets the jobs of a process that died run again elsewhere
 //	Pruner    deletes emissions that all active consumers have seen and that are old enough
+//	Verifier  looks now and then whether all data agrees
 //
 // All of them wake by a doorbell, read their backlog after every (re)connect, and poll besides: tables are
 // the truth, a NOTIFY only saves waiting.

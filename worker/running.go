@@ -33,6 +33,7 @@ type running struct {
 	resumer  *Resumer
 	rescuer  *Rescuer
 	pruner   *Pruner
+	verifier *Verifier
 
 	taking, emitting, serving group // in the order in which they end
 }
@@ -66,6 +67,7 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 	r.start(&r.taking, "relay", r.relay.Run)
 	r.start(&r.taking, "resumer", r.resumer.Run)
 	r.start(&r.taking, "pruner", r.pruner.Run)
+	r.start(&r.taking, "verifier", r.verifier.Run)
 	r.start(&r.emitting, "emitter", r.emitter.Run)
 	r.start(&r.serving, "rescuer", r.rescuer.Run)
 	if sessions {
@@ -129,6 +131,9 @@ func (r *running) open(ctx context.Context, cfg Config, sessions bool, work *job
 	r.pruner = &Pruner{
 		pool: cfg.Pool, retention: cfg.EmissionRetention, expiry: cfg.ConsumerExpiry, logger: r.logger, outage: lost("Pruner"),
 		metrics: cfg.Metrics,
+	}
+	r.verifier = &Verifier{
+		pool: cfg.Pool, session: r.session, interval: cfg.VerifyInterval, logger: r.logger, outage: lost("Verifier"), metrics: cfg.Metrics,
 	}
 	r.rescuer = &Rescuer{
 		pool: cfg.Pool, id: cfg.ID, lockKey: lockKey, active: work.Active, logger: r.logger, outage: lost("Rescuer"),

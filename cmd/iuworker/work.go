@@ -31,6 +31,7 @@ func defaultWorkFlags() workFlags {
 		worker: worker.Config{
 			Concurrency: 500, ScaleoutConcurrency: 200, Lanes: 4, PollInterval: time.Second, SweepInterval: 2 * time.Second,
 			RelayBatch: 500, EmitBatch: 500, ShutdownTimeout: 20 * time.Second,
+			VerifyInterval:     6 * time.Hour,
 			CompletedRetention: day, CancelledRetention: day, DiscardedRetention: 7 * day,
 			EmissionRetention: 30 * day, ConsumerExpiry: 30 * day,
 		},
@@ -64,6 +65,7 @@ func (f *workFlags) register(cmd *cobra.Command) {
 	retention(&w.CancelledRetention, "cancelled-retention", "how long jobs that were cancelled are kept; 0 or forever for good; dead letters stay")
 	retention(&w.DiscardedRetention, "discarded-retention", "how long jobs that were discarded are kept; 0 or forever for good; dead letters stay")
 	retention(&w.EmissionRetention, "emission-retention", "how long emissions are kept that all consumers have seen; 0 or forever for good")
+	retention(&w.VerifyInterval, "verify-interval", "how often one of the workers verifies all data; 0 or forever: never")
 	length(&w.ConsumerExpiry, time.Minute, 100*365*day, "consumer-expiry", "how long a consumer that is not active holds emissions back from that")
 	cmd.Flags().Var(&textValue{&w.ID, 100}, "worker-id", "name of this process, no other's (default host, pid and a random part)")
 }

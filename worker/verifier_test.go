@@ -1,0 +1,44 @@
+package worker_test
+
+import (
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/worker"
+	"github.com/iu-core/iuworker/worker/metrics"
+)
+
+// Of two workers one verifies, and what it finds is in its metrics and its log.
+func TestVerifiesNowAndThen(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	all := make([]*metrics.Metrics, 2)
+	var lines *logs
+	var log *slog.Logger
+	log, lines = logging(t)
+	for i := range all {
+		all[i] = metrics.New(metrics.Config{})
+		start(t, db, func(c *worker.Config) { c.Metrics, c.Logger, c.VerifyInterval = all[i], log, 50*time.Millisecond })
+	}
+	sum := func(name string) float64 { return measured(t, all[0], name) + measured(t, all[1], name) }
+	for i := range 3 {
+		insert(t, db, template, fmt.Sprint("s-", i))
+	}
+	eventually(t, db, "SELECT count(*) = 3 FROM iu_outbox.emission WHERE position IS NOT NULL")
+	require.Eventually(t, func() bool { return sum("iuworker_verify_success") == 1 }, patience, 10*time.Millisecond)
+	require.Zero(t, sum("iuworker_verify_findings"))
+
+	// An emission is lost, which nothing but a person or a broken disk could bring about.
+	db.Exec(t, "DELETE FROM iu_outbox.emission WHERE position = 2")
+	require.Eventually(t, func() bool { return sum("iuworker_verify_findings") > 0 }, patience, 10*time.Millisecond)
+	require.Zero(t, sum("iuworker_verify_success"))
+	require.Positive(t, lines.count("Verifier: data does not agree"))
+	require.Zero(t, measured(t, all[0], "iuworker_verify_timestamp_seconds")*measured(t, all[1], "iuworker_verify_timestamp_seconds"), "one of them does it")
+}
