@@ -42,7 +42,8 @@ func (h *Handler) guardEvents(next http.Handler) http.Handler {
 		}
 		if name := secretInURL(r.URL); name != "" {
 			h.say(w, r, http.StatusBadRequest,
-				"%s does not belong into a URL, which ends up in logs: send the header Authorization: Bearer, or use a browser that is signed in to the pages", name)
+				"%s does not belong into a URL, which ends up in logs: send the header Authorization: Bearer, "+
+					"or use a browser that is signed in to the pages", name)
 			return
 		}
 		if h.withToken(r) {

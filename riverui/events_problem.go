@@ -14,7 +14,7 @@ type problem struct {
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
 
-	// Of a cursor that the history does not hold: the cursor, the last place that its history and today's have in common
+	// Of a cursor that the history does not hold: the cursor, the last place that its history and today's have in common,
 	// or after which everything is kept, and the end of today's.
 	Cursor      string `json:"cursor,omitempty"`
 	CommonUntil string `json:"common_until,omitempty"`
@@ -51,10 +51,6 @@ func problemOf(err error) problem {
 	var rewound *subscribe.RewoundError
 	var pruned *subscribe.PrunedError
 	switch {
-	case errors.As(err, &beyond) && beyond.Cursor.Epoch != "":
-		return problem{
-			Status: http.StatusGone, Detail: beyond.Error(), Cursor: beyond.Cursor.String(), CommonUntil: beyond.End.String(), End: beyond.End.String(),
-		}
 	case errors.As(err, &beyond):
 		return problem{Status: http.StatusConflict, Detail: beyond.Error(), Cursor: beyond.Cursor.String(), End: beyond.End.String()}
 	case errors.As(err, &rewound):
@@ -65,7 +61,7 @@ func problemOf(err error) problem {
 		return p
 	case errors.As(err, &pruned):
 		return problem{
-			Status: http.StatusGone, Detail: pruned.Error(), Cursor: pruned.Cursor.String(), KeptAfter: pruned.KeptAfter.String(),
+			Status: http.StatusGone, Detail: pruned.Error(), Cursor: pruned.Cursor.String(), KeptAfter: pruned.KeptAfter.String(), End: pruned.End.String(),
 		}
 	case errors.Is(err, subscribe.ErrTailStopped):
 		return problem{Status: http.StatusServiceUnavailable, Detail: "this process is stopping; come again"}

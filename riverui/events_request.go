@@ -64,7 +64,7 @@ func readEventsRequest(r *http.Request, now time.Time) (asked eventsRequest, err
 func readStart(lastEventID []string, values url.Values, now time.Time) (subscribe.Start, error) {
 	switch {
 	case len(lastEventID) > 1:
-		return subscribe.Start{}, errors.New("Last-Event-ID is given more than once: give one of them") //nolint:staticcheck // a header's name
+		return subscribe.Start{}, errors.New("Last-Event-ID is given more than once: give one of them")
 	case len(lastEventID) == 1 && lastEventID[0] != "":
 		return after("Last-Event-ID", lastEventID[0])
 	case values.Has("after"):
@@ -73,7 +73,7 @@ func readStart(lastEventID []string, values url.Values, now time.Time) (subscrib
 		// A plus sign that was not percent-encoded is a blank.
 		at, err := subscribe.ParseSince(strings.ReplaceAll(values.Get("since"), " ", "+"), now)
 		if err != nil {
-			return subscribe.Start{}, fmt.Errorf("since is %s", sayWhy(err, subscribe.ErrBadSince))
+			return subscribe.Start{}, fmt.Errorf("since is %w", err)
 		}
 		return subscribe.Since(at), nil
 	}
@@ -90,14 +90,9 @@ func readStart(lastEventID []string, values url.Values, now time.Time) (subscrib
 func after(name, text string) (subscribe.Start, error) {
 	cursor, err := subscribe.ParseCursor(text)
 	if err != nil {
-		return subscribe.Start{}, fmt.Errorf("%s is %s", name, sayWhy(err, subscribe.ErrBadCursor))
+		return subscribe.Start{}, fmt.Errorf("%s is %w", name, err)
 	}
 	return subscribe.After(cursor), nil
-}
-
-// sayWhy is an error as it goes on after "is".
-func sayWhy(err, sentinel error) string {
-	return strings.ToValidUTF8(sentinel.Error()+strings.TrimPrefix(err.Error(), sentinel.Error()), "?")
 }
 
 func checkFilter(name string, list []string) error {

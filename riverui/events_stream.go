@@ -45,7 +45,7 @@ func (e *Events) stream(w http.ResponseWriter, r *http.Request, follower *subscr
 	logger := e.cfg.Logger.With(slog.String("remote", remote(r)), slog.String("user", who(ctx).name))
 	logger.DebugContext(ctx, "Events: a client follows", slog.String("after", follower.Cursor().String()))
 	err := s.run(ctx)
-	if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil {
+	if errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(context.Cause(ctx), errStopping) { // the server cancels ctx after a failed write
 		e.cutOff.Add(1)
 		logger.InfoContext(ctx, "Events: cut off a client that reads too slowly; it goes on after its cursor when it comes again",
 			slog.String("after", s.told.String()))
@@ -67,7 +67,7 @@ func (s *eventStream) run(ctx context.Context) error {
 		case ctx.Err() != nil && !errors.Is(context.Cause(ctx), errStopping):
 			return context.Cause(ctx)
 		case len(events) > 0:
-			err = s.send(events)
+			err = s.send(ctx, events)
 		case errors.Is(err, subscribe.ErrTailStopped), ctx.Err() != nil:
 			return errors.Join(errStopping, s.goodbye())
 		case err != nil:
@@ -83,12 +83,15 @@ func (s *eventStream) run(ctx context.Context) error {
 }
 
 // send sends events, each with its cursor and its JSON, which is one line.
-func (s *eventStream) send(events []*subscribe.Event) error {
+func (s *eventStream) send(ctx context.Context, events []*subscribe.Event) error {
 	for _, event := range events {
 		s.appendID(event.Cursor)
 		s.buffer = append(s.buffer, "data: "...)
 		s.buffer = append(s.buffer, event.JSON...)
 		s.buffer = append(s.buffer, "\n\n"...)
+	}
+	if ctx.Err() != nil {
+		return s.flush(goodbyeTimeout)
 	}
 	return s.flush(s.events.cfg.WriteTimeout)
 }

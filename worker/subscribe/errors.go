@@ -73,10 +73,12 @@ func (e *RewoundError) Unwrap() error { return ErrRewound }
 type PrunedError struct {
 	Cursor    Cursor
 	KeptAfter Cursor // everything after it is kept
+	End       Cursor // the end of the history
 }
 
 func (e *PrunedError) Error() string {
-	return fmt.Sprintf("events after cursor %s were pruned: everything after %s is kept; go on after that, and accept the gap", e.Cursor, e.KeptAfter)
+	return fmt.Sprintf("events after cursor %s were pruned: everything after %s is kept, until the end at %s; go on after that, and accept the gap",
+		e.Cursor, e.KeptAfter, e.End)
 }
 
 func (e *PrunedError) Unwrap() error { return ErrPruned }

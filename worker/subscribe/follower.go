@@ -53,7 +53,7 @@ func (f *Follower) begin(ctx context.Context, start Start) error {
 	defer cancel()
 	f.cursor, err = Resolve(bounded, f.tail.cfg.Pool, start)
 	f.behind = f.cursor != end
-	return err
+	return rewound(err)
 }
 
 // isEnd reports whether a cursor is known to be the history's end, without asking the database. The caller holds mu.
@@ -121,7 +121,7 @@ func (f *Follower) replay(ctx context.Context) ([]*Event, error) {
 		return nil, nil
 	}
 	if err := f.tail.turn(ctx); err != nil {
-		return nil, nil //nolint:nilerr // Next finds out whose patience ended
+		return nil, nil // Next finds out whose patience ended
 	}
 	defer f.tail.done()
 	bounded, cancel := context.WithTimeout(f.tail.life, tailTimeout)

@@ -111,7 +111,7 @@ func (h *history) check(c Cursor) (Cursor, error) {
 		}
 		return c, rewound
 	case "pruned":
-		return c, &PrunedError{Cursor: c, KeptAfter: h.keptAfter}
+		return c, &PrunedError{Cursor: c, KeptAfter: h.keptAfter, End: h.end}
 	default:
 		return c, fmt.Errorf("cursor %s: unknown state %q", c, h.state)
 	}

@@ -62,7 +62,7 @@ func (c TailConfig) withDefaults() (TailConfig, error) {
 	return c, nil
 }
 
-// ErrTailStopped: the tail that a follower reads from was stopped.
+// ErrTailStopped is what followers get whose tail was stopped.
 var ErrTailStopped = errors.New("the tail was stopped")
 
 // Tail reads new events once, for any number of followers in this process: a thousand that wait cost the database what
@@ -119,8 +119,9 @@ func (t *Tail) Followers() int {
 	return t.followers
 }
 
-// Follow begins to follow at a place in the history; the zero Start is Now. A cursor that the history does not hold is
-// a BeyondEndError, a RewoundError or a PrunedError. ctx bounds the call alone. Close the follower at the end.
+// Follow begins to follow at a place in the history; the zero Start is Now. A cursor that the history does not hold is a
+// RewoundError or a PrunedError, a bare position that it does not reach a BeyondEndError. ctx bounds the call alone.
+// Close the follower at the end.
 //
 // Those who start now, or with the cursor of the last event, share one read of the database among all who come at the
 // same time; others read what they have missed, Replays of them at once.
