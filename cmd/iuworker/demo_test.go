@@ -118,6 +118,10 @@ func TestDev(t *testing.T) {
 	run(t, env, "enqueue", "--template", "demo.welcome-letter", "--suffix", "mine").done(t)
 	require.Equal(t, []string{"mine"}, subjects(t, run(t, env, "subscribe", "--after", "12", "--limit", "1").done(t).out))
 
+	line := regexp.MustCompile(`(?m)^follow +(curl .*)$`).FindStringSubmatch(out.String())
+	require.NotNil(t, line, out.String())
+	follows(t, line[1], "tpl-inst:auto:mine")
+
 	insert := regexp.MustCompile(`(?s)\ninsert +(INSERT INTO .*?;)\n`).FindStringSubmatch(out.String())
 	require.NotNil(t, insert, out.String())
 	pool, err := pgxpool.New(ctx, address[1])
