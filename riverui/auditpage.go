@@ -1,6 +1,7 @@
 package webui
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -31,6 +32,7 @@ type auditDetail struct {
 	Announced *int64                  `json:"announced"`
 	Consumer  string                  `json:"consumer"`
 	To        string                  `json:"to"`
+	Prefix    string                  `json:"prefix"`
 }
 
 func auditLines(lines []operate.AuditLine) []auditLine {
@@ -63,6 +65,8 @@ func (d auditDetail) did(action string) string {
 		return "resumed the queue " + d.Queue
 	case "queue.update":
 		return "changed the queue " + d.Queue
+	case "scaleout.cancel":
+		return fmt.Sprintf("cancelled %s jobs of the scale-out %s", number(*cmp.Or(d.Count, new(int64))), d.Prefix)
 	case "consumer.reset":
 		return "moved the consumer " + d.Consumer + " to " + d.To
 	case "consumer.delete":

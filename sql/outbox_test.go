@@ -110,6 +110,7 @@ func TestRolesMayDoTheirWorkAndNoMore(t *testing.T) {
 			insert, "SELECT iu_outbox.set_gate('composer', true, 'me')", "SELECT * FROM iu_outbox.gate_status()",
 			"SELECT fn_iu_auto_instantiate_rollback_by_actor('nobody', false)",
 			"SELECT iu_outbox.retry_dead_letters(NULL, NULL, 1)", "SELECT iu_outbox.drop_dead_letters(NULL, NULL, 1)",
+			"SELECT iu_outbox.cancel_jobs('{1}')", "UPDATE iu_river.river_queue SET paused_at = now()",
 			"SELECT * FROM iu_outbox.dead_letter", "SELECT * FROM v_iu_auto_instantiate_event_log",
 			"SELECT * FROM v_iu_auto_instantiate_event_summary", "SELECT count(*) FROM iu_river.river_job",
 		},
@@ -140,7 +141,7 @@ func TestRolesMayDoTheirWorkAndNoMore(t *testing.T) {
 		"iu_operator": {
 			"UPDATE dot_config SET value = 'true'", "UPDATE iu_outbox.emission SET position = 1", "DELETE FROM iu_outbox.event",
 			"SELECT fn_iu_auto_instantiate_from_event(gen_random_uuid(), 'e', gen_random_uuid(), 's', 'live', 'a')",
-			"DELETE FROM iu_river.river_job", "DELETE FROM iu_outbox.audit",
+			"DELETE FROM iu_river.river_job", "DELETE FROM iu_outbox.audit", "UPDATE iu_river.river_job SET state = 'cancelled'",
 		},
 		"iu_subscriber": {
 			insert, "UPDATE iu_outbox.emission SET position = 1", "SELECT * FROM iu_outbox.event", "SELECT * FROM iu_outbox.dead_letter",

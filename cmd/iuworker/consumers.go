@@ -30,7 +30,7 @@ is there from its first subscriber until it is deleted.`,
 		},
 	}
 	cmd.AddCommand(a.consumersResetCommand(), a.consumersDeleteCommand(), a.consumersDeadLettersCommand(), a.consumersReplayCommand())
-	cmd.Args = noSuchSubcommand
+	cmd.Args, cmd.Annotations = noSuchSubcommand, acts
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

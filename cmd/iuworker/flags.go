@@ -9,7 +9,8 @@ import (
 )
 
 // usageTemplate is cobra's, less what nobody needs, with lines that fit a wide terminal.
-const usageTemplate = `Usage:{{if .HasAvailableSubCommands}}
+const usageTemplate = `Usage:{{if .HasAvailableSubCommands}}{{if .Annotations.acts}}
+  {{.UseLine}}{{end}}
   {{.CommandPath}} COMMAND{{else}}
   {{.UseLine}}{{end}}{{if .HasExample}}
 
@@ -33,6 +34,9 @@ Flags of every command:
 
 More about a command: {{.CommandPath}} COMMAND --help{{end}}
 `
+
+// acts marks a command that does something itself and has others below it, for the usage.
+var acts = map[string]string{"acts": "yes"}
 
 // variable answers the environment variable that stands for a flag.
 func variable(flag string) string {

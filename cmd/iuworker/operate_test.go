@@ -245,11 +245,13 @@ func TestOperatorsMayDoWhatOperatorsDo(t *testing.T) {
 			instantiate(t, db, template, "a-1", "ann")
 			bury(t, db, template, 1, "cancelled")
 			db.Exec(t, "SELECT iu_outbox.open_consumer('mail', NULL, NULL)")
+			db.Exec(t, "INSERT INTO iu_river.river_queue (name, updated_at) VALUES ('scaleout', now())")
 			env := environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_operator") + "&default_query_exec_mode=" + mode}
 			for _, args := range []string{
 				"gate status", "trace tpl-inst:auto:a-1", "gate close composer", "gate open composer", "status", "conformance", "rollback --actor ann",
 				"rollback --actor ann --execute", "retry --list", "retry --status cancelled", "retry --all --drop",
 				"enqueue --template letter --in 1h", "scaleout --template letter --count 2 --prefix p --actor a", "migrate status",
+				"scaleout status p", "scaleout cancel p", "scaleout pause", "scaleout resume",
 				"consumers", "consumers reset mail --to now", "consumers dead-letters mail", "consumers replay mail",
 				"consumers dead-letters mail --drop", "consumers delete mail",
 			} {

@@ -78,6 +78,12 @@ func TestWrongUsageIsFoundBeforeConnecting(t *testing.T) {
 		{args: "scaleout --template t --count 1 --prefix p", says: "--actor is missing"},
 		{args: "scaleout --template t --count 0 --prefix p --actor a", says: "from 1 to 10000000"},
 		{args: "scaleout --template t --count 10000001 --prefix p --actor a", says: "from 1 to 10000000"},
+		{args: "scaleout --template t --count 1 --prefix p --actor a --rate 0", says: "--rate is \"0\": it must be a whole number from 1"},
+		{args: "scaleout stauts p", says: `there is no command "scaleout stauts", did you mean status?`},
+		{args: "scaleout status", says: "scaleout status needs the prefix of a scale-out"},
+		{args: "scaleout cancel a b", says: "scaleout cancel takes one prefix, and there are 2"},
+		{args: "scaleout cancel " + strings.Repeat("p", 192), says: "it has 192 characters"},
+		{args: "scaleout pause p", says: "scaleout pause takes no argument"},
 		{args: "subscribe --after 1 --consumer c", says: "--after and --consumer contradict each other"},
 		{args: "subscribe --after 1", env: environment{"IUWORKER_CONSUMER": "c"}, says: "--after and --consumer contradict each other"},
 		{args: "subscribe --after soon", says: `--after is "soon"`},
@@ -175,6 +181,8 @@ func TestVersionAndHelp(t *testing.T) {
 	require.Regexp(t, `^iuworker version \d+\.\d+\.\d+\n$`, run(t, nil, "--version").done(t).out)
 	require.Contains(t, run(t, nil, "version", "--json").done(t).out, `"schema": `)
 	require.Contains(t, run(t, nil, "help", "gate", "open").done(t).out, "iuworker gate open composer|auto-instantiate")
+	require.Regexp(t, `Usage:\n  iuworker scaleout --template .*\n  iuworker scaleout COMMAND\n`, run(t, nil, "scaleout", "--help").done(t).out)
+	require.Regexp(t, `Usage:\n  iuworker consumers \[flags\]\n  iuworker consumers COMMAND\n`, run(t, nil, "consumers", "--help").done(t).out)
 	for _, shell := range shells {
 		require.Contains(t, run(t, nil, "completion", shell).done(t).out, "iuworker")
 	}

@@ -126,10 +126,10 @@ func TestScaleoutThatIsInterruptedSaysHowFarItCame(t *testing.T) {
 
 	ctx, cancel = context.WithCancel(t.Context())
 	a := &app{stdout: &results{io.Discard}, stderr: io.Discard}
-	err = a.scaleout(ctx, operate.ScaleoutConfig{
+	_, err = a.enqueueScaleout(ctx, operate.ScaleoutConfig{
 		Pool: db.Pool, Template: template, Prefix: "q", Count: 100, Actor: "a", Batch: 10,
 		Progress: func(operate.ScaleoutResult) { cancel() },
-	}, false)
+	})
 	require.EqualError(t, err, "interrupted after 10 of 100: 10 added, 0 skipped; the same command goes on from there")
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -45,6 +46,9 @@ type ScaleoutConfig struct {
 	// Batch is how many jobs one transaction inserts. Default 1000.
 	Batch int
 
+	// Rate is how many numbers a second are looked at, at most. Default 0: as many as the database takes.
+	Rate int
+
 	// Progress, where it is not nil, is called after each transaction.
 	Progress func(ScaleoutResult)
 }
@@ -64,12 +68,15 @@ type ScaleoutResult struct {
 func Scaleout(ctx context.Context, cfg ScaleoutConfig) (ScaleoutResult, error) {
 	result := ScaleoutResult{Template: cfg.Template, Prefix: cfg.Prefix, Count: cfg.Count}
 	if cfg.Pool == nil || cfg.Template == uuid.Nil || cfg.Prefix == "" || cfg.Actor == "" ||
-		cfg.Count < 1 || cfg.Count > MaxScaleout {
+		cfg.Rate < 0 || cfg.Count < 1 || cfg.Count > MaxScaleout {
 		return result, errors.New("scale out: Pool, Template, Prefix, Actor and a Count within its bounds are required")
 	}
 	cfg.EmitMode = cmp.Or(cfg.EmitMode, "live")
 	cfg.EventType = cmp.Or(cfg.EventType, "iuworker.scaleout")
 	cfg.Batch = cmp.Or(cfg.Batch, 1000)
+	if cfg.Rate > 0 {
+		cfg.Batch = min(cfg.Batch, max(1, cfg.Rate/rateSteps))
+	}
 	client, err := river.NewClient(riverpgxv5.New(cfg.Pool), &river.Config{
 		Schema: jobs.RiverSchema, Logger: slog.New(slog.DiscardHandler),
 	})
@@ -79,7 +86,11 @@ func Scaleout(ctx context.Context, cfg ScaleoutConfig) (ScaleoutResult, error) {
 	if err := cfg.free(ctx); err != nil {
 		return result, err
 	}
+	began := time.Now()
 	for result.Done < cfg.Count {
+		if err := cfg.keepToRate(ctx, began, result.Done); err != nil {
+			return result, fmt.Errorf("scale out: %w", err)
+		}
 		numbers := min(cfg.Batch, cfg.Count-result.Done)
 		added, err := cfg.insertPatiently(ctx, client, result.Done+1, numbers)
 		if err != nil {
@@ -93,6 +104,24 @@ func Scaleout(ctx context.Context, cfg ScaleoutConfig) (ScaleoutResult, error) {
 		}
 	}
 	return result, nil
+}
+
+// rateSteps is how many transactions a second spread a Rate.
+const rateSteps = 5
+
+// keepToRate waits until the next batch is due.
+func (cfg ScaleoutConfig) keepToRate(ctx context.Context, began time.Time, done int) error {
+	if cfg.Rate == 0 {
+		return nil
+	}
+	due := time.NewTimer(time.Until(began.Add(time.Duration(float64(done) / float64(cfg.Rate) * float64(time.Second)))))
+	defer due.Stop()
+	select {
+	case <-due.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // PrefixTakenError says that instances of something else have the keys that a scale-out would give.

@@ -112,7 +112,7 @@ var scaleoutSpace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("urn:iuworker:scaleou
 
 func (cfg ScaleoutConfig) event(number int) jobs.AutoInstantiateArgs {
 	suffix := cfg.Prefix + "-" + strconv.Itoa(number)
-	id := uuid.NewSHA1(scaleoutSpace, []byte(suffix))
+	id := scaleoutEvent(cfg.Prefix, number)
 	key := md5.Sum([]byte(id.String() + ":" + cfg.Template.String() + ":" + suffix)) //nolint:gosec // see the import
 	now := time.Now().UTC()
 	return jobs.AutoInstantiateArgs{

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+func (a *app) scaleoutStatusCommand() *cobra.Command {
+	var asJSON, watch bool
+	cmd := &cobra.Command{
+		Use:   "status PREFIX",
+		Short: "Show how far a scale-out is",
+		Args:  onePrefix,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
+				state, err := operate.ReadScaleout(ctx, pool, args[0])
+				if err != nil {
+					return err
+				}
+				if watch && state.Unfinished() > 0 {
+					return a.watchToTheEnd(ctx, pool, state, asJSON)
+				}
+				return a.print(asJSON, state, func(w io.Writer) { writeScaleout(w, state) })
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&watch, "watch", false, "go on showing it until all is composed; Ctrl-C leaves the jobs working")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func (a *app) watchToTheEnd(ctx context.Context, pool *pgxpool.Pool, state operate.ScaleoutState, asJSON bool) error {
+	ended, err := a.watchScaleout(ctx, pool, state.Prefix, state.Composed+state.Unfinished()+state.DeadLetters)
+	if err != nil {
+		return err
+	}
+	if !ended {
+		a.lookAgain(state.Prefix)
+		return nil
+	}
+	if state, err = operate.ReadScaleout(ctx, pool, state.Prefix); err != nil {
+		return err
+	}
+	if err := a.print(asJSON, state, func(w io.Writer) { writeScaleout(w, state) }); err != nil {
+		return err
+	}
+	return failures(state)
+}
+
+func writeScaleout(w io.Writer, s operate.ScaleoutState) {
+	columns(w, func(w io.Writer) {
+		fmt.Fprintf(w, "composed\t%d\n", s.Composed)
+		for _, some := range []struct {
+			what string
+			n    int64
+			more string
+		}{
+			{"waiting", s.Waiting, ""}, {"running", s.Running, ""}, {"tried again", s.Retrying, ""},
+			{"parked", s.Parked, "; for which gate, shows: iuworker status"}, {"in the outbox again", s.Outbox, ""},
+			{"dead letters", s.DeadLetters, "; to see why, run: iuworker retry --list"},
+		} {
+			if some.n > 0 {
+				fmt.Fprintf(w, "%s\t%d%s\n", some.what, some.n, some.more)
+			}
+		}
+		if s.QueuePaused {
+			fmt.Fprintln(w, "queue\tpaused; to go on, run: iuworker scaleout resume")
+		}
+	})
+}
+
+func (a *app) scaleoutPauseCommand(name string, pause bool) *cobra.Command {
+	var asJSON bool
+	short, says := "Let all scale-outs wait: no job of their queue begins", "the queue scaleout is paused: its jobs wait until: iuworker scaleout resume"
+	if !pause {
+		short, says = "Let scale-outs go on that were paused", "the queue scaleout goes on"
+	}
+	cmd := &cobra.Command{
+		Use:   name,
+		Short: short,
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
+				if err := operate.PauseScaleouts(ctx, pool, systemUser(), pause); err != nil {
+					return err
+				}
+				return a.print(asJSON, map[string]any{"queue": "scaleout", "paused": pause}, func(w io.Writer) { fmt.Fprintln(w, says) })
+			})
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func (a *app) scaleoutCancelCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "cancel PREFIX",
+		Short: "Take back what of a scale-out is not composed",
+		Long: `Cancels the jobs of a scale-out that have not begun, and drops them: they become no dead letters, and the same
+scale-out again adds them anew. What is composed stays (a rollback of its actor takes it away).`,
+		Args: onePrefix,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
+				done, err := operate.CancelScaleout(ctx, pool, systemUser(), args[0])
+				if err != nil {
+					return fmt.Errorf("%d cancelled, then: %w", done.Cancelled, err)
+				}
+				return a.print(asJSON, done, func(w io.Writer) { writeCancelled(w, done) })
+			})
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func writeCancelled(w io.Writer, done operate.CancelledScaleout) {
+	fmt.Fprintf(w, "%d cancelled", done.Cancelled)
+	if done.Left > 0 {
+		fmt.Fprintf(w, "; %d had begun already, and end by themselves", done.Left)
+	}
+	fmt.Fprintln(w)
+}
+
+// onePrefix is for commands whose argument is the prefix of a scale-out.
+func onePrefix(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return usage(cmd, "%s needs the prefix of a scale-out", spoken(cmd))
+	case len(args) > 1:
+		return usage(cmd, "%s takes one prefix, and there are %d", spoken(cmd), len(args))
+	}
+	var prefix string
+	if err := (&textValue{&prefix, prefixMax}).Set(args[0]); err != nil {
+		return usage(cmd, "the prefix is %s: %v", quoted(args[0]), err)
+	}
+	return nil
+}
+
+// shellWord quotes a word for a POSIX shell where it needs that.
+func shellWord(word string) string {
+	if word != "" && strings.IndexFunc(word, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._/:=@%+,-", r)
+	}) < 0 {
+		return word
+	}
+	return shellQuoted(word)
+}

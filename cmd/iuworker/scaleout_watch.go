@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/schollz/progressbar/v3"
+
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+const (
+	watchEvery = time.Second
+	watchShare = 5 // a reading takes at most one part in so many of the time
+)
+
+// watched shows how far a scale-out is: on a terminal a bar, elsewhere a line for each reading.
+type watched struct {
+	total    int64
+	began    time.Time
+	atBegin  int64
+	bar      *progressbar.ProgressBar
+	w        io.Writer
+	lastText string
+}
+
+// watchScaleout shows a scale-out of total numbers until no job of it is left, and answers whether that was so: else ctx
+// ended, and the jobs go on.
+func (a *app) watchScaleout(ctx context.Context, pool *pgxpool.Pool, prefix string, total int64) (ended bool, err error) {
+	shown := &watched{total: total, began: time.Now(), atBegin: -1, w: a.stderr}
+	if isTerminal(a.stderr) {
+		shown.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(a.stderr), progressbar.OptionShowCount(),
+			progressbar.OptionSetPredictTime(false), progressbar.OptionClearOnFinish(), progressbar.OptionSetRenderBlankState(true))
+		defer func() { _ = shown.bar.Clear() }() // a terminal that cannot be written to shows nothing anyway
+	}
+	for {
+		began := time.Now()
+		left, err := operate.ReadScaleoutLeft(ctx, pool, prefix)
+		if ctx.Err() != nil {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		shown.show(left, time.Now())
+		if left.Unfinished() == 0 {
+			return true, nil
+		}
+		wait := time.NewTimer(max(watchEvery, (watchShare-1)*time.Since(began)))
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+			return false, nil
+		}
+	}
+}
+
+func (s *watched) show(left operate.ScaleoutLeft, now time.Time) {
+	composed := max(s.total-left.Unfinished()-left.DeadLetters, 0)
+	if s.atBegin < 0 {
+		s.atBegin = composed
+	}
+	text := progressText(left, rateOf(composed-s.atBegin, now.Sub(s.began)))
+	if s.bar != nil {
+		s.bar.Describe(text)
+		_ = s.bar.Set64(min(composed, s.total)) // a terminal that cannot be written to shows nothing anyway
+		return
+	}
+	line := fmt.Sprintf("composed %d of %d, %s", composed, s.total, text)
+	if line != s.lastText {
+		fmt.Fprintln(s.w, line)
+	}
+	s.lastText = line
+}
+
+// rateOf answers how many a second; 0 where it is too early to say.
+func rateOf(n int64, in time.Duration) float64 {
+	if n <= 0 || in < watchEvery/2 {
+		return 0
+	}
+	return float64(n) / in.Seconds()
+}
+
+// progressText says what a bar cannot.
+func progressText(left operate.ScaleoutLeft, rate float64) string {
+	text := fmt.Sprintf("%d left", left.Unfinished())
+	if rate > 0 && left.Unfinished() > 0 {
+		text += fmt.Sprintf(", %.0f/s, about %s to go", rate, short(time.Duration(float64(left.Unfinished())/rate*float64(time.Second))))
+	}
+	for _, some := range []struct {
+		n    int64
+		what string
+	}{{left.DeadLetters, "failed"}, {left.Retrying, "tried again"}, {left.Parked, "wait for a gate"}} {
+		if some.n > 0 {
+			text += fmt.Sprintf(", %d %s", some.n, some.what)
+		}
+	}
+	if left.QueuePaused {
+		text += ", paused"
+	}
+	return text
+}
+
+// lookAgain says to somebody who stops watching that the work goes on.
+func (a *app) lookAgain(prefix string) {
+	fmt.Fprintf(a.stderr, "the jobs go on without this command; to look again, run: iuworker scaleout status --watch %s\n", shellWord(prefix))
+}
+
+// failures is an error where some numbers ended as dead letters.
+func failures(state operate.ScaleoutState) error {
+	if state.DeadLetters == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of the scale-out %q ended as dead letters; to see why, run: iuworker retry --list", state.DeadLetters, state.Prefix)
+}

@@ -1,0 +1,116 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/iu-core/iuworker/jobs"
+)
+
+// PauseScaleouts pauses the queue of all scale-outs, or lets it go on, with an audit line. Jobs that run end.
+func PauseScaleouts(ctx context.Context, pool *pgxpool.Pool, actor string, pause bool) error {
+	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{Schema: jobs.RiverSchema, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return fmt.Errorf("set River up: %w", err)
+	}
+	change, action, what := client.QueuePauseTx, "queue.pause", "pause"
+	if !pause {
+		change, action, what = client.QueueResumeTx, "queue.resume", "resume"
+	}
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if err := change(ctx, tx, jobs.QueueScaleout, nil); err != nil {
+			return err
+		}
+		_, err := RecordAudit(ctx, tx, actor, action, map[string]any{"queue": jobs.QueueScaleout})
+		return err
+	})
+	if errors.Is(err, rivertype.ErrNotFound) {
+		return fmt.Errorf("%s the queue %s: no worker has worked it in the last day; start one first: iuworker work", what, jobs.QueueScaleout)
+	}
+	if err != nil {
+		return fmt.Errorf("%s the queue %s: %w", what, jobs.QueueScaleout, err)
+	}
+	return nil
+}
+
+// CancelledScaleout says what CancelScaleout did.
+type CancelledScaleout struct {
+	Prefix    string `json:"prefix"`
+	Cancelled int    `json:"cancelled"`
+	Left      int64  `json:"left"` // had begun, or had been put back into the outbox
+}
+
+const cancelBatch = 1000 // jobs that one transaction cancels
+
+// CancelScaleout cancels the jobs of a scale-out that have not begun, and drops the dead letters that this makes: what
+// somebody took back needs nobody's care, and the same scale-out again adds it anew. Each transaction, of up to a
+// thousand jobs, leaves an audit line. What it answers says how far it came, also where it fails.
+func CancelScaleout(ctx context.Context, pool *pgxpool.Pool, actor, prefix string) (CancelledScaleout, error) {
+	done := CancelledScaleout{Prefix: prefix}
+	var after int64
+	for {
+		ids, last, err := scaleoutJobs(ctx, pool, prefix, after)
+		if err != nil {
+			return done, fmt.Errorf("look for jobs of the scale-out %q: %w", prefix, err)
+		}
+		if last == after {
+			break
+		}
+		after = last
+		n, err := cancelJobs(ctx, pool, actor, prefix, ids)
+		if err != nil {
+			return done, fmt.Errorf("cancel the scale-out %q: %w", prefix, err)
+		}
+		done.Cancelled += n
+	}
+	left, err := ReadScaleoutLeft(ctx, pool, prefix)
+	done.Left = left.Unfinished()
+	return done, err
+}
+
+// scaleoutJobs answers jobs of a scale-out that have not begun, lowest id first, and the last id that was looked at. A
+// suffix that looks like a number of it may be another event's: the event id tells.
+func scaleoutJobs(ctx context.Context, q Querier, prefix string, after int64) (ids []int64, last int64, err error) {
+	last = after
+	rows, err := q.Query(ctx, `
+		SELECT j.id, j.args ->> 'event_id', pg_catalog.substr(j.args ->> 'instance_key_suffix', pg_catalog.length($1::text) + 2)::integer
+		FROM iu_river.river_job AS j
+		WHERE j.state IN ('available', 'pending', 'retryable', 'scheduled') AND j.kind || '' = $2 AND j.id > $3
+		  AND `+ofPrefix("(j.args ->> 'instance_key_suffix')")+`
+		ORDER BY j.id
+		LIMIT $4`, prefix, jobs.Kind, after, cancelBatch)
+	if err != nil {
+		return nil, last, err
+	}
+	var event *string
+	var number int
+	_, err = pgx.ForEachRow(rows, []any{&last, &event, &number}, func() error {
+		if event != nil && *event == scaleoutEvent(prefix, number).String() {
+			ids = append(ids, last)
+		}
+		return nil
+	})
+	return ids, last, err
+}
+
+func cancelJobs(ctx context.Context, pool *pgxpool.Pool, actor, prefix string, ids []int64) (n int, err error) {
+	if len(ids) == 0 {
+		return 0, nil
+	}
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if err := tx.QueryRow(ctx, "SELECT iu_outbox.cancel_jobs($1::bigint[])", ids).Scan(&n); err != nil || n == 0 {
+			return err
+		}
+		_, err := RecordAudit(ctx, tx, actor, "scaleout.cancel", map[string]any{"prefix": prefix, "count": n})
+		return err
+	})
+	return n, err
+}
