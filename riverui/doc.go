@@ -1,7 +1,8 @@
 // Package webui is what iuworker says over HTTP.
 //
 //	request -> host and base path -> probes (no credentials)
-//	                              -> credentials, origin, role -> pages, River UI, whatever Config adds
+//	                              -> credentials, origin, role -> pages, River UI, metrics
+//	                              -> token, credentials or cookie, origin -> events
 //
 //	/                 the overview, kept up to date by /live
 //	/trace            one event's whole way
@@ -11,7 +12,7 @@
 //	/audit            who changed what
 //	/riverui/         River UI
 //	/metrics          Config.Metrics
-//	/v1/events        Config.Events
+//	/v1/events        Events: one subscribe.Tail reads the table, each stream follows it
 //	/healthz          the process lives; asks nobody
 //	/readyz           the worker can work, as Config.Ready sees it
 //
@@ -25,9 +26,11 @@
 //	the database is away        /healthz 200, /readyz 503, the overview says so in its parts, other pages 503
 //	the database login may not  403 with a sentence that names the role that is missing
 //	a viewer changes something  403; without credentials 401; from another site 403; nothing is changed
-//	a reader is slow            its stream is cut off; the browser comes again by itself
+//	a reader is slow            its stream is cut off; the browser comes again by itself, and goes on after its cursor
 //	wrong input                 400 with a sentence
 //	an unknown path             404 with a sentence
+//	the history is rewound      clients that have read what was lost get an event "problem"; 410 when they come again
+//	the process stops           streams say so, and when to come again: not all at once
 //
 // Pages hold no script and no style inline and come from this binary alone, which the Content-Security-Policy says.
 package webui

@@ -39,7 +39,7 @@ type streaming struct {
 	suffixes atomic.Int64
 }
 
-func setupStreaming(t *testing.T, change func(*webui.EventsConfig, *webui.Config)) *streaming {
+func setupStreaming(t testing.TB, change func(*webui.EventsConfig, *webui.Config)) *streaming {
 	t.Helper()
 	s := &streaming{DB: iutest.New(t), log: &logs{}}
 	s.OpenGates(t)
@@ -62,7 +62,7 @@ func setupStreaming(t *testing.T, change func(*webui.EventsConfig, *webui.Config
 }
 
 // serve serves until stop is called, or the test ends.
-func (s *streaming) serve(t *testing.T, address string) {
+func (s *streaming) serve(t testing.TB, address string) {
 	t.Helper()
 	var err error
 	s.handler, err = webui.New(s.cfg)
@@ -89,7 +89,7 @@ func (s *streaming) serve(t *testing.T, address string) {
 const composeSQL = `SELECT public.fn_iu_auto_instantiate_from_event(gen_random_uuid(), $1, $2, $3, 'live', $4) ->> 'status'`
 
 // announce composes n live instances, announces them, and answers their keys.
-func (s *streaming) announce(t *testing.T, n int, as ...composing) (keys []string) {
+func (s *streaming) announce(t testing.TB, n int, as ...composing) (keys []string) {
 	t.Helper()
 	how := composing{template: s.template, eventType: "order.paid", actor: "billing"}
 	if len(as) > 0 {
@@ -122,7 +122,7 @@ func (s *streaming) fill(t *testing.T, n, bytes int) {
 	}
 }
 
-func query[T any](t *testing.T, db *iutest.DB, sql string, args ...any) T {
+func query[T any](t testing.TB, db *iutest.DB, sql string, args ...any) T {
 	t.Helper()
 	var v T
 	require.NoError(t, db.Pool.QueryRow(t.Context(), sql, args...).Scan(&v), sql)

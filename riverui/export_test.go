@@ -1,6 +1,21 @@
 package webui
 
-import "time"
+import (
+	"net/http"
+	"time"
+)
 
 // Session makes a cookie's value, for tests of those that are over.
 func (h *Handler) Session(user string, until time.Time) string { return h.sessions.make(user, until) }
+
+// CheckEventsRequest answers what is wrong with what a request asks for.
+func CheckEventsRequest(r *http.Request) error {
+	_, err := readEventsRequest(r, time.Now())
+	return err
+}
+
+// KnowsSession reports whether a cookie's value is one that the handler gave.
+func (h *Handler) KnowsSession(value string) bool {
+	_, ok := h.sessions.read(value, time.Now())
+	return ok
+}
