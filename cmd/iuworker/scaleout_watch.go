@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -87,22 +88,23 @@ func rateOf(n int64, in time.Duration) float64 {
 
 // progressText says what a bar cannot.
 func progressText(left operate.ScaleoutLeft, rate float64) string {
-	text := fmt.Sprintf("%d left", left.Unfinished())
+	parts := []string{fmt.Sprintf("%d left", left.Unfinished())}
 	if rate > 0 && left.Unfinished() > 0 {
-		text += fmt.Sprintf(", %.0f/s, about %s to go", rate, short(time.Duration(float64(left.Unfinished())/rate*float64(time.Second))))
+		parts = append(parts, fmt.Sprintf("%.0f/s", rate),
+			"about "+short(time.Duration(float64(left.Unfinished())/rate*float64(time.Second)))+" to go")
 	}
 	for _, some := range []struct {
 		n    int64
 		what string
 	}{{left.DeadLetters, "failed"}, {left.Retrying, "tried again"}, {left.Parked, "wait for a gate"}} {
 		if some.n > 0 {
-			text += fmt.Sprintf(", %d %s", some.n, some.what)
+			parts = append(parts, fmt.Sprintf("%d %s", some.n, some.what))
 		}
 	}
 	if left.QueuePaused {
-		text += ", paused"
+		parts = append(parts, "paused")
 	}
-	return text
+	return strings.Join(parts, ", ")
 }
 
 // lookAgain says to somebody who stops watching that the work goes on.

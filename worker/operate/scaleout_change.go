@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -55,56 +56,50 @@ const cancelBatch = 1000 // jobs that one transaction cancels
 // thousand jobs, leaves an audit line. What it answers says how far it came, also where it fails.
 func CancelScaleout(ctx context.Context, pool *pgxpool.Pool, actor, prefix string) (CancelledScaleout, error) {
 	done := CancelledScaleout{Prefix: prefix}
-	var after int64
-	for {
-		ids, last, err := scaleoutJobs(ctx, pool, prefix, after)
+	for before := -1; before < done.Cancelled; { // again for those that came meanwhile, or waited for their next try
+		before = done.Cancelled
+		ids, err := scaleoutJobs(ctx, pool, prefix)
 		if err != nil {
 			return done, fmt.Errorf("look for jobs of the scale-out %q: %w", prefix, err)
 		}
-		if last == after {
-			break
+		for batch := range slices.Chunk(ids, cancelBatch) {
+			n, err := cancelJobs(ctx, pool, actor, prefix, batch)
+			if err != nil {
+				return done, fmt.Errorf("cancel the scale-out %q: %w", prefix, err)
+			}
+			done.Cancelled += n
 		}
-		after = last
-		n, err := cancelJobs(ctx, pool, actor, prefix, ids)
-		if err != nil {
-			return done, fmt.Errorf("cancel the scale-out %q: %w", prefix, err)
-		}
-		done.Cancelled += n
 	}
 	left, err := ReadScaleoutLeft(ctx, pool, prefix)
 	done.Left = left.Unfinished()
 	return done, err
 }
 
-// scaleoutJobs answers jobs of a scale-out that have not begun, lowest id first, and the last id that was looked at. A
-// suffix that looks like a number of it may be another event's: the event id tells.
-func scaleoutJobs(ctx context.Context, q Querier, prefix string, after int64) (ids []int64, last int64, err error) {
-	last = after
+// scaleoutJobs answers the jobs of a scale-out that have not begun, lowest id first. A suffix that looks like a number of
+// it may be another event's: the event id tells.
+func scaleoutJobs(ctx context.Context, q Querier, prefix string) (ids []int64, err error) {
 	rows, err := q.Query(ctx, `
 		SELECT j.id, j.args ->> 'event_id', pg_catalog.substr(j.args ->> 'instance_key_suffix', pg_catalog.length($1::text) + 2)::integer
 		FROM iu_river.river_job AS j
-		WHERE j.state IN ('available', 'pending', 'retryable', 'scheduled') AND j.kind || '' = $2 AND j.id > $3
+		WHERE j.state IN ('available', 'pending', 'retryable', 'scheduled') AND j.kind || '' = $2
 		  AND `+ofPrefix("(j.args ->> 'instance_key_suffix')")+`
-		ORDER BY j.id
-		LIMIT $4`, prefix, jobs.Kind, after, cancelBatch)
+		ORDER BY j.id`, prefix, jobs.Kind)
 	if err != nil {
-		return nil, last, err
+		return nil, err
 	}
+	var id int64
 	var event *string
 	var number int
-	_, err = pgx.ForEachRow(rows, []any{&last, &event, &number}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&id, &event, &number}, func() error {
 		if event != nil && *event == scaleoutEvent(prefix, number).String() {
-			ids = append(ids, last)
+			ids = append(ids, id)
 		}
 		return nil
 	})
-	return ids, last, err
+	return ids, err
 }
 
 func cancelJobs(ctx context.Context, pool *pgxpool.Pool, actor, prefix string, ids []int64) (n int, err error) {
-	if len(ids) == 0 {
-		return 0, nil
-	}
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		if err := tx.QueryRow(ctx, "SELECT iu_outbox.cancel_jobs($1::bigint[])", ids).Scan(&n); err != nil || n == 0 {
 			return err
