@@ -2,7 +2,6 @@ package iusql_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -55,7 +54,10 @@ func TestOutboxRefusesNonsense(t *testing.T) {
 		require.Equal(t, "23514", pgErr.Code, constraint)
 		require.Equal(t, constraint, pgErr.ConstraintName)
 	}
-	for _, column := range []string{"event_id", "event_type", "template_collection_id", "instance_key_suffix", "emit_mode", "actor", "priority", "available_at", "trace_context"} {
+	for _, column := range []string{
+		"event_id", "event_type", "template_collection_id", "instance_key_suffix", "emit_mode", "actor", "priority",
+		"available_at", "trace_context",
+	} {
 		var pgErr *pgconn.PgError
 		require.ErrorAs(t, insert(map[string]any{column: nil}), &pgErr, column)
 		require.Equal(t, "23502", pgErr.Code, column)
@@ -72,7 +74,7 @@ func as(t *testing.T, db *iutest.DB, role string, statements ...string) string {
 	for _, sql := range statements {
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
 			var pgErr *pgconn.PgError
-			require.True(t, errors.As(err, &pgErr), "%s: %v", sql, err)
+			require.ErrorAs(t, err, &pgErr, sql)
 			return pgErr.Code
 		}
 	}
