@@ -33,7 +33,7 @@ type watched struct {
 func (a *app) watchScaleout(ctx context.Context, pool *pgxpool.Pool, prefix string, total int64) (ended bool, err error) {
 	shown := &watched{total: total, began: time.Now(), atBegin: -1, w: a.stderr}
 	if isTerminal(a.stderr) {
-		shown.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(a.stderr), progressbar.OptionShowCount(),
+		shown.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(a.stderr), progressbar.OptionShowCount(), progressbar.OptionSetWidth(16),
 			progressbar.OptionSetPredictTime(false), progressbar.OptionClearOnFinish(), progressbar.OptionSetRenderBlankState(true))
 		defer func() { _ = shown.bar.Clear() }() // a terminal that cannot be written to shows nothing anyway
 	}

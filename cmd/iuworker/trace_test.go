@@ -20,7 +20,15 @@ func TestTrace(t *testing.T) {
 	shown := run(t, on(db), "trace", waiting.EventID.String()).done(t).out
 	require.Regexp(t, `(?m)^state +waiting\nwaits for +a worker: none is alive; run: iuworker work\nevent +`+waiting.EventID.String(), shown)
 	require.Regexp(t, `(?m)^outbox row 1 +since .*, live, priority 1, not before .*; iuworker.enqueue by `, shown)
-	require.Equal(t, shown, run(t, on(db), "trace", waiting.IdempotencyKey).done(t).out)
+	for _, reference := range []string{waiting.IdempotencyKey, "tpl-inst:auto:w-1"} {
+		require.Equal(t, shown, run(t, on(db), "trace", reference).done(t).out)
+	}
+	scaleOut(t, db, "1").done(t)
+	db.Exec(t, "INSERT INTO iu_river.river_queue (name, paused_at, updated_at) VALUES ('scaleout', now(), now())")
+	db.Exec(t, "INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version) VALUES ('w', 1, 'h', 1, '1')")
+	require.Contains(t, run(t, on(db), "trace", "tpl-inst:auto:spring-1").done(t).out,
+		"its queue: scaleout is paused; to go on, run: iuworker scaleout resume")
+	run(t, on(db), "trace", "tpl-inst:auto:spring-2").failed(t, exitFailed, "nothing is known of it")
 
 	instance := instantiate(t, db, template, "a-1", "ann")
 	db.Exec(t, "SELECT iu_outbox.emit(1000)")

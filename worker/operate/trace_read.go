@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -60,6 +61,9 @@ func (t *tracing) resolve(ctx context.Context, reference string) (*traceKey, err
 			SELECT l.idempotency_key FROM public.iu_piece_collection AS c
 			JOIN public.iu_auto_instantiate_event_log AS l ON l.instance_collection_id = c.id
 			WHERE c.collection_key = $1`, reference).Scan(&key)
+		if suffix, ours := strings.CutPrefix(reference, "tpl-inst:auto:"); ours && errors.Is(err, pgx.ErrNoRows) {
+			err = t.tx.QueryRow(ctx, keyOfSuffixSQL, suffix, jobs.Kind).Scan(&key)
+		}
 	}
 	if errors.Is(err, pgx.ErrNoRows) || err == nil && key == nil {
 		return nil, nil //nolint:nilnil // nothing is known of it, which is no error
@@ -69,6 +73,19 @@ func (t *tracing) resolve(ctx context.Context, reference string) (*traceKey, err
 	}
 	return &traceKey{key: *key}, nil
 }
+
+// keyOfSuffixSQL answers whose the key of an instance is to be that is not composed.
+const keyOfSuffixSQL = `
+	SELECT k.idempotency_key FROM (
+		SELECT e.idempotency_key FROM iu_outbox.event AS e WHERE e.instance_key_suffix = $1::text
+		UNION ALL
+		SELECT j.args ->> 'idempotency_key' FROM iu_river.river_job AS j
+		WHERE j.kind || '' = $2 AND j.args @> pg_catalog.jsonb_build_object('instance_key_suffix', $1::text)
+		UNION ALL
+		SELECT d.idempotency_key FROM iu_outbox.dead_letter AS d WHERE d.event ->> 'instance_key_suffix' = $1::text
+	) AS k
+	WHERE k.idempotency_key IS NOT NULL
+	LIMIT 1`
 
 // instance answers the key of an instance; nil where the id is none. Of one that was rolled back, the announcement alone
 // may be left, which says whose it was.

@@ -114,7 +114,11 @@ func (t *tracing) job(ctx context.Context, job *TraceJob) (state, waits string, 
 	case !alive:
 		return TraceWorking, noWorker, nil
 	case job.QueuePaused:
-		return TraceWorking, fmt.Sprintf("its queue: %s is paused; resume it in River UI", job.Queue), nil
+		out := "resume it in River UI"
+		if job.Queue == jobs.QueueScaleout {
+			out = "to go on, run: iuworker scaleout resume"
+		}
+		return TraceWorking, fmt.Sprintf("its queue: %s is paused; %s", job.Queue, out), nil
 	case job.State == "scheduled" && job.Retry != nil, job.State == "retryable":
 		waits = fmt.Sprintf("its next try at %s; the last one failed: %s", stamp(job.ScheduledAt), job.lastError())
 		in, err := t.inTheWay(ctx, job, true)
