@@ -67,15 +67,16 @@ func TestProducersRingOnlyWhileTheRelaySleeps(t *testing.T) {
 	eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.event)")
 	require.Eventually(t, func() bool { return rings() == 1 }, patience, time.Millisecond)
 
-	// A session that asked for silence is found by a look, here the one after the next ring.
+	// A session that asked for silence rings nothing; its row is found by a look, at the latest the one after the next ring.
 	eventually(t, db, relaySleeps)
 	db.Exec(t, `DO $$ BEGIN
 		PERFORM set_config('iu_outbox.doorbell', 'off', true);
 		INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix) SELECT 'e', id, 'quiet' FROM iu_outbox.template;
 	END $$`)
-	require.Equal(t, 1, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.event"))
+	eventually(t, db, relaySleeps)
 	insert(t, db, template, "loud")
 	eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.event)")
+	require.LessOrEqual(t, rings(), 2)
 }
 
 // While a producer's transaction is open the relay cannot sleep, and rings nobody needs are not rung.
