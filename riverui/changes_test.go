@@ -235,3 +235,22 @@ func TestTheAuditIsReadPageByPage(t *testing.T) {
 	shows(t, second, "ann cancelled job 48")
 	require.NotContains(t, second, "Older ones")
 }
+
+func TestTheAuditSaysWhatCommandsDid(t *testing.T) {
+	t.Parallel()
+	b := setupOperating(t)
+	b.db.Exec(t, `INSERT INTO iu_outbox.audit (actor, action, detail) VALUES
+		('ann', 'consumer.reset', '{"consumer": "mail", "from": "00000000-7", "to": "00000000-3"}'),
+		('ann', 'consumer.delete', '{"consumer": "mail", "force": true}'),
+		('ann', 'consumer.replay', '{"consumer": "mail", "count": 2}'),
+		('ann', 'consumer.drop', '{"consumer": "mail", "count": 1}'),
+		('ann', 'scaleout.cancel', '{"prefix": "spring", "count": 1000}'),
+		('ann', 'scaleout.cancel', '{"prefix": "autumn"}')`)
+	page := b.get(t, "/audit")
+	for _, says := range []string{
+		"ann moved the consumer mail to 00000000-3", "ann deleted the consumer mail", "ann had the consumer mail handle 2 dead letters again",
+		"ann dropped 1 dead letter of the consumer mail", "jobs of the scale-out spring", "ann cancelled 0 jobs of the scale-out autumn",
+	} {
+		shows(t, page, says)
+	}
+}
