@@ -9,8 +9,12 @@ import (
 	"github.com/iu-core/iuworker/worker/listen"
 )
 
-// followPage is how many events a follower is given at once, at most: what is held in memory for each of them.
-const followPage = 100
+const (
+	// followPage is how many events a follower is given at once, at most: what is held in memory for each of them.
+	followPage = 100
+
+	resolveTimeout = 10 * time.Second
+)
 
 // Follower is a place in the history that moves on with the tail. Not safe for concurrent use.
 type Follower struct {
@@ -49,7 +53,7 @@ func (f *Follower) begin(ctx context.Context, start Start) error {
 		return err
 	}
 	defer f.tail.done()
-	bounded, cancel := context.WithTimeout(f.tail.life, tailTimeout)
+	bounded, cancel := context.WithTimeout(f.tail.life, resolveTimeout)
 	defer cancel()
 	f.cursor, err = Resolve(bounded, f.tail.cfg.Pool, start)
 	f.behind = f.cursor != end
@@ -124,7 +128,7 @@ func (f *Follower) replay(ctx context.Context) ([]*Event, error) {
 		return nil, nil // Next finds out whose patience ended
 	}
 	defer f.tail.done()
-	bounded, cancel := context.WithTimeout(f.tail.life, tailTimeout)
+	bounded, cancel := context.WithTimeout(f.tail.life, statementTimeout)
 	defer cancel()
 	p, err := Read(bounded, f.tail.cfg.Pool, f.cursor, f.filter, followPage)
 	if err != nil {

@@ -9,10 +9,7 @@ import (
 	"github.com/iu-core/iuworker/worker/listen"
 )
 
-const (
-	tailPage    = 500
-	tailTimeout = 10 * time.Second // of one read
-)
+const tailPage = 200
 
 // reads counts the tail's reads, so that whoever wants to know the end of the history can wait for one that began
 // after they asked.
@@ -66,7 +63,7 @@ func (t *Tail) read(ctx context.Context) (more bool, err error) {
 	after, known := t.recent.end, t.recent.known
 	t.mu.Unlock()
 
-	ctx, cancel := context.WithTimeout(ctx, tailTimeout)
+	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
 	defer cancel()
 	var p Page
 	if known {
