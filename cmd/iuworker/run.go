@@ -89,6 +89,7 @@ func (a *app) rootCommand() *cobra.Command {
 		a.selftestCommand(), a.benchCommand())
 	add("operate", a.metricsCommand())
 	add("operate", a.traceCommand(), a.consumersCommand())
+	add("operate", a.doctorCommand(), a.verifyCommand())
 	root.AddCommand(a.completionCommand(root), a.versionCommand())
 	root.SetHelpCommand(helpCommand(root))
 	root.CompletionOptions.DisableDefaultCmd = true // ours is stricter

@@ -99,10 +99,16 @@ func insertJobs(ctx context.Context, tx pgx.Tx, client *river.Client[pgx.Tx], ev
 		return nil, fmt.Errorf("insert jobs: %w", err)
 	}
 	var inserted []jobs.AutoInstantiateArgs
+	var keys []string
 	for i, result := range results {
 		if !result.UniqueSkippedAsDuplicate {
 			inserted = append(inserted, events[i])
+			keys = append(keys, events[i].IdempotencyKey)
 		}
+	}
+	// Jobs that come by no outbox row are in the ledger all the same.
+	if _, err := tx.Exec(ctx, "SELECT iu_outbox.note_jobs($1::text[])", keys); err != nil {
+		return nil, fmt.Errorf("note the jobs in the ledger: %w", err)
 	}
 	return inserted, nil
 }

@@ -156,6 +156,6 @@ var verifySteps = []verifyStep{
 	{
 		check: "consumers", run: (*audit).consumers,
 		holds:  "no consumer is beyond what was announced",
-		wayOut: "the database was set back by a restore or failover: decide what the consumer does with what it saw, then set its place in iu_outbox.consumer",
+		wayOut: "the database was set back by a restore or failover: decide what it does with what it saw, then run: iuworker consumers reset NAME --to CURSOR",
 	},
 }

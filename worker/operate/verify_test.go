@@ -294,12 +294,12 @@ func TestVerifyUnderLoad(t *testing.T) {
 	insert := func(actor, template, mode string) string {
 		return fmt.Sprintf(`INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix, emit_mode, actor)
 			SELECT md5(n.n::text)::uuid, 'load', %s, '%s:' || n.n, %s, '%[2]s'
-			FROM (SELECT (random() * 20000)::int AS n FROM generate_series(1, 50)) AS n`, template, actor, mode)
+			FROM (SELECT (random() * 5000)::int AS n FROM generate_series(1, 20)) AS n`, template, actor, mode)
 	}
 	known := "'" + template.String() + "'"
 	load(insert("ann", known, "CASE WHEN n.n % 5 = 0 THEN 'dry_run' ELSE 'live' END"), insert("bob", known, "'live'"),
 		insert("eve", "gen_random_uuid()", "'live'"),
-		"SELECT pg_sleep(0.05)")
+		"SELECT pg_sleep(0.1)")
 	load("SELECT public.fn_iu_auto_instantiate_rollback_by_actor('bob', false)", "SELECT pg_sleep(0.2)",
 		"SELECT iu_outbox.retry_dead_letters(NULL, NULL, 20)", "SELECT iu_outbox.drop_dead_letters(NULL, NULL, 50)",
 		"SELECT iu_outbox.prune_emissions('1 second', NULL, 100)", "SELECT iu_outbox.begin_epoch()")
@@ -308,9 +308,9 @@ func TestVerifyUnderLoad(t *testing.T) {
 		`DELETE FROM iu_river.river_job WHERE id IN (
 			SELECT id FROM iu_river.river_job WHERE state IN ('completed', 'cancelled') OR state IN ('available', 'scheduled') AND id % 50 = 0
 			LIMIT 200 FOR UPDATE SKIP LOCKED)`)
-	db.WaitFor(t, patience, "SELECT count(*) > 500 FROM iu_auto_instantiate_event_log")
+	db.WaitFor(t, patience, "SELECT count(*) > 200 FROM iu_auto_instantiate_event_log")
 	var last operate.VerifyReport
-	for range 4 {
+	for range 5 {
 		last = verify(t, db)
 		whole(t, last)
 	}
@@ -328,4 +328,23 @@ func TestVerifyUnderLoad(t *testing.T) {
 	require.Positive(t, b.RolledBack)
 	require.Positive(t, b.Retried)
 	t.Logf("%+v", b)
+}
+
+// The jobs of a scale-out are accounted for, those that were cancelled among them.
+func TestVerifyAccountsForScaleouts(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	_, err := operate.Scaleout(t.Context(), operate.ScaleoutConfig{
+		Pool: db.Pool, Template: db.Template(t, "t", 1), Prefix: "p", Count: 5, Actor: "ann",
+	})
+	require.NoError(t, err)
+	report := verify(t, db)
+	whole(t, report)
+	require.Equal(t, operate.VerifyBalance{Scaleout: 5, Unfinished: 5}, report.Balance)
+	db.Exec(t, "SELECT iu_outbox.cancel_jobs(ARRAY(SELECT id FROM iu_river.river_job ORDER BY id LIMIT 2))")
+	report = verify(t, db)
+	whole(t, report)
+	require.Equal(t, operate.VerifyBalance{Scaleout: 5, Unfinished: 3, Dropped: 2}, report.Balance)
+	db.Exec(t, "TRUNCATE iu_river.river_job")
+	require.EqualValues(t, 3, verify(t, db).Wrong)
 }

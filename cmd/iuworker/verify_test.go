@@ -1,0 +1,37 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "letter", 2)
+	one := instantiate(t, db, template, "one", "ann")
+	two := instantiate(t, db, template, "two", "ann")
+	whole := run(t, on(db), "verify").done(t)
+	require.Regexp(t, `(?m)^log +ok +2 looked at +each row of the log`, whole.out)
+	require.Regexp(t, `looked at \d+ rows in .*: nothing is wrong\n$`, whole.out)
+
+	db.Exec(t, "DELETE FROM iu_piece_membership WHERE collection_id IN ($1, $2)", one, two)
+	broken := run(t, on(db), "verify", "--findings", "1", "--rest", "1ms").failed(t, exitFailed, "2 things are not as they should be")
+	require.Regexp(t, `(?m)^log +2 WRONG +2 looked at`, broken.out)
+	require.Regexp(t, `(?m)^log, 2 wrong:\n  [0-9a-f-]{36}  its collection has no pieces\n  and 1 more\n  way out: `, broken.out)
+
+	db.Exec(t, "DELETE FROM iu_auto_instantiate_event_log WHERE instance_collection_id = $1; ", two)
+	asJSON := run(t, on(db), "verify", "--json").failed(t, exitFailed, "2 things are")
+	report := decode[operate.VerifyReport](t, asJSON)
+	require.EqualValues(t, 2, report.Wrong)
+	require.Len(t, report.Checks, 10)
+
+	db.Exec(t, "SELECT fn_iu_auto_instantiate_rollback_by_actor('ann', false)")
+	run(t, on(db), "verify").failed(t, exitFailed, "1 thing is not as it should be")
+	run(t, on(iutest.Empty(t)), "verify").failed(t, exitFailed, "iuworker migrate up")
+}

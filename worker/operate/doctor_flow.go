@@ -1,0 +1,155 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/worker/listen"
+)
+
+// How long things may take that take moments while all is well, in seconds.
+const (
+	slow    = 10.0
+	stuck   = 60.0
+	restart = "is a worker alive, and what does its log say?"
+)
+
+// again is how long to wait before a thing that looks stuck is looked at again: a transaction that has just committed
+// shows rows as old as itself.
+const again = 1200 * time.Millisecond
+
+func (e *examination) workers(ctx context.Context) (DoctorCheck, error) {
+	workers, err := readAll[WorkerStatus](ctx, e, `
+		SELECT w.id, w.hostname, w.pid, w.version, w.started_at, w.seen_at, w.seen_at > pg_catalog.clock_timestamp() - $1::interval
+		FROM iu_outbox.worker AS w
+		ORDER BY w.started_at DESC, w.id
+		LIMIT 1000`, silentAfter)
+	if err != nil {
+		return DoctorCheck{}, err
+	}
+	var alive int
+	var silent []string
+	for _, w := range workers {
+		if w.Alive {
+			alive++
+		} else {
+			silent = append(silent, fmt.Sprintf("%s on %s, last seen at %s", w.ID, w.Hostname, w.SeenAt.UTC().Format("2006-01-02 15:04:05Z")))
+		}
+	}
+	switch {
+	case alive == 0:
+		return failed("no worker is alive: nothing is composed").with(silent).so("start one", "iuworker work"), nil
+	case len(silent) > 0:
+		return warn("%s alive, and %s silent", counts(alive, "worker is", "workers are"), counts(len(silent), "is", "are")).with(silent).
+			so("a dead one is forgotten within 10s: a silent one hangs, or lost the database", ""), nil
+	}
+	return fine("%s alive", counts(alive, "worker is", "workers are")), nil
+}
+
+// oldest is the oldest row of what should be gone in moments.
+type oldest struct {
+	ID      int64
+	Seconds float64
+}
+
+// lingering answers the oldest row that a statement finds; nil where there is none, it is young, or it is gone by a
+// second look.
+func (e *examination) lingering(ctx context.Context, sql string, args ...any) (*oldest, error) {
+	var first, second oldest
+	err := e.row(ctx, []any{&first.ID, &first.Seconds}, sql, args...)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && first.Seconds < slow {
+		return nil, nil //nolint:nilnil // none, which is no error
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !listen.Pause(ctx, again) {
+		return nil, ctx.Err()
+	}
+	err = e.row(ctx, []any{&second.ID, &second.Seconds}, sql, args...)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && second.ID != first.ID {
+		return nil, nil //nolint:nilnil // none, which is no error
+	}
+	return &second, err
+}
+
+// late judges how long something has been waiting.
+func late(seconds float64, says string) DoctorCheck {
+	if seconds < stuck {
+		return warn("%s", says)
+	}
+	return failed("%s", says)
+}
+
+func (e *examination) outbox(ctx context.Context) (DoctorCheck, error) {
+	row, err := e.lingering(ctx, `
+		SELECT e.id, EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - e.created_at)::double precision
+		FROM iu_outbox.event AS e ORDER BY e.id LIMIT 1`)
+	if err != nil || row == nil {
+		return fine("no row waits for long"), err
+	}
+	return late(row.Seconds, fmt.Sprintf("row %d waits in the outbox for %s, and the relay does not take it", row.ID, lasted(row.Seconds))).
+		so(restart+" The relay passes by rows that somebody locked", "iuworker status"), nil
+}
+
+func (e *examination) emissions(ctx context.Context) (DoctorCheck, error) {
+	row, err := e.lingering(ctx, `
+		SELECT e.id, EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - e.created_at)::double precision
+		FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 1`)
+	if err != nil || row == nil {
+		return fine("none waits for long to be announced"), err
+	}
+	return late(row.Seconds, fmt.Sprintf("emission %d waits for %s to be announced", row.ID, lasted(row.Seconds))).
+		so("is the event type active (see there)? "+restart, "iuworker status"), nil
+}
+
+// dueSQL reads the first job of each priority by River's index for fetching: a million jobs that are not due cost nothing.
+const dueSQL = `
+	SELECT j.id, EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - j.scheduled_at)::double precision - %[2]d
+	FROM pg_catalog.unnest(ARRAY[%[1]s]::iu_river.river_job_state[]) AS s (state)
+	CROSS JOIN pg_catalog.generate_series(1, 4) AS p (priority)
+	CROSS JOIN LATERAL (
+		SELECT j.id, j.scheduled_at FROM iu_river.river_job AS j
+		WHERE j.state = s.state AND j.queue = 'events' AND j.priority = p.priority
+		ORDER BY j.scheduled_at, j.id LIMIT 1) AS j
+	ORDER BY j.scheduled_at LIMIT 1`
+
+// jobs looks for those that run longer than they may, that nobody fetches, or that are due and not made available.
+func (e *examination) jobs(ctx context.Context) (DoctorCheck, error) {
+	found := fine("none runs or waits for long")
+	for _, kind := range []struct{ says, wayOut, sql string }{
+		{
+			"job %d runs for %s, and may for " + jobs.Timeout.String(),
+			"its worker hangs, or lost it: a dead worker's jobs run again within 10s, others within two minutes. " + restart,
+			`SELECT j.id, EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - j.attempted_at)::double precision - 30
+			 FROM iu_river.river_job AS j
+			 WHERE j.state = 'running' AND j.queue IN ('events', 'scaleout')
+			 ORDER BY j.attempted_at LIMIT 1`,
+		},
+		{
+			"job %d of the queue events is due for %s, and no worker takes it",
+			"is the queue paused, or are there too few workers? " + restart,
+			fmt.Sprintf(dueSQL, "'available'", 0),
+		},
+		{
+			"job %d is due for %s, and was not made available",
+			"River's leader does that, in one of the workers. " + restart,
+			fmt.Sprintf(dueSQL, "'scheduled', 'retryable'", 10),
+		},
+	} {
+		job, err := e.lingering(ctx, kind.sql)
+		if err != nil {
+			return DoctorCheck{}, err
+		}
+		if job != nil {
+			found = found.worse(late(job.Seconds, fmt.Sprintf(kind.says, job.ID, lasted(job.Seconds))).
+				so(kind.wayOut, fmt.Sprintf("iuworker trace %d", job.ID)))
+		}
+	}
+	return found, nil
+}

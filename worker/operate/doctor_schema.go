@@ -1,0 +1,159 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	iusql "github.com/iu-core/iuworker/sql"
+)
+
+// reinstall installs functions, triggers and grants again.
+var reinstall = psql("UPDATE iu_outbox.schema_info SET functions_hash = ''") + " && " + migrateUp
+
+// schemaMissing answers why the worker's schema cannot be asked; "" where it can.
+func (e *examination) schemaMissing(ctx context.Context) string {
+	var missing []string
+	err := e.row(ctx, []any{&missing}, `
+		SELECT COALESCE(pg_catalog.array_agg(s.name) FILTER (WHERE n.oid IS NULL), '{}')
+		FROM pg_catalog.unnest(ARRAY['iu_outbox', 'iu_river']) AS s (name)
+		LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = s.name`)
+	switch {
+	case err != nil:
+		return "it is not known whether the schema is there: " + e.cfg.Explain(err)
+	case len(missing) > 0:
+		return "there is no schema " + strings.Join(missing, " and no ")
+	}
+	return ""
+}
+
+func (e *examination) schema(ctx context.Context) (DoctorCheck, error) {
+	var schema *iusql.Schema
+	var current error
+	err := e.read(ctx, func(tx pgx.Tx) (err error) {
+		if schema, err = iusql.InspectSchema(ctx, tx); err == nil {
+			current = iusql.CheckSchema(ctx, tx)
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, iusql.ErrPrivileges):
+		return skipped("%s", err), nil
+	case err != nil:
+		return DoctorCheck{}, err
+	}
+	return judgeSchema(schema, current), nil
+}
+
+func judgeSchema(schema *iusql.Schema, current error) DoctorCheck {
+	switch {
+	case errors.Is(current, iusql.ErrSchemaMissing):
+		return failed("this database has no iuworker schema").so("is it the right database? If so, make the schema", migrateUp)
+	case errors.Is(current, iusql.ErrSchemaOld):
+		return failed("%s", current).so("bring the schema up to date; workers that run may go on meanwhile", migrateUp)
+	case current != nil:
+		return failed("%s", current).so("use the iuworker that made it, or a newer one", "iuworker version")
+	case schema.Newer():
+		return warn("a newer iuworker made the schema (%d, functions of %s), and this is %s: they work together",
+			schema.Version, schema.FunctionsVersion, iusql.ProgramVersion).so("finish the update: install the newer iuworker here, too", "")
+	}
+	return fine("version %d, functions of %s", schema.Version, schema.FunctionsVersion)
+}
+
+// expectedTriggers are those through which events pass, by table.
+var expectedTriggers = []string{
+	"iu_outbox.event: event_doorbell", "iu_outbox.event: event_removed", "iu_outbox.event: event_truncated",
+	"iu_outbox.emission: emission_doorbell",
+	"iu_river.river_job: iu_outbox_dead_letter_on_delete", "iu_river.river_job: iu_outbox_dead_letter_on_end",
+	"iu_river.river_job: iu_outbox_said_again",
+	"public.dot_config: iu_outbox_gate_bell",
+	"public.iu_auto_instantiate_event_log: iu_outbox_emission_rolled_back",
+	"public.iu_auto_instantiate_event_log: iu_outbox_emission_written",
+}
+
+// triggers that are missing or switched off lose doorbells, emissions or dead letters without a word.
+func (e *examination) triggers(ctx context.Context) (DoctorCheck, error) {
+	missing, err := e.texts(ctx, `
+		SELECT w.name || CASE WHEN g.tgname IS NULL THEN ' is missing' ELSE ' is disabled' END
+		FROM pg_catalog.unnest($1::text[]) AS w (name)
+		LEFT JOIN (
+			SELECT n.nspname || '.' || c.relname || ': ' || t.tgname AS name, t.tgname, t.tgenabled
+			FROM pg_catalog.pg_trigger AS t
+			JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
+			JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+			WHERE NOT t.tgisinternal
+		) AS g ON g.name = w.name
+		WHERE g.tgname IS NULL OR g.tgenabled NOT IN ('O', 'A')
+		ORDER BY 1`, expectedTriggers)
+	if err != nil {
+		return DoctorCheck{}, err
+	}
+	var role string
+	if err := e.row(ctx, []any{&role}, "SELECT pg_catalog.current_setting('session_replication_role')"); err != nil {
+		return DoctorCheck{}, err
+	}
+	switch {
+	case len(missing) > 0:
+		next := reinstall
+		if name, disabled := strings.CutSuffix(missing[0], " is disabled"); disabled {
+			table, trigger, _ := strings.Cut(name, ": ")
+			next = psql(fmt.Sprintf("ALTER TABLE %s ENABLE TRIGGER %s", table, trigger))
+		}
+		return failed("%s not at work: doorbells, emissions or dead letters get lost", counts(len(missing), "trigger is", "triggers are")).
+			with(missing).so("switch it on, or install it again; then look for what was lost: iuworker verify", next), nil
+	case role != "origin":
+		return failed("this login has session_replication_role = %s: what it writes passes by all triggers", role).
+			so("reset it for this login or database", psql("ALTER ROLE "+pgx.Identifier{e.cfg.Pool.Config().ConnConfig.User}.Sanitize()+
+				" RESET session_replication_role")), nil
+	}
+	return fine("all %d are there and enabled", len(expectedTriggers)), nil
+}
+
+// indexes that are not valid were left by an index build that failed; one that is being built now is none of those.
+func (e *examination) indexes(ctx context.Context) (DoctorCheck, error) {
+	invalid, err := e.texts(ctx, `
+		SELECT n.nspname || '.' || c.relname
+		FROM pg_catalog.pg_index AS i
+		JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
+		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+		JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid
+		WHERE NOT (i.indisvalid AND i.indisready)
+		  AND (n.nspname IN ('iu_outbox', 'iu_river', 'iu_migration')
+		    OR n.nspname = 'public' AND (t.relname LIKE 'iu\_%' OR t.relname IN ('dot_config', 'event_type_registry', 'event_route')))
+		  AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index AS p WHERE p.relid = i.indrelid)
+		ORDER BY 1`)
+	if err != nil || len(invalid) == 0 {
+		return fine("all are valid"), err
+	}
+	next := "REINDEX INDEX CONCURRENTLY " + invalid[0]
+	if strings.Contains(invalid[0], "_ccnew") || strings.Contains(invalid[0], "_ccold") {
+		next = "DROP INDEX CONCURRENTLY " + invalid[0] // a leftover of REINDEX, beside the index itself
+	}
+	return failed("%s not valid: queries do not use it, or rows get past it", counts(len(invalid), "index is", "indexes are")).
+		with(invalid).so("build it again, or drop it where it is a leftover of a rebuild", psql(next)), nil
+}
+
+func (e *examination) conformance(ctx context.Context) (DoctorCheck, error) {
+	var report ConformanceReport
+	err := e.read(ctx, func(tx pgx.Tx) (err error) {
+		report, err = Conformance(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return DoctorCheck{}, err
+	}
+	if report.Passed() {
+		return fine("D9: %s, %s", report.Verdict, report.Core), nil
+	}
+	var details []string
+	for _, object := range report.Objects {
+		if object.Result == ResultFail {
+			details = append(details, strings.TrimSpace(fmt.Sprintf("%s %s: %s", object.Class, object.Name, object.Note)))
+		}
+	}
+	return failed("D9: %s, %s", report.Verdict, report.Core).with(details).
+		so("iu-core is not what it should be: what is missing is created by "+migrateUp+" or comes from a backup", "iuworker conformance"), nil
+}

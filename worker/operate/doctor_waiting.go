@@ -1,0 +1,159 @@
+package operate
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/worker/listen"
+)
+
+func (e *examination) queues(ctx context.Context) (DoctorCheck, error) {
+	paused, err := e.texts(ctx, `
+		SELECT pg_catalog.format('%s since %s', q.name, pg_catalog.date_trunc('second', q.paused_at)) FROM iu_river.river_queue AS q
+		WHERE q.paused_at IS NOT NULL ORDER BY q.paused_at`)
+	if err != nil || len(paused) == 0 {
+		return fine("none is paused"), err
+	}
+	return warn("%s paused: no worker takes jobs from it", counts(len(paused), "queue is", "queues are")).with(paused).
+		so("resume it, if nobody paused it on purpose: River UI, queues", ""), nil
+}
+
+// retries counts jobs that failed and are tried again, up to countLimit.
+func (e *examination) retries(ctx context.Context) (DoctorCheck, error) {
+	var n int64
+	var last *string
+	err := e.row(ctx, []any{&n, &last}, `
+		WITH retried AS MATERIALIZED (
+			SELECT j.id, COALESCE(j.metadata #>> '{retry,error}', j.errors[pg_catalog.array_upper(j.errors, 1)] ->> 'error') AS error
+			FROM iu_river.river_job AS j
+			WHERE j.state = 'retryable' OR j.state = 'scheduled' AND j.metadata ? 'retry'
+			LIMIT $1
+		)
+		SELECT pg_catalog.count(*), (SELECT r.error FROM retried AS r ORDER BY r.id DESC LIMIT 1) FROM retried`, countLimit+1)
+	if err != nil || n == 0 {
+		return fine("no job waits for another try"), err
+	}
+	found := warn("%s jobs failed and wait for another try", counted(n))
+	if last != nil {
+		found = found.with([]string{fmt.Sprintf("one of them: %.300s", *last)})
+	}
+	return found.so("errors that may pass are tried again for a day, others ten times: remove their cause meanwhile", "iuworker status"), nil
+}
+
+// parked jobs must run again at once when their gate opens.
+func (e *examination) parked(ctx context.Context) (DoctorCheck, error) {
+	overlooked := func() (found []ParkedCount, err error) {
+		err = e.read(ctx, func(tx pgx.Tx) error {
+			found, err = collect(ctx, tx, func(row pgx.CollectableRow) (count ParkedCount, err error) {
+				var n int64
+				err = row.Scan(&count.Gate, &n)
+				count.Count = counted(n)
+				return count, err
+			}, `
+				SELECT g.gate, n.n
+				FROM iu_outbox.gate_status() AS g
+				CROSS JOIN LATERAL (
+					SELECT pg_catalog.count(*) AS n
+					FROM (SELECT FROM iu_river.river_job AS j
+					      WHERE j.state = 'scheduled' AND j.metadata @> pg_catalog.jsonb_build_object(
+					          'parked', pg_catalog.jsonb_build_object('gate', g.gate))
+					      LIMIT $1) AS j) AS n
+				WHERE g.open AND iu_outbox.gate_open('iu_core.composer_enabled') AND n.n > 0
+				  AND COALESCE(g.updated_at, '-infinity') < pg_catalog.clock_timestamp() - interval '10 seconds'`, countLimit+1)
+			return err
+		})
+		return found, err
+	}
+	found, err := overlooked()
+	if err != nil || len(found) == 0 {
+		return fine("no job is parked whose gate is open"), err
+	}
+	if !listen.Pause(ctx, 2*again) { // longer than a sweep
+		return DoctorCheck{}, ctx.Err()
+	}
+	later, err := overlooked()
+	if err != nil {
+		return DoctorCheck{}, err
+	}
+	for i := range min(len(found), len(later)) {
+		if found[i].Gate == later[i].Gate && later[i].N >= found[i].N {
+			return failed("%s jobs are parked for the gate %s, which is open, and get no fewer", later[i].Count, later[i].Gate).
+				so("workers resume them every two seconds: "+restart, "iuworker status"), nil
+		}
+	}
+	return fine("parked jobs whose gate is open are being resumed"), nil
+}
+
+func (e *examination) deadLetters(ctx context.Context) (DoctorCheck, error) {
+	var status Status
+	if err := e.read(ctx, func(tx pgx.Tx) error { return readDeadLetters(ctx, tx, &status) }); err != nil {
+		return DoctorCheck{}, err
+	}
+	if len(status.DeadLetters) == 0 {
+		return fine("there are none"), nil
+	}
+	var details []string
+	for _, count := range status.DeadLetters {
+		details = append(details, fmt.Sprintf("%s: %s", count.Status, count.Count))
+	}
+	return warn("there are events that could not be composed").with(details).
+		so("see why, remove the cause, and retry them: iuworker retry --status STATUS", "iuworker retry --list"), nil
+}
+
+// consumer is a named consumer as its status view has it.
+type consumer struct {
+	Name, State string
+	Lag         *int64
+	Seconds     *float64
+	Process     *string
+	LastError   *string
+	DeadLetters int64
+}
+
+func (c consumer) problem() DoctorCheck {
+	name := fmt.Sprintf("%.60s", c.Name)
+	switch {
+	case c.State == "pruned":
+		return failed("%s: events that it has not handled were pruned", name)
+	case c.State != "ok":
+		return failed("%s: its place was lost in a restore or failover (%s)", name, c.State)
+	case c.LastError != nil:
+		return warn("%s: its last event failed: %.200s", name, *c.LastError)
+	case c.Seconds != nil && *c.Seconds > stuck && c.Process == nil:
+		return warn("%s: %d events behind for %s, and no process works for it", name, *c.Lag, lasted(*c.Seconds))
+	case c.Seconds != nil && *c.Seconds > 5*stuck:
+		return warn("%s: %d events behind for %s", name, *c.Lag, lasted(*c.Seconds))
+	case c.DeadLetters > 0:
+		return warn("%s: it gave up %d events", name, c.DeadLetters)
+	}
+	return fine("")
+}
+
+func (e *examination) consumers(ctx context.Context) (DoctorCheck, error) {
+	all, err := readAll[consumer](ctx, e, `
+		SELECT c.name, c.state, c.lag_events, c.lag_seconds, c.process, CASE WHEN c.tries > 0 THEN c.last_error END, c.dead_letters
+		FROM iu_outbox.consumer_status AS c
+		ORDER BY c.name
+		LIMIT 1000`)
+	if err != nil {
+		return DoctorCheck{}, err
+	}
+	found := fine("%s up to date", counts(len(all), "consumer is", "consumers are"))
+	var details []string
+	for _, c := range all {
+		if problem := c.problem(); problem.Result != HealthOK {
+			details = append(details, problem.Says)
+			found.Result = found.worse(problem).Result
+		}
+	}
+	if len(details) == 0 {
+		if len(all) == 0 {
+			found.Says = "there are none"
+		}
+		return found, nil
+	}
+	found.Says = fmt.Sprintf("%d of %s something the matter", len(details), counts(len(all), "consumer has", "consumers have"))
+	return found.with(details).so("see to their programs; a lost place is set by: iuworker consumers reset NAME --to CURSOR", "iuworker consumers"), nil
+}
