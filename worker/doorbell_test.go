@@ -63,9 +63,15 @@ func TestProducersRingOnlyWhileTheRelaySleeps(t *testing.T) {
 	require.Zero(t, rings())
 	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.event"), "the backlog was read before sleeping")
 
-	insert(t, db, template, "it sleeps")
-	eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.event)")
-	require.Eventually(t, func() bool { return rings() == 1 }, patience, time.Millisecond)
+	// It wakes once more when its listener has connected: a row may come while it does, and needs no ring.
+	inserted := 0
+	require.Eventually(t, func() bool {
+		eventually(t, db, relaySleeps)
+		insert(t, db, template, fmt.Sprint("it sleeps ", inserted))
+		inserted++
+		eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.event)")
+		return rings() > 0
+	}, patience, time.Millisecond)
 
 	// A session that asked for silence rings nothing; its row is found by a look, at the latest the one after the next ring.
 	eventually(t, db, relaySleeps)
@@ -76,7 +82,7 @@ func TestProducersRingOnlyWhileTheRelaySleeps(t *testing.T) {
 	eventually(t, db, relaySleeps)
 	insert(t, db, template, "loud")
 	eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.event)")
-	require.LessOrEqual(t, rings(), 2)
+	require.LessOrEqual(t, rings(), inserted+1)
 }
 
 // While a producer's transaction is open the relay cannot sleep, and rings nobody needs are not rung.

@@ -9,8 +9,23 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)                            // the second signal finds its default action again: the end
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		endBy(<-signals)
+	}()
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // a closed pipe fails the write, instead of ending the program
 	os.Exit(Run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+}
+
+// endBy ends the program at once, by the signal's default action.
+func endBy(s os.Signal) {
+	signal.Reset(s)
+	if number, ok := s.(syscall.Signal); ok && syscall.Kill(os.Getpid(), number) == nil {
+		return
+	}
+	os.Exit(1)
 }
