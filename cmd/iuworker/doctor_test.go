@@ -10,11 +10,15 @@ import (
 	"github.com/iu-core/iuworker/worker/operate"
 )
 
+// alive makes it look as if a worker were.
+const alive = `INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at)
+	VALUES ('w', 1, 'h', 1, '1', now() + interval '1 hour')`
+
 func TestDoctor(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	db.OpenGates(t)
-	db.Exec(t, "INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at) VALUES ('w', 1, 'h', 1, '1', now() + interval '1 hour')")
+	db.Exec(t, alive)
 	well := run(t, on(db), "doctor").done(t)
 	require.Regexp(t, `(?m)^ok       connection     database `+db.Name+` at 127\.0\.0\.1:\d+, user postgres, answers in `, well.out)
 	require.NotContains(t, well.out, "next:")

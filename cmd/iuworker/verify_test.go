@@ -35,3 +35,22 @@ func TestVerify(t *testing.T) {
 	run(t, on(db), "verify").failed(t, exitFailed, "1 thing is not as it should be")
 	run(t, on(iutest.Empty(t)), "verify").failed(t, exitFailed, "iuworker migrate up")
 }
+
+// Operators look with the role that is for them, behind whatever pooler.
+func TestOperatorsMayLook(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"cache_statement", "exec", "simple_protocol"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			db := iutest.New(t)
+			db.OpenGates(t)
+			instantiate(t, db, db.Template(t, "letter", 2), "one", "ann")
+			db.Exec(t, "SELECT iu_outbox.emit(10); INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix) "+
+				"VALUES ('e', gen_random_uuid(), 'x'); SELECT iu_outbox.claim(1); DELETE FROM iu_outbox.claimed")
+			db.Exec(t, alive)
+			env := environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_operator") + "&default_query_exec_mode=" + mode}
+			run(t, env, "verify").done(t)
+			require.NotContains(t, run(t, env, "doctor").done(t).out, "skipped ")
+		})
+	}
+}
