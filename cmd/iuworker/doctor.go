@@ -16,10 +16,10 @@ func (a *app) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look for what is wrong, and say what to do: start here at night",
-		Long: `Checks everything that has to be well for events to be composed and announced: the connection, the server, the schema,
-privileges, gates, workers, what waits for too long, and what slows the database down. Each check says ok, warn, fail, or why
-it was skipped; what is wrong comes with the way out and the next command. It changes nothing and takes ten seconds at most.
-Exit code 1 where a check fails.`,
+		Long: `Checks everything that has to be well for events to be composed and announced: the connection, the server, the
+schema, privileges, gates, workers, what waits for too long, and what slows the database down. Each check says ok, warn,
+fail, or why it was skipped; what is wrong comes with the way out and the next command. It changes nothing and takes ten
+seconds at most. Exit code 1 where a check fails.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			at, err := a.addresses(cmd)

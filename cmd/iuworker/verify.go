@@ -21,9 +21,9 @@ func (a *app) verifyCommand() *cobra.Command {
 		Use:   "verify",
 		Short: "Look for what is lost, doubled or orphaned over all data",
 		Long: `Goes through all data and says what does not hold, by name: every event that came in is in the outbox, in a job,
-composed, a dead letter, or was taken away by an operator; each instance has its lineage, its log row and its emission;
-positions are unique and without holes. It changes nothing, and reads in short pieces while everything goes on. Exit code 1
-where something is wrong.`,
+composed, a dead letter, or was taken away by an operator; each instance has its lineage, its log row and its
+emission; positions are unique and without holes. It changes nothing, and reads in short pieces while everything goes
+on. Exit code 1 where something is wrong.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
