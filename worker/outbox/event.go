@@ -1,12 +1,14 @@
 package outbox
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/propagation"
 )
 
 // Emit modes of an event.
@@ -46,7 +48,8 @@ type Event struct {
 	// AvailableAt is when to compose at the earliest. Default: now, by the database's clock.
 	AvailableAt time.Time
 
-	// TraceContext carries W3C traceparent and tracestate, at most 4 kB as JSON. Default: none.
+	// TraceContext carries W3C traceparent and tracestate, at most 4 kB as JSON. Default: those of the span in the
+	// context that the event is inserted with; none where there is no span. An empty map: none.
 	TraceContext map[string]string
 }
 
@@ -67,7 +70,7 @@ type row struct {
 	availableAt *time.Time
 }
 
-func (e Event) row() (row, error) {
+func (e Event) row(ctx context.Context) (row, error) {
 	template := e.TemplateCollectionID.String()
 	r := row{
 		eventType: &e.EventType, template: &template, suffix: &e.InstanceKeySuffix,
@@ -83,14 +86,23 @@ func (e Event) row() (row, error) {
 	if !e.AvailableAt.IsZero() {
 		r.availableAt = &e.AvailableAt
 	}
-	if e.TraceContext != nil {
-		carrier, err := json.Marshal(e.TraceContext)
+	if trace := e.traceContext(ctx); len(trace) > 0 {
+		carrier, err := json.Marshal(trace)
 		if err != nil {
 			return row{}, fmt.Errorf("write the trace context as JSON: %w", err)
 		}
 		r.trace = given(string(carrier))
 	}
 	return r, nil
+}
+
+func (e Event) traceContext(ctx context.Context) map[string]string {
+	if e.TraceContext != nil {
+		return e.TraceContext
+	}
+	carrier := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, carrier)
+	return carrier
 }
 
 // given is nil for an empty text.

@@ -18,7 +18,7 @@ const insertSQL = `
 
 // Insert inserts an event in the caller's transaction. Values that no event may have are an *InvalidError.
 func Insert(ctx context.Context, tx pgx.Tx, event Event) (Inserted, error) {
-	r, err := event.row()
+	r, err := event.row(ctx)
 	if err != nil {
 		return Inserted{}, err
 	}
@@ -28,7 +28,7 @@ func Insert(ctx context.Context, tx pgx.Tx, event Event) (Inserted, error) {
 // InsertSQL is Insert for database/sql. *InvalidError needs pgx's driver (github.com/jackc/pgx/v5/stdlib); another
 // driver's error comes as it is.
 func InsertSQL(ctx context.Context, tx *sql.Tx, event Event) (Inserted, error) {
-	r, err := event.row()
+	r, err := event.row(ctx)
 	if err != nil {
 		return Inserted{}, err
 	}

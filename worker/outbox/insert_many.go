@@ -32,7 +32,7 @@ func InsertMany(ctx context.Context, tx pgx.Tx, events []Event) ([]Inserted, err
 	}
 	var c columns
 	for _, event := range events {
-		r, err := event.row()
+		r, err := event.row(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql's driver
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/iu-core/iuworker/sql/iutest"
 	"github.com/iu-core/iuworker/worker/outbox"
@@ -259,4 +260,28 @@ func TestApplicationsMayInsert(t *testing.T) {
 		_, err := outbox.InsertMany(t.Context(), tx, []outbox.Event{least(), whole()})
 		return err
 	}))
+}
+
+// An event carries the trace of the span that it is inserted in, unless it brings one of its own.
+func TestTheTraceOfTheContextGoesAlong(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	ctx := propagation.TraceContext{}.Extract(t.Context(), propagation.MapCarrier{"traceparent": traceparent})
+	for name, insert := range inserters {
+		inserted, err := insert(ctx, db, least())
+		require.NoError(t, err, name)
+		require.Equal(t, map[string]string{"traceparent": traceparent}, stored(t, db, inserted.ID).TraceContext, name)
+
+		own := whole()
+		inserted, err = insert(ctx, db, own)
+		require.NoError(t, err, name)
+		require.Equal(t, own.TraceContext, stored(t, db, inserted.ID).TraceContext, name)
+
+		none := least()
+		none.TraceContext = map[string]string{}
+		inserted, err = insert(ctx, db, none)
+		require.NoError(t, err, name)
+		require.Empty(t, stored(t, db, inserted.ID).TraceContext, name)
+	}
 }
