@@ -6,7 +6,7 @@ LINT_VERSION := v2.15.0
 LINT     := .tools/$(LINT_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev bench test browser lint verify setup-server setup-tests setup-browser
+.PHONY: help build demo dev bench test browser clients lint verify setup-server setup-tests setup-browser setup-clients
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,7 @@ dev: setup-server build ## the same, and stay up with the web pages
 
 bench: setup-server build ## measure the worker beside PostgreSQL itself (ARGS=--quick for a short run)
 	$(BIN) bench $(ARGS)
+	$(GO) test -run - -bench FanOut ./riverui
 
 # Tests wait more than they compute, so more of them run at once than there are processors.
 test: setup-tests ## run all tests with the race detector
@@ -29,6 +30,9 @@ test: setup-tests ## run all tests with the race detector
 
 browser: setup-tests setup-browser ## use the pages of a real worker as a person would, in a headless Chromium
 	$(GO) test -tags browser -timeout 10m ./riverui
+
+clients: setup-tests setup-clients ## follow the events with plain clients: README's for node-postgres, and psql
+	$(GO) test -tags clients -timeout 10m -run 'TestTheNodeClient|TestPsqlListens' ./cmd/iuworker
 
 lint: $(LINT) ## check the code against the house's rules
 	$(LINT) run
@@ -48,6 +52,9 @@ setup-tests: ## what the tests need: PostgreSQL, psql, pg_dump, curl, a C compil
 
 setup-browser: ## Chromium, for browser
 	@.ci/setup browser
+
+setup-clients: ## Node and npm, for clients
+	@.ci/setup clients
 
 # The linter is built from source, once, with this machine's Go.
 $(LINT):

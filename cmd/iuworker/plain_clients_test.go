@@ -1,0 +1,105 @@
+//go:build clients
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+)
+
+// nodePostgres is the version of node-postgres that README's client is run with.
+const nodePostgres = "pg@8.16.3"
+
+// README's client for Node, letter by letter and as a process of its own, misses nothing: not what was announced before
+// it came, nor while its connection was cut.
+func TestTheNodeClientMissesNothing(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "letter", 1)
+	announce(t, db, template, "1", "2", "3")
+
+	dir := t.TempDir()
+	for _, b := range readDocument(t, "README.md") {
+		if b.is("js") && strings.Contains(b.text, "export async function follow") {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "follow.mjs"), []byte(b.text), 0o600))
+		}
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.mjs"), []byte(`
+		import { follow } from './follow.mjs'
+		console.log(JSON.stringify({ ended: await follow(process.argv[2], (event) => console.log(JSON.stringify(event))) }))`), 0o600))
+	install := exec.CommandContext(t.Context(), "npm", "install", "--no-audit", "--no-fund", "--silent", nodePostgres)
+	install.Dir = dir
+	said, err := install.CombinedOutput()
+	require.NoError(t, err, "%s", said)
+
+	var epoch string
+	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT epoch FROM iu_outbox.emission_counter").Scan(&epoch))
+	server, err := url.Parse(db.URL)
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	node := exec.CommandContext(ctx, "node", "main.mjs", epoch+"-0")
+	node.Dir = dir
+	node.Env = append(os.Environ(), "PGHOST="+server.Hostname(), "PGPORT="+server.Port(),
+		"PGUSER="+server.User.Username(), "PGDATABASE="+db.Name, "PGAPPNAME=node")
+	out, errOut := newBuffer(), newBuffer()
+	node.Stdout, node.Stderr = out, errOut
+	require.NoError(t, node.Start())
+	defer func() { stop(); _ = node.Wait() }() // it is ended by the kill
+
+	out.await(t, `"position":3`)
+	for round := range 3 {
+		db.WaitFor(t, patience, `SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity
+			WHERE datname = current_database() AND application_name = 'node'`)
+		announce(t, db, template, fmt.Sprintf("cut-%d", round))
+		db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'node')")
+		announce(t, db, template, fmt.Sprintf("live-%d", round))
+		out.await(t, fmt.Sprintf(`"position":%d`, 5+2*round))
+	}
+	next := 1
+	for line := range strings.Lines(out.String()) {
+		var event struct{ Position int }
+		require.NoError(t, json.Unmarshal([]byte(line), &event), line)
+		require.Equal(t, next, event.Position, "in order, and each once: %s", errOut)
+		next++
+	}
+	require.Equal(t, 10, next)
+}
+
+// A plain psql that listens is told.
+func TestPsqlListens(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "letter", 1)
+	psql := exec.CommandContext(t.Context(), "psql", "-X", "-d", db.URL)
+	input, err := psql.StdinPipe()
+	require.NoError(t, err)
+	out := newBuffer()
+	psql.Stdout, psql.Stderr = out, out
+	require.NoError(t, psql.Start())
+	say := func(text string) {
+		_, err := input.Write([]byte(text + "\n"))
+		require.NoError(t, err)
+	}
+	say(`LISTEN "iu.template.instance_auto_composed";`)
+	out.await(t, "LISTEN")
+	announce(t, db, template, "a")
+	say("SELECT 'asked';") // psql shows what came when it has run a command
+	out.await(t, `Asynchronous notification "iu.template.instance_auto_composed" with payload`)
+	require.Contains(t, out.String(), `"subject": "tpl-inst:auto:a"`)
+	require.NoError(t, input.Close())
+	require.NoError(t, psql.Wait())
+}
