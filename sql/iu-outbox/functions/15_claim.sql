@@ -5,13 +5,15 @@
 -- A row whose forerunner another relay holds waits for that one's commit: so the lowest id wins, and no two relays
 -- insert the job of one key at a time. The ledger notes what was claimed.
 -- Locks outbox rows; skips those that are locked.
--- The settings keep a plan that was made while the outbox was empty from reading all of it once it is full.
+-- An outbox that a vacuum found empty counts as empty until it is analysed, however full it gets. So nothing here is left
+-- to estimates: keys are looked up row by row (OFFSET 0; id + 0, for which the primary key is no use), rows are deleted
+-- by a list of ids, and the settings leave no way to begin but the primary key, in its order.
 CREATE OR REPLACE FUNCTION iu_outbox.claim(p_limit integer)
 RETURNS TABLE (id bigint, event_id uuid, event_type text, template_collection_id uuid, instance_key_suffix text,
                emit_mode text, actor text, note text, priority smallint, available_at timestamptz,
                trace_context jsonb, idempotency_key text, created_at timestamptz, later boolean, merged integer)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM pg_catalog.set_config('iu_outbox.claiming', 'on', true);
@@ -21,7 +23,8 @@ BEGIN
         FROM iu_outbox.event AS e
         WHERE NOT EXISTS (
             SELECT FROM iu_outbox.event AS o
-            WHERE o.event_id = e.event_id AND o.idempotency_key = e.idempotency_key AND o.id < e.id)
+            WHERE o.event_id = e.event_id AND o.idempotency_key = e.idempotency_key AND o.id + 0 < e.id
+            OFFSET 0)
         ORDER BY e.id
         LIMIT p_limit
         FOR UPDATE OF e SKIP LOCKED
@@ -30,14 +33,14 @@ BEGIN
         FROM first AS f
         CROSS JOIN LATERAL (
             SELECT o.id FROM iu_outbox.event AS o
-            WHERE o.event_id = f.event_id AND o.idempotency_key = f.idempotency_key AND o.id > f.id
+            WHERE o.event_id = f.event_id AND o.idempotency_key = f.idempotency_key AND o.id + 0 > f.id
             FOR UPDATE SKIP LOCKED) AS s
     ), dropped AS (
-        DELETE FROM iu_outbox.event AS e USING same_key AS s WHERE e.id = s.id RETURNING s.first_id
+        DELETE FROM iu_outbox.event AS e WHERE e.id = ANY (ARRAY(SELECT s.id FROM same_key AS s)) RETURNING e.id
     ), counted AS (
-        SELECT d.first_id, pg_catalog.count(*)::integer AS merged FROM dropped AS d GROUP BY d.first_id
+        SELECT s.first_id, pg_catalog.count(*)::integer AS merged FROM same_key AS s GROUP BY s.first_id
     ), taken AS (
-        DELETE FROM iu_outbox.event AS e USING first AS f WHERE e.id = f.id
+        DELETE FROM iu_outbox.event AS e WHERE e.id = ANY (ARRAY(SELECT f.id FROM first AS f))
         RETURNING e.id, e.event_id, e.event_type, e.template_collection_id, e.instance_key_suffix, e.emit_mode, e.actor,
                   e.note, e.priority, e.available_at, e.trace_context, e.idempotency_key, e.created_at,
                   -- Not now(): this transaction may have begun before the one that inserted the row.

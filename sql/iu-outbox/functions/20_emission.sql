@@ -168,14 +168,16 @@ $$;
 -- notified is false where the notification queue is more than half full: positions are given all
 -- the same, and subscribers find them by their poll.
 -- Locks the counter row, then emission rows; waits for neither. READ COMMITTED only.
--- The settings keep a plan that was made while the table was small.
+-- A join with the picked rows could read the whole table once for each of them, where the table counts as empty or a plan
+-- was made while it was: so they are a list of ids, and the settings leave their index as the only way to find them.
 CREATE OR REPLACE FUNCTION iu_outbox.emit(
     p_limit integer,
     OUT state text, OUT emitted integer, OUT last_position bigint, OUT notified boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
 DECLARE
     v_epoch text;
+    v_ids bigint[];
 BEGIN
     emitted := 0;
     notified := pg_catalog.pg_notification_queue_usage() < 0.5;
@@ -192,22 +194,16 @@ BEGIN
     END IF;
     v_epoch := iu_outbox.current_epoch(v_epoch, last_position);
 
-    WITH picked AS MATERIALIZED (
-        SELECT e.id FROM iu_outbox.emission AS e
-        WHERE e.position IS NULL
-        ORDER BY e.id
-        LIMIT p_limit
-        FOR UPDATE SKIP LOCKED
-    ), numbered AS (
-        SELECT p.id, last_position + pg_catalog.row_number() OVER (ORDER BY p.id) AS position FROM picked AS p
-    ), written AS (
+    v_ids := ARRAY(SELECT e.id FROM iu_outbox.emission AS e WHERE e.position IS NULL
+                   ORDER BY e.id LIMIT p_limit FOR UPDATE SKIP LOCKED);
+    WITH written AS (
         UPDATE iu_outbox.emission AS e
-        SET position = n.position,
+        SET position = last_position + pg_catalog.width_bucket(e.id, v_ids), -- its place among them
             emitted_at = pg_catalog.clock_timestamp(),
             event = e.event || pg_catalog.jsonb_build_object(
-                'position', n.position, 'cursor', v_epoch || '-' || n.position)
-        FROM numbered AS n
-        WHERE e.id = n.id
+                'position', last_position + pg_catalog.width_bucket(e.id, v_ids),
+                'cursor', v_epoch || '-' || (last_position + pg_catalog.width_bucket(e.id, v_ids)))
+        WHERE e.id = ANY (v_ids)
         RETURNING e.position, e.event
     ), announced AS (
         SELECT w.position,
