@@ -25,14 +25,17 @@ type Batcher struct {
 	requests chan *request
 	quit     chan struct{}
 	lanes    sync.WaitGroup
+	busy     atomic.Int32 // lanes
 	closed   sync.Once
 }
 
 // Batch is one transaction of a Batcher, for metrics.
 type Batch struct {
-	Events int
-	Took   time.Duration
-	Split  bool // it failed, and its halves are tried
+	Events   int
+	Began    time.Time
+	Took     time.Duration
+	Split    bool      // it failed, and its halves are tried
+	Emission *Emission // nil: left to the emitter
 }
 
 type request struct {
@@ -88,7 +91,9 @@ func (b *Batcher) lane() {
 		case <-b.quit:
 			return
 		case first := <-b.requests:
+			b.busy.Add(1)
 			b.run(b.gather(first))
+			b.busy.Add(-1)
 		}
 	}
 }
@@ -145,27 +150,33 @@ func (b *Batcher) compose(ctx context.Context, batch []*request) {
 		events[i], traceparents[i] = r.args, traceparent(r.ctx, r.args)
 	}
 	start, endCalls := time.Now(), beginCalls(batch)
-	results, err := composeAll(ctx, b.pool, events, traceparents)
+	done, err := composeAll(ctx, b.pool, events, traceparents, b.alone(batch))
 	endCalls(err)
 	split := err != nil && len(batch) > 1 && blamesAnEvent(err)
-	b.observe(Batch{Events: len(batch), Took: time.Since(start), Split: split})
+	about := Batch{Events: len(batch), Began: start, Took: time.Since(start), Split: split, Emission: done.emission}
 	switch {
 	case err == nil:
 		for i, r := range batch {
-			if results[i] == nil {
+			if done.results[i] == nil {
 				r.done <- answer{err: ErrKeyHeld}
 				continue
 			}
-			r.done <- answer{result: *results[i]}
+			r.done <- answer{result: *done.results[i]}
 		}
 	case !split:
 		answerAll(batch, err)
-	default:
+	}
+	b.observe(about)
+	if split {
 		half := len(batch) / 2
 		b.compose(ctx, batch[:half])
 		b.compose(ctx, batch[half:])
 	}
 }
+
+// alone reports whether a batch may announce what it composes: there is one event, and no other batch runs. Announcing is
+// for one transaction at a time; where there is more to do the emitter does it for many at once, while others compose.
+func (b *Batcher) alone(batch []*request) bool { return len(batch) == 1 && b.busy.Load() == 1 }
 
 func answerAll(batch []*request, err error) {
 	for _, r := range batch {

@@ -22,34 +22,54 @@ type Result struct {
 	IdempotencyKey       string     `json:"idempotency_key,omitempty"`
 }
 
+// Emission is what a transaction gave positions to, and whether it sent their notifications.
+type Emission struct {
+	Emitted      int   `json:"emitted"`
+	LastPosition int64 `json:"last_position"`
+	Notified     bool  `json:"notified"`
+}
+
 // ErrKeyHeld says that another transaction works on the same instance key now. It passes.
 var ErrKeyHeld = errors.New("another transaction works on the same instance key")
 
 // Ids go as texts: an array of them passes in every mode of the protocol, those for transaction poolers included.
 const composeSQL = `
 	SELECT b.n, b.result
-	FROM iu_outbox.compose_batch($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7, $8) AS b`
+	FROM iu_outbox.compose_batch($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7, $8, $9) AS b`
 
-// composeAll composes events in one statement and transaction; traceparents are what their emissions carry. It answers
-// a result for each event, nil for one whose key another transaction holds; or an error, and nothing is composed.
-func composeAll(ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs, traceparents []string) ([]*Result, error) {
-	rows, err := pool.Query(ctx, composeSQL, append(columns(events), traceparents)...)
+// composed is what one transaction did: a result for each event, nil for one whose key another transaction holds; and
+// what it emitted, nil: nothing.
+type composed struct {
+	results  []*Result
+	emission *Emission
+}
+
+// composeAll composes events in one statement and transaction, and with emit announces them in it if it can; traceparents
+// are what their emissions carry. After an error nothing is composed.
+func composeAll(
+	ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs, traceparents []string, emit bool,
+) (composed, error) {
+	rows, err := pool.Query(ctx, composeSQL, append(columns(events), traceparents, emit)...)
 	if err != nil {
-		return nil, fmt.Errorf("call compose_batch: %w", err)
+		return composed{}, fmt.Errorf("call compose_batch: %w", err)
 	}
-	results := make([]*Result, len(events))
+	c := composed{results: make([]*Result, len(events))}
 	var n int
 	var raw []byte
 	_, err = pgx.ForEachRow(rows, []any{&n, &raw}, func() error {
-		if raw == nil {
+		switch {
+		case raw == nil:
 			return nil
+		case n == 0:
+			return json.Unmarshal(raw, &c.emission)
+		default:
+			return json.Unmarshal(raw, &c.results[n-1])
 		}
-		return json.Unmarshal(raw, &results[n-1])
 	})
 	if err != nil {
-		return nil, fmt.Errorf("call compose_batch: %w", err)
+		return composed{}, fmt.Errorf("call compose_batch: %w", err)
 	}
-	return results, nil
+	return c, nil
 }
 
 func columns(events []AutoInstantiateArgs) []any {

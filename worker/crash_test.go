@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -183,4 +185,52 @@ func TestJobsWhoseCompletionWasLostAreReclaimed(t *testing.T) {
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed'")
 	db.Exec(t, `UPDATE iu_river.river_job SET state = 'running', finalized_at = NULL, attempted_at = now() - interval '2 minutes'`)
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed' AND metadata #>> '{output,status}' = 'idempotent_replay'")
+}
+
+// What producers were told is committed is composed, though a server that dies forgets hand-offs that it has not written.
+func TestServerKilledUnderLoad(t *testing.T) {
+	t.Parallel()
+	db, server := iutest.Own(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 3)
+	start(t, db)
+	const kills = 3
+	var acknowledged []string
+	for k := range kills {
+		ended := make(chan []string, 1)
+		go func() { ended <- produce(t.Context(), db.URL, template, fmt.Sprint("kill-", k)) }()
+		done := value[int](t, db, "SELECT count(*)::int FROM iu_auto_instantiate_event_log")
+		eventually(t, db, "SELECT count(*) >= $1::int + 50 FROM iu_auto_instantiate_event_log", done)
+		server.Kill()
+		acknowledged = append(acknowledged, <-ended...)
+		require.NoError(t, server.Restart(t.Context()))
+		db.WaitFor(t, patience, "SELECT true")
+	}
+	eventually(t, db, `SELECT NOT EXISTS (SELECT FROM pg_catalog.unnest($1::text[]) AS a (suffix)
+		WHERE NOT EXISTS (SELECT FROM public.iu_piece_collection AS c WHERE c.collection_key = 'tpl-inst:auto:' || a.suffix))`, acknowledged)
+	eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_river.river_job WHERE state <> 'completed')")
+	eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.emission WHERE position IS NULL)")
+	require.Equal(t,
+		value[int](t, db, "SELECT count(*)::int FROM iu_auto_instantiate_event_log"), value[int](t, db, "SELECT max(position)::int FROM iu_outbox.emission"))
+	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.dead_letter"))
+}
+
+// produce inserts single rows until the server is gone, and answers the suffixes whose commits it was told of.
+func produce(ctx context.Context, url string, template uuid.UUID, prefix string) (committed []string) {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // the server is gone
+	if _, err = conn.Exec(ctx, "SET synchronous_commit = on"); err != nil {
+		return nil
+	}
+	for i := 0; ; i++ {
+		suffix := fmt.Sprintf("%s-%d", prefix, i)
+		_, err := conn.Exec(ctx, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix) VALUES ('e', $1, $2)`, template, suffix)
+		if err != nil {
+			return committed
+		}
+		committed = append(committed, suffix)
+	}
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/listen"
 	"github.com/iu-core/iuworker/worker/metrics"
 )
@@ -29,9 +31,11 @@ type Emitter struct {
 	metrics *metrics.Metrics
 	tracer  trace.Tracer // nil: nothing is traced
 
-	held, quiet bool // said so in the log already
+	held  bool // said so in the log already
+	quiet atomic.Bool
 }
 
+// emitState is what iu_outbox.emit answers.
 type emitState struct {
 	State        string // emitted, idle, held, busy
 	Emitted      int
@@ -39,17 +43,16 @@ type emitState struct {
 	Notified     bool
 }
 
+// heldWait is how long is waited while another transaction holds the counter row.
+const heldWait = 10 * time.Millisecond
+
 // Run emits until ctx ends. Finish comes after it.
 func (e *Emitter) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		if !e.leads(ctx) {
-			if listen.Pause(ctx, min(e.sleeper.poll, time.Second)) && e.overdue(ctx) {
-				e.drain(ctx)
-			}
-			continue
-		}
-		if !e.drain(ctx) {
-			e.sleeper.sleep(ctx, e.drain)
+		if e.leads(ctx) {
+			e.sleeper.work(ctx, e.look)
+		} else if listen.Pause(ctx, min(e.sleeper.poll, time.Second)) && e.overdue(ctx) {
+			e.drain(ctx)
 		}
 	}
 	return nil
@@ -85,29 +88,31 @@ func (e *Emitter) overdue(ctx context.Context) bool {
 	return overdue
 }
 
-// drain emits batches until none is left, and reports whether it emitted any.
-func (e *Emitter) drain(ctx context.Context) bool {
-	var some bool
-	for ctx.Err() == nil {
-		start := time.Now()
-		state, err := e.emit(ctx)
-		if err != nil {
-			e.outage.Failed(ctx, err)
-			return some
-		}
-		e.outage.Worked(ctx)
-		e.say(ctx, state)
-		if state.Emitted == 0 {
-			return some
-		}
-		some = true
-		took := time.Since(start)
-		e.metrics.Emitted(state.Emitted, state.Notified, took)
-		e.logger.InfoContext(ctx, "Emitter: announced instances", slog.Int("emitted", state.Emitted),
-			slog.Int64("position", *state.LastPosition), slog.Duration("took", took))
-		e.traceEmissions(ctx, state, start)
+// drain emits until nothing is left.
+func (e *Emitter) drain(ctx context.Context) {
+	for ctx.Err() == nil && e.look(ctx) != (found{}) {
 	}
-	return some
+}
+
+// look emits one batch.
+func (e *Emitter) look(ctx context.Context) found {
+	start := time.Now()
+	state, err := e.emit(ctx)
+	if err != nil {
+		e.outage.Failed(ctx, err)
+		return found{}
+	}
+	e.outage.Worked(ctx)
+	e.say(ctx, state)
+	switch {
+	case state.State == "busy": // with a batch of jobs that emits itself, or with another emitter
+		listen.Pause(ctx, heldWait)
+		return found{more: true}
+	case state.Emitted == 0:
+		return found{}
+	}
+	e.announced(ctx, jobs.Emission{Emitted: state.Emitted, LastPosition: *state.LastPosition, Notified: state.Notified}, start)
+	return found{rows: state.Emitted, more: state.Emitted >= e.batch}
 }
 
 // emit finishes a batch that began: one that is cut off holds the counter row until the server has noticed.
@@ -123,23 +128,33 @@ func (e *Emitter) emit(ctx context.Context) (emitState, error) {
 	return state, nil
 }
 
-// say logs what an operator has to know, when it begins and when it ends.
-func (e *Emitter) say(ctx context.Context, state emitState) {
-	if held := state.State == "held"; held != e.held && state.State != "busy" {
-		e.held = held
-		if held {
-			e.logger.WarnContext(ctx, "Emitter: holding emissions back: the registry row iu.template.instance_auto_composed is not active")
-		} else {
-			e.logger.InfoContext(ctx, "Emitter: the registry row is active again")
-		}
-	}
-	if quiet := !state.Notified; quiet != e.quiet {
-		e.quiet = quiet
+// announced tells of emissions that are out, by the emitter or by a batch of jobs. Safe for concurrent use.
+func (e *Emitter) announced(ctx context.Context, emission jobs.Emission, start time.Time) {
+	took := time.Since(start)
+	e.metrics.Emitted(emission.Emitted, emission.Notified, took)
+	e.logger.InfoContext(ctx, "Emitter: announced instances", slog.Int("emitted", emission.Emitted),
+		slog.Int64("position", emission.LastPosition), slog.Duration("took", took))
+	if quiet := !emission.Notified; e.quiet.CompareAndSwap(!quiet, quiet) {
 		if quiet {
 			e.logger.WarnContext(ctx, "Emitter: giving positions without NOTIFY: the notification queue is more than half full, "+
 				"since a session that listens is idle in a transaction")
 		} else {
 			e.logger.InfoContext(ctx, "Emitter: the notification queue has room again")
 		}
+	}
+	e.traceEmissions(ctx, emission, start)
+}
+
+// say logs that emissions are held back, when it begins and when it ends.
+func (e *Emitter) say(ctx context.Context, state emitState) {
+	held := state.State == "held"
+	if held == e.held || state.State == "busy" {
+		return
+	}
+	e.held = held
+	if held {
+		e.logger.WarnContext(ctx, "Emitter: holding emissions back: the registry row iu.template.instance_auto_composed is not active")
+	} else {
+		e.logger.InfoContext(ctx, "Emitter: the registry row is active again")
 	}
 }

@@ -55,41 +55,35 @@ type claimedRow struct {
 // Run moves rows until ctx ends; a batch that began is finished.
 func (r *Relay) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		if !r.drain(ctx) {
-			r.sleeper.sleep(ctx, r.drain)
-		}
+		r.sleeper.work(ctx, r.look)
 	}
 	return nil
 }
 
-// drain moves batches until the outbox is empty, and reports whether it moved any.
-func (r *Relay) drain(ctx context.Context) bool {
-	var some bool
-	var clashes int
-	for ctx.Err() == nil {
-		batch, err := r.move(context.WithoutCancel(ctx))
-		if clashed(err) && clashes < maxClashes {
-			clashes++
-			continue
+// look moves one batch.
+func (r *Relay) look(ctx context.Context) found {
+	var batch moved
+	var err error
+	for range maxClashes {
+		if batch, err = r.move(context.WithoutCancel(ctx)); !clashed(err) {
+			break
 		}
-		clashes = 0
-		if err != nil {
-			r.outage.Failed(ctx, err)
-			return some
-		}
-		r.outage.Worked(ctx)
-		if batch.Rows == 0 {
-			return some
-		}
-		some = true
-		r.metrics.Relayed(batch.Rows, batch.Jobs, batch.Merged, batch.Took)
-		r.logger.InfoContext(ctx, "Relay: moved rows to jobs", slog.Int("rows", batch.Rows), slog.Int("jobs", batch.Jobs),
-			slog.Int("merged", batch.Merged), slog.Duration("took", batch.Took))
 	}
-	return some
+	if err != nil {
+		r.outage.Failed(ctx, err)
+		return found{}
+	}
+	r.outage.Worked(ctx)
+	if batch.Rows == 0 {
+		return found{}
+	}
+	r.metrics.Relayed(batch.Rows, batch.Jobs, batch.Merged, batch.Took)
+	r.logger.InfoContext(ctx, "Relay: moved rows to jobs", slog.Int("rows", batch.Rows), slog.Int("jobs", batch.Jobs),
+		slog.Int("merged", batch.Merged), slog.Duration("took", batch.Took))
+	return found{rows: batch.Rows, more: batch.Rows >= r.batch}
 }
 
-// maxClashes is how often in a row a hand-off is tried again at once that clashed with others' work.
+// maxClashes is how often in a row a hand-off is tried that clashes with others' work.
 const maxClashes = 5
 
 // clashed reports a deadlock or a serialization failure. River's insert updates the unfinished job that a row merges
@@ -170,11 +164,6 @@ func (r *Relay) insert(ctx context.Context, tx pgx.Tx, rows []claimedRow) (int, 
 	if err := sayAgain(ctx, tx, running, rows); err != nil {
 		return 0, err
 	}
-	// River holds a notification back that follows another within FetchCooldown, which can leave the job to the next
-	// poll. The same notification twice in a transaction is sent once.
-	if err := wakeQueue(ctx, tx, jobs.QueueEvents); err != nil {
-		return 0, err
-	}
 	return inserted, nil
 }
 
@@ -207,16 +196,6 @@ func sayAgain(ctx context.Context, tx pgx.Tx, running []*rivertype.JobRow, rows 
 		WHERE j.id = s.id`, ids, events)
 	if err != nil {
 		return fmt.Errorf("mark jobs whose events were said again: %w", err)
-	}
-	return nil
-}
-
-// wakeQueue tells River's producers of a queue to fetch, at commit.
-func wakeQueue(ctx context.Context, tx pgx.Tx, queue string) error {
-	_, err := tx.Exec(ctx, "SELECT pg_catalog.pg_notify($1, $2)",
-		jobs.RiverSchema+".river_insert", fmt.Sprintf(`{"queue": %q}`, queue))
-	if err != nil {
-		return fmt.Errorf("wake the queue %s: %w", queue, err)
 	}
 	return nil
 }

@@ -57,7 +57,13 @@ func (g *group) end() {
 
 // run starts the parts. Where one fails, those before it are stopped again.
 func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
-	r := &running{logger: w.logger, batcher: jobs.NewBatcher(w.cfg.Pool, w.cfg.Lanes, w.cfg.Metrics.Composed)}
+	r := &running{logger: w.logger}
+	r.batcher = jobs.NewBatcher(w.cfg.Pool, w.cfg.Lanes, func(b jobs.Batch) {
+		w.cfg.Metrics.Composed(b)
+		if b.Emission != nil {
+			r.emitter.announced(context.WithoutCancel(ctx), *b.Emission, b.Began)
+		}
+	})
 	if err := r.open(ctx, w.cfg, sessions, jobs.NewWorker(r.batcher, w.report, w.cfg.tracer())); err != nil {
 		r.close()
 		return nil, err
@@ -107,7 +113,8 @@ func (r *running) open(ctx context.Context, cfg Config, sessions bool, work *job
 		}
 		r.listens = listens
 	}
-	if err := r.startRiver(ctx, cfg, work); err != nil {
+	inserter, err := newInserter(cfg)
+	if err != nil {
 		return err
 	}
 	lost := func(what string) *listen.Outage {
@@ -116,7 +123,7 @@ func (r *running) open(ctx context.Context, cfg Config, sessions bool, work *job
 		}
 	}
 	r.relay = &Relay{
-		pool: cfg.Pool, client: r.client, batch: cfg.RelayBatch, logger: r.logger, outage: lost("Relay"), metrics: cfg.Metrics,
+		pool: cfg.Pool, client: inserter, batch: cfg.RelayBatch, logger: r.logger, outage: lost("Relay"), metrics: cfg.Metrics,
 		tracer:  cfg.tracer(),
 		sleeper: sleeper{session: r.session, key: lockRelaySleeps, bell: eventBell, poll: cfg.PollInterval},
 	}
@@ -140,7 +147,7 @@ func (r *running) open(ctx context.Context, cfg Config, sessions bool, work *job
 		metrics: cfg.Metrics,
 		about:   presence{Hostname: hostname(), PID: os.Getpid(), Version: cfg.Version},
 	}
-	return nil
+	return r.startRiver(ctx, cfg, work) // from now on there are jobs, that need the other parts
 }
 
 // listensConfig is a pool of one connection for River to listen on.

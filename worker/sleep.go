@@ -7,11 +7,29 @@ import (
 	"github.com/iu-core/iuworker/worker/listen"
 )
 
+// found is what a look at a table came upon and handled.
+type found struct {
+	rows int
+	more bool // as much as goes into one transaction, or what another one holds now: there is more
+}
+
+const (
+	// pace is how long is waited for others to come after a look, for each row that it found, and longestPace the most. A
+	// transaction for a few rows costs nearly as much as one for many: where they come faster than one in pace they are
+	// gathered, and where they come slower nobody waits for long.
+	pace        = time.Millisecond
+	longestPace = 20 * time.Millisecond
+
+	// longestShared is how long is waited at most for producers to commit who hold the doorbell's lock shared.
+	longestShared = 20 * time.Millisecond
+)
+
 // sleeper waits for a doorbell that producers ring only while somebody sleeps.
 //
-// The order matters: the exclusive lock is won by a try, the caller takes a last look, and only then waits. A
+// The order matters: the exclusive lock is won by a try, the sleeper takes a last look, and only then waits. A
 // producer holds the shared lock until its commit, so winning means that every producer whose try came before has
-// committed and is seen by that look; every later one fails its try, and rings.
+// committed and is seen by that look; every later one fails its try, and rings. That stays true for as long as the lock
+// is held: a ring is handled without giving it up, which saves two round trips and two looks a row.
 type sleeper struct {
 	session *session // nil: polling by choice
 	key     int32
@@ -19,50 +37,67 @@ type sleeper struct {
 	poll    time.Duration // how long to sleep at most
 }
 
-// sleep waits until there may be something to do. look does the work that it finds and reports whether there was
-// any; sleep returns once it did, or the bell rang, or ctx ended.
-//
-// Where the lock is not to be had it waits and returns, so that the caller looks again: a moment where producers
-// hold it, who are about to commit; the poll interval where another process sleeps, or where there is no session by
-// choice; a second at most where the session is lost, and will be back.
-func (s sleeper) sleep(ctx context.Context, look func(context.Context) bool) {
-	if s.session == nil {
-		s.wait(ctx, s.poll, nil)
-		return
-	}
-	lost := s.session.lost()
-	got, err := s.session.try(ctx, s.key)
-	switch {
-	case err != nil:
-		s.wait(ctx, min(s.poll, time.Second), nil)
-		return
-	case got == triedTaken:
-		s.wait(ctx, s.poll, nil)
-		return
-	case got == triedShared:
-		s.wait(ctx, min(s.poll, 20*time.Millisecond), nil)
-		return
-	}
-	defer func() { _ = s.session.unlock(ctx, s.key) }() // failing, the session ended, and the lock with it
+// work looks whenever there may be something to do, until ctx ends, or the session ends whose lock it sleeps with.
+func (s sleeper) work(ctx context.Context, look func(context.Context) found) {
+	shared := time.Millisecond
 	for ctx.Err() == nil {
-		if look(ctx) || s.wait(ctx, s.poll, lost) {
+		if last := look(ctx); last.more || last.rows > 0 {
+			if !last.more {
+				listen.Pause(ctx, min(time.Duration(last.rows)*pace, longestPace))
+			}
+			shared = time.Millisecond
+			continue
+		}
+		if s.session == nil {
+			s.wait(ctx, s.poll, nil)
+			continue
+		}
+		lost := s.session.lost()
+		got, err := s.session.try(ctx, s.key)
+		switch {
+		case err != nil:
+			s.wait(ctx, min(s.poll, time.Second), nil)
 			return
+		case got == triedTaken: // another process sleeps
+			s.wait(ctx, s.poll, lost)
+		case got == triedShared: // by producers, who are about to commit
+			s.wait(ctx, min(s.poll, shared), lost)
+			shared = min(2*shared, longestShared)
+		case got == triedWon:
+			s.sleep(ctx, look, lost)
+			shared = time.Millisecond
 		}
 	}
 }
 
-// wait reports whether something other than the time ended it.
-func (s sleeper) wait(ctx context.Context, d time.Duration, lost <-chan struct{}) bool {
+// sleep holds the exclusive lock, and handles what the bell is rung for, until the bell rings again before that is done.
+func (s sleeper) sleep(ctx context.Context, look func(context.Context) found, lost <-chan struct{}) {
+	defer func() { _ = s.session.unlock(ctx, s.key) }() // failing, the session ended, and the lock with it
+	select {
+	case <-s.bell: // for what the look to come will see
+	default:
+	}
+	for ctx.Err() == nil {
+		if look(ctx).more || len(s.bell) > 0 {
+			return
+		}
+		s.wait(ctx, s.poll, lost)
+		select {
+		case <-lost:
+			return
+		default:
+		}
+	}
+}
+
+// wait ends with the time, the bell, lost or ctx.
+func (s sleeper) wait(ctx context.Context, d time.Duration, lost <-chan struct{}) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return true
 	case <-s.bell:
-		return true
 	case <-lost:
-		return true
 	case <-timer.C:
-		return false
 	}
 }

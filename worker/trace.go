@@ -9,6 +9,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/iu-core/iuworker/jobs"
 )
 
 // traceRows begins a span for each row that becomes a job, and lets the job follow from it; the spans are ended when
@@ -32,7 +34,7 @@ func (r *Relay) traceRows(ctx context.Context, rows []claimedRow) []trace.Span {
 }
 
 // traceEmissions makes a span for each emission of a batch, below the job that composed it.
-func (e *Emitter) traceEmissions(ctx context.Context, state emitState, start time.Time) {
+func (e *Emitter) traceEmissions(ctx context.Context, emission jobs.Emission, start time.Time) {
 	if e.tracer == nil {
 		return
 	}
@@ -41,7 +43,7 @@ func (e *Emitter) traceEmissions(ctx context.Context, state emitState, start tim
 		SELECT e.event ->> 'traceparent', e.position, e.instance_collection_id::text
 		FROM iu_outbox.emission AS e
 		WHERE e.position > $1 AND e.position <= $2 AND e.event ? 'traceparent'`,
-		*state.LastPosition-int64(state.Emitted), *state.LastPosition)
+		emission.LastPosition-int64(emission.Emitted), emission.LastPosition)
 	if err == nil {
 		var parent, instance string
 		var position int64
@@ -49,7 +51,7 @@ func (e *Emitter) traceEmissions(ctx context.Context, state emitState, start tim
 			ctx := propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": parent})
 			_, span := e.tracer.Start(ctx, "emit", trace.WithSpanKind(trace.SpanKindProducer), trace.WithTimestamp(start),
 				trace.WithAttributes(attribute.Int64("iuworker.position", position), attribute.String("iuworker.instance", instance),
-					attribute.Bool("iuworker.notified", state.Notified)))
+					attribute.Bool("iuworker.notified", emission.Notified)))
 			span.End(trace.WithTimestamp(end))
 			return nil
 		})

@@ -4,7 +4,8 @@
 -- until its commit. The sleeper must win the exclusive lock by a try, take a last look at the table and
 -- only then wait: a row that its look missed belongs to a producer whose try came later, and that rings.
 -- Locks: 26997,1 relay; 26997,2 emitter. A NOTIFY makes commits queue for one lock of the whole
--- database, so that ringing always would cost the application most of its insert rate.
+-- database, so that ringing always would cost the application most of its insert rate: so a sleeper handles single rows
+-- without giving its lock up, and gives it up when rows come faster than it handles them.
 -- `SET iu_outbox.doorbell = off` keeps a session from ringing and locking (PREPARE TRANSACTION
 -- refuses both); its rows are found by the poll.
 
@@ -28,5 +29,6 @@ CREATE OR REPLACE TRIGGER emission_doorbell
     AFTER INSERT ON iu_outbox.emission
     FOR EACH STATEMENT
     WHEN (pg_catalog.current_setting('iu_outbox.doorbell', true) IS DISTINCT FROM 'off'
+          AND pg_catalog.current_setting('iu_outbox.emitting', true) IS DISTINCT FROM 'on'
           AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(26997, 2))
     EXECUTE FUNCTION iu_outbox.ring('iu_outbox_emission');

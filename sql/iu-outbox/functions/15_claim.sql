@@ -3,8 +3,9 @@
 -- Takes up to p_limit rows out of the outbox, lowest id first, each the first of its idempotency key, and with each
 -- one the later rows of its key (merged: how many), which its job stands for. later: available_at is to come.
 -- A row whose forerunner another relay holds waits for that one's commit: so the lowest id wins, and no two relays
--- insert the job of one key at a time. The ledger notes what was claimed.
--- Locks outbox rows; skips those that are locked.
+-- insert the job of one key at a time. The ledger notes what was claimed; River is told to fetch.
+-- Locks outbox rows; skips those that are locked. The commit waits for no disk: rows and jobs are lost together, and so
+-- the rows are there again; nothing is told of a job before a later commit, its fetch, has brought this one to the disk.
 -- An outbox that a vacuum found empty counts as empty until it is analysed, however full it gets. So nothing here is left
 -- to estimates: keys are looked up row by row (OFFSET 0; id + 0, for which the primary key is no use), rows are deleted
 -- by a list of ids, and the settings leave no way to begin but the primary key, in its order.
@@ -55,6 +56,10 @@ BEGIN
     SELECT t.*, COALESCE(c.merged, 0)
     FROM taken AS t LEFT JOIN counted AS c ON c.first_id = t.id
     ORDER BY t.id;
+    IF FOUND THEN
+        PERFORM pg_catalog.pg_notify('iu_river.river_insert', '{"queue": "events"}');
+        PERFORM pg_catalog.set_config('synchronous_commit', 'off', true);
+    END IF;
     PERFORM pg_catalog.set_config('iu_outbox.claiming', 'off', true);
 END
 $$;

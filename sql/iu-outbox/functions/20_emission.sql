@@ -75,8 +75,52 @@ BEGIN
     IF v_traceparent ~ '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' THEN
         v_event := v_event || pg_catalog.jsonb_build_object('traceparent', v_traceparent);
     END IF;
+    IF pg_catalog.current_setting('iu_outbox.emitting', true) = 'on' THEN
+        IF iu_outbox.emit_now(NEW.instance_collection_id, v_event) THEN
+            RETURN NULL;
+        END IF;
+        PERFORM pg_catalog.set_config('iu_outbox.emitting', 'off', true); -- ring, the emitter has to do it
+    END IF;
     INSERT INTO iu_outbox.emission (instance_collection_id, event) VALUES (NEW.instance_collection_id, v_event);
     RETURN NULL;
+END
+$$;
+
+-- Writes an emission that has its position at once, announces it, and notes that in the setting iu_outbox.emitted.
+-- Answers false, and has done nothing, where that is for the emitter: emissions wait already, the counter row is locked,
+-- the registry row is not active, or an error came, which the emitter will meet and tell.
+-- Locks the counter row; waits for nothing.
+CREATE OR REPLACE FUNCTION iu_outbox.emit_now(p_instance_collection_id uuid, p_event jsonb) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+DECLARE
+    v_notified boolean := pg_catalog.pg_notification_queue_usage() < 0.5;
+    v_epoch text;
+    v_position bigint;
+    v_event jsonb;
+BEGIN
+    SELECT c.epoch, c.position + 1 INTO v_epoch, v_position
+    FROM iu_outbox.emission_counter AS c
+    WHERE EXISTS (SELECT FROM public.event_type_registry AS r
+                  WHERE r.event_type = 'iu.template.instance_auto_composed' AND r.active)
+      AND NOT EXISTS (SELECT FROM iu_outbox.emission AS e WHERE e.position IS NULL)
+    FOR UPDATE OF c SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    v_epoch := iu_outbox.current_epoch(v_epoch, v_position - 1);
+    v_event := p_event || pg_catalog.jsonb_build_object('position', v_position, 'cursor', v_epoch || '-' || v_position);
+    INSERT INTO iu_outbox.emission (position, instance_collection_id, event, emitted_at)
+    VALUES (v_position, p_instance_collection_id, v_event, pg_catalog.clock_timestamp());
+    UPDATE iu_outbox.emission_counter AS c SET position = v_position;
+    IF v_notified THEN
+        PERFORM pg_catalog.pg_notify('iu.template.instance_auto_composed', iu_outbox.payload(v_event));
+    END IF;
+    PERFORM pg_catalog.set_config('iu_outbox.emitted', pg_catalog.jsonb_build_object(
+        'emitted', 1, 'last_position', v_position, 'notified', v_notified)::text, true);
+    RETURN true;
+EXCEPTION WHEN OTHERS THEN
+    RETURN false;
 END
 $$;
 

@@ -65,7 +65,7 @@ CALL iu_outbox.grant_to('iu_worker',
     -- What iuworker verify reads.
     'SELECT ON iu_outbox.claimed, iu_outbox.settled, iu_outbox.emission_pruned',
     'SELECT ON public.iu_piece, public.iu_piece_collection, public.iu_piece_membership, public.iu_collection_template_instance_lineage',
-    'EXECUTE ON FUNCTION iu_outbox.compose_batch(uuid[], text[], uuid[], text[], text[], text[], text[], text[])',
+    'EXECUTE ON FUNCTION iu_outbox.compose_batch(uuid[], text[], uuid[], text[], text[], text[], text[], text[], boolean)',
     'EXECUTE ON FUNCTION iu_outbox.emit(integer)',
     'EXECUTE ON FUNCTION iu_outbox.cursor_state(text, bigint)',
     'EXECUTE ON FUNCTION iu_outbox.position_before(timestamptz)',
