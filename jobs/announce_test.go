@@ -17,7 +17,7 @@ func announcing(t *testing.T, db *iutest.DB, e jobs.AutoInstantiateArgs) jobs.Ba
 	batches := make(chan jobs.Batch, 10)
 	b := jobs.NewBatcher(db.Pool, 1, func(b jobs.Batch) { batches <- b })
 	defer b.Close()
-	result, err := b.Compose(t.Context(), e)
+	result, err := b.Compose(t.Context(), jobs.QueueEvents, e)
 	require.NoError(t, err)
 	require.Equal(t, jobs.StatusInstantiated, result.Status)
 	return <-batches

@@ -16,13 +16,18 @@ import (
 // is spread thin enough by then.
 const maxBatch = 100
 
+// urgentInARow is how many batches of events a lane composes while scale-outs wait, too, before it composes one of theirs.
+const urgentInARow = 4
+
 // Batcher gathers the calls of jobs that run at once into few statements: what waits while all lanes are busy goes
 // together, and what comes to an idle lane goes at once, alone. A batch is one transaction; where it fails it is tried
-// in halves, so that one event that cannot be composed costs only itself. Safe for concurrent use.
+// in halves, so that one event that cannot be composed costs only itself. Events and scale-outs are not mixed, and events
+// go first: none waits for a hundred others that came before it. Safe for concurrent use.
 type Batcher struct {
 	pool     *pgxpool.Pool
 	observe  func(Batch)
-	requests chan *request
+	events   chan *request
+	scaleout chan *request
 	quit     chan struct{}
 	lanes    sync.WaitGroup
 	busy     atomic.Int32 // lanes
@@ -55,7 +60,10 @@ func NewBatcher(pool *pgxpool.Pool, lanes int, observe func(Batch)) *Batcher {
 	if observe == nil {
 		observe = func(Batch) {}
 	}
-	b := &Batcher{pool: pool, observe: observe, requests: make(chan *request, maxBatch), quit: make(chan struct{})}
+	b := &Batcher{
+		pool: pool, observe: observe, quit: make(chan struct{}),
+		events: make(chan *request, maxBatch), scaleout: make(chan *request, maxBatch),
+	}
 	for range lanes {
 		b.lanes.Go(b.lane)
 	}
@@ -68,12 +76,16 @@ func (b *Batcher) Close() {
 	b.lanes.Wait()
 }
 
-// Compose composes the instance of an event, or finds that it has been. What it answers is committed. A context that
-// ends is answered at once; the event may be composed all the same, which the next call finds.
-func (b *Batcher) Compose(ctx context.Context, args AutoInstantiateArgs) (Result, error) {
+// Compose composes the instance of an event of a queue, or finds that it has been. What it answers is committed. A context
+// that ends is answered at once; the event may be composed all the same, which the next call finds.
+func (b *Batcher) Compose(ctx context.Context, queue string, args AutoInstantiateArgs) (Result, error) {
 	r := &request{ctx: ctx, args: args, done: make(chan answer, 1)}
+	requests := b.events
+	if queue == QueueScaleout {
+		requests = b.scaleout
+	}
 	select {
-	case b.requests <- r:
+	case requests <- r:
 	case <-ctx.Done():
 		return Result{}, fmt.Errorf("wait for a batch: %w", ctx.Err())
 	}
@@ -86,24 +98,51 @@ func (b *Batcher) Compose(ctx context.Context, args AutoInstantiateArgs) (Result
 }
 
 func (b *Batcher) lane() {
+	urgent := 0
 	for {
-		select {
-		case <-b.quit:
+		first, requests := b.next(urgent < urgentInARow)
+		if first == nil {
 			return
-		case first := <-b.requests:
-			b.busy.Add(1)
-			b.run(b.gather(first))
-			b.busy.Add(-1)
 		}
+		if urgent++; requests == b.scaleout {
+			urgent = 0
+		}
+		b.busy.Add(1)
+		b.run(gather(first, requests))
+		b.busy.Add(-1)
+	}
+}
+
+// next waits for a request, and answers where others like it are; nil: the batcher is closed. Where requests of both kinds
+// wait it takes an event's, or, not urgent, a scale-out's.
+func (b *Batcher) next(urgent bool) (*request, chan *request) {
+	preferred := b.events
+	if !urgent {
+		preferred = b.scaleout
+	}
+	select {
+	case <-b.quit:
+		return nil, nil
+	case r := <-preferred:
+		return r, preferred
+	default:
+	}
+	select {
+	case <-b.quit:
+		return nil, nil
+	case r := <-b.events:
+		return r, b.events
+	case r := <-b.scaleout:
+		return r, b.scaleout
 	}
 }
 
 // gather takes what waits already.
-func (b *Batcher) gather(first *request) []*request {
+func gather(first *request, requests <-chan *request) []*request {
 	batch := []*request{first}
 	for len(batch) < maxBatch {
 		select {
-		case r := <-b.requests:
+		case r := <-requests:
 			batch = append(batch, r)
 		default:
 			return batch

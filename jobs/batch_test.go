@@ -42,7 +42,7 @@ func together(ctx context.Context, b *jobs.Batcher, events ...jobs.AutoInstantia
 	out := make([]composed, len(events))
 	var wg sync.WaitGroup
 	for i, e := range events {
-		wg.Go(func() { out[i].result, out[i].err = b.Compose(ctx, e) })
+		wg.Go(func() { out[i].result, out[i].err = b.Compose(ctx, jobs.QueueEvents, e) })
 	}
 	wg.Wait()
 	return out

@@ -48,19 +48,12 @@ func (h *Handler) showRollback(w http.ResponseWriter, r *http.Request, status in
 		h.takeLonger(w)
 		ctx, cancel := context.WithTimeout(r.Context(), rollbackLimit)
 		defer cancel()
-		err := pgx.BeginTxFunc(ctx, h.cfg.Pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly},
-			func(tx pgx.Tx) (err error) {
-				if p.Report, err = operate.Rollback(ctx, tx, actor, true); err != nil {
-					return err
-				}
-				p.Reach, err = operate.RollbackReach(ctx, tx, actor)
-				return err
-			})
+		preview, err := operate.PreviewRollback(ctx, h.cfg.Pool, actor)
 		if err != nil {
 			h.fail(w, r, err)
 			return
 		}
-		p.Looked = true
+		p.Report, p.Reach, p.Looked = preview.RollbackReport, preview.Reach, true
 	}
 	h.render(w, r, status, "rollback.html", p)
 }
@@ -88,9 +81,6 @@ func (h *Handler) knownActors(ctx context.Context) []string {
 	return slices.Compact(actors)
 }
 
-// errNotAsSeen takes a rollback back that would delete another number of instances than was confirmed.
-var errNotAsSeen = errors.New("not what the dry run said")
-
 // rollback executes a rollback that was confirmed by the actor's name, where it deletes what the dry run had shown.
 func (h *Handler) rollback(w http.ResponseWriter, r *http.Request) {
 	if !h.form(w, r) {
@@ -110,31 +100,24 @@ func (h *Handler) rollback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.takeLonger(w)
-	var report operate.RollbackReport
+	var done operate.RollbackPreview
 	id, err := h.change(r, "rollback", func(ctx context.Context, tx pgx.Tx) (_ detail, err error) {
 		ctx, cancel := context.WithTimeout(ctx, rollbackLimit)
 		defer cancel()
-		reach, err := operate.RollbackReach(ctx, tx, actor)
-		if err != nil {
+		done, err = operate.RollbackAsSeen(ctx, tx, actor, &seen)
+		if err != nil || done.Status != operate.RollbackRolledBack || done.Counts.EventLog == 0 {
 			return nil, err
 		}
-		report, err = operate.Rollback(ctx, tx, actor, false)
-		if err != nil || report.Status != operate.RollbackRolledBack || report.Counts.EventLog == 0 {
-			return nil, err
-		}
-		if report.Counts.EventLog != seen {
-			return nil, errNotAsSeen
-		}
-		return detail{"actor": actor, "counts": report.Counts, "announced": reach.Announced, "consumers": reach.Consumers}, nil
+		return done.AuditDetail(), nil
 	})
 	switch {
-	case errors.Is(err, errNotAsSeen):
+	case errors.Is(err, operate.ErrNotAsSeen) && done.Counts.EventLog > 0:
 		h.showRollback(w, r, http.StatusConflict, actor, fmt.Sprintf(
-			"nothing was deleted: the dry run had shown %d instances, and there are %d now; look again and confirm", seen, report.Counts.EventLog))
-	case err != nil:
+			"nothing was deleted: the dry run had shown %d instances, and there are %d now; look again and confirm", seen, done.Counts.EventLog))
+	case err != nil && !errors.Is(err, operate.ErrNotAsSeen):
 		h.fail(w, r, err)
 	case id == 0:
-		h.showRollback(w, r, http.StatusConflict, actor, "nothing was deleted: "+notRolledBack(report))
+		h.showRollback(w, r, http.StatusConflict, actor, "nothing was deleted: "+notRolledBack(done.RollbackReport))
 	default:
 		h.back(w, r, "rollback", id)
 	}

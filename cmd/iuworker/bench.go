@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,7 +22,7 @@ type benchFlags struct {
 	quick               bool
 	repetitions, events int
 	history             int
-	only                string
+	only, svg           string
 	json                benchOutput
 }
 
@@ -35,6 +36,7 @@ func (f *benchFlags) register(cmd *cobra.Command) {
 	flags.Var(&textValue{&f.only, 200}, "only", "groups to measure, separated by commas: "+strings.Join(bench.Groups(), ", ")+" (default all, without growth)")
 	flags.Var(&f.json, "json", "print the result as JSON; --json=FILE writes it there beside the table")
 	flags.Lookup("json").NoOptDefVal = "true"
+	flags.Var(&textValue{&f.svg, 4096}, "svg", "with --growth: file for a picture of the rate while the history is made")
 
 	work := defaultWorkFlags() // what users run is what is measured
 	f.cfg.Worker, f.cfg.PoolSize = work.worker, work.poolSize
@@ -91,6 +93,7 @@ What is compared, in turns and in one run, so that ratios hold where the machine
   whole way   outbox rows, until instances are committed, jobs completed and events emitted, against the same
   latency     commit of an outbox row to NOTIFY at a subscriber, 20 events a second, against a bare River tuned to a
               FetchCooldown of 1 ms, whose job only notifies
+  scaleout    the same while a scale-out of a million is enqueued and worked off, against itself alone
   fan-out     the same to the last of one and of many subscribers
   idle        CPU of the worker and of the server while nothing happens (Linux, server on this machine)
   inserts     rows into the outbox by 1, 16 and 64 clients and 1,000 in a statement, against the same table without its
@@ -114,9 +117,17 @@ A whole run takes less than ten minutes on two cores. It needs pgbench, which co
 			if err != nil {
 				return err
 			}
+			if f.svg != "" && !cfg.Growth && !slices.Contains(cfg.Only, "growth") {
+				return usage(cmd, "--svg is for --growth: it draws the rate while the history is made")
+			}
 			report, err := a.bench(cmd.Context(), cmd, cfg)
 			if err != nil {
 				return err
+			}
+			if f.svg != "" {
+				if err := writeFile(f.svg, report.WriteSVG); err != nil {
+					return fmt.Errorf("draw the rate: %w", err)
+				}
 			}
 			return a.printBench(report, f.json.to)
 		},
@@ -179,15 +190,19 @@ func (a *app) printBench(report *bench.Report, to string) error {
 	case benchStdout:
 		return a.print(true, report, nil)
 	}
-	file, err := os.Create(to)
+	err := writeFile(to, func(w io.Writer) error { return (&app{stdout: &results{w: w}}).print(true, report, nil) })
 	if err != nil {
 		return fmt.Errorf("write the result as JSON: %w", err)
 	}
-	written := (&app{stdout: &results{w: file}}).print(true, report, nil)
-	if err := errors.Join(written, file.Close()); err != nil {
+	return a.print(false, report, text)
+}
+
+func writeFile(path string, write func(io.Writer) error) error {
+	file, err := os.Create(path)
+	if err != nil {
 		return err
 	}
-	return a.print(false, report, text)
+	return errors.Join(write(file), file.Close())
 }
 
 // benchStdout is where --json writes without a file.

@@ -2,8 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -69,11 +75,16 @@ func TestRollback(t *testing.T) {
 	require.Contains(t, dry.out, "nothing was changed; --execute deletes them")
 	require.Equal(t, 3, count())
 
-	report := decode[operate.RollbackReport](t, run(t, on(db), "rollback", "--actor", "ann", "--execute", "--json").done(t))
+	run(t, on(db), "rollback", "--actor", "ann", "--expect", "2").failed(t, exitUsage, "--expect is for --execute")
+	run(t, on(db), "rollback", "--actor", "ann", "--execute", "--expect", "3").
+		failed(t, exitFailed, `nothing was deleted: there are 2 instances of "ann" now, not 3; look again`)
+	require.Equal(t, 3, count())
+	done := decode[operate.RollbackPreview](t, run(t, on(db), "rollback", "--actor", "ann", "--execute", "--expect", "2", "--json").done(t))
 	require.Equal(t, operate.RollbackReport{
 		Status: "rolled_back", Actor: "ann",
 		Counts: operate.RollbackCounts{EventLog: 2, Lineage: 2, Membership: 6, Collection: 2},
-	}, report)
+	}, done.RollbackReport)
+	require.EqualValues(t, 2, done.Reach.Instances)
 	require.Equal(t, 1, count())
 	require.Contains(t, run(t, on(db), "rollback", "--actor", "nobody").done(t).out, "no instance is there that was composed for nobody\n")
 	require.Contains(t, run(t, on(db), "rollback", "--actor", "ann", "--execute").done(t).out, "there is nothing to roll back")
@@ -85,6 +96,85 @@ func TestRollback(t *testing.T) {
 		require.Contains(t, blocked.out, "tpl-inst:auto:b-1 is used by public.iu_collection_template")
 	}
 	require.Equal(t, 1, count())
+}
+
+// What others know of already is shown before anything is deleted.
+func TestRollbackShowsHowFarInstancesCame(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "letter", 1)
+	for i := range announcedShown + 2 {
+		instantiate(t, db, template, fmt.Sprint("a-", i), "ann")
+	}
+	db.Exec(t, "SELECT iu_outbox.emit(100)")
+	instantiate(t, db, template, "quiet", "ann")
+	db.Exec(t, "INSERT INTO iu_outbox.consumer (name, epoch, position) SELECT 'billing', c.epoch, 5 FROM iu_outbox.emission_counter AS c")
+	db.Exec(t, "INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix, actor) VALUES ('e', $1, 'later', 'ann')", template)
+
+	out := run(t, on(db), "rollback", "--actor", "ann").done(t).out
+	for _, line := range []string{
+		"announced already: 12 of 13; these announcements stay, marked as rolled back\n",
+		"  and 2 more\n", "  consumer billing was given 5 of them\n", "still to be composed: 1 events of this actor",
+	} {
+		require.Contains(t, out, line)
+	}
+	require.NotContains(t, out, "quiet")
+}
+
+// On a terminal somebody has to type the name.
+func TestRollbackAsksOnATerminal(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "letter", 1)
+	instantiate(t, db, template, "a-1", "ann")
+	type answer struct {
+		typed, says string
+		left        int
+	}
+	for _, a := range []answer{{"anna", "nothing was deleted: that is not the actor's name", 1}, {"ann", "rolled back ann, deleted:", 0}} {
+		out, _ := onTerminal(t, db, a.typed+"\n", "rollback", "--actor", "ann", "--execute")
+		require.Contains(t, out, "to delete them, type the actor's name, ann:")
+		require.Contains(t, out, a.says)
+		var left int
+		require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT count(*) FROM iu_auto_instantiate_event_log").Scan(&left))
+		require.Equal(t, a.left, left)
+	}
+}
+
+// onTerminal runs the program in a process of its own on a pseudo-terminal, which script (bsdutils) makes.
+func onTerminal(t testing.TB, db *iutest.DB, typed string, args ...string) (string, error) {
+	t.Helper()
+	words := []string{shellWord(os.Args[0])}
+	for _, arg := range args {
+		words = append(words, shellWord(arg))
+	}
+	cmd := exec.CommandContext(t.Context(), "script", "--quiet", "--return", "--command", strings.Join(words, " "), os.DevNull)
+	cmd.Env = append(os.Environ(), runsMain+"=1", "IUWORKER_DATABASE_URL="+db.URL)
+	cmd.Stdin = strings.NewReader(typed)
+	out, err := cmd.CombinedOutput()
+	return strings.ReplaceAll(string(out), "\r\n", "\n"), err
+}
+
+func TestStatusWatch(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	lines := start(t, db, "status", "--watch", "--json")
+	texts := start(t, db, "status", "--watch")
+	require.Eventually(t, func() bool {
+		return strings.Count(lines.out.String(), "\n") >= 2 && strings.Count(texts.out.String(), "outbox ") >= 2
+	}, patience, 10*time.Millisecond)
+	for _, p := range []*program{lines, texts} {
+		p.signal(t, syscall.SIGINT)
+		require.NoError(t, <-p.ended, p.errOut.String())
+	}
+	for line := range strings.Lines(lines.out.String()) {
+		var status operate.Status
+		require.NoError(t, json.Unmarshal([]byte(line), &status), line)
+		require.Equal(t, 35, status.Schema.Version)
+	}
+	require.NotContains(t, texts.out.String(), "\x1b", "no terminal, no control characters")
 }
 
 // bury makes dead letters: n of each status.

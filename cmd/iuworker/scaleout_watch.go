@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/schollz/progressbar/v3"
 
+	"github.com/iu-core/iuworker/worker/listen"
 	"github.com/iu-core/iuworker/worker/operate"
 )
 
@@ -50,11 +51,7 @@ func (a *app) watchScaleout(ctx context.Context, pool *pgxpool.Pool, prefix stri
 		if left.Unfinished() == 0 {
 			return true, nil
 		}
-		wait := time.NewTimer(max(watchEvery, (watchShare-1)*time.Since(began)))
-		select {
-		case <-wait.C:
-		case <-ctx.Done():
-			wait.Stop()
+		if !listen.Pause(ctx, max(watchEvery, (watchShare-1)*time.Since(began))) {
 			return false, nil
 		}
 	}

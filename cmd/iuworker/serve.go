@@ -56,6 +56,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	}
 	defer events.Stop()
 	web.Events, web.EventsTokens = events, who.tokens
+	cfg.Metrics.ObserveStreams(func() metrics.Streams { return metrics.Streams(events.Stats()) })
 	handler, err := webui.New(web)
 	if err != nil {
 		return err

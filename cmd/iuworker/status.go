@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -9,16 +10,22 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"github.com/iu-core/iuworker/worker/listen"
 	"github.com/iu-core/iuworker/worker/operate"
 )
 
 func (a *app) statusCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, watch bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the state of everything on one screen",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if watch {
+				return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
+					return a.watchStatus(ctx, pool, asJSON)
+				})
+			}
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
 				status, err := operate.ReadStatus(ctx, pool)
 				if err != nil {
@@ -31,7 +38,65 @@ func (a *app) statusCommand() *cobra.Command {
 		},
 	}
 	jsonFlag(cmd, &asJSON)
+	cmd.Flags().BoolVar(&watch, "watch", false, "show it again each second until Ctrl-C; with --json a line a reading")
 	return cmd
+}
+
+// clearScreen begins a screen anew: home, clear, and what had scrolled away too.
+const clearScreen = "\x1b[H\x1b[2J\x1b[3J"
+
+// watchStatus shows the state until ctx ends. A reading that fails is said on stderr, and tried again: whoever watches an
+// outage wants to see its end. The first one must work.
+func (a *app) watchStatus(ctx context.Context, pool *pgxpool.Pool, asJSON bool) error {
+	terminal := isTerminal(a.stdout.w)
+	for first := true; ; first = false {
+		began := time.Now()
+		status, err := readStatus(ctx, pool)
+		switch {
+		case ctx.Err() != nil: // whoever watched has seen enough
+			return nil //nolint:nilerr // of what was cut off
+		case err != nil && first:
+			return err
+		case err != nil:
+			fmt.Fprintln(a.stderr, "iuworker: "+sentence(err))
+		default:
+			if err := a.showStatus(status, asJSON, terminal, first); err != nil {
+				return err
+			}
+		}
+		if !listen.Pause(ctx, max(watchEvery, (watchShare-1)*time.Since(began))) {
+			return nil
+		}
+	}
+}
+
+func readStatus(ctx context.Context, pool *pgxpool.Pool) (operate.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, quickly)
+	defer cancel()
+	return operate.ReadStatus(ctx, pool)
+}
+
+func (a *app) showStatus(status operate.Status, asJSON, terminal, first bool) error {
+	if asJSON {
+		line, err := json.Marshal(status)
+		if err != nil {
+			return fmt.Errorf("write the state as JSON: %w", err)
+		}
+		_, err = a.stdout.Write(append(line, '\n'))
+		return err
+	}
+	return a.print(false, status, func(w io.Writer) {
+		switch {
+		case terminal:
+			fmt.Fprint(w, clearScreen)
+		case !first:
+			fmt.Fprintln(w)
+		}
+		columns(w, func(w io.Writer) {
+			fmt.Fprintf(w, "at\t%s\n", status.At.Format(time.RFC3339))
+			writeStatus(w, status)
+		})
+	})
 }
 
 func writeStatus(w io.Writer, s operate.Status) {

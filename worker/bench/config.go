@@ -75,13 +75,14 @@ func Quick() Sizes {
 
 // Groups are the names that Config.Only takes, in the order in which they run.
 func Groups() []string {
-	return []string{groupThroughput, groupGrowth, groupLatency, groupFanout, groupIdle, groupInserts}
+	return []string{groupThroughput, groupGrowth, groupLatency, groupScaleout, groupFanout, groupIdle, groupInserts}
 }
 
 const (
 	groupThroughput = "throughput"
 	groupGrowth     = "growth"
 	groupLatency    = "latency"
+	groupScaleout   = "scaleout"
 	groupFanout     = "fanout"
 	groupIdle       = "idle"
 	groupInserts    = "inserts"

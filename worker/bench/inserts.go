@@ -95,12 +95,8 @@ func (b *bench) insertRate(
 func (s *scratch) emptyOutbox(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	_, err := s.pool.Exec(ctx, "TRUNCATE iu_outbox.event, "+plainTable)
-	if err == nil {
-		_, err = s.pool.Exec(ctx, "TRUNCATE iu_river.river_job")
-	}
-	if err != nil {
+	if _, err := s.pool.Exec(ctx, "TRUNCATE iu_outbox.event, "+plainTable); err != nil {
 		return fmt.Errorf("empty the outbox: %w", err)
 	}
-	return s.settle(ctx)
+	return s.emptyQueue(ctx)
 }

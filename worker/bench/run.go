@@ -65,6 +65,7 @@ func (b *bench) groups(ctx context.Context) error {
 		groupThroughput: b.throughput,
 		groupGrowth:     b.growth,
 		groupLatency:    b.latency,
+		groupScaleout:   b.scaleout,
 		groupFanout:     b.fanout,
 		groupIdle:       b.idle,
 		groupInserts:    b.inserts,

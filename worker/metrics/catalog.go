@@ -63,6 +63,10 @@ var catalog = []Instrument{
 	{"iuworker_consumer_lost", typeGauge, []string{"consumer"}, "1 where a consumer's cursor says nothing any more: rewound, pruned or beyond the end."},
 	{"iuworker_consumer_dead_letters", typeGauge, []string{"consumer"}, "Events that a consumer gave up."},
 
+	{"iuworker_event_streams_open", typeGauge, nil, "Clients that follow the events over HTTP now."},
+	{"iuworker_event_streams_refused_total", typeCounter, nil, "Clients that were refused, as many as may follow being there."},
+	{"iuworker_event_streams_cut_off_total", typeCounter, nil, "Clients that were cut off, for taking too long to read."},
+
 	{"iuworker_workers_alive", typeGauge, nil, "Processes that work."},
 	{"iuworker_notification_queue_usage_ratio", typeGauge, nil, "How full the server's notification queue is, 0 to 1."},
 	{"iuworker_listener_up", typeGauge, nil, "1 where this process hears doorbells; missing where it polls by choice."},

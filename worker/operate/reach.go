@@ -17,6 +17,7 @@ type Reach struct {
 	Instances int64           `json:"instances"`
 	Announced int64           `json:"announced"` // of them; their emissions stay, marked as rolled back
 	Waiting   int64           `json:"waiting"`   // to be announced: never will be
+	ToCome    int64           `json:"to_come"`   // events of the actor that are not composed yet: a rollback leaves them
 	Consumers []ReachConsumer `json:"consumers"`
 	Sample    []ReachInstance `json:"sample"` // the first hundred by instance key, announced ones first
 }
@@ -42,10 +43,14 @@ type ReachInstance struct {
 func RollbackReach(ctx context.Context, q Querier, actor string) (Reach, error) {
 	var reach Reach
 	err := q.QueryRow(ctx, `
-		SELECT pg_catalog.count(*), pg_catalog.count(e.position), pg_catalog.count(*) FILTER (WHERE e.id IS NOT NULL AND e.position IS NULL)
+		SELECT pg_catalog.count(*), pg_catalog.count(e.position), pg_catalog.count(*) FILTER (WHERE e.id IS NOT NULL AND e.position IS NULL),
+		       (SELECT pg_catalog.count(*) FROM iu_outbox.event AS o WHERE o.actor = $1)
+		     + (SELECT pg_catalog.count(*) FROM iu_river.river_job AS j
+		        WHERE j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
+		          AND j.kind = 'auto_instantiate' AND j.args ->> 'actor' = $1)
 		FROM public.iu_auto_instantiate_event_log AS l
 		LEFT JOIN iu_outbox.emission AS e ON e.instance_collection_id = l.instance_collection_id
-		WHERE l.triggered_by = $1`, actor).Scan(&reach.Instances, &reach.Announced, &reach.Waiting)
+		WHERE l.triggered_by = $1`, actor).Scan(&reach.Instances, &reach.Announced, &reach.Waiting, &reach.ToCome)
 	if err != nil {
 		return reach, fmt.Errorf("count the instances of %q: %w", actor, err)
 	}

@@ -3,9 +3,12 @@ package operate
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // What Rollback answers.
@@ -52,4 +55,47 @@ func Rollback(ctx context.Context, q Querier, actor string, dryRun bool) (Rollba
 		return RollbackReport{}, fmt.Errorf("read the answer of fn_iu_auto_instantiate_rollback_by_actor: %w", err)
 	}
 	return report, nil
+}
+
+// RollbackPreview is what a rollback deletes, and how far that had come.
+type RollbackPreview struct {
+	RollbackReport
+
+	Reach Reach `json:"reach"`
+}
+
+// PreviewRollback answers what rolling an actor back would delete, and who knows of it already; both as of one moment.
+func PreviewRollback(ctx context.Context, pool *pgxpool.Pool, actor string) (preview RollbackPreview, err error) {
+	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	err = pgx.BeginTxFunc(ctx, pool, snapshot, func(tx pgx.Tx) error {
+		if preview.RollbackReport, err = Rollback(ctx, tx, actor, true); err != nil {
+			return err
+		}
+		preview.Reach, err = RollbackReach(ctx, tx, actor)
+		return err
+	})
+	return preview, err
+}
+
+// ErrNotAsSeen says that a rollback would delete another number of instances than somebody saw and confirmed.
+var ErrNotAsSeen = errors.New("not what the dry run showed")
+
+// RollbackAsSeen rolls an actor back in a transaction that fails with ErrNotAsSeen where that deletes another number of
+// instances than seen; nil: any number. What it answers is true in both cases. It locks what Rollback locks.
+func RollbackAsSeen(ctx context.Context, tx pgx.Tx, actor string, seen *int64) (preview RollbackPreview, err error) {
+	if preview.Reach, err = RollbackReach(ctx, tx, actor); err != nil {
+		return preview, err
+	}
+	if preview.RollbackReport, err = Rollback(ctx, tx, actor, false); err != nil {
+		return preview, err
+	}
+	if seen != nil && preview.Status == RollbackRolledBack && preview.Counts.EventLog != *seen {
+		return preview, ErrNotAsSeen
+	}
+	return preview, nil
+}
+
+// AuditDetail is what the audit line of a rollback says.
+func (p RollbackPreview) AuditDetail() map[string]any {
+	return map[string]any{"actor": p.Actor, "counts": p.Counts, "announced": p.Reach.Announced, "consumers": p.Reach.Consumers}
 }

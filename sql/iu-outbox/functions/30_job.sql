@@ -95,30 +95,33 @@ CREATE OR REPLACE TRIGGER iu_outbox_said_again
 
 -- Makes up to p_limit parked jobs available whose gate is open, lowest id first, and wakes River's
 -- producers; answers how many. With the composer closed it reads two rows and no job.
--- Locks job rows; skips those that are locked.
+-- Locks job rows; skips those that are locked. A list of ids, not a join: see emit().
 CREATE OR REPLACE FUNCTION iu_outbox.resume_parked(p_limit integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     v_live_open boolean := iu_outbox.gate_open('iu_core.auto_instantiate_enabled');
+    v_ids bigint[];
     v_count integer;
 BEGIN
     IF NOT iu_outbox.gate_open('iu_core.composer_enabled') THEN
         RETURN 0;
     END IF;
-    WITH picked AS MATERIALIZED (
+    v_ids := ARRAY(
         SELECT j.id FROM iu_river.river_job AS j
         WHERE j.state = 'scheduled' AND j.kind = 'auto_instantiate'
           AND (j.metadata @> '{"parked": {"gate": "composer"}}'
                OR (v_live_open AND j.metadata @> '{"parked": {"gate": "auto-instantiate"}}'))
         ORDER BY j.id
         LIMIT p_limit
-        FOR UPDATE SKIP LOCKED
-    ), resumed AS (
+        FOR UPDATE SKIP LOCKED);
+    IF pg_catalog.cardinality(v_ids) = 0 THEN
+        RETURN 0;
+    END IF;
+    WITH resumed AS (
         UPDATE iu_river.river_job AS j
         SET state = 'available', scheduled_at = pg_catalog.now(), metadata = j.metadata - 'parked'
-        FROM picked AS p
-        WHERE j.id = p.id
+        WHERE j.id = ANY (v_ids)
         RETURNING j.queue
     ), queues AS (
         SELECT r.queue, pg_catalog.count(*) AS jobs FROM resumed AS r GROUP BY r.queue
