@@ -50,8 +50,9 @@ type Config struct {
 	// ScaleoutConcurrency is how many jobs of the queue scaleout run at once. Default 200. -1: this process works none.
 	ScaleoutConcurrency int
 
-	// Lanes is how many statements that compose run at once, each on a connection of the pool. Default 4, and less
-	// where the pool is small: four of its connections are for River, the relay and the emitter.
+	// Lanes is how many statements that compose run at once, each on a connection of the pool; one of four is for
+	// scale-outs, too. Default 4, and less where the pool is small: four of its connections are for River, the relay and the
+	// emitter.
 	Lanes int
 
 	// PollInterval is how often the relay, the emitter and River look into their tables where no doorbell
