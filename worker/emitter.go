@@ -88,9 +88,9 @@ func (e *Emitter) overdue(ctx context.Context) bool {
 	return overdue
 }
 
-// drain emits until nothing is left.
+// drain emits until nothing is left, or another transaction holds the counter row: it waits for none.
 func (e *Emitter) drain(ctx context.Context) {
-	for ctx.Err() == nil && e.look(ctx) != (found{}) {
+	for ctx.Err() == nil && e.look(ctx).rows > 0 {
 	}
 }
 

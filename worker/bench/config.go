@@ -65,7 +65,7 @@ func Full() Sizes {
 	}
 }
 
-// Quick is a run of about a minute: enough to see that something broke, not to compare.
+// Quick is a run of some minutes: enough to see that something broke, not to compare.
 func Quick() Sizes {
 	return Sizes{
 		Repetitions: 3, Events: 5_000, Warmup: 1_000, LatencyEvents: 60, Insert: time.Second,
