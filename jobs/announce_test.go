@@ -3,6 +3,7 @@ package jobs_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -15,9 +16,9 @@ import (
 func announcing(t *testing.T, db *iutest.DB, e jobs.AutoInstantiateArgs) jobs.Batch {
 	t.Helper()
 	batches := make(chan jobs.Batch, 10)
-	b := jobs.NewBatcher(db.Pool, 1, func(b jobs.Batch) { batches <- b })
+	b := jobs.NewBatcher(jobs.BatcherConfig{Pool: db.Pool, Lanes: 1, Observe: func(b jobs.Batch) { batches <- b }})
 	defer b.Close()
-	result, err := b.Compose(t.Context(), jobs.QueueEvents, e)
+	result, err := b.Compose(t.Context(), jobs.QueueEvents, time.Now(), e)
 	require.NoError(t, err)
 	require.Equal(t, jobs.StatusInstantiated, result.Status)
 	return <-batches

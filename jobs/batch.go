@@ -12,9 +12,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// maxBatch is how many events are composed in one transaction at most. More gains nothing: what a transaction costs
+// MaxBatch is how many events are composed in one transaction at most. More gains nothing: what a transaction costs
 // is spread thin enough by then.
-const maxBatch = 100
+const MaxBatch = 100
 
 // urgentInARow is how many batches of events a lane composes while scale-outs wait, too, before it composes one of theirs.
 const urgentInARow = 4
@@ -25,14 +25,28 @@ const urgentInARow = 4
 // first, and of four lanes three are theirs alone: none waits for hundreds of others, or competes with them for the server's
 // CPUs in as many sessions. Safe for concurrent use.
 type Batcher struct {
-	pool     *pgxpool.Pool
-	observe  func(Batch)
+	cfg      BatcherConfig
 	events   chan *request
 	scaleout chan *request
 	quit     chan struct{}
 	lanes    sync.WaitGroup
 	busy     atomic.Int32 // lanes
 	closed   sync.Once
+}
+
+// BatcherConfig configures a Batcher. Funcs that are nil do nothing; others are called by several goroutines.
+type BatcherConfig struct {
+	Pool  *pgxpool.Pool // Required.
+	Lanes int           // run at once, each with one connection of the pool at a time. Required.
+
+	// Observe is told about each transaction.
+	Observe func(Batch)
+
+	// Turn is called before each batch: it waits until there may be one, or stop is closed; done ends it.
+	Turn func(stop <-chan struct{}) (done func())
+
+	// Waited is told when the first event of a batch could first have been composed; a scale-out's waits for no time.
+	Waited func(due time.Time)
 }
 
 // Batch is one transaction of a Batcher, for metrics.
@@ -47,6 +61,7 @@ type Batch struct {
 type request struct {
 	ctx  context.Context //nolint:containedctx // of the job that waits for the answer
 	args AutoInstantiateArgs
+	due  time.Time
 	done chan answer // takes one without blocking
 }
 
@@ -55,18 +70,23 @@ type answer struct {
 	err    error
 }
 
-// NewBatcher starts lanes that each use one connection of the pool at a time, and tell observe, where it is not nil,
-// about each transaction. Close ends them.
-func NewBatcher(pool *pgxpool.Pool, lanes int, observe func(Batch)) *Batcher {
-	if observe == nil {
-		observe = func(Batch) {}
+// NewBatcher starts the lanes. Close ends them.
+func NewBatcher(cfg BatcherConfig) *Batcher {
+	if cfg.Observe == nil {
+		cfg.Observe = func(Batch) {}
+	}
+	if cfg.Turn == nil {
+		cfg.Turn = func(<-chan struct{}) func() { return func() {} }
+	}
+	if cfg.Waited == nil {
+		cfg.Waited = func(time.Time) {}
 	}
 	b := &Batcher{
-		pool: pool, observe: observe, quit: make(chan struct{}),
-		events: make(chan *request, maxBatch), scaleout: make(chan *request, maxBatch),
+		cfg: cfg, quit: make(chan struct{}),
+		events: make(chan *request, MaxBatch), scaleout: make(chan *request, MaxBatch),
 	}
-	for n := range lanes {
-		b.lanes.Go(func() { b.lane(n >= max(1, lanes/4)) })
+	for n := range cfg.Lanes {
+		b.lanes.Go(func() { b.lane(n >= max(1, cfg.Lanes/4)) })
 	}
 	return b
 }
@@ -77,10 +97,10 @@ func (b *Batcher) Close() {
 	b.lanes.Wait()
 }
 
-// Compose composes the instance of an event of a queue, or finds that it has been. What it answers is committed. A context
+// Compose composes the instance of an event of a queue that was due at a time, or finds that it has been. What it answers is committed. A context
 // that ends is answered at once; the event may be composed all the same, which the next call finds.
-func (b *Batcher) Compose(ctx context.Context, queue string, args AutoInstantiateArgs) (Result, error) {
-	r := &request{ctx: ctx, args: args, done: make(chan answer, 1)}
+func (b *Batcher) Compose(ctx context.Context, queue string, due time.Time, args AutoInstantiateArgs) (Result, error) {
+	r := &request{ctx: ctx, args: args, due: due, done: make(chan answer, 1)}
 	requests := b.events
 	if queue == QueueScaleout {
 		requests = b.scaleout
@@ -112,9 +132,14 @@ func (b *Batcher) lane(reserved bool) {
 		if urgent++; requests == b.scaleout {
 			urgent = 0
 		}
+		if requests == b.events {
+			b.cfg.Waited(first.due)
+		}
+		done := b.cfg.Turn(b.quit)
 		b.busy.Add(1)
 		b.run(gather(first, requests))
 		b.busy.Add(-1)
+		done()
 	}
 }
 
@@ -145,7 +170,7 @@ func (b *Batcher) next(scaleout chan *request, urgent bool) (*request, chan *req
 // gather takes what waits already.
 func gather(first *request, requests <-chan *request) []*request {
 	batch := []*request{first}
-	for len(batch) < maxBatch {
+	for len(batch) < MaxBatch {
 		select {
 		case r := <-requests:
 			batch = append(batch, r)
@@ -194,7 +219,7 @@ func (b *Batcher) compose(ctx context.Context, batch []*request) {
 		events[i], traceparents[i] = r.args, traceparent(r.ctx, r.args)
 	}
 	start, endCalls := time.Now(), beginCalls(batch)
-	done, err := composeAll(ctx, b.pool, events, traceparents, b.alone(batch))
+	done, err := composeAll(ctx, b.cfg.Pool, events, traceparents, b.alone(batch))
 	endCalls(err)
 	split := err != nil && len(batch) > 1 && blamesAnEvent(err)
 	about := Batch{Events: len(batch), Began: start, Took: time.Since(start), Split: split, Emission: done.emission}
@@ -210,7 +235,7 @@ func (b *Batcher) compose(ctx context.Context, batch []*request) {
 	case !split:
 		answerAll(batch, err)
 	}
-	b.observe(about)
+	b.cfg.Observe(about)
 	if split {
 		half := len(batch) / 2
 		b.compose(ctx, batch[:half])

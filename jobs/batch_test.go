@@ -20,7 +20,7 @@ const patience = 30 * time.Second
 
 func batcher(t *testing.T, db *iutest.DB, lanes int) *jobs.Batcher {
 	t.Helper()
-	b := jobs.NewBatcher(db.Pool, lanes, nil)
+	b := jobs.NewBatcher(jobs.BatcherConfig{Pool: db.Pool, Lanes: lanes})
 	t.Cleanup(b.Close)
 	return b
 }
@@ -42,7 +42,7 @@ func together(ctx context.Context, b *jobs.Batcher, events ...jobs.AutoInstantia
 	out := make([]composed, len(events))
 	var wg sync.WaitGroup
 	for i, e := range events {
-		wg.Go(func() { out[i].result, out[i].err = b.Compose(ctx, jobs.QueueEvents, e) })
+		wg.Go(func() { out[i].result, out[i].err = b.Compose(ctx, jobs.QueueEvents, time.Now(), e) })
 	}
 	wg.Wait()
 	return out

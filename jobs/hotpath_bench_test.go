@@ -62,7 +62,7 @@ func BenchmarkBatcher(b *testing.B) {
 			db := iutest.New(b)
 			db.OpenGates(b)
 			template := db.Template(b, "t", 12)
-			batcher := jobs.NewBatcher(db.Pool, 2, nil)
+			batcher := jobs.NewBatcher(jobs.BatcherConfig{Pool: db.Pool, Lanes: 2})
 			b.Cleanup(batcher.Close)
 			b.ReportAllocs()
 			b.ResetTimer()
@@ -70,7 +70,7 @@ func BenchmarkBatcher(b *testing.B) {
 			for caller := range atOnce {
 				callers.Go(func() {
 					for n := caller; n < b.N; n += atOnce {
-						if _, err := batcher.Compose(b.Context(), jobs.QueueEvents, event(template, strconv.Itoa(n))); err != nil {
+						if _, err := batcher.Compose(b.Context(), jobs.QueueEvents, time.Now(), event(template, strconv.Itoa(n))); err != nil {
 							b.Error(err)
 							return
 						}

@@ -32,12 +32,12 @@ func TestEventsGoBeforeScaleouts(t *testing.T) {
 	_, err = conn.Exec(t.Context(), "SELECT pg_advisory_lock(1)")
 	require.NoError(t, err)
 
-	b := NewBatcher(db.Pool, 1, nil)
+	b := NewBatcher(BatcherConfig{Pool: db.Pool, Lanes: 1})
 	defer b.Close()
 	var calls sync.WaitGroup
 	compose := func(queue string, n int) {
 		calls.Go(func() {
-			_, err := b.Compose(t.Context(), queue, AutoInstantiateArgs{
+			_, err := b.Compose(t.Context(), queue, time.Now(), AutoInstantiateArgs{
 				EventID: uuid.New(), EventType: queue, TemplateCollectionID: template, InstanceKeySuffix: fmt.Sprint(queue, "-", n),
 				EmitMode: "live", Actor: "a",
 			})

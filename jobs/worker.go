@@ -87,7 +87,7 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[AutoInstantiateArgs]) 
 	ctx, span := w.tracer.Start(job.Args.Traced(ctx), Kind, trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithAttributes(attribute.Int64("iuworker.job_id", job.ID), attribute.String("iuworker.queue", job.Queue)),
 		trace.WithAttributes(job.Args.Attributes()...))
-	result, err := w.batcher.Compose(ctx, job.Queue, job.Args)
+	result, err := w.batcher.Compose(ctx, job.Queue, job.ScheduledAt, job.Args)
 	took := time.Since(start)
 	concluded := conclude(ctx, job, result, err)
 	outcome := Outcome{

@@ -62,6 +62,11 @@ type Config struct {
 	// SweepInterval is how often parked jobs are looked for while their gate is open. Default 2 s.
 	SweepInterval time.Duration
 
+	// Yield is how long events may wait while producers insert as fast as the server lets them and the worker, which
+	// holds them up, makes room: it works a twentieth of its time, more from half of Yield on, and all of it where events
+	// have waited for Yield. Default 1 min. -1: it never makes room.
+	Yield time.Duration
+
 	// RelayBatch is how many outbox rows become jobs in one transaction. Default 500.
 	RelayBatch int
 
@@ -109,6 +114,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.Lanes = max(1, min(cmp.Or(c.Lanes, 4), int(c.Pool.Config().MaxConns)-reserved))
 	c.PollInterval = cmp.Or(c.PollInterval, time.Second)
 	c.SweepInterval = cmp.Or(c.SweepInterval, 2*time.Second)
+	c.Yield = cmp.Or(c.Yield, time.Minute)
 	c.RelayBatch = cmp.Or(c.RelayBatch, 500)
 	c.EmitBatch = cmp.Or(c.EmitBatch, 500)
 	c.EmissionRetention = cmp.Or(c.EmissionRetention, 30*24*time.Hour)

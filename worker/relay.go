@@ -43,6 +43,8 @@ type moved struct {
 	Jobs   int // jobs inserted
 	Merged int // rows whose idempotency key had an unfinished job, or a lower row in the batch
 	Took   time.Duration
+	More   bool      // as many as were asked for
+	Due    time.Time // when the one was due that waited longest; zero: none was
 }
 
 // claimedRow is a row of iu_outbox.claim.
@@ -77,10 +79,14 @@ func (r *Relay) look(ctx context.Context) found {
 	if batch.Rows == 0 {
 		return found{}
 	}
+	r.sleeper.yield.stirred(batch.Rows)
+	if !batch.Due.IsZero() {
+		r.sleeper.yield.waited(batch.Due)
+	}
 	r.metrics.Relayed(batch.Rows, batch.Jobs, batch.Merged, batch.Took)
 	r.logger.InfoContext(ctx, "Relay: moved rows to jobs", slog.Int("rows", batch.Rows), slog.Int("jobs", batch.Jobs),
 		slog.Int("merged", batch.Merged), slog.Duration("took", batch.Took))
-	return found{rows: batch.Rows, more: batch.Rows >= r.batch}
+	return found{rows: batch.Rows, more: batch.More}
 }
 
 // maxClashes is how often in a row a hand-off is tried that clashes with others' work.
@@ -97,11 +103,11 @@ func clashed(err error) bool {
 func (r *Relay) move(ctx context.Context) (moved, error) {
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
-	start := time.Now()
+	start, most := time.Now(), r.sleeper.yield.rows(r.batch)
 	var batch moved
 	var spans []trace.Span
 	err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
-		rows, err := claim(ctx, tx, r.batch)
+		rows, err := claim(ctx, tx, most)
 		if err != nil || len(rows) == 0 {
 			return err
 		}
@@ -109,6 +115,8 @@ func (r *Relay) move(ctx context.Context) (moved, error) {
 			batch.Merged += row.Merged
 		}
 		batch.Rows = len(rows) + batch.Merged
+		batch.Due = firstDue(rows)
+		batch.More = batch.Rows >= most
 		spans = r.traceRows(ctx, rows)
 		batch.Jobs, err = r.insert(ctx, tx, rows)
 		batch.Merged += len(rows) - batch.Jobs
@@ -122,6 +130,21 @@ func (r *Relay) move(ctx context.Context) (moved, error) {
 	}
 	batch.Took = time.Since(start)
 	return batch, nil
+}
+
+// firstDue answers when the row was due that has waited longest; zero: none waited.
+func firstDue(rows []claimedRow) time.Time {
+	var first time.Time
+	for _, row := range rows {
+		due := row.CreatedAt
+		if row.AvailableAt.After(due) {
+			due = row.AvailableAt
+		}
+		if !row.Later && (first.IsZero() || due.Before(first)) {
+			first = due
+		}
+	}
+	return first
 }
 
 func claim(ctx context.Context, tx pgx.Tx, limit int) ([]claimedRow, error) {

@@ -28,6 +28,7 @@ type running struct {
 	listens  *pgxpool.Pool    // River's listening connection; nil: polling
 	listener *listen.Listener // nil: polling
 	session  *session         // nil: polling
+	yielder  *yielder
 	relay    *Relay
 	emitter  *Emitter
 	resumer  *Resumer
@@ -57,12 +58,15 @@ func (g *group) end() {
 
 // run starts the parts. Where one fails, those before it are stopped again.
 func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
-	r := &running{logger: w.logger}
-	r.batcher = jobs.NewBatcher(w.cfg.Pool, w.cfg.Lanes, func(b jobs.Batch) {
-		w.cfg.Metrics.Composed(b)
-		if b.Emission != nil {
-			r.emitter.announced(context.WithoutCancel(ctx), *b.Emission, b.Began)
-		}
+	r := &running{logger: w.logger, yielder: newYielder(w.cfg)}
+	r.batcher = jobs.NewBatcher(jobs.BatcherConfig{
+		Pool: w.cfg.Pool, Lanes: w.cfg.Lanes, Waited: r.yielder.waited, Turn: r.yielder.turn,
+		Observe: func(b jobs.Batch) {
+			w.cfg.Metrics.Composed(b)
+			if b.Emission != nil {
+				r.emitter.announced(context.WithoutCancel(ctx), *b.Emission, b.Began)
+			}
+		},
 	})
 	if err := r.open(ctx, w.cfg, sessions, jobs.NewWorker(r.batcher, w.report, w.cfg.tracer())); err != nil {
 		r.close()
@@ -71,6 +75,7 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 	base := context.WithoutCancel(ctx)
 	r.taking, r.emitting, r.serving = newGroup(base), newGroup(base), newGroup(base)
 	r.start(&r.taking, "relay", r.relay.Run)
+	r.start(&r.taking, "yielder", r.yielder.run)
 	r.start(&r.taking, "resumer", r.resumer.Run)
 	r.start(&r.taking, "pruner", r.pruner.Run)
 	r.start(&r.taking, "verifier", r.verifier.Run)
@@ -125,7 +130,7 @@ func (r *running) open(ctx context.Context, cfg Config, sessions bool, work *job
 	r.relay = &Relay{
 		pool: cfg.Pool, client: inserter, batch: cfg.RelayBatch, logger: r.logger, outage: lost("Relay"), metrics: cfg.Metrics,
 		tracer:  cfg.tracer(),
-		sleeper: sleeper{session: r.session, key: lockRelaySleeps, bell: eventBell, poll: cfg.PollInterval},
+		sleeper: sleeper{session: r.session, key: lockRelaySleeps, bell: eventBell, poll: cfg.PollInterval, yield: r.yielder},
 	}
 	r.emitter = &Emitter{
 		pool: cfg.Pool, session: r.session, batch: cfg.EmitBatch, logger: r.logger, outage: lost("Emitter"), metrics: cfg.Metrics,
@@ -192,6 +197,7 @@ func (r *running) close() {
 // and then what all of them needed goes.
 func (r *running) stop(ctx context.Context) error {
 	r.taking.end()
+	r.yielder.end()
 	err := r.stopRiver(ctx)
 	r.emitting.end()
 	r.emitter.Finish(ctx)

@@ -92,12 +92,12 @@ What is compared, in turns and in one run, so that ratios hold where the machine
               clients that call the same function on the same database, one call a transaction
   whole way   outbox rows, until instances are committed, jobs completed and events emitted, against the same
   latency     commit of an outbox row to NOTIFY at a subscriber, 20 events a second, against a bare River tuned to a
-              FetchCooldown of 1 ms, whose job only notifies
+              FetchCooldown of 1 ms, whose job composes and notifies; and against one whose job only notifies
   scaleout    the same while a scale-out of a million is enqueued and worked off, against itself alone
   fan-out     the same to the last of one and of many subscribers
   idle        CPU of the worker and of the server while nothing happens (Linux, server on this machine)
   inserts     rows into the outbox by 1, 16 and 64 clients and 1,000 in a statement, against the same table without its
-              trigger; while no bell is rung, and while a worker works off what is inserted
+              trigger; while no bell is rung, and while a worker works on what is inserted (see --yield of work)
   memory      of the worker while it drains (Linux)
   growth      (--growth) drain on a long history against a short one
 

@@ -30,7 +30,7 @@ func defaultWorkFlags() workFlags {
 	return workFlags{
 		worker: worker.Config{
 			Concurrency: 500, ScaleoutConcurrency: 200, Lanes: 4, PollInterval: time.Second, SweepInterval: 2 * time.Second,
-			RelayBatch: 500, EmitBatch: 500, ShutdownTimeout: 20 * time.Second,
+			RelayBatch: 500, Yield: time.Minute, EmitBatch: 500, ShutdownTimeout: 20 * time.Second,
 			VerifyInterval:     6 * time.Hour,
 			CompletedRetention: day, CancelledRetention: day, DiscardedRetention: 7 * day,
 			EmissionRetention: 30 * day, ConsumerExpiry: 30 * day,
@@ -58,6 +58,8 @@ func (f *workFlags) register(cmd *cobra.Command) {
 	}
 	length(&w.PollInterval, 10*time.Millisecond, time.Hour, "poll-interval", "between looks into the tables where no doorbell rang")
 	length(&w.SweepInterval, 10*time.Millisecond, time.Hour, "sweep-interval", "between looks for parked jobs while their gate is open")
+	cmd.Flags().Var(&durationValue{to: &w.Yield, max: day}, "yield",
+		"how long events may wait while busy producers are made room for; 0 makes none")
 	retention := func(to *time.Duration, name, what string) {
 		cmd.Flags().Var(&durationValue{to: to, min: time.Second, max: 100 * 365 * day, mayForever: true}, name, what)
 	}
@@ -148,6 +150,9 @@ func (a *app) workCommand() *cobra.Command {
 			at.size(f.poolSize, given(cmd, "pool-size"))
 			if f.worker.ScaleoutConcurrency == 0 {
 				f.worker.ScaleoutConcurrency = -1
+			}
+			if f.worker.Yield == 0 {
+				f.worker.Yield = -1
 			}
 			who, err := f.access(cmd, a.getenv)
 			if err != nil {

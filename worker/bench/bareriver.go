@@ -49,25 +49,36 @@ type bareWorker struct {
 	river.WorkerDefaults[bareArgs]
 
 	pool *pgxpool.Pool
+	work string // a statement with the job's id as $1
 }
 
 // Work implements river.Worker.
 func (w *bareWorker) Work(ctx context.Context, job *river.Job[bareArgs]) error {
-	if _, err := w.pool.Exec(ctx, "SELECT pg_catalog.pg_notify($1, $2)", bareChannel, job.Args.ID.String()); err != nil {
-		return fmt.Errorf("notify: %w", err)
+	if _, err := w.pool.Exec(ctx, w.work, job.Args.ID.String()); err != nil {
+		return fmt.Errorf("work: %w", err)
 	}
 	return nil
 }
 
-// latency is one block of the reference.
-func (r *bareRiverSetup) latency(ctx context.Context, connections, n int) ([]time.Duration, error) {
+// notify is the least that a job can do.
+func (*scratch) notify() string { return "SELECT pg_catalog.pg_notify('" + bareChannel + "', $1)" }
+
+// composeAndNotify is what a job does where there is a bare River in the place of iuworker: it composes, and tells, in one
+// statement. A dry run writes no emission, which is iuworker's own.
+func (s *scratch) composeAndNotify() string {
+	return fmt.Sprintf(`SELECT public.fn_iu_auto_instantiate_from_event($1::uuid, 'bench.happened', '%s', 'bare-' || $1, 'dry_run', '%s', NULL), `+
+		`pg_catalog.pg_notify('%s', $1::text)`, s.template, actor, bareChannel)
+}
+
+// latency is one block of a reference, whose jobs do some work.
+func (r *bareRiverSetup) latency(ctx context.Context, connections, n int, work string) ([]time.Duration, error) {
 	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), r.s.config(connections))
 	if err != nil {
 		return nil, fmt.Errorf("open the bare River's pool: %w", err)
 	}
 	defer pool.Close()
 	workers := river.NewWorkers()
-	river.AddWorker(workers, &bareWorker{pool: pool})
+	river.AddWorker(workers, &bareWorker{pool: pool, work: work})
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
 		Schema: bareSchema, Logger: slog.New(slog.DiscardHandler), Workers: workers, FetchCooldown: time.Millisecond,
 		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 100}},

@@ -18,7 +18,8 @@ import (
 const (
 	eventsPerSecond = 20
 	patience        = 10 * time.Second // for the last event
-	bareRiver       = "a bare River with FetchCooldown 1 ms, inserting and working, whose job only notifies: commit of the job to NOTIFY"
+	bareRiver       = "a bare River with FetchCooldown 1 ms, inserting and working, whose job composes and notifies: commit of the job to NOTIFY"
+	idleRiver       = "the same River, whose job only notifies"
 )
 
 // latency measures an idle system: from the commit of an outbox row to the NOTIFY at a subscriber.
@@ -31,13 +32,14 @@ func (b *bench) latency(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var ours, theirs latencies
+	var ours, theirs, idle latencies
 	n := b.cfg.Sizes.LatencyEvents
 	for i := range b.cfg.Sizes.Repetitions {
 		b.step("latency at %d events a second, %d of %d", eventsPerSecond, i+1, b.cfg.Sizes.Repetitions)
 		for _, run := range turns(i,
 			func() error { return ours.take(b.outboxLatency(ctx, s, n)) },
-			func() error { return theirs.take(bare.latency(ctx, b.cfg.PoolSize, n)) }) {
+			func() error { return theirs.take(bare.latency(ctx, b.cfg.PoolSize, n, s.composeAndNotify())) },
+			func() error { return idle.take(bare.latency(ctx, b.cfg.PoolSize, n, s.notify())) }) {
 			if err := run(); err != nil {
 				return err
 			}
@@ -47,7 +49,9 @@ func (b *bench) latency(ctx context.Context) error {
 	p99 := compare("latency, p99", "ms", ours.blocks(99), bareRiver, theirs.blocks(99), atMost(5, 3))
 	p99.Note = fmt.Sprintf("of all %d events together p50 %.2f, p99 %.2f ms; of the reference's p50 %.2f, p99 %.2f ms",
 		len(ours.all), percentile(ours.all, 50), percentile(ours.all, 99), percentile(theirs.all, 50), percentile(theirs.all, 99))
-	b.add(p50, p99)
+	b.add(p50, p99,
+		compare("latency, p50, not composing", "ms", ours.blocks(50), idleRiver, idle.blocks(50), nil),
+		compare("latency, p99, not composing", "ms", ours.blocks(99), idleRiver, idle.blocks(99), nil))
 	return nil
 }
 

@@ -45,6 +45,8 @@ var catalog = []Instrument{
 	{"iuworker_compose_batch_events", typeHistogram, nil, "Events a transaction that composes."},
 	{"iuworker_compose_batch_duration_seconds", typeHistogram, nil, "Length of a transaction that composes."},
 	{"iuworker_compose_batch_splits_total", typeCounter, nil, "Batches that failed and were tried again in halves."},
+	{"iuworker_yielding", typeGauge, nil, "1 where this process works less than it could, its work slowing producers down."},
+	{"iuworker_yield_seconds_total", typeCounter, nil, "Time that the relay and the lanes of this process have rested for producers, together."},
 	{"iuworker_resumed_jobs_total", typeCounter, nil, "Parked jobs that this process made run again."},
 	{"iuworker_rescued_jobs_total", typeCounter, nil, "Jobs of dead workers, or left behind, that this process made run again."},
 	{"iuworker_dead_letters", typeGauge, []string{"status"}, "Dead letters by status; counted up to 10000 each."},

@@ -52,6 +52,7 @@ CALL iu_outbox.grant_to('iu_app',
 CALL iu_outbox.grant_to('iu_worker',
     'USAGE ON SCHEMA iu_outbox, iu_river, iu_migration',
     'SELECT ON iu_outbox.event',
+    'SELECT ON SEQUENCE iu_outbox.event_id_seq', -- to see how busy producers are
     'EXECUTE ON FUNCTION iu_outbox.claim(integer)',
     'SELECT ON iu_outbox.emission, iu_outbox.emission_counter, iu_outbox.epoch, iu_outbox.schema_info, iu_outbox.template, iu_outbox.consumer, iu_outbox.consumer_status, iu_outbox.consumer_dead_letter',
     'SELECT, DELETE ON iu_outbox.dead_letter',
