@@ -165,18 +165,7 @@ func TestBatchFollowsContexts(t *testing.T) {
 	db := iutest.New(t)
 	db.OpenGates(t)
 	template := db.Template(t, "t", 1)
-	db.Exec(t, `
-		CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS $$
-		BEGIN
-			WHILE NOT pg_try_advisory_xact_lock_shared(1) LOOP PERFORM pg_sleep(0.01); END LOOP;
-			RETURN NEW;
-		END $$;
-		CREATE TRIGGER hold BEFORE INSERT ON public.iu_auto_instantiate_event_log FOR EACH ROW EXECUTE FUNCTION public.hold()`)
-	conn, err := db.Pool.Acquire(t.Context())
-	require.NoError(t, err)
-	defer conn.Release()
-	_, err = conn.Exec(t.Context(), "SELECT pg_advisory_lock(1)")
-	require.NoError(t, err)
+	release := db.HoldComposing(t)
 
 	b := batcher(t, db, 1)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -188,8 +177,7 @@ func TestBatchFollowsContexts(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, (<-gone).err, context.Canceled)
 	db.WaitFor(t, patience, running, 0)
-	_, err = conn.Exec(t.Context(), "SELECT pg_advisory_unlock(1)")
-	require.NoError(t, err)
+	release()
 	require.NoError(t, together(t.Context(), b, event(template, "waits"))[0].err)
 	instances, _ := count(t, db)
 	require.Equal(t, 1, instances)

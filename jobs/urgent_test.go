@@ -19,18 +19,7 @@ func TestEventsGoBeforeScaleouts(t *testing.T) {
 	db := iutest.New(t)
 	db.OpenGates(t)
 	template := db.Template(t, "t", 1)
-	db.Exec(t, `
-		CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS $$
-		BEGIN
-			WHILE NOT pg_try_advisory_xact_lock_shared(1) LOOP PERFORM pg_sleep(0.01); END LOOP;
-			RETURN NEW;
-		END $$;
-		CREATE TRIGGER hold BEFORE INSERT ON public.iu_auto_instantiate_event_log FOR EACH ROW EXECUTE FUNCTION public.hold()`)
-	conn, err := db.Pool.Acquire(t.Context())
-	require.NoError(t, err)
-	defer conn.Release()
-	_, err = conn.Exec(t.Context(), "SELECT pg_advisory_lock(1)")
-	require.NoError(t, err)
+	release := db.HoldComposing(t)
 
 	b := NewBatcher(BatcherConfig{Pool: db.Pool, Lanes: 1})
 	defer b.Close()
@@ -52,8 +41,7 @@ func TestEventsGoBeforeScaleouts(t *testing.T) {
 		compose(QueueEvents, n+1)
 	}
 	require.Eventually(t, func() bool { return len(b.scaleout) == waiting && len(b.events) == waiting }, 30*time.Second, time.Millisecond)
-	_, err = conn.Exec(context.WithoutCancel(t.Context()), "SELECT pg_advisory_unlock(1)")
-	require.NoError(t, err)
+	release()
 	calls.Wait()
 
 	var transactions, mixed, late int

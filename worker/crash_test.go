@@ -68,40 +68,12 @@ func spawn(t *testing.T, db *iutest.DB, id string) *exec.Cmd {
 	return cmd
 }
 
-// heldUp makes composing wait until the answered function was called: jobs are then running for as
-// long as the test likes.
-func heldUp(t *testing.T, db *iutest.DB) (release func()) {
-	t.Helper()
-	db.Exec(t, `
-		CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS $$
-		BEGIN
-			WHILE NOT pg_try_advisory_xact_lock_shared(1) LOOP PERFORM pg_sleep(0.01); END LOOP; -- no lock_timeout ends it
-			RETURN NEW;
-		END $$;
-		CREATE TRIGGER hold BEFORE INSERT ON public.iu_auto_instantiate_event_log FOR EACH ROW EXECUTE FUNCTION public.hold()`)
-	conn, err := db.Pool.Acquire(t.Context())
-	require.NoError(t, err)
-	_, err = conn.Exec(t.Context(), "SELECT pg_advisory_lock(1)")
-	require.NoError(t, err)
-	var released bool
-	release = func() {
-		if !released {
-			released = true
-			_, err := conn.Exec(context.WithoutCancel(t.Context()), "SELECT pg_advisory_unlock(1)")
-			require.NoError(t, err)
-			conn.Release()
-		}
-	}
-	t.Cleanup(release)
-	return release
-}
-
 func TestKilledWorkersJobsGoOnElsewhere(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	db.OpenGates(t)
 	template := db.Template(t, "t", 2)
-	release := heldUp(t, db)
+	release := db.HoldComposing(t)
 	victim := spawn(t, db, "victim")
 	for i := range 10 {
 		insert(t, db, template, fmt.Sprintf("s-%d", i))
@@ -123,7 +95,7 @@ func TestStoppedWorkerKeepsItsJobs(t *testing.T) {
 	db := iutest.New(t)
 	db.OpenGates(t)
 	template := db.Template(t, "t", 2)
-	release := heldUp(t, db)
+	release := db.HoldComposing(t)
 	victim := spawn(t, db, "victim")
 	insert(t, db, template, "s")
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'running'")

@@ -7,6 +7,7 @@
 //	Rescuer   lets the jobs of a process that died run again elsewhere
 //	Pruner    deletes emissions that all active consumers have seen and that are old enough
 //	Verifier  looks now and then whether all data agrees
+//	yielder   makes relay and jobs rest where their work slows busy producers down
 //
 // All of them wake by a doorbell, read their backlog after every (re)connect, and poll besides: tables are
 // the truth, a NOTIFY only saves waiting.
@@ -19,6 +20,7 @@
 //	worker stopped (SIGSTOP), then goes on  its jobs are not taken while its session lives; what ran twice
 //	                                        composed once
 //	notification lost                       the poll finds the row
+//	producers at full speed                 relay and jobs make room, until events have waited for Config.Yield
 //	notification queue filling up           emissions get positions without a NOTIFY; subscribers poll
 //	two emitters at once                    the counter row lets one through at a time
 //	behind a transaction pooler             no session to lock or listen with: every part polls

@@ -56,7 +56,7 @@ type yielder struct {
 	mu      sync.Mutex
 	over    chan struct{} // closed when the rest ends; nil: there is none
 	ended   bool          // there will be none
-	room    bool          // producers are made room for
+	short   bool          // turns are
 	working int           // turns under way
 	idle    chan struct{} // closed when the last of them ends
 	changed time.Time     // when working last became 0 or 1
@@ -124,18 +124,17 @@ func (y *yielder) resting() bool {
 func (y *yielder) rows(most int) int {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	if y.room {
+	if y.short {
 		return min(most, turnRows)
 	}
 	return most
 }
 
-// makeRoom notes whether producers are made room for.
-func (y *yielder) makeRoom(yes bool) {
+// shorten says whether turns are to be short.
+func (y *yielder) shorten(yes bool) {
 	y.mu.Lock()
-	y.room = yes
+	y.short = yes
 	y.mu.Unlock()
-	y.metrics.Yielding(yes)
 }
 
 // rest keeps turns from beginning, until work.
@@ -357,11 +356,12 @@ func (w *watch) judge(ctx context.Context, now look) {
 // begin makes room.
 func (w *watch) begin(ctx context.Context) {
 	w.from = time.Now()
-	w.makeRoom(true)
+	w.metrics.Yielding(true)
 	w.logger.InfoContext(ctx, "Worker: making room for producers, who insert less while it works",
 		slog.Float64("rows_per_second", math.Round(w.usualRate)), slog.Float64("rows_per_second_without", math.Round(w.slots.atRest.mean())),
 		slog.Duration("until_events_waited", w.limit))
 	w.slots.clear()
+	w.share() // forget waits from before
 	pacer := newGroup(ctx)
 	w.pacer = &pacer
 	pacer.wg.Go(func() { w.pace(pacer.ctx) })
@@ -372,7 +372,8 @@ func (w *watch) end(ctx context.Context) {
 	if w.pacer != nil {
 		w.pacer.end()
 		w.pacer = nil
-		w.makeRoom(false)
+		w.metrics.Yielding(false)
+		w.shorten(false)
 		w.logger.InfoContext(ctx, "Worker: working at full speed again", slog.Duration("after", time.Since(w.from)))
 	}
 	w.work()
@@ -383,6 +384,7 @@ func (w *watch) pace(ctx context.Context) {
 	took := 5 * turnLength // of the last turn; here a guess
 	for ctx.Err() == nil {
 		share := w.share()
+		w.shorten(share < 1)
 		if share == 1 {
 			w.work()
 			listen.Pause(ctx, calmAfter)
@@ -410,7 +412,10 @@ func (w *watch) pace(ctx context.Context) {
 	}
 }
 
+// untilIdle waits for the last turn to end, but not for long: one that is stuck holds up none of the others.
 func (y *yielder) untilIdle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
 	y.mu.Lock()
 	idle := y.idle
 	y.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/sql/iutest"
@@ -149,6 +150,31 @@ func TestMakesRoomForProducersThatItHoldsUp(t *testing.T) {
 			require.Eventually(t, func() bool { return !y.resting() }, time.Minute, time.Millisecond)
 		})
 	}
+}
+
+// The role of workers may look, and sees rows that are not committed yet.
+func TestLooksAsAWorker(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	cfg := db.Pool.Config()
+	cfg.ConnConfig.RuntimeParams["role"] = "iu_worker"
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	require.NoError(t, err)
+	defer pool.Close()
+	y := newYielder(Config{Pool: pool})
+	before, err := y.look(t.Context())
+	require.NoError(t, err)
+	tx, err := db.Pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(t.Context()) }()
+	_, err = tx.Exec(t.Context(), `
+		INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
+		SELECT 'happened', $1, n::text FROM pg_catalog.generate_series(1, 7) AS n`, uuid.Nil)
+	require.NoError(t, err)
+	after, err := y.look(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 7, after.rows-before.rows)
+	require.Positive(t, rate(before, after))
 }
 
 // workAllTheTime is a relay that finds ever more rows.

@@ -3,6 +3,7 @@ package iutest
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -32,6 +33,30 @@ func (db *DB) Template(t testing.TB, key string, pieces int) uuid.UUID {
 	})
 	require.NoError(t, err, "make template %s", key)
 	return id
+}
+
+// HoldComposing makes each call that composes wait in the server, whatever its lock_timeout, until release is called, or the
+// test ends: jobs are running for as long as the test likes. Once a database.
+func (db *DB) HoldComposing(t testing.TB) (release func()) {
+	t.Helper()
+	db.Exec(t, `
+		CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			WHILE NOT pg_try_advisory_xact_lock_shared(1) LOOP PERFORM pg_sleep(0.01); END LOOP;
+			RETURN NEW;
+		END $$;
+		CREATE TRIGGER hold BEFORE INSERT ON public.iu_auto_instantiate_event_log FOR EACH ROW EXECUTE FUNCTION public.hold()`)
+	conn, err := db.Pool.Acquire(t.Context())
+	require.NoError(t, err, "hold composing up")
+	_, err = conn.Exec(t.Context(), "SELECT pg_advisory_lock(1)")
+	require.NoError(t, err, "hold composing up")
+	release = sync.OnceFunc(func() {
+		defer conn.Release()
+		_, err := conn.Exec(context.WithoutCancel(t.Context()), "SELECT pg_advisory_unlock(1)")
+		require.NoError(t, err, "let composing go on")
+	})
+	t.Cleanup(release)
+	return release
 }
 
 func makeTemplate(ctx context.Context, tx pgx.Tx, key string, pieces int) (uuid.UUID, error) {
