@@ -27,7 +27,8 @@ const (
 	attentionRate = 200.0
 	attentionTime = 100 * time.Millisecond
 
-	// A process that has been busy for usualTime rests, to see what producers do without it, and again after probeEvery.
+	// A process that has been busy for usualTime rests, to see what producers do without it, and again after twice as long
+	// each time, up to probeEvery.
 	usualTime    = 100 * time.Millisecond
 	probeEvery   = time.Second
 	longestProbe = 500 * time.Millisecond
@@ -276,7 +277,7 @@ func (y *yielder) attend(ctx context.Context) error {
 	if err != nil || rate(before, now) < busyRate {
 		return err
 	}
-	w := &watch{yielder: y, turns: make(chan float64, 1)}
+	w := &watch{yielder: y, wait: usualTime, turns: make(chan float64, 1)}
 	defer w.end(ctx)
 	return w.run(ctx, now)
 }
@@ -286,13 +287,13 @@ type watch struct {
 	*yielder
 
 	slots     slots
-	usual     look         // since when the process works as ever
-	usualRate float64      // rows a second then, until it began to probe
-	probing   time.Time    // since when; zero: not now
-	probed    time.Time    // when that last ended
-	pacer     *group       // nil: no room is made
-	turns     chan float64 // rows a second in a turn of the pacer
-	from      time.Time    // since when it is
+	usual     look          // since when the process works as ever
+	usualRate float64       // rows a second then, until it began to probe
+	probing   time.Time     // since when; zero: not now
+	wait      time.Duration // after the last probe, for the next
+	pacer     *group        // nil: no room is made
+	turns     chan float64  // rows a second in a turn of the pacer
+	from      time.Time     // since when it is
 }
 
 func (w *watch) run(ctx context.Context, last look) error {
@@ -330,20 +331,20 @@ func (w *watch) judge(ctx context.Context, now look) {
 		}
 		if w.slots.free() {
 			w.end(ctx)
-			w.usual = now
+			w.usual, w.wait = now, usualTime
 		}
 	case !w.probing.IsZero():
 		if len(w.slots.atRest) < slotsToProbe && now.at.Sub(w.probing) < longestProbe {
 			return
 		}
 		heldUp := w.slots.heldUp(w.usualRate)
-		w.probing, w.probed, w.usual = time.Time{}, now.at, now
+		w.probing, w.usual, w.wait = time.Time{}, now, min(2*w.wait, probeEvery)
 		if heldUp {
 			w.begin(ctx)
 		} else {
 			w.work()
 		}
-	case usually < usualTime || now.at.Sub(w.probed) < probeEvery:
+	case usually < w.wait:
 	case now.worked-w.usual.worked > usually/2:
 		w.usualRate, w.probing = rate(w.usual, now), now.at
 		w.slots.clear()
