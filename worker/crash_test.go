@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -187,7 +188,7 @@ func TestServerKilledUnderLoad(t *testing.T) {
 	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.dead_letter"))
 }
 
-// produce inserts single rows until the server is gone, and answers the suffixes whose commits it was told of.
+// produce inserts single rows until the server is gone, no more than can be composed within patience thereafter, and answers the suffixes whose commits it was told of.
 func produce(ctx context.Context, url string, template uuid.UUID, prefix string) (committed []string) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -204,5 +205,6 @@ func produce(ctx context.Context, url string, template uuid.UUID, prefix string)
 			return committed
 		}
 		committed = append(committed, suffix)
+		time.Sleep(time.Millisecond)
 	}
 }

@@ -30,7 +30,7 @@ func (f *benchFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.BoolVar(&f.quick, "quick", false, "some minutes: shows what broke, too short to compare by")
 	flags.Var(&intValue{&f.repetitions, 1, 100}, "repetitions", "of each measurement (default 5, quick: 3)")
-	flags.Var(&intValue{&f.events, 1, 1_000_000}, "events", "in one measurement of drain and whole way (default 20000, quick: 5000)")
+	flags.Var(&intValue{&f.events, 1, 1_000_000}, "events", "in one measurement of drain and whole way (default 15000, quick: 5000)")
 	flags.BoolVar(&f.cfg.Growth, "growth", false, "measure growth, too: makes a history of a million jobs, takes many minutes and 5 GB of disk")
 	flags.Var(&intValue{&f.history, 1, 10_000_000}, "history", "finished jobs of that history (default 1000000, quick: 100000)")
 	flags.Var(&textValue{&f.only, 200}, "only", "groups to measure, separated by commas: "+strings.Join(bench.Groups(), ", ")+" (default all, without growth)")

@@ -60,7 +60,7 @@ type Sizes struct {
 // Full is a run of less than ten minutes on two cores.
 func Full() Sizes {
 	return Sizes{
-		Repetitions: 5, Events: 20_000, Warmup: 2_000, LatencyEvents: 100, Insert: 2 * time.Second,
+		Repetitions: 5, Events: 15_000, Warmup: 2_000, LatencyEvents: 100, Insert: 2 * time.Second,
 		Idle: 10 * time.Second, Subscribers: 500, FanoutEvents: 100, History: 1_000_000,
 	}
 }
