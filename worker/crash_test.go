@@ -8,7 +8,6 @@ import (
 	"os/signal"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -188,7 +187,8 @@ func TestServerKilledUnderLoad(t *testing.T) {
 	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.dead_letter"))
 }
 
-// produce inserts single rows until the server is gone, no more than can be composed within patience thereafter, and answers the suffixes whose commits it was told of.
+// produce inserts single rows until the server is gone, no more than can be composed within patience thereafter, and answers
+// the suffixes whose commits it was told of.
 func produce(ctx context.Context, url string, template uuid.UUID, prefix string) (committed []string) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -200,11 +200,11 @@ func produce(ctx context.Context, url string, template uuid.UUID, prefix string)
 	}
 	for i := 0; ; i++ {
 		suffix := fmt.Sprintf("%s-%d", prefix, i)
-		_, err := conn.Exec(ctx, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix) VALUES ('e', $1, $2)`, template, suffix)
+		_, err := conn.Exec(ctx, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
+			SELECT 'e', $1, $2 FROM pg_sleep(0.001)`, template, suffix)
 		if err != nil {
 			return committed
 		}
 		committed = append(committed, suffix)
-		time.Sleep(time.Millisecond)
 	}
 }

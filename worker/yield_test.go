@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/worker/listen"
 	"github.com/iu-core/iuworker/worker/metrics"
 )
 
@@ -45,7 +46,8 @@ func TestHeldUp(t *testing.T) {
 		}
 		return r
 	}
-	lump := append(steady(0)[1:], 100_000)
+	lump := steady(0)
+	lump[0] = 100_000
 	for name, test := range map[string]struct {
 		usual  float64
 		atRest recent
@@ -181,7 +183,7 @@ func TestLooksAsAWorker(t *testing.T) {
 func workAllTheTime(ctx context.Context, y *yielder) {
 	for ctx.Err() == nil {
 		done := y.turn(ctx.Done())
-		time.Sleep(5 * time.Millisecond) // the work
+		listen.Pause(ctx, 5*time.Millisecond) // the work
 		y.stirred(1000)
 		done()
 	}
@@ -192,7 +194,7 @@ func produce(t *testing.T, ctx context.Context, db *iutest.DB, y *yielder, held,
 	t.Helper()
 	for ctx.Err() == nil && !stopped.Load() {
 		if held.Load() && !y.quiet() {
-			time.Sleep(10 * time.Millisecond) // as long as some inserts take
+			listen.Pause(ctx, 10*time.Millisecond) // as long as some inserts take
 		}
 		_, _ = db.Pool.Exec(ctx, `
 			INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
