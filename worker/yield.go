@@ -293,12 +293,12 @@ type watch struct {
 	wait      time.Duration // after the last probe, for the next
 	pacer     *group        // nil: no room is made
 	turns     chan float64  // rows a second in a turn of the pacer
-	from      time.Time     // since when it is
+	from      time.Time     // since when it is, or is not
 }
 
 func (w *watch) run(ctx context.Context, last look) error {
 	calm := last
-	w.usual = last
+	w.usual, w.from = last, last.at
 	for length := slotLength; listen.Pause(ctx, length); {
 		now, err := w.look(ctx)
 		if err != nil {
@@ -354,8 +354,9 @@ func (w *watch) judge(ctx context.Context, now look) {
 	}
 }
 
-// begin makes room.
+// begin makes room. What was worked until now counts as the first turn.
 func (w *watch) begin(ctx context.Context) {
+	took := time.Since(w.from)
 	w.from = time.Now()
 	w.metrics.Yielding(true)
 	w.logger.InfoContext(ctx, "Worker: making room for producers, who insert less while it works",
@@ -365,7 +366,7 @@ func (w *watch) begin(ctx context.Context) {
 	w.share() // forget waits from before
 	pacer := newGroup(ctx)
 	w.pacer = &pacer
-	pacer.wg.Go(func() { w.pace(pacer.ctx) })
+	pacer.wg.Go(func() { w.pace(pacer.ctx, took) })
 }
 
 // end works as ever.
@@ -376,13 +377,13 @@ func (w *watch) end(ctx context.Context) {
 		w.metrics.Yielding(false)
 		w.shorten(false)
 		w.logger.InfoContext(ctx, "Worker: working at full speed again", slog.Duration("after", time.Since(w.from)))
+		w.from = time.Now()
 	}
 	w.work()
 }
 
-// pace rests and works in turns until ctx ends.
-func (w *watch) pace(ctx context.Context) {
-	took := 5 * turnLength // of the last turn; here a guess
+// pace rests and works in turns until ctx ends. took is how long the last turn was.
+func (w *watch) pace(ctx context.Context, took time.Duration) {
 	for ctx.Err() == nil {
 		share := w.share()
 		w.shorten(share < 1)
