@@ -394,19 +394,17 @@ func (w *watch) pace(ctx context.Context, took time.Duration) {
 		}
 		w.rest()
 		listen.Pause(ctx, min(time.Duration(float64(took)*(1/share-1)), w.longest))
-		from, err := w.look(ctx)
-		if err != nil {
-			return // as does the watch
-		}
+		from, fromErr := w.look(ctx)
+		began := time.Now()
 		w.work()
 		listen.Pause(ctx, turnLength)
 		w.rest()
 		w.untilIdle(ctx)
-		to, err := w.look(ctx)
-		if err != nil {
-			return
+		took = time.Since(began)
+		to, toErr := w.look(ctx)
+		if fromErr != nil || toErr != nil {
+			continue // nothing is learnt of this turn; where looks go on failing the watch ends
 		}
-		took = to.at.Sub(from.at)
 		select {
 		case w.turns <- rate(from, to):
 		default: // the watch is late; the next will do
