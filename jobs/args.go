@@ -59,6 +59,14 @@ func (AutoInstantiateArgs) InsertOpts() river.InsertOpts {
 	}
 }
 
+// Due answers since when the event could be composed.
+func (a AutoInstantiateArgs) Due() time.Time {
+	if a.AvailableAt.After(a.CreatedAt) {
+		return a.AvailableAt
+	}
+	return a.CreatedAt
+}
+
 // Traceparent answers the W3C traceparent that the application put into trace_context, or "".
 func (a AutoInstantiateArgs) Traceparent() string {
 	var carrier struct {

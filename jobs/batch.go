@@ -97,8 +97,8 @@ func (b *Batcher) Close() {
 	b.lanes.Wait()
 }
 
-// Compose composes the instance of an event of a queue that was due at a time, or finds that it has been. What it answers is committed. A context
-// that ends is answered at once; the event may be composed all the same, which the next call finds.
+// Compose composes the instance of an event of a queue that was due at a time, or finds that it has been. What it answers is
+// committed. A context that ends is answered at once; the event may be composed all the same, which the next call finds.
 func (b *Batcher) Compose(ctx context.Context, queue string, due time.Time, args AutoInstantiateArgs) (Result, error) {
 	r := &request{ctx: ctx, args: args, due: due, done: make(chan answer, 1)}
 	requests := b.events

@@ -136,11 +136,7 @@ func (r *Relay) move(ctx context.Context) (moved, error) {
 func firstDue(rows []claimedRow) time.Time {
 	var first time.Time
 	for _, row := range rows {
-		due := row.CreatedAt
-		if row.AvailableAt.After(due) {
-			due = row.AvailableAt
-		}
-		if !row.Later && (first.IsZero() || due.Before(first)) {
+		if due := row.Due(); !row.Later && (first.IsZero() || due.Before(first)) {
 			first = due
 		}
 	}

@@ -3,6 +3,7 @@
 //	scratch database ──▶ drain, whole way      against one call a transaction by pgbench, 32 clients
 //	created, migrated,   growth                against itself: a small history and a long one
 //	dropped at the end   latency               against a bare River, tuned
+//	                     beside a scale-out    against itself alone
 //	                     fan-out, idle         by themselves
 //	                     producers, bulk       against the outbox's table without its trigger
 //

@@ -68,11 +68,7 @@ func (m *Metrics) Ran(o jobs.Outcome) {
 	m.runs.WithLabelValues(queue, string(status), string(o.Ending)).Inc()
 	m.runTook.WithLabelValues(queue).Observe(o.Took.Seconds())
 	if status == jobs.StatusInstantiated && !o.Args.CreatedAt.IsZero() {
-		since := o.Args.CreatedAt
-		if o.Args.AvailableAt.After(since) {
-			since = o.Args.AvailableAt
-		}
-		m.latency.WithLabelValues(queue).Observe(max(time.Since(since), 0).Seconds())
+		m.latency.WithLabelValues(queue).Observe(max(time.Since(o.Args.Due()), 0).Seconds())
 	}
 }
 
