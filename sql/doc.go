@@ -1,6 +1,6 @@
 // Package iusql holds the SQL files and migrates databases with them.
 //
-//	Up           preflight → iu_migration → 32 iu-core → 33 auto-instantiate → 34 iu_outbox → 35 iu_river → functions
+//	Up           preflight → iu_migration → 32 iu-core → 33 auto-instantiate → 34 iu_outbox → 35 iu_river → 36 shared database → functions
 //	Print        the same as a script for psql
 //	Down         takes versions away again, in one transaction
 //	Status       what was applied when, created or adopted

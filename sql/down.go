@@ -12,7 +12,7 @@ import (
 	"github.com/pressly/goose/v3/database"
 )
 
-// Down takes away all versions above to, which is 32, 33 or 34: at 32 nothing is left of 034 and later, of iu_river,
+// Down takes away all versions above to, which is 32 to 35: at 32 nothing is left of 034 and later, of iu_river,
 // and of a 033 that we created; what was adopted stays, and so do iu_migration and the roles. Below 32 it is ErrUsage.
 //
 // It is one transaction: it locks the tables, looks for rows that would be lost, and drops, or fails with ErrNotEmpty

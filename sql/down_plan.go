@@ -23,6 +23,9 @@ type loss struct{ what, query string }
 func planDown(st *state, to int64) downPlan {
 	var plan downPlan
 	goes := func(version int64) bool { return st.has(version) && to < version }
+	if goes(versionShared) {
+		plan.shared()
+	}
 	// A run of up that ended among River's migrations left the schema without the version.
 	if to < versionRiver && st.schemas[riverSchema] && st.origins[originRiver] == created {
 		plan.river(st)
@@ -46,6 +49,17 @@ var downLocks = []string{
 
 func (p *downPlan) lock(tables ...string) { p.locks = append(p.locks, tables...) }
 
+func (p *downPlan) shared() {
+	p.steps = append(p.steps, step{version: versionShared, title: versionName(versionShared), sql: []string{
+		body(unsharedFile), schemaVersionSQL(versionRiver),
+	}})
+}
+
+// schemaVersionSQL records a version that down leaves; up installs the functions again.
+func schemaVersionSQL(version int64) string {
+	return fmt.Sprintf("UPDATE iu_outbox.schema_info SET schema_version = %d, functions_hash = '', updated_at = pg_catalog.now();\n", version)
+}
+
 func (p *downPlan) river(st *state) {
 	p.schemas = append(p.schemas, riverSchema)
 	next := step{title: riverSchema, sql: []string{dropRiverSQL, forgetOriginSQL(originRiver)}}
@@ -55,8 +69,7 @@ func (p *downPlan) river(st *state) {
 		p.losses = append(p.losses, loss{"unfinished jobs", "SELECT count(*) FROM iu_river.river_job WHERE finalized_at IS NULL"})
 	}
 	if st.schema != nil {
-		next.sql = append(next.sql, fmt.Sprintf(
-			"UPDATE iu_outbox.schema_info SET schema_version = %d, functions_hash = '', updated_at = pg_catalog.now();\n", versionOutbox))
+		next.sql = append(next.sql, schemaVersionSQL(versionOutbox))
 	}
 	p.steps = append(p.steps, next)
 }

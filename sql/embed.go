@@ -23,6 +23,8 @@ const (
 	conformanceFile   = "iu-core/runtime/110_iu_core_dot_conformance_scan.sql"
 	outboxFile        = "iu-outbox/034_outbox.sql"
 	unoutboxFile      = "iu-outbox/rollback/034_outbox.rollback.sql"
+	sharedFile        = "iu-outbox/036_shared_database.sql"
+	unsharedFile      = "iu-outbox/rollback/036_shared_database.rollback.sql"
 	functionFiles     = "iu-outbox/functions/*.sql"
 	selftestFile      = "ops/02_auto_instantiate_productization_proof.sql"
 )

@@ -57,7 +57,7 @@ func TestPrintedScriptRefusesAnotherState(t *testing.T) {
 	script := printed(t, iutest.Empty(t))
 	db := iutest.New(t)
 	before := dump(t, db)
-	require.ErrorContains(t, run(t, db, script), "this script was printed for a database with the versions {}, here are {32,33,34,35}: print it again")
+	require.ErrorContains(t, run(t, db, script), "this script was printed for a database with the versions {}, here are {32,33,34,35,36}: print it again")
 	sameDump(t, before, dump(t, db))
 }
 

@@ -19,7 +19,7 @@ func TestCheckSchema(t *testing.T) {
 	}{
 		"as this program makes it": {sql: "SELECT 1"},
 		"a newer schema that allows this program": {
-			sql:   "UPDATE iu_outbox.schema_info SET schema_version = 36, functions_hash = '0.2.0 abc', min_program_version = '0.1.0'",
+			sql:   "UPDATE iu_outbox.schema_info SET schema_version = 37, functions_hash = '0.2.0 abc', min_program_version = '0.1.0'",
 			newer: true,
 		},
 		"newer functions": {sql: "UPDATE iu_outbox.schema_info SET functions_hash = '0.1.1 abc'", newer: true},
@@ -32,7 +32,7 @@ func TestCheckSchema(t *testing.T) {
 		"an older schema": {
 			sql:  "UPDATE iu_outbox.schema_info SET schema_version = 34",
 			want: iusql.ErrSchemaOld,
-			text: "the schema is at version 34 and iuworker 0.1.0 needs 35; run: iuworker migrate up",
+			text: "the schema is at version 34 and iuworker 0.1.0 needs 36; run: iuworker migrate up",
 		},
 		"older functions": {
 			sql:  "UPDATE iu_outbox.schema_info SET functions_hash = '0.0.9 abc'",
@@ -71,8 +71,8 @@ func TestUpLeavesANewerSchemaAlone(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	db.Exec(t, `
-		INSERT INTO iu_migration.goose_db_version (version_id, is_applied) VALUES (36, true);
-		UPDATE iu_outbox.schema_info SET schema_version = 36, functions_hash = '0.2.0 abc';
+		INSERT INTO iu_migration.goose_db_version (version_id, is_applied) VALUES (37, true);
+		UPDATE iu_outbox.schema_info SET schema_version = 37, functions_hash = '0.2.0 abc';
 		DROP VIEW iu_outbox.template`)
 	before := dump(t, db)
 	result := up(t, db)
@@ -83,12 +83,12 @@ func TestUpLeavesANewerSchemaAlone(t *testing.T) {
 
 	_, err := iusql.Down(t.Context(), config(t, db.URL), 32)
 	require.ErrorIs(t, err, iusql.ErrSchemaNew)
-	require.ErrorContains(t, err, "the database is at version 36, which iuworker 0.1.0 does not know")
+	require.ErrorContains(t, err, "the database is at version 37, which iuworker 0.1.0 does not know")
 
 	status, err := iusql.Status(t.Context(), config(t, db.URL))
 	require.NoError(t, err)
 	require.Equal(t, iusql.FunctionsNewer, status.Functions)
-	require.Equal(t, "unknown to this program", status.Versions[4].Name)
+	require.Equal(t, "unknown to this program", status.Versions[5].Name)
 }
 
 func TestUpInstallsFunctionsThatChanged(t *testing.T) {
@@ -111,7 +111,7 @@ func TestStatus(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, status.Current)
 	require.Equal(t, iusql.FunctionsPending, status.Functions)
-	require.Len(t, status.Versions, 4)
+	require.Len(t, status.Versions, 5)
 	for _, version := range status.Versions {
 		require.Equal(t, "pending", version.State)
 		require.Nil(t, version.AppliedAt)
@@ -134,5 +134,5 @@ func TestStatus(t *testing.T) {
 			version.AppliedAt).Scan(&recent))
 		require.True(t, recent, version.AppliedAt)
 	}
-	require.Equal(t, "created,created,,created,", found)
+	require.Equal(t, "created,created,,created,,", found)
 }

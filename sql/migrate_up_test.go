@@ -94,10 +94,10 @@ func TestUpFresh(t *testing.T) {
 	require.Zero(t, result.From)
 	require.EqualValues(t, iusql.SchemaVersion, result.To)
 	require.True(t, result.Functions)
-	require.Len(t, result.Versions, 4)
+	require.Len(t, result.Versions, 5)
 	require.NoError(t, iusql.CheckSchema(t.Context(), db.Pool))
 	require.Equal(t, []string{"iu_core_032 created", "iu_core_033 created", "iu_river created"}, rows(t, db, origins))
-	require.Equal(t, []string{"0", "32", "33", "34", "35"}, rows(t, db, versions))
+	require.Equal(t, []string{"0", "32", "33", "34", "35", "36"}, rows(t, db, versions))
 	require.Len(t, rows(t, db, river), 8)
 }
 
@@ -120,7 +120,7 @@ func TestUpContinues(t *testing.T) {
 	whole := iutest.New(t)
 	script := printed(t, iutest.Empty(t))
 	steps := strings.SplitAfter(script, "\nCOMMIT;\n")
-	require.Len(t, steps, 14, "transactions, and what follows the last")
+	require.Len(t, steps, 15, "transactions, and what follows the last")
 	for done := 1; done < len(steps); done++ {
 		t.Run(lastComment(steps[done-1]), func(t *testing.T) {
 			t.Parallel()
@@ -155,8 +155,8 @@ func TestUpSixAtOnce(t *testing.T) {
 		require.EqualValues(t, iusql.SchemaVersion, result.To)
 		migrated += len(result.Versions)
 	}
-	require.Equal(t, 4, migrated, "versions over all runs")
-	require.Equal(t, []string{"0", "32", "33", "34", "35"}, rows(t, db, versions))
+	require.Equal(t, 5, migrated, "versions over all runs")
+	require.Equal(t, []string{"0", "32", "33", "34", "35", "36"}, rows(t, db, versions))
 	sameDump(t, dump(t, iutest.New(t)), dump(t, db))
 }
 
@@ -192,7 +192,7 @@ func TestUpSixProcesses(t *testing.T) {
 		require.NoError(t, process.Wait(), outputs[i].String())
 		all.WriteString(outputs[i].String())
 	}
-	require.Equal(t, 4, strings.Count(all.String(), "migrated a version"), all.String())
-	require.Equal(t, []string{"0", "32", "33", "34", "35"}, rows(t, db, versions))
+	require.Equal(t, 5, strings.Count(all.String(), "migrated a version"), all.String())
+	require.Equal(t, []string{"0", "32", "33", "34", "35", "36"}, rows(t, db, versions))
 	require.NoError(t, iusql.CheckSchema(t.Context(), db.Pool))
 }

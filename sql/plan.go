@@ -86,6 +86,8 @@ func (s *session) planUp(ctx context.Context, st *state, found *findings) ([]ste
 			}
 			steps = append(steps, river...)
 			continue
+		case versionShared:
+			next.sql = append(next.sql, body(sharedFile))
 		}
 		steps = append(steps, next)
 	}

@@ -4,7 +4,7 @@ package iusql
 const ProgramVersion = "0.1.0"
 
 // SchemaVersion is the schema that this program works on and migrates to.
-const SchemaVersion = versionRiver
+const SchemaVersion = versionShared
 
 // minProgramVersion is the oldest program that may work on SchemaVersion. A release that raises SchemaVersion keeps
 // this at the release before it, so that both work during a rolling deployment.
@@ -15,10 +15,11 @@ const (
 	versionInstantiate = 33 // auto-instantiate, created or adopted
 	versionOutbox      = 34 // iu_outbox
 	versionRiver       = 35 // iu_river
+	versionShared      = 36 // what a shared database needs
 )
 
 // versions are all there are, in order.
-var versions = []int64{versionBaseline, versionInstantiate, versionOutbox, versionRiver}
+var versions = []int64{versionBaseline, versionInstantiate, versionOutbox, versionRiver, versionShared}
 
 func versionName(version int64) string {
 	switch version {
@@ -30,6 +31,8 @@ func versionName(version int64) string {
 		return "outbox"
 	case versionRiver:
 		return "river"
+	case versionShared:
+		return "shared database"
 	}
 	return "unknown to this program"
 }

@@ -17,7 +17,7 @@ func TestMigrate(t *testing.T) {
 	require.Contains(t, run(t, on(db), "migrate", "status").done(t).out, "to bring it up to date, run: iuworker migrate up")
 	up := run(t, on(db), "migrate", "up", "--log-level", "warn").done(t)
 	require.Regexp(t, `(?m)^applied 32, iu-core baseline \(created\)$`, up.out)
-	require.Regexp(t, `(?m)^the schema is at 35 now$`, up.out)
+	require.Regexp(t, `(?m)^the schema is at 36 now$`, up.out)
 	again := decode[iusql.Result](t, run(t, on(db), "migrate", "up", "--json", "--log-level", "warn").done(t))
 	require.Equal(t, again.From, again.To)
 	require.Empty(t, again.Versions)

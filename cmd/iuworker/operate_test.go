@@ -172,7 +172,7 @@ func TestStatusWatch(t *testing.T) {
 	for line := range strings.Lines(lines.out.String()) {
 		var status operate.Status
 		require.NoError(t, json.Unmarshal([]byte(line), &status), line)
-		require.Equal(t, 35, status.Schema.Version)
+		require.Equal(t, 36, status.Schema.Version)
 	}
 	require.NotContains(t, texts.out.String(), "\x1b", "no terminal, no control characters")
 }

@@ -1,0 +1,12 @@
+-- 036: what the worker needs in a database that others share. Tables and columns only; functions/ has the rest.
+BEGIN;
+
+-- Settings of the installation, which every process obeys whatever its own flags are. No row: the default.
+CREATE TABLE iu_outbox.setting (
+    name       text PRIMARY KEY,
+    value      text NOT NULL,
+    updated_by text NOT NULL DEFAULT SESSION_USER,
+    updated_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+
+COMMIT;

@@ -1,0 +1,6 @@
+-- Removes what 036 added, with the views and functions that read it: migrate up installs those again.
+BEGIN;
+
+DROP TABLE IF EXISTS iu_outbox.setting CASCADE;
+
+COMMIT;
