@@ -69,8 +69,8 @@ func Listen(ctx context.Context, addr string, handler *Handler) (*Server, error)
 	bound, ok := listener.Addr().(*net.TCPAddr)
 	if !handler.guarded() && (!ok || !bound.IP.IsLoopback()) {
 		_ = listener.Close() // nothing was accepted on it
-		return nil, fmt.Errorf("refusing to serve %s on %s without credentials: others than this machine reach it; "+
-			"give --http-credentials-file, or listen on %s", handler.serves.what, addr, handler.serves.example)
+		return nil, &ListenError{text: fmt.Sprintf("refusing to serve %s on %s without credentials: others than this machine reach it; "+
+			"give --http-credentials-file, or listen on %s", handler.serves.what, addr, handler.serves.example)}
 	}
 	return &Server{listener: listener, handler: handler, logger: handler.cfg.Logger}, nil
 }
@@ -91,7 +91,7 @@ func listenError(addr, flag string, err error) error {
 	return &ListenError{text: fmt.Sprintf("cannot listen on %s: %s; %s", addr, cause, out), err: err}
 }
 
-// ListenError is why an address could not be taken, and the way out.
+// ListenError is why an address could not be taken or was refused, and the way out: the configuration is wrong.
 type ListenError struct {
 	text string
 	err  error
@@ -99,7 +99,7 @@ type ListenError struct {
 
 func (e *ListenError) Error() string { return e.text }
 
-// Unwrap answers the system's error.
+// Unwrap returns the system's error; nil if the address was refused.
 func (e *ListenError) Unwrap() error { return e.err }
 
 // URL is where the operators' page is, or the root of what else is served.

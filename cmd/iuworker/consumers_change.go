@@ -61,18 +61,34 @@ type consumerMoved struct {
 
 func (a *app) consumersResetCommand() *cobra.Command {
 	var asJSON bool
+	var agreed confirmation
 	var to subscribe.Start
 	cmd := &cobra.Command{
 		Use:   "reset NAME --to CURSOR|beginning|now",
 		Short: "Move a consumer to another place, back or forward",
 		Long: `Moves a consumer's cursor: back, and it gets events again; forward, and it never gets those in between. A process that
-works for it goes on from there after what it is handling now. Its last error is forgotten.`,
+works for it goes on from there after what it is handling now. Its last error is forgotten. Moving forward asks first.`,
 		Args: oneConsumer,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := required(cmd, "to"); err != nil {
 				return err
 			}
-			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
+			if err := agreed.read(cmd); err != nil {
+				return err
+			}
+			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
+				skipped, err := skippedByReset(ctx, pool, args[0], to)
+				if err != nil {
+					return err
+				}
+				if skipped > 0 || agreed.given {
+					err := a.confirm(cmd, agreed, stake{
+						count: skipped, what: fmt.Sprintf("events that consumer %q has not handled", args[0]), done: "skipped",
+					})
+					if err != nil {
+						return err
+					}
+				}
 				moved, err := resetConsumer(ctx, pool, args[0], to)
 				if err != nil {
 					return err
@@ -85,8 +101,28 @@ works for it goes on from there after what it is handling now. Its last error is
 	}
 	cmd.Flags().Var(&startValue{to: &to}, "to", "after this cursor or position, at the beginning of what is kept, after the last event, "+
 		"or before the first event since a time or so long ago")
+	agreed.registerYes(cmd, "events to skip")
 	jsonFlag(cmd, &asJSON)
 	return cmd
+}
+
+// skippedByReset returns how many retained events a reset would skip that the consumer has not handled; 0 if it moves back.
+func skippedByReset(ctx context.Context, db subscribe.DB, name string, to subscribe.Start) (int64, error) {
+	consumer, err := findConsumer(ctx, db, name)
+	if err != nil {
+		return 0, err
+	}
+	target, err := subscribe.Resolve(ctx, db, to)
+	if err != nil {
+		return 0, err
+	}
+	from := consumer.Cursor
+	if consumer.State != "ok" { // its place is lost: all that is retained is new to it
+		if from, err = subscribe.Resolve(ctx, db, subscribe.Beginning()); err != nil {
+			return 0, err
+		}
+	}
+	return max(0, target.Position-from.Position), nil
 }
 
 // resetConsumer leaves an audit line in the same transaction.
@@ -109,12 +145,26 @@ func resetConsumer(ctx context.Context, pool *pgxpool.Pool, name string, to subs
 
 func (a *app) consumersDeleteCommand() *cobra.Command {
 	var asJSON, force bool
+	var agreed confirmation
 	cmd := &cobra.Command{
 		Use:   "delete NAME",
 		Short: "Forget a consumer: its cursor and its dead letters",
 		Args:  oneConsumer,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
+			if err := agreed.read(cmd); err != nil {
+				return err
+			}
+			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
+				consumer, err := findConsumer(ctx, pool, args[0])
+				if err != nil {
+					return err
+				}
+				if err := subscribe.Deletable(consumer, force); err != nil {
+					return err
+				}
+				if err := a.confirm(cmd, agreed, consumerStake(consumer)); err != nil {
+					return err
+				}
 				if err := deleteConsumer(ctx, pool, args[0], force); err != nil {
 					return err
 				}
@@ -124,9 +174,25 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "also where a process works for it or it has dead letters: they are lost")
+	cmd.Flags().BoolVar(&force, "force", false, "even if a process works for it or it has dead letters, which are lost")
+	agreed.registerYes(cmd, "events that it has not handled")
 	jsonFlag(cmd, &asJSON)
 	return cmd
+}
+
+// consumerStake is what deleting a consumer loses: its place, and with it what tells which events it has not handled.
+func consumerStake(c subscribe.Consumer) stake {
+	var lag int64
+	behind := "its place in the history is lost already"
+	if c.LagEvents != nil {
+		lag = *c.LagEvents
+		behind = fmt.Sprintf("it is %d events behind", lag)
+	}
+	asks := fmt.Sprintf("Consumer %s will be deleted: %s.", flat(c.Name), behind)
+	if c.DeadLetters > 0 {
+		asks = fmt.Sprintf("Consumer %s and its %d dead letters will be deleted: %s.", flat(c.Name), c.DeadLetters, behind)
+	}
+	return stake{count: lag, what: fmt.Sprintf("events that consumer %q has not handled", c.Name), done: "deleted", asks: asks}
 }
 
 func deleteConsumer(ctx context.Context, pool *pgxpool.Pool, name string, force bool) error {

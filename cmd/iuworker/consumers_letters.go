@@ -31,13 +31,27 @@ type consumerLetters struct {
 
 func (a *app) consumersDeadLettersCommand() *cobra.Command {
 	var asJSON, drop bool
+	var agreed confirmation
 	cmd := &cobra.Command{
 		Use:   "dead-letters NAME",
 		Short: "List the events that a consumer gave up, or drop them",
 		Args:  oneConsumer,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
+			if err := agreed.readFor(cmd, "drop", drop); err != nil {
+				return err
+			}
+			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				if drop {
+					consumer, err := findConsumer(ctx, pool, args[0])
+					if err != nil {
+						return err
+					}
+					if consumer.DeadLetters > 0 || agreed.given {
+						what := fmt.Sprintf("dead letters of consumer %q", args[0])
+						if err := a.confirm(cmd, agreed, stake{count: consumer.DeadLetters, what: what, done: "dropped"}); err != nil {
+							return err
+						}
+					}
 					return a.changeLetters(ctx, pool, args[0], "dropped", asJSON)
 				}
 				letters, err := readConsumerLetters(ctx, pool, args[0])
@@ -48,7 +62,8 @@ func (a *app) consumersDeadLettersCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&drop, "drop", false, "delete all of them for good instead")
+	cmd.Flags().BoolVar(&drop, "drop", false, "delete all of them instead")
+	agreed.registerYes(cmd, "dead letters")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

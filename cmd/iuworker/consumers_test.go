@@ -28,7 +28,7 @@ func TestConsumers(t *testing.T) {
 	epoch := listed[0].Cursor.Epoch
 
 	require.Equal(t, "consumer mail is at "+epoch+"-3 now, and was at "+epoch+"-1\n",
-		run(t, on(db), "consumers", "reset", "mail", "--to", "now").done(t).out)
+		run(t, on(db), "consumers", "reset", "mail", "--to", "now", "--yes").done(t).out)
 	require.Regexp(t, `mail +[0-9a-f]{8}-3 +nothing`, run(t, on(db), "consumers").done(t).out)
 	moved := decode[consumerMoved](t, run(t, on(db), "consumers", "reset", "mail", "--to", epoch+"-2", "--json").done(t))
 	require.Equal(t, consumerMoved{Consumer: "mail", From: subscribe.Cursor{Epoch: epoch, Position: 3}, To: subscribe.Cursor{Epoch: epoch, Position: 2}}, moved)
@@ -40,7 +40,7 @@ func TestConsumers(t *testing.T) {
 	for _, args := range [][]string{{"reset", "post", "--to", "now"}, {"delete", "post"}, {"replay", "post"}, {"dead-letters", "post"}} {
 		run(t, on(db), append([]string{"consumers"}, args...)...).failed(t, exitFailed, `no such consumer: "post"; iuworker consumers lists`)
 	}
-	require.Contains(t, run(t, on(db), "consumers", "delete", "mail").done(t).out, "consumer mail is deleted")
+	require.Contains(t, run(t, on(db), "consumers", "delete", "mail", "--yes").done(t).out, "consumer mail is deleted")
 	require.Contains(t, run(t, on(db), "consumers").done(t).out, "no consumers")
 
 	lines, err := operate.Audit(t.Context(), db.Pool, 0, 10)
@@ -86,7 +86,7 @@ func TestDeadLettersOfAConsumer(t *testing.T) {
 
 	run(t, on(db), "consumers", "reset", "mail", "--to", "beginning").done(t)
 	handle(1, errors.New("again"))
-	require.JSONEq(t, `{"consumer": "mail", "dropped": 1}`, run(t, on(db), "consumers", "dead-letters", "mail", "--drop", "--json").done(t).out)
+	require.JSONEq(t, `{"consumer": "mail", "dropped": 1}`, run(t, on(db), "consumers", "dead-letters", "mail", "--drop", "--yes", "--json").done(t).out)
 	require.Equal(t, "0 dropped\n", run(t, on(db), "consumers", "dead-letters", "mail", "--drop").done(t).out)
-	run(t, on(db), "consumers", "delete", "mail").done(t)
+	run(t, on(db), "consumers", "delete", "mail", "--yes").done(t)
 }

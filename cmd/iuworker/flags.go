@@ -43,13 +43,29 @@ func variable(flag string) string {
 	return "IUWORKER_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// fromCommandLineOnly are cobra's own flags: they ask something of the program and set nothing.
-func fromCommandLineOnly(f *pflag.Flag) bool { return f.Name == "help" || f.Name == "version" }
+// takesSettings marks a command whose flags are settings of a program that runs long: they have variables.
+func takesSettings(cmd *cobra.Command) {
+	if cmd.Annotations == nil {
+		cmd.Annotations = map[string]string{}
+	}
+	cmd.Annotations["settings"] = "yes"
+}
 
-// documentEnvironment names each flag's variable in the help of all commands, and lets shells complete what has few values.
+// hasVariable reports whether an environment variable can stand for a flag. Global flags and the settings of commands that
+// run long have one. What an action acts on and what confirms it have none: a variable that was exported for one
+// command would silently change another.
+func hasVariable(cmd *cobra.Command, f *pflag.Flag) bool {
+	switch f.Name {
+	case "help", "version", "json", "yes":
+		return false
+	}
+	return cmd.Root().PersistentFlags().Lookup(f.Name) == f || cmd.Annotations["settings"] != ""
+}
+
+// documentEnvironment names the variables of flags in the help of all commands, and lets shells complete what has few values.
 func documentEnvironment(root *cobra.Command) {
 	document := func(cmd *cobra.Command, f *pflag.Flag) {
-		if !fromCommandLineOnly(f) {
+		if hasVariable(cmd, f) {
 			f.Usage += " [$" + variable(f.Name) + "]"
 		}
 		if choice, ok := f.Value.(*choiceValue); ok {
@@ -72,7 +88,7 @@ func documentEnvironment(root *cobra.Command) {
 func applyEnvironment(cmd *cobra.Command, getenv func(string) string) error {
 	var failed error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if failed != nil || f.Changed || fromCommandLineOnly(f) {
+		if failed != nil || f.Changed || !hasVariable(cmd, f) {
 			return
 		}
 		value := getenv(variable(f.Name))

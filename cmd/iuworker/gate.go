@@ -69,6 +69,7 @@ func openOrClosed(open bool) string {
 func (a *app) gateSetCommand(name string, open bool) *cobra.Command {
 	var asJSON bool
 	var actor string
+	var agreed confirmation
 	cmd := &cobra.Command{
 		Use:       name + " composer|auto-instantiate",
 		Short:     strings.ToUpper(name[:1]) + name[1:] + " a gate",
@@ -78,20 +79,50 @@ func (a *app) gateSetCommand(name string, open bool) *cobra.Command {
 			if actor == "" {
 				actor = systemUser()
 			}
-			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
+			if err := agreed.read(cmd); err != nil {
+				return err
+			}
+			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				gate := jobs.Gate(args[0])
+				parked, err := a.agreeToRelease(ctx, cmd, pool, gate, open, agreed)
+				if err != nil {
+					return err
+				}
 				wasOpen, err := setGate(ctx, pool, gate, open, actor)
 				if err != nil {
 					return err
 				}
-				moved := gateMoved{Gate: gate, Before: openOrClosed(wasOpen), Now: openOrClosed(open), Actor: actor}
+				moved := gateMoved{Gate: gate, Before: openOrClosed(wasOpen), Now: openOrClosed(open), Actor: actor, Parked: parked}
 				return a.print(asJSON, moved, moved.write)
 			})
 		},
 	}
 	actorFlag(cmd, &actor, "who does it (default the user who runs this)")
+	if open {
+		agreed.registerYes(cmd, "parked jobs")
+	}
 	jsonFlag(cmd, &asJSON)
 	return cmd
+}
+
+// askAbove is how many parked jobs a gate may release without a question.
+const askAbove = 1000
+
+// agreeToRelease returns how many parked jobs a gate releases when it opens. If they are many, the user must agree.
+func (a *app) agreeToRelease(
+	ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, gate jobs.Gate, open bool, agreed confirmation,
+) (int64, error) {
+	if !open {
+		return 0, nil
+	}
+	parked, err := operate.ParkedBy(ctx, pool, gate)
+	if err != nil || parked <= askAbove && !agreed.given {
+		return parked, err
+	}
+	what := fmt.Sprintf("jobs parked for the gate %s", gate)
+	return parked, a.confirm(cmd, agreed, stake{
+		count: parked, what: what, done: "opened", asks: fmt.Sprintf("%d %s will run now.", parked, what),
+	})
 }
 
 // setGate leaves an audit line in the same transaction.
@@ -128,6 +159,7 @@ type gateMoved struct {
 	Before string    `json:"before"`
 	Now    string    `json:"now"`
 	Actor  string    `json:"actor"`
+	Parked int64     `json:"parked,omitempty"` // jobs that waited for the gate, and run now
 }
 
 func (m gateMoved) write(w io.Writer) {
@@ -135,5 +167,9 @@ func (m gateMoved) write(w io.Writer) {
 		fmt.Fprintf(w, "%s was %s already\n", m.Gate, m.Now)
 		return
 	}
-	fmt.Fprintf(w, "%s is %s now, and was %s (by %s)\n", m.Gate, m.Now, m.Before, m.Actor)
+	fmt.Fprintf(w, "%s is %s now, and was %s (by %s)", m.Gate, m.Now, m.Before, m.Actor)
+	if m.Parked > 0 {
+		fmt.Fprintf(w, "; %d parked jobs run now", m.Parked)
+	}
+	fmt.Fprintln(w)
 }

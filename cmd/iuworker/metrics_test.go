@@ -60,7 +60,7 @@ func TestMetricsAreServedApart(t *testing.T) {
 func TestMetricsAreNotForEverybodyWithoutCredentials(t *testing.T) {
 	t.Parallel()
 	run(t, environment{"IUWORKER_DATABASE_URL": nowhere}, "work", "--http-addr", "off", "--metrics-addr", "0.0.0.0:0", "--log-level", "error").
-		failed(t, exitFailed, "refusing to serve the metrics on 0.0.0.0:0 without credentials")
+		failed(t, exitUsage, "refusing to serve the metrics on 0.0.0.0:0 without credentials")
 	run(t, nil, "work", "--metrics-addr", "9464").failed(t, exitUsage, "--metrics-addr")
 }
 

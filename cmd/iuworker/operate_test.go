@@ -77,7 +77,7 @@ func TestRollback(t *testing.T) {
 
 	run(t, on(db), "rollback", "--actor", "ann", "--expect", "2").failed(t, exitUsage, "--expect is for --execute")
 	run(t, on(db), "rollback", "--actor", "ann", "--execute", "--expect", "3").
-		failed(t, exitFailed, `nothing was deleted: there are 2 instances of "ann" now, not 3; look again`)
+		failed(t, exitFailed, `nothing was deleted: there are 2 instances of "ann" now, not 3; check again`)
 	require.Equal(t, 3, count())
 	done := decode[operate.RollbackPreview](t, run(t, on(db), "rollback", "--actor", "ann", "--execute", "--expect", "2", "--json").done(t))
 	require.Equal(t, operate.RollbackReport{
@@ -133,9 +133,9 @@ func TestRollbackAsksOnATerminal(t *testing.T) {
 		typed, says string
 		left        int
 	}
-	for _, a := range []answer{{"anna", "nothing was deleted: that is not the actor's name", 1}, {"ann", "rolled back ann, deleted:", 0}} {
+	for _, a := range []answer{{"anna", "nothing was deleted: that is not ann", 1}, {"ann", "rolled back ann, deleted:", 0}} {
 		out, _ := onTerminal(t, db, a.typed+"\n", "rollback", "--actor", "ann", "--execute")
-		require.Contains(t, out, "to delete them, type the actor's name, ann:")
+		require.Contains(t, out, "1 instances of \"ann\" will be deleted. Type ann to confirm: ")
 		require.Contains(t, out, a.says)
 		var left int
 		require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT count(*) FROM iu_auto_instantiate_event_log").Scan(&left))
@@ -220,7 +220,7 @@ func TestRetry(t *testing.T) {
 	require.JSONEq(t, `{"retried": 2500, "left": 0}`, run(t, on(db), "retry", "--status", "template_not_found", "--json").done(t).out)
 	require.Equal(t, 2501, count("event"))
 	require.Equal(t, 5, count("dead_letter"))
-	require.Equal(t, "2 dropped\n", run(t, on(db), "retry", "--status", "invalid_input", "--drop").done(t).out)
+	require.Equal(t, "2 dropped\n", run(t, on(db), "retry", "--status", "invalid_input", "--drop", "--expect", "2").done(t).out)
 	require.Equal(t, "3 retried\n", run(t, on(db), "retry", "--all").done(t).out)
 	require.Zero(t, count("dead_letter"))
 	require.Equal(t, 6, count("audit"), "a line for each transaction that moved something")
@@ -236,7 +236,7 @@ func TestRetryLeavesWhatTheOutboxRefuses(t *testing.T) {
 	r := run(t, on(db), "retry", "--all")
 	r.failed(t, exitFailed, "1200 dead letters stayed: the outbox refuses their events")
 	require.Equal(t, "1 retried\n", r.out)
-	require.Equal(t, "1200 dropped\n", run(t, on(db), "retry", "--all", "--drop").done(t).out)
+	require.Equal(t, "1200 dropped\n", run(t, on(db), "retry", "--all", "--drop", "--yes").done(t).out)
 }
 
 func TestStatus(t *testing.T) {
@@ -339,11 +339,11 @@ func TestOperatorsMayDoWhatOperatorsDo(t *testing.T) {
 			env := environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_operator") + "&default_query_exec_mode=" + mode}
 			for _, args := range []string{
 				"gate status", "trace tpl-inst:auto:a-1", "gate close composer", "gate open composer", "status", "conformance", "rollback --actor ann",
-				"rollback --actor ann --execute", "retry --list", "retry --status cancelled", "retry --all --drop",
+				"rollback --actor ann --execute --expect 1", "retry --list", "retry --status cancelled", "retry --all --drop --yes",
 				"enqueue --template letter --in 1h", "scaleout --template letter --count 2 --prefix p --actor a", "migrate status",
-				"scaleout status p", "scaleout cancel p", "scaleout pause", "scaleout resume",
-				"consumers", "consumers reset mail --to now", "consumers dead-letters mail", "consumers replay mail",
-				"consumers dead-letters mail --drop", "consumers delete mail",
+				"scaleout status p", "scaleout cancel p --yes", "scaleout pause", "scaleout resume",
+				"consumers", "consumers reset mail --to now --yes", "consumers dead-letters mail", "consumers replay mail",
+				"consumers dead-letters mail --drop --yes", "consumers delete mail --yes",
 			} {
 				t.Log(args)
 				run(t, env, strings.Fields(args)...).done(t)

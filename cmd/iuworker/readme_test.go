@@ -242,18 +242,20 @@ type flagRow struct{ name, kind, fallback, usage string }
 // flagTable makes README's table: the flags of every command, those of work, then the others by name.
 func flagTable(root *cobra.Command) string {
 	commands := map[flagRow][]string{}
-	note := func(f *pflag.Flag, command string) {
-		if f.Hidden || fromCommandLineOnly(f) {
+	settings := map[flagRow]bool{}
+	note := func(cmd *cobra.Command, f *pflag.Flag, command string) {
+		if f.Hidden || f.Name == "help" || f.Name == "version" {
 			return
 		}
 		usage := strings.TrimSuffix(f.Usage, " [$"+variable(f.Name)+"]")
 		row := flagRow{f.Name, f.Value.Type(), f.DefValue, usage}
 		commands[row] = append(commands[row], command)
+		settings[row] = settings[row] || hasVariable(cmd, f)
 	}
-	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { note(f, "every command") })
+	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { note(root, f, "every command") })
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {
-		cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) { note(f, spoken(cmd)) })
+		cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) { note(cmd, f, spoken(cmd)) })
 		for _, sub := range cmd.Commands() {
 			walk(sub)
 		}
@@ -293,8 +295,12 @@ func flagTable(root *cobra.Command) string {
 			fallback = "`" + fallback + "`"
 		}
 		slices.Sort(commands[row])
-		fmt.Fprintf(&table, "| `--%s%s` `%s` | %s | %s | %s |\n",
-			row.name, kind, variable(row.name), fallback, strings.Join(commands[row], ", "), usage)
+		named := ""
+		if settings[row] {
+			named = " `" + variable(row.name) + "`"
+		}
+		fmt.Fprintf(&table, "| `--%s%s`%s | %s | %s | %s |\n",
+			row.name, kind, named, fallback, strings.Join(commands[row], ", "), usage)
 	}
 	return table.String() + "\n</details>\n"
 }

@@ -23,6 +23,7 @@ func (a *app) retryCommand() *cobra.Command {
 	var (
 		choice               operate.Selection
 		all, list, drop, asJ bool
+		agreed               confirmation
 	)
 	cmd := &cobra.Command{
 		Use:   "retry --status STATUS | --event ID | --all",
@@ -34,11 +35,23 @@ it: it becomes an outbox row again. What fails again becomes a dead letter again
 			if err := checkRetry(cmd); err != nil {
 				return err
 			}
+			if err := agreed.readFor(cmd, "drop", drop); err != nil {
+				return err
+			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				switch {
 				case list:
 					return a.listDeadLetters(ctx, pool, choice, asJ)
 				case drop:
+					n, err := operate.CountDeadLetters(ctx, pool, choice)
+					if err != nil {
+						return err
+					}
+					if n > 0 || agreed.given {
+						if err := a.confirm(cmd, agreed, stake{count: n, what: "dead letters", done: "dropped"}); err != nil {
+							return err
+						}
+					}
 					moved, err := operate.DropAs(ctx, pool, systemUser(), choice)
 					return a.reportRetry("dropped", choice, moved, err, asJ)
 				default:
@@ -52,7 +65,8 @@ it: it becomes an outbox row again. What fails again becomes a dead letter again
 	cmd.Flags().Var(&uuidValue{&choice.EventID}, "event", "those of an event")
 	cmd.Flags().BoolVar(&all, "all", false, "all of them")
 	cmd.Flags().BoolVar(&list, "list", false, fmt.Sprintf("show them instead, the oldest %d", deadLettersShown))
-	cmd.Flags().BoolVar(&drop, "drop", false, "delete them for good instead")
+	cmd.Flags().BoolVar(&drop, "drop", false, "delete them instead")
+	agreed.registerYes(cmd, "dead letters")
 	jsonFlag(cmd, &asJ)
 	return cmd
 }

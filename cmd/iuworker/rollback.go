@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -20,86 +17,72 @@ import (
 func (a *app) rollbackCommand() *cobra.Command {
 	var actor string
 	var execute, asJSON bool
-	var expected int
+	var agreed confirmation
 	cmd := &cobra.Command{
 		Use:   "rollback --actor ACTOR",
 		Short: "Take away the instances that were composed for an actor",
 		Long: `Shows what a rollback would delete: log rows, lineage, memberships and instances of that actor, and of nobody else; which
 of them were announced, and to which consumers they went.
-With --execute it deletes them, all or none: on a terminal after you have typed the actor's name, and only if there are
-as many as were shown; --expect says that number where nobody can be asked. It is blocked where an instance is used
+With --execute it deletes them, all or none, and only if there are as many as were shown: on a terminal after you have
+typed the actor's name, elsewhere if --expect gives that number. It is blocked where an instance is used
 elsewhere. Announcements that were made stay, and are marked as rolled back; the same events said again compose anew.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := required(cmd, "actor"); err != nil {
 				return err
 			}
-			var seen *int64
-			if cmd.Flags().Changed("expect") {
-				if !execute {
-					return usage(cmd, "--expect is for --execute: how many instances it may delete")
-				}
-				n := int64(expected)
-				seen = &n
+			if err := agreed.read(cmd); err != nil {
+				return err
+			}
+			if agreed.given && !execute {
+				return usage(cmd, "--expect is for --execute: how many instances it may delete")
 			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				return a.rollback(ctx, pool, actor, execute, seen, asJSON)
+				preview, err := operate.PreviewRollback(ctx, pool, actor)
+				switch {
+				case err != nil:
+					return err
+				case !execute || rollbackFailure(preview.RollbackReport) != nil || preview.Counts.EventLog == 0 && !agreed.given:
+					return a.showRollback(preview, asJSON)
+				}
+				return a.rollback(ctx, cmd, pool, preview, agreed, asJSON)
 			})
 		},
 	}
 	actorFlag(cmd, &actor, "whose instances")
 	cmd.Flags().BoolVar(&execute, "execute", false, "delete them; without it nothing is changed")
-	cmd.Flags().Var(&intValue{&expected, 0, math.MaxInt32}, "expect", "with --execute: delete nothing unless there are so many instances")
+	agreed.registerExpect(cmd, "instances")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
-func (a *app) rollback(ctx context.Context, pool *pgxpool.Pool, actor string, execute bool, seen *int64, asJSON bool) error {
-	ask := execute && seen == nil && isTerminal(os.Stdin) && isTerminal(a.stderr)
-	if !execute || ask {
-		preview, err := operate.PreviewRollback(ctx, pool, actor)
-		if err != nil {
-			return err
-		}
-		if !ask {
-			if err := a.print(asJSON, preview, func(w io.Writer) { writeRollback(w, preview) }); err != nil {
-				return err
-			}
-			return rollbackFailure(preview.RollbackReport)
-		}
-		writeRollback(a.stderr, preview)
-		if err := rollbackFailure(preview.RollbackReport); err != nil || preview.Counts.EventLog == 0 {
-			return err
-		}
-		if err := confirm(os.Stdin, a.stderr, actor); err != nil {
-			return err
-		}
-		seen = &preview.Counts.EventLog
+func (a *app) showRollback(shown operate.RollbackPreview, asJSON bool) error {
+	if err := a.print(asJSON, shown, func(w io.Writer) { writeRollback(w, shown) }); err != nil {
+		return err
 	}
-	done, err := rollBack(ctx, pool, actor, seen)
+	return rollbackFailure(shown.RollbackReport)
+}
+
+// rollback deletes what the preview showed, once the user agrees.
+func (a *app) rollback(
+	ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, preview operate.RollbackPreview, agreed confirmation, asJSON bool,
+) error {
+	if !agreed.given && isTerminal(os.Stdin) {
+		writeRollback(a.stderr, preview)
+	}
+	actor, seen := preview.Actor, preview.Counts.EventLog
+	err := a.confirm(cmd, agreed, stake{count: seen, what: fmt.Sprintf("instances of %q", actor), done: "deleted", word: actor})
+	if err != nil {
+		return err
+	}
+	done, err := rollBack(ctx, pool, actor, &seen)
 	if errors.Is(err, operate.ErrNotAsSeen) {
-		return fmt.Errorf("nothing was deleted: there are %d instances of %q now, not %d; look again", done.Counts.EventLog, actor, *seen)
+		return fmt.Errorf("nothing was deleted: there are %d instances of %q now, not %d; check again", done.Counts.EventLog, actor, seen)
 	}
 	if err != nil {
 		return err
 	}
-	if err := a.print(asJSON, done, func(w io.Writer) { writeRollback(w, done) }); err != nil {
-		return err
-	}
-	return rollbackFailure(done.RollbackReport)
-}
-
-// confirm lets somebody type a name, and fails where it is another.
-func confirm(from io.Reader, to io.Writer, name string) error {
-	fmt.Fprintf(to, "to delete them, type the actor's name, %s: ", flat(name))
-	typed, err := bufio.NewReader(from).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("read the actor's name: %w", err)
-	}
-	if strings.TrimRight(typed, "\r\n") != name {
-		return errors.New("nothing was deleted: that is not the actor's name")
-	}
-	return nil
+	return a.showRollback(done, asJSON)
 }
 
 // rollBack leaves an audit line in the transaction that deletes.

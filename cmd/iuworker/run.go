@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	webui "github.com/iu-core/iuworker/riverui"
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
@@ -55,6 +56,9 @@ func (a *app) exit(err error) int {
 	fmt.Fprintln(a.stderr, "iuworker: "+sentence(err))
 	if _, wrong := errors.AsType[*usageError](err); wrong {
 		return exitUsage
+	}
+	if _, refused := errors.AsType[*webui.ListenError](err); refused {
+		return exitUsage // a restart does not help
 	}
 	return exitFailed
 }

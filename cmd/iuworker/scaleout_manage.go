@@ -101,14 +101,28 @@ func (a *app) scaleoutPauseCommand(name string, pause bool) *cobra.Command {
 
 func (a *app) scaleoutCancelCommand() *cobra.Command {
 	var asJSON bool
+	var agreed confirmation
 	cmd := &cobra.Command{
 		Use:   "cancel PREFIX",
-		Short: "Take back what of a scale-out is not composed",
-		Long: `Cancels the jobs of a scale-out that have not begun, and drops them: they become no dead letters, and the same
-scale-out again adds them anew. What is composed stays (a rollback of its actor takes it away).`,
+		Short: "Cancel the jobs of a scale-out that have not run yet",
+		Long: `Cancels the jobs of a scale-out that have not run yet. They leave no dead letters, and starting the same scale-out again
+adds them again. Instances that were composed stay; a rollback of the actor removes them.`,
 		Args: onePrefix,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := agreed.read(cmd); err != nil {
+				return err
+			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
+				n, err := operate.CountCancellable(ctx, pool, args[0])
+				if err != nil {
+					return err
+				}
+				if n > 0 || agreed.given {
+					what := fmt.Sprintf("jobs of the scale-out %q", args[0])
+					if err := a.confirm(cmd, agreed, stake{count: int64(n), what: what, done: "cancelled"}); err != nil {
+						return err
+					}
+				}
 				done, err := operate.CancelScaleout(ctx, pool, systemUser(), args[0])
 				if err != nil {
 					return fmt.Errorf("%d cancelled, then: %w", done.Cancelled, err)
@@ -117,6 +131,7 @@ scale-out again adds them anew. What is composed stays (a rollback of its actor 
 			})
 		},
 	}
+	agreed.registerYes(cmd, "jobs")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

@@ -67,7 +67,7 @@ func TestScaleoutCancel(t *testing.T) {
 		INSERT INTO iu_river.river_job (args, kind, max_attempts, queue)
 		VALUES ('{"event_id": "7d1f6a52-3c5e-4a53-9f0e-2b8f0c1d4e61", "instance_key_suffix": "spring-6"}', 'auto_instantiate', 10, 'events')`)
 	bury(t, db, template, 1, "invalid_input")
-	r := run(t, on(db), "scaleout", "cancel", "spring").done(t)
+	r := run(t, on(db), "scaleout", "cancel", "spring", "--yes").done(t)
 	require.Equal(t, "1198 cancelled; 2 had begun already, and end by themselves\n", r.out, "another event's job has such a suffix, too")
 	var letters, dropped, lines int
 	require.NoError(t, db.Pool.QueryRow(t.Context(), `

@@ -74,6 +74,7 @@ func (f *workFlags) register(cmd *cobra.Command) {
 
 // registerServing adds the settings that dev has, too.
 func (f *workFlags) registerServing(cmd *cobra.Command) {
+	takesSettings(cmd)
 	flags := cmd.Flags()
 	flags.Var(&intValue{&f.poolSize, 2, 1000}, "pool-size", "connections to the database at most, besides four that listen")
 	flags.Var(&addrValue{&f.httpAddr}, "http-addr", "host:port of pages and probes, or off")

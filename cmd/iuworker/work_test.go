@@ -82,13 +82,13 @@ func TestWorkSaysThatThePortIsTaken(t *testing.T) {
 	defer listener.Close() //nolint:errcheck // the test is over
 	addr := listener.Addr().String()
 	run(t, environment{"IUWORKER_DATABASE_URL": nowhere}, "work", "--http-addr", addr, "--log-level", "error").
-		failed(t, exitFailed, "cannot listen on "+addr+": the port is taken")
+		failed(t, exitUsage, "cannot listen on "+addr+": the port is taken")
 }
 
 func TestWorkIsNotForEverybodyWithoutCredentials(t *testing.T) {
 	t.Parallel()
 	run(t, environment{"IUWORKER_DATABASE_URL": nowhere}, "work", "--http-addr", "0.0.0.0:0", "--log-level", "error").
-		failed(t, exitFailed, "without credentials")
+		failed(t, exitUsage, "without credentials")
 }
 
 func TestThePagesAskForCredentials(t *testing.T) {

@@ -63,6 +63,18 @@ func DeadLetters(ctx context.Context, q Querier, choice Selection, after int64, 
 	return letters, nil
 }
 
+// CountDeadLetters returns how many dead letters are chosen.
+func CountDeadLetters(ctx context.Context, q Querier, choice Selection) (n int64, err error) {
+	status, event := choice.args()
+	err = q.QueryRow(ctx, `
+		SELECT pg_catalog.count(*) FROM iu_outbox.dead_letter AS d
+		WHERE ($1::text IS NULL OR d.status = $1) AND ($2::uuid IS NULL OR d.event_id = $2)`, status, event).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count dead letters: %w", err)
+	}
+	return n, nil
+}
+
 // RetryBatch puts up to limit dead letters back into the outbox, oldest first, and answers how many. Those whose event
 // the outbox refuses stay.
 func RetryBatch(ctx context.Context, q Querier, choice Selection, limit int) (n int, err error) {

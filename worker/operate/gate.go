@@ -32,6 +32,18 @@ func Gates(ctx context.Context, q Querier) ([]Gate, error) {
 	return gates, nil
 }
 
+// ParkedBy returns how many jobs are parked for a gate.
+func ParkedBy(ctx context.Context, q Querier, gate jobs.Gate) (n int64, err error) {
+	err = q.QueryRow(ctx, `
+		SELECT pg_catalog.count(*) FROM iu_river.river_job AS j
+		WHERE j.state = 'scheduled' AND j.metadata @> pg_catalog.jsonb_build_object('parked', pg_catalog.jsonb_build_object('gate', $1::text))`,
+		string(gate)).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count the jobs parked for the gate %s: %w", gate, err)
+	}
+	return n, nil
+}
+
 // SetGate opens or closes a gate in the actor's name, and answers whether it was open before. Parked jobs run again
 // at once where a gate opens.
 func SetGate(ctx context.Context, q Querier, gate jobs.Gate, open bool, actor string) (wasOpen bool, err error) {

@@ -75,6 +75,18 @@ func CancelScaleout(ctx context.Context, pool *pgxpool.Pool, actor, prefix strin
 	return done, err
 }
 
+// CountCancellable returns how many jobs CancelScaleout would cancel now. ErrNoScaleout if nothing is known of the prefix.
+func CountCancellable(ctx context.Context, pool *pgxpool.Pool, prefix string) (int, error) {
+	ids, err := scaleoutJobs(ctx, pool, prefix)
+	if err != nil {
+		return 0, fmt.Errorf("look for jobs of the scale-out %q: %w", prefix, err)
+	}
+	if len(ids) == 0 {
+		_, err = ReadScaleout(ctx, pool, prefix)
+	}
+	return len(ids), err
+}
+
 // scaleoutJobs answers the jobs of a scale-out that have not begun, lowest id first. A suffix that looks like a number of
 // it may be another event's: the event id tells.
 func scaleoutJobs(ctx context.Context, q Querier, prefix string) (ids []int64, err error) {

@@ -105,11 +105,22 @@ func DeleteConsumer(ctx context.Context, db DB, name string, force bool) error {
 		return fmt.Errorf("delete consumer %q: %w", name, err)
 	case deleted:
 		return nil
-	case process != nil:
-		return fmt.Errorf("%w: %s works for %q; stop it first, or force the deletion", ErrConsumerActive, *process, name)
-	case letters > 0:
-		return fmt.Errorf("%w: %q has %d; replay or drop them first, or force the deletion", ErrDeadLetters, name, letters)
-	default:
-		return noConsumer(name) // deleted in the meantime
 	}
+	if err := Deletable(Consumer{Name: name, Process: process, DeadLetters: letters}, force); err != nil {
+		return err
+	}
+	return noConsumer(name) // deleted in the meantime
+}
+
+// Deletable returns why DeleteConsumer would refuse a consumer: ErrConsumerActive, ErrDeadLetters, or nil if it would not.
+func Deletable(c Consumer, force bool) error {
+	switch {
+	case force:
+		return nil
+	case c.Process != nil:
+		return fmt.Errorf("%w: %s works for %q; stop it first, or force the deletion", ErrConsumerActive, *c.Process, c.Name)
+	case c.DeadLetters > 0:
+		return fmt.Errorf("%w: %q has %d; replay or drop them first, or force the deletion", ErrDeadLetters, c.Name, c.DeadLetters)
+	}
+	return nil
 }

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// confirmation is how a user agrees to something that cannot be undone: at the prompt of a terminal, or by a flag.
+type confirmation struct {
+	yes    bool
+	expect int
+	given  bool // --expect was
+}
+
+// stake is what would be lost.
+type stake struct {
+	count int64
+	what  string // the things that count counts: "events"
+	done  string // what happens to them: "deleted"
+	asks  string // the first sentence of the prompt; "" means "5 events will be deleted."
+	word  string // what to type at the prompt; "" means yes
+}
+
+// registerYes adds --expect and --yes; registerExpect adds --expect alone.
+func (c *confirmation) registerYes(cmd *cobra.Command, what string) {
+	c.registerExpect(cmd, what)
+	cmd.Flags().BoolVar(&c.yes, "yes", false, "do not ask")
+}
+
+func (c *confirmation) registerExpect(cmd *cobra.Command, what string) {
+	cmd.Flags().Var(&intValue{&c.expect, 0, math.MaxInt32}, "expect", "do not ask, and do it only if there are exactly this many "+what)
+}
+
+// read notes which flags were given.
+func (c *confirmation) read(cmd *cobra.Command) error {
+	c.given = given(cmd, "expect")
+	if c.given && c.yes {
+		return usage(cmd, "--expect and --yes contradict each other: give one of them")
+	}
+	return nil
+}
+
+// readFor is read for a flag that makes a command destructive.
+func (c *confirmation) readFor(cmd *cobra.Command, flag string, destroys bool) error {
+	if err := c.read(cmd); err != nil {
+		return err
+	}
+	if (c.given || c.yes) && !destroys {
+		return usage(cmd, "--expect and --yes are for --%s", flag)
+	}
+	return nil
+}
+
+// confirm returns nil if the user agrees to lose what is at stake. On a terminal it asks, which is decided by stdin alone;
+// without one it needs a flag, and fails as wrong usage.
+func (a *app) confirm(cmd *cobra.Command, c confirmation, s stake) error {
+	switch {
+	case c.given && int64(c.expect) != s.count:
+		return fmt.Errorf("nothing was %s: there are %d %s now, not %d; check again", s.done, s.count, s.what, c.expect)
+	case c.given || c.yes:
+		return nil
+	case isTerminal(os.Stdin):
+		return ask(os.Stdin, a.stderr, s)
+	case cmd.Flags().Lookup("yes") == nil:
+		return usage(cmd, "nothing was %s: pass --expect %d to confirm", s.done, s.count)
+	default:
+		return usage(cmd, "nothing was %s: pass --yes, or --expect %d, to confirm", s.done, s.count)
+	}
+}
+
+// ask has the user type a word.
+func ask(from io.Reader, to io.Writer, s stake) error {
+	word := s.word
+	if word == "" {
+		word = "yes"
+	}
+	asks := s.asks
+	if asks == "" {
+		asks = fmt.Sprintf("%d %s will be %s.", s.count, s.what, s.done)
+	}
+	fmt.Fprintf(to, "%s Type %s to confirm: ", asks, flat(word))
+	typed, err := bufio.NewReader(from).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the confirmation: %w", err)
+	}
+	if strings.TrimRight(typed, "\r\n") != word {
+		return fmt.Errorf("nothing was %s: that is not %s", s.done, flat(word))
+	}
+	return nil
+}
