@@ -43,7 +43,7 @@ func (f *benchFlags) register(cmd *cobra.Command) {
 	number := func(to *int, least, most int, name, what string) { flags.Var(&intValue{to, least, most}, name, what) }
 	number(&f.cfg.PoolSize, 2, 1000, "pool-size", "the worker's connections")
 	number(&f.cfg.Worker.Concurrency, 1, 10_000, "concurrency", "the worker's jobs at once")
-	number(&f.cfg.Worker.Lanes, 1, 100, "lanes", "statements that compose at once (default 4)")
+	number(&f.cfg.Worker.Lanes, 1, 100, "lanes", "statements that compose at once")
 	number(&f.cfg.Worker.RelayBatch, 1, 5_000, "relay-batch", "outbox rows that become jobs in one transaction")
 	number(&f.cfg.Worker.EmitBatch, 1, 10_000, "emit-batch", "emissions that get their position in one transaction")
 	flags.Var(&textValue{&f.cfg.Pgbench, 4096}, "pgbench", "path of pgbench (default beside the server's binaries, else on PATH)")

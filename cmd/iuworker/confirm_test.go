@@ -58,7 +58,9 @@ func intact(t testing.TB, db *iutest.DB, d destructive) bool {
 	return there
 }
 
-func with(args []string, more ...string) []string { return append(append([]string{}, args...), more...) }
+func with(args []string, more ...string) []string {
+	return append(append([]string{}, args...), more...)
+}
 
 func TestWhatDestroysNeedsTheNumberWithoutATerminal(t *testing.T) {
 	t.Parallel()

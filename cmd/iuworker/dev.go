@@ -45,6 +45,7 @@ func (a *app) devCommand() *cobra.Command {
 					return err
 				}
 				return a.print(asJSON, devResult{demoResult: shown, Pages: pages, Database: s.shown()}, func(w io.Writer) {
+					fmt.Fprintf(w, "export IUWORKER_DATABASE_URL=%s\n\n", shellQuoted(s.shown()))
 					shown.write(w)
 					writeDev(w, s, pages, who)
 				})
@@ -74,10 +75,9 @@ func writeDev(w io.Writer, s *stage, pages string, who access) {
 	}
 	fmt.Fprintf(w, "psql      psql %s\n", shellQuoted(s.shown()))
 	id := uuid.New()
-	fmt.Fprintf(w, "insert    INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix)\n"+
-		"          VALUES ('%s', 'order.placed',\n"+
-		"                  (SELECT t.id FROM iu_outbox.template AS t WHERE t.collection_key = '%s'), 'my-order-%.8s');\n",
-		id, demo.TemplateKey, id)
+	fmt.Fprintf(w, "insert    SELECT iu_outbox.add_event(template => '%s', event_type => 'order.placed',\n"+
+		"          event_id => '%s', suffix => 'my-order-%.8s');\n", demo.TemplateKey, id, id)
+	fmt.Fprintln(w, "subscribe iuworker subscribe")
 	fmt.Fprintf(w, "listen    LISTEN %q;\n", demo.Channel)
 	if pages != "" {
 		fmt.Fprintf(w, "follow    %s\n", who.curl(pages))

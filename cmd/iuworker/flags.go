@@ -188,7 +188,7 @@ func needsSubcommand(cmd *cobra.Command) {
 			}
 		}
 		if !cmd.HasParent() {
-			return usage(cmd, "a command is missing: to see what it does, run iuworker demo")
+			return cmd.Help()
 		}
 		return usage(cmd, "%s needs a command: one of %s", spoken(cmd), strings.Join(names, ", "))
 	}

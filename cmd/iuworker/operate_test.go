@@ -375,3 +375,36 @@ func TestACancelledCommandEnds(t *testing.T) {
 	require.Equal(t, exitFailed, r.code)
 	r.oneSentence(t)
 }
+
+// On a terminal the watch has a screen of its own: what the terminal showed before comes back, with its scrollback.
+func TestStatusWatchLeavesTheTerminalAsItWas(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out := newBuffer()
+	cmd := exec.CommandContext(ctx, "script", "--quiet", "--return", "--command", shellWord(os.Args[0])+" status --watch", os.DevNull)
+	cmd.Env = append(os.Environ(), runsMain+"=1", "IUWORKER_DATABASE_URL="+db.URL)
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	cmd.Stdout, cmd.Stderr = out, out
+	require.NoError(t, cmd.Start())
+	out.await(t, "gate composer")
+	_, err = stdin.Write([]byte{3}) // Ctrl-C
+	require.NoError(t, err)
+	out.await(t, leaveScreen)
+	require.NoError(t, cmd.Wait())
+	require.True(t, strings.HasPrefix(out.String(), enterScreen) || strings.Contains(out.String(), enterScreen+clearScreen), out.String())
+	require.NotContains(t, out.String(), "\x1b[3J", "it erases the scrollback")
+}
+
+func TestSubscribeSaysOnATerminalThatItWaits(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	instantiate(t, db, db.Template(t, "letter", 1), "a-1", "ann")
+	db.Exec(t, "SELECT iu_outbox.emit(100)")
+	out, err := onTerminal(t, db, "", "subscribe", "--after", "0", "--limit", "1")
+	require.NoError(t, err, out)
+	require.Regexp(t, `waiting for events after [0-9a-f]{8}-0; Ctrl-C to stop\n`, out)
+}

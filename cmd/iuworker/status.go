@@ -42,32 +42,52 @@ func (a *app) statusCommand() *cobra.Command {
 	return cmd
 }
 
-// clearScreen begins a screen anew: home, clear, and what had scrolled away too.
-const clearScreen = "\x1b[H\x1b[2J\x1b[3J"
+// The alternate screen leaves the terminal's own lines and its scrollback as they were, as in less and top.
+const (
+	enterScreen = "\x1b[?1049h"
+	leaveScreen = "\x1b[?1049l"
+	clearScreen = "\x1b[H\x1b[2J"
+)
 
-// watchStatus shows the state until ctx ends. A reading that fails is said on stderr, and tried again: whoever watches an
-// outage wants to see its end. The first one must work.
+// watchStatus shows the state until ctx ends. The first read must work; a later one that fails is reported and tried again,
+// with the last values still on the screen.
 func (a *app) watchStatus(ctx context.Context, pool *pgxpool.Pool, asJSON bool) error {
-	terminal := isTerminal(a.stdout.w)
-	for first := true; ; first = false {
-		began := time.Now()
-		status, err := readStatus(ctx, pool)
-		switch {
-		case ctx.Err() != nil: // whoever watched has seen enough
-			return nil //nolint:nilerr // of what was cut off
-		case err != nil && first:
+	var w statusWatch
+	status, err := readStatus(ctx, pool)
+	if err != nil {
+		return err
+	}
+	if w.terminal = isTerminal(a.stdout.w) && !asJSON; w.terminal {
+		if _, err := a.stdout.Write([]byte(enterScreen)); err != nil {
 			return err
-		case err != nil:
-			fmt.Fprintln(a.stderr, "iuworker: "+sentence(err))
-		default:
-			if err := a.showStatus(status, asJSON, terminal, first); err != nil {
-				return err
-			}
+		}
+		defer func() { _, _ = a.stdout.Write([]byte(leaveScreen)) }() // the terminal may be gone
+	}
+	for {
+		began := time.Now()
+		if err == nil {
+			w.last, w.failed = status, nil
+		} else {
+			w.failed = err
+		}
+		if err := a.showStatus(&w, asJSON); err != nil {
+			return err
 		}
 		if !listen.Pause(ctx, max(watchEvery, (watchShare-1)*time.Since(began))) {
 			return nil
 		}
+		if status, err = readStatus(ctx, pool); ctx.Err() != nil {
+			return nil //nolint:nilerr // the user has seen enough
+		}
 	}
+}
+
+// statusWatch is what status --watch shows.
+type statusWatch struct {
+	terminal bool
+	shown    bool
+	last     operate.Status
+	failed   error // of the last read; nil if it worked
 }
 
 func readStatus(ctx context.Context, pool *pgxpool.Pool) (operate.Status, error) {
@@ -76,7 +96,12 @@ func readStatus(ctx context.Context, pool *pgxpool.Pool) (operate.Status, error)
 	return operate.ReadStatus(ctx, pool)
 }
 
-func (a *app) showStatus(status operate.Status, asJSON, terminal, first bool) error {
+func (a *app) showStatus(watch *statusWatch, asJSON bool) error {
+	if watch.failed != nil && !watch.terminal {
+		fmt.Fprintln(a.stderr, "iuworker: "+sentence(watch.failed))
+		return nil
+	}
+	status := watch.last
 	if asJSON {
 		line, err := json.Marshal(status)
 		if err != nil {
@@ -85,12 +110,16 @@ func (a *app) showStatus(status operate.Status, asJSON, terminal, first bool) er
 		_, err = a.stdout.Write(append(line, '\n'))
 		return err
 	}
+	defer func() { watch.shown = true }()
 	return a.print(false, status, func(w io.Writer) {
 		switch {
-		case terminal:
+		case watch.terminal:
 			fmt.Fprint(w, clearScreen)
-		case !first:
+		case watch.shown:
 			fmt.Fprintln(w)
+		}
+		if watch.failed != nil {
+			fmt.Fprintf(w, "no data since %s: %s\n\n", status.At.Format(time.TimeOnly), sentence(watch.failed))
 		}
 		columns(w, func(w io.Writer) {
 			fmt.Fprintf(w, "at\t%s\n", status.At.Format(time.RFC3339))

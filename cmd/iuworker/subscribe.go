@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"regexp"
 	"time"
@@ -98,6 +99,11 @@ func (a *app) subscribe(cmd *cobra.Command, cfg subscribe.Config) error {
 		return err
 	}
 	cfg.Pool, cfg.Direct, cfg.Logger = pool, at.direct, a.logger
+	if isTerminal(a.stderr) {
+		cfg.OnStart = func(from subscribe.Cursor) {
+			fmt.Fprintf(a.stderr, "waiting for events after %s; Ctrl-C to stop\n", from)
+		}
+	}
 	reading, stop := a.stdout.whileRead(ctx)
 	defer stop()
 	return subscribe.Run(reading, cfg, func(_ context.Context, event subscribe.Event) error {

@@ -20,7 +20,6 @@ func TestWrongUsageIsFoundBeforeConnecting(t *testing.T) {
 		env  environment
 		says string
 	}{
-		{args: "", says: "a command is missing"},
 		{args: "fly", says: `there is no command "fly"`},
 		{args: "statsu", says: `there is no command "statsu", did you mean status?`},
 		{args: "help fly", says: `there is no command "fly"`},
@@ -152,6 +151,7 @@ func TestHelpNamesEveryVariable(t *testing.T) {
 			}
 		})
 		for line := range strings.SplitSeq(help, "\n") {
+			require.LessOrEqual(t, strings.Count(line, "(default "), 1, line)
 			require.LessOrEqual(t, len([]rune(line)), 122, line)
 		}
 		for _, sub := range cmd.Commands() {
@@ -179,6 +179,7 @@ func TestNoFlagTakesAVariableOfKubernetes(t *testing.T) {
 
 func TestVersionAndHelp(t *testing.T) {
 	t.Parallel()
+	require.Equal(t, run(t, nil, "--help").done(t).out, run(t, nil).done(t).out, "no arguments: the help")
 	require.Regexp(t, `^iuworker \d+\.\d+\.\d+, schema \d+, go1`, run(t, nil, "version").done(t).out)
 	require.Regexp(t, `^iuworker version \d+\.\d+\.\d+\n$`, run(t, nil, "--version").done(t).out)
 	require.Contains(t, run(t, nil, "version", "--json").done(t).out, `"schema": `)

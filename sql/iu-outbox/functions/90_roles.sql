@@ -47,7 +47,9 @@ CALL iu_outbox.grant_to('iu_app',
     'INSERT ON iu_outbox.event',
     'SELECT (id, event_id, idempotency_key, created_at) ON iu_outbox.event',
     'SELECT ON iu_outbox.template, iu_outbox.schema_info',
-    'EXECUTE ON FUNCTION iu_outbox.event_state(uuid)');
+    'EXECUTE ON FUNCTION iu_outbox.event_state(uuid)',
+    'EXECUTE ON FUNCTION iu_outbox.template_id(text)',
+    'EXECUTE ON FUNCTION iu_outbox.add_event(text, text, uuid, text, text, text, text, integer, timestamptz, jsonb)');
 
 CALL iu_outbox.grant_to('iu_worker',
     'USAGE ON SCHEMA iu_outbox, iu_river, iu_migration',
@@ -93,6 +95,8 @@ CALL iu_outbox.grant_to('iu_operator',
     'UPDATE (paused_at, updated_at) ON iu_river.river_queue', -- to pause and resume one
     'USAGE, SELECT ON ALL SEQUENCES IN SCHEMA iu_river',
     'EXECUTE ON FUNCTION iu_outbox.event_state(uuid)',
+    'EXECUTE ON FUNCTION iu_outbox.template_id(text)',
+    'EXECUTE ON FUNCTION iu_outbox.add_event(text, text, uuid, text, text, text, text, integer, timestamptz, jsonb)',
     'EXECUTE ON FUNCTION iu_outbox.gate_open(text)',
     'EXECUTE ON FUNCTION iu_outbox.gate_status()',
     'EXECUTE ON FUNCTION iu_outbox.set_gate(text, boolean, text)',

@@ -1,0 +1,58 @@
+-- What producers call instead of inserting into iu_outbox.event themselves.
+
+-- Returns the id of the template with that collection key, or with that id. If there is none it raises IU002 and names
+-- the keys that are most alike: by the share of common trigrams, which needs no extension. Takes no locks.
+CREATE OR REPLACE FUNCTION iu_outbox.template_id(p_template text) RETURNS uuid
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_id uuid;
+    v_nearest text;
+BEGIN
+    SELECT t.id INTO v_id FROM iu_outbox.template AS t
+    WHERE t.collection_key = p_template OR t.id::text = pg_catalog.lower(p_template)
+    ORDER BY t.collection_key = p_template DESC
+    LIMIT 1;
+    IF FOUND THEN
+        RETURN v_id;
+    END IF;
+    SELECT pg_catalog.string_agg(n.collection_key, ', ' ORDER BY n.common DESC, n.collection_key) INTO v_nearest
+    FROM (
+        SELECT t.collection_key, pg_catalog.count(*)::float8 / pg_catalog.length(t.collection_key) AS common
+        FROM iu_outbox.template AS t
+        CROSS JOIN LATERAL pg_catalog.generate_series(1, pg_catalog.length(t.collection_key)) AS i
+        WHERE pg_catalog.strpos('  ' || pg_catalog.lower(p_template) || ' ',
+                                pg_catalog.substr('  ' || pg_catalog.lower(t.collection_key) || ' ', i, 3)) > 0
+        GROUP BY t.id, t.collection_key
+        ORDER BY common DESC, t.collection_key
+        LIMIT 3) AS n;
+    RAISE EXCEPTION 'template "%" does not exist', p_template
+        USING ERRCODE = 'IU002',
+              HINT = CASE WHEN p_template IS NULL THEN 'Pass the collection key of a template.'
+                          WHEN v_nearest IS NULL THEN 'SELECT collection_key FROM iu_outbox.template lists the templates.'
+                          ELSE 'Did you mean: ' || v_nearest || '?' END;
+END
+$$;
+
+-- Inserts an event for a template and returns the id of its outbox row. NULL means the default of the column. The names of
+-- its arguments are what callers write: add_event(template => 'welcome-letter', event_type => 'order.placed', ...).
+-- Runs with the caller's privileges: it needs what the INSERT needs. Locks what the INSERT locks.
+CREATE OR REPLACE FUNCTION iu_outbox.add_event(
+    template text, event_type text, event_id uuid DEFAULT NULL, suffix text DEFAULT NULL,
+    emit_mode text DEFAULT NULL, actor text DEFAULT NULL, note text DEFAULT NULL, priority integer DEFAULT NULL,
+    available_at timestamptz DEFAULT NULL, trace_context jsonb DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_event_id uuid := COALESCE(add_event.event_id, pg_catalog.gen_random_uuid());
+    v_id bigint;
+BEGIN
+    INSERT INTO iu_outbox.event AS e
+        (event_id, event_type, template_collection_id, instance_key_suffix, emit_mode, actor, note, priority, available_at,
+         trace_context)
+    VALUES (v_event_id, add_event.event_type, iu_outbox.template_id(add_event.template),
+            COALESCE(add_event.suffix, add_event.template || '-' || v_event_id::text), COALESCE(add_event.emit_mode, 'live'),
+            COALESCE(add_event.actor, SESSION_USER), add_event.note, COALESCE(add_event.priority, 1)::smallint,
+            COALESCE(add_event.available_at, pg_catalog.now()), COALESCE(add_event.trace_context, '{}'))
+    RETURNING e.id INTO v_id;
+    RETURN v_id;
+END
+$$;
