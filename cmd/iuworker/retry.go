@@ -19,6 +19,31 @@ import (
 
 const deadLettersShown = 100
 
+// deadLettersCommand is retry, a verb a command.
+func (a *app) deadLettersCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "dead-letters",
+		Short: "List, retry or drop the events that ended without an instance",
+	}
+	for _, verb := range []struct{ name, short, flag string }{
+		{"list", "List dead letters, the oldest first", "list"},
+		{"retry", "Put dead letters back into the outbox", ""},
+		{"drop", "Delete dead letters permanently", "drop"},
+	} {
+		sub := a.retryCommand()
+		sub.Use, sub.Short, sub.Long = verb.name+" --status STATUS | --event ID | --all", verb.short, verb.short+"."
+		for _, flag := range []string{"list", "drop"} {
+			_ = sub.Flags().MarkHidden(flag) // they exist
+		}
+		if verb.flag != "" {
+			_ = sub.Flags().Set(verb.flag, "true")
+		}
+		cmd.AddCommand(sub)
+	}
+	needsSubcommand(cmd)
+	return cmd
+}
+
 func (a *app) retryCommand() *cobra.Command {
 	var (
 		choice               operate.Selection

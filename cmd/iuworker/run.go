@@ -88,12 +88,12 @@ func (a *app) rootCommand() *cobra.Command {
 	}
 	add("start", a.demoCommand(), a.devCommand())
 	add("run", a.migrateCommand(), a.workCommand())
-	add("use", a.enqueueCommand(), a.scaleoutCommand(), a.subscribeCommand())
+	add("use", a.enqueueCommand(), a.scaleoutCommand(), a.subscribeCommand(), a.templatesCommand())
 	add("operate", a.statusCommand(), a.gateCommand(), a.rollbackCommand(), a.retryCommand(), a.conformanceCommand(),
 		a.selftestCommand(), a.benchCommand())
 	add("operate", a.metricsCommand())
 	add("operate", a.traceCommand(), a.consumersCommand())
-	add("operate", a.doctorCommand(), a.verifyCommand())
+	add("operate", a.doctorCommand(), a.verifyCommand(), a.auditCommand(), a.cancelCommand(), a.deadLettersCommand())
 	root.AddCommand(a.completionCommand(root), a.versionCommand())
 	root.SetHelpCommand(helpCommand(root))
 	root.CompletionOptions.DisableDefaultCmd = true // ours is stricter

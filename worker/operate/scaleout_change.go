@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -63,7 +64,7 @@ func CancelScaleout(ctx context.Context, pool *pgxpool.Pool, actor, prefix strin
 			return done, fmt.Errorf("look for jobs of the scale-out %q: %w", prefix, err)
 		}
 		for batch := range slices.Chunk(ids, cancelBatch) {
-			n, err := cancelJobs(ctx, pool, actor, prefix, batch)
+			n, err := cancelJobs(ctx, pool, actor, "scaleout.cancel", map[string]any{"prefix": prefix}, batch)
 			if err != nil {
 				return done, fmt.Errorf("cancel the scale-out %q: %w", prefix, err)
 			}
@@ -111,12 +112,15 @@ func scaleoutJobs(ctx context.Context, q Querier, prefix string) (ids []int64, e
 	return ids, err
 }
 
-func cancelJobs(ctx context.Context, pool *pgxpool.Pool, actor, prefix string, ids []int64) (n int, err error) {
+// cancelJobs cancels jobs in one transaction with an audit line, to whose detail it adds the count.
+func cancelJobs(ctx context.Context, pool *pgxpool.Pool, actor, action string, detail map[string]any, ids []int64) (n int, err error) {
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		if err := tx.QueryRow(ctx, "SELECT iu_outbox.cancel_jobs($1::bigint[])", ids).Scan(&n); err != nil || n == 0 {
 			return err
 		}
-		_, err := RecordAudit(ctx, tx, actor, "scaleout.cancel", map[string]any{"prefix": prefix, "count": n})
+		detail = maps.Clone(detail)
+		detail["count"] = n
+		_, err := RecordAudit(ctx, tx, actor, action, detail)
 		return err
 	})
 	return n, err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -57,13 +58,17 @@ func (t *tracing) resolve(ctx context.Context, reference string) (*traceKey, err
 			err = t.tx.QueryRow(ctx, `SELECT d.idempotency_key FROM iu_outbox.dead_letter AS d WHERE d.job_id = $1`, number).Scan(&key)
 		}
 	} else {
+		suffix := strings.TrimPrefix(reference, "tpl-inst:auto:")
 		err = t.tx.QueryRow(ctx, `
 			SELECT l.idempotency_key FROM public.iu_piece_collection AS c
 			JOIN public.iu_auto_instantiate_event_log AS l ON l.instance_collection_id = c.id
-			WHERE c.collection_key = $1`, reference).Scan(&key)
-		if suffix, ours := strings.CutPrefix(reference, "tpl-inst:auto:"); ours && errors.Is(err, pgx.ErrNoRows) {
+			WHERE c.collection_key = 'tpl-inst:auto:' || $1::text`, suffix).Scan(&key)
+		if errors.Is(err, pgx.ErrNoRows) {
 			err = t.tx.QueryRow(ctx, keyOfSuffixSQL, suffix, jobs.Kind).Scan(&key)
 		}
+	}
+	if (errors.Is(err, pgx.ErrNoRows) || err == nil && key == nil) && prefixForm.MatchString(reference) {
+		return t.byPrefix(ctx, strings.ToLower(reference))
 	}
 	if errors.Is(err, pgx.ErrNoRows) || err == nil && key == nil {
 		return nil, nil //nolint:nilnil // nothing is known of it, which is no error
@@ -72,6 +77,74 @@ func (t *tracing) resolve(ctx context.Context, reference string) (*traceKey, err
 		return nil, err
 	}
 	return &traceKey{key: *key}, nil
+}
+
+// prefixForm is what a prefix of an id or of an idempotency key looks like: as git's, of six characters at least.
+var prefixForm = regexp.MustCompile(`^[0-9a-fA-F]{6}[0-9a-fA-F-]{0,30}$`)
+
+// AmbiguousError says that a prefix fits more than one event.
+type AmbiguousError struct{ Prefix string }
+
+// Error implements error.
+func (e *AmbiguousError) Error() string {
+	return fmt.Sprintf("%q begins the ids of several events; give more of it", e.Prefix)
+}
+
+// byPrefix finds the one event of which an event id, an instance id or the idempotency key begins with a prefix.
+func (t *tracing) byPrefix(ctx context.Context, prefix string) (*traceKey, error) {
+	low, high := bounds(prefix)
+	rows, err := t.tx.Query(ctx, `
+		SELECT DISTINCT k.key, CASE WHEN k.key IS NULL THEN k.event END FROM (
+			(SELECT l.idempotency_key AS key, l.event_id AS event FROM public.iu_auto_instantiate_event_log AS l
+			 WHERE l.event_id BETWEEN $1::text::uuid AND $2::text::uuid LIMIT 2)
+			UNION ALL
+			(SELECT l.idempotency_key, l.event_id FROM public.iu_auto_instantiate_event_log AS l
+			 WHERE l.instance_collection_id BETWEEN $1::text::uuid AND $2::text::uuid LIMIT 2)
+			UNION ALL
+			(SELECT l.idempotency_key, l.event_id FROM public.iu_auto_instantiate_event_log AS l
+			 WHERE l.idempotency_key BETWEEN $1::text AND $2::text LIMIT 2)
+			UNION ALL
+			(SELECT e.idempotency_key, e.event_id FROM iu_outbox.event AS e
+			 WHERE e.event_id BETWEEN $1::text::uuid AND $2::text::uuid OR e.idempotency_key BETWEEN $1::text AND $2::text LIMIT 2)
+			UNION ALL
+			(SELECT d.idempotency_key, d.event_id FROM iu_outbox.dead_letter AS d
+			 WHERE d.event_id BETWEEN $1::text::uuid AND $2::text::uuid OR d.idempotency_key BETWEEN $1::text AND $2::text LIMIT 2)
+			UNION ALL
+			(SELECT j.args ->> 'idempotency_key', NULL FROM iu_river.river_job AS j
+			 WHERE j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled') AND j.kind || '' = $4
+			   AND (pg_catalog.starts_with(j.args ->> 'event_id', $3) OR pg_catalog.starts_with(j.args ->> 'idempotency_key', $3)) LIMIT 2)
+		) AS k
+		WHERE k.key IS NOT NULL OR k.event IS NOT NULL LIMIT 2`, low, high, prefix, jobs.Kind)
+	if err != nil {
+		return nil, err
+	}
+	var key *string
+	var event *uuid.UUID
+	var keys []traceKey
+	_, err = pgx.ForEachRow(rows, []any{&key, &event}, func() error {
+		if key != nil {
+			keys = append(keys, traceKey{key: *key})
+		} else {
+			keys = append(keys, traceKey{event: *event})
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case len(keys) == 0:
+		return nil, nil //nolint:nilnil // nothing is known of it, which is no error
+	case len(keys) > 1:
+		return nil, &AmbiguousError{prefix}
+	}
+	return &keys[0], nil
+}
+
+// bounds returns the least and the greatest UUID that begin with a prefix.
+func bounds(prefix string) (low, high string) {
+	digits := strings.ReplaceAll(prefix, "-", "")
+	digits = digits[:min(len(digits), 32)]
+	return digits + strings.Repeat("0", 32-len(digits)), digits + strings.Repeat("f", 32-len(digits))
 }
 
 // keyOfSuffixSQL answers whose the key of an instance is to be that is not composed.

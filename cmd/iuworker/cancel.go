@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+func (a *app) cancelCommand() *cobra.Command {
+	var asJSON bool
+	var actor string
+	var agreed confirmation
+	cmd := &cobra.Command{
+		Use:   "cancel --actor ACTOR",
+		Short: "Cancel an actor's events that have not been composed yet",
+		Long: `Cancels an actor's jobs that have not run yet. They leave no dead letters; the same events sent again are composed.
+Instances that were composed stay: iuworker rollback removes them. Jobs that are running finish.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := required(cmd, "actor"); err != nil {
+				return err
+			}
+			if err := agreed.read(cmd); err != nil {
+				return err
+			}
+			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
+				n, err := operate.CountToCome(ctx, pool, actor)
+				if err != nil {
+					return err
+				}
+				if n > 0 || agreed.given {
+					what := fmt.Sprintf("jobs of %q", actor)
+					if err := a.confirm(cmd, agreed, stake{count: int64(n), what: what, done: "cancelled"}); err != nil {
+						return err
+					}
+				}
+				done, err := operate.CancelActor(ctx, pool, systemUser(), actor)
+				if err != nil {
+					return fmt.Errorf("%d cancelled, then: %w", done.Cancelled, err)
+				}
+				return a.print(asJSON, done, func(w io.Writer) {
+					fmt.Fprintf(w, "%d cancelled", done.Cancelled)
+					if done.Left > 0 {
+						fmt.Fprintf(w, "; %d are running or still in the outbox: run it again in a moment", done.Left)
+					}
+					fmt.Fprintln(w)
+				})
+			})
+		},
+	}
+	actorFlag(cmd, &actor, "whose events")
+	agreed.registerYes(cmd, "jobs")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+func (a *app) templatesCommand() *cobra.Command {
+	var asJSON bool
+	var limit int
+	var after string
+	cmd := &cobra.Command{
+		Use:   "templates",
+		Short: "List the templates, show, create or mark one",
+		Long: `Lists the templates by key: their pieces, the recorded version, how many instances were composed of each, and when the
+last one was.`,
+		Example: `  iuworker templates
+  iuworker templates show welcome-letter
+  iuworker templates create welcome-letter --title 'Welcome letter' welcome/greeting welcome/terms`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
+				lines, err := operate.Templates(ctx, pool, after, limit+1)
+				if err != nil {
+					return err
+				}
+				more := len(lines) > limit
+				lines = lines[:min(len(lines), limit)]
+				return a.print(asJSON, lines, func(w io.Writer) { writeTemplates(w, lines, more) })
+			})
+		},
+	}
+	limit = 100
+	cmd.Flags().Var(&intValue{&limit, 1, 10_000}, "limit", "templates to list")
+	cmd.Flags().Var(&textValue{&after, 1000}, "after", "list the templates whose keys come after this one")
+	cmd.AddCommand(a.templatesShowCommand(), a.templatesCreateCommand(), a.templatesMarkCommand())
+	cmd.Args, cmd.Annotations = noSuchSubcommand, acts
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func writeTemplates(w io.Writer, lines []operate.TemplateLine, more bool) {
+	if len(lines) == 0 {
+		fmt.Fprintln(w, "no templates; to create one, run: iuworker templates create KEY --title TITLE PIECE...")
+		return
+	}
+	columns(w, func(w io.Writer) {
+		fmt.Fprintln(w, "KEY\tTITLE\tPIECES\tVERSION\tINSTANCES\tLAST")
+		for _, line := range lines {
+			last := ""
+			if line.LastAt != nil {
+				last = stamp(*line.LastAt)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\n", oneLine(&line.Key), oneLine(line.Title), line.Pieces, version(line.Version), line.Instances, last)
+		}
+	})
+	if more {
+		fmt.Fprintf(w, "there are more; to list them, run: iuworker templates --after %s\n", shellWord(lines[len(lines)-1].Key))
+	}
+}
+
+func version(n *int) string {
+	if n == nil {
+		return ""
+	}
+	return fmt.Sprint(*n)
+}
+
+func (a *app) templatesShowCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:               "show TEMPLATE",
+		Short:             "Show a template's pieces and versions",
+		Args:              oneTemplate,
+		ValidArgsFunction: a.completeTemplates,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
+				detail, err := operate.ShowTemplate(ctx, pool, args[0])
+				if err != nil {
+					return err
+				}
+				return a.print(asJSON, detail, func(w io.Writer) { writeTemplate(w, detail) })
+			})
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func writeTemplate(w io.Writer, d operate.TemplateDetail) {
+	columns(w, func(w io.Writer) {
+		fmt.Fprintf(w, "key\t%s\n", flat(d.Key))
+		fmt.Fprintf(w, "id\t%s\n", d.ID)
+		fmt.Fprintf(w, "title\t%s\n", oneLine(d.Title))
+		fmt.Fprintf(w, "instances\t%d", d.Instances)
+		if d.LastAt != nil {
+			fmt.Fprintf(w, ", the last at %s", stamp(*d.LastAt))
+		}
+		fmt.Fprintln(w)
+		for _, v := range d.Versions {
+			fmt.Fprintf(w, "version %d\t%s\n", v.Version, oneLine(v.Digest))
+		}
+		for i, key := range d.PieceKeys {
+			fmt.Fprintf(w, "piece %d\t%s\n", i+1, oneLine(&key))
+		}
+		if len(d.PieceKeys) == 0 {
+			fmt.Fprintln(w, "pieces\tnone: its events end as template_empty")
+		}
+	})
+}
+
+func (a *app) templatesCreateCommand() *cobra.Command {
+	var asJSON bool
+	var title, actor string
+	cmd := &cobra.Command{
+		Use:   "create KEY --title TITLE PIECE...",
+		Short: "Create a template from pieces",
+		Long: `Composes a collection of existing pieces, named by their keys, in the order given, and marks it as a template. The gate
+composer must be open. Use a login that owns iu-core, or that may call its functions.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) < 2 {
+				return usage(cmd, "%s needs a key and at least one piece", spoken(cmd))
+			}
+			return checkKeys(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := required(cmd, "title"); err != nil {
+				return err
+			}
+			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
+				marked, err := operate.CreateTemplate(ctx, pool, actorOrUser(actor), args[0], title, args[1:])
+				if err != nil {
+					return err
+				}
+				return a.print(asJSON, marked, func(w io.Writer) { writeMarked(w, "created", marked) })
+			})
+		},
+	}
+	cmd.Flags().Var(&textValue{&title, 1000}, "title", "title of the collection")
+	actorFlag(cmd, &actor, "who does it (default the user who runs this)")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func (a *app) templatesMarkCommand() *cobra.Command {
+	var asJSON, off bool
+	var actor string
+	cmd := &cobra.Command{
+		Use:   "mark KEY",
+		Short: "Mark a collection as a template",
+		Long: `Marks an existing collection as a template, and records a new version if its content changed. --off unmarks it: its events
+then end as template_not_marked.`,
+		Args:              oneTemplate,
+		ValidArgsFunction: a.completeTemplates,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
+				marked, err := operate.MarkTemplate(ctx, pool, actorOrUser(actor), args[0], !off)
+				if err != nil {
+					return err
+				}
+				did := "marked"
+				if off {
+					did = "unmarked"
+				}
+				return a.print(asJSON, marked, func(w io.Writer) { writeMarked(w, did, marked) })
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&off, "off", false, "unmark it instead")
+	actorFlag(cmd, &actor, "who does it (default the user who runs this)")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func writeMarked(w io.Writer, did string, marked operate.MarkedTemplate) {
+	fmt.Fprintf(w, "%s %s", did, flat(marked.Key))
+	if marked.Version != nil && marked.IsTemplate {
+		fmt.Fprintf(w, ", version %d", *marked.Version)
+	}
+	fmt.Fprintln(w)
+}
+
+func actorOrUser(actor string) string {
+	if actor == "" {
+		return systemUser()
+	}
+	return actor
+}
+
+func oneTemplate(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return usage(cmd, "%s needs a template: its collection key", spoken(cmd))
+	case len(args) > 1:
+		return usage(cmd, "%s takes one template, and there are %d", spoken(cmd), len(args))
+	}
+	return checkKeys(cmd, args)
+}
+
+func checkKeys(cmd *cobra.Command, keys []string) error {
+	for _, key := range keys {
+		if strings.TrimSpace(key) == "" || !validText(key) {
+			return usage(cmd, "%s is no key", quoted(key))
+		}
+	}
+	return nil
+}
+
+// completeTemplates completes keys of templates; without a database it completes nothing.
+func (a *app) completeTemplates(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.complete(cmd, func(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
+		return operate.TemplateKeys(ctx, pool, prefix, completed)
+	})
+}
