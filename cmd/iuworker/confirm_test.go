@@ -46,7 +46,10 @@ func prepareDestruction(t testing.TB, db *iutest.DB) []destructive {
 		{[]string{"consumers", "delete", "old"}, 2, "deleted", "SELECT EXISTS (SELECT FROM iu_outbox.consumer WHERE name = 'old')"},
 		{[]string{"consumers", "dead-letters", "late", "--drop"}, 2, "dropped", "SELECT count(*) = 2 FROM iu_outbox.consumer_dead_letter"},
 		{[]string{"retry", "--all", "--drop"}, 4, "dropped", "SELECT count(*) = 4 FROM iu_outbox.dead_letter"},
-		{[]string{"scaleout", "cancel", "spring"}, 5, "cancelled", "SELECT count(*) = 5 FROM iu_river.river_job WHERE queue = 'scaleout' AND state = 'available'"},
+		{
+			[]string{"scaleout", "cancel", "spring"}, 5, "cancelled",
+			"SELECT count(*) = 5 FROM iu_river.river_job WHERE queue = 'scaleout' AND state = 'available'",
+		},
 		{[]string{"gate", "open", "auto-instantiate"}, askAbove + 1, "opened", "SELECT NOT open FROM iu_outbox.gate_status() WHERE gate = 'auto-instantiate'"},
 	}
 }

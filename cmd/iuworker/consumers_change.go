@@ -68,7 +68,8 @@ func (a *app) consumersResetCommand() *cobra.Command {
 		Short: "Move a consumer to another place, back or forward",
 		Long: `Moves a consumer's cursor: back, and it gets events again; forward, and it never gets those in between. A process that
 works for it goes on from there after what it is handling now. Its last error is forgotten. Moving forward asks first.`,
-		Args: oneConsumer,
+		Args:              oneConsumer,
+		ValidArgsFunction: a.completeConsumers,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := required(cmd, "to"); err != nil {
 				return err
@@ -147,9 +148,10 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 	var asJSON, force bool
 	var agreed confirmation
 	cmd := &cobra.Command{
-		Use:   "delete NAME",
-		Short: "Forget a consumer: its cursor and its dead letters",
-		Args:  oneConsumer,
+		Use:               "delete NAME",
+		Short:             "Forget a consumer: its cursor and its dead letters",
+		Args:              oneConsumer,
+		ValidArgsFunction: a.completeConsumers,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := agreed.read(cmd); err != nil {
 				return err

@@ -33,9 +33,10 @@ func (a *app) consumersDeadLettersCommand() *cobra.Command {
 	var asJSON, drop bool
 	var agreed confirmation
 	cmd := &cobra.Command{
-		Use:   "dead-letters NAME",
-		Short: "List the events that a consumer gave up, or drop them",
-		Args:  oneConsumer,
+		Use:               "dead-letters NAME",
+		Short:             "List the events that a consumer gave up, or drop them",
+		Args:              oneConsumer,
+		ValidArgsFunction: a.completeConsumers,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := agreed.readFor(cmd, "drop", drop); err != nil {
 				return err
@@ -75,7 +76,8 @@ func (a *app) consumersReplayCommand() *cobra.Command {
 		Short: "Have a consumer handle its dead letters again",
 		Long: `Asks the consumer's process to handle all of its dead letters once more: a process that runs does so at once, one that
 starts does so first. What is handled is gone; what fails again stays, with its new error.`,
-		Args: oneConsumer,
+		Args:              oneConsumer,
+		ValidArgsFunction: a.completeConsumers,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
 				return a.changeLetters(ctx, pool, args[0], "asked to be replayed", asJSON)

@@ -109,3 +109,10 @@ func TestTraceBySuffixAndPrefix(t *testing.T) {
 	run(t, on(db), "trace", "7d1f6").failed(t, exitFailed, "nothing is known of it")
 	run(t, on(db), "trace", fmt.Sprint("ffffff", "ffffff")).failed(t, exitFailed, "nothing is known of it")
 }
+
+func TestConsumersAreCompleted(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.Exec(t, "SELECT iu_outbox.open_consumer('mail', NULL, NULL), iu_outbox.open_consumer('search', NULL, NULL)")
+	require.Equal(t, []string{"mail", ":4"}, strings.Fields(run(t, on(db), "__complete", "consumers", "delete", "m").out))
+}

@@ -76,8 +76,9 @@ func (a *app) watchStatus(ctx context.Context, pool *pgxpool.Pool, asJSON bool) 
 		if !listen.Pause(ctx, max(watchEvery, (watchShare-1)*time.Since(began))) {
 			return nil
 		}
-		if status, err = readStatus(ctx, pool); ctx.Err() != nil {
-			return nil //nolint:nilerr // the user has seen enough
+		status, err = readStatus(ctx, pool)
+		if ctx.Err() != nil { // the user has seen enough
+			return nil
 		}
 	}
 }
