@@ -140,10 +140,10 @@ A whole run takes less than ten minutes on two cores. It needs pgbench, which co
 func (a *app) bench(ctx context.Context, cmd *cobra.Command, cfg bench.Config) (report *bench.Report, err error) {
 	cfg.Logger = a.logger
 	cfg.Progress = a.benchProgress()
-	address, source := a.address()
+	from, given := a.source()
 	binaries := ""
-	if address == "" { // PG* alone do not count as given, as for demo
-		if a.database.direct != "" {
+	if !given { // PG* alone do not count as given, as for demo
+		if _, given := a.directSource(); given {
 			return nil, usage(cmd, "--direct-database-url needs --database-url: there is one address for each use")
 		}
 		server, startErr := pgserver.Start(ctx, pgserver.Config{Settings: bench.ServerSettings(), Logger: a.logger})
@@ -155,9 +155,9 @@ func (a *app) bench(ctx context.Context, cmd *cobra.Command, cfg bench.Config) (
 				err = errors.Join(err, fmt.Errorf("stop the embedded PostgreSQL: %w", stopErr))
 			}
 		}()
-		address, source, binaries = server.URL("postgres"), "the server that was started", server.BinDir()
+		from, binaries = a.startedServer(server.URL("postgres")), server.BinDir()
 	}
-	at, err := a.addressesOf(cmd, address, source)
+	at, err := a.addressesOf(cmd, from)
 	if err != nil {
 		return nil, err
 	}

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -15,32 +12,56 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/iu-core/iuworker/cmd/iuworker/internal/address"
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
 const (
-	connectTimeout = 10 * time.Second // where the address names none
-	commandPool    = 4                // connections of a command that does one thing
+	readyWithin = 10 * time.Second
+	commandPool = 4 // connections of a command that does one thing
 )
 
-type databaseFlags struct{ url, direct string }
+type databaseFlags struct{ url, file, direct, directFile string }
 
 func (f *databaseFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.url, "database-url", "",
 		"address of the database; else $DATABASE_URL, else PG* as for psql")
+	flags.StringVar(&f.file, "database-url-file", "",
+		"file that holds this address, and is read again for each new connection")
 	flags.StringVar(&f.direct, "direct-database-url", "",
-		"address for LISTEN, session locks and migrations, where the first goes through a transaction pooler")
+		"address for LISTEN, session locks and migrations, if the first goes through a transaction pooler")
+	flags.StringVar(&f.directFile, "direct-database-url-file", "",
+		"file that holds that address, and is read again for each new connection")
 }
 
-// address answers the database's address and which setting it comes from; both are empty where only PG* can say.
-func (a *app) address() (address, source string) {
-	if a.database.url != "" {
-		return a.database.url, "--database-url or IUWORKER_DATABASE_URL"
+// source returns where the database's address comes from; given is false if only PG* can say.
+func (a *app) source() (from address.Source, given bool) {
+	from = address.Source{Name: "the environment (PG*)", Getenv: a.getenv, Logger: a.logger}
+	switch url := a.getenv("DATABASE_URL"); {
+	case a.database.file != "":
+		from.Name, from.File = "--database-url-file or IUWORKER_DATABASE_URL_FILE", a.database.file
+	case a.database.url != "":
+		from.Name, from.Text = "--database-url or IUWORKER_DATABASE_URL", a.database.url
+	case url != "":
+		from.Name, from.Text = "DATABASE_URL", url
+	default:
+		return from, false
 	}
-	if url := a.getenv("DATABASE_URL"); url != "" {
-		return url, "DATABASE_URL"
+	return from, true
+}
+
+// directSource returns where the address comes from for what needs a session; given is false if it is the first one.
+func (a *app) directSource() (from address.Source, given bool) {
+	from = address.Source{Getenv: a.getenv, Logger: a.logger}
+	switch {
+	case a.database.directFile != "":
+		from.Name, from.File = "--direct-database-url-file or IUWORKER_DIRECT_DATABASE_URL_FILE", a.database.directFile
+	case a.database.direct != "":
+		from.Name, from.Text = "--direct-database-url or IUWORKER_DIRECT_DATABASE_URL", a.database.direct
+	default:
+		return from, false
 	}
-	return "", ""
+	return from, true
 }
 
 // addresses are where the database is: for queries, and for what needs a session of its own.
@@ -60,64 +81,52 @@ func (at addresses) size(connections int, flagGiven bool) {
 
 // addresses reads the addresses without connecting; what cannot be read is wrong usage.
 func (a *app) addresses(cmd *cobra.Command) (addresses, error) {
-	address, source := a.address()
-	return a.addressesOf(cmd, address, cmp.Or(source, "the environment (PG*)"))
+	from, _ := a.source()
+	return a.addressesOf(cmd, from)
 }
 
-func (a *app) addressesOf(cmd *cobra.Command, address, source string) (addresses, error) {
-	pool, err := pgxpool.ParseConfig(address)
-	if err != nil || ambiguous(address) {
-		return addresses{}, badAddress(cmd, source)
+func (a *app) addressesOf(cmd *cobra.Command, from address.Source) (addresses, error) {
+	if err := a.contradictions(cmd); err != nil {
+		return addresses{}, err
 	}
-	settle(pool.ConnConfig)
-	direct := pool.ConnConfig.Copy()
-	if a.database.direct != "" {
-		parsed, err := pgxpool.ParseConfig(a.database.direct) // it may have a pool's settings in it, as the first has
-		if err != nil || ambiguous(a.database.direct) {
-			return addresses{}, badAddress(cmd, "--direct-database-url or IUWORKER_DIRECT_DATABASE_URL")
+	first, err := open(cmd, from)
+	if err != nil {
+		return addresses{}, err
+	}
+	at := addresses{pool: first.Pool, direct: first.Pool.ConnConfig.Copy(), sized: first.Sized}
+	if from, given := a.directSource(); given {
+		direct, err := open(cmd, from) // it may have a pool's settings in it, as the first has
+		if err != nil {
+			return addresses{}, err
 		}
-		direct = parsed.ConnConfig
-		settle(direct)
+		at.direct = direct.Pool.ConnConfig
 	}
-	return addresses{pool: pool, direct: direct, sized: strings.Contains(address, "pool_max_conns")}, nil
+	return at, nil
 }
 
-// badAddress repeats nothing of the address, nor of what its parser says: either may hold the password.
-func badAddress(cmd *cobra.Command, source string) error {
-	return usage(cmd, "the database address from %s cannot be read: write it like postgres://user@host:5432/database, "+
-		"with special characters of user and password percent-encoded", source)
-}
-
-// ambiguous reports whether a URL has an @ where its parser would take a part of the password for the host or the
-// database, which errors name.
-func ambiguous(address string) bool {
-	for _, scheme := range []string{"postgres://", "postgresql://"} {
-		rest, ok := strings.CutPrefix(address, scheme)
-		if !ok {
+// contradictions refuses an address that is given twice.
+func (a *app) contradictions(cmd *cobra.Command) error {
+	for _, pair := range [][2]string{
+		{"database-url", "database-url-file"}, {"direct-database-url", "direct-database-url-file"},
+	} {
+		if cmd.Flags().Lookup(pair[0]) == nil {
 			continue
 		}
-		end := strings.IndexAny(rest, "/?#")
-		if end < 0 {
-			end = len(rest)
+		if err := notTogether(cmd, pair[0], pair[1]); err != nil {
+			return err
 		}
-		return strings.Count(rest[:end], "@") > 1 || strings.Contains(rest[end:], "@")
 	}
-	return false
+	return nil
 }
 
-// settle names the program, and makes a connection notice that its peer is gone within about 15 s.
-func settle(cfg *pgx.ConnConfig) {
-	if cfg.RuntimeParams["application_name"] == "" {
-		cfg.RuntimeParams["application_name"] = "iuworker"
+// open makes a configuration. Every connection of the program, apart from those to a server that it starts itself, is made
+// with one that went through here.
+func open(cmd *cobra.Command, from address.Source) (address.Config, error) {
+	cfg, err := from.Config()
+	if wrong, ok := errors.AsType[*address.Error](err); ok {
+		return address.Config{}, usage(cmd, "%v", wrong)
 	}
-	if cfg.ConnectTimeout == 0 {
-		cfg.ConnectTimeout = connectTimeout
-	}
-	dialer := &net.Dialer{
-		Timeout:         cfg.ConnectTimeout,
-		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 3 * time.Second, Count: 3},
-	}
-	cfg.DialFunc = dialer.DialContext
+	return cfg, err
 }
 
 // connect opens a pool and makes sure that the database answers.

@@ -95,7 +95,7 @@ func (a *app) showDemo(ctx context.Context, s *stage) (*demoResult, error) {
 }
 
 func (s *stage) compare(ctx context.Context, pool *pgxpool.Pool, orders []demo.Order, listener *demo.Listener, committed time.Time) (*demoResult, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	composed, err := demo.Compare(ctx, pool, orders, listener.Heard, committed)
 	if err != nil {

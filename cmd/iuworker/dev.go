@@ -23,7 +23,7 @@ func (a *app) devCommand() *cobra.Command {
 		Short: "The demo, and stay up with the pages, to try things",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if address, _ := a.address(); address != "" && (dataDir != "" || tcp) {
+			if _, given := a.source(); given && (dataDir != "" || tcp) {
 				return usage(cmd, "--data-dir and --tcp are for the server that dev starts, and a database is given")
 			}
 			who, err := f.access(cmd, a.getenv)

@@ -67,7 +67,7 @@ func TestAddressesAreSettled(t *testing.T) {
 	at, err := a.addresses(&cobra.Command{})
 	require.NoError(t, err)
 	require.Equal(t, "iuworker", at.pool.ConnConfig.RuntimeParams["application_name"])
-	require.Equal(t, connectTimeout, at.pool.ConnConfig.ConnectTimeout)
+	require.Equal(t, readyWithin, at.pool.ConnConfig.ConnectTimeout)
 	at.size(20, false)
 	require.EqualValues(t, 3, at.pool.MaxConns, "the address says it")
 	at.size(20, true)

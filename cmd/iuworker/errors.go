@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/cmd/iuworker/internal/address"
 )
 
 // usageError is wrong usage: nothing was connected to, and the exit code is 2.
@@ -90,15 +92,27 @@ func wayOut(err error) string {
 	}
 }
 
-// connectSentence says why there is no connection: where to, who as, and the one cause that matters.
+// connectSentence says why there is no connection: where to, who as, and why not, for each host; and the way out of the
+// last one.
 func connectSentence(err *pgconn.ConnectError) string {
-	cfg := err.Config
-	where := cfg.Host
-	if !strings.HasPrefix(where, "/") {
-		where = net.JoinHostPort(cfg.Host, fmt.Sprint(cfg.Port))
+	as := who(err.Config.User, cmp.Or(err.Config.Database, err.Config.User))
+	failures := address.Failures(err)
+	if len(failures) == 0 {
+		cause, out := connectCause(err)
+		return fmt.Sprintf("cannot connect to PostgreSQL%s: %s; %s", as, cause, out)
 	}
-	cause, out := connectCause(err)
-	return fmt.Sprintf("cannot connect to PostgreSQL at %s: %s; %s", where+who(cfg.User, cmp.Or(cfg.Database, cfg.User)), cause, out)
+	if len(failures) == 1 {
+		cause, out := connectCause(failures[0].Err)
+		return fmt.Sprintf("cannot connect to PostgreSQL at %s%s: %s; %s", failures[0].Host, as, cause, out)
+	}
+	var tried []string
+	var out string
+	for _, f := range failures {
+		var cause string
+		cause, out = connectCause(f.Err)
+		tried = append(tried, "at "+f.Host+": "+cause)
+	}
+	return fmt.Sprintf("cannot connect to PostgreSQL%s: %s; %s", as, strings.Join(tried, ", "), out)
 }
 
 // who answers a connection's user and database, as far as the address or the system names them.
@@ -112,8 +126,8 @@ func who(user, database string) (text string) {
 	return text
 }
 
-func connectCause(err *pgconn.ConnectError) (cause, out string) {
-	const address = "check --database-url, IUWORKER_DATABASE_URL, DATABASE_URL or PG*"
+func connectCause(err error) (cause, out string) {
+	const check = "check --database-url, IUWORKER_DATABASE_URL, DATABASE_URL or PG*"
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pgErr.Code {
 		case pgerrcode.InvalidPassword, pgerrcode.InvalidAuthorizationSpecification:
@@ -125,18 +139,24 @@ func connectCause(err *pgconn.ConnectError) (cause, out string) {
 		case pgerrcode.CannotConnectNow:
 			return pgErr.Message, "wait until the server is up"
 		}
-		return pgErr.Message, address
+		return pgErr.Message, check
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
-		return "there is no host " + dns.Name, address
+		if dns.IsNotFound {
+			return "there is no host " + dns.Name, check
+		}
+		return "the name " + dns.Name + " cannot be looked up: " + dns.Err, check
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return "no answer in time", "is the server up, and is a firewall in between? " + address
+		return "no reply in time", "is the server up, and is a firewall in between? " + check
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Err != nil {
-		return op.Err.Error(), "is PostgreSQL running there? " + address + ", or run iuworker dev, which brings its own"
+		return op.Err.Error(), "is PostgreSQL running there? " + check + ", or run iuworker dev, which brings its own"
 	}
-	return errors.Unwrap(err).Error(), address
+	if inner := errors.Unwrap(err); inner != nil {
+		err = inner // without the driver's words for what the sentence says
+	}
+	return err.Error(), check
 }
 
 var (

@@ -146,7 +146,7 @@ func (a *app) startWorker(ctx context.Context, w *worker.Worker, pool *pgxpool.P
 
 // awaitReady waits until the worker is ready, or for some seconds. A worker that is not ready then goes on trying.
 func (a *app) awaitReady(ctx context.Context, w *worker.Worker) error {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
@@ -163,7 +163,7 @@ func (a *app) awaitReady(ctx context.Context, w *worker.Worker) error {
 				return fmt.Errorf("wait for the worker: %w", ctx.Err())
 			}
 			a.logger.WarnContext(ctx, "Worker: not ready yet", slog.String("error", err.Error()))
-			return fmt.Errorf("the worker did not get ready within %s: %w", connectTimeout, err)
+			return fmt.Errorf("the worker did not get ready within %s: %w", readyWithin, err)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"github.com/iu-core/iuworker/cmd/iuworker/internal/address"
 	iusql "github.com/iu-core/iuworker/sql"
 	"github.com/iu-core/iuworker/sql/pgserver"
 	"github.com/iu-core/iuworker/worker/demo"
@@ -26,10 +27,9 @@ type stage struct {
 // setStage starts or finds the database, migrates it, opens the gates and makes the template.
 func (a *app) setStage(ctx context.Context, cmd *cobra.Command, overrule bool, server pgserver.Config) (s *stage, err error) {
 	s = &stage{}
-	address, source := a.address()
-	if address != "" {
-		// PG* alone do not count as given: whoever runs a demo did not mean the database that psql would take.
-		if s.at, err = a.addressesOf(cmd, address, source); err != nil {
+	if from, given := a.source(); given {
+		// PG* alone do not count as given: who runs a demo did not mean the database that psql would take.
+		if s.at, err = a.addressesOf(cmd, from); err != nil {
 			return nil, err
 		}
 	} else if err := s.start(ctx, a, cmd, server); err != nil {
@@ -43,7 +43,7 @@ func (a *app) setStage(ctx context.Context, cmd *cobra.Command, overrule bool, s
 
 // start starts a server and makes a database in it.
 func (s *stage) start(ctx context.Context, a *app, cmd *cobra.Command, cfg pgserver.Config) error {
-	if a.database.direct != "" {
+	if _, given := a.directSource(); given {
 		return usage(cmd, "--direct-database-url needs --database-url: there is one address for each use")
 	}
 	cfg.Logger = a.logger
@@ -55,10 +55,10 @@ func (s *stage) start(ctx context.Context, a *app, cmd *cobra.Command, cfg pgser
 		return err
 	}
 	s.server = server
-	err = createDatabase(ctx, server)
+	err = createDatabase(ctx, cmd, a.startedServer(server.URL("postgres")))
 	if err == nil {
 		s.address = server.URL(databaseName)
-		s.at, err = a.addressesOf(cmd, s.address, "the server that was started")
+		s.at, err = a.addressesOf(cmd, a.startedServer(s.address))
 	}
 	if err != nil {
 		return errors.Join(err, s.close())
@@ -68,8 +68,17 @@ func (s *stage) start(ctx context.Context, a *app, cmd *cobra.Command, cfg pgser
 
 const databaseName = "iuworker"
 
-func createDatabase(ctx context.Context, server *pgserver.Server) error {
-	conn, err := pgx.Connect(ctx, server.URL("postgres"))
+// startedServer is the source of the address of a server that this program started. PG* are about other servers.
+func (a *app) startedServer(url string) address.Source {
+	return address.Source{Name: "the server that was started", Text: url, Getenv: func(string) string { return "" }, Logger: a.logger}
+}
+
+func createDatabase(ctx context.Context, cmd *cobra.Command, from address.Source) error {
+	cfg, err := open(cmd, from)
+	if err != nil {
+		return err
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg.Pool.ConnConfig)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}

@@ -46,7 +46,7 @@ func (a *app) trace(ctx context.Context, cfg *worker.Config, endpoint string) (s
 	}
 	cfg.Tracing = provider
 	return func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyWithin)
 		defer cancel()
 		if err := provider.Stop(ctx); err != nil {
 			a.logger.WarnContext(ctx, "Tracing: the last spans are lost", slog.String("error", err.Error()))

@@ -1,0 +1,308 @@
+package address
+
+import (
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Error is an address that cannot be used. Its text never repeats a value of the address, since a mistyped address may have
+// the password in any place.
+type Error struct {
+	Source string // where the address comes from
+	Reason string // one sentence, without a full stop
+}
+
+func (e *Error) Error() string {
+	if e.Source == "" {
+		return "the database address " + e.Reason
+	}
+	return "the database address from " + e.Source + " " + e.Reason
+}
+
+func wrong(format string, args ...any) *Error { return &Error{Reason: fmt.Sprintf(format, args...)} }
+
+const howTo = "write it like postgres://user@host:5432/database, with special characters of user and password percent-encoded"
+
+// settings are parameters and their values, by libpq's names.
+type settings map[string]string
+
+// parse takes an address apart: a URI or keyword/value pairs, as libpq does. What libpq takes for a part of another kind
+// than its writer meant, such as a password with an @ in it, is refused.
+func parse(text string) (settings, error) {
+	text, err := trim(text)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case text == "":
+		return nil, wrong("is blank: %s", howTo)
+	case !utf8.ValidString(text):
+		return nil, wrong("is not valid UTF-8: %s", howTo)
+	case strings.ContainsRune(text, 0):
+		return nil, wrong("has a zero byte in it: %s", howTo)
+	}
+	for _, scheme := range []string{"postgres://", "postgresql://"} {
+		if rest, ok := strings.CutPrefix(text, scheme); ok {
+			return parseURI(rest)
+		}
+	}
+	if err := foreign(text); err != nil {
+		return nil, err
+	}
+	return parsePairs(text)
+}
+
+const blanks = " \t\r\n\v\f"
+
+// trim takes away what files and shells leave around a value: blanks, line ends, a byte order mark, and a pair of quotes.
+func trim(text string) (string, error) {
+	text = strings.Trim(strings.TrimPrefix(text, "\uFEFF"), blanks)
+	if text == "" || (text[0] != '\'' && text[0] != '"' && text[0] != '`') {
+		return text, nil
+	}
+	if len(text) < 2 || text[len(text)-1] != text[0] || text[0] == '`' {
+		return "", wrong("begins with a quote that it does not end with: %s", howTo)
+	}
+	return strings.Trim(text[1:len(text)-1], blanks), nil
+}
+
+// foreign recognizes what is no keyword/value text and has been taken for one: a wrong scheme, a command line, a URI without
+// a scheme. It names only what is in its own lists.
+func foreign(text string) error {
+	lower := strings.ToLower(text)
+	for _, name := range []string{
+		"postgres", "postgresql", "jdbc:postgresql", "postgresql+asyncpg", "postgresql+psycopg", "postgresql+psycopg2", "postgres+asyncpg",
+		"mysql", "mariadb", "sqlite", "sqlserver", "mongodb", "redis", "http", "https", "tcp", "unix", "file", "cockroachdb", "pgx",
+	} {
+		if strings.HasPrefix(lower, name+"://") {
+			return wrong("has the scheme %s in place of postgres, in lower-case letters: %s", name, howTo)
+		}
+		if strings.HasPrefix(lower, name+":/") || strings.HasPrefix(lower, name+"//") {
+			return wrong("begins with %s but not with postgres://: %s", name, howTo)
+		}
+	}
+	word, _, more := cutAny(text, blanks)
+	if more {
+		switch strings.ToLower(word) {
+		case "export", "set", "psql", "env", "setenv", "declare":
+			return wrong("begins with the word %s, which is part of a command line: give the address alone", strings.ToLower(word))
+		}
+	}
+	before, _, assigned := strings.Cut(text, "=")
+	switch {
+	case strings.Contains(before, "://"):
+		return wrong("has a scheme that is not postgres: %s", howTo)
+	case assigned && !strings.ContainsAny(before, "@/:"):
+		return nil // it is for parsePairs to judge
+	default:
+		return wrong("is neither a URI that begins with postgres:// nor keyword=value pairs: %s", howTo)
+	}
+}
+
+func cutAny(text, chars string) (before, after string, found bool) {
+	i := strings.IndexAny(text, chars)
+	if i < 0 {
+		return text, "", false
+	}
+	return text[:i], text[i+1:], true
+}
+
+// parsePairs takes keyword=value pairs apart, as libpq's conninfo_parse does.
+func parsePairs(text string) (settings, error) {
+	found := settings{}
+	secret := false // a password came before: what follows may be the rest of it
+	for rest := strings.TrimLeft(text, blanks); rest != ""; rest = strings.TrimLeft(rest, blanks) {
+		end := strings.IndexAny(rest, "="+blanks)
+		if end < 0 {
+			end = len(rest)
+		}
+		key := rest[:end]
+		rest = strings.TrimLeft(rest[end:], blanks)
+		if !strings.HasPrefix(rest, "=") || key == "" {
+			return nil, wrong("has a keyword without a value in it: write keyword=value pairs, with values that hold blanks in single quotes")
+		}
+		value, after, ok := pairValue(strings.TrimLeft(rest[1:], blanks))
+		if !ok {
+			return nil, wrong("has a quote in it that is not closed: write a quote in a value as \\'")
+		}
+		rest = after
+		if _, known := parameters[key]; !known {
+			return nil, unknown(key, len(found) > 0 && !secret)
+		}
+		secret = secret || isSecret(key)
+		found[key] = value
+	}
+	return found, nil
+}
+
+// pairValue takes a value off the head of a text, quoted or not.
+func pairValue(text string) (value, rest string, ok bool) {
+	quoted := strings.HasPrefix(text, "'")
+	if quoted {
+		text = text[1:]
+	}
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '\\':
+			if i++; i < len(text) {
+				b.WriteByte(text[i])
+			}
+		case quoted && c == '\'':
+			return b.String(), text[i+1:], true
+		case !quoted && strings.IndexByte(blanks, c) >= 0:
+			return b.String(), text[i:], true
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String(), "", !quoted
+}
+
+// parseURI takes the text after the scheme apart, as libpq's conninfo_uri_parse_options does.
+func parseURI(rest string) (settings, error) {
+	found := settings{}
+	if i := strings.IndexAny(rest, "@/"); i >= 0 && rest[i] == '@' {
+		user, password, _ := strings.Cut(rest[:i], ":")
+		rest = rest[i+1:]
+		if err := found.decode("user", user); err != nil {
+			return nil, err
+		}
+		if err := found.decode("password", password); err != nil {
+			return nil, err
+		}
+	}
+	credentials := len(found) > 0
+	place, query, _ := strings.Cut(rest, "?")
+	if strings.Contains(place, "@") {
+		return nil, stray()
+	}
+	hosts, dbname, _ := strings.Cut(place, "/") // libpq looks for no slash in brackets, either
+	if err := found.parseHosts(hosts); err != nil {
+		return nil, err
+	}
+	if err := found.decode("dbname", dbname); err != nil {
+		return nil, err
+	}
+	return found, found.parseQuery(query, credentials)
+}
+
+func stray() *Error {
+	return wrong("has an @ in a place where none belongs: percent-encode the special characters of user and password (@ is %%40, / is %%2F, ? is %%3F)")
+}
+
+// parseHosts takes a list such as host:port,[::1]:port apart, into two lists.
+func (s settings) parseHosts(text string) error {
+	var hosts, ports []string
+	given := false
+	for item := range strings.SplitSeq(text, ",") {
+		host, port := item, ""
+		if strings.HasPrefix(item, "[") {
+			end := strings.IndexByte(item, ']')
+			if end < 2 || (end+1 < len(item) && item[end+1] != ':') {
+				return wrong("has brackets in it that hold no IPv6 address: write [::1]:5432")
+			}
+			host, port = item[1:end], strings.TrimPrefix(item[end+1:], ":")
+		} else {
+			host, port, _ = strings.Cut(item, ":")
+		}
+		hosts, ports = append(hosts, host), append(ports, port)
+		given = given || port != ""
+	}
+	if err := s.decode("host", strings.Join(hosts, ",")); err != nil || (!given && len(ports) < 2) {
+		return err
+	}
+	return s.decode("port", strings.Join(ports, ","))
+}
+
+// mayHoldAt are the parameters in whose values of a query an @ is taken for what it is. In others it may be the end of a
+// password that was not encoded.
+var mayHoldAt = map[string]bool{"user": true, "password": true, "sslpassword": true, "host": true}
+
+func (s settings) parseQuery(query string, credentials bool) error {
+	secret := strings.Contains(query, "@") // what looks like a key may be a part of a password
+	asked := settings{}
+	for pair := range strings.SplitSeq(query, "&") {
+		if pair == "" {
+			continue
+		}
+		rawKey, rawValue, ok := strings.Cut(pair, "=")
+		if !ok || strings.Contains(rawValue, "=") {
+			return wrong("has a part after the ? that is not key=value: percent-encode = in values (%%3D)")
+		}
+		key, ok := percentDecoded(rawKey)
+		if !ok {
+			return undecodable("a key")
+		}
+		if _, known := parameters[key]; !known && !(key == "ssl" && rawValue == "true") {
+			return unknown(key, !secret)
+		}
+		if at := strings.LastIndexByte(rawValue, '@'); at >= 0 {
+			plain := mayHoldAt[key] && !strings.Contains(rawValue, "/") && !credentials
+			if key == "host" {
+				plain = plain || strings.HasPrefix(rawValue, "@")
+				plain = plain && strings.Count(rawValue, "@") == strings.Count(","+rawValue, ",@")
+			}
+			if !plain {
+				return stray()
+			}
+		}
+		if key == "ssl" {
+			key, rawValue = "sslmode", "require" // as JDBC writes it; libpq takes it, too
+		}
+		delete(asked, key)
+		if err := asked.decode(key, rawValue); err != nil {
+			return err
+		}
+		if _, ok := asked[key]; !ok {
+			asked[key] = ""
+		}
+		secret = secret || isSecret(key)
+	}
+	maps.Copy(s, asked)
+	return nil
+}
+
+// decode sets a parameter unless its text is empty.
+func (s settings) decode(key, raw string) error {
+	if raw == "" {
+		return nil
+	}
+	value, ok := percentDecoded(raw)
+	if !ok {
+		return undecodable("the " + key)
+	}
+	s[key] = value
+	return nil
+}
+
+func undecodable(what string) *Error {
+	return wrong("cannot be decoded in %s: write special characters as %% and two hexadecimal digits (a blank is %%20, %% itself is %%25)", what)
+}
+
+// percentDecoded decodes as libpq does: blanks around are dropped, blanks inside refused.
+func percentDecoded(raw string) (string, bool) {
+	raw = strings.Trim(raw, " ")
+	var b strings.Builder
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case c <= ' ' || c == 0x7f:
+			return "", false
+		case c != '%':
+			b.WriteByte(c)
+		case i+2 < len(raw):
+			decoded, err := strconv.ParseUint(raw[i+1:i+3], 16, 8)
+			if err != nil || decoded == 0 {
+				return "", false
+			}
+			b.WriteByte(byte(decoded))
+			i += 2
+		default:
+			return "", false
+		}
+	}
+	return b.String(), true
+}

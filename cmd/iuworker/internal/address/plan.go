@@ -1,0 +1,197 @@
+package address
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// host is one of the servers that an address names.
+type host struct {
+	name      string   // as it was given: a DNS name, an IP address, a directory of sockets; "" only beside addresses
+	addresses []string // to connect to, if the address says so by hostaddr
+	port      uint16
+	password  string
+}
+
+// dialed returns what is resolved and dialed.
+func (h host) dialed() string {
+	if h.name == "" {
+		return h.addresses[0]
+	}
+	return h.name
+}
+
+// plan is an address with everything that it names, as it was read at one moment.
+type plan struct {
+	hosts          []host
+	user, database string
+	timeout        time.Duration // 0: none was given
+	random         bool          // load_balance_hosts
+	peer           string        // requirepeer
+	security       *security
+	settings       settings
+}
+
+// plan checks settings that are complete, and reads the files that they name.
+func (s settings) plan(passfileGiven bool) (*plan, error) {
+	p := &plan{settings: s, random: s["load_balance_hosts"] == "random", peer: s["requirepeer"]}
+	if p.peer != "" && !peersKnown {
+		return nil, wrong("cannot be used: requirepeer is not supported on this system")
+	}
+	if n, _ := strconv.Atoi(strings.Trim(s["connect_timeout"], blanks)); n > 0 {
+		p.timeout = time.Duration(n) * time.Second
+	}
+	if err := p.list(s); err != nil {
+		return nil, err
+	}
+	var err error
+	if p.security, err = s.security(); err != nil {
+		return nil, err
+	}
+	for _, h := range p.hosts {
+		if p.security.verifyName && h.name == "" {
+			return nil, wrong("cannot be used: sslmode=verify-full needs host beside hostaddr, the name to look for in the certificate")
+		}
+	}
+	p.user = s["user"]
+	if p.user == "" {
+		if u, err := user.Current(); err == nil {
+			p.user = u.Username
+		}
+	}
+	p.database = s["dbname"] // the server takes the user's name for a missing one
+	var lines passwords
+	if s["password"] == "" {
+		if lines, err = readPasswords(s["passfile"], passfileGiven); err != nil {
+			return nil, err
+		}
+	}
+	for i := range p.hosts {
+		h := &p.hosts[i]
+		h.password = s["password"]
+		if h.password == "" {
+			h.password = lines.find(h.dialed(), strconv.Itoa(int(h.port)), first(p.database, p.user), p.user)
+		}
+	}
+	return p, nil
+}
+
+// list makes the list of hosts.
+func (p *plan) list(s settings) error {
+	names, addresses, ports := strings.Split(s["host"], ","), strings.Split(s["hostaddr"], ","), strings.Split(s["port"], ",")
+	n := len(names)
+	if s["hostaddr"] != "" {
+		if n = len(addresses); s["host"] != "" && n != len(names) {
+			return wrong("cannot be used: it has %d hosts and %d in hostaddr", len(names), n)
+		}
+	}
+	if len(ports) > 1 && len(ports) != n {
+		return wrong("cannot be used: it has %d hosts and %d ports", n, len(ports))
+	}
+	for i := range n {
+		h := host{port: defaultPort}
+		if i < len(names) {
+			h.name = strings.Trim(names[i], " ")
+		}
+		if i < len(addresses) && addresses[i] != "" {
+			ip, err := netip.ParseAddr(addresses[i])
+			if err != nil {
+				return wrong("cannot be used: hostaddr must be an IP address")
+			}
+			if h.addresses = []string{ip.String()}; isSocket(h.name) {
+				h.name = ""
+			}
+		} else if h.name == "" {
+			h.name = defaultHost()
+		}
+		if !isHost(h.name) {
+			return wrong("cannot be used: host must be a name, an IP address or a directory of sockets")
+		}
+		if text := strings.Trim(ports[min(i, len(ports)-1)], " "); text != "" {
+			port, err := strconv.ParseUint(text, 10, 16)
+			if err != nil || port == 0 {
+				return wrong("cannot be used: port must be a number from 1 to 65535 (percent-encode special characters of user and password)")
+			}
+			h.port = uint16(port)
+		}
+		p.hosts = append(p.hosts, h)
+	}
+	return nil
+}
+
+const defaultPort = 5432
+
+// isSocket reports whether a host is a directory of sockets, or the name of an abstract one.
+func isSocket(name string) bool { return strings.HasPrefix(name, "/") || strings.HasPrefix(name, "@") }
+
+// isHost reports whether a text can be a host. A part of a mistyped address cannot, as resolvers would be asked for it.
+func isHost(name string) bool {
+	if isSocket(name) || name == "" {
+		return !strings.ContainsFunc(name, unicode.IsControl) && !strings.Contains(name[min(1, len(name)):], "@")
+	}
+	if strings.Contains(name, ":") {
+		_, err := netip.ParseAddr(name)
+		return err == nil
+	}
+	return !strings.ContainsFunc(name, func(r rune) bool {
+		return r != '-' && r != '_' && r != '.' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	})
+}
+
+// defaultHost is where libpq looks if no host is given: the directory of sockets that exists.
+func defaultHost() string {
+	for _, dir := range []string{"/var/run/postgresql", "/private/tmp", "/tmp"} {
+		if _, err := os.Stat(dir); err == nil {
+			return dir
+		}
+	}
+	return "localhost"
+}
+
+// options are the parameters that are sent to the server, besides user and database.
+func (p *plan) options() map[string]string {
+	sent := map[string]string{"application_name": first(p.settings["application_name"], p.settings["fallback_application_name"], "iuworker")}
+	if options := p.settings["options"]; options != "" {
+		sent["options"] = options
+	}
+	return sent
+}
+
+func (p *plan) number(key string, otherwise int) int {
+	if n, err := strconv.Atoi(strings.Trim(p.settings[key], blanks)); err == nil && n > 0 {
+		return n
+	}
+	return otherwise
+}
+
+// dialer makes a connection notice that its peer is gone within about 15 s, unless the address says otherwise.
+func (p *plan) dialer() *net.Dialer {
+	keepalive := net.KeepAliveConfig{
+		Enable:   p.settings["keepalives"] != "0",
+		Idle:     time.Duration(p.number("keepalives_idle", 5)) * time.Second,
+		Interval: time.Duration(p.number("keepalives_interval", 3)) * time.Second,
+		Count:    p.number("keepalives_count", 3),
+	}
+	dialer := &net.Dialer{KeepAliveConfig: keepalive}
+	if !keepalive.Enable {
+		dialer.KeepAlive = -1
+	}
+	if limit := p.number("tcp_user_timeout", 0); limit > 0 {
+		dialer.Control = userTimeout(limit)
+	}
+	return dialer
+}
+
+func (h host) String() string {
+	if isSocket(h.name) {
+		return fmt.Sprintf("%s/.s.PGSQL.%d", h.name, h.port)
+	}
+	return net.JoinHostPort(h.dialed(), strconv.Itoa(int(h.port)))
+}

@@ -1,0 +1,247 @@
+package address
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+var tlsVersions = map[string]uint16{
+	"tlsv1": tls.VersionTLS10, "tlsv1.1": tls.VersionTLS11, "tlsv1.2": tls.VersionTLS12, "tlsv1.3": tls.VersionTLS13,
+}
+
+// security is what the parameters about TLS say, with the files that they name.
+type security struct {
+	mode, negotiation string
+	config            *tls.Config // without a name
+	verify            bool        // the server's certificate, against roots
+	verifyName        bool
+	sendName          bool
+	roots             *x509.CertPool // nil: the system's
+	revoked           []*x509.RevocationList
+}
+
+// security reads the files that the parameters name.
+func (s settings) security() (*security, error) {
+	t := &security{
+		mode: s["sslmode"], negotiation: first(s["sslnegotiation"], "postgres"), sendName: s["sslsni"] != "0",
+		config: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: ""},
+	}
+	if err := t.readRoots(s); err != nil {
+		return nil, err
+	}
+	weak := t.mode == "disable" || t.mode == "allow" || t.mode == "prefer"
+	if t.negotiation == "direct" {
+		if weak {
+			return nil, wrong("cannot be used: sslnegotiation=direct needs sslmode=require, verify-ca or verify-full")
+		}
+		t.config.NextProtos = []string{"postgresql"}
+	}
+	if t.mode == "disable" {
+		return t, nil
+	}
+	if version := s["ssl_min_protocol_version"]; version != "" {
+		t.config.MinVersion = tlsVersions[strings.ToLower(version)]
+	}
+	if version := s["ssl_max_protocol_version"]; version != "" {
+		t.config.MaxVersion = tlsVersions[strings.ToLower(version)]
+		if t.config.MaxVersion < t.config.MinVersion && s["ssl_min_protocol_version"] == "" {
+			t.config.MinVersion = t.config.MaxVersion
+		}
+		if t.config.MaxVersion < t.config.MinVersion {
+			return nil, wrong("cannot be used: ssl_min_protocol_version is above ssl_max_protocol_version")
+		}
+	}
+	if err := t.readRevoked(s); err != nil {
+		return nil, err
+	}
+	return t, t.readCertificate(s)
+}
+
+func (t *security) readRoots(s settings) error {
+	file := s["sslrootcert"]
+	if file == "system" {
+		if t.mode != "" && t.mode != "verify-full" {
+			return wrong("cannot be used: sslrootcert=system needs sslmode=verify-full")
+		}
+		t.mode, t.verify, t.verifyName = "verify-full", true, true
+		return nil
+	}
+	t.mode = first(t.mode, "prefer")
+	t.verifyName = t.mode == "verify-full"
+	t.verify = t.verifyName || t.mode == "verify-ca" || (t.mode == "require" && file != "")
+	switch {
+	case t.mode == "disable":
+		return nil
+	case file == "" && t.mode == "verify-ca":
+		return wrong("cannot be used: sslmode=verify-ca needs sslrootcert, the file of the certificate authority")
+	case file == "":
+		return nil
+	}
+	text, err := os.ReadFile(file) //nolint:gosec // the user names the file
+	if err != nil {
+		return fileError("sslrootcert", err)
+	}
+	t.roots = x509.NewCertPool()
+	if !t.roots.AppendCertsFromPEM(text) {
+		return wrong("cannot be used: the sslrootcert %s holds no certificate", file)
+	}
+	return nil
+}
+
+func (t *security) readRevoked(s settings) error {
+	files := []string{}
+	if file := s["sslcrl"]; file != "" {
+		files = append(files, file)
+	}
+	if dir := s["sslcrldir"]; dir != "" {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return fileError("sslcrldir", err)
+		}
+		for _, entry := range entries {
+			if info, err := os.Stat(filepath.Join(dir, entry.Name())); err == nil && info.Mode().IsRegular() {
+				files = append(files, filepath.Join(dir, entry.Name()))
+			}
+		}
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file) //nolint:gosec // the user names the file
+		if err != nil {
+			return fileError("sslcrl", err)
+		}
+		found := len(t.revoked)
+		for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+			list, err := x509.ParseRevocationList(block.Bytes)
+			if err != nil {
+				return wrong("cannot be used: the sslcrl %s: %v", file, err)
+			}
+			t.revoked = append(t.revoked, list)
+		}
+		if found == len(t.revoked) {
+			return wrong("cannot be used: the sslcrl %s holds no revocation list", file)
+		}
+	}
+	return nil
+}
+
+// readCertificate reads the certificate by which a client proves who it is.
+func (t *security) readCertificate(s settings) error {
+	cert, key := s["sslcert"], s["sslkey"]
+	if s["sslcertmode"] == "disable" || (cert == "" && key == "") {
+		return nil
+	}
+	if cert == "" || key == "" {
+		return wrong("cannot be used: sslcert and sslkey need each other")
+	}
+	chain, err := os.ReadFile(cert) //nolint:gosec // the user names the file
+	if err != nil {
+		return fileError("sslcert", err)
+	}
+	text, err := os.ReadFile(key) //nolint:gosec // the user names the file
+	if err != nil {
+		return fileError("sslkey", err)
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return wrong("cannot be used: the sslkey %s holds no key", key)
+	}
+	if block.Type == "ENCRYPTED PRIVATE KEY" {
+		return wrong("cannot be used: the sslkey %s is encrypted as PKCS #8: convert it by openssl rsa -traditional -aes256", key)
+	}
+	//nolint:staticcheck // the only encryption of keys that Go has, and that libpq's users may have
+	if x509.IsEncryptedPEMBlock(block) {
+		plain, err := x509.DecryptPEMBlock(block, []byte(s["sslpassword"]))
+		if err != nil {
+			return wrong("cannot be used: sslpassword does not fit the sslkey %s", key)
+		}
+		block = &pem.Block{Type: block.Type, Bytes: plain}
+	}
+	pair, err := tls.X509KeyPair(chain, pem.EncodeToMemory(block))
+	if err != nil {
+		return wrong("cannot be used: the sslcert %s and the sslkey %s: %v", cert, key, err)
+	}
+	t.config.Certificates = []tls.Certificate{pair}
+	return nil
+}
+
+// attempts are the ways to secure a connection to a host, in the order in which they are tried; nil is none.
+func (t *security) attempts(host string) []*tls.Config {
+	if t.mode == "disable" {
+		return []*tls.Config{nil}
+	}
+	config := t.config.Clone()
+	if t.sendName && net.ParseIP(host) == nil {
+		config.ServerName = host
+	}
+	config.InsecureSkipVerify = true // VerifyConnection verifies, also without a name or against a revocation list
+	if t.verify {
+		config.VerifyConnection = func(state tls.ConnectionState) error { return t.check(host, state) }
+	}
+	switch t.mode {
+	case "allow":
+		return []*tls.Config{nil, config}
+	case "prefer":
+		return []*tls.Config{config, nil}
+	default:
+		return []*tls.Config{config}
+	}
+}
+
+// check verifies a server's certificate.
+func (t *security) check(host string, state tls.ConnectionState) error {
+	if len(state.PeerCertificates) == 0 {
+		return errors.New("the server has no certificate")
+	}
+	opts := x509.VerifyOptions{Roots: t.roots, Intermediates: x509.NewCertPool()}
+	if t.verifyName {
+		opts.DNSName = host
+	}
+	for _, cert := range state.PeerCertificates[1:] {
+		opts.Intermediates.AddCert(cert)
+	}
+	chains, err := state.PeerCertificates[0].Verify(opts)
+	if err != nil {
+		return err //nolint:wrapcheck // crypto/tls says that it is about the certificate
+	}
+	for _, chain := range chains {
+		if err = t.checkRevoked(chain); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// checkRevoked judges as OpenSSL does for libpq: with revocation lists, each authority of a chain needs one that is in force.
+func (t *security) checkRevoked(chain []*x509.Certificate) error {
+	if len(t.revoked) == 0 {
+		return nil
+	}
+	for i, cert := range chain {
+		issuer := chain[min(i+1, len(chain)-1)]
+		listed := false
+		for _, list := range t.revoked {
+			if string(list.RawIssuer) != string(issuer.RawSubject) || list.CheckSignatureFrom(issuer) != nil ||
+				(!list.NextUpdate.IsZero() && time.Now().After(list.NextUpdate)) {
+				continue
+			}
+			listed = true
+			for _, entry := range list.RevokedCertificateEntries {
+				if entry.SerialNumber.Cmp(cert.SerialNumber) == 0 {
+					return fmt.Errorf("the certificate of %s is revoked", cert.Subject)
+				}
+			}
+		}
+		if !listed {
+			return fmt.Errorf("there is no revocation list in force of %s", issuer.Subject)
+		}
+	}
+	return nil
+}
