@@ -7,10 +7,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"regexp"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"unicode/utf8"
@@ -29,16 +26,18 @@ const (
 )
 
 const (
-	minPassword   = 8       // characters; hashes are taken as they are
-	maxSecrets    = 1 << 20 // bytes of a file
-	hashingAtOnce = 2       // a hash costs tens of milliseconds of a core, and everybody may ask for one
+	minPassword   = 8 // characters; hashes are taken as they are
+	hashingAtOnce = 2 // a hash costs tens of milliseconds of a core, and everybody may ask for one
 )
 
 // Credentials are who may use the pages. They hold no password, only digests. Safe for concurrent use.
-type Credentials struct {
+type Credentials struct{ secrets[users] }
+
+// users are what one text says.
+type users struct {
 	key     [32]byte // digests say nothing outside of this process
 	entries []*credential
-	decoy   *credential // is compared where the user is unknown, so that it takes as long
+	decoy   *credential // is compared if the user is unknown, so that it takes as long
 	hashing chan struct{}
 }
 
@@ -52,44 +51,29 @@ type credential struct {
 }
 
 // ReadCredentials reads a file with a line "role:user:password" for each user; the password may be a bcrypt hash, as
-// htpasswd -B makes them. Empty lines and lines that begin with # say nothing. A file that others than its owner and
-// its group may read is refused.
+// htpasswd -B makes them. Empty lines and lines that begin with # say nothing. The file is read again when it changes. One
+// that others than its owner and its group may read is refused, unless it was mounted for this program.
 func ReadCredentials(path string) (*Credentials, error) {
-	text, err := readSecrets(path, "credentials")
-	if err != nil {
-		return nil, err
-	}
-	credentials, err := ParseCredentials(text)
-	if err != nil {
-		return nil, fmt.Errorf("the credentials file %s: %w", path, err)
-	}
-	return credentials, nil
+	c := &Credentials{}
+	return c, c.open(path, "credentials", parseUsers)
 }
 
-// readSecrets reads a file that others than its owner and its group may not.
-func readSecrets(path, what string) (string, error) {
-	file, err := os.Open(path) //nolint:gosec // an operator names the file
-	if err != nil {
-		return "", fmt.Errorf("read the %s: %w", what, err)
-	}
-	defer func() { _ = file.Close() }() // it was only read
-	info, err := file.Stat()
-	if err != nil {
-		return "", fmt.Errorf("read the %s: %w", what, err)
-	}
-	if mode := info.Mode().Perm(); mode&0o027 != 0 && runtime.GOOS != "windows" {
-		return "", fmt.Errorf("the %s file %s may be read or changed by others (mode %04o): run chmod 600 %s", what, path, mode, path)
-	}
-	text, err := io.ReadAll(io.LimitReader(file, maxSecrets))
-	if err != nil {
-		return "", fmt.Errorf("read the %s: %w", what, err)
-	}
-	return string(text), nil
-}
+// Reload reads the file again at once.
+func (c *Credentials) Reload() { c.look(true) }
 
 // ParseCredentials reads the lines of such a file; an error names the line and nothing that it holds.
 func ParseCredentials(text string) (*Credentials, error) {
-	c := &Credentials{hashing: make(chan struct{}, hashingAtOnce)}
+	parsed, err := parseUsers(text)
+	if err != nil {
+		return nil, err
+	}
+	c := &Credentials{}
+	c.now.Store(parsed)
+	return c, nil
+}
+
+func parseUsers(text string) (*users, error) {
+	c := &users{hashing: make(chan struct{}, hashingAtOnce)}
 	if _, err := rand.Read(c.key[:]); err != nil {
 		return nil, fmt.Errorf("make a key: %w", err)
 	}
@@ -115,7 +99,7 @@ func ParseCredentials(text string) (*Credentials, error) {
 
 var userForm = regexp.MustCompile(`^[[:graph:]]{1,100}$`)
 
-func (c *Credentials) parse(line string) (*credential, error) {
+func (c *users) parse(line string) (*credential, error) {
 	parts := strings.SplitN(line, ":", 3)
 	if len(parts) != 3 {
 		return nil, errors.New("it must be role:user:password")
@@ -147,14 +131,18 @@ func (c *Credentials) parse(line string) (*credential, error) {
 	return entry, nil
 }
 
-func (c *Credentials) digest(text string) [32]byte {
+func (c *users) digest(text string) [32]byte {
 	mac := hmac.New(sha256.New, c.key[:])
 	_, _ = mac.Write([]byte(text)) // a hash never fails
 	return [32]byte(mac.Sum(nil))
 }
 
-// check answers who it is. The account is named, too, where only the password is wrong.
+// check returns who it is. The account is named, too, if only the password is wrong.
 func (c *Credentials) check(user, password string) (account, bool) {
+	return c.current().check(user, password)
+}
+
+func (c *users) check(user, password string) (account, bool) {
 	userSum, sum := c.digest(user), c.digest(password)
 	found := c.decoy
 	for _, entry := range c.entries {
@@ -172,7 +160,7 @@ func (c *Credentials) check(user, password string) (account, bool) {
 }
 
 // checkHash hashes a password once: who was right before is known by the digest.
-func (c *Credentials) checkHash(entry *credential, password string, sum [32]byte) bool {
+func (c *users) checkHash(entry *credential, password string, sum [32]byte) bool {
 	if proven := entry.proven.Load(); proven != nil && subtle.ConstantTimeCompare(sum[:], proven[:]) == 1 {
 		return true
 	}

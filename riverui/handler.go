@@ -35,6 +35,12 @@ func New(cfg Config) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Credentials != nil {
+		cfg.Credentials.logger.Store(cfg.Logger)
+	}
+	if cfg.EventsTokens != nil {
+		cfg.EventsTokens.logger.Store(cfg.Logger)
+	}
 	h := &Handler{
 		cfg: cfg, probes: &probes{ready: cfg.Ready}, sources: newSources(limited{cfg.Pool}), streams: make(chan struct{}, liveAtOnce),
 		serves: servingPages, sessions: newSessions(),

@@ -60,7 +60,7 @@ func (s *sessions) of(r *http.Request, users *Credentials, now time.Time) (accou
 		if !ok {
 			continue
 		}
-		for _, entry := range users.entries {
+		for _, entry := range users.current().entries {
 			if entry.user == user {
 				return account{name: user, role: entry.role}, true
 			}

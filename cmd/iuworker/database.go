@@ -69,6 +69,8 @@ type addresses struct {
 	pool   *pgxpool.Config
 	direct *pgx.ConnConfig
 	sized  bool // the address itself says how large the pool is
+
+	reread []func(ctx context.Context)
 }
 
 // size sets the pool's size, unless the address says it and no flag contradicts.
@@ -93,13 +95,15 @@ func (a *app) addressesOf(cmd *cobra.Command, from address.Source) (addresses, e
 	if err != nil {
 		return addresses{}, err
 	}
-	at := addresses{pool: first.Pool, direct: first.Pool.ConnConfig.Copy(), sized: first.Sized}
+	at := addresses{
+		pool: first.Pool, direct: first.Pool.ConnConfig.Copy(), sized: first.Sized, reread: []func(context.Context){first.Reread},
+	}
 	if from, given := a.directSource(); given {
 		direct, err := open(cmd, from) // it may have a pool's settings in it, as the first has
 		if err != nil {
 			return addresses{}, err
 		}
-		at.direct = direct.Pool.ConnConfig
+		at.direct, at.reread = direct.Pool.ConnConfig, append(at.reread, direct.Reread)
 	}
 	return at, nil
 }

@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"os"
+	"os/signal"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -51,4 +54,56 @@ func hungUp(file *os.File) bool {
 		gone = err == nil && n == 1 && poll[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
 	})
 	return gone
+}
+
+// endAtHangup calls end if the terminal that the program was started on goes away. Any other SIGHUP ends nothing: it asks to
+// read files again, and comes to what was started by nohup, too.
+func endAtHangup(end func()) {
+	var terminals []*os.File
+	for _, file := range []*os.File{os.Stdin, os.Stderr} {
+		if isTerminal(file) && !signal.Ignored(syscall.SIGHUP) {
+			terminals = append(terminals, file)
+		}
+	}
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		for range hangups {
+			if slices.ContainsFunc(terminals, hungUp) {
+				end()
+			}
+		}
+	}()
+}
+
+// rereadAtHangup reads secrets again at each SIGHUP, until stop.
+func (a *app) rereadAtHangup(ctx context.Context, at addresses, who access) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangups:
+			}
+			a.logger.InfoContext(ctx, "SIGHUP: addresses, credentials and tokens are read again")
+			for _, reread := range at.reread {
+				reread(ctx)
+			}
+			if who.credentials != nil {
+				who.credentials.Reload()
+			}
+			if who.tokens != nil {
+				who.tokens.Reload()
+			}
+		}
+	})
+	return func() {
+		signal.Stop(hangups)
+		cancel()
+		waiting.Wait()
+	}
 }

@@ -17,6 +17,7 @@ func main() {
 		cancel()
 		endBy(<-signals)
 	}()
+	endAtHangup(cancel)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // a closed pipe fails the write, instead of ending the program
 	os.Exit(Run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
 }

@@ -26,6 +26,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 		return fmt.Errorf("open the connection pool: %w", err)
 	}
 	defer pool.Close()
+	defer a.rereadAtHangup(ctx, at, who)()
 	cfg := f.worker
 	cfg.Pool, cfg.Direct, cfg.Logger, cfg.Version = pool, at.direct, a.logger, iusql.ProgramVersion
 	cfg.Metrics = metrics.New(metrics.Config{Pool: pool, Version: iusql.ProgramVersion, Logger: a.logger})

@@ -1,6 +1,7 @@
 package address
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -29,6 +30,9 @@ type Source struct {
 type Config struct {
 	Pool  *pgxpool.Config
 	Sized bool // the address itself says how large the pool is
+
+	// Reread reads the source now, for the log to say if something is wrong with it. The next connection does so anyway.
+	Reread func(ctx context.Context)
 }
 
 // Config reads the address and all files that it names, without connecting. Connections that are made with the pool's
@@ -48,7 +52,9 @@ func (s Source) Config() (Config, error) {
 	p.lead(cfg)
 	cfg.DialFunc = p.dialer().DialContext
 	cfg.Tracer = c
-	return Config{Pool: pool, Sized: p.settings["pool_max_conns"] != ""}, nil
+	return Config{
+		Pool: pool, Sized: p.settings["pool_max_conns"] != "", Reread: func(ctx context.Context) { c.refresh(ctx) },
+	}, nil
 }
 
 const maxFile = 1 << 20 // bytes of a file that holds an address
