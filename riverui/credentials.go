@@ -55,7 +55,10 @@ type credential struct {
 // that others than its owner and its group may read is refused, unless it was mounted for this program.
 func ReadCredentials(path string) (*Credentials, error) {
 	c := &Credentials{}
-	return c, c.open(path, "credentials", parseUsers)
+	if err := c.open(path, "credentials", parseUsers); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // Reload reads the file again at once.

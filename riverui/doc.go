@@ -26,6 +26,7 @@
 //	the database is away        /healthz 200, /readyz 503, the overview says so in its parts, other pages 503
 //	the database login may not  403 with a sentence that names the role that is missing
 //	a viewer changes something  403; without credentials 401; from another site 403; nothing is changed
+//	a file of secrets breaks    what was read before stays in use, and the log says so once
 //	a reader is slow            its stream is cut off; the browser comes again by itself, and goes on after its cursor
 //	wrong input                 400 with a sentence
 //	an unknown path             404 with a sentence

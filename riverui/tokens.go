@@ -28,7 +28,10 @@ type tokens struct {
 // may read is refused, unless it was mounted for this program.
 func ReadTokens(path string) (*Tokens, error) {
 	t := &Tokens{}
-	return t, t.open(path, "tokens", parseTokens)
+	if err := t.open(path, "tokens", parseTokens); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // Reload reads the file again at once.

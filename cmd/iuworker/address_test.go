@@ -67,7 +67,8 @@ func TestAnErrorOfSeveralHostsNamesThemAll(t *testing.T) {
 	defer listener.Close() //nolint:errcheck // the test is over; connections wait in its backlog, accepted by the kernel
 	mute := listener.Addr().String()
 	r := run(t, environment{"DATABASE_URL": "postgres://ann:" + secret + "@" + mute + ",127.0.0.1:1/x?connect_timeout=1"}, "gate", "status").
-		failed(t, exitFailed, "cannot connect to PostgreSQL as user ann, database x: at "+mute+": no reply in time, at 127.0.0.1:1: connect: connection refused; ")
+		failed(t, exitFailed, "cannot connect to PostgreSQL as user ann, database x: at "+mute+": no reply in time, "+
+			"at 127.0.0.1:1: connect: connection refused; ")
 	require.NotContains(t, r.errOut, secret)
 }
 

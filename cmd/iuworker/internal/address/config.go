@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -81,14 +82,14 @@ func (s Source) plan() (*plan, error) {
 			return nil, err
 		}
 	}
+	named := found["passfile"] != ""
 	if err := found.complete(s.Getenv); err != nil {
 		return nil, err
 	}
-	given := found["passfile"] != ""
-	if home := s.Getenv("HOME"); !given && home != "" {
-		found["passfile"] = home + "/.pgpass"
+	if home := s.Getenv("HOME"); found["passfile"] == "" && home != "" {
+		found["passfile"] = filepath.Join(home, ".pgpass")
 	}
-	return found.plan(given)
+	return found.plan(named)
 }
 
 func readFile(path string) (string, error) {

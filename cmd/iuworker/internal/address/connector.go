@@ -102,7 +102,7 @@ func (c *connector) TraceConnectEnd(ctx context.Context, data pgx.TraceConnectEn
 		return
 	}
 	delete(c.bad, a.dialed().key())
-	if any := first(a.plan.settings["target_session_attrs"], "any"); any != "any" || !readOnly(data.Conn.PgConn()) {
+	if wanted := first(a.plan.settings["target_session_attrs"], "any"); wanted != "any" || !readOnly(data.Conn.PgConn()) {
 		c.good = a.dialed().key()
 	}
 }

@@ -62,7 +62,7 @@ func Failures(err *pgconn.ConnectError) (failures []Failure) {
 // flatten returns the errors that were joined.
 func flatten(err error) []error {
 	for err != nil {
-		if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // it goes through the chain itself
+		if joined, ok := err.(interface{ Unwrap() []error }); ok {
 			return joined.Unwrap()
 		}
 		if _, ok := err.(*hostError); ok { //nolint:errorlint // likewise
@@ -79,7 +79,7 @@ func flatten(err error) []error {
 
 func hasJoined(err error) bool {
 	for ; err != nil; err = errors.Unwrap(err) {
-		if _, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // it goes through the chain itself
+		if _, ok := err.(interface{ Unwrap() []error }); ok {
 			return true
 		}
 	}

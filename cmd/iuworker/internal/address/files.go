@@ -153,16 +153,16 @@ type passwords []passLine
 
 type passLine struct{ host, port, database, user, password string }
 
-// readPasswords reads a passfile. A default one need not exist.
-func readPasswords(path string, given bool) (passwords, error) {
+// readPasswords reads a passfile. One that the address names must be there; the default one, and that of PGPASSFILE, need not.
+func readPasswords(path string, named bool) (passwords, error) {
 	if path == "" {
 		return nil, nil
 	}
 	text, err := os.ReadFile(path) //nolint:gosec // the user names the file
+	if err != nil && !named {
+		return nil, nil
+	}
 	if err != nil {
-		if !given {
-			return nil, nil //nolint:nilerr // as psql, which goes on without
-		}
 		return nil, fileError("passfile", err)
 	}
 	var lines passwords

@@ -3,6 +3,7 @@ package address
 import (
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -80,17 +81,17 @@ var parameters = map[string]parameter{
 	"oauth_client_secret": {nil, unsupported("use another way to log in")},
 	"oauth_scope":         {nil, unsupported("use another way to log in")},
 
-	"pool_max_conns":                {nil, between(1, 1<<31-1)},
-	"pool_min_conns":                {nil, between(0, 1<<31-1)},
-	"pool_min_idle_conns":           {nil, between(0, 1<<31-1)},
+	"pool_max_conns":                {nil, atLeast(1)},
+	"pool_min_conns":                {nil, atLeast(0)},
+	"pool_min_idle_conns":           {nil, atLeast(0)},
 	"pool_max_conn_lifetime":        {nil, duration},
 	"pool_max_conn_lifetime_jitter": {nil, duration},
 	"pool_max_conn_idle_time":       {nil, duration},
 	"pool_health_check_period":      {nil, duration},
 	"pool_ping_timeout":             {nil, duration},
 	"default_query_exec_mode":       {nil, only(slices.Sorted(maps.Keys(execModes))...)},
-	"statement_cache_capacity":      {nil, between(0, 1<<31-1)},
-	"description_cache_capacity":    {nil, between(0, 1<<31-1)},
+	"statement_cache_capacity":      {nil, atLeast(0)},
+	"description_cache_capacity":    {nil, atLeast(0)},
 }
 
 // isSecret reports whether a parameter's value is a secret: what follows it in a text that is badly quoted may be, too.
@@ -126,9 +127,9 @@ func only(values ...string) func(string) string {
 	}
 }
 
-func between(least, most int) func(string) string {
+func atLeast(least int) func(string) string {
 	return func(value string) string {
-		if n, err := strconv.Atoi(value); err != nil || n < least || n > most {
+		if n, err := strconv.Atoi(value); err != nil || n < least || n > math.MaxInt32 {
 			return fmt.Sprintf("must be a whole number from %d", least)
 		}
 		return ""
@@ -136,7 +137,7 @@ func between(least, most int) func(string) string {
 }
 
 func wholeNumber(value string) string {
-	if n, err := strconv.Atoi(strings.Trim(value, blanks)); err != nil || n < -1<<31 || n > 1<<31-1 {
+	if n, err := strconv.Atoi(strings.Trim(value, blanks)); err != nil || n < math.MinInt32 || n > math.MaxInt32 {
 		return "must be a whole number"
 	}
 	return ""

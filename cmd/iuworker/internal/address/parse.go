@@ -199,7 +199,7 @@ func (s settings) parseHosts(text string) error {
 	var hosts, ports []string
 	given := false
 	for item := range strings.SplitSeq(text, ",") {
-		host, port := item, ""
+		var host, port string
 		if strings.HasPrefix(item, "[") {
 			end := strings.IndexByte(item, ']')
 			if end < 2 || (end+1 < len(item) && item[end+1] != ':') {
@@ -220,7 +220,7 @@ func (s settings) parseHosts(text string) error {
 
 // mayHoldAt are the parameters in whose values of a query an @ is taken for what it is. In others it may be the end of a
 // password that was not encoded.
-var mayHoldAt = map[string]bool{"user": true, "password": true, "sslpassword": true, "host": true}
+var mayHoldAt = map[string]bool{"user": true, "password": true, "sslpassword": true}
 
 func (s settings) parseQuery(query string, credentials bool) error {
 	secret := strings.Contains(query, "@") // what looks like a key may be a part of a password
@@ -229,41 +229,43 @@ func (s settings) parseQuery(query string, credentials bool) error {
 		if pair == "" {
 			continue
 		}
-		rawKey, rawValue, ok := strings.Cut(pair, "=")
-		if !ok || strings.Contains(rawValue, "=") {
+		rawKey, raw, ok := strings.Cut(pair, "=")
+		if !ok || strings.Contains(raw, "=") {
 			return wrong("has a part after the ? that is not key=value: percent-encode = in values (%%3D)")
 		}
 		key, ok := percentDecoded(rawKey)
 		if !ok {
 			return undecodable("a key")
 		}
-		if _, known := parameters[key]; !known && !(key == "ssl" && rawValue == "true") {
+		if key == "ssl" && raw == "true" {
+			key, raw = "sslmode", "require" // as JDBC writes it; libpq takes it, too
+		}
+		if _, known := parameters[key]; !known {
 			return unknown(key, !secret)
 		}
-		if at := strings.LastIndexByte(rawValue, '@'); at >= 0 {
-			plain := mayHoldAt[key] && !strings.Contains(rawValue, "/") && !credentials
-			if key == "host" {
-				plain = plain || strings.HasPrefix(rawValue, "@")
-				plain = plain && strings.Count(rawValue, "@") == strings.Count(","+rawValue, ",@")
-			}
-			if !plain {
-				return stray()
-			}
+		if !atBelongs(key, raw, credentials) {
+			return stray()
 		}
-		if key == "ssl" {
-			key, rawValue = "sslmode", "require" // as JDBC writes it; libpq takes it, too
-		}
-		delete(asked, key)
-		if err := asked.decode(key, rawValue); err != nil {
+		asked[key] = ""
+		if err := asked.decode(key, raw); err != nil {
 			return err
-		}
-		if _, ok := asked[key]; !ok {
-			asked[key] = ""
 		}
 		secret = secret || isSecret(key)
 	}
 	maps.Copy(s, asked)
 	return nil
+}
+
+// atBelongs reports whether each @ in a value is its own: those of a user such as me@server, or of a password, unless the
+// credentials came before; and the first one of an abstract socket. Any other may be the end of a password.
+func atBelongs(key, raw string, credentials bool) bool {
+	if !strings.Contains(raw, "@") {
+		return true
+	}
+	if key == "host" {
+		return strings.Count(raw, "@") == strings.Count(","+raw, ",@")
+	}
+	return mayHoldAt[key] && !credentials && !strings.Contains(raw, "/")
 }
 
 // decode sets a parameter unless its text is empty.

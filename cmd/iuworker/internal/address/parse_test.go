@@ -2,7 +2,6 @@ package address
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -20,7 +19,7 @@ func TestMain(m *testing.M) { iutest.Main(m) }
 func source(text string, env map[string]string) Source {
 	return Source{
 		Name: "the test", Text: text, Getenv: func(name string) string { return env[name] },
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger: slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -142,7 +141,7 @@ func TestWhatIsAlmostAnAddressIsRefusedWithoutRepeatingIt(t *testing.T) {
 		"postgres://ann:" + secret + "@[::1/x":                                  "has brackets in it",
 		"postgres://ann:" + secret + "@h/x?sslmode":                             "is not key=value",
 		"postgres://h/x?password=" + secret + "&b" + secret + "=c":              "not repeated here",
-		"postgres://ann:" + secret + "@h/x?search_path=iu":                      "has the parameter search_path, which PostgreSQL does not know; settings of the session go into options",
+		"postgres://ann:" + secret + "@h/x?search_path=iu":                      "search_path, which PostgreSQL does not know; settings of the session go",
 		"postgres://ann:" + secret + "@h/x?foo=bar":                             "has the parameter foo, which PostgreSQL does not know",
 		"postgres://ann:" + secret + "@h/x?sslmod=disable":                      "did you mean sslmode?",
 		"host=h user=ann foo=bar":                                               "has the parameter foo",
@@ -216,13 +215,15 @@ func TestTheEnvironmentIsReadAsByLibpq(t *testing.T) {
 	require.Nil(t, cfg.Pool.ConnConfig.TLSConfig)
 	for name, value := range map[string]string{
 		"PGGSSENCMODE": "require", "PGSSLMODE": "perhaps", "PGHOST": "postgres://a:" + secret + "@h", "PGPORT": secret, "PGREQUIREAUTH": "x",
-		"PGSERVICE": "none", "PGDATABASE": "postgres://a:" + secret + "@h", "PGSSLROOTCERT": "/nowhere", "PGPASSFILE": "/nowhere",
+		"PGSERVICE": "none", "PGDATABASE": "postgres://a:" + secret + "@h", "PGSSLROOTCERT": "/nowhere",
 	} {
 		_, err := source("", map[string]string{name: value}).Config()
 		wrong, ok := errors.AsType[*Error](err)
 		require.True(t, ok, name)
 		require.NotContains(t, wrong.Error(), secret)
 	}
+	_, err = source("host=h", map[string]string{"PGPASSFILE": "/nowhere", "HOME": "/nowhere"}).Config()
+	require.NoError(t, err)
 	cfg, err = source("host=h", map[string]string{"PGREQUIRESSL": "1"}).Config()
 	require.NoError(t, err)
 	require.NotNil(t, cfg.Pool.ConnConfig.TLSConfig)

@@ -40,7 +40,7 @@ type plan struct {
 }
 
 // plan checks settings that are complete, and reads the files that they name.
-func (s settings) plan(passfileGiven bool) (*plan, error) {
+func (s settings) plan(passfileNamed bool) (*plan, error) {
 	p := &plan{settings: s, random: s["load_balance_hosts"] == "random", peer: s["requirepeer"]}
 	if p.peer != "" && !peersKnown {
 		return nil, wrong("cannot be used: requirepeer is not supported on this system")
@@ -69,7 +69,7 @@ func (s settings) plan(passfileGiven bool) (*plan, error) {
 	p.database = s["dbname"] // the server takes the user's name for a missing one
 	var lines passwords
 	if s["password"] == "" {
-		if lines, err = readPasswords(s["passfile"], passfileGiven); err != nil {
+		if lines, err = readPasswords(s["passfile"], passfileNamed); err != nil {
 			return nil, err
 		}
 	}

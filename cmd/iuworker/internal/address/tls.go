@@ -1,6 +1,7 @@
 package address
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -62,7 +63,8 @@ func (s settings) security() (*security, error) {
 	if err := t.readRevoked(s); err != nil {
 		return nil, err
 	}
-	return t, t.readCertificate(s)
+	err := t.readCertificate(s)
+	return t, err
 }
 
 func (t *security) readRoots(s settings) error {
@@ -228,7 +230,7 @@ func (t *security) checkRevoked(chain []*x509.Certificate) error {
 		issuer := chain[min(i+1, len(chain)-1)]
 		listed := false
 		for _, list := range t.revoked {
-			if string(list.RawIssuer) != string(issuer.RawSubject) || list.CheckSignatureFrom(issuer) != nil ||
+			if !bytes.Equal(list.RawIssuer, issuer.RawSubject) || list.CheckSignatureFrom(issuer) != nil ||
 				(!list.NextUpdate.IsZero() && time.Now().After(list.NextUpdate)) {
 				continue
 			}
