@@ -173,7 +173,7 @@ func redact(text string) string {
 // quoted answers a value that a user gave, for an error; what may be an address, and hold a password, is not repeated.
 func quoted(value string) string {
 	lower := strings.ToLower(value)
-	if strings.Contains(lower, "://") || strings.Contains(lower, "pass") || strings.Contains(lower, "@") {
+	if strings.Contains(lower, "://") || strings.Contains(lower, "pass") || strings.Contains(lower, "pwd") || strings.Contains(lower, "@") {
 		return "a text that may be an address"
 	}
 	if len(value) > 60 {

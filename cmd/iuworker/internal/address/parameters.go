@@ -99,7 +99,8 @@ func isSecret(key string) bool {
 	return key == "password" || key == "sslpassword" || key == "scram_client_key" || key == "scram_server_key" || key == "oauth_client_secret"
 }
 
-// check refuses values that cannot be used. An empty value is none, as for libpq.
+// check refuses values that cannot be used, and those that swallowed a password: names are sent to a server, which logs them.
+// An empty value is none, as for libpq.
 func (s settings) check() error {
 	for _, key := range slices.Sorted(maps.Keys(s)) {
 		if s[key] == "" {
@@ -109,11 +110,17 @@ func (s settings) check() error {
 		if strings.ContainsRune(s[key], 0) {
 			return wrong("has a zero byte in %s", key)
 		}
+		if lower := strings.ToLower(s[key]); !isSecret(key) && (strings.Contains(lower, "password=") || strings.Contains(lower, "pwd=")) {
+			return wrong("cannot be used: %s has a password in it: put a blank between keyword=value pairs, and & between those of a URI", key)
+		}
 		if refuse := parameters[key].refuse; refuse != nil {
 			if why := refuse(s[key]); why != "" {
 				return wrong("cannot be used: %s %s", key, why)
 			}
 		}
+	}
+	if strings.Contains(s["user"], ":") && s["password"] == "" {
+		return wrong("cannot be used: user has a colon in it and there is no password: leave the : between them as it is, or give the password apart")
 	}
 	return nil
 }
@@ -186,9 +193,11 @@ func authMethods(value string) string {
 	return ""
 }
 
+var credentials = regexp.MustCompile(`:.*@`)
+
 // refuseAddress keeps an address that was given as a name from being sent to a server.
 func refuseAddress(value string) string {
-	if strings.Contains(value, "://") {
+	if strings.Contains(value, "://") || credentials.MatchString(value) {
 		return "holds an address: give that as the whole"
 	}
 	return ""

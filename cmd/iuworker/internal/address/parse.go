@@ -5,6 +5,7 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -59,14 +60,15 @@ const blanks = " \t\r\n\v\f"
 
 // trim takes away what files and shells leave around a value: blanks, line ends, a byte order mark, and a pair of quotes.
 func trim(text string) (string, error) {
-	text = strings.Trim(strings.TrimPrefix(text, "\uFEFF"), blanks)
+	around := func(r rune) bool { return unicode.IsSpace(r) || r == '\uFEFF' || r == '\u200B' }
+	text = strings.TrimFunc(text, around)
 	if text == "" || (text[0] != '\'' && text[0] != '"' && text[0] != '`') {
 		return text, nil
 	}
 	if len(text) < 2 || text[len(text)-1] != text[0] || text[0] == '`' {
 		return "", wrong("begins with a quote that it does not end with: %s", howTo)
 	}
-	return strings.Trim(text[1:len(text)-1], blanks), nil
+	return strings.TrimFunc(text[1:len(text)-1], around), nil
 }
 
 // foreign recognizes what is no keyword/value text and has been taken for one: a wrong scheme, a command line, a URI without
