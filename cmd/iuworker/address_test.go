@@ -118,3 +118,41 @@ func TestSIGHUPReadsSecretsAgainAndEndsNothing(t *testing.T) {
 		require.NoError(t, <-one.ended, one.errOut.String())
 	}
 }
+
+// All connections of a worker, those that listen and hold locks included, are made again with what the file says then.
+func TestAWorkerOutlivesARotatedPassword(t *testing.T) {
+	t.Parallel()
+	db, _ := iutest.Own(t)
+	db.OpenGates(t)
+	db.Template(t, "letter", 1)
+	var hba string
+	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT current_setting('hba_file')").Scan(&hba))
+	db.Exec(t, "COPY (VALUES ('host all rotated all scram-sha-256'), ('host all all all trust')) TO '"+hba+"'")
+	db.Exec(t, "CREATE ROLE rotated LOGIN PASSWORD 'first' IN ROLE iu_worker")
+	db.Exec(t, "SELECT pg_reload_conf()")
+	u, err := url.Parse(db.URL)
+	require.NoError(t, err)
+	address := func(password string) string {
+		with := *u
+		with.User = url.UserPassword("rotated", password)
+		return with.String()
+	}
+	file := writeFile600(t, "url", address("first"))
+	withFile := *db
+	withFile.URL = ""
+	p := start(t, &withFile, "work", "--http-addr", "off", "--database-url-file", file)
+	p.errOut.await(t, "Worker: ready")
+	const sessions = "FROM pg_stat_activity WHERE usename = 'rotated'"
+	const listening = "SELECT count(*) >= 2 " + sessions + " AND query ILIKE 'LISTEN%'"
+	db.WaitFor(t, patience, listening)
+
+	db.Exec(t, "ALTER ROLE rotated PASSWORD 'second'")
+	require.NoError(t, os.WriteFile(file, []byte(address("second")), 0o600))
+	db.Exec(t, "SELECT pg_terminate_backend(pid) "+sessions)
+	db.WaitFor(t, patience, listening)
+	run(t, on(db), "enqueue", "--template", "letter", "--suffix", "one").done(t)
+	db.WaitFor(t, patience, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position IS NOT NULL")
+	p.signal(t, syscall.SIGTERM)
+	require.NoError(t, <-p.ended, p.errOut.String())
+	require.NotContains(t, p.errOut.String(), "password authentication failed")
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,13 +30,22 @@ func (e *examination) connection(ctx context.Context) (DoctorCheck, error) {
 		time.Since(start).Round(10*time.Microsecond), first.Round(time.Millisecond)), nil
 }
 
-// address names a database without a password.
+// address names a database without a password, by all hosts that the address has.
 func address(cfg *pgx.ConnConfig) string {
-	host := cfg.Host
-	if !strings.HasPrefix(host, "/") {
-		host = net.JoinHostPort(host, fmt.Sprint(cfg.Port))
+	hosts := []string{hostPort(cfg.Host, cfg.Port)}
+	for _, other := range cfg.Fallbacks {
+		if host := hostPort(other.Host, other.Port); !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
 	}
-	return fmt.Sprintf("database %s at %s, user %s,", cfg.Database, host, cfg.User)
+	return fmt.Sprintf("database %s at %s, user %s,", cfg.Database, strings.Join(hosts, " or "), cfg.User)
+}
+
+func hostPort(host string, port uint16) string {
+	if strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@") {
+		return host
+	}
+	return net.JoinHostPort(host, fmt.Sprint(port))
 }
 
 const (
