@@ -255,7 +255,7 @@ var newer = regexp.MustCompile(`sslkeylogfile|scram_client_key|scram_server_key|
 	`sslcertmode|sslnegotiation|gssdelegation|sslrootcert=system`)
 
 // ours are parameters of pgx.
-var ours = regexp.MustCompile(`^pool_|_cache_capacity|krbspn|default_query_exec_mode`)
+var ours = regexp.MustCompile(`^(?:pool_.*)$|_cache_capacity|krbspn|default_query_exec_mode`)
 
 // psql refuses an unknown sslmode once it has taken an address apart, and before it connects.
 func psqlTakes(t *testing.T, address string) bool {
