@@ -98,6 +98,7 @@ DECLARE
     v_epoch text;
     v_position bigint;
     v_event jsonb;
+    v_whole boolean;
 BEGIN
     SELECT c.epoch, c.position + 1 INTO v_epoch, v_position
     FROM iu_outbox.emission_counter AS c
@@ -108,13 +109,14 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
+    v_whole := iu_outbox.payload_whole();
     v_epoch := iu_outbox.current_epoch(v_epoch, v_position - 1);
     v_event := p_event || pg_catalog.jsonb_build_object('position', v_position, 'cursor', v_epoch || '-' || v_position);
     INSERT INTO iu_outbox.emission (position, instance_collection_id, event, emitted_at)
     VALUES (v_position, p_instance_collection_id, v_event, pg_catalog.clock_timestamp());
     UPDATE iu_outbox.emission_counter AS c SET position = v_position;
     IF v_notified THEN
-        PERFORM pg_catalog.pg_notify('iu.template.instance_auto_composed', iu_outbox.payload(v_event));
+        PERFORM pg_catalog.pg_notify('iu.template.instance_auto_composed', iu_outbox.payload(v_event, v_whole));
     END IF;
     PERFORM pg_catalog.set_config('iu_outbox.emitted', pg_catalog.jsonb_build_object(
         'emitted', 1, 'last_position', v_position, 'notified', v_notified)::text, true);
@@ -222,6 +224,7 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET j
 DECLARE
     v_epoch text;
     v_ids bigint[];
+    v_whole boolean;
 BEGIN
     emitted := 0;
     notified := pg_catalog.pg_notification_queue_usage() < 0.5;
@@ -236,6 +239,7 @@ BEGIN
         state := 'held';
         RETURN;
     END IF;
+    v_whole := iu_outbox.payload_whole();
     v_epoch := iu_outbox.current_epoch(v_epoch, last_position);
 
     v_ids := ARRAY(SELECT e.id FROM iu_outbox.emission AS e WHERE e.position IS NULL
@@ -252,7 +256,7 @@ BEGIN
     ), announced AS (
         SELECT w.position,
                CASE WHEN notified THEN pg_catalog.pg_notify(
-                   'iu.template.instance_auto_composed', iu_outbox.payload(w.event)) END
+                   'iu.template.instance_auto_composed', iu_outbox.payload(w.event, v_whole)) END
         FROM (SELECT * FROM written ORDER BY written.position) AS w
     )
     SELECT pg_catalog.count(*), pg_catalog.max(a.position) INTO emitted, last_position FROM announced AS a;
@@ -266,11 +270,22 @@ BEGIN
 END
 $$;
 
--- Answers an event as a NOTIFY payload: whole where it is under 7900 bytes, else with the ids alone
--- and truncated: true.
-CREATE OR REPLACE FUNCTION iu_outbox.payload(p_event jsonb) RETURNS text
+-- Returns whether notifications carry whole events, by the setting notify-payload; what is not "event" means no.
+-- Ask it in a statement of its own, after the counter row is locked: set_setting waits for that lock, so that no
+-- notification carries an event any more once it has returned.
+CREATE OR REPLACE FUNCTION iu_outbox.payload_whole() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT NOT EXISTS (SELECT FROM iu_outbox.setting AS s WHERE s.name = 'notify-payload' AND s.value <> 'event')
+$$;
+
+-- Returns an event as a NOTIFY payload. p_whole: the event if it is under 7900 bytes, else with the ids alone and
+-- truncated: true. Not p_whole: an object that has only its cursor.
+DROP FUNCTION IF EXISTS iu_outbox.payload(jsonb);
+CREATE OR REPLACE FUNCTION iu_outbox.payload(p_event jsonb, p_whole boolean) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN pg_catalog.octet_length(p_event::text) < 7900 THEN p_event::text
+    SELECT CASE
+        WHEN p_whole IS NOT TRUE THEN pg_catalog.jsonb_build_object('cursor', p_event -> 'cursor')::text
+        WHEN pg_catalog.octet_length(p_event::text) < 7900 THEN p_event::text
         ELSE (p_event || pg_catalog.jsonb_build_object('data', pg_catalog.jsonb_build_object(
             'instance_collection_id', p_event -> 'data' -> 'instance_collection_id',
             'template_collection_id', p_event -> 'data' -> 'template_collection_id',

@@ -63,6 +63,23 @@ BEGIN
 END
 $$;
 
+-- Forgets the id of a consumer's last event if its position moved without it: the program of the release before, or
+-- somebody by hand, knows of no id.
+CREATE OR REPLACE FUNCTION iu_outbox.keep_last_event() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.last_event_id := NULL;
+    RETURN NEW;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER iu_outbox_last_event_moved
+    BEFORE UPDATE ON iu_outbox.consumer
+    FOR EACH ROW
+    WHEN (NEW.position <> OLD.position AND NEW.last_event_id = OLD.last_event_id)
+    EXECUTE FUNCTION iu_outbox.keep_last_event();
+ALTER TABLE iu_outbox.consumer ENABLE ALWAYS TRIGGER iu_outbox_last_event_moved;
+
 -- Makes a consumer where there is none: after p_position of p_epoch; both NULL: at the beginning of what is kept.
 -- Answers whether it made one. Takes the retention's lock, shared, so that nothing is pruned under a new consumer.
 CREATE OR REPLACE FUNCTION iu_outbox.open_consumer(p_name text, p_epoch text, p_position bigint) RETURNS boolean
@@ -103,32 +120,110 @@ $$;
 -- Consumers as operators see them. lag_events: how many are announced that it has not handled, filters aside;
 -- lag_seconds: how long the first of them has been waiting; both NULL where the position says nothing (state).
 -- process: who works for it now; NULL: nobody.
+-- expires_seconds: for how long, of time in which workers run, events that it has not handled are surely kept; NULL
+-- while a process works for it, where none has said how long emissions are kept, and where state is not ok.
+-- expiring: that is a day or less, or half of the consumer's expiry where that is less.
 CREATE OR REPLACE VIEW iu_outbox.consumer_status AS
     SELECT c.name, c.epoch, c.position, s.state,
            CASE WHEN s.state = 'ok' THEN s.position - c.position END AS lag_events,
-           CASE WHEN s.state = 'ok' THEN COALESCE((
-               SELECT GREATEST(EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - e.emitted_at), 0)
-               FROM iu_outbox.emission AS e WHERE e.position > c.position
-               ORDER BY e.position LIMIT 1), 0)::double precision END AS lag_seconds,
+           CASE WHEN s.state = 'ok' THEN w.seconds END AS lag_seconds,
            CASE WHEN l.lease_until > pg_catalog.clock_timestamp() THEN l.process END AS process,
            CASE WHEN l.lease_until > pg_catalog.clock_timestamp() THEN l.acquired_at END AS process_since,
            GREATEST(c.updated_at, CASE WHEN l.lease_until > pg_catalog.clock_timestamp()
                                        THEN pg_catalog.clock_timestamp() ELSE l.lease_until END) AS active_at,
            c.tries, c.last_error, c.last_error_at,
            (SELECT pg_catalog.count(*) FROM iu_outbox.consumer_dead_letter AS d WHERE d.consumer = c.name) AS dead_letters,
-           s.epoch AS end_epoch, s.position AS end_position, c.created_at, c.updated_at
+           s.epoch AS end_epoch, s.position AS end_position, c.created_at, c.updated_at,
+           x.seconds AS expires_seconds,
+           COALESCE(x.seconds <= LEAST(86400, a.consumer_expiry / 2), false) AS expiring
     FROM iu_outbox.consumer AS c
     CROSS JOIN LATERAL iu_outbox.cursor_state(c.epoch, c.position) AS s
-    LEFT JOIN iu_outbox.consumer_lease AS l ON l.consumer = c.name;
+    LEFT JOIN iu_outbox.consumer_lease AS l ON l.consumer = c.name
+    CROSS JOIN iu_outbox.attendance AS a
+    LEFT JOIN iu_outbox.consumer_attendance AS ca ON ca.consumer = c.name
+    CROSS JOIN LATERAL (
+        SELECT COALESCE((
+            SELECT GREATEST(EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - e.emitted_at), 0)
+            FROM iu_outbox.emission AS e WHERE e.position > c.position
+            ORDER BY e.position LIMIT 1), 0)::double precision AS seconds) AS w
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN s.state = 'ok' AND a.consumer_expiry IS NOT NULL
+                         AND (l.lease_until > pg_catalog.clock_timestamp()) IS NOT TRUE THEN GREATEST(
+            a.consumer_expiry - CASE WHEN ca.activity = GREATEST(c.updated_at, l.lease_until)
+                                     THEN a.attended - ca.active ELSE 0 END,
+            LEAST(a.grace, a.consumer_expiry) - (a.attended - a.resumed),
+            a.retention - w.seconds,
+            0) END AS seconds) AS x;
+
+-- Notes that a worker is there, once a minute in each, with how long it keeps emissions, and how long a consumer that is
+-- not active holds them back; both NULL: it keeps all. Attended time moves on by what has passed since the last call, two minutes at most: while no
+-- worker runs, and when the server's clock jumps, it stands. After such a gap, and in a new epoch (a restore, a
+-- failover), nothing is pruned for as long as the gap was, a day at most: subscribers come back as well.
+-- A consumer that did anything since the last call is active now. Locks the row of attendance.
+CREATE OR REPLACE FUNCTION iu_outbox.attend(p_retention interval, p_consumer_expiry interval) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v iu_outbox.attendance;
+    v_now timestamptz;
+    v_epoch text := (SELECT c.epoch FROM iu_outbox.emission_counter AS c);
+    v_passed double precision;
+    v_gap double precision := 0;
+    v_retention double precision := EXTRACT(EPOCH FROM p_retention);
+    v_expiry double precision := EXTRACT(EPOCH FROM p_consumer_expiry);
+BEGIN
+    SELECT * INTO STRICT v FROM iu_outbox.attendance FOR UPDATE;
+    v_now := pg_catalog.clock_timestamp();
+    v_passed := COALESCE(EXTRACT(EPOCH FROM v_now - v.ticked_at), 1e9);
+    IF v_passed > 120 THEN
+        v_gap := v_passed - 120;
+    ELSIF v_passed < 0 THEN
+        v_gap := -v_passed;
+    END IF;
+    IF v.epoch IS DISTINCT FROM v_epoch THEN
+        v_gap := 86400;
+    END IF;
+    IF v.ticked_at IS NOT NULL THEN
+        v.attended := v.attended + LEAST(GREATEST(v_passed, 0), 120);
+    END IF;
+    IF v_gap > 0 THEN
+        v.grace := GREATEST(LEAST(v_gap, 86400), v.grace - (v.attended - v.resumed));
+        v.resumed := v.attended;
+    END IF;
+    -- The shortest counts, until nobody has told it for five minutes.
+    IF v.retention IS NULL OR (v_retention <= v.retention AND v_expiry <= v.consumer_expiry)
+       OR v.attended - v.agreed_at > 300 THEN
+        v.retention := v_retention;
+        v.consumer_expiry := v_expiry;
+        v.agreed_at := v.attended;
+    ELSIF v_retention < v.retention OR v_expiry < v.consumer_expiry THEN
+        v.retention := LEAST(v.retention, v_retention);
+        v.consumer_expiry := LEAST(v.consumer_expiry, v_expiry);
+    END IF;
+    UPDATE iu_outbox.attendance
+    SET attended = v.attended, ticked_at = v_now, epoch = v_epoch, resumed = v.resumed, grace = v.grace,
+        retention = v.retention, consumer_expiry = v.consumer_expiry, agreed_at = v.agreed_at;
+
+    INSERT INTO iu_outbox.consumer_attendance AS ca (consumer, activity, active)
+    SELECT c.name, GREATEST(c.updated_at, l.lease_until), v.attended
+    FROM iu_outbox.consumer AS c
+    LEFT JOIN iu_outbox.consumer_lease AS l ON l.consumer = c.name
+    LEFT JOIN iu_outbox.consumer_attendance AS known ON known.consumer = c.name
+    WHERE known.activity IS DISTINCT FROM GREATEST(c.updated_at, l.lease_until)
+    ON CONFLICT (consumer) DO UPDATE SET activity = EXCLUDED.activity, active = EXCLUDED.active;
+END
+$$;
 
 -- Deletes up to p_limit emissions that were announced more than p_retention ago, lowest positions first, but none that
--- a consumer has yet to handle that was active within p_consumer_expiry (NULL: consumers hold nothing back).
--- Answers how many, and counts them in emission_pruned. Takes the retention's lock, then locks emission rows in
--- position order, then the count; waits for a rollback that marks or counts one.
+-- a consumer has yet to handle that was active within p_consumer_expiry of attended time (NULL: consumers hold nothing
+-- back), and nothing in the grace after a gap (see attend; it is p_retention at most, and p_consumer_expiry for
+-- consumers). Returns how many, and counts them in emission_pruned. Takes the retention's lock, then locks emission
+-- rows in position order, then the count; waits for a rollback that marks or counts one.
 CREATE OR REPLACE FUNCTION iu_outbox.prune_emissions(
     p_retention interval, p_consumer_expiry interval, p_limit integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    v_attendance iu_outbox.attendance;
+    v_expiry double precision := EXTRACT(EPOCH FROM p_consumer_expiry);
     v_upto bigint;
     v_count integer;
     v_position bigint;
@@ -136,10 +231,18 @@ DECLARE
     v_created_until timestamptz;
 BEGIN
     PERFORM pg_catalog.pg_advisory_xact_lock(26999, 1);
+    SELECT * INTO STRICT v_attendance FROM iu_outbox.attendance;
+    IF v_attendance.attended - v_attendance.resumed < LEAST(v_attendance.grace, EXTRACT(EPOCH FROM p_retention)) THEN
+        RETURN 0;
+    END IF;
     SELECT pg_catalog.min(c.position) INTO v_upto
     FROM iu_outbox.consumer AS c
     LEFT JOIN iu_outbox.consumer_lease AS l ON l.consumer = c.name
-    WHERE GREATEST(c.updated_at, l.lease_until) > pg_catalog.now() - p_consumer_expiry;
+    LEFT JOIN iu_outbox.consumer_attendance AS ca ON ca.consumer = c.name
+    WHERE v_expiry IS NOT NULL
+      AND (ca.activity IS DISTINCT FROM GREATEST(c.updated_at, l.lease_until) -- since the last look
+           OR v_attendance.attended - ca.active < v_expiry
+           OR v_attendance.attended - v_attendance.resumed < LEAST(v_attendance.grace, v_expiry));
 
     WITH lowest AS MATERIALIZED (
         SELECT e.position, e.emitted_at FROM iu_outbox.emission AS e
