@@ -18,7 +18,9 @@ func (a *app) consumersCommand() *cobra.Command {
 		Use:   "consumers",
 		Short: "Show the durable consumers, move or delete one, and see to its dead letters",
 		Long: `Shows all durable consumers: where each is, how far behind, which process works for it, and its last error. A consumer
-is there from its first subscriber until it is deleted.`,
+is there from its first subscriber until it is deleted. One that no process works for expires: when the workers'
+--emission-retention and --consumer-expiry have passed, of time in which workers run, what it has not handled is deleted.
+That is shown here from a day before on.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
 				consumers, err := subscribe.ListConsumers(ctx, pool)
@@ -64,7 +66,11 @@ func consumerLag(c subscribe.Consumer) string {
 
 func consumerProcess(c subscribe.Consumer, now time.Time) string {
 	if c.Process == nil {
-		return "none for " + ago(now, c.ActiveAt)
+		text := "none for " + ago(now, c.ActiveAt)
+		if c.Expiring && c.ExpiresSeconds != nil {
+			text += ", expires in " + short(time.Duration(*c.ExpiresSeconds*float64(time.Second)))
+		}
+		return text
 	}
 	return oneLine(c.Process)
 }

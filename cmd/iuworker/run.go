@@ -92,7 +92,7 @@ func (a *app) rootCommand() *cobra.Command {
 	add("operate", a.statusCommand(), a.gateCommand(), a.rollbackCommand(), a.retryCommand(), a.conformanceCommand(),
 		a.selftestCommand(), a.benchCommand())
 	add("operate", a.metricsCommand())
-	add("operate", a.traceCommand(), a.consumersCommand())
+	add("operate", a.traceCommand(), a.consumersCommand(), a.settingsCommand())
 	add("operate", a.doctorCommand(), a.verifyCommand(), a.auditCommand(), a.cancelCommand(), a.deadLettersCommand())
 	root.AddCommand(a.completionCommand(root), a.versionCommand())
 	root.SetHelpCommand(helpCommand(root))

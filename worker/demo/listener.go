@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -49,21 +50,36 @@ func (l *Listener) Wait(ctx context.Context, orders []Order) error {
 		if err != nil {
 			return fmt.Errorf("wait for events: %w", err)
 		}
-		var event struct {
-			Cursor string `json:"cursor"`
-			Data   struct {
-				EventID uuid.UUID `json:"event_id"`
-			} `json:"data"`
+		heard := Heard{At: time.Now()}
+		var id uuid.UUID
+		if id, heard.Cursor, err = l.read(ctx, notification.Payload); err != nil {
+			return err
 		}
-		if err := json.Unmarshal([]byte(notification.Payload), &event); err != nil {
-			continue // any login can notify; this is nothing of ours
-		}
-		if missing[event.Data.EventID] {
-			l.Heard[event.Data.EventID] = Heard{Cursor: event.Cursor, At: time.Now()}
-			delete(missing, event.Data.EventID)
+		if missing[id] {
+			l.Heard[id] = heard
+			delete(missing, id)
 		}
 	}
 	return nil
+}
+
+// read returns the application's id of the event that a notification rings for, and its cursor. The notification has the
+// cursor, whatever else it carries; the row tells the rest. Any login can notify: what is nothing of ours has no id.
+func (l *Listener) read(ctx context.Context, payload string) (id uuid.UUID, cursor string, err error) {
+	var bell struct {
+		Cursor string `json:"cursor"`
+	}
+	if err := json.Unmarshal([]byte(payload), &bell); err != nil {
+		return id, "", nil //nolint:nilerr // nothing of ours
+	}
+	err = l.conn.QueryRow(ctx, `
+		SELECT (e.event #>> '{data,event_id}')::uuid FROM iu_outbox.emission AS e
+		WHERE e.position = pg_catalog.substring($1::text, '^[0-9a-f]{8}-([0-9]{1,18})$')::bigint
+		  AND e.event ->> 'cursor' = $1`, bell.Cursor).Scan(&id)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return id, "", fmt.Errorf("read event %q: %w", bell.Cursor, err)
+	}
+	return id, bell.Cursor, nil
 }
 
 // Close ends the connection.

@@ -49,6 +49,7 @@ var catalog = []Instrument{
 	{"iuworker_yield_seconds_total", typeCounter, nil, "Time that the relay and the lanes of this process have rested for producers, together."},
 	{"iuworker_resumed_jobs_total", typeCounter, nil, "Parked jobs that this process made run again."},
 	{"iuworker_rescued_jobs_total", typeCounter, nil, "Jobs of dead workers, or left behind, that this process made run again."},
+	{"iuworker_dead_letters_created_total", typeCounter, nil, "Dead letters that there ever were, as the database counts them: the same from every process."},
 	{"iuworker_dead_letters", typeGauge, []string{"status"}, "Dead letters by status; counted up to 10000 each."},
 
 	{"iuworker_emissions_waiting", typeGauge, nil, "Emissions without a position; beyond 10000 an estimate that is not too low."},
@@ -63,6 +64,8 @@ var catalog = []Instrument{
 	{"iuworker_consumer_lag_events", typeGauge, []string{"consumer"}, "Events that a consumer has not handled yet; the 50 that lag most."},
 	{"iuworker_consumer_lag_seconds", typeGauge, []string{"consumer"}, "How long the first of these has been waiting."},
 	{"iuworker_consumer_lost", typeGauge, []string{"consumer"}, "1 where a consumer's cursor says nothing any more: rewound, pruned or beyond the end."},
+	{"iuworker_consumer_expires_seconds", typeGauge, []string{"consumer"},
+		"For how long, of time in which workers run, events that a consumer has not handled are surely kept; missing while a process works for it, and where all is kept."},
 	{"iuworker_consumer_dead_letters", typeGauge, []string{"consumer"}, "Events that a consumer gave up."},
 
 	{"iuworker_event_streams_open", typeGauge, nil, "Clients that follow the events over HTTP now."},

@@ -26,6 +26,7 @@ import (
 func used(t *testing.T, db *iutest.DB) *metrics.Metrics {
 	t.Helper()
 	db.Exec(t, "INSERT INTO iu_outbox.consumer (name, epoch, position) SELECT 'billing', c.epoch, 0 FROM iu_outbox.emission_counter AS c")
+	db.Exec(t, "SELECT iu_outbox.attend('30 days', '30 days')")
 	m := metrics.New(metrics.Config{Pool: db.Pool, Version: "1.2.3"})
 	m.ObserveStreams(func() metrics.Streams { return metrics.Streams{Open: 3, Refused: 2, CutOff: 1} })
 	m.Relayed(3, 2, 1, time.Millisecond)

@@ -53,14 +53,16 @@ type extra struct {
 	NotificationQueueUsage float64
 	OutboxSpan             int64 // from the lowest id to the highest; no fewer than there are rows
 	WaitingSpan            int64 // likewise, of emissions without a position
+	DeadLettersCreated     int64
+	Expires                map[string]float64 // seconds, by consumer
 }
 
 var stateNames = []string{
 	"iuworker_database_up", "iuworker_state_read_duration_seconds",
 	"iuworker_outbox_rows", "iuworker_outbox_oldest_age_seconds", "iuworker_queue_jobs", "iuworker_parked_jobs",
-	"iuworker_gate_open", "iuworker_dead_letters", "iuworker_emissions_waiting", "iuworker_emissions_oldest_age_seconds",
+	"iuworker_gate_open", "iuworker_dead_letters", "iuworker_dead_letters_created_total", "iuworker_emissions_waiting", "iuworker_emissions_oldest_age_seconds",
 	"iuworker_emissions_held", "iuworker_emission_position", "iuworker_consumer_lag_events", "iuworker_consumer_lag_seconds",
-	"iuworker_consumer_lost", "iuworker_consumer_dead_letters", "iuworker_workers_alive",
+	"iuworker_consumer_lost", "iuworker_consumer_expires_seconds", "iuworker_consumer_dead_letters", "iuworker_workers_alive",
 	"iuworker_notification_queue_usage_ratio",
 }
 
@@ -86,7 +88,11 @@ func (s *state) Describe(to chan<- *prometheus.Desc) {
 func (s *state) Collect(to chan<- prometheus.Metric) {
 	read := s.read()
 	set := func(name string, value float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(s.descs[name], prometheus.GaugeValue, value, labels...)
+		kind := prometheus.GaugeValue
+		if find(name).Type == typeCounter {
+			kind = prometheus.CounterValue
+		}
+		to <- prometheus.MustNewConstMetric(s.descs[name], kind, value, labels...)
 	}
 	set("iuworker_database_up", one(read.err == nil))
 	set("iuworker_state_read_duration_seconds", read.took.Seconds())
@@ -125,10 +131,13 @@ func (s *state) readExtra(ctx context.Context) (extra, error) {
 			COALESCE((SELECT e.id FROM iu_outbox.event AS e ORDER BY e.id DESC LIMIT 1)
 				- (SELECT e.id FROM iu_outbox.event AS e ORDER BY e.id LIMIT 1) + 1, 0),
 			COALESCE((SELECT e.id FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id DESC LIMIT 1)
-				- (SELECT e.id FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 1) + 1, 0)`).
-		Scan(&e.NotificationQueueUsage, &e.OutboxSpan, &e.WaitingSpan)
+				- (SELECT e.id FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 1) + 1, 0),
+			(SELECT CASE WHEN d.is_called THEN d.last_value ELSE 0 END FROM iu_outbox.dead_letter_id_seq AS d),
+			COALESCE((SELECT pg_catalog.jsonb_object_agg(c.name, c.expires_seconds) FROM iu_outbox.consumer_status AS c
+				WHERE c.expires_seconds IS NOT NULL), '{}')`).
+		Scan(&e.NotificationQueueUsage, &e.OutboxSpan, &e.WaitingSpan, &e.DeadLettersCreated, &e.Expires)
 	if err != nil {
-		return e, fmt.Errorf("read the notification queue and the backlogs: %w", err)
+		return e, fmt.Errorf("read the notification queue, the backlogs and the consumers: %w", err)
 	}
 	return e, nil
 }
@@ -149,8 +158,12 @@ func (r reading) tell(set setter) {
 	set("iuworker_emissions_oldest_age_seconds", age(s.At, e.Waiting.OldestAt))
 	set("iuworker_emissions_held", one(e.Held))
 	set("iuworker_emission_position", float64(e.LastPosition))
+	set("iuworker_dead_letters_created_total", float64(r.extra.DeadLettersCreated))
 	for _, c := range s.Consumers[:min(len(s.Consumers), consumersShown)] {
 		tellConsumer(set, c)
+		if left, known := r.extra.Expires[c.Name]; known {
+			set("iuworker_consumer_expires_seconds", left, strings.ToValidUTF8(c.Name, "\uFFFD"))
+		}
 	}
 	var alive int
 	for _, w := range s.Workers {

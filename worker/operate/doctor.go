@@ -157,6 +157,7 @@ var doctorSteps = []doctorStep{
 	{"gates", (*examination).gates, needsSchema},
 	{"listener", (*examination).listener, needsServer},
 	{"notifications", (*examination).notifications, needsServer},
+	{"payload", (*examination).payload, needsSchema},
 	{"workers", (*examination).workers, needsSchema},
 	{"outbox", (*examination).outbox, needsSchema},
 	{"jobs", (*examination).jobs, needsSchema},

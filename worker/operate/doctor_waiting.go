@@ -110,6 +110,8 @@ type consumer struct {
 	Process     *string
 	LastError   *string
 	DeadLetters int64
+	Expires     *float64 // seconds
+	Expiring    bool
 }
 
 func (c consumer) problem() DoctorCheck {
@@ -119,6 +121,8 @@ func (c consumer) problem() DoctorCheck {
 		return failed("%s: events that it has not handled were pruned", name)
 	case c.State != "ok":
 		return failed("%s: its place was lost in a restore or failover (%s)", name, c.State)
+	case c.Expiring:
+		return warn("%s: no process works for it, and what it has not handled is deleted in %s", name, lasted(*c.Expires))
 	case c.LastError != nil:
 		return warn("%s: its last event failed: %.200s", name, *c.LastError)
 	case c.Seconds != nil && *c.Seconds > stuck && c.Process == nil:
@@ -133,7 +137,8 @@ func (c consumer) problem() DoctorCheck {
 
 func (e *examination) consumers(ctx context.Context) (DoctorCheck, error) {
 	all, err := readAll[consumer](ctx, e, `
-		SELECT c.name, c.state, c.lag_events, c.lag_seconds, c.process, CASE WHEN c.tries > 0 THEN c.last_error END, c.dead_letters
+		SELECT c.name, c.state, c.lag_events, c.lag_seconds, c.process, CASE WHEN c.tries > 0 THEN c.last_error END, c.dead_letters,
+		       c.expires_seconds, c.expiring
 		FROM iu_outbox.consumer_status AS c
 		ORDER BY c.name
 		LIMIT 1000`)

@@ -30,20 +30,26 @@ type Consumer struct {
 	DeadLetters  int64      `json:"dead_letters"`
 	CreatedAt    time.Time  `json:"created_at"`
 	UpdatedAt    time.Time  `json:"updated_at"` // when Cursor last moved
+	// ExpiresSeconds is for how long, of time in which workers run, the events that it has not handled are surely kept; nil
+	// while a process works for it, where all is kept, and where State is not ok.
+	ExpiresSeconds *float64 `json:"expires_seconds"`
+	// Expiring: that is a day or less, or half of the time that workers leave a consumer.
+	Expiring bool `json:"expiring"`
 }
 
 // ListConsumers answers all consumers by name.
 func ListConsumers(ctx context.Context, db DB) ([]Consumer, error) {
 	rows, err := db.Query(ctx, `
 		SELECT s.name, s.epoch, s.position, s.state, s.lag_events, s.lag_seconds, s.process, s.process_since, s.active_at,
-		       s.tries, s.last_error, s.last_error_at, s.dead_letters, s.created_at, s.updated_at
+		       s.tries, s.last_error, s.last_error_at, s.dead_letters, s.created_at, s.updated_at,
+		       s.expires_seconds, s.expiring
 		FROM iu_outbox.consumer_status AS s ORDER BY s.name`)
 	if err != nil {
 		return nil, fmt.Errorf("list consumers: %w", err)
 	}
 	consumers, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c Consumer, err error) {
 		err = row.Scan(&c.Name, &c.Cursor.Epoch, &c.Cursor.Position, &c.State, &c.LagEvents, &c.LagSeconds, &c.Process,
-			&c.ProcessSince, &c.ActiveAt, &c.Tries, &c.LastError, &c.LastErrorAt, &c.DeadLetters, &c.CreatedAt, &c.UpdatedAt)
+			&c.ProcessSince, &c.ActiveAt, &c.Tries, &c.LastError, &c.LastErrorAt, &c.DeadLetters, &c.CreatedAt, &c.UpdatedAt, &c.ExpiresSeconds, &c.Expiring)
 		return c, err
 	})
 	if err != nil {

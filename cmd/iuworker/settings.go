@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+func (a *app) settingsCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "settings",
+		Short: "Show the settings of the installation, or change one",
+		Long: `Shows the settings that are kept in the database: every process obeys them, whatever its own flags are, and at once.
+notify-payload says what a notification carries, which every login of the database may read: the event, or its cursor
+alone. Subscribers work with either.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
+				settings, err := operate.Settings(ctx, pool)
+				if err != nil {
+					return err
+				}
+				return a.print(asJSON, settings, func(w io.Writer) { writeSettings(w, settings) })
+			})
+		},
+	}
+	cmd.AddCommand(a.settingsSetCommand())
+	cmd.Args, cmd.Annotations = noSuchSubcommand, acts
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func writeSettings(w io.Writer, settings []operate.Setting) {
+	columns(w, func(w io.Writer) {
+		fmt.Fprintln(w, "NAME\tVALUE\tDEFAULT\tCHOICES\tSET\tMEANING")
+		for _, s := range settings {
+			set := "never"
+			if s.UpdatedBy != nil && s.UpdatedAt != nil {
+				set = "by " + oneLine(s.UpdatedBy) + ", " + s.UpdatedAt.UTC().Format(time.RFC3339)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, oneLine(&s.Value), s.Default, strings.Join(s.Choices, " or "), set, s.Meaning)
+		}
+	})
+}
+
+type settingChanged struct {
+	Name   string `json:"name"`
+	Before string `json:"before"`
+	Now    string `json:"now"`
+	Actor  string `json:"actor"`
+}
+
+func (a *app) settingsSetCommand() *cobra.Command {
+	var asJSON bool
+	var actor string
+	cmd := &cobra.Command{
+		Use:       "set NAME VALUE",
+		Short:     "Change a setting, for every process and at once",
+		Example:   "  iuworker settings set notify-payload cursor",
+		ValidArgs: []string{operate.SettingNotifyPayload},
+		Args:      oneSetting,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if actor == "" {
+				actor = systemUser()
+			}
+			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
+				was, err := operate.SetSetting(ctx, pool, args[0], args[1], actor)
+				if err != nil {
+					return err
+				}
+				changed := settingChanged{Name: args[0], Before: was, Now: args[1], Actor: actor}
+				return a.print(asJSON, changed, changed.write)
+			})
+		},
+	}
+	actorFlag(cmd, &actor, "who does it (default the user who runs this)")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// oneSetting is for commands whose arguments are a setting and its value.
+func oneSetting(cmd *cobra.Command, args []string) error {
+	all := operate.SettingChoices()
+	names := slices.Sorted(maps.Keys(all))
+	switch {
+	case len(args) < 2:
+		return usage(cmd, "%s needs a setting (%s) and its value", spoken(cmd), strings.Join(names, ", "))
+	case len(args) > 2:
+		return usage(cmd, "%s takes a setting and its value, and there are %d arguments", spoken(cmd), len(args))
+	case all[args[0]] == nil:
+		return usage(cmd, "there is no setting %s: use %s", quoted(args[0]), strings.Join(names, " or "))
+	case !slices.Contains(all[args[0]], args[1]):
+		return usage(cmd, "%s cannot be %s: use %s", args[0], quoted(args[1]), strings.Join(all[args[0]], " or "))
+	}
+	return nil
+}
+
+func (c settingChanged) write(w io.Writer) {
+	if c.Before == c.Now {
+		fmt.Fprintf(w, "%s was %s already\n", c.Name, c.Now)
+		return
+	}
+	fmt.Fprintf(w, "%s is %s now, and was %s (by %s)\n", c.Name, c.Now, c.Before, c.Actor)
+}

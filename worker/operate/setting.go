@@ -1,0 +1,58 @@
+package operate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Settings of the installation, which every process obeys, whatever its own flags are.
+const (
+	// SettingNotifyPayload is what a notification of an event carries: PayloadEvent or PayloadCursor.
+	SettingNotifyPayload = "notify-payload"
+
+	PayloadEvent  = "event"  // the event's JSON
+	PayloadCursor = "cursor" // {"cursor": "<epoch>-<position>"}
+)
+
+// SettingChoices are the settings that there are, and the values of each; iu_outbox.settings() has the same.
+func SettingChoices() map[string][]string {
+	return map[string][]string{SettingNotifyPayload: {PayloadEvent, PayloadCursor}}
+}
+
+// Setting is one of them.
+type Setting struct {
+	Name      string     `json:"name"`
+	Value     string     `json:"value"`
+	Default   string     `json:"default"`
+	Choices   []string   `json:"choices"`
+	Meaning   string     `json:"meaning"`
+	UpdatedBy *string    `json:"updated_by"` // nil if nobody ever set it
+	UpdatedAt *time.Time `json:"updated_at"`
+}
+
+// Settings returns all settings by name.
+func Settings(ctx context.Context, q Querier) ([]Setting, error) {
+	rows, err := q.Query(ctx, `
+		SELECT s.name, s.value, s.default_value, s.choices, s.meaning, s.updated_by, s.updated_at FROM iu_outbox.settings() AS s`)
+	if err != nil {
+		return nil, fmt.Errorf("read the settings: %w", err)
+	}
+	settings, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Setting])
+	if err != nil {
+		return nil, fmt.Errorf("read the settings: %w", err)
+	}
+	return settings, nil
+}
+
+// SetSetting sets a setting in the actor's name, leaves an audit line, and returns what it was before. Once it has
+// returned no process goes by the value before.
+func SetSetting(ctx context.Context, q Querier, name, value, actor string) (was string, err error) {
+	err = q.QueryRow(ctx, "SELECT iu_outbox.set_setting($1, $2, $3)", name, value, actor).Scan(&was)
+	if err != nil {
+		return "", fmt.Errorf("set %s: %w", name, err)
+	}
+	return was, nil
+}
