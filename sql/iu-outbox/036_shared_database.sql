@@ -26,12 +26,13 @@ CREATE TABLE iu_outbox.attendance (
 ) WITH (fillfactor = 20);
 INSERT INTO iu_outbox.attendance DEFAULT VALUES;
 
--- When a consumer was last active, by attended time; activity is what its row and its lease showed then. A table of its
--- own: noting it must never wait for a transaction that moves the position.
+-- When a consumer was last active, by attended time, and what the times of its row and its lease were then. A table of
+-- its own: noting it must never wait for a transaction that moves the position.
 CREATE TABLE iu_outbox.consumer_attendance (
-    consumer text PRIMARY KEY REFERENCES iu_outbox.consumer (name) ON UPDATE CASCADE ON DELETE CASCADE,
-    activity timestamptz NOT NULL,
-    active   double precision NOT NULL
+    consumer    text PRIMARY KEY REFERENCES iu_outbox.consumer (name) ON UPDATE CASCADE ON DELETE CASCADE,
+    moved_at    timestamptz NOT NULL,
+    lease_until timestamptz,
+    active      double precision NOT NULL
 ) WITH (fillfactor = 50);
 
 -- The id of the event at a consumer's position, as its process read it: another event there now is another history.

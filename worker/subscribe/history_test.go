@@ -202,16 +202,17 @@ func TestPrunedReadersAreTold(t *testing.T) {
 	keys := b.announce(t, 10)
 	b.Exec(t, "UPDATE iu_outbox.emission SET emitted_at = now() - interval '40 days' WHERE position <= 6")
 	require.NoError(t, subscribe.Run(ctx, b.config(t, "slow", func(c *subscribe.Config) { c.Limit = 2 }), new(inbox).handle))
+	b.Exec(t, "UPDATE iu_outbox.attendance SET grace = 0, ticked_at = now(), epoch = (SELECT epoch FROM iu_outbox.emission_counter)")
 	prune := func(want int) {
 		t.Helper()
+		b.Exec(t, "SELECT iu_outbox.attend('30 days', '30 days')")
 		require.Equal(t, want, value[int](t, b, "SELECT iu_outbox.prune_emissions('30 days', '30 days', 4)"))
 	}
 	prune(2) // an active consumer has yet to handle the rest
 	prune(0)
 	_, err := subscribe.Resolve(ctx, b.Pool, subscribe.After(subscribe.Cursor{Position: 2}))
 	require.NoError(t, err)
-	b.Exec(t, "UPDATE iu_outbox.consumer SET updated_at = now() - interval '31 days'")
-	b.Exec(t, "UPDATE iu_outbox.consumer_lease SET lease_until = now() - interval '31 days'")
+	b.Exec(t, "UPDATE iu_outbox.attendance SET attended = attended + 31 * 86400")
 	prune(4)
 	prune(0) // the others are young
 

@@ -149,7 +149,7 @@ CREATE OR REPLACE VIEW iu_outbox.consumer_status AS
     CROSS JOIN LATERAL (
         SELECT CASE WHEN s.state = 'ok' AND a.consumer_expiry IS NOT NULL
                          AND (l.lease_until > pg_catalog.clock_timestamp()) IS NOT TRUE THEN GREATEST(
-            a.consumer_expiry - CASE WHEN ca.activity = GREATEST(c.updated_at, l.lease_until)
+            a.consumer_expiry - CASE WHEN (ca.moved_at, ca.lease_until) IS NOT DISTINCT FROM (c.updated_at, l.lease_until)
                                      THEN a.attended - ca.active ELSE 0 END,
             LEAST(a.grace, a.consumer_expiry) - (a.attended - a.resumed),
             a.retention - w.seconds,
@@ -203,13 +203,14 @@ BEGIN
     SET attended = v.attended, ticked_at = v_now, epoch = v_epoch, resumed = v.resumed, grace = v.grace,
         retention = v.retention, consumer_expiry = v.consumer_expiry, agreed_at = v.agreed_at;
 
-    INSERT INTO iu_outbox.consumer_attendance AS ca (consumer, activity, active)
-    SELECT c.name, GREATEST(c.updated_at, l.lease_until), v.attended
+    INSERT INTO iu_outbox.consumer_attendance AS ca (consumer, moved_at, lease_until, active)
+    SELECT c.name, c.updated_at, l.lease_until, v.attended
     FROM iu_outbox.consumer AS c
     LEFT JOIN iu_outbox.consumer_lease AS l ON l.consumer = c.name
     LEFT JOIN iu_outbox.consumer_attendance AS known ON known.consumer = c.name
-    WHERE known.activity IS DISTINCT FROM GREATEST(c.updated_at, l.lease_until)
-    ON CONFLICT (consumer) DO UPDATE SET activity = EXCLUDED.activity, active = EXCLUDED.active;
+    WHERE (known.moved_at, known.lease_until) IS DISTINCT FROM (c.updated_at, l.lease_until)
+    ON CONFLICT (consumer) DO UPDATE
+    SET moved_at = EXCLUDED.moved_at, lease_until = EXCLUDED.lease_until, active = EXCLUDED.active;
 END
 $$;
 
@@ -240,7 +241,7 @@ BEGIN
     LEFT JOIN iu_outbox.consumer_lease AS l ON l.consumer = c.name
     LEFT JOIN iu_outbox.consumer_attendance AS ca ON ca.consumer = c.name
     WHERE v_expiry IS NOT NULL
-      AND (ca.activity IS DISTINCT FROM GREATEST(c.updated_at, l.lease_until) -- since the last look
+      AND ((ca.moved_at, ca.lease_until) IS DISTINCT FROM (c.updated_at, l.lease_until) -- since the last look
            OR v_attendance.attended - ca.active < v_expiry
            OR v_attendance.attended - v_attendance.resumed < LEAST(v_attendance.grace, v_expiry));
 
