@@ -71,7 +71,7 @@ func ResetConsumer(ctx context.Context, db DB, name string, to Start) (Cursor, e
 	}
 	tag, err := db.Exec(ctx, `
 		UPDATE iu_outbox.consumer AS c
-		SET epoch = $2, position = $3, tries = 0, last_error = NULL, last_error_at = NULL,
+		SET epoch = $2, position = $3, last_event_id = NULL, tries = 0, last_error = NULL, last_error_at = NULL,
 		    updated_at = pg_catalog.clock_timestamp()
 		WHERE c.name = $1`, name, c.Epoch, c.Position)
 	if err != nil {

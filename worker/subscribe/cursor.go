@@ -17,6 +17,19 @@ type Cursor struct {
 	Position int64
 }
 
+// mark is a place in the history with the id of the event there, as it was read: another event at that place now is
+// another history, though the epoch is the same. An empty id is not known.
+type mark struct {
+	Cursor
+
+	id string
+}
+
+func markOf(e Event) mark { return mark{e.Cursor, e.ID} }
+
+// parts reports whether two events at one place are known to be different ones.
+func parts(was, is string) bool { return was != "" && is != "" && was != is }
+
 var cursorPattern = regexp.MustCompile(`^(?:([0-9a-f]{8})-)?([0-9]{1,19})$`)
 
 // ParseCursor reads `<epoch>-<position>`, as events carry it, or a bare position. The error wraps ErrBadCursor.

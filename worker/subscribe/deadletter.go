@@ -121,7 +121,8 @@ func (s *subscriber) nextReplay(ctx context.Context) (int64, Event, error) {
 	err := s.cfg.Pool.QueryRow(ctx, `
 		SELECT d.id, COALESCE((
 			SELECT e.event FROM iu_outbox.emission AS e
-			WHERE e.position = d.position AND e.event ->> 'cursor' = d.event ->> 'cursor'), d.event)::text
+			WHERE e.position = d.position AND e.event ->> 'cursor' = d.event ->> 'cursor'
+			  AND e.event ->> 'id' = d.event ->> 'id'), d.event)::text
 		FROM iu_outbox.consumer_dead_letter AS d
 		WHERE d.consumer = $1 AND d.replay_requested_at IS NOT NULL
 		ORDER BY d.id LIMIT 1`, s.cfg.Consumer).Scan(&id, &text)

@@ -54,9 +54,17 @@ type RewoundError struct {
 	CommonUntil Cursor
 	// End is the end of today's history.
 	End Cursor
+	// Found is the id of the event that is at Cursor now, if that is another one than the reader got there: then the
+	// database was set back without noticing it (a copy of its files), and where the histories part is not known.
+	Found string
 }
 
 func (e *RewoundError) Error() string {
+	if e.Found != "" {
+		return fmt.Sprintf("history rewound: another event than was read there is at cursor %s now (the database was set back to an "+
+			"older state, and went on differently), and the history ends at %s; start where you know that nothing is missed, "+
+			"and take back what you did for events that are not there any more", e.Cursor, e.End)
+	}
 	if e.CommonUntil.Epoch == "" {
 		return fmt.Sprintf("history rewound: the epoch of cursor %s is unknown here (the database was restored from elsewhere, "+
 			"or is another one), the history ends at %s; start from the beginning, or where you know that nothing is missed",

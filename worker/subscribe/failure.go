@@ -87,7 +87,7 @@ func (s *subscriber) exhausted(ctx context.Context, from Cursor, event Event, tr
 			if err := keepDeadLetter(ctx, tx, s.cfg.Consumer, event, tries, cause); err != nil {
 				return err
 			}
-			return s.place.move(ctx, tx, from, event.Cursor)
+			return s.place.move(ctx, tx, from, markOf(event))
 		})
 	})
 	switch {

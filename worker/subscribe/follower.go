@@ -23,14 +23,14 @@ type Follower struct {
 	templates []string
 	closed    sync.Once
 
-	cursor   Cursor
-	history  int  // of the tail, which cursor belongs to
-	behind   bool // the database has events after cursor that the tail need not have
+	at       mark
+	history  int  // of the tail, which at belongs to
+	behind   bool // the database has events after it that the tail need not have
 	failures int  // to read them, since it last worked
 }
 
 // Cursor is where the follower is: after the last event that Next answered, and after what the filter left out since.
-func (f *Follower) Cursor() Cursor { return f.cursor }
+func (f *Follower) Cursor() Cursor { return f.at.Cursor }
 
 // Close ends the follower. Safe to call twice.
 func (f *Follower) Close() { f.closed.Do(f.tail.leave) }
@@ -43,10 +43,10 @@ func (f *Follower) begin(ctx context.Context, start Start) error {
 	}
 	f.tail.mu.Lock()
 	f.history = f.tail.history
-	atEnd := start.kind == startAfter && f.tail.isEnd(start.after, end)
+	atEnd := start.kind == startAfter && f.tail.isEnd(start.after.Cursor, end.Cursor) && !parts(start.after.id, end.id)
 	f.tail.mu.Unlock()
 	if start.kind == startDefault || start.kind == startNow || atEnd {
-		f.cursor = end
+		f.at = end
 		return nil
 	}
 	if err := f.tail.turn(ctx); err != nil {
@@ -55,14 +55,14 @@ func (f *Follower) begin(ctx context.Context, start Start) error {
 	defer f.tail.done()
 	bounded, cancel := context.WithTimeout(f.tail.life, resolveTimeout)
 	defer cancel()
-	f.cursor, err = Resolve(bounded, f.tail.cfg.Pool, start)
-	f.behind = f.cursor != end
+	f.at, err = resolve(bounded, f.tail.cfg.Pool, start)
+	f.behind = f.at.Cursor != end.Cursor
 	return rewound(err)
 }
 
 // isEnd reports whether a cursor is known to be the history's end, without asking the database. The caller holds mu.
 func (t *Tail) isEnd(c, end Cursor) bool {
-	return c == end || c == Cursor{Position: end.Position} || c == t.recent.end && c.Position == end.Position
+	return c == end || c == Cursor{Position: end.Position} || c == t.recent.end.Cursor && c.Position == end.Position
 }
 
 // Next answers the next events that the filter chooses, 100 at most, and none where there were none for as long as
@@ -98,7 +98,7 @@ func (f *Follower) next(ctx context.Context) ([]*Event, error) {
 	var events []*Event
 	if !f.behind {
 		var held bool
-		events, held = t.recent.follows(f.cursor.Position, followPage)
+		events, held = t.recent.follows(f.at.Position, followPage)
 		f.behind = !held && t.recent.known
 	}
 	news := t.news
@@ -108,7 +108,7 @@ func (f *Follower) next(ctx context.Context) ([]*Event, error) {
 	case f.behind:
 		return f.replay(ctx)
 	case len(events) > 0:
-		f.cursor = events[len(events)-1].Cursor
+		f.at = markOf(*events[len(events)-1])
 		return slices.DeleteFunc(events, func(e *Event) bool { return !f.chooses(e) }), nil
 	}
 	select {
@@ -130,7 +130,7 @@ func (f *Follower) replay(ctx context.Context) ([]*Event, error) {
 	defer f.tail.done()
 	bounded, cancel := context.WithTimeout(f.tail.life, statementTimeout)
 	defer cancel()
-	p, err := Read(bounded, f.tail.cfg.Pool, f.cursor, f.filter, followPage)
+	p, err := readAfter(bounded, f.tail.cfg.Pool, f.at, f.filter, followPage)
 	if err != nil {
 		if !mayPass(err) {
 			return nil, err
@@ -138,7 +138,7 @@ func (f *Follower) replay(ctx context.Context) ([]*Event, error) {
 		f.failures++
 		return nil, nil
 	}
-	f.failures, f.cursor, f.behind = 0, p.Next, p.Next.Position < p.End.Position
+	f.failures, f.at, f.behind = 0, p.next(), p.Next.Position < p.End.Position
 	events := make([]*Event, len(p.Events))
 	for i := range p.Events {
 		events[i] = &p.Events[i]

@@ -93,14 +93,14 @@ func call(handler func() error) (err error) {
 
 // handle gives a page's events to the handler: together, or one by one. It goes back to reading after a failure.
 func (s *subscriber) handle(ctx context.Context, p page) error {
-	from, rest := p.after, p.Events
+	from, rest := p.after.Cursor, p.Events
 	for len(rest) > 0 && ctx.Err() == nil {
 		n := s.unit(rest)
 		events := rest[:n]
 		rest = rest[n:]
-		to := events[n-1].Cursor
+		to := markOf(events[n-1])
 		if len(rest) == 0 {
-			to = p.Next // what the filter left out after the last event is handled with it
+			to = p.next() // what the filter left out after the last event is handled with it
 		}
 		err := s.attempt(ctx, s, events, func(ctx context.Context, db DB) error { return s.place.move(ctx, db, from, to) })
 		if err != nil {
@@ -108,7 +108,7 @@ func (s *subscriber) handle(ctx context.Context, p page) error {
 		}
 		s.failures = 0
 		s.handled += n
-		from = to
+		from = to.Cursor
 	}
 	return ctx.Err()
 }
@@ -122,7 +122,7 @@ func (s *subscriber) unit(events []Event) int {
 }
 
 // move moves the cursor over events that the filter leaves out.
-func (s *subscriber) move(ctx context.Context, from, to Cursor) error {
+func (s *subscriber) move(ctx context.Context, from Cursor, to mark) error {
 	err := s.try(ctx, func(ctx context.Context) error { return s.place.move(ctx, s.cfg.Pool, from, to) })
 	if errors.Is(err, errMoved) {
 		return s.moved(ctx, from)

@@ -70,8 +70,9 @@ func (l *lease) close() {
 	l.conn = nil
 }
 
-// acquire waits until this process has the lease, and answers until when it surely has.
-func (l *lease) acquire(ctx context.Context) (time.Time, error) {
+// acquire waits until this process has the lease, and returns until when it surely has. observe is called while another
+// process has it, and ends the wait by an error.
+func (l *lease) acquire(ctx context.Context, observe func(context.Context) error) (time.Time, error) {
 	standby := false
 	for {
 		begun := time.Now()
@@ -92,9 +93,14 @@ func (l *lease) acquire(ctx context.Context) (time.Time, error) {
 		if state == "held" {
 			return begun.Add(l.ttl), nil
 		}
-		if state == "taken" && !standby {
-			standby = true
-			l.logger.InfoContext(ctx, "Subscriber: another process works for this consumer; standing by")
+		if state == "taken" {
+			if err := observe(ctx); err != nil {
+				return time.Time{}, err
+			}
+			if !standby {
+				standby = true
+				l.logger.InfoContext(ctx, "Subscriber: another process works for this consumer; standing by")
+			}
 		}
 		if !listen.Pause(ctx, wait) {
 			return time.Time{}, ctx.Err()

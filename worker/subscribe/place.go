@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 )
 
@@ -12,7 +13,7 @@ type place interface {
 	// read answers up to limit events after the cursor.
 	read(ctx context.Context, limit int) (page, error)
 	// move moves the cursor from one place to another, on db; errMoved where it is not at from any more.
-	move(ctx context.Context, db DB, from, to Cursor) error
+	move(ctx context.Context, db DB, from Cursor, to mark) error
 	// failed notes a failure for the first event after from, and answers how many tries failed so far; counts says
 	// whether this one is a try that counts.
 	failed(ctx context.Context, from Cursor, err error, counts bool) (int, error)
@@ -23,17 +24,17 @@ var errMoved = errors.New("the cursor was moved by somebody else")
 
 // memory keeps the cursor for one Run.
 type memory struct {
-	cfg    Config
-	cursor Cursor
-	tries  int
+	cfg   Config
+	at    mark
+	tries int
 }
 
 func (m *memory) read(ctx context.Context, limit int) (page, error) {
-	return readPage(ctx, m.cfg.Pool, pageAfterSQL, m.cfg.Filter, limit, nullable(m.cursor.Epoch), m.cursor.Position)
+	return readAfter(ctx, m.cfg.Pool, m.at, m.cfg.Filter, limit)
 }
 
-func (m *memory) move(_ context.Context, _ DB, _, to Cursor) error {
-	m.cursor, m.tries = to, 0
+func (m *memory) move(_ context.Context, _ DB, _ Cursor, to mark) error {
+	m.at, m.tries = to, 0
 	return nil
 }
 
@@ -47,27 +48,99 @@ func (m *memory) failed(_ context.Context, _ Cursor, _ error, counts bool) (int,
 // row keeps the cursor in iu_outbox.consumer. Every read begins at the row, so that an operator's reset, and another
 // process's work, are seen at once; every move is conditional on the position that was read and on the lease, so
 // that a process that lost it can neither move the cursor back nor twice.
+//
+// A database that is set back takes the row with it, which then looks as good as ever. So the process remembers how far
+// it has come: if the history does not hold that any more, the process is told. If it does, the row was moved by
+// somebody, who knows what they do.
 type row struct {
-	cfg     Config
-	process string
+	cfg      Config
+	process  string
+	goesBack bool // what was done for events went back as well: see subscriber
+	logger   *slog.Logger
+	seen     mark // how far this process, or another one that it saw, has come
+	known    bool // whether seen is set
 }
 
 func (r *row) read(ctx context.Context, limit int) (page, error) {
 	p, err := readPage(ctx, r.cfg.Pool, pageConsumerSQL, r.cfg.Filter, limit, r.cfg.Consumer)
-	if errors.Is(err, errNoRow) {
+	switch {
+	case errors.Is(err, errNoRow):
+		if err := r.verify(ctx); err != nil {
+			return p, err
+		}
 		return p, fmt.Errorf("%w: %q was deleted while it ran", ErrNoConsumer, r.cfg.Consumer)
+	case err != nil:
+		return p, err
+	case !r.known && p.after.Epoch != p.End.Epoch && p.known != nil:
+		r.logger.WarnContext(ctx, "Subscriber: the database was restored, failed over or copied since this consumer last moved; "+
+			"what it handled after the common position before that, if anything, is not part of this history",
+			slog.String("cursor", p.after.String()), slog.Int64("common_until", *p.known), slog.String("end", p.End.String()))
 	}
-	return p, err
+	return p, r.check(ctx, p.after)
 }
 
-func (r *row) move(ctx context.Context, db DB, from, to Cursor) error {
+// observe looks where the consumer is while another process works for it.
+func (r *row) observe(ctx context.Context) error {
+	var at mark
+	var id *string
+	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
+	defer cancel()
+	err := r.cfg.Pool.QueryRow(ctx, `
+		SELECT c.epoch, c.position, c.last_event_id::text FROM iu_outbox.consumer AS c WHERE c.name = $1`, r.cfg.Consumer).
+		Scan(&at.Epoch, &at.Position, &id)
+	at.id = orEmpty(id)
+	if err == nil {
+		err = r.check(ctx, at)
+	}
+	if errors.Is(err, ErrRewound) {
+		return named(r.cfg.Consumer, err)
+	}
+	return nil //nolint:nilerr // the lease's connection finds out, and the next look as well
+}
+
+// check compares where the consumer is with what this process has seen.
+func (r *row) check(ctx context.Context, at mark) error {
+	if r.known && at.Cursor == r.seen.Cursor && !parts(r.seen.id, at.id) {
+		return nil
+	}
+	if r.known {
+		if err := r.verify(ctx); err != nil {
+			if !errors.Is(err, ErrRewound) {
+				return err
+			}
+			if !r.goesBack {
+				return fmt.Errorf("%w; the consumer was set back as well: started again, it goes on after %s", err, at.Cursor)
+			}
+			r.logger.WarnContext(ctx, "Subscriber: the database was set back, and the consumer with all of its effects; going on from there",
+				slog.String("from", r.seen.String()), slog.String("to", at.String()))
+		}
+	}
+	r.seen, r.known = at, true
+	return nil
+}
+
+// verify is a RewoundError if today's history does not hold what this process has seen.
+func (r *row) verify(ctx context.Context) error {
+	if !r.known {
+		return nil
+	}
+	_, err := resolve(ctx, r.cfg.Pool, Start{kind: startAfter, after: r.seen})
+	if errors.Is(err, ErrPruned) {
+		return nil
+	}
+	return rewound(err)
+}
+
+// move counts the events up to a place as seen, whatever becomes of the row: the handler has handled them.
+func (r *row) move(ctx context.Context, db DB, from Cursor, to mark) error {
+	r.seen, r.known = to, true
 	tag, err := db.Exec(ctx, `
 		UPDATE iu_outbox.consumer AS c
-		SET epoch = $4, position = $5, tries = 0, last_error = NULL, last_error_at = NULL,
+		SET epoch = $4, position = $5, last_event_id = $7, tries = 0, last_error = NULL, last_error_at = NULL,
 		    updated_at = pg_catalog.clock_timestamp()
 		WHERE c.name = $1 AND c.epoch = $2 AND c.position = $3
 		  AND EXISTS (SELECT FROM iu_outbox.consumer_lease AS l WHERE l.consumer = $1 AND l.process = $6)`,
-		r.cfg.Consumer, from.Epoch, from.Position, to.Epoch, to.Position, r.process)
+		r.cfg.Consumer, from.Epoch, from.Position, to.Epoch, to.Position, r.process, nullable(to.id))
 	if err != nil {
 		return fmt.Errorf("move the cursor: %w", err)
 	}

@@ -51,21 +51,21 @@ type Page struct {
 const filterWindow = 1000
 
 // pageSQL reads one stretch in one snapshot, together with the state of the cursor that it follows: nothing can be
-// pruned or set back in between. The first %s is where to begin. The last emission looked at comes along without
+// pruned or set back in between. The second %s is where to begin. The last emission looked at comes along without
 // its event where the filter leaves it out, so that the reader gets past it.
 const pageSQL = `
-	SELECT s.state, s.epoch, s.position, s.known_until, s.kept_after,
-	       at.epoch, at.position, at.tries, at.replay, p.cursor, p.event
+	SELECT %s,
+	       at.epoch, at.position, at.id, at.tries, at.replay, p.cursor, p.id, p.event
 	FROM (%s) AS at
 	CROSS JOIN LATERAL iu_outbox.cursor_state(at.epoch, at.position) AS s
 	LEFT JOIN LATERAL (
-		SELECT w.position, w.cursor, CASE WHEN w.nth <= $1 THEN w.event END AS event
+		SELECT w.position, w.cursor, w.id, CASE WHEN w.nth <= $1 THEN w.event END AS event
 		FROM (
-			SELECT c.position, c.cursor, c.event,
+			SELECT c.position, c.cursor, c.id, c.event,
 			       pg_catalog.count(c.event) OVER (ORDER BY c.position) AS nth,
 			       pg_catalog.max(c.position) OVER () AS last
 			FROM (
-				SELECT e.position, e.event ->> 'cursor' AS cursor,
+				SELECT e.position, e.event ->> 'cursor' AS cursor, e.instance_collection_id::text AS id,
 				       CASE WHEN ($3::text[] IS NULL OR e.event #>> '{data,template_collection_id}' = ANY ($3)
 				                  OR e.event #>> '{data,template_key}' = ANY ($3))
 				             AND ($4::text[] IS NULL OR e.event #>> '{data,actor}' = ANY ($4))
@@ -80,18 +80,24 @@ const pageSQL = `
 
 // Where a page begins: at a cursor that the caller keeps, or at a consumer's row.
 var (
-	pageAfterSQL    = fmt.Sprintf(pageSQL, `SELECT $6::text AS epoch, $7::bigint AS position, 0 AS tries, false AS replay`)
-	pageConsumerSQL = fmt.Sprintf(pageSQL, `
-		SELECT c.epoch, c.position, c.tries, EXISTS (
+	pageAfterSQL = fmt.Sprintf(pageSQL, pageHistorySQL,
+		`SELECT $6::text AS epoch, $7::bigint AS position, $8::text AS id, 0 AS tries, false AS replay`)
+	pageConsumerSQL = fmt.Sprintf(pageSQL, pageHistorySQL, `
+		SELECT c.epoch, c.position, c.last_event_id::text AS id, c.tries, EXISTS (
 			SELECT FROM iu_outbox.consumer_dead_letter AS d
 			WHERE d.consumer = c.name AND d.replay_requested_at IS NOT NULL) AS replay
 		FROM iu_outbox.consumer AS c WHERE c.name = $6`)
 )
 
+var pageHistorySQL = fmt.Sprintf(historySQL, "at.position")
+
 // page is a Page and what else the loop must know.
 type page struct {
 	Page
-	after  Cursor // where it begins
+	after  mark   // where it begins
+	nextID string // the id of the event at Next
+	endID  string // the id of the event at End
+	known  *int64 // the last position that after's epoch has in common with today's history
 	tries  int    // failed for the first event
 	replay bool   // dead letters are to be handled again
 }
@@ -100,9 +106,18 @@ type page struct {
 // read on at Next until it is the cursor that was given. A cursor that the history does not hold is a
 // RewoundError or a PrunedError; Resolve it first where it comes from outside, to tell typing errors apart.
 func Read(ctx context.Context, db DB, after Cursor, filter Filter, limit int) (Page, error) {
-	p, err := readPage(ctx, db, pageAfterSQL, filter, limit, nullable(after.Epoch), after.Position)
+	p, err := readAfter(ctx, db, mark{Cursor: after}, filter, limit)
 	return p.Page, err
 }
+
+// readAfter is Read for a place whose event is known: if another one is there, it is a RewoundError.
+func readAfter(ctx context.Context, db DB, after mark, filter Filter, limit int) (page, error) {
+	return readPage(ctx, db, pageAfterSQL, filter, limit, nullable(after.Epoch), after.Position, nullable(after.id))
+}
+
+func (p page) next() mark { return mark{p.Next, p.nextID} }
+
+func (p page) end() mark { return mark{p.End, p.endID} }
 
 func readPage(ctx context.Context, db DB, sql string, filter Filter, limit int, from ...any) (page, error) {
 	window := limit
@@ -130,21 +145,21 @@ func scanPage(rows pgx.Rows, limit int) (page, error) {
 	found := false
 	for rows.Next() {
 		var h history
-		var epoch, cursor, text *string
-		if err := h.scan(rows, &epoch, &p.after.Position, &p.tries, &p.replay, &cursor, &text); err != nil {
+		var at mark
+		var epoch, atID, cursor, id, text *string
+		if err := h.scan(rows, &epoch, &at.Position, &atID, &p.tries, &p.replay, &cursor, &id, &text); err != nil {
 			return p, err
 		}
-		if epoch != nil {
-			p.after.Epoch = *epoch
-		}
 		if !found {
-			after, err := h.check(p.after)
+			at.Epoch, at.id = orEmpty(epoch), orEmpty(atID)
+			after, err := h.check(at)
 			if err != nil {
 				return p, rewound(err)
 			}
-			found, p.after, p.End, p.Next = true, after, h.end, after
+			found, p.after, p.known = true, after, h.knownUntil
+			p.Next, p.nextID, p.End, p.endID = after.Cursor, after.id, h.end.Cursor, h.end.id
 		}
-		if err := p.add(cursor, text, limit); err != nil {
+		if err := p.add(cursor, id, text, limit); err != nil {
 			return p, err
 		}
 	}
@@ -158,7 +173,7 @@ func scanPage(rows pgx.Rows, limit int) (page, error) {
 }
 
 // add takes a row in: an event, or the place of one that the filter left out.
-func (p *page) add(cursor, text *string, limit int) error {
+func (p *page) add(cursor, id, text *string, limit int) error {
 	switch {
 	case text != nil:
 		event, err := ParseEvent([]byte(*text))
@@ -166,13 +181,13 @@ func (p *page) add(cursor, text *string, limit int) error {
 			return err
 		}
 		p.Events = append(p.Events, event)
-		p.Next = event.Cursor
+		p.Next, p.nextID = event.Cursor, orEmpty(id)
 	case cursor != nil && len(p.Events) < limit:
 		next, err := ParseCursor(*cursor)
 		if err != nil {
 			return err
 		}
-		p.Next = next
+		p.Next, p.nextID = next, orEmpty(id)
 	}
 	return nil
 }

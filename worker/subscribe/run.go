@@ -35,7 +35,7 @@ func RunTx(ctx context.Context, cfg Config, handler TxHandler) error {
 	if cfg.Consumer == "" {
 		return errors.New("subscribe: RunTx needs Config.Consumer")
 	}
-	return run(ctx, cfg, func(s *subscriber) { s.attempt = txAttempt(handler) })
+	return run(ctx, cfg, func(s *subscriber) { s.attempt, s.goesBack = txAttempt(handler), true })
 }
 
 // subscriber is one Run.
@@ -44,8 +44,10 @@ type subscriber struct {
 	place   place
 	attempt attempt
 	single  bool // one event at a time
-	outage  *listen.Outage
-	logger  *slog.Logger
+	// goesBack: the effects are in the database, and went back with it if it was set back.
+	goesBack bool
+	outage   *listen.Outage
+	logger   *slog.Logger
 
 	announced *announcements
 
@@ -84,21 +86,21 @@ func run(ctx context.Context, cfg Config, prepare func(*subscriber)) error {
 
 // runAlone reads without a name, from a cursor in memory.
 func (s *subscriber) runAlone(ctx context.Context) error {
-	var from Cursor
+	var from mark
 	err := s.try(ctx, func(ctx context.Context) (err error) {
-		from, err = Resolve(ctx, s.cfg.Pool, s.cfg.From)
+		from, err = resolve(ctx, s.cfg.Pool, s.cfg.From)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	s.place = &memory{cfg: s.cfg, cursor: from}
+	s.place = &memory{cfg: s.cfg, at: from}
 	return s.deliver(ctx)
 }
 
 // runNamed waits for the consumer's lease, reads while it has it, and waits again where it was lost.
 func (s *subscriber) runNamed(ctx context.Context) error {
-	row := &row{cfg: s.cfg, process: processName()}
+	row := &row{cfg: s.cfg, process: processName(), goesBack: s.goesBack, logger: s.logger}
 	s.place = row
 	err := s.try(ctx, func(ctx context.Context) error {
 		created, err := row.open(ctx)
@@ -113,7 +115,7 @@ func (s *subscriber) runNamed(ctx context.Context) error {
 	lease := newLease(s.cfg, row.process)
 	defer lease.release(ctx)
 	for {
-		until, err := lease.acquire(ctx)
+		until, err := lease.acquire(ctx, row.observe)
 		if err != nil {
 			return err
 		}
@@ -155,7 +157,7 @@ func (s *subscriber) deliver(ctx context.Context) error {
 		if !started {
 			started = true
 			s.logger.DebugContext(ctx, "Subscriber: reading", slog.String("after", p.after.String()), slog.String("end", p.End.String()))
-			s.cfg.OnStart(p.after)
+			s.cfg.OnStart(p.after.Cursor)
 		}
 		if err := s.work(ctx, p); err != nil {
 			return err
@@ -171,8 +173,8 @@ func (s *subscriber) work(ctx context.Context, p page) error {
 		return s.replay(ctx)
 	case len(p.Events) > 0:
 		return s.handle(ctx, p)
-	case p.Next != p.after:
-		return s.move(ctx, p.after, p.Next)
+	case p.Next != p.after.Cursor:
+		return s.move(ctx, p.after.Cursor, p.next())
 	default:
 		wait(ctx, s.announced.bell, s.cfg.PollInterval)
 		return ctx.Err()

@@ -19,7 +19,7 @@ type DB interface {
 // Start says where in the history to begin. The zero Start is Now without a consumer's name, and Beginning with one.
 type Start struct {
 	kind  startKind
-	after Cursor
+	after mark
 	since time.Time
 }
 
@@ -40,7 +40,11 @@ func Beginning() Start { return Start{kind: startBeginning} }
 func Now() Start { return Start{kind: startNow} }
 
 // After is after the event that carries the cursor.
-func After(c Cursor) Start { return Start{kind: startAfter, after: c} }
+func After(c Cursor) Start { return Start{kind: startAfter, after: mark{Cursor: c}} }
+
+// AfterEvent is After for those who stored the event's ID with its cursor: if the history has another event there by
+// now, the database was set back in a way that it does not know of itself, and the reader gets a RewoundError.
+func AfterEvent(c Cursor, id string) Start { return Start{kind: startAfter, after: mark{c, id}} }
 
 // Since is before the first event that was announced at t or later, as exactly as the server's clock ran. A t before
 // everything that is kept is Beginning.
@@ -50,71 +54,96 @@ func Since(t time.Time) Start { return Start{kind: startSince, since: t} }
 // names none. A cursor that the history does not hold is a BeyondEndError, a RewoundError or a PrunedError. The
 // zero Start is Now.
 func Resolve(ctx context.Context, db DB, start Start) (Cursor, error) {
+	at, err := resolve(ctx, db, start)
+	return at.Cursor, err
+}
+
+func resolve(ctx context.Context, db DB, start Start) (mark, error) {
 	var h history
 	switch start.kind {
 	case startAfter:
 		if err := h.scan(db.QueryRow(ctx, stateSQL, nullable(start.after.Epoch), start.after.Position)); err != nil {
-			return Cursor{}, fmt.Errorf("look for cursor %s: %w", start.after, err)
+			return mark{}, fmt.Errorf("look for cursor %s: %w", start.after, err)
 		}
 		return h.check(start.after)
 	case startSince:
-		var c Cursor
+		var c mark
 		err := db.QueryRow(ctx, `
 			SELECT s.epoch, iu_outbox.position_before($1) FROM iu_outbox.cursor_state(NULL, -1) AS s`, start.since).
 			Scan(&c.Epoch, &c.Position)
 		if err != nil {
-			return Cursor{}, fmt.Errorf("look for the events since %s: %w", start.since.Format(time.RFC3339), err)
+			return mark{}, fmt.Errorf("look for the events since %s: %w", start.since.Format(time.RFC3339), err)
 		}
 		return c, nil
 	default:
 		if err := h.scan(db.QueryRow(ctx, stateSQL, nil, -1)); err != nil {
-			return Cursor{}, fmt.Errorf("look for the ends of the history: %w", err)
+			return mark{}, fmt.Errorf("look for the ends of the history: %w", err)
 		}
 		if start.kind == startBeginning {
-			return h.keptAfter, nil
+			return mark{Cursor: h.keptAfter}, nil
 		}
 		return h.end, nil
 	}
 }
 
-const stateSQL = `
-	SELECT s.state, s.epoch, s.position, s.known_until, s.kept_after FROM iu_outbox.cursor_state($1, $2) AS s`
+// historySQL is what history scans, of a cursor_state s at a position (%[1]s).
+const historySQL = `s.state, s.epoch, s.position, s.known_until, s.kept_after,
+	       (SELECT e.instance_collection_id::text FROM iu_outbox.emission AS e WHERE e.position = %[1]s),
+	       (SELECT e.instance_collection_id::text FROM iu_outbox.emission AS e WHERE e.position = s.position)`
+
+var stateSQL = `SELECT ` + fmt.Sprintf(historySQL, "$2") + ` FROM iu_outbox.cursor_state($1, $2) AS s`
 
 // history is what iu_outbox.cursor_state answers for a cursor.
 type history struct {
 	state      string
-	end        Cursor
+	end        mark
 	keptAfter  Cursor
 	knownUntil *int64
+	here       string // the id of the event at the cursor; empty if it is not kept
 }
 
 func (h *history) scan(row pgx.Row, more ...any) error {
-	err := row.Scan(append([]any{&h.state, &h.end.Epoch, &h.end.Position, &h.knownUntil, &h.keptAfter.Position}, more...)...)
+	var here, end *string
+	err := row.Scan(append([]any{&h.state, &h.end.Epoch, &h.end.Position, &h.knownUntil, &h.keptAfter.Position, &here, &end}, more...)...)
 	h.keptAfter.Epoch = h.end.Epoch
+	h.here, h.end.id = orEmpty(here), orEmpty(end)
 	return err
 }
 
-// check answers the cursor, with the epoch that it lacked, or why a reader cannot go on after it.
-func (h *history) check(c Cursor) (Cursor, error) {
+// check returns the place, with the epoch and the id that it lacked, or why a reader cannot go on after it.
+func (h *history) check(c mark) (mark, error) {
+	if h.state != "rewound" && h.state != "beyond_end" && parts(c.id, h.here) {
+		return c, &RewoundError{Cursor: c.Cursor, End: h.end.Cursor, Found: h.here}
+	}
 	switch h.state {
 	case "ok":
 		if c.Epoch == "" {
 			c.Epoch = h.end.Epoch
 		}
+		if h.here != "" {
+			c.id = h.here
+		}
 		return c, nil
 	case "beyond_end":
-		return c, &BeyondEndError{Cursor: c, End: h.end}
+		return c, &BeyondEndError{Cursor: c.Cursor, End: h.end.Cursor}
 	case "rewound":
-		rewound := &RewoundError{Cursor: c, End: h.end}
+		rewound := &RewoundError{Cursor: c.Cursor, End: h.end.Cursor}
 		if h.knownUntil != nil {
 			rewound.CommonUntil = Cursor{Epoch: c.Epoch, Position: *h.knownUntil}
 		}
 		return c, rewound
 	case "pruned":
-		return c, &PrunedError{Cursor: c, KeptAfter: h.keptAfter, End: h.end}
+		return c, &PrunedError{Cursor: c.Cursor, KeptAfter: h.keptAfter, End: h.end.Cursor}
 	default:
 		return c, fmt.Errorf("cursor %s: unknown state %q", c, h.state)
 	}
+}
+
+func orEmpty(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }
 
 // nullable is NULL for an empty string.

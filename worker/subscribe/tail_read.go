@@ -15,7 +15,7 @@ const tailPage = 200
 // after they asked.
 type reads struct {
 	begun, ended int
-	end          Cursor        // of the history, as the last one saw it
+	end          mark          // of the history, as the last one saw it
 	err          error         // of the last one
 	done         chan struct{} // closed, and made anew, when one ends
 }
@@ -65,12 +65,13 @@ func (t *Tail) read(ctx context.Context) (more bool, err error) {
 
 	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
 	defer cancel()
-	var p Page
+	var p page
 	if known {
-		p, err = Read(ctx, t.cfg.Pool, after, Filter{}, tailPage)
+		p, err = readAfter(ctx, t.cfg.Pool, after, Filter{}, tailPage)
 	} else {
-		p.End, err = Resolve(ctx, t.cfg.Pool, Now())
-		p.Next = p.End
+		var end mark
+		end, err = resolve(ctx, t.cfg.Pool, Now())
+		p.Next, p.nextID, p.End, p.endID = end.Cursor, end.id, end.Cursor, end.id
 	}
 	if errors.Is(err, ErrRewound) || errors.Is(err, ErrPruned) {
 		t.logger.WarnContext(ctx, "Tail: what was read is not the history any more; followers look for their places anew",
@@ -85,10 +86,10 @@ func (t *Tail) read(ctx context.Context) (more bool, err error) {
 }
 
 // take takes over what a read answered, and tells who waits for it. The caller holds mu.
-func (t *Tail) take(p Page, err error) {
+func (t *Tail) take(p page, err error) {
 	t.reads.ended, t.reads.err = t.reads.begun, err
 	if err == nil {
-		t.reads.end = p.End
+		t.reads.end = p.end()
 		if t.recent.add(p) {
 			close(t.news)
 			t.news = make(chan struct{})
@@ -110,7 +111,7 @@ func (t *Tail) forget() {
 
 // now answers the end of the history, as a read sees it that begins after the call: one read for all who ask in the
 // meantime.
-func (t *Tail) now(ctx context.Context) (Cursor, error) {
+func (t *Tail) now(ctx context.Context) (mark, error) {
 	t.mu.Lock()
 	wanted := t.reads.begun + 1
 	t.mu.Unlock()
@@ -125,9 +126,9 @@ func (t *Tail) now(ctx context.Context) (Cursor, error) {
 		select {
 		case <-done:
 		case <-t.life.Done():
-			return Cursor{}, ErrTailStopped
+			return mark{}, ErrTailStopped
 		case <-ctx.Done():
-			return Cursor{}, ctx.Err()
+			return mark{}, ctx.Err()
 		}
 	}
 }

@@ -8,7 +8,7 @@ type ring struct {
 
 	known  bool   // where the events are
 	after  Cursor // the place before the first
-	end    Cursor // the place after the last
+	end    mark   // the place after the last
 	events []*Event
 	bytes  int
 }
@@ -19,16 +19,16 @@ func (r *ring) clear() {
 }
 
 // add adds what follows, drops what is too much, and reports whether anything is new to those who wait.
-func (r *ring) add(p Page) bool {
+func (r *ring) add(p page) bool {
 	if !r.known {
-		r.known, r.after, r.end = true, p.Next, p.Next
+		r.known, r.after, r.end = true, p.Next, p.next()
 		return true // what comes before is not here: who has yet to read it must hear that
 	}
 	for _, event := range p.Events {
 		r.events = append(r.events, &event)
 		r.bytes += len(event.JSON)
 	}
-	r.end = p.Next
+	r.end = p.next()
 	for len(r.events) > r.most || r.bytes > r.mostBytes {
 		first := r.events[0]
 		r.after = first.Cursor
