@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -96,6 +97,9 @@ func TestKilledSubscribersAreTakenOver(t *testing.T) {
 	require.Equal(t, want, value[[]int64](t, b, `
 		SELECT array_agg(position ORDER BY first) FROM (SELECT position, min(n) AS first FROM seen GROUP BY position) AS s`))
 
+	// What the last one that was killed held has ended.
+	b.until(t, "SELECT count(*) = 2 FROM iu_outbox.consumer_status WHERE split_part(process, '-', -2) = ANY ($1)",
+		[]string{strconv.Itoa(active.Process.Pid), strconv.Itoa(standby.Process.Pid)})
 	require.NoError(t, active.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, active.Wait())
 	require.NoError(t, standby.Process.Signal(syscall.SIGTERM))
