@@ -78,7 +78,8 @@ type Config struct {
 	CompletedRetention, CancelledRetention, DiscardedRetention time.Duration
 
 	// EmissionRetention is how long announced emissions are kept. Default 30 days. -1 keeps them for good. None is
-	// deleted that a named consumer has yet to see which was active within ConsumerExpiry, default 30 days.
+	// deleted that a named consumer has yet to see which was active within ConsumerExpiry, default 30 days, of time in which
+	// workers run; and none for up to a day after a time in which none did.
 	EmissionRetention, ConsumerExpiry time.Duration
 
 	// VerifyInterval is how often one of the processes verifies all data, for the metrics. Default 6 h. -1: never.

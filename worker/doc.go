@@ -5,7 +5,8 @@
 //	Emitter   gives emissions their positions, in commit-safe order, and announces them by NOTIFY
 //	Resumer   makes parked jobs run again when their gate opens
 //	Rescuer   lets the jobs of a process that died run again elsewhere
-//	Pruner    deletes emissions that all active consumers have seen and that are old enough
+//	Pruner    deletes emissions that all active consumers have seen and that are old enough, by a clock that stands
+//	          while no worker runs
 //	Verifier  looks now and then whether all data agrees
 //	yielder   makes relay and jobs rest where their work slows busy producers down
 //

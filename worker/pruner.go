@@ -20,7 +20,7 @@ const (
 
 // Pruner deletes emissions that are older than the retention, but none that a consumer has yet to see which was
 // active within the expiry. Several may run: they take turns at the lock of the retention. Each also keeps the clock of
-// attended time, by which consumers expire.
+// attended time, by which consumers expire, and says which are about to.
 type Pruner struct {
 	pool              *pgxpool.Pool
 	retention, expiry time.Duration

@@ -14,7 +14,9 @@
 // A cursor is an epoch and a position. An epoch is one unbroken history: it changes when the emitter finds itself on
 // another server, timeline or database than before (a restore, a failover, a copy), and positions go on from there. A
 // cursor of an older epoch is good up to the position at which the next one began; after that, its history was lost.
-// What a server cannot see by itself (its files were set back) is told by SELECT iu_outbox.begin_epoch().
+// What a server cannot see by itself (its files were set back) is told by SELECT iu_outbox.begin_epoch(). Without that
+// positions are given to other events in the same epoch: those who know the id of the last event that they have read, as
+// all that runs here does, are told all the same. AfterEvent is for those who store it.
 //
 //	failure                                  what happens then
 //	process killed                           its lease ends after Config.LeaseTTL; another process goes on after the
@@ -31,7 +33,10 @@
 //	instance rolled back by an operator      its event stays, with RolledBackAt
 //	cursor reset by an operator              the process goes on from there after what it is handling
 //	consumer deleted                         Run ends: ErrNoConsumer
-//	history rewound                          Run ends: RewoundError tells where the histories part
+//	history rewound                          Run ends: RewoundError tells where the histories part. That is so for a consumer,
+//	                                         too, whose row went back with the database: the process remembers the event
+//	                                         that it has come to. RunTx goes on from the row, as its effects went back as well
+//	process starts after a rewind            it remembers nothing: it warns if a new epoch began since the row last moved
 //	events pruned before they were read      Run ends: PrunedError tells what is kept
 //	follower of a Tail falls behind          it reads from the database what the Tail keeps no more, a page at a time
 package subscribe
