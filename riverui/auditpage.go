@@ -33,6 +33,8 @@ type auditDetail struct {
 	Consumer  string                  `json:"consumer"`
 	To        string                  `json:"to"`
 	Prefix    string                  `json:"prefix"`
+	Name      string                  `json:"name"` // of a setting
+	Value     string                  `json:"value"`
 }
 
 func auditLines(lines []operate.AuditLine) []auditLine {
@@ -67,6 +69,8 @@ func (d auditDetail) did(action string) string {
 		return "changed the queue " + d.Queue
 	case "scaleout.cancel":
 		return fmt.Sprintf("cancelled %s jobs of the scale-out %s", number(*cmp.Or(d.Count, new(int64))), d.Prefix)
+	case "setting.set":
+		return "set " + d.Name + " to " + d.Value
 	case "consumer.reset":
 		return "moved the consumer " + d.Consumer + " to " + d.To
 	case "consumer.delete":

@@ -54,7 +54,7 @@ type extra struct {
 	OutboxSpan             int64 // from the lowest id to the highest; no fewer than there are rows
 	WaitingSpan            int64 // likewise, of emissions without a position
 	DeadLettersCreated     int64
-	Expires                map[string]float64 // seconds, by consumer
+	Expires                map[string]float64 // seconds, by consumer: those that expire first
 }
 
 var stateNames = []string{
@@ -133,8 +133,9 @@ func (s *state) readExtra(ctx context.Context) (extra, error) {
 			COALESCE((SELECT e.id FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id DESC LIMIT 1)
 				- (SELECT e.id FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 1) + 1, 0),
 			(SELECT CASE WHEN d.is_called THEN d.last_value ELSE 0 END FROM iu_outbox.dead_letter_id_seq AS d),
-			COALESCE((SELECT pg_catalog.jsonb_object_agg(c.name, c.expires_seconds) FROM iu_outbox.consumer_status AS c
-				WHERE c.expires_seconds IS NOT NULL), '{}')`).
+			COALESCE((SELECT pg_catalog.jsonb_object_agg(c.name, c.expires_seconds) FROM (
+				SELECT c.name, c.expires_seconds FROM iu_outbox.consumer_status AS c WHERE c.expires_seconds IS NOT NULL
+				ORDER BY c.expires_seconds, c.name LIMIT $1) AS c), '{}')`, consumersShown).
 		Scan(&e.NotificationQueueUsage, &e.OutboxSpan, &e.WaitingSpan, &e.DeadLettersCreated, &e.Expires)
 	if err != nil {
 		return e, fmt.Errorf("read the notification queue, the backlogs and the consumers: %w", err)
@@ -161,9 +162,9 @@ func (r reading) tell(set setter) {
 	set("iuworker_dead_letters_created_total", float64(r.extra.DeadLettersCreated))
 	for _, c := range s.Consumers[:min(len(s.Consumers), consumersShown)] {
 		tellConsumer(set, c)
-		if left, known := r.extra.Expires[c.Name]; known {
-			set("iuworker_consumer_expires_seconds", left, strings.ToValidUTF8(c.Name, "\uFFFD"))
-		}
+	}
+	for name, left := range r.extra.Expires {
+		set("iuworker_consumer_expires_seconds", left, name)
 	}
 	var alive int
 	for _, w := range s.Workers {

@@ -56,6 +56,35 @@ func TestConsumersAreBounded(t *testing.T) {
 	require.Len(t, found["iuworker_consumer_lost"].GetMetric(), 50)
 	require.EqualValues(t, 1, found.value(t, "iuworker_consumer_lost", "consumer", "lost"), "the worst are among them")
 	require.Len(t, found["iuworker_consumer_lag_events"].GetMetric(), 49)
+
+	db.Exec(t, "SELECT iu_outbox.attend('30 days', '30 days')")
+	db.Exec(t, "UPDATE iu_outbox.attendance SET attended = attended + 29 * 86400, grace = 0")
+	db.Exec(t, "UPDATE iu_outbox.emission_counter SET position = 3")
+	db.Exec(t, `INSERT INTO iu_outbox.emission (position, instance_collection_id, event, emitted_at)
+		SELECT n, gen_random_uuid(), '{}', now() - interval '31 days' FROM generate_series(1, 3) AS n`)
+	db.Exec(t, "UPDATE iu_outbox.consumer SET position = 2, updated_at = now() WHERE name = 'c-7'")
+	db.Exec(t, "INSERT INTO iu_outbox.consumer_lease VALUES ('c-8', 'p', now() + interval '1 hour')")
+	found = gather(t, metrics.New(metrics.Config{Pool: db.Pool}))
+	require.Len(t, found["iuworker_consumer_expires_seconds"].GetMetric(), 50)
+	require.InDelta(t, 86400, found.value(t, "iuworker_consumer_expires_seconds", "consumer", "c-10"), 60)
+	for _, metric := range found["iuworker_consumer_expires_seconds"].GetMetric() {
+		require.NotContains(t, []string{"c-7", "c-8", "lost"}, metric.GetLabel()[0].GetValue(), "those that expire first")
+	}
+}
+
+// How many dead letters there ever were does not shrink when some are dropped.
+func TestDeadLettersCreatedOnlyGrows(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	created := func() int64 {
+		return gather(t, metrics.New(metrics.Config{Pool: db.Pool})).value(t, "iuworker_dead_letters_created_total")
+	}
+	require.Zero(t, created())
+	db.Exec(t, `INSERT INTO iu_outbox.dead_letter (job_id, status, event, queue, attempts)
+		SELECT n, 'invalid_input', '{}', 'events', 1 FROM generate_series(1, 3) AS n`)
+	require.EqualValues(t, 3, created())
+	db.Exec(t, "DELETE FROM iu_outbox.dead_letter WHERE job_id < 3")
+	require.EqualValues(t, 3, created())
 }
 
 // Who scrapes at once shares one read, and the next one is made when the interval is over.
