@@ -109,9 +109,10 @@ func TestConsumersExpireByAttendedTime(t *testing.T) {
 	require.Equal(t, []string{"23 t"}, status(), "told a day before")
 	require.Equal(t, 2, prune(t, c.DB))
 	for what, act := range map[string]string{
-		"it moves":               "UPDATE iu_outbox.consumer SET position = position, updated_at = updated_at + interval '1 us'",
-		"its clock was set back": "UPDATE iu_outbox.consumer_lease SET lease_until = lease_until - interval '5 years'; UPDATE iu_outbox.consumer SET updated_at = updated_at - interval '5 years'",
-		"a process takes it up":  "SELECT iu_outbox.hold_consumer('mail', 'q', '0 s')",
+		"it moves": "UPDATE iu_outbox.consumer SET position = position, updated_at = updated_at + interval '1 us'",
+		"its clock was set back": "UPDATE iu_outbox.consumer_lease SET lease_until = lease_until - interval '5 years'; " +
+			"UPDATE iu_outbox.consumer SET updated_at = updated_at - interval '5 years'",
+		"a process takes it up": "SELECT iu_outbox.hold_consumer('mail', 'q', '0 s')",
 	} {
 		c.Exec(t, act)
 		require.Equal(t, []string{"720 f"}, status(), what)

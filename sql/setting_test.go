@@ -145,7 +145,8 @@ func TestSetSetting(t *testing.T) {
 
 	require.Empty(t, as(t, db, "iu_operator", "SELECT iu_outbox.set_setting('notify-payload', 'cursor', 'me')"))
 	db.Exec(t, setPayload, "event")
-	require.Equal(t, []string{"notify-payload event event me"}, rows(t, db, "SELECT concat_ws(' ', name, value, default_value, updated_by) FROM iu_outbox.settings()"))
+	require.Equal(t, []string{"notify-payload event event me"},
+		rows(t, db, "SELECT concat_ws(' ', name, value, default_value, updated_by) FROM iu_outbox.settings()"))
 	require.Equal(t, []string{
 		`me setting.set {"was": "event", "name": "notify-payload", "value": "cursor"}`,
 		`me setting.set {"was": "cursor", "name": "notify-payload", "value": "event"}`,

@@ -68,7 +68,8 @@ func (f *workFlags) register(cmd *cobra.Command) {
 	retention(&w.DiscardedRetention, "discarded-retention", "how long jobs that were discarded are kept; 0 or forever for good; dead letters stay")
 	retention(&w.EmissionRetention, "emission-retention", "how long emissions are kept that all consumers have seen; 0 or forever for good")
 	retention(&w.VerifyInterval, "verify-interval", "how often one of the workers verifies all data; 0 or forever: never")
-	length(&w.ConsumerExpiry, time.Minute, 100*365*day, "consumer-expiry", "how long a consumer that is not active holds emissions back from that, of time in which workers run")
+	length(&w.ConsumerExpiry, time.Minute, 100*365*day, "consumer-expiry",
+		"how long a consumer that is not active holds emissions back from that, of time in which workers run")
 	cmd.Flags().Var(&textValue{&w.ID, 100}, "worker-id", "name of this process, no other's (default host, pid and a random part)")
 }
 

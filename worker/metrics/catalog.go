@@ -65,7 +65,8 @@ var catalog = []Instrument{
 	{"iuworker_consumer_lag_seconds", typeGauge, []string{"consumer"}, "How long the first of these has been waiting."},
 	{"iuworker_consumer_lost", typeGauge, []string{"consumer"}, "1 where a consumer's cursor says nothing any more: rewound, pruned or beyond the end."},
 	{"iuworker_consumer_expires_seconds", typeGauge, []string{"consumer"},
-		"For how long, of time in which workers run, events that a consumer has not handled are surely kept; the 50 that expire first; missing while a process works for it, and where all is kept."},
+		"For how long, of time in which workers run, events that a consumer has not handled are surely kept; the 50 that expire first; " +
+			"missing while a process works for it, and where all is kept."},
 	{"iuworker_consumer_dead_letters", typeGauge, []string{"consumer"}, "Events that a consumer gave up."},
 
 	{"iuworker_event_streams_open", typeGauge, nil, "Clients that follow the events over HTTP now."},

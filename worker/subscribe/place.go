@@ -95,7 +95,7 @@ func (r *row) observe(ctx context.Context) error {
 	if errors.Is(err, ErrRewound) {
 		return named(r.cfg.Consumer, err)
 	}
-	return nil //nolint:nilerr // the lease's connection finds out, and the next look as well
+	return nil // whatever else it is, the lease's connection finds out, and so does the next look
 }
 
 // check compares where the consumer is with what this process has seen.

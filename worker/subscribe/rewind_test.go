@@ -123,7 +123,8 @@ func TestRunningSubscribersAreToldOfARewind(t *testing.T) {
 			b.until(t, "SELECT count(*) = $1 FROM effect", 3+test.grown)
 			eventually(t, func() bool { return txSaid.count("the consumer with all of its effects") == 1 })
 			require.NoError(t, tx.stop())
-			require.True(t, value[bool](t, b, "SELECT bool_and(e.instance_collection_id::text = f.id) FROM effect AS f JOIN iu_outbox.emission AS e USING (position)"))
+			require.True(t, value[bool](t, b, `
+				SELECT bool_and(e.instance_collection_id::text = f.id) FROM effect AS f JOIN iu_outbox.emission AS e USING (position)`))
 
 			// Started again they go on after their rows.
 			if test.grown > 0 {
