@@ -17,7 +17,7 @@ func TestSubscribeEndsWhereTheHistoryWasRewound(t *testing.T) {
 	announce(t, db, template, "a", "b", "c")
 	running := make(chan result, 1)
 	go func() { running <- runWith(t.Context(), on(db), "subscribe", "--consumer", "mail") }()
-	db.WaitFor(t, patience, "SELECT position = 3 FROM iu_outbox.consumer")
+	db.WaitFor(t, patience, "SELECT (SELECT position = 3 FROM iu_outbox.consumer)")
 	db.Exec(t, `
 		BEGIN;
 		DELETE FROM iu_outbox.emission WHERE position > 1;
