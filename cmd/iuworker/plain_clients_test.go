@@ -61,6 +61,9 @@ func TestTheNodeClientMissesNothing(t *testing.T) {
 
 	out.await(t, `"position":3`)
 	for round := range 3 {
+		if round == 1 { // from now on notifications carry the cursor alone
+			run(t, on(db), "settings", "set", "notify-payload", "cursor").done(t)
+		}
 		db.WaitFor(t, patience, `SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity
 			WHERE datname = current_database() AND application_name = 'node'`)
 		announce(t, db, template, fmt.Sprintf("cut-%d", round))
@@ -100,6 +103,11 @@ func TestPsqlListens(t *testing.T) {
 	say("SELECT 'asked';") // psql shows what came when it has run a command
 	out.await(t, `Asynchronous notification "iu.template.instance_auto_composed" with payload`)
 	require.Contains(t, out.String(), `"subject": "tpl-inst:auto:a"`)
+	run(t, on(db), "settings", "set", "notify-payload", "cursor").done(t)
+	announce(t, db, template, "b")
+	say("SELECT 'asked';")
+	out.await(t, `with payload "{"cursor": "`)
+	require.NotContains(t, out.String(), "tpl-inst:auto:b")
 	require.NoError(t, input.Close())
 	require.NoError(t, psql.Wait())
 }

@@ -135,6 +135,9 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 		{`INSERT INTO iu_outbox.emission (instance_collection_id, event, created_at) VALUES (gen_random_uuid(), '{}', now() - interval '2 minutes')`,
 			"emissions", `emission \d+ waits for 2m`, operate.HealthFail, "iuworker status"},
 		{fmt.Sprintf(consumer, "epoch", "99", 0), "consumers", "1 of 1 consumer has something the matter", operate.HealthFail, "iuworker consumers"},
+		{"INSERT INTO iu_outbox.consumer (name, epoch) SELECT 'c', epoch FROM iu_outbox.emission_counter; SELECT iu_outbox.attend('1 hour', '30 days'); " +
+			"UPDATE iu_outbox.attendance SET attended = 29.5 * 86400, grace = 0",
+			"consumers", "1 of 1 consumer has something the matter", operate.HealthWarn, "iuworker consumers"},
 		{fmt.Sprintf(consumer, "epoch", "0", 2), "consumers", "1 of 1 consumer has something the matter", operate.HealthWarn, "iuworker consumers"},
 		{"ALTER TABLE iu_outbox.event SET (autovacuum_enabled = off)", "vacuum", "autovacuum is switched off for tables", operate.HealthFail,
 			"ALTER TABLE iu_outbox.event RESET (autovacuum_enabled)"},
