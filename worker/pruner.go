@@ -28,7 +28,8 @@ type Pruner struct {
 	outage            *listen.Outage
 	metrics           *metrics.Metrics
 
-	told map[string]string // what the log was told of a consumer
+	told     map[string]string // what the log was told of a consumer
+	attended time.Time         // when the clock was last kept
 }
 
 // Run prunes now and then until ctx ends.
@@ -74,6 +75,7 @@ func (p *Pruner) attend(ctx context.Context) error {
 	if _, err := p.pool.Exec(ctx, "SELECT iu_outbox.attend($1, $2)", retention, expiry); err != nil {
 		return fmt.Errorf("keep the clock of attended time: %w", err)
 	}
+	p.attended = time.Now()
 	return nil
 }
 
@@ -88,6 +90,11 @@ func (p *Pruner) prune(ctx context.Context) (total int, err error) {
 		p.metrics.Pruned(n)
 		if n < pruneBatch {
 			break
+		}
+		if time.Since(p.attended) > pruneInterval { // a backlog of pruning is no absence
+			if err := p.attend(ctx); err != nil {
+				return total, err
+			}
 		}
 	}
 	return total, nil
