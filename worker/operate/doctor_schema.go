@@ -66,7 +66,7 @@ func judgeSchema(schema *iusql.Schema, current error) DoctorCheck {
 // expectedTriggers are those through which events pass, by table.
 var expectedTriggers = []string{
 	"iu_outbox.event: event_doorbell", "iu_outbox.event: event_removed", "iu_outbox.event: event_truncated",
-	"iu_outbox.emission: emission_doorbell",
+	"iu_outbox.emission: emission_doorbell", "iu_outbox.consumer: iu_outbox_last_event_moved",
 	"iu_river.river_job: iu_outbox_dead_letter_on_delete", "iu_river.river_job: iu_outbox_dead_letter_on_end",
 	"iu_river.river_job: iu_outbox_said_again",
 	"public.dot_config: iu_outbox_gate_bell",
