@@ -125,8 +125,7 @@ func TestUpContinues(t *testing.T) {
 		t.Run(lastComment(steps[done-1]), func(t *testing.T) {
 			t.Parallel()
 			db := iutest.Empty(t)
-			_, err := iutest.Psql(t, db, "-q", "-c", strings.Join(steps[:done], ""))
-			require.NoError(t, err)
+			require.NoError(t, run(t, db, strings.Join(steps[:done], "")))
 			up(t, db)
 			require.NoError(t, iusql.CheckSchema(t.Context(), db.Pool))
 			sameDump(t, dump(t, whole), dump(t, db))

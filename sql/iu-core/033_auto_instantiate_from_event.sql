@@ -369,6 +369,35 @@ END
 $$;
 REVOKE EXECUTE ON FUNCTION public.fn_iu_auto_instantiate_rollback_by_actor(text, boolean) FROM PUBLIC;
 
+-- All of it is its owner's alone, and no row of it is hidden, whatever default privileges and event triggers did.
+DO $$
+DECLARE
+    v_statement text;
+BEGIN
+    ALTER TABLE public.iu_auto_instantiate_event_log DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
+    FOR v_statement IN
+        SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s FROM %s CASCADE', o.name, COALESCE(pg_catalog.quote_ident(r.rolname), 'PUBLIC'))
+        FROM (
+            SELECT pg_catalog.format('TABLE public.%I', c.relname) AS name, c.relowner AS owner, c.relacl AS acl
+            FROM pg_catalog.pg_class AS c
+            WHERE c.relnamespace = 'public'::pg_catalog.regnamespace
+              AND c.relname IN ('iu_auto_instantiate_event_log', 'v_iu_auto_instantiate_event_log',
+                                'v_iu_auto_instantiate_event_summary')
+            UNION ALL
+            SELECT 'FUNCTION ' || p.oid::pg_catalog.regprocedure::text, p.proowner, p.proacl
+            FROM pg_catalog.pg_proc AS p
+            WHERE p.oid IN ('public.fn_iu_auto_instantiate_from_event(uuid, text, uuid, text, text, text, text)'::pg_catalog.regprocedure,
+                            'public.fn_iu_auto_instantiate_rollback_by_actor(text, boolean)'::pg_catalog.regprocedure)
+        ) AS o
+        CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) AS g
+        LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = g.grantee
+        WHERE g.grantee <> o.owner
+    LOOP
+        EXECUTE v_statement;
+    END LOOP;
+END
+$$;
+
 INSERT INTO public.dot_config (key, value, description)
 VALUES ('iu_core.auto_instantiate_enabled', 'false', 'Gate: live events compose instances where this is true.')
 ON CONFLICT DO NOTHING;
