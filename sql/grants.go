@@ -48,7 +48,7 @@ func sealed(texts ...string) []string {
 }
 
 // insertInto matches statements alone, in files that create tables.
-var insertInto = regexp.MustCompile(`(?m)^([ \t]*)INSERT INTO\s+([a-z_.]+)`)
+var insertInto = regexp.MustCompile(`(?m)^([ \t]*)INSERT INTO\s+([a-z_."]+)`)
 
 // MissingGrant is a privilege that a role should have and has not.
 type MissingGrant struct {

@@ -1,0 +1,115 @@
+package iusql_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	iusql "github.com/iu-core/iuworker/sql"
+	"github.com/iu-core/iuworker/sql/iutest"
+)
+
+// securing switches row security on for each new table, as the event triggers of managed services do.
+func securing(t testing.TB, db *iutest.DB, tags string) {
+	t.Helper()
+	db.Exec(t, `
+		CREATE SCHEMA guard;
+		CREATE FUNCTION guard.secure() RETURNS event_trigger LANGUAGE plpgsql AS $$
+		DECLARE
+			v_table record;
+		BEGIN
+			FOR v_table IN SELECT d.objid FROM pg_event_trigger_ddl_commands() AS d JOIN pg_class AS c ON c.oid = d.objid
+			               WHERE c.relkind IN ('r', 'p') AND NOT c.relrowsecurity LOOP
+				EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', v_table.objid::regclass);
+			END LOOP;
+		END $$;
+		GRANT USAGE ON SCHEMA guard TO PUBLIC;
+		CREATE EVENT TRIGGER secure_tables ON ddl_command_end WHEN TAG IN (`+tags+`) EXECUTE FUNCTION guard.secure()`)
+}
+
+const secured = "SELECT oid::regclass::text FROM pg_class WHERE relrowsecurity OR relforcerowsecurity ORDER BY 1"
+
+// A login that is no superuser migrates where an event trigger switches row security on, and forces it, for each new table.
+func TestRowSecurityIsOffForWhatIsOurs(t *testing.T) {
+	t.Parallel()
+	db := iutest.Empty(t)
+	role := login(t, db)
+	db.Exec(t, "GRANT CREATE ON DATABASE "+db.Name+" TO "+role+"; GRANT CREATE ON SCHEMA public TO "+role)
+	securing(t, db, "'CREATE TABLE'")
+	_, err := iusql.Up(t.Context(), config(t, db.URLAs(role)))
+	require.NoError(t, err)
+	require.Empty(t, rows(t, db, secured))
+	require.Equal(t, []string{"1 34 true"}, rows(t, db, `
+		SELECT count(*) || ' ' || (SELECT min(version_id) FILTER (WHERE version_id > 33) FROM iu_migration.goose_db_version)
+		       || ' ' || (SELECT count(*) = 8 FROM iu_river.river_migration) FROM iu_outbox.emission_counter`))
+	require.Equal(t, "instantiated", composeAs(t, db, role))
+	require.Equal(t, []string{"emitted"}, rows(t, db, "SELECT state FROM iu_outbox.emit(1)"))
+}
+
+// The files of iu-core work under psql in such a database.
+func TestRowSecurityIsOffUnderPsql(t *testing.T) {
+	t.Parallel()
+	db := iutest.Empty(t)
+	role := login(t, db)
+	db.Exec(t, "GRANT CREATE ON SCHEMA public TO "+role)
+	securing(t, db, "'CREATE TABLE'")
+	for _, file := range []string{baselineSQL, instantiateSQL} {
+		_, err := iutest.Program(t, "psql", "-X", "-v", "ON_ERROR_STOP=1", "-d", db.URLAs(role), "-f", file)
+		require.NoError(t, err)
+	}
+	require.Empty(t, rows(t, db, secured))
+	require.Equal(t, "instantiated", composeAs(t, db, role))
+}
+
+// Where an event trigger switches it on again at once, up stops and names the trigger.
+func TestRowSecurityThatComesBackIsNamed(t *testing.T) {
+	t.Parallel()
+	db := iutest.Empty(t)
+	securing(t, db, "'CREATE TABLE', 'ALTER TABLE'")
+	_, err := iusql.Up(t.Context(), config(t, db.URL))
+	require.ErrorContains(t, err, "an event trigger (secure_tables) switches row security of ")
+	db.Exec(t, "ALTER EVENT TRIGGER secure_tables DISABLE")
+	up(t, db)
+	require.Empty(t, rows(t, db, secured))
+}
+
+// Row security that comes later: nobody takes hidden rows for missing ones, and up switches it off.
+func TestHiddenRowsAreNotMissing(t *testing.T) {
+	t.Parallel()
+	db := iutest.Empty(t)
+	role := login(t, db)
+	db.Exec(t, "GRANT CREATE ON DATABASE "+db.Name+" TO "+role+"; GRANT CREATE ON SCHEMA public TO "+role)
+	cfg := config(t, db.URLAs(role))
+	_, err := iusql.Up(t.Context(), cfg)
+	require.NoError(t, err)
+	before := dump(t, db)
+	for _, row := range rows(t, db, "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname ~ '^iu_'") {
+		db.Exec(t, "ALTER TABLE "+row+" ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+	}
+	for _, try := range []func() error{
+		func() error { _, err := iusql.Status(t.Context(), cfg); return err },
+		func() error { return iusql.Print(t.Context(), cfg, new(strings.Builder)) },
+		func() error { _, err := iusql.Down(t.Context(), cfg, 32); return err },
+	} {
+		err := try()
+		require.ErrorIs(t, err, iusql.ErrRowSecurity)
+		require.ErrorContains(t, err, "row security of iu_migration.goose_db_version, iu_migration.origin may hide rows from role "+role+
+			": run iuworker migrate up as the owner, which switches it off")
+	}
+	for _, user := range []string{"iu_worker", "iu_operator", "iu_subscriber", "iu_app"} {
+		conn, err := pgx.Connect(t.Context(), db.URLAs(user))
+		require.NoError(t, err)
+		err = iusql.CheckSchema(t.Context(), conn)
+		require.ErrorIs(t, err, iusql.ErrRowSecurity)
+		require.ErrorContains(t, err, "row security of iu_outbox.schema_info may hide rows from role "+user)
+		require.NoError(t, conn.Close(t.Context()))
+	}
+	require.NoError(t, iusql.CheckSchema(t.Context(), db.Pool), "a superuser passes it")
+
+	result, err := iusql.Up(t.Context(), cfg)
+	require.NoError(t, err)
+	require.Empty(t, result.Versions)
+	sameDump(t, before, dump(t, db))
+}
