@@ -295,3 +295,29 @@ func TestTheViewsAreWhatTheProgramAsks(t *testing.T) {
 	_, err = iusql.MissingGrants(t.Context(), conn)
 	require.NoError(t, err)
 }
+
+// A line of the list that names nothing would grant nothing, silently.
+func TestEveryListedGrantNamesSomething(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	const file = "iu-outbox/functions/85_grants.sql"
+	content, err := iusql.Files.ReadFile(file)
+	require.NoError(t, err)
+	_, list, _ := strings.Cut(string(content), "CREATE OR REPLACE VIEW iu_outbox.intended_grant AS\n")
+	list, _, _ = strings.Cut(list, "), holder (role, oid)")
+	list += `)
+		SELECT DISTINCT i.role || ': ' || i.privilege || ' on ' || i.name || COALESCE('(' || c.name || ')', '')
+		FROM item AS i LEFT JOIN unnest(i.columns) AS c (name) ON true
+		WHERE NOT EXISTS (
+			SELECT FROM iu_outbox.intended_grant AS g
+			WHERE g.role = i.role AND g.kind = i.kind AND g.privilege = i.privilege
+			  AND (c.name IS NULL OR g.column_name = c.name)
+			  AND CASE i.kind
+			      WHEN 'SCHEMA' THEN g.object = i.name
+			      WHEN 'FUNCTION' THEN i.name LIKE '%.*' OR split_part(g.object, '(', 1) = split_part(i.name, '(', 1)
+			          AND i.name = (SELECT n.nspname || '.' || p.proname || '(' || oidvectortypes(p.proargtypes) || ')'
+			                        FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace WHERE p.oid = g.oid)
+			      ELSE g.object LIKE replace(replace(i.name, '_', '\_'), '*', '%') END)
+		ORDER BY 1`
+	require.Empty(t, rows(t, db, list))
+}

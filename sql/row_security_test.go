@@ -96,14 +96,14 @@ func TestHiddenRowsAreNotMissing(t *testing.T) {
 		err := try()
 		require.ErrorIs(t, err, iusql.ErrRowSecurity)
 		require.ErrorContains(t, err, "row security of iu_migration.goose_db_version, iu_migration.origin may hide rows from role "+role+
-			": run iuworker migrate up as the owner, which switches it off")
+			": run iuworker migrate up as their owner, which switches it off")
 	}
 	for _, user := range []string{"iu_worker", "iu_operator", "iu_subscriber", "iu_app"} {
 		conn, err := pgx.Connect(t.Context(), db.URLAs(user))
 		require.NoError(t, err)
 		err = iusql.CheckSchema(t.Context(), conn)
 		require.ErrorIs(t, err, iusql.ErrRowSecurity)
-		require.ErrorContains(t, err, "row security of iu_outbox.schema_info may hide rows from role "+user)
+		require.Regexp(t, "^row security of iu_.* may hide rows from role "+user+": run iuworker migrate up", err.Error())
 		require.NoError(t, conn.Close(t.Context()))
 	}
 	require.NoError(t, iusql.CheckSchema(t.Context(), db.Pool), "a superuser passes it")
@@ -112,4 +112,58 @@ func TestHiddenRowsAreNotMissing(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, result.Versions)
 	sameDump(t, before, dump(t, db))
+}
+
+// Functions raise where rows would be hidden from them: an emission that is not seen was not pruned, a gate not closed, a
+// consumer not gone.
+func TestFunctionsRaiseWhereRowsAreHidden(t *testing.T) {
+	t.Parallel()
+	db := iutest.Empty(t)
+	role := login(t, db)
+	db.Exec(t, "GRANT CREATE ON DATABASE "+db.Name+" TO "+role+"; GRANT CREATE ON SCHEMA public TO "+role)
+	_, err := iusql.Up(t.Context(), config(t, db.URLAs(role)))
+	require.NoError(t, err)
+	require.Equal(t, "instantiated", composeAs(t, db, role))
+	for _, test := range []struct{ table, as, call string }{
+		{"iu_outbox.emission", "iu_subscriber", "iu_outbox.cursor_state(NULL, -1)"},
+		{"iu_outbox.emission_counter", "iu_subscriber", "iu_outbox.cursor_state(NULL, -1)"},
+		{"iu_outbox.epoch", "iu_subscriber", "iu_outbox.cursor_state('00000000', 1)"},
+		{"iu_outbox.consumer", "iu_subscriber", "iu_outbox.hold_consumer('c', 'p', '1 s')"},
+		{"iu_outbox.consumer", "iu_worker", "iu_outbox.prune_emissions('1 s', '1 s', 100)"},
+		{"iu_outbox.event", "iu_worker", "iu_outbox.claim(1)"},
+		{"iu_outbox.emission_counter", "iu_worker", "iu_outbox.emit(1)"},
+		{"iu_river.river_job", "iu_worker", "iu_outbox.resume_parked(1)"},
+		{"iu_outbox.dead_letter", "iu_operator", "iu_outbox.event_state(gen_random_uuid())"},
+		{"public.dot_config", "iu_operator", "iu_outbox.gate_status()"},
+		{"public.dot_config", "iu_worker", "fn_iu_auto_instantiate_from_event(gen_random_uuid(), 'e', gen_random_uuid(), 's', 'live', 'a')"},
+		{"public.iu_auto_instantiate_event_log", "iu_operator", "fn_iu_auto_instantiate_rollback_by_actor('tester', true)"},
+	} {
+		db.Exec(t, "ALTER TABLE "+test.table+" ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+		conn, err := pgx.Connect(t.Context(), db.URLAs(test.as))
+		require.NoError(t, err)
+		_, err = conn.Exec(t.Context(), "SELECT * FROM "+test.call)
+		require.True(t, iusql.RefusedByRowSecurity(err), "%s: %v", test.call, err)
+		require.NoError(t, conn.Close(t.Context()))
+		db.Exec(t, "ALTER TABLE "+test.table+" DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY")
+	}
+}
+
+// An adopted core's row security is its own: up says first that it would hide rows from the functions.
+func TestRowSecurityOfAnAdoptedCoreIsNamed(t *testing.T) {
+	t.Parallel()
+	db := adoptable(t)
+	role := login(t, db)
+	grant(t, db, role)
+	db.Exec(t, "ALTER TABLE dot_config ENABLE ROW LEVEL SECURITY; CREATE POLICY shops ON dot_config USING (key LIKE 'shop%')")
+	before := dump(t, db)
+	_, err := iusql.Up(t.Context(), config(t, db.URLAs(role)))
+	require.ErrorIs(t, err, iusql.ErrRowSecurity)
+	require.ErrorContains(t, err, "row security of public.dot_config may hide rows from role "+role+"; run as a superuser: ALTER ROLE \""+role+"\" BYPASSRLS")
+	sameDump(t, before, dump(t, db))
+
+	db.Exec(t, "ALTER ROLE "+role+" BYPASSRLS")
+	_, err = iusql.Up(t.Context(), config(t, db.URLAs(role)))
+	require.NoError(t, err)
+	require.Equal(t, []string{"public.dot_config"}, rows(t, db, "SELECT 'public.' || relname FROM pg_class WHERE relrowsecurity"))
+	require.Equal(t, "instantiated", composeAs(t, db, role))
 }

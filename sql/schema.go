@@ -55,7 +55,7 @@ func InspectSchema(ctx context.Context, q Queryer) (*Schema, error) {
 	case !readable:
 		return nil, fail(ErrPrivileges, "role %s may not read iu_outbox.schema_info; grant it one of iu_app, iu_worker, iu_operator and iu_subscriber", role)
 	}
-	if err := CheckRows(ctx, q, "iu_outbox.schema_info"); err != nil {
+	if err := checkRows(ctx, q); err != nil {
 		return nil, err
 	}
 	var schema Schema

@@ -115,7 +115,7 @@ func (st *state) checkReadable(ctx context.Context, tx pgx.Tx) error {
 			"role %s may not read the tables of schema iu_migration; use the role that migrated, or one that has iu_worker or iu_operator", st.role)
 	}
 	// Rows that are hidden would look as if nothing had been done yet.
-	return CheckRows(ctx, tx, gooseTable, "iu_migration.origin")
+	return checkBookkeeping(ctx, tx)
 }
 
 func (st *state) readVersions(ctx context.Context, tx pgx.Tx) error {

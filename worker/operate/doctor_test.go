@@ -31,7 +31,7 @@ func examine(t *testing.T, url string, change ...func(*operate.DoctorConfig)) op
 		c(&cfg)
 	}
 	report := operate.Doctor(t.Context(), cfg)
-	require.Len(t, report.Checks, 29)
+	require.Len(t, report.Checks, 32)
 	for _, check := range report.Checks {
 		require.NotEmpty(t, check.Check)
 		require.NotEmpty(t, check.Says, check.Check)
@@ -93,7 +93,7 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 		{"UPDATE iu_outbox.schema_info SET functions_hash = ''", "schema", "functions of iu_outbox are not those", operate.HealthFail, "iuworker migrate up"},
 		{"UPDATE iu_outbox.schema_info SET schema_version = 34, functions_hash = ''",
 			"schema", "schema is at version 34", operate.HealthFail, "iuworker migrate up"},
-		{"UPDATE iu_outbox.schema_info SET schema_version = 36", "schema", "a newer iuworker made", operate.HealthWarn, ""},
+		{"UPDATE iu_outbox.schema_info SET schema_version = 37", "schema", "a newer iuworker made", operate.HealthWarn, ""},
 		{"UPDATE iu_outbox.schema_info SET min_program_version = '99.0.0'", "schema", "needs iuworker 99.0.0", operate.HealthFail, "iuworker version"},
 		{"ALTER TABLE iu_outbox.event DISABLE TRIGGER event_doorbell", "triggers", "1 trigger is not at work", operate.HealthFail,
 			"psql -c 'ALTER TABLE iu_outbox.event ENABLE TRIGGER event_doorbell'"},
@@ -166,7 +166,7 @@ func TestDoctorWithoutADatabase(t *testing.T) {
 		report := examine(t, url, func(c *operate.DoctorConfig) { c.Timeout = time.Second })
 		require.False(t, report.OK())
 		require.Equal(t, operate.HealthFail, checked(t, report, "connection").Result)
-		require.Equal(t, 28, report.Count(operate.HealthSkipped))
+		require.Equal(t, 31, report.Count(operate.HealthSkipped))
 		require.NotContains(t, fmt.Sprint(report), "secret")
 		require.Less(t, report.Seconds, 10.0)
 	}
@@ -212,8 +212,12 @@ func TestDoctorAsEachRole(t *testing.T) {
 	db.Exec(t, "REVOKE EXECUTE ON FUNCTION iu_outbox.claim(integer) FROM iu_worker; REVOKE SELECT ON iu_outbox.event FROM iu_worker")
 	check := checked(t, examine(t, db.URLAs("iu_worker")), "privileges")
 	require.Equal(t, operate.HealthFail, check.Result)
-	require.Equal(t, []string{"SELECT on iu_outbox.event", "EXECUTE on iu_outbox.claim()"}, check.Details)
-	require.Contains(t, check.Next, "iuworker migrate up")
+	require.Equal(t, []string{
+		"iu_worker lacks EXECUTE on FUNCTION iu_outbox.claim(p_limit integer) in database " + db.Name +
+			": GRANT EXECUTE ON FUNCTION iu_outbox.claim(p_limit integer) TO iu_worker",
+		"iu_worker lacks SELECT on TABLE iu_outbox.event in database " + db.Name + ": GRANT SELECT ON TABLE iu_outbox.event TO iu_worker",
+	}, check.Details)
+	require.Equal(t, "iuworker migrate up", check.Next)
 }
 
 func TestDoctorBehindATransactionPooler(t *testing.T) {

@@ -55,7 +55,7 @@ type row struct {
 func (r *row) read(ctx context.Context, limit int) (page, error) {
 	p, err := readPage(ctx, r.cfg.Pool, pageConsumerSQL, r.cfg.Filter, limit, r.cfg.Consumer)
 	if errors.Is(err, errNoRow) {
-		return p, fmt.Errorf("%w: %q was deleted while it ran", ErrNoConsumer, r.cfg.Consumer)
+		return p, absent(ctx, r.cfg.Pool, fmt.Errorf("%w: %q was deleted while it ran", ErrNoConsumer, r.cfg.Consumer))
 	}
 	return p, err
 }
