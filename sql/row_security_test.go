@@ -78,6 +78,7 @@ func TestRowSecurityThatComesBackIsNamed(t *testing.T) {
 // Row security that comes later: nobody takes hidden rows for missing ones, and up switches it off.
 func TestHiddenRowsAreNotMissing(t *testing.T) {
 	t.Parallel()
+	iutest.New(t) // for the roles, which belong to the server
 	db := iutest.Empty(t)
 	role := login(t, db)
 	db.Exec(t, "GRANT CREATE ON DATABASE "+db.Name+" TO "+role+"; GRANT CREATE ON SCHEMA public TO "+role)
@@ -118,6 +119,7 @@ func TestHiddenRowsAreNotMissing(t *testing.T) {
 // consumer not gone.
 func TestFunctionsRaiseWhereRowsAreHidden(t *testing.T) {
 	t.Parallel()
+	iutest.New(t) // for the roles, which belong to the server
 	db := iutest.Empty(t)
 	role := login(t, db)
 	db.Exec(t, "GRANT CREATE ON DATABASE "+db.Name+" TO "+role+"; GRANT CREATE ON SCHEMA public TO "+role)

@@ -107,6 +107,7 @@ func TestDoctorNamesLoginsThatDoNotInherit(t *testing.T) {
 // What the owner of the functions lacks is named, too: they run as it.
 func TestDoctorNamesWhatTheOwnerLacks(t *testing.T) {
 	t.Parallel()
+	iutest.New(t) // for the roles, which belong to the server
 	db := iutest.Empty(t)
 	owner := db.Name + "_owner"
 	db.Exec(t, "CREATE ROLE "+owner+" LOGIN; GRANT CREATE ON DATABASE "+db.Name+" TO "+owner+"; GRANT CREATE ON SCHEMA public TO "+owner)
