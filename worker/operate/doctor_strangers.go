@@ -16,7 +16,7 @@ func (e *examination) foreignGrants(ctx context.Context) (DoctorCheck, error) {
 	var found []iusql.ForeignGrant
 	var database string
 	err := e.read(ctx, func(tx pgx.Tx) (err error) {
-		if err = tx.QueryRow(ctx, "SELECT pg_catalog.current_database()").Scan(&database); err != nil {
+		if err := tx.QueryRow(ctx, "SELECT pg_catalog.current_database()").Scan(&database); err != nil {
 			return err
 		}
 		found, err = iusql.ForeignGrants(ctx, tx)
@@ -81,7 +81,7 @@ func (e *examination) rowSecurity(ctx context.Context) (DoctorCheck, error) {
 	var database string
 	var tables []securedTable
 	err := e.read(ctx, func(tx pgx.Tx) (err error) {
-		if err = tx.QueryRow(ctx, "SELECT pg_catalog.current_database()").Scan(&database); err != nil {
+		if err := tx.QueryRow(ctx, "SELECT pg_catalog.current_database()").Scan(&database); err != nil {
 			return err
 		}
 		tables, err = collect(ctx, tx, pgx.RowToStructByPos[securedTable], `
@@ -115,8 +115,9 @@ func judgeRowSecurity(database string, tables []securedTable) DoctorCheck {
 		return failed("row security is on for %s: what is hidden looks as if it were not there", counts(len(tables), "table", "tables")).
 			with(names).so("switch it off, as the owner; if an event trigger switches it on, exempt these schemas from it", migrateUp)
 	case tables[0].Blind:
+		bypass := "ALTER ROLE " + pgx.Identifier{tables[0].Owner}.Sanitize() + " BYPASSRLS"
 		return failed("row security hides rows of iu-core from %s, as whom the functions run", tables[0].Owner).with(names).
-			so("exempt that role from it, as a superuser, or switch it off for these tables", psqlIn(database, "ALTER ROLE "+pgx.Identifier{tables[0].Owner}.Sanitize()+" BYPASSRLS"))
+			so("exempt that role from it, as a superuser, or switch it off for these tables", psqlIn(database, bypass))
 	}
 	return warn("row security is on for %s of iu-core: the functions see all rows, and verify and doctor need a login with BYPASSRLS",
 		counts(len(tables), "table", "tables")).with(names)

@@ -30,6 +30,8 @@
 //	handler fails for one event of a batch   the batch's events are tried one by one
 //	instance rolled back by an operator      its event stays, with RolledBackAt
 //	cursor reset by an operator              the process goes on from there after what it is handling
+//	row security hides rows                  Run ends with the server's error, or ErrRowSecurity; nothing counts as
+//	                                         pruned or deleted
 //	consumer deleted                         Run ends: ErrNoConsumer
 //	history rewound                          Run ends: RewoundError tells where the histories part
 //	events pruned before they were read      Run ends: PrunedError tells what is kept

@@ -109,7 +109,8 @@ func TestHiddenRowsAreNeitherPrunedNorGone(t *testing.T) {
 			"read":    func() error { _, err := subscribe.Read(t.Context(), pool, begin, subscribe.Filter{}, 10); return err },
 			"resolve": func() error { _, err := subscribe.Resolve(t.Context(), pool, subscribe.After(begin)); return err },
 			"run": func() error {
-				return subscribe.Run(t.Context(), b.config(t, "", func(c *subscribe.Config) { c.Pool, c.From = pool, subscribe.After(begin) }), new(inbox).handle)
+				cfg := b.config(t, "", func(c *subscribe.Config) { c.Pool, c.From = pool, subscribe.After(begin) })
+				return subscribe.Run(t.Context(), cfg, new(inbox).handle)
 			},
 		} {
 			err := read()
