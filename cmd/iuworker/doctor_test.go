@@ -20,7 +20,7 @@ func TestDoctor(t *testing.T) {
 	db.OpenGates(t)
 	db.Exec(t, alive)
 	well := run(t, on(db), "doctor").done(t)
-	require.Regexp(t, `(?m)^ok       connection     database `+db.Name+` at 127\.0\.0\.1:\d+, user postgres, answers in `, well.out)
+	require.Regexp(t, `(?m)^ok       connection      database `+db.Name+` at 127\.0\.0\.1:\d+, user postgres, answers in `, well.out)
 	require.NotContains(t, well.out, "next:")
 
 	db.Exec(t, "DELETE FROM iu_outbox.worker")
