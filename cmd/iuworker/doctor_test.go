@@ -25,7 +25,7 @@ func TestDoctor(t *testing.T) {
 
 	db.Exec(t, "DELETE FROM iu_outbox.worker")
 	sick := run(t, on(db), "doctor").failed(t, exitFailed, "1 of 32 checks fail; begin with workers: iuworker work")
-	require.Regexp(t, `(?m)^fail     workers        no worker is alive: nothing is composed\n +start one\n +next: iuworker work$`, sick.out)
+	require.Regexp(t, `(?m)^fail     workers         no worker is alive: nothing is composed\n +start one\n +next: iuworker work$`, sick.out)
 	require.Regexp(t, `\n\d+ ok, \d+ warn, 1 fail, \d+ skipped\n$`, sick.out)
 
 	asJSON := run(t, on(db), "doctor", "--json")
