@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	iusql "github.com/iu-core/iuworker/sql"
 )
 
 // say answers with one sentence, in the form that the caller reads: a page, JSON for River UI and
@@ -60,6 +62,8 @@ func explain(err error) (status int, sentence string) {
 		return http.StatusInternalServerError, "this did not work; the log says why"
 	}
 	switch {
+	case iusql.RefusedByRowSecurity(err):
+		return http.StatusServiceUnavailable, "row security hides rows from the database login of this worker; run as the owner: iuworker migrate up"
 	case pgErr.Code == pgerrcode.InsufficientPrivilege:
 		return http.StatusForbidden, "the database login of this worker may not do that; grant it the role iu_operator"
 	case pgErr.Code == pgerrcode.UndefinedTable, pgErr.Code == pgerrcode.UndefinedFunction,

@@ -10,7 +10,7 @@
 // is to do (planUp, planDown), and names everything that speaks against it before the first change. Each version is
 // then one transaction together with goose's record of it; what was there before us is remembered in
 // iu_migration.origin and never dropped. The functions, views and grants of iu_outbox are no version: they are installed
-// again whenever they are not this program's.
+// again whenever they are not this program's. functions/85_grants.sql is the one list of grants.
 //
 // What happens then:
 //
@@ -19,6 +19,8 @@
 //	somebody holds a lock on a table      the transaction is tried again until Config.Wait is over: ErrBusy, and who
 //	objects missing, different, foreign   ErrConflict with all of them, nothing was changed
 //	privileges missing                    ErrPrivileges with all of them, nothing was changed
+//	a grant is missing or was given       Up grants and revokes again; ForeignGrants and MissingGrants name them
+//	row security hides rows               ErrRowSecurity; Up switches it off for our tables first
 //	a newer schema                        Up does nothing; CheckSchema follows its recorded minimum program version
 //	rows that Down would lose             ErrNotEmpty with how many of each, nothing was changed; Config.Force
 package iusql

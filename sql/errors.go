@@ -20,6 +20,8 @@ var (
 	ErrServer = errors.New("unsuitable server")
 	// ErrPrivileges: the role lacks privileges; the error names all of them.
 	ErrPrivileges = errors.New("missing privileges")
+	// ErrRowSecurity: row security may hide rows from this login; nothing follows from rows that it does not see.
+	ErrRowSecurity = errors.New("row security is active")
 	// ErrConflict: objects are missing, different, or somebody else's; the error names all of them.
 	ErrConflict = errors.New("conflicting objects")
 	// ErrNotEmpty: there are rows that Down would lose; the error says how many of each.

@@ -56,6 +56,7 @@ func (s *session) planUp(ctx context.Context, st *state, found *findings) ([]ste
 			}
 			next.sql = append(next.sql, table)
 		}
+		next.sql = sealed(next.sql...)
 		steps = append(steps, next)
 	}
 	for _, version := range st.pending() {
@@ -78,7 +79,7 @@ func (s *session) planUp(ctx context.Context, st *state, found *findings) ([]ste
 			}
 			next.sql = append(next.sql, originSQL(originInstantiate, next.origin))
 		case versionOutbox:
-			next.sql = append(next.sql, body(outboxFile))
+			next.sql = sealed(body(outboxFile))
 		case versionRiver:
 			river, err := s.planRiver(ctx, st)
 			if err != nil {
@@ -87,7 +88,7 @@ func (s *session) planUp(ctx context.Context, st *state, found *findings) ([]ste
 			steps = append(steps, river...)
 			continue
 		case versionShared:
-			next.sql = append(next.sql, body(sharedFile))
+			next.sql = sealed(body(sharedFile))
 		}
 		steps = append(steps, next)
 	}

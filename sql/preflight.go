@@ -21,6 +21,7 @@ type findings struct {
 
 	unsuitable  []string // about the server
 	differences []string // objects that are missing, different, or not ours
+	hidden      []string // tables of iu-core whose rows row security may hide
 	privileges  []string // that the role lacks
 }
 
@@ -43,6 +44,9 @@ func (s *session) preflight(ctx context.Context, tx pgx.Tx, st *state, checkPriv
 	}
 	found.checkSchemas(st)
 	if checkPrivileges {
+		if found.hidden, err = hiddenCore(ctx, tx); err != nil {
+			return nil, err
+		}
 		if found.privileges, err = missingPrivileges(ctx, tx, st, cat, found); err != nil {
 			return nil, err
 		}
@@ -118,6 +122,12 @@ func (found *findings) err(st *state) error {
 	if len(found.differences) > 0 {
 		kinds = append(kinds, ErrConflict)
 		parts = append(parts, found.differences...)
+	}
+	if len(found.hidden) > 0 {
+		kinds = append(kinds, ErrRowSecurity)
+		role := pgx.Identifier{st.role}.Sanitize()
+		parts = append(parts, fmt.Sprintf("row security of %s may hide rows from role %s; run as a superuser: ALTER ROLE %s BYPASSRLS",
+			strings.Join(found.hidden, ", "), st.role, role))
 	}
 	if len(found.privileges) > 0 {
 		kinds = append(kinds, ErrPrivileges)

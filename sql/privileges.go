@@ -87,13 +87,17 @@ func missingPrivileges(ctx context.Context, tx pgx.Tx, st *state, cat *catalog, 
 	if err != nil {
 		return nil, fmt.Errorf("check privileges: %w", err)
 	}
-	return missing, nil
+	grants, err := ungrantable(ctx, tx)
+	return append(missing, grants...), err
 }
 
 func (n *needs) schemas(st *state) {
 	n.schema("public", "USAGE")
 	if !st.schemas["iu_migration"] || !st.schemas["iu_outbox"] || !st.schemas[riverSchema] {
 		n.add(fmt.Sprintf("CREATE on database %s", st.database), "pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')")
+	}
+	for _, language := range []string{"plpgsql", "sql"} {
+		n.add("USAGE on language "+language, fmt.Sprintf("pg_catalog.has_language_privilege('%s', 'USAGE')", language))
 	}
 	for _, name := range ourSchemas {
 		if st.schemas[name] {
@@ -104,8 +108,8 @@ func (n *needs) schemas(st *state) {
 	n.add("EXECUTE on function pg_control_system()", "pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')")
 }
 
-// core needs what is done with an iu-core that is there: what the functions of 033 and iu_outbox do, as their owner,
-// what is granted to the roles, and the triggers.
+// core needs what is done with an iu-core that is there: what the functions of 033 and iu_outbox do, as their owner, and
+// the triggers.
 func (n *needs) core(st *state, cat *catalog, found *findings) {
 	n.table("dot_config", "SELECT", "INSERT", "UPDATE", "TRIGGER")
 	n.table("event_type_registry", "SELECT")
@@ -117,7 +121,6 @@ func (n *needs) core(st *state, cat *catalog, found *findings) {
 	} else if !st.has(versionInstantiate) {
 		n.newInstantiate(cat)
 	}
-	n.grants(found)
 }
 
 // newInstantiate needs what creating 033 on an iu-core takes, and what its functions do.
@@ -145,29 +148,25 @@ func (n *needs) newInstantiate(cat *catalog) {
 	}
 }
 
-// grants needs the right to grant what the roles of iu_outbox get on objects of public that are not ours; where there
-// are no such roles, and none can be made, nothing is granted.
-func (n *needs) grants(found *findings) {
-	g := &needs{}
-	for _, shape := range baselineTables {
-		g.table(shape.name, "SELECT WITH GRANT OPTION")
+// ungrantable returns what is to be granted on objects of public that are not ours, and cannot be: the role may not grant
+// it, and the grantee does not have it by another grant. A role that is not there, and cannot be made, gets nothing.
+func ungrantable(ctx context.Context, tx pgx.Tx) ([]string, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT pg_catalog.format('%s%s WITH GRANT OPTION on %s%s', i.privilege, ' (' || i.column_name || ')',
+		                         CASE WHEN i.kind <> 'TABLE' THEN pg_catalog.lower(i.kind) || ' ' END, i.object)
+		FROM (`+intendedGrants+`) AS i
+		WHERE i.role NOT LIKE 'owner%' AND NOT i.effective AND NOT i.grantable
+		  AND (i.object LIKE 'public.%' OR i.kind = 'SCHEMA' AND i.object = 'public')
+		  AND (i.role_oid IS NOT NULL
+		       OR (SELECT r.rolsuper OR r.rolcreaterole FROM pg_catalog.pg_roles AS r WHERE r.rolname = CURRENT_USER))
+		GROUP BY 1
+		ORDER BY 1`)
+	if err != nil {
+		return nil, fmt.Errorf("check privileges: %w", err)
 	}
-	for _, shape := range baselineFunctions {
-		if shape.name == "fn_iu_composer_enabled" || shape.name == "fn_iu_collection_digest" {
-			g.function(shape, "EXECUTE WITH GRANT OPTION")
-		}
+	missing, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("check privileges: %w", err)
 	}
-	if found.instantiate {
-		for _, name := range []string{logTable, instantiateViews[0].name, instantiateViews[1].name} {
-			g.table(name, "SELECT WITH GRANT OPTION")
-		}
-		for _, shape := range instantiateFunctions {
-			g.function(shape, "EXECUTE WITH GRANT OPTION")
-		}
-	}
-	for _, need := range g.list {
-		n.add(need.what, `NOT (EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname IN ('iu_worker', 'iu_operator'))
-			OR (SELECT r.rolsuper OR r.rolcreaterole FROM pg_catalog.pg_roles AS r WHERE r.rolname = CURRENT_USER))
-			OR `+need.condition)
-	}
+	return missing, nil
 }

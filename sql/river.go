@@ -77,6 +77,9 @@ func (s *session) planRiver(ctx context.Context, st *state) ([]step, error) {
 		first := &steps[0]
 		first.sql = append([]string{riverSchemaSQL, originSQL(originRiver, created)}, first.sql...)
 	}
+	for i := range steps {
+		steps[i].sql = sealed(steps[i].sql...)
+	}
 	last := &steps[len(steps)-1]
 	last.version, last.title, last.origin = versionRiver, versionName(versionRiver), created
 	return steps, nil

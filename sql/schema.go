@@ -12,6 +12,7 @@ import (
 
 // Queryer is what the schema is read with: a pgx pool, connection or transaction.
 type Queryer interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
@@ -53,6 +54,9 @@ func InspectSchema(ctx context.Context, q Queryer) (*Schema, error) {
 		return nil, nil
 	case !readable:
 		return nil, fail(ErrPrivileges, "role %s may not read iu_outbox.schema_info; grant it one of iu_app, iu_worker, iu_operator and iu_subscriber", role)
+	}
+	if err := checkRows(ctx, q); err != nil {
+		return nil, err
 	}
 	var schema Schema
 	var hash string

@@ -27,7 +27,7 @@ type state struct {
 	core   bool // public.iu_piece_collection exists
 	marked bool // and says that our baseline made it
 
-	ungranted bool // one of our roles exists and has no grants here: it was made after the functions were installed
+	unsealed bool // a grant is missing, or default privileges gave one: up mends that
 
 	schema *Schema
 }
@@ -38,16 +38,10 @@ func readState(ctx context.Context, tx pgx.Tx) (*state, error) {
 		SELECT pg_catalog.current_database(), CURRENT_USER, pg_catalog.current_setting('server_version_num')::integer,
 		       pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('default_transaction_read_only')::boolean,
 		       `+relationExists("public", "iu_piece_collection")+`,
-		       COALESCE((SELECT pg_catalog.obj_description(c.oid, 'pg_class') = 'iu-core baseline 032, created by iuworker'
-		                 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-		                 WHERE n.nspname = 'public' AND c.relname = 'iu_piece_collection'), false),
+		       `+coreCreated+`,
 		       `+relationExists("iu_migration", "goose_db_version")+`,
-		       `+relationExists("iu_migration", "origin")+`,
-		       EXISTS (SELECT FROM pg_catalog.pg_roles AS r JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'iu_outbox'
-		               WHERE r.rolname IN ('iu_app', 'iu_worker', 'iu_operator', 'iu_subscriber')
-		                 AND NOT pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE'))`).
-		Scan(&st.database, &st.role, &st.serverVersion, &st.standby, &st.readOnly, &st.core, &st.marked, &st.gooseDB, &st.origin,
-			&st.ungranted)
+		       `+relationExists("iu_migration", "origin")).
+		Scan(&st.database, &st.role, &st.serverVersion, &st.standby, &st.readOnly, &st.core, &st.marked, &st.gooseDB, &st.origin)
 	if err != nil {
 		return nil, fmt.Errorf("read the state of the database: %w", err)
 	}
@@ -67,9 +61,17 @@ func readState(ctx context.Context, tx pgx.Tx) (*state, error) {
 			return nil, err
 		}
 	}
+	if err := tx.QueryRow(ctx, unsealedQuery).Scan(&st.unsealed); err != nil {
+		return nil, fmt.Errorf("compare grants: %w", err)
+	}
 	st.schema, err = InspectSchema(ctx, tx)
 	return st, err
 }
+
+// coreCreated is the condition that the iu-core that is here is our baseline.
+const coreCreated = `COALESCE((SELECT pg_catalog.obj_description(c.oid, 'pg_class') = 'iu-core baseline 032, created by iuworker'
+		                 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+		                 WHERE n.nspname = 'public' AND c.relname = 'iu_piece_collection'), false)`
 
 // relationExists is a condition that needs no privilege, not even on the schema.
 func relationExists(schema, name string) string {
@@ -112,7 +114,8 @@ func (st *state) checkReadable(ctx context.Context, tx pgx.Tx) error {
 		return fail(ErrPrivileges,
 			"role %s may not read the tables of schema iu_migration; use the role that migrated, or one that has iu_worker or iu_operator", st.role)
 	}
-	return nil
+	// Rows that are hidden would look as if nothing had been done yet.
+	return checkBookkeeping(ctx, tx)
 }
 
 func (st *state) readVersions(ctx context.Context, tx pgx.Tx) error {
@@ -158,7 +161,7 @@ func (st *state) has(version int64) bool {
 
 // current reports whether up has nothing to do.
 func (st *state) current() bool {
-	return len(st.pending()) == 0 && st.schema.currentFunctions() && (!st.ungranted || st.schema.Newer())
+	return len(st.pending()) == 0 && st.schema.currentFunctions() && (!st.unsealed || st.schema.Newer())
 }
 
 // version is the highest version that was applied, 0 for none.

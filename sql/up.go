@@ -33,6 +33,9 @@ func Up(ctx context.Context, cfg Config) (result *Result, err error) {
 	if err := s.lock(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.showRows(ctx); err != nil {
+		return nil, err
+	}
 	st, steps, err := s.prepareUp(ctx, true)
 	if err != nil {
 		return nil, err

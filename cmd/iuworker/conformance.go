@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +17,9 @@ func (a *app) conformanceCommand() *cobra.Command {
 		Use:   "conformance",
 		Short: "Compare iu-core with the list of what it consists of (D9)",
 		Long: `Compares seven classes of objects with what they should be: PASS or FAIL each, and the verdict. An adopted iu-core
-may have more; that is listed. Exit code 1 unless the verdict is 7/7 PASS.`,
+may have more; that is listed. What others than the owner and the roles of iuworker may do with these objects, and with
+those of the worker's own schemas, is listed with the REVOKE that takes it away; it does not change the verdict. Exit code
+1 unless that is 7/7 PASS.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			at, err := a.addresses(cmd)
@@ -60,5 +63,13 @@ func writeConformance(w io.Writer, report operate.ConformanceReport, all bool) {
 			}
 		}
 	})
+	for _, grant := range report.ForeignGrants {
+		note := ""
+		if grant.Adopted {
+			note = " (of the adopted core, whose affair it is)"
+		}
+		fmt.Fprintf(w, "foreign grant: %s has %s on %s %s%s; to take it away: %s\n", oneLine(&grant.Grantee), strings.Join(grant.Privileges, ", "),
+			grant.Kind, strings.Join(grant.Objects, ", "), note, grant.Statement)
+	}
 	fmt.Fprintf(w, "%s, %s\n", report.Verdict, report.Core)
 }

@@ -63,15 +63,15 @@ func doctorVerdict(report operate.DoctorReport) string {
 
 func writeDoctor(w io.Writer, report operate.DoctorReport) {
 	for _, check := range report.Checks {
-		fmt.Fprintf(w, "%-7s  %-13s  %s\n", check.Result, check.Check, flat(check.Says))
+		fmt.Fprintf(w, "%-7s  %-14s  %s\n", check.Result, check.Check, flat(check.Says))
 		for _, detail := range check.Details {
-			fmt.Fprintf(w, "%24s  - %s\n", "", oneLine(&detail))
+			fmt.Fprintf(w, "%25s  - %s\n", "", oneLine(&detail))
 		}
 		if check.WayOut != "" {
-			fmt.Fprintf(w, "%24s  %s\n", "", flat(check.WayOut))
+			fmt.Fprintf(w, "%25s  %s\n", "", flat(check.WayOut))
 		}
 		if check.Next != "" {
-			fmt.Fprintf(w, "%24s  next: %s\n", "", flat(check.Next))
+			fmt.Fprintf(w, "%25s  next: %s\n", "", flat(check.Next))
 		}
 	}
 	fmt.Fprintf(w, "\n%d ok, %d warn, %d fail, %d skipped", report.Count(operate.HealthOK), report.Count(operate.HealthWarn),

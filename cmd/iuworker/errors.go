@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/cmd/iuworker/internal/address"
+	iusql "github.com/iu-core/iuworker/sql"
 )
 
 // usageError is wrong usage: nothing was connected to, and the exit code is 2.
@@ -69,6 +70,9 @@ func (e *migrationError) wayOut() string {
 	}
 }
 
+const rowSecurityWayOut = "; row security is on for that table, and hides rows that iuworker must see: run iuworker migrate up as the owner of " +
+	"iu_outbox, which switches it off for the tables of iuworker, or let an administrator give the login BYPASSRLS"
+
 // wayOut answers what to do about an error of the server, "" where its text says enough.
 func wayOut(err error) string {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
@@ -77,6 +81,9 @@ func wayOut(err error) string {
 		return "; the database is slow or locked: run it again, or see what it waits for in pg_stat_activity"
 	case !ok:
 		return ""
+	}
+	if iusql.RefusedByRowSecurity(err) {
+		return rowSecurityWayOut
 	}
 	switch pgErr.Code {
 	case pgerrcode.InsufficientPrivilege:

@@ -297,6 +297,10 @@ func TestConformance(t *testing.T) {
 	db := iutest.New(t)
 	require.Contains(t, run(t, on(db), "conformance").done(t).out, "7/7 PASS, created by iuworker")
 	require.Contains(t, run(t, on(db), "conformance", "--all").done(t).out, "fn_iu_compose(text, text, uuid[], text, text)")
+	db.Exec(t, "GRANT UPDATE ON dot_config TO PUBLIC")
+	require.Contains(t, run(t, on(db), "conformance").done(t).out, "foreign grant: PUBLIC has UPDATE on TABLE public.dot_config; "+
+		"to take it away: REVOKE UPDATE ON TABLE public.dot_config FROM PUBLIC CASCADE\n7/7 PASS, created by iuworker")
+	db.Exec(t, "REVOKE UPDATE ON dot_config FROM PUBLIC")
 
 	db.Exec(t, "DROP VIEW public.v_iu_auto_instantiate_event_summary")
 	r := run(t, on(db), "conformance").failed(t, exitFailed, "iu-core does not conform: 6/7 PASS")

@@ -131,7 +131,8 @@ JOIN public.iu_piece_collection AS t ON t.id = s.template_collection_id;
 -- the end of the transaction, so that calls for one idempotency key or one instance key take turns); the
 -- log row of a replay FOR KEY SHARE (waits for a rollback of it); then what fn_iu_compose and
 -- fn_iu_collection_record_template_instance lock. Sequential scans are off: a plan that a session made
--- on small tables, those of foreign keys included, would go on reading all of them while they grow.
+-- on small tables, those of foreign keys included, would go on reading all of them while they grow. Where row security
+-- would hide rows it raises: a gate that is hidden is not closed.
 CREATE FUNCTION public.fn_iu_auto_instantiate_from_event(
     p_event_id uuid,
     p_event_type text,
@@ -142,7 +143,7 @@ CREATE FUNCTION public.fn_iu_auto_instantiate_from_event(
     p_note text DEFAULT NULL)
 RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
-SET enable_seqscan = off SET jit = off AS $$
+SET row_security = off SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     v_detail text;
     v_live_open boolean;
@@ -251,7 +252,7 @@ REVOKE EXECUTE ON FUNCTION public.fn_iu_auto_instantiate_from_event(uuid, text, 
 -- keys refer to, all FOR UPDATE, so that no use appears between the check and the delete.
 CREATE FUNCTION public.fn_iu_auto_instantiate_rollback_by_actor(p_actor text, p_dry_run boolean DEFAULT true)
 RETURNS jsonb
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp SET row_security = off AS $$
 DECLARE
     v_ids uuid[];
     v_reference record;
@@ -368,6 +369,35 @@ BEGIN
 END
 $$;
 REVOKE EXECUTE ON FUNCTION public.fn_iu_auto_instantiate_rollback_by_actor(text, boolean) FROM PUBLIC;
+
+-- All of it is its owner's alone, and no row of it is hidden, whatever default privileges and event triggers did.
+DO $$
+DECLARE
+    v_statement text;
+BEGIN
+    ALTER TABLE public.iu_auto_instantiate_event_log DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
+    FOR v_statement IN
+        SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s FROM %s CASCADE', o.name, COALESCE(pg_catalog.quote_ident(r.rolname), 'PUBLIC'))
+        FROM (
+            SELECT pg_catalog.format('TABLE public.%I', c.relname) AS name, c.relowner AS owner, c.relacl AS acl
+            FROM pg_catalog.pg_class AS c
+            WHERE c.relnamespace = 'public'::pg_catalog.regnamespace
+              AND c.relname IN ('iu_auto_instantiate_event_log', 'v_iu_auto_instantiate_event_log',
+                                'v_iu_auto_instantiate_event_summary')
+            UNION ALL
+            SELECT 'FUNCTION ' || p.oid::pg_catalog.regprocedure::text, p.proowner, p.proacl
+            FROM pg_catalog.pg_proc AS p
+            WHERE p.oid IN ('public.fn_iu_auto_instantiate_from_event(uuid, text, uuid, text, text, text, text)'::pg_catalog.regprocedure,
+                            'public.fn_iu_auto_instantiate_rollback_by_actor(text, boolean)'::pg_catalog.regprocedure)
+        ) AS o
+        CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) AS g
+        LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = g.grantee
+        WHERE g.grantee <> o.owner
+    LOOP
+        EXECUTE v_statement;
+    END LOOP;
+END
+$$;
 
 INSERT INTO public.dot_config (key, value, description)
 VALUES ('iu_core.auto_instantiate_enabled', 'false', 'Gate: live events compose instances where this is true.')

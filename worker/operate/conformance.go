@@ -25,6 +25,9 @@ type ConformanceReport struct {
 	Core    string            `json:"core"`    // created, adopted or missing
 	Classes []ConformanceLine `json:"classes"`
 	Objects []ConformanceLine `json:"objects"`
+
+	// ForeignGrants are beside the seven classes: they never change the verdict. See iusql.ForeignGrants.
+	ForeignGrants []iusql.ForeignGrant `json:"foreign_grants"`
 }
 
 // ConformanceLine is an object, or a class with its counts in Note.
@@ -59,5 +62,6 @@ func Conformance(ctx context.Context, q Querier) (ConformanceReport, error) {
 			report.Objects = append(report.Objects, line)
 		}
 	}
-	return report, nil
+	report.ForeignGrants, err = iusql.ForeignGrants(ctx, q)
+	return report, err
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	iusql "github.com/iu-core/iuworker/sql"
 )
 
 // Health is how a check of the doctor went.
@@ -148,7 +150,10 @@ var doctorSteps = []doctorStep{
 	{"clock", (*examination).clock, needsServer},
 	{"sessions", (*examination).sessions, needsServer},
 	{"schema", (*examination).schema, needsServer},
+	{"row security", (*examination).rowSecurity, needsServer},
 	{"privileges", (*examination).privileges, needsSchema},
+	{"logins", (*examination).logins, needsServer},
+	{"foreign grants", (*examination).foreignGrants, needsServer},
 	{"triggers", (*examination).triggers, needsSchema},
 	{"indexes", (*examination).indexes, needsServer},
 	{"conformance", (*examination).conformance, needsServer},
@@ -234,6 +239,8 @@ func (e *examination) check(ctx context.Context, step doctorStep) DoctorCheck {
 	var pgErr *pgconn.PgError
 	switch {
 	case err == nil:
+	case errors.As(err, &pgErr) && iusql.RefusedByRowSecurity(err):
+		found = skipped("row security would hide rows of it: %s", pgErr.Message).so("see row security", "")
 	case errors.As(err, &pgErr) && pgErr.Code == pgerrcode.InsufficientPrivilege:
 		found = skipped("this login may not ask: %s", pgErr.Message).
 			so("ask as a login that has iu_operator, and pg_monitor for what concerns the server", "")
@@ -266,7 +273,7 @@ func (e *examination) read(ctx context.Context, do func(pgx.Tx) error) error {
 	return pgx.BeginTxFunc(ctx, e.cfg.Pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
 			SELECT pg_catalog.set_config('statement_timeout', $1, true), pg_catalog.set_config('lock_timeout', $1, true),
-				pg_catalog.set_config('jit', 'off', true)`, fmt.Sprint(checkTimeout.Milliseconds()))
+				pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('row_security', 'off', true)`, fmt.Sprint(checkTimeout.Milliseconds()))
 		if err != nil {
 			return fmt.Errorf("set timeouts: %w", err)
 		}

@@ -97,3 +97,23 @@ func TestJudgeConsumers(t *testing.T) {
 		require.Equal(t, test.want, test.consumer.problem().Result, "%+v", test)
 	}
 }
+
+// The statement that gives a login a role's privileges depends on the server's version, and on what the login is now.
+func TestGrantThatHelps(t *testing.T) {
+	t.Parallel()
+	member := []string{"iu_worker"}
+	for _, test := range []struct {
+		login standing
+		want  string
+	}{
+		{standing{Login: "a", ServerVersion: 150000, Inherits: true}, `GRANT iu_worker TO "a"`},
+		{standing{Login: "a", ServerVersion: 150000, Inherits: true, Member: member}, `GRANT iu_worker TO "a"`},
+		{standing{Login: "a", ServerVersion: 150000, Member: member}, `GRANT iu_worker TO "a"; ALTER ROLE "a" INHERIT`},
+		{standing{Login: "a", ServerVersion: 170000, Inherits: true}, `GRANT iu_worker TO "a"`},
+		{standing{Login: "a", ServerVersion: 170000, Inherits: true, Member: member}, `GRANT iu_worker TO "a" WITH INHERIT TRUE`},
+		{standing{Login: "a", ServerVersion: 170000}, `GRANT iu_worker TO "a" WITH INHERIT TRUE`},
+	} {
+		require.Equal(t, test.want, test.login.grant("iu_worker"), "%+v", test.login)
+	}
+	require.Equal(t, `psql -d 'it'\''s' -c 'GRANT iu_worker TO "a"'`, psqlIn("it's", `GRANT iu_worker TO "a"`))
+}

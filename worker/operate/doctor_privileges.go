@@ -3,113 +3,170 @@ package operate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	iusql "github.com/iu-core/iuworker/sql"
 )
 
-// A grant is a privilege that one of the roles has.
-type grant struct{ role, privilege, schema, name string }
-
-// What working and operating cannot do without. A name with an argument list's bracket is a function.
-var grants = []grant{
-	{"iu_worker", "SELECT", "iu_outbox", "event"},
-	{"iu_worker", "EXECUTE", "iu_outbox", "claim()"},
-	{"iu_worker", "EXECUTE", "iu_outbox", "compose_batch()"},
-	{"iu_worker", "EXECUTE", "public", "fn_iu_auto_instantiate_from_event()"},
-	{"iu_worker", "EXECUTE", "iu_outbox", "emit()"},
-	{"iu_worker", "EXECUTE", "iu_outbox", "resume_parked()"},
-	{"iu_worker", "EXECUTE", "iu_outbox", "release_jobs()"},
-	{"iu_worker", "SELECT", "iu_outbox", "emission"},
-	{"iu_worker", "INSERT", "iu_outbox", "worker"},
-	{"iu_worker", "UPDATE", "iu_outbox", "worker"},
-	{"iu_worker", "DELETE", "iu_outbox", "worker"},
-	{"iu_worker", "SELECT", "iu_river", "river_job"},
-	{"iu_worker", "INSERT", "iu_river", "river_job"},
-	{"iu_worker", "UPDATE", "iu_river", "river_job"},
-	{"iu_worker", "DELETE", "iu_river", "river_job"},
-	{"iu_operator", "EXECUTE", "iu_outbox", "gate_status()"},
-	{"iu_operator", "EXECUTE", "iu_outbox", "set_gate()"},
-	{"iu_operator", "EXECUTE", "iu_outbox", "retry_dead_letters()"},
-	{"iu_operator", "EXECUTE", "iu_outbox", "drop_dead_letters()"},
-	{"iu_operator", "EXECUTE", "iu_outbox", "event_state()"},
-	{"iu_operator", "EXECUTE", "public", "fn_iu_auto_instantiate_rollback_by_actor()"},
-	{"iu_operator", "SELECT", "iu_outbox", "dead_letter"},
-	{"iu_operator", "SELECT", "iu_outbox", "consumer_status"},
-	{"iu_operator", "SELECT", "iu_river", "river_job"},
-	{"iu_operator", "SELECT", "public", "iu_auto_instantiate_event_log"},
+// standing is what a login is in this database.
+type standing struct {
+	Login, Database string
+	ServerVersion   int
+	Inherits        bool     // the login's attribute
+	Has             []string // our roles whose privileges it has
+	Member          []string // our roles that it is a member of without having their privileges
 }
 
-const lackedSQL = `
-	SELECT w.role, w.privilege || ' on ' || w.schema || '.' || w.name
-	FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[]))
-		WITH ORDINALITY AS w (role, privilege, schema, name, n)
-	JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema
-	WHERE NOT COALESCE(pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND CASE WHEN w.privilege = 'EXECUTE'
-		THEN (SELECT pg_catalog.bool_and(pg_catalog.has_function_privilege(p.oid, 'EXECUTE')) FROM pg_catalog.pg_proc AS p
-		      WHERE p.pronamespace = n.oid AND p.proname || '()' = w.name)
-		ELSE (SELECT pg_catalog.bool_and(pg_catalog.has_table_privilege(c.oid, w.privilege)) FROM pg_catalog.pg_class AS c
-		      WHERE c.relnamespace = n.oid AND c.relname = w.name) END, false)
-	ORDER BY w.n`
+const standingSQL = `
+	SELECT r.rolname::text, pg_catalog.current_database()::text, pg_catalog.current_setting('server_version_num')::integer, r.rolinherit,
+		COALESCE(pg_catalog.array_agg(g.rolname::text ORDER BY g.rolname) FILTER (WHERE pg_catalog.pg_has_role(r.oid, g.oid, 'USAGE')), '{}'),
+		COALESCE(pg_catalog.array_agg(g.rolname::text ORDER BY g.rolname) FILTER (WHERE pg_catalog.pg_has_role(r.oid, g.oid, %s)
+			AND NOT pg_catalog.pg_has_role(r.oid, g.oid, 'USAGE')), '{}')
+	FROM pg_catalog.pg_roles AS r
+	LEFT JOIN pg_catalog.pg_roles AS g ON g.rolname IN ('iu_app', 'iu_worker', 'iu_operator', 'iu_subscriber')
+	WHERE %s
+	GROUP BY r.oid, r.rolname, r.rolinherit
+	ORDER BY r.rolname`
 
-// privileges says what this login may do: work, operate, both, or neither.
+// standings reads them. From 16 on a role that may administer another is its member without more: who may SET ROLE to it
+// was meant to have it.
+func standings(ctx context.Context, tx pgx.Tx, condition string) ([]standing, error) {
+	var version int
+	if err := tx.QueryRow(ctx, "SELECT pg_catalog.current_setting('server_version_num')::integer").Scan(&version); err != nil {
+		return nil, err
+	}
+	membership := "'MEMBER'"
+	if version >= memberships {
+		membership = "'SET'"
+	}
+	return collect(ctx, tx, pgx.RowToStructByPos[standing], fmt.Sprintf(standingSQL, membership, condition))
+}
+
+// memberships is the version in which whether a member inherits became a matter of each membership.
+const memberships = 160000
+
+// grant returns the statements that give the login the privileges of a role, whatever memberships it has now. Before 16 a
+// login inherits all that it is a member of, or nothing; since then each membership says it, and the login's attribute is
+// only what new ones begin with.
+func (s standing) grant(role string) string {
+	login := pgx.Identifier{s.Login}.Sanitize()
+	switch {
+	case s.ServerVersion >= memberships && (!s.Inherits || slices.Contains(s.Member, role)):
+		return fmt.Sprintf("GRANT %s TO %s WITH INHERIT TRUE", role, login)
+	case s.Inherits:
+		return fmt.Sprintf("GRANT %s TO %s", role, login)
+	}
+	return fmt.Sprintf("GRANT %s TO %s; ALTER ROLE %s INHERIT", role, login, login)
+}
+
+// psqlIn is psql for a database by its name: another one would be changed in vain.
+func psqlIn(database, statement string) string {
+	quote := func(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+	return "psql -d " + quote(database) + " -c " + quote(statement)
+}
+
+// privileges says what this login may do: work, operate, both, or neither; and which intended grants are missing.
 func (e *examination) privileges(ctx context.Context) (DoctorCheck, error) {
-	var login string
-	member := map[string]bool{}
-	lacks := map[string][]string{}
-	err := e.read(ctx, func(tx pgx.Tx) error {
-		var worker, operator bool
-		err := tx.QueryRow(ctx, `
-			SELECT CURRENT_USER,
-				COALESCE((SELECT pg_catalog.pg_has_role(r.oid, 'USAGE') FROM pg_catalog.pg_roles AS r WHERE r.rolname = 'iu_worker'), false),
-				COALESCE((SELECT pg_catalog.pg_has_role(r.oid, 'USAGE') FROM pg_catalog.pg_roles AS r WHERE r.rolname = 'iu_operator'), false)`).
-			Scan(&login, &worker, &operator)
-		if err != nil {
+	var found []standing
+	var missing []iusql.MissingGrant
+	err := e.read(ctx, func(tx pgx.Tx) (err error) {
+		if found, err = standings(ctx, tx, "r.rolname = CURRENT_USER"); err != nil {
 			return err
 		}
-		member["iu_worker"], member["iu_operator"] = worker, operator
-		columns := make([][]string, 4)
-		for _, g := range grants {
-			for i, value := range []string{g.role, g.privilege, g.schema, g.name} {
-				columns[i] = append(columns[i], value)
-			}
+		missing, err = iusql.MissingGrants(ctx, tx)
+		return err
+	})
+	if err != nil || len(found) == 0 {
+		return DoctorCheck{}, err
+	}
+	return judgePrivileges(found[0], missing), nil
+}
+
+func judgePrivileges(login standing, missing []iusql.MissingGrant) DoctorCheck {
+	var details, lacking []string
+	lacks := map[string]int{} // by this login
+	next := migrateUp
+	for _, grant := range missing {
+		if !grant.Mine {
+			lacks[grant.Role]++
 		}
-		rows, err := tx.Query(ctx, lackedSQL, columns[0], columns[1], columns[2], columns[3])
-		if err != nil {
-			return err
+		if grant.Effective {
+			continue
 		}
-		var role, what string
-		_, err = pgx.ForEachRow(rows, []any{&role, &what}, func() error {
-			lacks[role] = append(lacks[role], what)
-			return nil
-		})
+		details = append(details, fmt.Sprintf("%s lacks %s in database %s: %s", grant.Role, grant.What, login.Database, grant.Statement))
+		if !slices.Contains(lacking, grant.Role) {
+			lacking = append(lacking, grant.Role)
+		}
+		if strings.HasPrefix(grant.Role, "owner") {
+			next = psqlIn(login.Database, grant.Statement) // up grants to its owner only what it may itself
+		}
+	}
+	if len(details) > 0 {
+		check := failed("%s missing, for %s: not all can work", counts(len(details), "privilege is", "privileges are"), strings.Join(lacking, ", ")).
+			so("grant them again, as the owner of the schema; what belongs to an adopted iu-core, as its owner", next)
+		check.Details = details // each of them
+		return check
+	}
+	works, operates := lacks["iu_worker"] == 0, lacks["iu_operator"] == 0
+	if role := firstOf(login.Member, "iu_worker", "iu_operator"); role != "" && !works && !operates {
+		return failed("user %s is a member of %s and does not inherit its privileges", login.Login, role).
+			so("let it inherit them, as an administrator: this program never runs SET ROLE", psqlIn(login.Database, login.grant(role)))
+	}
+	switch {
+	case works && operates:
+		return fine("user %s may work and operate", login.Login)
+	case works:
+		return fine("user %s may work (iu_worker), and not operate", login.Login)
+	case operates:
+		return fine("user %s may operate (iu_operator), and not work: workers need a login of their own", login.Login)
+	}
+	return failed("user %s may neither work nor operate in database %s", login.Login, login.Database).
+		so("use a login that has iu_worker or iu_operator, or let an administrator grant one", psqlIn(login.Database, login.grant("iu_operator")))
+}
+
+// firstOf returns the first of these names that is in a list, "" if none is.
+func firstOf(list []string, names ...string) string {
+	for _, name := range names {
+		if slices.Contains(list, name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// logins names those that were given a role of ours and do not get its privileges.
+func (e *examination) logins(ctx context.Context) (DoctorCheck, error) {
+	var all []standing
+	err := e.read(ctx, func(tx pgx.Tx) (err error) {
+		all, err = standings(ctx, tx, "r.rolcanlogin AND NOT r.rolsuper")
 		return err
 	})
 	if err != nil {
 		return DoctorCheck{}, err
 	}
-	return judgePrivileges(login, member, lacks), nil
-}
-
-func judgePrivileges(login string, member map[string]bool, lacks map[string][]string) DoctorCheck {
-	for _, role := range []string{"iu_worker", "iu_operator"} {
-		if member[role] && len(lacks[role]) > 0 {
-			return failed("user %s has the role %s, which lacks %s", login, role, counts(len(lacks[role]), "privilege", "privileges")).
-				with(lacks[role]).so("grant them again, as the owner of the schema", reinstall)
+	var details []string
+	var next string
+	members := 0
+	for _, login := range all {
+		if len(login.Has)+len(login.Member) > 0 {
+			members++
+		}
+		for _, role := range login.Member {
+			statement := login.grant(role)
+			details = append(details, fmt.Sprintf("%s is a member of %s and does not inherit its privileges: %s", login.Login, role, statement))
+			if next == "" {
+				next = psqlIn(login.Database, statement)
+			}
 		}
 	}
-	grantTo := func(role string) string {
-		return psql(fmt.Sprintf("GRANT %s TO %s", role, pgx.Identifier{login}.Sanitize()))
+	if len(details) == 0 {
+		return fine("%s a role of iuworker, and inherit its privileges", counts(members, "login has", "logins have")), nil
 	}
-	switch works, operates := len(lacks["iu_worker"]) == 0, len(lacks["iu_operator"]) == 0; {
-	case works && operates:
-		return fine("user %s may work and operate", login)
-	case works:
-		return fine("user %s may work (iu_worker), and not operate", login)
-	case operates:
-		return fine("user %s may operate (iu_operator), and not work: workers need a login of their own", login)
-	}
-	return failed("user %s may neither work nor operate", login).
-		with([]string{strings.Join(lacks["iu_operator"], ", ")}).
-		so("use a login that has iu_worker or iu_operator, or let an administrator grant one", grantTo("iu_operator"))
+	check := warn("%s not get the privileges of a role that it was granted", counts(len(details), "login does", "logins do")).
+		so("let it inherit them, unless it is a person who runs SET ROLE", next)
+	check.Details = details
+	return check, nil
 }

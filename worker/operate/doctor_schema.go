@@ -42,6 +42,8 @@ func (e *examination) schema(ctx context.Context) (DoctorCheck, error) {
 	switch {
 	case errors.Is(err, iusql.ErrPrivileges):
 		return skipped("%s", err), nil
+	case errors.Is(err, iusql.ErrRowSecurity):
+		return failed("%s", err).so("switch it off, as the owner of these tables", migrateUp), nil
 	case err != nil:
 		return DoctorCheck{}, err
 	}

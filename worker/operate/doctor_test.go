@@ -31,7 +31,7 @@ func examine(t *testing.T, url string, change ...func(*operate.DoctorConfig)) op
 		c(&cfg)
 	}
 	report := operate.Doctor(t.Context(), cfg)
-	require.Len(t, report.Checks, 30)
+	require.Len(t, report.Checks, 33)
 	for _, check := range report.Checks {
 		require.NotEmpty(t, check.Check)
 		require.NotEmpty(t, check.Says, check.Check)
@@ -169,7 +169,7 @@ func TestDoctorWithoutADatabase(t *testing.T) {
 		report := examine(t, url, func(c *operate.DoctorConfig) { c.Timeout = time.Second })
 		require.False(t, report.OK())
 		require.Equal(t, operate.HealthFail, checked(t, report, "connection").Result)
-		require.Equal(t, 29, report.Count(operate.HealthSkipped))
+		require.Equal(t, 32, report.Count(operate.HealthSkipped))
 		require.NotContains(t, fmt.Sprint(report), "secret")
 		require.Less(t, report.Seconds, 10.0)
 	}
@@ -215,8 +215,12 @@ func TestDoctorAsEachRole(t *testing.T) {
 	db.Exec(t, "REVOKE EXECUTE ON FUNCTION iu_outbox.claim(integer) FROM iu_worker; REVOKE SELECT ON iu_outbox.event FROM iu_worker")
 	check := checked(t, examine(t, db.URLAs("iu_worker")), "privileges")
 	require.Equal(t, operate.HealthFail, check.Result)
-	require.Equal(t, []string{"SELECT on iu_outbox.event", "EXECUTE on iu_outbox.claim()"}, check.Details)
-	require.Contains(t, check.Next, "iuworker migrate up")
+	require.Equal(t, []string{
+		"iu_worker lacks EXECUTE on FUNCTION iu_outbox.claim(p_limit integer) in database " + db.Name +
+			": GRANT EXECUTE ON FUNCTION iu_outbox.claim(p_limit integer) TO iu_worker",
+		"iu_worker lacks SELECT on TABLE iu_outbox.event in database " + db.Name + ": GRANT SELECT ON TABLE iu_outbox.event TO iu_worker",
+	}, check.Details)
+	require.Equal(t, "iuworker migrate up", check.Next)
 }
 
 func TestDoctorBehindATransactionPooler(t *testing.T) {

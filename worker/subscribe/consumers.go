@@ -78,7 +78,7 @@ func ResetConsumer(ctx context.Context, db DB, name string, to Start) (Cursor, e
 		return c, fmt.Errorf("reset consumer %q: %w", name, err)
 	}
 	if tag.RowsAffected() == 0 {
-		return c, noConsumer(name)
+		return c, absent(ctx, db, noConsumer(name))
 	}
 	return c, nil
 }
@@ -106,7 +106,7 @@ func DeleteConsumer(ctx context.Context, db DB, name string, force bool) error {
 		Scan(&process, &letters, &deleted)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return noConsumer(name)
+		return absent(ctx, db, noConsumer(name))
 	case err != nil:
 		return fmt.Errorf("delete consumer %q: %w", name, err)
 	case deleted:

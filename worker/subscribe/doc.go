@@ -32,6 +32,8 @@
 //	handler fails for one event of a batch   the batch's events are tried one by one
 //	instance rolled back by an operator      its event stays, with RolledBackAt
 //	cursor reset by an operator              the process goes on from there after what it is handling
+//	row security hides rows                  Run ends with the server's error, or ErrRowSecurity; nothing counts as
+//	                                         pruned or deleted
 //	consumer deleted                         Run ends: ErrNoConsumer
 //	history rewound                          Run ends: RewoundError tells where the histories part. That is so for a consumer,
 //	                                         too, whose row went back with the database: the process remembers the event

@@ -24,6 +24,8 @@ var (
 	ErrExhausted = errors.New("tries exhausted")
 	// ErrNoConsumer: there is no consumer of that name, or it was deleted while it ran.
 	ErrNoConsumer = errors.New("no such consumer")
+	// ErrRowSecurity: row security is on for the consumers, so that one that is not seen may be there.
+	ErrRowSecurity = errors.New("row security is on for iu_outbox.consumer: run iuworker migrate up as its owner, which switches it off")
 	// ErrConsumerActive: a process works for the consumer.
 	ErrConsumerActive = errors.New("consumer is active")
 	// ErrDeadLetters: the consumer has dead letters.
@@ -149,4 +151,20 @@ func mayPass(err error) bool {
 	return errors.As(err, &netErr) || errors.As(err, &connectErr) || pgconn.SafeToRetry(err) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed)
+}
+
+// absent returns the error of a consumer that was not found: gone, or ErrRowSecurity if it may be there and hidden.
+func absent(ctx context.Context, db DB, gone error) error {
+	var secured bool
+	err := db.QueryRow(ctx, `
+		SELECT COALESCE(pg_catalog.bool_or(c.relrowsecurity), false)
+		FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+		WHERE n.nspname = 'iu_outbox' AND c.relname = 'consumer'`).Scan(&secured)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look for row security: %w", err)
+	case secured:
+		return ErrRowSecurity
+	}
+	return gone
 }

@@ -94,3 +94,37 @@ func TestWorkerRole(t *testing.T) {
 	require.NoError(t, err)
 	requireDenied(t, pool, "DELETE FROM iu_outbox.consumer", "SELECT iu_outbox.begin_epoch()")
 }
+
+// A policy that hides rows makes nothing of them pruned, rewound or gone: the subscriber is told what hides them.
+func TestHiddenRowsAreNeitherPrunedNorGone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.announce(t, 3)
+	pool := b.as(t, "iu_subscriber")
+	begin, err := subscribe.Resolve(t.Context(), pool, subscribe.Beginning())
+	require.NoError(t, err)
+	for _, table := range []string{"emission", "emission_counter"} {
+		b.Exec(t, "ALTER TABLE iu_outbox."+table+" ENABLE ROW LEVEL SECURITY")
+		for name, read := range map[string]func() error{
+			"read":    func() error { _, err := subscribe.Read(t.Context(), pool, begin, subscribe.Filter{}, 10); return err },
+			"resolve": func() error { _, err := subscribe.Resolve(t.Context(), pool, subscribe.After(begin)); return err },
+			"run": func() error {
+				cfg := b.config(t, "", func(c *subscribe.Config) { c.Pool, c.From = pool, subscribe.After(begin) })
+				return subscribe.Run(t.Context(), cfg, new(inbox).handle)
+			},
+		} {
+			err := read()
+			var pgErr *pgconn.PgError
+			require.ErrorAs(t, err, &pgErr, "%s with %s hidden: %v", name, table, err)
+			require.Equal(t, "check_enable_rls", pgErr.Routine)
+			require.NotErrorIs(t, err, subscribe.ErrPruned)
+		}
+		b.Exec(t, "ALTER TABLE iu_outbox."+table+" DISABLE ROW LEVEL SECURITY")
+	}
+
+	require.NoError(t, subscribe.Run(t.Context(), b.config(t, "mail", func(c *subscribe.Config) { c.Limit = 1 }), new(inbox).handle))
+	b.Exec(t, "ALTER TABLE iu_outbox.consumer ENABLE ROW LEVEL SECURITY")
+	_, err = subscribe.ResetConsumer(t.Context(), pool, "mail", subscribe.Beginning())
+	require.ErrorIs(t, err, subscribe.ErrRowSecurity)
+	require.ErrorIs(t, subscribe.DeleteConsumer(t.Context(), pool, "nobody", true), subscribe.ErrRowSecurity)
+}

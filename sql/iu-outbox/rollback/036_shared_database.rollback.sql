@@ -7,4 +7,22 @@ DROP TABLE IF EXISTS iu_outbox.consumer_attendance, iu_outbox.attendance CASCADE
 DROP FUNCTION IF EXISTS iu_outbox.keep_last_event() CASCADE;
 ALTER TABLE iu_outbox.consumer DROP COLUMN IF EXISTS last_event_id CASCADE;
 
+DROP VIEW IF EXISTS iu_outbox.foreign_grant, iu_outbox.intended_grant;
+
+-- 034's rollback knows of tables and functions alone.
+DO $$
+DECLARE
+    v_role text;
+BEGIN
+    FOR v_role IN
+        SELECT r.rolname FROM pg_catalog.pg_namespace AS n
+        CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) AS g
+        JOIN pg_catalog.pg_roles AS r ON r.oid = g.grantee
+        WHERE n.nspname = 'public' AND r.rolname IN ('iu_worker', 'iu_operator')
+    LOOP
+        EXECUTE pg_catalog.format('REVOKE USAGE ON SCHEMA public FROM %I', v_role);
+    END LOOP;
+END
+$$;
+
 COMMIT;

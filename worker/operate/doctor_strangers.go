@@ -1,0 +1,124 @@
+package operate
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	iusql "github.com/iu-core/iuworker/sql"
+)
+
+// foreignGrants names what others than the owner and our roles may do with our objects. An adopted iu-core's are its own
+// affair, and only listed.
+func (e *examination) foreignGrants(ctx context.Context) (DoctorCheck, error) {
+	var found []iusql.ForeignGrant
+	var database string
+	err := e.read(ctx, func(tx pgx.Tx) (err error) {
+		if err := tx.QueryRow(ctx, "SELECT pg_catalog.current_database()").Scan(&database); err != nil {
+			return err
+		}
+		found, err = iusql.ForeignGrants(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return DoctorCheck{}, err
+	}
+	return judgeForeignGrants(database, found), nil
+}
+
+func judgeForeignGrants(database string, found []iusql.ForeignGrant) DoctorCheck {
+	var details, grantees []string
+	var next string
+	adopted := 0
+	for _, grant := range found {
+		details = append(details, foreignGrant(grant))
+		switch {
+		case grant.Adopted:
+			adopted++
+		default:
+			if len(grantees) == 0 || grantees[len(grantees)-1] != grant.Grantee {
+				grantees = append(grantees, grant.Grantee)
+			}
+			if next == "" {
+				next = psqlIn(database, grant.Statement)
+			}
+		}
+	}
+	check := fine("nobody but the owner and the roles of iuworker has privileges on what it created")
+	switch {
+	case len(grantees) > 0:
+		check = warn("%s privileges on objects of iuworker that are not meant for them: %s",
+			counts(len(grantees), "role has", "roles have"), strings.Join(grantees, ", ")).
+			so("revoke what nobody granted on purpose; then iuworker migrate up grants again what the roles of iuworker need", next)
+	case adopted > 0:
+		check.Says += "; whom the adopted iu-core is granted to is its own affair"
+	}
+	check.Details = details // each of them: the one that is left out may be the one that matters
+	return check
+}
+
+func foreignGrant(grant iusql.ForeignGrant) string {
+	where := ""
+	if grant.Adopted {
+		where = " of the adopted iu-core"
+	}
+	return fmt.Sprintf("%s has %s on %s %s%s: %s", grant.Grantee, strings.Join(grant.Privileges, ", "), grant.Kind,
+		strings.Join(grant.Objects, ", "), where, grant.Statement)
+}
+
+// securedTable is a table with row security, and who would not see all of its rows.
+type securedTable struct {
+	Name  string
+	Ours  bool // in a schema of the worker
+	Owner string
+	Blind bool // the owner of our functions is subject to it
+}
+
+// rowSecurity: a table that hides rows looks like one that has none.
+func (e *examination) rowSecurity(ctx context.Context) (DoctorCheck, error) {
+	var database string
+	var tables []securedTable
+	err := e.read(ctx, func(tx pgx.Tx) (err error) {
+		if err := tx.QueryRow(ctx, "SELECT pg_catalog.current_database()").Scan(&database); err != nil {
+			return err
+		}
+		tables, err = collect(ctx, tx, pgx.RowToStructByPos[securedTable], `
+			SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), n.nspname <> 'public', COALESCE(o.rolname::text, ''),
+				COALESCE(NOT (o.rolsuper OR o.rolbypassrls)
+				     AND (c.relforcerowsecurity OR NOT pg_catalog.pg_has_role(o.oid, c.relowner, 'USAGE')), false)
+			FROM pg_catalog.pg_class AS c
+			JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+			LEFT JOIN pg_catalog.pg_namespace AS w ON w.nspname = 'iu_outbox'
+			LEFT JOIN pg_catalog.pg_roles AS o ON o.oid = w.nspowner
+			WHERE c.relkind IN ('r', 'p') AND c.relrowsecurity
+			  AND (n.nspname IN ('iu_outbox', 'iu_river', 'iu_migration') OR n.nspname = 'public' AND c.relname = ANY ($1))
+			ORDER BY 2 DESC, 4 DESC, 1`, iusql.CoreTables())
+		return err
+	})
+	if err != nil {
+		return DoctorCheck{}, err
+	}
+	return judgeRowSecurity(database, tables), nil
+}
+
+func judgeRowSecurity(database string, tables []securedTable) DoctorCheck {
+	names := make([]string, 0, len(tables))
+	for _, table := range tables {
+		names = append(names, table.Name)
+	}
+	switch {
+	case len(tables) == 0:
+		return fine("it is off: no rows are hidden")
+	case tables[0].Ours:
+		return failed("row security is on for %s: what is hidden looks as if it were not there", counts(len(tables), "table", "tables")).
+			with(names).so("switch it off, as the owner; if an event trigger switches it on, exempt these schemas from it", migrateUp)
+	case tables[0].Blind:
+		bypass := "ALTER ROLE " + pgx.Identifier{tables[0].Owner}.Sanitize() + " BYPASSRLS"
+		return failed("row security hides rows of iu-core from %s, as whom the functions run", tables[0].Owner).with(names).
+			so("exempt that role from it, as a superuser, or switch it off for these tables", psqlIn(database, bypass))
+	}
+	return warn("row security is on for %s of iu-core: the functions see all rows, and verify and doctor need a login with BYPASSRLS",
+		counts(len(tables), "table", "tables")).with(names)
+}
