@@ -16,7 +16,7 @@ type state struct {
 	role          string
 	serverVersion int // as server_version_num: 150012
 	standby       bool
-	readOnly      bool // transactions are by default
+	readOnly      bool // transactions are by default, before our sessions change that
 
 	applied map[int64]time.Time // goose's versions
 	origins map[string]string   // rows of iu_migration.origin
@@ -36,7 +36,8 @@ func readState(ctx context.Context, tx pgx.Tx) (*state, error) {
 	st := &state{applied: map[int64]time.Time{}, origins: map[string]string{}, schemas: map[string]bool{}}
 	err := tx.QueryRow(ctx, `
 		SELECT pg_catalog.current_database(), CURRENT_USER, pg_catalog.current_setting('server_version_num')::integer,
-		       pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('default_transaction_read_only')::boolean,
+		       pg_catalog.pg_is_in_recovery(),
+		       (SELECT g.reset_val::boolean FROM pg_catalog.pg_settings AS g WHERE g.name = 'default_transaction_read_only'),
 		       `+relationExists("public", "iu_piece_collection")+`,
 		       COALESCE((SELECT pg_catalog.obj_description(c.oid, 'pg_class') = 'iu-core baseline 032, created by iuworker'
 		                 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
