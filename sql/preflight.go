@@ -28,6 +28,11 @@ type findings struct {
 func (s *session) preflight(ctx context.Context, tx pgx.Tx, st *state, checkPrivileges bool) (*findings, error) {
 	found := &findings{core: st.core}
 	s.checkServer(ctx, st, found)
+	if !st.standby { // which can do little
+		if err := s.checkAbilities(ctx, tx, found); err != nil {
+			return nil, err
+		}
+	}
 	cat, err := readCatalog(ctx, tx, coreRelations(), coreFunctions())
 	if err != nil {
 		return nil, err
@@ -44,6 +49,9 @@ func (s *session) preflight(ctx context.Context, tx pgx.Tx, st *state, checkPriv
 	found.checkSchemas(st)
 	if checkPrivileges {
 		if found.privileges, err = missingPrivileges(ctx, tx, st, cat, found); err != nil {
+			return nil, err
+		}
+		if err := checkFunctions(ctx, tx, found); err != nil {
 			return nil, err
 		}
 	}

@@ -29,6 +29,8 @@ type state struct {
 
 	ungranted bool // one of our roles exists and has no grants here: it was made after the functions were installed
 
+	unalways bool // a trigger of ours does not fire always, and this role may change that
+
 	schema *Schema
 }
 
@@ -36,8 +38,7 @@ func readState(ctx context.Context, tx pgx.Tx) (*state, error) {
 	st := &state{applied: map[int64]time.Time{}, origins: map[string]string{}, schemas: map[string]bool{}}
 	err := tx.QueryRow(ctx, `
 		SELECT pg_catalog.current_database(), CURRENT_USER, pg_catalog.current_setting('server_version_num')::integer,
-		       pg_catalog.pg_is_in_recovery(),
-		       (SELECT g.reset_val::boolean FROM pg_catalog.pg_settings AS g WHERE g.name = 'default_transaction_read_only'),
+		       pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('default_transaction_read_only')::boolean,
 		       `+relationExists("public", "iu_piece_collection")+`,
 		       COALESCE((SELECT pg_catalog.obj_description(c.oid, 'pg_class') = 'iu-core baseline 032, created by iuworker'
 		                 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -68,8 +69,27 @@ func readState(ctx context.Context, tx pgx.Tx) (*state, error) {
 			return nil, err
 		}
 	}
+	if err := st.readRest(ctx, tx); err != nil {
+		return nil, err
+	}
 	st.schema, err = InspectSchema(ctx, tx)
 	return st, err
+}
+
+// readRest looks whether transactions are read-only by default but for our session, and for triggers of ours that were
+// disabled, or do not fire in every session: up installs them again.
+func (st *state) readRest(ctx context.Context, tx pgx.Tx) error {
+	err := tx.QueryRow(ctx, `
+		SELECT (SELECT g.reset_val::boolean FROM pg_catalog.pg_settings AS g WHERE g.name = 'default_transaction_read_only'), EXISTS (
+			SELECT FROM pg_catalog.pg_trigger AS t
+			JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
+			JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+			JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
+			WHERE n.nspname = 'iu_outbox' AND t.tgenabled <> 'A' AND pg_catalog.pg_has_role(c.relowner, 'USAGE'))`).Scan(&st.readOnly, &st.unalways)
+	if err != nil {
+		return fmt.Errorf("look at settings and triggers: %w", err)
+	}
+	return nil
 }
 
 // relationExists is a condition that needs no privilege, not even on the schema.
@@ -159,7 +179,7 @@ func (st *state) has(version int64) bool {
 
 // current reports whether up has nothing to do.
 func (st *state) current() bool {
-	return len(st.pending()) == 0 && st.schema.currentFunctions() && (!st.ungranted || st.schema.Newer())
+	return len(st.pending()) == 0 && st.schema.currentFunctions() && (!st.ungranted && !st.unalways || st.schema.Newer())
 }
 
 // version is the highest version that was applied, 0 for none.

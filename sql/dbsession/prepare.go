@@ -67,7 +67,7 @@ func PreparePool(cfg *pgxpool.Config) {
 		return
 	}
 	Prepare(cfg.ConnConfig)
-	if !strings.Contains(cfg.ConnString(), "pool_max_conn_lifetime") {
+	if cfg.MaxConnLifetime == time.Hour && !strings.Contains(cfg.ConnString(), "pool_max_conn_lifetime") { // pgx's default
 		cfg.MaxConnLifetime, cfg.MaxConnLifetimeJitter = lifetime-lifetimeJitter, lifetimeJitter
 	}
 	var generation atomic.Int64

@@ -38,11 +38,17 @@ func Empty(t testing.TB) *DB {
 	return shared.database(t, "")
 }
 
-func (c *cluster) database(t testing.TB, template string) *DB {
+// Encoded makes an empty database in another encoding.
+func Encoded(t testing.TB, encoding string) *DB {
+	t.Helper()
+	return shared.database(t, "template0", "ENCODING "+quote(encoding), "LOCALE 'C'")
+}
+
+func (c *cluster) database(t testing.TB, template string, options ...string) *DB {
 	t.Helper()
 	require.NoError(t, c.start(), "start the test server")
 	name := "test_" + strconv.FormatInt(databases.Add(1), 10)
-	require.NoError(t, c.create(name, template), "create database %s", name)
+	require.NoError(t, c.create(name, template, options...), "create database %s", name)
 	if c == &shared { // others end with their test
 		t.Cleanup(func() {
 			if err := c.drop(name); err != nil {

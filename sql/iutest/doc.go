@@ -3,6 +3,7 @@
 //	Main     runs a package's tests, ends the server, looks for goroutines that were left
 //	New      a database with everything that iuworker migrates, cloned from a template
 //	Empty    a database with nothing in it
+//	Encoded  as Empty, in another encoding
 //	Own      as New, on a server that the test may restart or kill
 //
 // One private server a test process, started by the first test that asks for a database; the template is migrated
