@@ -44,18 +44,21 @@ func (c *cluster) start() error {
 	return c.startErr
 }
 
+// settings are those of test servers: fast, and roomy enough for many tests at once.
+var settings = map[string]string{
+	"fsync":                     "off",
+	"full_page_writes":          "off",
+	"max_connections":           "300",
+	"max_prepared_transactions": "10",
+	"shared_buffers":            "64MB",
+	"max_wal_size":              "4GB",
+	"jit":                       "off",
+}
+
 func (c *cluster) startServer() error {
 	server, err := pgserver.Start(context.Background(), pgserver.Config{
-		TCP: true,
-		Settings: map[string]string{
-			"fsync":                     "off",
-			"full_page_writes":          "off",
-			"max_connections":           "300",
-			"max_prepared_transactions": "10",
-			"shared_buffers":            "64MB",
-			"max_wal_size":              "4GB",
-			"jit":                       "off",
-		},
+		TCP:      true,
+		Settings: settings,
 	})
 	if err != nil {
 		return err

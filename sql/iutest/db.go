@@ -67,6 +67,12 @@ func (c *cluster) database(t testing.TB, template string, options ...string) *DB
 	return db
 }
 
+// Beside makes an empty database on the same server.
+func (db *DB) Beside(t testing.TB) *DB {
+	t.Helper()
+	return db.cluster.database(t, "")
+}
+
 // closePool waits for connections that the test acquired, but not for ever: they die with the database.
 func closePool(t testing.TB, pool *pgxpool.Pool) {
 	closed := make(chan struct{})
