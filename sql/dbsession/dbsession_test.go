@@ -3,7 +3,6 @@ package dbsession_test
 import (
 	"fmt"
 	"maps"
-	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -39,59 +38,52 @@ func show(t *testing.T, conn *pgx.Conn, name string) (value string) {
 	return value
 }
 
-// hostile are values that a role or a database may have, and what our sessions have all the same.
-var hostile = []struct{ name, theirs, ours string }{
-	{"search_path", "nowhere", "pg_catalog, public, pg_temp"},
-	{"client_encoding", "SQL_ASCII", "UTF8"},
-	{"DateStyle", "German", "ISO, MDY"},
-	{"TimeZone", "Asia/Kathmandu", "UTC"},
-	{"IntervalStyle", "iso_8601", "postgres"},
-	{"standard_conforming_strings", "off", "on"},
-	{"backslash_quote", "on", "safe_encoding"},
-	{"default_transaction_isolation", "serializable", "read committed"},
-	{"default_transaction_deferrable", "on", "off"},
-	{"default_transaction_read_only", "on", "off"},
-	{"session_replication_role", "replica", "origin"},
-	{"row_security", "off", "on"},
-	{"array_nulls", "off", "on"},
-	{"bytea_output", "escape", "hex"},
-	{"client_min_messages", "error", "notice"},
-	{"exit_on_error", "on", "off"},
-	{"extra_float_digits", "-15", "1"},
-	{"gin_fuzzy_search_limit", "1", "0"},
-	{"quote_all_identifiers", "on", "off"},
-	{"transform_null_equals", "on", "off"},
-	{"xmloption", "document", "content"},
-	{"plpgsql.extra_errors", "all", "none"},
-	{"plpgsql.extra_warnings", "all", "none"},
-	{"statement_timeout", "1ms", "0"},
-	{"lock_timeout", "1ms", "0"},
-	{"idle_session_timeout", "1s", "0"},
-	{"idle_in_transaction_session_timeout", "0", "20s"},
-	{"jit", "on", "off"},
-	{"plan_cache_mode", "force_generic_plan", "auto"},
-	{"enable_indexscan", "off", "on"},
-	{"enable_nestloop", "off", "on"},
-	{"synchronous_commit", "off", "on"},
-}
-
-// makeHostile gives a database all of these values.
-func makeHostile(t *testing.T, db *iutest.DB) {
-	t.Helper()
-	var sql strings.Builder
-	for _, s := range hostile {
-		fmt.Fprintf(&sql, "ALTER DATABASE %s SET %s = '%s';\n", db.Name, s.name, s.theirs)
-	}
-	db.Exec(t, sql.String())
+// ours is what our sessions have whatever a database says.
+var ours = map[string]string{
+	"array_nulls":                         "on",
+	"backslash_quote":                     "safe_encoding",
+	"bytea_output":                        "hex",
+	"client_encoding":                     "UTF8",
+	"client_min_messages":                 "notice",
+	"DateStyle":                           "ISO, MDY",
+	"default_transaction_deferrable":      "off",
+	"default_transaction_isolation":       "read committed",
+	"default_transaction_read_only":       "off",
+	"enable_indexscan":                    "on",
+	"enable_nestloop":                     "on",
+	"exit_on_error":                       "off",
+	"extra_float_digits":                  "1",
+	"gin_fuzzy_search_limit":              "0",
+	"idle_in_transaction_session_timeout": "20s",
+	"idle_session_timeout":                "0",
+	"IntervalStyle":                       "postgres",
+	"jit":                                 "off",
+	"lock_timeout":                        "0",
+	"plan_cache_mode":                     "auto",
+	"plpgsql.extra_errors":                "none",
+	"plpgsql.extra_warnings":              "none",
+	"quote_all_identifiers":               "off",
+	"row_security":                        "on",
+	"search_path":                         "pg_catalog, public, pg_temp",
+	"session_replication_role":            "origin",
+	"standard_conforming_strings":         "on",
+	"statement_timeout":                   "0",
+	"synchronous_commit":                  "on",
+	"TimeZone":                            "UTC",
+	"transform_null_equals":               "off",
+	"xmloption":                           "content",
 }
 
 func TestSessionsBeginWithOurSettings(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)
-	makeHostile(t, db)
+	db.MakeHostile(t)
 	conn := connect(t, db.URL)
-	for _, s := range hostile {
-		require.Equal(t, s.ours, show(t, conn, s.name), s.name)
+	for name := range iutest.HostileSettings {
+		if name == "plpgsql.variable_conflict" {
+			continue // our functions mean the same under each
+		}
+		require.Equal(t, ours[name], show(t, conn, name), name)
 	}
 	for name, value := range map[string]string{
 		"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3", "tcp_user_timeout": "20000",

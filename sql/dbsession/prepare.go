@@ -168,9 +168,19 @@ func (p *preparation) begin(ctx context.Context, plain *pgconn.Config, conn *pgc
 	return nil
 }
 
+const beginTries = 10
+
+func timedOut(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == pgerrcode.QueryCanceled
+}
+
 // set sets what is to be set for the process pid, and returns the process that is there.
 func (p *preparation) set(ctx context.Context, conn *pgconn.PgConn, pid uint32) (uint32, error) {
 	results, err := conn.Exec(ctx, begin(pid, p.address)).ReadAll()
+	for try := 1; timedOut(err) && try < beginTries; try++ { // a timeout of some milliseconds, before it was lifted
+		results, err = conn.Exec(ctx, begin(pid, p.address)).ReadAll()
+	}
 	if err != nil {
 		if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == pgerrcode.InsufficientPrivilege {
 			return 0, fmt.Errorf("begin a session with the settings that iuworker needs (this login or database has others, and the login "+
