@@ -25,6 +25,20 @@ func TestFilesUnderHostileSettings(t *testing.T) {
 	}
 }
 
+// A script that was printed makes the same schema under any settings.
+func TestPrintedScriptUnderHostileSettings(t *testing.T) {
+	t.Parallel()
+	db := iutest.Empty(t)
+	script := printed(t, db)
+	plain := iutest.Empty(t)
+	require.NoError(t, run(t, plain, script))
+	want := dump(t, plain)
+	db.MakeHostile(t, "default_transaction_read_only", "statement_timeout", "lock_timeout", "idle_session_timeout", "client_min_messages")
+	require.NoError(t, run(t, db, script))
+	db.Exec(t, "ALTER DATABASE "+db.Name+" RESET ALL")
+	sameDump(t, want, dump(t, db))
+}
+
 // Functions whose callers' settings could change what they do have settings of their own.
 func TestFunctionsPinTheirSearchPath(t *testing.T) {
 	t.Parallel()

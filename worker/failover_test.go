@@ -75,7 +75,7 @@ func TestPgBouncer(t *testing.T) {
 			db.Exec(t, "ALTER DATABASE "+db.Name+" SET work_mem = '5MB'; ALTER DATABASE "+db.Name+" SET default_transaction_isolation = 'serializable'")
 			url := iutest.Bouncer(t, db, mode)
 			log, lines := logging(t)
-			pool := preparedPool(t, url+"&default_query_exec_mode=exec&options=-c%20work_mem%3D7MB&statement_timeout=60000")
+			pool := preparedPool(t, url+"&default_query_exec_mode=cache_describe&options=-c%20work_mem%3D7MB&statement_timeout=60000")
 			w := start(t, db, polling(20*time.Millisecond), func(c *worker.Config) { c.Pool, c.Logger = pool, log })
 			conn, err := pool.Acquire(t.Context())
 			require.NoError(t, err)
@@ -98,7 +98,7 @@ func TestPgBouncer(t *testing.T) {
 			require.NoError(t, w.Ready(t.Context()))
 			require.NoError(t, w.Stop(t.Context()))
 			pool.Close()
-			left := preparedPool(t, url+"&default_query_exec_mode=exec")
+			left := preparedPool(t, url+"&default_query_exec_mode=cache_describe")
 			for range 16 {
 				conn, err := left.Acquire(t.Context())
 				require.NoError(t, err)

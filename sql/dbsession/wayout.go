@@ -21,7 +21,7 @@ func WayOut(err error) string {
 	}
 	switch pgErr.Code {
 	case pgerrcode.DuplicatePreparedStatement, pgerrcode.InvalidSQLStatementName:
-		return "prepared statements do not work through this pooler: add default_query_exec_mode=exec to the address"
+		return "prepared statements do not work through this pooler: add default_query_exec_mode=cache_describe to the address"
 	case pgerrcode.ReadOnlySQLTransaction:
 		return "this server is a standby or read only: give the address of the primary"
 	default:
