@@ -22,7 +22,8 @@ func own(t *testing.T) (db *iutest.DB, url string) {
 		DROP SCHEMA public CASCADE; DROP SCHEMA iu_migration CASCADE; CREATE SCHEMA public;
 		CREATE ROLE migrator; GRANT iu_app, iu_worker, iu_operator, iu_subscriber TO migrator;
 		ALTER DATABASE `+db.Name+` OWNER TO migrator; ALTER SCHEMA public OWNER TO migrator`)
-	return db, db.URLAs("migrator")
+	url = db.URLAs("migrator")
+	return db, url
 }
 
 // What cannot be done without is asked for before the first change.

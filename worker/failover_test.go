@@ -57,7 +57,7 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 	t.Logf("announced %s after the address led to the new primary", time.Since(began).Round(time.Millisecond))
 	require.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience, 10*time.Millisecond)
 	t.Logf("ready after %s", time.Since(began).Round(time.Millisecond))
-	eventually(t, standby, relaySleeps) // its session is there, too
+	eventually(t, standby, relaySleeps)                   // its session is there, too
 	db.Exec(t, "SET default_transaction_read_only = off") // for what the test's end does
 }
 
@@ -102,7 +102,7 @@ func TestPgBouncer(t *testing.T) {
 			for range 16 {
 				conn, err := left.Acquire(t.Context())
 				require.NoError(t, err)
-				defer conn.Release()
+				t.Cleanup(conn.Release) // each round gets another one
 				var channels, locks int
 				require.NoError(t, conn.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM pg_listening_channels()),
 					(SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())`).Scan(&channels, &locks))
