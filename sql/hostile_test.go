@@ -45,7 +45,7 @@ func TestFunctionsPinTheirSearchPath(t *testing.T) {
 	db := iutest.New(t)
 	require.Equal(t, []string{
 		"composed_event(iu_auto_instantiate_event_log)", // these are called by functions that do, or name everything in full
-		"event_source()", "payload(jsonb)", "rfc3339(timestamp with time zone)", "ring()",
+		"event_source()", "keep_last_event()", "payload(jsonb,boolean)", "rfc3339(timestamp with time zone)", "ring()",
 	}, rows(t, db, `
 		SELECT replace(p.oid::regprocedure::text, 'iu_outbox.', '') FROM pg_proc AS p
 		WHERE p.pronamespace = 'iu_outbox'::regnamespace
