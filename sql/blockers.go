@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/sql/dbsession"
 )
 
 const (
@@ -29,7 +31,7 @@ func (s *session) watchBlockers(ctx context.Context) *blockerWatch {
 		if !sleep(ctx, min(s.cfg.LockTimeout/2, time.Second)) {
 			return
 		}
-		config := s.cfg.ConnConfig.Copy()
+		config := dbsession.Prepared(s.cfg.ConnConfig)
 		config.ConnectTimeout = blockersTimeout
 		conn, err := pgx.ConnectConfig(ctx, config)
 		if err != nil {

@@ -38,7 +38,7 @@ var breakages = []breakage{
 		"invalid_input", "200 characters", nil,
 	},
 	{
-		"an event type may be blank", in(instantiate, `(p_event_type ~ '\S') IS NOT TRUE`, "p_event_type IS NULL"),
+		"an event type may be blank", in(instantiate, `(p_event_type ~ '[^[:space:]]') IS NOT TRUE`, "p_event_type IS NULL"),
 		"invalid_input", "p_event_type: ", nil,
 	},
 	{

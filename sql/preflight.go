@@ -29,6 +29,11 @@ type findings struct {
 func (s *session) preflight(ctx context.Context, tx pgx.Tx, st *state, checkPrivileges bool) (*findings, error) {
 	found := &findings{core: st.core}
 	s.checkServer(ctx, st, found)
+	if !st.standby { // which can do little
+		if err := s.checkAbilities(ctx, tx, found); err != nil {
+			return nil, err
+		}
+	}
 	cat, err := readCatalog(ctx, tx, coreRelations(), coreFunctions())
 	if err != nil {
 		return nil, err
@@ -48,6 +53,9 @@ func (s *session) preflight(ctx context.Context, tx pgx.Tx, st *state, checkPriv
 			return nil, err
 		}
 		if found.privileges, err = missingPrivileges(ctx, tx, st, cat, found); err != nil {
+			return nil, err
+		}
+		if err := checkFunctions(ctx, tx, found); err != nil {
 			return nil, err
 		}
 	}

@@ -34,6 +34,16 @@ func Print(ctx context.Context, cfg Config, w io.Writer) (err error) {
 	return nil
 }
 
+// printedSettings are those that sessions of ours begin with, as far as statements that change the schema depend on them.
+const printedSettings = `SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+SET search_path = pg_catalog, public, pg_temp;
+SET default_transaction_isolation = 'read committed';
+SET quote_all_identifiers = off;
+SET row_security = on;
+SET TimeZone = 'UTC';
+`
+
 func (s *session) script(ctx context.Context, st *state, steps []step) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "-- What iuworker %s would run to migrate database %s, which is at version %d.\n",
@@ -43,7 +53,7 @@ func (s *session) script(ctx context.Context, st *state, steps []step) (string, 
 		return b.String(), nil
 	}
 	b.WriteString("-- Run it with: psql -X -v ON_ERROR_STOP=1 -f THIS_FILE\n")
-	b.WriteString("SET client_encoding = 'UTF8';\n" + settings(s.cfg.LockTimeout))
+	b.WriteString(printedSettings + settings(s.cfg.LockTimeout))
 	fmt.Fprintf(&b, "SELECT pg_catalog.pg_advisory_lock(%d); -- until psql ends\n%s", int64(lockKey), guardSQL(st))
 	for _, step := range steps {
 		record, err := step.recordSQL(ctx)

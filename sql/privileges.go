@@ -104,8 +104,6 @@ func (n *needs) schemas(st *state) {
 			n.owner(name)
 		}
 	}
-	// The emitter asks which server this is, as the owner of its function.
-	n.add("EXECUTE on function pg_control_system()", "pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')")
 }
 
 // core needs what is done with an iu-core that is there: what the functions of 033 and iu_outbox do, as their owner, and

@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/iu-core/iuworker/sql/dbsession"
 )
 
 // A session is the one connection on which a run happens: database/sql is allowed no second one, so that goose's
@@ -30,7 +32,7 @@ func openSession(cfg Config) (*session, error) {
 	config := cfg.ConnConfig.Copy()
 	// Nothing is prepared and kept: the schema changes under our statements.
 	config.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
-	config.RuntimeParams["statement_timeout"] = "0" // with the start: the database's own may be too short for what sets it
+	dbsession.Prepare(config)
 	config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) { logNotice(cfg.Logger, notice) }
 	s := &session{cfg: cfg}
 	s.db = stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
@@ -45,13 +47,11 @@ func openSession(cfg Config) (*session, error) {
 	return s, nil
 }
 
-// settings are those of a session that migrates, whatever the role and the database have.
+// settings are those in which a session that migrates differs from others of ours, whatever the address asks for.
 func settings(lockTimeout time.Duration) string {
-	return fmt.Sprintf(`SET lock_timeout = '%dms';
+	return fmt.Sprintf(`SET statement_timeout = 0;
+SET lock_timeout = '%dms';
 SET idle_in_transaction_session_timeout = 0;
-SET default_transaction_isolation = 'read committed';
-SET standard_conforming_strings = on;
-SET TimeZone = 'UTC';
 `, lockTimeout.Milliseconds())
 }
 

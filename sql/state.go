@@ -16,7 +16,7 @@ type state struct {
 	role          string
 	serverVersion int // as server_version_num: 150012
 	standby       bool
-	readOnly      bool // transactions are by default
+	readOnly      bool // transactions are by default, before our sessions change that
 
 	applied map[int64]time.Time // goose's versions
 	origins map[string]string   // rows of iu_migration.origin
@@ -28,6 +28,8 @@ type state struct {
 	marked bool // and says that our baseline made it
 
 	unsealed bool // a grant is missing, or default privileges gave one: up mends that
+
+	unalways bool // a trigger of ours does not fire always, and this role may change that
 
 	schema *Schema
 }
@@ -61,8 +63,8 @@ func readState(ctx context.Context, tx pgx.Tx) (*state, error) {
 			return nil, err
 		}
 	}
-	if err := tx.QueryRow(ctx, unsealedQuery).Scan(&st.unsealed); err != nil {
-		return nil, fmt.Errorf("compare grants: %w", err)
+	if err := st.readRest(ctx, tx); err != nil {
+		return nil, err
 	}
 	st.schema, err = InspectSchema(ctx, tx)
 	return st, err
@@ -72,6 +74,25 @@ func readState(ctx context.Context, tx pgx.Tx) (*state, error) {
 const coreCreated = `COALESCE((SELECT pg_catalog.obj_description(c.oid, 'pg_class') = 'iu-core baseline 032, created by iuworker'
 		                 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 		                 WHERE n.nspname = 'public' AND c.relname = 'iu_piece_collection'), false)`
+
+// readRest looks whether transactions are read-only by default but for our session, and for triggers of ours that were
+// disabled, or do not fire in every session, and at grants: up mends both.
+func (st *state) readRest(ctx context.Context, tx pgx.Tx) error {
+	err := tx.QueryRow(ctx, `
+		SELECT (SELECT g.reset_val::boolean FROM pg_catalog.pg_settings AS g WHERE g.name = 'default_transaction_read_only'), EXISTS (
+			SELECT FROM pg_catalog.pg_trigger AS t
+			JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
+			JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+			JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
+			WHERE n.nspname = 'iu_outbox' AND t.tgenabled <> 'A' AND pg_catalog.pg_has_role(c.relowner, 'USAGE'))`).Scan(&st.readOnly, &st.unalways)
+	if err != nil {
+		return fmt.Errorf("look at settings and triggers: %w", err)
+	}
+	if err := tx.QueryRow(ctx, unsealedQuery).Scan(&st.unsealed); err != nil {
+		return fmt.Errorf("compare grants: %w", err)
+	}
+	return nil
+}
 
 // relationExists is a condition that needs no privilege, not even on the schema.
 func relationExists(schema, name string) string {
@@ -161,7 +182,7 @@ func (st *state) has(version int64) bool {
 
 // current reports whether up has nothing to do.
 func (st *state) current() bool {
-	return len(st.pending()) == 0 && st.schema.currentFunctions() && (!st.unsealed || st.schema.Newer())
+	return len(st.pending()) == 0 && st.schema.currentFunctions() && (!st.unsealed && !st.unalways || st.schema.Newer())
 }
 
 // version is the highest version that was applied, 0 for none.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/sql/dbsession"
 	"github.com/iu-core/iuworker/worker/listen"
 )
 
@@ -24,7 +25,10 @@ const (
 	lockVerifierLeads = 4
 )
 
-var errNoSession = errors.New("no session")
+var (
+	errNoSession = errors.New("no session")
+	errReadOnly  = errors.New("the server is read-only, or a standby")
+)
 
 // session keeps one connection whose advisory locks live and die with it. Locks are gone when the
 // connection is: whoever holds one waits on lost() as well. Safe for concurrent use.
@@ -68,12 +72,24 @@ func (s *session) run(ctx context.Context) error {
 // watch asks the session each second whether it is there, until it is not, or ctx ends.
 func (s *session) watch(ctx context.Context) {
 	for listen.Pause(ctx, time.Second) {
-		var alive bool
-		if err := s.query(ctx, &alive, "SELECT true"); err != nil {
+		if err := s.alive(ctx); err != nil {
 			s.outage.Failed(ctx, err)
 			return
 		}
 	}
+}
+
+// alive reports why the session is of no use. One that its server lets write no more ends: the primary is elsewhere.
+func (s *session) alive(ctx context.Context) error {
+	var writable bool
+	if err := s.query(ctx, &writable, dbsession.Writable); err != nil {
+		return err
+	}
+	if !writable {
+		s.drop()
+		return errReadOnly
+	}
+	return nil
 }
 
 func (s *session) open(ctx context.Context) error {

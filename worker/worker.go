@@ -9,6 +9,7 @@ import (
 
 	"github.com/iu-core/iuworker/jobs"
 	iusql "github.com/iu-core/iuworker/sql"
+	"github.com/iu-core/iuworker/sql/dbsession"
 	"github.com/iu-core/iuworker/worker/listen"
 )
 
@@ -37,8 +38,8 @@ func New(cfg Config) (*Worker, error) {
 // ErrNotReady is wrapped by what Ready answers where the worker cannot work now.
 var ErrNotReady = errors.New("not ready")
 
-// Ready reports whether the worker can work: started, database reachable, schema fits, listener up or polling by
-// choice.
+// Ready reports whether the worker can work: started, database reachable and writable, schema fits, listener up or
+// polling by choice.
 func (w *Worker) Ready(ctx context.Context) error {
 	w.mu.Lock()
 	running := w.running
@@ -51,6 +52,24 @@ func (w *Worker) Ready(ctx context.Context) error {
 	}
 	if err := iusql.CheckSchema(ctx, w.cfg.Pool); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotReady, err)
+	}
+	if err := w.writable(ctx, running.session); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotReady, err)
+	}
+	return nil
+}
+
+// writable asks the pool and the session, which may lead to different servers, whether they can write.
+func (w *Worker) writable(ctx context.Context, session *session) error {
+	var writable bool
+	if err := w.cfg.Pool.QueryRow(ctx, dbsession.Writable).Scan(&writable); err != nil {
+		return fmt.Errorf("ask whether the database can be written: %w", err)
+	}
+	if !writable {
+		return errReadOnly
+	}
+	if session != nil {
+		return session.alive(ctx)
 	}
 	return nil
 }

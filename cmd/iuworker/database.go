@@ -14,6 +14,7 @@ import (
 
 	"github.com/iu-core/iuworker/cmd/iuworker/internal/address"
 	iusql "github.com/iu-core/iuworker/sql"
+	"github.com/iu-core/iuworker/sql/dbsession"
 )
 
 const (
@@ -129,6 +130,9 @@ func open(cmd *cobra.Command, from address.Source) (address.Config, error) {
 	cfg, err := from.Config()
 	if wrong, ok := errors.AsType[*address.Error](err); ok {
 		return address.Config{}, usage(cmd, "%v", wrong)
+	}
+	if err == nil {
+		dbsession.PreparePool(cfg.Pool)
 	}
 	return cfg, err
 }

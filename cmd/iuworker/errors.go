@@ -16,6 +16,7 @@ import (
 
 	"github.com/iu-core/iuworker/cmd/iuworker/internal/address"
 	iusql "github.com/iu-core/iuworker/sql"
+	"github.com/iu-core/iuworker/sql/dbsession"
 )
 
 // usageError is wrong usage: nothing was connected to, and the exit code is 2.
@@ -90,13 +91,13 @@ func wayOut(err error) string {
 		return "; use a login that may: the roles iu_app, iu_worker, iu_operator and iu_subscriber hold what each kind of user needs"
 	case pgerrcode.UndefinedTable, pgerrcode.UndefinedFunction, pgerrcode.InvalidSchemaName, pgerrcode.UndefinedColumn:
 		return "; if the schema is missing or old, run: iuworker migrate up"
-	case pgerrcode.ReadOnlySQLTransaction:
-		return "; this server is a standby or read only: give the address of the primary"
 	case pgerrcode.LockNotAvailable, pgerrcode.QueryCanceled:
 		return "; run it again, or see what it waits for in pg_stat_activity"
-	default:
-		return ""
 	}
+	if out := dbsession.WayOut(err); out != "" {
+		return "; " + out
+	}
+	return ""
 }
 
 // connectSentence says why there is no connection: where to, who as, and why not, for each host; and the way out of the

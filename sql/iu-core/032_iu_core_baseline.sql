@@ -180,10 +180,10 @@ BEGIN
     END IF;
 
     v_detail := CASE
-        WHEN (p_collection_key ~ '\S') IS NOT TRUE THEN 'p_collection_key must not be null or blank'
-        WHEN (p_title ~ '\S') IS NOT TRUE THEN 'p_title must not be null or blank'
+        WHEN (p_collection_key ~ '[^[:space:]]') IS NOT TRUE THEN 'p_collection_key must not be null or blank'
+        WHEN (p_title ~ '[^[:space:]]') IS NOT TRUE THEN 'p_title must not be null or blank'
         WHEN (v_piece_count > 0) IS NOT TRUE THEN 'p_piece_ids must not be null or empty'
-        WHEN (p_actor ~ '\S') IS NOT TRUE THEN 'p_actor must not be null or blank'
+        WHEN (p_actor ~ '[^[:space:]]') IS NOT TRUE THEN 'p_actor must not be null or blank'
     END;
     IF v_detail IS NULL THEN
         -- Each known piece is found once, so that null, repeated and unknown ones all show in the count.
@@ -240,7 +240,7 @@ DECLARE
     v_digest text;
     v_digest_now text;
 BEGIN
-    IF p_is_template IS NULL OR (p_actor ~ '\S') IS NOT TRUE THEN
+    IF p_is_template IS NULL OR (p_actor ~ '[^[:space:]]') IS NOT TRUE THEN
         RETURN pg_catalog.jsonb_build_object('status', 'invalid_input', 'detail',
             CASE WHEN p_is_template IS NULL THEN 'p_is_template must not be null'
                  ELSE 'p_actor must not be null or blank' END);

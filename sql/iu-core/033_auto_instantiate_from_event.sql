@@ -159,13 +159,13 @@ DECLARE
 BEGIN
     v_detail := CASE
         WHEN p_event_id IS NULL THEN 'p_event_id must not be null'
-        WHEN (p_event_type ~ '\S') IS NOT TRUE THEN 'p_event_type must not be null or blank'
+        WHEN (p_event_type ~ '[^[:space:]]') IS NOT TRUE THEN 'p_event_type must not be null or blank'
         WHEN p_template_collection_id IS NULL THEN 'p_template_collection_id must not be null'
-        WHEN (p_instance_key_suffix ~ '\S') IS NOT TRUE THEN 'p_instance_key_suffix must not be null or blank'
+        WHEN (p_instance_key_suffix ~ '[^[:space:]]') IS NOT TRUE THEN 'p_instance_key_suffix must not be null or blank'
         WHEN pg_catalog.char_length(p_instance_key_suffix) > 200
             THEN 'p_instance_key_suffix must not be longer than 200 characters'
         WHEN (p_emit_mode IN ('dry_run', 'live')) IS NOT TRUE THEN 'p_emit_mode must be dry_run or live'
-        WHEN (p_actor ~ '\S') IS NOT TRUE THEN 'p_actor must not be null or blank'
+        WHEN (p_actor ~ '[^[:space:]]') IS NOT TRUE THEN 'p_actor must not be null or blank'
     END;
     IF v_detail IS NOT NULL THEN
         RETURN pg_catalog.jsonb_build_object('status', 'invalid_input', 'detail', v_detail);
@@ -177,7 +177,7 @@ BEGIN
            public.fn_iu_composer_enabled(),
            c.id IS NOT NULL,
            r.is_template,
-           CASE WHEN c.title ~ '\S' THEN c.title ELSE c.collection_key END
+           CASE WHEN c.title ~ '[^[:space:]]' THEN c.title ELSE c.collection_key END
     INTO v_live_open, v_composer_open, v_found, v_is_template, v_title
     FROM (SELECT p_template_collection_id AS id) AS a
     LEFT JOIN public.iu_piece_collection AS c ON c.id = a.id
@@ -263,7 +263,7 @@ DECLARE
     v_membership bigint;
     v_collection bigint;
 BEGIN
-    IF p_dry_run IS NULL OR (p_actor ~ '\S') IS NOT TRUE THEN
+    IF p_dry_run IS NULL OR (p_actor ~ '[^[:space:]]') IS NOT TRUE THEN
         RETURN pg_catalog.jsonb_build_object('status', 'invalid_input', 'detail',
             CASE WHEN p_dry_run IS NULL THEN 'p_dry_run must not be null'
                  ELSE 'p_actor must not be null or blank' END);

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,18 +44,21 @@ func (c *cluster) start() error {
 	return c.startErr
 }
 
+// settings are those of test servers: fast, and roomy enough for many tests at once.
+var settings = map[string]string{
+	"fsync":                     "off",
+	"full_page_writes":          "off",
+	"max_connections":           "300",
+	"max_prepared_transactions": "10",
+	"shared_buffers":            "64MB",
+	"max_wal_size":              "4GB",
+	"jit":                       "off",
+}
+
 func (c *cluster) startServer() error {
 	server, err := pgserver.Start(context.Background(), pgserver.Config{
-		TCP: true,
-		Settings: map[string]string{
-			"fsync":                     "off",
-			"full_page_writes":          "off",
-			"max_connections":           "300",
-			"max_prepared_transactions": "10",
-			"shared_buffers":            "64MB",
-			"max_wal_size":              "4GB",
-			"jit":                       "off",
-		},
+		TCP:      true,
+		Settings: settings,
 	})
 	if err != nil {
 		return err
@@ -96,8 +100,8 @@ func (c *cluster) exec(sql string) error {
 
 // create makes a database out of a template, an empty name being PostgreSQL's own. Copying files takes half the time
 // of the default, copying through the WAL.
-func (c *cluster) create(name, template string) error {
-	statement := "CREATE DATABASE " + quote(name) + " STRATEGY file_copy"
+func (c *cluster) create(name, template string, options ...string) error {
+	statement := strings.Join(append([]string{"CREATE DATABASE " + quote(name) + " STRATEGY file_copy"}, options...), " ")
 	if template != "" {
 		statement += " TEMPLATE " + quote(template)
 	}

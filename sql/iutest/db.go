@@ -38,11 +38,17 @@ func Empty(t testing.TB) *DB {
 	return shared.database(t, "")
 }
 
-func (c *cluster) database(t testing.TB, template string) *DB {
+// Encoded makes an empty database in another encoding.
+func Encoded(t testing.TB, encoding string) *DB {
+	t.Helper()
+	return shared.database(t, "template0", "ENCODING "+quote(encoding), "LOCALE 'C'")
+}
+
+func (c *cluster) database(t testing.TB, template string, options ...string) *DB {
 	t.Helper()
 	require.NoError(t, c.start(), "start the test server")
 	name := "test_" + strconv.FormatInt(databases.Add(1), 10)
-	require.NoError(t, c.create(name, template), "create database %s", name)
+	require.NoError(t, c.create(name, template, options...), "create database %s", name)
 	if c == &shared { // others end with their test
 		t.Cleanup(func() {
 			if err := c.drop(name); err != nil {
@@ -59,6 +65,12 @@ func (c *cluster) database(t testing.TB, template string) *DB {
 	require.NoError(t, err)
 	t.Cleanup(func() { closePool(t, db.Pool) })
 	return db
+}
+
+// Beside makes an empty database on the same server.
+func (db *DB) Beside(t testing.TB) *DB {
+	t.Helper()
+	return db.cluster.database(t, "")
 }
 
 // closePool waits for connections that the test acquired, but not for ever: they die with the database.

@@ -3,7 +3,11 @@
 //	Main     runs a package's tests, ends the server, looks for goroutines that were left
 //	New      a database with everything that iuworker migrates, cloned from a template
 //	Empty    a database with nothing in it
+//	Encoded  as Empty, in another encoding
 //	Own      as New, on a server that the test may restart or kill
+//	Standby  a streaming standby of what Own made
+//	Switch   an address whose new connections can be led to another server
+//	Bouncer  a PgBouncer before a database
 //
 // One private server a test process, started by the first test that asks for a database; the template is migrated
 // once. Databases are dropped when their test ends, whoever is still connected. PG*, DATABASE_URL and IUWORKER_*

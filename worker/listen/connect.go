@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/sql/dbsession"
 )
 
 // ProbeTimeout is how long Works waits for its notification.
@@ -16,10 +18,10 @@ const ProbeTimeout = 3 * time.Second
 
 const dialTimeout = 5 * time.Second
 
-// KeepAlive answers a copy of cfg whose connections make the operating system notice a dead peer within about 15 s,
-// and a dial that nobody answers within 5 s. The dial itself stays cfg's own.
+// KeepAlive returns a prepared copy of cfg whose connections make the operating system notice a dead peer within about
+// 15 s, and a dial that nobody answers within 5 s. The dial itself stays cfg's own.
 func KeepAlive(cfg *pgx.ConnConfig) *pgx.ConnConfig {
-	cfg = cfg.Copy()
+	cfg = dbsession.Prepared(cfg)
 	dial := cfg.DialFunc
 	cfg.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
@@ -52,8 +54,16 @@ func Works(ctx context.Context, pool *pgxpool.Pool, direct *pgx.ConnConfig) (boo
 	if err != nil {
 		return false, fmt.Errorf("connect to listen: %w", err)
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // the probe is over either way
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_, _ = conn.Exec(ctx, "UNLISTEN *") // the probe is over either way, and a pooler may keep the session
+		_ = conn.Close(ctx)
+	}()
 
+	if dbsession.Multiplexed(conn.PgConn()) {
+		return false, nil // a LISTEN would stay behind
+	}
 	channel := fmt.Sprintf("iu_outbox_probe_%d", time.Now().UnixNano())
 	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
 		return false, fmt.Errorf("listen for the probe: %w", err)

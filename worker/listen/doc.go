@@ -11,5 +11,6 @@
 //	connection or server lost               reconnects with backoff and jitter, and rings: the backlog is read
 //	server silent (no FIN, no RST)          the listener's own ping does not arrive: cut and connected anew
 //	LISTEN refused (a server in recovery)   tried again with backoff; the poll finds what is new
-//	a transaction pooler in between         nothing arrives; Works tells, the poll finds what is new
+//	server read-only, another one written   the ping goes to that one and does not arrive: as a silent server
+//	a transaction pooler in between         Works tells, and leaves no LISTEN there; the poll finds what is new
 package listen

@@ -14,6 +14,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgxlisten"
+
+	"github.com/iu-core/iuworker/sql/dbsession"
 )
 
 const (
@@ -166,7 +168,7 @@ func (l *Listener) pingLoop(ctx context.Context) {
 		if !l.up.Load() {
 			continue
 		}
-		if err := l.ping(ctx); err != nil && ctx.Err() == nil && !refused(err) {
+		if err := l.ping(ctx); err != nil && ctx.Err() == nil && (!refused(err) || dbsession.ReadOnlyError(err)) {
 			l.cut()
 		}
 	}

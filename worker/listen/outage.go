@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/iu-core/iuworker/sql/dbsession"
 )
 
 // Outage logs the loss of something once, not once a try, and its return once. Safe for concurrent use.
@@ -32,7 +34,11 @@ func (o *Outage) Failed(ctx context.Context, err error) int {
 	if o.tries == 1 {
 		o.since = time.Now()
 		if ctx.Err() == nil {
-			o.Logger.WarnContext(ctx, o.What+" lost; trying again until it is back", slog.String("error", err.Error()))
+			attrs := []any{slog.String("error", err.Error())}
+			if out := dbsession.WayOut(err); out != "" {
+				attrs = append(attrs, slog.String("way_out", out))
+			}
+			o.Logger.WarnContext(ctx, o.What+" lost; trying again until it is back", attrs...)
 		}
 	}
 	return o.tries

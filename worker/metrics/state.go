@@ -3,12 +3,14 @@ package metrics
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river/rivertype"
@@ -127,7 +129,7 @@ func (s *state) read() reading {
 func (s *state) readExtra(ctx context.Context) (extra, error) {
 	var e extra
 	err := s.pool.QueryRow(ctx, `
-		SELECT pg_catalog.pg_notification_queue_usage(),
+		SELECT
 			COALESCE((SELECT e.id FROM iu_outbox.event AS e ORDER BY e.id DESC LIMIT 1)
 				- (SELECT e.id FROM iu_outbox.event AS e ORDER BY e.id LIMIT 1) + 1, 0),
 			COALESCE((SELECT e.id FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id DESC LIMIT 1)
@@ -136,9 +138,13 @@ func (s *state) readExtra(ctx context.Context) (extra, error) {
 			COALESCE((SELECT pg_catalog.jsonb_object_agg(c.name, c.expires_seconds) FROM (
 				SELECT c.name, c.expires_seconds FROM iu_outbox.consumer_status AS c WHERE c.expires_seconds IS NOT NULL
 				ORDER BY c.expires_seconds, c.name LIMIT $1) AS c), '{}')`, consumersShown).
-		Scan(&e.NotificationQueueUsage, &e.OutboxSpan, &e.WaitingSpan, &e.DeadLettersCreated, &e.Expires)
+		Scan(&e.OutboxSpan, &e.WaitingSpan, &e.DeadLettersCreated, &e.Expires)
 	if err != nil {
-		return e, fmt.Errorf("read the notification queue, the backlogs and the consumers: %w", err)
+		return e, fmt.Errorf("read the backlogs and the consumers: %w", err)
+	}
+	err = s.pool.QueryRow(ctx, "SELECT pg_catalog.pg_notification_queue_usage()").Scan(&e.NotificationQueueUsage)
+	if _, refused := errors.AsType[*pgconn.PgError](err); err != nil && !refused { // not every service lets it be asked
+		return e, fmt.Errorf("read the notification queue: %w", err)
 	}
 	return e, nil
 }

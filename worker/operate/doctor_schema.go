@@ -79,7 +79,8 @@ var expectedTriggers = []string{
 // triggers that are missing or switched off lose doorbells, emissions or dead letters without a word.
 func (e *examination) triggers(ctx context.Context) (DoctorCheck, error) {
 	missing, err := e.texts(ctx, `
-		SELECT w.name || CASE WHEN g.tgname IS NULL THEN ' is missing' ELSE ' is disabled' END
+		SELECT w.name || CASE WHEN g.tgname IS NULL THEN ' is missing' WHEN g.tgenabled = 'D' THEN ' is disabled'
+			ELSE ' does not fire always' END
 		FROM pg_catalog.unnest($1::text[]) AS w (name)
 		LEFT JOIN (
 			SELECT n.nspname || '.' || c.relname || ': ' || t.tgname AS name, t.tgname, t.tgenabled
@@ -88,7 +89,7 @@ func (e *examination) triggers(ctx context.Context) (DoctorCheck, error) {
 			JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 			WHERE NOT t.tgisinternal
 		) AS g ON g.name = w.name
-		WHERE g.tgname IS NULL OR g.tgenabled NOT IN ('O', 'A')
+		WHERE g.tgname IS NULL OR g.tgenabled <> 'A'
 		ORDER BY 1`, expectedTriggers)
 	if err != nil {
 		return DoctorCheck{}, err
@@ -100,9 +101,10 @@ func (e *examination) triggers(ctx context.Context) (DoctorCheck, error) {
 	switch {
 	case len(missing) > 0:
 		next := reinstall
-		if name, disabled := strings.CutSuffix(missing[0], " is disabled"); disabled {
-			table, trigger, _ := strings.Cut(name, ": ")
-			next = psql(fmt.Sprintf("ALTER TABLE %s ENABLE TRIGGER %s", table, trigger))
+		if !strings.HasSuffix(missing[0], " is missing") {
+			table, rest, _ := strings.Cut(missing[0], ": ")
+			trigger, _, _ := strings.Cut(rest, " ")
+			next = psql(fmt.Sprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, trigger))
 		}
 		return failed("%s not at work: doorbells, emissions or dead letters get lost", counts(len(missing), "trigger is", "triggers are")).
 			with(missing).so("switch it on, or install it again; then look for what was lost: iuworker verify", next), nil
@@ -111,7 +113,7 @@ func (e *examination) triggers(ctx context.Context) (DoctorCheck, error) {
 			so("reset it for this login or database", psql("ALTER ROLE "+pgx.Identifier{e.cfg.Pool.Config().ConnConfig.User}.Sanitize()+
 				" RESET session_replication_role")), nil
 	}
-	return fine("all %d are there and enabled", len(expectedTriggers)), nil
+	return fine("all %d are there and fire always", len(expectedTriggers)), nil
 }
 
 // indexes that are not valid were left by an index build that failed; one that is being built now is none of those.

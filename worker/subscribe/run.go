@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/iu-core/iuworker/sql/dbsession"
 	"github.com/iu-core/iuworker/worker/listen"
 )
 
@@ -200,6 +201,9 @@ func (s *subscriber) try(ctx context.Context, ask func(context.Context) error) e
 			return ctx.Err()
 		case !mayPass(err):
 			return err
+		}
+		if dbsession.ReadOnlyError(err) {
+			s.cfg.Pool.Reset() // its connections lead to what is no primary any more; new ones may lead elsewhere
 		}
 		listen.Pause(ctx, listen.Backoff(s.outage.Failed(ctx, err)))
 	}

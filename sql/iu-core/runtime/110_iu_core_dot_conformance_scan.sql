@@ -35,7 +35,7 @@ WITH class (n, class) AS (
     FROM pg_catalog.pg_class AS c
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     WHERE n.nspname = 'public'
-      AND (c.relname LIKE 'iu\_%' OR c.relname LIKE 'v\_iu\_%'
+      AND (c.relname LIKE 'iu!_%' ESCAPE '!' OR c.relname LIKE 'v!_iu!_%' ESCAPE '!'
            OR c.relname IN ('dot_config', 'event_route', 'event_type_registry'))
 ), scan (class, query) AS (
     -- Rows of tables that may be missing: asked for by query_to_xml, which is not called for NULL. A query
@@ -44,7 +44,7 @@ WITH class (n, class) AS (
            'SELECT pg_catalog.encode(pg_catalog.convert_to(pg_catalog.jsonb_agg(' || q.name
            || ')::text, ''UTF8''), ''hex'') AS names FROM public.' || r.name || ' AS t WHERE ' || q.condition
     FROM (VALUES
-        ('config', 'dot_config', 't.key', 't.key LIKE ''iu\_core.%'''),
+        ('config', 'dot_config', 't.key', 't.key LIKE ''iu!_core.%'' ESCAPE ''!'''),
         ('event_type', 'event_type_registry', 't.event_type', 't.event_type LIKE ''iu.%'''),
         ('route', 'event_route',
          't.event_type || pg_catalog.concat('' -> '' || (pg_catalog.to_jsonb(t) ->> ''target''))',
@@ -52,14 +52,14 @@ WITH class (n, class) AS (
     ) AS q (class, tab, name, condition)
     JOIN relation AS r ON r.name = q.tab AND r.kind IN ('r', 'p')
 ), found (class, name) AS (
-    SELECT 'table', r.name FROM relation AS r WHERE r.kind IN ('r', 'p', 'f') AND r.name NOT LIKE 'v\_iu\_%'
+    SELECT 'table', r.name FROM relation AS r WHERE r.kind IN ('r', 'p', 'f') AND r.name NOT LIKE 'v!_iu!_%' ESCAPE '!'
     UNION ALL
-    SELECT 'view', r.name FROM relation AS r WHERE r.kind IN ('v', 'm') AND r.name LIKE 'v\_iu\_%'
+    SELECT 'view', r.name FROM relation AS r WHERE r.kind IN ('v', 'm') AND r.name LIKE 'v!_iu!_%' ESCAPE '!'
     UNION ALL
-    SELECT 'function', p.proname || '(' || pg_catalog.oidvectortypes(p.proargtypes) || ')'
+    SELECT 'function', p.proname || '(' || pg_catalog.replace(pg_catalog.oidvectortypes(p.proargtypes), '"', '') || ')'
     FROM pg_catalog.pg_proc AS p
     JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
-    WHERE n.nspname = 'public' AND p.proname LIKE 'fn\_iu\_%'
+    WHERE n.nspname = 'public' AND p.proname LIKE 'fn!_iu!_%' ESCAPE '!'
     UNION ALL
     SELECT 'trigger', t.tgname || ' on ' || r.name
     FROM pg_catalog.pg_trigger AS t
@@ -77,7 +77,7 @@ WITH class (n, class) AS (
     SELECT COALESCE(e.class, f.class), COALESCE(e.name, f.name),
            CASE WHEN f.name IS NULL THEN 'missing'
                 WHEN e.name IS NOT NULL THEN ''
-                WHEN f.class = 'route' AND f.name || ' -> ' LIKE 'iu.template.instance\_auto\_composed -> %'
+                WHEN f.class = 'route' AND f.name || ' -> ' LIKE 'iu.template.instance!_auto!_composed -> %' ESCAPE '!'
                     THEN 'this event type must have no route'
                 WHEN core.is_ours THEN 'unexpected'
                 ELSE 'this adopted core has it besides' END

@@ -77,7 +77,9 @@ $$;
 CREATE OR REPLACE FUNCTION iu_outbox.note_removed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF TG_OP = 'TRUNCATE' THEN
+    IF iu_outbox.applying() THEN
+        NULL;
+    ELSIF TG_OP = 'TRUNCATE' THEN
         INSERT INTO iu_outbox.settled (key, how, event)
         SELECT e.idempotency_key::uuid, 'removed', pg_catalog.to_jsonb(e) FROM iu_outbox.event AS e;
     ELSE

@@ -64,14 +64,21 @@ BEGIN
 END
 $$;
 
--- Writes the emission of a live log row, in the transaction that composed it, by whichever path.
+-- Writes the emission of a live log row, in the transaction that composed it, by whichever path. A session that restores
+-- rows brings emissions along, and rows whose emissions were pruned: neither is announced again.
 -- The trace comes from the setting iu_outbox.traceparent; what is no W3C traceparent is left out.
 CREATE OR REPLACE FUNCTION iu_outbox.write_emission() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_traceparent text := pg_catalog.current_setting('iu_outbox.traceparent', true);
-    v_event jsonb := iu_outbox.composed_event(NEW);
+    v_event jsonb;
 BEGIN
+    IF pg_catalog.current_setting('session_replication_role') = 'replica'
+       AND (iu_outbox.applying() OR NEW.created_at <= (SELECT p.created_until FROM iu_outbox.emission_pruned AS p)
+            OR EXISTS (SELECT FROM iu_outbox.emission AS e WHERE e.instance_collection_id = NEW.instance_collection_id)) THEN
+        RETURN NULL;
+    END IF;
+    v_event := iu_outbox.composed_event(NEW);
     IF v_traceparent ~ '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' THEN
         v_event := v_event || pg_catalog.jsonb_build_object('traceparent', v_traceparent);
     END IF;
@@ -94,7 +101,7 @@ CREATE OR REPLACE FUNCTION iu_outbox.emit_now(p_instance_collection_id uuid, p_e
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
 DECLARE
-    v_notified boolean := pg_catalog.pg_notification_queue_usage() < 0.5;
+    v_notified boolean := iu_outbox.may_notify();
     v_epoch text;
     v_position bigint;
     v_event jsonb;
@@ -150,6 +157,9 @@ DECLARE
     v_pruned bigint := (SELECT pg_catalog.count(*) FROM gone AS g WHERE g.emit_mode = 'live');
     v_count bigint;
 BEGIN
+    IF iu_outbox.applying() THEN
+        RETURN NULL;
+    END IF;
     INSERT INTO iu_outbox.settled (key, how)
     SELECT g.idempotency_key::uuid, 'rolled_back' FROM gone AS g WHERE g.idempotency_key ~ '^[0-9a-f]{32}$';
 
@@ -180,30 +190,29 @@ CREATE OR REPLACE TRIGGER iu_outbox_emission_rolled_back
     FOR EACH STATEMENT
     EXECUTE FUNCTION iu_outbox.roll_back_emission();
 
--- Answers the epoch to emit in. Where the server, its timeline or the database is another than the
--- one the current epoch began on (restore, failover, copy), a new epoch begins after the last position.
--- The caller holds the counter row.
+-- Returns the epoch to emit in. If the server, its timeline or the database is another than the one the current epoch
+-- began on (restore, failover, copy), a new epoch begins after the last position. What the server does not say, or did
+-- not then, says nothing. The caller holds the counter row.
 CREATE OR REPLACE FUNCTION iu_outbox.current_epoch(p_epoch text, p_position bigint) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_system bigint := (SELECT s.system_identifier FROM pg_catalog.pg_control_system() AS s);
-    v_timeline integer := ('x' || pg_catalog.substr(
-        pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::integer;
-    v_database oid := (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database());
+    v_here record := iu_outbox.server_identity();
     v_known iu_outbox.epoch;
     v_epoch text := p_epoch;
 BEGIN
     SELECT * INTO STRICT v_known FROM iu_outbox.epoch AS e WHERE e.epoch = p_epoch;
-    IF v_known.system_identifier IS NULL THEN
-        UPDATE iu_outbox.epoch AS e
-        SET system_identifier = v_system, timeline = v_timeline, database_oid = v_database
-        WHERE e.epoch = p_epoch;
-    ELSIF (v_known.system_identifier, v_known.timeline, v_known.database_oid)
-          IS DISTINCT FROM (v_system, v_timeline, v_database) THEN
-        v_epoch := pg_catalog.substr(pg_catalog.md5(pg_catalog.gen_random_uuid()::text), 1, 8);
+    IF v_known.database_oid <> v_here.database_oid OR v_known.system_identifier <> v_here.system_identifier
+       OR v_known.timeline <> v_here.timeline THEN
+        v_epoch := pg_catalog.substr(pg_catalog.gen_random_uuid()::text, 1, 8);
         INSERT INTO iu_outbox.epoch (epoch, after_position, system_identifier, timeline, database_oid)
-        VALUES (v_epoch, p_position, v_system, v_timeline, v_database);
+        VALUES (v_epoch, p_position, v_here.system_identifier, v_here.timeline, v_here.database_oid);
         UPDATE iu_outbox.emission_counter SET epoch = v_epoch;
+    ELSIF (v_known.system_identifier IS NULL AND v_here.system_identifier IS NOT NULL)
+       OR (v_known.timeline IS NULL AND v_here.timeline IS NOT NULL) OR v_known.database_oid IS NULL THEN
+        UPDATE iu_outbox.epoch AS e
+        SET system_identifier = COALESCE(e.system_identifier, v_here.system_identifier),
+            timeline = COALESCE(e.timeline, v_here.timeline), database_oid = v_here.database_oid
+        WHERE e.epoch = p_epoch;
     END IF;
     RETURN v_epoch;
 END
@@ -227,7 +236,7 @@ DECLARE
     v_whole boolean;
 BEGIN
     emitted := 0;
-    notified := pg_catalog.pg_notification_queue_usage() < 0.5;
+    notified := iu_outbox.may_notify();
     SELECT c.epoch, c.position INTO v_epoch, last_position
     FROM iu_outbox.emission_counter AS c FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN

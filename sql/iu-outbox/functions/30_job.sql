@@ -16,6 +16,9 @@ DECLARE
     v_status text;
     v_detail text;
 BEGIN
+    IF iu_outbox.applying() THEN
+        RETURN NULL;
+    END IF;
     IF TG_OP = 'UPDATE' THEN
         IF NEW.state NOT IN ('cancelled', 'discarded') THEN
             DELETE FROM iu_outbox.dead_letter AS d WHERE d.job_id = NEW.id;
@@ -71,6 +74,9 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_event jsonb := NEW.metadata -> 'said_again';
 BEGIN
+    IF iu_outbox.applying() THEN
+        RETURN NULL;
+    END IF;
     PERFORM FROM public.iu_auto_instantiate_event_log AS l
     WHERE l.idempotency_key = v_event ->> 'idempotency_key'
     FOR KEY SHARE SKIP LOCKED;
@@ -168,7 +174,7 @@ $$;
 CREATE OR REPLACE FUNCTION iu_outbox.event_state(p_event_id uuid)
 RETURNS TABLE (state text, reason text, instance_collection_id uuid, idempotency_key text,
                template_collection_id uuid, instance_key_suffix text, job_id bigint, since timestamptz)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET gin_fuzzy_search_limit = 0 AS $$
     WITH known AS (
         SELECT 1 AS rank, 'done' AS state, NULL::text AS reason, l.instance_collection_id, l.idempotency_key,
                l.template_collection_id,

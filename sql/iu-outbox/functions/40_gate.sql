@@ -43,7 +43,7 @@ $$;
 
 -- Rings iu_outbox_gate when one of the gates' rows changed, however it was changed.
 CREATE OR REPLACE FUNCTION iu_outbox.ring_gate() RETURNS trigger
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF (TG_OP <> 'INSERT' AND OLD.key IN ('iu_core.composer_enabled', 'iu_core.auto_instantiate_enabled'))
        OR (TG_OP <> 'DELETE' AND NEW.key IN ('iu_core.composer_enabled', 'iu_core.auto_instantiate_enabled')) THEN

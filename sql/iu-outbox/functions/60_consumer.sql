@@ -282,7 +282,7 @@ CREATE OR REPLACE FUNCTION iu_outbox.begin_epoch() RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_position bigint;
-    v_new text := pg_catalog.substr(pg_catalog.md5(pg_catalog.gen_random_uuid()::text), 1, 8);
+    v_new text := pg_catalog.substr(pg_catalog.gen_random_uuid()::text, 1, 8);
 BEGIN
     SELECT c.position INTO STRICT v_position FROM iu_outbox.emission_counter AS c FOR UPDATE;
     INSERT INTO iu_outbox.epoch (epoch, after_position) VALUES (v_new, v_position);

@@ -1,0 +1,137 @@
+package iusql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// An ability is something that a server may be unable to do, although its version can: a service lacks it, a library
+// forbids it, or an administrator took it away.
+type ability struct {
+	ask     string // a statement that changes nothing
+	what    string // that fails without it
+	without string // what happens without it; empty: it cannot be done without
+}
+
+// abilities are tried before the first change.
+var abilities = []ability{
+	{ask: "SELECT pg_catalog.md5('')",
+		what: "md5() does not work here (does the server's OpenSSL run in FIPS mode?), and an idempotency key is an md5 by contract"},
+	{ask: "SELECT pg_catalog.sha256('')", what: "sha256() does not work here, and digests of collections need it"},
+	{ask: "SELECT pg_catalog.hashtextextended('', 0), pg_catalog.gen_random_uuid()", what: "functions that keys are made with do not work here"},
+	{ask: "SELECT pg_catalog.pg_try_advisory_xact_lock_shared(26999, 0), pg_catalog.pg_try_advisory_xact_lock(26999, 0)",
+		what: "advisory locks do not work here, and composing takes turns by them"},
+	{ask: "LISTEN iu_outbox_probe", what: "LISTEN does not work here, and workers sleep by it"},
+	{ask: "SELECT pg_catalog.pg_notify('iu_outbox_probe', '')", what: "NOTIFY does not work here, and events are announced by it"},
+	{ask: "SELECT pg_catalog.pg_notification_queue_usage()", what: "pg_notification_queue_usage() does not work here",
+		without: "announcements go on however full the notification queue is"},
+	{ask: "SELECT pg_catalog.pg_control_system()", what: "pg_control_system() does not work here",
+		without: "a copy of this database on another server is told from this one by its name and timeline alone"},
+	{ask: "SELECT pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn())", what: "the server does not say which timeline it is on",
+		without: "after a failover that lost commits no new epoch begins by itself; begin one: SELECT iu_outbox.begin_epoch()"},
+}
+
+// checkAbilities tries what the server may be unable to do, and adds what cannot be done without.
+func (s *session) checkAbilities(ctx context.Context, tx pgx.Tx, found *findings) error {
+	for _, a := range abilities {
+		err := try(ctx, tx, a.ask)
+		pgErr, refused := errors.AsType[*pgconn.PgError](err)
+		switch {
+		case err == nil:
+		case !refused:
+			return fmt.Errorf("ask what the server can do: %w", err)
+		case a.without != "":
+			s.cfg.Logger.WarnContext(ctx, "Migration: "+a.what+"; "+a.without, slog.String("error", pgErr.Message))
+		default:
+			found.unsuitable = append(found.unsuitable, fmt.Sprintf("%s: %s", a.what, pgErr.Message))
+		}
+	}
+	return checkEncoding(ctx, tx, found)
+}
+
+// try runs a statement whose error is that of nothing else, and takes back what it did.
+func try(ctx context.Context, tx pgx.Tx, sql string) error {
+	savepoint, err := tx.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = savepoint.Exec(ctx, sql)
+	return errors.Join(err, savepoint.Rollback(ctx))
+}
+
+// checkEncoding: this program, JSON and River speak UTF-8, which the server must be able to convert.
+func checkEncoding(ctx context.Context, tx pgx.Tx, found *findings) error {
+	var encoding string
+	var converts bool
+	err := tx.QueryRow(ctx, `
+		SELECT pg_catalog.getdatabaseencoding(), pg_catalog.getdatabaseencoding() = 'UTF8' OR EXISTS (
+			SELECT FROM pg_catalog.pg_conversion AS c
+			WHERE c.condefault AND c.conforencoding = pg_catalog.pg_char_to_encoding(pg_catalog.getdatabaseencoding()::text::name)
+			  AND c.contoencoding = pg_catalog.pg_char_to_encoding('UTF8'))`).Scan(&encoding, &converts)
+	if err != nil {
+		return fmt.Errorf("ask for the encoding of the database: %w", err)
+	}
+	if !converts {
+		found.unsuitable = append(found.unsuitable, fmt.Sprintf("the encoding of the database is %s, which PostgreSQL cannot convert to UTF-8 and back, "+
+			"so that it would hold text that nobody can read; use a database with ENCODING 'UTF8' (or LATIN1, WIN1252, EUC_JP and others that it converts)",
+			encoding))
+	}
+	return nil
+}
+
+// systemFunction is how our SQL calls a function of PostgreSQL.
+var systemFunction = regexp.MustCompile(`\bpg_catalog\.([a-z0-9_]+)\(`)
+
+// systemFunctions are the functions of PostgreSQL that our SQL calls, but those that it can do without.
+var systemFunctions = sync.OnceValue(func() []string {
+	names := map[string]bool{}
+	for _, pattern := range []string{"iu-core/*.sql", "iu-outbox/*.sql", functionFiles} {
+		files, err := fs.Glob(Files, pattern)
+		if err != nil {
+			panic(fmt.Sprintf("iusql: %v", err))
+		}
+		for _, file := range files {
+			for _, match := range systemFunction.FindAllStringSubmatch(text(file), -1) {
+				names[match[1]] = true
+			}
+		}
+	}
+	var list []string
+	for name := range names {
+		if !slices.ContainsFunc(abilities, func(a ability) bool { return a.without != "" && strings.Contains(a.ask, "."+name+"(") }) {
+			list = append(list, name)
+		}
+	}
+	slices.Sort(list)
+	return list
+})
+
+// checkFunctions: somebody may have taken EXECUTE on PostgreSQL's own functions away from PUBLIC.
+func checkFunctions(ctx context.Context, tx pgx.Tx, found *findings) error {
+	rows, err := tx.Query(ctx, `
+		SELECT p.oid::pg_catalog.regprocedure::text
+		FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+		WHERE n.nspname = 'pg_catalog' AND p.proname = ANY ($1::text[]) AND NOT pg_catalog.has_function_privilege(p.oid, 'EXECUTE')
+		ORDER BY 1`, systemFunctions())
+	if err != nil {
+		return fmt.Errorf("look for functions that this role may not call: %w", err)
+	}
+	denied, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("look for functions that this role may not call: %w", err)
+	}
+	for _, function := range denied {
+		found.privileges = append(found.privileges, "EXECUTE on function pg_catalog."+function)
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+package dbsession
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+type setting struct{ name, value string }
+
+// packet are the settings that go into the startup packet: those that a pooler keeps for each client.
+var packet = []setting{
+	{"client_encoding", "UTF8"},
+	{"DateStyle", "ISO, MDY"},
+	{"TimeZone", "UTC"},
+	{"standard_conforming_strings", "on"},
+}
+
+// required are the settings without which statements fail, or do something else. An address cannot change them.
+var required = []setting{
+	{"search_path", "pg_catalog, public, pg_temp"}, // as in 033
+	{"default_transaction_isolation", "read committed"},
+	{"default_transaction_deferrable", "off"},
+	{"session_replication_role", "origin"},
+	{"row_security", "on"},
+	{"array_nulls", "on"},
+	{"backslash_quote", "safe_encoding"},
+	{"bytea_output", "hex"},
+	{"client_min_messages", "notice"},
+	{"exit_on_error", "off"},
+	{"extra_float_digits", "1"},
+	{"gin_fuzzy_search_limit", "0"}, // above 0 an index on jsonb finds some of the rows
+	{"IntervalStyle", "postgres"},
+	{"quote_all_identifiers", "off"},
+	{"restrict_nonsystem_relation_kind", ""}, // views
+	{"transform_null_equals", "off"},
+	{"xmloption", "content"},
+	{"plpgsql.extra_errors", "none"},
+	{"plpgsql.extra_warnings", "none"},
+}
+
+// chosen are settings that an address may choose otherwise.
+//
+// The server notices a client whose machine is gone within about 20 s: by keepalive probes while it waits for a
+// statement, by the user timeout while it sends, and by the end of a transaction that nobody goes on with.
+var chosen = []setting{
+	{"statement_timeout", "0"}, // contexts bound ours
+	{"lock_timeout", "0"},
+	{"transaction_timeout", "0"},
+	{"idle_session_timeout", "0"},
+	{"idle_in_transaction_session_timeout", "20s"},
+	{"tcp_keepalives_idle", "5"},
+	{"tcp_keepalives_interval", "5"},
+	{"tcp_keepalives_count", "3"},
+	{"tcp_user_timeout", "20000"},
+	{"jit", "off"},
+	{"plan_cache_mode", "auto"},
+	{"enable_bitmapscan", "on"},
+	{"enable_hashagg", "on"},
+	{"enable_hashjoin", "on"},
+	{"enable_indexonlyscan", "on"},
+	{"enable_indexscan", "on"},
+	{"enable_material", "on"},
+	{"enable_mergejoin", "on"},
+	{"enable_nestloop", "on"},
+	{"enable_seqscan", "on"},
+	{"enable_sort", "on"},
+}
+
+// begin is the statement that begins a session, for the server process that greeted us: a pooler greets in its own
+// name, and then nothing is set. pid 0 stands for whichever process it is. Of others' values only search_path could
+// change what this text means, and every name in it is qualified. The timeout is lifted for this transaction alone. A setting
+// of ours that this server does not know is left out; one that the address asks for is an error then.
+func begin(pid uint32, address []setting) string {
+	var rows []string
+	add := func(settings []setting, asked bool) {
+		for _, s := range settings {
+			asked := asked || s.name == "statement_timeout" // what it is now is for this transaction alone
+			rows = append(rows, fmt.Sprintf("(%d, %s, %s, %t)", len(rows), literal(s.name), literal(s.value), asked))
+		}
+	}
+	role := slices.IndexFunc(address, func(s setting) bool { return strings.EqualFold(s.name, "role") })
+	add(chosen, false)
+	if role < 0 {
+		add(address, true)
+		add(required, false)
+	} else { // last: it may be allowed less than the login
+		add(slices.Concat(address[:role], address[role+1:]), true)
+		add(required, false)
+		add(address[role:role+1], true)
+	}
+	return fmt.Sprintf(beginSQL, pid, strings.Join(rows, ", "))
+}
+
+const beginSQL = `SET LOCAL statement_timeout = 0;
+SELECT pg_catalog.pg_backend_pid();
+SELECT pg_catalog.set_config(s.name, s.value, false)
+FROM (SELECT * FROM (VALUES %[2]s) AS v (n, name, value, asked) ORDER BY v.n OFFSET 0) AS s
+WHERE (%[1]d OPERATOR(pg_catalog.=) 0 OR pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) %[1]d)
+  AND (s.asked OR pg_catalog.current_setting(s.name, true) OPERATOR(pg_catalog.<>) s.value);
+SELECT pg_catalog.set_config(c.name, c.value, false)
+FROM (VALUES
+    -- What is acknowledged must be on disk. A choice that waits for more than that is kept.
+    ('synchronous_commit', 'on', pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) ANY (ARRAY['off', 'local'])),
+    -- Only a role's or a database's: a server that is read-only is one to leave.
+    ('default_transaction_read_only', 'off',
+     CASE WHEN pg_catalog.current_setting('default_transaction_read_only') OPERATOR(pg_catalog.=) 'on'
+          THEN EXISTS (SELECT FROM pg_catalog.pg_settings AS g
+                       WHERE g.name OPERATOR(pg_catalog.=) 'default_transaction_read_only'
+                         AND g.source OPERATOR(pg_catalog.=) ANY (ARRAY['database', 'user', 'database user'])) END)
+) AS c (name, value, wanted)
+WHERE c.wanted AND (%[1]d OPERATOR(pg_catalog.=) 0 OR pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) %[1]d)`
+
+func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }

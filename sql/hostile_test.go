@@ -1,0 +1,53 @@
+package iusql_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+)
+
+// What psql runs means the same under settings of anybody's.
+func TestFilesUnderHostileSettings(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	db.Template(t, "t", 2)
+	db.MakeHostile(t, "default_transaction_read_only", "statement_timeout", "lock_timeout", "idle_session_timeout", "client_min_messages")
+	for _, file := range []string{
+		"iu-core/runtime/110_iu_core_dot_conformance_scan.sql", "ops/02_auto_instantiate_productization_proof.sql",
+	} {
+		out, err := iutest.Psql(t, db, "-f", file)
+		require.NoError(t, err, file)
+		require.Contains(t, out, "PASS", file)
+		require.NotContains(t, out, "FAIL", file)
+	}
+}
+
+// A script that was printed makes the same schema under any settings.
+func TestPrintedScriptUnderHostileSettings(t *testing.T) {
+	t.Parallel()
+	db := iutest.Empty(t)
+	script := printed(t, db)
+	plain := iutest.Empty(t)
+	require.NoError(t, run(t, plain, script))
+	want := dump(t, plain)
+	db.MakeHostile(t, "default_transaction_read_only", "statement_timeout", "lock_timeout", "idle_session_timeout", "client_min_messages")
+	require.NoError(t, run(t, db, script))
+	db.Exec(t, "ALTER DATABASE "+db.Name+" RESET ALL")
+	sameDump(t, want, dump(t, db))
+}
+
+// Functions whose callers' settings could change what they do have settings of their own.
+func TestFunctionsPinTheirSearchPath(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	require.Equal(t, []string{
+		"composed_event(iu_auto_instantiate_event_log)", // these are called by functions that do, or name everything in full
+		"event_source()", "keep_last_event()", "payload(jsonb,boolean)", "rfc3339(timestamp with time zone)", "ring()",
+	}, rows(t, db, `
+		SELECT replace(p.oid::regprocedure::text, 'iu_outbox.', '') FROM pg_proc AS p
+		WHERE p.pronamespace = 'iu_outbox'::regnamespace
+		  AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS c WHERE c LIKE 'search_path=%') ORDER BY 1`))
+}

@@ -1,0 +1,113 @@
+package worker_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/dbsession"
+	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/worker"
+)
+
+// preparedPool is a pool as the program opens it.
+func preparedPool(t *testing.T, url string) *pgxpool.Pool {
+	t.Helper()
+	cfg, err := pgxpool.ParseConfig(url)
+	require.NoError(t, err)
+	cfg.MaxConns = 16
+	dbsession.PreparePool(cfg)
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// The server becomes read-only under open sessions, and the address leads to another primary by then: nothing is cut.
+func TestReadOnlyServerIsLeft(t *testing.T) {
+	t.Parallel()
+	db, _ := iutest.Own(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	standby, _ := iutest.Standby(t, db)
+	address := iutest.NewSwitch(t, db.Host())
+	w := start(t, db, func(c *worker.Config) { c.Pool = preparedPool(t, db.URLAt(address.Addr)) })
+	for _, suffix := range []string{"1", "2", "3"} {
+		insert(t, db, template, suffix)
+	}
+	eventually(t, db, "SELECT count(*) = 3 FROM iu_outbox.emission WHERE position IS NOT NULL")
+	eventually(t, db, idleJobs)
+
+	db.Exec(t, "ALTER SYSTEM SET default_transaction_read_only = on")
+	db.Exec(t, "SELECT pg_reload_conf()")
+	require.Eventually(t, func() bool { return w.Ready(t.Context()) != nil }, patience, 10*time.Millisecond)
+	require.ErrorIs(t, w.Ready(t.Context()), worker.ErrNotReady)
+
+	iutest.Promote(t, standby, db)
+	standby.Exec(t, "ALTER SYSTEM RESET default_transaction_read_only") // came along
+	standby.Exec(t, "SELECT pg_reload_conf()")
+	began := time.Now()
+	address.Lead(standby.Host())
+	for _, suffix := range []string{"4", "5", "6"} {
+		insert(t, standby, template, suffix)
+	}
+	eventually(t, standby, "SELECT count(*) = 6 FROM iu_outbox.emission WHERE position IS NOT NULL")
+	t.Logf("announced %s after the address led to the new primary", time.Since(began).Round(time.Millisecond))
+	require.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience, 10*time.Millisecond)
+	t.Logf("ready after %s", time.Since(began).Round(time.Millisecond))
+	eventually(t, standby, relaySleeps)                   // its session is there, too
+	db.Exec(t, "SET default_transaction_read_only = off") // for what the test's end does
+}
+
+const idleJobs = `SELECT NOT EXISTS (SELECT FROM iu_river.river_job WHERE finalized_at IS NULL)`
+
+// A worker works through PgBouncer, whatever its mode, and leaves nothing behind in the server's sessions that others get.
+func TestPgBouncer(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"session", "transaction"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			db := iutest.New(t)
+			db.OpenGates(t)
+			template := db.Template(t, "t", 1)
+			db.Exec(t, "ALTER DATABASE "+db.Name+" SET work_mem = '5MB'; ALTER DATABASE "+db.Name+" SET default_transaction_isolation = 'serializable'")
+			url := iutest.Bouncer(t, db, mode)
+			log, lines := logging(t)
+			pool := preparedPool(t, url+"&default_query_exec_mode=cache_describe&options=-c%20work_mem%3D7MB&statement_timeout=60000")
+			w := start(t, db, polling(20*time.Millisecond), func(c *worker.Config) { c.Pool, c.Logger = pool, log })
+			conn, err := pool.Acquire(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, mode == "transaction", dbsession.Multiplexed(conn.Conn().PgConn()))
+			var memory, isolation string
+			require.NoError(t, conn.QueryRow(t.Context(), "SELECT current_setting('work_mem'), current_setting('default_transaction_isolation')").
+				Scan(&memory, &isolation))
+			conn.Release()
+			if mode == "session" {
+				require.Equal(t, []string{"7MB", "read committed"}, []string{memory, isolation})
+				require.Zero(t, lines.count("polling instead"))
+			} else {
+				require.Equal(t, []string{"5MB", "serializable"}, []string{memory, isolation}, "it would be others', too")
+				require.Equal(t, 1, lines.count("polling instead"))
+			}
+			for _, suffix := range []string{"1", "2", "3", "4", "5"} {
+				insert(t, db, template, suffix)
+			}
+			eventually(t, db, "SELECT count(*) = 5 FROM iu_outbox.emission WHERE position IS NOT NULL")
+			require.NoError(t, w.Ready(t.Context()))
+			require.NoError(t, w.Stop(t.Context()))
+			pool.Close()
+			left := preparedPool(t, url+"&default_query_exec_mode=cache_describe")
+			for range 16 {
+				conn, err := left.Acquire(t.Context())
+				require.NoError(t, err)
+				t.Cleanup(conn.Release) // each round gets another one
+				var channels, locks int
+				require.NoError(t, conn.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM pg_listening_channels()),
+					(SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())`).Scan(&channels, &locks))
+				require.Zero(t, channels+locks)
+			}
+		})
+	}
+}
