@@ -28,7 +28,7 @@ may have more; that is listed. Exit code 1 unless the verdict is 7/7 PASS.`,
 			if err != nil {
 				return err
 			}
-			defer pool.Close()
+			defer closePool(pool)
 			ctx, cancel := context.WithTimeout(cmd.Context(), quickly)
 			defer cancel()
 			report, err := operate.Conformance(ctx, pool)

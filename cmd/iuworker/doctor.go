@@ -32,7 +32,7 @@ seconds at most. Exit code 1 where a check fails.`,
 			if err != nil {
 				return fmt.Errorf("open the connection pool: %w", err)
 			}
-			defer pool.Close()
+			defer closePool(pool)
 			report := operate.Doctor(cmd.Context(), operate.DoctorConfig{Pool: pool, Direct: at.direct, Explain: sentence})
 			if err := a.print(asJSON, report, func(w io.Writer) { writeDoctor(w, report) }); err != nil {
 				return err

@@ -71,7 +71,7 @@ func (a *app) rollback(ctx context.Context, pool *pgxpool.Pool, actor string, ex
 		if err := rollbackFailure(preview.RollbackReport); err != nil || preview.Counts.EventLog == 0 {
 			return err
 		}
-		if err := confirm(os.Stdin, a.stderr, actor); err != nil {
+		if err := confirm(ctx, os.Stdin, a.stderr, actor); err != nil {
 			return err
 		}
 		seen = &preview.Counts.EventLog
@@ -90,9 +90,14 @@ func (a *app) rollback(ctx context.Context, pool *pgxpool.Pool, actor string, ex
 }
 
 // confirm lets somebody type a name, and fails where it is another.
-func confirm(from io.Reader, to io.Writer, name string) error {
+func confirm(ctx context.Context, from io.Reader, to io.Writer, name string) error {
 	fmt.Fprintf(to, "to delete them, type the actor's name, %s: ", flat(name))
-	typed, err := bufio.NewReader(from).ReadString('\n')
+	var typed string
+	var err error
+	wait(ctx, func() { typed, err = bufio.NewReader(from).ReadString('\n') })
+	if ctx.Err() != nil {
+		return fmt.Errorf("wait for the actor's name: %w", ctx.Err())
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the actor's name: %w", err)
 	}

@@ -90,7 +90,7 @@ func (a *app) subscribe(cmd *cobra.Command, cfg subscribe.Config) error {
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
+	defer closePool(pool)
 	if err := a.checkSchema(ctx, pool); err != nil {
 		return err
 	}
