@@ -30,6 +30,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	cfg := f.worker
 	cfg.Pool, cfg.Direct, cfg.Logger, cfg.Version = pool, at.direct, a.logger, iusql.ProgramVersion
 	cfg.Metrics = metrics.New(metrics.Config{Pool: pool, Version: iusql.ProgramVersion, Logger: a.logger})
+	cfg.Metrics.ObserveLog(a.stderr.droppedLines)
 	stopTracing, err := a.trace(ctx, &cfg, f.otlp)
 	if err != nil {
 		return err
