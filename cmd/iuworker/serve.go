@@ -26,7 +26,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	if err != nil {
 		return fmt.Errorf("open the connection pool: %w", err)
 	}
-	defer closePool(pool)
+	defer a.stopping(ctx, "the connection pool", pool.Close)
 	cfg := f.worker
 	cfg.Pool, cfg.Direct, cfg.Logger, cfg.Version = pool, at.direct, a.logger, iusql.ProgramVersion
 	cfg.Metrics = metrics.New(metrics.Config{Pool: pool, Version: iusql.ProgramVersion, Logger: a.logger})

@@ -194,7 +194,7 @@ func TestSIGTERMEndsCommandsWhoseServerIsSilent(t *testing.T) {
 	t.Parallel()
 	for _, args := range []string{
 		"status", "status --watch", "subscribe --after 0", "subscribe --consumer c", "verify", "doctor", "conformance", "selftest",
-		"migrate up", "migrate status", "enqueue --template letter", "scaleout --template letter --count 10 --prefix p --watch",
+		"migrate up", "migrate status", "enqueue --template letter", "scaleout --template letter --count 10 --prefix p --actor a --watch",
 		"rollback --actor a", "gate status", "retry --list", "consumers", "trace 1", "work --http-addr off --shutdown-timeout 2s",
 	} {
 		t.Run(args, func(t *testing.T) {
@@ -237,14 +237,15 @@ func full(t *testing.T) *os.File {
 		_ = reader.Close() // the test is over
 		_ = writer.Close()
 	})
-	require.NoError(t, syscall.SetNonblock(int(writer.Fd()), true))
+	fd := int(writer.Fd())
+	require.NoError(t, syscall.SetNonblock(fd, true))
 	for {
-		if _, err := syscall.Write(int(writer.Fd()), make([]byte, 4096)); err != nil {
+		if _, err := syscall.Write(fd, make([]byte, 4096)); err != nil {
 			require.ErrorIs(t, err, syscall.EAGAIN)
 			break
 		}
 	}
-	require.NoError(t, syscall.SetNonblock(int(writer.Fd()), false))
+	require.NoError(t, syscall.SetNonblock(fd, false))
 	return writer
 }
 
