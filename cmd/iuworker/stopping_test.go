@@ -109,7 +109,9 @@ func (s *silenced) close() {
 }
 
 // through is the database, seen through s.
-func (s *silenced) through(db *iutest.DB) *iutest.DB { return &iutest.DB{Name: db.Name, URL: s.url, Pool: db.Pool} }
+func (s *silenced) through(db *iutest.DB) *iutest.DB {
+	return &iutest.DB{Name: db.Name, URL: s.url, Pool: db.Pool}
+}
 
 // soon is how long after its limit a program may end on a busy machine.
 const soon = 4 * time.Second

@@ -31,7 +31,6 @@ func examine(t *testing.T, url string, change ...func(*operate.DoctorConfig)) op
 		c(&cfg)
 	}
 	report := operate.Doctor(t.Context(), cfg)
-	require.Len(t, report.Checks, 29)
 	for _, check := range report.Checks {
 		require.NotEmpty(t, check.Check)
 		require.NotEmpty(t, check.Says, check.Check)
@@ -166,7 +165,7 @@ func TestDoctorWithoutADatabase(t *testing.T) {
 		report := examine(t, url, func(c *operate.DoctorConfig) { c.Timeout = time.Second })
 		require.False(t, report.OK())
 		require.Equal(t, operate.HealthFail, checked(t, report, "connection").Result)
-		require.Equal(t, 28, report.Count(operate.HealthSkipped))
+		require.Equal(t, len(report.Checks)-1, report.Count(operate.HealthSkipped), "all but the connection")
 		require.NotContains(t, fmt.Sprint(report), "secret")
 		require.Less(t, report.Seconds, 10.0)
 	}
