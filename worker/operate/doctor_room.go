@@ -41,7 +41,7 @@ const sessionRoomSQL = `
 		pg_catalog.current_setting('max_connections')::integer
 			- pg_catalog.current_setting('superuser_reserved_connections')::integer
 			- CASE WHEN r.reserved THEN 0 ELSE COALESCE(pg_catalog.current_setting('reserved_connections', true), '0')::integer END,
-		d.datconnlimit, r.rolconnlimit, r.rolsuper, r.reserved, pg_catalog.pg_backend_pid() <> $1
+		d.datconnlimit, r.rolconnlimit, r.rolsuper, r.reserved, pg_catalog.pg_backend_pid() <> $1::bigint
 	FROM pg_catalog.pg_stat_activity AS a
 	CROSS JOIN (SELECT d.datconnlimit FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()) AS d
 	CROSS JOIN (
