@@ -127,7 +127,7 @@ func (p *program) endsWithin(t *testing.T, limit time.Duration) error {
 		return err
 	case <-time.After(patience):
 		p.signal(t, syscall.SIGQUIT)
-		<-p.ended
+		_ = <-p.ended // by that signal
 		require.FailNow(t, "it does not end", "%.60000s", p.errOut.String())
 		return nil
 	}
@@ -209,7 +209,7 @@ func TestSIGTERMEndsCommandsWhoseServerIsSilent(t *testing.T) {
 			}
 			p := start(t, s.through(db), strings.Fields(args)...)
 			if strings.Contains(args, "--watch") || strings.HasPrefix(args, "subscribe") {
-				db.WaitFor(t, patience, "SELECT count(*) > 0 FROM pg_catalog.pg_stat_activity WHERE datname = current_database() AND application_name = 'iuworker'")
+				db.WaitFor(t, patience, "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'iuworker'")
 				s.silence()
 			} else {
 				s.accepted(t)
@@ -251,16 +251,29 @@ func full(t *testing.T) *os.File {
 	return writer
 }
 
+// startWith starts the program with files for stdout and stderr; nil: the program's buffer.
+func startWith(t *testing.T, db *iutest.DB, stdout, stderr *os.File, args ...string) *program {
+	t.Helper()
+	p := &program{cmd: exec.CommandContext(t.Context(), os.Args[0], args...), out: newBuffer(), errOut: newBuffer(), ended: make(chan error, 1)}
+	p.cmd.Env = append(os.Environ(), runsMain+"=1", "IUWORKER_DATABASE_URL="+db.URL)
+	p.cmd.Stdout, p.cmd.Stderr = p.out, p.errOut
+	if stdout != nil {
+		p.cmd.Stdout = stdout
+	}
+	if stderr != nil {
+		p.cmd.Stderr = stderr
+	}
+	require.NoError(t, p.cmd.Start())
+	go func() { p.ended <- p.cmd.Wait() }()
+	return p
+}
+
 func TestAWorkerWorksAndEndsThoughNobodyReadsItsStderr(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	db.OpenGates(t)
 	db.Template(t, "letter", 1)
-	p := &program{cmd: exec.CommandContext(t.Context(), os.Args[0], "work", "--http-addr", "off", "--log-level", "debug"), errOut: newBuffer(), ended: make(chan error, 1)}
-	p.cmd.Env = append(os.Environ(), runsMain+"=1", "IUWORKER_DATABASE_URL="+db.URL)
-	p.cmd.Stderr = full(t)
-	require.NoError(t, p.cmd.Start())
-	go func() { p.ended <- p.cmd.Wait() }()
+	p := startWith(t, db, nil, full(t), "work", "--http-addr", "off", "--log-level", "debug")
 	run(t, on(db), "scaleout", "--template", "letter", "--count", "100", "--prefix", "p", "--actor", "a").done(t)
 	db.WaitFor(t, patience, "SELECT count(*) = 100 FROM iu_outbox.emission WHERE position IS NOT NULL")
 	require.NoError(t, p.endsWithin(t, 20*time.Second))
@@ -285,11 +298,7 @@ func TestASubscriberEndsThoughItsReaderIsStopped(t *testing.T) {
 	db := iutest.New(t)
 	db.OpenGates(t)
 	announce(t, db, db.Template(t, "letter", 1), "a", "b")
-	p := &program{cmd: exec.CommandContext(t.Context(), os.Args[0], "subscribe", "--consumer", "c"), errOut: newBuffer(), ended: make(chan error, 1)}
-	p.cmd.Env = append(os.Environ(), runsMain+"=1", "IUWORKER_DATABASE_URL="+db.URL)
-	p.cmd.Stdout, p.cmd.Stderr = full(t), p.errOut
-	require.NoError(t, p.cmd.Start())
-	go func() { p.ended <- p.cmd.Wait() }()
+	p := startWith(t, db, full(t), nil, "subscribe", "--consumer", "c")
 	db.WaitFor(t, patience, "SELECT count(*) = 1 FROM iu_outbox.consumer WHERE name = 'c'")
 	require.NoError(t, p.endsWithin(t, commandStop), p.errOut.String())
 	var position int

@@ -3,6 +3,7 @@ package operate
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -46,15 +47,15 @@ func (e *examination) collations(ctx context.Context) (DoctorCheck, error) {
 	}
 	var details []string
 	quoted := pgx.Identifier{database}.Sanitize()
-	next := psql("REINDEX DATABASE CONCURRENTLY " + quoted)
+	next := []string{psql("REINDEX DATABASE CONCURRENTLY " + quoted)}
 	for _, c := range changed {
 		name, refresh := "collation "+c.Name, "ALTER COLLATION "+c.Name+" REFRESH VERSION"
 		if c.Name == "" {
 			name, refresh = "database "+quoted, "ALTER DATABASE "+quoted+" REFRESH COLLATION VERSION"
 		}
 		details = append(details, fmt.Sprintf("%s: built with version %s, and the server has %s", name, c.Recorded, c.Present))
-		next += " && " + psql(refresh)
+		next = append(next, psql(refresh))
 	}
 	return warn("the server sorts texts by other rules than those by which indexes were built: unique keys may let duplicates in").
-		with(details).so("rebuild the indexes, and only then record the new version; afterwards run: iuworker verify", next), nil
+		with(details).so("rebuild the indexes, and only then record the new version; afterwards run: iuworker verify", strings.Join(next, " && ")), nil
 }

@@ -3,6 +3,7 @@ package operate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -37,56 +38,55 @@ const roleSettingsSQL = `
 	ORDER BY s.setrole = 0, r.rolname, c.name
 	LIMIT 1000`
 
-// problem returns what is wrong with a setting, for those whose sessions are not iuworker's own: its sessions set what
-// they need. Without a problem the setting changes nothing that we depend on, such as search_path, jit or DateStyle.
-func (s roleSetting) problem() DoctorCheck {
-	switch value := strings.ToLower(s.Value); strings.ToLower(s.Name) {
-	case "default_transaction_read_only":
-		if isOn(value) {
-			return failed("nothing can be inserted, composed or acknowledged")
-		}
-	case "session_replication_role":
-		if value == "replica" {
-			return failed("what is written passes by triggers and foreign keys")
-		}
-	case "role":
-		if value != "none" {
-			return warn("its sessions have the privileges of that role in place of their own")
-		}
-	case "default_transaction_isolation":
-		if value == "serializable" || value == "repeatable read" {
-			return warn("transactions that meet others at the same rows fail with 40001, and must be retried by the program")
-		}
-	case "synchronous_commit":
-		if value == "off" || value == "false" || value == "0" || value == "no" {
-			return warn("what was committed just before a crash of the server is lost, though the application was told that it is there")
-		}
-	case "statement_timeout", "transaction_timeout", "lock_timeout":
-		if s.Number > 0 && s.Number < 1 {
-			return warn("inserts and reads of events are cut off when the server is busy")
-		}
-	case "idle_session_timeout":
-		if s.Number > 0 && s.Number < 300 {
-			return warn("sessions that LISTEN are ended while there is nothing to hear")
-		}
-	case "client_encoding":
-		if value == "sql_ascii" {
-			return warn("texts are stored as they come, whether they are valid or not")
-		}
-	case "standard_conforming_strings":
-		if !isOn(value) {
-			return warn("a backslash in a text literal is an escape: drivers refuse it, or quote wrongly")
-		}
-	case "row_security":
-		if !isOn(value) {
-			return warn("queries of tables with row security fail")
-		}
-	}
-	return fine("")
+// settingRule says which values of a setting get in the way of those whose sessions are not iuworker's own: its sessions set
+// what they need.
+type settingRule struct {
+	name   string
+	wrong  func(roleSetting) bool
+	result Health
+	then   string // what happens
 }
 
-func isOn(value string) bool {
-	return value == "on" || value == "true" || value == "yes" || value == "1" || value == "t" || value == "y"
+// What is not here changes nothing that we depend on, such as search_path, jit or DateStyle.
+var settingRules = []settingRule{
+	{"default_transaction_read_only", roleSetting.on, HealthFail, "nothing can be inserted, composed or acknowledged"},
+	{"session_replication_role", is("replica"), HealthFail, "what is written passes by triggers and foreign keys"},
+	{"role", roleSetting.named, HealthWarn, "its sessions have the privileges of that role in place of their own"},
+	{"default_transaction_isolation", is("serializable", "repeatable read"), HealthWarn,
+		"transactions that meet others at the same rows fail with 40001, and must be retried by the program"},
+	{"synchronous_commit", is("off", "false", "no", "0"), HealthWarn,
+		"what was committed just before a crash of the server is lost, though the application was told that it is there"},
+	{"statement_timeout", below(1), HealthWarn, cutOff},
+	{"transaction_timeout", below(1), HealthWarn, cutOff},
+	{"lock_timeout", below(1), HealthWarn, cutOff},
+	{"idle_session_timeout", below(300), HealthWarn, "sessions that LISTEN are ended while there is nothing to hear"},
+	{"client_encoding", is("sql_ascii"), HealthWarn, "texts are stored as they come, whether they are valid or not"},
+	{"standard_conforming_strings", roleSetting.off, HealthWarn, "a backslash in a text literal is an escape: drivers refuse it, or quote wrongly"},
+	{"row_security", roleSetting.off, HealthWarn, "queries of tables with row security fail"},
+}
+
+const cutOff = "inserts and reads of events are cut off when the server is busy"
+
+func is(values ...string) func(roleSetting) bool {
+	return func(s roleSetting) bool { return slices.Contains(values, strings.ToLower(s.Value)) }
+}
+
+// below is for lengths of time, in seconds; 0 is no limit.
+func below(seconds float64) func(roleSetting) bool {
+	return func(s roleSetting) bool { return s.Number > 0 && s.Number < seconds }
+}
+
+func (s roleSetting) on() bool    { return is("on", "true", "yes", "1", "t", "y")(s) }
+func (s roleSetting) off() bool   { return !s.on() }
+func (s roleSetting) named() bool { return !is("none")(s) }
+
+// rule returns the rule that the setting breaks; nil: none.
+func (s roleSetting) rule() *settingRule {
+	at := slices.IndexFunc(settingRules, func(r settingRule) bool { return r.name == strings.ToLower(s.Name) && r.wrong(s) })
+	if at < 0 {
+		return nil
+	}
+	return &settingRules[at]
 }
 
 // whose names what the setting is attached to, as ALTER has it; reset is the statement that takes it away.
@@ -127,13 +127,13 @@ func judgeSettings(database string, set []roleSetting) DoctorCheck {
 	var details []string
 	var next string
 	for _, s := range set {
-		problem := s.problem()
-		if problem.Result == HealthOK {
+		rule := s.rule()
+		if rule == nil {
 			continue
 		}
 		whose, reset := s.whose(database)
-		details = append(details, fmt.Sprintf("%s SET %s = %.40s: %s", whose, s.Name, s.Value, problem.Says))
-		if worse := found.worse(problem); worse.Result != found.Result {
+		details = append(details, fmt.Sprintf("%s SET %s = %.40s: %s", whose, s.Name, s.Value, rule.then))
+		if worse := found.worse(DoctorCheck{Result: rule.result}); worse.Result != found.Result {
 			found.Result, next = worse.Result, psql(reset)
 		}
 	}

@@ -33,14 +33,29 @@ func TestDoctorNamesSettingsThatGetInTheWay(t *testing.T) {
 		statements, says, next string
 		result                 operate.Health
 	}{
-		"harmless": {"ALTER ROLE $login SET search_path = nowhere; ALTER ROLE $login IN DATABASE $db SET jit = off; ALTER DATABASE $db SET statement_timeout = '30s'",
-			"all of them harmless", "", operate.HealthOK},
-		"of a login":       {"ALTER ROLE $login SET statement_timeout = '200ms'", "cut off", "ALTER ROLE \"$login\" RESET statement_timeout", operate.HealthWarn},
-		"without a unit":   {"ALTER ROLE $login SET lock_timeout = 50", "cut off", "RESET lock_timeout", operate.HealthWarn},
-		"of both":          {"ALTER ROLE $login IN DATABASE $db SET synchronous_commit = off", "is lost", "ALTER ROLE \"$login\" IN DATABASE \"$db\" RESET synchronous_commit", operate.HealthWarn},
-		"of the database":  {"ALTER DATABASE $db SET default_transaction_isolation = serializable", "40001", "ALTER DATABASE \"$db\" RESET default_transaction_isolation", operate.HealthWarn},
-		"read only":        {"ALTER ROLE $login SET jit = on; ALTER ROLE $login SET default_transaction_read_only = true", "nothing can be inserted", "RESET default_transaction_read_only", operate.HealthFail},
-		"no triggers":      {"ALTER ROLE $login SET session_replication_role = replica", "passes by triggers", "RESET session_replication_role", operate.HealthFail},
+		"harmless": {
+			"ALTER ROLE $login SET search_path = nowhere; ALTER ROLE $login IN DATABASE $db SET jit = off; ALTER DATABASE $db SET statement_timeout = '30s'",
+			"all of them harmless", "", operate.HealthOK,
+		},
+		"of a login": {
+			"ALTER ROLE $login SET statement_timeout = '200ms'", "cut off", "ALTER ROLE \"$login\" RESET statement_timeout", operate.HealthWarn,
+		},
+		"without a unit": {"ALTER ROLE $login SET lock_timeout = 50", "cut off", "RESET lock_timeout", operate.HealthWarn},
+		"of both": {
+			"ALTER ROLE $login IN DATABASE $db SET synchronous_commit = off", "is lost",
+			"ALTER ROLE \"$login\" IN DATABASE \"$db\" RESET synchronous_commit", operate.HealthWarn,
+		},
+		"of the database": {
+			"ALTER DATABASE $db SET default_transaction_isolation = serializable", "40001",
+			"ALTER DATABASE \"$db\" RESET default_transaction_isolation", operate.HealthWarn,
+		},
+		"read only": {
+			"ALTER ROLE $login SET jit = on; ALTER ROLE $login SET default_transaction_read_only = true",
+			"nothing can be inserted", "RESET default_transaction_read_only", operate.HealthFail,
+		},
+		"no triggers": {
+			"ALTER ROLE $login SET session_replication_role = replica", "passes by triggers", "RESET session_replication_role", operate.HealthFail,
+		},
 		"another's rights": {"ALTER ROLE $login SET role = iu_subscriber", "privileges of that role", "RESET role", operate.HealthWarn},
 		"idle":             {"ALTER ROLE $login SET idle_session_timeout = '1min'", "LISTEN", "RESET idle_session_timeout", operate.HealthWarn},
 	} {
@@ -88,7 +103,8 @@ func TestDoctorNamesACollationThatChanged(t *testing.T) {
 	check := checked(t, examine(t, db.URLAs("iu_operator")), "collations")
 	require.Equal(t, operate.HealthWarn, check.Result)
 	require.Contains(t, check.Details[0], "built with version 1.0")
-	require.Equal(t, fmt.Sprintf(`psql -c 'REINDEX DATABASE CONCURRENTLY "%[1]s"' && psql -c 'ALTER DATABASE "%[1]s" REFRESH COLLATION VERSION'`, db.Name), check.Next)
+	require.Equal(t, fmt.Sprintf(`psql -c 'REINDEX DATABASE CONCURRENTLY "%[1]s"' && psql -c 'ALTER DATABASE "%[1]s" REFRESH COLLATION VERSION'`, db.Name),
+		check.Next)
 	db.Exec(t, "UPDATE pg_database SET datcollversion = NULL WHERE datname = current_database()")
 
 	db.Exec(t, `CREATE COLLATION other (provider = icu, locale = 'en'); CREATE INDEX odd ON iu_outbox.dead_letter (status COLLATE other)`)
@@ -153,7 +169,8 @@ func TestDoctorNamesTimesInTheFuture(t *testing.T) {
 	for name, test := range map[string]struct{ statement, says, detail string }{
 		"heartbeat": {`INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at) VALUES ('a', 1, 'h', 1, '1', now() + interval '1 hour')`,
 			"the server's clock was set back", "the heartbeat of worker a is"},
-		"outbox": {`INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix, created_at) VALUES ('e', gen_random_uuid(), 'x', now() + interval '3 days')`,
+		"outbox": {`INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix, created_at)
+			VALUES ('e', gen_random_uuid(), 'x', now() + interval '3 days')`,
 			"the server's clock was set back", "the newest row of the outbox is"},
 		"leader": {`INSERT INTO iu_river.river_leader (elected_at, expires_at, leader_id) VALUES (now(), now() + interval '1 day', 'c')`,
 			"the server's clock was set back", "the lead of River's client c"},
