@@ -82,7 +82,7 @@ func (s roleSetting) named() bool { return !is("none")(s) }
 
 // rule returns the rule that the setting breaks; nil: none.
 func (s roleSetting) rule() *settingRule {
-	at := slices.IndexFunc(settingRules, func(r settingRule) bool { return r.name == strings.ToLower(s.Name) && r.wrong(s) })
+	at := slices.IndexFunc(settingRules, func(r settingRule) bool { return strings.EqualFold(r.name, s.Name) && r.wrong(s) })
 	if at < 0 {
 		return nil
 	}
