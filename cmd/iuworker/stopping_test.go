@@ -127,7 +127,7 @@ func (p *program) endsWithin(t *testing.T, limit time.Duration) error {
 		return err
 	case <-time.After(patience):
 		p.signal(t, syscall.SIGQUIT)
-		<-p.ended // by that signal //nolint:errcheck // it ended by that signal
+		<-p.ended //nolint:errcheck // it ended by that signal
 		require.FailNow(t, "it does not end", "%.60000s", p.errOut.String())
 		return nil
 	}
