@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { iutest.Main(m) }
 
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 func batcher(t *testing.T, db *iutest.DB, lanes int) *jobs.Batcher {
 	t.Helper()

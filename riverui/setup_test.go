@@ -52,7 +52,7 @@ type operating struct {
 }
 
 // patience is how long a condition may take on a busy machine; what is met earlier ends the wait.
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 func setupOperating(t *testing.T, configure ...func(*webui.Config)) operating {
 	t.Helper()

@@ -85,7 +85,7 @@ type Config struct {
 	// VerifyInterval is how often one of the processes verifies all data, for the metrics. Default 6 h. -1: never.
 	VerifyInterval time.Duration
 
-	// ShutdownTimeout bounds Stop: jobs that run longer are cut off and run again elsewhere. Default 20 s.
+	// ShutdownTimeout bounds Stop: jobs that take longer than most of it are cut off and run again elsewhere. Default 20 s.
 	ShutdownTimeout time.Duration
 }
 

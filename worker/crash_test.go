@@ -187,8 +187,8 @@ func TestServerKilledUnderLoad(t *testing.T) {
 	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.dead_letter"))
 }
 
-// produce inserts single rows until the server is gone, no more than can be composed within patience thereafter, and answers
-// the suffixes whose commits it was told of.
+// produce inserts single rows until the server is gone, while few of them wait, and returns the suffixes whose commits it was
+// told of: what waits is composed in time however slow the machine is.
 func produce(ctx context.Context, url string, template uuid.UUID, prefix string) (committed []string) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -200,11 +200,15 @@ func produce(ctx context.Context, url string, template uuid.UUID, prefix string)
 	}
 	for i := 0; ; i++ {
 		suffix := fmt.Sprintf("%s-%d", prefix, i)
-		_, err := conn.Exec(ctx, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
-			SELECT 'e', $1, $2 FROM pg_sleep(0.001)`, template, suffix)
+		done, err := conn.Exec(ctx, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
+			SELECT 'e', $1, $2 FROM pg_sleep(0.001)
+			WHERE (SELECT count(*) FROM iu_outbox.event) + (SELECT count(*) FROM iu_river.river_job WHERE finalized_at IS NULL) < 500`,
+			template, suffix)
 		if err != nil {
 			return committed
 		}
-		committed = append(committed, suffix)
+		if done.RowsAffected() == 1 {
+			committed = append(committed, suffix)
+		}
 	}
 }

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a condition may take on a busy machine; what is met earlier ends the wait.
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 // start runs a worker on db until the test ends. Its intervals are long where the test asks, to show that doorbells
 // and not polls do the work.

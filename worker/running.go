@@ -2,14 +2,12 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -44,11 +42,12 @@ type group struct {
 	ctx    context.Context //nolint:containedctx // the lifetime of the goroutines, not of a call
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	parts  map[string]chan struct{} // by name; each is closed when the part has ended
 }
 
 func newGroup(ctx context.Context) group {
 	ctx, cancel := context.WithCancel(ctx)
-	return group{ctx: ctx, cancel: cancel}
+	return group{ctx: ctx, cancel: cancel, parts: make(map[string]chan struct{})}
 }
 
 func (g *group) end() {
@@ -90,7 +89,10 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 
 // start runs a part; one that ends before it was told to is a bug that the log must show.
 func (r *running) start(g *group, name string, part func(context.Context) error) {
+	ended := make(chan struct{})
+	g.parts[name] = ended
 	g.wg.Go(func() {
+		defer close(ended)
 		if err := part(g.ctx); err != nil && g.ctx.Err() == nil {
 			r.logger.ErrorContext(g.ctx, "Worker: a part ended", slog.String("part", name), slog.String("error", err.Error()))
 		}
@@ -191,37 +193,4 @@ func (r *running) close() {
 	if r.listens != nil {
 		r.listens.Close()
 	}
-}
-
-// stop ends the parts in the order of the way: nothing new is taken in, jobs end, what they composed is announced,
-// and then what all of them needed goes.
-func (r *running) stop(ctx context.Context) error {
-	r.taking.end()
-	r.yielder.end()
-	err := r.stopRiver(ctx)
-	r.emitting.end()
-	r.emitter.Finish(ctx)
-	r.serving.end()
-	err = errors.Join(err, r.rescuer.leave(ctx))
-	r.close()
-	return err
-}
-
-// stopRiver lets jobs end for as long as ctx leaves room to give back those that do not.
-func (r *running) stopRiver(ctx context.Context) error {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return r.client.Stop(ctx)
-	}
-	room := min(time.Until(deadline)/4, 3*time.Second)
-	soft, cancel := context.WithDeadline(ctx, deadline.Add(-room))
-	defer cancel()
-	if err := r.client.Stop(soft); err == nil {
-		return nil
-	}
-	r.logger.WarnContext(ctx, "Worker: cutting off jobs that outlast the shutdown timeout")
-	if err := r.client.StopAndCancel(ctx); err != nil {
-		return fmt.Errorf("stop River: %w", err)
-	}
-	return nil
 }

@@ -130,8 +130,9 @@ func (w *Worker) report(o jobs.Outcome) {
 }
 
 // Stop takes no new work in, lets running jobs end, emits what they composed, and ends all parts, within
-// ShutdownTimeout or ctx, whichever is shorter: then running jobs are cut off, and go on in another process. Safe to
-// call twice, and before Start.
+// ShutdownTimeout or ctx, whichever is shorter: running jobs are cut off before that, and go on in another process. What hangs
+// all the same, on a server that says nothing or a lock, is named by a *StopError, and ends with the process. Safe to call
+// twice, and before Start.
 func (w *Worker) Stop(ctx context.Context) error {
 	w.mu.Lock()
 	running := w.running

@@ -146,6 +146,7 @@ func (a *app) bench(ctx context.Context, cmd *cobra.Command, cfg bench.Config) (
 		if _, given := a.directSource(); given {
 			return nil, usage(cmd, "--direct-database-url needs --database-url: there is one address for each use")
 		}
+		a.ending.allow(serverStop)
 		server, startErr := pgserver.Start(ctx, pgserver.Config{Settings: bench.ServerSettings(), Logger: a.logger})
 		if startErr != nil {
 			return nil, startErr

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -67,7 +68,7 @@ func (a *app) confirm(cmd *cobra.Command, c confirmation, s stake) error {
 	case c.given || c.yes:
 		return nil
 	case isTerminal(os.Stdin):
-		return ask(os.Stdin, a.stderr, s)
+		return ask(cmd.Context(), os.Stdin, a.stderr, s)
 	case cmd.Flags().Lookup("yes") == nil:
 		return usage(cmd, "nothing was %s: pass --expect %d to confirm", s.done, s.count)
 	default:
@@ -75,8 +76,8 @@ func (a *app) confirm(cmd *cobra.Command, c confirmation, s stake) error {
 	}
 }
 
-// ask has the user type a word.
-func ask(from io.Reader, to io.Writer, s stake) error {
+// ask has the user type a word; it ends with ctx as well.
+func ask(ctx context.Context, from io.Reader, to io.Writer, s stake) error {
 	word := s.word
 	if word == "" {
 		word = "yes"
@@ -86,7 +87,12 @@ func ask(from io.Reader, to io.Writer, s stake) error {
 		asks = fmt.Sprintf("%d %s will be %s.", s.count, s.what, s.done)
 	}
 	fmt.Fprintf(to, "%s Type %s to confirm: ", asks, flat(word))
-	typed, err := bufio.NewReader(from).ReadString('\n')
+	var typed string
+	var err error
+	wait(ctx, func() { typed, err = bufio.NewReader(from).ReadString('\n') })
+	if ctx.Err() != nil {
+		return fmt.Errorf("wait for the confirmation: %w", ctx.Err())
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the confirmation: %w", err)
 	}

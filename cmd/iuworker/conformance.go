@@ -31,7 +31,7 @@ those of the worker's own schemas, is listed with the REVOKE that takes it away;
 			if err != nil {
 				return err
 			}
-			defer pool.Close()
+			defer closePool(pool)
 			ctx, cancel := context.WithTimeout(cmd.Context(), quickly)
 			defer cancel()
 			report, err := operate.Conformance(ctx, pool)

@@ -144,7 +144,7 @@ func connect(ctx context.Context, cfg *pgxpool.Config) (*pgxpool.Pool, error) {
 		return nil, fmt.Errorf("open the connection pool: %w", err)
 	}
 	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
+		closePool(pool)
 		return nil, fmt.Errorf("connect: %w", err)
 	}
 	return pool, nil
@@ -165,7 +165,7 @@ func (a *app) onDatabase(cmd *cobra.Command, limit time.Duration, do func(ctx co
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
+	defer closePool(pool)
 	if limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)

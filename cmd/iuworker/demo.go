@@ -77,7 +77,7 @@ func (a *app) showDemo(ctx context.Context, s *stage) (*demoResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer pool.Close()
+	defer closePool(pool)
 	listener, err := demo.Listen(ctx, s.at.direct)
 	if err != nil {
 		return nil, err

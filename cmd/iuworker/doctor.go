@@ -13,6 +13,7 @@ import (
 
 func (a *app) doctorCommand() *cobra.Command {
 	var asJSON bool
+	poolSize := defaultWorkFlags().poolSize
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look for what is wrong, and say what to do: start here at night",
@@ -32,8 +33,8 @@ seconds at most. Exit code 1 where a check fails.`,
 			if err != nil {
 				return fmt.Errorf("open the connection pool: %w", err)
 			}
-			defer pool.Close()
-			report := operate.Doctor(cmd.Context(), operate.DoctorConfig{Pool: pool, Direct: at.direct, Explain: sentence})
+			defer closePool(pool)
+			report := operate.Doctor(cmd.Context(), operate.DoctorConfig{Pool: pool, Direct: at.direct, Explain: sentence, PoolSize: poolSize})
 			if err := a.print(asJSON, report, func(w io.Writer) { writeDoctor(w, report) }); err != nil {
 				return err
 			}
@@ -43,6 +44,7 @@ seconds at most. Exit code 1 where a check fails.`,
 			return nil
 		},
 	}
+	cmd.Flags().Var(&intValue{&poolSize, 2, 1000}, "pool-size", "--pool-size of the workers, to compare with what the server allows")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

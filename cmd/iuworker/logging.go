@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"log/slog"
 	"os"
@@ -37,14 +38,24 @@ func (f *logFlags) logger(w io.Writer, getenv func(string) string, defaultLevel 
 		_ = level.UnmarshalText([]byte(f.level)) // the flag let only levels through
 	}
 	terminal := isTerminal(w)
-	if f.format == "json" || f.format == "auto" && !terminal {
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: durationsAsText}))
+	handler := func(w io.Writer, level slog.Level) slog.Handler {
+		if f.format == "json" || f.format == "auto" && !terminal {
+			return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: durationsAsText})
+		}
+		return tint.NewTextHandler(w, &tint.Options{
+			Level:      level,
+			TimeFormat: time.TimeOnly + ".000",
+			NoColor:    !terminal || getenv("NO_COLOR") != "" || getenv("TERM") == "dumb",
+		})
 	}
-	return slog.New(tint.NewTextHandler(w, &tint.Options{
-		Level:      level,
-		TimeFormat: time.TimeOnly + ".000",
-		NoColor:    !terminal || getenv("NO_COLOR") != "" || getenv("TERM") == "dumb",
-	}))
+	if lines, ok := w.(*logWriter); ok {
+		lines.noteBy(func(lost int64) []byte {
+			var b bytes.Buffer
+			slog.New(handler(&b, slog.LevelWarn)).Warn("Log: " + droppedText(lost))
+			return b.Bytes()
+		})
+	}
+	return slog.New(handler(w, level))
 }
 
 // durationsAsText writes a length of time as "54.7ms", with about four digits: slog's JSON would be a number without a unit.
@@ -63,6 +74,9 @@ func durationsAsText(_ []string, attr slog.Attr) slog.Attr {
 }
 
 func isTerminal(w io.Writer) bool {
+	if lines, ok := w.(*logWriter); ok {
+		w = lines.w
+	}
 	file, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd()))
 }

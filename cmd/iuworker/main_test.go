@@ -16,7 +16,7 @@ import (
 )
 
 // patience bounds every wait of these tests, on a busy machine.
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 // runsMain makes the test binary the program, for tests that send it signals.
 const runsMain = "TEST_RUNS_MAIN"

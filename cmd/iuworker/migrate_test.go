@@ -54,10 +54,10 @@ func TestMigratePrintsWhatItWouldDo(t *testing.T) {
 func TestAMigrationThatFailsDoesNotAdviseItself(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
-	db.Exec(t, "ALTER TABLE iu_outbox.audit RENAME TO audit_of_old; UPDATE iu_outbox.schema_info SET functions_hash = ''")
-	r := run(t, on(db), "migrate", "up", "--log-level", "error").failed(t, exitFailed, `relation "iu_outbox.audit" does not exist`)
+	db.Exec(t, "ALTER TABLE iu_outbox.consumer RENAME TO consumer_of_old; UPDATE iu_outbox.schema_info SET functions_hash = ''")
+	r := run(t, on(db), "migrate", "up", "--log-level", "error").failed(t, exitFailed, `relation "iu_outbox.consumer" does not exist`)
 	require.Contains(t, r.errOut, "put it back; what was applied before stays, and the same command goes on from there")
 	require.NotContains(t, r.errOut, "run: iuworker migrate up")
-	db.Exec(t, "ALTER TABLE iu_outbox.audit_of_old RENAME TO audit")
+	db.Exec(t, "ALTER TABLE iu_outbox.consumer_of_old RENAME TO consumer")
 	run(t, on(db), "migrate", "up", "--log-level", "error").done(t)
 }

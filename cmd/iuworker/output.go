@@ -2,13 +2,16 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"syscall"
 	"text/tabwriter"
+	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
@@ -17,12 +20,24 @@ import (
 // errResultsClosed ends a command whose reader went away: that is the reader's choice, and no failure.
 var errResultsClosed = errors.New("nobody reads the results")
 
-// results is stdout.
-type results struct{ w io.Writer }
+// results is stdout. A reader that is slow holds its program up; one that has stopped does not keep it from ending.
+type results struct {
+	w         io.Writer
+	interrupt <-chan struct{} // closed when the program is told to end; nil: never
 
-// Write implements io.Writer; a closed pipe is errResultsClosed.
+	mu    sync.Mutex
+	stuck bool // in a write that was given up
+}
+
+// resultsGrace is how long a write may take once the program is told to end.
+const resultsGrace = time.Second
+
+// Write implements io.Writer; a closed pipe is errResultsClosed. A write that blocks is given up, with context.Canceled, soon
+// after the program is told to end.
 func (r *results) Write(p []byte) (int, error) {
-	n, err := r.w.Write(p)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, err := r.write(p)
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) {
 		return n, errResultsClosed
 	}
@@ -30,6 +45,36 @@ func (r *results) Write(p []byte) (int, error) {
 		return n, fmt.Errorf("write the result: %w", err)
 	}
 	return n, nil
+}
+
+func (r *results) write(p []byte) (int, error) {
+	if r.stuck {
+		return 0, context.Canceled
+	}
+	type outcome struct {
+		n   int
+		err error
+	}
+	p = bytes.Clone(p) // a write that was given up still reads it
+	written := make(chan outcome, 1)
+	go func() {
+		n, err := r.w.Write(p)
+		written <- outcome{n, err}
+	}()
+	select {
+	case done := <-written:
+		return done.n, done.err
+	case <-r.interrupt:
+	}
+	grace := time.NewTimer(resultsGrace)
+	defer grace.Stop()
+	select {
+	case done := <-written:
+		return done.n, done.err
+	case <-grace.C:
+		r.stuck = true
+		return 0, context.Canceled
+	}
 }
 
 // jsonFlag adds --json to a command that prints a result.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
@@ -21,28 +22,35 @@ const (
 )
 
 // Run is the program: it runs the command that args name and answers the exit code. Results go to stdout, logs and
-// the one sentence of an error to stderr. It returns soon after ctx is done. getenv answers IUWORKER_* and
+// the one sentence of an error to stderr. Soon after ctx is done it returns, whatever the command waits for, and a stderr
+// that nobody reads holds it up at no time. getenv answers IUWORKER_* and
 // DATABASE_URL; PG* are read by the database driver from the process's environment. Safe for concurrent use.
 func Run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	log := newLogWriter(stderr)
 	a := &app{
 		getenv: getenv,
-		stdout: &results{w: stdout},
-		stderr: stderr,
+		stdout: &results{w: stdout, interrupt: ctx.Done()},
+		stderr: log,
 		logger: slog.New(slog.DiscardHandler),
+		ending: ending{limit: commandStop},
 	}
 	root := a.rootCommand()
 	root.SetArgs(append([]string{}, args...)) // never nil: cobra would read os.Args
 	root.SetOut(a.stdout)
-	root.SetErr(stderr)
-	return a.exit(root.ExecuteContext(ctx))
+	root.SetErr(log)
+	code := a.exit(a.execute(ctx, root))
+	log.flush(a.ending.flushTime())
+	return code
 }
 
 // app is what all commands share in one run of the program.
 type app struct {
 	getenv func(string) string
 	stdout *results
-	stderr io.Writer
+	stderr *logWriter
 	logger *slog.Logger
+	ending ending
+	doing  atomic.Pointer[string] // what runs, or is being stopped: for the error of an end that takes too long
 
 	log      logFlags
 	database databaseFlags
@@ -113,5 +121,6 @@ func (a *app) prepare(cmd *cobra.Command) error {
 		return err
 	}
 	a.logger = a.log.logger(a.stderr, a.getenv, quietLevel)
+	a.does(cmd.CommandPath())
 	return nil
 }

@@ -21,20 +21,22 @@ import (
 func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	started func(ctx context.Context, pages string) error,
 ) (err error) {
+	a.ending.allow(f.worker.ShutdownTimeout)
 	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), at.pool)
 	if err != nil {
 		return fmt.Errorf("open the connection pool: %w", err)
 	}
-	defer pool.Close()
+	defer a.stopping(ctx, "the connection pool", pool.Close)
 	defer a.rereadAtHangup(ctx, at, who)()
 	cfg := f.worker
 	cfg.Pool, cfg.Direct, cfg.Logger, cfg.Version = pool, at.direct, a.logger, iusql.ProgramVersion
 	cfg.Metrics = metrics.New(metrics.Config{Pool: pool, Version: iusql.ProgramVersion, Logger: a.logger})
+	cfg.Metrics.ObserveLog(a.stderr.droppedLines)
 	stopTracing, err := a.trace(ctx, &cfg, f.otlp)
 	if err != nil {
 		return err
 	}
-	defer stopTracing()
+	defer a.stopping(ctx, "tracing", stopTracing)
 	w, err := worker.New(cfg)
 	if err != nil {
 		return err
@@ -48,14 +50,14 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 		return err
 	}
 	stopMetrics, metricsEnded := a.servePages(ctx, apart)
-	defer stopMetrics()
+	defer a.stopping(ctx, "the metrics", stopMetrics)
 	events, err := webui.NewEvents(webui.EventsConfig{
 		Pool: pool, Direct: at.direct, PollInterval: cfg.PollInterval, MaxConnections: f.eventsClients, Logger: a.logger,
 	})
 	if err != nil {
 		return err
 	}
-	defer events.Stop()
+	defer a.stopping(ctx, "the event streams", events.Stop)
 	web.Events, web.EventsTokens = events, who.tokens
 	cfg.Metrics.ObserveStreams(func() metrics.Streams { return metrics.Streams(events.Stats()) })
 	handler, err := webui.New(web)
@@ -67,12 +69,12 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 		return err
 	}
 	stopPages, pagesEnded := a.servePages(ctx, pages)
-	defer stopPages()
+	defer a.stopping(ctx, "the pages", stopPages)
 
 	if err := a.startWorker(ctx, w, pool); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.stopWorker(ctx, w)) }()
+	defer func() { err = errors.Join(err, a.stopWorker(ctx, w, f.worker.ShutdownTimeout)) }()
 	if err := a.awaitReady(ctx, w); err != nil && started != nil {
 		return err
 	}
@@ -170,12 +172,23 @@ func (a *app) awaitReady(ctx context.Context, w *worker.Worker) error {
 }
 
 // stopWorker lets running jobs end, for as long as the worker's configuration says.
-func (a *app) stopWorker(ctx context.Context, w *worker.Worker) error {
-	ctx = context.WithoutCancel(ctx)
+func (a *app) stopWorker(ctx context.Context, w *worker.Worker, timeout time.Duration) error {
+	a.does("the worker")
+	ctx, cancel := a.stopContext(ctx, min(timeout/10, time.Second))
+	defer cancel()
 	a.logger.InfoContext(ctx, "Worker: stopping")
 	if err := w.Stop(ctx); err != nil {
-		return fmt.Errorf("stop the worker: %w", err)
+		return err
 	}
 	a.logger.InfoContext(ctx, "Worker: stopped")
 	return nil
+}
+
+// stopping stops what runs beside the worker, for as long as the end of the program may last. What is cut off then is
+// connections that others opened, and spans.
+func (a *app) stopping(ctx context.Context, what string, stop func()) {
+	a.does(what)
+	ctx, cancel := a.stopContext(ctx, lastStops)
+	defer cancel()
+	wait(ctx, stop)
 }

@@ -46,6 +46,7 @@ func (s *stage) start(ctx context.Context, a *app, cmd *cobra.Command, cfg pgser
 	if _, given := a.directSource(); given {
 		return usage(cmd, "--direct-database-url needs --database-url: there is one address for each use")
 	}
+	a.ending.allow(serverStop)
 	cfg.Logger = a.logger
 	if pgserver.Find(ctx) == "" {
 		cfg.Logger = a.log.logger(a.stderr, a.getenv, toldLevel) // there will be a download, which takes its time
@@ -100,7 +101,7 @@ func (s *stage) furnish(ctx context.Context, logger *slog.Logger, overrule bool)
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
+	defer closePool(pool)
 	ground, err := demo.Inspect(ctx, pool)
 	if err != nil {
 		return err

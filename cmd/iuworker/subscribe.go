@@ -91,7 +91,7 @@ func (a *app) subscribe(cmd *cobra.Command, cfg subscribe.Config) error {
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
+	defer closePool(pool)
 	if err := a.checkSchema(ctx, pool); err != nil {
 		return err
 	}
@@ -106,10 +106,11 @@ func (a *app) subscribe(cmd *cobra.Command, cfg subscribe.Config) error {
 	}
 	reading, stop := a.stdout.whileRead(ctx)
 	defer stop()
-	return subscribe.Run(reading, cfg, func(_ context.Context, event subscribe.Event) error {
+	err = subscribe.Run(reading, cfg, func(_ context.Context, event subscribe.Event) error {
 		_, err := a.stdout.Write(append([]byte(event.JSON), '\n'))
 		return subscribe.Stop(err) // what cannot be written now will not be written by another try
 	})
+	return untilSignal(ctx, err)
 }
 
 // warnOfTemplates says which templates there are not: they may come, but a typing error would wait for ever. Subscribers

@@ -46,8 +46,10 @@ func (a *app) trace(ctx context.Context, cfg *worker.Config, endpoint string) (s
 	}
 	cfg.Tracing = provider
 	return func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyWithin)
+		ctx, cancel := a.stopContext(ctx, 2*lastStops)
 		defer cancel()
+		ctx, stop := context.WithTimeout(ctx, readyWithin)
+		defer stop()
 		if err := provider.Stop(ctx); err != nil {
 			a.logger.WarnContext(ctx, "Tracing: the last spans are lost", slog.String("error", err.Error()))
 		}

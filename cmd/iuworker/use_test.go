@@ -125,7 +125,7 @@ func TestScaleoutThatIsInterruptedSaysHowFarItCame(t *testing.T) {
 	require.Equal(t, 70, result.Added)
 
 	ctx, cancel = context.WithCancel(t.Context())
-	a := &app{stdout: &results{io.Discard}, stderr: io.Discard}
+	a := &app{stdout: &results{w: io.Discard}, stderr: newLogWriter(io.Discard)}
 	_, err = a.enqueueScaleout(ctx, operate.ScaleoutConfig{
 		Pool: db.Pool, Template: template, Prefix: "q", Count: 100, Actor: "a", Batch: 10,
 		Progress: func(operate.ScaleoutResult) { cancel() },

@@ -85,7 +85,7 @@ func (f *workFlags) registerServing(cmd *cobra.Command) {
 	flags.Var(&pathValue{&f.basePath}, "http-base-path", "path below which a proxy mounts the pages, such as /iuworker")
 	f.registerAccess(cmd)
 	flags.Var(&durationValue{to: &f.worker.ShutdownTimeout, min: time.Second, max: time.Hour}, "shutdown-timeout",
-		"how long running jobs may take to end at SIGTERM")
+		"how long the program may take to end at SIGTERM, and running jobs most of that")
 }
 
 // pathValue is a base path of the pages.
@@ -140,8 +140,9 @@ func (a *app) workCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "work",
 		Short: "Run the worker: relay, jobs, emitter and pages, until SIGTERM",
-		Long: `Runs all parts in one process. Any number of processes share the work. SIGTERM and Ctrl-C let running jobs end within
---shutdown-timeout; a second signal ends the process at once. Nothing is lost either way.`,
+		Long: `Runs all parts in one process. Any number of processes share the work. SIGTERM and Ctrl-C let running jobs end, and
+the program ends within --shutdown-timeout whatever it waits for; a second signal ends the process at once. Nothing is
+lost either way.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			a.logger = a.log.logger(a.stderr, a.getenv, toldLevel)

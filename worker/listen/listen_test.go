@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { iutest.Main(m) }
 
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 func direct(t *testing.T, db *iutest.DB) *pgx.ConnConfig {
 	t.Helper()

@@ -77,6 +77,7 @@ var catalog = []Instrument{
 	{"iuworker_notification_queue_usage_ratio", typeGauge, nil, "How full the server's notification queue is, 0 to 1."},
 	{"iuworker_listener_up", typeGauge, nil, "1 where this process hears doorbells; missing where it polls by choice."},
 	{"iuworker_listener_reconnects_total", typeCounter, nil, "How often the listener connected anew."},
+	{"iuworker_log_lines_dropped_total", typeCounter, nil, "Log lines that were dropped, because stderr could not be written to."},
 	{"iuworker_part_failures_total", typeCounter, []string{"part"}, "Rounds of a part of the worker that failed, mostly for want of the database."},
 	{"iuworker_pool_connections", typeGauge, []string{"state"}, "Connections of the pool: acquired, idle, constructing."},
 	{"iuworker_pool_connections_max", typeGauge, nil, "Connections that the pool may have."},

@@ -29,6 +29,7 @@ func used(t *testing.T, db *iutest.DB) *metrics.Metrics {
 	db.Exec(t, "SELECT iu_outbox.attend('30 days', '30 days')")
 	m := metrics.New(metrics.Config{Pool: db.Pool, Version: "1.2.3"})
 	m.ObserveStreams(func() metrics.Streams { return metrics.Streams{Open: 3, Refused: 2, CutOff: 1} })
+	m.ObserveLog(func() int64 { return 4 })
 	m.Relayed(3, 2, 1, time.Millisecond)
 	m.Ran(jobs.Outcome{
 		Queue: jobs.QueueEvents, Result: jobs.Result{Status: jobs.StatusInstantiated}, Ending: jobs.EndingCompleted, Took: time.Millisecond,

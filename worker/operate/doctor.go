@@ -46,6 +46,9 @@ type DoctorConfig struct {
 	// of it. Default 5 min.
 	LongTransaction time.Duration
 
+	// PoolSize is how many connections the pool of a worker has. Default 20, as a worker's.
+	PoolSize int
+
 	// LongWait is how long a session may wait for a lock before it is worth a word. Default 5 s.
 	LongWait time.Duration
 }
@@ -148,7 +151,12 @@ var doctorSteps = []doctorStep{
 	{"connection", (*examination).connection, needsNothing},
 	{"server", (*examination).server, needsServer},
 	{"clock", (*examination).clock, needsServer},
+	{"direct", (*examination).direct, needsServer},
+	{"times", (*examination).times, needsSchema},
+	{"settings", (*examination).settings, needsServer},
+	{"collations", (*examination).collations, needsServer},
 	{"sessions", (*examination).sessions, needsServer},
+	{"pool", (*examination).pool, needsSchema},
 	{"schema", (*examination).schema, needsServer},
 	{"row security", (*examination).rowSecurity, needsServer},
 	{"privileges", (*examination).privileges, needsSchema},
@@ -163,6 +171,7 @@ var doctorSteps = []doctorStep{
 	{"listener", (*examination).listener, needsServer},
 	{"notifications", (*examination).notifications, needsServer},
 	{"payload", (*examination).payload, needsSchema},
+	{"listeners", (*examination).listeners, needsServer},
 	{"workers", (*examination).workers, needsSchema},
 	{"outbox", (*examination).outbox, needsSchema},
 	{"jobs", (*examination).jobs, needsSchema},
@@ -177,6 +186,7 @@ var doctorSteps = []doctorStep{
 	{"prepared", (*examination).prepared, needsServer},
 	{"slots", (*examination).slots, needsServer},
 	{"replicas", (*examination).replicas, needsServer},
+	{"horizon", (*examination).horizon, needsServer},
 	{"vacuum", (*examination).vacuum, needsServer},
 }
 

@@ -117,3 +117,62 @@ func TestGrantThatHelps(t *testing.T) {
 	}
 	require.Equal(t, `psql -d 'it'\''s' -c 'GRANT iu_worker TO "a"'`, psqlIn("it's", `GRANT iu_worker TO "a"`))
 }
+
+func TestJudgeSessions(t *testing.T) {
+	t.Parallel()
+	free := sessionRoom{Used: 10, UsedHere: 5, UsedByLogin: 5, Room: 97, Database: -1, Login: -1}
+	for _, test := range []struct {
+		change func(*sessionRoom)
+		want   Health
+		says   string
+	}{
+		{func(*sessionRoom) {}, HealthOK, "10 of 97 sessions are taken"},
+		{func(r *sessionRoom) { r.Used = 80 }, HealthWarn, "80 of 97"},
+		{func(r *sessionRoom) { r.Used = 95 }, HealthFail, "95 of 97"},
+		{func(r *sessionRoom) { r.Login = 5 }, HealthFail, "5 of 5 sessions are taken (the connection limit of this login)"},
+		{func(r *sessionRoom) { r.Database = 6 }, HealthWarn, "5 of 6 sessions are taken (the connection limit of the database)"},
+		{func(r *sessionRoom) { r.Login, r.Super = 5, true }, HealthOK, "10 of 97"}, // limits are not for superusers
+		{func(r *sessionRoom) { r.Pooled = true }, HealthOK, "through a pooler"},
+	} {
+		r := free
+		test.change(&r)
+		check := judgeSessions(r)
+		require.Equal(t, test.want, check.Result, "%+v", r)
+		require.Contains(t, check.Says, test.says)
+	}
+}
+
+func TestJudgePool(t *testing.T) {
+	t.Parallel()
+	r := sessionRoom{Used: 90, Room: 97, Database: -1, Login: -1}
+	require.Equal(t, HealthOK, judgePool(r, 4, 20).Result)
+	check := judgePool(r, 5, 20)
+	require.Equal(t, HealthWarn, check.Result)
+	require.Equal(t, "iuworker work --pool-size 15", check.Next)
+	require.Empty(t, judgePool(r, 50, 20).Next, "no pool is small enough")
+	r.Pooled = true
+	require.Equal(t, HealthOK, judgePool(r, 5, 20).Result)
+}
+
+func TestJudgeHorizon(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, HealthOK, judgeHorizon(10, []holder{{1, "walsender", "standby", 100, 0}, {2, "autovacuum worker", "", 100, 2}}, 300).Result)
+	check := judgeHorizon(10, []holder{{1, "walsender", "standby", 2 * oldSnapshot, 0}, {2, "pg_cron", "", 100, 2}}, 300)
+	require.Equal(t, HealthWarn, check.Result)
+	require.Equal(t, []string{"pid 1, walsender standby: a snapshot 2000000 transactions old"}, check.Details)
+	require.Contains(t, check.WayOut, "hot_standby_feedback")
+	check = judgeHorizon(10, []holder{{2, "pg_cron", "nightly", 100, 400}}, 300)
+	require.Equal(t, []string{"pid 2, pg_cron nightly: a snapshot 100 transactions old, for 6m40s"}, check.Details)
+	require.Equal(t, "psql -c 'SELECT pg_terminate_backend(2)'", check.Next)
+}
+
+func TestJudgeDirect(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	here := place{database: 5, started: now}
+	require.Equal(t, HealthOK, judgeDirect(here, here).Result)
+	for _, other := range []place{{database: 5, started: now, standby: true}, {database: 5, started: now, readOnly: true},
+		{database: 6, started: now}, {database: 5, started: now.Add(time.Hour)}} {
+		require.Equal(t, HealthFail, judgeDirect(here, other).Result, "%+v", other)
+	}
+}

@@ -113,24 +113,6 @@ func judgeClock(ahead, within time.Duration) DoctorCheck {
 	return fine("%s", says)
 }
 
-func (e *examination) sessions(ctx context.Context) (DoctorCheck, error) {
-	var used, room int
-	err := e.row(ctx, []any{&used, &room}, `
-		SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity AS a WHERE a.backend_type = 'client backend'),
-			pg_catalog.current_setting('max_connections')::integer
-				- pg_catalog.current_setting('superuser_reserved_connections')::integer`)
-	const wayOut = "lower --pool-size of workers and the pools of applications, put a pooler in between, or raise max_connections"
-	switch {
-	case err != nil:
-		return DoctorCheck{}, err
-	case used*100 >= room*95:
-		return failed("%d of %d sessions are taken", used, room).so(wayOut, ""), nil
-	case used*100 >= room*80:
-		return warn("%d of %d sessions are taken", used, room).so(wayOut, ""), nil
-	}
-	return fine("%d of %d sessions are taken", used, room), nil
-}
-
 // listener sends a notification through the pool and waits for it where a worker listens.
 func (e *examination) listener(ctx context.Context) (DoctorCheck, error) {
 	ctx, cancel := context.WithTimeout(ctx, listen.ProbeTimeout+checkTimeout)

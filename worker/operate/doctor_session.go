@@ -43,7 +43,8 @@ func (e *examination) openTransactions(ctx context.Context, everywhere bool) ([]
 			COALESCE(EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - a.state_change), 0)::double precision,
 			COALESCE(GREATEST(pg_catalog.age(a.backend_xmin), pg_catalog.age(a.backend_xid)), 0)::bigint
 		FROM pg_catalog.pg_stat_activity AS a
-		WHERE a.backend_type = 'client backend' AND a.pid <> pg_catalog.pg_backend_pid()
+		WHERE (a.backend_type = 'client backend' OR a.backend_type IS NULL AND a.usename IS NOT NULL) -- NULL: hidden from this login
+		  AND a.pid <> pg_catalog.pg_backend_pid()
 		  AND ($1 OR a.datname = pg_catalog.current_database())
 		  AND (a.xact_start IS NOT NULL OR a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL)
 		ORDER BY a.xact_start NULLS LAST, 7 DESC
@@ -74,9 +75,13 @@ func (e *examination) transactions(ctx context.Context) (DoctorCheck, error) {
 	}
 	var long []openTransaction
 	var details []string
+	hidden := 0
 	found := fine("no transaction is open for long")
 	limit := e.cfg.LongTransaction.Seconds()
 	for _, t := range open {
+		if t.State == "" {
+			hidden++
+		}
 		idle := strings.HasPrefix(t.State, "idle") && t.Idle > limit/5
 		if t.Seconds < limit && !idle && t.Behind < oldSnapshot {
 			continue
@@ -90,6 +95,9 @@ func (e *examination) transactions(ctx context.Context) (DoctorCheck, error) {
 		}
 	}
 	if len(long) == 0 {
+		if hidden > 0 {
+			found.Says += fmt.Sprintf(", as far as this login sees: pg_monitor shows it %s", counts(hidden, "session more", "sessions more"))
+		}
 		return found, nil
 	}
 	found.Says = counts(len(long), "transaction is", "transactions are") +

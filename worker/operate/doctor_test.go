@@ -31,7 +31,6 @@ func examine(t *testing.T, url string, change ...func(*operate.DoctorConfig)) op
 		c(&cfg)
 	}
 	report := operate.Doctor(t.Context(), cfg)
-	require.Len(t, report.Checks, 33)
 	for _, check := range report.Checks {
 		require.NotEmpty(t, check.Check)
 		require.NotEmpty(t, check.Says, check.Check)
@@ -93,7 +92,7 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 		{"UPDATE iu_outbox.schema_info SET functions_hash = ''", "schema", "functions of iu_outbox are not those", operate.HealthFail, "iuworker migrate up"},
 		{"UPDATE iu_outbox.schema_info SET schema_version = 34, functions_hash = ''",
 			"schema", "schema is at version 34", operate.HealthFail, "iuworker migrate up"},
-		{"UPDATE iu_outbox.schema_info SET schema_version = 37", "schema", "a newer iuworker made", operate.HealthWarn, ""},
+		{"UPDATE iu_outbox.schema_info SET schema_version = 99", "schema", "a newer iuworker made", operate.HealthWarn, ""},
 		{"UPDATE iu_outbox.schema_info SET min_program_version = '99.0.0'", "schema", "needs iuworker 99.0.0", operate.HealthFail, "iuworker version"},
 		{"ALTER TABLE iu_outbox.event DISABLE TRIGGER event_doorbell", "triggers", "1 trigger is not at work", operate.HealthFail,
 			"psql -c 'ALTER TABLE iu_outbox.event ENABLE ALWAYS TRIGGER event_doorbell'"},
@@ -171,7 +170,7 @@ func TestDoctorWithoutADatabase(t *testing.T) {
 		report := examine(t, url, func(c *operate.DoctorConfig) { c.Timeout = time.Second })
 		require.False(t, report.OK())
 		require.Equal(t, operate.HealthFail, checked(t, report, "connection").Result)
-		require.Equal(t, 32, report.Count(operate.HealthSkipped))
+		require.Equal(t, len(report.Checks)-1, report.Count(operate.HealthSkipped), "all but the connection")
 		require.NotContains(t, fmt.Sprint(report), "secret")
 		require.Less(t, report.Seconds, 10.0)
 	}

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a condition may take on a busy machine; what is met earlier ends the wait.
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 // bundle is a database with open gates and a template.
 type bundle struct {

@@ -1,0 +1,140 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// ending stops one thing after the other. What does not stop within its share of the time goes on stopping by itself while
+// the next ones are stopped, and is named by late if it has not stopped at the end. So a part that hangs on one lock or one
+// silent connection keeps no other from finishing.
+type ending struct {
+	began time.Time
+	by    time.Time
+
+	mu   sync.Mutex
+	left []string // what has not stopped yet, in the order in which it was told to
+}
+
+func newEnding(by time.Time) *ending { return &ending{began: time.Now(), by: by} }
+
+// room returns the time at which a part of the whole is left, but at most so much.
+func (e *ending) room(part float64, most time.Duration) time.Time {
+	return e.by.Add(-min(time.Duration(part*float64(e.by.Sub(e.began))), most))
+}
+
+// stop stops something, and returns when it has stopped, or at a time.
+func (e *ending) stop(until time.Time, name string, stop func()) {
+	e.mu.Lock()
+	e.left = append(e.left, name)
+	e.mu.Unlock()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		stop()
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if at := slices.Index(e.left, name); at >= 0 {
+			e.left = slices.Delete(e.left, at, at+1)
+		}
+	}()
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-stopped:
+	case <-timer.C:
+	}
+}
+
+// end ends a group's parts together, and reports whether they have ended in time.
+func (e *ending) end(until time.Time, g *group) bool {
+	g.cancel()
+	var wg sync.WaitGroup
+	for name, ended := range g.parts {
+		wg.Go(func() { e.stop(until, name, func() { <-ended }) })
+	}
+	wg.Wait()
+	return g.ended()
+}
+
+// ended reports whether all parts have.
+func (g *group) ended() bool {
+	for _, ended := range g.parts {
+		select {
+		case <-ended:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// late returns an error that names what has not stopped.
+func (e *ending) late() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.left) == 0 {
+		return nil
+	}
+	return &StopError{Parts: slices.Clone(e.left), After: time.Since(e.began)}
+}
+
+// StopError is the error of a Stop that took too long.
+type StopError struct {
+	Parts []string      // that have not stopped
+	After time.Duration // how long was waited for them
+}
+
+func (e *StopError) Error() string {
+	return fmt.Sprintf("timed out stopping: %s, after %s; what they had begun goes on in another process, or after the next start",
+		strings.Join(e.Parts, ", "), e.After.Round(100*time.Millisecond))
+}
+
+// Unwrap makes it a context's error: the time was over.
+func (*StopError) Unwrap() error { return context.DeadlineExceeded }
+
+// longestStop stands for no limit.
+const longestStop = 365 * 24 * time.Hour
+
+// stop ends the parts in the order of the way: nothing new is taken in, jobs end, what they composed is announced,
+// and then what all of them needed goes. It takes no longer than ctx says, whatever the database does: its error names what
+// did not end, and that goes on ending by itself.
+func (r *running) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, longestStop)
+	defer cancel()
+	by, _ := ctx.Deadline()
+	e := newEnding(by)
+	e.end(e.room(.75, longestStop), &r.taking)
+	r.yielder.end()
+	jobsEnd, emitterEnd := e.room(.1, time.Second), e.room(.05, time.Second/2)
+	e.stop(jobsEnd, "River", func() { r.stopRiver(ctx, e.room(.35, 4*time.Second)) })
+	if e.end(emitterEnd, &r.emitting) {
+		e.stop(emitterEnd, "emitter", func() { r.emitter.Finish(ctx) })
+	}
+	e.end(by, &r.serving)
+	var left error
+	e.stop(by, "sign-off", func() { left = r.rescuer.leave(ctx) })
+	e.stop(by, "connections", r.close)
+	switch late := e.late(); {
+	case late != nil:
+		return late
+	case left != nil && ctx.Err() != nil:
+		return &StopError{Parts: []string{"sign-off"}, After: time.Since(e.began)}
+	}
+	return left
+}
+
+// stopRiver lets jobs end until a time, and then cuts off those that have not: they are given back.
+func (r *running) stopRiver(ctx context.Context, until time.Time) {
+	soft, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	if err := r.client.Stop(soft); err == nil {
+		return
+	}
+	r.logger.WarnContext(ctx, "Worker: cutting off jobs that outlast the shutdown timeout")
+	_ = r.client.StopAndCancel(context.WithoutCancel(ctx)) // fails only if its context ends
+}
