@@ -88,6 +88,8 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 		return err
 	case err := <-metricsEnded:
 		return err
+	case err := <-w.Failed():
+		return err
 	}
 }
 

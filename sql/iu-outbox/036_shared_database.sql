@@ -9,4 +9,8 @@ CREATE TABLE iu_outbox.setting (
     updated_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 
+-- Whether a process of its own session holds an advisory lock: one without (behind a transaction pooler) is known to
+-- live by its heartbeat alone.
+ALTER TABLE iu_outbox.worker ADD COLUMN session boolean NOT NULL DEFAULT true;
+
 COMMIT;

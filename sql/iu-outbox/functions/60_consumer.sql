@@ -81,7 +81,8 @@ END
 $$;
 
 -- Gives a consumer to a process for p_for from now, again where it has it. Answers held, taken (another process
--- has it), or gone (there is no such consumer). Locks the consumer's lease.
+-- has it), or gone (there is no such consumer). Locks the consumer's lease. A lease until more than an hour from now is
+-- not believed: nobody takes so long a one, so that the server's clock was set back since.
 CREATE OR REPLACE FUNCTION iu_outbox.hold_consumer(p_name text, p_process text, p_for interval) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -92,7 +93,8 @@ BEGIN
     SET process = EXCLUDED.process,
         lease_until = EXCLUDED.lease_until,
         acquired_at = CASE WHEN l.process = EXCLUDED.process THEN l.acquired_at ELSE pg_catalog.now() END
-    WHERE l.process = EXCLUDED.process OR l.lease_until <= pg_catalog.clock_timestamp();
+    WHERE l.process = EXCLUDED.process
+       OR l.lease_until NOT BETWEEN pg_catalog.clock_timestamp() AND pg_catalog.clock_timestamp() + interval '1 hour';
     RETURN CASE
         WHEN FOUND THEN 'held'
         WHEN EXISTS (SELECT FROM iu_outbox.consumer AS c WHERE c.name = p_name) THEN 'taken'

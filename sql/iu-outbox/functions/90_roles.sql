@@ -75,6 +75,12 @@ CALL iu_outbox.grant_to('iu_worker',
     'EXECUTE ON FUNCTION iu_outbox.prune_emissions(interval, interval, integer)',
     'EXECUTE ON FUNCTION iu_outbox.resume_parked(integer)',
     'EXECUTE ON FUNCTION iu_outbox.release_jobs(text, bigint[])',
+    'SELECT ON iu_outbox.lock_holder',
+    'EXECUTE ON FUNCTION iu_outbox.may_work(oid)',
+    'EXECUTE ON FUNCTION iu_outbox.lives(timestamptz, integer)',
+    'EXECUTE ON FUNCTION iu_outbox.fence(text, integer)',
+    'EXECUTE ON FUNCTION iu_outbox.bury(text, integer, timestamptz)',
+    'EXECUTE ON FUNCTION iu_outbox.wake_late()',
     'EXECUTE ON FUNCTION iu_outbox.gate_open(text)',
     'EXECUTE ON FUNCTION iu_outbox.gate_status()');
 
@@ -94,6 +100,7 @@ CALL iu_outbox.grant_to('iu_operator',
     'UPDATE (kind) ON iu_river.river_job', -- River's INSERT asks for it, ON CONFLICT
     'UPDATE (paused_at, updated_at) ON iu_river.river_queue', -- to pause and resume one
     'USAGE, SELECT ON ALL SEQUENCES IN SCHEMA iu_river',
+    'EXECUTE ON FUNCTION iu_outbox.may_work(oid)',
     'EXECUTE ON FUNCTION iu_outbox.event_state(uuid)',
     'EXECUTE ON FUNCTION iu_outbox.template_id(text)',
     'EXECUTE ON FUNCTION iu_outbox.add_event(text, text, uuid, text, text, text, text, integer, timestamptz, jsonb)',

@@ -3,4 +3,6 @@ BEGIN;
 
 DROP TABLE IF EXISTS iu_outbox.setting CASCADE;
 
+ALTER TABLE iu_outbox.worker DROP COLUMN IF EXISTS session;
+
 COMMIT;
