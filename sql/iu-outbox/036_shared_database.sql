@@ -13,4 +13,11 @@ CREATE TABLE iu_outbox.setting (
 -- live by its heartbeat alone.
 ALTER TABLE iu_outbox.worker ADD COLUMN session boolean NOT NULL DEFAULT true;
 
+-- The row whose lock keeps emissions from being pruned under a new consumer. Not an advisory lock: any login may take one,
+-- and keep it.
+CREATE TABLE iu_outbox.retention (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton)
+);
+INSERT INTO iu_outbox.retention DEFAULT VALUES;
+
 COMMIT;

@@ -20,15 +20,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                           WHERE w.rolname = 'iu_worker' AND pg_catalog.pg_has_role(r.oid, w.oid, 'MEMBER'))))
 $$;
 
--- The sessions of this database that hold one of our locks, classes 26997 (doorbells, leaders), 26998 (workers) and 26999
--- (retention), and whether they may work.
+-- The sessions of this database that hold one of our locks, classes 26997 (doorbells, leaders) and 26998 (workers), and
+-- whether they may work.
 CREATE OR REPLACE VIEW iu_outbox.lock_holder AS
     SELECT l.classid::bigint AS class, l.objid::bigint AS key, l.mode = 'ShareLock' AS shared, l.pid,
            a.usename AS login, a.application_name, iu_outbox.may_work(a.usesysid) AS may_work
     FROM pg_catalog.pg_locks AS l
     JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
     WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted
-      AND l.classid IN (26997::oid, 26998::oid, 26999::oid)
+      AND l.classid IN (26997::oid, 26998::oid)
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database());
 
 -- Returns whether a process lives, as its row has it.

@@ -63,6 +63,14 @@ BEGIN
 END
 $$;
 
+-- Keeps emissions from being pruned until the end of the transaction. Locks the retention's row, shared.
+CREATE OR REPLACE FUNCTION iu_outbox.hold_retention() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM FROM iu_outbox.retention FOR KEY SHARE;
+END
+$$;
+
 -- Makes a consumer where there is none: after p_position of p_epoch; both NULL: at the beginning of what is kept.
 -- Answers whether it made one. Takes the retention's lock, shared, so that nothing is pruned under a new consumer.
 CREATE OR REPLACE FUNCTION iu_outbox.open_consumer(p_name text, p_epoch text, p_position bigint) RETURNS boolean
@@ -71,7 +79,7 @@ BEGIN
     IF EXISTS (SELECT FROM iu_outbox.consumer AS c WHERE c.name = p_name) THEN
         RETURN false;
     END IF;
-    PERFORM pg_catalog.pg_advisory_xact_lock_shared(26999, 1);
+    PERFORM iu_outbox.hold_retention();
     INSERT INTO iu_outbox.consumer (name, epoch, position)
     SELECT p_name, COALESCE(p_epoch, s.epoch), COALESCE(p_position, s.kept_after)
     FROM iu_outbox.cursor_state(NULL, -1) AS s
@@ -137,7 +145,7 @@ DECLARE
     v_instances bigint;
     v_created_until timestamptz;
 BEGIN
-    PERFORM pg_catalog.pg_advisory_xact_lock(26999, 1);
+    PERFORM FROM iu_outbox.retention FOR UPDATE;
     SELECT pg_catalog.min(c.position) INTO v_upto
     FROM iu_outbox.consumer AS c
     LEFT JOIN iu_outbox.consumer_lease AS l ON l.consumer = c.name

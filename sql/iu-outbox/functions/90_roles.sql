@@ -93,6 +93,7 @@ CALL iu_outbox.grant_to('iu_operator',
     'EXECUTE ON FUNCTION iu_outbox.cursor_state(text, bigint)',
     'EXECUTE ON FUNCTION iu_outbox.position_before(timestamptz)',
     'EXECUTE ON FUNCTION iu_outbox.open_consumer(text, text, bigint)',
+    'EXECUTE ON FUNCTION iu_outbox.hold_retention()',
     'EXECUTE ON FUNCTION iu_outbox.hold_consumer(text, text, interval)',
     'EXECUTE ON FUNCTION iu_outbox.begin_epoch()',
     'SELECT ON ALL TABLES IN SCHEMA iu_migration',
@@ -125,6 +126,7 @@ CALL iu_outbox.grant_to('iu_subscriber',
     'EXECUTE ON FUNCTION iu_outbox.cursor_state(text, bigint)',
     'EXECUTE ON FUNCTION iu_outbox.position_before(timestamptz)',
     'EXECUTE ON FUNCTION iu_outbox.open_consumer(text, text, bigint)',
+    'EXECUTE ON FUNCTION iu_outbox.hold_retention()',
     'EXECUTE ON FUNCTION iu_outbox.hold_consumer(text, text, interval)');
 
 DROP PROCEDURE iu_outbox.grant_to(text, text[]);

@@ -5,4 +5,6 @@ DROP TABLE IF EXISTS iu_outbox.setting CASCADE;
 
 ALTER TABLE iu_outbox.worker DROP COLUMN IF EXISTS session;
 
+DROP TABLE IF EXISTS iu_outbox.retention CASCADE;
+
 COMMIT;
