@@ -12,7 +12,7 @@ import (
 
 // alive makes it look as if a worker were.
 const alive = `INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at)
-	VALUES ('w', 1, 'h', 1, '1', now() + interval '1 hour')`
+	VALUES ('w', 1, 'h', 1, '1', now() + interval '9 seconds')`
 
 func TestDoctor(t *testing.T) {
 	t.Parallel()
