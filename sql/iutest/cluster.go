@@ -27,6 +27,7 @@ var shared cluster
 type cluster struct {
 	starting sync.Once
 	startErr error
+	binDir   string // "": pgserver finds one
 	server   *pgserver.Server
 	admin    *pgxpool.Pool
 
@@ -45,7 +46,8 @@ func (c *cluster) start() error {
 
 func (c *cluster) startServer() error {
 	server, err := pgserver.Start(context.Background(), pgserver.Config{
-		TCP: true,
+		BinDir: c.binDir,
+		TCP:    true,
 		Settings: map[string]string{
 			"fsync":                     "off",
 			"full_page_writes":          "off",
