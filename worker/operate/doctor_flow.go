@@ -52,7 +52,7 @@ func (e *examination) workers(ctx context.Context) (DoctorCheck, error) {
 		return strangers, nil
 	case len(silent) > 0:
 		return warn("%s alive, and %s silent", counts(alive, "worker is", "workers are"), counts(len(silent), "is", "are")).with(silent).
-			so("a dead one is forgotten within 10s: a silent one hangs, or lost the database", ""), nil
+			so("a dead one is forgotten within 30s: a silent one hangs, or lost the database", ""), nil
 	}
 	return fine("%s alive", counts(alive, "worker is", "workers are")), nil
 }

@@ -20,6 +20,8 @@ var grants = []grant{
 	{"iu_worker", "EXECUTE", "iu_outbox", "emit()"},
 	{"iu_worker", "EXECUTE", "iu_outbox", "resume_parked()"},
 	{"iu_worker", "EXECUTE", "iu_outbox", "release_jobs()"},
+	{"iu_worker", "EXECUTE", "iu_outbox", "fence()"},
+	{"iu_worker", "EXECUTE", "iu_outbox", "bury()"},
 	{"iu_worker", "SELECT", "iu_outbox", "emission"},
 	{"iu_worker", "INSERT", "iu_outbox", "worker"},
 	{"iu_worker", "UPDATE", "iu_outbox", "worker"},
