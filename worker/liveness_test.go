@@ -55,7 +55,8 @@ func TestFencedWorkerComposesNothing(t *testing.T) {
 
 	// Others took it for dead, and one of them runs its job: until it knows, it may fetch, and must not compose.
 	db.Exec(t, `
-		INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix) SELECT 'e', $1, 's-' || g FROM generate_series(1, 50) AS g`, template)
+		INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
+		SELECT 'e', $1, 's-' || g FROM generate_series(1, 50) AS g`, template)
 	db.Exec(t, "DELETE FROM iu_outbox.worker WHERE id = 'fenced'")
 	require.Eventually(t, func() bool { return lines.count("this worker was taken for dead") > 0 }, patience, time.Millisecond)
 	eventually(t, db, "SELECT count(*) = 51 FROM iu_river.river_job WHERE state = 'completed' AND errors IS NULL")
@@ -174,10 +175,13 @@ func TestTimesInTheFutureAreNotBelieved(t *testing.T) {
 	require.NoError(t, first.Stop(t.Context()))
 	db.Exec(t, `INSERT INTO iu_river.river_leader (leader_id, elected_at, expires_at) VALUES ('gone', now() + interval '1 day', now() + interval '1 day')`)
 	db.Exec(t, `INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at) VALUES ('ghost', 1, 'h', 1, 'v', now() + interval '1 day')`)
-	db.Exec(t, `UPDATE iu_river.river_job SET state = 'running', finalized_at = NULL, attempted_by = '{ghost}', attempted_at = now() + interval '1 day' WHERE id % 4 = 0`)
-	db.Exec(t, `UPDATE iu_river.river_job SET state = 'scheduled', finalized_at = NULL, metadata = '{"retry": {}}', scheduled_at = now() + interval '1 day' WHERE id % 4 = 1`)
+	db.Exec(t, `UPDATE iu_river.river_job SET state = 'running', finalized_at = NULL, attempted_by = '{ghost}',
+		attempted_at = now() + interval '1 day' WHERE id % 4 = 0`)
+	db.Exec(t, `UPDATE iu_river.river_job SET state = 'scheduled', finalized_at = NULL, metadata = '{"retry": {}}',
+		scheduled_at = now() + interval '1 day' WHERE id % 4 = 1`)
 	db.Exec(t, `UPDATE iu_river.river_job SET state = 'available', finalized_at = NULL, scheduled_at = now() + interval '1 day' WHERE id % 4 = 2`)
-	db.Exec(t, `UPDATE iu_river.river_job SET state = 'scheduled', finalized_at = NULL, metadata = '{}', scheduled_at = now() + interval '1 day' WHERE id % 4 = 3`)
+	db.Exec(t, `UPDATE iu_river.river_job SET state = 'scheduled', finalized_at = NULL, metadata = '{}',
+		scheduled_at = now() + interval '1 day' WHERE id % 4 = 3`)
 	start(t, db)
 	db.WaitFor(t, 2*patience, "SELECT count(*) = 3 FROM iu_river.river_job WHERE state = 'completed'")
 	require.Equal(t, 1, value[int](t, db, "SELECT count(*)::int FROM iu_river.river_job WHERE state = 'scheduled'"), "what an application put off stays")

@@ -49,7 +49,8 @@ func (p *presence) incarnation() jobs.Incarnation {
 type known struct {
 	LockKey int32
 	SeenAt  time.Time
-	Held    bool // its lock, by a session that may
+	Age     float64 // seconds since then, or until then
+	Held    bool    // its lock, by a session that may
 	Session bool
 	Host    string
 	PID     int
@@ -57,6 +58,7 @@ type known struct {
 
 const knownSQL = `
 	SELECT w.lock_key, w.seen_at,
+	       pg_catalog.abs(EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - w.seen_at))::double precision AS age,
 	       EXISTS (SELECT FROM iu_outbox.lock_holder AS h
 	               WHERE h.class = $2 AND h.key = w.lock_key AND NOT h.shared AND h.may_work) AS held,
 	       w.session, w.hostname AS host, w.pid
@@ -76,7 +78,7 @@ func (p *presence) look(ctx context.Context) (*known, error) {
 }
 
 // join makes the row of a new incarnation. One of the id that is there already is taken over, with its jobs, if its
-// process is dead: at once if it held a lock that is free now, else once it has missed its heartbeats. A beat meanwhile
+// process is dead: it held a lock that is free now and missed a heartbeat, or it missed several. A beat meanwhile
 // means that it lives: ErrIDTaken.
 func (p *presence) join(ctx context.Context) error {
 	number := rand.Int32() //nolint:gosec // tells incarnations apart, guards nothing
@@ -97,7 +99,8 @@ func (p *presence) join(ctx context.Context) error {
 		case row.LockKey != first.LockKey || !row.SeenAt.Equal(first.SeenAt):
 			return fmt.Errorf("%w: %s lives on %s, pid %d; give each process its own --worker-id, or none", ErrIDTaken, p.id, row.Host, row.PID)
 		}
-		if gone := row.Session && !row.Held; gone || time.Since(since) > patienceWith(row) {
+		// A process that lives beats meanwhile, though it may just be connecting its session again.
+		if gone := row.Session && !row.Held && row.Age > missedBeat.Seconds(); gone || time.Since(since) > patienceWith(row) {
 			if err := p.bury(ctx, row); err != nil {
 				return err
 			}
@@ -108,6 +111,9 @@ func (p *presence) join(ctx context.Context) error {
 		}
 	}
 }
+
+// missedBeat is how long after a heartbeat the next one is missing.
+const missedBeat = 2 * heartbeatInterval
 
 // patienceWith is how long a row may stay the same whose process lives.
 func patienceWith(row *known) time.Duration {

@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/listen"
 	"github.com/iu-core/iuworker/worker/metrics"
 )
@@ -57,12 +56,10 @@ const deadSQL = `
 	FROM iu_outbox.worker AS w
 	WHERE w.id <> $1 AND NOT iu_outbox.lives(w.seen_at, w.lock_key)
 	UNION
-	SELECT j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)], 0, NULL::timestamptz
-	FROM iu_river.river_job AS j
-	WHERE j.state = 'running' AND j.kind = $2
-	  AND j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)] <> $1
-	  AND NOT EXISTS (SELECT FROM iu_outbox.worker AS w
-	                  WHERE w.id = j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)])`
+	SELECT r.worker, 0, NULL::timestamptz
+	FROM (SELECT COALESCE(j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)], '') AS worker
+	      FROM iu_river.river_job AS j WHERE j.state = 'running') AS r
+	WHERE r.worker <> $1 AND NOT EXISTS (SELECT FROM iu_outbox.worker AS w WHERE w.id = r.worker)`
 
 // Run beats and watches until ctx ends.
 func (r *Rescuer) Run(ctx context.Context) error {
@@ -131,7 +128,7 @@ func (r *Rescuer) wakeLate(ctx context.Context) error {
 }
 
 func (r *Rescuer) watch(ctx context.Context) error {
-	rows, err := r.pool.Query(ctx, deadSQL, r.presence.id, jobs.Kind)
+	rows, err := r.pool.Query(ctx, deadSQL, r.presence.id)
 	if err != nil {
 		return fmt.Errorf("look for dead workers: %w", err)
 	}
@@ -187,9 +184,9 @@ func (r *Rescuer) bury(ctx context.Context, c corpse) error {
 func (r *Rescuer) reclaim(ctx context.Context) error {
 	rows, err := r.pool.Query(ctx, `
 		SELECT j.id FROM iu_river.river_job AS j
-		WHERE j.state = 'running' AND j.kind = $3 AND j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)] = $1
+		WHERE j.state = 'running' AND j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)] = $1
 		  AND j.attempted_at NOT BETWEEN pg_catalog.now() - $2::interval AND pg_catalog.now() + $2::interval`,
-		r.presence.id, staleAfter, jobs.Kind)
+		r.presence.id, staleAfter)
 	if err != nil {
 		return fmt.Errorf("look for jobs left behind: %w", err)
 	}

@@ -238,7 +238,8 @@ func (s *session) strange(ctx context.Context, key int32) (bool, error) {
 	s.strangers[key] = stranger{pid: holder.PID, asked: time.Now()}
 	s.mu.Unlock()
 	if holder.PID != 0 && holder.PID != last.pid {
-		s.logger.WarnContext(ctx, "Session: a login that is no worker's holds a lock of ours; working without it, by polls; to end that, run as an administrator: "+
+		s.logger.WarnContext(ctx, "Session: a login that is no worker's holds a lock of ours; working without it, by polls; "+
+			"to end that, run as an administrator: "+
 			fmt.Sprintf("SELECT pg_terminate_backend(%d)", holder.PID),
 			slog.String("lock", lockName(key)), slog.String("login", holder.Login), slog.String("application", holder.Application),
 			slog.Int("pid", int(holder.PID)))

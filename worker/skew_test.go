@@ -27,7 +27,8 @@ func TestTwoClocks(t *testing.T) {
 			eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position IS NOT NULL")
 			require.Less(t, time.Since(took), 7*time.Second)
 			eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed'")
-			require.True(t, value[bool](t, db, `SELECT created_at = scheduled_at AND scheduled_at <= attempted_at AND finalized_at >= attempted_at - interval '1 second'
+			require.True(t, value[bool](t, db, `SELECT created_at = scheduled_at AND scheduled_at <= attempted_at
+				AND finalized_at >= attempted_at - interval '1 second'
 				AND finalized_at < clock_timestamp() + interval '1 second' FROM iu_river.river_job`))
 
 			// A retry: the key is held for a moment by somebody who works on the same suffix.

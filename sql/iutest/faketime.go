@@ -27,7 +27,7 @@ func offClock(t testing.TB, library, off string) string {
 	t.Helper()
 	bin := pgserver.Find(t.Context())
 	require.NotEmpty(t, bin, "PostgreSQL is not installed")
-	dir, err := os.MkdirTemp("", "iutest-clock-")
+	dir, err := os.MkdirTemp("", "iutest-clock-") //nolint:usetesting // the server's user must get into it
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // the server runs as another user

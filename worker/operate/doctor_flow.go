@@ -25,7 +25,8 @@ const again = 1200 * time.Millisecond
 
 func (e *examination) workers(ctx context.Context) (DoctorCheck, error) {
 	workers, err := readAll[WorkerStatus](ctx, e, `
-		SELECT w.id, w.hostname, w.pid, w.version, w.started_at, w.seen_at, w.seen_at BETWEEN pg_catalog.clock_timestamp() - $1::interval AND pg_catalog.clock_timestamp() + $1::interval
+		SELECT w.id, w.hostname, w.pid, w.version, w.started_at, w.seen_at,
+			w.seen_at BETWEEN pg_catalog.clock_timestamp() - $1::interval AND pg_catalog.clock_timestamp() + $1::interval
 		FROM iu_outbox.worker AS w
 		ORDER BY w.started_at DESC, w.id
 		LIMIT 1000`, silentAfter)
