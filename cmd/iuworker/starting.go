@@ -46,7 +46,7 @@ func (s *starting) run(ctx context.Context) error {
 }
 
 func (s *starting) once(ctx context.Context) error {
-	asked, cancel := context.WithTimeout(ctx, connectTimeout)
+	asked, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	if err := s.pool.Ping(asked); err != nil {
 		return fmt.Errorf("connect: %w", err)
