@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,9 @@ type BatcherConfig struct {
 	// Turn is called before each batch: it waits until there may be one, or stop is closed; done ends it.
 	Turn func(stop <-chan struct{}) (done func())
 
+	// Incarnation is who composes now. Default: nobody asks whether this process was taken for dead.
+	Incarnation func() Incarnation
+
 	// Waited is told when the first event of a batch could first have been composed; a scale-out's waits for no time.
 	Waited func(due time.Time)
 }
@@ -58,10 +62,20 @@ type Batch struct {
 	Emission *Emission // nil: left to the emitter
 }
 
+// Incarnation is a worker's id with the number that it chose when it last began, or was last taken for dead.
+type Incarnation struct {
+	Worker string
+	Number int32
+}
+
+// ErrFenced says that this worker was taken for dead since it took a job: the job runs elsewhere.
+var ErrFenced = errors.New("this worker was taken for dead: the job runs elsewhere")
+
 type request struct {
 	ctx  context.Context //nolint:containedctx // of the job that waits for the answer
 	args AutoInstantiateArgs
 	due  time.Time
+	by   Incarnation // that took the job
 	done chan answer // takes one without blocking
 }
 
@@ -80,6 +94,9 @@ func NewBatcher(cfg BatcherConfig) *Batcher {
 	}
 	if cfg.Waited == nil {
 		cfg.Waited = func(time.Time) {}
+	}
+	if cfg.Incarnation == nil {
+		cfg.Incarnation = func() Incarnation { return Incarnation{} }
 	}
 	b := &Batcher{
 		cfg: cfg, quit: make(chan struct{}),
@@ -100,7 +117,7 @@ func (b *Batcher) Close() {
 // Compose composes the instance of an event of a queue that was due at a time, or finds that it has been. What it answers is
 // committed. A context that ends is answered at once; the event may be composed all the same, which the next call finds.
 func (b *Batcher) Compose(ctx context.Context, queue string, due time.Time, args AutoInstantiateArgs) (Result, error) {
-	r := &request{ctx: ctx, args: args, due: due, done: make(chan answer, 1)}
+	r := &request{ctx: ctx, args: args, due: due, by: b.cfg.Incarnation(), done: make(chan answer, 1)}
 	requests := b.events
 	if queue == QueueScaleout {
 		requests = b.scaleout
@@ -137,7 +154,9 @@ func (b *Batcher) lane(reserved bool) {
 		}
 		done := b.cfg.Turn(b.quit)
 		b.busy.Add(1)
-		b.run(gather(first, requests))
+		if batch := b.unfenced(gather(first, requests)); len(batch) > 0 {
+			b.run(batch)
+		}
 		b.busy.Add(-1)
 		done()
 	}
@@ -181,6 +200,18 @@ func gather(first *request, requests <-chan *request) []*request {
 	return batch
 }
 
+// unfenced returns the requests for jobs that are still this process's own, and answers the others.
+func (b *Batcher) unfenced(batch []*request) []*request {
+	now := b.cfg.Incarnation()
+	return slices.DeleteFunc(batch, func(r *request) bool {
+		if r.by == now {
+			return false
+		}
+		r.done <- answer{err: ErrFenced}
+		return true
+	})
+}
+
 // run composes a batch and answers each of its requests. It goes on while one of them still waits.
 func (b *Batcher) run(batch []*request) {
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
@@ -219,7 +250,7 @@ func (b *Batcher) compose(ctx context.Context, batch []*request) {
 		events[i], traceparents[i] = r.args, traceparent(r.ctx, r.args)
 	}
 	start, endCalls := time.Now(), beginCalls(batch)
-	done, err := composeAll(ctx, b.cfg.Pool, events, traceparents, b.alone(batch))
+	done, err := composeAll(ctx, b.cfg.Pool, events, traceparents, b.alone(batch), batch[0].by)
 	endCalls(err)
 	split := err != nil && len(batch) > 1 && blamesAnEvent(err)
 	about := Batch{Events: len(batch), Began: start, Took: time.Since(start), Split: split, Emission: done.emission}
@@ -260,7 +291,7 @@ func answerAll(batch []*request, err error) {
 // say that the server is not there.
 func blamesAnEvent(err error) bool {
 	var pgErr *pgconn.PgError
-	if !errors.As(err, &pgErr) {
+	if !errors.As(err, &pgErr) || errors.Is(err, ErrFenced) {
 		return false
 	}
 	switch pgErr.Code[:2] {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -35,7 +36,11 @@ var ErrKeyHeld = errors.New("another transaction works on the same instance key"
 // Ids go as texts: an array of them passes in every mode of the protocol, those for transaction poolers included.
 const composeSQL = `
 	SELECT b.n, b.result
-	FROM iu_outbox.compose_batch($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7, $8, $9) AS b`
+	FROM iu_outbox.compose_batch($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7, $8,
+		CASE WHEN iu_outbox.fence($10, $11) THEN $9::boolean END) AS b`
+
+// sqlStateFenced is what iu_outbox.fence raises.
+const sqlStateFenced = "IU002"
 
 // composed is what one transaction did: a result for each event, nil for one whose key another transaction holds; and
 // what it emitted, nil: nothing.
@@ -47,9 +52,13 @@ type composed struct {
 // composeAll composes events in one statement and transaction, and with emit announces them in it if it can; traceparents
 // are what their emissions carry. After an error nothing is composed.
 func composeAll(
-	ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs, traceparents []string, emit bool,
+	ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs, traceparents []string, emit bool, by Incarnation,
 ) (composed, error) {
-	rows, err := pool.Query(ctx, composeSQL, append(columns(events), traceparents, emit)...)
+	var worker *string
+	if by.Worker != "" {
+		worker = &by.Worker
+	}
+	rows, err := pool.Query(ctx, composeSQL, append(columns(events), traceparents, emit, worker, by.Number)...)
 	if err != nil {
 		return composed{}, fmt.Errorf("call compose_batch: %w", err)
 	}
@@ -66,6 +75,9 @@ func composeAll(
 			return json.Unmarshal(raw, &c.results[n-1])
 		}
 	})
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == sqlStateFenced {
+		return composed{}, fmt.Errorf("%w: %w", ErrFenced, err)
+	}
 	if err != nil {
 		return composed{}, fmt.Errorf("call compose_batch: %w", err)
 	}

@@ -52,6 +52,9 @@ func MayPass(err error) bool {
 func retryLater(ctx context.Context, row *rivertype.JobRow, cause error) error {
 	mark := readRetryMark(row)
 	now := time.Now().UTC()
+	if row.AttemptedAt != nil {
+		now = row.AttemptedAt.UTC() // by the server's clock, as the other times are that this one is compared with
+	}
 	if mark.Count == 0 {
 		mark.FirstAt = now
 	}

@@ -24,7 +24,9 @@ type Worker struct {
 	batcher *Batcher
 	observe func(Outcome)
 	tracer  trace.Tracer
+	now     func() time.Time
 	active  sync.Map // job id -> struct{}
+	fenced  sync.Map // the same, of jobs that this process must not say anything of
 }
 
 // Outcome is what became of one run of a job, for logs and metrics.
@@ -36,6 +38,7 @@ type Outcome struct {
 	Err    error
 	Ending Ending
 	Took   time.Duration
+	Waited time.Duration     // since the event could be composed, by the server's clock
 	Trace  trace.SpanContext // of the run, or else the application's; may be invalid
 }
 
@@ -53,23 +56,26 @@ const (
 )
 
 // NewWorker makes a worker that composes through b and tells observe, where it is not nil, about each run. A nil tracer
-// traces nothing.
-func NewWorker(b *Batcher, observe func(Outcome), tracer trace.Tracer) *Worker {
+// traces nothing. now is the server's time, by which retries are set; nil is this machine's.
+func NewWorker(b *Batcher, observe func(Outcome), tracer trace.Tracer, now func() time.Time) *Worker {
 	if observe == nil {
 		observe = func(Outcome) {}
 	}
 	if tracer == nil {
 		tracer = noop.NewTracerProvider().Tracer(TracerName)
 	}
-	return &Worker{batcher: b, observe: observe, tracer: tracer}
+	if now == nil {
+		now = time.Now
+	}
+	return &Worker{batcher: b, observe: observe, tracer: tracer, now: now}
 }
 
 // Timeout implements river.Worker.
 func (*Worker) Timeout(*river.Job[AutoInstantiateArgs]) time.Duration { return Timeout }
 
 // NextRetry implements river.Worker: the wait after an error that will not pass by itself.
-func (*Worker) NextRetry(job *river.Job[AutoInstantiateArgs]) time.Time {
-	return time.Now().Add(Backoff(job.Attempt + 3))
+func (w *Worker) NextRetry(job *river.Job[AutoInstantiateArgs]) time.Time {
+	return w.now().Add(Backoff(job.Attempt + 3))
 }
 
 // Active reports whether this process is working the job now.
@@ -78,8 +84,25 @@ func (w *Worker) Active(jobID int64) bool {
 	return ok
 }
 
+// ActiveJobs returns the ids of the jobs that this process is working now.
+func (w *Worker) ActiveJobs() []int64 {
+	var ids []int64
+	w.active.Range(func(id, _ any) bool {
+		ids = append(ids, id.(int64)) //nolint:forcetypeassert // Work puts nothing else in
+		return true
+	})
+	return ids
+}
+
+// Fenced reports whether the job was given to another process while this one ran it.
+func (w *Worker) Fenced(jobID int64) bool {
+	_, ok := w.fenced.Load(jobID)
+	return ok
+}
+
 // Work implements river.Worker; the table of outcomes is in the package's documentation.
 func (w *Worker) Work(ctx context.Context, job *river.Job[AutoInstantiateArgs]) error {
+	w.fenced.Delete(job.ID)
 	w.active.Store(job.ID, struct{}{})
 	defer w.active.Delete(job.ID)
 
@@ -89,10 +112,13 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[AutoInstantiateArgs]) 
 		trace.WithAttributes(job.Args.Attributes()...))
 	result, err := w.batcher.Compose(ctx, job.Queue, job.ScheduledAt, job.Args)
 	took := time.Since(start)
+	if errors.Is(err, ErrFenced) {
+		w.fenced.Store(job.ID, struct{}{})
+	}
 	concluded := conclude(ctx, job, result, err)
 	outcome := Outcome{
 		Args: job.Args, JobID: job.ID, Queue: job.Queue, Result: result, Err: err, Ending: ending(job, result, concluded), Took: took,
-		Trace: span.SpanContext(),
+		Waited: w.now().Sub(job.Args.Due()), Trace: span.SpanContext(),
 	}
 	endSpan(span, outcome)
 	w.observe(outcome)
@@ -117,6 +143,8 @@ func ending(job *river.Job[AutoInstantiateArgs], result Result, concluded error)
 	switch {
 	case concluded == nil:
 		return EndingCompleted
+	case errors.Is(concluded, ErrFenced):
+		return EndingInterrupted
 	case errors.As(concluded, &snooze):
 		if _, closed := closedGate(result.Status); closed {
 			return EndingParked
@@ -150,6 +178,9 @@ func settle(ctx context.Context, result Result) error {
 }
 
 func failed(ctx context.Context, job *river.Job[AutoInstantiateArgs], err error) error {
+	if errors.Is(err, ErrFenced) {
+		return errors.Join(ErrFenced, river.JobSnooze(0)) // River writes nothing down: see Fenced
+	}
 	if errors.Is(err, context.Canceled) {
 		return err // the client stops, or somebody cancelled the job: River knows which
 	}

@@ -38,7 +38,8 @@ func (l sessionLocker) SessionLock(ctx context.Context, conn *sql.Conn) error {
 		case got:
 			return nil
 		case time.Now().After(deadline):
-			return fail(ErrBusy, "another migration of this database did not end within %s: %s; wait for it, or end it", l.wait, l.holder(ctx, conn))
+			return fail(ErrBusy, "another migration of this database did not end within %s: %s; wait for it, or end that session with pg_terminate_backend",
+				l.wait, l.holder(ctx, conn))
 		case try == 0:
 			l.logger.InfoContext(ctx, "Migration: waiting for another migration of this database", slog.String("holder", l.holder(ctx, conn)))
 		}

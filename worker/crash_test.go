@@ -155,7 +155,7 @@ func TestJobsWhoseCompletionWasLostAreReclaimed(t *testing.T) {
 	start(t, db, func(c *worker.Config) { c.ID = "forgetful" })
 	insert(t, db, template, "s")
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed'")
-	db.Exec(t, `UPDATE iu_river.river_job SET state = 'running', finalized_at = NULL, attempted_at = now() - interval '2 minutes'`)
+	db.Exec(t, `UPDATE iu_river.river_job SET state = 'running', finalized_at = NULL, attempted_at = now()`)
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed' AND metadata #>> '{output,status}' = 'idempotent_replay'")
 }
 

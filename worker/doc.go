@@ -18,8 +18,14 @@
 //	                                        stay in the outbox; another process's emitter takes over
 //	connection or server lost               every part reconnects with backoff; the listener notices a silent
 //	                                        server within seconds by its own ping
-//	worker stopped (SIGSTOP), then goes on  its jobs are not taken while its session lives; what ran twice
-//	                                        composed once
+//	worker's machine dies without a word    its session lives on, and says nothing after 15 s without a heartbeat: its
+//	                                        jobs are released within 20 s
+//	worker stopped (SIGSTOP), then goes on  its jobs are not taken for 15 s while its session lives; then it is fenced:
+//	                                        it composes nothing before it has begun again
+//	the same id comes back                  it takes the row and its jobs over; it is refused while the other lives
+//	machines' clocks differ                 times of jobs are the server's (clock); what lies far ahead is not believed
+//	a stranger notifies, or takes locks     a bell rings, so often and no oftener; River hears what the tables say
+//	                                        (riverControl); locks count if their holder may work
 //	notification lost                       the poll finds the row
 //	producers at full speed                 relay and jobs make room, until events have waited for Config.Yield
 //	notification queue filling up           emissions get positions without a NOTIFY; subscribers poll

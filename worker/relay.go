@@ -26,6 +26,7 @@ import (
 type Relay struct {
 	pool    *pgxpool.Pool
 	client  *river.Client[pgx.Tx]
+	by      func() jobs.Incarnation
 	batch   int
 	sleeper sleeper
 	logger  *slog.Logger
@@ -107,7 +108,7 @@ func (r *Relay) move(ctx context.Context) (moved, error) {
 	var batch moved
 	var spans []trace.Span
 	err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
-		rows, err := claim(ctx, tx, most)
+		rows, err := claim(ctx, tx, most, r.by())
 		if err != nil || len(rows) == 0 {
 			return err
 		}
@@ -143,8 +144,14 @@ func firstDue(rows []claimedRow) time.Time {
 	return first
 }
 
-func claim(ctx context.Context, tx pgx.Tx, limit int) ([]claimedRow, error) {
-	rows, err := tx.Query(ctx, "SELECT * FROM iu_outbox.claim($1)", limit)
+// claimSQL claims nothing for a process that was taken for dead. It locks nothing for that, as composing does: a machine
+// that dies with this transaction open must not keep its jobs from going on elsewhere.
+const claimSQL = `
+	SELECT * FROM iu_outbox.claim(CASE WHEN EXISTS (
+		SELECT FROM iu_outbox.worker AS w WHERE w.id = $2 AND w.lock_key = $3) THEN $1::integer ELSE 0 END)`
+
+func claim(ctx context.Context, tx pgx.Tx, limit int, by jobs.Incarnation) ([]claimedRow, error) {
+	rows, err := tx.Query(ctx, claimSQL, limit, by.Worker, by.Number)
 	if err != nil {
 		return nil, fmt.Errorf("claim outbox rows: %w", err)
 	}

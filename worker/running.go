@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 
 	"github.com/iu-core/iuworker/jobs"
@@ -23,7 +23,8 @@ type running struct {
 	client  *river.Client[pgx.Tx]
 	batcher *jobs.Batcher
 
-	listens  *pgxpool.Pool    // River's listening connection; nil: polling
+	presence *presence
+	control  *riverControl
 	listener *listen.Listener // nil: polling
 	session  *session         // nil: polling
 	yielder  *yielder
@@ -57,9 +58,14 @@ func (g *group) end() {
 
 // run starts the parts. Where one fails, those before it are stopped again.
 func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
+	now := &clock{}
 	r := &running{logger: w.logger, yielder: newYielder(w.cfg)}
+	r.presence = &presence{
+		pool: w.cfg.Pool, id: w.cfg.ID, sessions: sessions, clock: now, logger: w.logger,
+		about: about{Hostname: hostname(), PID: os.Getpid(), Version: w.cfg.Version},
+	}
 	r.batcher = jobs.NewBatcher(jobs.BatcherConfig{
-		Pool: w.cfg.Pool, Lanes: w.cfg.Lanes, Waited: r.yielder.waited, Turn: r.yielder.turn,
+		Pool: w.cfg.Pool, Lanes: w.cfg.Lanes, Incarnation: r.presence.incarnation, Waited: r.yielder.waited, Turn: r.yielder.turn,
 		Observe: func(b jobs.Batch) {
 			w.cfg.Metrics.Composed(b)
 			if b.Emission != nil {
@@ -67,11 +73,12 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 			}
 		},
 	})
-	if err := r.open(ctx, w.cfg, sessions, jobs.NewWorker(r.batcher, w.report, w.cfg.tracer())); err != nil {
+	base := context.WithoutCancel(ctx)
+	if err := r.open(ctx, w, sessions, jobs.NewWorker(r.batcher, w.report, w.cfg.tracer(), now.Now)); err != nil {
+		_ = r.presence.leave(base) // the error that matters is err
 		r.close()
 		return nil, err
 	}
-	base := context.WithoutCancel(ctx)
 	r.taking, r.emitting, r.serving = newGroup(base), newGroup(base), newGroup(base)
 	r.start(&r.taking, "relay", r.relay.Run)
 	r.start(&r.taking, "yielder", r.yielder.run)
@@ -80,6 +87,7 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 	r.start(&r.taking, "verifier", r.verifier.Run)
 	r.start(&r.emitting, "emitter", r.emitter.Run)
 	r.start(&r.serving, "rescuer", r.rescuer.Run)
+	r.start(&r.serving, "control", r.control.Run)
 	if sessions {
 		r.start(&r.serving, "listener", r.listener.Run)
 		r.start(&r.serving, "session", r.session.run)
@@ -100,8 +108,14 @@ func (r *running) start(g *group, name string, part func(context.Context) error)
 }
 
 // open connects what needs a connection of its own, starts River, and builds the parts.
-func (r *running) open(ctx context.Context, cfg Config, sessions bool, work *jobs.Worker) error {
-	lockKey := rand.Int32() //nolint:gosec // tells processes apart, guards nothing
+func (r *running) open(ctx context.Context, w *Worker, sessions bool, work *jobs.Worker) error {
+	cfg := w.cfg
+	if err := r.presence.tellTime(ctx); err != nil {
+		return err
+	}
+	if err := r.presence.join(ctx); err != nil {
+		return err
+	}
 	eventBell, emissionBell, gateBell := listen.NewBell(), listen.NewBell(), listen.NewBell()
 	if sessions {
 		r.listener = listen.New(listen.Config{
@@ -109,17 +123,13 @@ func (r *running) open(ctx context.Context, cfg Config, sessions bool, work *job
 		})
 		cfg.Metrics.Listening(false) // not yet
 		eventBell, emissionBell, gateBell = r.listener.On(ChannelEvent), r.listener.On(ChannelEmission), r.listener.On(ChannelGate)
-		session := newSession(cfg.Direct, r.logger, lockKey)
+		session := newSession(cfg.Direct, r.logger, r.presence.number.Load)
 		if err := session.open(ctx); err != nil {
 			return fmt.Errorf("open the worker's session: %w", err)
 		}
 		r.session = session
-		listens, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), listensConfig(cfg))
-		if err != nil {
-			return fmt.Errorf("open River's listener: %w", err)
-		}
-		r.listens = listens
 	}
+	r.control = newRiverControl(cfg.Pool, r.listener, slices.Collect(maps.Keys(cfg.queues())), work.ActiveJobs, r.logger)
 	inserter, err := newInserter(cfg)
 	if err != nil {
 		return err
@@ -130,7 +140,7 @@ func (r *running) open(ctx context.Context, cfg Config, sessions bool, work *job
 		}
 	}
 	r.relay = &Relay{
-		pool: cfg.Pool, client: inserter, batch: cfg.RelayBatch, logger: r.logger, outage: lost("Relay"), metrics: cfg.Metrics,
+		pool: cfg.Pool, client: inserter, by: r.presence.incarnation, batch: cfg.RelayBatch, logger: r.logger, outage: lost("Relay"), metrics: cfg.Metrics,
 		tracer:  cfg.tracer(),
 		sleeper: sleeper{session: r.session, key: lockRelaySleeps, bell: eventBell, poll: cfg.PollInterval, yield: r.yielder},
 	}
@@ -150,19 +160,10 @@ func (r *running) open(ctx context.Context, cfg Config, sessions bool, work *job
 		pool: cfg.Pool, session: r.session, interval: cfg.VerifyInterval, logger: r.logger, outage: lost("Verifier"), metrics: cfg.Metrics,
 	}
 	r.rescuer = &Rescuer{
-		pool: cfg.Pool, id: cfg.ID, lockKey: lockKey, active: work.Active, logger: r.logger, outage: lost("Rescuer"),
-		metrics: cfg.Metrics,
-		about:   presence{Hostname: hostname(), PID: os.Getpid(), Version: cfg.Version},
+		pool: cfg.Pool, presence: r.presence, session: r.session, active: work.Active, taken: w.fail, logger: r.logger,
+		outage: lost("Rescuer"), metrics: cfg.Metrics,
 	}
 	return r.startRiver(ctx, cfg, work) // from now on there are jobs, that need the other parts
-}
-
-// listensConfig is a pool of one connection for River to listen on.
-func listensConfig(cfg Config) *pgxpool.Config {
-	pool := cfg.Pool.Config()
-	pool.ConnConfig = listen.KeepAlive(cfg.Direct)
-	pool.MinConns, pool.MinIdleConns, pool.MaxConns = 0, 0, 1
-	return pool
 }
 
 func (r *running) startRiver(ctx context.Context, cfg Config, work *jobs.Worker) error {
@@ -173,7 +174,7 @@ func (r *running) startRiver(ctx context.Context, cfg Config, work *jobs.Worker)
 	if err != nil {
 		return fmt.Errorf("look for River's tables: %w", err)
 	}
-	client, err := newRiver(cfg, work, r.listens, mayReindex)
+	client, err := newRiver(cfg, work, r.control, r.presence.clock, mayReindex)
 	if err != nil {
 		return err
 	}
@@ -189,8 +190,5 @@ func (r *running) close() {
 	r.batcher.Close()
 	if r.session != nil {
 		r.session.drop()
-	}
-	if r.listens != nil {
-		r.listens.Close()
 	}
 }

@@ -34,21 +34,33 @@ var (
 // connection is: whoever holds one waits on lost() as well. Safe for concurrent use.
 type session struct {
 	direct  *pgx.ConnConfig
+	logger  *slog.Logger
 	outage  *listen.Outage
-	lockKey int32
+	lockKey func() int32 // of this process's incarnation
 
 	mu    sync.Mutex
 	conn  *pgx.Conn
 	gone  chan struct{}  // closed when conn is lost
 	leads map[int32]bool // locks that conn keeps
+
+	strangers map[int32]stranger // by key: who was found to hold it last
 }
 
-func newSession(direct *pgx.ConnConfig, logger *slog.Logger, lockKey int32) *session {
+// stranger is a session that holds one of our locks and may not work: any login may take any advisory lock.
+type stranger struct {
+	pid   int32 // 0: there is none
+	asked time.Time
+}
+
+// askAgain is how long what was found out about a lock's holder is believed.
+const askAgain = 5 * time.Second
+
+func newSession(direct *pgx.ConnConfig, logger *slog.Logger, lockKey func() int32) *session {
 	gone := make(chan struct{})
 	close(gone)
 	return &session{
 		direct: listen.KeepAlive(direct), outage: &listen.Outage{Logger: logger, What: "Session: connection"},
-		lockKey: lockKey, gone: gone,
+		logger: logger, lockKey: lockKey, gone: gone, strangers: make(map[int32]stranger),
 	}
 }
 
@@ -100,9 +112,9 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	var alive bool
-	err = conn.QueryRow(ctx, "SELECT pg_catalog.pg_try_advisory_lock($1, $2)", lockClassWorker, s.lockKey).Scan(&alive)
+	err = conn.QueryRow(ctx, "SELECT pg_catalog.pg_try_advisory_lock($1, $2)", lockClassWorker, s.lockKey()).Scan(&alive)
 	if err == nil && !alive {
-		err = errors.New("the lock of this worker is still held by its last session")
+		err = errors.New("the lock of this worker is held by another session")
 	}
 	if err != nil {
 		_ = conn.Close(ctx) // the error that matters is err
@@ -191,7 +203,8 @@ func (s *session) dropLocked() {
 	close(s.gone)
 }
 
-// lead tries a lock that this session keeps once it has it, and reports whether it has.
+// lead tries a lock that this session keeps once it has it, and reports whether this process leads: that it has the lock, or
+// that a stranger has it. Then all processes lead, which costs more than one that does, and is right all the same.
 func (s *session) lead(ctx context.Context, key int32) (bool, error) {
 	s.mu.Lock()
 	leads := s.conn != nil && s.leads[key]
@@ -202,11 +215,52 @@ func (s *session) lead(ctx context.Context, key int32) (bool, error) {
 	if err := s.query(ctx, &leads, "SELECT pg_catalog.pg_try_advisory_lock($1, $2)", lockClassDoorbell, key); err != nil {
 		return false, err
 	}
+	if !leads {
+		return s.strange(ctx, key)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conn == nil {
 		return false, errNoSession
 	}
-	s.leads[key] = leads
-	return leads, nil
+	s.leads[key] = true
+	return true, nil
 }
+
+const strangerSQL = `
+	SELECT COALESCE((
+		SELECT pg_catalog.json_build_object('pid', h.pid, 'login', h.login, 'application', h.application_name)
+		FROM iu_outbox.lock_holder AS h
+		WHERE h.class = $1 AND h.key = $2 AND NOT h.may_work
+		LIMIT 1), '{"pid": 0}')`
+
+// strange reports whether a session that may not work holds a key of lockClassDoorbell, and says so once.
+func (s *session) strange(ctx context.Context, key int32) (bool, error) {
+	s.mu.Lock()
+	last := s.strangers[key]
+	s.mu.Unlock()
+	if time.Since(last.asked) < askAgain {
+		return last.pid != 0, nil
+	}
+	var holder struct {
+		PID         int32
+		Login       string
+		Application string
+	}
+	if err := s.query(ctx, &holder, strangerSQL, lockClassDoorbell, key); err != nil {
+		return false, err
+	}
+	s.mu.Lock()
+	s.strangers[key] = stranger{pid: holder.PID, asked: time.Now()}
+	s.mu.Unlock()
+	if holder.PID != 0 && holder.PID != last.pid {
+		s.logger.WarnContext(ctx, "Session: a login that is no worker's holds a lock of ours; working without it, by polls; "+
+			"to end that, run as an administrator: "+
+			fmt.Sprintf("SELECT pg_terminate_backend(%d)", holder.PID),
+			slog.String("lock", lockName(key)), slog.String("login", holder.Login), slog.String("application", holder.Application),
+			slog.Int("pid", int(holder.PID)))
+	}
+	return holder.PID != 0, nil
+}
+
+func lockName(key int32) string { return fmt.Sprintf("(%d, %d)", lockClassDoorbell, key) }

@@ -22,6 +22,9 @@ const (
 
 	// longestShared is how long is waited at most for producers to commit who hold the doorbell's lock shared.
 	longestShared = 20 * time.Millisecond
+
+	// strangePoll is how long is slept at most while a stranger holds the doorbell's lock.
+	strangePoll = time.Second
 )
 
 // sleeper waits for a doorbell that producers ring only while somebody sleeps.
@@ -60,15 +63,27 @@ func (s sleeper) work(ctx context.Context, look func(context.Context) found) {
 			s.wait(ctx, min(s.poll, time.Second), nil)
 			return
 		case got == triedTaken: // another process sleeps
-			s.wait(ctx, s.poll, lost)
+			s.wait(ctx, s.unlocked(ctx), lost)
 		case got == triedShared: // by producers, who are about to commit
 			s.wait(ctx, min(s.poll, shared), lost)
-			shared = min(2*shared, longestShared)
+			if shared *= 2; shared > longestShared {
+				shared = longestShared
+				_ = s.unlocked(ctx) // says it of a stranger
+			}
 		case got == triedWon:
 			s.sleep(ctx, look, lost)
 			shared = time.Millisecond
 		}
 	}
+}
+
+// unlocked answers how long to sleep without the lock: the other process that has it handles what comes, unless it is a
+// stranger's.
+func (s sleeper) unlocked(ctx context.Context) time.Duration {
+	if strange, err := s.session.strange(ctx, s.key); err == nil && strange {
+		return min(s.poll, strangePoll)
+	}
+	return s.poll
 }
 
 // turn looks, when it may.

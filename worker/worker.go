@@ -24,6 +24,7 @@ type Worker struct {
 	running *running // nil before Start and after Stop
 	stopErr error
 	stopped chan struct{}
+	failed  chan error
 }
 
 // New checks the configuration; it does not connect.
@@ -32,7 +33,18 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{cfg: cfg, logger: cfg.Logger, stopped: make(chan struct{})}, nil
+	return &Worker{cfg: cfg, logger: cfg.Logger, stopped: make(chan struct{}), failed: make(chan error, 1)}, nil
+}
+
+// Failed returns a channel that receives why a worker that was started cannot go on: another process has its ID. It is to
+// be stopped then.
+func (w *Worker) Failed() <-chan error { return w.failed }
+
+func (w *Worker) fail(err error) {
+	select {
+	case w.failed <- err:
+	default: // it is told already
+	}
 }
 
 // ErrNotReady is wrapped by what Ready answers where the worker cannot work now.

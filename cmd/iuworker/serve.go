@@ -41,8 +41,9 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	if err != nil {
 		return err
 	}
+	starting := &starting{w: w, pool: pool, logger: a.logger}
 	web := webui.Config{
-		Pool: pool, Ready: w.Ready, BasePath: f.basePath, Credentials: who.credentials, Version: iusql.ProgramVersion, Logger: a.logger,
+		Pool: pool, Ready: starting.ready, BasePath: f.basePath, Credentials: who.credentials, Version: iusql.ProgramVersion, Logger: a.logger,
 		Metrics: cfg.Metrics.Handler(),
 	}
 	apart, err := listenForMetrics(ctx, f.metricsAddr, &web)
@@ -71,7 +72,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	stopPages, pagesEnded := a.servePages(ctx, pages)
 	defer a.stopping(ctx, "the pages", stopPages)
 
-	if err := a.startWorker(ctx, w, pool); err != nil {
+	if err := starting.run(ctx); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.stopWorker(ctx, w, f.worker.ShutdownTimeout)) }()
@@ -89,6 +90,8 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	case err := <-pagesEnded:
 		return err
 	case err := <-metricsEnded:
+		return err
+	case err := <-w.Failed():
 		return err
 	}
 }
@@ -126,25 +129,6 @@ func urlOf(pages *webui.Server) string {
 		return ""
 	}
 	return pages.URL()
-}
-
-func (a *app) startWorker(ctx context.Context, w *worker.Worker, pool *pgxpool.Pool) error {
-	if err := pool.Ping(ctx); err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	schema, err := iusql.InspectSchema(ctx, pool)
-	if err != nil {
-		return err
-	}
-	if err := w.Start(ctx); err != nil {
-		return err
-	}
-	if schema.Newer() {
-		a.logger.WarnContext(ctx, "Worker: the schema is newer than this program, and allows it; upgrade the program soon",
-			slog.Int64("schema", schema.Version), slog.Int64("program_schema", iusql.SchemaVersion))
-	}
-	a.logger.InfoContext(ctx, "Worker: started", slog.String("version", iusql.ProgramVersion))
-	return nil
 }
 
 // awaitReady waits until the worker is ready, or for some seconds. A worker that is not ready then goes on trying.

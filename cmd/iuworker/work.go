@@ -70,14 +70,14 @@ func (f *workFlags) register(cmd *cobra.Command) {
 	retention(&w.VerifyInterval, "verify-interval", "how often one of the workers verifies all data; 0 or forever: never")
 	length(&w.ConsumerExpiry, time.Minute, 100*365*day, "consumer-expiry",
 		"how long a consumer that is not active holds emissions back from that, of time in which workers run")
-	cmd.Flags().Var(&textValue{&w.ID, 100}, "worker-id", "name of this process, no other's (default host, pid and a random part)")
+	cmd.Flags().Var(&textValue{&w.ID, 100}, "worker-id", "name of this process, which no other living one has (default host, pid and a random part)")
 }
 
 // registerServing adds the settings that dev has, too.
 func (f *workFlags) registerServing(cmd *cobra.Command) {
 	takesSettings(cmd)
 	flags := cmd.Flags()
-	flags.Var(&intValue{&f.poolSize, 2, 1000}, "pool-size", "connections to the database at most, besides four that listen")
+	flags.Var(&intValue{&f.poolSize, 2, 1000}, "pool-size", "connections to the database at most, besides three that listen or hold locks")
 	flags.Var(&addrValue{&f.httpAddr}, "http-addr", "host:port of pages and probes, or off")
 	flags.Var(&addrValue{&f.metricsAddr}, "metrics-addr", "host:port to serve the metrics apart from the pages, such as "+
 		webui.DefaultMetricsAddr+", or off (default with the pages, at /metrics)")

@@ -38,6 +38,17 @@ CREATE TABLE iu_outbox.consumer_attendance (
 -- The id of the event at a consumer's position, as its process read it: another event there now is another history.
 ALTER TABLE iu_outbox.consumer ADD COLUMN last_event_id uuid;
 
+-- Whether a process of its own session holds an advisory lock: one without (behind a transaction pooler) is known to
+-- live by its heartbeat alone.
+ALTER TABLE iu_outbox.worker ADD COLUMN session boolean NOT NULL DEFAULT true;
+
+-- The row whose lock keeps emissions from being pruned under a new consumer. Not an advisory lock: any login may take one,
+-- and keep it.
+CREATE TABLE iu_outbox.retention (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton)
+);
+INSERT INTO iu_outbox.retention DEFAULT VALUES;
+
 -- Nobody but the owner and our roles has a privilege on what is ours, whatever default privileges gave. Our roles lose
 -- theirs, too, where the functions are not installed yet: those grant what is meant. The program runs this block after
 -- each of its steps that create something.

@@ -28,6 +28,7 @@ var shared cluster
 type cluster struct {
 	starting sync.Once
 	startErr error
+	binDir   string // "": pgserver finds one
 	server   *pgserver.Server
 	admin    *pgxpool.Pool
 
@@ -57,6 +58,7 @@ var settings = map[string]string{
 
 func (c *cluster) startServer() error {
 	server, err := pgserver.Start(context.Background(), pgserver.Config{
+		BinDir:   c.binDir,
 		TCP:      true,
 		Settings: settings,
 	})

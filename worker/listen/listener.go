@@ -47,7 +47,7 @@ type Config struct {
 type Listener struct {
 	cfg     Config
 	outage  *Outage
-	bells   map[string][]Bell
+	bells   map[string][]*paced
 	channel string // of this listener's own pings
 	pinged  Bell
 
@@ -71,7 +71,7 @@ func New(cfg Config) *Listener {
 	return &Listener{
 		cfg:     cfg,
 		outage:  &Outage{Logger: cfg.Logger, What: "Listener: connection"},
-		bells:   make(map[string][]Bell),
+		bells:   make(map[string][]*paced),
 		channel: "iu_outbox_ping_" + uuid.NewString(),
 		pinged:  NewBell(),
 	}
@@ -79,9 +79,16 @@ func New(cfg Config) *Listener {
 
 // On adds a bell to a channel. Call it before Run.
 func (l *Listener) On(channel string) Bell {
-	b := NewBell()
+	return l.OnPayload(channel, func(string) bool { return true })
+}
+
+// OnPayload adds a bell that rings for those notifications of a channel whose payload is wanted, and after every
+// (re)connect. Any login may have sent a payload, and it may be anything: it is good for nothing but a choice of bells.
+// Call it before Run.
+func (l *Listener) OnPayload(channel string, wanted func(payload string) bool) Bell {
+	b := &paced{bell: NewBell(), wanted: wanted}
 	l.bells[channel] = append(l.bells[channel], b)
-	return b
+	return b.bell
 }
 
 // Up reports whether the connection listens now.
@@ -98,7 +105,7 @@ func (l *Listener) Run(ctx context.Context) error {
 		lib.Handle(channel, &ringer{listener: l, bells: bells})
 	}
 	if l.cfg.PingInterval > 0 {
-		lib.Handle(l.channel, &ringer{listener: l, bells: []Bell{l.pinged}})
+		lib.Handle(l.channel, &ringer{listener: l, bells: []*paced{{bell: l.pinged, wanted: func(string) bool { return true }}}})
 		var wg sync.WaitGroup
 		defer wg.Wait()
 		wg.Go(func() { l.pingLoop(ctx) })
@@ -112,11 +119,15 @@ func (l *Listener) Run(ctx context.Context) error {
 // ringer hands a notification on without doing anything else: pgxlisten blocks on its handlers.
 type ringer struct {
 	listener *Listener
-	bells    []Bell
+	bells    []*paced
 }
 
-func (r *ringer) HandleNotification(context.Context, *pgconn.Notification, *pgx.Conn) error {
-	r.ring()
+func (r *ringer) HandleNotification(_ context.Context, n *pgconn.Notification, _ *pgx.Conn) error {
+	for _, b := range r.bells {
+		if b.wanted(n.Payload) {
+			b.ring()
+		}
+	}
 	return nil
 }
 
@@ -126,14 +137,10 @@ func (r *ringer) HandleBacklog(ctx context.Context, _ string, _ *pgx.Conn) error
 	if !r.listener.up.Swap(true) {
 		r.listener.cfg.Observe(true)
 	}
-	r.ring()
-	return nil
-}
-
-func (r *ringer) ring() {
 	for _, b := range r.bells {
-		b.Ring()
+		b.ring()
 	}
+	return nil
 }
 
 func (l *Listener) connect(ctx context.Context) (*pgx.Conn, error) {

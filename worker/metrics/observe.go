@@ -68,7 +68,7 @@ func (m *Metrics) Ran(o jobs.Outcome) {
 	m.runs.WithLabelValues(queue, string(status), string(o.Ending)).Inc()
 	m.runTook.WithLabelValues(queue).Observe(o.Took.Seconds())
 	if status == jobs.StatusInstantiated && !o.Args.CreatedAt.IsZero() {
-		m.latency.WithLabelValues(queue).Observe(max(time.Since(o.Args.Due()), 0).Seconds())
+		m.latency.WithLabelValues(queue).Observe(max(o.Waited, 0).Seconds())
 	}
 }
 

@@ -71,6 +71,7 @@ var expectedTriggers = []string{
 	"iu_outbox.emission: emission_doorbell", "iu_outbox.consumer: iu_outbox_last_event_moved",
 	"iu_river.river_job: iu_outbox_dead_letter_on_delete", "iu_river.river_job: iu_outbox_dead_letter_on_end",
 	"iu_river.river_job: iu_outbox_said_again",
+	"iu_river.river_job: iu_outbox_due_now",
 	"public.dot_config: iu_outbox_gate_bell",
 	"public.iu_auto_instantiate_event_log: iu_outbox_emission_rolled_back",
 	"public.iu_auto_instantiate_event_log: iu_outbox_emission_written",

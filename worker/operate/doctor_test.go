@@ -115,7 +115,7 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 			"gates", "1 gate is closed", operate.HealthWarn, "iuworker gate open composer"},
 		{"SELECT", "workers", "no worker is alive", operate.HealthFail, "iuworker work"},
 		{`INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at) VALUES
-			('a', 1, 'h', 1, '1', now() + interval '1 hour'), ('b', 2, 'h', 2, '1', now() - interval '1 hour')`,
+			('a', 1, 'h', 1, '1', now() + interval '9 seconds'), ('b', 2, 'h', 2, '1', now() + interval '1 hour')`,
 			"workers", "1 worker is alive, and 1 is silent", operate.HealthWarn, ""},
 		{fmt.Sprintf(row, "20 seconds"), "outbox", `row \d+ waits in the outbox for 2`, operate.HealthWarn, "iuworker status"},
 		{fmt.Sprintf(row, "2 hours"), "outbox", `row \d+ waits in the outbox for 2h0m`, operate.HealthFail, "iuworker status"},

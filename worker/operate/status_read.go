@@ -122,7 +122,7 @@ func readConsumers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 func readWorkers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 	s.Workers, err = collect(ctx, tx, pgx.RowToStructByPos[WorkerStatus], `
 		SELECT w.id, w.hostname, w.pid, w.version, w.started_at, w.seen_at,
-			w.seen_at > pg_catalog.clock_timestamp() - $1::interval
+			w.seen_at BETWEEN pg_catalog.clock_timestamp() - $1::interval AND pg_catalog.clock_timestamp() + $1::interval
 		FROM iu_outbox.worker AS w
 		ORDER BY w.started_at, w.id
 		LIMIT 100`, silentAfter)

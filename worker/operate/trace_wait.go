@@ -84,7 +84,8 @@ const noWorker = "a worker: none is alive; run: iuworker work"
 
 func (t *tracing) anyWorker(ctx context.Context) (alive bool, err error) {
 	err = t.tx.QueryRow(ctx, `
-		SELECT EXISTS (SELECT FROM iu_outbox.worker AS w WHERE w.seen_at > pg_catalog.clock_timestamp() - $1::interval)`,
+		SELECT EXISTS (SELECT FROM iu_outbox.worker AS w
+			WHERE w.seen_at BETWEEN pg_catalog.clock_timestamp() - $1::interval AND pg_catalog.clock_timestamp() + $1::interval)`,
 		silentAfter).Scan(&alive)
 	return alive, err
 }

@@ -140,7 +140,7 @@ BEGIN
 END
 $$;
 
--- Lets the running jobs of a worker (p_jobs: these of them; NULL: all) run again, with no attempt used up; answers
+-- Lets the running jobs of a worker ('': of none; p_jobs: these of them; NULL: all) run again, with no attempt used up; answers
 -- how many. A job whose cancelling was asked for is cancelled instead. Locks job rows.
 CREATE OR REPLACE FUNCTION iu_outbox.release_jobs(p_worker text, p_jobs bigint[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -155,7 +155,7 @@ BEGIN
             scheduled_at = pg_catalog.now(),
             attempt = GREATEST(j.attempt - 1, 0),
             metadata = j.metadata || pg_catalog.jsonb_build_object('released_from', p_worker)
-        WHERE j.state = 'running' AND j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)] = p_worker
+        WHERE j.state = 'running' AND COALESCE(j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)], '') = p_worker
           AND (p_jobs IS NULL OR j.id = ANY (p_jobs))
         RETURNING j.queue
     ), queues AS (

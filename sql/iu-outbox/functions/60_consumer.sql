@@ -80,6 +80,14 @@ CREATE OR REPLACE TRIGGER iu_outbox_last_event_moved
     EXECUTE FUNCTION iu_outbox.keep_last_event();
 ALTER TABLE iu_outbox.consumer ENABLE ALWAYS TRIGGER iu_outbox_last_event_moved;
 
+-- Keeps emissions from being pruned until the end of the transaction. Locks the retention's row, shared.
+CREATE OR REPLACE FUNCTION iu_outbox.hold_retention() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM FROM iu_outbox.retention FOR KEY SHARE;
+END
+$$;
+
 -- Makes a consumer where there is none: after p_position of p_epoch; both NULL: at the beginning of what is kept.
 -- Answers whether it made one. Takes the retention's lock, shared, so that nothing is pruned under a new consumer.
 CREATE OR REPLACE FUNCTION iu_outbox.open_consumer(p_name text, p_epoch text, p_position bigint) RETURNS boolean
@@ -88,7 +96,7 @@ BEGIN
     IF EXISTS (SELECT FROM iu_outbox.consumer AS c WHERE c.name = p_name) THEN
         RETURN false;
     END IF;
-    PERFORM pg_catalog.pg_advisory_xact_lock_shared(26999, 1);
+    PERFORM iu_outbox.hold_retention();
     INSERT INTO iu_outbox.consumer (name, epoch, position)
     SELECT p_name, COALESCE(p_epoch, s.epoch), COALESCE(p_position, s.kept_after)
     FROM iu_outbox.cursor_state(NULL, -1) AS s
@@ -98,7 +106,8 @@ END
 $$;
 
 -- Gives a consumer to a process for p_for from now, again where it has it. Answers held, taken (another process
--- has it), or gone (there is no such consumer). Locks the consumer's lease.
+-- has it), or gone (there is no such consumer). Locks the consumer's lease. A lease until more than an hour from now is
+-- not believed: nobody takes so long a one, so that the server's clock was set back since.
 CREATE OR REPLACE FUNCTION iu_outbox.hold_consumer(p_name text, p_process text, p_for interval) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -109,7 +118,8 @@ BEGIN
     SET process = EXCLUDED.process,
         lease_until = EXCLUDED.lease_until,
         acquired_at = CASE WHEN l.process = EXCLUDED.process THEN l.acquired_at ELSE pg_catalog.now() END
-    WHERE l.process = EXCLUDED.process OR l.lease_until <= pg_catalog.clock_timestamp();
+    WHERE l.process = EXCLUDED.process
+       OR l.lease_until NOT BETWEEN pg_catalog.clock_timestamp() AND pg_catalog.clock_timestamp() + interval '1 hour';
     RETURN CASE
         WHEN FOUND THEN 'held'
         WHEN EXISTS (SELECT FROM iu_outbox.consumer AS c WHERE c.name = p_name) THEN 'taken'
@@ -236,7 +246,7 @@ DECLARE
     v_instances bigint;
     v_created_until timestamptz;
 BEGIN
-    PERFORM pg_catalog.pg_advisory_xact_lock(26999, 1);
+    PERFORM FROM iu_outbox.retention FOR UPDATE;
     SELECT * INTO STRICT v_attendance FROM iu_outbox.attendance;
     IF v_attendance.attended - v_attendance.resumed < LEAST(v_attendance.grace, EXTRACT(EPOCH FROM p_retention)) THEN
         RETURN 0;

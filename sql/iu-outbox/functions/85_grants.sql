@@ -47,6 +47,10 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_worker', 'SELECT', 'SEQUENCE', 'iu_outbox.dead_letter_id_seq'), -- how many there ever were
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.resume_parked(integer)'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.release_jobs(text, bigint[])'),
+    ('iu_worker', 'SELECT', 'TABLE', 'iu_outbox.lock_holder'),
+    ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.may_work(oid), iu_outbox.lives(timestamp with time zone, integer)'),
+    ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.fence(text, integer), iu_outbox.wake_late()'),
+    ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.bury(text, integer, timestamp with time zone)'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.gate_open(text), iu_outbox.gate_status()'),
 
     ('iu_operator', 'USAGE', 'SCHEMA', 'iu_outbox, iu_river, iu_migration, public'),
@@ -58,6 +62,7 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.position_before(timestamp with time zone)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.open_consumer(text, text, bigint)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.hold_consumer(text, text, interval)'),
+    ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.hold_retention(), iu_outbox.may_work(oid)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.begin_epoch()'),
     ('iu_operator', 'SELECT', 'SEQUENCE', 'iu_outbox.dead_letter_id_seq'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.settings(), iu_outbox.set_setting(text, text, text)'),
@@ -91,7 +96,7 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_subscriber', 'EXECUTE', 'FUNCTION', 'iu_outbox.cursor_state(text, bigint)'),
     ('iu_subscriber', 'EXECUTE', 'FUNCTION', 'iu_outbox.position_before(timestamp with time zone)'),
     ('iu_subscriber', 'EXECUTE', 'FUNCTION', 'iu_outbox.open_consumer(text, text, bigint)'),
-    ('iu_subscriber', 'EXECUTE', 'FUNCTION', 'iu_outbox.hold_consumer(text, text, interval)'),
+    ('iu_subscriber', 'EXECUTE', 'FUNCTION', 'iu_outbox.hold_consumer(text, text, interval), iu_outbox.hold_retention()'),
 
     ('owner', 'USAGE', 'SCHEMA', 'public, iu_outbox, iu_river'),
     ('owner', 'SELECT, INSERT, UPDATE', 'TABLE', 'public.dot_config'),

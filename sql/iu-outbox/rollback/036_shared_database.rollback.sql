@@ -3,6 +3,10 @@ BEGIN;
 
 DROP TABLE IF EXISTS iu_outbox.setting CASCADE;
 
+ALTER TABLE iu_outbox.worker DROP COLUMN IF EXISTS session;
+
+DROP TABLE IF EXISTS iu_outbox.retention CASCADE;
+
 DROP TABLE IF EXISTS iu_outbox.consumer_attendance, iu_outbox.attendance CASCADE;
 DROP FUNCTION IF EXISTS iu_outbox.keep_last_event() CASCADE;
 ALTER TABLE iu_outbox.consumer DROP COLUMN IF EXISTS last_event_id CASCADE;

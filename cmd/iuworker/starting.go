@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/jobs"
+	iusql "github.com/iu-core/iuworker/sql"
+	"github.com/iu-core/iuworker/worker"
+	"github.com/iu-core/iuworker/worker/listen"
+)
+
+// starting starts a worker, and waits for its server if that is not there yet, or goes away meanwhile: a server that starts
+// later than its worker is no more than one that restarts under it.
+type starting struct {
+	w       *worker.Worker
+	pool    *pgxpool.Pool
+	logger  *slog.Logger
+	waiting atomic.Pointer[error] // why it did not start yet; nil: it did, or was not tried
+}
+
+// run tries until the worker has started, ctx ends, or an error comes that waiting does not mend: a wrong password, a
+// database or schema that is missing, an id that is taken.
+func (s *starting) run(ctx context.Context) error {
+	for try := 1; ; try++ {
+		err := s.once(ctx)
+		switch {
+		case err == nil:
+			if s.waiting.Swap(nil) != nil {
+				s.logger.InfoContext(ctx, "Worker: the database is there", slog.Int("tries", try))
+			}
+			return nil
+		case ctx.Err() != nil || !jobs.MayPass(err):
+			return err
+		case s.waiting.Swap(&err) == nil:
+			s.logger.WarnContext(ctx, "Worker: waiting for the database; trying again until it is there", slog.String("error", sentence(err)))
+		}
+		if !listen.Pause(ctx, listen.Backoff(try)) {
+			return fmt.Errorf("wait for the database: %w", ctx.Err())
+		}
+	}
+}
+
+func (s *starting) once(ctx context.Context) error {
+	asked, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	if err := s.pool.Ping(asked); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	schema, err := iusql.InspectSchema(asked, s.pool)
+	if err != nil {
+		return err
+	}
+	if err := s.w.Start(ctx); err != nil {
+		return err
+	}
+	if schema.Newer() {
+		s.logger.WarnContext(ctx, "Worker: the schema is newer than this program, and allows it; upgrade the program soon",
+			slog.Int64("schema", schema.Version), slog.Int64("program_schema", iusql.SchemaVersion))
+	}
+	s.logger.InfoContext(ctx, "Worker: started", slog.String("version", iusql.ProgramVersion))
+	return nil
+}
+
+// ready reports why the worker is not ready, that it still waits for its server included.
+func (s *starting) ready(ctx context.Context) error {
+	if waiting := s.waiting.Load(); waiting != nil {
+		return *waiting
+	}
+	return s.w.Ready(ctx)
+}

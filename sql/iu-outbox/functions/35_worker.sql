@@ -1,0 +1,113 @@
+-- Who lives: the processes that work, the locks that they hold, and what is done for those that died.
+--
+-- A process is an incarnation of a worker's id: its row in iu_outbox.worker has the id and the lock_key that it chose at
+-- random. It beats each second, and holds the session lock (26998, lock_key) if it has a session. It lives while its
+-- row is 4 s old at most, or 15 s while its lock is held. Who finds a row of somebody dead deletes it, and so fences the
+-- process: should it only have been asleep, its next statement that composes finds no row, and fails.
+-- A time that lies as far in the future is as old: the server's clock was set back since.
+
+-- Returns whether a login may work: it is a superuser, owns the schema, or has the role iu_worker. Locks and heartbeats
+-- of others say nothing: any login may take any advisory lock.
+CREATE OR REPLACE FUNCTION iu_outbox.may_work(p_login oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM pg_catalog.pg_roles AS r
+        WHERE r.oid = p_login
+          AND (r.rolsuper
+               OR pg_catalog.pg_has_role(r.oid, (SELECT n.nspowner FROM pg_catalog.pg_namespace AS n
+                                                 WHERE n.nspname = 'iu_outbox'), 'MEMBER')
+               OR EXISTS (SELECT FROM pg_catalog.pg_roles AS w
+                          WHERE w.rolname = 'iu_worker' AND pg_catalog.pg_has_role(r.oid, w.oid, 'MEMBER'))))
+$$;
+
+-- The sessions of this database that hold one of our locks, classes 26997 (doorbells, leaders) and 26998 (workers), and
+-- whether they may work.
+CREATE OR REPLACE VIEW iu_outbox.lock_holder AS
+    SELECT l.classid::bigint AS class, l.objid::bigint AS key, l.mode = 'ShareLock' AS shared, l.pid,
+           a.usename AS login, a.application_name, iu_outbox.may_work(a.usesysid) AS may_work
+    FROM pg_catalog.pg_locks AS l
+    JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted
+      AND l.classid IN (26997::oid, 26998::oid)
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database());
+
+-- Returns whether a process lives, as its row has it.
+CREATE OR REPLACE FUNCTION iu_outbox.lives(p_seen_at timestamptz, p_lock_key integer) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE
+        WHEN age.seconds < 4 THEN true
+        WHEN age.seconds >= 15 THEN false
+        ELSE EXISTS (SELECT FROM iu_outbox.lock_holder AS h
+                     WHERE h.class = 26998 AND h.key = p_lock_key AND NOT h.shared AND h.may_work)
+        END
+    FROM (SELECT pg_catalog.abs(EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - p_seen_at)) AS seconds) AS age
+$$;
+
+-- Returns true if this incarnation of a worker was not taken for dead, else raises IU002. Locks its row until the end of
+-- the transaction, so that it is not taken for dead before; a heartbeat does not wait for that. p_id NULL: no worker asks.
+CREATE OR REPLACE FUNCTION iu_outbox.fence(p_id text, p_lock_key integer) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    IF p_id IS NULL THEN
+        RETURN true;
+    END IF;
+    PERFORM FROM iu_outbox.worker AS w WHERE w.id = p_id AND w.lock_key = p_lock_key FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'worker % was taken for dead: it must begin again', p_id USING ERRCODE = 'IU002';
+    END IF;
+    RETURN true;
+END
+$$;
+
+-- Forgets an incarnation of a worker that was last seen at p_seen_at, and lets its running jobs run again; returns how many.
+-- NULL: it was seen again, it is gone already, or a transaction of it is under way. Locks the row, then job rows.
+CREATE OR REPLACE FUNCTION iu_outbox.bury(p_id text, p_lock_key integer, p_seen_at timestamptz) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    PERFORM FROM iu_outbox.worker AS w
+    WHERE w.id = p_id AND w.lock_key = p_lock_key AND w.seen_at = p_seen_at
+    FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    DELETE FROM iu_outbox.worker AS w WHERE w.id = p_id AND w.lock_key = p_lock_key;
+    RETURN iu_outbox.release_jobs(p_id, NULL);
+END
+$$;
+
+-- Makes jobs due that wait for another try until a time that none of ours waits for: the server's clock was set back
+-- since. Returns how many. Waits are a minute at most; what an application put off (available_at) stays. Locks job rows;
+-- skips those that are locked.
+CREATE OR REPLACE FUNCTION iu_outbox.wake_late() RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    WITH late AS MATERIALIZED (
+        SELECT j.id FROM iu_river.river_job AS j
+        WHERE j.state IN ('available', 'retryable', 'scheduled') AND j.kind = 'auto_instantiate'
+          AND j.scheduled_at > pg_catalog.clock_timestamp() + interval '2 minutes'
+          AND (j.state <> 'scheduled' OR j.metadata ? 'retry') AND NOT j.metadata ? 'parked'
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE iu_river.river_job AS j SET scheduled_at = pg_catalog.now() FROM late AS l WHERE j.id = l.id;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END
+$$;
+
+-- A job that may run now is due now: the clock of who inserts it may be ahead.
+CREATE OR REPLACE FUNCTION iu_outbox.due_now() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    NEW.scheduled_at := pg_catalog.now();
+    NEW.created_at := LEAST(NEW.created_at, pg_catalog.now());
+    RETURN NEW;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER iu_outbox_due_now
+    BEFORE INSERT ON iu_river.river_job
+    FOR EACH ROW
+    WHEN (NEW.state = 'available' AND NEW.scheduled_at > pg_catalog.clock_timestamp())
+    EXECUTE FUNCTION iu_outbox.due_now();

@@ -1,0 +1,210 @@
+package worker_test
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/worker"
+)
+
+// A process that gives no sign of life for long is dead, though its sessions live. It finds that out before it composes
+// again, and begins as a new one.
+func TestSleeperIsTakenForDeadAndBeginsAgain(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 2)
+	victim := spawn(t, db, "victim")
+	eventually(t, db, `SELECT EXISTS (SELECT FROM iu_outbox.lock_holder AS h JOIN iu_outbox.worker AS w ON w.lock_key = h.key
+		WHERE h.class = 26998 AND w.seen_at > w.started_at + interval '500 ms')`) // it has started
+	number := value[int](t, db, "SELECT lock_key FROM iu_outbox.worker")
+	require.NoError(t, victim.Process.Signal(syscall.SIGSTOP))
+	// What it had fetched when it fell asleep.
+	for i := range 5 {
+		insert(t, db, template, fmt.Sprint("s-", i))
+	}
+	start(t, db)
+	eventually(t, db, "SELECT count(*) = 5 FROM iu_river.river_job WHERE state = 'completed'")
+	db.Exec(t, "UPDATE iu_river.river_job SET state = 'running', finalized_at = NULL, attempted_by = '{victim}' WHERE state = 'completed'")
+	db.WaitFor(t, 2*patience, "SELECT NOT EXISTS (SELECT FROM iu_outbox.worker WHERE id = 'victim')")
+	eventually(t, db, "SELECT count(*) = 5 FROM iu_river.river_job WHERE state = 'completed' AND metadata ->> 'released_from' = 'victim'")
+
+	require.NoError(t, victim.Process.Signal(syscall.SIGCONT))
+	eventually(t, db, `SELECT EXISTS (SELECT FROM iu_outbox.lock_holder AS h JOIN iu_outbox.worker AS w ON w.lock_key = h.key
+		WHERE w.id = 'victim' AND h.class = 26998 AND w.lock_key <> $1)`, number)
+	require.Equal(t, 5, value[int](t, db, "SELECT count(*)::int FROM iu_auto_instantiate_event_log"))
+}
+
+// An incarnation that was taken for dead composes nothing, and what became of its jobs is for others to say.
+func TestFencedWorkerComposesNothing(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 2)
+	log, lines := logging(t)
+	start(t, db, func(c *worker.Config) { c.ID, c.Logger = "fenced", log })
+	insert(t, db, template, "first")
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed'")
+
+	// Others took it for dead, and one of them runs its job: until it knows, it may fetch, and must not compose.
+	db.Exec(t, `
+		INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
+		SELECT 'e', $1, 's-' || g FROM generate_series(1, 50) AS g`, template)
+	db.Exec(t, "DELETE FROM iu_outbox.worker WHERE id = 'fenced'")
+	require.Eventually(t, func() bool { return lines.count("this worker was taken for dead") > 0 }, patience, time.Millisecond)
+	eventually(t, db, "SELECT count(*) = 51 FROM iu_river.river_job WHERE state = 'completed' AND errors IS NULL")
+	require.Equal(t, 51, value[int](t, db, "SELECT count(*)::int FROM iu_auto_instantiate_event_log"))
+}
+
+// The network between a machine and the server swallows everything: no session ends, and no statement comes.
+func TestJobsOfASilentMachineGoOnElsewhere(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 2)
+	release := db.HoldComposing(t)
+	link, silence, speak := through(t, db)
+	start(t, db, func(c *worker.Config) {
+		cfg := c.Pool.Config()
+		cfg.ConnConfig = link
+		pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+		require.NoError(t, err)
+		t.Cleanup(pool.Close)
+		c.ID, c.Pool, c.Direct, c.ShutdownTimeout = "silent", pool, link, 2*time.Second
+	})
+	t.Cleanup(speak)
+	for i := range 5 {
+		insert(t, db, template, fmt.Sprint("s-", i))
+	}
+	eventually(t, db, "SELECT count(*) = 5 FROM iu_river.river_job WHERE state = 'running'")
+	silence()
+	silent := time.Now()
+	start(t, db)
+	release()
+	db.WaitFor(t, 2*patience, "SELECT count(*) = 5 FROM iu_river.river_job WHERE state = 'completed'")
+	t.Logf("jobs of a silent machine went on after %s", time.Since(silent))
+	require.Equal(t, 5, value[int](t, db, "SELECT count(*)::int FROM iu_auto_instantiate_event_log"))
+}
+
+// A worker that comes back under the id of one that was killed takes its jobs over at once.
+func TestTheSameIDComesBack(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 2)
+	release := db.HoldComposing(t)
+	victim := spawn(t, db, "named")
+	for i := range 5 {
+		insert(t, db, template, fmt.Sprint("s-", i))
+	}
+	eventually(t, db, "SELECT count(*) = 5 FROM iu_river.river_job WHERE state = 'running'")
+	require.NoError(t, victim.Process.Kill())
+	release()
+	eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.lock_holder WHERE class = 26998)")
+	began := time.Now()
+	start(t, db, func(c *worker.Config) { c.ID = "named" })
+	eventually(t, db, "SELECT count(*) = 5 FROM iu_river.river_job WHERE state = 'completed' AND attempt = 1")
+	t.Logf("taken over after %s", time.Since(began))
+	require.Equal(t, 5, value[int](t, db, "SELECT count(*)::int FROM iu_auto_instantiate_event_log"))
+	require.Equal(t, 1, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.worker"))
+}
+
+func TestASecondLivingWorkerOfAnIDIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"listening", "polling"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			db := iutest.New(t)
+			change := func(c *worker.Config) { c.ID = "named" }
+			if mode == "polling" {
+				direct, err := pgx.ParseConfig(iutest.Empty(t).URL)
+				require.NoError(t, err)
+				change = func(c *worker.Config) { c.ID, c.Direct = "named", direct }
+			}
+			start(t, db, change)
+			cfg := worker.Config{Pool: workerPool(t, db), Logger: logger(t)}
+			change(&cfg)
+			second, err := worker.New(cfg)
+			require.NoError(t, err)
+			require.ErrorIs(t, second.Start(t.Context()), worker.ErrIDTaken)
+			eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.worker WHERE seen_at > now() - interval '3 seconds'")
+		})
+	}
+}
+
+// Two that have one id all the same: who finds the row another's, which lives, must end.
+func TestAWorkerWhoseIDWasTakenSaysSo(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	w := start(t, db, func(c *worker.Config) { c.ID = "named" })
+	beating := make(chan struct{})
+	t.Cleanup(func() { <-beating })
+	ctx := t.Context()
+	go func() {
+		defer close(beating)
+		for ctx.Err() == nil {
+			_, _ = db.Pool.Exec(ctx, "UPDATE iu_outbox.worker SET lock_key = 1, seen_at = clock_timestamp()")
+		}
+	}()
+	select {
+	case err := <-w.Failed():
+		require.ErrorIs(t, err, worker.ErrIDTaken)
+	case <-time.After(patience):
+		require.FailNow(t, "it goes on")
+	}
+}
+
+// What was written before the server's clock was set back lies far in the future, and is not believed.
+func TestTimesInTheFutureAreNotBelieved(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	first := start(t, db)
+	for i := range 4 {
+		insert(t, db, template, fmt.Sprint("s-", i))
+	}
+	eventually(t, db, "SELECT count(*) = 4 FROM iu_river.river_job WHERE state = 'completed'")
+	require.NoError(t, first.Stop(t.Context()))
+	db.Exec(t, `INSERT INTO iu_river.river_leader (leader_id, elected_at, expires_at) VALUES ('gone', now() + interval '1 day', now() + interval '1 day')`)
+	db.Exec(t, `INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at) VALUES ('ghost', 1, 'h', 1, 'v', now() + interval '1 day')`)
+	db.Exec(t, `UPDATE iu_river.river_job SET state = 'running', finalized_at = NULL, attempted_by = '{ghost}',
+		attempted_at = now() + interval '1 day' WHERE id % 4 = 0`)
+	db.Exec(t, `UPDATE iu_river.river_job SET state = 'scheduled', finalized_at = NULL, metadata = '{"retry": {}}',
+		scheduled_at = now() + interval '1 day' WHERE id % 4 = 1`)
+	db.Exec(t, `UPDATE iu_river.river_job SET state = 'available', finalized_at = NULL, scheduled_at = now() + interval '1 day' WHERE id % 4 = 2`)
+	db.Exec(t, `UPDATE iu_river.river_job SET state = 'scheduled', finalized_at = NULL, metadata = '{}',
+		scheduled_at = now() + interval '1 day' WHERE id % 4 = 3`)
+	start(t, db)
+	db.WaitFor(t, 2*patience, "SELECT count(*) = 3 FROM iu_river.river_job WHERE state = 'completed'")
+	require.Equal(t, 1, value[int](t, db, "SELECT count(*)::int FROM iu_river.river_job WHERE state = 'scheduled'"), "what an application put off stays")
+
+	db.Exec(t, "SELECT iu_outbox.open_consumer('c', NULL, NULL)")
+	db.Exec(t, "INSERT INTO iu_outbox.consumer_lease (consumer, process, lease_until) VALUES ('c', 'gone', now() + interval '1 day')")
+	require.Equal(t, "held", value[string](t, db, "SELECT iu_outbox.hold_consumer('c', 'new', '5 s')"))
+	require.Equal(t, "taken", value[string](t, db, "SELECT iu_outbox.hold_consumer('c', 'other', '5 s')"))
+}
+
+// Times of jobs are the server's. A job that may run is due, however far ahead the clock is of who inserts it.
+func TestTimesOfJobsAreTheServers(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	start(t, db)
+	insert(t, db, template, "s")
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed'")
+	require.True(t, value[bool](t, db, "SELECT created_at = scheduled_at AND attempted_at >= created_at FROM iu_river.river_job"))
+
+	db.Exec(t, `INSERT INTO iu_river.river_job (args, kind, max_attempts, priority, queue, state, created_at, scheduled_at)
+		SELECT args || '{"instance_key_suffix": "ahead"}', kind, max_attempts, priority, queue, 'available', now() + interval '1 day', now() + interval '1 day'
+		FROM iu_river.river_job`)
+	eventually(t, db, "SELECT count(*) = 2 FROM iu_auto_instantiate_event_log")
+}

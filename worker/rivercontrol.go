@@ -1,0 +1,195 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river/riverdriver"
+
+	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/worker/listen"
+)
+
+// River's notifications, without their schema.
+const (
+	topicInsert     = "river_insert"
+	topicControl    = "river_control"
+	topicLeadership = "river_leadership"
+)
+
+const (
+	controlPoll = time.Second
+	controlRest = 100 * time.Millisecond // between two looks, however often somebody rings
+)
+
+// riverControl is what River listens to in place of the database. River takes notifications for commands, and any login
+// may send one: {"action": "pause", "queue": "*"} would stop all workers. So a notification from the database is a bell
+// at most, and River is told what the tables say: that a queue was paused or resumed, that a running job is to be
+// cancelled, that there is no leader. It implements riverdriver.Listener; River calls that side in turns.
+type riverControl struct {
+	pool   *pgxpool.Pool
+	active func() []int64 // the jobs that this process runs
+	outage *listen.Outage
+
+	inserts map[string]listen.Bell // by queue
+	changed listen.Bell
+	told    chan *riverdriver.Notification
+
+	paused    map[string]bool // as River was told last
+	cancelled []int64         // the same
+}
+
+// newRiverControl makes the control of some queues; listener is nil where there are only polls.
+func newRiverControl(
+	pool *pgxpool.Pool, listener *listen.Listener, queues []string, active func() []int64, logger *slog.Logger,
+) *riverControl {
+	c := &riverControl{
+		pool: pool, active: active, outage: &listen.Outage{Logger: logger, What: "Control: database"},
+		inserts: make(map[string]listen.Bell), changed: listen.NewBell(), told: make(chan *riverdriver.Notification),
+		paused: make(map[string]bool),
+	}
+	for _, queue := range queues {
+		c.inserts[queue] = listen.NewBell()
+		if listener != nil {
+			c.inserts[queue] = listener.OnPayload(jobs.RiverSchema+"."+topicInsert, names(queue))
+		}
+	}
+	if listener != nil {
+		c.changed = listener.On(jobs.RiverSchema + "." + topicControl)
+	}
+	return c
+}
+
+// names reports whether a payload of river_insert may mean a queue.
+func names(queue string) func(string) bool {
+	quoted := `"` + queue + `"`
+	return func(payload string) bool {
+		return payload == "" || len(payload) < 100 && strings.Contains(payload, quoted)
+	}
+}
+
+// Run looks into the tables until ctx ends: each second, and when it is rung for.
+func (c *riverControl) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if err := c.look(ctx); err != nil {
+			if ctx.Err() == nil {
+				c.outage.Failed(ctx, err)
+			}
+		} else {
+			c.outage.Worked(ctx)
+		}
+		if !listen.Pause(ctx, controlRest) {
+			break
+		}
+		timer := time.NewTimer(controlPoll - controlRest)
+		select {
+		case <-ctx.Done():
+		case <-c.changed:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	return nil
+}
+
+// The actions are River's. That there is no leader is what a leader says who resigns.
+const controlSQL = `
+	SELECT CASE WHEN q.paused_at IS NULL THEN 'resume' ELSE 'pause' END AS action, q.name AS queue, 0 AS job_id
+	FROM iu_river.river_queue AS q WHERE q.name = ANY ($1)
+	UNION ALL
+	SELECT 'cancel', j.queue, j.id
+	FROM iu_river.river_job AS j
+	WHERE j.id = ANY ($2) AND j.state = 'running' AND j.metadata ? 'cancel_attempted_at'
+	UNION ALL
+	SELECT 'resigned', '', 0
+	WHERE NOT EXISTS (SELECT FROM iu_river.river_leader AS l WHERE l.expires_at >= pg_catalog.now())`
+
+type controlRow struct {
+	Action string `json:"action"`
+	Queue  string `json:"queue"`
+	JobID  int64  `db:"job_id" json:"job_id,omitempty"`
+}
+
+func (c *riverControl) look(ctx context.Context) error {
+	asked, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	queues := make([]string, 0, len(c.inserts))
+	for queue := range c.inserts {
+		queues = append(queues, queue)
+	}
+	rows, err := c.pool.Query(asked, controlSQL, queues, c.active())
+	if err != nil {
+		return fmt.Errorf("look for what River is to be told: %w", err)
+	}
+	state, err := pgx.CollectRows(rows, pgx.RowToStructByName[controlRow])
+	if err != nil {
+		return fmt.Errorf("look for what River is to be told: %w", err)
+	}
+	var cancelled []int64
+	for _, row := range state {
+		switch row.Action {
+		case "resigned":
+			c.tell(ctx, topicLeadership, row)
+		case "cancel":
+			cancelled = append(cancelled, row.JobID)
+			if !slices.Contains(c.cancelled, row.JobID) {
+				c.tell(ctx, topicControl, row)
+			}
+		default:
+			paused := row.Action == "pause"
+			if told, known := c.paused[row.Queue]; !known || told != paused {
+				c.tell(ctx, topicControl, row)
+				c.paused[row.Queue] = paused
+			}
+		}
+	}
+	c.cancelled = cancelled
+	return nil
+}
+
+// tell waits until River has taken a notification: it always listens, while its client runs.
+func (c *riverControl) tell(ctx context.Context, topic string, row controlRow) {
+	payload, err := json.Marshal(row)
+	if err != nil {
+		return // there is nothing in it that cannot be written
+	}
+	select {
+	case c.told <- &riverdriver.Notification{Topic: topic, Payload: string(payload)}:
+	case <-ctx.Done():
+	}
+}
+
+// WaitForNotification implements riverdriver.Listener.
+func (c *riverControl) WaitForNotification(ctx context.Context) (*riverdriver.Notification, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case n := <-c.told:
+		return n, nil
+	case <-c.inserts[jobs.QueueEvents]:
+		return inserted(jobs.QueueEvents), nil
+	case <-c.inserts[jobs.QueueScaleout]: // nil, and never ready, where this process works none
+		return inserted(jobs.QueueScaleout), nil
+	}
+}
+
+func inserted(queue string) *riverdriver.Notification {
+	return &riverdriver.Notification{Topic: topicInsert, Payload: `{"queue": "` + queue + `"}`}
+}
+
+// What is left of riverdriver.Listener has nothing to do: there is no connection.
+
+func (*riverControl) Close(context.Context) error            { return nil }
+func (*riverControl) Connect(context.Context) error          { return nil }
+func (*riverControl) Listen(context.Context, string) error   { return nil }
+func (*riverControl) Ping(context.Context) error             { return nil }
+func (*riverControl) Schema() string                         { return jobs.RiverSchema }
+func (*riverControl) SetAfterConnectExec(string)             {}
+func (*riverControl) Unlisten(context.Context, string) error { return nil }

@@ -1,0 +1,121 @@
+package worker
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// workDriver is River's pgx driver for the client that works. It opens no connection to listen: what River hears is
+// what riverControl tells it.
+type workDriver struct {
+	*riverpgxv5.Driver
+
+	control  *riverControl
+	executor workExecutor
+}
+
+func newWorkDriver(pool *pgxpool.Pool, control *riverControl, now *clock, fenced func(jobID int64) bool) *workDriver {
+	d := riverpgxv5.New(pool)
+	return &workDriver{Driver: d, control: control, executor: workExecutor{Executor: d.GetExecutor(), clock: now, fenced: fenced}}
+}
+
+func (d *workDriver) GetListener(*riverdriver.GetListenenerParams) riverdriver.Listener {
+	return d.control
+}
+
+func (d *workDriver) GetExecutor() riverdriver.Executor { return d.executor }
+
+// workExecutor gives the server's times where River takes this machine's, and keeps from the table what became of jobs
+// that are not this process's any more.
+type workExecutor struct {
+	riverdriver.Executor
+
+	clock  *clock
+	fenced func(jobID int64) bool
+}
+
+// JobDeleteBefore implements riverdriver.Executor.
+func (e workExecutor) JobDeleteBefore(ctx context.Context, params *riverdriver.JobDeleteBeforeParams) (int, error) {
+	p := *params
+	for _, horizon := range []*time.Time{&p.CancelledFinalizedAtHorizon, &p.CompletedFinalizedAtHorizon, &p.DiscardedFinalizedAtHorizon} {
+		*horizon = e.byServer(*horizon)
+	}
+	return e.Executor.JobDeleteBefore(ctx, &p)
+}
+
+// QueueDeleteExpired implements riverdriver.Executor.
+func (e workExecutor) QueueDeleteExpired(ctx context.Context, params *riverdriver.QueueDeleteExpiredParams) ([]string, error) {
+	p := *params
+	p.UpdatedAtHorizon = e.byServer(p.UpdatedAtHorizon)
+	return e.Executor.QueueDeleteExpired(ctx, &p)
+}
+
+func (e workExecutor) byServer(t time.Time) time.Time {
+	return t.Add(time.Duration(e.clock.ahead.Load()))
+}
+
+// JobSetStateIfRunningMany implements riverdriver.Executor.
+func (e workExecutor) JobSetStateIfRunningMany(ctx context.Context, params *riverdriver.JobSetStateIfRunningManyParams) ([]*rivertype.JobRow, error) {
+	if slices.ContainsFunc(params.ID, e.fenced) {
+		params = without(params, e.fenced)
+	}
+	if len(params.ID) == 0 {
+		return nil, nil
+	}
+	return e.Executor.JobSetStateIfRunningMany(ctx, params)
+}
+
+// without returns params without the jobs that leave reports.
+func without(params *riverdriver.JobSetStateIfRunningManyParams, leave func(jobID int64) bool) *riverdriver.JobSetStateIfRunningManyParams {
+	kept := &riverdriver.JobSetStateIfRunningManyParams{Now: params.Now, Schema: params.Schema}
+	for i, id := range params.ID {
+		if leave(id) {
+			continue
+		}
+		kept.ID = append(kept.ID, id)
+		kept.Attempt = append(kept.Attempt, params.Attempt[i])
+		kept.ErrData = append(kept.ErrData, params.ErrData[i])
+		kept.FinalizedAt = append(kept.FinalizedAt, params.FinalizedAt[i])
+		kept.MetadataDoMerge = append(kept.MetadataDoMerge, params.MetadataDoMerge[i])
+		kept.MetadataUpdates = append(kept.MetadataUpdates, params.MetadataUpdates[i])
+		kept.ScheduledAt = append(kept.ScheduledAt, params.ScheduledAt[i])
+		kept.State = append(kept.State, params.State[i])
+	}
+	return kept
+}
+
+// insertDriver is River's pgx driver for the client that only inserts, and tells nobody: River's own notification costs a
+// round trip, and is held back where it follows another within FetchCooldown, which can leave a job to the next poll.
+// claim() sends it.
+type insertDriver struct{ *riverpgxv5.Driver }
+
+func newInsertDriver(pool *pgxpool.Pool) insertDriver { return insertDriver{riverpgxv5.New(pool)} }
+
+func (insertDriver) SupportsListenNotify() bool { return false }
+
+func (d insertDriver) UnwrapExecutor(tx pgx.Tx) riverdriver.ExecutorTx {
+	return insertExecutor{d.Driver.UnwrapExecutor(tx)}
+}
+
+// insertExecutor leaves times to the server for which the driver would take this machine's.
+type insertExecutor struct{ riverdriver.ExecutorTx }
+
+// JobInsertFastMany implements riverdriver.Executor.
+func (e insertExecutor) JobInsertFastMany(ctx context.Context, params *riverdriver.JobInsertFastManyParams) ([]*riverdriver.JobInsertFastResult, error) {
+	for _, job := range params.Jobs {
+		if job.CreatedAt == nil {
+			job.CreatedAt = &time.Time{} // the statement takes now() for it
+		}
+		if job.ScheduledAt == nil {
+			job.ScheduledAt = &time.Time{}
+		}
+	}
+	return e.ExecutorTx.JobInsertFastMany(ctx, params)
+}

@@ -1,0 +1,50 @@
+package worker_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+)
+
+// However far this machine's clock is from the server's, events are composed at once, and retries and retentions go by
+// the server's.
+func TestTwoClocks(t *testing.T) {
+	t.Parallel()
+	for _, off := range []string{"-1h", "-8s", "+8s", "+1h"} {
+		t.Run(off, func(t *testing.T) {
+			t.Parallel()
+			db := iutest.OwnAt(t, off)
+			ahead := time.Since(value[time.Time](t, db, "SELECT clock_timestamp()"))
+			require.Greater(t, ahead.Abs(), 7*time.Second, "the server's clock is off")
+			db.OpenGates(t)
+			template := db.Template(t, "t", 1)
+			start(t, db)
+			took := time.Now()
+			insert(t, db, template, "first")
+			eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position IS NOT NULL")
+			require.Less(t, time.Since(took), 7*time.Second)
+			eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed'")
+			require.True(t, value[bool](t, db, `SELECT created_at = scheduled_at AND scheduled_at <= attempted_at
+				AND finalized_at >= attempted_at - interval '1 second'
+				AND finalized_at < clock_timestamp() + interval '1 second' FROM iu_river.river_job`))
+
+			// A retry: the key is held for a moment by somebody who works on the same suffix.
+			conn, err := db.Pool.Acquire(t.Context())
+			require.NoError(t, err)
+			defer conn.Release()
+			_, err = conn.Exec(t.Context(), "SELECT pg_advisory_lock(hashtextextended('iu_core.auto_instantiate:second', 0))")
+			require.NoError(t, err)
+			insert(t, db, template, "second")
+			eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE metadata ? 'retry'")
+			require.True(t, value[bool](t, db, `SELECT scheduled_at BETWEEN attempted_at - interval '1 second' AND clock_timestamp() + interval '61 seconds'
+				AND (metadata #>> '{retry,first_at}')::timestamptz BETWEEN created_at - interval '1 second' AND clock_timestamp()
+				FROM iu_river.river_job WHERE metadata ? 'retry'`))
+			_, err = conn.Exec(t.Context(), "SELECT pg_advisory_unlock_all()")
+			require.NoError(t, err)
+			eventually(t, db, "SELECT count(*) = 2 FROM iu_outbox.emission WHERE position IS NOT NULL")
+		})
+	}
+}

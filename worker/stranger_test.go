@@ -1,0 +1,204 @@
+package worker_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/worker"
+)
+
+// stranger is a connection of a login that may do nothing but connect.
+func stranger(t *testing.T, db *iutest.DB) *pgx.Conn {
+	t.Helper()
+	role := "stranger_" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	db.Exec(t, "CREATE ROLE "+role+" LOGIN")
+	t.Cleanup(func() { db.Exec(t, "DROP ROLE "+role) })
+	conn, err := pgx.Connect(t.Context(), db.URLAs(role))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) }) // before its role is dropped
+	return conn
+}
+
+func do(t *testing.T, conn *pgx.Conn, sql string, args ...any) {
+	t.Helper()
+	_, err := conn.Exec(t.Context(), sql, args...)
+	require.NoError(t, err, sql)
+}
+
+// Any login may send any notification: River, which takes them for commands, hears none of them.
+func TestNotificationsOfStrangersCommandNothing(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	release := db.HoldComposing(t)
+	log, lines := logging(t)
+	w := start(t, db, func(c *worker.Config) { c.Logger = log })
+	for i := range 10 {
+		insert(t, db, template, fmt.Sprint("before-", i))
+	}
+	eventually(t, db, "SELECT count(*) = 10 FROM iu_river.river_job WHERE state = 'running'")
+	before := lines.count("\n")
+
+	who := stranger(t, db)
+	for _, payload := range []string{
+		`{"action":"pause","queue":"*"}`, `{"action":"pause","queue":"events"}`, `{"action":"metadata_changed","queue":"*","metadata":{}}`,
+		`{"action":"request_resign"}`, `{"action":"resigned","leader_id":"nobody"}`, `{"queue":"events"}`, `{"queue":7}`, `{`, ``, strings.Repeat("x", 7999),
+	} {
+		for _, topic := range []string{"river_control", "river_insert", "river_leadership", "river_unknown"} {
+			do(t, who, "SELECT pg_notify('iu_river.' || $1, $2)", topic, payload)
+		}
+		for _, channel := range []string{"iu_outbox_event", "iu_outbox_emission", "iu_outbox_gate", "iu.template.instance_auto_composed"} {
+			do(t, who, "SELECT pg_notify($1, $2)", channel, payload)
+		}
+	}
+	for _, id := range value[[]int64](t, db, "SELECT array_agg(id) FROM iu_river.river_job WHERE state = 'running'") {
+		for _, queue := range []string{"events", "scaleout", "*"} {
+			do(t, who, "SELECT pg_notify('iu_river.river_control', $1)", fmt.Sprintf(`{"action":"cancel","job_id":%d,"queue":%q}`, id, queue))
+		}
+	}
+	// A change of a gate comes after all that, and is heard: so was the rest.
+	db.Exec(t, "UPDATE dot_config SET value = 'false' WHERE key = 'iu_core.composer_enabled'")
+	db.Exec(t, "UPDATE dot_config SET value = 'true' WHERE key = 'iu_core.composer_enabled'")
+	require.NoError(t, w.Ready(t.Context()))
+	release()
+	insert(t, db, template, "afterwards")
+	eventually(t, db, "SELECT count(*) = 11 FROM iu_outbox.emission WHERE position IS NOT NULL")
+	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.dead_letter"))
+	require.Less(t, lines.count("level=WARN")+lines.count("level=ERROR"), 1, "nobody is told of them, after %d lines", before)
+}
+
+// What operators do is in the tables, and takes effect with or without a notification.
+func TestQueuesArePausedAndJobsCancelledByTheTables(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(t *testing.T, c *worker.Config){
+		"listening": func(*testing.T, *worker.Config) {},
+		"polling": func(t *testing.T, c *worker.Config) {
+			t.Helper()
+			var err error
+			c.Direct, err = pgx.ParseConfig(iutest.Empty(t).URL)
+			require.NoError(t, err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := iutest.New(t)
+			db.OpenGates(t)
+			template := db.Template(t, "t", 1)
+			start(t, db, func(c *worker.Config) { change(t, c) })
+			insert(t, db, template, "first")
+			eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed'")
+
+			db.Exec(t, "UPDATE iu_river.river_queue SET paused_at = now() WHERE name = 'events'")
+			probe := 0
+			require.Eventually(t, func() bool { // until one stays
+				probe++
+				insert(t, db, template, fmt.Sprint("probe-", probe))
+				eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.event)")
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				for ctx.Err() == nil {
+					if value[bool](t, db, "SELECT NOT EXISTS (SELECT FROM iu_river.river_job WHERE state = 'available')") {
+						return false
+					}
+				}
+				return true
+			}, patience, time.Millisecond)
+			release := db.HoldComposing(t)
+			db.Exec(t, "UPDATE iu_river.river_queue SET paused_at = NULL WHERE name = 'events'")
+			eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'running'")
+
+			// What River's JobCancel writes.
+			db.Exec(t, `UPDATE iu_river.river_job SET metadata = metadata || '{"cancel_attempted_at": "2026-01-01T00:00:00Z"}' WHERE state = 'running'`)
+			eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.dead_letter WHERE status = 'cancelled'")
+			release()
+		})
+	}
+}
+
+// As many notifications as a login can send slow nothing down, and nobody writes a line of them.
+func TestFloodOfNotifications(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	log, lines := logging(t)
+	start(t, db, func(c *worker.Config) { c.Logger = log })
+	who := stranger(t, db)
+	ctx, stop := context.WithCancel(t.Context())
+	flooded := make(chan int, 1)
+	go func() {
+		sent := 0
+		for ctx.Err() == nil {
+			_, err := who.Exec(ctx, `
+				SELECT pg_notify(c, CASE g % 3 WHEN 0 THEN '{"queue":"events"}' WHEN 1 THEN '{' ELSE repeat('x', 7900) END || g)
+				FROM generate_series(1, 200) AS g,
+				     unnest('{iu_river.river_insert,iu_river.river_control,iu_river.river_leadership,iu_outbox_event,iu_outbox_emission}'::text[]) AS c`)
+			if err == nil {
+				sent += 1000
+			}
+		}
+		flooded <- sent
+	}()
+	for i := range 50 {
+		insert(t, db, template, fmt.Sprint("s-", i))
+	}
+	eventually(t, db, "SELECT count(*) = 50 FROM iu_outbox.emission WHERE position IS NOT NULL")
+	stop()
+	require.Positive(t, <-flooded)
+	require.Zero(t, lines.count("level=WARN")+lines.count("level=ERROR"))
+}
+
+// A lock says something only if who holds it may work: any login may take any advisory lock, and keep it.
+func TestLocksOfStrangersHoldUpNothing(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"pg_advisory_lock", "pg_advisory_lock_shared"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			db := iutest.New(t)
+			db.OpenGates(t)
+			template := db.Template(t, "t", 1)
+			who := stranger(t, db)
+			for key := range 9 {
+				do(t, who, "SELECT "+how+"(26997, $1)", key)
+				do(t, who, "SELECT "+how+"(26999, $1)", key)
+			}
+			log, lines := logging(t)
+			start(t, db, func(c *worker.Config) { c.Logger, c.PollInterval = log, time.Hour })
+			for i := range 5 {
+				insert(t, db, template, fmt.Sprint("s-", i))
+				eventually(t, db, "SELECT count(*) = $1 FROM iu_outbox.emission WHERE position IS NOT NULL", i+1)
+			}
+			require.Eventually(t, func() bool {
+				return lines.count("a login that is no worker's holds a lock of ours") >= 1
+			}, patience, time.Millisecond)
+			require.Positive(t, lines.count(fmt.Sprintf("pg_terminate_backend(%d)", who.PgConn().PID())))
+			db.Exec(t, "SELECT iu_outbox.open_consumer('c', NULL, NULL)")
+			db.Exec(t, "SELECT iu_outbox.prune_emissions('1 hour', '1 hour', 10)")
+		})
+	}
+}
+
+// The same with the lock of a worker that died.
+func TestALockOfAStrangerKeepsNoWorkerAlive(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	start(t, db)
+	insert(t, db, template, "s")
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed'")
+	do(t, stranger(t, db), "SELECT pg_advisory_lock(26998, 4711)")
+	db.Exec(t, "INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at) VALUES ('ghost', 4711, 'h', 1, 'v', now() - interval '5 seconds')")
+	require.False(t, value[bool](t, db, "SELECT iu_outbox.lives(seen_at, lock_key) FROM iu_outbox.worker WHERE id = 'ghost'"))
+	db.Exec(t, `UPDATE iu_river.river_job SET state = 'running', finalized_at = NULL, attempted_by = '{ghost}'`)
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed' AND metadata ->> 'released_from' = 'ghost'")
+}
