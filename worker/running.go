@@ -24,6 +24,7 @@ type running struct {
 	logger  *slog.Logger
 	client  *river.Client[pgx.Tx]
 	batcher *jobs.Batcher
+	hold    *jobs.Hold
 
 	listens  *pgxpool.Pool    // River's listening connection; nil: polling
 	listener *listen.Listener // nil: polling
@@ -35,6 +36,8 @@ type running struct {
 	rescuer  *Rescuer
 	pruner   *Pruner
 	verifier *Verifier
+
+	outages []*listen.Outage // of the parts
 
 	taking, emitting, serving group // in the order in which they end
 }
@@ -58,7 +61,7 @@ func (g *group) end() {
 
 // run starts the parts. Where one fails, those before it are stopped again.
 func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
-	r := &running{logger: w.logger, yielder: newYielder(w.cfg)}
+	r := &running{logger: w.logger, yielder: newYielder(w.cfg), hold: newHold(w.logger)}
 	r.batcher = jobs.NewBatcher(jobs.BatcherConfig{
 		Pool: w.cfg.Pool, Lanes: w.cfg.Lanes, Waited: r.yielder.waited, Turn: r.yielder.turn,
 		Observe: func(b jobs.Batch) {
@@ -68,7 +71,7 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 			}
 		},
 	})
-	if err := r.open(ctx, w.cfg, sessions, jobs.NewWorker(r.batcher, w.report, w.cfg.tracer())); err != nil {
+	if err := r.open(ctx, w.cfg, sessions, jobs.NewWorker(r.batcher, r.hold, w.report, w.cfg.tracer())); err != nil {
 		r.close()
 		return nil, err
 	}
@@ -123,9 +126,12 @@ func (r *running) open(ctx context.Context, cfg Config, sessions bool, work *job
 		return err
 	}
 	lost := func(what string) *listen.Outage {
-		return &listen.Outage{
-			Logger: r.logger, What: what + ": database", Observe: func() { cfg.Metrics.Failed(strings.ToLower(what)) },
+		outage := &listen.Outage{
+			Logger: r.logger, What: what + ": database", Name: faultName,
+			Observe: func() { cfg.Metrics.Failed(strings.ToLower(what)) },
 		}
+		r.outages = append(r.outages, outage)
+		return outage
 	}
 	r.relay = &Relay{
 		pool: cfg.Pool, client: inserter, batch: cfg.RelayBatch, logger: r.logger, outage: lost("Relay"), metrics: cfg.Metrics,
@@ -138,7 +144,7 @@ func (r *running) open(ctx context.Context, cfg Config, sessions bool, work *job
 		sleeper: sleeper{session: r.session, key: lockEmitterSleeps, bell: emissionBell, poll: cfg.PollInterval},
 	}
 	r.resumer = &Resumer{
-		pool: cfg.Pool, bell: gateBell, sweep: cfg.SweepInterval, logger: r.logger, outage: lost("Resumer"), metrics: cfg.Metrics,
+		pool: cfg.Pool, hold: r.hold, bell: gateBell, sweep: cfg.SweepInterval, logger: r.logger, outage: lost("Resumer"), metrics: cfg.Metrics,
 	}
 	r.pruner = &Pruner{
 		pool: cfg.Pool, retention: cfg.EmissionRetention, expiry: cfg.ConsumerExpiry, logger: r.logger, outage: lost("Pruner"),

@@ -38,7 +38,7 @@ func New(cfg Config) (*Worker, error) {
 var ErrNotReady = errors.New("not ready")
 
 // Ready reports whether the worker can work: started, database reachable, schema fits, listener up or polling by
-// choice.
+// choice, and no fault of the installation holds it up.
 func (w *Worker) Ready(ctx context.Context) error {
 	w.mu.Lock()
 	running := w.running
@@ -51,6 +51,9 @@ func (w *Worker) Ready(ctx context.Context) error {
 	}
 	if err := iusql.CheckSchema(ctx, w.cfg.Pool); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotReady, err)
+	}
+	if fault := running.fault(); fault != "" {
+		return fmt.Errorf("%w: %s", ErrNotReady, fault)
 	}
 	return nil
 }
@@ -87,7 +90,7 @@ func (w *Worker) Start(ctx context.Context) error {
 func (w *Worker) report(o jobs.Outcome) {
 	w.cfg.Metrics.Ran(o)
 	level := slog.LevelDebug
-	if o.Err != nil || o.Ending == jobs.EndingCancelled {
+	if o.Err != nil && o.Ending != jobs.EndingParked || o.Ending == jobs.EndingCancelled { // a fault is told once, by Hold
 		level = slog.LevelWarn
 	}
 	status := o.Result.Status

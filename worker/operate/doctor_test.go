@@ -212,7 +212,7 @@ func TestDoctorAsEachRole(t *testing.T) {
 			}
 		}
 	}
-	db.Exec(t, "REVOKE EXECUTE ON FUNCTION iu_outbox.claim(integer) FROM iu_worker; REVOKE SELECT ON iu_outbox.event FROM iu_worker")
+	db.Exec(t, "REVOKE EXECUTE ON FUNCTION iu_outbox.claim(integer, bigint[], bigint[]) FROM iu_worker; REVOKE SELECT ON iu_outbox.event FROM iu_worker")
 	check := checked(t, examine(t, db.URLAs("iu_worker")), "privileges")
 	require.Equal(t, operate.HealthFail, check.Result)
 	require.Equal(t, []string{"SELECT on iu_outbox.event", "EXECUTE on iu_outbox.claim()"}, check.Details)
