@@ -276,7 +276,11 @@ func cancelWith(batch []*request, cancel func()) (release func()) {
 func (b *Batcher) compose(ctx context.Context, batch []*request) {
 	events, traceparents := contents(batch)
 	start, endCalls := time.Now(), beginCalls(batch)
-	done, err := composeAll(ctx, b.cfg.Pool, events, traceparents, b.alone(batch), batchTimeout)
+	timeout := batchTimeout
+	if len(batch) == 1 {
+		timeout *= 2 // nobody else's event waits for it
+	}
+	done, err := composeAll(ctx, b.cfg.Pool, events, traceparents, b.alone(batch), timeout)
 	endCalls(err)
 	split := err != nil && (len(batch) > 1 || lockHeld(err)) && Divides(err)
 	about := Batch{Events: len(batch), Began: start, Took: time.Since(start), Split: split, Emission: done.emission}

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,6 +20,11 @@ type driver struct {
 	*riverpgxv5.Driver
 
 	direct *riverpgxv5.Driver
+	logger *slog.Logger
+}
+
+func (d *driver) GetExecutor() riverdriver.Executor {
+	return lockWary{Executor: d.Driver.GetExecutor(), logger: d.logger}
 }
 
 func (d *driver) GetListener(params *riverdriver.GetListenenerParams) riverdriver.Listener {
@@ -72,7 +78,7 @@ func newRiver(cfg Config, work *jobs.Worker, direct *pgxpool.Pool, mayReindex bo
 	if !mayReindex {
 		config.ReindexerIndexNames = []string{} // only an index's owner may rebuild it
 	}
-	d := &driver{Driver: riverpgxv5.New(cfg.Pool)}
+	d := &driver{Driver: riverpgxv5.New(cfg.Pool), logger: cfg.Logger}
 	d.direct = d.Driver
 	if direct != nil {
 		d.direct = riverpgxv5.New(direct)
