@@ -54,10 +54,10 @@ func parkWith(ctx context.Context, mark parkedMark) error {
 	return river.JobSnooze(ParkFor + jitter)
 }
 
-// hold parks a job until the installation is mended. tried: it was not held back on the strength of others' failures.
-func hold(ctx context.Context, row *rivertype.JobRow, fault Fault, tried bool) error {
-	if held := readHeldMark(row); tried && held.Resumed {
-		if err := river.MetadataSet(ctx, "held", heldMark{Times: held.Times + 1}); err != nil {
+// hold parks a job until the installation is mended.
+func hold(ctx context.Context, held heldMark, fault Fault) error {
+	if held != (heldMark{}) {
+		if err := river.MetadataSet(ctx, "held", held); err != nil {
 			return fmt.Errorf("count how often the job was held back: %w", err)
 		}
 	}

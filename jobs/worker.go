@@ -178,15 +178,21 @@ func settle(ctx context.Context, result Result) error {
 // failed tells the event's own errors from the installation's and from those that pass.
 func (w *Worker) failed(ctx context.Context, job *river.Job[AutoInstantiateArgs], err error) error {
 	if held, ok := errors.AsType[heldError](err); ok {
-		return hold(ctx, job.JobRow, held.fault, false)
+		return hold(ctx, readHeldMark(job.JobRow), held.fault)
 	}
 	if errors.Is(err, context.Canceled) {
 		return err // the client stops, or somebody cancelled the job: River knows which
 	}
-	_, own := errors.AsType[ownError](err)
-	if fault, ok := FaultOf(err); ok && !own && readHeldMark(job.JobRow).Times < maxHolds {
-		w.hold.met(fault)
-		return hold(ctx, job.JobRow, fault, true)
+	held := readHeldMark(job.JobRow)
+	if fault, ok := FaultOf(err); ok && held.Times < maxHolds {
+		_, own := errors.AsType[ownError](err)
+		if !own {
+			w.hold.met(fault)
+		}
+		if own || held.Resumed {
+			held = heldMark{Times: held.Times + 1}
+		}
+		return hold(ctx, held, fault)
 	}
 	if MayPass(err) {
 		return retryLater(ctx, job.JobRow, err)

@@ -188,7 +188,7 @@ func (r *Relay) mendAside(ctx context.Context) {
 	if next == 0 {
 		return
 	}
-	batch, err := r.handOff(ctx, 1, nil, []int64{next})
+	batch, err := r.handOff(ctx, 1, []int64{}, []int64{next})
 	switch {
 	case err == nil:
 		if a.unproven == next {
