@@ -144,12 +144,14 @@ const (
 
 var doctorSteps = []doctorStep{
 	{"connection", (*examination).connection, needsNothing},
+	{"installation", (*examination).installation, needsSchema},
 	{"server", (*examination).server, needsServer},
 	{"clock", (*examination).clock, needsServer},
 	{"sessions", (*examination).sessions, needsServer},
 	{"schema", (*examination).schema, needsServer},
 	{"privileges", (*examination).privileges, needsSchema},
 	{"triggers", (*examination).triggers, needsSchema},
+	{"sequences", (*examination).sequences, needsSchema},
 	{"indexes", (*examination).indexes, needsServer},
 	{"conformance", (*examination).conformance, needsServer},
 	{"event type", (*examination).eventType, needsSchema},

@@ -31,7 +31,7 @@ func examine(t *testing.T, url string, change ...func(*operate.DoctorConfig)) op
 		c(&cfg)
 	}
 	report := operate.Doctor(t.Context(), cfg)
-	require.Len(t, report.Checks, 30)
+	require.Len(t, report.Checks, 32)
 	for _, check := range report.Checks {
 		require.NotEmpty(t, check.Check)
 		require.NotEmpty(t, check.Says, check.Check)
@@ -102,6 +102,10 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 		{"UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'iu_river.river_job_args_index'::regclass",
 			"indexes", "1 index is not valid", operate.HealthFail,
 			"psql -c 'REINDEX INDEX CONCURRENTLY iu_river.river_job_args_index'"},
+		{fmt.Sprintf(job, "events", "scheduled", `{"parked": {"status": "installation_fault", "reason": "the disk is full; make room"}}`, "NULL"),
+			"installation", "held back by what is wrong with the installation", operate.HealthFail, "iuworker status"},
+		{fmt.Sprintf(job, "events", "scheduled", "{}", "NULL") + "; SELECT setval('iu_river.river_job_id_seq', 1, false)",
+			"sequences", "1 sequence is behind", operate.HealthFail, ""},
 		{"CREATE TABLE iu_stray (); DROP VIEW v_iu_auto_instantiate_event_summary",
 			"conformance", "D9: 5/7 PASS", operate.HealthFail, "iuworker conformance"},
 		{"UPDATE event_type_registry SET active = false",
@@ -169,7 +173,7 @@ func TestDoctorWithoutADatabase(t *testing.T) {
 		report := examine(t, url, func(c *operate.DoctorConfig) { c.Timeout = time.Second })
 		require.False(t, report.OK())
 		require.Equal(t, operate.HealthFail, checked(t, report, "connection").Result)
-		require.Equal(t, 29, report.Count(operate.HealthSkipped))
+		require.Equal(t, 31, report.Count(operate.HealthSkipped))
 		require.NotContains(t, fmt.Sprint(report), "secret")
 		require.Less(t, report.Seconds, 10.0)
 	}
