@@ -24,14 +24,14 @@ func TestDoctor(t *testing.T) {
 	require.NotContains(t, well.out, "next:")
 
 	db.Exec(t, "DELETE FROM iu_outbox.worker")
-	sick := run(t, on(db), "doctor").failed(t, exitFailed, "1 of 30 checks fail; begin with workers: iuworker work")
+	sick := run(t, on(db), "doctor").failed(t, exitFailed, "1 of 32 checks fail; begin with workers: iuworker work")
 	require.Regexp(t, `(?m)^fail     workers        no worker is alive: nothing is composed\n +start one\n +next: iuworker work$`, sick.out)
 	require.Regexp(t, `\n\d+ ok, \d+ warn, 1 fail, \d+ skipped\n$`, sick.out)
 
 	asJSON := run(t, on(db), "doctor", "--json")
 	require.Equal(t, exitFailed, asJSON.code)
 	report := decode[operate.DoctorReport](t, asJSON)
-	require.Len(t, report.Checks, 30)
+	require.Len(t, report.Checks, 32)
 	require.Equal(t, 1, report.Count(operate.HealthFail))
 }
 
@@ -39,9 +39,9 @@ func TestDoctor(t *testing.T) {
 func TestDoctorWhereThereIsNothing(t *testing.T) {
 	t.Parallel()
 	gone := run(t, environment{"DATABASE_URL": "postgres://me:s3cret@127.0.0.1:1/x"}, "doctor").
-		failed(t, exitFailed, "1 of 30 checks fail; begin with connection")
+		failed(t, exitFailed, "1 of 32 checks fail; begin with connection")
 	require.Contains(t, gone.out, "cannot connect to PostgreSQL at 127.0.0.1:1 as user me, database x")
-	require.Equal(t, 29, strings.Count(gone.out, "there is no connection"))
+	require.Equal(t, 31, strings.Count(gone.out, "there is no connection"))
 	require.NotContains(t, gone.out+gone.errOut, "s3cret")
 
 	empty := run(t, on(iutest.Empty(t)), "doctor").failed(t, exitFailed, "begin with schema: iuworker migrate up")
