@@ -95,7 +95,7 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[AutoInstantiateArgs]) 
 	took := time.Since(start)
 	concluded := w.conclude(ctx, job, result, err)
 	outcome := Outcome{
-		Args: job.Args, JobID: job.ID, Queue: job.Queue, Result: result, Err: err, Ending: ending(job, result, concluded), Took: took,
+		Args: job.Args, JobID: job.ID, Queue: job.Queue, Result: result, Err: err, Ending: ending(job, concluded), Took: took,
 		Trace: span.SpanContext(),
 	}
 	endSpan(span, outcome)
@@ -137,7 +137,7 @@ func (w *Worker) conclude(ctx context.Context, job *river.Job[AutoInstantiateArg
 }
 
 // ending tells what River makes of what it is told.
-func ending(job *river.Job[AutoInstantiateArgs], result Result, concluded error) Ending {
+func ending(job *river.Job[AutoInstantiateArgs], concluded error) Ending {
 	var snooze *rivertype.JobSnoozeError
 	var cancel *rivertype.JobCancelError
 	switch {
