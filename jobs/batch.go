@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -20,25 +20,44 @@ const MaxBatch = 100
 // urgentInARow is how many batches of events a lane composes while scale-outs wait, too, before it composes one of theirs.
 const urgentInARow = 4
 
+const (
+	// batchTimeout bounds a statement that composes, but for that of an event which is known to take long: a usual one
+	// takes milliseconds.
+	batchTimeout = 5 * time.Second
+	// aloneTimeout bounds the statement of an event that is composed alone, since it took longer than batchTimeout.
+	aloneTimeout = Timeout - grace
+	// heldFor is how long events of a template are tried apart after one of them was held up.
+	heldFor = 10 * time.Second
+)
+
 // Batcher gathers the calls of jobs that run at once into few statements: what waits while all lanes are busy goes
-// together, and what comes to an idle lane goes at once, alone. A batch is one transaction; where it fails it is tried
-// in halves, so that one event that cannot be composed costs only itself. Events and scale-outs are not mixed, events go
-// first, and of four lanes three are theirs alone: none waits for hundreds of others, or competes with them for the server's
-// CPUs in as many sessions. Safe for concurrent use.
+// together, and what comes to an idle lane goes at once, alone. A batch is one transaction. If it fails it is tried once
+// more with a savepoint an event, so that one which cannot be composed costs only itself; if that takes too long, an
+// event at a time. Events and scale-outs are not mixed, events go first, and of four lanes three are theirs alone: none
+// waits for hundreds of others, or competes with them for the server's CPUs in as many sessions.
+//
+// What has failed before, and events of a template that somebody else's transaction holds, go by a lane of their own,
+// always with savepoints: so no event makes the batches of others fail twice. One that takes long is composed beside
+// the lanes, one such event at a time. Safe for concurrent use.
 type Batcher struct {
 	cfg      BatcherConfig
 	events   chan *request
 	scaleout chan *request
+	again    chan *request
 	quit     chan struct{}
 	lanes    sync.WaitGroup
-	busy     atomic.Int32 // lanes
+	busy     atomic.Int32  // lanes
+	heavy    chan struct{} // holds one token
 	closed   sync.Once
+
+	mu   sync.Mutex
+	held map[uuid.UUID]time.Time // templates, until when their events are tried apart
 }
 
 // BatcherConfig configures a Batcher. Funcs that are nil do nothing; others are called by several goroutines.
 type BatcherConfig struct {
 	Pool  *pgxpool.Pool // Required.
-	Lanes int           // run at once, each with one connection of the pool at a time. Required.
+	Lanes int           // run at once, each with one connection of the pool at a time; two more while events fail. Required.
 
 	// Observe is told about each transaction.
 	Observe func(Batch)
@@ -58,7 +77,7 @@ type Batch struct {
 	Events   int
 	Began    time.Time
 	Took     time.Duration
-	Split    bool      // it failed, and its halves are tried
+	Split    bool      // it failed, and its events are tried apart
 	Emission *Emission // nil: left to the emitter
 }
 
@@ -66,6 +85,14 @@ type Batch struct {
 type Incarnation struct {
 	Worker string
 	Number int32
+}
+
+// args are what iu_outbox.fence takes; no worker is not fenced.
+func (i Incarnation) args() []any {
+	if i.Worker == "" {
+		return []any{nil, i.Number}
+	}
+	return []any{i.Worker, i.Number}
 }
 
 // ErrFenced says that this worker was taken for dead since it took a job: the job runs elsewhere.
@@ -100,8 +127,10 @@ func NewBatcher(cfg BatcherConfig) *Batcher {
 	}
 	b := &Batcher{
 		cfg: cfg, quit: make(chan struct{}),
-		events: make(chan *request, MaxBatch), scaleout: make(chan *request, MaxBatch),
+		events: make(chan *request, MaxBatch), scaleout: make(chan *request, MaxBatch), again: make(chan *request, MaxBatch),
+		heavy: make(chan struct{}, 1), held: make(map[uuid.UUID]time.Time),
 	}
+	b.lanes.Go(b.apartLane)
 	for n := range cfg.Lanes {
 		b.lanes.Go(func() { b.lane(n >= max(1, cfg.Lanes/4)) })
 	}
@@ -117,11 +146,41 @@ func (b *Batcher) Close() {
 // Compose composes the instance of an event of a queue that was due at a time, or finds that it has been. What it answers is
 // committed. A context that ends is answered at once; the event may be composed all the same, which the next call finds.
 func (b *Batcher) Compose(ctx context.Context, queue string, due time.Time, args AutoInstantiateArgs) (Result, error) {
-	r := &request{ctx: ctx, args: args, due: due, by: b.cfg.Incarnation(), done: make(chan answer, 1)}
-	requests := b.events
-	if queue == QueueScaleout {
-		requests = b.scaleout
+	switch {
+	case b.isHeld(args.TemplateCollectionID):
+		return b.ComposeAgain(ctx, due, args)
+	case queue == QueueScaleout:
+		return b.ask(ctx, b.scaleout, due, args)
+	default:
+		return b.ask(ctx, b.events, due, args)
 	}
+}
+
+// ComposeAgain is Compose for an event that failed before: no other event waits for it.
+func (b *Batcher) ComposeAgain(ctx context.Context, due time.Time, args AutoInstantiateArgs) (Result, error) {
+	return b.ask(ctx, b.again, due, args)
+}
+
+// composeAlone is Compose for an event that takes too long to be composed with others: alone, and one such at a time.
+func (b *Batcher) composeAlone(ctx context.Context, due time.Time, args AutoInstantiateArgs) (result Result, err error) {
+	select {
+	case b.heavy <- struct{}{}:
+	default:
+		return Result{}, errBusy
+	}
+	defer func() { <-b.heavy }()
+	r := b.request(ctx, due, args)
+	b.run([]*request{r}, func(ctx context.Context, _ []*request) { b.single(ctx, r, aloneTimeout) })
+	a := <-r.done
+	return a.result, a.err
+}
+
+func (b *Batcher) request(ctx context.Context, due time.Time, args AutoInstantiateArgs) *request {
+	return &request{ctx: ctx, args: args, due: due, by: b.cfg.Incarnation(), done: make(chan answer, 1)}
+}
+
+func (b *Batcher) ask(ctx context.Context, requests chan<- *request, due time.Time, args AutoInstantiateArgs) (Result, error) {
+	r := b.request(ctx, due, args)
 	select {
 	case requests <- r:
 	case <-ctx.Done():
@@ -155,7 +214,7 @@ func (b *Batcher) lane(reserved bool) {
 		done := b.cfg.Turn(b.quit)
 		b.busy.Add(1)
 		if batch := b.unfenced(gather(first, requests)); len(batch) > 0 {
-			b.run(batch)
+			b.run(batch, b.compose)
 		}
 		b.busy.Add(-1)
 		done()
@@ -212,9 +271,25 @@ func (b *Batcher) unfenced(batch []*request) []*request {
 	})
 }
 
+// apartLane composes what failed before, or is held.
+func (b *Batcher) apartLane() {
+	for {
+		select {
+		case <-b.quit:
+			return
+		case first := <-b.again:
+			done := b.cfg.Turn(b.quit)
+			if batch := b.unfenced(gather(first, b.again)); len(batch) > 0 {
+				b.run(batch, b.apart)
+			}
+			done()
+		}
+	}
+}
+
 // run composes a batch and answers each of its requests. It goes on while one of them still waits.
-func (b *Batcher) run(batch []*request) {
-	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+func (b *Batcher) run(batch []*request, compose func(context.Context, []*request)) {
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	defer cancelWith(batch, cancel)()
 	defer func() {
@@ -222,7 +297,7 @@ func (b *Batcher) run(batch []*request) {
 			answerAll(batch, fmt.Errorf("panic while composing: %v", v))
 		}
 	}()
-	b.compose(ctx, batch)
+	compose(ctx, batch)
 }
 
 // cancelWith calls cancel once the contexts of all requests have ended; what it answers lets go of them.
@@ -245,14 +320,15 @@ func cancelWith(batch []*request, cancel func()) (release func()) {
 }
 
 func (b *Batcher) compose(ctx context.Context, batch []*request) {
-	events, traceparents := make([]AutoInstantiateArgs, len(batch)), make([]string, len(batch))
-	for i, r := range batch {
-		events[i], traceparents[i] = r.args, traceparent(r.ctx, r.args)
-	}
+	events, traceparents := contents(batch)
 	start, endCalls := time.Now(), beginCalls(batch)
-	done, err := composeAll(ctx, b.cfg.Pool, events, traceparents, b.alone(batch), batch[0].by)
+	timeout := batchTimeout
+	if len(batch) == 1 {
+		timeout *= 2 // nobody else's event waits for it
+	}
+	done, err := composeAll(ctx, b.cfg.Pool, events, traceparents, b.alone(batch), timeout, batch[0].by)
 	endCalls(err)
-	split := err != nil && len(batch) > 1 && blamesAnEvent(err)
+	split := err != nil && (len(batch) > 1 || lockHeld(err)) && Divides(err)
 	about := Batch{Events: len(batch), Began: start, Took: time.Since(start), Split: split, Emission: done.emission}
 	switch {
 	case err == nil:
@@ -267,12 +343,103 @@ func (b *Batcher) compose(ctx context.Context, batch []*request) {
 		answerAll(batch, err)
 	}
 	b.cfg.Observe(about)
-	if split {
-		half := len(batch) / 2
-		b.compose(ctx, batch[:half])
-		b.compose(ctx, batch[half:])
+	switch {
+	case split && lasting(err):
+		b.singles(ctx, batch)
+	case split:
+		b.apart(ctx, batch)
 	}
 }
+
+func contents(batch []*request) (events []AutoInstantiateArgs, traceparents []string) {
+	events, traceparents = make([]AutoInstantiateArgs, len(batch)), make([]string, len(batch))
+	for i, r := range batch {
+		events[i], traceparents[i] = r.args, traceparent(r.ctx, r.args)
+	}
+	return events, traceparents
+}
+
+// apart composes a batch with a savepoint an event; if the whole takes too long, or too much, each in a transaction.
+func (b *Batcher) apart(ctx context.Context, batch []*request) {
+	events, traceparents := contents(batch)
+	start, endCalls := time.Now(), beginCalls(batch)
+	answers, err := composeApart(ctx, b.cfg.Pool, events, traceparents, batchTimeout, batch[0].by)
+	endCalls(err)
+	split := err != nil && len(batch) > 1 && lasting(err)
+	b.cfg.Observe(Batch{Events: len(batch), Began: start, Took: time.Since(start), Split: split})
+	switch {
+	case split:
+		b.singles(ctx, batch)
+	case err != nil:
+		answerAll(batch, err)
+	default:
+		b.answerApart(batch, answers)
+	}
+}
+
+// answerApart tells each request what became of it, and notes which templates are held: those of which no event went
+// through, and one was held up.
+func (b *Batcher) answerApart(batch []*request, answers []answer) {
+	through, stuck := map[uuid.UUID]bool{}, map[uuid.UUID]bool{}
+	for i, r := range batch {
+		switch template := r.args.TemplateCollectionID; {
+		case answers[i].err == nil:
+			through[template] = true
+		case lockHeld(answers[i].err):
+			stuck[template] = true
+		}
+	}
+	b.mu.Lock()
+	for template := range stuck {
+		b.held[template] = time.Now().Add(heldFor)
+	}
+	for template := range through {
+		delete(b.held, template)
+	}
+	b.mu.Unlock()
+	for i, r := range batch {
+		a := answers[i]
+		if a.err != nil && len(through) > 0 {
+			a.err = ownError{a.err}
+		}
+		r.done <- a
+	}
+}
+
+func (b *Batcher) isHeld(template uuid.UUID) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	until, held := b.held[template]
+	if held && time.Now().After(until) {
+		delete(b.held, template)
+		return false
+	}
+	return held
+}
+
+func (b *Batcher) singles(ctx context.Context, batch []*request) {
+	for _, r := range batch {
+		b.single(ctx, r, batchTimeout)
+	}
+}
+
+// single composes one event in a transaction of its own.
+func (b *Batcher) single(ctx context.Context, r *request, timeout time.Duration) {
+	batch := []*request{r}
+	events, traceparents := contents(batch)
+	start, endCalls := time.Now(), beginCalls(batch)
+	answers, err := composeApart(ctx, b.cfg.Pool, events, traceparents, timeout, r.by)
+	endCalls(err)
+	b.cfg.Observe(Batch{Events: 1, Began: start, Took: time.Since(start)})
+	if err != nil {
+		answerAll(batch, err)
+		return
+	}
+	r.done <- answers[0]
+}
+
+// errBusy says that another event that takes long is being composed.
+var errBusy = fmt.Errorf("wait for another event that takes long: %w", ErrKeyHeld)
 
 // alone reports whether a batch may announce what it composes: there is one event, and no other batch runs. Announcing is
 // for one transaction at a time; where there is more to do the emitter does it for many at once, while others compose.
@@ -285,18 +452,4 @@ func answerAll(batch []*request, err error) {
 		default: // answered before
 		}
 	}
-}
-
-// blamesAnEvent reports whether an error may be one event's own: the server's, and none of those that end a session or
-// say that the server is not there.
-func blamesAnEvent(err error) bool {
-	var pgErr *pgconn.PgError
-	if !errors.As(err, &pgErr) || errors.Is(err, ErrFenced) {
-		return false
-	}
-	switch pgErr.Code[:2] {
-	case "08", "57", "58":
-		return false
-	}
-	return true
 }

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -30,19 +33,35 @@ type Emission struct {
 	Notified     bool  `json:"notified"`
 }
 
-// ErrKeyHeld says that another transaction works on the same instance key now. It passes.
-var ErrKeyHeld = errors.New("another transaction works on the same instance key")
+// ErrKeyHeld says that another transaction holds the instance key, the template or a piece of it now. It passes.
+var ErrKeyHeld = errors.New("another transaction holds the instance key, the template or one of its pieces")
+
+// errHeld says so of an event that was tried apart, with the code that waiting for the lock would have ended with.
+var errHeld = fmt.Errorf("%w (SQLSTATE %s)", ErrKeyHeld, pgerrcode.LockNotAvailable)
 
 // Ids go as texts: an array of them passes in every mode of the protocol, those for transaction poolers included.
-const composeSQL = `
+const (
+	composeSQL = `
 	SELECT b.n, b.result
 	FROM iu_outbox.compose_batch($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7, $8,
 		CASE WHEN iu_outbox.fence($10, $11) THEN $9::boolean END) AS b`
 
+	composeApartSQL = `
+	SELECT b.n, b.result
+	FROM iu_outbox.compose_apart($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7,
+		CASE WHEN iu_outbox.fence($9, $10) THEN $8::text[] END) AS b`
+
+	// A statement's timeout runs from its beginning: so it is set by one before it, in the same transaction and round trip.
+	timeoutSQL = "SELECT pg_catalog.set_config('statement_timeout', $1, true)"
+)
+
 // sqlStateFenced is what iu_outbox.fence raises.
 const sqlStateFenced = "IU002"
 
-// composed is what one transaction did: a result for each event, nil for one whose key another transaction holds; and
+// grace is how much longer than the server this process waits for a statement to time out.
+const grace = 5 * time.Second
+
+// composed is what one transaction did: a result for each event, nil for one that another transaction holds up; and
 // what it emitted, nil: nothing.
 type composed struct {
 	results  []*Result
@@ -52,36 +71,81 @@ type composed struct {
 // composeAll composes events in one statement and transaction, and with emit announces them in it if it can; traceparents
 // are what their emissions carry. After an error nothing is composed.
 func composeAll(
-	ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs, traceparents []string, emit bool, by Incarnation,
+	ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs, traceparents []string, emit bool, timeout time.Duration, by Incarnation,
 ) (composed, error) {
-	var worker *string
-	if by.Worker != "" {
-		worker = &by.Worker
-	}
-	rows, err := pool.Query(ctx, composeSQL, append(columns(events), traceparents, emit, worker, by.Number)...)
-	if err != nil {
-		return composed{}, fmt.Errorf("call compose_batch: %w", err)
-	}
 	c := composed{results: make([]*Result, len(events))}
-	var n int
-	var raw []byte
-	_, err = pgx.ForEachRow(rows, []any{&n, &raw}, func() error {
-		switch {
-		case raw == nil:
-			return nil
-		case n == 0:
+	err := call(ctx, pool, timeout, composeSQL, append(append(columns(events), traceparents, emit), by.args()...), func(n int, raw []byte) error {
+		if n == 0 {
 			return json.Unmarshal(raw, &c.emission)
-		default:
-			return json.Unmarshal(raw, &c.results[n-1])
 		}
+		return json.Unmarshal(raw, &c.results[n-1])
 	})
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == sqlStateFenced {
-		return composed{}, fmt.Errorf("%w: %w", ErrFenced, err)
-	}
 	if err != nil {
 		return composed{}, fmt.Errorf("call compose_batch: %w", err)
 	}
 	return c, nil
+}
+
+// composeApart composes events in one transaction, each of which fails by itself; an answer for each. After an error
+// nothing is composed.
+func composeApart(
+	ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs, traceparents []string, timeout time.Duration, by Incarnation,
+) ([]answer, error) {
+	answers := make([]answer, len(events))
+	for i := range answers {
+		answers[i].err = errHeld
+	}
+	err := call(ctx, pool, timeout, composeApartSQL, append(append(columns(events), traceparents), by.args()...), func(n int, raw []byte) error {
+		var result struct {
+			Result
+
+			Error *pgconn.PgError `json:"error"`
+		}
+		if err := json.Unmarshal(raw, &result); err != nil {
+			return err
+		}
+		answers[n-1] = answer{result: result.Result}
+		if result.Error != nil {
+			answers[n-1] = answer{err: fmt.Errorf("call fn_iu_auto_instantiate_from_event: %w", result.Error)}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("call compose_apart: %w", err)
+	}
+	return answers, nil
+}
+
+// call runs a statement that answers numbers and what is not NULL of them, within a timeout that is this program's own,
+// whatever the role's or the database's is.
+func call(ctx context.Context, pool *pgxpool.Pool, timeout time.Duration, sql string, args []any, each func(n int, raw []byte) error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout+grace)
+	defer cancel()
+	batch := &pgx.Batch{}
+	batch.Queue(timeoutSQL, strconv.FormatInt(timeout.Milliseconds(), 10))
+	batch.Queue(sql, args...)
+	results := pool.SendBatch(ctx, batch)
+	if _, err := results.Exec(); err != nil {
+		return errors.Join(err, results.Close())
+	}
+	var n int
+	var raw []byte
+	rows, err := results.Query()
+	if err == nil {
+		_, err = pgx.ForEachRow(rows, []any{&n, &raw}, func() error {
+			if raw == nil {
+				return nil
+			}
+			return each(n, raw)
+		})
+	}
+	if closeErr := results.Close(); err == nil {
+		err = closeErr // of the commit
+	}
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == sqlStateFenced {
+		return fmt.Errorf("%w: %w", ErrFenced, err)
+	}
+	return err
 }
 
 func columns(events []AutoInstantiateArgs) []any {

@@ -6,12 +6,21 @@
 //	composer_disabled, live_gate_closed        parked until the gate opens; uses no attempt up
 //	invalid_input, template_*,
 //	instance_key_conflict                      cancelled; dead letter
+//	fault of the installation (FaultOf)        parked until it is mended; uses no attempt up (Hold)
 //	database error that may pass               tried again for a day, at most a minute apart;
 //	(08, 40, 53, 55, 57, 58, XX; no server)    then cancelled; dead letter
 //	any other error                            tried again, 10 attempts; then discarded; dead letter
 //
+// A fault that one job meets three times while others are composed is its own: then it counts as an error.
+//
 // Jobs that run at once are composed together, many in one statement (Batcher): a transaction of its own costs more
 // than the call.
+//
+//	a batch fails                              once more with a savepoint an event: each fails by itself
+//	it takes longer than 5 s, or too much      each event in a transaction of its own
+//	an event failed before                     by a lane of its own, with savepoints
+//	an event took too long, or too much        alone, up to 25 s, one such event at a time
+//	its template or a piece is locked          set aside at once, as are others of that template; again within 5 s
 //
 // The function is idempotent for good, so a job that runs twice composes once: a worker may die between
 // the function's commit and the completion of the job at any time. Dead letters are written by a trigger

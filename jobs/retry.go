@@ -3,14 +3,10 @@ package jobs
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 )
@@ -20,6 +16,8 @@ const (
 	RetryFor = 24 * time.Hour
 	// retryMax is the longest wait between two tries.
 	retryMax = time.Minute
+	// lockedMax is the longest wait where somebody else's transaction holds what an event needs.
+	lockedMax = 5 * time.Second
 )
 
 // retryMark is the job's metadata under "retry". Errors that may pass are kept here, not in River's list of
@@ -28,24 +26,7 @@ type retryMark struct {
 	Count   int       `json:"count"`
 	FirstAt time.Time `json:"first_at"`
 	Error   string    `json:"error"`
-}
-
-// MayPass reports whether a database error may go away by itself: connections (class 08), serialization and
-// deadlocks (40), resources (53), locks (55), operator intervention and timeouts (57), the system (58, XX), and
-// whatever kept the question from reaching the server.
-func MayPass(err error) bool {
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
-		switch pgErr.Code[:2] {
-		case "08", "40", "53", "55", "57", "58", "XX":
-			return true
-		}
-		return false
-	}
-	var netErr net.Error
-	var connectErr *pgconn.ConnectError
-	return errors.Is(err, ErrKeyHeld) || errors.As(err, &netErr) || errors.As(err, &connectErr) || pgconn.SafeToRetry(err) ||
-		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed)
+	Alone   bool      `json:"alone,omitempty"` // it takes too long, or too much, to be composed with others
 }
 
 // retryLater snoozes a job whose error may pass, or cancels it after RetryFor.
@@ -66,10 +47,15 @@ func retryLater(ctx context.Context, row *rivertype.JobRow, cause error) error {
 	}
 	mark.Count++
 	mark.Error = cause.Error()
+	mark.Alone = mark.Alone || lasting(cause)
 	if err := river.MetadataSet(ctx, "retry", mark); err != nil {
 		return fmt.Errorf("mark the job for another try: %w", err)
 	}
-	return river.JobSnooze(Backoff(mark.Count))
+	wait := Backoff(mark.Count)
+	if lockHeld(cause) {
+		wait = min(wait, lockedMax) // it costs nothing, and the lock may end at any moment
+	}
+	return river.JobSnooze(wait)
 }
 
 func readRetryMark(row *rivertype.JobRow) retryMark {

@@ -22,6 +22,7 @@ type Worker struct {
 	river.WorkerDefaults[AutoInstantiateArgs]
 
 	batcher *Batcher
+	hold    *Hold
 	observe func(Outcome)
 	tracer  trace.Tracer
 	now     func() time.Time
@@ -48,16 +49,20 @@ type Ending string
 // The endings. An interrupted job was cut off by a stop of the worker, or cancelled meanwhile by an operator.
 const (
 	EndingCompleted   Ending = "completed"
-	EndingParked      Ending = "parked"
+	EndingParked      Ending = "parked" // by a closed gate, or by a fault of the installation: Err says which
 	EndingRetried     Ending = "retried"
 	EndingCancelled   Ending = "cancelled"
 	EndingDiscarded   Ending = "discarded"
 	EndingInterrupted Ending = "interrupted"
 )
 
-// NewWorker makes a worker that composes through b and tells observe, where it is not nil, about each run. A nil tracer
-// traces nothing. now is the server's time, by which retries are set; nil is this machine's.
-func NewWorker(b *Batcher, observe func(Outcome), tracer trace.Tracer, now func() time.Time) *Worker {
+// NewWorker makes a worker that composes through b, holds jobs back by h while the installation is at fault, and tells
+// observe about each run. A nil h is one of its own, a nil observe tells nobody, and a nil tracer traces nothing. now is the
+// server's time, by which retries are set; nil is this machine's.
+func NewWorker(b *Batcher, h *Hold, observe func(Outcome), tracer trace.Tracer, now func() time.Time) *Worker {
+	if h == nil {
+		h = &Hold{}
+	}
 	if observe == nil {
 		observe = func(Outcome) {}
 	}
@@ -67,7 +72,7 @@ func NewWorker(b *Batcher, observe func(Outcome), tracer trace.Tracer, now func(
 	if now == nil {
 		now = time.Now
 	}
-	return &Worker{batcher: b, observe: observe, tracer: tracer, now: now}
+	return &Worker{batcher: b, hold: h, observe: observe, tracer: tracer, now: now}
 }
 
 // Timeout implements river.Worker.
@@ -110,14 +115,14 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[AutoInstantiateArgs]) 
 	ctx, span := w.tracer.Start(job.Args.Traced(ctx), Kind, trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithAttributes(attribute.Int64("iuworker.job_id", job.ID), attribute.String("iuworker.queue", job.Queue)),
 		trace.WithAttributes(job.Args.Attributes()...))
-	result, err := w.batcher.Compose(ctx, job.Queue, job.ScheduledAt, job.Args)
+	result, err := w.compose(ctx, job)
 	took := time.Since(start)
 	if errors.Is(err, ErrFenced) {
 		w.fenced.Store(job.ID, struct{}{})
 	}
-	concluded := conclude(ctx, job, result, err)
+	concluded := w.conclude(ctx, job, result, err)
 	outcome := Outcome{
-		Args: job.Args, JobID: job.ID, Queue: job.Queue, Result: result, Err: err, Ending: ending(job, result, concluded), Took: took,
+		Args: job.Args, JobID: job.ID, Queue: job.Queue, Result: result, Err: err, Ending: ending(job, concluded), Took: took,
 		Waited: w.now().Sub(job.Args.Due()), Trace: span.SpanContext(),
 	}
 	endSpan(span, outcome)
@@ -125,10 +130,32 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[AutoInstantiateArgs]) 
 	return concluded
 }
 
+// heldError is why a job was not even tried.
+type heldError struct{ fault Fault }
+
+func (e heldError) Error() string { return e.fault.String() }
+
+// compose calls the function, unless it is known that this would fail whatever the event is.
+func (w *Worker) compose(ctx context.Context, job *river.Job[AutoInstantiateArgs]) (Result, error) {
+	if fault := w.hold.try(); fault != nil {
+		return Result{}, heldError{*fault}
+	}
+	switch before := readRetryMark(job.JobRow); {
+	case before.Alone:
+		return w.batcher.composeAlone(ctx, job.ScheduledAt, job.Args)
+	case before.Count > 0, len(job.Errors) > 0, readHeldMark(job.JobRow).Times > 0:
+		return w.batcher.ComposeAgain(ctx, job.ScheduledAt, job.Args)
+	}
+	return w.batcher.Compose(ctx, job.Queue, job.ScheduledAt, job.Args)
+}
+
 // conclude turns the answer of the function, or why there is none, into what River is told.
-func conclude(ctx context.Context, job *river.Job[AutoInstantiateArgs], result Result, err error) error {
+func (w *Worker) conclude(ctx context.Context, job *river.Job[AutoInstantiateArgs], result Result, err error) error {
 	if err != nil {
-		return failed(ctx, job, err)
+		return w.failed(ctx, job, err)
+	}
+	if result.Status == StatusInstantiated { // what writes nothing shows nothing
+		w.hold.Over()
 	}
 	if err := river.RecordOutput(ctx, result); err != nil {
 		return fmt.Errorf("record the job's output: %w", err)
@@ -137,7 +164,7 @@ func conclude(ctx context.Context, job *river.Job[AutoInstantiateArgs], result R
 }
 
 // ending tells what River makes of what it is told.
-func ending(job *river.Job[AutoInstantiateArgs], result Result, concluded error) Ending {
+func ending(job *river.Job[AutoInstantiateArgs], concluded error) Ending {
 	var snooze *rivertype.JobSnoozeError
 	var cancel *rivertype.JobCancelError
 	switch {
@@ -146,7 +173,7 @@ func ending(job *river.Job[AutoInstantiateArgs], result Result, concluded error)
 	case errors.Is(concluded, ErrFenced):
 		return EndingInterrupted
 	case errors.As(concluded, &snooze):
-		if _, closed := closedGate(result.Status); closed {
+		if snooze.Duration >= ParkFor {
 			return EndingParked
 		}
 		return EndingRetried
@@ -177,12 +204,27 @@ func settle(ctx context.Context, result Result) error {
 	}
 }
 
-func failed(ctx context.Context, job *river.Job[AutoInstantiateArgs], err error) error {
+// failed tells the event's own errors from the installation's and from those that pass.
+func (w *Worker) failed(ctx context.Context, job *river.Job[AutoInstantiateArgs], err error) error {
 	if errors.Is(err, ErrFenced) {
 		return errors.Join(ErrFenced, river.JobSnooze(0)) // River writes nothing down: see Fenced
 	}
+	if held, ok := errors.AsType[heldError](err); ok {
+		return hold(ctx, readHeldMark(job.JobRow), held.fault)
+	}
 	if errors.Is(err, context.Canceled) {
 		return err // the client stops, or somebody cancelled the job: River knows which
+	}
+	held := readHeldMark(job.JobRow)
+	if fault, ok := FaultOf(err); ok && held.Times < maxHolds {
+		_, own := errors.AsType[ownError](err)
+		if !own {
+			w.hold.met(fault)
+		}
+		if own || held.Resumed {
+			held = heldMark{Times: held.Times + 1}
+		}
+		return hold(ctx, held, fault)
 	}
 	if MayPass(err) {
 		return retryLater(ctx, job.JobRow, err)

@@ -63,10 +63,10 @@ func TestAddEventKnowsTheTemplates(t *testing.T) {
 		db.Template(t, key, 1)
 	}
 	wrong := add("Welcome-Leter")
-	require.Equal(t, "IU002", wrong.Code)
+	require.Equal(t, "IU003", wrong.Code)
 	require.Equal(t, `template "Welcome-Leter" does not exist`, wrong.Message)
 	require.Regexp(t, `^Did you mean: welcome-letter`, wrong.Hint)
 	require.Equal(t, "Pass the collection key of a template.", add(nil).Hint)
-	require.Equal(t, "IU002", add(uuid.NewString()).Code)
+	require.Equal(t, "IU003", add(uuid.NewString()).Code)
 	require.Empty(t, rows(t, db, "SELECT id::text FROM iu_outbox.event"))
 }

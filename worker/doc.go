@@ -27,6 +27,10 @@
 //	a stranger notifies, or takes locks     a bell rings, so often and no oftener; River hears what the tables say
 //	                                        (riverControl); locks count if their holder may work
 //	notification lost                       the poll finds the row
+//	fault of the installation               held back, told once by its name, not ready, probed until it is over
+//	row that cannot be moved                passed by, and tried alone; a dead letter in the end (aside)
+//	job rows locked by somebody             neither relay nor completer wait for them (lockWary)
+//	emission that cannot be announced       announced by its cursor, others as they are
 //	producers at full speed                 relay and jobs make room, until events have waited for Config.Yield
 //	notification queue filling up           emissions get positions without a NOTIFY; subscribers poll
 //	two emitters at once                    the counter row lets one through at a time

@@ -99,6 +99,9 @@ func (e *Emitter) look(ctx context.Context) found {
 	start := time.Now()
 	state, err := e.emit(ctx)
 	if err != nil {
+		if n := e.emitApart(ctx, err); n > 0 {
+			return found{rows: n, more: true}
+		}
 		e.outage.Failed(ctx, err)
 		return found{}
 	}
@@ -126,6 +129,24 @@ func (e *Emitter) emit(ctx context.Context) (emitState, error) {
 		return emitState{}, fmt.Errorf("emit: %w", err)
 	}
 	return state, nil
+}
+
+// emitApart emits one by one after a batch failed, and answers how many got a position: one that cannot be announced as
+// it is must not hold up the others.
+func (e *Emitter) emitApart(ctx context.Context, cause error) (n int) {
+	if _, fault := jobs.FaultOf(cause); fault || !jobs.Divides(cause) {
+		return 0
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchTimeout)
+	defer cancel()
+	if err := e.pool.QueryRow(ctx, "SELECT iu_outbox.emit_apart($1)", e.batch).Scan(&n); err != nil {
+		return 0 // the batch's error tells more
+	}
+	if n > 0 {
+		e.logger.WarnContext(ctx, "Emitter: a batch could not be announced; announced one by one",
+			slog.Int("emitted", n), slog.String("error", cause.Error()))
+	}
+	return n
 }
 
 // announced tells of emissions that are out, by the emitter or by a batch of jobs. Safe for concurrent use.

@@ -109,12 +109,12 @@ func TestErrorsThatMayPassEndAfterADay(t *testing.T) {
 	template := db.Template(t, "t", 1)
 	db.Exec(t, `
 		CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS $$
-		BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '53100'; END $$;
+		BEGIN RAISE EXCEPTION 'no answer' USING ERRCODE = '58030'; END $$;
 		CREATE TRIGGER fail BEFORE INSERT ON public.iu_auto_instantiate_event_log
 			FOR EACH ROW EXECUTE FUNCTION public.fail()`)
 	start(t, db)
 	id := insert(t, db, template, "s")
-	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.event_state($1) WHERE state = 'working' AND reason LIKE '%no room%'", id)
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.event_state($1) WHERE state = 'working' AND reason LIKE '%no answer%'", id)
 	// A day later, as far as the job knows. It may be running: try until the mark sticks.
 	eventually(t, db, `
 		WITH aged AS (
@@ -122,7 +122,7 @@ func TestErrorsThatMayPassEndAfterADay(t *testing.T) {
 			SET metadata = jsonb_set(metadata, '{retry,first_at}', to_jsonb(now() - interval '25 hours')), scheduled_at = now(), state = 'available'
 			WHERE state IN ('available', 'scheduled') RETURNING 1)
 		SELECT EXISTS (SELECT FROM aged) OR EXISTS (SELECT FROM iu_outbox.dead_letter)`)
-	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.dead_letter WHERE event_id = $1 AND status = 'error' AND detail LIKE '%no room%'", id)
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.dead_letter WHERE event_id = $1 AND status = 'error' AND detail LIKE '%no answer%'", id)
 }
 
 func TestOtherErrorsAreDiscardedAfterTenAttempts(t *testing.T) {

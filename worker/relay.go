@@ -33,6 +33,7 @@ type Relay struct {
 	outage  *listen.Outage
 	metrics *metrics.Metrics
 	tracer  trace.Tracer // nil: nothing is traced
+	aside   aside
 }
 
 // batchTimeout bounds one transaction of the relay or the emitter, and with it how long a stop may wait for one.
@@ -65,20 +66,36 @@ func (r *Relay) Run(ctx context.Context) error {
 
 // look moves one batch.
 func (r *Relay) look(ctx context.Context) found {
+	uncut := context.WithoutCancel(ctx)
+	r.mendAside(uncut)
 	var batch moved
 	var err error
 	for range maxClashes {
-		if batch, err = r.move(context.WithoutCancel(ctx)); !clashed(err) {
+		if batch, err = r.move(uncut); !clashed(err) {
 			break
 		}
 	}
 	if err != nil {
+		if r.isolate(uncut, err) {
+			return found{more: true} // without the rows at fault, or fewer at a time
+		}
 		r.outage.Failed(ctx, err)
 		return found{}
 	}
-	r.outage.Worked(ctx)
+	if r.aside.unproven == 0 {
+		r.outage.Worked(ctx)
+	}
 	if batch.Rows == 0 {
 		return found{}
+	}
+	r.moved(ctx, batch)
+	return found{rows: batch.Rows, more: batch.More}
+}
+
+// moved tells of rows that were moved.
+func (r *Relay) moved(ctx context.Context, batch moved) {
+	if batch.Rows == 0 {
+		return
 	}
 	r.sleeper.yield.stirred(batch.Rows)
 	if !batch.Due.IsZero() {
@@ -87,7 +104,6 @@ func (r *Relay) look(ctx context.Context) found {
 	r.metrics.Relayed(batch.Rows, batch.Jobs, batch.Merged, batch.Took)
 	r.logger.InfoContext(ctx, "Relay: moved rows to jobs", slog.Int("rows", batch.Rows), slog.Int("jobs", batch.Jobs),
 		slog.Int("merged", batch.Merged), slog.Duration("took", batch.Took))
-	return found{rows: batch.Rows, more: batch.More}
 }
 
 // maxClashes is how often in a row a hand-off is tried that clashes with others' work.
@@ -100,21 +116,41 @@ func clashed(err error) bool {
 	return ok && (pgErr.Code == pgerrcode.DeadlockDetected || pgErr.Code == pgerrcode.SerializationFailure)
 }
 
-// move is the hand-off: claim rows, which deletes them, and insert their jobs, in one transaction.
+// beginRelay begins the hand-off with timeouts of its own, in the same round trip: what a role or a database has set does
+// not matter to it, and it waits for nobody's locks for long, nor do others for one that was left open.
+var beginRelay = pgx.TxOptions{BeginQuery: fmt.Sprintf(`BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+	SET LOCAL statement_timeout = %d; SET LOCAL lock_timeout = 100; SET LOCAL idle_in_transaction_session_timeout = %d`,
+	batchTimeout.Milliseconds(), batchTimeout.Milliseconds())}
+
+// move moves a batch without the rows that were set aside.
 func (r *Relay) move(ctx context.Context) (moved, error) {
+	most := r.aside.most(r.sleeper.yield.rows(r.batch))
+	r.aside.tried(most, nil)
+	batch, err := r.handOff(ctx, most, r.aside.ids(), nil)
+	if err == nil {
+		r.aside.progress(batch.Rows)
+	}
+	return batch, err
+}
+
+// handOff claims rows, which deletes them, and inserts their jobs, in one transaction: without some rows, or only some.
+func (r *Relay) handOff(ctx context.Context, most int, without, only []int64) (moved, error) {
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
-	start, most := time.Now(), r.sleeper.yield.rows(r.batch)
+	start := time.Now()
 	var batch moved
 	var spans []trace.Span
-	err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
-		rows, err := claim(ctx, tx, most, r.by())
+	err := pgx.BeginTxFunc(ctx, r.pool, beginRelay, func(tx pgx.Tx) error {
+		rows, err := claim(ctx, tx, most, without, only, r.by())
 		if err != nil || len(rows) == 0 {
 			return err
 		}
-		for _, row := range rows {
+		ids := make([]int64, len(rows))
+		for i, row := range rows {
 			batch.Merged += row.Merged
+			ids[i] = row.ID
 		}
+		r.aside.tried(most, ids)
 		batch.Rows = len(rows) + batch.Merged
 		batch.Due = firstDue(rows)
 		batch.More = batch.Rows >= most
@@ -148,10 +184,10 @@ func firstDue(rows []claimedRow) time.Time {
 // that dies with this transaction open must not keep its jobs from going on elsewhere.
 const claimSQL = `
 	SELECT * FROM iu_outbox.claim(CASE WHEN EXISTS (
-		SELECT FROM iu_outbox.worker AS w WHERE w.id = $2 AND w.lock_key = $3) THEN $1::integer ELSE 0 END)`
+		SELECT FROM iu_outbox.worker AS w WHERE w.id = $4 AND w.lock_key = $5) THEN $1::integer ELSE 0 END, $2, $3)`
 
-func claim(ctx context.Context, tx pgx.Tx, limit int, by jobs.Incarnation) ([]claimedRow, error) {
-	rows, err := tx.Query(ctx, claimSQL, limit, by.Worker, by.Number)
+func claim(ctx context.Context, tx pgx.Tx, limit int, without, only []int64, by jobs.Incarnation) ([]claimedRow, error) {
+	rows, err := tx.Query(ctx, claimSQL, limit, without, only, by.Worker, by.Number)
 	if err != nil {
 		return nil, fmt.Errorf("claim outbox rows: %w", err)
 	}

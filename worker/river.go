@@ -62,7 +62,7 @@ func newRiver(cfg Config, work *jobs.Worker, control *riverControl, now *clock, 
 	if !mayReindex {
 		config.ReindexerIndexNames = []string{} // only an index's owner may rebuild it
 	}
-	client, err := river.NewClient[pgx.Tx](newWorkDriver(cfg.Pool, control, now, work.Fenced), config)
+	client, err := river.NewClient[pgx.Tx](newWorkDriver(cfg.Pool, control, now, work.Fenced, cfg.Logger), config)
 	if err != nil {
 		return nil, fmt.Errorf("set River up: %w", err)
 	}

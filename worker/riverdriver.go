@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -21,9 +22,11 @@ type workDriver struct {
 	executor workExecutor
 }
 
-func newWorkDriver(pool *pgxpool.Pool, control *riverControl, now *clock, fenced func(jobID int64) bool) *workDriver {
+func newWorkDriver(pool *pgxpool.Pool, control *riverControl, now *clock, fenced func(jobID int64) bool, logger *slog.Logger) *workDriver {
 	d := riverpgxv5.New(pool)
-	return &workDriver{Driver: d, control: control, executor: workExecutor{Executor: d.GetExecutor(), clock: now, fenced: fenced}}
+	return &workDriver{Driver: d, control: control, executor: workExecutor{
+		Executor: lockWary{Executor: d.GetExecutor(), logger: logger}, clock: now, fenced: fenced,
+	}}
 }
 
 func (d *workDriver) GetListener(*riverdriver.GetListenenerParams) riverdriver.Listener {

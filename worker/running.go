@@ -22,6 +22,7 @@ type running struct {
 	logger  *slog.Logger
 	client  *river.Client[pgx.Tx]
 	batcher *jobs.Batcher
+	hold    *jobs.Hold
 
 	presence *presence
 	control  *riverControl
@@ -34,6 +35,8 @@ type running struct {
 	rescuer  *Rescuer
 	pruner   *Pruner
 	verifier *Verifier
+
+	outages []*listen.Outage // of the parts
 
 	taking, emitting, serving group // in the order in which they end
 }
@@ -59,7 +62,7 @@ func (g *group) end() {
 // run starts the parts. Where one fails, those before it are stopped again.
 func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 	now := &clock{}
-	r := &running{logger: w.logger, yielder: newYielder(w.cfg)}
+	r := &running{logger: w.logger, yielder: newYielder(w.cfg), hold: newHold(w.logger)}
 	r.presence = &presence{
 		pool: w.cfg.Pool, id: w.cfg.ID, sessions: sessions, clock: now, logger: w.logger,
 		about: about{Hostname: hostname(), PID: os.Getpid(), Version: w.cfg.Version},
@@ -74,7 +77,7 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 		},
 	})
 	base := context.WithoutCancel(ctx)
-	if err := r.open(ctx, w, sessions, jobs.NewWorker(r.batcher, w.report, w.cfg.tracer(), now.Now)); err != nil {
+	if err := r.open(ctx, w, sessions, jobs.NewWorker(r.batcher, r.hold, w.report, w.cfg.tracer(), now.Now)); err != nil {
 		_ = r.presence.leave(base) // the error that matters is err
 		r.close()
 		return nil, err
@@ -135,9 +138,12 @@ func (r *running) open(ctx context.Context, w *Worker, sessions bool, work *jobs
 		return err
 	}
 	lost := func(what string) *listen.Outage {
-		return &listen.Outage{
-			Logger: r.logger, What: what + ": database", Observe: func() { cfg.Metrics.Failed(strings.ToLower(what)) },
+		outage := &listen.Outage{
+			Logger: r.logger, What: what + ": database", Name: faultName,
+			Observe: func() { cfg.Metrics.Failed(strings.ToLower(what)) },
 		}
+		r.outages = append(r.outages, outage)
+		return outage
 	}
 	r.relay = &Relay{
 		pool: cfg.Pool, client: inserter, by: r.presence.incarnation, batch: cfg.RelayBatch, logger: r.logger, outage: lost("Relay"), metrics: cfg.Metrics,
@@ -150,7 +156,7 @@ func (r *running) open(ctx context.Context, w *Worker, sessions bool, work *jobs
 		sleeper: sleeper{session: r.session, key: lockEmitterSleeps, bell: emissionBell, poll: cfg.PollInterval},
 	}
 	r.resumer = &Resumer{
-		pool: cfg.Pool, bell: gateBell, sweep: cfg.SweepInterval, logger: r.logger, outage: lost("Resumer"), metrics: cfg.Metrics,
+		pool: cfg.Pool, hold: r.hold, bell: gateBell, sweep: cfg.SweepInterval, logger: r.logger, outage: lost("Resumer"), metrics: cfg.Metrics,
 	}
 	r.pruner = &Pruner{
 		pool: cfg.Pool, retention: cfg.EmissionRetention, expiry: cfg.ConsumerExpiry, logger: r.logger, outage: lost("Pruner"),

@@ -51,7 +51,7 @@ func (w *Worker) fail(err error) {
 var ErrNotReady = errors.New("not ready")
 
 // Ready reports whether the worker can work: started, database reachable and writable, schema fits, listener up or
-// polling by choice.
+// polling by choice, and no fault of the installation holds it up.
 func (w *Worker) Ready(ctx context.Context) error {
 	w.mu.Lock()
 	running := w.running
@@ -67,6 +67,9 @@ func (w *Worker) Ready(ctx context.Context) error {
 	}
 	if err := w.writable(ctx, running.session); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotReady, err)
+	}
+	if fault := running.fault(); fault != "" {
+		return fmt.Errorf("%w: %s", ErrNotReady, fault)
 	}
 	return nil
 }
@@ -118,7 +121,7 @@ func (w *Worker) Start(ctx context.Context) error {
 func (w *Worker) report(o jobs.Outcome) {
 	w.cfg.Metrics.Ran(o)
 	level := slog.LevelDebug
-	if o.Err != nil || o.Ending == jobs.EndingCancelled {
+	if o.Err != nil && o.Ending != jobs.EndingParked || o.Ending == jobs.EndingCancelled { // a fault is told once, by Hold
 		level = slog.LevelWarn
 	}
 	status := o.Result.Status

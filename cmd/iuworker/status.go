@@ -144,6 +144,9 @@ func writeStatus(w io.Writer, s operate.Status) {
 	for _, count := range s.Parked {
 		fmt.Fprintf(w, "jobs parked\t%s wait for the gate %s; to open it, run: %s\n", count.Count, count.Gate, count.Gate.OpenCommand())
 	}
+	for _, count := range s.Held {
+		fmt.Fprintf(w, "jobs held back\t%s: %s\n", count.Count, count.Reason)
+	}
 	if len(s.DeadLetters) == 0 {
 		fmt.Fprintln(w, "dead letters\tnone")
 	}

@@ -29,7 +29,7 @@ func TestVerify(t *testing.T) {
 	asJSON := run(t, on(db), "verify", "--json").failed(t, exitFailed, "2 things are")
 	report := decode[operate.VerifyReport](t, asJSON)
 	require.EqualValues(t, 2, report.Wrong)
-	require.Len(t, report.Checks, 10)
+	require.Len(t, report.Checks, 11)
 
 	db.Exec(t, "SELECT fn_iu_auto_instantiate_rollback_by_actor('ann', false)")
 	run(t, on(db), "verify").failed(t, exitFailed, "1 thing is not as it should be")

@@ -149,6 +149,7 @@ const (
 
 var doctorSteps = []doctorStep{
 	{"connection", (*examination).connection, needsNothing},
+	{"installation", (*examination).installation, needsSchema},
 	{"server", (*examination).server, needsServer},
 	{"clock", (*examination).clock, needsServer},
 	{"direct", (*examination).direct, needsServer},
@@ -163,6 +164,7 @@ var doctorSteps = []doctorStep{
 	{"logins", (*examination).logins, needsServer},
 	{"foreign grants", (*examination).foreignGrants, needsServer},
 	{"triggers", (*examination).triggers, needsSchema},
+	{"sequences", (*examination).sequences, needsSchema},
 	{"indexes", (*examination).indexes, needsServer},
 	{"conformance", (*examination).conformance, needsServer},
 	{"event type", (*examination).eventType, needsSchema},

@@ -103,6 +103,10 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 		{"UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'iu_river.river_job_args_index'::regclass",
 			"indexes", "1 index is not valid", operate.HealthFail,
 			"psql -c 'REINDEX INDEX CONCURRENTLY iu_river.river_job_args_index'"},
+		{fmt.Sprintf(job, "events", "scheduled", `{"parked": {"status": "installation_fault", "reason": "the disk is full; make room"}}`, "NULL"),
+			"installation", "held back by what is wrong with the installation", operate.HealthFail, "iuworker status"},
+		{fmt.Sprintf(job, "events", "scheduled", "{}", "NULL") + "; SELECT setval('iu_river.river_job_id_seq', 1, false)",
+			"sequences", "1 sequence is behind", operate.HealthFail, ""},
 		{"CREATE TABLE iu_stray (); DROP VIEW v_iu_auto_instantiate_event_summary",
 			"conformance", "D9: 5/7 PASS", operate.HealthFail, "iuworker conformance"},
 		{"UPDATE event_type_registry SET active = false",
@@ -213,12 +217,12 @@ func TestDoctorAsEachRole(t *testing.T) {
 			}
 		}
 	}
-	db.Exec(t, "REVOKE EXECUTE ON FUNCTION iu_outbox.claim(integer) FROM iu_worker; REVOKE SELECT ON iu_outbox.event FROM iu_worker")
+	db.Exec(t, "REVOKE EXECUTE ON FUNCTION iu_outbox.claim(integer, bigint[], bigint[]) FROM iu_worker; REVOKE SELECT ON iu_outbox.event FROM iu_worker")
 	check := checked(t, examine(t, db.URLAs("iu_worker")), "privileges")
 	require.Equal(t, operate.HealthFail, check.Result)
 	require.Equal(t, []string{
-		"iu_worker lacks EXECUTE on FUNCTION iu_outbox.claim(p_limit integer) in database " + db.Name +
-			": GRANT EXECUTE ON FUNCTION iu_outbox.claim(p_limit integer) TO iu_worker",
+		"iu_worker lacks EXECUTE on FUNCTION iu_outbox.claim(p_limit integer, p_without bigint[], p_only bigint[]) in database " + db.Name +
+			": GRANT EXECUTE ON FUNCTION iu_outbox.claim(p_limit integer, p_without bigint[], p_only bigint[]) TO iu_worker",
 		"iu_worker lacks SELECT on TABLE iu_outbox.event in database " + db.Name + ": GRANT SELECT ON TABLE iu_outbox.event TO iu_worker",
 	}, check.Details)
 	require.Equal(t, "iuworker migrate up", check.Next)

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/riverqueue/river"
 
 	"github.com/iu-core/iuworker/jobs"
@@ -22,8 +24,12 @@ const scaleoutTries = 8
 
 // insertPatiently tries again where an error may pass.
 func (cfg ScaleoutConfig) insertPatiently(ctx context.Context, client *river.Client[pgx.Tx], first, n int) (int, error) {
+	locked := false
 	for try := 1; ; try++ {
-		added, err := cfg.insert(ctx, client, first, n)
+		added, err := cfg.insert(ctx, client, first, n, locked)
+		if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == pgerrcode.LockNotAvailable {
+			locked = true
+		}
 		if err == nil || try == scaleoutTries || !jobs.MayPass(err) || ctx.Err() != nil {
 			return added, err
 		}
@@ -37,14 +43,24 @@ func (cfg ScaleoutConfig) insertPatiently(ctx context.Context, client *river.Cli
 	}
 }
 
-// insert inserts the jobs of n numbers, and answers how many were new.
-func (cfg ScaleoutConfig) insert(ctx context.Context, client *river.Client[pgx.Tx], first, n int) (added int, err error) {
+// beginScaleout waits for nobody's lock for long: River's insert would wait for a job that is there already.
+var beginScaleout = pgx.TxOptions{BeginQuery: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = '1s'"}
+
+// insert inserts the jobs of n numbers, and answers how many were new. locked: somebody has locked jobs that are there
+// already, so that they have to be looked for one by one.
+func (cfg ScaleoutConfig) insert(ctx context.Context, client *river.Client[pgx.Tx], first, n int, locked bool) (added int, err error) {
 	events := make([]jobs.AutoInstantiateArgs, n)
 	for i := range events {
 		events[i] = cfg.event(first + i)
 	}
-	err = pgx.BeginFunc(ctx, cfg.Pool, func(tx pgx.Tx) error {
+	err = pgx.BeginTxFunc(ctx, cfg.Pool, beginScaleout, func(tx pgx.Tx) error {
 		left, settled := events, false
+		if locked {
+			var err error
+			if left, err = withoutJobs(ctx, tx, events); err != nil {
+				return err
+			}
+		}
 		for !settled {
 			var err error
 			if left, err = unknown(ctx, tx, left); err != nil {
@@ -126,6 +142,36 @@ func (cfg ScaleoutConfig) event(number int) jobs.AutoInstantiateArgs {
 		EmitMode: cfg.EmitMode, Actor: cfg.Actor, Priority: 1, AvailableAt: now, CreatedAt: now,
 		IdempotencyKey: hex.EncodeToString(key[:]),
 	}
+}
+
+// withoutJobs returns the events that have no unfinished job, locked or not.
+func withoutJobs(ctx context.Context, tx pgx.Tx, events []jobs.AutoInstantiateArgs) ([]jobs.AutoInstantiateArgs, error) {
+	keys := make([]string, len(events))
+	for i, event := range events {
+		keys[i] = event.IdempotencyKey
+	}
+	rows, err := tx.Query(ctx, `
+		SELECT k.n::integer - 1
+		FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS k (key, n)
+		WHERE NOT EXISTS (
+			SELECT FROM iu_river.river_job AS j
+			WHERE j.args @> pg_catalog.jsonb_build_object('idempotency_key', k.key) AND j.kind || '' = $2
+			  AND j.state NOT IN ('cancelled', 'completed', 'discarded'))
+		ORDER BY k.n`, keys, jobs.Kind)
+	if err != nil {
+		return nil, fmt.Errorf("look for jobs that are there: %w", err)
+	}
+	left, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (event jobs.AutoInstantiateArgs, err error) {
+		var i int
+		if err = row.Scan(&i); err == nil {
+			event = events[i]
+		}
+		return event, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for jobs that are there: %w", err)
+	}
+	return left, nil
 }
 
 // unknown answers the events that were not composed, do not wait in the outbox and are no dead letters. Unfinished jobs

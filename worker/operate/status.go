@@ -39,6 +39,7 @@ type Status struct {
 	Outbox      Backlog           `json:"outbox"`
 	Jobs        []JobCount        `json:"jobs"`         // those there are
 	Parked      []ParkedCount     `json:"parked"`       // of the scheduled jobs
+	Held        []HeldCount       `json:"held"`         // of the scheduled jobs, by faults of the installation
 	DeadLetters []DeadLetterCount `json:"dead_letters"` // by status
 	Emissions   EmissionStatus    `json:"emissions"`
 	Consumers   []ConsumerStatus  `json:"consumers"` // the hundred that lag most
@@ -121,7 +122,7 @@ func ReadStatus(ctx context.Context, db Beginner) (Status, error) {
 	}
 	defer func() { _ = tx.Rollback(ctx) }() // it only read
 	for _, read := range []func(context.Context, pgx.Tx, *Status) error{
-		readSchema, readGates, readOutbox, readJobs, readParked, readDeadLetters, readEmissions, readConsumers, readWorkers,
+		readSchema, readGates, readOutbox, readJobs, readParked, readHeldInto, readDeadLetters, readEmissions, readConsumers, readWorkers,
 	} {
 		if err := read(ctx, tx, &status); err != nil {
 			return status, fmt.Errorf("read the status: %w", err)

@@ -73,6 +73,11 @@ func readParked(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 	return err
 }
 
+func readHeldInto(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
+	s.Held, err = readHeld(ctx, tx)
+	return err
+}
+
 // The recursion steps from one status to the next along the index on (status, id).
 func readDeadLetters(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 	s.DeadLetters, err = collect(ctx, tx, func(row pgx.CollectableRow) (count DeadLetterCount, err error) {

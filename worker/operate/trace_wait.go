@@ -146,6 +146,9 @@ func (j *TraceJob) lastError() string {
 }
 
 func (t *tracing) parked(ctx context.Context, job *TraceJob) (state, waits string, err error) {
+	if job.Parked.Gate == "" {
+		return TraceParkedNow, "that the installation is mended: " + job.Parked.Reason, nil
+	}
 	gates, err := Gates(ctx, t.tx)
 	if err != nil {
 		return "", "", err

@@ -154,6 +154,11 @@ var verifySteps = []verifyStep{
 		wayOut: "it will be announced although there is no such instance: delete it, if the instance is not to be restored",
 	},
 	{
+		check: "sequences", run: (*audit).sequences,
+		holds:  "no sequence is behind the numbers that are there",
+		wayOut: "a logical replication copies no sequences: run these statements as the owner",
+	},
+	{
 		check: "consumers", run: (*audit).consumers,
 		holds:  "no consumer is beyond what was announced",
 		wayOut: "the database was set back by a restore or failover: decide what it does with what it saw, then run: iuworker consumers reset NAME --to CURSOR",

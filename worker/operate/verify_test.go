@@ -73,7 +73,7 @@ func verify(t *testing.T, db *iutest.DB) operate.VerifyReport {
 	t.Helper()
 	report, err := operate.Verify(t.Context(), operate.VerifyConfig{Pool: db.Pool})
 	require.NoError(t, err)
-	require.Len(t, report.Checks, 10)
+	require.Len(t, report.Checks, 11)
 	return report
 }
 
@@ -174,6 +174,8 @@ func TestVerifyNamesWhatIsWrong(t *testing.T) {
 		{"membership of nothing", unchecked + "DELETE FROM iu_piece_collection WHERE collection_key = 'tpl-inst:auto:s2'" + checked,
 			"memberships", "its collection is missing"},
 		{"piece deleted", unchecked + "DELETE FROM iu_piece WHERE piece_key = 't/1'" + checked, "memberships", "its piece is missing"},
+		{"sequence behind", "SELECT setval('iu_outbox.emission_id_seq', 1)", "sequences",
+			`run: SELECT setval\('iu_outbox.emission_id_seq', GREATEST\(\(SELECT max\(id\) FROM iu_outbox.emission\)`},
 		{"hole", "DELETE FROM iu_outbox.emission WHERE position = 3", "positions", "it was given, and its emission is missing"},
 		{"first one deleted", "DELETE FROM iu_outbox.emission WHERE position = 1", "positions", "it was given, and its emission is missing"},
 		{"counter behind", "UPDATE iu_outbox.emission_counter SET position = 3", "positions", "the counter is at 3"},

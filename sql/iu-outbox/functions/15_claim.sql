@@ -1,7 +1,8 @@
 -- The relay's half of the hand-off from the outbox to River, and what the ledger notes of it.
 
 -- Takes up to p_limit rows out of the outbox, lowest id first, each the first of its idempotency key, and with each
--- one the later rows of its key (merged: how many), which its job stands for. later: available_at is to come.
+-- one the later rows of its key (merged: how many), which its job stands for. later: available_at is to come. Rows whose
+-- ids are in p_without stay, and so do all but those in p_only, unless that is NULL.
 -- A row whose forerunner another relay holds waits for that one's commit: so the lowest id wins, and no two relays
 -- insert the job of one key at a time. The ledger notes what was claimed; River is told to fetch.
 -- Locks outbox rows; skips those that are locked. The commit waits for no disk: rows and jobs are lost together, and so
@@ -9,7 +10,8 @@
 -- An outbox that a vacuum found empty counts as empty until it is analysed, however full it gets. So nothing here is left
 -- to estimates: keys are looked up row by row (OFFSET 0; id + 0, for which the primary key is no use), rows are deleted
 -- by a list of ids, and the settings leave no way to begin but the primary key, in its order.
-CREATE OR REPLACE FUNCTION iu_outbox.claim(p_limit integer)
+DROP FUNCTION IF EXISTS iu_outbox.claim(integer);
+CREATE OR REPLACE FUNCTION iu_outbox.claim(p_limit integer, p_without bigint[] DEFAULT '{}', p_only bigint[] DEFAULT NULL)
 RETURNS TABLE (id bigint, event_id uuid, event_type text, template_collection_id uuid, instance_key_suffix text,
                emit_mode text, actor text, note text, priority smallint, available_at timestamptz,
                trace_context jsonb, idempotency_key text, created_at timestamptz, later boolean, merged integer)
@@ -26,6 +28,7 @@ BEGIN
             SELECT FROM iu_outbox.event AS o
             WHERE o.event_id = e.event_id AND o.idempotency_key = e.idempotency_key AND o.id + 0 < e.id
             OFFSET 0)
+          AND e.id <> ALL (p_without) AND (p_only IS NULL OR e.id = ANY (p_only))
         ORDER BY e.id
         LIMIT p_limit
         FOR UPDATE OF e SKIP LOCKED
@@ -61,6 +64,65 @@ BEGIN
         PERFORM pg_catalog.set_config('synchronous_commit', 'off', true);
     END IF;
     PERFORM pg_catalog.set_config('iu_outbox.claiming', 'off', true);
+END
+$$;
+
+-- Reports whether every session that speaks UTF-8 can read a text; in a database of another encoding not all are.
+CREATE OR REPLACE FUNCTION iu_outbox.readable(p_text text) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pg_catalog.convert_to(p_text, 'UTF8');
+    RETURN true;
+EXCEPTION WHEN data_exception THEN
+    RETURN false;
+END
+$$;
+
+-- Returns a text of a dead letter's event; one that no session can read is kept byte by byte, under hex.
+CREATE OR REPLACE FUNCTION iu_outbox.event_text(p_event jsonb, p_key text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT COALESCE(pg_catalog.convert_from(pg_catalog.decode(p_event -> 'hex' ->> p_key, 'hex'), pg_catalog.getdatabaseencoding()),
+                    p_event ->> p_key)
+$$;
+
+-- Makes a dead letter of an outbox row that the relay cannot make a job of, and says why; answers whether it was there.
+-- The texts that no session can read are in the event with question marks, and whole as bytes, under hex. The ledger
+-- notes that it was claimed. Locks the row; skips one that is locked.
+CREATE OR REPLACE FUNCTION iu_outbox.set_row_aside(p_id bigint, p_reason text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_row iu_outbox.event;
+    v_event jsonb;
+    v_key text;
+    v_text text;
+    v_hex jsonb := '{}';
+BEGIN
+    SELECT * INTO v_row FROM iu_outbox.event AS e WHERE e.id = p_id FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    v_event := pg_catalog.to_jsonb(v_row);
+    FOREACH v_key IN ARRAY ARRAY['event_type', 'instance_key_suffix', 'emit_mode', 'actor', 'note', 'trace_context'] LOOP
+        v_text := v_event ->> v_key;
+        IF NOT iu_outbox.readable(v_text) THEN
+            v_hex := v_hex || pg_catalog.jsonb_build_object(v_key, pg_catalog.encode(
+                pg_catalog.convert_to(v_text, pg_catalog.getdatabaseencoding()), 'hex'));
+            v_event := v_event || pg_catalog.jsonb_build_object(v_key, CASE v_key WHEN 'trace_context' THEN '{}'::jsonb
+                ELSE pg_catalog.to_jsonb(pg_catalog.regexp_replace(v_text, '[^ -~]', '?', 'g')) END);
+        END IF;
+    END LOOP;
+    IF v_hex <> '{}' THEN
+        v_event := v_event || pg_catalog.jsonb_build_object('hex', v_hex);
+    END IF;
+    PERFORM pg_catalog.set_config('iu_outbox.claiming', 'on', true);
+    DELETE FROM iu_outbox.event AS e WHERE e.id = p_id;
+    PERFORM pg_catalog.set_config('iu_outbox.claiming', 'off', true);
+    INSERT INTO iu_outbox.claimed (from_outbox, events, keys) VALUES (true, 1, ARRAY[v_row.idempotency_key::uuid]);
+    -- Its number is one that a job might have had.
+    INSERT INTO iu_outbox.dead_letter (job_id, status, detail, event_id, idempotency_key, event, queue, attempts)
+    VALUES (pg_catalog.nextval('iu_river.river_job_id_seq'), 'error', p_reason, v_row.event_id, v_row.idempotency_key, v_event,
+            'events', 0);
+    RETURN true;
 END
 $$;
 

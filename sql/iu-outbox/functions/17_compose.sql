@@ -2,7 +2,7 @@
 
 -- Calls fn_iu_auto_instantiate_from_event for each element of the arrays (p_notes and p_traceparents may hold NULLs)
 -- and answers its result with the element's number, from 1; NULL: set aside, another transaction works on its suffix.
--- An error of one element is the error of all: the caller tries parts.
+-- An error of one element is the error of all: the caller tries compose_apart.
 -- With p_emit emissions get their position as they are written (write_emission), and number 0 is the last one's, NULL:
 -- left to the emitter. That saves a transaction and a doorbell an event, and is for callers who are alone: the counter row
 -- is held until the end of the transaction.
@@ -48,5 +48,86 @@ BEGIN
         result := NULLIF(pg_catalog.current_setting('iu_outbox.emitted'), '')::jsonb;
         RETURN NEXT;
     END IF;
+END
+$$;
+
+-- Reports whether nobody holds a template or one of its active pieces so that composing would wait for it; where this
+-- may not be asked, true. Locks them FOR KEY SHARE, as the foreign keys of an instance do; skips what is locked.
+CREATE OR REPLACE FUNCTION iu_outbox.template_free(p_template_collection_id uuid) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET jit = off SET lock_timeout = '250ms' AS $$
+BEGIN
+    PERFORM FROM public.iu_piece_collection AS c WHERE c.id = p_template_collection_id FOR KEY SHARE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN NOT EXISTS (SELECT FROM public.iu_piece_collection AS c WHERE c.id = p_template_collection_id);
+    END IF;
+    RETURN NOT EXISTS (
+        SELECT FROM public.iu_piece_membership AS m
+        LEFT JOIN LATERAL (
+            SELECT p.id FROM public.iu_piece AS p WHERE p.id = m.piece_id FOR KEY SHARE SKIP LOCKED) AS l ON true
+        WHERE m.collection_id = p_template_collection_id AND m.is_active AND l.id IS NULL);
+EXCEPTION WHEN insufficient_privilege THEN
+    RETURN true;
+END
+$$;
+
+-- Does what compose_batch does with a savepoint an event, and announces nothing itself: for events that failed before.
+-- NULL: set aside, another transaction holds the suffix, the template, a piece, or what else composing locks; an error
+-- is in the result, under error. Only a timeout, which no savepoint confines, is the error of all.
+-- Locks templates and pieces (template_free), then as compose_batch. Waits for one lock at most, and briefly.
+CREATE OR REPLACE FUNCTION iu_outbox.compose_apart(
+    p_event_ids uuid[], p_event_types text[], p_template_collection_ids uuid[], p_instance_key_suffixes text[],
+    p_emit_modes text[], p_actors text[], p_notes text[], p_traceparents text[])
+RETURNS TABLE (n integer, result jsonb)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET jit = off SET lock_timeout = '250ms' AS $$
+DECLARE
+    v_held uuid[] := ARRAY(
+        SELECT t.id FROM (SELECT DISTINCT u.id FROM pg_catalog.unnest(p_template_collection_ids) AS u (id) ORDER BY u.id) AS t
+        WHERE NOT iu_outbox.template_free(t.id));
+    v_event record;
+    v_code text;
+    v_message text;
+    v_schema text;
+    v_table text;
+    v_constraint text;
+BEGIN
+    PERFORM pg_catalog.set_config('iu_outbox.emitting', 'off', true);
+    FOR v_event IN
+        SELECT u.*, pg_catalog.md5(u.event_id::text || ':' || u.template_id::text || ':' || u.suffix) AS idempotency_key
+        FROM ROWS FROM (
+            pg_catalog.unnest(p_event_ids), pg_catalog.unnest(p_event_types),
+            pg_catalog.unnest(p_template_collection_ids), pg_catalog.unnest(p_instance_key_suffixes),
+            pg_catalog.unnest(p_emit_modes), pg_catalog.unnest(p_actors), pg_catalog.unnest(p_notes),
+            pg_catalog.unnest(p_traceparents)
+        ) WITH ORDINALITY AS u (event_id, event_type, template_id, suffix, emit_mode, actor, note, traceparent, n)
+        ORDER BY idempotency_key
+    LOOP
+        n := v_event.n;
+        result := NULL;
+        IF v_event.template_id = ANY (v_held) THEN
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
+        BEGIN
+            IF pg_catalog.pg_try_advisory_xact_lock(
+                pg_catalog.hashtextextended('iu_core.auto_instantiate:' || v_event.suffix, 0)) THEN
+                PERFORM pg_catalog.set_config('iu_outbox.traceparent', COALESCE(v_event.traceparent, ''), true);
+                result := public.fn_iu_auto_instantiate_from_event(
+                    v_event.event_id, v_event.event_type, v_event.template_id, v_event.suffix, v_event.emit_mode,
+                    v_event.actor, v_event.note);
+            END IF;
+        EXCEPTION
+            WHEN lock_not_available THEN
+                PERFORM pg_catalog.set_config('lock_timeout', '1ms', true); -- the next ones must not wait as long again
+            WHEN OTHERS THEN
+                GET STACKED DIAGNOSTICS v_code = RETURNED_SQLSTATE, v_message = MESSAGE_TEXT, v_schema = SCHEMA_NAME,
+                    v_table = TABLE_NAME, v_constraint = CONSTRAINT_NAME;
+                result := pg_catalog.jsonb_build_object('error', pg_catalog.jsonb_build_object(
+                    'Severity', 'ERROR', 'Code', v_code, 'Message', v_message, 'SchemaName', v_schema,
+                    'TableName', v_table, 'ConstraintName', v_constraint));
+        END;
+        RETURN NEXT;
+    END LOOP;
 END
 $$;

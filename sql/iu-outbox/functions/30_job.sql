@@ -140,12 +140,82 @@ BEGIN
 END
 $$;
 
+-- Makes up to p_limit jobs available that a fault of the installation held back, lowest id first, and wakes River's
+-- producers; answers how many. With p_probe they find out whether the fault is over; without, they know that it was.
+-- Locks job rows; skips those that are locked. A list of ids, not a join: see emit().
+CREATE OR REPLACE FUNCTION iu_outbox.resume_held(p_limit integer, p_probe boolean) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    v_ids bigint[];
+    v_count integer;
+BEGIN
+    v_ids := ARRAY(
+        SELECT j.id FROM iu_river.river_job AS j
+        WHERE j.state = 'scheduled' AND j.kind = 'auto_instantiate'
+          AND j.metadata @> '{"parked": {"status": "installation_fault"}}'
+        ORDER BY j.id
+        LIMIT p_limit
+        FOR UPDATE SKIP LOCKED);
+    IF pg_catalog.cardinality(v_ids) = 0 THEN
+        RETURN 0;
+    END IF;
+    WITH resumed AS (
+        UPDATE iu_river.river_job AS j
+        SET state = 'available', scheduled_at = pg_catalog.now(),
+            metadata = j.metadata - 'parked' || CASE WHEN p_probe THEN '{}'
+                ELSE pg_catalog.jsonb_build_object('held', COALESCE(j.metadata -> 'held', '{}') || '{"resumed": true}') END
+        WHERE j.id = ANY (v_ids)
+        RETURNING j.queue
+    ), queues AS (
+        SELECT r.queue, pg_catalog.count(*) AS jobs FROM resumed AS r GROUP BY r.queue
+    ), woken AS (
+        SELECT q.jobs, pg_catalog.pg_notify('iu_river.river_insert',
+            pg_catalog.json_build_object('queue', q.queue)::text) FROM queues AS q
+    )
+    SELECT COALESCE(pg_catalog.sum(w.jobs), 0) INTO v_count FROM woken AS w;
+    RETURN v_count;
+END
+$$;
+
+-- Makes up to p_limit of our jobs available whose time has come, as River's scheduler does, which waits for rows that
+-- somebody else's transaction has locked. Answers how many. Locks job rows; skips those that are locked.
+CREATE OR REPLACE FUNCTION iu_outbox.schedule_jobs(p_limit integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    v_ids bigint[] := ARRAY(
+        SELECT j.id FROM iu_river.river_job AS j
+        WHERE j.state IN ('retryable', 'scheduled') AND j.kind || '' = 'auto_instantiate' AND j.scheduled_at <= pg_catalog.now()
+        LIMIT p_limit
+        FOR UPDATE SKIP LOCKED);
+    v_count integer;
+BEGIN
+    WITH due AS (
+        UPDATE iu_river.river_job AS j SET state = 'available' WHERE j.id = ANY (v_ids) RETURNING j.queue
+    ), queues AS (
+        SELECT d.queue, pg_catalog.count(*) AS jobs FROM due AS d GROUP BY d.queue
+    ), woken AS (
+        SELECT q.jobs, pg_catalog.pg_notify('iu_river.river_insert',
+            pg_catalog.json_build_object('queue', q.queue)::text) FROM queues AS q
+    )
+    SELECT COALESCE(pg_catalog.sum(w.jobs), 0) INTO v_count FROM woken AS w;
+    RETURN v_count;
+END
+$$;
+
 -- Lets the running jobs of a worker ('': of none; p_jobs: these of them; NULL: all) run again, with no attempt used up; answers
--- how many. A job whose cancelling was asked for is cancelled instead. Locks job rows.
+-- how many. A job whose cancelling was asked for is cancelled instead. Locks job rows; skips those that are locked, which
+-- are found again.
 CREATE OR REPLACE FUNCTION iu_outbox.release_jobs(p_worker text, p_jobs bigint[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
+    v_ids bigint[] := ARRAY(
+        SELECT j.id FROM iu_river.river_job AS j
+        WHERE j.state = 'running' AND COALESCE(j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)], '') = p_worker
+          AND (p_jobs IS NULL OR j.id = ANY (p_jobs))
+        FOR UPDATE SKIP LOCKED);
     v_count integer;
 BEGIN
     WITH released AS (
@@ -155,8 +225,7 @@ BEGIN
             scheduled_at = pg_catalog.now(),
             attempt = GREATEST(j.attempt - 1, 0),
             metadata = j.metadata || pg_catalog.jsonb_build_object('released_from', p_worker)
-        WHERE j.state = 'running' AND COALESCE(j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)], '') = p_worker
-          AND (p_jobs IS NULL OR j.id = ANY (p_jobs))
+        WHERE j.id = ANY (v_ids)
         RETURNING j.queue
     ), queues AS (
         SELECT r.queue, pg_catalog.count(*) AS jobs FROM released AS r GROUP BY r.queue

@@ -25,11 +25,11 @@ BEGIN
     )
     INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix, emit_mode,
                                  actor, note, priority, trace_context)
-    SELECT (t.event ->> 'event_id')::uuid, t.event ->> 'event_type',
-           (t.event ->> 'template_collection_id')::uuid, t.event ->> 'instance_key_suffix',
-           t.event ->> 'emit_mode', t.event ->> 'actor', t.event ->> 'note',
+    SELECT (t.event ->> 'event_id')::uuid, iu_outbox.event_text(t.event, 'event_type'),
+           (t.event ->> 'template_collection_id')::uuid, iu_outbox.event_text(t.event, 'instance_key_suffix'),
+           t.event ->> 'emit_mode', iu_outbox.event_text(t.event, 'actor'), iu_outbox.event_text(t.event, 'note'),
            CASE WHEN t.queue = 'scaleout' THEN 4 ELSE COALESCE((t.event ->> 'priority')::smallint, 1) END,
-           COALESCE(t.event -> 'trace_context', '{}')
+           COALESCE(iu_outbox.event_text(t.event, 'trace_context')::jsonb, '{}')
     FROM taken AS t
     ORDER BY t.id;
     GET DIAGNOSTICS v_count = ROW_COUNT;
@@ -38,7 +38,8 @@ END
 $$;
 
 -- Puts these dead letters back into the outbox and answers how many. One whose event the outbox refuses (a job that
--- did not come by the outbox) stays, and holds up no other. Locks dead letters; skips those that are locked.
+-- did not come by the outbox) stays, and holds up no other. What is wrong with the installation is raised, and moves
+-- none. Locks dead letters; skips those that are locked.
 CREATE OR REPLACE FUNCTION iu_outbox.retry_dead_letters(p_ids bigint[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -46,11 +47,14 @@ DECLARE
     v_count integer := 0;
 BEGIN
     RETURN iu_outbox.move_dead_letters(p_ids);
-EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+EXCEPTION WHEN OTHERS THEN
+    IF pg_catalog.left(SQLSTATE, 2) IN ('25', '42', '53', '57', '58', '3F', 'XX') THEN
+        RAISE;
+    END IF;
     FOREACH v_id IN ARRAY p_ids LOOP
         BEGIN
             v_count := v_count + iu_outbox.move_dead_letters(ARRAY[v_id]);
-        EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+        EXCEPTION WHEN OTHERS THEN
             NULL;
         END;
     END LOOP;
@@ -101,7 +105,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Cancels those of these jobs that have not begun, drops the dead letters that this makes, and answers how many: for
--- work that an operator takes back and that nobody is to see to. Locks jobs in the order of their ids, then dead letters.
+-- work that an operator takes back and that nobody is to see to. Locks jobs in the order of their ids, then dead letters;
+-- skips jobs that are locked.
 CREATE OR REPLACE FUNCTION iu_outbox.cancel_jobs(p_ids bigint[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -112,7 +117,7 @@ BEGIN
         WHERE j.id = ANY (p_ids) AND j.kind || '' = 'auto_instantiate'
           AND j.state IN ('available', 'pending', 'retryable', 'scheduled')
         ORDER BY j.id
-        FOR UPDATE
+        FOR UPDATE SKIP LOCKED
     ), cancelled AS (
         UPDATE iu_river.river_job AS j
         SET state = 'cancelled', finalized_at = pg_catalog.now(),

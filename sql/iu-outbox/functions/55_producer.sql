@@ -1,6 +1,6 @@
 -- What producers call instead of inserting into iu_outbox.event themselves.
 
--- Returns the id of the template with that collection key, or with that id. If there is none it raises IU002 and names
+-- Returns the id of the template with that collection key, or with that id. If there is none it raises IU003 and names
 -- the keys that are most alike: by the share of common trigrams, which needs no extension. Takes no locks.
 CREATE OR REPLACE FUNCTION iu_outbox.template_id(p_template text) RETURNS uuid
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -26,7 +26,7 @@ BEGIN
         ORDER BY common DESC, t.collection_key
         LIMIT 3) AS n;
     RAISE EXCEPTION 'template "%" does not exist', p_template
-        USING ERRCODE = 'IU002',
+        USING ERRCODE = 'IU003',
               HINT = CASE WHEN p_template IS NULL THEN 'Pass the collection key of a template.'
                           WHEN v_nearest IS NULL THEN 'SELECT collection_key FROM iu_outbox.template lists the templates.'
                           ELSE 'Did you mean: ' || v_nearest || '?' END;
