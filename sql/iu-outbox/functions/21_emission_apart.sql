@@ -14,6 +14,7 @@ DECLARE
     v_emitted integer := 0;
     v_emission record;
     v_event jsonb;
+    v_whole boolean;
 BEGIN
     SELECT c.epoch, c.position INTO v_epoch, v_position FROM iu_outbox.emission_counter AS c FOR UPDATE SKIP LOCKED;
     IF NOT FOUND OR NOT EXISTS (SELECT FROM public.event_type_registry AS r
@@ -21,6 +22,7 @@ BEGIN
         RETURN 0;
     END IF;
     v_epoch := iu_outbox.current_epoch(v_epoch, v_position);
+    v_whole := iu_outbox.payload_whole();
     FOR v_emission IN
         SELECT e.id, e.instance_collection_id, e.event FROM iu_outbox.emission AS e WHERE e.position IS NULL
         ORDER BY e.id LIMIT p_limit FOR UPDATE SKIP LOCKED
@@ -35,9 +37,9 @@ BEGIN
                 UPDATE iu_outbox.emission AS e
                 SET position = v_position + 1, emitted_at = pg_catalog.clock_timestamp(), event = v_event
                 WHERE e.id = v_emission.id;
-                IF pg_catalog.pg_notification_queue_usage() < 0.5 THEN
+                IF iu_outbox.may_notify() THEN
                     PERFORM pg_catalog.pg_notify('iu.template.instance_auto_composed', iu_outbox.payload(
-                        CASE WHEN v_try = 1 THEN v_event ELSE v_event - 'original' || '{"truncated": true}' END));
+                        CASE WHEN v_try = 1 THEN v_event ELSE v_event - 'original' || '{"truncated": true}' END, v_whole));
                 END IF;
                 v_position := v_position + 1;
                 v_emitted := v_emitted + 1;

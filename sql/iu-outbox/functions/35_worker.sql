@@ -44,15 +44,17 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Returns true if this incarnation of a worker was not taken for dead, else raises IU002. Locks its row until the end of
--- the transaction, so that it is not taken for dead before; a heartbeat does not wait for that. p_id NULL: no worker asks.
+-- the transaction, so that it is not taken for dead before; a heartbeat does not wait for that. It waits for nobody: a row
+-- that an idle transaction has locked lets the worker through, and what is then done twice composes once. p_id NULL: no
+-- worker asks.
 CREATE OR REPLACE FUNCTION iu_outbox.fence(p_id text, p_lock_key integer) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 BEGIN
     IF p_id IS NULL THEN
         RETURN true;
     END IF;
-    PERFORM FROM iu_outbox.worker AS w WHERE w.id = p_id AND w.lock_key = p_lock_key FOR KEY SHARE;
-    IF NOT FOUND THEN
+    PERFORM FROM iu_outbox.worker AS w WHERE w.id = p_id AND w.lock_key = p_lock_key FOR KEY SHARE SKIP LOCKED;
+    IF NOT FOUND AND NOT EXISTS (SELECT FROM iu_outbox.worker AS w WHERE w.id = p_id AND w.lock_key = p_lock_key) THEN
         RAISE EXCEPTION 'worker % was taken for dead: it must begin again', p_id USING ERRCODE = 'IU002';
     END IF;
     RETURN true;
