@@ -87,7 +87,7 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[AutoInstantiateArgs]) 
 	ctx, span := w.tracer.Start(job.Args.Traced(ctx), Kind, trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithAttributes(attribute.Int64("iuworker.job_id", job.ID), attribute.String("iuworker.queue", job.Queue)),
 		trace.WithAttributes(job.Args.Attributes()...))
-	result, err := w.batcher.Compose(ctx, job.Queue, job.ScheduledAt, job.Args)
+	result, err := w.compose(ctx, job)
 	took := time.Since(start)
 	concluded := conclude(ctx, job, result, err)
 	outcome := Outcome{
@@ -97,6 +97,18 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[AutoInstantiateArgs]) 
 	endSpan(span, outcome)
 	w.observe(outcome)
 	return concluded
+}
+
+// compose calls the function, unless the job's key is not its event's: such a job stands in the way of others, or would
+// let the same event through twice.
+func (w *Worker) compose(ctx context.Context, job *river.Job[AutoInstantiateArgs]) (Result, error) {
+	if err := job.Args.checkKey(); err != nil {
+		return Result{Status: StatusInvalidInput, Detail: err.Error()}, nil
+	}
+	if job.Args.CreatedAt.IsZero() { // inserted by an application; the metrics count from there
+		job.Args.CreatedAt = job.CreatedAt
+	}
+	return w.batcher.Compose(ctx, job.Queue, job.ScheduledAt, job.Args)
 }
 
 // conclude turns the answer of the function, or why there is none, into what River is told.
