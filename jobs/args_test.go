@@ -3,6 +3,7 @@ package jobs_test
 import (
 	"context"
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -10,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
-	"github.com/riverqueue/river/rivertype"
+	"github.com/riverqueue/river/rivertest"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/jobs"
@@ -94,23 +95,23 @@ func TestTheWorkerRefusesAKeyThatDoesNotMatch(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	db.OpenGates(t)
-	w := jobs.NewWorker(batcher(t, db, 1), nil, nil)
+	driver, config := riverpgxv5.New(db.Pool), &river.Config{Schema: jobs.RiverSchema}
+	worker := rivertest.NewWorker(t, driver, config, jobs.NewWorker(batcher(t, db, 1), nil, nil))
 	for _, key := range []string{"", "order-1", strings.Repeat("0", 32)} {
-		args := event(db.Template(t, "t"+key, 1), "s"+key)
-		args.IdempotencyKey = key
-		var refused *jobs.RefusedError
-		err := w.Work(work(t), &river.Job[jobs.AutoInstantiateArgs]{JobRow: &rivertype.JobRow{ID: 1, Queue: jobs.QueueEvents}, Args: args})
-		require.ErrorAs(t, err, &refused)
-		require.Equal(t, jobs.StatusInvalidInput, refused.Status)
-		require.Contains(t, refused.Detail, "idempotency_key is")
+		inserted, err := inserter(t, db).Insert(t.Context(), event(db.Template(t, "t"+key, 1), "s"+key), nil)
+		require.NoError(t, err)
+		job := inserted.Job
+		job.EncodedArgs = regexp.MustCompile(`("idempotency_key": ?)"[^"]*"`).ReplaceAll(job.EncodedArgs, []byte(`$1"`+key+`"`))
+		tx, err := db.Pool.Begin(t.Context())
+		require.NoError(t, err)
+		result, err := worker.WorkJob(t.Context(), t, tx, job)
+		require.NoError(t, err)
+		require.Equal(t, river.EventKindJobCancelled, result.EventKind)
+		require.Contains(t, string(result.Job.Metadata), "invalid_input")
+		require.NoError(t, tx.Rollback(t.Context()))
 	}
 	instances, _ := count(t, db)
 	require.Zero(t, instances)
-}
-
-func work(t *testing.T) context.Context {
-	t.Helper()
-	return t.Context()
 }
 
 func ExampleNewAutoInstantiate() {
