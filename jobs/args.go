@@ -1,8 +1,15 @@
 package jobs
 
 import (
+	"cmp"
+	"crypto/md5" //nolint:gosec // idempotency keys are an md5 by contract; nothing is guarded by it
+	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/riverqueue/river"
@@ -22,8 +29,11 @@ const (
 	MaxAttempts = 10
 )
 
-// AutoInstantiateArgs are the columns of an outbox row. ID is 0 for a job that came by no outbox row
-// (bulk scale-out).
+// AutoInstantiateArgs are the columns of an outbox row. ID is 0 for a job that came by no outbox row (bulk scale-out, or an
+// application's own insert into River). NewAutoInstantiate makes them.
+//
+// River makes a job unique by IdempotencyKey as it stands in the JSON. So the JSON never lacks it: encoding computes the
+// key if it is empty, and fails if it is another event's. The worker cancels a job whose key does not match its event.
 type AutoInstantiateArgs struct {
 	ID                   int64           `json:"id,omitempty"`
 	EventID              uuid.UUID       `json:"event_id"`
@@ -36,7 +46,7 @@ type AutoInstantiateArgs struct {
 	Priority             int16           `json:"priority"`
 	AvailableAt          time.Time       `json:"available_at"`
 	TraceContext         json.RawMessage `json:"trace_context,omitempty"`
-	IdempotencyKey       string          `json:"idempotency_key" river:"unique"`
+	IdempotencyKey       string          `json:"idempotency_key" river:"unique"` // Key(); computed if it is empty
 	CreatedAt            time.Time       `json:"created_at"`
 }
 
@@ -45,9 +55,10 @@ func (AutoInstantiateArgs) Kind() string { return Kind }
 
 // InsertOpts implements river.JobArgsWithInsertOpts: one unfinished job an idempotency key, in whichever
 // queue. A job that ended is no obstacle: the next one replays, or composes anew after a rollback.
-func (AutoInstantiateArgs) InsertOpts() river.InsertOpts {
+func (a AutoInstantiateArgs) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{
 		MaxAttempts: MaxAttempts,
+		Priority:    int(min(max(a.Priority, 0), 4)), // 0 is River's default
 		Queue:       QueueEvents,
 		UniqueOpts: river.UniqueOpts{
 			ByArgs: true,
@@ -57,6 +68,92 @@ func (AutoInstantiateArgs) InsertOpts() river.InsertOpts {
 			},
 		},
 	}
+}
+
+// NewAutoInstantiate checks an event that an application enqueues itself, in place of a row in the outbox, and fills in
+// what it leaves out: a new EventID, EmitMode live, Priority 1, AvailableAt and CreatedAt now, and always the idempotency key.
+// The error names the first field that the worker would refuse. Insert the result with any of River's Insert functions; one
+// that finds an unfinished job of the same event skips it.
+func NewAutoInstantiate(event AutoInstantiateArgs) (AutoInstantiateArgs, error) {
+	if event.EventID == uuid.Nil {
+		event.EventID = uuid.New()
+	}
+	event.EmitMode = cmp.Or(event.EmitMode, "live")
+	event.Priority = cmp.Or(event.Priority, 1)
+	now := time.Now().UTC()
+	if event.CreatedAt.IsZero() {
+		event.CreatedAt = now
+	}
+	if event.AvailableAt.IsZero() {
+		event.AvailableAt = now
+	}
+	if err := event.check(); err != nil {
+		return event, err
+	}
+	event.IdempotencyKey = cmp.Or(event.IdempotencyKey, event.Key())
+	return event, event.checkKey()
+}
+
+// ErrInvalidArgs is wrapped by what is wrong with the arguments of a job.
+var ErrInvalidArgs = errors.New("not the arguments of a job of kind " + Kind)
+
+func (a AutoInstantiateArgs) check() error {
+	for _, text := range []struct{ name, value string }{
+		{"event_type", a.EventType}, {"instance_key_suffix", a.InstanceKeySuffix}, {"actor", a.Actor},
+	} {
+		switch {
+		case strings.TrimSpace(text.value) == "":
+			return fmt.Errorf("%w: %s is blank", ErrInvalidArgs, text.name)
+		case utf8.RuneCountInString(text.value) > 200:
+			return fmt.Errorf("%w: %s has over 200 characters", ErrInvalidArgs, text.name)
+		case !utf8.ValidString(text.value) || strings.ContainsRune(text.value, 0):
+			return fmt.Errorf("%w: %s is not valid UTF-8, or has a zero byte in it", ErrInvalidArgs, text.name)
+		}
+	}
+	var trace map[string]any
+	switch {
+	case a.TemplateCollectionID == uuid.Nil:
+		return fmt.Errorf("%w: template_collection_id is missing", ErrInvalidArgs)
+	case a.EmitMode != "live" && a.EmitMode != "dry_run":
+		return fmt.Errorf("%w: emit_mode is %q: it must be live or dry_run", ErrInvalidArgs, a.EmitMode)
+	case a.Priority < 1 || a.Priority > 4:
+		return fmt.Errorf("%w: priority is %d: it must be from 1, the highest, to 4", ErrInvalidArgs, a.Priority)
+	case a.Note != nil && utf8.RuneCountInString(*a.Note) > 2000:
+		return fmt.Errorf("%w: note has over 2000 characters", ErrInvalidArgs)
+	case a.TraceContext != nil && (json.Unmarshal(a.TraceContext, &trace) != nil || len(a.TraceContext) > 4096):
+		return fmt.Errorf("%w: trace_context must be a JSON object of 4 kB at most", ErrInvalidArgs)
+	}
+	return nil
+}
+
+// Key returns the idempotency key of the event, as the outbox and the SQL function compute it.
+func (a AutoInstantiateArgs) Key() string {
+	sum := md5.Sum([]byte(a.EventID.String() + ":" + a.TemplateCollectionID.String() + ":" + a.InstanceKeySuffix)) //nolint:gosec // see the import
+	return hex.EncodeToString(sum[:])
+}
+
+// checkKey compares the key with the event's. That of an outbox row is the database's own, which counts bytes of its encoding.
+func (a AutoInstantiateArgs) checkKey() error {
+	if a.ID != 0 {
+		return nil
+	}
+	if key := a.Key(); a.IdempotencyKey != key {
+		return fmt.Errorf("%w: idempotency_key is %.40q and not %s, the event's: leave it out, or insert by jobs.NewAutoInstantiate",
+			ErrInvalidArgs, a.IdempotencyKey, key)
+	}
+	return nil
+}
+
+// MarshalJSON implements json.Marshaler: the JSON has the event's idempotency key.
+func (a AutoInstantiateArgs) MarshalJSON() ([]byte, error) {
+	if a.IdempotencyKey == "" {
+		a.IdempotencyKey = a.Key()
+	}
+	if err := a.checkKey(); err != nil {
+		return nil, err
+	}
+	type plain AutoInstantiateArgs // without this method
+	return json.Marshal(plain(a))
 }
 
 // Due answers since when the event could be composed.

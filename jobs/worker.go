@@ -135,8 +135,15 @@ type heldError struct{ fault Fault }
 
 func (e heldError) Error() string { return e.fault.String() }
 
-// compose calls the function, unless it is known that this would fail whatever the event is.
+// compose calls the function, unless the job's key is not its event's (such a job stands in the way of others, or would let
+// the same event through twice), or it is known that the call would fail whatever the event is.
 func (w *Worker) compose(ctx context.Context, job *river.Job[AutoInstantiateArgs]) (Result, error) {
+	if err := job.Args.checkKey(); err != nil {
+		return Result{Status: StatusInvalidInput, Detail: err.Error()}, nil
+	}
+	if job.Args.CreatedAt.IsZero() { // inserted by an application; the metrics count from there
+		job.Args.CreatedAt = job.CreatedAt
+	}
 	if fault := w.hold.try(); fault != nil {
 		return Result{}, heldError{*fault}
 	}

@@ -23,6 +23,7 @@
 //
 //	the address is taken        Listen fails and says so; nothing else was started
 //	no credentials, no loopback Listen fails
+//	no credentials, but a proxy 403; the probes are open
 //	the database is away        /healthz 200, /readyz 503, the overview says so in its parts, other pages 503
 //	the database login may not  403 with a sentence that names the role that is missing
 //	a viewer changes something  403; without credentials 401; from another site 403; nothing is changed
@@ -30,7 +31,8 @@
 //	a reader is slow            its stream is cut off; the browser comes again by itself, and goes on after its cursor
 //	wrong input                 400 with a sentence
 //	an unknown path             404 with a sentence
-//	the history is rewound      clients that have read what was lost get an event "problem"; 410 when they come again
+//	the history is rewound      an event "problem", for an EventSource again each minute or two; 410 for other clients
+//	no stream now               an EventSource gets 200, when to come again, and an end; 503 for other clients
 //	the process stops           streams say so, and when to come again: not all at once
 //
 // Pages hold no script and no style inline and come from this binary alone, which the Content-Security-Policy says.

@@ -27,7 +27,7 @@ type EventsConfig struct {
 	// PollInterval is how often to look for events where no notification came. Default 1 s.
 	PollInterval time.Duration
 
-	// MaxConnections is how many may follow at once; others are answered 503. Default 5000.
+	// MaxConnections is how many may follow at once; others are told to come again later. Default 5000.
 	MaxConnections int
 
 	// Heartbeat is how often a stream says something where there is nothing to say. Default 15 s.
@@ -37,8 +37,9 @@ type EventsConfig struct {
 	// off, and goes on after its cursor when it comes again. Default 10 s.
 	WriteTimeout time.Duration
 
-	// Retry is how long a client is told to wait before it comes again; up to as much again is added at random, so that
-	// not all come at once. Default 2 s.
+	// Retry is how long a client is told to wait before it comes again when its connection is lost: three times as long
+	// if this process stops or cannot serve it now, thirty times if its cursor is lost. Up to as much again is added at
+	// random, so that not all come at once. Default 2 s.
 	Retry time.Duration
 
 	// Logger defaults to slog.Default.
@@ -105,13 +106,13 @@ const startTimeout = 10 * time.Second
 func (e *Events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	asked, err := readEventsRequest(r, time.Now())
 	if err != nil {
-		answerProblem(w, problem{Status: http.StatusBadRequest, Detail: err.Error()})
+		e.turnAway(w, r, problem{Status: http.StatusBadRequest, Detail: err.Error()})
 		return
 	}
 	defer e.open.Add(-1)
 	if e.open.Add(1) > int64(e.cfg.MaxConnections) {
 		e.refused.Add(1)
-		answerProblem(w, problem{
+		e.turnAway(w, r, problem{
 			Status: http.StatusServiceUnavailable,
 			Detail: strconv.Itoa(e.cfg.MaxConnections) + " clients follow the events already, and no more may; come again later, or ask another process",
 		})
@@ -128,14 +129,16 @@ func (e *Events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.stream(w, r, follower)
 }
 
-// refuse answers why somebody cannot follow.
+// refuse says why somebody cannot follow.
 func (e *Events) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
-		return // whoever asked is gone, or is told to come again by the end of the connection
-	}
 	p := problemOf(err)
-	if p.Status >= http.StatusInternalServerError {
+	switch {
+	case errors.Is(context.Cause(r.Context()), errStopping):
+		p = problemOf(subscribe.ErrTailStopped)
+	case r.Context().Err() != nil:
+		return // whoever asked is gone
+	case p.Status >= http.StatusInternalServerError:
 		e.cfg.Logger.WarnContext(r.Context(), "Events: a request failed", slog.String("error", redact(err.Error())))
 	}
-	answerProblem(w, p)
+	e.turnAway(w, r, p)
 }

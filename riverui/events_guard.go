@@ -50,10 +50,15 @@ func (h *Handler) guardEvents(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), accountKey{}, account{name: "token", role: RoleViewer})))
 			return
 		}
-		if h.cfg.Credentials == nil && !isLoopback(r.Host) {
-			h.say(w, r, http.StatusForbidden,
-				"without credentials the events are for this machine's own names alone, such as localhost, and not for %s", printable(r.Host))
-			return
+		if h.cfg.Credentials == nil {
+			out := "--http-credentials-file or --events-token-file"
+			if h.cfg.EventsTokens != nil {
+				out = "" // whoever has no token is told so
+			}
+			if sentence := notLocal(r, "the events", out); sentence != "" {
+				h.say(w, r, http.StatusForbidden, "%s", sentence)
+				return
+			}
 		}
 		// Browsers send passwords and open connections for any site's pages, which cannot read the answer, but fill the house.
 		if origins.Check(asChange(r)) != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
@@ -24,6 +25,48 @@ type problem struct {
 
 // comeAgain is the Retry-After of what may be better soon, in seconds.
 const comeAgain = "5"
+
+// turnAway ends a request that is not served. For an EventSource any status but 200 is the end: it never comes again,
+// and a script is not told why. So one that asks for a stream gets one that ends at once, and says when to come again: soon
+// if what is wrong may pass, and rarely, with an event of the type "problem", if its cursor is lost, until somebody decides
+// where to go on. What is wrong with the request itself keeps its status, as does everything for other clients.
+func (e *Events) turnAway(w http.ResponseWriter, r *http.Request, p problem) {
+	if !wantsStream(r) || !p.mayPass() && !p.lostCursor() {
+		answerProblem(w, p)
+		return
+	}
+	streamHeaders(w.Header())
+	_, _ = w.Write(e.appendLastWords(nil, p)) // whoever asked is gone where this fails
+}
+
+// wantsStream reports whether a request asks for a stream by name, as every EventSource does.
+func wantsStream(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.Contains(strings.ToLower(strings.Join(r.Header.Values("Accept"), ",")), "text/event-stream")
+}
+
+// streamHeaders are those of every stream. Proxies that compress or rewrite hold events back.
+func streamHeaders(h http.Header) {
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store, no-transform")
+	h.Set("X-Accel-Buffering", "no")
+}
+
+// appendLastWords appends what a client is told before its stream ends.
+func (e *Events) appendLastWords(to []byte, p problem) []byte {
+	if p.lostCursor() {
+		to = append(appendRetry(to, rarely*e.cfg.Retry), "event: problem\ndata: "...)
+		return append(append(to, p.json()...), "\n\n"...)
+	}
+	return append(append(append(appendRetry(to, later*e.cfg.Retry), ": "...), strings.Join(strings.Fields(redact(p.Detail)), " ")...), "\n\n"...)
+}
+
+// mayPass reports whether the same request may be served later.
+func (p problem) mayPass() bool { return p.Status >= http.StatusInternalServerError }
+
+// lostCursor reports whether the history does not hold the client's cursor.
+func (p problem) lostCursor() bool {
+	return p.Status == http.StatusGone || p.Status == http.StatusConflict
+}
 
 func answerProblem(w http.ResponseWriter, p problem) {
 	if p.Status == http.StatusServiceUnavailable {
@@ -67,5 +110,8 @@ func problemOf(err error) problem {
 		return problem{Status: http.StatusServiceUnavailable, Detail: "this process is stopping; come again"}
 	}
 	status, sentence := explain(err)
+	if status == http.StatusForbidden { // the worker's login may not, which is not the client's fault and may be mended
+		return problem{Status: http.StatusServiceUnavailable, Detail: "the database login of this worker may not read the events; grant it the role iu_worker"}
+	}
 	return problem{Status: status, Detail: sentence}
 }

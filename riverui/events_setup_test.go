@@ -206,10 +206,12 @@ func (s *streaming) ask(t testing.TB, path string, changes ...func(*http.Request
 	return answer{response.StatusCode, response.Header, response.Body}
 }
 
-// block reads up to an empty line, and answers what was to be dispatched, if anything.
+// block reads up to an empty line, and answers what was to be dispatched, if anything. As most clients do, and browsers
+// do not, it remembers an id only if there is data with it.
 func (c *stream) block() (*message, error) {
 	var m message
 	var data []string
+	id := c.lastID
 	for {
 		line, err := c.lines.ReadString('\n')
 		if err != nil {
@@ -224,7 +226,7 @@ func (c *stream) block() (*message, error) {
 		case "":
 			c.comments = append(c.comments, value)
 		case "id":
-			c.lastID = value
+			id = value
 		case "event":
 			m.event = value
 		case "data":
@@ -238,14 +240,19 @@ func (c *stream) block() (*message, error) {
 	if len(data) == 0 {
 		return nil, nil
 	}
-	m.id, m.data = c.lastID, strings.Join(data, "\n")
+	c.lastID = id
+	m.id, m.data = id, strings.Join(data, "\n")
 	return &m, nil
 }
 
-// next waits for the next message.
+// next waits for the next message that is not a place.
 func (c *stream) next() (message, error) {
 	for {
 		m, err := c.block()
+		if m != nil && m.event == "cursor" {
+			require.JSONEq(c.t, `{"cursor": "`+m.id+`"}`, m.data)
+			continue
+		}
 		if m != nil || err != nil {
 			if m == nil {
 				m = &message{}

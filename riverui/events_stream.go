@@ -16,6 +16,11 @@ import (
 const (
 	goodbyeTimeout = time.Second // for a client to take the last words
 	keptBuffer     = 64 << 10    // bytes that an idle stream keeps for the next events
+
+	// Clients wait so many times EventsConfig.Retry if they cannot be served now, and if they cannot be until somebody
+	// decides. A process that is restarted is back by then; a proxy in front of it, too.
+	later  = 3
+	rarely = 30
 )
 
 // eventStream is one client's stream. Between events it holds no more than its place: what the client has not read is
@@ -26,13 +31,12 @@ type eventStream struct {
 	w        http.ResponseWriter
 	control  *http.ResponseController
 	buffer   []byte
-	told     subscribe.Cursor // the last id that the client was told
+	placed   bool             // the client was told an id
+	told     subscribe.Cursor // the last one
 }
 
 func (e *Events) stream(w http.ResponseWriter, r *http.Request, follower *subscribe.Follower) {
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Accel-Buffering", "no")
+	streamHeaders(w.Header())
 	if r.Method == http.MethodHead {
 		w.WriteHeader(http.StatusOK)
 		return
@@ -57,7 +61,7 @@ func (e *Events) stream(w http.ResponseWriter, r *http.Request, follower *subscr
 // run follows until the client is gone, does not read, cannot be served any more, or is told to come again. It
 // answers why.
 func (s *eventStream) run(ctx context.Context) error {
-	s.buffer = s.appendRetry(s.buffer)
+	s.buffer = appendRetry(s.buffer, s.events.cfg.Retry)
 	if err := s.place(); err != nil {
 		return err
 	}
@@ -73,7 +77,6 @@ func (s *eventStream) run(ctx context.Context) error {
 		case err != nil:
 			return errors.Join(err, s.giveUp(err))
 		default:
-			s.buffer = append(s.buffer, ": still here\n"...)
 			err = s.place()
 		}
 		if err != nil {
@@ -97,35 +100,46 @@ func (s *eventStream) send(ctx context.Context, events []*subscribe.Event) error
 }
 
 // place tells the client where it is, if it does not know: before the first event, and after many that its filter left
-// out. An id without data is no event; a client that comes again goes on there.
+// out. It does so in an event of a type of its own, with data, which no onmessage sees: browsers remember an id that comes
+// without data, and other clients do not. Otherwise it says that the stream lives.
 func (s *eventStream) place() error {
-	if cursor := s.follower.Cursor(); cursor != s.told {
-		s.appendID(cursor)
+	if !s.appendPlace() {
+		s.buffer = append(s.buffer, ": still here\n\n"...)
 	}
-	s.buffer = append(s.buffer, '\n')
 	return s.flush(s.events.cfg.WriteTimeout)
 }
 
-// goodbye makes the client come again, not at once and not with all others.
-func (s *eventStream) goodbye() error {
-	s.buffer = append(s.appendRetry(append(s.buffer, ": this process is stopping; come again\n"...)), '\n')
-	return s.flush(goodbyeTimeout)
+func (s *eventStream) appendPlace() bool {
+	cursor := s.follower.Cursor()
+	if s.placed && cursor == s.told {
+		return false
+	}
+	s.buffer = append(s.buffer, "event: cursor\n"...)
+	s.appendID(cursor)
+	s.buffer = append(append(append(s.buffer, `data: {"cursor":"`...), cursor.String()...), "\"}\n\n"...)
+	return true
 }
 
-// giveUp says why the stream ends, in an event of a type of its own. A client that comes again gets it as its answer.
+// goodbye makes the client come again, not at once and not with all others.
+func (s *eventStream) goodbye() error { return s.giveUp(subscribe.ErrTailStopped) }
+
+// giveUp says why the stream ends, and when to come again.
 func (s *eventStream) giveUp(err error) error {
-	s.buffer = append(s.buffer, "event: problem\ndata: "...)
-	s.buffer = append(append(s.buffer, problemOf(err).json()...), "\n\n"...)
+	p := problemOf(err)
+	if !p.lostCursor() {
+		s.appendPlace()
+	}
+	s.buffer = s.events.appendLastWords(s.buffer, p)
 	return s.flush(goodbyeTimeout)
 }
 
 func (s *eventStream) appendID(cursor subscribe.Cursor) {
-	s.told = cursor
+	s.placed, s.told = true, cursor
 	s.buffer = append(append(append(s.buffer, "id: "...), cursor.String()...), '\n')
 }
 
-func (s *eventStream) appendRetry(to []byte) []byte {
-	retry := s.events.cfg.Retry
+// appendRetry makes the client wait before it comes again: for so long, and up to as much again.
+func appendRetry(to []byte, retry time.Duration) []byte {
 	retry += rand.N(retry) //nolint:gosec // spreads load, guards nothing
 	return append(strconv.AppendInt(append(to, "retry: "...), retry.Milliseconds(), 10), '\n')
 }

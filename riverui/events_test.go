@@ -1,6 +1,7 @@
 package webui_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -27,14 +28,11 @@ func TestEventsAreFollowed(t *testing.T) {
 	before := s.announce(t, 2)
 	c := s.open(t, "")
 	require.Equal(t, "text/event-stream", c.header.Get("Content-Type"))
-	require.Equal(t, "no-store", c.header.Get("Cache-Control"))
+	require.Equal(t, "no-store, no-transform", c.header.Get("Cache-Control"))
 	require.Equal(t, "no", c.header.Get("X-Accel-Buffering"))
 	require.Empty(t, c.header.Get("Content-Length"))
 	require.EqualValues(t, 2, c.position(), "a client that is cut off before the first event goes on here")
-	retry, err := strconv.Atoi(c.retry)
-	require.NoError(t, err)
-	require.GreaterOrEqual(t, retry, 2000)
-	require.Less(t, retry, 4000)
+	requireRetry(t, c, 2, 4)
 
 	keys := s.announce(t, 3)
 	require.Equal(t, keys, c.take(3))
@@ -182,6 +180,40 @@ func TestRolledBackInstancesAreReplayedWithTheirMark(t *testing.T) {
 	}
 }
 
+// eventSource makes a request that of an EventSource, whose end is any status but 200.
+func eventSource(r *http.Request) { r.Header.Set("Accept", "text/event-stream") }
+
+// turnedAway asks as an EventSource does, and requires a stream without a message, that ends at once and says why and when
+// to come again.
+func (s *streaming) turnedAway(t *testing.T, path, says string, changes ...func(*http.Request)) {
+	t.Helper()
+	c := s.lastWords(t, path, changes...)
+	_, err := c.next()
+	require.ErrorIs(t, err, io.EOF)
+	require.Len(t, c.comments, 1)
+	require.Contains(t, c.comments[0], says)
+	requireRetry(t, c, 6, 12)
+}
+
+// lastWords are those that an EventSource gets that cannot follow.
+func (s *streaming) lastWords(t *testing.T, path string, changes ...func(*http.Request)) *stream {
+	t.Helper()
+	a := s.ask(t, path, append(changes, eventSource)...)
+	require.Equal(t, http.StatusOK, a.status)
+	require.Equal(t, "text/event-stream", a.header.Get("Content-Type"))
+	require.Equal(t, "no-store, no-transform", a.header.Get("Cache-Control"))
+	return &stream{t: t, body: a.body, header: a.header, lines: bufio.NewReader(a.body)}
+}
+
+// requireRetry requires that a client waits between so many seconds.
+func requireRetry(t *testing.T, c *stream, least, most int) {
+	t.Helper()
+	retry, err := strconv.Atoi(c.retry)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, retry, least*1000)
+	require.Less(t, retry, most*1000)
+}
+
 // problem is the body of what is refused.
 type problem struct {
 	Title, Detail, Cursor, End string
@@ -277,12 +309,14 @@ func TestCursorsThatTheHistoryDoesNotHold(t *testing.T) {
 	p := s.refused(t, http.StatusConflict, "?after=7")
 	require.Contains(t, p.Detail, "cursor 7 is beyond the end of the history, which ends at "+at(6))
 	require.Equal(t, at(6), p.End)
+	s.lost(t, p, "?after=7")
 
 	s.Exec(t, "DELETE FROM iu_outbox.emission WHERE position <= 2")
 	p = s.refused(t, http.StatusGone, "?after=1")
 	require.Contains(t, p.Detail, "events after cursor 1 were pruned: everything after "+at(2)+" is kept")
 	require.Equal(t, problem{Title: "Gone", Status: 410, Detail: p.Detail, Cursor: "1", KeptAfter: at(2), End: at(6)}, p)
 	require.EqualValues(t, 2, s.open(t, "?from=beginning").position())
+	s.lost(t, p, "?after=1")
 
 	// A restore lost two events; nobody has emitted since, and then somebody has.
 	s.Exec(t, "DELETE FROM iu_outbox.emission WHERE position > 4")
@@ -294,9 +328,36 @@ func TestCursorsThatTheHistoryDoesNotHold(t *testing.T) {
 	p = s.refused(t, http.StatusGone, "", lastEventID(at(6)))
 	require.Equal(t, problem{Title: "Gone", Status: 410, Detail: p.Detail, Cursor: at(6), CommonUntil: at(4), End: second + "-7"}, p)
 	require.Contains(t, p.Detail, "history rewound")
+	s.lost(t, p, "", lastEventID(at(6)))
 	p = s.refused(t, http.StatusGone, "", lastEventID("00000000-3"))
 	require.Equal(t, problem{Title: "Gone", Status: 410, Detail: p.Detail, Cursor: "00000000-3", End: second + "-7"}, p)
 	require.Len(t, s.open(t, "", lastEventID(at(4))).take(3), 3)
+}
+
+// lost requires that an EventSource is told the same problem, and to come again rarely: an end without a word would be
+// taken for the end of the events.
+func (s *streaming) lost(t *testing.T, want problem, path string, changes ...func(*http.Request)) {
+	t.Helper()
+	c := s.lastWords(t, path, changes...)
+	m, err := c.next()
+	require.NoError(t, err)
+	require.Equal(t, "problem", m.event)
+	require.Empty(t, m.id, "its cursor stays")
+	var told problem
+	require.NoError(t, json.Unmarshal([]byte(m.data), &told))
+	require.Equal(t, want, told)
+	requireRetry(t, c, 60, 120)
+	_, err = c.next()
+	require.ErrorIs(t, err, io.EOF)
+}
+
+// What is wrong with the request itself ends an EventSource, as it should.
+func TestAnEventSourceGetsTheStatusOfItsMistake(t *testing.T) {
+	t.Parallel()
+	s := setupStreaming(t, func(_ *webui.EventsConfig, cfg *webui.Config) { cfg.EventsTokens = tokens(t) })
+	s.refused(t, http.StatusUnauthorized, "", eventSource)
+	s.refused(t, http.StatusBadRequest, "?after=x", eventSource, bearer(newToken))
+	s.refused(t, http.StatusForbidden, "", eventSource, host("events.example.com"))
 }
 
 // Who follows while the history is rewound is told at once, in an event of its own type, and again when it comes again.

@@ -19,3 +19,6 @@ func (h *Handler) KnowsSession(value string) bool {
 	_, ok := h.sessions.read(value, time.Now())
 	return ok
 }
+
+// Explain answers what is told of an error of the database.
+func Explain(err error) (int, string) { return explain(err) }

@@ -36,11 +36,11 @@ func changes(r *http.Request) bool {
 func (h *Handler) guard(next http.Handler) http.Handler {
 	origins := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Another site's name that was made to point to this machine would let that site's pages read ours.
-		if h.cfg.Credentials == nil && !isLoopback(r.Host) {
-			h.say(w, r, http.StatusForbidden,
-				"without credentials these pages answer to this machine's own names alone, such as localhost, and not to %s", printable(r.Host))
-			return
+		if h.cfg.Credentials == nil {
+			if sentence := notLocal(r, h.serves.these, "--http-credentials-file"); sentence != "" {
+				h.say(w, r, http.StatusForbidden, "%s", sentence)
+				return
+			}
 		}
 		if err := origins.Check(r); err != nil {
 			h.say(w, r, http.StatusForbidden, "this request comes from another site; make changes from these pages")

@@ -127,3 +127,79 @@ func TestWithoutCredentialsOnlyThisMachinesNamesAreAnswered(t *testing.T) {
 	require.Contains(t, page.Header().Get("Content-Type"), "text/html")
 	require.Contains(t, page.Body.String(), "this machine&#39;s own names alone")
 }
+
+// What a proxy on this machine passes on looks as if it came from here, but for what proxies and browsers add.
+func TestWithoutCredentialsProxiesAreRefused(t *testing.T) {
+	t.Parallel()
+	pages := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	open := func(cfg *webui.Config) { cfg.Metrics, cfg.Events = pages, pages }
+	handler, db := newHandler(t, open)
+	metrics, err := webui.NewMetrics(webui.Config{Pool: db.Pool, Metrics: pages})
+	require.NoError(t, err)
+	closing := func(r *http.Request) { r.Close = true }
+	refused := map[string]func(*http.Request){
+		"http/1.0":        func(r *http.Request) { r.ProtoMajor, r.ProtoMinor = 1, 0 },
+		"another origin":  with("Origin", "https://ops.example.org"),
+		"another referer": with("Referer", "https://ops.example.org/gates/composer"),
+		"https proxy":     together(with("Sec-Fetch-Site", "same-origin"), with("Referer", "https://ops.example.org/")),
+		"odd referer":     with("Referer", "about:"),
+	}
+	for _, name := range []string{
+		"Forwarded", "X-Forwarded-For", "x-forwarded-proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Anything",
+		"X-Real-IP", "Via", "X-Original-URL", "X-Original-Host", "X-Original-Forwarded-For", "CF-Connecting-IP", "CF-Ray", "True-Client-IP",
+		"X-Client-IP", "X-Cluster-Client-IP", "X-Envoy-External-Address", "X-ARR-SSL", "Fly-Client-IP", "Fastly-Client-IP", "X-Amzn-Trace-Id",
+		"CDN-Loop", "X-Forward-For", "Tailscale-User-Login", "Remote-User", "X-Remote-User",
+	} {
+		refused[name] = with(name, "")
+	}
+	for name, change := range refused {
+		for _, path := range []string{"/", "/audit", "/live", "/assets/page.css", "/riverui/", "/riverui/api/jobs", "/metrics", "/v1/events", "/nowhere"} {
+			w := serve(handler, http.MethodGet, path, nil, change)
+			require.Equal(t, http.StatusForbidden, w.Code, "%s %s", name, path)
+			require.Contains(t, w.Body.String(), "behind a proxy, start iuworker with --http-credentials-file", "%s %s", name, path)
+		}
+		for _, path := range []string{"/gates/composer", "/dead-letters/retry", "/dead-letters/drop", "/rollback"} {
+			require.Equal(t, http.StatusForbidden, serve(handler, http.MethodPost, path, nil, change).Code, "%s %s", name, path)
+		}
+		for _, c := range riverChanges {
+			require.Equal(t, http.StatusForbidden, serve(handler, c[0], c[1], strings.NewReader(`{"ids": ["1"]}`), change).Code, "%s %s", name, c[1])
+		}
+		require.Equal(t, http.StatusForbidden, serve(metrics, http.MethodGet, "/metrics", nil, change).Code, name)
+		for _, path := range []string{"/healthz", "/readyz"} {
+			require.Equal(t, http.StatusOK, serve(handler, http.MethodGet, path, nil, change).Code, "%s %s", name, path)
+			require.Equal(t, http.StatusOK, serve(metrics, http.MethodGet, path, nil, change).Code, "%s %s", name, path)
+		}
+	}
+	require.Equal(t, http.StatusForbidden, serve(handler, http.MethodPost, "/gates/composer", nil, closing).Code)
+	var lines int
+	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT count(*) FROM iu_outbox.audit").Scan(&lines))
+	require.Zero(t, lines)
+
+	for name, change := range map[string]func(*http.Request){
+		"curl":            nothing,
+		"an old library":  closing,
+		"a typed URL":     with("Sec-Fetch-Site", "none"),
+		"our own page":    together(with("Sec-Fetch-Site", "same-origin"), with("Referer", "http://127.0.0.1:8080/"), with("Origin", "http://127.0.0.1:8080")),
+		"by another name": with("Referer", "http://localhost:8080/"),
+		"a link":          together(with("Sec-Fetch-Site", "cross-site"), with("Referer", "http://wiki.example.org/")),
+		"no origin":       with("Origin", "null"),
+	} {
+		for _, path := range []string{"/", "/riverui/", "/metrics"} {
+			require.Equal(t, http.StatusOK, serve(handler, http.MethodGet, path, nil, change).Code, "%s %s", name, path)
+		}
+	}
+	closed := serve(handler, http.MethodPost, "/gates/composer", strings.NewReader("to=open"), with("Content-Type", "application/x-www-form-urlencoded"),
+		with("Sec-Fetch-Site", "same-origin"), with("Origin", "http://127.0.0.1:8080"), with("Referer", "http://127.0.0.1:8080/gates/composer"))
+	require.NotEqual(t, http.StatusForbidden, closed.Code, closed.Body)
+
+	asked := handlerOn(t, db, func(cfg *webui.Config) { open(cfg); cfg.Credentials = credentials(t) })
+	tokened := handlerOn(t, db, func(cfg *webui.Config) { open(cfg); cfg.EventsTokens = tokens(t) })
+	for name, change := range refused {
+		if !strings.Contains(name, " ") {
+			require.Equal(t, http.StatusOK, serve(asked, http.MethodGet, "/", nil, asViewer, change).Code, name)
+			require.Equal(t, http.StatusOK, serve(tokened, http.MethodGet, "/v1/events", nil, bearer(newToken), change).Code, name)
+			require.Equal(t, http.StatusUnauthorized, serve(tokened, http.MethodGet, "/v1/events", nil, change).Code, name)
+			require.Equal(t, http.StatusForbidden, serve(tokened, http.MethodGet, "/", nil, bearer(newToken), change).Code, name)
+		}
+	}
+}

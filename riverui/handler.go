@@ -132,6 +132,7 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 	}
 	mux.Handle("GET "+base+"/live", h.stream(http.HandlerFunc(h.live)))
 	mux.Handle("GET "+base+"/riverui/", withRiverPolicy(h.river))
+	mux.HandleFunc("GET "+base+"/riverui/api/", h.riverRead)
 	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch} {
 		mux.HandleFunc(method+" "+base+"/riverui/api/", h.riverChange)
 	}

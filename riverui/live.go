@@ -10,7 +10,8 @@ import (
 const (
 	liveInterval  = 2 * time.Second
 	liveHeartbeat = 15 * time.Second
-	liveAtOnce    = 100 // streams; a browser opens one a page
+	liveAtOnce    = 100              // streams; a browser opens one a page
+	liveBusy      = 10 * time.Second // for a page to come again if there are so many
 )
 
 // live streams the sections of the overview that changed, as Server-Sent Events: {"id": ..., "html": ...}. The first
@@ -20,11 +21,15 @@ func (h *Handler) live(w http.ResponseWriter, r *http.Request) {
 	case h.streams <- struct{}{}:
 		defer func() { <-h.streams }()
 	default:
+		if wantsStream(r) { // any status but 200 would be the last that the page asks for
+			streamHeaders(w.Header())
+			_, _ = fmt.Fprintf(w, "retry: %d\n: %d pages are being kept up to date already\n\n", liveBusy.Milliseconds(), liveAtOnce)
+			return
+		}
 		h.say(w, r, http.StatusServiceUnavailable, "%d pages are being kept up to date already; close some", liveAtOnce)
 		return
 	}
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no")
+	streamHeaders(w.Header())
 	stream := &liveStream{w: w, control: http.NewResponseController(w), sent: map[string]string{}}
 	ticker := time.NewTicker(liveInterval)
 	defer ticker.Stop()

@@ -6,11 +6,11 @@ import (
 )
 
 // serving is what a handler serves, for messages: to whom it listens is told by the flag.
-type serving struct{ component, what, flag, example string }
+type serving struct{ component, what, these, flag, example string }
 
 var (
-	servingPages   = serving{"Pages", "the pages", "--http-addr", DefaultAddr}
-	servingMetrics = serving{"Metrics", "the metrics", "--metrics-addr", DefaultMetricsAddr}
+	servingPages   = serving{"Pages", "the pages", "these pages", "--http-addr", DefaultAddr}
+	servingMetrics = serving{"Metrics", "the metrics", "the metrics", "--metrics-addr", DefaultMetricsAddr}
 )
 
 // DefaultMetricsAddr is an address for the metrics where they are served apart.

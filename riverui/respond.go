@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/iu-core/iuworker/jobs"
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
@@ -46,6 +47,9 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 		return // nobody waits for the answer
 	}
 	h.cfg.Logger.WarnContext(r.Context(), "Pages: a request failed", slog.String("path", r.URL.Path), slog.String("error", redact(err.Error())))
+	if changes(r) && lostConnection(err) {
+		sentence = "the connection to the database was lost; the audit page shows whether the change was made"
+	}
 	h.say(w, r, status, "%s", sentence)
 }
 
@@ -58,6 +62,8 @@ func explain(err error) (status int, sentence string) {
 		return http.StatusServiceUnavailable, "cannot connect to the database; the log says why"
 	case errors.Is(err, context.DeadlineExceeded):
 		return http.StatusServiceUnavailable, "the database did not answer in time; try again"
+	case lostConnection(err):
+		return http.StatusServiceUnavailable, "the connection to the database was lost; try again"
 	case !errors.As(err, &pgErr):
 		return http.StatusInternalServerError, "this did not work; the log says why"
 	}
@@ -79,6 +85,19 @@ func explain(err error) (status int, sentence string) {
 	default:
 		return http.StatusInternalServerError, "this did not work; the log says why"
 	}
+}
+
+// lostConnection reports whether the session ended before the server said what became of the statement.
+func lostConnection(err error) bool {
+	var connect *pgconn.ConnectError
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch pgErr.Code {
+		case pgerrcode.AdminShutdown, pgerrcode.CrashShutdown, pgerrcode.CannotConnectNow, pgerrcode.IdleInTransactionSessionTimeout:
+			return true
+		}
+		return pgerrcode.IsConnectionException(pgErr.Code)
+	}
+	return !errors.As(err, &connect) && !errors.Is(err, context.DeadlineExceeded) && jobs.MayPass(err)
 }
 
 func answerJSON(w http.ResponseWriter, status int, value any) {

@@ -1,6 +1,7 @@
 package webui
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -32,4 +33,27 @@ func withRiverPolicy(next http.Handler) http.Handler {
 		w.Header().Set("Content-Security-Policy", riverPolicy)
 		next.ServeHTTP(w, r)
 	})
+}
+
+// riverRead lets River UI read. It takes a database that is away for a mistake of the request (400), and a session that
+// was cut off for one of its own (500): the first is said as the pages say it, the second read again.
+func (h *Handler) riverRead(w http.ResponseWriter, r *http.Request) {
+	first := h.askRiver(r)
+	if first.status != http.StatusBadRequest && first.status < http.StatusInternalServerError {
+		first.send(w)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	if err := h.cfg.Pool.Ping(ctx); err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	h.askRiver(r).send(w)
+}
+
+func (h *Handler) askRiver(r *http.Request) *answer {
+	var a answer
+	h.river.ServeHTTP(&a, r)
+	return &a
 }

@@ -35,7 +35,7 @@ func setupRiver(t *testing.T) riverBundle {
 
 func (b riverBundle) insert(t *testing.T, key string) *rivertype.JobRow {
 	t.Helper()
-	inserted, err := b.client.Insert(t.Context(), jobs.AutoInstantiateArgs{EventID: uuid.New(), IdempotencyKey: key}, nil)
+	inserted, err := b.client.Insert(t.Context(), jobs.AutoInstantiateArgs{EventID: uuid.New(), InstanceKeySuffix: key}, nil)
 	require.NoError(t, err)
 	return inserted.Job
 }

@@ -131,7 +131,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	s.logger.InfoContext(ctx, s.handler.serves.component+": listening", slog.String("url", s.URL()))
 	if !s.handler.guarded() && s.handler.serves == servingPages {
-		s.logger.WarnContext(ctx, "Pages: everybody on this machine may see and change everything; give --http-credentials-file to ask for credentials")
+		s.logger.WarnContext(ctx, "Pages: everybody on this machine may see and change everything; "+
+			"give --http-credentials-file to ask for credentials, without which what comes through a proxy is refused")
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(s.listener) }()

@@ -52,7 +52,11 @@ function keepUpToDate(line) {
   const start = () => {
     source = new EventSource(line.dataset.live);
     source.onopen = () => say("Live");
-    source.onerror = () => say("Not connected, trying again");
+    source.onerror = (error) => {
+      say("Not connected, trying again");
+      // A proxy that says that the server is away ends an EventSource.
+      if (error.target.readyState === EventSource.CLOSED) setTimeout(() => { if (source === error.target) start(); }, 5000);
+    };
     source.onmessage = (message) => {
       const { id, html } = JSON.parse(message.data);
       if (!document.getElementById(id)) return;

@@ -2,8 +2,6 @@ package bench
 
 import (
 	"context"
-	"crypto/md5" //nolint:gosec // idempotency keys are md5; they guard nothing
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -81,12 +79,13 @@ func (s *scratch) insertJobs(ctx context.Context, n int) error {
 // job is what the relay would make of a row.
 func (s *scratch) job() jobs.AutoInstantiateArgs {
 	id, suffix, now := uuid.New(), "job-"+uuid.NewString(), time.Now().UTC()
-	key := md5.Sum([]byte(id.String() + ":" + s.template.String() + ":" + suffix)) //nolint:gosec // see the import
-	return jobs.AutoInstantiateArgs{
+	event := jobs.AutoInstantiateArgs{
 		EventID: id, EventType: "bench.happened", TemplateCollectionID: s.template, InstanceKeySuffix: suffix,
 		EmitMode: "live", Actor: actor, Priority: 1, AvailableAt: now, CreatedAt: now,
-		TraceContext: json.RawMessage("{}"), IdempotencyKey: hex.EncodeToString(key[:]),
+		TraceContext: json.RawMessage("{}"),
 	}
+	event.IdempotencyKey = event.Key()
+	return event
 }
 
 // tally counts what there is.

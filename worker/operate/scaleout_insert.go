@@ -2,8 +2,6 @@ package operate
 
 import (
 	"context"
-	"crypto/md5" //nolint:gosec // the idempotency key is an md5 by contract; it guards nothing
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -135,13 +133,13 @@ var scaleoutSpace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("urn:iuworker:scaleou
 func (cfg ScaleoutConfig) event(number int) jobs.AutoInstantiateArgs {
 	suffix := cfg.Prefix + "-" + strconv.Itoa(number)
 	id := scaleoutEvent(cfg.Prefix, number)
-	key := md5.Sum([]byte(id.String() + ":" + cfg.Template.String() + ":" + suffix)) //nolint:gosec // see the import
 	now := time.Now().UTC()
-	return jobs.AutoInstantiateArgs{
+	event := jobs.AutoInstantiateArgs{
 		EventID: id, EventType: cfg.EventType, TemplateCollectionID: cfg.Template, InstanceKeySuffix: suffix,
 		EmitMode: cfg.EmitMode, Actor: cfg.Actor, Priority: 1, AvailableAt: now, CreatedAt: now,
-		IdempotencyKey: hex.EncodeToString(key[:]),
 	}
+	event.IdempotencyKey = event.Key()
+	return event
 }
 
 // withoutJobs returns the events that have no unfinished job, locked or not.

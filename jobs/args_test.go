@@ -1,0 +1,128 @@
+package jobs_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertest"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/sql/iutest"
+)
+
+func inserter(t *testing.T, db *iutest.DB) *river.Client[pgx.Tx] {
+	t.Helper()
+	client, err := river.NewClient(riverpgxv5.New(db.Pool), &river.Config{Schema: jobs.RiverSchema})
+	require.NoError(t, err)
+	return client
+}
+
+// Events whose keys an application left out are events of their own, by whichever way they are inserted.
+func TestJobsWithoutAKeyAreNotMerged(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	client, template := inserter(t, db), db.Template(t, "t", 1)
+	params := func(prefix string) (all []river.InsertManyParams) {
+		for _, n := range strings.Split("0123456789", "") {
+			all = append(all, river.InsertManyParams{Args: event(template, prefix+n)})
+		}
+		return all
+	}
+	for _, p := range params("one-") {
+		result, err := client.Insert(t.Context(), p.Args, nil)
+		require.NoError(t, err)
+		require.False(t, result.UniqueSkippedAsDuplicate)
+		again, err := client.Insert(t.Context(), p.Args, nil)
+		require.NoError(t, err)
+		require.True(t, again.UniqueSkippedAsDuplicate, "the same event")
+	}
+	results, err := client.InsertMany(t.Context(), params("many-"))
+	require.NoError(t, err)
+	for _, result := range results {
+		require.False(t, result.UniqueSkippedAsDuplicate)
+	}
+	_, err = client.InsertManyFast(t.Context(), params("fast-"))
+	require.NoError(t, err)
+	db.WaitFor(t, patience, `SELECT count(*) = 30 AND count(DISTINCT unique_key) = 30 AND bool_and(args ->> 'idempotency_key'
+		= md5((args ->> 'event_id') || ':' || (args ->> 'template_collection_id') || ':' || (args ->> 'instance_key_suffix'))) FROM iu_river.river_job`)
+}
+
+func TestAWrongKeyIsNotInserted(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	args := event(db.Template(t, "t", 1), "s")
+	args.IdempotencyKey = "order-1"
+	_, err := inserter(t, db).Insert(t.Context(), args, nil)
+	require.ErrorIs(t, err, jobs.ErrInvalidArgs)
+	require.ErrorContains(t, err, "leave it out")
+}
+
+func TestNewAutoInstantiateChecksAndFillsIn(t *testing.T) {
+	t.Parallel()
+	good, err := jobs.NewAutoInstantiate(event(uuid.New(), "s"))
+	require.NoError(t, err)
+	require.Equal(t, good.Key(), good.IdempotencyKey)
+	require.EqualValues(t, 1, good.Priority)
+	require.False(t, good.CreatedAt.IsZero())
+	for says, spoil := range map[string]func(*jobs.AutoInstantiateArgs){
+		"event_type is blank":                 func(a *jobs.AutoInstantiateArgs) { a.EventType = " " },
+		"instance_key_suffix has over 200":    func(a *jobs.AutoInstantiateArgs) { a.InstanceKeySuffix = strings.Repeat("x", 201) },
+		"actor is blank":                      func(a *jobs.AutoInstantiateArgs) { a.Actor = "" },
+		"template_collection_id is missing":   func(a *jobs.AutoInstantiateArgs) { a.TemplateCollectionID = uuid.Nil },
+		`emit_mode is "loud"`:                 func(a *jobs.AutoInstantiateArgs) { a.EmitMode = "loud" },
+		"priority is 5":                       func(a *jobs.AutoInstantiateArgs) { a.Priority = 5 },
+		"trace_context must be a JSON object": func(a *jobs.AutoInstantiateArgs) { a.TraceContext = json.RawMessage("[]") },
+		"idempotency_key is \"x\"":            func(a *jobs.AutoInstantiateArgs) { a.IdempotencyKey = "x" },
+	} {
+		bad := event(uuid.New(), "s")
+		spoil(&bad)
+		_, err := jobs.NewAutoInstantiate(bad)
+		require.ErrorIs(t, err, jobs.ErrInvalidArgs, says)
+		require.ErrorContains(t, err, says)
+	}
+}
+
+// A job that another program inserted with a key that is not its event's is refused before anything is composed.
+func TestTheWorkerRefusesAKeyThatDoesNotMatch(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	driver, config := riverpgxv5.New(db.Pool), &river.Config{Schema: jobs.RiverSchema}
+	worker := rivertest.NewWorker(t, driver, config, jobs.NewWorker(batcher(t, db, 1), nil, nil))
+	for _, key := range []string{"", "order-1", strings.Repeat("0", 32)} {
+		inserted, err := inserter(t, db).Insert(t.Context(), event(db.Template(t, "t"+key, 1), "s"+key), nil)
+		require.NoError(t, err)
+		job := inserted.Job
+		db.Exec(t, "UPDATE iu_river.river_job SET args = jsonb_set(args, '{idempotency_key}', to_jsonb($2::text)) WHERE id = $1", job.ID, key)
+		tx, err := db.Pool.Begin(t.Context())
+		require.NoError(t, err)
+		result, err := worker.WorkJob(t.Context(), t, tx, job)
+		require.NoError(t, err)
+		require.Equal(t, river.EventKindJobCancelled, result.EventKind)
+		require.Contains(t, string(result.Job.Metadata), "invalid_input")
+		require.NoError(t, tx.Rollback(t.Context()))
+	}
+	instances, _ := count(t, db)
+	require.Zero(t, instances)
+}
+
+func ExampleNewAutoInstantiate() {
+	insert := func(ctx context.Context, client *river.Client[pgx.Tx], tx pgx.Tx, order, template uuid.UUID) error {
+		event, err := jobs.NewAutoInstantiate(jobs.AutoInstantiateArgs{
+			EventID: order, EventType: "order.paid", TemplateCollectionID: template, InstanceKeySuffix: "invoice-" + order.String(), Actor: "billing",
+		})
+		if err != nil {
+			return err
+		}
+		_, err = client.InsertTx(ctx, tx, event, nil)
+		return err
+	}
+	_ = insert
+}

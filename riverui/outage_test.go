@@ -1,0 +1,118 @@
+package webui_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"testing"
+
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	webui "github.com/iu-core/iuworker/riverui"
+	"github.com/iu-core/iuworker/sql/iutest"
+)
+
+// outage is a way to the database that can be cut.
+type outage struct {
+	proxy *toxiproxy.Proxy
+	pool  *pgxpool.Pool
+}
+
+func newOutage(t *testing.T, db *iutest.DB) outage {
+	t.Helper()
+	at, err := url.Parse(db.URL)
+	require.NoError(t, err)
+	proxy := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), t.Name(), "127.0.0.1:0", at.Host)
+	require.NoError(t, proxy.Start())
+	t.Cleanup(proxy.Stop)
+	at.Host = proxy.Listen
+	pool, err := pgxpool.New(t.Context(), at.String())
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return outage{proxy, pool}
+}
+
+// awayReads are what shows something of the database and nothing without it.
+var awayReads = []string{
+	"/gates/composer?to=open", "/dead-letters", "/rollback?actor=a", "/audit", "/trace?q=00000000-0000-0000-0000-000000000001",
+	"/riverui/api/jobs", "/riverui/api/jobs/1", "/riverui/api/queues", "/riverui/api/health-checks/complete",
+}
+
+func TestPagesSayThatTheDatabaseIsAway(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	way := newOutage(t, db)
+	handler := handlerOn(t, db, func(cfg *webui.Config) { cfg.Pool = way.pool })
+	form := with("Content-Type", "application/x-www-form-urlencoded")
+
+	// A session that is cut off while it is idle is noticed by the statement that comes next.
+	cut := func() {
+		way.pool.Reset()
+		require.NoError(t, way.pool.Ping(t.Context()))
+		db.Exec(t, "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+	}
+	for _, path := range awayReads {
+		cut()
+		w := serve(handler, http.MethodGet, path, nil)
+		require.Contains(t, []int{http.StatusOK, http.StatusNotFound, http.StatusServiceUnavailable}, w.Code, "%s: %s", path, w.Body)
+	}
+	cut()
+	w := serve(handler, http.MethodPost, "/gates/composer", strings.NewReader("to=open"), form)
+	require.Contains(t, []int{http.StatusSeeOther, http.StatusServiceUnavailable}, w.Code, w.Body)
+
+	way.proxy.Stop()
+	for _, path := range awayReads {
+		w := serve(handler, http.MethodGet, path, nil)
+		require.Equal(t, http.StatusServiceUnavailable, w.Code, "%s: %s", path, w.Body)
+	}
+	w = serve(handler, http.MethodPost, "/gates/composer", strings.NewReader("to=open"), form)
+	require.Equal(t, http.StatusServiceUnavailable, w.Code, w.Body)
+	require.Equal(t, "cannot connect to the database; the log says why\n", w.Body.String())
+	for _, c := range riverChanges {
+		w := serve(handler, c[0], c[1], strings.NewReader(`{"ids": ["1"]}`))
+		require.Equal(t, http.StatusServiceUnavailable, w.Code, "%s: %s", c[1], w.Body)
+		require.JSONEq(t, `{"message": "cannot connect to the database; the log says why"}`, w.Body.String(), c[1])
+	}
+	home := serve(handler, http.MethodGet, "/", nil)
+	require.Equal(t, http.StatusOK, home.Code, "the overview says it in its parts")
+	require.Contains(t, home.Body.String(), "cannot connect to the database")
+}
+
+func TestALostConnectionIsToldAsOne(t *testing.T) {
+	t.Parallel()
+	for err, status := range map[error]int{
+		&pgconn.PgError{Code: "57P01"}:                      http.StatusServiceUnavailable,
+		&pgconn.PgError{Code: "57P02"}:                      http.StatusServiceUnavailable,
+		&pgconn.PgError{Code: "57P03"}:                      http.StatusServiceUnavailable,
+		&pgconn.PgError{Code: "08006"}:                      http.StatusServiceUnavailable,
+		&pgconn.PgError{Code: "25P03"}:                      http.StatusServiceUnavailable,
+		&pgconn.PgError{Code: "25006"}:                      http.StatusServiceUnavailable,
+		&pgconn.PgError{Code: "57014"}:                      http.StatusServiceUnavailable,
+		&pgconn.PgError{Code: "XX000"}:                      http.StatusInternalServerError,
+		fmt.Errorf("read: %w", io.ErrUnexpectedEOF):         http.StatusServiceUnavailable,
+		&net.OpError{Op: "read", Err: syscall.ECONNRESET}:   http.StatusServiceUnavailable,
+		fmt.Errorf("write: %w", net.ErrClosed):              http.StatusServiceUnavailable,
+		fmt.Errorf("commit: %w", context.DeadlineExceeded):  http.StatusServiceUnavailable,
+		errors.New("what the program does wrong"):           http.StatusInternalServerError,
+		fmt.Errorf("x: %w", &pgconn.PgError{Code: "42501"}): http.StatusForbidden,
+		fmt.Errorf("x: %w", &pgconn.PgError{Code: "42P01"}): http.StatusServiceUnavailable,
+		fmt.Errorf("x: %w", &pgconn.PgError{Code: "23505"}): http.StatusBadRequest,
+		fmt.Errorf("x: %w", &pgconn.PgError{Code: "40001"}): http.StatusServiceUnavailable,
+		fmt.Errorf("x: %w", &pgconn.PgError{Code: "53300"}): http.StatusServiceUnavailable,
+		fmt.Errorf("x: %w", &pgconn.PgError{Code: "55P03"}): http.StatusServiceUnavailable,
+	} {
+		got, sentence := webui.Explain(err)
+		require.Equal(t, status, got, err)
+		require.NotContains(t, sentence, "busy (terminating", err)
+	}
+}

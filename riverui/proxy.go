@@ -1,0 +1,84 @@
+package webui
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Without credentials everybody who reaches the pages may do everything, so only this machine may reach them. A proxy on
+// this machine reaches them for the whole world, from a loopback address and mostly with the Host that it was told to
+// connect to. What gives it away is what it adds, what it speaks, and what a browser behind it says of where it is.
+
+// proxyHeaders are names that no local client sends, but those that proxies, load balancers and tunnels add.
+var proxyHeaders = map[string]bool{
+	"Forwarded": true, "Via": true, "Max-Forwards": true, "Cdn-Loop": true, "Client-Ip": true, "True-Client-Ip": true,
+	"X-Client-Ip": true, "X-Cluster-Client-Ip": true, "X-Proxyuser-Ip": true, "X-Host": true, "X-Scheme": true,
+	"X-Url-Scheme": true, "X-Rewrite-Url": true, "X-Nginx-Proxy": true, "X-Varnish": true, "X-Amzn-Trace-Id": true,
+	"X-Cloud-Trace-Context": true, "Remote-User": true, "Surrogate-Capability": true,
+}
+
+var proxyHeaderPrefixes = []string{
+	"X-Forwarded", "X-Forward-", "X-Original", "X-Real-", "X-Remote-", "X-Proxy-", "X-Envoy-", "X-Arr-", "X-Azure-", "X-Appengine-",
+	"X-Vercel-", "X-Amz-Cf-", "Cf-", "Cloudfront-", "Fastly-", "Fly-", "Incap-", "Proxy-", "Tailscale-",
+}
+
+// throughProxy reports what gives a request away that did not come from this machine itself; "" if nothing does.
+func throughProxy(r *http.Request) string {
+	for name := range r.Header { // in canonical form
+		if proxyHeaders[name] {
+			return "it has the header " + name
+		}
+		for _, prefix := range proxyHeaderPrefixes {
+			if strings.HasPrefix(name, prefix) {
+				return "it has the header " + printable(name)
+			}
+		}
+	}
+	if !r.ProtoAtLeast(1, 1) {
+		return "it speaks HTTP/1.0" // nginx does by default, and no browser or curl
+	}
+	if changes(r) && r.Close {
+		return "it has the header Connection: close" // nginx adds it, and no browser or curl
+	}
+	if from := comesFrom(r); from != "" {
+		return "it comes from a page of " + printable(from)
+	}
+	return ""
+}
+
+// comesFrom returns the host of the page that a request comes from, if it is not this machine's; "" otherwise. A browser
+// that says itself that the page is another site's is believed: it may follow a link to here, and the check of origins
+// keeps it from anything else.
+func comesFrom(r *http.Request) string {
+	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
+		return ""
+	}
+	for _, name := range []string{"Origin", "Referer"} {
+		page := r.Header.Get(name)
+		if page == "" || page == "null" {
+			continue
+		}
+		if at, err := url.Parse(page); err != nil || !isLoopback(at.Host) {
+			return strings.TrimPrefix(strings.TrimPrefix(page, "https://"), "http://")
+		}
+	}
+	return ""
+}
+
+// notLocal returns the sentence for a request that must not be served without credentials; "" if it may be. what is
+// asked for, such as "these pages"; out is the option that serves those behind a proxy, "" if it is given.
+func notLocal(r *http.Request, what, out string) string {
+	// Another site's name that was made to point to this machine would let that site's pages read ours.
+	if !isLoopback(r.Host) {
+		return "without credentials " + what + " are for this machine's own names alone, such as localhost, and not for " + printable(r.Host)
+	}
+	if out == "" {
+		return ""
+	}
+	if why := throughProxy(r); why != "" {
+		return "without credentials " + what + " are for this machine alone, and this request did not come straight from it: " + why +
+			"; behind a proxy, start iuworker with " + out
+	}
+	return ""
+}
