@@ -95,7 +95,7 @@ func TestTheWorkerRefusesAKeyThatDoesNotMatch(t *testing.T) {
 	db := iutest.New(t)
 	db.OpenGates(t)
 	driver, config := riverpgxv5.New(db.Pool), &river.Config{Schema: jobs.RiverSchema}
-	worker := rivertest.NewWorker(t, driver, config, jobs.NewWorker(batcher(t, db, 1), nil, nil))
+	worker := rivertest.NewWorker(t, driver, config, jobs.NewWorker(batcher(t, db, 1), nil, nil, nil, nil))
 	for _, key := range []string{"", "order-1", strings.Repeat("0", 32)} {
 		inserted, err := inserter(t, db).Insert(t.Context(), event(db.Template(t, "t"+key, 1), "s"+key), nil)
 		require.NoError(t, err)
