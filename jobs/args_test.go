@@ -30,7 +30,7 @@ func TestJobsWithoutAKeyAreNotMerged(t *testing.T) {
 	db := iutest.New(t)
 	client, template := inserter(t, db), db.Template(t, "t", 1)
 	params := func(prefix string) (all []river.InsertManyParams) {
-		for _, n := range strings.Split("0123456789", "") {
+		for n := range strings.SplitSeq("0123456789", "") {
 			all = append(all, river.InsertManyParams{Args: event(template, prefix+n)})
 		}
 		return all

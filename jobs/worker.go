@@ -139,7 +139,7 @@ func (e heldError) Error() string { return e.fault.String() }
 // the same event through twice), or it is known that the call would fail whatever the event is.
 func (w *Worker) compose(ctx context.Context, job *river.Job[AutoInstantiateArgs]) (Result, error) {
 	if err := job.Args.checkKey(); err != nil {
-		return Result{Status: StatusInvalidInput, Detail: err.Error()}, nil
+		return Result{Status: StatusInvalidInput, Detail: err.Error()}, nil //nolint:nilerr // it is the answer
 	}
 	if job.Args.CreatedAt.IsZero() { // inserted by an application; the metrics count from there
 		job.Args.CreatedAt = job.CreatedAt

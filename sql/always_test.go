@@ -115,7 +115,8 @@ func TestSubscriptionsAnnounceNothingAgain(t *testing.T) {
 
 	there.WaitFor(t, patience, "SELECT true")
 	up(t, there)
-	there.Exec(t, `TRUNCATE public.dot_config, public.event_type_registry, iu_outbox.epoch, iu_outbox.emission_counter, iu_outbox.emission_pruned, iu_outbox.attendance, iu_outbox.retention,
+	there.Exec(t, `TRUNCATE public.dot_config, public.event_type_registry, iu_outbox.epoch, iu_outbox.emission_counter, iu_outbox.emission_pruned,
+		iu_outbox.attendance, iu_outbox.retention,
 		iu_outbox.schema_info, iu_migration.goose_db_version, iu_migration.origin, iu_river.river_migration CASCADE`)
 	db.Exec(t, "SELECT pg_create_logical_replication_slot('s', 'pgoutput')") // a subscription in the same cluster waits for itself
 	there.Exec(t, "CREATE SUBSCRIPTION s CONNECTION '"+db.URL+"' PUBLICATION everything WITH (create_slot = false, slot_name = 's')")

@@ -253,13 +253,14 @@ func TestUpGrantsAgainWhatWasTakenAway(t *testing.T) {
 	db := iutest.New(t)
 	before := dump(t, db)
 	for revoke, what := range map[string]string{
-		"USAGE ON SCHEMA iu_outbox FROM iu_worker":                                        "iu_worker USAGE on SCHEMA iu_outbox",
-		"EXECUTE ON FUNCTION iu_outbox.claim(integer, bigint[], bigint[]) FROM iu_worker": "iu_worker EXECUTE on FUNCTION iu_outbox.claim(p_limit integer, p_without bigint[], p_only bigint[])",
-		"SELECT (id) ON iu_outbox.event FROM iu_app":                                      "iu_app SELECT (id) on TABLE iu_outbox.event",
-		"USAGE ON SEQUENCE iu_river.river_job_id_seq FROM iu_operator":                    "iu_operator USAGE on SEQUENCE iu_river.river_job_id_seq",
-		"SELECT ON iu_piece FROM iu_operator":                                             "iu_operator SELECT on TABLE public.iu_piece",
-		"DELETE ON iu_outbox.consumer FROM iu_subscriber":                                 "iu_subscriber DELETE on TABLE iu_outbox.consumer",
-		"ALL ON FUNCTION public.fn_iu_composer_enabled() FROM iu_operator, PUBLIC":        "iu_operator EXECUTE on FUNCTION public.fn_iu_composer_enabled()",
+		"USAGE ON SCHEMA iu_outbox FROM iu_worker": "iu_worker USAGE on SCHEMA iu_outbox",
+		"EXECUTE ON FUNCTION iu_outbox.claim(integer, bigint[], bigint[]) FROM iu_worker": "iu_worker EXECUTE on FUNCTION iu_outbox." +
+			"claim(p_limit integer, p_without bigint[], p_only bigint[])",
+		"SELECT (id) ON iu_outbox.event FROM iu_app":                               "iu_app SELECT (id) on TABLE iu_outbox.event",
+		"USAGE ON SEQUENCE iu_river.river_job_id_seq FROM iu_operator":             "iu_operator USAGE on SEQUENCE iu_river.river_job_id_seq",
+		"SELECT ON iu_piece FROM iu_operator":                                      "iu_operator SELECT on TABLE public.iu_piece",
+		"DELETE ON iu_outbox.consumer FROM iu_subscriber":                          "iu_subscriber DELETE on TABLE iu_outbox.consumer",
+		"ALL ON FUNCTION public.fn_iu_composer_enabled() FROM iu_operator, PUBLIC": "iu_operator EXECUTE on FUNCTION public.fn_iu_composer_enabled()",
 	} {
 		db.Exec(t, "REVOKE "+revoke)
 		missing, err := iusql.MissingGrants(t.Context(), db.Pool)

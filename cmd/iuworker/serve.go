@@ -28,10 +28,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	}
 	defer a.stopping(ctx, "the connection pool", pool.Close)
 	defer a.rereadAtHangup(ctx, at, who)()
-	cfg := f.worker
-	cfg.Pool, cfg.Direct, cfg.Logger, cfg.Version = pool, at.direct, a.logger, iusql.ProgramVersion
-	cfg.Metrics = metrics.New(metrics.Config{Pool: pool, Version: iusql.ProgramVersion, Logger: a.logger})
-	cfg.Metrics.ObserveLog(a.stderr.droppedLines)
+	cfg := a.workerConfig(f, at, pool)
 	stopTracing, err := a.trace(ctx, &cfg, f.otlp)
 	if err != nil {
 		return err
@@ -95,6 +92,15 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	case err := <-w.Failed():
 		return err
 	}
+}
+
+// workerConfig is the worker's configuration: the flags, where the database is, and what the program gives to all parts.
+func (a *app) workerConfig(f workFlags, at addresses, pool *pgxpool.Pool) worker.Config {
+	cfg := f.worker
+	cfg.Pool, cfg.Direct, cfg.Logger, cfg.Version = pool, at.direct, a.logger, iusql.ProgramVersion
+	cfg.Metrics = metrics.New(metrics.Config{Pool: pool, Version: iusql.ProgramVersion, Logger: a.logger})
+	cfg.Metrics.ObserveLog(a.stderr.droppedLines)
+	return cfg
 }
 
 // untilSignal takes an end by SIGTERM or Ctrl-C, however early it came, for what it is: no failure.

@@ -130,9 +130,10 @@ func TestVerifyAccountsForWhatOperatorsDo(t *testing.T) {
 
 func TestVerifyNamesWhatIsWrong(t *testing.T) {
 	t.Parallel()
+	// As superuser: no foreign keys, no triggers.
 	const unchecked = `SET session_replication_role = replica;
 		ALTER TABLE public.iu_auto_instantiate_event_log DISABLE TRIGGER USER; ALTER TABLE iu_outbox.event DISABLE TRIGGER USER;
-		ALTER TABLE iu_outbox.emission DISABLE TRIGGER USER; ALTER TABLE iu_river.river_job DISABLE TRIGGER USER; ` // as superuser: no foreign keys, no triggers
+		ALTER TABLE iu_outbox.emission DISABLE TRIGGER USER; ALTER TABLE iu_river.river_job DISABLE TRIGGER USER; `
 	const checked = "; RESET session_replication_role"
 	instance := func(suffix string) string {
 		return "(SELECT id FROM iu_piece_collection WHERE collection_key = 'tpl-inst:auto:" + suffix + "')"
