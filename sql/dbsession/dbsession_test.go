@@ -63,7 +63,7 @@ var ours = map[string]string{
 	"plpgsql.extra_errors":                "none",
 	"plpgsql.extra_warnings":              "none",
 	"quote_all_identifiers":               "off",
-	"row_security":                        "on",
+	"row_security":                        "off",
 	"search_path":                         "pg_catalog, public, pg_temp",
 	"session_replication_role":            "origin",
 	"standard_conforming_strings":         "on",

@@ -19,8 +19,9 @@
 //	default_transaction_isolation, _deferrable     session; functions that need READ COMMITTED fail with 40001 and run again
 //	default_transaction_read_only                  session, if it is a role's or a database's; a server's own is obeyed
 //	session_replication_role                       session, refused if that is not allowed; triggers fire ALWAYS
-//	row_security, array_nulls, gin_fuzzy_search_   session
-//	limit, exit_on_error, quote_all_identifiers,
+//	row_security                                   session, off: a table whose rows are hidden is an error, not empty
+//	array_nulls, gin_fuzzy_search_limit,           session
+//	exit_on_error, quote_all_identifiers,
 //	transform_null_equals, backslash_quote, ...
 //	synchronous_commit                             session, if it is less than on: what is acknowledged is on disk
 //	bytea_output, IntervalStyle, extra_float_      session; values travel in binary but for simple_protocol

@@ -22,7 +22,7 @@ var required = []setting{
 	{"default_transaction_isolation", "read committed"},
 	{"default_transaction_deferrable", "off"},
 	{"session_replication_role", "origin"},
-	{"row_security", "on"},
+	{"row_security", "off"},
 	{"array_nulls", "on"},
 	{"backslash_quote", "safe_encoding"},
 	{"bytea_output", "hex"},

@@ -33,7 +33,7 @@ var HostileSettings = map[string]string{
 	"plpgsql.extra_warnings":              "all",
 	"plpgsql.variable_conflict":           "use_variable",
 	"quote_all_identifiers":               "on",
-	"row_security":                        "off",
+	"row_security":                        "on",
 	"search_path":                         "nowhere",
 	"session_replication_role":            "replica",
 	"standard_conforming_strings":         "off",
