@@ -65,32 +65,13 @@ func (e lockWary) JobSetStateIfRunningMany(
 		if len(free) == 0 {
 			return nil
 		}
-		rows, err = tx.JobSetStateIfRunningMany(ctx, onlyJobs(params, free))
+		rows, err = tx.JobSetStateIfRunningMany(ctx, without(params, func(id int64) bool { return !slices.Contains(free, id) }))
 		return err
 	})
 	if err == nil && left > 0 {
 		e.logger.WarnContext(ctx, "Jobs: another transaction has locked jobs that ended; they are completed later", slog.Int("jobs", left))
 	}
 	return rows, err
-}
-
-// onlyJobs returns the params of those jobs whose ids, in order, are given.
-func onlyJobs(params *riverdriver.JobSetStateIfRunningManyParams, ids []int64) *riverdriver.JobSetStateIfRunningManyParams {
-	kept := &riverdriver.JobSetStateIfRunningManyParams{Now: params.Now, Schema: params.Schema}
-	for i, id := range params.ID {
-		if _, ok := slices.BinarySearch(ids, id); !ok {
-			continue
-		}
-		kept.ID = append(kept.ID, id)
-		kept.Attempt = append(kept.Attempt, params.Attempt[i])
-		kept.ErrData = append(kept.ErrData, params.ErrData[i])
-		kept.FinalizedAt = append(kept.FinalizedAt, params.FinalizedAt[i])
-		kept.MetadataDoMerge = append(kept.MetadataDoMerge, params.MetadataDoMerge[i])
-		kept.MetadataUpdates = append(kept.MetadataUpdates, params.MetadataUpdates[i])
-		kept.ScheduledAt = append(kept.ScheduledAt, params.ScheduledAt[i])
-		kept.State = append(kept.State, params.State[i])
-	}
-	return kept
 }
 
 // JobSchedule implements riverdriver.Executor. What River's own statement would wait for is left for a later round.
