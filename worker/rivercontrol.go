@@ -51,7 +51,7 @@ func newRiverControl(
 	pool *pgxpool.Pool, listener *listen.Listener, queues []string, active func() []int64, logger *slog.Logger,
 ) *riverControl {
 	c := &riverControl{
-		pool: pool, active: active, outage: &listen.Outage{Logger: logger, What: "Control: database"},
+		pool: pool, active: active, outage: &listen.Outage{Logger: logger, What: "Control: database", Name: faultName},
 		inserts: make(map[string]listen.Bell), changed: listen.NewBell(), told: make(chan *riverdriver.Notification),
 		paused: make(map[string]bool),
 	}

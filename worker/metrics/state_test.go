@@ -103,7 +103,7 @@ func TestStateIsReadOnceAnInterval(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	require.EqualValues(t, 2, db.Pool.Stat().AcquireCount()-before)
+	require.EqualValues(t, 3, db.Pool.Stat().AcquireCount()-before, "the state, what only metrics have, and the queue of notifications")
 	db.Exec(t, "INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix) VALUES ('e', gen_random_uuid(), 's')")
 	require.Zero(t, gather(t, m).value(t, "iuworker_outbox_rows"))
 

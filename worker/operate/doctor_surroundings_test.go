@@ -29,6 +29,7 @@ func login(t *testing.T, db *iutest.DB, roles ...string) string {
 
 func TestDoctorNamesSettingsThatGetInTheWay(t *testing.T) {
 	t.Parallel()
+	db, _ := iutest.Own(t) // settings of logins are the whole server's
 	for name, test := range map[string]struct {
 		statements, says, next string
 		result                 operate.Health
@@ -60,8 +61,6 @@ func TestDoctorNamesSettingsThatGetInTheWay(t *testing.T) {
 		"idle":             {"ALTER ROLE $login SET idle_session_timeout = '1min'", "LISTEN", "RESET idle_session_timeout", operate.HealthWarn},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			db := iutest.New(t)
 			fill := strings.NewReplacer("$login", login(t, db, "iu_app"), "$db", db.Name)
 			db.Exec(t, fill.Replace(test.statements))
 			t.Cleanup(func() { db.Exec(t, "ALTER DATABASE "+db.Name+" RESET ALL") })

@@ -50,13 +50,51 @@ func (t target) key() string { return fmt.Sprintf("%s %d", t.address, t.host.por
 // attempt is the making of one connection.
 type attempt struct {
 	entries []target // as in the configuration: one for each way to secure the connection
-	tried   []target // and dialed, in their order
-	again   bool     // no other server was better: the preferred one is dialed again
-	judged  map[string]error
-	plan    *plan
+
+	mu     sync.Mutex // pgconn dials once more, in a goroutine of its own, to cancel what it gave up
+	tried  []target   // and dialed, in their order
+	again  bool       // no other server was better: the preferred one is dialed again
+	over   bool       // what is dialed from now on makes no connection
+	judged map[string]error
+	plan   *plan
 }
 
-func (a *attempt) dialed() target { return a.tried[len(a.tried)-1] }
+func (a *attempt) dialed() target {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.tried[len(a.tried)-1]
+}
+
+// onceMore reports whether no other server was better.
+func (a *attempt) onceMore() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.again
+}
+
+// end ends the attempt, and returns what was dialed.
+func (a *attempt) end() []target {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.over = true
+	return a.tried
+}
+
+// next returns which server is dialed: the next one, or the one at the address once more.
+func (a *attempt) next(waiting *[]target, address string) (t target, counts bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over {
+		return a.byAddress(address), false
+	}
+	if t = a.byAddress(address); len(*waiting) > 0 {
+		t, *waiting = (*waiting)[0], (*waiting)[1:]
+	} else {
+		a.again = true
+	}
+	a.tried = append(a.tried, t)
+	return t, true
+}
 
 type attemptKey struct{}
 
@@ -95,15 +133,17 @@ func (c *connector) TraceConnectEnd(ctx context.Context, data pgx.TraceConnectEn
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, t := range a.tried {
+	tried := a.end()
+	for _, t := range tried {
 		c.bad[t.key()] = time.Now()
 	}
-	if data.Err != nil || len(a.tried) == 0 {
+	if data.Err != nil || len(tried) == 0 {
 		return
 	}
-	delete(c.bad, a.dialed().key())
+	good := tried[len(tried)-1].key()
+	delete(c.bad, good)
 	if wanted := first(a.plan.settings["target_session_attrs"], "any"); wanted != "any" || !readOnly(data.Conn.PgConn()) {
-		c.good = a.dialed().key()
+		c.good = good
 	}
 }
 
@@ -209,14 +249,10 @@ func (a *attempt) dial(cfg *pgx.ConnConfig) pgconn.DialFunc {
 	dial := cfg.DialFunc
 	waiting := slices.DeleteFunc(slices.Clone(a.entries), func(t target) bool { return t.err != nil })
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		t := a.byAddress(address)
-		if len(waiting) > 0 {
-			t, waiting = waiting[0], waiting[1:]
-		} else {
-			a.again = true
+		t, counts := a.next(&waiting, address)
+		if counts {
+			cfg.Password = t.host.password
 		}
-		a.tried = append(a.tried, t)
-		cfg.Password = t.host.password
 		if strings.HasPrefix(t.address, "@") {
 			network, address = "unix", t.host.String()
 		}
@@ -245,11 +281,11 @@ func (a *attempt) byAddress(address string) target {
 func (a *attempt) validate(judge pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 	return func(ctx context.Context, conn *pgconn.PgConn) error {
 		key := a.dialed().key()
-		if before := a.judged[key]; before != nil && !a.again {
+		if before := a.judged[key]; before != nil && !a.onceMore() {
 			return fmt.Errorf("%s, as found before", before.Error()) // not wrapped: it is no server to come back to
 		}
 		err := judge(ctx, conn)
-		if a.again && errors.Is(err, errReadOnly) {
+		if a.onceMore() && errors.Is(err, errReadOnly) {
 			return nil
 		}
 		a.judged[key] = err
