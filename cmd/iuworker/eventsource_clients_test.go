@@ -1,0 +1,226 @@
+//go:build clients
+
+package main
+
+import (
+	"context"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/riverui/proxytest"
+	"github.com/iu-core/iuworker/sql/iutest"
+)
+
+// nodeClients is where npm has installed the packages of testdata/clients, once for all tests.
+var nodeClients = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "iuworker-clients-")
+	if err != nil {
+		return "", err
+	}
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "clients"))); err != nil {
+		return "", err
+	}
+	install := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--silent")
+	install.Dir = dir
+	said, err := install.CombinedOutput()
+	if err != nil {
+		return "", &os.PathError{Op: "npm ci: " + string(said), Path: dir, Err: err}
+	}
+	return dir, nil
+})
+
+var eventSources = []string{"eventsource-3", "eventsource-4", "launchdarkly-eventsource", "undici"}
+
+// ways are how clients reach a worker.
+var ways = map[string]func(t testing.TB, worker string) (address string){
+	"direct":  func(_ testing.TB, worker string) string { return worker },
+	"nginx":   func(t testing.TB, worker string) string { return documented(t).Nginx(t, worker) },
+	"haproxy": func(t testing.TB, worker string) string { return documented(t).Haproxy(t, worker) },
+}
+
+func documented(t testing.TB) proxytest.Documented {
+	t.Helper()
+	return proxytest.Read(t, filepath.Join("..", "..", "docs", "proxy.md"))
+}
+
+const eventsToken = "the-token-of-the-clients-0123456789"
+
+// served is a worker at an address that it keeps when it is started again.
+type served struct {
+	*program
+
+	address string
+	start   func()
+}
+
+func serveEvents(t testing.TB, db *iutest.DB, args ...string) *served {
+	t.Helper()
+	dir := t.TempDir()
+	tokens, users := filepath.Join(dir, "tokens"), filepath.Join(dir, "users")
+	require.NoError(t, os.WriteFile(tokens, []byte(eventsToken+"\n"), 0o600))
+	require.NoError(t, os.WriteFile(users, []byte("operator:ann:"+secret+"\n"), 0o600))
+	s := &served{address: proxytest.FreeAddress(t)}
+	s.start = func() {
+		s.program = start(t, db, append([]string{
+			"work", "--http-addr", s.address, "--events-token-file", tokens, "--http-credentials-file", users, "--shutdown-timeout", "5s",
+		}, args...)...)
+		s.errOut.await(t, `"Worker: ready"`)
+	}
+	s.start()
+	return s
+}
+
+// end ends the worker by a signal, and waits for that.
+func (s *served) end(t testing.TB, signal syscall.Signal) {
+	t.Helper()
+	s.signal(t, signal)
+	<-s.ended //nolint:errcheck // it may have been killed
+}
+
+// eventSource is a process that follows as one of eventSources.
+type eventSource struct {
+	name        string
+	out, errOut *buffer
+	stop        func()
+}
+
+func startEventSources(t testing.TB, address, query string) (all []*eventSource) {
+	t.Helper()
+	dir, err := nodeClients()
+	require.NoError(t, err)
+	for _, name := range eventSources {
+		ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+		node := exec.CommandContext(ctx, "node", "follow.mjs", name, "http://"+address+"/v1/events"+query, eventsToken)
+		node.Dir = dir
+		c := &eventSource{name: name, out: newBuffer(), errOut: newBuffer()}
+		node.Stdout, node.Stderr = c.out, c.errOut
+		require.NoError(t, node.Start())
+		ended := make(chan struct{})
+		go func() { _ = node.Wait(); close(ended) }() // it is ended by the kill
+		c.stop = func() { stop(); <-ended }
+		t.Cleanup(c.stop)
+		all = append(all, c)
+	}
+	return all
+}
+
+// interruptions returns how often it has lost a stream, or got none.
+func (c *eventSource) interruptions() int {
+	said := c.out.String()
+	return strings.Count(said, "error\n") + strings.Count(said, "end\n")
+}
+
+// inVain waits until it was interrupted n times.
+func (c *eventSource) inVain(t testing.TB, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool { return c.interruptions() >= n }, patience, 20*time.Millisecond, "%s: %s%s", c.name, c.out, c.errOut)
+}
+
+// got waits until all have got the last of the events, and requires that each got all, in order: at least once.
+func got(t testing.TB, all []*eventSource, suffixes []string) {
+	t.Helper()
+	for _, c := range all {
+		last := "tpl-inst:auto:" + suffixes[len(suffixes)-1] + "\n"
+		require.Eventually(t, func() bool { return strings.Contains(c.out.String(), last) }, patience, 20*time.Millisecond, "%s waits for %s: %s%s", c.name, last, c.out, c.errOut)
+		seen := map[string]bool{}
+		var subjects []string
+		for line := range strings.Lines(c.out.String()) {
+			words := strings.Fields(line)
+			if words[0] == "event" && !seen[words[1]] {
+				seen[words[1]] = true
+				subjects = append(subjects, strings.TrimPrefix(words[2], "tpl-inst:auto:"))
+			}
+		}
+		require.Equal(t, suffixes, subjects, "%s: %s", c.name, c.out)
+	}
+}
+
+// Clients that begin now, without a cursor, miss nothing of what is announced while their worker is restarted: neither
+// before the first event nor later, whether it says goodbye or is killed, and whoever answers in its place.
+func TestEventSourcesMissNothingWhenTheWorkerIsRestarted(t *testing.T) {
+	t.Parallel()
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := iutest.New(t)
+			db.OpenGates(t)
+			template := db.Template(t, "letter", 1)
+			announce(t, db, template, "before-they-came")
+			worker := serveEvents(t, db)
+			clients := startEventSources(t, way(t, worker.address), "")
+			for _, c := range clients {
+				c.out.await(t, "cursor")
+			}
+
+			worker.end(t, syscall.SIGTERM)
+			announce(t, db, template, "a1", "a2", "a3")
+			worker.start()
+			got(t, clients, []string{"a1", "a2", "a3"})
+
+			announce(t, db, template, "b1")
+			got(t, clients, []string{"a1", "a2", "a3", "b1"})
+			worker.end(t, syscall.SIGKILL)
+			for _, c := range clients {
+				c.inVain(t, 3) // two losses, and a try after the second
+			}
+			announce(t, db, template, "b2", "b3")
+			worker.start()
+			got(t, clients, []string{"a1", "a2", "a3", "b1", "b2", "b3"})
+		})
+	}
+}
+
+// Whom the worker cannot serve now comes again by itself: without the database, and if too many follow.
+func TestEventSourcesComeAgainUntilTheyAreServed(t *testing.T) {
+	t.Parallel()
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := iutest.New(t)
+			db.OpenGates(t)
+			template := db.Template(t, "letter", 1)
+			announce(t, db, template, "1", "2")
+			at, err := url.Parse(db.URL)
+			require.NoError(t, err)
+			database := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), t.Name(), "127.0.0.1:0", at.Host)
+			require.NoError(t, database.Start())
+			t.Cleanup(database.Stop)
+			at.Host = database.Listen
+			worker := serveEvents(t, &iutest.DB{Name: db.Name, URL: at.String(), Pool: db.Pool}, "--events-max-connections", "4")
+			address := way(t, worker.address)
+
+			database.Stop()
+			clients := startEventSources(t, address, "?from=beginning")
+			for _, c := range clients {
+				c.inVain(t, 1)
+			}
+			announce(t, db, template, "3")
+			require.NoError(t, database.Start())
+			got(t, clients, []string{"1", "2", "3"})
+
+			others := startEventSources(t, address, "?from=beginning")
+			for _, c := range others {
+				c.inVain(t, 1)
+			}
+			for _, c := range clients {
+				c.stop()
+			}
+			announce(t, db, template, "4")
+			got(t, others, []string{"1", "2", "3", "4"})
+			for _, c := range append(clients, others...) {
+				require.NotContains(t, c.out.String(), "closed", c.name)
+			}
+		})
+	}
+}
