@@ -2,6 +2,10 @@
 const [name, url, token] = process.argv.slice(2)
 const headers = { Authorization: `Bearer ${token}` }
 
+// What undici needs and Node 18, which is Debian 12's, lacks.
+globalThis.File ??= (await import('node:buffer')).File
+String.prototype.toWellFormed ??= String.prototype.toString
+
 const fetching = { fetch: (input, init) => fetch(input, { ...init, headers: { ...init.headers, ...headers } }) }
 const make = {
   'eventsource-3': async () => new (await import('eventsource-3')).EventSource(url, fetching),
