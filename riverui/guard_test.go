@@ -1,11 +1,11 @@
 package webui_test
 
 import (
-	"context"
-	"net"
 	"bytes"
+	"context"
 	"encoding/base64"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
