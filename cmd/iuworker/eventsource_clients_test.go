@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -23,23 +22,17 @@ import (
 	"github.com/iu-core/iuworker/sql/iutest"
 )
 
-// nodeClients is where npm has installed the packages of testdata/clients, once for all tests.
-var nodeClients = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "iuworker-clients-")
-	if err != nil {
-		return "", err
-	}
-	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "clients"))); err != nil {
-		return "", err
-	}
-	install := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--silent")
+// installClients installs the packages of testdata/clients for a test, and returns where.
+func installClients(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "clients"))))
+	install := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund", "--silent")
 	install.Dir = dir
 	said, err := install.CombinedOutput()
-	if err != nil {
-		return "", &os.PathError{Op: "npm ci: " + string(said), Path: dir, Err: err}
-	}
-	return dir, nil
-})
+	require.NoError(t, err, "%s", said)
+	return dir
+}
 
 var eventSources = []string{"eventsource-3", "eventsource-4", "launchdarkly-eventsource", "undici"}
 
@@ -96,10 +89,8 @@ type eventSource struct {
 	stop        func()
 }
 
-func startEventSources(t testing.TB, address, query string) (all []*eventSource) {
+func startEventSources(t testing.TB, dir, address, query string) (all []*eventSource) {
 	t.Helper()
-	dir, err := nodeClients()
-	require.NoError(t, err)
 	for _, name := range eventSources {
 		ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 		node := exec.CommandContext(ctx, "node", "follow.mjs", name, "http://"+address+"/v1/events"+query, eventsToken)
@@ -168,6 +159,7 @@ func got(t testing.TB, all []*eventSource, suffixes []string) {
 // before the first event nor later, whether it says goodbye or is killed, and whoever answers in its place.
 func TestEventSourcesMissNothingWhenTheWorkerIsRestarted(t *testing.T) {
 	t.Parallel()
+	packages := installClients(t)
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -176,7 +168,7 @@ func TestEventSourcesMissNothingWhenTheWorkerIsRestarted(t *testing.T) {
 			template := db.Template(t, "letter", 1)
 			announce(t, db, template, "before-they-came")
 			worker := serveEvents(t, db)
-			clients := startEventSources(t, way(t, worker.address), "")
+			clients := startEventSources(t, packages, way(t, worker.address), "")
 			for _, c := range clients {
 				c.out.await(t, "cursor")
 			}
@@ -202,6 +194,7 @@ func TestEventSourcesMissNothingWhenTheWorkerIsRestarted(t *testing.T) {
 // Whom the worker cannot serve now comes again by itself: without the database, and if too many follow.
 func TestEventSourcesComeAgainUntilTheyAreServed(t *testing.T) {
 	t.Parallel()
+	packages := installClients(t)
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -219,7 +212,7 @@ func TestEventSourcesComeAgainUntilTheyAreServed(t *testing.T) {
 			address := way(t, worker.address)
 
 			full := fillUp(t, worker.address, 4)
-			clients := startEventSources(t, address, "?from=beginning")
+			clients := startEventSources(t, packages, address, "?from=beginning")
 			for _, c := range clients {
 				c.inVain(t, 1)
 			}
@@ -230,7 +223,7 @@ func TestEventSourcesComeAgainUntilTheyAreServed(t *testing.T) {
 			}
 
 			database.Stop()
-			others := startEventSources(t, address, "?from=beginning")
+			others := startEventSources(t, packages, address, "?from=beginning")
 			for _, c := range others {
 				c.inVain(t, 1)
 			}

@@ -27,10 +27,7 @@ func TestTheNodeClientMissesNothing(t *testing.T) {
 	template := db.Template(t, "letter", 1)
 	announce(t, db, template, "1", "2", "3")
 
-	packages, err := nodeClients()
-	require.NoError(t, err)
-	dir, err := os.MkdirTemp(packages, "postgres-") // where Node finds them
-	require.NoError(t, err)
+	dir := installClients(t)
 	for _, b := range readDocument(t, "README.md") {
 		if b.is("js") && strings.Contains(b.text, "export async function follow") {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "follow.mjs"), []byte(b.text), 0o600))
