@@ -141,7 +141,8 @@ func got(t testing.TB, all []*eventSource, suffixes []string) {
 	t.Helper()
 	for _, c := range all {
 		last := "tpl-inst:auto:" + suffixes[len(suffixes)-1] + "\n"
-		require.Eventually(t, func() bool { return strings.Contains(c.out.String(), last) }, patience, 20*time.Millisecond, "%s waits for %s: %s%s", c.name, last, c.out, c.errOut)
+		require.Eventually(t, func() bool { return strings.Contains(c.out.String(), last) }, patience, 20*time.Millisecond,
+			"%s waits for %s: %s%s", c.name, last, c.out, c.errOut)
 		seen := map[string]bool{}
 		var subjects []string
 		for line := range strings.Lines(c.out.String()) {

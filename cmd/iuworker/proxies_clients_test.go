@@ -37,7 +37,7 @@ func newOutside(t testing.TB, proxy, user string) outside {
 
 func (o outside) at(host string) outside { o.host = host; return o }
 
-func (o outside) ask(method, path, body string, headers ...string) *http.Response {
+func (o outside) ask(method, path, body string, headers ...string) heard {
 	o.t.Helper()
 	request, err := http.NewRequestWithContext(o.t.Context(), method, "http://"+o.proxy+path, strings.NewReader(body))
 	require.NoError(o.t, err)
@@ -52,16 +52,23 @@ func (o outside) ask(method, path, body string, headers ...string) *http.Respons
 	response, err := o.client.Do(request)
 	require.NoError(o.t, err)
 	o.t.Cleanup(func() { _ = response.Body.Close() }) // it was read, or is of no interest
-	return response
+	return heard{response.StatusCode, response.Header, response.Body}
+}
+
+// heard is a response, whose body is closed when the test ends.
+type heard struct {
+	status int
+	header http.Header
+	body   io.Reader
 }
 
 // plain returns what a response says, which the proxy may have compressed: nginx does not know no-transform.
-func plain(t testing.TB, response *http.Response) io.Reader {
+func (h heard) plain(t testing.TB) io.Reader {
 	t.Helper()
-	if response.Header.Get("Content-Encoding") != "gzip" {
-		return response.Body
+	if h.header.Get("Content-Encoding") != "gzip" {
+		return h.body
 	}
-	text, err := gzip.NewReader(response.Body)
+	text, err := gzip.NewReader(h.body)
 	require.NoError(t, err)
 	return text
 }
@@ -70,7 +77,7 @@ func plain(t testing.TB, response *http.Response) io.Reader {
 func (o outside) closeGate() int {
 	o.t.Helper()
 	return o.ask(http.MethodPost, "/gates/composer", "to=close", "Content-Type", "application/x-www-form-urlencoded",
-		"Origin", "http://"+o.host, "Sec-Fetch-Site", "same-origin", "Referer", "http://"+o.host+"/gates/composer").StatusCode
+		"Origin", "http://"+o.host, "Sec-Fetch-Site", "same-origin", "Referer", "http://"+o.host+"/gates/composer").status
 }
 
 func isOpen(t testing.TB, db *iutest.DB, gate string) (open bool) {
@@ -95,11 +102,11 @@ func TestProxiesWithoutCredentialsAreRefused(t *testing.T) {
 			from := newOutside(t, proxy, "").at(host)
 			require.Equal(t, http.StatusForbidden, from.closeGate(), "%s %s", name, host)
 			require.Equal(t, http.StatusForbidden, from.ask(http.MethodPost, "/gates/composer", "to=close",
-				"Content-Type", "application/x-www-form-urlencoded").StatusCode, "%s %s", name, host)
+				"Content-Type", "application/x-www-form-urlencoded").status, "%s %s", name, host)
 			for _, path := range []string{"/", "/audit", "/live", "/riverui/", "/riverui/api/jobs", "/metrics", "/v1/events"} {
-				require.Equal(t, http.StatusForbidden, from.ask(http.MethodGet, path, "").StatusCode, "%s %s %s", name, host, path)
+				require.Equal(t, http.StatusForbidden, from.ask(http.MethodGet, path, "").status, "%s %s %s", name, host, path)
 			}
-			require.Equal(t, http.StatusOK, from.ask(http.MethodGet, "/readyz", "").StatusCode, "%s %s", name, host)
+			require.Equal(t, http.StatusOK, from.ask(http.MethodGet, "/readyz", "").status, "%s %s", name, host)
 		}
 	}
 	require.True(t, isOpen(t, db, "composer"))
@@ -123,21 +130,21 @@ func TestProxiesAsDocumentedServeEverything(t *testing.T) {
 			address := proxy(documented(t), t, worker.address)
 			ann := newOutside(t, address, "ann")
 
-			require.Equal(t, http.StatusUnauthorized, newOutside(t, address, "").ask(http.MethodGet, "/", "").StatusCode)
+			require.Equal(t, http.StatusUnauthorized, newOutside(t, address, "").ask(http.MethodGet, "/", "").status)
 			page := ann.ask(http.MethodGet, "/", "")
-			require.Equal(t, http.StatusOK, page.StatusCode)
-			require.Equal(t, "gzip", page.Header.Get("Content-Encoding"), "the proxy compresses")
-			html, err := io.ReadAll(plain(t, page))
+			require.Equal(t, http.StatusOK, page.status)
+			require.Equal(t, "gzip", page.header.Get("Content-Encoding"), "the proxy compresses")
+			html, err := io.ReadAll(page.plain(t))
 			require.NoError(t, err)
 			require.Contains(t, string(html), "<html")
 			for _, path := range []string{"/riverui/", "/riverui/api/jobs", "/metrics"} {
-				require.Equal(t, http.StatusOK, ann.ask(http.MethodGet, path, "").StatusCode, path)
+				require.Equal(t, http.StatusOK, ann.ask(http.MethodGet, path, "").status, path)
 			}
 
 			for _, path := range []string{"/v1/events", "/live"} {
 				stream := ann.ask(http.MethodGet, path, "", "Accept", "text/event-stream")
-				require.Equal(t, http.StatusOK, stream.StatusCode)
-				body := plain(t, stream)
+				require.Equal(t, http.StatusOK, stream.status)
+				body := stream.plain(t)
 				lines := make(chan string, 1000)
 				go func() {
 					for scanner := bufio.NewScanner(body); scanner.Scan(); {
@@ -171,15 +178,15 @@ func TestProxiesAsDocumentedServeEverything(t *testing.T) {
 			require.False(t, isOpen(t, db, "composer"))
 			foreign := ann.ask(http.MethodPost, "/gates/composer", "to=open", "Content-Type", "application/x-www-form-urlencoded",
 				"Origin", "http://evil.example.org", "Sec-Fetch-Site", "cross-site")
-			require.Equal(t, http.StatusForbidden, foreign.StatusCode)
+			require.Equal(t, http.StatusForbidden, foreign.status)
 
 			worker.end(t, syscall.SIGKILL)
-			require.GreaterOrEqual(t, ann.ask(http.MethodGet, "/", "").StatusCode, http.StatusBadGateway)
+			require.GreaterOrEqual(t, ann.ask(http.MethodGet, "/", "").status, http.StatusBadGateway)
 			away := ann.ask(http.MethodGet, "/v1/events", "", "Accept", "text/event-stream")
-			require.Equal(t, http.StatusOK, away.StatusCode)
-			require.Equal(t, "text/event-stream", away.Header.Get("Content-Type"))
-			require.Equal(t, "no-store, no-transform", away.Header.Get("Cache-Control"))
-			said, err := io.ReadAll(plain(t, away))
+			require.Equal(t, http.StatusOK, away.status)
+			require.Equal(t, "text/event-stream", away.header.Get("Content-Type"))
+			require.Equal(t, "no-store, no-transform", away.header.Get("Cache-Control"))
+			said, err := io.ReadAll(away.plain(t))
 			require.NoError(t, err)
 			require.Equal(t, "retry: 3000\n\n", strings.ReplaceAll(string(said), "\r", ""))
 		})

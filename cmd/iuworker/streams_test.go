@@ -33,7 +33,7 @@ func TestSIGTERMEndsAWorkerInTimeThatAHundredFollow(t *testing.T) {
 		require.NoError(t, err)
 		response, err := client.Do(request)
 		require.NoError(t, err)
-		defer response.Body.Close() //nolint:errcheck // it was read to its end
+		t.Cleanup(func() { _ = response.Body.Close() }) // it was read to its end
 		require.Equal(t, http.StatusOK, response.StatusCode)
 		bodies = append(bodies, response.Body)
 	}
