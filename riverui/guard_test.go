@@ -2,8 +2,10 @@ package webui_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -128,6 +130,13 @@ func TestWithoutCredentialsOnlyThisMachinesNamesAreAnswered(t *testing.T) {
 	require.Contains(t, page.Body.String(), "this machine&#39;s own names alone")
 }
 
+// cameTo makes a request come to a port of this machine.
+func cameTo(port int) func(*http.Request) {
+	return func(r *http.Request) {
+		*r = *r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}))
+	}
+}
+
 // What a proxy on this machine passes on looks as if it came from here, but for what proxies and browsers add.
 func TestWithoutCredentialsProxiesAreRefused(t *testing.T) {
 	t.Parallel()
@@ -143,6 +152,8 @@ func TestWithoutCredentialsProxiesAreRefused(t *testing.T) {
 		"another referer": with("Referer", "https://ops.example.org/gates/composer"),
 		"https proxy":     together(with("Sec-Fetch-Site", "same-origin"), with("Referer", "https://ops.example.org/")),
 		"odd referer":     with("Referer", "about:"),
+		"another port":    cameTo(8081),
+		"no port":         together(cameTo(8080), func(r *http.Request) { r.Host = "localhost" }),
 	}
 	for _, name := range []string{
 		"Forwarded", "X-Forwarded-For", "x-forwarded-proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Anything",
@@ -183,6 +194,7 @@ func TestWithoutCredentialsProxiesAreRefused(t *testing.T) {
 		"by another name": with("Referer", "http://localhost:8080/"),
 		"a link":          together(with("Sec-Fetch-Site", "cross-site"), with("Referer", "http://wiki.example.org/")),
 		"no origin":       with("Origin", "null"),
+		"our port":        cameTo(8080),
 	} {
 		for _, path := range []string{"/", "/riverui/", "/metrics"} {
 			require.Equal(t, http.StatusOK, serve(handler, http.MethodGet, path, nil, change).Code, "%s %s", name, path)

@@ -1,8 +1,10 @@
 package webui
 
 import (
+	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -38,6 +40,9 @@ func throughProxy(r *http.Request) string {
 	if !r.ProtoAtLeast(1, 1) {
 		return "it speaks HTTP/1.0" // nginx does by default, and no browser or curl
 	}
+	if named, ours := ports(r); named != ours {
+		return "it is for port " + named + ", and this is port " + ours // haproxy passes on what the client connected to
+	}
 	if changes(r) && r.Close {
 		return "it has the header Connection: close" // nginx adds it, and no browser or curl
 	}
@@ -45,6 +50,19 @@ func throughProxy(r *http.Request) string {
 		return "it comes from a page of " + printable(from)
 	}
 	return ""
+}
+
+// ports returns the port that a request names and the one that it came to.
+func ports(r *http.Request) (named, ours string) {
+	at, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok {
+		return "", "" // no server has it from a network
+	}
+	named = "80"
+	if _, port, err := net.SplitHostPort(r.Host); err == nil {
+		named = port
+	}
+	return printable(named), strconv.Itoa(at.Port)
 }
 
 // comesFrom returns the host of the page that a request comes from, if it is not this machine's; "" otherwise. A browser

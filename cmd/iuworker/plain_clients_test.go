@@ -18,9 +18,6 @@ import (
 	"github.com/iu-core/iuworker/sql/iutest"
 )
 
-// nodePostgres is the version of node-postgres that README's client is run with.
-const nodePostgres = "pg@8.16.3"
-
 // README's client for Node, letter by letter and as a process of its own, misses nothing: not what was announced before
 // it came, nor while its connection was cut.
 func TestTheNodeClientMissesNothing(t *testing.T) {
@@ -30,7 +27,7 @@ func TestTheNodeClientMissesNothing(t *testing.T) {
 	template := db.Template(t, "letter", 1)
 	announce(t, db, template, "1", "2", "3")
 
-	dir := t.TempDir()
+	dir := installClients(t)
 	for _, b := range readDocument(t, "README.md") {
 		if b.is("js") && strings.Contains(b.text, "export async function follow") {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "follow.mjs"), []byte(b.text), 0o600))
@@ -39,11 +36,6 @@ func TestTheNodeClientMissesNothing(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.mjs"), []byte(`
 		import { follow } from './follow.mjs'
 		console.log(JSON.stringify({ ended: await follow(process.argv[2], (event) => console.log(JSON.stringify(event))) }))`), 0o600))
-	install := exec.CommandContext(t.Context(), "npm", "install", "--no-audit", "--no-fund", "--silent", nodePostgres)
-	install.Dir = dir
-	said, err := install.CombinedOutput()
-	require.NoError(t, err, "%s", said)
-
 	var epoch string
 	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT epoch FROM iu_outbox.emission_counter").Scan(&epoch))
 	server, err := url.Parse(db.URL)
