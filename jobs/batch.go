@@ -65,7 +65,7 @@ type BatcherConfig struct {
 	// Turn is called before each batch: it waits until there may be one, or stop is closed; done ends it.
 	Turn func(stop <-chan struct{}) (done func())
 
-	// Incarnation is who composes now. Default: nobody asks whether this process was taken for dead.
+	// Incarnation returns the incarnation that composes now. Default: it is not checked whether this process was taken for dead.
 	Incarnation func() Incarnation
 
 	// Waited is told when the first event of a batch could first have been composed; a scale-out's waits for no time.
@@ -95,7 +95,7 @@ func (i Incarnation) args() []any {
 	return []any{i.Worker, i.Number}
 }
 
-// ErrFenced says that this worker was taken for dead since it took a job: the job runs elsewhere.
+// ErrFenced means that this worker was taken for dead since it took a job: the job runs elsewhere.
 var ErrFenced = errors.New("this worker was taken for dead: the job runs elsewhere")
 
 type request struct {
@@ -259,7 +259,7 @@ func gather(first *request, requests <-chan *request) []*request {
 	return batch
 }
 
-// unfenced returns the requests for jobs that are still this process's own, and answers the others.
+// unfenced returns the requests for jobs that are still this process's own, and fails the others with ErrFenced.
 func (b *Batcher) unfenced(batch []*request) []*request {
 	now := b.cfg.Incarnation()
 	return slices.DeleteFunc(batch, func(r *request) bool {
@@ -324,7 +324,7 @@ func (b *Batcher) compose(ctx context.Context, batch []*request) {
 	start, endCalls := time.Now(), beginCalls(batch)
 	timeout := batchTimeout
 	if len(batch) == 1 {
-		timeout *= 2 // nobody else's event waits for it
+		timeout *= 2 // no other event waits for it
 	}
 	done, err := composeAll(ctx, b.cfg.Pool, events, traceparents, b.alone(batch), timeout, batch[0].by)
 	endCalls(err)
@@ -438,7 +438,7 @@ func (b *Batcher) single(ctx context.Context, r *request, timeout time.Duration)
 	r.done <- answers[0]
 }
 
-// errBusy says that another event that takes long is being composed.
+// errBusy means that another slow event is being composed.
 var errBusy = fmt.Errorf("wait for another event that takes long: %w", ErrKeyHeld)
 
 // alone reports whether a batch may announce what it composes: there is one event, and no other batch runs. Announcing is

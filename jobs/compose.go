@@ -33,10 +33,10 @@ type Emission struct {
 	Notified     bool  `json:"notified"`
 }
 
-// ErrKeyHeld says that another transaction holds the instance key, the template or a piece of it now. It passes.
+// ErrKeyHeld means that another transaction holds the instance key, the template or a piece of it now. It passes.
 var ErrKeyHeld = errors.New("another transaction holds the instance key, the template or one of its pieces")
 
-// errHeld says so of an event that was tried apart, with the code that waiting for the lock would have ended with.
+// errHeld means the same for an event that was tried apart. It has the code with which waiting for the lock would have ended.
 var errHeld = fmt.Errorf("%w (SQLSTATE %s)", ErrKeyHeld, pgerrcode.LockNotAvailable)
 
 // Ids go as texts: an array of them passes in every mode of the protocol, those for transaction poolers included.
@@ -86,7 +86,7 @@ func composeAll(
 	return c, nil
 }
 
-// composeApart composes events in one transaction, each of which fails by itself; an answer for each. After an error
+// composeApart composes events in one transaction, each of which fails by itself, and returns one answer for each. After an error
 // nothing is composed.
 func composeApart(
 	ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs, traceparents []string, timeout time.Duration, by Incarnation,
@@ -116,7 +116,7 @@ func composeApart(
 	return answers, nil
 }
 
-// call runs a statement that answers numbers and what is not NULL of them, within a timeout that is this program's own,
+// call runs a statement that returns numbers with those of their results that are not NULL, within a timeout that is this program's own,
 // whatever the role's or the database's is.
 func call(ctx context.Context, pool *pgxpool.Pool, timeout time.Duration, sql string, args []any, each func(n int, raw []byte) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout+grace)

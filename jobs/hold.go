@@ -21,7 +21,7 @@ const (
 //	suspected -> held  another one failed so, and none was composed meanwhile; all are held back
 //	any -> well        a job was composed, or none is held back any more
 type Hold struct {
-	// Began is told a fault once, when it holds all jobs back; Ended, when a job was composed. Default: nobody is told.
+	// Began is called once with a fault that begins to hold all jobs back; Ended when a job is composed again. Default: no call.
 	Began func(Fault)
 	Ended func(f Fault, after time.Duration)
 

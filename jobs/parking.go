@@ -54,7 +54,7 @@ func parkWith(ctx context.Context, mark parkedMark) error {
 	return river.JobSnooze(ParkFor + jitter)
 }
 
-// hold parks a job until the installation is mended.
+// hold parks a job until a fault of the installation is fixed.
 func hold(ctx context.Context, held heldMark, fault Fault) error {
 	if held != (heldMark{}) {
 		if err := river.MetadataSet(ctx, "held", held); err != nil {

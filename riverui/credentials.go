@@ -33,7 +33,7 @@ const (
 // Credentials are who may use the pages. They hold no password, only digests. Safe for concurrent use.
 type Credentials struct{ secrets[users] }
 
-// users are what one text says.
+// users are the lines of one text.
 type users struct {
 	key     [32]byte // digests say nothing outside of this process
 	entries []*credential
@@ -51,7 +51,7 @@ type credential struct {
 }
 
 // ReadCredentials reads a file with a line "role:user:password" for each user; the password may be a bcrypt hash, as
-// htpasswd -B makes them. Empty lines and lines that begin with # say nothing. The file is read again when it changes. One
+// htpasswd -B makes them. Empty lines and lines that begin with # are ignored. The file is read again when it changes. One
 // that others than its owner and its group may read is refused, unless it was mounted for this program.
 func ReadCredentials(path string) (*Credentials, error) {
 	c := &Credentials{}

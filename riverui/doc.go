@@ -27,13 +27,13 @@
 //	the database is away        /healthz 200, /readyz 503, the overview says so in its parts, other pages 503
 //	the database login may not  403 with a sentence that names the role that is missing
 //	a viewer changes something  403; without credentials 401; from another site 403; nothing is changed
-//	a file of secrets breaks    what was read before stays in use, and the log says so once
-//	a reader is slow            its stream is cut off; the browser comes again by itself, and goes on after its cursor
+//	a file of secrets breaks    its last good contents stay in use, and the log says so once
+//	a reader is slow            its stream is cut off; the browser reconnects by itself, and goes on after its cursor
 //	wrong input                 400 with a sentence
 //	an unknown path             404 with a sentence
-//	the history is rewound      an event "problem", for an EventSource again each minute or two; 410 for other clients
-//	no stream now               an EventSource gets 200, when to come again, and an end; 503 for other clients
-//	the process stops           streams say so, and when to come again: not all at once
+//	the history is rewound      an EventSource gets the event "problem", again each minute or two; other clients get 410
+//	no stream now               an EventSource gets 200, the time to reconnect, and an end; other clients get 503
+//	the process stops           streams end with a time to reconnect, which differs so that not all do it at once
 //
 // Pages hold no script and no style inline and come from this binary alone, which the Content-Security-Policy says.
 package webui

@@ -27,7 +27,7 @@ type EventsConfig struct {
 	// PollInterval is how often to look for events where no notification came. Default 1 s.
 	PollInterval time.Duration
 
-	// MaxConnections is how many may follow at once; others are told to come again later. Default 5000.
+	// MaxConnections is how many clients may follow at once; others are told to reconnect later. Default 5000.
 	MaxConnections int
 
 	// Heartbeat is how often a stream says something where there is nothing to say. Default 15 s.
@@ -37,7 +37,7 @@ type EventsConfig struct {
 	// off, and goes on after its cursor when it comes again. Default 10 s.
 	WriteTimeout time.Duration
 
-	// Retry is how long a client is told to wait before it comes again when its connection is lost: three times as long
+	// Retry is how long a client is told to wait before it reconnects when its connection is lost: three times as long
 	// if this process stops or cannot serve it now, thirty times if its cursor is lost. Up to as much again is added at
 	// random, so that not all come at once. Default 2 s.
 	Retry time.Duration
@@ -129,14 +129,14 @@ func (e *Events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.stream(w, r, follower)
 }
 
-// refuse says why somebody cannot follow.
+// refuse writes why a client cannot follow.
 func (e *Events) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	p := problemOf(err)
 	switch {
 	case errors.Is(context.Cause(r.Context()), errStopping):
 		p = problemOf(subscribe.ErrTailStopped)
 	case r.Context().Err() != nil:
-		return // whoever asked is gone
+		return // the client is gone
 	case p.Status >= http.StatusInternalServerError:
 		e.cfg.Logger.WarnContext(r.Context(), "Events: a request failed", slog.String("error", redact(err.Error())))
 	}

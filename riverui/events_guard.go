@@ -53,7 +53,7 @@ func (h *Handler) guardEvents(next http.Handler) http.Handler {
 		if h.cfg.Credentials == nil {
 			out := "--http-credentials-file or --events-token-file"
 			if h.cfg.EventsTokens != nil {
-				out = "" // whoever has no token is told so
+				out = "" // a client without a token is told so
 			}
 			if sentence := notLocal(r, "the events", out); sentence != "" {
 				h.say(w, r, http.StatusForbidden, "%s", sentence)

@@ -26,8 +26,8 @@ type problem struct {
 // comeAgain is the Retry-After of what may be better soon, in seconds.
 const comeAgain = "5"
 
-// turnAway ends a request that is not served. For an EventSource any status but 200 is the end: it never comes again,
-// and a script is not told why. So one that asks for a stream gets one that ends at once, and says when to come again: soon
+// turnAway ends a request that is not served. Any status but 200 stops an EventSource: it never reconnects,
+// and a script is not told why. So one that asks for a stream gets one that ends at once, and says when to reconnect: soon
 // if what is wrong may pass, and rarely, with an event of the type "problem", if its cursor is lost, until somebody decides
 // where to go on. What is wrong with the request itself keeps its status, as does everything for other clients.
 func (e *Events) turnAway(w http.ResponseWriter, r *http.Request, p problem) {
@@ -36,7 +36,7 @@ func (e *Events) turnAway(w http.ResponseWriter, r *http.Request, p problem) {
 		return
 	}
 	streamHeaders(w.Header())
-	_, _ = w.Write(e.appendLastWords(nil, p)) // whoever asked is gone where this fails
+	_, _ = w.Write(e.appendLastWords(nil, p)) // if this fails, the client is gone
 }
 
 // wantsStream reports whether a request asks for a stream by name, as every EventSource does.
@@ -51,7 +51,7 @@ func streamHeaders(h http.Header) {
 	h.Set("X-Accel-Buffering", "no")
 }
 
-// appendLastWords appends what a client is told before its stream ends.
+// appendLastWords appends what a client gets before its stream ends.
 func (e *Events) appendLastWords(to []byte, p problem) []byte {
 	if p.lostCursor() {
 		to = append(appendRetry(to, rarely*e.cfg.Retry), "event: problem\ndata: "...)
@@ -74,7 +74,7 @@ func answerProblem(w http.ResponseWriter, p problem) {
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(append(p.json(), '\n')) // whoever asked is gone where this fails
+	_, _ = w.Write(append(p.json(), '\n')) // if this fails, the client is gone
 }
 
 func (p problem) json() []byte {

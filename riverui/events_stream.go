@@ -120,10 +120,10 @@ func (s *eventStream) appendPlace() bool {
 	return true
 }
 
-// goodbye makes the client come again, not at once and not with all others.
+// goodbye makes the client reconnect later, and not together with all others.
 func (s *eventStream) goodbye() error { return s.giveUp(subscribe.ErrTailStopped) }
 
-// giveUp says why the stream ends, and when to come again.
+// giveUp writes why the stream ends, and when to reconnect.
 func (s *eventStream) giveUp(err error) error {
 	p := problemOf(err)
 	if !p.lostCursor() {
@@ -138,7 +138,7 @@ func (s *eventStream) appendID(cursor subscribe.Cursor) {
 	s.buffer = append(append(append(s.buffer, "id: "...), cursor.String()...), '\n')
 }
 
-// appendRetry makes the client wait before it comes again: for so long, and up to as much again.
+// appendRetry makes the client wait before it reconnects: between once and twice that long.
 func appendRetry(to []byte, retry time.Duration) []byte {
 	retry += rand.N(retry) //nolint:gosec // spreads load, guards nothing
 	return append(strconv.AppendInt(append(to, "retry: "...), retry.Milliseconds(), 10), '\n')

@@ -11,7 +11,7 @@ const (
 	liveInterval  = 2 * time.Second
 	liveHeartbeat = 15 * time.Second
 	liveAtOnce    = 100              // streams; a browser opens one a page
-	liveBusy      = 10 * time.Second // for a page to come again if there are so many
+	liveBusy      = 10 * time.Second // before a page reconnects if there are too many
 )
 
 // live streams the sections of the overview that changed, as Server-Sent Events: {"id": ..., "html": ...}. The first
@@ -35,7 +35,7 @@ func (h *Handler) live(w http.ResponseWriter, r *http.Request) {
 	defer ticker.Stop()
 	for {
 		if err := stream.update(h.overview(r)); err != nil {
-			return // whoever looked is gone
+			return // the client is gone
 		}
 		select {
 		case <-ticker.C:

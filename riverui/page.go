@@ -46,7 +46,7 @@ func (h *Handler) render(w http.ResponseWriter, r *http.Request, status int, nam
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = page.WriteTo(w) // whoever asked is gone where this fails
+	_, _ = page.WriteTo(w) // if this fails, the client is gone
 }
 
 // form reads a form; false where it said what is wrong.

@@ -20,7 +20,7 @@ type probes struct {
 
 func (p *probes) alive(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte("ok")) // whoever asked is gone where this fails
+	_, _ = w.Write([]byte("ok")) // if this fails, the client is gone
 }
 
 type readiness struct {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Without credentials everybody who reaches the pages may do everything, so only this machine may reach them. A proxy on
+// Without credentials anyone who reaches the pages may do everything, so only this machine may reach them. A proxy on
 // this machine reaches them for the whole world, from a loopback address and mostly with the Host that it was told to
 // connect to. What gives it away is what it adds, what it speaks, and what a browser behind it says of where it is.
 

@@ -31,7 +31,7 @@ func (h *Handler) say(w http.ResponseWriter, r *http.Request, status int, format
 	default:
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.WriteHeader(status)
-		_, _ = fmt.Fprintln(w, text) // whoever asked is gone where this fails
+		_, _ = fmt.Fprintln(w, text) // if this fails, the client is gone
 	}
 }
 
@@ -103,7 +103,7 @@ func lostConnection(err error) bool {
 func answerJSON(w http.ResponseWriter, status int, value any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(value) // whoever asked is gone where this fails
+	_ = json.NewEncoder(w).Encode(value) // if this fails, the client is gone
 }
 
 var (

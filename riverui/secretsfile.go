@@ -19,7 +19,7 @@ const (
 	lookEvery  = time.Second // at most: everybody may make a request
 )
 
-// secrets are what a text says who may use something. If it comes from a file, that is read again when it changes; a new
+// secrets hold the users or tokens that a text lists. If it comes from a file, that is read again when it changes; a new
 // text that is wrong leaves the old one in use, and the log says so once. Safe for concurrent use.
 type secrets[T any] struct {
 	path, what string // "": there is no file
@@ -58,7 +58,7 @@ func (s *secrets[T]) read() (*T, os.FileInfo, error) {
 	return read, info, nil
 }
 
-// current returns what the text says now, after a look at the file unless there was one within a second.
+// current returns the secrets as of now. It checks the file for changes, at most once a second.
 func (s *secrets[T]) current() *T {
 	if s.path != "" {
 		looked, now := s.looked.Load(), time.Now().UnixNano()
@@ -69,7 +69,7 @@ func (s *secrets[T]) current() *T {
 	return s.now.Load()
 }
 
-// look reads the file if it changed, or anyway.
+// look reads the file if it changed, or if it is forced to.
 func (s *secrets[T]) look(anyway bool) {
 	if s.path == "" {
 		return

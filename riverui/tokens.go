@@ -17,7 +17,7 @@ const minToken = 16 // characters: nobody has to remember one
 // digests. Safe for concurrent use.
 type Tokens struct{ secrets[tokens] }
 
-// tokens are what one text says.
+// tokens are the lines of one text.
 type tokens struct {
 	key  [32]byte // digests say nothing outside of this process
 	sums [][32]byte

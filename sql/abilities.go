@@ -83,7 +83,7 @@ func checkEncoding(ctx context.Context, tx pgx.Tx, found *findings) error {
 	}
 	if !converts {
 		found.unsuitable = append(found.unsuitable, fmt.Sprintf("the encoding of the database is %s, which PostgreSQL cannot convert to UTF-8 and back, "+
-			"so that it would hold text that nobody can read; use a database with ENCODING 'UTF8' (or LATIN1, WIN1252, EUC_JP and others that it converts)",
+			"so that it would hold text that no session can read; use a database with ENCODING 'UTF8' (or LATIN1, WIN1252, EUC_JP and others that it converts)",
 			encoding))
 	}
 	return nil

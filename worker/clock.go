@@ -13,7 +13,7 @@ type clock struct{ ahead atomic.Int64 } // by how many nanoseconds the server's 
 // Now returns the server's time. It keeps the monotonic reading of this machine's, for what is measured by two of them.
 func (c *clock) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
 
-// NowOrNil returns nil, by which River takes the server's own time where it can.
+// NowOrNil returns nil, so that River uses the server's time wherever it can.
 func (*clock) NowOrNil() *time.Time { return nil }
 
 // set takes in that the server's clock was at server at some time between two moments of this machine's. What agrees

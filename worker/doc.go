@@ -7,7 +7,7 @@
 //	Rescuer   lets the jobs of a process that died run again elsewhere
 //	Pruner    deletes emissions that all active consumers have seen and that are old enough, by a clock that stands
 //	          while no worker runs
-//	Verifier  looks now and then whether all data agrees
+//	Verifier  checks now and then whether all data agrees
 //	yielder   makes relay and jobs rest where their work slows busy producers down
 //
 // All of them wake by a doorbell, read their backlog after every (re)connect, and poll besides: tables are
@@ -18,17 +18,18 @@
 //	                                        stay in the outbox; another process's emitter takes over
 //	connection or server lost               every part reconnects with backoff; the listener notices a silent
 //	                                        server within seconds by its own ping
-//	worker's machine dies without a word    its session lives on, and says nothing after 15 s without a heartbeat: its
-//	                                        jobs are released within 20 s
+//	worker's machine dies silently          its session stays open, and is ignored after 15 s without a heartbeat: its
+//	                                        jobs are released within 20 s, and go on within 30 s
 //	worker stopped (SIGSTOP), then goes on  its jobs are not taken for 15 s while its session lives; then it is fenced:
 //	                                        it composes nothing before it has begun again
-//	the same id comes back                  it takes the row and its jobs over; it is refused while the other lives
+//	the same id comes back                  it takes over the row and its jobs; it is refused while the other lives
 //	machines' clocks differ                 times of jobs are the server's (clock); what lies far ahead is not believed
-//	a stranger notifies, or takes locks     a bell rings, so often and no oftener; River hears what the tables say
-//	                                        (riverControl); locks count if their holder may work
+//	a stranger notifies, or takes locks     a bell rings, at a limited rate; River is told what the tables say
+//	                                        (riverControl); a lock counts only if its holder may work
 //	notification lost                       the poll finds the row
-//	fault of the installation               held back, told once by its name, not ready, probed until it is over
-//	row that cannot be moved                passed by, and tried alone; a dead letter in the end (aside)
+//	fault of the installation               jobs are held back, the fault is logged once by its name, the worker is not
+//	                                        ready, and one job is tried now and then until it succeeds
+//	row that cannot be moved                skipped, and tried alone; a dead letter in the end (aside)
 //	job rows locked by somebody             neither relay nor completer wait for them (lockWary)
 //	emission that cannot be announced       announced by its cursor, others as they are
 //	producers at full speed                 relay and jobs make room, until events have waited for Config.Yield

@@ -131,7 +131,7 @@ func (e *Emitter) emit(ctx context.Context) (emitState, error) {
 	return state, nil
 }
 
-// emitApart emits one by one after a batch failed, and answers how many got a position: one that cannot be announced as
+// emitApart emits one by one after a batch failed, and returns how many got a position: one that cannot be announced as
 // it is must not hold up the others.
 func (e *Emitter) emitApart(ctx context.Context, cause error) (n int) {
 	if _, fault := jobs.FaultOf(cause); fault || !jobs.Divides(cause) {

@@ -12,7 +12,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// newHold makes what holds jobs back while the installation is at fault, and says so in the log, once.
+// newHold returns the Hold that keeps jobs back while the installation is at fault, and logs that once.
 func newHold(logger *slog.Logger) *jobs.Hold {
 	return &jobs.Hold{
 		Began: func(f jobs.Fault) {
@@ -37,7 +37,7 @@ func faultName(err error) (says, help string) {
 	case !ok, pgErr.Code[:2] == "08", pgErr.Code[:2] == "57", pgErr.Code[:2] == "58":
 		return "", ""
 	case pgErr.Code == pgerrcode.LockNotAvailable:
-		return "another transaction holds a lock: " + err.Error(), "let it end; who it is, shows: iuworker doctor"
+		return "another transaction holds a lock: " + err.Error(), "let it end; to see which one it is, run: iuworker doctor"
 	}
 	return "the database refuses it: " + err.Error(), "remove the cause; see also: iuworker doctor"
 }

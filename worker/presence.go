@@ -16,7 +16,7 @@ import (
 	"github.com/iu-core/iuworker/worker/listen"
 )
 
-// ErrIDTaken says that another living process works under the same id. Its jobs and this one's could not be told apart.
+// ErrIDTaken means that another living process works under the same id. Its jobs and this one's could not be told apart.
 var ErrIDTaken = errors.New("another worker has the same id")
 
 // presence is this process's row in iu_outbox.worker: that it is there says that the process was not taken for dead,
@@ -33,14 +33,14 @@ type presence struct {
 	lastAt   time.Time    // when that was, by this machine
 }
 
-// about is what a row says for people.
+// about is the part of a row that is for people to read.
 type about struct {
 	Hostname string
 	PID      int
 	Version  string
 }
 
-// incarnation is who composes now.
+// incarnation returns the incarnation that composes now.
 func (p *presence) incarnation() jobs.Incarnation {
 	return jobs.Incarnation{Worker: p.id, Number: p.number.Load()}
 }
@@ -151,7 +151,7 @@ func (p *presence) insert(ctx context.Context, number int32) (bool, error) {
 		return err
 	})
 	if err != nil {
-		return false, fmt.Errorf("say that this worker lives: %w", err)
+		return false, fmt.Errorf("write a heartbeat: %w", err)
 	}
 	if inserted {
 		p.number.Store(number) // jobs that were taken before are not this incarnation's
@@ -168,7 +168,7 @@ const beatSQL = `
 	WHERE w.id = $1 AND w.lock_key = $2
 	RETURNING w.seen_at`
 
-// beat says that this process lives, and takes the server's time from the answer. alive is false if the process was
+// beat writes a heartbeat, and takes the server's time from the reply. alive is false if the process was
 // taken for dead. setBack is true after a start, and if the server's clock was set back since the last beat.
 func (p *presence) beat(ctx context.Context) (alive, setBack bool, err error) {
 	from := time.Now()
@@ -178,7 +178,7 @@ func (p *presence) beat(ctx context.Context) (alive, setBack bool, err error) {
 		return false, false, nil
 	}
 	if err != nil {
-		return false, false, fmt.Errorf("say that this worker lives: %w", err)
+		return false, false, fmt.Errorf("write a heartbeat: %w", err)
 	}
 	now := time.Now()
 	p.clock.set(seen, from, now)

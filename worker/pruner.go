@@ -28,7 +28,7 @@ type Pruner struct {
 	outage            *listen.Outage
 	metrics           *metrics.Metrics
 
-	told     map[string]string // what the log was told of a consumer
+	told     map[string]string // what was logged about a consumer
 	attended time.Time         // when the clock was last kept
 }
 

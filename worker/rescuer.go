@@ -34,7 +34,7 @@ type Rescuer struct {
 	presence *presence
 	session  *session // nil: polling
 	active   func(jobID int64) bool
-	taken    func(error) // is told that another process has this one's id
+	taken    func(error) // called if another process has this one's id
 	logger   *slog.Logger
 	outage   *listen.Outage
 	metrics  *metrics.Metrics
@@ -111,7 +111,7 @@ func (r *Rescuer) begin(ctx context.Context) error {
 	if r.session != nil {
 		r.session.drop() // its lock is the dead one's
 	}
-	r.logger.WarnContext(ctx, "Rescuer: this worker was taken for dead, since it gave no sign of life; what it ran goes on elsewhere, and it begins again")
+	r.logger.WarnContext(ctx, "Rescuer: this worker was taken for dead, since it sent no heartbeat for too long; its jobs go on elsewhere, and it begins again")
 	return nil
 }
 

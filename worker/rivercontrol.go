@@ -26,7 +26,7 @@ const (
 
 const (
 	controlPoll = time.Second
-	controlRest = 100 * time.Millisecond // between two looks, however often somebody rings
+	controlRest = 100 * time.Millisecond // between two reads, however often the bell rings
 )
 
 // riverControl is what River listens to in place of the database. River takes notifications for commands, and any login
@@ -75,7 +75,7 @@ func names(queue string) func(string) bool {
 	}
 }
 
-// Run looks into the tables until ctx ends: each second, and when it is rung for.
+// Run reads the tables until ctx ends: each second, and whenever the bell rings.
 func (c *riverControl) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if err := c.look(ctx); err != nil {

@@ -94,7 +94,7 @@ func without(params *riverdriver.JobSetStateIfRunningManyParams, leave func(jobI
 	return kept
 }
 
-// insertDriver is River's pgx driver for the client that only inserts, and tells nobody: River's own notification costs a
+// insertDriver is River's pgx driver for the client that only inserts, and sends no notification: River's own costs a
 // round trip, and is held back where it follows another within FetchCooldown, which can leave a job to the next poll.
 // claim() sends it.
 type insertDriver struct{ *riverpgxv5.Driver }

@@ -43,7 +43,7 @@ type session struct {
 	gone  chan struct{}  // closed when conn is lost
 	leads map[int32]bool // locks that conn keeps
 
-	strangers map[int32]stranger // by key: who was found to hold it last
+	strangers map[int32]stranger // by key: the last session that was found to hold it
 }
 
 // stranger is a session that holds one of our locks and may not work: any login may take any advisory lock.
@@ -234,7 +234,7 @@ const strangerSQL = `
 		WHERE h.class = $1 AND h.key = $2 AND NOT h.may_work
 		LIMIT 1), '{"pid": 0}')`
 
-// strange reports whether a session that may not work holds a key of lockClassDoorbell, and says so once.
+// strange reports whether a session that may not work holds a key of lockClassDoorbell, and logs it once.
 func (s *session) strange(ctx context.Context, key int32) (bool, error) {
 	s.mu.Lock()
 	last := s.strangers[key]

@@ -68,7 +68,7 @@ func (s sleeper) work(ctx context.Context, look func(context.Context) found) {
 			s.wait(ctx, min(s.poll, shared), lost)
 			if shared *= 2; shared > longestShared {
 				shared = longestShared
-				_ = s.unlocked(ctx) // says it of a stranger
+				_ = s.unlocked(ctx) // logs a stranger that holds it
 			}
 		case got == triedWon:
 			s.sleep(ctx, look, lost)
@@ -77,7 +77,7 @@ func (s sleeper) work(ctx context.Context, look func(context.Context) found) {
 	}
 }
 
-// unlocked answers how long to sleep without the lock: the other process that has it handles what comes, unless it is a
+// unlocked returns how long to sleep without the lock: the other process that has it handles what comes, unless it is a
 // stranger's.
 func (s sleeper) unlocked(ctx context.Context) time.Duration {
 	if strange, err := s.session.strange(ctx, s.key); err == nil && strange {

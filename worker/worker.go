@@ -117,11 +117,12 @@ func (w *Worker) Start(ctx context.Context) error {
 	return nil
 }
 
-// report counts what became of a job and logs what an operator may have to act on; what went well is told by the batches of relay and emitter.
+// report counts what became of a job and logs what an operator may have to act on. What went well shows in the logged
+// batches of relay and emitter.
 func (w *Worker) report(o jobs.Outcome) {
 	w.cfg.Metrics.Ran(o)
 	level := slog.LevelDebug
-	if o.Err != nil && o.Ending != jobs.EndingParked || o.Ending == jobs.EndingCancelled { // a fault is told once, by Hold
+	if o.Err != nil && o.Ending != jobs.EndingParked || o.Ending == jobs.EndingCancelled { // Hold logs a fault once
 		level = slog.LevelWarn
 	}
 	status := o.Result.Status

@@ -104,7 +104,7 @@ func TestSIGHUPReadsSecretsAgainAndEndsNothing(t *testing.T) {
 	require.NoError(t, os.WriteFile(address, []byte("postgres//"+secret), 0o600))
 	follower.signal(t, syscall.SIGHUP)
 	p.signal(t, syscall.SIGHUP)
-	p.errOut.await(t, "SIGHUP: addresses, credentials and tokens are read again")
+	p.errOut.await(t, "SIGHUP: re-reading addresses, credentials and tokens")
 	p.errOut.await(t, "Pages: the tokens were read again")
 	p.errOut.await(t, "cannot be read again; what was read before stays in use")
 	require.NotContains(t, p.errOut.String(), secret)

@@ -35,7 +35,7 @@ func (f *databaseFlags) register(flags *pflag.FlagSet) {
 		"file that holds that address, and is read again for each new connection")
 }
 
-// source returns where the database's address comes from; given is false if only PG* can say.
+// source returns where the database's address comes from; given is false if only PG* can name it.
 func (a *app) source() (from address.Source, given bool) {
 	from = address.Source{Name: "the environment (PG*)", Getenv: a.getenv, Logger: a.logger}
 	switch url := a.getenv("DATABASE_URL"); {

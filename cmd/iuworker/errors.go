@@ -100,7 +100,7 @@ func wayOut(err error) string {
 	return ""
 }
 
-// connectSentence says why there is no connection: where to, who as, and why not, for each host; and the way out of the
+// connectSentence returns why there is no connection: to which host, as which user, and why, for each host; and the way out of the
 // last one.
 func connectSentence(err *pgconn.ConnectError) string {
 	as := who(err.Config.User, cmp.Or(err.Config.Database, err.Config.User))

@@ -89,7 +89,7 @@ func (a *app) rereadAtHangup(ctx context.Context, at addresses, who access) (sto
 				return
 			case <-hangups:
 			}
-			a.logger.InfoContext(ctx, "SIGHUP: addresses, credentials and tokens are read again")
+			a.logger.InfoContext(ctx, "SIGHUP: re-reading addresses, credentials and tokens")
 			for _, reread := range at.reread {
 				reread(ctx)
 			}

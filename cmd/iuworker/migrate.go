@@ -20,7 +20,7 @@ type migrateFlags struct {
 func (f *migrateFlags) register(cmd *cobra.Command) {
 	f.lockTimeout, f.wait = 5*time.Second, time.Minute
 	cmd.Flags().Var(&durationValue{to: &f.lockTimeout, min: 10 * time.Millisecond, max: time.Hour}, "lock-timeout",
-		"how long one try waits for a table; whoever needs that table waits meanwhile")
+		"how long one try waits for a table; other sessions that need that table wait meanwhile")
 	cmd.Flags().Var(&durationValue{to: &f.wait, min: time.Millisecond, max: day}, "wait",
 		"how long to go on trying, and to wait for another migration")
 	jsonFlag(cmd, &f.json)

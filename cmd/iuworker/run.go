@@ -23,7 +23,7 @@ const (
 
 // Run is the program: it runs the command that args name and answers the exit code. Results go to stdout, logs and
 // the one sentence of an error to stderr. Soon after ctx is done it returns, whatever the command waits for, and a stderr
-// that nobody reads holds it up at no time. getenv answers IUWORKER_* and
+// that nobody reads never holds it up. getenv returns IUWORKER_* and
 // DATABASE_URL; PG* are read by the database driver from the process's environment. Safe for concurrent use.
 func Run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	log := newLogWriter(stderr)

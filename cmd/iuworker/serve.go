@@ -83,7 +83,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	}
 	select {
 	case <-ctx.Done():
-		go events.Stop() // clients are told to come again while the worker drains, not after it
+		go events.Stop() // clients are told to reconnect while the worker drains, not after it
 		return nil
 	case err := <-pagesEnded:
 		return err

@@ -28,7 +28,7 @@ type stage struct {
 func (a *app) setStage(ctx context.Context, cmd *cobra.Command, overrule bool, server pgserver.Config) (s *stage, err error) {
 	s = &stage{}
 	if from, given := a.source(); given {
-		// PG* alone do not count as given: who runs a demo did not mean the database that psql would take.
+		// PG* alone do not count as given: a demo must not run in the database that psql happens to use.
 		if s.at, err = a.addressesOf(cmd, from); err != nil {
 			return nil, err
 		}

@@ -63,10 +63,10 @@ func (f *workFlags) register(cmd *cobra.Command) {
 	retention := func(to *time.Duration, name, what string) {
 		cmd.Flags().Var(&durationValue{to: to, min: time.Second, max: 100 * 365 * day, mayForever: true}, name, what)
 	}
-	retention(&w.CompletedRetention, "completed-retention", "how long jobs that completed are kept; 0 or forever keeps them for good")
-	retention(&w.CancelledRetention, "cancelled-retention", "how long jobs that were cancelled are kept; 0 or forever for good; dead letters stay")
-	retention(&w.DiscardedRetention, "discarded-retention", "how long jobs that were discarded are kept; 0 or forever for good; dead letters stay")
-	retention(&w.EmissionRetention, "emission-retention", "how long emissions are kept that all consumers have seen; 0 or forever for good")
+	retention(&w.CompletedRetention, "completed-retention", "how long jobs that completed are kept; 0 or forever keeps them")
+	retention(&w.CancelledRetention, "cancelled-retention", "how long jobs that were cancelled are kept; 0 or forever keeps them; dead letters stay")
+	retention(&w.DiscardedRetention, "discarded-retention", "how long jobs that were discarded are kept; 0 or forever keeps them; dead letters stay")
+	retention(&w.EmissionRetention, "emission-retention", "how long emissions are kept that all consumers have seen; 0 or forever keeps them")
 	retention(&w.VerifyInterval, "verify-interval", "how often one of the workers verifies all data; 0 or forever: never")
 	length(&w.ConsumerExpiry, time.Minute, 100*365*day, "consumer-expiry",
 		"how long a consumer that is not active holds emissions back from that, of time in which workers run")

@@ -3,7 +3,7 @@
 //
 //	Prepare       of a connection: one round trip after it was opened
 //	PreparePool   of a pool: connections live 10 min at most, and none outlives a server that became read-only
-//	ReadOnly      whether a connection leads to a server that takes no writes, as far as it has told
+//	ReadOnly      whether a connection leads to a server that takes no writes, as far as the server has reported
 //	Multiplexed   whether a transaction pooler is in between
 //	WayOut        what to do about an error that comes of a pooler, or of a read-only server
 //

@@ -23,7 +23,7 @@ type pooler struct {
 }
 
 // sessions reports whether conn has a server process of its own. With a second connection it looks whether the process
-// stays the same while that one works: a transaction pooler gives the process that was used last to whoever asks next.
+// stays the same while that one works: a transaction pooler gives the process that was used last to the next client.
 func (p *pooler) sessions(ctx context.Context, cfg *pgconn.Config, conn *pgconn.PgConn) (bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -12,7 +12,7 @@ CREATE TABLE iu_outbox.setting (
 -- How long workers have been there: a clock that stands while none runs and that no jump of the server's moves.
 -- attended, resumed and grace are seconds of it. resumed: when attendance last began after a gap; grace: for how long
 -- after that nothing is pruned. retention and consumer_expiry: the shortest that workers have now, in seconds (NULL:
--- none has told), since agreed_at.
+-- none has stated it), since agreed_at.
 CREATE TABLE iu_outbox.attendance (
     singleton       boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     attended        double precision NOT NULL DEFAULT 0,

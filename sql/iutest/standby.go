@@ -73,7 +73,7 @@ func ownAs(t testing.TB, path, other string) {
 	}))
 }
 
-// Host is where a database's server listens.
+// Host is the address at which a database's server listens.
 func (db *DB) Host() string {
 	db.t.Helper()
 	u, err := url.Parse(db.URL)

@@ -14,7 +14,7 @@ import (
 // Switch is an address whose new connections lead to another server after Lead, while those that are open stay open: as
 // a name or a proxy does in a failover. It ends with the test.
 type Switch struct {
-	// Addr is where it listens.
+	// Addr is the address at which it listens.
 	Addr string
 
 	target atomic.Pointer[string]

@@ -19,7 +19,7 @@ const ProbeTimeout = 3 * time.Second
 const dialTimeout = 5 * time.Second
 
 // KeepAlive returns a prepared copy of cfg whose connections make the operating system notice a dead peer within about
-// 15 s, and a dial that nobody answers within 5 s. The dial itself stays cfg's own.
+// 15 s, and a dial without a reply within 5 s. The dial itself stays cfg's own.
 func KeepAlive(cfg *pgx.ConnConfig) *pgx.ConnConfig {
 	cfg = dbsession.Prepared(cfg)
 	dial := cfg.DialFunc

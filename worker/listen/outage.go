@@ -29,7 +29,7 @@ type Outage struct {
 }
 
 // Failed notes a failed try and answers how many there were since it last worked. Once ctx has ended it logs nothing.
-// What turns out to be another fault than it seemed is said again.
+// A fault that turns out to be another one is logged again.
 func (o *Outage) Failed(ctx context.Context, err error) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()

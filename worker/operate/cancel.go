@@ -11,7 +11,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// CancelledActor says what CancelActor did.
+// CancelledActor is what CancelActor did.
 type CancelledActor struct {
 	Actor     string `json:"actor"`
 	Cancelled int    `json:"cancelled"`

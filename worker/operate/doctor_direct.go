@@ -28,7 +28,7 @@ func (p *place) scan(row pgx.Row) error {
 	return row.Scan(&p.database, &p.started, &p.standby, &p.readOnly, &p.connected)
 }
 
-// direct looks at the address for LISTEN, locks and migrations as the server check looks at the first: both must lead to
+// direct checks the address for LISTEN, locks and migrations as the server check does the first: both must lead to
 // the same database, which can be written to.
 func (e *examination) direct(ctx context.Context) (DoctorCheck, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*checkTimeout)
@@ -39,7 +39,7 @@ func (e *examination) direct(ctx context.Context) (DoctorCheck, error) {
 	}
 	conn, err := pgx.ConnectConfig(ctx, e.cfg.Direct)
 	if err != nil {
-		return failed("%s", e.cfg.Explain(err)).so("workers cannot listen, nor say that they live: give an address that works", giveDirect), nil
+		return failed("%s", e.cfg.Explain(err)).so("workers can neither listen nor hold their locks: give an address that works", giveDirect), nil
 	}
 	defer func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

@@ -47,7 +47,7 @@ func (e *examination) installation(ctx context.Context) (DoctorCheck, error) {
 		details[i] = fmt.Sprintf("%s jobs: %s", h.Count, h.Reason)
 	}
 	return failed("events are held back by what is wrong with the installation; they use up no attempt").with(details).
-		so("mend it as said there: all of them run again within seconds", "iuworker status"), nil
+		so("fix it as described there; all of them run again within seconds", "iuworker status"), nil
 }
 
 // behindSQL names sequences that give numbers which are taken.

@@ -68,7 +68,7 @@ func psqlIn(database, statement string) string {
 	return "psql -d " + quote(database) + " -c " + quote(statement)
 }
 
-// privileges says what this login may do: work, operate, both, or neither; and which intended grants are missing.
+// privileges reports what this login may do: work, operate, both, or neither; and which intended grants are missing.
 func (e *examination) privileges(ctx context.Context) (DoctorCheck, error) {
 	var found []standing
 	var missing []iusql.MissingGrant

@@ -8,8 +8,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// besidesPool is how many sessions a worker opens beside its pool at most: to listen, and for its locks.
-const besidesPool = 4
+// besidesPool is how many sessions a worker opens at most besides its pool: to listen, for its locks, and to follow
+// events for /v1/events.
+const besidesPool = 3
 
 // sessionRoom is how many sessions there may be, and who may open them.
 type sessionRoom struct {
@@ -106,7 +107,7 @@ func judgePool(r sessionRoom, workers, size int) DoctorCheck {
 	r.Used, r.UsedHere, r.UsedByLogin = 0, 0, 0 // what may be opened is compared with all of the room
 	limit, _, whose := r.room()
 	need := workers * (size + besidesPool)
-	says := fmt.Sprintf("%s with %d connections and %d that listen each may open %d sessions; %s allows %d",
+	says := fmt.Sprintf("%s with %d connections each, and %d more that listen or hold locks, may open %d sessions; %s allows %d",
 		counts(workers, "worker", "workers"), size, besidesPool, need, whose, limit)
 	if r.Pooled {
 		return fine("%s; a pooler is in between, and its pool is what counts", says)

@@ -53,7 +53,7 @@ func judgeForeignGrants(database string, found []iusql.ForeignGrant) DoctorCheck
 			counts(len(grantees), "role has", "roles have"), strings.Join(grantees, ", ")).
 			so("revoke what nobody granted on purpose; then iuworker migrate up grants again what the roles of iuworker need", next)
 	case adopted > 0:
-		check.Says += "; whom the adopted iu-core is granted to is its own affair"
+		check.Says += "; grants on the adopted iu-core are not judged"
 	}
 	check.Details = details // each of them: the one that is left out may be the one that matters
 	return check

@@ -44,7 +44,7 @@ func (cfg ScaleoutConfig) insertPatiently(ctx context.Context, client *river.Cli
 // beginScaleout waits for nobody's lock for long: River's insert would wait for a job that is there already.
 var beginScaleout = pgx.TxOptions{BeginQuery: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = '1s'"}
 
-// insert inserts the jobs of n numbers, and answers how many were new. locked: somebody has locked jobs that are there
+// insert inserts the jobs of n numbers, and returns how many were new. locked: somebody has locked jobs that are there
 // already, so that they have to be looked for one by one.
 func (cfg ScaleoutConfig) insert(ctx context.Context, client *river.Client[pgx.Tx], first, n int, locked bool) (added int, err error) {
 	events := make([]jobs.AutoInstantiateArgs, n)

@@ -29,7 +29,7 @@ type Setting struct {
 	Default   string     `json:"default"`
 	Choices   []string   `json:"choices"`
 	Meaning   string     `json:"meaning"`
-	UpdatedBy *string    `json:"updated_by"` // nil if nobody ever set it
+	UpdatedBy *string    `json:"updated_by"` // nil if it was never set
 	UpdatedAt *time.Time `json:"updated_at"`
 }
 

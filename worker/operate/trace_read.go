@@ -82,7 +82,7 @@ func (t *tracing) resolve(ctx context.Context, reference string) (*traceKey, err
 // prefixForm is what a prefix of an id or of an idempotency key looks like: as git's, of six characters at least.
 var prefixForm = regexp.MustCompile(`^[0-9a-fA-F]{6}[0-9a-fA-F-]{0,30}$`)
 
-// AmbiguousError says that a prefix fits more than one event.
+// AmbiguousError means that a prefix fits more than one event.
 type AmbiguousError struct{ Prefix string }
 
 // Error implements error.

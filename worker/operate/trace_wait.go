@@ -147,7 +147,7 @@ func (j *TraceJob) lastError() string {
 
 func (t *tracing) parked(ctx context.Context, job *TraceJob) (state, waits string, err error) {
 	if job.Parked.Gate == "" {
-		return TraceParkedNow, "that the installation is mended: " + job.Parked.Reason, nil
+		return TraceParkedNow, "a fault of the installation to be fixed: " + job.Parked.Reason, nil
 	}
 	gates, err := Gates(ctx, t.tx)
 	if err != nil {

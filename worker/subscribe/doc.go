@@ -15,8 +15,8 @@
 // another server, timeline or database than before (a restore, a failover, a copy), and positions go on from there. A
 // cursor of an older epoch is good up to the position at which the next one began; after that, its history was lost.
 // What a server cannot see by itself (its files were set back) is told by SELECT iu_outbox.begin_epoch(). Without that
-// positions are given to other events in the same epoch: those who know the id of the last event that they have read, as
-// all that runs here does, are told all the same. AfterEvent is for those who store it.
+// positions are given to other events in the same epoch. A subscriber that knows the id of the last event that it has
+// read notices it all the same; all of this package does. AfterEvent is for programs that store the id.
 //
 //	failure                                  what happens then
 //	process killed                           its lease ends after Config.LeaseTTL; another process goes on after the
@@ -24,7 +24,7 @@
 //	process stopped (SIGSTOP), then goes on  it lost the lease: its handler's ctx ends, its cursor move fails, its
 //	                                         transaction is rolled back
 //	two processes for a moment               both may call their handler; one of them moves the cursor
-//	connection or server lost                waited for, with backoff, said in the log once; then read again
+//	connection or server lost                waited for, with backoff, and logged once; then read again
 //	commit in doubt                          the cursor's row tells whether it happened
 //	notification lost, or a pooler           the poll finds the event; leases and cursors need no session
 //	handler fails or panics                  tried again in order, with backoff; visible at the consumer; never
@@ -35,8 +35,8 @@
 //	row security hides rows                  Run ends with the server's error, or ErrRowSecurity; nothing counts as
 //	                                         pruned or deleted
 //	consumer deleted                         Run ends: ErrNoConsumer
-//	history rewound                          Run ends: RewoundError tells where the histories part. That is so for a consumer,
-//	                                         too, whose row went back with the database: the process remembers the event
+//	history rewound                          Run ends: RewoundError has the point where the histories part. The same
+//	                                         holds for a consumer, whose row went back with the database: the process remembers the event
 //	                                         that it has come to. RunTx goes on from the row, as its effects went back as well
 //	process starts after a rewind            it remembers nothing: it warns if a new epoch began since the row last moved
 //	events pruned before they were read      Run ends: PrunedError tells what is kept

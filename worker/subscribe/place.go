@@ -79,7 +79,7 @@ func (r *row) read(ctx context.Context, limit int) (page, error) {
 	return p, r.check(ctx, p.after)
 }
 
-// observe looks where the consumer is while another process works for it.
+// observe reads the consumer's position while another process works for it.
 func (r *row) observe(ctx context.Context) error {
 	var at mark
 	var id *string

@@ -85,7 +85,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                     p_event ->> p_key)
 $$;
 
--- Makes a dead letter of an outbox row that the relay cannot make a job of, and says why; answers whether it was there.
+-- Makes a dead letter of an outbox row that the relay cannot make a job of, with the reason; returns whether the row was there.
 -- The texts that no session can read are in the event with question marks, and whole as bytes, under hex. The ledger
 -- notes that it was claimed. Locks the row; skips one that is locked.
 CREATE OR REPLACE FUNCTION iu_outbox.set_row_aside(p_id bigint, p_reason text) RETURNS boolean

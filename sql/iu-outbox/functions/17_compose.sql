@@ -51,8 +51,8 @@ BEGIN
 END
 $$;
 
--- Reports whether nobody holds a template or one of its active pieces so that composing would wait for it; where this
--- may not be asked, true. Locks them FOR KEY SHARE, as the foreign keys of an instance do; skips what is locked.
+-- Returns whether no transaction holds a lock on a template or one of its active pieces for which composing would wait;
+-- true if the caller may not ask. Locks them FOR KEY SHARE, as the foreign keys of an instance do; skips what is locked.
 CREATE OR REPLACE FUNCTION iu_outbox.template_free(p_template_collection_id uuid) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET jit = off SET lock_timeout = '250ms' AS $$

@@ -191,8 +191,8 @@ CREATE OR REPLACE TRIGGER iu_outbox_emission_rolled_back
     EXECUTE FUNCTION iu_outbox.roll_back_emission();
 
 -- Returns the epoch to emit in. If the server, its timeline or the database is another than the one the current epoch
--- began on (restore, failover, copy), a new epoch begins after the last position. What the server does not say, or did
--- not then, says nothing. The caller holds the counter row.
+-- began on (restore, failover, copy), a new epoch begins after the last position. What the server does not report, or did
+-- not then, is not compared. The caller holds the counter row.
 CREATE OR REPLACE FUNCTION iu_outbox.current_epoch(p_epoch text, p_position bigint) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -280,7 +280,7 @@ END
 $$;
 
 -- Returns whether notifications carry whole events, by the setting notify-payload; what is not "event" means no.
--- Ask it in a statement of its own, after the counter row is locked: set_setting waits for that lock, so that no
+-- Call it in a statement of its own, after the counter row is locked: set_setting waits for that lock, so that no
 -- notification carries an event any more once it has returned.
 CREATE OR REPLACE FUNCTION iu_outbox.payload_whole() RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

@@ -1,6 +1,6 @@
--- Announcing emissions one by one, where one of a batch cannot be announced.
+-- Announcing emissions one by one, if one of a batch cannot be announced.
 
--- Does what emit does with a savepoint an emission, for up to p_limit of them, oldest first; answers how many got a
+-- Does what emit does with a savepoint an emission, for up to p_limit of them, oldest first; returns how many got a
 -- position. One whose event cannot be announced as it is (somebody edited it) gets its position all the same, and is
 -- announced by its cursor: the event is then an object with the ids, and what was there as text under original. One
 -- that cannot even be written stays, and the others go on: positions have no gap.

@@ -141,7 +141,7 @@ END
 $$;
 
 -- Makes up to p_limit jobs available that a fault of the installation held back, lowest id first, and wakes River's
--- producers; answers how many. With p_probe they find out whether the fault is over; without, they know that it was.
+-- producers; returns how many. With p_probe the jobs find out whether the fault is over; without, it is known to be over.
 -- Locks job rows; skips those that are locked. A list of ids, not a join: see emit().
 CREATE OR REPLACE FUNCTION iu_outbox.resume_held(p_limit integer, p_probe boolean) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -179,7 +179,7 @@ END
 $$;
 
 -- Makes up to p_limit of our jobs available whose time has come, as River's scheduler does, which waits for rows that
--- somebody else's transaction has locked. Answers how many. Locks job rows; skips those that are locked.
+-- another transaction has locked. Returns how many. Locks job rows; skips those that are locked.
 CREATE OR REPLACE FUNCTION iu_outbox.schedule_jobs(p_limit integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET jit = off AS $$
@@ -204,7 +204,7 @@ BEGIN
 END
 $$;
 
--- Lets the running jobs of a worker ('': of none; p_jobs: these of them; NULL: all) run again, with no attempt used up; answers
+-- Lets the running jobs of a worker ('': of none; p_jobs: these of them; NULL: all) run again, with no attempt used up; returns
 -- how many. A job whose cancelling was asked for is cancelled instead. Locks job rows; skips those that are locked, which
 -- are found again.
 CREATE OR REPLACE FUNCTION iu_outbox.release_jobs(p_worker text, p_jobs bigint[]) RETURNS integer

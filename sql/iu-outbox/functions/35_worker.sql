@@ -1,13 +1,13 @@
--- Who lives: the processes that work, the locks that they hold, and what is done for those that died.
+-- Which workers are alive: their processes, the locks that they hold, and what is done for those that died.
 --
 -- A process is an incarnation of a worker's id: its row in iu_outbox.worker has the id and the lock_key that it chose at
 -- random. It beats each second, and holds the session lock (26998, lock_key) if it has a session. It lives while its
--- row is 4 s old at most, or 15 s while its lock is held. Who finds a row of somebody dead deletes it, and so fences the
--- process: should it only have been asleep, its next statement that composes finds no row, and fails.
--- A time that lies as far in the future is as old: the server's clock was set back since.
+-- row is 4 s old at most, or 15 s while its lock is held. A process that finds the row of a dead one deletes it, and so
+-- fences it: if it was only suspended, its next statement that composes finds no row, and fails.
+-- A time equally far in the future counts as just as old: the server's clock was set back since.
 
 -- Returns whether a login may work: it is a superuser, owns the schema, or has the role iu_worker. Locks and heartbeats
--- of others say nothing: any login may take any advisory lock.
+-- of others are ignored: any login may take any advisory lock.
 CREATE OR REPLACE FUNCTION iu_outbox.may_work(p_login oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT EXISTS (
@@ -98,7 +98,7 @@ BEGIN
 END
 $$;
 
--- A job that may run now is due now: the clock of who inserts it may be ahead.
+-- A job that may run now is due now: the clock of the client that inserts it may be ahead.
 CREATE OR REPLACE FUNCTION iu_outbox.due_now() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

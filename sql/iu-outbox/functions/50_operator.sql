@@ -105,7 +105,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Cancels those of these jobs that have not begun, drops the dead letters that this makes, and answers how many: for
--- work that an operator takes back and that nobody is to see to. Locks jobs in the order of their ids, then dead letters;
+-- work that an operator takes back and that needs no attention. Locks jobs in the order of their ids, then dead letters;
 -- skips jobs that are locked.
 CREATE OR REPLACE FUNCTION iu_outbox.cancel_jobs(p_ids bigint[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -1,7 +1,7 @@
 -- What producers call instead of inserting into iu_outbox.event themselves.
 
 -- Returns the id of the template with that collection key, or with that id. If there is none it raises IU003 and names
--- the keys that are most alike: by the share of common trigrams, which needs no extension. Takes no locks.
+-- the most similar keys, by their share of common trigrams, which needs no extension. Takes no locks.
 CREATE OR REPLACE FUNCTION iu_outbox.template_id(p_template text) RETURNS uuid
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

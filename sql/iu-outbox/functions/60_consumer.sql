@@ -106,8 +106,8 @@ END
 $$;
 
 -- Gives a consumer to a process for p_for from now, again where it has it. Answers held, taken (another process
--- has it), or gone (there is no such consumer). Locks the consumer's lease. A lease until more than an hour from now is
--- not believed: nobody takes so long a one, so that the server's clock was set back since.
+-- has it), or gone (there is no such consumer). Locks the consumer's lease. A lease that ends more than an hour from now is
+-- not believed: no process takes such a long one, so the server's clock must have been set back.
 CREATE OR REPLACE FUNCTION iu_outbox.hold_consumer(p_name text, p_process text, p_for interval) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -132,8 +132,8 @@ $$;
 -- lag_seconds: how long the first of them has been waiting; both NULL where the position says nothing (state).
 -- process: who works for it now; NULL: nobody.
 -- expires_seconds: for how long, of time in which workers run, events that it has not handled are surely kept; NULL
--- while a process works for it, where none has said how long emissions are kept, and where state is not ok.
--- expiring: that is a day or less, or half of the consumer's expiry where that is less.
+-- while a process works for it, if no worker has stated how long emissions are kept, and if state is not ok.
+-- expiring: that is a day or less, or half of the consumer's expiry if that is less.
 CREATE OR REPLACE VIEW iu_outbox.consumer_status AS
     SELECT c.name, c.epoch, c.position, h.state,
            CASE WHEN h.state = 'ok' THEN s.position - c.position END AS lag_events,
@@ -171,7 +171,8 @@ CREATE OR REPLACE VIEW iu_outbox.consumer_status AS
             0) END AS seconds) AS x;
 
 -- Notes that a worker is there, once a minute in each, with how long it keeps emissions, and how long a consumer that is
--- not active holds them back; both NULL: it keeps all. Attended time moves on by what has passed since the last call, two minutes at most: while no
+-- not active holds them back; both NULL: it keeps all. Attended time moves on by what has
+-- passed since the last call, two minutes at most: while no
 -- worker runs, and when the server's clock jumps, it stands. After such a gap, and in a new epoch (a restore, a
 -- failover), nothing is pruned for as long as the gap was, a day at most: subscribers come back as well.
 -- A consumer that did anything since the last call is active now. Locks the row of attendance.
@@ -204,7 +205,7 @@ BEGIN
         v.grace := GREATEST(LEAST(v_gap, 86400), v.grace - (v.attended - v.resumed));
         v.resumed := v.attended;
     END IF;
-    -- The shortest counts, until nobody has told it for five minutes.
+    -- The shortest counts, until no worker has stated it for five minutes.
     IF v.retention IS NULL OR (v_retention <= v.retention AND v_expiry <= v.consumer_expiry)
        OR v.attended - v.agreed_at > 300 THEN
         v.retention := v_retention;
@@ -256,7 +257,7 @@ BEGIN
     LEFT JOIN iu_outbox.consumer_lease AS l ON l.consumer = c.name
     LEFT JOIN iu_outbox.consumer_attendance AS ca ON ca.consumer = c.name
     WHERE v_expiry IS NOT NULL
-      AND ((ca.moved_at, ca.lease_until) IS DISTINCT FROM (c.updated_at, l.lease_until) -- since the last look
+      AND ((ca.moved_at, ca.lease_until) IS DISTINCT FROM (c.updated_at, l.lease_until) -- since the last call
            OR v_attendance.attended - ca.active < v_expiry
            OR v_attendance.attended - v_attendance.resumed < LEAST(v_attendance.grace, v_expiry));
 

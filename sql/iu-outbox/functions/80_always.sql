@@ -1,5 +1,5 @@
 -- Triggers fire in every session, whatever its session_replication_role is: a promise depends on each. Only a table's owner
--- may say so, and an adopted iu-core may have another: then its statement is in a notice, and iuworker doctor tells.
+-- may set that, and an adopted iu-core may have another: then a notice holds its statement, and iuworker doctor reports it.
 DO $$
 DECLARE
     v_trigger record;

@@ -1,4 +1,4 @@
--- Who may do what: the grants that are intended, and those that somebody else has.
+-- The grants that are intended, and those that other roles have.
 --
 -- A new function, table or view gets a line in the list below, and nothing else: it is what migrate up grants, what it
 -- asks for before it begins, what makes it run again when a grant is missing, and what iuworker doctor compares with.
@@ -177,7 +177,7 @@ WHERE i.columns IS NULL OR a.attnum IS NOT NULL
 GROUP BY i.role, h.oid, i.kind, o.oid, o.written, a.attname, a.attnum, i.privilege
 ;
 
--- What others than the owner and the roles above may do with what belongs to the worker or to iu-core, a row for each of
+-- What roles other than the owner and those above may do with what belongs to the worker or to iu-core, a row for each of
 -- their privileges. part: worker (our schemas), core (the baseline up to 032), 033. grantee: NULL for PUBLIC. by_default:
 -- default privileges, PostgreSQL's own among them, gave it, as far as they are still the same. option: the role may have
 -- the privilege, and not grant it to others.

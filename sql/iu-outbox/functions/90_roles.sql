@@ -1,4 +1,4 @@
--- Roles belong to the whole cluster: made where the migrating role may, else named in a notice. The roles that exist get the
+-- Roles belong to the whole cluster: created if the migrating role may, else named in a notice. The roles that exist get the
 -- grants of iu_outbox.intended_grant: a new grant is a line in 85_grants.sql, not here.
 DO $$
 DECLARE
@@ -23,7 +23,7 @@ END
 $$;
 
 -- In the worker's own schemas: what default privileges gave goes, and so does what our roles have beyond the list. What
--- somebody granted to a role of his own by hand stays, and is named by iuworker doctor.
+-- somebody granted by hand to a role of their own stays, and iuworker doctor names it.
 DO $$
 DECLARE
     v_statement text;
@@ -39,7 +39,7 @@ BEGIN
 END
 $$;
 
--- Explicit, also where PUBLIC has it: PUBLIC may lose it. What this login may not grant and the role has all the same is
+-- Explicit, even if PUBLIC has it: PUBLIC may lose it. What this login may not grant and the role has all the same is
 -- left as it is.
 DO $$
 DECLARE

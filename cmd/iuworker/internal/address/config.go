@@ -21,10 +21,10 @@ import (
 // Source is where an address comes from.
 type Source struct {
 	Name   string              // what errors call it, such as --database-url
-	Text   string              // the address; "" means what PG* say
+	Text   string              // the address; "" means PG* alone
 	File   string              // a file that holds the address instead of Text, and is read again for each new connection
 	Getenv func(string) string // gives PG* and HOME; required
-	Logger *slog.Logger        // is told when a file breaks that was fine before; required
+	Logger *slog.Logger        // logs a file that broke since it was last read; required
 }
 
 // Config is a configuration of pgx.
@@ -32,7 +32,7 @@ type Config struct {
 	Pool  *pgxpool.Config
 	Sized bool // the address itself says how large the pool is
 
-	// Reread reads the source now, for the log to say if something is wrong with it. The next connection does so anyway.
+	// Reread reads the source now, so that the log names an error in it. The next connection reads it anyway.
 	Reread func(ctx context.Context)
 }
 

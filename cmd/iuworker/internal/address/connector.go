@@ -98,7 +98,7 @@ func (a *attempt) next(waiting *[]target, address string) (t target, counts bool
 
 type attemptKey struct{}
 
-// TraceConnectStart implements pgx.ConnectTracer. It makes the configuration lead where the source says now.
+// TraceConnectStart implements pgx.ConnectTracer. It points the configuration at the address that the source has now.
 func (c *connector) TraceConnectStart(ctx context.Context, data pgx.TraceConnectStartData) context.Context {
 	cfg := data.ConnConfig
 	cfg.Tracer = nil
@@ -302,7 +302,7 @@ func preferWritable(_ context.Context, conn *pgconn.PgConn) error {
 	return nil
 }
 
-// readOnly reports what a server says by itself while a connection is made.
+// readOnly reports whether the server announced, while the connection was made, that it is read-only.
 func readOnly(conn *pgconn.PgConn) bool {
 	return conn.ParameterStatus("in_hot_standby") == "on" || conn.ParameterStatus("default_transaction_read_only") == "on"
 }

@@ -23,7 +23,7 @@ func Failures(err *pgconn.ConnectError) (failures []Failure) {
 			}
 			_, told := errors.AsType[*pgconn.PgError](f.Err)
 			if _, tells := errors.AsType[*pgconn.PgError](err); tells && !told {
-				failures[i].Err = err // a server's word says more than what came before it
+				failures[i].Err = err // a server's reply says more than an earlier error
 			}
 			return
 		}

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peersKnown says whether the system tells who is at the other end of a socket.
+// peersKnown reports whether the system identifies the process at the other end of a socket.
 const peersKnown = true
 
 // userTimeout returns a dialer's control that limits how long data that were sent may stay without an acknowledgement.
@@ -43,7 +43,7 @@ func checkPeer(conn net.Conn, want string) error {
 	var peer *unix.Ucred
 	failed := raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
 	if failed != nil || err != nil {
-		return fmt.Errorf("requirepeer: who is at the other end of the socket is not known: %w", errors.Join(failed, err))
+		return fmt.Errorf("requirepeer: the user at the other end of the socket is not known: %w", errors.Join(failed, err))
 	}
 	is, err := user.LookupId(strconv.FormatUint(uint64(peer.Uid), 10))
 	if err != nil {

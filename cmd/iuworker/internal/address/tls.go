@@ -134,7 +134,7 @@ func (t *security) readRevoked(s settings) error {
 	return nil
 }
 
-// readCertificate reads the certificate by which a client proves who it is.
+// readCertificate reads the client's certificate.
 func (t *security) readCertificate(s settings) error {
 	cert, key := s["sslcert"], s["sslkey"]
 	if s["sslcertmode"] == "disable" || (cert == "" && key == "") {
