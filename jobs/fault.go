@@ -158,7 +158,7 @@ func lasting(err error) bool {
 	return ok && (pgErr.Code == pgerrcode.QueryCanceled || pgErr.Code[:2] == "53" || pgErr.Code[:2] == "54" || pgErr.Code[:2] == "XX")
 }
 
-// lockHeld reports that somebody else's transaction holds what is needed.
+// lockHeld reports whether another transaction holds what is needed.
 func lockHeld(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	return errors.Is(err, ErrKeyHeld) || ok && pgErr.Code == pgerrcode.LockNotAvailable

@@ -30,7 +30,7 @@
 //	fault of the installation               jobs are held back, the fault is logged once by its name, the worker is not
 //	                                        ready, and one job is tried now and then until it succeeds
 //	row that cannot be moved                skipped, and tried alone; a dead letter in the end (aside)
-//	job rows locked by somebody             neither relay nor completer wait for them (lockWary)
+//	job rows locked by another transaction  neither relay nor completer waits for them (lockWary)
 //	emission that cannot be announced       announced by its cursor, others as they are
 //	producers at full speed                 relay and jobs make room, until events have waited for Config.Yield
 //	notification queue filling up           emissions get positions without a NOTIFY; subscribers poll

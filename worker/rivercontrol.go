@@ -46,7 +46,7 @@ type riverControl struct {
 	cancelled []int64         // the same
 }
 
-// newRiverControl makes the control of some queues; listener is nil where there are only polls.
+// newRiverControl makes the control of some queues; listener is nil if there are only polls.
 func newRiverControl(
 	pool *pgxpool.Pool, listener *listen.Listener, queues []string, active func() []int64, logger *slog.Logger,
 ) *riverControl {
@@ -99,7 +99,7 @@ func (c *riverControl) Run(ctx context.Context) error {
 	return nil
 }
 
-// The actions are River's. That there is no leader is what a leader says who resigns.
+// The actions are River's. A leader that resigns reports that there is no leader.
 const controlSQL = `
 	SELECT CASE WHEN q.paused_at IS NULL THEN 'resume' ELSE 'pause' END AS action, q.name AS queue, 0 AS job_id
 	FROM iu_river.river_queue AS q WHERE q.name = ANY ($1)

@@ -47,7 +47,7 @@ func (w *Worker) fail(err error) {
 	}
 }
 
-// ErrNotReady is wrapped by what Ready answers where the worker cannot work now.
+// ErrNotReady is wrapped by the errors of Ready.
 var ErrNotReady = errors.New("not ready")
 
 // Ready reports whether the worker can work: started, database reachable and writable, schema fits, listener up or

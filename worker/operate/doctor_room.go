@@ -12,7 +12,7 @@ import (
 // events for /v1/events.
 const besidesPool = 3
 
-// sessionRoom is how many sessions there may be, and who may open them.
+// sessionRoom is how many sessions there may be, by each limit.
 type sessionRoom struct {
 	Used, UsedHere, UsedByLogin int // on the server, in this database, by this login
 	Room                        int // on the server, for those who are not superusers

@@ -68,7 +68,7 @@ func foreignGrant(grant iusql.ForeignGrant) string {
 		strings.Join(grant.Objects, ", "), where, grant.Statement)
 }
 
-// securedTable is a table with row security, and who would not see all of its rows.
+// securedTable is a table with row security, and the roles that would not see all of its rows.
 type securedTable struct {
 	Name  string
 	Ours  bool // in a schema of the worker

@@ -51,7 +51,7 @@ func (m *memory) failed(_ context.Context, _ Cursor, _ error, counts bool) (int,
 //
 // A database that is set back takes the row with it, which then looks as good as ever. So the process remembers how far
 // it has come: if the history does not hold that any more, the process is told. If it does, the row was moved by
-// somebody, who knows what they do.
+// an operator on purpose.
 type row struct {
 	cfg      Config
 	process  string

@@ -171,10 +171,9 @@ CREATE OR REPLACE VIEW iu_outbox.consumer_status AS
             0) END AS seconds) AS x;
 
 -- Notes that a worker is there, once a minute in each, with how long it keeps emissions, and how long a consumer that is
--- not active holds them back; both NULL: it keeps all. Attended time moves on by what has
--- passed since the last call, two minutes at most: while no
--- worker runs, and when the server's clock jumps, it stands. After such a gap, and in a new epoch (a restore, a
--- failover), nothing is pruned for as long as the gap was, a day at most: subscribers come back as well.
+-- not active holds them back; both NULL: it keeps all. Attended time moves on by what has passed since the last call, two
+-- minutes at most: while no worker runs, and when the server's clock jumps, it stands. After such a gap, and in a new
+-- epoch (a restore, a failover), nothing is pruned for as long as the gap was, a day at most: subscribers come back as well.
 -- A consumer that did anything since the last call is active now. Locks the row of attendance.
 CREATE OR REPLACE FUNCTION iu_outbox.attend(p_retention interval, p_consumer_expiry interval) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -145,7 +145,7 @@ func isHost(name string) bool {
 	})
 }
 
-// defaultHost is where libpq looks if no host is given: the directory of sockets that exists.
+// defaultHost is the host that libpq uses if none is given: the directory of sockets that exists.
 func defaultHost() string {
 	for _, dir := range []string{"/var/run/postgresql", "/private/tmp", "/tmp"} {
 		if _, err := os.Stat(dir); err == nil {
