@@ -148,7 +148,7 @@ func TestJudgePool(t *testing.T) {
 	require.Equal(t, HealthOK, judgePool(r, 4, 20).Result)
 	check := judgePool(r, 5, 20)
 	require.Equal(t, HealthWarn, check.Result)
-	require.Equal(t, "iuworker work --pool-size 15", check.Next)
+	require.Equal(t, "iuworker work --pool-size 16", check.Next)
 	require.Empty(t, judgePool(r, 50, 20).Next, "no pool is small enough")
 	r.Pooled = true
 	require.Equal(t, HealthOK, judgePool(r, 5, 20).Result)
