@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/iu-core/iuworker/cmd/iuworker/internal/address"
 )
 
 const secret = "hunter2-Zq9xW"
@@ -117,5 +119,18 @@ func interrupted(t testing.TB, env environment, args ...string) result {
 				cancel()
 			}
 		}
+	}
+}
+
+// The last resort must not eat the cause and the way out of errors that quote no address.
+func TestErrorsOfAddressesPassTheRedactorWhole(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"postgres//ann:" + secret + "@h/x", "postgres:/ann:" + secret + "@h/x", "POSTGRES://ann:" + secret + "@h/x",
+		"jdbc:postgresql://h/x?password=" + secret, "ann:" + secret + "@h/x", "psql postgres://ann:" + secret + "@h/x",
+	} {
+		_, err := address.Source{Name: "--database-url", Text: text, Getenv: func(string) string { return "" }}.Config()
+		require.Error(t, err, text)
+		require.Equal(t, err.Error(), redact(err.Error()), text)
 	}
 }

@@ -140,6 +140,6 @@ func judgeSettings(database string, set []roleSetting) DoctorCheck {
 	if len(details) == 0 {
 		return found
 	}
-	found.Says = counts(len(details), "setting", "settings") + " of logins or of the database get in the way of those who insert or read events"
+	found.Says = counts(len(details), "setting gets", "settings get") + " in the way of those who insert or read events, set for logins or for the database"
 	return found.with(details).so("reset it, and let those sessions connect again; iuworker's own sessions set what they need", next)
 }

@@ -80,10 +80,13 @@ func foreign(text string) error {
 		"mysql", "mariadb", "sqlite", "sqlserver", "mongodb", "redis", "http", "https", "tcp", "unix", "file", "cockroachdb", "pgx",
 	} {
 		if strings.HasPrefix(lower, name+"://") {
-			return wrong("has the scheme %s in place of postgres, in lower-case letters: %s", name, howTo)
+			if name == "postgres" || name == "postgresql" {
+				return wrong("has its scheme in capital letters: %s", howTo)
+			}
+			return wrong("has the scheme %s in place of postgres: %s", name, howTo)
 		}
 		if strings.HasPrefix(lower, name+":/") || strings.HasPrefix(lower, name+"//") {
-			return wrong("begins with %s but not with postgres://: %s", name, howTo)
+			return wrong("begins with %s but lacks the :// of a URI: %s", name, howTo)
 		}
 	}
 	word, _, more := cutAny(text, blanks)

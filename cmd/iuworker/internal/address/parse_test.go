@@ -105,8 +105,8 @@ func TestWhatLibpqAcceptsIsAccepted(t *testing.T) {
 func TestWhatIsAlmostAnAddressIsRefusedWithoutRepeatingIt(t *testing.T) {
 	t.Parallel()
 	for text, says := range map[string]string{
-		"POSTGRES://ann:" + secret + "@h/x":                                       "has the scheme postgres in place of postgres, in lower-case letters",
-		"Postgresql://ann:" + secret + "@h/x":                                     "has the scheme postgresql",
+		"POSTGRES://ann:" + secret + "@h/x":                                       "has its scheme in capital letters",
+		"Postgresql://ann:" + secret + "@h/x":                                     "has its scheme in capital letters",
 		"postgresql+asyncpg://ann:" + secret + "@h/x":                             "has the scheme postgresql+asyncpg",
 		"jdbc:postgresql://h/x?password=" + secret:                                "has the scheme jdbc:postgresql",
 		"jdbc:postgresql://ann:" + secret + "@h/x":                                "has the scheme jdbc:postgresql",
@@ -114,9 +114,9 @@ func TestWhatIsAlmostAnAddressIsRefusedWithoutRepeatingIt(t *testing.T) {
 		"http://ann:" + secret + "@h/x":                                           "has the scheme http",
 		"some" + secret + ":/ann@h/x":                                             "is neither",
 		"some" + secret + "://h?a=b":                                              "has a scheme that is not postgres",
-		"postgres:/ann:" + secret + "@h/x":                                        "begins with postgres but not with postgres://",
-		"postgres//ann:" + secret + "@h/x":                                        "begins with postgres but not with postgres://",
-		"postgres//ann:" + secret + "@h/x?sslmode=disable":                        "begins with postgres but not with postgres://",
+		"postgres:/ann:" + secret + "@h/x":                                        "begins with postgres but lacks the :// of a URI: write it like postgres://user@host",
+		"postgres//ann:" + secret + "@h/x":                                        "begins with postgres but lacks the :// of a URI: write it like postgres://user@host",
+		"postgres//ann:" + secret + "@h/x?sslmode=disable":                        "begins with postgres but lacks the :// of a URI: write it like postgres://user@host",
 		"psql postgres://ann:" + secret + "@h/x":                                  "begins with the word psql",
 		"export DATABASE_URL=postgres://ann:" + secret + "@h":                     "begins with the word export",
 		"DATABASE_URL=postgres://ann:" + secret + "@h":                            "has a parameter that PostgreSQL does not know",
