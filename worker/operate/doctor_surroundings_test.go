@@ -27,9 +27,10 @@ func login(t *testing.T, db *iutest.DB, roles ...string) string {
 	return name
 }
 
+//nolint:tparallel,paralleltest // settings of logins are the whole server's: one case at a time
 func TestDoctorNamesSettingsThatGetInTheWay(t *testing.T) {
 	t.Parallel()
-	db, _ := iutest.Own(t) // settings of logins are the whole server's
+	db, _ := iutest.Own(t)
 	for name, test := range map[string]struct {
 		statements, says, next string
 		result                 operate.Health
@@ -131,7 +132,8 @@ func TestDoctorComparesPoolsWithWhatTheServerAllows(t *testing.T) {
 	require.Equal(t, operate.HealthOK, checked(t, examine(t, u.String(), size(20)), "pool").Result)
 	check := checked(t, examine(t, u.String(), size(50)), "pool")
 	require.Equal(t, operate.HealthWarn, check.Result)
-	require.Equal(t, "1 worker with 50 connections each, and 3 more that listen or hold locks, may open 53 sessions; the connection limit of this login allows 40", check.Says)
+	require.Equal(t, "1 worker with 50 connections each, and 3 more that listen or hold locks, may open 53 sessions; "+
+		"the connection limit of this login allows 40", check.Says)
 	require.Equal(t, "iuworker work --pool-size 37", check.Next)
 	db.Exec(t, "ALTER ROLE "+name+" CONNECTION LIMIT -1; ALTER DATABASE "+db.Name+" CONNECTION LIMIT 30")
 	check = checked(t, examine(t, u.String(), size(50)), "pool")

@@ -52,7 +52,7 @@ func TestProcessThatLostItsLeaseMovesNothing(t *testing.T) {
 	log, lines := logging(t)
 	start(t, serial(b.config(t, "mail", func(c *subscribe.Config) { c.Logger = log }), handler))
 	<-called
-	b.Exec(t, "UPDATE iu_outbox.consumer_lease SET process = 'another', lease_until = 'infinity'")
+	b.Exec(t, "UPDATE iu_outbox.consumer_lease SET process = 'another', lease_until = now() + interval '30 minutes'")
 	<-ended
 	eventually(t, func() bool { return lines.count("standing by") == 1 })
 	require.Zero(t, value[int64](t, b, "SELECT position FROM iu_outbox.consumer"))

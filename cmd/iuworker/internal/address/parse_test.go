@@ -14,6 +14,8 @@ import (
 
 const secret = "hunter2-Zq9xW"
 
+const lacksSlashes = "begins with postgres but lacks the :// of a URI: write it like postgres://user@host"
+
 func TestMain(m *testing.M) { iutest.Main(m) }
 
 func source(text string, env map[string]string) Source {
@@ -114,9 +116,9 @@ func TestWhatIsAlmostAnAddressIsRefusedWithoutRepeatingIt(t *testing.T) {
 		"http://ann:" + secret + "@h/x":                                           "has the scheme http",
 		"some" + secret + ":/ann@h/x":                                             "is neither",
 		"some" + secret + "://h?a=b":                                              "has a scheme that is not postgres",
-		"postgres:/ann:" + secret + "@h/x":                                        "begins with postgres but lacks the :// of a URI: write it like postgres://user@host",
-		"postgres//ann:" + secret + "@h/x":                                        "begins with postgres but lacks the :// of a URI: write it like postgres://user@host",
-		"postgres//ann:" + secret + "@h/x?sslmode=disable":                        "begins with postgres but lacks the :// of a URI: write it like postgres://user@host",
+		"postgres:/ann:" + secret + "@h/x":                                        lacksSlashes,
+		"postgres//ann:" + secret + "@h/x":                                        lacksSlashes,
+		"postgres//ann:" + secret + "@h/x?sslmode=disable":                        lacksSlashes,
 		"psql postgres://ann:" + secret + "@h/x":                                  "begins with the word psql",
 		"export DATABASE_URL=postgres://ann:" + secret + "@h":                     "begins with the word export",
 		"DATABASE_URL=postgres://ann:" + secret + "@h":                            "has a parameter that PostgreSQL does not know",
