@@ -45,7 +45,7 @@ func FaultOf(err error) (Fault, bool) {
 		if strings.Contains(pgErr.File, "execMain") || strings.Contains(pgErr.Routine, "WithCheck") || pgErr.File == "rls.c" {
 			return is("row security is in the way", "switch it off, for which table shows: iuworker doctor")
 		}
-		return is("a privilege is missing", "grant it, or all that is needed at once: iuworker migrate up")
+		return is("a privilege is missing", "which one, and the GRANT, shows: iuworker doctor; what a role of iuworker lost comes back by: iuworker migrate up")
 	case pgerrcode.UndefinedFunction, pgerrcode.UndefinedTable, pgerrcode.UndefinedColumn, pgerrcode.InvalidSchemaName,
 		pgerrcode.UndefinedObject:
 		return is("something is missing in the database", "restore it; functions and views come back by: iuworker migrate up")

@@ -20,5 +20,5 @@ func (h *Handler) KnowsSession(value string) bool {
 	return ok
 }
 
-// Explain answers what is told of an error of the database.
+// Explain returns what is told of an error of the database.
 func Explain(err error) (int, string) { return explain(err) }
