@@ -10,7 +10,8 @@ import (
 
 // Without credentials anyone who reaches the pages may do everything, so only this machine may reach them. A proxy on
 // this machine reaches them for the whole world, from a loopback address and mostly with the Host that it was told to
-// connect to. What gives it away is what it adds, what it speaks, and what a browser behind it says of where it is.
+// connect to. A proxied request shows in the headers that the proxy adds, in its HTTP version, and in the origin that a
+// browser behind it sends.
 
 // proxyHeaders are names that no local client sends, but those that proxies, load balancers and tunnels add.
 var proxyHeaders = map[string]bool{

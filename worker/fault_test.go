@@ -103,7 +103,7 @@ func TestFaultsOfTheInstallationHoldEventsBack(t *testing.T) {
 	}
 }
 
-// Where the worker may not even see its schema, nothing moves; where it may again, everything does.
+// If the worker may not even see its schema, nothing moves; once it may again, everything does.
 func TestRevokedSchemas(t *testing.T) {
 	t.Parallel()
 	for _, schema := range []string{"iu_outbox", "iu_river"} {

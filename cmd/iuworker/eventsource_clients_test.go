@@ -156,8 +156,8 @@ func got(t testing.TB, all []*eventSource, suffixes []string) {
 	}
 }
 
-// Clients that begin now, without a cursor, miss nothing of what is announced while their worker is restarted: neither
-// before the first event nor later, whether it says goodbye or is killed, and whoever answers in its place.
+// Clients that begin now, without a cursor, miss nothing that is announced while their worker is restarted: neither before
+// the first event nor later, whether the worker says goodbye or is killed, and whichever proxy responds in its place.
 func TestEventSourcesMissNothingWhenTheWorkerIsRestarted(t *testing.T) {
 	t.Parallel()
 	packages := installClients(t)

@@ -314,7 +314,7 @@ func FuzzAddress(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, before, after string) {
 		if strings.Contains(before, "=") && strings.Contains(before+after, "?") {
-			t.Skip("a password that is a whole query cannot be told from one")
+			return // a password that is a whole query cannot be told from one
 		}
 		password := before + secret + after
 		quoted := "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(password) + "'"
