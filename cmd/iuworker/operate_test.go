@@ -150,7 +150,7 @@ func onTerminal(t testing.TB, db *iutest.DB, typed string, args ...string) (stri
 	for _, arg := range args {
 		words = append(words, shellWord(arg))
 	}
-	cmd := exec.CommandContext(t.Context(), "script", "--quiet", "--return", "--command", strings.Join(words, " "), os.DevNull)
+	cmd := exec.CommandContext(t.Context(), "script", "--quiet", "--return", "--command", "exec "+strings.Join(words, " "), os.DevNull)
 	cmd.Env = append(os.Environ(), runsMain+"=1", "IUWORKER_DATABASE_URL="+db.URL)
 	cmd.Stdin = strings.NewReader(typed)
 	out, err := cmd.CombinedOutput()
@@ -387,7 +387,7 @@ func TestStatusWatchLeavesTheTerminalAsItWas(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	out := newBuffer()
-	cmd := exec.CommandContext(ctx, "script", "--quiet", "--return", "--command", shellWord(os.Args[0])+" status --watch", os.DevNull)
+	cmd := exec.CommandContext(ctx, "script", "--quiet", "--return", "--command", "exec "+shellWord(os.Args[0])+" status --watch", os.DevNull)
 	cmd.Env = append(os.Environ(), runsMain+"=1", "IUWORKER_DATABASE_URL="+db.URL)
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
