@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"io/fs"
 	"mime"
 	"net/http"
 	"path"
@@ -14,10 +15,36 @@ import (
 //go:embed assets
 var assetFiles embed.FS
 
+// assets are the files below /assets/: the styles in the order of their names make one file, and so do the scripts. Each
+// script has a scope of its own.
+var assets = map[string][]byte{
+	"page.css": together("assets/style", "", "\n"),
+	"page.js":  append([]byte("\"use strict\";\n"), together("assets/script", "{\n", "}\n")...),
+	"icon.svg": together("assets/icon.svg", "", ""),
+}
+
+func together(at, before, after string) []byte {
+	var all bytes.Buffer
+	err := fs.WalkDir(assetFiles, at, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := assetFiles.ReadFile(file)
+		all.WriteString(before)
+		all.Write(content)
+		all.WriteString(after)
+		return err
+	})
+	if err != nil {
+		panic(err) // the files are in the binary
+	}
+	return all.Bytes()
+}
+
 // asset serves a file of this binary; the browser asks again each time and gets it when the program changed.
 func (h *Handler) asset(w http.ResponseWriter, r *http.Request) {
-	content, err := assetFiles.ReadFile("assets/" + r.PathValue("name"))
-	if err != nil {
+	content, ok := assets[r.PathValue("name")]
+	if !ok {
 		h.say(w, r, http.StatusNotFound, "there is nothing at %s", printable(r.URL.Path))
 		return
 	}
@@ -26,4 +53,9 @@ func (h *Handler) asset(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-cache")
 	w.Header().Set("ETag", `"`+hex.EncodeToString(sum[:8])+`"`)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+}
+
+// favicon is for what asks for an icon without reading a page.
+func (h *Handler) favicon(w http.ResponseWriter, r *http.Request) {
+	http.Redirect(w, r, h.at("assets/icon.svg"), http.StatusMovedPermanently)
 }

@@ -35,29 +35,54 @@ func (l limited) read(ctx context.Context, do func(pgx.Tx) error) error {
 	return pgx.BeginTxFunc(ctx, l, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, do)
 }
 
-// cached keeps an answer for all who ask: for a while, and for twenty times as long as it took, so that pages cost
-// the database a twentieth of one core at most, however many look at them.
+// readOne reads one value in one transaction, for a section of a view.
+func readOne[T any](ctx context.Context, db limited, do func(context.Context, pgx.Tx) (T, error)) reading[T] {
+	var value T
+	err := db.read(ctx, func(tx pgx.Tx) (err error) {
+		value, err = do(ctx, tx)
+		return err
+	})
+	return fresh(value, err)
+}
+
+// cached keeps a value for all pages: for a while, and for twenty times as long as it took to read, so that pages cost
+// the database a twentieth of one core at most, however many are open. If it cannot be read, the last value stays.
 type cached[T any] struct {
 	read func(context.Context) (T, error)
 	keep time.Duration
 
-	mu    sync.Mutex // those who come while it is read wait for the same answer
-	at    time.Time
-	took  time.Duration
-	value T
-	err   error
+	mu   sync.Mutex // requests that come while it is read wait for the same value
+	at   time.Time
+	took time.Duration
+
+	lastMu sync.Mutex
+	last   reading[T]
 }
 
-func (c *cached[T]) get(ctx context.Context) (T, error) {
+func (c *cached[T]) get(ctx context.Context) reading[T] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.at.IsZero() && time.Since(c.at) < max(c.keep, 20*c.took) {
-		return c.value, c.err
+		return c.peek()
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*readLimit)
 	defer cancel()
 	start := time.Now()
-	c.value, c.err = c.read(ctx)
+	value, err := c.read(ctx)
 	c.at, c.took = time.Now(), time.Since(start)
-	return c.value, c.err
+	c.lastMu.Lock()
+	defer c.lastMu.Unlock()
+	if err != nil {
+		c.last.Err = err
+	} else {
+		c.last = reading[T]{Value: value, At: c.at}
+	}
+	return c.last
+}
+
+// peek returns what was read last, without reading.
+func (c *cached[T]) peek() reading[T] {
+	c.lastMu.Lock()
+	defer c.lastMu.Unlock()
+	return c.last
 }

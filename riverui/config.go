@@ -19,6 +19,9 @@ type Config struct {
 	// Pool is what the pages read from and act on. Required.
 	Pool *pgxpool.Pool
 
+	// Direct is where a worker listens, for the checks of Health. Default: the pool's address.
+	Direct *pgx.ConnConfig
+
 	// Client is what River UI acts on; it need not be started. Default: one that only inserts, over Pool.
 	Client *river.Client[pgx.Tx]
 
@@ -41,12 +44,17 @@ type Config struct {
 	// the events are for nobody else. Default: there are none.
 	EventsTokens *Tokens
 
+	// Environment names the installation in header and title, such as production: at most 20 characters. Default: no name.
+	Environment string
+
 	// Version is the program's version, for the pages.
 	Version string
 
 	// Logger defaults to slog.Default.
 	Logger *slog.Logger
 }
+
+var errEnvironment = errors.New("the name of an environment has at most 20 characters, and is one line")
 
 var basePathForm = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*$`)
 
@@ -66,6 +74,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	var err error
 	if c.BasePath, err = CheckBasePath(c.BasePath); err != nil {
+		return c, fmt.Errorf("webui: %w", err)
+	}
+	if err := CheckEnvironment(c.Environment); err != nil {
 		return c, fmt.Errorf("webui: %w", err)
 	}
 	if c.Logger == nil {

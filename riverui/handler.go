@@ -19,6 +19,7 @@ type Handler struct {
 	river   *riverui.Handler
 	probes  *probes
 	sources *sources
+	outage  *outage
 	streams chan struct{}
 	serves  serving
 
@@ -42,8 +43,8 @@ func New(cfg Config) (*Handler, error) {
 		cfg.EventsTokens.logger.Store(cfg.Logger)
 	}
 	h := &Handler{
-		cfg: cfg, probes: &probes{ready: cfg.Ready}, sources: newSources(limited{cfg.Pool}), streams: make(chan struct{}, liveAtOnce),
-		serves: servingPages, sessions: newSessions(),
+		cfg: cfg, probes: &probes{ready: cfg.Ready}, sources: newSources(cfg), outage: &outage{pool: cfg.Pool},
+		streams: make(chan struct{}, liveAtOnce), serves: servingPages, sessions: newSessions(),
 	}
 	if h.river, err = riverUI(cfg, nil); err != nil {
 		return nil, err
@@ -126,6 +127,7 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 		"POST /rollback":           h.rollback,
 		"GET /audit":               h.auditPage,
 		"GET /assets/{name}":       h.asset,
+		"GET /favicon.ico":         h.favicon,
 	} {
 		method, path, _ := strings.Cut(pattern, " ")
 		mux.HandleFunc(method+" "+base+path, handler)

@@ -17,18 +17,11 @@ const (
 // live streams the sections of the overview that changed, as Server-Sent Events: {"id": ..., "html": ...}. The first
 // time it sends all of them. The readings are shared; a stream costs its rendering.
 func (h *Handler) live(w http.ResponseWriter, r *http.Request) {
-	select {
-	case h.streams <- struct{}{}:
-		defer func() { <-h.streams }()
-	default:
-		if wantsStream(r) { // any status but 200 would be the last that the page asks for
-			streamHeaders(w.Header())
-			_, _ = fmt.Fprintf(w, "retry: %d\n: %d pages are being kept up to date already\n\n", liveBusy.Milliseconds(), liveAtOnce)
-			return
-		}
-		h.say(w, r, http.StatusServiceUnavailable, "%d pages are being kept up to date already; close some", liveAtOnce)
+	release, ok := h.takeStream(w)
+	if !ok {
 		return
 	}
+	defer release()
 	streamHeaders(w.Header())
 	stream := &liveStream{w: w, control: http.NewResponseController(w), sent: map[string]string{}}
 	ticker := time.NewTicker(liveInterval)

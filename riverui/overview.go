@@ -23,6 +23,7 @@ const (
 	keepState   = time.Second
 	keepRecent  = 5 * time.Second
 	keepSummary = 30 * time.Second
+	keepHealth  = 10 * time.Second
 
 	recentRows   = 15
 	templateRows = 50
@@ -44,10 +45,20 @@ type sources struct {
 	templates cached[[]operate.TemplateUse]
 	instances cached[[]operate.RecentInstance]
 	audit     cached[[]operate.AuditLine]
+	health    cached[operate.DoctorReport]
 }
 
-func newSources(db limited) *sources {
+func newSources(cfg Config) *sources {
+	db := limited{cfg.Pool}
 	return &sources{
+		health: cached[operate.DoctorReport]{keep: keepHealth, read: func(ctx context.Context) (operate.DoctorReport, error) {
+			return operate.Doctor(ctx, operate.DoctorConfig{
+				Pool: cfg.Pool, Direct: cfg.Direct, PoolSize: int(cfg.Pool.Config().MaxConns), Explain: func(err error) string {
+					_, sentence := explain(err)
+					return sentence
+				},
+			}), nil
+		}},
 		state: cached[operate.Status]{keep: keepState, read: func(ctx context.Context) (operate.Status, error) {
 			return operate.ReadStatus(ctx, db)
 		}},
@@ -89,13 +100,13 @@ type part[T any] struct {
 }
 
 func show[T any](ctx context.Context, c *cached[T], logger *slog.Logger) part[T] {
-	value, err := c.get(ctx)
-	if err != nil {
-		logger.DebugContext(ctx, "Pages: cannot read a part of the overview", slog.String("error", redact(err.Error())))
-		_, sentence := explain(err)
+	got := c.get(ctx)
+	if got.Err != nil {
+		logger.DebugContext(ctx, "Pages: cannot read a part of the overview", slog.String("error", redact(got.Err.Error())))
+		_, sentence := explain(got.Err)
 		return part[T]{Error: sentence}
 	}
-	return part[T]{Value: value}
+	return part[T]{Value: got.Value}
 }
 
 // overview is what the operators' page shows.
@@ -115,7 +126,7 @@ type overview struct {
 func (h *Handler) overview(r *http.Request) *overview {
 	ctx, logger := r.Context(), h.cfg.Logger
 	o := &overview{
-		page:      h.page(r, "Overview"),
+		page:      h.page(r, "Now"),
 		Sections:  sections,
 		State:     show(ctx, &h.sources.state, logger),
 		Consumers: show(ctx, &h.sources.consumers, logger),
@@ -135,7 +146,7 @@ func (h *Handler) overview(r *http.Request) *overview {
 
 func (h *Handler) home(w http.ResponseWriter, r *http.Request) {
 	o := h.overview(r)
-	o.Done = h.done(r)
+	o.Done, o.Live = h.done(r), h.at("live")
 	h.render(w, r, http.StatusOK, "overview.html", o)
 }
 

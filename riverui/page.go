@@ -18,10 +18,17 @@ var templates = template.Must(template.New("").Funcs(functions).ParseFS(template
 // page is what all pages have.
 type page struct {
 	Base, Title, Version string
-	User                 string // "" where nobody has to sign in
+	User                 string // "" if nobody has to sign in
 	Operator             bool   // may make changes
 	Done                 string // what was just done
 	Metrics, Events      bool   // are served
+
+	Environment string // such as PROD; "" if nobody said
+	Database    string // shop@db-1
+	Live        string // where updates come from; "" if the page does not change while it is open
+	Nav         []navItem
+	Attention   int64         // how many things need the operator, for the title
+	Lost        *lostDatabase // nil if the database can be reached
 }
 
 func (h *Handler) page(r *http.Request, title string) page {
@@ -29,6 +36,12 @@ func (h *Handler) page(r *http.Request, title string) page {
 	p := page{
 		Base: h.cfg.BasePath, Title: title, Version: h.cfg.Version, Operator: by.role == RoleOperator,
 		Metrics: h.cfg.Metrics != nil, Events: h.cfg.Events != nil,
+		Environment: h.cfg.Environment, Database: databaseOf(h.cfg.Pool), Nav: h.nav(h.pathOf(r)), Lost: h.outage.check(r.Context()),
+	}
+	for _, item := range p.Nav {
+		if n, err := strconv.ParseInt(item.Count, 10, 64); err == nil && item.Path == "/health" {
+			p.Attention = n
+		}
 	}
 	if h.guarded() {
 		p.User = by.name

@@ -41,7 +41,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	starting := &starting{w: w, pool: pool, logger: a.logger}
 	web := webui.Config{
 		Pool: pool, Ready: starting.ready, BasePath: f.basePath, Credentials: who.credentials, Version: iusql.ProgramVersion, Logger: a.logger,
-		Metrics: cfg.Metrics.Handler(),
+		Metrics: cfg.Metrics.Handler(), Environment: f.environment, Direct: at.direct,
 	}
 	apart, err := listenForMetrics(ctx, f.metricsAddr, &web)
 	if err != nil {

@@ -19,6 +19,7 @@ type workFlags struct {
 	metricsAddr string // "": with the pages
 	otlp        string // URL; "": nothing is traced
 	basePath    string
+	environment string
 	credentials string // a file
 	tokens      string // a file
 
@@ -83,6 +84,7 @@ func (f *workFlags) registerServing(cmd *cobra.Command) {
 		webui.DefaultMetricsAddr+", or off (default with the pages, at /metrics)")
 	f.registerTracing(flags)
 	flags.Var(&pathValue{&f.basePath}, "http-base-path", "path below which a proxy mounts the pages, such as /iuworker")
+	flags.Var(&environmentValue{&f.environment}, "environment", "name of this installation, such as production, shown in the header of the pages")
 	f.registerAccess(cmd)
 	flags.Var(&durationValue{to: &f.worker.ShutdownTimeout, min: time.Second, max: time.Hour}, "shutdown-timeout",
 		"how long the program may take to end at SIGTERM, and running jobs most of that")
@@ -111,6 +113,29 @@ func (v *pathValue) String() string {
 
 // Type implements pflag.Value.
 func (*pathValue) Type() string { return "path" }
+
+// environmentValue is the name of an installation.
+type environmentValue struct{ to *string }
+
+// Set implements pflag.Value.
+func (v *environmentValue) Set(text string) error {
+	if err := webui.CheckEnvironment(text); err != nil {
+		return err
+	}
+	*v.to = text
+	return nil
+}
+
+// String implements pflag.Value.
+func (v *environmentValue) String() string {
+	if v.to == nil {
+		return ""
+	}
+	return *v.to
+}
+
+// Type implements pflag.Value.
+func (*environmentValue) Type() string { return "name" }
 
 // addrValue is an address to listen on, or off.
 type addrValue struct{ to *string }

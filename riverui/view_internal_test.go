@@ -1,0 +1,40 @@
+package webui
+
+import (
+	"context"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+)
+
+func init() { //nolint:gochecknoinits // templates cannot be added once one was executed
+	template.Must(templates.New("test.html").Parse(`{{template "head" .}}<h1>Test</h1>
+{{.Section "one"}}
+{{.Section "two"}}
+{{template "foot" .}}`))
+	template.Must(templates.New("test-one").Parse(`<p>{{.Value}}</p>`))
+	template.Must(templates.New("test-two").Parse(`<p>{{.Value}}</p>`))
+}
+
+// NewTestView returns a page of two sections, over a database that is away.
+func NewTestView(t *testing.T, one, two func() (string, error)) http.Handler {
+	t.Helper()
+	pool, err := pgxpool.New(t.Context(), "postgres://127.0.0.1:1/none")
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	h, err := New(Config{Pool: pool, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	require.NoError(t, h.Start(t.Context()))
+	t.Cleanup(h.Stop)
+	cache := cached[string]{read: func(context.Context) (string, error) { return one() }}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v := h.view(r, "Test", "test")
+		add(v, "one", "One", cache.get)
+		add(v, "two", "", func(context.Context) reading[string] { return fresh(two()) })
+		h.serve(w, r, v)
+	})
+}
