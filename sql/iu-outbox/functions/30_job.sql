@@ -99,6 +99,16 @@ CREATE OR REPLACE TRIGGER iu_outbox_said_again
           AND NEW.metadata ? 'said_again')
     EXECUTE FUNCTION iu_outbox.say_again();
 
+-- Wakes River's producers of these queues, one of each job that is available now; returns how many jobs that are.
+CREATE OR REPLACE FUNCTION iu_outbox.wake_queues(p_queues text[]) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pg_catalog.pg_notify('iu_river.river_insert', pg_catalog.json_build_object('queue', q.queue)::text)
+    FROM (SELECT DISTINCT u.queue FROM pg_catalog.unnest(p_queues) AS u (queue)) AS q;
+    RETURN COALESCE(pg_catalog.cardinality(p_queues), 0);
+END
+$$;
+
 -- Makes up to p_limit parked jobs available whose gate is open, lowest id first, and wakes River's
 -- producers; answers how many. With the composer closed it reads two rows and no job.
 -- Locks job rows; skips those that are locked. A list of ids, not a join: see emit().
@@ -129,13 +139,8 @@ BEGIN
         SET state = 'available', scheduled_at = pg_catalog.now(), metadata = j.metadata - 'parked'
         WHERE j.id = ANY (v_ids)
         RETURNING j.queue
-    ), queues AS (
-        SELECT r.queue, pg_catalog.count(*) AS jobs FROM resumed AS r GROUP BY r.queue
-    ), woken AS (
-        SELECT q.jobs, pg_catalog.pg_notify('iu_river.river_insert',
-            pg_catalog.json_build_object('queue', q.queue)::text) FROM queues AS q
     )
-    SELECT COALESCE(pg_catalog.sum(w.jobs), 0) INTO v_count FROM woken AS w;
+    SELECT iu_outbox.wake_queues(pg_catalog.array_agg(r.queue)) INTO v_count FROM resumed AS r;
     RETURN v_count;
 END
 $$;
@@ -167,13 +172,8 @@ BEGIN
                 ELSE pg_catalog.jsonb_build_object('held', COALESCE(j.metadata -> 'held', '{}') || '{"resumed": true}') END
         WHERE j.id = ANY (v_ids)
         RETURNING j.queue
-    ), queues AS (
-        SELECT r.queue, pg_catalog.count(*) AS jobs FROM resumed AS r GROUP BY r.queue
-    ), woken AS (
-        SELECT q.jobs, pg_catalog.pg_notify('iu_river.river_insert',
-            pg_catalog.json_build_object('queue', q.queue)::text) FROM queues AS q
     )
-    SELECT COALESCE(pg_catalog.sum(w.jobs), 0) INTO v_count FROM woken AS w;
+    SELECT iu_outbox.wake_queues(pg_catalog.array_agg(r.queue)) INTO v_count FROM resumed AS r;
     RETURN v_count;
 END
 $$;
@@ -193,13 +193,8 @@ DECLARE
 BEGIN
     WITH due AS (
         UPDATE iu_river.river_job AS j SET state = 'available' WHERE j.id = ANY (v_ids) RETURNING j.queue
-    ), queues AS (
-        SELECT d.queue, pg_catalog.count(*) AS jobs FROM due AS d GROUP BY d.queue
-    ), woken AS (
-        SELECT q.jobs, pg_catalog.pg_notify('iu_river.river_insert',
-            pg_catalog.json_build_object('queue', q.queue)::text) FROM queues AS q
     )
-    SELECT COALESCE(pg_catalog.sum(w.jobs), 0) INTO v_count FROM woken AS w;
+    SELECT iu_outbox.wake_queues(pg_catalog.array_agg(d.queue)) INTO v_count FROM due AS d;
     RETURN v_count;
 END
 $$;
@@ -227,13 +222,8 @@ BEGIN
             metadata = j.metadata || pg_catalog.jsonb_build_object('released_from', p_worker)
         WHERE j.id = ANY (v_ids)
         RETURNING j.queue
-    ), queues AS (
-        SELECT r.queue, pg_catalog.count(*) AS jobs FROM released AS r GROUP BY r.queue
-    ), woken AS (
-        SELECT q.jobs, pg_catalog.pg_notify('iu_river.river_insert',
-            pg_catalog.json_build_object('queue', q.queue)::text) FROM queues AS q
     )
-    SELECT COALESCE(pg_catalog.sum(w.jobs), 0) INTO v_count FROM woken AS w;
+    SELECT iu_outbox.wake_queues(pg_catalog.array_agg(r.queue)) INTO v_count FROM released AS r;
     RETURN v_count;
 END
 $$;
