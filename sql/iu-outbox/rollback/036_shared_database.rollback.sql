@@ -13,6 +13,8 @@ ALTER TABLE iu_outbox.consumer DROP COLUMN IF EXISTS last_event_id CASCADE;
 
 DROP VIEW IF EXISTS iu_outbox.foreign_grant, iu_outbox.intended_grant;
 
+DROP VIEW IF EXISTS iu_outbox.new_event;
+
 -- 034's rollback knows of tables and functions alone.
 DO $$
 DECLARE
