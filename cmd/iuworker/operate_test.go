@@ -146,12 +146,19 @@ func TestRollbackAsksOnATerminal(t *testing.T) {
 // onTerminal runs the program in a process of its own on a pseudo-terminal, which script (bsdutils) makes.
 func onTerminal(t testing.TB, db *iutest.DB, typed string, args ...string) (string, error) {
 	t.Helper()
+	return onTerminalWith(t, db, typed, []string{"TERM=xterm", "NO_COLOR="}, args...)
+}
+
+// onTerminalWith is onTerminal with more environment.
+func onTerminalWith(t testing.TB, db *iutest.DB, typed string, env []string, args ...string) (string, error) {
+	t.Helper()
 	words := []string{shellWord(os.Args[0])}
 	for _, arg := range args {
 		words = append(words, shellWord(arg))
 	}
 	cmd := exec.CommandContext(t.Context(), "script", "--quiet", "--return", "--command", "exec "+strings.Join(words, " "), os.DevNull)
 	cmd.Env = append(os.Environ(), runsMain+"=1", "IUWORKER_DATABASE_URL="+db.URL)
+	cmd.Env = append(cmd.Env, env...)
 	cmd.Stdin = strings.NewReader(typed)
 	out, err := cmd.CombinedOutput()
 	return strings.ReplaceAll(string(out), "\r\n", "\n"), err

@@ -3,6 +3,7 @@ package operate
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,12 +20,29 @@ type Count struct {
 	More bool  `json:"more,omitempty"`
 }
 
-// String answers "12" or "over 10000".
+// String returns "12" or "over 10,000".
 func (c Count) String() string {
 	if c.More {
-		return fmt.Sprintf("over %d", c.N)
+		return "over " + Thousands(c.N)
 	}
-	return fmt.Sprint(c.N)
+	return Thousands(c.N)
+}
+
+// of writes the count with its noun.
+func (c Count) of(one, many string) string {
+	if c.N == 1 && !c.More {
+		return "1 " + one
+	}
+	return c.String() + " " + many
+}
+
+// Thousands writes a number with commas.
+func Thousands(n int64) string {
+	text := strconv.FormatInt(n, 10)
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
 }
 
 func counted(n int64) Count { return Count{N: min(n, countLimit), More: n > countLimit} }
