@@ -62,6 +62,13 @@ type Status struct {
 	Emissions   EmissionStatus    `json:"emissions"`
 	Consumers   []ConsumerStatus  `json:"consumers"` // the hundred that lag most
 	Workers     []WorkerStatus    `json:"workers"`
+	Paused      []PausedQueue     `json:"paused_queues"`
+}
+
+// PausedQueue is a queue from which no worker takes jobs.
+type PausedQueue struct {
+	Queue string    `json:"queue"`
+	Since time.Time `json:"since"`
 }
 
 // SchemaStatus is what is installed.
@@ -117,6 +124,7 @@ type ConsumerStatus struct {
 	Process     *string   `json:"process"` // who works for it now; nil: nobody
 	DeadLetters int64     `json:"dead_letters"`
 	UpdatedAt   time.Time `json:"updated_at"`
+	ActiveAt    time.Time `json:"active_at"` // when it last did anything, or had a process
 }
 
 // WorkerStatus is a process that works, or that worked until a moment ago.
@@ -140,7 +148,7 @@ func ReadStatus(ctx context.Context, db Beginner) (Status, error) {
 	}
 	defer func() { _ = tx.Rollback(ctx) }() // it only read
 	for _, read := range []func(context.Context, pgx.Tx, *Status) error{
-		readSchema, readGates, readOutbox, readJobs, readParked, readHeldInto, readDeadLetters, readEmissions, readConsumers, readWorkers,
+		readSchema, readGates, readOutbox, readJobs, readParked, readHeldInto, readDeadLetters, readEmissions, readConsumers, readWorkers, readPaused,
 	} {
 		if err := read(ctx, tx, &status); err != nil {
 			return status, fmt.Errorf("read the status: %w", err)
