@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/iu-core/iuworker/jobs"
@@ -11,7 +12,7 @@ import (
 
 // writeStatus shows the state in sections, each a table of its own: a long name in one does not move the others.
 func writeStatus(w io.Writer, s operate.Status) {
-	fmt.Fprintf(w, "%s  PostgreSQL %s, schema %d, %s\n", bold(w, flat(s.Database)), s.Server, s.Schema.Version, s.At.UTC().Format(time.RFC3339))
+	fmt.Fprintf(w, "%s  PostgreSQL %s, schema %d, %s\n", bold(w, flat(s.Database)), serverVersion(s.Server), s.Schema.Version, s.At.UTC().Format(time.RFC3339))
 	section(w, "Pipeline", "", func(w io.Writer) { writePipeline(w, s) })
 	section(w, "Jobs", total(s.Jobs, func(c operate.JobCount) operate.Count { return c.Count }), func(w io.Writer) {
 		for _, count := range s.Jobs {
@@ -39,6 +40,12 @@ func writeStatus(w io.Writer, s operate.Status) {
 	})
 	section(w, "Workers", workersTotal(s.Workers), func(w io.Writer) { writeWorkers(w, s) })
 	writeNext(w, s)
+}
+
+// serverVersion leaves out what a packager adds: "15.18 (Debian 15.18-1)".
+func serverVersion(version string) string {
+	version, _, _ = strings.Cut(version, " ")
+	return flat(version)
 }
 
 // section writes a heading, with a total unless that is "", and a table.
