@@ -192,13 +192,14 @@ const startedName = "started-by-a-document"
 
 var exportLine = regexp.MustCompile(`(?m)^export (\w+)='(.*)'$`)
 
-// awaitSession waits until a subscriber that was started has read the end of the history, behind which it goes on, or until a
-// worker lives.
+// awaitSession waits until what was started is connected, and a subscriber until it has read the end of the history, behind
+// which it goes on.
 func (r *reader) awaitSession(t testing.TB, b block) {
 	t.Helper()
-	const reads = `SELECT count(*) > 0 FROM pg_stat_activity
-		WHERE application_name = '` + startedName + `' AND datname = current_database()
-			AND (query LIKE '%FROM iu_outbox.emission AS e%' OR query LIKE '%iu_outbox.attend%')`
+	reads := `SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND application_name = '` + startedName + `'`
+	if strings.Contains(b.text, "subscribe") {
+		reads += ` AND query LIKE '%FROM iu_outbox.emission AS e%'`
+	}
 	deadline := time.Now().Add(patience)
 	for {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)

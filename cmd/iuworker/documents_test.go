@@ -19,13 +19,13 @@ var documents = []struct {
 	notRun int
 }{
 	{"README.md", 0},
-	{"docs/deploy.md", 3},
+	{"docs/deploy.md", 1},
 	{"docs/producers.md", 0},
 	{"docs/scaleout.md", 0},
 	{"docs/subscribers.md", 1},
 	{"docs/operate.md", 1},
-	{"docs/configure.md", 1},
-	{"docs/adopt.md", 1},
+	{"docs/configure.md", 0},
+	{"docs/adopt.md", 0},
 	{"docs/reference.md", 0},
 	{"docs/performance.md", 0},
 	{"OPERATIONS.md", 0},
