@@ -34,7 +34,7 @@ func (a *app) consumersDeadLettersCommand() *cobra.Command {
 	var agreed confirmation
 	cmd := &cobra.Command{
 		Use:               "dead-letters NAME",
-		Short:             "List the events that a consumer gave up, or drop them",
+		Short:             "List the events that a consumer failed to handle, or drop them",
 		Args:              oneConsumer,
 		ValidArgsFunction: a.completeConsumers,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -63,7 +63,7 @@ func (a *app) consumersDeadLettersCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&drop, "drop", false, "delete all of them instead")
+	cmd.Flags().BoolVar(&drop, "drop", false, "drop all of them instead")
 	agreed.registerYes(cmd, "dead letters")
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -73,9 +73,9 @@ func (a *app) consumersReplayCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "replay NAME",
-		Short: "Have a consumer handle its dead letters again",
-		Long: `Asks the consumer's process to handle all of its dead letters once more: a process that runs does so at once, one that
-starts does so first. What is handled is gone; what fails again stays, with its new error.`,
+		Short: "Make a consumer handle its dead letters again",
+		Long: `Makes the consumer's process handle all of its dead letters once more: a running process does so at once, a new one when
+it starts. What it handles is deleted; what fails again stays, with its new error.`,
 		Args:              oneConsumer,
 		ValidArgsFunction: a.completeConsumers,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -20,9 +20,9 @@ var gateNames = []string{string(jobs.GateComposer), string(jobs.GateAutoInstanti
 func (a *app) gateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "gate",
-		Short: "Show, open and close the gates composer and auto-instantiate",
-		Long: `The gate composer lets instances be composed at all; the gate auto-instantiate lets live events compose them.
-While a gate is closed, what needs it waits, uses no attempt up, and goes on at once when the gate opens.`,
+		Short: "Show, open or close the gates composer and auto-instantiate",
+		Long: `The gate composer is needed to compose any instance; the gate auto-instantiate to compose one for a live event. While a
+gate is closed, jobs that need it are parked. They use no attempt, and run at once when the gate opens.`,
 	}
 	cmd.AddCommand(a.gateStatusCommand(), a.gateSetCommand("open", true), a.gateSetCommand("close", false))
 	needsSubcommand(cmd)
@@ -33,7 +33,7 @@ func (a *app) gateStatusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show both gates, and who moved them last",
+		Short: "Show both gates and who last changed them",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
@@ -97,7 +97,7 @@ func (a *app) gateSetCommand(name string, open bool) *cobra.Command {
 			})
 		},
 	}
-	actorFlag(cmd, &actor, "who does it (default the user who runs this)")
+	actorFlag(cmd, &actor, "name for the audit (default the user of this process)")
 	if open {
 		agreed.registerYes(cmd, "parked jobs")
 	}

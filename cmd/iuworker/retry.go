@@ -19,20 +19,36 @@ import (
 
 const deadLettersShown = 100
 
-// deadLettersCommand is retry, a verb a command.
+const retryHelp = `A dead letter is an event that ended without an instance. Fix the cause first, which its detail names, then retry it: it
+becomes an outbox row again. An event that fails again becomes a dead letter again.`
+
+// deadLettersCommand is retry with one command per verb.
 func (a *app) deadLettersCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dead-letters",
-		Short: "List, retry or drop the events that ended without an instance",
+		Short: "List, retry or drop events that ended without an instance",
 	}
-	for _, verb := range []struct{ name, short, flag string }{
-		{"list", "List dead letters, the oldest first", "list"},
-		{"retry", "Put dead letters back into the outbox", ""},
-		{"drop", "Delete dead letters permanently", "drop"},
+	const chosen = " --status STATUS | --event ID | --all"
+	for _, verb := range []struct {
+		name, use, short, long, flag string
+		hidden                       []string
+	}{
+		{
+			"list", " [--status STATUS | --event ID]", "List dead letters, the oldest first",
+			fmt.Sprintf("Lists the oldest %d dead letters, with their template and why no instance was composed.", deadLettersShown),
+			"list", []string{"list", "drop", "all", "yes", "expect"},
+		},
+		{"retry", chosen, "Put dead letters back into the outbox", retryHelp, "", []string{"list", "drop", "yes", "expect"}},
+		{
+			"drop", chosen, "Delete dead letters permanently",
+			"Deletes dead letters permanently. To process their events, the application must send them again.",
+			"drop", []string{"list", "drop"},
+		},
 	} {
 		sub := a.retryCommand()
-		sub.Use, sub.Short, sub.Long = verb.name+" --status STATUS | --event ID | --all", verb.short, verb.short+"."
-		for _, flag := range []string{"list", "drop"} {
+		sub.Use, sub.Short = verb.name+verb.use, verb.short
+		sub.Long = verb.long
+		for _, flag := range verb.hidden {
 			_ = sub.Flags().MarkHidden(flag) // they exist
 		}
 		if verb.flag != "" {
@@ -52,10 +68,9 @@ func (a *app) retryCommand() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "retry --status STATUS | --event ID | --all",
-		Short: "Put dead letters back into the outbox, list them, or drop them",
-		Long: `A dead letter is an event that ended without an instance. Repair what was wrong first (its detail says it), then retry
-it: it becomes an outbox row again. What fails again becomes a dead letter again.`,
-		Args: noArguments,
+		Short: "Same as dead-letters retry",
+		Long:  retryHelp + "\nThis is the old name of: iuworker dead-letters list, retry and drop.",
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkRetry(cmd); err != nil {
 				return err
@@ -86,11 +101,11 @@ it: it becomes an outbox row again. What fails again becomes a dead letter again
 			})
 		},
 	}
-	cmd.Flags().Var(&textValue{&choice.Status, 200}, "status", "those of a status, such as template_not_found")
-	cmd.Flags().Var(&uuidValue{&choice.EventID}, "event", "those of an event")
-	cmd.Flags().BoolVar(&all, "all", false, "all of them")
-	cmd.Flags().BoolVar(&list, "list", false, fmt.Sprintf("show them instead, the oldest %d", deadLettersShown))
-	cmd.Flags().BoolVar(&drop, "drop", false, "delete them instead")
+	cmd.Flags().Var(&textValue{&choice.Status, 200}, "status", "dead letters with this status, such as template_not_found")
+	cmd.Flags().Var(&uuidValue{&choice.EventID}, "event", "dead letters of this event")
+	cmd.Flags().BoolVar(&all, "all", false, "all dead letters")
+	cmd.Flags().BoolVar(&list, "list", false, fmt.Sprintf("list the oldest %d instead", deadLettersShown))
+	cmd.Flags().BoolVar(&drop, "drop", false, "drop them instead")
 	agreed.registerYes(cmd, "dead letters")
 	jsonFlag(cmd, &asJ)
 	return cmd

@@ -19,11 +19,10 @@ func (a *app) verifyCommand() *cobra.Command {
 	findings, rest := 20, time.Duration(0)
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Look for what is lost, doubled or orphaned over all data",
-		Long: `Goes through all data and says what does not hold, by name: every event that came in is in the outbox, in a job,
-composed, a dead letter, or was taken away by an operator; each instance has its lineage, its log row and its
-emission; positions are unique and without holes. It changes nothing, and reads in short pieces while everything goes
-on. Exit code 1 where something is wrong.`,
+		Short: "Check all data for anything lost, duplicated or orphaned",
+		Long: `Checks all data and names what is wrong: every event is in the outbox, in a job, composed, a dead letter, or was removed by an
+operator; every instance has its lineage, log row and emission; positions are unique and have no gaps. It changes nothing
+and reads in short pieces while everything keeps running. Exit code 1 if something is wrong.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
@@ -41,9 +40,9 @@ on. Exit code 1 where something is wrong.`,
 			})
 		},
 	}
-	cmd.Flags().Var(&intValue{&findings, 1, 10_000}, "findings", "how many of the wrong things each check names")
+	cmd.Flags().Var(&intValue{&findings, 1, 10_000}, "findings", "problems listed per check")
 	cmd.Flags().Var(&durationValue{to: &rest, min: 0, max: time.Minute}, "rest",
-		"pause after each piece, which takes about 100ms, for the sake of others")
+		"pause after each piece of work, about 100ms long, to leave room for others")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
