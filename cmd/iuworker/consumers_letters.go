@@ -111,7 +111,7 @@ func (a *app) changeLetters(ctx context.Context, pool *pgxpool.Pool, name, did s
 	return a.print(asJSON, map[string]any{"consumer": name, key: n}, func(w io.Writer) { fmt.Fprintf(w, "%d %s\n", n, did) })
 }
 
-// findConsumer answers subscribe.ErrNoConsumer, with the way out, where there is none of that name.
+// findConsumer returns subscribe.ErrNoConsumer, with the nearest name, if there is no consumer of that name.
 func findConsumer(ctx context.Context, db subscribe.DB, name string) (subscribe.Consumer, error) {
 	consumers, err := subscribe.ListConsumers(ctx, db)
 	if err != nil {
@@ -119,7 +119,12 @@ func findConsumer(ctx context.Context, db subscribe.DB, name string) (subscribe.
 	}
 	i := slices.IndexFunc(consumers, func(c subscribe.Consumer) bool { return c.Name == name })
 	if i < 0 {
-		return subscribe.Consumer{}, fmt.Errorf("%w: %q; iuworker consumers lists those that there are", subscribe.ErrNoConsumer, name)
+		var names []string
+		for _, consumer := range consumers {
+			names = append(names, consumer.Name)
+		}
+		return subscribe.Consumer{}, fmt.Errorf("%w %q%s; to list the consumers, run: iuworker consumers",
+			subscribe.ErrNoConsumer, name, didYouMean("", nearest(name, names)))
 	}
 	return consumers[i], nil
 }

@@ -51,9 +51,9 @@ func (a *app) gateStatusCommand() *cobra.Command {
 
 func writeGates(w io.Writer, gates []operate.Gate) {
 	for _, gate := range gates {
-		fmt.Fprintf(w, "%s\t%s", gate.Gate, openOrClosed(gate.Open))
+		fmt.Fprintf(w, "%s\t%s", gate.Gate, state(w, openOrClosed(gate.Open)))
 		if gate.UpdatedBy != nil && gate.UpdatedAt != nil {
-			fmt.Fprintf(w, "\tby %s, %s", *gate.UpdatedBy, gate.UpdatedAt.UTC().Format(time.RFC3339))
+			fmt.Fprintf(w, "\tby %s, %s", oneLine(gate.UpdatedBy), gate.UpdatedAt.UTC().Format(time.RFC3339))
 		}
 		fmt.Fprintln(w)
 	}
@@ -121,7 +121,7 @@ func (a *app) agreeToRelease(
 	}
 	what := fmt.Sprintf("jobs parked for the gate %s", gate)
 	return parked, a.confirm(cmd, agreed, stake{
-		count: parked, what: what, done: "opened", asks: fmt.Sprintf("%d %s will run now.", parked, what),
+		count: parked, what: what, done: "opened", asks: fmt.Sprintf("%s %s will run now.", operate.Thousands(parked), what),
 	})
 }
 
@@ -167,9 +167,13 @@ func (m gateMoved) write(w io.Writer) {
 		fmt.Fprintf(w, "%s was %s already\n", m.Gate, m.Now)
 		return
 	}
-	fmt.Fprintf(w, "%s is %s now, and was %s (by %s)", m.Gate, m.Now, m.Before, m.Actor)
+	did := "closed"
+	if m.Now == openOrClosed(true) {
+		did = "opened"
+	}
+	fmt.Fprintf(w, "%s %s (by %s)", did, m.Gate, flat(m.Actor))
 	if m.Parked > 0 {
-		fmt.Fprintf(w, "; %d parked jobs run now", m.Parked)
+		fmt.Fprintf(w, "; %s will run now", plural(int(m.Parked), "parked job", "parked jobs"))
 	}
 	fmt.Fprintln(w)
 }

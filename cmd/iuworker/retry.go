@@ -93,10 +93,10 @@ func (a *app) retryCommand() *cobra.Command {
 						}
 					}
 					moved, err := operate.DropAs(ctx, pool, systemUser(), choice)
-					return a.reportRetry("dropped", choice, moved, err, asJ)
+					return a.reportRetry(ctx, pool, "dropped", choice, moved, err, asJ)
 				default:
 					moved, err := operate.RetryAs(ctx, pool, systemUser(), choice)
-					return a.reportRetry("retried", choice, moved, err, asJ)
+					return a.reportRetry(ctx, pool, "retried", choice, moved, err, asJ)
 				}
 			})
 		},
@@ -111,7 +111,7 @@ func (a *app) retryCommand() *cobra.Command {
 	return cmd
 }
 
-// checkRetry demands that somebody says which ones, before anything is moved.
+// checkRetry fails unless the flags say which dead letters.
 func checkRetry(cmd *cobra.Command) error {
 	chosen := func(name string) bool {
 		yes, err := cmd.Flags().GetBool(name)
@@ -124,43 +124,56 @@ func checkRetry(cmd *cobra.Command) error {
 	case chosen("all") && selected:
 		return usage(cmd, "--all contradicts --status and --event: give one or the other")
 	case !chosen("all") && !selected && !chosen("list"):
-		return usage(cmd, "say which dead letters: --status, --event or --all (--list shows them)")
+		return usage(cmd, "say which dead letters: --status, --event or --all; to see them, run: iuworker dead-letters list")
 	}
 	return nil
 }
 
-// reportRetry says how many also where it failed half-way: those are done.
-func (a *app) reportRetry(what string, choice operate.Selection, moved operate.Moved, err error, asJSON bool) error {
+// reportRetry prints how many were moved, also if an error came half-way: those stay moved.
+func (a *app) reportRetry(
+	ctx context.Context, pool *pgxpool.Pool, what string, choice operate.Selection, moved operate.Moved, err error, asJSON bool,
+) error {
 	if err != nil {
 		return fmt.Errorf("%d %s, then: %w", moved.Done, what, err)
 	}
+	none, err := noDeadLetters(ctx, pool, choice)
+	if err != nil {
+		return err
+	}
 	err = a.print(asJSON, map[string]int{what: moved.Done, "left": moved.Left}, func(w io.Writer) {
 		if moved == (operate.Moved{}) {
-			fmt.Fprintln(w, noDeadLetters(choice))
+			fmt.Fprintln(w, none)
 			return
 		}
 		fmt.Fprintf(w, "%d %s\n", moved.Done, what)
 	})
 	if err == nil && moved.Left > 0 {
-		return fmt.Errorf("%d dead letters stayed: the outbox refuses their events, or another session has them; "+
-			"look at them with iuworker retry --list, and drop what is of no use", moved.Left)
+		return fmt.Errorf("%d dead letters stayed: the outbox refuses their events, or another session has locked them; "+
+			"run iuworker dead-letters list to see them, and drop what you do not need", moved.Left)
 	}
 	return err
 }
 
-// noDeadLetters says that there are none, and of what.
-func noDeadLetters(choice operate.Selection) string {
+// noDeadLetters says that there are none of what was chosen, and which status may have been meant.
+func noDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice operate.Selection) (string, error) {
 	text := "no dead letters"
 	if choice.Status != "" {
-		text += " of the status " + flat(choice.Status)
+		text += " with status " + flat(choice.Status)
 	}
 	if choice.EventID != uuid.Nil {
-		text += " of the event " + choice.EventID.String()
+		text += " of event " + choice.EventID.String()
 	}
 	if choice != (operate.Selection{}) {
-		text += "; all that there are, shows: iuworker retry --list"
+		statuses, err := operate.DeadLetterStatuses(ctx, pool)
+		if err != nil {
+			return "", err
+		}
+		if meant := nearest(choice.Status, statuses); meant != "" && meant != choice.Status {
+			text += didYouMean("", meant)
+		}
+		text += "; to see all, run: iuworker dead-letters list"
 	}
-	return text
+	return text, nil
 }
 
 func (a *app) listDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice operate.Selection, asJSON bool) error {
@@ -174,22 +187,26 @@ func (a *app) listDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice op
 	if err != nil {
 		return err
 	}
+	none, err := noDeadLetters(ctx, pool, choice)
+	if err != nil {
+		return err
+	}
 	if more && asJSON {
 		a.logger.WarnContext(ctx, "Dead letters: there are more than these", slog.Int("shown", len(letters)))
 	}
 	return a.print(asJSON, letters, func(w io.Writer) {
 		if len(letters) == 0 {
-			fmt.Fprintln(w, noDeadLetters(choice))
+			fmt.Fprintln(w, none)
 			return
 		}
 		columns(w, func(w io.Writer) {
-			fmt.Fprintln(w, "SINCE\tEVENT\tTEMPLATE\tSUFFIX\tSTATUS\tDETAIL")
+			fmt.Fprintln(w, "SINCE\tEVENT\tTEMPLATE\tSUFFIX\tSTATUS\tREASON")
 			for _, line := range lines {
 				fmt.Fprintln(w, line)
 			}
 		})
 		if more {
-			fmt.Fprintf(w, "these are the oldest %d, and there are more: --status and --event choose, iuworker status counts\n", len(letters))
+			fmt.Fprintf(w, "these are the oldest %d; there are more: --status and --event select, iuworker status counts\n", len(letters))
 		}
 	})
 }
@@ -208,9 +225,11 @@ func letterLines(ctx context.Context, pool *pgxpool.Pool, letters []operate.Dead
 	}
 	lines := make([]string, len(letters))
 	for i, letter := range letters {
+		template := cmp.Or(keys[ids[i]], ids[i].String())
+		reason := letter.Reason(template, events[i].InstanceKeySuffix)
 		lines[i] = strings.Join([]string{
-			stamp(letter.CreatedAt), cmp.Or(letter.EventID, &uuid.Nil).String(), flat(cmp.Or(keys[ids[i]], ids[i].String())),
-			flat(events[i].InstanceKeySuffix), letter.Status, oneLine(letter.Detail),
+			stamp(letter.CreatedAt), cmp.Or(letter.EventID, &uuid.Nil).String(), flat(template),
+			flat(events[i].InstanceKeySuffix), flat(letter.Status), oneLine(&reason),
 		}, "\t")
 	}
 	return lines, nil
