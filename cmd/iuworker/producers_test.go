@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -51,8 +52,16 @@ func TestProducersDocument(t *testing.T) {
 		}
 	}
 	require.Greater(t, followed, 10)
-	db.WaitFor(t, patience, `SELECT count(*) = 6 AND bool_and(triggered_by IN ('store', 'postgres')) FROM public.iu_auto_instantiate_event_log`)
+	db.WaitFor(t, patience, `SELECT count(*) = 5 AND count(*) FILTER (WHERE triggered_by = 'store') = 4 FROM public.iu_auto_instantiate_event_log`)
 	db.WaitFor(t, patience, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE event ->> 'tracestate' = 'vendor=value'")
+
+	// The same event again, once its job has ended, is a job of its own.
+	const order = "5b0c1d0e-2f57-4f0e-8f4e-0d6a7a3f9b11"
+	db.WaitFor(t, patience, "SELECT NOT EXISTS (SELECT FROM iu_outbox.event) AND bool_and(state = 'completed') FROM iu_river.river_job")
+	db.Exec(t, "SELECT iu_outbox.add_event(template => 'welcome-letter', event_type => 'order.placed', event_id => $1, suffix => 'welcome-letter-order-' || $1)", order)
+	require.Eventually(t, func() bool {
+		return strings.Contains(run(t, on(db), "trace", order).done(t).out, "idempotent_replay")
+	}, patience, 50*time.Millisecond)
 }
 
 // The table of arguments in docs/producers.md is add_event's.
