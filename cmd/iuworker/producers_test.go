@@ -58,7 +58,8 @@ func TestProducersDocument(t *testing.T) {
 	// The same event again, once its job has ended, is a job of its own.
 	const order = "5b0c1d0e-2f57-4f0e-8f4e-0d6a7a3f9b11"
 	db.WaitFor(t, patience, "SELECT NOT EXISTS (SELECT FROM iu_outbox.event) AND bool_and(state = 'completed') FROM iu_river.river_job")
-	db.Exec(t, "SELECT iu_outbox.add_event(template => 'welcome-letter', event_type => 'order.placed', event_id => $1, suffix => 'welcome-letter-order-' || $1)", order)
+	db.Exec(t, `SELECT iu_outbox.add_event(template => 'welcome-letter', event_type => 'order.placed', event_id => $1::uuid,
+		suffix => 'welcome-letter-order-' || $1::uuid)`, order)
 	require.Eventually(t, func() bool {
 		return strings.Contains(run(t, on(db), "trace", order).done(t).out, "idempotent_replay")
 	}, patience, 50*time.Millisecond)
