@@ -15,8 +15,8 @@ import (
 	"github.com/iu-core/iuworker/sql/iutest"
 )
 
-// outside makes a module that is not this repository and uses it, with a main package, and returns where.
-func outside(t testing.TB, program string) string {
+// module makes a module that is not this repository and uses it, with a main package, and returns where.
+func module(t testing.TB, program string) string {
 	t.Helper()
 	repository, err := filepath.Abs(filepath.Join("..", ".."))
 	require.NoError(t, err)
@@ -46,15 +46,15 @@ func tool(t testing.TB, dir string, env []string, name string, args ...string) (
 	return out.String() + errOut.String(), err
 }
 
-// sample returns a document's block with that fence.
-func sample(t testing.TB, document, fence string) string {
+// sample returns the block of a language that a test claims.
+func sample(t testing.TB, test, language string) string {
 	t.Helper()
-	for _, b := range readDocument(t, document) {
-		if strings.Join(b.info, " ") == fence {
+	for _, b := range blocksFor(t, test) {
+		if b.info[0] == language {
 			return b.text
 		}
 	}
-	require.Fail(t, "no such block", "%s: %s", document, fence)
+	require.Fail(t, "no such block", "%s: %s", test, language)
 	return ""
 }
 
@@ -74,9 +74,9 @@ func TestApplicationsInsertJobsFromOutside(t *testing.T) {
 	db.OpenGates(t)
 	db.Template(t, "welcome-letter", 1)
 	t.Cleanup(func() { db.Exec(t, "DROP OWNED BY campaigns; DROP ROLE campaigns") })
-	grants := sample(t, "docs/scaleout.md", "sql run")
+	grants := sample(t, "TestApplicationsInsertJobsFromOutside", "sql")
 	db.Exec(t, grants)
-	dir := outside(t, sample(t, "docs/scaleout.md", "go program"))
+	dir := module(t, sample(t, "TestApplicationsInsertJobsFromOutside", "go"))
 	said, err := tool(t, dir, nil, "go", "build", "-o", "enqueue", ".")
 	require.NoError(t, err, said)
 	said, err = tool(t, dir, nil, "go", "vet", ".")
@@ -123,7 +123,7 @@ func TestApplicationsInsertEventsFromOutside(t *testing.T) {
 	db := iutest.New(t)
 	template := db.Template(t, "welcome-letter", 1)
 	db.Exec(t, "CREATE TABLE public.shop_order (id uuid PRIMARY KEY); GRANT INSERT ON public.shop_order TO iu_app")
-	dir := outside(t, `package main
+	dir := module(t, `package main
 
 import (
 	"context"
@@ -137,7 +137,7 @@ import (
 	_ "github.com/iu-core/iuworker/worker/subscribe"
 )
 
-`+sample(t, "docs/producers.md", "go outbox")+`
+`+sample(t, "TestApplicationsInsertEventsFromOutside", "go")+`
 func main() {
 	pool, err := pgxpool.New(context.Background(), os.Getenv("DATABASE_URL"))
 	if err == nil {
