@@ -236,8 +236,8 @@ type ConsumerSeries struct {
 func (s ConsumerSeries) At(step int) time.Time { return s.From.Add(time.Duration(step) * s.Step) }
 
 // ConsumerHistory returns the lags of the consumers with these names, or of all that had one if there are none, in the
-// shortest of Ranges that covers span. Of a range of days it reads each tenth minute. The last step is under way: it has the
-// lag of now.
+// shortest of Ranges that covers span. Of a day it reads each fifth minute, of a week each twentieth. The last step is under
+// way: it has the lag of now.
 func ConsumerHistory(ctx context.Context, q Querier, span time.Duration, names ...string) (ConsumerSeries, error) {
 	r, from, last, now, err := steps(ctx, q, span)
 	if err != nil {
@@ -245,8 +245,11 @@ func ConsumerHistory(ctx context.Context, q Querier, span time.Duration, names .
 	}
 	s := ConsumerSeries{From: from, Until: now, Step: r.Step}
 	each := time.Minute
-	if r.Span > 24*time.Hour {
-		each = 10 * time.Minute
+	switch {
+	case r.Step > time.Hour:
+		each = 20 * time.Minute
+	case r.Step > 5*time.Minute:
+		each = 5 * time.Minute
 	}
 	rows, err := q.Query(ctx, `
 		WITH lag AS (
@@ -319,23 +322,24 @@ func TemplateHistory(ctx context.Context, q Querier, span time.Duration, limit i
 	from = last.Add(step - r.Span)
 	s := TemplateSeries{From: from, Until: now, Step: step}
 	rows, err := q.Query(ctx, `
-		WITH used AS (
-			SELECT h.template_collection_id AS id, pg_catalog.sum(h.composed) AS composed, pg_catalog.sum(h.dead) AS dead,
-				pg_catalog.max(h.p95)::double precision AS p95, pg_catalog.count(*) OVER () AS templates
+		WITH summed AS MATERIALIZED (
+			SELECT h.template_collection_id AS id, pg_catalog.date_bin($2::interval, h.at, $1::timestamptz) AS at,
+				pg_catalog.sum(h.composed) AS composed, pg_catalog.sum(h.dead) AS dead, pg_catalog.max(h.p95) AS p95
 			FROM iu_outbox.history_template AS h
 			WHERE h.at >= $1
-			GROUP BY h.template_collection_id
-			ORDER BY pg_catalog.sum(h.composed + h.dead) DESC, h.template_collection_id
+			GROUP BY 1, 2
+		), used AS (
+			SELECT s.id, pg_catalog.sum(s.composed) AS composed, pg_catalog.sum(s.dead) AS dead, pg_catalog.max(s.p95) AS p95,
+				pg_catalog.count(*) OVER () AS templates,
+				pg_catalog.jsonb_object_agg((EXTRACT(EPOCH FROM s.at - $1) / EXTRACT(EPOCH FROM $2::interval))::bigint, s.composed + s.dead) AS points
+			FROM summed AS s
+			GROUP BY s.id
+			ORDER BY pg_catalog.sum(s.composed + s.dead) DESC, s.id
 			LIMIT $3
 		)
 		SELECT u.id, COALESCE((SELECT c.collection_key FROM public.iu_piece_collection AS c WHERE c.id = u.id), ''),
-			u.composed, u.dead, u.p95, u.templates, p.points
+			u.composed, u.dead, u.p95::double precision, u.templates, u.points
 		FROM used AS u
-		CROSS JOIN LATERAL (
-			SELECT COALESCE(pg_catalog.jsonb_object_agg(p.step, p.n), '{}') AS points
-			FROM (SELECT pg_catalog.floor(EXTRACT(EPOCH FROM h.at - $1) / EXTRACT(EPOCH FROM $2::interval))::bigint AS step,
-			             pg_catalog.sum(h.composed + h.dead) AS n
-			      FROM iu_outbox.history_template AS h WHERE h.at >= $1 AND h.template_collection_id = u.id GROUP BY 1) AS p) AS p
 		ORDER BY u.composed + u.dead DESC, u.id`, from, step, limit)
 	if err != nil {
 		return s, fmt.Errorf("read the templates' history: %w", err)

@@ -2,15 +2,17 @@
 -- so that no INSERT, no job and no announcement does more for it.
 
 -- Returns the jobs of ours that ended from p_from on and before p_until: at most p_limit of each state in each of p_slices
--- equal parts of that time, so that it reads few rows however many there are. weight: for how many jobs the row stands.
+-- equal parts of that time, and counts twenty times as many, so that it reads few rows however many there are. weight: for
+-- how many jobs the row stands.
 -- outcome: composed, scaleout, dry_run, dead, or other (a replay, or cancelled by an operator). seconds: from INSERT, or
 -- available_at if that is later, to the job's end. parked: it was parked on the way.
 CREATE OR REPLACE FUNCTION iu_outbox.ended_jobs(p_from timestamptz, p_until timestamptz, p_slices integer, p_limit integer)
 RETURNS TABLE (at timestamptz, weight double precision, outcome text, template text, seconds double precision, parked boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
     SELECT j.finalized_at,
-           CASE WHEN j.n < p_limit THEN 1
-                ELSE GREATEST(1, EXTRACT(EPOCH FROM s.until - s.at) / NULLIF(EXTRACT(EPOCH FROM j.last_at - s.at), 0)) END,
+           c.n::double precision / LEAST(c.n, p_limit)
+               * CASE WHEN c.n < 20 * p_limit THEN 1
+                      ELSE GREATEST(1, EXTRACT(EPOCH FROM s.until - s.at) / NULLIF(EXTRACT(EPOCH FROM c.last_at - s.at), 0)) END,
            CASE
                WHEN j.state = 'completed' AND j.metadata #>> '{output,status}' IS DISTINCT FROM 'instantiated' THEN 'other'
                WHEN j.state = 'completed' AND j.args ->> 'emit_mode' = 'dry_run' THEN 'dry_run'
@@ -34,10 +36,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = o
           FROM pg_catalog.generate_series(0, p_slices - 1) AS i) AS s
     CROSS JOIN (VALUES ('completed'::iu_river.river_job_state), ('cancelled'), ('discarded')) AS st (state)
     CROSS JOIN LATERAL (
-        SELECT l.*, pg_catalog.count(*) OVER () AS n, pg_catalog.max(l.finalized_at) OVER () AS last_at
-        FROM (SELECT j.id, j.state, j.queue, j.args, j.metadata, j.created_at, j.finalized_at FROM iu_river.river_job AS j
+        SELECT pg_catalog.count(*) AS n, pg_catalog.max(j.finalized_at) AS last_at
+        FROM (SELECT j.finalized_at FROM iu_river.river_job AS j
               WHERE j.state = st.state AND j.kind || '' = 'auto_instantiate' AND j.finalized_at >= s.at AND j.finalized_at < s.until
-              ORDER BY j.finalized_at LIMIT p_limit) AS l) AS j
+              ORDER BY j.finalized_at LIMIT 20 * p_limit) AS j) AS c
+    CROSS JOIN LATERAL (
+        SELECT j.id, j.state, j.queue, j.args, j.metadata, j.created_at, j.finalized_at FROM iu_river.river_job AS j
+        WHERE c.n > 0 AND j.state = st.state AND j.kind || '' = 'auto_instantiate' AND j.finalized_at >= s.at AND j.finalized_at < s.until
+        ORDER BY j.finalized_at LIMIT p_limit) AS j
 $$;
 
 -- Returns what happened from p_from on and before p_until, of the jobs that ended_jobs returns; see the table history. Takes
@@ -83,7 +89,7 @@ $$;
 -- Writes the minute that ended last, or the latest one of the hour before that which is missing, and forgets what is older
 -- than seven days. Returns the minute that it wrote; NULL: there is none to write, or another process does it now.
 -- A minute is written from five seconds after its end on: jobs that end are noted a moment later. One that is written late
--- lacks what was there at its end, and what was inserted. Reads at most 5000 jobs of each second. Locks the new row; waits
+-- lacks what was there at its end, and what was inserted. Reads at most 500 jobs of each second, and counts 10,000. Locks the new row; waits
 -- for another writer two seconds at most.
 CREATE OR REPLACE FUNCTION iu_outbox.write_history() RETURNS timestamptz
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off SET lock_timeout = '2s' AS $$
@@ -110,7 +116,7 @@ BEGIN
     UPDATE iu_outbox.history AS h
     SET composed = c.composed, scaleout = c.scaleout, dry_run = c.dry_run, dead = c.dead, after_parking = c.after_parking,
         announced = c.announced, measured = c.measured, p50 = c.p50, p95 = c.p95, announce_p95 = c.announce_p95
-    FROM iu_outbox.count_minute(v_at, v_until, 60, 5000) AS c
+    FROM iu_outbox.count_minute(v_at, v_until, 60, 500) AS c
     WHERE h.at = v_at;
 
     INSERT INTO iu_outbox.history_template AS t (at, template_collection_id, composed, dead, p95)
@@ -118,7 +124,7 @@ BEGIN
            COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome <> 'dead'), 0),
            COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'dead'), 0),
            pg_catalog.percentile_cont(0.95) WITHIN GROUP (ORDER BY e.seconds) FILTER (WHERE e.outcome = 'composed' AND NOT e.parked)
-    FROM iu_outbox.ended_jobs(v_at, v_until, 60, 5000) AS e
+    FROM iu_outbox.ended_jobs(v_at, v_until, 60, 500) AS e
     WHERE e.outcome <> 'other' AND e.template ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
     GROUP BY e.template::uuid
     ORDER BY pg_catalog.sum(e.weight) DESC
