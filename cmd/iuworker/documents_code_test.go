@@ -26,7 +26,6 @@ func placeOrder(ctx context.Context, pool *pgxpool.Pool, template, orderID uuid.
 			EventType:            "order.placed",
 			TemplateCollectionID: template,
 			InstanceKeySuffix:    "welcome-letter-order-" + orderID.String(),
-			Actor:                "shop",
 		})
 		return err
 	})

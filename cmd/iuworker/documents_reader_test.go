@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,8 +33,7 @@ func init() {
 // The quick start is followed with nothing but a checkout: dev brings the database.
 func TestQuickStart(t *testing.T) {
 	t.Parallel()
-	reader := newReader(t)
-	reader.follow(t, "README.md")
+	newReader(t, nil).read(t, "README.md")
 }
 
 // The other documents are followed from the first line to the last, from an empty database on.
@@ -42,11 +42,10 @@ func TestDocumentsAreTrue(t *testing.T) {
 	db := iutest.Empty(t)
 	db.Exec(t, "CREATE TABLE public.shop_order (id uuid PRIMARY KEY); CREATE TABLE public.search_index (instance_key text)")
 	t.Cleanup(func() { db.Exec(t, "DROP ROLE IF EXISTS shop, composing, oncall, search") }) // deploy.md creates them, for the whole server
-	reader := newReader(t)
-	reader.use(db)
+	reader := newReader(t, db)
 	for _, document := range documents {
-		if document.name != "README.md" {
-			reader.follow(t, document.name)
+		if document.test == "" {
+			reader.read(t, document.name)
 		}
 	}
 	runDocumentCode(t, db)
@@ -61,13 +60,13 @@ type reader struct {
 	started  *buffer // what the last started block prints
 }
 
-// newReader makes a checkout with a built program, as far as the documents need one.
-func newReader(t testing.TB) *reader {
+// newReader makes a checkout with a built program, as far as the documents need one. Without a database, dev brings one.
+func newReader(t testing.TB, db *iutest.DB) *reader {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
 	dir := t.TempDir()
-	r := &reader{dir: dir, bin: filepath.Join(dir, "bin"), pages: proxytest.FreeAddress(t)}
+	r := &reader{db: db, dir: dir, bin: filepath.Join(dir, "bin"), pages: proxytest.FreeAddress(t)}
 	require.NoError(t, os.Mkdir(r.bin, 0o700))
 	r.program(t, "bin/iuworker", fmt.Sprintf("exec env %s=1 '%s' \"$@\"", asProgram, self))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "path"), 0o700))
@@ -79,6 +78,13 @@ func newReader(t testing.TB) *reader {
 		}
 	}
 	r.env = append(r.env, "PATH="+filepath.Join(dir, "path")+":"+os.Getenv("PATH"), "IUWORKER_HTTP_ADDR="+r.pages)
+	if db == nil {
+		return r
+	}
+	address, err := url.Parse(db.URL)
+	require.NoError(t, err)
+	r.env = append(r.env, "IUWORKER_DATABASE_URL="+db.URL, "PGHOST="+address.Hostname(), "PGPORT="+address.Port(),
+		"PGUSER="+address.User.Username(), "PGDATABASE="+db.Name, "PGSSLMODE=disable")
 	return r
 }
 
@@ -87,12 +93,7 @@ func (r *reader) program(t testing.TB, name, script string) {
 	require.NoError(t, os.WriteFile(filepath.Join(r.dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o700)) //nolint:gosec // it is a program
 }
 
-func (r *reader) use(db *iutest.DB) {
-	r.db = db
-	r.env = append(r.env, "IUWORKER_DATABASE_URL="+db.URL)
-}
-
-func (r *reader) follow(t testing.TB, document string) {
+func (r *reader) read(t testing.TB, document string) {
 	t.Helper()
 	blocks := readDocument(t, document)
 	for i, b := range blocks {
@@ -103,7 +104,7 @@ func (r *reader) follow(t testing.TB, document string) {
 		switch {
 		case b.is("not-run:"):
 		case b.is("run"):
-			r.run(t, b, want)
+			r.follow(t, b, want)
 		case b.is("start"):
 			r.start(t, b, want)
 		case b.is("started"):
@@ -112,15 +113,19 @@ func (r *reader) follow(t testing.TB, document string) {
 	}
 }
 
-func (r *reader) run(t testing.TB, b block, want *string) {
+// follow runs a block, and compares what it prints if a block says what that is.
+func (r *reader) follow(t testing.TB, b block, want *string) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for {
-		out := r.shown(r.output(t, b))
+		out, err := r.output(t, b)
+		out = r.shown(out)
 		switch {
-		case want == nil || matches(lines(*want), lines(out)):
+		case err == nil && (want == nil || matches(lines(*want), lines(out))):
 			return
-		case !b.is("await") || time.Now().After(deadline):
+		case b.is("await") && time.Now().Before(deadline):
+		default:
+			require.NoError(t, err, b.at)
 			require.Equal(t, strings.Join(lines(*want), "\n"), strings.Join(lines(out), "\n"), "%s: it prints something else", b.at)
 		}
 	}
@@ -134,22 +139,22 @@ func (r *reader) shown(out string) string {
 	return strings.ReplaceAll(out, r.pages, "127.0.0.1:8080")
 }
 
-func (r *reader) output(t testing.TB, b block) string {
+func (r *reader) output(t testing.TB, b block) (string, error) {
 	t.Helper()
 	if b.is("sql") {
 		file := filepath.Join(t.TempDir(), "block.sql")
 		require.NoError(t, os.WriteFile(file, []byte(b.text), 0o600))
-		out, err := iutest.Psql(t, r.db, "-f", file)
-		require.NoError(t, err, b.at)
-		return out
+		return iutest.Psql(t, r.db, "-f", file)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := r.shell(ctx, b)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
-	require.NoError(t, cmd.Run(), "%s: %s", b.at, errOut.String())
-	return out.String()
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("%w: %s", err, errOut.String())
+	}
+	return out.String(), nil
 }
 
 func (r *reader) shell(ctx context.Context, b block) *exec.Cmd {

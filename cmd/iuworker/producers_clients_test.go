@@ -104,8 +104,8 @@ func installProducers(t testing.TB) string {
 	dir := t.TempDir()
 	require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "producers"))))
 	samples := map[string]string{}
-	for _, b := range readDocument(t, filepath.Join("docs", "producers.md")) {
-		samples[strings.Join(b.info, " ")] = b.text
+	for _, b := range blocksFor(t, "TestProducersInsert") {
+		samples[b.info[0]+" "+b.info[1]] = b.text
 	}
 	surround := func(fence, file string) {
 		file = filepath.Join(dir, file)
