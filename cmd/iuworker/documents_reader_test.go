@@ -55,7 +55,7 @@ func TestDocumentsAreTrue(t *testing.T) {
 type reader struct {
 	db       *iutest.DB // nil: the one that dev starts
 	dir, bin string
-	pages    string // where the documents have 127.0.0.1:8080
+	pages    string // in place of documentedPages, unless it is empty
 	env      []string
 	started  *buffer // what the last started block prints
 }
@@ -136,7 +136,10 @@ func (r *reader) shown(out string) string {
 	if r.db != nil {
 		out = strings.ReplaceAll(out, r.db.Name, databaseName)
 	}
-	return strings.ReplaceAll(out, r.pages, "127.0.0.1:8080")
+	if r.pages != "" {
+		out = strings.ReplaceAll(out, r.pages, documentedPages)
+	}
+	return out
 }
 
 func (r *reader) output(t testing.TB, b block) (string, error) {
@@ -158,7 +161,11 @@ func (r *reader) output(t testing.TB, b block) (string, error) {
 }
 
 func (r *reader) shell(ctx context.Context, b block) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", strings.ReplaceAll(b.text, "127.0.0.1:8080", r.pages))
+	script := b.text
+	if r.pages != "" {
+		script = strings.ReplaceAll(script, documentedPages, r.pages)
+	}
+	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
 	cmd.Dir, cmd.Env = r.dir, r.env
 	return cmd
 }
@@ -192,6 +199,9 @@ func (r *reader) start(t testing.TB, b block, want *string) {
 		r.env = append(r.env, exported[1]+"="+exported[2])
 	}
 }
+
+// documentedPages is where the documents have the pages.
+const documentedPages = "127.0.0.1:8080"
 
 const startedName = "started-by-a-document"
 
