@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,7 +32,7 @@ func init() {
 // The quick start is followed with nothing but a checkout: dev brings the database.
 func TestQuickStart(t *testing.T) {
 	t.Parallel()
-	newReader(t, nil).read(t, "README.md")
+	newReader(t).follow(t, "README.md")
 }
 
 // The other documents are followed from the first line to the last, from an empty database on.
@@ -42,10 +41,11 @@ func TestDocumentsAreTrue(t *testing.T) {
 	db := iutest.Empty(t)
 	db.Exec(t, "CREATE TABLE public.shop_order (id uuid PRIMARY KEY); CREATE TABLE public.search_index (instance_key text)")
 	t.Cleanup(func() { db.Exec(t, "DROP ROLE IF EXISTS shop, composing, oncall, search") }) // deploy.md creates them, for the whole server
-	reader := newReader(t, db)
+	reader := newReader(t)
+	reader.use(db)
 	for _, document := range documents {
-		if document.test == "" {
-			reader.read(t, document.name)
+		if document.name != "README.md" {
+			reader.follow(t, document.name)
 		}
 	}
 	runDocumentCode(t, db)
@@ -60,13 +60,13 @@ type reader struct {
 	started  *buffer // what the last started block prints
 }
 
-// newReader makes a checkout with a built program, as far as the documents need one. Without a database, dev brings one.
-func newReader(t testing.TB, db *iutest.DB) *reader {
+// newReader makes a checkout with a built program, as far as the documents need one. The database comes by use, or dev brings one.
+func newReader(t testing.TB) *reader {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
 	dir := t.TempDir()
-	r := &reader{db: db, dir: dir, bin: filepath.Join(dir, "bin"), pages: proxytest.FreeAddress(t)}
+	r := &reader{dir: dir, bin: filepath.Join(dir, "bin"), pages: proxytest.FreeAddress(t)}
 	require.NoError(t, os.Mkdir(r.bin, 0o700))
 	r.program(t, "bin/iuworker", fmt.Sprintf("exec env %s=1 '%s' \"$@\"", asProgram, self))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "path"), 0o700))
@@ -78,14 +78,12 @@ func newReader(t testing.TB, db *iutest.DB) *reader {
 		}
 	}
 	r.env = append(r.env, "PATH="+filepath.Join(dir, "path")+":"+os.Getenv("PATH"), "IUWORKER_HTTP_ADDR="+r.pages)
-	if db == nil {
-		return r
-	}
-	address, err := url.Parse(db.URL)
-	require.NoError(t, err)
-	r.env = append(r.env, "IUWORKER_DATABASE_URL="+db.URL, "PGHOST="+address.Hostname(), "PGPORT="+address.Port(),
-		"PGUSER="+address.User.Username(), "PGDATABASE="+db.Name, "PGSSLMODE=disable")
 	return r
+}
+
+func (r *reader) use(db *iutest.DB) {
+	r.db = db
+	r.env = append(r.env, "IUWORKER_DATABASE_URL="+db.URL)
 }
 
 func (r *reader) program(t testing.TB, name, script string) {
@@ -93,7 +91,8 @@ func (r *reader) program(t testing.TB, name, script string) {
 	require.NoError(t, os.WriteFile(filepath.Join(r.dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o700)) //nolint:gosec // it is a program
 }
 
-func (r *reader) read(t testing.TB, document string) {
+// follow does what a document says, from its first line to its last.
+func (r *reader) follow(t testing.TB, document string) {
 	t.Helper()
 	blocks := readDocument(t, document)
 	for i, b := range blocks {
@@ -104,7 +103,7 @@ func (r *reader) read(t testing.TB, document string) {
 		switch {
 		case b.is("not-run:"):
 		case b.is("run"):
-			r.follow(t, b, want)
+			r.run(t, b, want)
 		case b.is("start"):
 			r.start(t, b, want)
 		case b.is("started"):
@@ -113,8 +112,8 @@ func (r *reader) read(t testing.TB, document string) {
 	}
 }
 
-// follow runs a block, and compares what it prints if a block says what that is.
-func (r *reader) follow(t testing.TB, b block, want *string) {
+// run runs a block, and compares what it prints if a block says what that is.
+func (r *reader) run(t testing.TB, b block, want *string) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for {
