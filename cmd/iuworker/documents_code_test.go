@@ -35,7 +35,7 @@ func index(ctx context.Context, pool *pgxpool.Pool) error {
 func runDocumentCode(t testing.TB, db *iutest.DB) {
 	t.Helper()
 	order := uuid.New()
-	db.Exec(t, "SELECT iu_outbox.add_event('welcome-letter', 'order.placed', $1, 'indexed-' || $1::text)", order)
+	db.Exec(t, "SELECT iu_outbox.add_event('welcome-letter', 'order.placed', $1::uuid, 'indexed-' || $1::uuid::text)", order)
 	ctx, stop := context.WithTimeout(t.Context(), patience)
 	defer stop()
 	ended := make(chan error, 1)

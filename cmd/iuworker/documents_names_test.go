@@ -89,7 +89,7 @@ func TestDocumentedLogLinesAreWritten(t *testing.T) {
 				continue
 			}
 			checked++
-			require.Contains(t, code, line[1])
+			require.True(t, strings.Contains(code, line[1]), line[1])
 		}
 	}
 	require.Greater(t, checked, 20)
