@@ -14,7 +14,7 @@ import (
 var (
 	documentLink    = regexp.MustCompile(`\]\(([^)\s]+)\)|(?:src|srcset|href)="([^"]+)"`)
 	documentHeading = regexp.MustCompile(`(?m)^#{1,6} +(.+?)\s*$`)
-	fencedBlock     = regexp.MustCompile("(?ms)^[ \t]*```.*?^[ \t]*```[ \t]*$")
+	fencedBlock     = regexp.MustCompile("(?ms)^[ \t]*```.*?\n[ \t]*```[ \t]*$")
 	codeSpan        = regexp.MustCompile("`[^`\n]*`")
 )
 
