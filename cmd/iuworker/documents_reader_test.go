@@ -275,7 +275,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`order-[0-9a-f]{6}-\d\d`), "order-RUN"},
 	{regexp.MustCompile(`\b[\d.]+ ?(ms|s)\b`), "DURATION"},
 	{regexp.MustCompile(`PostgreSQL [^,;\n]+`), "PostgreSQL VERSION"},
-	{regexp.MustCompile(`worker [\w.-]+ +`), "worker ID "},
+	{regexp.MustCompile(`[\w.-]+ +alive,`), "WORKER alive,"},
 	{regexp.MustCompile(`-{2,}`), "-"},
 	{regexp.MustCompile(`[ \t]+`), " "},
 }
