@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/worker/metrics"
 )
 
 var (
@@ -78,4 +80,19 @@ func anchors(text string) (names []string) {
 		seen[name] = true
 	}
 	return names
+}
+
+// Every alert leads to a section of the runbook.
+func TestAlertsLeadIntoTheRunbook(t *testing.T) {
+	t.Parallel()
+	const runbook = "runbook_url: https://github.com/iu-core/iuworker/blob/main/docs/operate.md#"
+	text, err := os.ReadFile(inRepository("docs/operate.md"))
+	require.NoError(t, err)
+	sections := anchors(string(text))
+	links := strings.Split(metrics.Alerts, runbook)
+	require.Len(t, links, strings.Count(metrics.Alerts, "- alert: ")+1)
+	for _, link := range links[1:] {
+		section, _, _ := strings.Cut(link, "\n")
+		require.Contains(t, sections, section)
+	}
 }
