@@ -40,6 +40,7 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_worker', 'SELECT', 'TABLE', 'iu_outbox.claimed, iu_outbox.settled, iu_outbox.emission_pruned'),
     ('iu_worker', 'SELECT', 'TABLE', 'public.iu_piece, public.iu_piece_collection, public.iu_piece_membership'),
     ('iu_worker', 'SELECT', 'TABLE', 'public.iu_collection_template_instance_lineage'),
+    ('iu_worker', 'SELECT, INSERT, UPDATE', 'TABLE', 'iu_outbox.verification'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.compose_batch(uuid[], text[], uuid[], text[], text[], text[], text[], text[], boolean)'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.compose_apart(uuid[], text[], uuid[], text[], text[], text[], text[], text[])'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.template_free(uuid), iu_outbox.sequences()'),

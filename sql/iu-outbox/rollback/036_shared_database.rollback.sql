@@ -7,6 +7,8 @@ ALTER TABLE iu_outbox.worker DROP COLUMN IF EXISTS session;
 
 DROP TABLE IF EXISTS iu_outbox.retention CASCADE;
 
+DROP TABLE IF EXISTS iu_outbox.verification CASCADE;
+
 DROP TABLE IF EXISTS iu_outbox.consumer_attendance, iu_outbox.attendance CASCADE;
 DROP FUNCTION IF EXISTS iu_outbox.keep_last_event() CASCADE;
 ALTER TABLE iu_outbox.consumer DROP COLUMN IF EXISTS last_event_id CASCADE;
