@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
@@ -12,15 +13,14 @@ import (
 )
 
 func (a *app) doctorCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, all bool
 	poolSize := defaultWorkFlags().poolSize
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Look for what is wrong, and say what to do: start here at night",
-		Long: `Checks everything that has to be well for events to be composed and announced: the connection, the server, the
-schema, privileges, gates, workers, what waits for too long, and what slows the database down. Each check says ok, warn,
-fail, or why it was skipped; what is wrong comes with the way out and the next command. It changes nothing and takes ten
-seconds at most. Exit code 1 where a check fails.`,
+		Short: "Check everything and show how to fix what is wrong",
+		Long: `Checks everything that composing and announcing events depends on: the connection, the server, the schema, privileges,
+gates, workers, what has waited for too long, and what slows the database down. Shows the checks that are not ok, the worst
+last, then the commands to run. It changes nothing and takes ten seconds at most. Exit code 1 if a check fails.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			at, err := a.addresses(cmd)
@@ -34,8 +34,8 @@ seconds at most. Exit code 1 where a check fails.`,
 				return fmt.Errorf("open the connection pool: %w", err)
 			}
 			defer closePool(pool)
-			report := operate.Doctor(cmd.Context(), operate.DoctorConfig{Pool: pool, Direct: at.direct, Explain: sentence, PoolSize: poolSize})
-			if err := a.print(asJSON, report, func(w io.Writer) { writeDoctor(w, report) }); err != nil {
+			report := operate.Doctor(cmd.Context(), operate.DoctorConfig{Pool: pool, Direct: at.direct, Explain: a.explain, PoolSize: poolSize})
+			if err := a.print(asJSON, report, func(w io.Writer) { writeDoctor(w, report, all) }); err != nil {
 				return err
 			}
 			if !report.OK() {
@@ -44,14 +44,19 @@ seconds at most. Exit code 1 where a check fails.`,
 			return nil
 		},
 	}
-	cmd.Flags().Var(&intValue{&poolSize, 2, 1000}, "pool-size", "--pool-size of the workers, to compare with what the server allows")
+	cmd.Flags().Var(&intValue{&poolSize, 2, 1000}, "pool-size", "pool size of the workers, to compare with the server's limit")
+	cmd.Flags().BoolVar(&all, "all", false, "show the checks that are ok or skipped, too")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
-// doctorVerdict says how it went, and where to begin.
+// doctorVerdict returns how many checks fail, and where to begin.
 func doctorVerdict(report operate.DoctorReport) string {
-	verdict := fmt.Sprintf("%d of %d checks fail", report.Count(operate.HealthFail), len(report.Checks))
+	failing := "fail"
+	if report.Count(operate.HealthFail) == 1 {
+		failing = "fails"
+	}
+	verdict := fmt.Sprintf("%d of %d checks %s", report.Count(operate.HealthFail), len(report.Checks), failing)
 	first := slices.IndexFunc(report.Checks, func(c operate.DoctorCheck) bool { return c.Result == operate.HealthFail })
 	if first < 0 {
 		return verdict
@@ -63,23 +68,107 @@ func doctorVerdict(report operate.DoctorReport) string {
 	return verdict
 }
 
-func writeDoctor(w io.Writer, report operate.DoctorReport) {
+// writeDoctor shows what is not ok, the worst last, then the commands to run, the worst's first, and how many checks went how.
+func writeDoctor(w io.Writer, report operate.DoctorReport, all bool) {
+	alike := map[string]int{} // skipped checks by their reason
 	for _, check := range report.Checks {
-		fmt.Fprintf(w, "%-7s  %-14s  %s\n", check.Result, check.Check, flat(check.Says))
-		for _, detail := range check.Details {
-			fmt.Fprintf(w, "%25s  - %s\n", "", oneLine(&detail))
-		}
-		if check.WayOut != "" {
-			fmt.Fprintf(w, "%25s  %s\n", "", flat(check.WayOut))
-		}
-		if check.Next != "" {
-			fmt.Fprintf(w, "%25s  next: %s\n", "", flat(check.Next))
+		if check.Result == operate.HealthSkipped {
+			alike[check.Says]++
 		}
 	}
-	fmt.Fprintf(w, "\n%d ok, %d warn, %d fail, %d skipped", report.Count(operate.HealthOK), report.Count(operate.HealthWarn),
-		report.Count(operate.HealthFail), report.Count(operate.HealthSkipped))
-	if report.Count(operate.HealthOK) == len(report.Checks) {
-		fmt.Fprint(w, ": nothing is wrong; the numbers are shown by: iuworker status")
+	var commands []string
+	for _, result := range []operate.Health{operate.HealthOK, operate.HealthSkipped, operate.HealthWarn, operate.HealthFail} {
+		var here []string
+		for _, check := range report.Checks {
+			switch {
+			case check.Result != result:
+			case all, result == operate.HealthWarn, result == operate.HealthFail, result == operate.HealthSkipped && alike[check.Says] == 1:
+				writeCheck(w, check)
+				here = append(here, check.Commands...)
+			}
+		}
+		commands = append(here, commands...)
 	}
-	fmt.Fprintln(w)
+	if len(commands) > 0 {
+		fmt.Fprintf(w, "\n%s\n", bold(w, "Run:"))
+	}
+	for i, command := range commands {
+		if !slices.Contains(commands[:i], command) {
+			fmt.Fprintln(w, "  "+flat(command))
+		}
+	}
+	if len(commands) > 0 || all || report.Count(operate.HealthOK)+report.Count(operate.HealthSkipped) < len(report.Checks) {
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintln(w, doctorSummary(report, all))
+}
+
+func writeCheck(w io.Writer, check operate.DoctorCheck) {
+	fmt.Fprintf(w, "%s  %-14s  %s\n", stateAs(w, string(check.Result), fmt.Sprintf("%-7s", check.Result)), check.Check, flat(check.Says))
+	for _, detail := range check.Details {
+		fmt.Fprintf(w, "%25s- %s\n", "", oneLine(&detail))
+	}
+	if check.WayOut != "" {
+		fmt.Fprintf(w, "%25sfix: %s\n", "", flat(check.WayOut))
+	}
+}
+
+// doctorSummary is one line: how many checks went how.
+func doctorSummary(report operate.DoctorReport, all bool) string {
+	var parts []string
+	for _, kind := range []struct {
+		result    operate.Health
+		one, many string
+	}{
+		{operate.HealthFail, "check fails", "checks fail"},
+		{operate.HealthWarn, "warning", "warnings"},
+		{operate.HealthOK, "check ok", "checks ok"},
+		{operate.HealthSkipped, "check skipped", "checks skipped"},
+	} {
+		n := report.Count(kind.result)
+		if n == 0 {
+			continue
+		}
+		part := plural(n, kind.one, kind.many)
+		if reason := skipReason(report); kind.result == operate.HealthSkipped && reason != "" {
+			part += ": " + flat(reason)
+		}
+		parts = append(parts, part)
+	}
+	summary := strings.Join(parts, ", ")
+	switch {
+	case report.Count(operate.HealthOK) == len(report.Checks):
+		summary = fmt.Sprintf("all %d checks are ok", len(report.Checks))
+		if !all {
+			summary += "; --all shows them"
+		}
+	case !all:
+		summary += "; --all shows all of them"
+	}
+	return summary
+}
+
+// skipReason returns why checks were skipped, if it is one reason for several; "" otherwise.
+func skipReason(report operate.DoctorReport) string {
+	reason, n := "", 0
+	for _, check := range report.Checks {
+		if check.Result != operate.HealthSkipped {
+			continue
+		}
+		if n > 0 && check.Says != reason {
+			return ""
+		}
+		reason, n = check.Says, n+1
+	}
+	if n < 2 {
+		return ""
+	}
+	return reason
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return operate.Thousands(int64(n)) + " " + many
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -21,28 +22,60 @@ func TestDoctor(t *testing.T) {
 	db.OpenGates(t)
 	db.Exec(t, alive)
 	well := run(t, on(db), "doctor").done(t)
-	require.Regexp(t, `(?m)^ok       connection      database `+db.Name+` at 127\.0\.0\.1:\d+, user postgres, answers in `, well.out)
-	require.NotContains(t, well.out, "next:")
+	require.NotContains(t, well.out, "connection ", "what is ok is not shown")
+	require.NotContains(t, well.out, "Run:")
+	require.Regexp(t, `\d+ checks( are)? ok.*; --all shows`, well.out)
+	every := run(t, on(db), "doctor", "--all").done(t)
+	require.Regexp(t, `(?m)^ok       connection      database `+db.Name+` at 127\.0\.0\.1:\d+, user postgres, answers in `, every.out)
 
 	db.Exec(t, "DELETE FROM iu_outbox.worker")
-	sick := run(t, on(db), "doctor").failed(t, exitFailed, "checks fail; begin with workers: iuworker work")
-	require.Regexp(t, `(?m)^fail     workers +no worker is alive: nothing is composed\n +start one\n +next: iuworker work$`, sick.out)
-	require.Regexp(t, `\n\d+ ok, \d+ warn, 1 fail, \d+ skipped\n$`, sick.out)
+	db.Exec(t, "UPDATE dot_config SET value = 'no' WHERE key = 'iu_core.composer_enabled'")
+	sick := run(t, on(db), "doctor").failed(t, exitFailed, "checks fails; begin with workers: iuworker work")
+	require.Regexp(t, `(?m)^fail     workers +no worker is alive: nothing is composed\n +fix: start one$`, sick.out)
+	require.Regexp(t, `(?m)^warn     gates +1 gate is closed; jobs are parked \(nothing is lost\)\n.*\n +fix: open it unless it was closed deliberately$`, sick.out)
+	require.Less(t, strings.Index(sick.out, "\nwarn"), strings.Index(sick.out, "\nfail"), "the worst is last")
+	require.Regexp(t, `\n\nRun:\n  iuworker work\n(  .*\n)*  iuworker gate open composer\n`, sick.out)
+	require.Regexp(t, `\n\n1 check fails, \d+ warnings?, \d+ checks ok.*; --all shows all of them\n$`, sick.out)
+	require.NotContains(t, sick.out, "\nok ")
+	require.NotContains(t, sick.out, "\x1b", "no terminal, no colours")
 
 	asJSON := run(t, on(db), "doctor", "--json")
 	require.Equal(t, exitFailed, asJSON.code)
 	report := decode[operate.DoctorReport](t, asJSON)
-	require.Contains(t, sick.errOut, fmt.Sprintf("iuworker: 1 of %d checks fail", len(report.Checks)))
+	require.Contains(t, sick.errOut, fmt.Sprintf("iuworker: 1 of %d checks fails", len(report.Checks)))
 	require.Equal(t, 1, report.Count(operate.HealthFail))
+	for _, check := range report.Checks {
+		require.Equal(t, strings.Join(check.Commands, " && "), check.Next)
+		for _, command := range check.Commands {
+			require.NotRegexp(t, `[.…]$`, command, "a command is copied as it stands")
+		}
+	}
 }
 
-// It answers where nothing else does, and keeps passwords to itself.
-func TestDoctorWhereThereIsNothing(t *testing.T) {
+func TestDoctorInColour(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	out, err := onTerminal(t, db, "", "doctor")
+	require.Error(t, err)
+	require.Contains(t, out, "\x1b[31mfail   \x1b[0m  workers")
+	require.Contains(t, out, "\x1b[33mwarn   \x1b[0m  gates")
+	for _, plain := range []string{"NO_COLOR=1", "TERM=dumb"} {
+		out, err := onTerminalWith(t, db, "", []string{plain}, "doctor")
+		require.Error(t, err)
+		require.Contains(t, out, "\nfail     workers")
+		require.NotContains(t, out, "\x1b", plain)
+	}
+}
+
+// It reports wherever nothing else does, and keeps passwords to itself.
+func TestDoctorWithoutADatabase(t *testing.T) {
 	t.Parallel()
 	gone := run(t, environment{"DATABASE_URL": "postgres://me:s3cret@127.0.0.1:1/x"}, "doctor").
-		failed(t, exitFailed, "checks fail; begin with connection")
+		failed(t, exitFailed, "checks fails; begin with connection")
 	require.Contains(t, gone.out, "cannot connect to PostgreSQL at 127.0.0.1:1 as user me, database x")
-	require.Contains(t, gone.errOut, fmt.Sprintf("iuworker: 1 of %d checks fail", strings.Count(gone.out, "there is no connection")+1))
+	require.Regexp(t, regexp.MustCompile(`(?m)^1 check fails, \d+ checks skipped: no connection; --all shows all of them$`), gone.out)
+	require.Equal(t, 1, strings.Count(gone.out, "no connection"))
+	require.NotContains(t, gone.out+gone.errOut, "iuworker dev", "no advice to start a toy server")
 	require.NotContains(t, gone.out+gone.errOut, "s3cret")
 
 	empty := run(t, on(iutest.Empty(t)), "doctor").failed(t, exitFailed, "begin with schema: iuworker migrate up")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"regexp"
 	"strings"
 	"unicode/utf8"
@@ -47,6 +48,16 @@ func sentence(err error) string {
 	}
 	text = strings.ReplaceAll(text, "\n", "; ") // as joined errors have it
 	return redact(strings.Join(strings.Fields(text), " "))
+}
+
+// explain is sentence; a user who gave no address at all learns that a database comes with iuworker dev.
+func (a *app) explain(err error) string {
+	text := sentence(err)
+	_, refused := errors.AsType[*net.OpError](err)
+	if _, given := a.source(); refused && !given && os.Getenv("PGHOST") == "" && os.Getenv("PGSERVICE") == "" {
+		text += "; to try iuworker on a database of its own, run: iuworker dev"
+	}
+	return text
 }
 
 // migrationError is an error of migrate up: what others would be told, to run that, was just done.
@@ -159,7 +170,7 @@ func connectCause(err error) (cause, out string) {
 		return "no reply in time", "is the server up, and is a firewall in between? " + check
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Err != nil {
-		return op.Err.Error(), "is PostgreSQL running there? " + check + ", or run iuworker dev, which brings its own"
+		return op.Err.Error(), "is PostgreSQL running there? " + check
 	}
 	if inner := errors.Unwrap(err); inner != nil {
 		err = inner // without the driver's words for what the sentence says

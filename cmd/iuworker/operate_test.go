@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -146,12 +147,28 @@ func TestRollbackAsksOnATerminal(t *testing.T) {
 // onTerminal runs the program in a process of its own on a pseudo-terminal, which script (bsdutils) makes.
 func onTerminal(t testing.TB, db *iutest.DB, typed string, args ...string) (string, error) {
 	t.Helper()
+	return onTerminalWith(t, db, typed, []string{"TERM=xterm", "NO_COLOR="}, args...)
+}
+
+// columnsOfTerminal is how wide onTerminalWith makes its terminal.
+const columnsOfTerminal = "TEST_COLUMNS"
+
+// onTerminalWith is onTerminal with more environment.
+func onTerminalWith(t testing.TB, db *iutest.DB, typed string, env []string, args ...string) (string, error) {
+	t.Helper()
 	words := []string{shellWord(os.Args[0])}
 	for _, arg := range args {
 		words = append(words, shellWord(arg))
 	}
-	cmd := exec.CommandContext(t.Context(), "script", "--quiet", "--return", "--command", "exec "+strings.Join(words, " "), os.DevNull)
+	command := "exec " + strings.Join(words, " ")
+	for _, setting := range env {
+		if columns, ok := strings.CutPrefix(setting, columnsOfTerminal+"="); ok {
+			command = "stty cols " + columns + " && " + command
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "script", "--quiet", "--return", "--command", command, os.DevNull)
 	cmd.Env = append(os.Environ(), runsMain+"=1", "IUWORKER_DATABASE_URL="+db.URL)
+	cmd.Env = append(cmd.Env, env...)
 	cmd.Stdin = strings.NewReader(typed)
 	out, err := cmd.CombinedOutput()
 	return strings.ReplaceAll(string(out), "\r\n", "\n"), err
@@ -244,7 +261,8 @@ func TestStatus(t *testing.T) {
 	db := iutest.New(t)
 	db.OpenGates(t)
 	template := db.Template(t, "letter", 1)
-	require.Regexp(t, `(?m)^outbox +empty\njobs +none\ndead letters +none`, run(t, on(db), "status").done(t).out)
+	require.Regexp(t, `(?s)\nPipeline\n  outbox +empty\n.*\nJobs: none\n\nDead letters: none\n\nConsumers: none\n\nWorkers: none\n\nRun:\n  iuworker work\n$`,
+		run(t, on(db), "status").done(t).out)
 
 	instantiate(t, db, template, "a-1", "ann")
 	bury(t, db, template, 10001, "cancelled")
@@ -281,14 +299,26 @@ func TestStatus(t *testing.T) {
 	require.True(t, status.Workers[0].Alive)
 	require.False(t, status.Workers[1].Alive)
 
+	db.Exec(t, `INSERT INTO iu_river.river_queue (name, paused_at, updated_at) VALUES ('scaleout', now() - interval '90 minutes', now())
+		ON CONFLICT (name) DO UPDATE SET paused_at = excluded.paused_at`)
 	text := run(t, on(db), "status").done(t).out
 	for _, line := range []string{
-		`outbox +1, the oldest for `, `jobs parked +1 wait for the gate composer; to open it, run: iuworker gate open composer`,
-		`dead letters cancelled +over 10000`, `emissions waiting +1, the oldest for .*, held back`,
-		`consumer invoices +at [0-9a-f]{8}-0, 1 behind for .*, nobody works for it`, `worker w1 +alive, version 0.1.0`,
-		`worker w2 +silent for 1h`,
+		`  outbox +1, the oldest for `, `  gate composer +open$`, `  to announce +1, the oldest for .*, held back`, `  parked +composer +1$`,
+		`  queue scaleout +paused +for 1h30m`, `Dead letters: over 10,002$`, `  cancelled +over 10,000$`, `Consumers: 1, 1 needs attention$`,
+		`  invoices +1 behind, no process for `, `Workers: 1 alive, 1 silent$`, `  w1 +alive, version 0.1.0`, `  w2 +silent for 1h`,
+		`  iuworker gate open composer$`, `  iuworker scaleout resume$`, `  iuworker dead-letters list$`,
 	} {
 		require.Regexp(t, "(?m)^"+line, text)
+	}
+
+	db.Exec(t, `INSERT INTO iu_outbox.consumer (name, epoch, position) SELECT repeat('long-', 24), epoch, 0 FROM iu_outbox.emission_counter`)
+	long := run(t, on(db), "status").done(t).out
+	require.Contains(t, long, strings.Repeat("long-", 24), "a pipe is given all of it")
+	narrow, err := onTerminalWith(t, db, "", []string{"TERM=xterm", "NO_COLOR=1", columnsOfTerminal + "=80"}, "status")
+	require.NoError(t, err)
+	require.Regexp(t, `  (long-)+l?o?n?g?-?…  1 behind, no process for `, narrow)
+	for line := range strings.Lines(narrow) {
+		require.LessOrEqual(t, utf8.RuneCountInString(strings.TrimSpace(line)), 80, line)
 	}
 }
 

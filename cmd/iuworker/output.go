@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"text/tabwriter"
 	"time"
 	"unicode"
 
@@ -84,30 +83,19 @@ func jsonFlag(cmd *cobra.Command, to *bool) {
 
 // print writes a result in one piece: as JSON, or as the text that text makes of it.
 func (a *app) print(asJSON bool, result any, text func(io.Writer)) error {
-	var b bytes.Buffer
+	b := a.page()
 	if asJSON {
-		encoder := json.NewEncoder(&b)
+		encoder := json.NewEncoder(b)
 		encoder.SetEscapeHTML(false)
 		encoder.SetIndent("", "  ")
 		if err := encoder.Encode(result); err != nil {
 			return fmt.Errorf("write the result as JSON: %w", err)
 		}
 	} else {
-		text(&b)
+		text(b)
 	}
 	_, err := a.stdout.Write(b.Bytes())
 	return err
-}
-
-// columns writes lines whose cells are separated by tabs as a table.
-func columns(w io.Writer, lines func(io.Writer)) {
-	var b strings.Builder
-	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	lines(table)
-	_ = table.Flush() // a Builder does not fail
-	for line := range strings.Lines(b.String()) {
-		fmt.Fprintln(w, strings.TrimRight(line, " \n"))
-	}
 }
 
 // oneLine makes a text from the database fit a table's cell; nil is "".

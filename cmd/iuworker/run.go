@@ -61,7 +61,7 @@ func (a *app) exit(err error) int {
 	if err == nil || errors.Is(err, errResultsClosed) {
 		return exitDone
 	}
-	fmt.Fprintln(a.stderr, "iuworker: "+sentence(err))
+	fmt.Fprintln(a.stderr, "iuworker: "+a.explain(err))
 	if _, wrong := errors.AsType[*usageError](err); wrong {
 		return exitUsage
 	}

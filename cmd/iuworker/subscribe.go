@@ -106,8 +106,12 @@ func (a *app) subscribe(cmd *cobra.Command, cfg subscribe.Config) error {
 	}
 	reading, stop := a.stdout.whileRead(ctx)
 	defer stop()
-	err = subscribe.Run(reading, cfg, func(_ context.Context, event subscribe.Event) error {
-		_, err := a.stdout.Write(append([]byte(event.JSON), '\n'))
+	err = subscribe.RunBatch(reading, cfg, func(_ context.Context, events []subscribe.Event) error {
+		var lines []byte
+		for _, event := range events {
+			lines = append(append(lines, event.JSON...), '\n')
+		}
+		_, err := a.stdout.Write(lines)
 		return subscribe.Stop(err) // what cannot be written now will not be written by another try
 	})
 	return untilSignal(ctx, err)

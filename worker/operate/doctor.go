@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -75,12 +76,13 @@ func (r DoctorReport) OK() bool { return r.Count(HealthFail) == 0 }
 
 // DoctorCheck is what one check found.
 type DoctorCheck struct {
-	Check   string   `json:"check"`
-	Result  Health   `json:"result"`
-	Says    string   `json:"says"`              // a sentence
-	Details []string `json:"details,omitempty"` // the first of what it is about
-	WayOut  string   `json:"way_out,omitempty"` // where something is wrong
-	Next    string   `json:"next,omitempty"`    // the next command
+	Check    string   `json:"check"`
+	Result   Health   `json:"result"`
+	Says     string   `json:"says"`               // a sentence
+	Details  []string `json:"details,omitempty"`  // the first of what it is about
+	WayOut   string   `json:"way_out,omitempty"`  // if something is wrong
+	Commands []string `json:"commands,omitempty"` // to run, in this order
+	Next     string   `json:"next,omitempty"`     // Commands, as one line for a shell
 }
 
 func fine(format string, args ...any) DoctorCheck {
@@ -99,9 +101,11 @@ func skipped(format string, args ...any) DoctorCheck {
 	return DoctorCheck{Result: HealthSkipped, Says: fmt.Sprintf(format, args...)}
 }
 
-// so adds the way out and the next command.
-func (c DoctorCheck) so(wayOut, next string) DoctorCheck {
-	c.WayOut, c.Next = wayOut, next
+// so adds the way out and the commands to run; "" is none.
+func (c DoctorCheck) so(wayOut string, commands ...string) DoctorCheck {
+	c.WayOut = wayOut
+	c.Commands = slices.DeleteFunc(slices.Clone(commands), func(command string) bool { return command == "" })
+	c.Next = strings.Join(c.Commands, " && ")
 	return c
 }
 
@@ -213,7 +217,7 @@ func Doctor(ctx context.Context, cfg DoctorConfig) DoctorReport {
 	missing := map[need]string{}
 	e.run(ctx, &report, missing, func(s doctorStep) bool { return s.needs == needsNothing })
 	if report.Checks[0].Result == HealthFail {
-		missing[needsServer], missing[needsSchema] = "there is no connection", "there is no connection"
+		missing[needsServer], missing[needsSchema] = "no connection", "no connection"
 	} else if reason := e.schemaMissing(ctx); reason != "" {
 		missing[needsSchema] = reason
 	}
@@ -252,21 +256,21 @@ func (e *examination) check(ctx context.Context, step doctorStep) DoctorCheck {
 	switch {
 	case err == nil:
 	case errors.As(err, &pgErr) && iusql.RefusedByRowSecurity(err):
-		found = skipped("row security would hide rows of it: %s", pgErr.Message).so("see row security", "")
+		found = skipped("row security would hide rows: %s", pgErr.Message).so("see the check row security")
 	case errors.As(err, &pgErr) && pgErr.Code == pgerrcode.InsufficientPrivilege:
-		found = skipped("this login may not ask: %s", pgErr.Message).
-			so("ask as a login that has iu_operator, and pg_monitor for what concerns the server", "")
+		found = skipped("this login lacks a privilege: %s", pgErr.Message).
+			so("run it as a login with the role iu_operator, and with pg_monitor for the checks of the server")
 	case errors.As(err, &pgErr) && (pgErr.Code == pgerrcode.QueryCanceled || pgErr.Code == pgerrcode.LockNotAvailable):
-		found = failed("there was no answer within %s: somebody holds a lock, or the server is overloaded", checkTimeout).
-			so("see who blocks whom, under locks and transactions", "")
+		found = failed("no reply within %s: something holds a lock, or the server is overloaded", checkTimeout).
+			so("the checks locks and transactions name the blocking sessions")
 	case errors.Is(err, context.Canceled):
 		found = skipped("it was interrupted")
 	case errors.Is(err, context.DeadlineExceeded):
-		found = skipped("there was no time left for it")
+		found = skipped("there was no time left")
 	case errors.As(err, &pgErr) && slices.Contains(otherSchema, pgErr.Code):
-		found = skipped("the schema is not the one of this program: %s", pgErr.Message).so("", migrateUp)
+		found = skipped("the schema does not fit this program: %s", pgErr.Message).so("", migrateUp)
 	default:
-		found = skipped("it could not be asked: %s", e.cfg.Explain(err))
+		found = skipped("it could not be checked: %s", e.cfg.Explain(err))
 	}
 	found.Check = step.check
 	return found

@@ -28,7 +28,7 @@ func TestDoctorNamesForeignGrants(t *testing.T) {
 		report := examine(t, db.URLAs(role))
 		check := checked(t, report, "foreign grants")
 		require.Equal(t, operate.HealthWarn, check.Result)
-		require.Contains(t, check.Says, "3 roles have privileges on objects of iuworker that are not meant for them: PUBLIC, iu_app, "+anon)
+		require.Contains(t, check.Says, "3 roles have unexpected privileges on iuworker's objects: PUBLIC, iu_app, "+anon)
 		for _, want := range []string{
 			"PUBLIC has EXECUTE on FUNCTION iu_outbox.emit(",
 			"iu_app has DELETE on TABLE iu_outbox.event: REVOKE DELETE ON TABLE iu_outbox.event FROM iu_app CASCADE",
@@ -148,7 +148,7 @@ func TestDoctorNamesRowSecurity(t *testing.T) {
 		if role != "postgres" {
 			require.Equal(t, operate.HealthFail, checked(t, report, "schema").Result)
 			require.Contains(t, checked(t, report, "schema").Says, "row security of iu_outbox.event, iu_river.river_job may hide rows from role "+role)
-			require.Contains(t, checked(t, report, "jobs").Says, "row security would hide rows of it")
+			require.Contains(t, checked(t, report, "jobs").Says, "row security would hide rows")
 		}
 	}
 	db.Exec(t, `ALTER TABLE iu_outbox.event DISABLE ROW LEVEL SECURITY; ALTER TABLE iu_river.river_job DISABLE ROW LEVEL SECURITY;

@@ -3,7 +3,6 @@ package operate
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -43,7 +42,7 @@ func (e *examination) collations(ctx context.Context) (DoctorCheck, error) {
 	}
 	changed, err := readAll[outdated](ctx, e, outdatedSQL)
 	if err != nil || len(changed) == 0 {
-		return fine("texts are sorted as they were when the indexes were built"), err
+		return fine("the server sorts text as it did when the indexes were built"), err
 	}
 	var details []string
 	quoted := pgx.Identifier{database}.Sanitize()
@@ -56,6 +55,6 @@ func (e *examination) collations(ctx context.Context) (DoctorCheck, error) {
 		details = append(details, fmt.Sprintf("%s: built with version %s, and the server has %s", name, c.Recorded, c.Present))
 		next = append(next, psql(refresh))
 	}
-	return warn("the server sorts texts by other rules than those by which indexes were built: unique keys may let duplicates in").
-		with(details).so("rebuild the indexes, and only then record the new version; afterwards run: iuworker verify", strings.Join(next, " && ")), nil
+	return warn("the server no longer sorts text as it did when the indexes were built: unique keys may let duplicates in").
+		with(details).so("rebuild the indexes first, then record the new version, then run iuworker verify", append(next, "iuworker verify")...), nil
 }

@@ -15,13 +15,13 @@ func (e *examination) eventType(ctx context.Context) (DoctorCheck, error) {
 	err := e.row(ctx, []any{&active}, "SELECT COALESCE(r.active, false) FROM public.event_type_registry AS r WHERE r.event_type = $1", eventType)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return failed("the registry has no row %s: emissions are held back", eventType).so("put it back, as 033 did",
+		return failed("the registry has no row %s: emissions are held back", eventType).so("insert it again, as migration 033 did",
 			psql(fmt.Sprintf("INSERT INTO event_type_registry (event_type, event_stream, delivery_lane, active) VALUES (%s, 'update', 'delayed', true)",
 				literal(eventType)))), nil
 	case err != nil:
 		return DoctorCheck{}, err
 	case !active:
-		return failed("the registry row %s is not active: emissions are held back", eventType).so("activate it, if nobody holds them back on purpose",
+		return failed("the registry row %s is not active: emissions are held back", eventType).so("activate it unless it was deactivated deliberately",
 			psql("UPDATE event_type_registry SET active = true WHERE event_type = "+literal(eventType))), nil
 	}
 	return fine("%s is registered and active", eventType), nil
@@ -32,10 +32,10 @@ func (e *examination) route(ctx context.Context) (DoctorCheck, error) {
 	routes, err := e.texts(ctx, `
 		SELECT pg_catalog.to_jsonb(r)::text FROM public.event_route AS r WHERE r.event_type = $1 LIMIT 10`, eventType)
 	if err != nil || len(routes) == 0 {
-		return fine("none is attached to %s", eventType), err
+		return fine("no route is attached to %s", eventType), err
 	}
-	return failed("somebody attached %s to %s, which is forbidden", counts(len(routes), "route", "routes"), eventType).with(routes).
-		so("ask who, and take it away: who wants these events subscribes",
+	return failed("%s attached to %s, which is forbidden", counts(len(routes), "route is", "routes are"), eventType).with(routes).
+		so("find out who attached it, and delete it: programs that want these events subscribe",
 			psql("DELETE FROM event_route WHERE event_type = "+literal(eventType))), nil
 }
 
@@ -49,7 +49,7 @@ func (e *examination) gates(ctx context.Context) (DoctorCheck, error) {
 		return DoctorCheck{}, err
 	}
 	var details []string
-	var next string
+	var commands []string
 	for _, gate := range gates {
 		if gate.Open {
 			continue
@@ -59,13 +59,18 @@ func (e *examination) gates(ctx context.Context) (DoctorCheck, error) {
 			detail += fmt.Sprintf(", by %s at %s", *gate.UpdatedBy, gate.UpdatedAt.UTC().Format("2006-01-02 15:04:05Z"))
 		}
 		details = append(details, detail)
-		if next == "" {
-			next = gate.Gate.OpenCommand()
-		}
+		commands = append(commands, gate.Gate.OpenCommand())
 	}
 	if len(details) == 0 {
 		return fine("both are open"), nil
 	}
-	return warn("%s closed: jobs that need it are parked, and lose nothing", counts(len(details), "gate is", "gates are")).with(details).
-		so("open it, if nobody closed it on purpose", next), nil
+	return warn("%s closed; jobs are parked (nothing is lost)", counts(len(details), "gate is", "gates are")).with(details).
+		so(gatesFix(len(commands)), commands...), nil
+}
+
+func gatesFix(closed int) string {
+	if closed == 1 {
+		return "open it unless it was closed deliberately"
+	}
+	return "open them unless they were closed deliberately"
 }

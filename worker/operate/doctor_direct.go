@@ -39,7 +39,7 @@ func (e *examination) direct(ctx context.Context) (DoctorCheck, error) {
 	}
 	conn, err := pgx.ConnectConfig(ctx, e.cfg.Direct)
 	if err != nil {
-		return failed("%s", e.cfg.Explain(err)).so("workers can neither listen nor hold their locks: give an address that works", giveDirect), nil
+		return failed("%s", e.cfg.Explain(err)).so("workers can neither listen nor hold their locks: pass an address that works", giveDirect), nil
 	}
 	defer func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -58,13 +58,13 @@ func judgeDirect(pool, direct place) DoctorCheck {
 	const give = "give the address of the server that the first one leads to"
 	switch {
 	case direct.standby:
-		return failed("sessions that listen and lock reach a standby: %s", direct.connected).so(give, giveDirect)
+		return failed("sessions that listen and lock are on a standby: %s", direct.connected).so(give, giveDirect)
 	case direct.database != pool.database || !direct.started.Equal(pool.started):
 		return failed("the two addresses lead to different databases: %s and %s", pool.connected, direct.connected).
 			so(give, giveDirect)
 	case direct.readOnly:
-		return failed("transactions of sessions that listen and lock are read only by default").
-			so("give the address of the primary, or reset default_transaction_read_only", psql("SHOW default_transaction_read_only"))
+		return failed("sessions that listen and lock are read-only by default").
+			so("pass the address of the primary, or reset default_transaction_read_only", psql("SHOW default_transaction_read_only"))
 	}
 	return fine("both addresses lead to the same database, which can be written to")
 }

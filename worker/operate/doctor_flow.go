@@ -16,7 +16,7 @@ import (
 const (
 	slow    = 10.0
 	stuck   = 60.0
-	restart = "is a worker alive, and what does its log say?"
+	restart = "check that a worker is alive, and read its log"
 )
 
 // again is how long to wait before a thing that looks stuck is looked at again: a transaction that has just committed
@@ -53,7 +53,7 @@ func (e *examination) workers(ctx context.Context) (DoctorCheck, error) {
 		return strangers, nil
 	case len(silent) > 0:
 		return warn("%s alive, and %s silent", counts(alive, "worker is", "workers are"), counts(len(silent), "is", "are")).with(silent).
-			so("a dead one is forgotten within 30s: a silent one hangs, or lost the database", ""), nil
+			so("a dead worker disappears from this list within 30s; one that stays hangs, or cannot reach the database"), nil
 	}
 	return fine("%s alive", counts(alive, "worker is", "workers are")), nil
 }
@@ -82,9 +82,9 @@ func (e *examination) strangers(ctx context.Context) (DoctorCheck, error) {
 	for _, h := range holders {
 		details = append(details, fmt.Sprintf("pid %d, user %s, %s: %s", h.PID, h.Login, orUnnamed(h.Application), h.Locks))
 	}
-	return warn("%s advisory locks of the workers and may not work: they go on without these, by polls",
+	return warn("%s advisory locks of the workers without the role iu_worker: workers poll instead",
 		counts(len(holders), "session holds", "sessions hold")).with(details).
-		so("end it, as an administrator", psql(fmt.Sprintf("SELECT pg_terminate_backend(%d)", holders[0].PID))), nil
+		so("end the session, as an administrator", psql(fmt.Sprintf("SELECT pg_terminate_backend(%d)", holders[0].PID))), nil
 }
 
 // oldest is the oldest row of what should be gone in moments.
@@ -127,10 +127,10 @@ func (e *examination) outbox(ctx context.Context) (DoctorCheck, error) {
 		SELECT e.id, EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - e.created_at)::double precision
 		FROM iu_outbox.event AS e ORDER BY e.id LIMIT 1`)
 	if err != nil || row == nil {
-		return fine("no row waits for long"), err
+		return fine("no row has waited for long"), err
 	}
-	return late(row.Seconds, fmt.Sprintf("row %d waits in the outbox for %s, and the relay does not take it", row.ID, lasted(row.Seconds))).
-		so(restart+" The relay passes by rows that somebody locked", "iuworker status"), nil
+	return late(row.Seconds, fmt.Sprintf("row %d has waited in the outbox for %s, and the relay does not take it", row.ID, lasted(row.Seconds))).
+		so(restart+"; the relay skips rows that another session has locked", "iuworker status"), nil
 }
 
 func (e *examination) emissions(ctx context.Context) (DoctorCheck, error) {
@@ -138,10 +138,10 @@ func (e *examination) emissions(ctx context.Context) (DoctorCheck, error) {
 		SELECT e.id, EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - e.created_at)::double precision
 		FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 1`)
 	if err != nil || row == nil {
-		return fine("none waits for long to be announced"), err
+		return fine("no emission has waited for long"), err
 	}
-	return late(row.Seconds, fmt.Sprintf("emission %d waits for %s to be announced", row.ID, lasted(row.Seconds))).
-		so("is the event type active (see there)? "+restart, "iuworker status"), nil
+	return late(row.Seconds, fmt.Sprintf("emission %d has waited to be announced for %s", row.ID, lasted(row.Seconds))).
+		so(restart+"; see also the check event type", "iuworker status"), nil
 }
 
 // dueSQL reads the first job of each priority by River's index for fetching: a million jobs that are not due cost nothing.
@@ -157,24 +157,24 @@ const dueSQL = `
 
 // jobs looks for those that run longer than they may, that nobody fetches, or that are due and not made available.
 func (e *examination) jobs(ctx context.Context) (DoctorCheck, error) {
-	found := fine("none runs or waits for long")
+	found := fine("no job runs or waits for long")
 	for _, kind := range []struct{ says, wayOut, sql string }{
 		{
-			"job %d runs for %s, and may for " + jobs.Timeout.String(),
-			"its worker hangs, or lost it: a dead worker's jobs run again within 10s, others within two minutes. " + restart,
+			"job %d has run for %s, and the limit is " + jobs.Timeout.String(),
+			"its worker hangs, or lost it; a dead worker's jobs run again within 10s, others within two minutes: " + restart,
 			`SELECT j.id, EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - j.attempted_at)::double precision - 30
 			 FROM iu_river.river_job AS j
 			 WHERE j.state = 'running' AND j.queue IN ('events', 'scaleout')
 			 ORDER BY j.attempted_at LIMIT 1`,
 		},
 		{
-			"job %d of the queue events is due for %s, and no worker takes it",
-			"is the queue paused, or are there too few workers? " + restart,
+			"job %d in the queue events has been due for %s, and no worker takes it",
+			"resume the queue if it is paused, or start more workers: " + restart,
 			fmt.Sprintf(dueSQL, "'available'", 0),
 		},
 		{
-			"job %d is due for %s, and was not made available",
-			"River's leader does that, in one of the workers. " + restart,
+			"job %d has been due for %s, and was not made available",
+			"one worker does that, River's leader: " + restart,
 			fmt.Sprintf(dueSQL, "'scheduled', 'retryable'", 10),
 		},
 	} {

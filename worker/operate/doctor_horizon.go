@@ -21,7 +21,7 @@ func (e *examination) prepared(ctx context.Context) (DoctorCheck, error) {
 		ORDER BY p.prepared
 		LIMIT 10`, e.cfg.LongTransaction)
 	if err != nil || len(old) == 0 {
-		return fine("no prepared transaction is left"), err
+		return fine("no prepared transaction is open"), err
 	}
 	var details []string
 	for _, t := range old {
@@ -32,7 +32,7 @@ func (e *examination) prepared(ctx context.Context) (DoctorCheck, error) {
 	if old[0].Seconds > 2*e.cfg.LongTransaction.Seconds() {
 		found = failed("%s", says)
 	}
-	return found.with(details).so("ask its transaction manager; where that has forgotten it, roll it back",
+	return found.with(details).so("ask its transaction manager; if that does not know it, roll it back",
 		psql("ROLLBACK PREPARED "+literal(old[0].GID))), nil
 }
 
@@ -85,8 +85,8 @@ func (e *examination) slots(ctx context.Context) (DoctorCheck, error) {
 	if len(details) == 0 {
 		return found, nil
 	}
-	found.Says = "replication slots keep WAL, or dead rows, for readers that do not come"
-	return found.with(details).so("let the reader come back; where it never will, drop the slot",
+	found.Says = "replication slots retain WAL, or dead rows, for readers that are away"
+	return found.with(details).so("start the reader again; if it will never return, drop the slot",
 		psql("SELECT pg_drop_replication_slot("+literal(worst)+")")), nil
 }
 
@@ -96,13 +96,13 @@ func (s slot) problem() DoctorCheck {
 	case s.Status == "lost" || s.Status == "unreserved":
 		return failed("%s: the WAL that it needs is %s", s.Name, s.Status)
 	case !s.Active && s.Retained > gigabyte:
-		return failed("%s: nobody reads it, and it keeps %.1f GB of WAL", s.Name, float64(s.Retained)/gigabyte)
+		return failed("%s: inactive, and it retains %.1f GB of WAL", s.Name, float64(s.Retained)/gigabyte)
 	case s.Behind > 10*oldSnapshot:
-		return failed("%s: it keeps the dead rows of %d transactions", s.Name, s.Behind)
+		return failed("%s: it retains the dead rows of %d transactions", s.Name, s.Behind)
 	case !s.Active:
-		return warn("%s: nobody reads it", s.Name)
+		return warn("%s: inactive", s.Name)
 	case s.Behind > oldSnapshot:
-		return warn("%s: it keeps the dead rows of %d transactions", s.Name, s.Behind)
+		return warn("%s: it retains the dead rows of %d transactions", s.Name, s.Behind)
 	}
 	return fine("")
 }
@@ -155,14 +155,14 @@ func judgeReplicas(replicas []replica, synchronous string) DoctorCheck {
 	}
 	switch {
 	case hidden:
-		return skipped("this login may not see how far replicas are").so("let an administrator grant it pg_monitor", "")
+		return skipped("this login cannot see how far behind replicas are").so("have an administrator grant it pg_monitor")
 	case synchronous != "" && !awaited:
 		return failed("commits wait for a synchronous replica (synchronous_standby_names = %s), and none is connected", synchronous).
-			so("bring the replica back, or let commits go on without", psql("ALTER SYSTEM RESET synchronous_standby_names")+
+			so("bring the replica back, or commit without it", psql("ALTER SYSTEM RESET synchronous_standby_names"),
 				" && "+psql("SELECT pg_reload_conf()"))
 	case len(details) > 0:
 		return warn("%s behind", counts(len(details), "replica is", "replicas are")).with(details).
-			so("look at the replica's load and network; after a failover it is what is there", "")
+			so("check the replica's load and network: it has this much less data if you fail over to it now")
 	}
 	return fine("%s up to date", counts(len(replicas), "replica is", "replicas are"))
 }

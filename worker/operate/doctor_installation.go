@@ -40,14 +40,14 @@ func (e *examination) installation(ctx context.Context) (DoctorCheck, error) {
 		return err
 	})
 	if err != nil || len(held) == 0 {
-		return fine("it holds no event back"), err
+		return fine("no event is held back"), err
 	}
 	details := make([]string, len(held))
 	for i, h := range held {
 		details[i] = fmt.Sprintf("%s jobs: %s", h.Count, h.Reason)
 	}
-	return failed("events are held back by what is wrong with the installation; they use up no attempt").with(details).
-		so("fix it as described there; all of them run again within seconds", "iuworker status"), nil
+	return failed("events are held back by a fault of the installation; they use no attempt").with(details).
+		so("fix the cause as described above; the events run again within seconds", "iuworker status"), nil
 }
 
 // behindSQL names sequences that give numbers which are taken.
@@ -65,14 +65,14 @@ func forward(name string) string {
 func (e *examination) sequences(ctx context.Context) (DoctorCheck, error) {
 	behind, err := e.texts(ctx, behindSQL)
 	if err != nil || len(behind) == 0 {
-		return fine("none is behind the numbers that are there"), err
+		return fine("every sequence is ahead of its table"), err
 	}
 	details := make([]string, len(behind))
 	for i, name := range behind {
 		details[i] = fmt.Sprintf("%s: %s", name, forward(name))
 	}
-	return failed("%s behind and would give numbers that are taken", counts(len(behind), "sequence is", "sequences are")).with(details).
-		so("a logical replication copies no sequences: run these statements as the owner", ""), nil
+	return failed("%s behind and would return numbers that are taken", counts(len(behind), "sequence is", "sequences are")).with(details).
+		so("logical replication does not copy sequences: run these statements as the owner"), nil
 }
 
 // sequences looks for those that are behind, for Verify.

@@ -47,10 +47,10 @@ func (e *examination) listeners(ctx context.Context) (DoctorCheck, error) {
 	case err != nil:
 		return DoctorCheck{}, err
 	case len(found) == 0 && hidden > 0:
-		return fine("none is seen that does not read; %s of others are hidden from this login (pg_monitor shows them)",
-			counts(hidden, "session", "sessions")), nil
+		return fine("no session is seen that does not read; %s hidden from this login (pg_monitor shows them)",
+			counts(hidden, "session is", "sessions are")), nil
 	case len(found) == 0:
-		return fine("each reads what it is sent"), nil
+		return fine("every session reads what it is sent"), nil
 	}
 	var details []string
 	for _, d := range found {
@@ -58,7 +58,7 @@ func (e *examination) listeners(ctx context.Context) (DoctorCheck, error) {
 	}
 	return warn("%s not read what the server sends: vacuum cannot remove what they may still see, and notifications pile up",
 		counts(len(found), "session does", "sessions do")).with(details).
-		so("a program that hangs or was stopped: let it go on, or end its session; it resumes from its cursor",
+		so("the program hangs or was stopped: resume it, or end its session; a subscriber continues from its cursor",
 			psql(fmt.Sprintf("SELECT pg_terminate_backend(%d)", found[0].PID))), nil
 }
 
@@ -113,10 +113,10 @@ func judgeHorizon(behind int64, holders []holder, limit float64) DoctorCheck {
 		if len(details) > 1 {
 			continue
 		}
-		wayOut, next = "find out what it does; if it is nothing that matters, end it", psql(fmt.Sprintf("SELECT pg_terminate_backend(%d)", h.PID))
+		wayOut, next = "find out what it does, and end it if it does not matter", psql(fmt.Sprintf("SELECT pg_terminate_backend(%d)", h.PID))
 		if h.Type == "walsender" {
-			wayOut = "a query on that standby holds it, by hot_standby_feedback: end it there, or switch the feedback off there"
-			next = "on the standby: " + psql("SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xmin IS NOT NULL ORDER BY xact_start")
+			wayOut = "on the standby, end the query that holds it by hot_standby_feedback, or turn that off; the command is for the standby"
+			next = psql("SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xmin IS NOT NULL ORDER BY xact_start")
 		}
 	}
 	if len(details) == 0 {

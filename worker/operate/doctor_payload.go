@@ -21,6 +21,6 @@ func (e *examination) payload(ctx context.Context) (DoctorCheck, error) {
 	if err != nil || len(strangers) == 0 {
 		return fine("notifications carry whole events"), err
 	}
-	return fine("notifications carry whole events, and %s that may not read them otherwise can listen; to hide them: iuworker settings set %s %s",
+	return fine("notifications carry whole events, and %s without another right to read them can listen; to hide them, run: iuworker settings set %s %s",
 		counts(len(strangers), "login", "logins"), SettingNotifyPayload, PayloadCursor).with(strangers), nil
 }

@@ -105,15 +105,15 @@ func judgePrivileges(login standing, missing []iusql.MissingGrant) DoctorCheck {
 		}
 	}
 	if len(details) > 0 {
-		check := failed("%s missing, for %s: not all can work", counts(len(details), "privilege is", "privileges are"), strings.Join(lacking, ", ")).
-			so("grant them again, as the owner of the schema; what belongs to an adopted iu-core, as its owner", next)
+		check := failed("%s missing for %s", counts(len(details), "privilege is", "privileges are"), strings.Join(lacking, ", ")).
+			so("grant them again as the owner of the schema; privileges on an adopted iu-core as its owner", next)
 		check.Details = details // each of them
 		return check
 	}
 	works, operates := lacks["iu_worker"] == 0, lacks["iu_operator"] == 0
 	if role := firstOf(login.Member, "iu_worker", "iu_operator"); role != "" && !works && !operates {
 		return failed("user %s is a member of %s and does not inherit its privileges", login.Login, role).
-			so("let it inherit them, as an administrator: this program never runs SET ROLE", psqlIn(login.Database, login.grant(role)))
+			so("have an administrator let it inherit them: iuworker never runs SET ROLE", psqlIn(login.Database, login.grant(role)))
 	}
 	switch {
 	case works && operates:
@@ -124,7 +124,7 @@ func judgePrivileges(login standing, missing []iusql.MissingGrant) DoctorCheck {
 		return fine("user %s may operate (iu_operator), and not work: workers need a login of their own", login.Login)
 	}
 	return failed("user %s may neither work nor operate in database %s", login.Login, login.Database).
-		so("use a login that has iu_worker or iu_operator, or let an administrator grant one", psqlIn(login.Database, login.grant("iu_operator")))
+		so("use a login with the role iu_worker or iu_operator, or have an administrator grant one", psqlIn(login.Database, login.grant("iu_operator")))
 }
 
 // firstOf returns the first of these names that is in a list, "" if none is.
@@ -163,10 +163,10 @@ func (e *examination) logins(ctx context.Context) (DoctorCheck, error) {
 		}
 	}
 	if len(details) == 0 {
-		return fine("%s a role of iuworker, and inherit its privileges", counts(members, "login has", "logins have")), nil
+		return fine("%s of iuworker's roles, with inherited privileges", counts(members, "login is a member", "logins are members")), nil
 	}
 	check := warn("%s not get the privileges of a role that it was granted", counts(len(details), "login does", "logins do")).
-		so("let it inherit them, unless it is a person who runs SET ROLE", next)
+		so("let it inherit them, unless a person uses it who runs SET ROLE", next)
 	check.Details = details
 	return check, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -12,7 +13,7 @@ import (
 )
 
 // reinstall installs functions, triggers and grants again.
-var reinstall = psql("UPDATE iu_outbox.schema_info SET functions_hash = ''") + " && " + migrateUp
+var reinstall = []string{psql("UPDATE iu_outbox.schema_info SET functions_hash = ''"), migrateUp}
 
 // schemaMissing answers why the worker's schema cannot be asked; "" where it can.
 func (e *examination) schemaMissing(ctx context.Context) string {
@@ -43,7 +44,7 @@ func (e *examination) schema(ctx context.Context) (DoctorCheck, error) {
 	case errors.Is(err, iusql.ErrPrivileges):
 		return skipped("%s", err), nil
 	case errors.Is(err, iusql.ErrRowSecurity):
-		return failed("%s", err).so("switch it off, as the owner of these tables", migrateUp), nil
+		return failed("%s", err).so("turn row security off as the owner of these tables", migrateUp), nil
 	case err != nil:
 		return DoctorCheck{}, err
 	}
@@ -53,14 +54,14 @@ func (e *examination) schema(ctx context.Context) (DoctorCheck, error) {
 func judgeSchema(schema *iusql.Schema, current error) DoctorCheck {
 	switch {
 	case errors.Is(current, iusql.ErrSchemaMissing):
-		return failed("this database has no iuworker schema").so("is it the right database? If so, make the schema", migrateUp)
+		return failed("this database has no iuworker schema").so("check that this is the right database, then create the schema", migrateUp)
 	case errors.Is(current, iusql.ErrSchemaOld):
-		return failed("%s", current).so("bring the schema up to date; workers that run may go on meanwhile", migrateUp)
+		return failed("%s", current).so("migrate the schema; running workers may go on meanwhile", migrateUp)
 	case current != nil:
-		return failed("%s", current).so("use the iuworker that made it, or a newer one", "iuworker version")
+		return failed("%s", current).so("use the iuworker that created it, or a newer one", "iuworker version")
 	case schema.Newer():
-		return warn("a newer iuworker made the schema (%d, functions of %s), and this is %s: they work together",
-			schema.Version, schema.FunctionsVersion, iusql.ProgramVersion).so("finish the update: install the newer iuworker here, too", "")
+		return warn("a newer iuworker created the schema (%d, functions of %s), and this is %s: they work together",
+			schema.Version, schema.FunctionsVersion, iusql.ProgramVersion).so("finish the update: install the newer iuworker here, too")
 	}
 	return fine("version %d, functions of %s", schema.Version, schema.FunctionsVersion)
 }
@@ -101,20 +102,20 @@ func (e *examination) triggers(ctx context.Context) (DoctorCheck, error) {
 	}
 	switch {
 	case len(missing) > 0:
-		next := reinstall
+		commands := slices.Clone(reinstall)
 		if !strings.HasSuffix(missing[0], " is missing") {
 			table, rest, _ := strings.Cut(missing[0], ": ")
 			trigger, _, _ := strings.Cut(rest, " ")
-			next = psql(fmt.Sprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, trigger))
+			commands = []string{psql(fmt.Sprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, trigger))}
 		}
-		return failed("%s not at work: doorbells, emissions or dead letters get lost", counts(len(missing), "trigger is", "triggers are")).
-			with(missing).so("switch it on, or install it again; then look for what was lost: iuworker verify", next), nil
+		return failed("%s disabled or missing: notifications, emissions or dead letters get lost", counts(len(missing), "trigger is", "triggers are")).
+			with(missing).so("enable or reinstall it, then look for what was lost", append(commands, "iuworker verify")...), nil
 	case role != "origin":
-		return failed("this login has session_replication_role = %s: what it writes passes by all triggers", role).
+		return failed("this login has session_replication_role = %s: no trigger fires for what it writes", role).
 			so("reset it for this login or database", psql("ALTER ROLE "+pgx.Identifier{e.cfg.Pool.Config().ConnConfig.User}.Sanitize()+
 				" RESET session_replication_role")), nil
 	}
-	return fine("all %d are there and fire always", len(expectedTriggers)), nil
+	return fine("all %d are present and always enabled", len(expectedTriggers)), nil
 }
 
 // indexes that are not valid were left by an index build that failed; one that is being built now is none of those.
@@ -131,14 +132,14 @@ func (e *examination) indexes(ctx context.Context) (DoctorCheck, error) {
 		  AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index AS p WHERE p.relid = i.indrelid)
 		ORDER BY 1`)
 	if err != nil || len(invalid) == 0 {
-		return fine("all are valid"), err
+		return fine("all indexes are valid"), err
 	}
 	next := "REINDEX INDEX CONCURRENTLY " + invalid[0]
 	if strings.Contains(invalid[0], "_ccnew") || strings.Contains(invalid[0], "_ccold") {
 		next = "DROP INDEX CONCURRENTLY " + invalid[0] // a leftover of REINDEX, beside the index itself
 	}
 	return failed("%s not valid: queries do not use it, or rows get past it", counts(len(invalid), "index is", "indexes are")).
-		with(invalid).so("build it again, or drop it where it is a leftover of a rebuild", psql(next)), nil
+		with(invalid).so("rebuild it, or drop it if a failed rebuild left it behind", psql(next)), nil
 }
 
 func (e *examination) conformance(ctx context.Context) (DoctorCheck, error) {
@@ -160,5 +161,5 @@ func (e *examination) conformance(ctx context.Context) (DoctorCheck, error) {
 		}
 	}
 	return failed("D9: %s, %s", report.Verdict, report.Core).with(details).
-		so("iu-core is not what it should be: what is missing is created by "+migrateUp+" or comes from a backup", "iuworker conformance"), nil
+		so("iu-core is not as expected: "+migrateUp+" creates what is missing, or a backup has it", "iuworker conformance"), nil
 }

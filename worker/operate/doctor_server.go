@@ -19,7 +19,7 @@ func (e *examination) connection(ctx context.Context) (DoctorCheck, error) {
 	defer cancel()
 	start := time.Now()
 	if err := e.cfg.Pool.Ping(ctx); err != nil {
-		return failed("%s", e.cfg.Explain(err)).so("until there is a connection, nothing else can be asked", ""), nil
+		return failed("%s", e.cfg.Explain(err)).so("nothing else can be checked until there is a connection"), nil
 	}
 	first := time.Since(start)
 	start = time.Now()
@@ -65,15 +65,15 @@ func (e *examination) server(ctx context.Context) (DoctorCheck, error) {
 		return DoctorCheck{}, err
 	case major < oldestServer:
 		return failed("this is PostgreSQL %s, and iuworker needs %d to %d", version, oldestServer, newestServer).
-			so("upgrade the server", ""), nil
+			so("upgrade the server"), nil
 	case standby:
-		return failed("this server is a standby: nothing can be written").so("give the address of the primary, or promote this one", ""), nil
+		return failed("this server is a standby: nothing can be written").so("pass the address of the primary, or promote this server"), nil
 	case readOnly:
-		return failed("transactions of this login are read only by default").
-			so("give the address of the primary, or reset default_transaction_read_only", ""), nil
+		return failed("sessions of this login are read-only by default").
+			so("pass the address of the primary, or reset default_transaction_read_only", ""), nil
 	case major > newestServer:
 		return warn("this is PostgreSQL %s, and iuworker is tested on %d to %d", version, oldestServer, newestServer).
-			so("look for a newer iuworker", ""), nil
+			so("check for a newer iuworker"), nil
 	}
 	return fine("PostgreSQL %s, a primary", version), nil
 }
@@ -104,9 +104,9 @@ func judgeClock(ahead, within time.Duration) DoctorCheck {
 	says := fmt.Sprintf("this machine's clock is %s %s the server's", lasted(off.Seconds()), where)
 	switch {
 	case off > time.Minute:
-		return failed("%s: retries come that much early or late", says).so("let both machines keep time by NTP", "timedatectl")
+		return failed("%s: retries come that much early or late", says).so("synchronise the clocks of both machines by NTP", "timedatectl")
 	case off > 2*time.Second:
-		return warn("%s", says).so("let both machines keep time by NTP", "timedatectl")
+		return warn("%s", says).so("synchronise the clocks of both machines by NTP", "timedatectl")
 	case off < 100*time.Millisecond:
 		return fine("this machine's clock agrees with the server's")
 	}
@@ -123,13 +123,13 @@ func (e *examination) listener(ctx context.Context) (DoctorCheck, error) {
 	case err != nil && errors.Is(ctx.Err(), context.Canceled):
 		return DoctorCheck{}, err
 	case err != nil:
-		return failed("no notification could be sent around: %s", e.cfg.Explain(err)).
-			so("give an address where LISTEN works: --direct-database-url", ""), nil
+		return failed("no notification could be sent: %s", e.cfg.Explain(err)).
+			so("pass an address where LISTEN works as --direct-database-url"), nil
 	case !works:
-		return warn("a notification does not come back within %s: there is a transaction pooler in between", listen.ProbeTimeout).
-			so("workers poll, which costs latency: give the server's own address, too", "iuworker work --direct-database-url ..."), nil
+		return warn("a notification does not arrive within %s: there is a transaction pooler in between", listen.ProbeTimeout).
+			so("workers poll, which costs latency: pass the server's own address as --direct-database-url, too", "iuworker work --direct-database-url ..."), nil
 	}
-	return fine("a notification comes around in %s, connecting included", time.Since(start).Round(time.Millisecond)), nil
+	return fine("a notification arrives in %s, connecting included", time.Since(start).Round(time.Millisecond)), nil
 }
 
 // notifications fill up where a session that listens stays in a transaction: at last, every NOTIFY fails at commit.
@@ -157,5 +157,5 @@ func judgeNotifications(usage float64, open []openTransaction) DoctorCheck {
 	for _, t := range open {
 		details = append(details, t.String())
 	}
-	return found.with(details).so("a session that listens has been in a transaction for long: end it", terminate(open))
+	return found.with(details).so("end the session that listens and has been in a transaction for long", terminate(open))
 }

@@ -96,13 +96,13 @@ func (e *examination) transactions(ctx context.Context) (DoctorCheck, error) {
 	}
 	if len(long) == 0 {
 		if hidden > 0 {
-			found.Says += fmt.Sprintf(", as far as this login sees: pg_monitor shows it %s", counts(hidden, "session more", "sessions more"))
+			found.Says += fmt.Sprintf("; %s hidden from this login (pg_monitor shows them)", counts(hidden, "session is", "sessions are"))
 		}
 		return found, nil
 	}
 	found.Says = counts(len(long), "transaction is", "transactions are") +
 		" open for long: vacuum cannot remove what they may still see, and their locks are held"
-	return found.with(details).so("find out what they do; where it is nothing that matters, end them", terminate(long)), nil
+	return found.with(details).so("find out what they do, and end them if they do not matter", terminate(long)), nil
 }
 
 // counts writes a number with its noun.
@@ -138,11 +138,11 @@ func (e *examination) locks(ctx context.Context) (DoctorCheck, error) {
 			LIMIT 10
 		) AS w`, e.cfg.LongWait)
 	if err != nil || len(waiting) == 0 {
-		return fine("nobody waits for a lock for long"), err
+		return fine("no session waits for a lock for long"), err
 	}
 	var details []string
 	for _, w := range waiting {
-		details = append(details, fmt.Sprintf("pid %d waits for %s for %s, held up by pid %s", w.PID, w.What, lasted(w.Seconds), w.Blockers))
+		details = append(details, fmt.Sprintf("pid %d has waited for %s for %s, blocked by pid %s", w.PID, w.What, lasted(w.Seconds), w.Blockers))
 	}
 	says := counts(len(waiting), "session waits", "sessions wait") + " for a lock for more than " + e.cfg.LongWait.String()
 	found := warn("%s", says)
@@ -150,6 +150,6 @@ func (e *examination) locks(ctx context.Context) (DoctorCheck, error) {
 		found = failed("%s", says)
 	}
 	blocker, _, _ := strings.Cut(waiting[0].Blockers, ",")
-	return found.with(details).so("find out what the blocking session does; where it is nothing that matters, end it",
+	return found.with(details).so("find out what the blocking session does, and end it if it does not matter",
 		psql("SELECT pg_terminate_backend("+blocker+")")), nil
 }

@@ -120,9 +120,9 @@ func (e *examination) settings(ctx context.Context) (DoctorCheck, error) {
 }
 
 func judgeSettings(database string, set []roleSetting) DoctorCheck {
-	found := fine("no login or database of ours has settings")
+	found := fine("neither the database nor iuworker's logins have settings of their own")
 	if len(set) > 0 {
-		found = fine("%s of logins and the database, all of them harmless", counts(len(set), "setting", "settings"))
+		found = fine("%s for logins or the database, all harmless", counts(len(set), "setting", "settings"))
 	}
 	var details []string
 	var next string
@@ -140,6 +140,6 @@ func judgeSettings(database string, set []roleSetting) DoctorCheck {
 	if len(details) == 0 {
 		return found
 	}
-	found.Says = counts(len(details), "setting gets", "settings get") + " in the way of those who insert or read events, set for logins or for the database"
-	return found.with(details).so("reset it, and let those sessions connect again; iuworker's own sessions set what they need", next)
+	found.Says = counts(len(details), "setting", "settings") + " of logins or of the database would disturb programs that insert or read events"
+	return found.with(details).so("reset it, and reconnect those sessions; iuworker's own sessions set what they need", next)
 }

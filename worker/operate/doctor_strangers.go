@@ -46,12 +46,12 @@ func judgeForeignGrants(database string, found []iusql.ForeignGrant) DoctorCheck
 			}
 		}
 	}
-	check := fine("nobody but the owner and the roles of iuworker has privileges on what it created")
+	check := fine("only the owner and iuworker's roles have privileges on what it created")
 	switch {
 	case len(grantees) > 0:
-		check = warn("%s privileges on objects of iuworker that are not meant for them: %s",
+		check = warn("%s unexpected privileges on iuworker's objects: %s",
 			counts(len(grantees), "role has", "roles have"), strings.Join(grantees, ", ")).
-			so("revoke what nobody granted on purpose; then iuworker migrate up grants again what the roles of iuworker need", next)
+			so("revoke what was not granted deliberately; iuworker migrate up then grants iuworker's roles what they need", next)
 	case adopted > 0:
 		check.Says += "; grants on the adopted iu-core are not judged"
 	}
@@ -110,14 +110,14 @@ func judgeRowSecurity(database string, tables []securedTable) DoctorCheck {
 	}
 	switch {
 	case len(tables) == 0:
-		return fine("it is off: no rows are hidden")
+		return fine("row security is off: no rows are hidden")
 	case tables[0].Ours:
-		return failed("row security is on for %s: what is hidden looks as if it were not there", counts(len(tables), "table", "tables")).
-			with(names).so("switch it off, as the owner; if an event trigger switches it on, exempt these schemas from it", migrateUp)
+		return failed("row security is on for %s: hidden rows look missing", counts(len(tables), "table", "tables")).
+			with(names).so("turn it off as the owner; if an event trigger turns it on, exempt these schemas", migrateUp)
 	case tables[0].Blind:
 		bypass := "ALTER ROLE " + pgx.Identifier{tables[0].Owner}.Sanitize() + " BYPASSRLS"
-		return failed("row security hides rows of iu-core from %s, as whom the functions run", tables[0].Owner).with(names).
-			so("exempt that role from it, as a superuser, or switch it off for these tables", psqlIn(database, bypass))
+		return failed("row security hides rows of iu-core from %s, the role that the functions run as", tables[0].Owner).with(names).
+			so("exempt that role as a superuser, or turn row security off for these tables", psqlIn(database, bypass))
 	}
 	return warn("row security is on for %s of iu-core: the functions see all rows, and verify and doctor need a login with BYPASSRLS",
 		counts(len(tables), "table", "tables")).with(names)

@@ -37,7 +37,7 @@ func TestDoctorNamesSettingsThatGetInTheWay(t *testing.T) {
 	}{
 		"harmless": {
 			"ALTER ROLE $login SET search_path = nowhere; ALTER ROLE $login IN DATABASE $db SET jit = off; ALTER DATABASE $db SET statement_timeout = '30s'",
-			"all of them harmless", "", operate.HealthOK,
+			"all harmless", "", operate.HealthOK,
 		},
 		"of a login": {
 			"ALTER ROLE $login SET statement_timeout = '200ms'", "cut off", "ALTER ROLE \"$login\" RESET statement_timeout", operate.HealthWarn,
@@ -103,7 +103,7 @@ func TestDoctorNamesACollationThatChanged(t *testing.T) {
 	check := checked(t, examine(t, db.URLAs("iu_operator")), "collations")
 	require.Equal(t, operate.HealthWarn, check.Result)
 	require.Contains(t, check.Details[0], "built with version 1.0")
-	require.Equal(t, fmt.Sprintf(`psql -c 'REINDEX DATABASE CONCURRENTLY "%[1]s"' && psql -c 'ALTER DATABASE "%[1]s" REFRESH COLLATION VERSION'`, db.Name),
+	require.Equal(t, fmt.Sprintf(`psql -c 'REINDEX DATABASE CONCURRENTLY "%[1]s"' && psql -c 'ALTER DATABASE "%[1]s" REFRESH COLLATION VERSION' && iuworker verify`, db.Name),
 		check.Next)
 	db.Exec(t, "UPDATE pg_database SET datcollversion = NULL WHERE datname = current_database()")
 
@@ -218,5 +218,5 @@ func TestDoctorComparesTheTwoAddresses(t *testing.T) {
 	u.User = url.User(name)
 	check = checked(t, examine(t, db.URL, at(u.String())), "direct")
 	require.Equal(t, operate.HealthFail, check.Result)
-	require.Contains(t, check.Says, "read only")
+	require.Contains(t, check.Says, "read-only")
 }

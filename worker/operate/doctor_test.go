@@ -92,19 +92,19 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 		{"UPDATE iu_outbox.schema_info SET functions_hash = ''", "schema", "functions of iu_outbox are not those", operate.HealthFail, "iuworker migrate up"},
 		{"UPDATE iu_outbox.schema_info SET schema_version = 34, functions_hash = ''",
 			"schema", "schema is at version 34", operate.HealthFail, "iuworker migrate up"},
-		{"UPDATE iu_outbox.schema_info SET schema_version = 99", "schema", "a newer iuworker made", operate.HealthWarn, ""},
+		{"UPDATE iu_outbox.schema_info SET schema_version = 99", "schema", "a newer iuworker created", operate.HealthWarn, ""},
 		{"UPDATE iu_outbox.schema_info SET min_program_version = '99.0.0'", "schema", "needs iuworker 99.0.0", operate.HealthFail, "iuworker version"},
-		{"ALTER TABLE iu_outbox.event DISABLE TRIGGER event_doorbell", "triggers", "1 trigger is not at work", operate.HealthFail,
+		{"ALTER TABLE iu_outbox.event DISABLE TRIGGER event_doorbell", "triggers", "1 trigger is disabled or missing", operate.HealthFail,
 			"psql -c 'ALTER TABLE iu_outbox.event ENABLE ALWAYS TRIGGER event_doorbell'"},
-		{"ALTER TABLE public.dot_config ENABLE TRIGGER iu_outbox_gate_bell", "triggers", "1 trigger is not at work", operate.HealthFail,
+		{"ALTER TABLE public.dot_config ENABLE TRIGGER iu_outbox_gate_bell", "triggers", "1 trigger is disabled or missing", operate.HealthFail,
 			"psql -c 'ALTER TABLE public.dot_config ENABLE ALWAYS TRIGGER iu_outbox_gate_bell'"},
 		{"DROP TRIGGER iu_outbox_emission_written ON iu_auto_instantiate_event_log",
-			"triggers", "1 trigger is not at work", operate.HealthFail, "iuworker migrate up"},
+			"triggers", "1 trigger is disabled or missing", operate.HealthFail, "iuworker migrate up"},
 		{"UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'iu_river.river_job_args_index'::regclass",
 			"indexes", "1 index is not valid", operate.HealthFail,
 			"psql -c 'REINDEX INDEX CONCURRENTLY iu_river.river_job_args_index'"},
 		{fmt.Sprintf(job, "events", "scheduled", `{"parked": {"status": "installation_fault", "reason": "the disk is full; make room"}}`, "NULL"),
-			"installation", "held back by what is wrong with the installation", operate.HealthFail, "iuworker status"},
+			"installation", "held back by a fault of the installation", operate.HealthFail, "iuworker status"},
 		{fmt.Sprintf(job, "events", "scheduled", "{}", "NULL") + "; SELECT setval('iu_river.river_job_id_seq', 1, false)",
 			"sequences", "1 sequence is behind", operate.HealthFail, ""},
 		{"CREATE TABLE iu_stray (); DROP VIEW v_iu_auto_instantiate_event_summary",
@@ -113,7 +113,7 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 			"event type", "not active: emissions are held back", operate.HealthFail, "UPDATE event_type_registry"},
 		{"DELETE FROM event_type_registry", "event type", "no row", operate.HealthFail, "INSERT INTO event_type_registry"},
 		{"INSERT INTO event_route (event_type, target) VALUES ('iu.template.instance_auto_composed', 'http://x')",
-			"route", "attached 1 route", operate.HealthFail,
+			"route", "1 route is attached", operate.HealthFail,
 			"DELETE FROM event_route"},
 		{"UPDATE dot_config SET value = 'no' WHERE key = 'iu_core.composer_enabled'",
 			"gates", "1 gate is closed", operate.HealthWarn, "iuworker gate open composer"},
@@ -121,34 +121,34 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 		{`INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at) VALUES
 			('a', 1, 'h', 1, '1', now() + interval '9 seconds'), ('b', 2, 'h', 2, '1', now() + interval '1 hour')`,
 			"workers", "1 worker is alive, and 1 is silent", operate.HealthWarn, ""},
-		{fmt.Sprintf(row, "20 seconds"), "outbox", `row \d+ waits in the outbox for 2`, operate.HealthWarn, "iuworker status"},
-		{fmt.Sprintf(row, "2 hours"), "outbox", `row \d+ waits in the outbox for 2h0m`, operate.HealthFail, "iuworker status"},
-		{fmt.Sprintf(job, "events", "running", "{}", "NULL"), "jobs", `job \d+ runs for 2m`, operate.HealthFail, "iuworker trace"},
-		{fmt.Sprintf(job, "events", "available", "{}", "NULL"), "jobs", `job \d+ of the queue events is due for 3m`, operate.HealthFail, "iuworker trace"},
-		{fmt.Sprintf(job, "events", "retryable", "{}", "NULL"), "jobs", `job \d+ is due for 2m`, operate.HealthFail, "iuworker trace"},
+		{fmt.Sprintf(row, "20 seconds"), "outbox", `row \d+ has waited in the outbox for 2`, operate.HealthWarn, "iuworker status"},
+		{fmt.Sprintf(row, "2 hours"), "outbox", `row \d+ has waited in the outbox for 2h0m`, operate.HealthFail, "iuworker status"},
+		{fmt.Sprintf(job, "events", "running", "{}", "NULL"), "jobs", `job \d+ has run for 2m`, operate.HealthFail, "iuworker trace"},
+		{fmt.Sprintf(job, "events", "available", "{}", "NULL"), "jobs", `job \d+ in the queue events has been due for 3m`, operate.HealthFail, "iuworker trace"},
+		{fmt.Sprintf(job, "events", "retryable", "{}", "NULL"), "jobs", `job \d+ has been due for 2m`, operate.HealthFail, "iuworker trace"},
 		{"INSERT INTO iu_river.river_queue (name, paused_at, updated_at) VALUES ('events', now(), now())",
 			"queues", "1 queue is paused", operate.HealthWarn, ""},
 		{fmt.Sprintf(job, "events", "retryable", "{}", `ARRAY['{"error": "no room"}'::jsonb]`),
-			"retries", "1 jobs failed", operate.HealthWarn, "iuworker status"},
+			"retries", "1 job failed", operate.HealthWarn, "iuworker status"},
 		{fmt.Sprintf(job, "scaleout", "scheduled", `{"retry": {"error": "no room"}}`, "NULL"),
-			"retries", "1 jobs failed", operate.HealthWarn, "iuworker status"},
+			"retries", "1 job failed", operate.HealthWarn, "iuworker status"},
 		{"UPDATE dot_config SET updated_at = now() - interval '1 minute'; " +
 			fmt.Sprintf(job, "events", "scheduled", `{"parked": {"gate": "composer"}}`, "NULL"),
-			"parked", "1 jobs are parked for the gate composer, which is open", operate.HealthFail, "iuworker status"},
+			"parked", "1 job is parked for the gate composer, which is open", operate.HealthFail, "iuworker status"},
 		{`INSERT INTO iu_outbox.dead_letter (job_id, status, event, queue, attempts) VALUES (1, 'cancelled', '{}', 'events', 1)`,
-			"dead letters", "could not be composed", operate.HealthWarn, "iuworker retry --list"},
+			"dead letters", "1 event ended as dead letters", operate.HealthWarn, "iuworker dead-letters list"},
 		{`INSERT INTO iu_outbox.emission (instance_collection_id, event, created_at) VALUES (gen_random_uuid(), '{}', now() - interval '2 minutes')`,
-			"emissions", `emission \d+ waits for 2m`, operate.HealthFail, "iuworker status"},
-		{fmt.Sprintf(consumer, "epoch", "99", 0), "consumers", "1 of 1 consumer has something the matter", operate.HealthFail, "iuworker consumers"},
+			"emissions", `emission \d+ has waited to be announced for 2m`, operate.HealthFail, "iuworker status"},
+		{fmt.Sprintf(consumer, "epoch", "99", 0), "consumers", "1 of 1 consumers needs attention", operate.HealthFail, "iuworker consumers"},
 		{"INSERT INTO iu_outbox.consumer (name, epoch) SELECT 'c', epoch FROM iu_outbox.emission_counter; SELECT iu_outbox.attend('1 hour', '30 days'); " +
 			"UPDATE iu_outbox.attendance SET attended = 29.5 * 86400, grace = 0",
-			"consumers", "1 of 1 consumer has something the matter", operate.HealthWarn, "iuworker consumers"},
-		{fmt.Sprintf(consumer, "epoch", "0", 2), "consumers", "1 of 1 consumer has something the matter", operate.HealthWarn, "iuworker consumers"},
-		{"ALTER TABLE iu_outbox.event SET (autovacuum_enabled = off)", "vacuum", "autovacuum is switched off for tables", operate.HealthFail,
+			"consumers", "1 of 1 consumers needs attention", operate.HealthWarn, "iuworker consumers"},
+		{fmt.Sprintf(consumer, "epoch", "0", 2), "consumers", "1 of 1 consumers needs attention", operate.HealthWarn, "iuworker consumers"},
+		{"ALTER TABLE iu_outbox.event SET (autovacuum_enabled = off)", "vacuum", "autovacuum is off for tables", operate.HealthFail,
 			"ALTER TABLE iu_outbox.event RESET (autovacuum_enabled)"},
 		// What of another version, or none, makes a question impossible is said.
-		{"DROP FUNCTION iu_outbox.gate_status() CASCADE", "gates", "not the one of this program", operate.HealthSkipped, "iuworker migrate up"},
-		{"DROP TABLE iu_outbox.worker", "workers", "not the one of this program", operate.HealthSkipped, "iuworker migrate up"},
+		{"DROP FUNCTION iu_outbox.gate_status() CASCADE", "gates", "does not fit this program", operate.HealthSkipped, "iuworker migrate up"},
+		{"DROP TABLE iu_outbox.worker", "workers", "does not fit this program", operate.HealthSkipped, "iuworker migrate up"},
 		{"DROP SCHEMA iu_river CASCADE", "jobs", "there is no schema iu_river", operate.HealthSkipped, ""},
 	} {
 		t.Run(test.check+" "+string(test.result), func(t *testing.T) {
@@ -210,7 +210,7 @@ func TestDoctorAsEachRole(t *testing.T) {
 			switch {
 			case check.Check == "privileges" || check.Check == shareable:
 			case check.Result == operate.HealthSkipped:
-				require.Regexp(t, "this login may not|role .* may not", check.Says, "%s: %+v", role, check)
+				require.Regexp(t, "this login lacks a privilege|role .* may not", check.Says, "%s: %+v", role, check)
 				require.NotEqual(t, "iu_operator", role, "%+v", check)
 			default:
 				require.Equal(t, operate.HealthOK, check.Result, "%s: %+v", role, check)
@@ -264,14 +264,14 @@ func TestDoctorNamesWhoHoldsThingsUp(t *testing.T) {
 	report := examine(t, db.URL, impatient)
 	locks := checked(t, report, "locks")
 	require.Contains(t, []operate.Health{operate.HealthWarn, operate.HealthFail}, locks.Result)
-	require.Regexp(t, fmt.Sprintf(`pid \d+ waits for AccessShareLock on public.held for .*, held up by pid %d`, holder), strings.Join(locks.Details, "\n"))
+	require.Regexp(t, fmt.Sprintf(`pid \d+ has waited for AccessShareLock on public.held for .*, blocked by pid %d`, holder), strings.Join(locks.Details, "\n"))
 	require.Equal(t, fmt.Sprintf("psql -c 'SELECT pg_terminate_backend(%d)'", holder), locks.Next)
 	transactions := checked(t, report, "transactions")
 	require.Regexp(t, fmt.Sprintf(`pid %d, user postgres, an unnamed program: in a transaction for .*, idle in transaction for`, holder),
 		strings.Join(transactions.Details, "\n"))
 	outbox := checked(t, report, "outbox")
 	require.Equal(t, operate.HealthFail, outbox.Result)
-	require.Contains(t, outbox.Says, "there was no answer within 2s")
+	require.Contains(t, outbox.Says, "no reply within 2s")
 
 	require.NoError(t, tx.Rollback(t.Context()))
 	require.NoError(t, <-waited)
@@ -315,7 +315,7 @@ func TestDoctorOnASickServer(t *testing.T) {
 	}
 	report := examine(t, db.URL)
 	for name, says := range map[string]string{
-		"vacuum": "autovacuum is switched off for the whole server", "replicas": "commits wait for a synchronous replica",
+		"vacuum": "autovacuum is off for the whole server", "replicas": "commits wait for a synchronous replica",
 		"triggers": "session_replication_role = replica",
 	} {
 		require.Equal(t, operate.HealthFail, checked(t, report, name).Result, name)
@@ -323,11 +323,11 @@ func TestDoctorOnASickServer(t *testing.T) {
 	}
 	slots := checked(t, report, "slots")
 	require.Equal(t, operate.HealthWarn, slots.Result)
-	require.Equal(t, []string{"left: nobody reads it"}, slots.Details)
+	require.Equal(t, []string{"left: inactive"}, slots.Details)
 	require.Equal(t, `psql -c 'SELECT pg_drop_replication_slot('\''left'\'')'`, slots.Next)
 
 	db.Exec(t, "ALTER DATABASE "+db.Name+" SET default_transaction_read_only = on")
-	require.Contains(t, checked(t, examine(t, db.URL), "server").Says, "read only")
+	require.Contains(t, checked(t, examine(t, db.URL), "server").Says, "read-only")
 }
 
 // Under load nothing is called wrong that only takes its time.

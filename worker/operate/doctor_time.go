@@ -92,12 +92,12 @@ func judgeTimes(future []fromTheFuture, clocks []workerClock) DoctorCheck {
 	}
 	switch {
 	case len(details) == 0:
-		return fine("no time lies in the future, and the workers' clocks agree with the server's")
+		return fine("no stored time lies in the future, and the workers' clocks agree with the server's")
 	case len(future) == 0:
 		return warn("%s", counts(len(clocks), "worker's clock is wrong", "workers' clocks are wrong")).with(details).
-			so("let that machine keep time by NTP", "timedatectl")
+			so("synchronise that machine's clock by NTP", "timedatectl")
 	}
 	longest := time.Duration(future[0].Ahead * float64(time.Second))
-	return warn("the server's clock was set back: what has a time in the future waits until it has come, %s at most", lasted(longest.Seconds())).
-		with(details).so("let the server keep time by NTP, which slews and does not step; until then workers do not believe these times", "timedatectl")
+	return warn("the server's clock was set back: work with a time in the future waits for it, %s at most", lasted(longest.Seconds())).
+		with(details).so("synchronise the server's clock by NTP, which slews it; until then workers ignore these times", "timedatectl")
 }

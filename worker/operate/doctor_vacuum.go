@@ -77,13 +77,13 @@ func (e *examination) vacuum(ctx context.Context) (DoctorCheck, error) {
 		return DoctorCheck{}, err
 	}
 	if !on || !counting {
-		return failed("autovacuum is switched off for the whole server").
-			so("the outbox and the jobs slow down hour by hour: switch it on",
-				psql("ALTER SYSTEM RESET autovacuum")+" && "+psql("ALTER SYSTEM RESET track_counts")+" && "+psql("SELECT pg_reload_conf()")), nil
+		return failed("autovacuum is off for the whole server").
+			so("turn it on: the outbox and the jobs slow down hour by hour",
+				psql("ALTER SYSTEM RESET autovacuum"), psql("ALTER SYSTEM RESET track_counts"), psql("SELECT pg_reload_conf()")), nil
 	}
 	if age > 1_000_000_000 {
 		return failed("the oldest transaction is %d transactions old: at 2 billion the server stops", age).
-			so("what holds it back is under transactions, prepared and slots; when that is gone, vacuum", psql("VACUUM FREEZE")), nil
+			so("end what the checks transactions, prepared and slots name, then vacuum", psql("VACUUM FREEZE")), nil
 	}
 	return judgeVacuum(tables), nil
 }
@@ -110,8 +110,8 @@ func judgeVacuum(tables []vacuumed) DoctorCheck {
 	case len(details) == 0:
 		return fine("no table has many dead rows")
 	case off:
-		return failed("autovacuum is switched off for tables that need it").with(details).so("switch it on", next)
+		return failed("autovacuum is off for tables that need it").with(details).so("turn it on", next)
 	}
 	return warn("%s many dead rows", counts(len(details), "table has", "tables have")).with(details).
-		so("what keeps vacuum from removing them is under transactions, prepared and slots; else autovacuum is too slow", next)
+		so("end what the checks transactions, prepared and slots name; if they name nothing, autovacuum is too slow", next)
 }

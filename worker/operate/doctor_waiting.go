@@ -3,10 +3,14 @@ package operate
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/listen"
+	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
 func (e *examination) queues(ctx context.Context) (DoctorCheck, error) {
@@ -14,10 +18,14 @@ func (e *examination) queues(ctx context.Context) (DoctorCheck, error) {
 		SELECT pg_catalog.format('%s since %s', q.name, pg_catalog.date_trunc('second', q.paused_at)) FROM iu_river.river_queue AS q
 		WHERE q.paused_at IS NOT NULL ORDER BY q.paused_at`)
 	if err != nil || len(paused) == 0 {
-		return fine("none is paused"), err
+		return fine("no queue is paused"), err
+	}
+	var command string
+	if slices.ContainsFunc(paused, func(queue string) bool { return strings.HasPrefix(queue, jobs.QueueScaleout+" since ") }) {
+		command = "iuworker scaleout resume"
 	}
 	return warn("%s paused: no worker takes jobs from it", counts(len(paused), "queue is", "queues are")).with(paused).
-		so("resume it, if nobody paused it on purpose: River UI, queues", ""), nil
+		so("resume it unless it was paused deliberately; the pages resume any queue", command), nil
 }
 
 // retries counts jobs that failed and are tried again, up to countLimit.
@@ -33,13 +41,13 @@ func (e *examination) retries(ctx context.Context) (DoctorCheck, error) {
 		)
 		SELECT pg_catalog.count(*), (SELECT r.error FROM retried AS r ORDER BY r.id DESC LIMIT 1) FROM retried`, countLimit+1)
 	if err != nil || n == 0 {
-		return fine("no job waits for another try"), err
+		return fine("no job waits for a retry"), err
 	}
-	found := warn("%s jobs failed and wait for another try", counted(n))
+	found := warn("%s and wait for a retry", counted(n).of("job failed", "jobs failed"))
 	if last != nil {
 		found = found.with([]string{fmt.Sprintf("one of them: %.300s", *last)})
 	}
-	return found.so("errors that may pass are tried again for a day, others ten times: remove their cause meanwhile", "iuworker status"), nil
+	return found.so("remove the cause: transient errors are retried for a day, others ten times", "iuworker status"), nil
 }
 
 // parked jobs must run again at once when their gate opens.
@@ -68,7 +76,7 @@ func (e *examination) parked(ctx context.Context) (DoctorCheck, error) {
 	}
 	found, err := overlooked()
 	if err != nil || len(found) == 0 {
-		return fine("no job is parked whose gate is open"), err
+		return fine("no job is parked behind an open gate"), err
 	}
 	if !listen.Pause(ctx, 2*again) { // longer than a sweep
 		return DoctorCheck{}, ctx.Err()
@@ -79,7 +87,8 @@ func (e *examination) parked(ctx context.Context) (DoctorCheck, error) {
 	}
 	for i := range min(len(found), len(later)) {
 		if found[i].Gate == later[i].Gate && later[i].N >= found[i].N {
-			return failed("%s jobs are parked for the gate %s, which is open, and get no fewer", later[i].Count, later[i].Gate).
+			return failed("%s parked for the gate %s, which is open, and do not become fewer",
+				later[i].of("job is", "jobs are"), later[i].Gate).
 				so("workers resume them every two seconds: "+restart, "iuworker status"), nil
 		}
 	}
@@ -95,62 +104,30 @@ func (e *examination) deadLetters(ctx context.Context) (DoctorCheck, error) {
 		return fine("there are none"), nil
 	}
 	var details []string
+	total := Count{}
 	for _, count := range status.DeadLetters {
 		details = append(details, fmt.Sprintf("%s: %s", count.Status, count.Count))
+		total = Count{N: total.N + count.N, More: total.More || count.More}
 	}
-	return warn("there are events that could not be composed").with(details).
-		so("see why, remove the cause, and retry them: iuworker retry --status STATUS", "iuworker retry --list"), nil
-}
-
-// consumer is a named consumer as its status view has it.
-type consumer struct {
-	Name, State string
-	Lag         *int64
-	Seconds     *float64
-	Process     *string
-	LastError   *string
-	DeadLetters int64
-	Expires     *float64 // seconds
-	Expiring    bool
-}
-
-func (c consumer) problem() DoctorCheck {
-	name := fmt.Sprintf("%.60s", c.Name)
-	switch {
-	case c.State == "pruned":
-		return failed("%s: events that it has not handled were pruned", name)
-	case c.State != "ok":
-		return failed("%s: its place was lost in a restore or failover (%s)", name, c.State)
-	case c.Expiring:
-		return warn("%s: no process works for it, and what it has not handled is deleted in %s", name, lasted(*c.Expires))
-	case c.LastError != nil:
-		return warn("%s: its last event failed: %.200s", name, *c.LastError)
-	case c.Seconds != nil && *c.Seconds > stuck && c.Process == nil:
-		return warn("%s: %d events behind for %s, and no process works for it", name, *c.Lag, lasted(*c.Seconds))
-	case c.Seconds != nil && *c.Seconds > 5*stuck:
-		return warn("%s: %d events behind for %s", name, *c.Lag, lasted(*c.Seconds))
-	case c.DeadLetters > 0:
-		return warn("%s: it gave up %d events", name, c.DeadLetters)
-	}
-	return fine("")
+	return warn("%s ended as dead letters", total.of("event", "events")).with(details).
+		so("see why, remove the cause, then retry them: iuworker dead-letters retry --status STATUS", "iuworker dead-letters list"), nil
 }
 
 func (e *examination) consumers(ctx context.Context) (DoctorCheck, error) {
-	all, err := readAll[consumer](ctx, e, `
-		SELECT c.name, c.state, c.lag_events, c.lag_seconds, c.process, CASE WHEN c.tries > 0 THEN c.last_error END, c.dead_letters,
-		       c.expires_seconds, c.expiring
-		FROM iu_outbox.consumer_status AS c
-		ORDER BY c.name
-		LIMIT 1000`)
+	var all []subscribe.Consumer
+	err := e.read(ctx, func(tx pgx.Tx) (err error) {
+		all, err = subscribe.ListConsumers(ctx, tx)
+		return err
+	})
 	if err != nil {
 		return DoctorCheck{}, err
 	}
 	found := fine("%s up to date", counts(len(all), "consumer is", "consumers are"))
 	var details []string
 	for _, c := range all {
-		if problem := c.problem(); problem.Result != HealthOK {
-			details = append(details, problem.Says)
-			found.Result = found.worse(problem).Result
+		if result, says := JudgeConsumer(c); result != HealthOK {
+			details = append(details, fmt.Sprintf("%.60s: %s", c.Name, says))
+			found.Result = found.worse(DoctorCheck{Result: result}).Result
 		}
 	}
 	if len(details) == 0 {
@@ -159,6 +136,10 @@ func (e *examination) consumers(ctx context.Context) (DoctorCheck, error) {
 		}
 		return found, nil
 	}
-	found.Says = fmt.Sprintf("%d of %s something the matter", len(details), counts(len(all), "consumer has", "consumers have"))
-	return found.with(details).so("see to their programs; a lost place is set by: iuworker consumers reset NAME --to CURSOR", "iuworker consumers"), nil
+	needing := "need"
+	if len(details) == 1 {
+		needing = "needs"
+	}
+	found.Says = fmt.Sprintf("%d of %d consumers %s attention", len(details), len(all), needing)
+	return found.with(details).so("check that their programs run; to set a lost position, run: iuworker consumers reset NAME --to CURSOR", "iuworker consumers"), nil
 }

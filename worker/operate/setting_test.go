@@ -42,7 +42,7 @@ func TestDoctorSaysWhatNotificationsCarry(t *testing.T) {
 	require.Equal(t, "notifications carry whole events", payload().Says)
 	db.Exec(t, "GRANT CONNECT ON DATABASE "+db.Name+" TO "+stranger)
 	check = payload()
-	require.Contains(t, check.Says, "1 login that may not read them otherwise")
+	require.Contains(t, check.Says, "1 login without another right to read them")
 	require.Equal(t, []string{stranger}, check.Details)
 	db.Exec(t, "REVOKE CONNECT ON DATABASE "+db.Name+" FROM "+stranger+", "+subscriber) // what a role has keeps it from being dropped
 

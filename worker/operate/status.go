@@ -3,6 +3,7 @@ package operate
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,12 +20,29 @@ type Count struct {
 	More bool  `json:"more,omitempty"`
 }
 
-// String answers "12" or "over 10000".
+// String returns "12" or "over 10,000".
 func (c Count) String() string {
 	if c.More {
-		return fmt.Sprintf("over %d", c.N)
+		return "over " + Thousands(c.N)
 	}
-	return fmt.Sprint(c.N)
+	return Thousands(c.N)
+}
+
+// of writes the count with its noun.
+func (c Count) of(one, many string) string {
+	if c.N == 1 && !c.More {
+		return "1 " + one
+	}
+	return c.String() + " " + many
+}
+
+// Thousands writes a number with commas.
+func Thousands(n int64) string {
+	text := strconv.FormatInt(n, 10)
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
 }
 
 func counted(n int64) Count { return Count{N: min(n, countLimit), More: n > countLimit} }
@@ -44,6 +62,13 @@ type Status struct {
 	Emissions   EmissionStatus    `json:"emissions"`
 	Consumers   []ConsumerStatus  `json:"consumers"` // the hundred that lag most
 	Workers     []WorkerStatus    `json:"workers"`
+	Paused      []PausedQueue     `json:"paused_queues"`
+}
+
+// PausedQueue is a queue from which no worker takes jobs.
+type PausedQueue struct {
+	Queue string    `json:"queue"`
+	Since time.Time `json:"since"`
 }
 
 // SchemaStatus is what is installed.
@@ -99,6 +124,7 @@ type ConsumerStatus struct {
 	Process     *string   `json:"process"` // who works for it now; nil: nobody
 	DeadLetters int64     `json:"dead_letters"`
 	UpdatedAt   time.Time `json:"updated_at"`
+	ActiveAt    time.Time `json:"active_at"` // when it last did anything, or had a process
 }
 
 // WorkerStatus is a process that works, or that worked until a moment ago.
@@ -122,7 +148,7 @@ func ReadStatus(ctx context.Context, db Beginner) (Status, error) {
 	}
 	defer func() { _ = tx.Rollback(ctx) }() // it only read
 	for _, read := range []func(context.Context, pgx.Tx, *Status) error{
-		readSchema, readGates, readOutbox, readJobs, readParked, readHeldInto, readDeadLetters, readEmissions, readConsumers, readWorkers,
+		readSchema, readGates, readOutbox, readJobs, readParked, readHeldInto, readDeadLetters, readEmissions, readConsumers, readWorkers, readPaused,
 	} {
 		if err := read(ctx, tx, &status); err != nil {
 			return status, fmt.Errorf("read the status: %w", err)

@@ -117,7 +117,7 @@ func readEmissions(ctx context.Context, tx pgx.Tx, s *Status) error {
 
 func readConsumers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 	s.Consumers, err = collect(ctx, tx, pgx.RowToStructByPos[ConsumerStatus], `
-		SELECT c.name, c.epoch, c.position, c.state, c.lag_events, c.lag_seconds, c.process, c.dead_letters, c.updated_at
+		SELECT c.name, c.epoch, c.position, c.state, c.lag_events, c.lag_seconds, c.process, c.dead_letters, c.updated_at, c.active_at
 		FROM iu_outbox.consumer_status AS c
 		ORDER BY c.lag_events DESC NULLS FIRST, c.name
 		LIMIT 100`)
@@ -131,6 +131,12 @@ func readWorkers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 		FROM iu_outbox.worker AS w
 		ORDER BY w.started_at, w.id
 		LIMIT 100`, silentAfter)
+	return err
+}
+
+func readPaused(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
+	s.Paused, err = collect(ctx, tx, pgx.RowToStructByPos[PausedQueue], `
+		SELECT q.name, q.paused_at FROM iu_river.river_queue AS q WHERE q.paused_at IS NOT NULL ORDER BY q.name LIMIT 100`)
 	return err
 }
 

@@ -30,7 +30,7 @@ func TestDoctorNamesStrangersThatHoldLocksOfOurs(t *testing.T) {
 	for _, url := range []string{db.URL, db.URLAs("iu_operator"), db.URLAs("iu_worker")} {
 		check := checked(t, examine(t, url), "workers")
 		require.Equal(t, operate.HealthWarn, check.Result, check.Says)
-		require.Contains(t, check.Says, "1 session holds advisory locks of the workers and may not work")
+		require.Contains(t, check.Says, "1 session holds advisory locks of the workers without the role iu_worker")
 		require.Contains(t, check.Details[0], role)
 		require.Contains(t, check.Details[0], "(26997, 1), (26997, 2)")
 		require.Equal(t, fmt.Sprintf("psql -c 'SELECT pg_terminate_backend(%d)'", conn.PgConn().PID()), check.Next)

@@ -14,6 +14,8 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_app', 'USAGE', 'SCHEMA', 'iu_outbox'),
     ('iu_app', 'INSERT', 'TABLE', 'iu_outbox.event'),
     ('iu_app', 'SELECT (id, event_id, idempotency_key, created_at)', 'TABLE', 'iu_outbox.event'),
+    ('iu_app', 'SELECT, INSERT', 'TABLE', 'iu_outbox.new_event'),
+    ('iu_app', 'SELECT', 'SEQUENCE', 'iu_outbox.event_id_seq'), -- lastval and currval, which drivers ask for the new id; no nextval
     ('iu_app', 'SELECT', 'TABLE', 'iu_outbox.template, iu_outbox.schema_info'),
     ('iu_app', 'EXECUTE', 'FUNCTION', 'iu_outbox.event_state(uuid), iu_outbox.template_id(text)'),
     ('iu_app', 'EXECUTE', 'FUNCTION',
@@ -38,6 +40,7 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_worker', 'SELECT', 'TABLE', 'iu_outbox.claimed, iu_outbox.settled, iu_outbox.emission_pruned'),
     ('iu_worker', 'SELECT', 'TABLE', 'public.iu_piece, public.iu_piece_collection, public.iu_piece_membership'),
     ('iu_worker', 'SELECT', 'TABLE', 'public.iu_collection_template_instance_lineage'),
+    ('iu_worker', 'SELECT, INSERT, UPDATE', 'TABLE', 'iu_outbox.verification'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.compose_batch(uuid[], text[], uuid[], text[], text[], text[], text[], text[], boolean)'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.compose_apart(uuid[], text[], uuid[], text[], text[], text[], text[], text[])'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.template_free(uuid), iu_outbox.sequences()'),

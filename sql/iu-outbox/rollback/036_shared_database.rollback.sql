@@ -11,11 +11,15 @@ DROP FUNCTION IF EXISTS iu_outbox.write_history(), iu_outbox.note_history(timest
 DROP FUNCTION IF EXISTS iu_outbox.ended_jobs(timestamptz, timestamptz, integer, integer);
 DROP TABLE IF EXISTS iu_outbox.history, iu_outbox.history_consumer, iu_outbox.history_template;
 
+DROP TABLE IF EXISTS iu_outbox.verification CASCADE;
+
 DROP TABLE IF EXISTS iu_outbox.consumer_attendance, iu_outbox.attendance CASCADE;
 DROP FUNCTION IF EXISTS iu_outbox.keep_last_event() CASCADE;
 ALTER TABLE iu_outbox.consumer DROP COLUMN IF EXISTS last_event_id CASCADE;
 
 DROP VIEW IF EXISTS iu_outbox.foreign_grant, iu_outbox.intended_grant;
+
+DROP VIEW IF EXISTS iu_outbox.new_event;
 
 -- 034's rollback knows of tables and functions alone.
 DO $$

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+// writeStatus shows the state in sections, each a table of its own: a long name in one does not move the others.
+func writeStatus(w io.Writer, s operate.Status) {
+	fmt.Fprintf(w, "%s  PostgreSQL %s, schema %d, %s\n", bold(w, flat(s.Database)), serverVersion(s.Server), s.Schema.Version, s.At.UTC().Format(time.RFC3339))
+	section(w, "Pipeline", "", func(w io.Writer) { writePipeline(w, s) })
+	section(w, "Jobs", total(s.Jobs, func(c operate.JobCount) operate.Count { return c.Count }), func(w io.Writer) {
+		for _, count := range s.Jobs {
+			fmt.Fprintf(w, "  %s\t%s\t%s\n", oneLine(&count.Queue), count.State, count.Count)
+		}
+		for _, count := range s.Parked {
+			fmt.Fprintf(w, "  parked\t%s\t%s\n", count.Gate, count.Count)
+		}
+		for _, count := range s.Held {
+			fmt.Fprintf(w, "  held back\t%s\t%s\n", count.Count, oneLine(&count.Reason))
+		}
+		for _, queue := range s.Paused {
+			fmt.Fprintf(w, "  queue %s\t%s\tfor %s\n", oneLine(&queue.Queue), state(w, "paused"), ago(s.At, queue.Since))
+		}
+	})
+	section(w, "Dead letters", total(s.DeadLetters, func(c operate.DeadLetterCount) operate.Count { return c.Count }), func(w io.Writer) {
+		for _, count := range s.DeadLetters {
+			fmt.Fprintf(w, "  %s\t%s\n", oneLine(&count.Status), count.Count)
+		}
+	})
+	section(w, "Consumers", consumersTotal(s.Consumers), func(w io.Writer) {
+		for _, consumer := range s.Consumers {
+			fmt.Fprintf(w, "  %s\t%s\n", oneLine(&consumer.Name), consumerState(w, consumer, s.At))
+		}
+	})
+	section(w, "Workers", workersTotal(s.Workers), func(w io.Writer) { writeWorkers(w, s) })
+	writeNext(w, s)
+}
+
+// serverVersion leaves out what a packager adds: "15.18 (Debian 15.18-1)".
+func serverVersion(version string) string {
+	version, _, _ = strings.Cut(version, " ")
+	return flat(version)
+}
+
+// section writes a heading, with a total unless that is "", and a table.
+func section(w io.Writer, title, total string, rows func(io.Writer)) {
+	if total != "" {
+		title += ": " + total
+	}
+	fmt.Fprintf(w, "\n%s\n", bold(w, title))
+	columns(w, rows)
+}
+
+func writePipeline(w io.Writer, s operate.Status) {
+	fmt.Fprintf(w, "  outbox\t%s\n", backlog(s.Outbox, s.At))
+	for _, gate := range s.Gates {
+		fmt.Fprintf(w, "  gate %s\t%s", gate.Gate, state(w, openOrClosed(gate.Open)))
+		if !gate.Open && gate.UpdatedBy != nil && gate.UpdatedAt != nil {
+			fmt.Fprintf(w, " by %s, %s ago", oneLine(gate.UpdatedBy), ago(s.At, *gate.UpdatedAt))
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintf(w, "  to announce\t%s", backlog(s.Emissions.Waiting, s.At))
+	if s.Emissions.Held {
+		fmt.Fprint(w, ", held back: the event type is not active")
+	}
+	fmt.Fprintf(w, "\n  announced\tup to %s-%d", s.Emissions.Epoch, s.Emissions.LastPosition)
+	if at := s.Emissions.LastEmittedAt; at != nil {
+		fmt.Fprintf(w, ", the last %s ago", ago(s.At, *at))
+	}
+	fmt.Fprintln(w)
+}
+
+func writeWorkers(w io.Writer, s operate.Status) {
+	for _, worker := range s.Workers {
+		alive := state(w, "alive")
+		if !worker.Alive {
+			alive = state(w, "silent") + " for " + ago(s.At, worker.SeenAt)
+		}
+		fmt.Fprintf(w, "  %s\t%s, version %s, up %s\n", oneLine(&worker.ID), alive, worker.Version, ago(s.At, worker.StartedAt))
+	}
+}
+
+// writeNext shows the commands for what can be resumed by one, as lines to copy.
+func writeNext(w io.Writer, s operate.Status) {
+	var commands []string
+	for _, count := range s.Parked {
+		commands = append(commands, count.Gate.OpenCommand())
+	}
+	for _, queue := range s.Paused {
+		if queue.Queue == jobs.QueueScaleout {
+			commands = append(commands, "iuworker scaleout resume")
+		}
+	}
+	if len(s.DeadLetters) > 0 {
+		commands = append(commands, "iuworker dead-letters list")
+	}
+	if aliveWorkers(s.Workers) == 0 {
+		commands = append(commands, "iuworker work")
+	}
+	for i, command := range commands {
+		if i == 0 {
+			fmt.Fprintf(w, "\n%s\n", bold(w, "Run:"))
+		}
+		fmt.Fprintln(w, "  "+command)
+	}
+}
+
+// total adds counts; "none" without any.
+func total[T any](counts []T, of func(T) operate.Count) string {
+	var sum operate.Count
+	for _, count := range counts {
+		sum.N, sum.More = sum.N+of(count).N, sum.More || of(count).More
+	}
+	if sum.N == 0 {
+		return "none"
+	}
+	return sum.String()
+}
+
+func consumersTotal(consumers []operate.ConsumerStatus) string {
+	attention := 0
+	for _, c := range consumers {
+		if c.Lag == nil || c.DeadLetters > 0 || c.Process == nil && *c.Lag > 0 {
+			attention++
+		}
+	}
+	switch {
+	case len(consumers) == 0:
+		return "none"
+	case attention == 0:
+		return fmt.Sprint(len(consumers))
+	default:
+		return fmt.Sprintf("%d, %s attention", len(consumers), plural(attention, "needs", "need"))
+	}
+}
+
+func aliveWorkers(workers []operate.WorkerStatus) (n int) {
+	for _, worker := range workers {
+		if worker.Alive {
+			n++
+		}
+	}
+	return n
+}
+
+func workersTotal(workers []operate.WorkerStatus) string {
+	alive := aliveWorkers(workers)
+	switch {
+	case len(workers) == 0:
+		return "none"
+	case alive == len(workers):
+		return fmt.Sprintf("%d alive", alive)
+	default:
+		return fmt.Sprintf("%d alive, %d silent", alive, len(workers)-alive)
+	}
+}
+
+// consumerState is what a consumer needs, in words.
+func consumerState(w io.Writer, c operate.ConsumerStatus, now time.Time) string {
+	var text string
+	switch {
+	case c.Lag == nil || c.LagSeconds == nil:
+		text = state(w, "lost") + ": its position is " + c.State + "; reset it"
+	case *c.Lag == 0:
+		text = "up to date"
+	default:
+		text = operate.Thousands(*c.Lag) + " " + state(w, "behind")
+		if c.Process != nil {
+			text += " for " + short(time.Duration(*c.LagSeconds*float64(time.Second)))
+		}
+	}
+	if c.Process == nil {
+		text += ", no process for " + ago(now, c.ActiveAt)
+	}
+	if c.DeadLetters > 0 {
+		text += fmt.Sprintf(", %s", plural(int(c.DeadLetters), "dead letter", "dead letters"))
+	}
+	return text
+}
+
+func backlog(b operate.Backlog, now time.Time) string {
+	if b.OldestAt == nil {
+		return "empty"
+	}
+	return fmt.Sprintf("%s, the oldest for %s", b.Count, ago(now, *b.OldestAt))
+}
