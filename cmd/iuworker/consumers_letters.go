@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -43,7 +42,7 @@ func (a *app) consumersDeadLettersCommand() *cobra.Command {
 			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				if drop {
-					consumer, err := findConsumer(ctx, pool, args[0])
+					consumer, err := subscribe.FindConsumer(ctx, pool, args[0])
 					if err != nil {
 						return err
 					}
@@ -53,7 +52,9 @@ func (a *app) consumersDeadLettersCommand() *cobra.Command {
 							return err
 						}
 					}
-					return a.changeLetters(ctx, pool, args[0], "dropped", asJSON)
+					return a.changeLetters(ctx, pool, args[0], "consumer.drop", asJSON, func(ctx context.Context, tx pgx.Tx) (operate.ConsumerLetters, error) {
+						return operate.DropConsumerLetters(ctx, tx, args[0], consumer.DeadLetters)
+					})
 				}
 				letters, err := readConsumerLetters(ctx, pool, args[0])
 				if err != nil {
@@ -80,7 +81,9 @@ starts does so first. What is handled is gone; what fails again stays, with its 
 		ValidArgsFunction: a.completeConsumers,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				return a.changeLetters(ctx, pool, args[0], "asked to be replayed", asJSON)
+				return a.changeLetters(ctx, pool, args[0], "consumer.replay", asJSON, func(ctx context.Context, tx pgx.Tx) (operate.ConsumerLetters, error) {
+					return operate.ReplayConsumerLetters(ctx, tx, args[0])
+				})
 			})
 		},
 	}
@@ -88,21 +91,21 @@ starts does so first. What is handled is gone; what fails again stays, with its 
 	return cmd
 }
 
-func (a *app) changeLetters(ctx context.Context, pool *pgxpool.Pool, name, did string, asJSON bool) error {
-	change, action, key := subscribe.ReplayDeadLetters, "consumer.replay", "replayed"
-	if did == "dropped" {
-		change, action, key = subscribe.DropDeadLetters, "consumer.drop", "dropped"
+// changeLetters changes all dead letters of a consumer, and leaves an audit line in the same transaction.
+func (a *app) changeLetters(ctx context.Context, pool *pgxpool.Pool, name, action string, asJSON bool,
+	change func(context.Context, pgx.Tx) (operate.ConsumerLetters, error),
+) error {
+	did, key := "asked to be replayed", "replayed"
+	if action == "consumer.drop" {
+		did, key = "dropped", "dropped"
 	}
 	var n int
 	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if _, err := findConsumer(ctx, tx, name); err != nil {
+		changed, err := change(ctx, tx)
+		if n = changed.Count; err != nil || n == 0 {
 			return err
 		}
-		var err error
-		if n, err = change(ctx, tx, name); err != nil || n == 0 {
-			return err
-		}
-		_, err = operate.RecordAudit(ctx, tx, systemUser(), action, map[string]any{"consumer": name, "count": n})
+		_, err = operate.RecordAudit(ctx, tx, systemUser(), action, changed)
 		return err
 	})
 	if err != nil {
@@ -111,22 +114,9 @@ func (a *app) changeLetters(ctx context.Context, pool *pgxpool.Pool, name, did s
 	return a.print(asJSON, map[string]any{"consumer": name, key: n}, func(w io.Writer) { fmt.Fprintf(w, "%d %s\n", n, did) })
 }
 
-// findConsumer answers subscribe.ErrNoConsumer, with the way out, where there is none of that name.
-func findConsumer(ctx context.Context, db subscribe.DB, name string) (subscribe.Consumer, error) {
-	consumers, err := subscribe.ListConsumers(ctx, db)
-	if err != nil {
-		return subscribe.Consumer{}, err
-	}
-	i := slices.IndexFunc(consumers, func(c subscribe.Consumer) bool { return c.Name == name })
-	if i < 0 {
-		return subscribe.Consumer{}, fmt.Errorf("%w: %q; iuworker consumers lists those that there are", subscribe.ErrNoConsumer, name)
-	}
-	return consumers[i], nil
-}
-
 func readConsumerLetters(ctx context.Context, pool *pgxpool.Pool, name string) (consumerLetters, error) {
 	read := consumerLetters{Consumer: name, Letters: []consumerLetter{}}
-	consumer, err := findConsumer(ctx, pool, name)
+	consumer, err := subscribe.FindConsumer(ctx, pool, name)
 	if err != nil {
 		return read, err
 	}

@@ -176,6 +176,7 @@ lost either way.`,
 				return err
 			}
 			at.size(f.poolSize, given(cmd, "pool-size"))
+			f.worker.Given = givenSettings(cmd, at)
 			if f.worker.ScaleoutConcurrency == 0 {
 				f.worker.ScaleoutConcurrency = -1
 			}

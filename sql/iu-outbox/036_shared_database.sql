@@ -97,6 +97,15 @@ CREATE TABLE iu_outbox.history_template (
     PRIMARY KEY (at, template_collection_id)
 );
 
+-- What a worker says of itself, for the pages of others: what it goes by, and what it does. Apart from its row, which each
+-- heartbeat writes.
+CREATE TABLE iu_outbox.worker_report (
+    worker      text PRIMARY KEY REFERENCES iu_outbox.worker (id) ON UPDATE CASCADE ON DELETE CASCADE,
+    settings    jsonb NOT NULL,
+    load        jsonb NOT NULL,
+    reported_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+) WITH (fillfactor = 50);
+
 -- How the last verification of all data went, by whichever worker.
 CREATE TABLE iu_outbox.verification (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),

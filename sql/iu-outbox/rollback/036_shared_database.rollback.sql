@@ -13,6 +13,8 @@ DROP TABLE IF EXISTS iu_outbox.history, iu_outbox.history_consumer, iu_outbox.hi
 
 DROP TABLE IF EXISTS iu_outbox.verification CASCADE;
 
+DROP TABLE IF EXISTS iu_outbox.worker_report;
+
 DROP TABLE IF EXISTS iu_outbox.consumer_attendance, iu_outbox.attendance CASCADE;
 DROP FUNCTION IF EXISTS iu_outbox.keep_last_event() CASCADE;
 ALTER TABLE iu_outbox.consumer DROP COLUMN IF EXISTS last_event_id CASCADE;
