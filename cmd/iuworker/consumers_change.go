@@ -59,9 +59,9 @@ func (a *app) consumersResetCommand() *cobra.Command {
 	var to subscribe.Start
 	cmd := &cobra.Command{
 		Use:   "reset NAME --to CURSOR|beginning|now",
-		Short: "Move a consumer to another place, back or forward",
-		Long: `Moves a consumer's cursor: back, and it gets events again; forward, and it never gets those in between. A process that
-works for it goes on from there after what it is handling now. Its last error is forgotten. Moving forward asks first.`,
+		Short: "Move a consumer to another position, back or forward",
+		Long: `Moves a consumer's cursor. Back, and it receives events again; forward, and it never receives those in between. A running
+process continues from there after its current event. The last error is cleared. Moving forward asks first.`,
 		Args:              oneConsumer,
 		ValidArgsFunction: a.completeConsumers,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -72,6 +72,9 @@ works for it goes on from there after what it is handling now. Its last error is
 				return err
 			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
+				if _, err := findConsumer(ctx, pool, args[0]); err != nil {
+					return err
+				}
 				plan, err := operate.PlanReset(ctx, pool, args[0], to)
 				if err != nil {
 					return err
@@ -94,8 +97,8 @@ works for it goes on from there after what it is handling now. Its last error is
 			})
 		},
 	}
-	cmd.Flags().Var(&startValue{to: &to}, "to", "after this cursor or position, at the beginning of what is kept, after the last event, "+
-		"or before the first event since a time or so long ago")
+	cmd.Flags().Var(&startValue{to: &to}, "to", "a cursor or position, the oldest retained event, the next event, "+
+		"a time, or how long ago")
 	agreed.registerYes(cmd, "events to skip")
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -118,7 +121,7 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 	var agreed confirmation
 	cmd := &cobra.Command{
 		Use:               "delete NAME",
-		Short:             "Forget a consumer: its cursor and its dead letters",
+		Short:             "Delete a consumer: its cursor and its dead letters",
 		Args:              oneConsumer,
 		ValidArgsFunction: a.completeConsumers,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -126,7 +129,7 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 				return err
 			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				consumer, err := subscribe.FindConsumer(ctx, pool, args[0])
+				consumer, err := findConsumer(ctx, pool, args[0])
 				if err != nil {
 					return err
 				}
@@ -140,12 +143,12 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 					return err
 				}
 				return a.print(asJSON, map[string]string{"deleted": args[0]}, func(w io.Writer) {
-					fmt.Fprintf(w, "consumer %s is deleted; a subscriber of that name begins anew\n", args[0])
+					fmt.Fprintf(w, "deleted consumer %s; a subscriber with that name starts from the beginning\n", args[0])
 				})
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "even if a process works for it or it has dead letters, which are lost")
+	cmd.Flags().BoolVar(&force, "force", false, "delete it even if a process uses it or it has dead letters")
 	agreed.registerYes(cmd, "events that it has not handled")
 	jsonFlag(cmd, &asJSON)
 	return cmd
