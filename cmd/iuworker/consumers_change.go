@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -23,28 +22,11 @@ type startValue struct {
 
 // Set implements pflag.Value.
 func (v *startValue) Set(text string) error {
-	start, err := parseStart(text)
+	start, err := subscribe.ParseStart(text, time.Now())
 	if err == nil {
 		*v.to, v.text = start, text
 	}
 	return err
-}
-
-func parseStart(text string) (subscribe.Start, error) {
-	switch text {
-	case "beginning":
-		return subscribe.Beginning(), nil
-	case "now":
-		return subscribe.Now(), nil
-	}
-	if cursor, err := subscribe.ParseCursor(text); err == nil {
-		return subscribe.After(cursor), nil
-	}
-	if since, err := subscribe.ParseSince(text, time.Now()); err == nil {
-		return subscribe.Since(since), nil
-	}
-	return subscribe.Start{}, errors.New("it must be beginning, now, a cursor as events carry it, a position, " +
-		"a time such as 2026-12-31T18:00:00Z, or how long ago, such as 2h")
 }
 
 // String implements pflag.Value.

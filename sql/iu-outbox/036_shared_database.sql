@@ -114,14 +114,6 @@ CREATE TABLE iu_outbox.worker_report (
     reported_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 ) WITH (fillfactor = 50);
 
--- How the last verification of all data went, by whichever worker.
-CREATE TABLE iu_outbox.verification (
-    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
-    at        timestamptz NOT NULL,
-    seconds   double precision NOT NULL,
-    wrong     bigint NOT NULL
-);
-
 -- Nobody but the owner and our roles has a privilege on what is ours, whatever default privileges gave. Our roles lose
 -- theirs, too, where the functions are not installed yet: those grant what is meant. The program runs this block after
 -- each of its steps that create something.

@@ -12,8 +12,6 @@ DROP FUNCTION IF EXISTS iu_outbox.write_history(), iu_outbox.note_history(timest
 DROP FUNCTION IF EXISTS iu_outbox.ended_jobs(timestamptz, timestamptz, integer, integer);
 DROP TABLE IF EXISTS iu_outbox.history, iu_outbox.history_consumer, iu_outbox.history_template;
 
-DROP TABLE IF EXISTS iu_outbox.verification CASCADE;
-
 DROP TABLE IF EXISTS iu_outbox.worker_report;
 
 DROP TABLE IF EXISTS iu_outbox.consumer_attendance, iu_outbox.attendance CASCADE;
