@@ -128,6 +128,7 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 		"POST /rollback":           h.rollback,
 		"GET /audit":               h.auditPage,
 
+		"GET /health":                                h.healthPage,
 		"GET /consumers":                             h.consumersPage,
 		"GET /consumers/{name}":                      h.consumerPage,
 		"GET /consumers/{name}/reset":                h.askReset,
