@@ -128,6 +128,10 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 		"POST /rollback":           h.rollback,
 		"GET /audit":               h.auditPage,
 
+		"GET /workers":                               h.workersPage,
+		"GET /settings":                              h.settingsPage,
+		"GET /queues/{queue}":                        h.askQueue,
+		"POST /queues/{queue}":                       h.setQueue,
 		"GET /health":                                h.healthPage,
 		"GET /consumers":                             h.consumersPage,
 		"GET /consumers/{name}":                      h.consumerPage,
