@@ -29,6 +29,8 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_worker', 'SELECT', 'TABLE', 'iu_outbox.template, iu_outbox.consumer, iu_outbox.consumer_status, iu_outbox.consumer_dead_letter'),
     ('iu_worker', 'SELECT, DELETE', 'TABLE', 'iu_outbox.dead_letter'),
     ('iu_worker', 'SELECT, INSERT, UPDATE, DELETE', 'TABLE', 'iu_outbox.worker'),
+    ('iu_worker', 'SELECT, INSERT, UPDATE', 'TABLE', 'iu_outbox.worker_report'),
+    ('iu_worker', 'SELECT', 'TABLE', 'iu_outbox.attendance'),
     ('iu_worker', 'SELECT, INSERT (actor, action, detail)', 'TABLE', 'iu_outbox.audit'),
     ('iu_worker', 'SELECT', 'TABLE', 'iu_migration.*'),
     ('iu_worker', 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE', 'TABLE', 'iu_river.*'),

@@ -13,6 +13,8 @@ DROP FUNCTION IF EXISTS iu_outbox.count_minute(timestamptz, timestamptz, integer
 DROP FUNCTION IF EXISTS iu_outbox.ended_jobs(timestamptz, timestamptz, integer, integer);
 DROP TABLE IF EXISTS iu_outbox.history, iu_outbox.history_consumer, iu_outbox.history_template;
 
+DROP TABLE IF EXISTS iu_outbox.worker_report;
+
 DROP TABLE IF EXISTS iu_outbox.consumer_attendance, iu_outbox.attendance CASCADE;
 DROP FUNCTION IF EXISTS iu_outbox.keep_last_event() CASCADE;
 ALTER TABLE iu_outbox.consumer DROP COLUMN IF EXISTS last_event_id CASCADE;
