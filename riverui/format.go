@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -16,14 +17,21 @@ import (
 
 // functions are what templates format with.
 var functions = template.FuncMap{
-	"at":       at,
-	"rfc":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	"number":   number,
-	"count":    count,
-	"seconds":  seconds,
-	"clock":    func(t time.Time) string { return t.UTC().Format("15:04") },
-	"short":    func(id uuid.UUID) string { return id.String()[:8] },
-	"trace":    func(base string, of any) string { return base + "/trace?q=" + template.URLQueryEscaper(of) },
+	"at":      at,
+	"rfc":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"number":  number,
+	"count":   count,
+	"seconds": seconds,
+	"clock":   func(t time.Time) string { return t.UTC().Format("15:04") },
+	"short":   func(id uuid.UUID) string { return id.String()[:8] },
+	"trace":   func(base string, of any) string { return base + "/trace?q=" + template.URLQueryEscaper(of) },
+	"toEvent": func(base, key string) string { return base + "/events/" + url.PathEscape(key) },
+	"toTemplate": func(base string, key any) string {
+		if pointer, ok := key.(*string); ok {
+			key = *pointer
+		}
+		return base + "/templates/" + url.PathEscape(fmt.Sprint(key))
+	},
 	"sentence": sentence,
 	"jobs":     func(n operate.Count) string { return plural(n, "job", "jobs") },
 	"some":     func(n int, one, many string) string { return plural(operate.Count{N: int64(n)}, one, many) },

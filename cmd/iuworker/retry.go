@@ -193,9 +193,10 @@ func letterLines(ctx context.Context, pool *pgxpool.Pool, letters []operate.Dead
 	}
 	lines := make([]string, len(letters))
 	for i, letter := range letters {
+		reason := letter.Reason()
 		lines[i] = strings.Join([]string{
 			stamp(letter.CreatedAt), cmp.Or(letter.EventID, &uuid.Nil).String(), flat(cmp.Or(keys[ids[i]], ids[i].String())),
-			flat(events[i].InstanceKeySuffix), letter.Status, oneLine(letter.Detail),
+			flat(events[i].InstanceKeySuffix), letter.Status, oneLine(&reason),
 		}, "\t")
 	}
 	return lines, nil
