@@ -55,23 +55,21 @@ CREATE INDEX dead_letter_actor_idx ON iu_outbox.dead_letter (pg_catalog.left(eve
 CREATE INDEX dead_letter_event_type_idx ON iu_outbox.dead_letter (pg_catalog.left(event ->> 'event_type', 200), id);
 CREATE INDEX dead_letter_created_at_idx ON iu_outbox.dead_letter (created_at);
 
--- The scale-outs that were started, by their prefixes: a list of them reads no job. enqueued: numbers 1 to enqueued were
--- looked at, of total that were asked for. Of the numbers 1 to counted none has a job any more: composed have instances,
--- dead ended as dead letters, and the rest was cancelled, dropped or rolled back. cancelled: jobs that were cancelled since
--- started_at; finished_at: when the last number was counted.
+-- The scale-outs that were started, by their prefixes, so that a list of them reads no job. Jobs were inserted for the
+-- numbers 1 to enqueued, of total that were asked for; of the numbers 1 to counted none has a job any more. cancelled: jobs
+-- that were cancelled since started_at.
 CREATE TABLE iu_outbox.scaleout (
     prefix                 text PRIMARY KEY,
     template_collection_id uuid NOT NULL,
     emit_mode              text NOT NULL,
     actor                  text NOT NULL,
-    started_by             text NOT NULL DEFAULT SESSION_USER,
+    started_by             text NOT NULL,
     total                  bigint NOT NULL CHECK (total > 0),
     enqueued               bigint NOT NULL DEFAULT 0 CHECK (enqueued >= 0),
     counted                bigint NOT NULL DEFAULT 0 CHECK (counted >= 0),
-    composed               bigint NOT NULL DEFAULT 0 CHECK (composed >= 0),
-    dead                   bigint NOT NULL DEFAULT 0 CHECK (dead >= 0),
     cancelled              bigint NOT NULL DEFAULT 0 CHECK (cancelled >= 0),
     started_at             timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    enqueued_at            timestamptz NOT NULL DEFAULT pg_catalog.now(),
     finished_at            timestamptz
 );
 CREATE INDEX scaleout_started_at_idx ON iu_outbox.scaleout (started_at);

@@ -65,11 +65,17 @@ func CancelScaleout(ctx context.Context, pool *pgxpool.Pool, actor, prefix strin
 		}
 		for batch := range slices.Chunk(ids, cancelBatch) {
 			n, err := cancelJobs(ctx, pool, actor, "scaleout.cancel", map[string]any{"prefix": prefix}, batch)
+			if err == nil {
+				err = noteCancelled(ctx, pool, prefix, n)
+			}
 			if err != nil {
 				return done, fmt.Errorf("cancel the scale-out %q: %w", prefix, err)
 			}
 			done.Cancelled += n
 		}
+	}
+	if err := noteFinished(ctx, pool, prefix); err != nil {
+		return done, err
 	}
 	left, err := ReadScaleoutLeft(ctx, pool, prefix)
 	done.Left = left.Unfinished()
