@@ -139,13 +139,13 @@ func TestARollbackOfWhatIsUsedElsewhereIsBlocked(t *testing.T) {
 }
 
 // changes are all requests by which the pages change something.
-var changes = []string{"/gates/composer", "/dead-letters/retry", "/dead-letters/drop", "/rollback"}
+var changes = []string{"/scaleouts/pause", "/scaleouts/cancel", "/gates/composer", "/dead-letters/retry", "/dead-letters/drop", "/rollback"}
 
 func TestThePagesChangeNothingForWhoMayNot(t *testing.T) {
 	t.Parallel()
 	b := setupOperating(t)
 	forms := map[string]url.Values{
-		"/gates/composer":     {"to": {"open"}},
+		"/gates/composer": {"to": {"open"}}, "/scaleouts/pause": {"to": {"pause"}}, "/scaleouts/cancel": {"prefix": {"a"}, "expect": {"1"}},
 		"/dead-letters/retry": {"id": {"1"}}, "/dead-letters/drop": {"id": {"1"}},
 		"/rollback": {"actor": {"a"}, "instances": {"1"}, "confirm": {"a"}},
 	}

@@ -45,7 +45,7 @@ n is PREFIX-n, and its event id comes from that: a second run adds nothing, and 
 				if err != nil {
 					return err
 				}
-				cfg.Pool, cfg.Template = pool, found.ID
+				cfg.Pool, cfg.Template, cfg.By = pool, found.ID, systemUser()
 				return a.scaleout(ctx, cfg, watch, asJSON)
 			})
 		},
@@ -60,7 +60,7 @@ n is PREFIX-n, and its event id comes from that: a second run adds nothing, and 
 	flags.Var(&intValue{&cfg.Rate, 1, 1_000_000}, "rate", "enqueue at most so many a second (default as many as the database takes)")
 	flags.BoolVar(&watch, "watch", false, "then show how far it is, until all is composed; Ctrl-C leaves the jobs working")
 	jsonFlag(cmd, &asJSON)
-	cmd.AddCommand(a.scaleoutStatusCommand(), a.scaleoutPauseCommand("pause", true), a.scaleoutPauseCommand("resume", false),
+	cmd.AddCommand(a.scaleoutListCommand(), a.scaleoutStatusCommand(), a.scaleoutPauseCommand("pause", true), a.scaleoutPauseCommand("resume", false),
 		a.scaleoutCancelCommand())
 	return cmd
 }

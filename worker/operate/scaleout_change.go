@@ -65,9 +65,6 @@ func CancelScaleout(ctx context.Context, pool *pgxpool.Pool, actor, prefix strin
 		}
 		for batch := range slices.Chunk(ids, cancelBatch) {
 			n, err := cancelJobs(ctx, pool, actor, "scaleout.cancel", map[string]any{"prefix": prefix}, batch)
-			if err == nil {
-				err = noteCancelled(ctx, pool, prefix, n)
-			}
 			if err != nil {
 				return done, fmt.Errorf("cancel the scale-out %q: %w", prefix, err)
 			}
@@ -123,6 +120,11 @@ func cancelJobs(ctx context.Context, pool *pgxpool.Pool, actor, action string, d
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		if err := tx.QueryRow(ctx, "SELECT iu_outbox.cancel_jobs($1::bigint[])", ids).Scan(&n); err != nil || n == 0 {
 			return err
+		}
+		if prefix, ok := detail["prefix"].(string); ok {
+			if err := noteCancelled(ctx, tx, prefix, n); err != nil {
+				return err
+			}
 		}
 		detail = maps.Clone(detail)
 		detail["count"] = n

@@ -107,6 +107,16 @@ func Scaleouts(ctx context.Context, pool *pgxpool.Pool, limit int) ([]ScaleoutLi
 	return lines, nil
 }
 
+// ScaleoutsPaused reports whether the queue of all scale-outs is paused.
+func ScaleoutsPaused(ctx context.Context, q Querier) (paused bool, err error) {
+	err = q.QueryRow(ctx, "SELECT EXISTS (SELECT FROM iu_river.river_queue AS r WHERE r.name = $1 AND r.paused_at IS NOT NULL)",
+		jobs.QueueScaleout).Scan(&paused)
+	if err != nil {
+		return false, fmt.Errorf("read whether scale-outs are paused: %w", err)
+	}
+	return paused, nil
+}
+
 // judge sets what follows from the numbers.
 func (l *ScaleoutLine) judge(paused bool, now time.Time) {
 	l.Waiting = l.Enqueued - l.Done
