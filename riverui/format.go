@@ -33,6 +33,10 @@ var functions = template.FuncMap{
 		}
 		return base + "/templates/" + url.PathEscape(fmt.Sprint(key))
 	},
+	"secondsOf": func(d time.Duration) *float64 {
+		seconds := d.Seconds()
+		return &seconds
+	},
 	"sentence": sentence,
 	"jobs":     func(n operate.Count) string { return plural(n, "job", "jobs") },
 	"some":     func(n int, one, many string) string { return plural(operate.Count{N: int64(n)}, one, many) },
