@@ -3,88 +3,162 @@ package webui
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/iu-core/iuworker/worker/operate"
 )
 
-// Sizes of a chart, in units of its own; the page scales it.
+// Charts are SVG that the server draws: a page makes one from a series of operate and hands it to a template. Ids are unique
+// in the page; class names come from 50_chart.css, which has the colours for light and dark.
+//
+//	eventsChart("events-chart", series)             stacked bars by kind          {{template "chart" .Events}}
+//	latencyChart("latency-chart", series)           p50 and p95, log scale        {{template "chart" .Latency}}
+//	lagChart("lag-chart", consumers)                a line a consumer, log scale  {{template "chart" .Lag}}
+//	sparkline("Composed per minute", values)        a small line, without axes    {{template "sparkline" .Spark}}
+//
+// sparkValues picks what a sparkline draws from a series. A chart has its heading in its caption: the section needs none.
+// Each chart carries its numbers as a table, for people without the script or without the picture, and the script reads the
+// values of its hover line from that table.
+//
+// Positions are percentages: the plot is as wide as its place, and texts keep their size on a phone. Only paths need units
+// of their own, in a nested SVG that is stretched.
+type chart struct {
+	ID, Title string
+	Unit      string // what the y axis counts, such as events per 5 min
+	Summary   string // what the chart shows, in a sentence
+	Empty     string // what will be shown here; "" if there is something
+	Note      string // what has to be said about the scale
+	Keys      []chartKey
+	YTicks    []chartTick
+	XTicks    []chartTick
+	Bars      []chartBar
+	Cuts      []chartCut
+	Lines     []chartLine
+	Marks     []chartMark
+	More      int // marks that are not listed
+	Heads     []string
+	Rows      []chartRow
+}
+
+// chartKey explains a class.
+type chartKey struct{ Class, Name string }
+
+// chartTick is a label of an axis. Pos is a percentage from the left, or from the top.
+type chartTick struct{ Pos, Label, Below string }
+
+// chartBar is what happened in one step.
+type chartBar struct {
+	Title   string
+	Running bool // the step is not over
+	Parts   []chartPart
+}
+
+type chartPart struct{ Class, X, Y, Width, Height string }
+
+// chartCut is a bar that is higher than the scale; Label, its number, is "" if that of a neighbour is in its place.
+type chartCut struct{ X, Label string }
+
+// chartLine is a path in a square of lineUnits.
+type chartLine struct{ Class, Path string }
+
+// chartMark is a moment of which a list below the chart tells. Several that fall together have one number.
+type chartMark struct {
+	X    string // "" if the one before it has the same place
+	N    int
+	Mark operate.Mark
+}
+
+// chartRow is a row of the table, which the hover line reads.
+type chartRow struct {
+	At    time.Time
+	Cells []string
+	Mark  string
+}
+
 const (
-	chartWidth  = 600
-	chartHeight = 120
+	lineUnits  = 1000
+	marksShown = 8
 )
 
-// hour is the last hour as two charts.
-type hour struct {
-	Bars                   []bar
-	Announced              int64  // in all
-	Peak                   int64  // a minute
-	Median, P95            string // points of a line, as SVG writes them
-	LastMedian, LastP95    *float64
-	WorstP95               *float64
-	Width, Height, Ceiling int
+// axis places moments of a series from the left to the right.
+type axis struct {
+	from  time.Time
+	step  time.Duration
+	steps int
 }
 
-type bar struct {
-	X, Y, Width, Height string
-	Minute              operate.Minute
+func (a axis) span() time.Duration { return time.Duration(a.steps) * a.step }
+
+// at returns the place of a moment, from 0 to 1 in the series.
+func (a axis) at(t time.Time) float64 { return float64(t.Sub(a.from)) / float64(a.span()) }
+
+// middle returns the place of a step.
+func (a axis) middle(step int) float64 { return (float64(step) + 0.5) / float64(a.steps) }
+
+// stepName names the length of a step, such as 5 min.
+func (a axis) stepName() string { return lengthOf(a.step.Seconds()) }
+
+// percent writes a share of a width or a height.
+func percent(share float64) string {
+	return strconv.FormatFloat(math.Round(share*10000)/100, 'f', -1, 64) + "%"
 }
 
-func drawHour(minutes []operate.Minute) hour {
-	h := hour{Width: chartWidth, Height: chartHeight}
-	if len(minutes) == 0 {
-		return h
+// mark places the marks of a series, the latest marksShown of them.
+func (c *chart) mark(a axis, marks []operate.Mark) {
+	if a.steps == 0 {
+		return
 	}
-	for i := range minutes {
-		m := &minutes[i]
-		h.Announced += m.Announced
-		h.Peak = max(h.Peak, m.Announced)
-		if m.P95 != nil {
-			h.LastMedian, h.LastP95 = m.Median, m.P95
-			if h.WorstP95 == nil || *m.P95 > *h.WorstP95 {
-				h.WorstP95 = m.P95
-			}
-		}
-	}
-	step := float64(chartWidth) / float64(len(minutes))
-	for i, m := range minutes {
-		height := 0.0
-		if h.Peak > 0 {
-			height = float64(chartHeight) * float64(m.Announced) / float64(h.Peak)
-		}
-		if m.Announced > 0 {
-			height = max(height, 2)
-		}
-		h.Bars = append(h.Bars, bar{
-			X: units(float64(i) * step), Y: units(chartHeight - height), Width: units(step - 1), Height: units(height), Minute: m,
-		})
-	}
-	if h.WorstP95 != nil {
-		top := max(*h.WorstP95, 0.001)
-		h.Median = line(minutes, step, top, func(m operate.Minute) *float64 { return m.Median })
-		h.P95 = line(minutes, step, top, func(m operate.Minute) *float64 { return m.P95 })
-	}
-	return h
-}
-
-// line answers the path of a value; minutes without one are gaps.
-func line(minutes []operate.Minute, step, top float64, value func(operate.Minute) *float64) string {
-	var path strings.Builder
-	pen := "M"
-	for i, m := range minutes {
-		v := value(m)
-		if v == nil {
-			pen = "M"
+	c.More = max(0, len(marks)-marksShown)
+	n, last := 0, math.Inf(-1)
+	for _, m := range marks[c.More:] {
+		x := a.at(m.At)
+		if x < 0 || x > 1 {
 			continue
 		}
-		x, y := (float64(i)+0.5)*step, chartHeight*(1-*v/top)
-		fmt.Fprintf(&path, "%s%s %s", pen, units(x), units(y))
-		if pen == "M" {
-			path.WriteString("h1") // a minute alone is a dot
+		placed := chartMark{N: n, Mark: m}
+		if x-last > 0.025 { // else the numbers would cover each other
+			n++
+			placed.N, placed.X = n, percent(x)
+			last = x
 		}
-		pen = "L"
+		c.Marks = append(c.Marks, placed)
+		step := min(int(x*float64(a.steps)), len(c.Rows)-1)
+		if step >= 0 {
+			c.Rows[step].Mark = strings.TrimPrefix(c.Rows[step].Mark+"; "+m.Text, "; ")
+		}
 	}
-	return path.String()
+}
+
+// linePath draws a line through places; NaN is a gap, and a value between two gaps is a dot.
+func linePath(values []float64, a axis, y func(float64) float64) string {
+	var b strings.Builder
+	drawing := false
+	for i, v := range values {
+		if math.IsNaN(v) {
+			drawing = false
+			continue
+		}
+		pen := "M"
+		if drawing {
+			pen = "L"
+		}
+		fmt.Fprintf(&b, "%s%s %s", pen, units(a.middle(i)*lineUnits), units((1-y(v))*lineUnits))
+		if !drawing {
+			b.WriteString("h0")
+		}
+		drawing = true
+	}
+	return b.String()
 }
 
 func units(v float64) string { return fmt.Sprintf("%g", math.Round(v*10)/10) }
+
+// orGap returns the value, or what a path takes for a gap.
+func orGap[N int64 | float64](v *N) float64 {
+	if v == nil {
+		return math.NaN()
+	}
+	return float64(*v)
+}

@@ -1,6 +1,7 @@
 package webui
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -195,6 +196,15 @@ func (l letter) Key() string {
 		return *l.IdempotencyKey
 	}
 	return ""
+}
+
+// Why says in words why the event ended without an instance.
+func (l letter) Why() string {
+	template := l.Args.TemplateCollectionID.String()
+	if l.TemplateKey != nil {
+		template = *l.TemplateKey
+	}
+	return cmp.Or(l.Reason(template, l.Args.InstanceKeySuffix), operate.AdviceFor(l.Status).Why)
 }
 
 // letterList is the section of the dead letters that match a filter.

@@ -40,7 +40,7 @@ var sections = []string{
 type sources struct {
 	state     cached[operate.Status]
 	consumers cached[[]subscribe.Consumer]
-	minutes   cached[[]operate.Minute]
+	history   cached[operate.Series]
 	core      cached[operate.ConformanceReport]
 	templates cached[[]operate.TemplateUse]
 	instances cached[[]operate.RecentInstance]
@@ -66,8 +66,8 @@ func newSources(cfg Config) *sources {
 		consumers: source(db, keepState, func(ctx context.Context, tx pgx.Tx) ([]subscribe.Consumer, error) {
 			return subscribe.ListConsumers(ctx, tx)
 		}),
-		minutes: source(db, keepRecent, func(ctx context.Context, tx pgx.Tx) ([]operate.Minute, error) {
-			return operate.Activity(ctx, tx)
+		history: source(db, keepRecent, func(ctx context.Context, tx pgx.Tx) (operate.Series, error) {
+			return operate.History(ctx, tx, time.Hour)
 		}),
 		core: source(db, keepSummary, func(ctx context.Context, tx pgx.Tx) (operate.ConformanceReport, error) {
 			return operate.Conformance(ctx, tx)
@@ -121,7 +121,8 @@ type overview struct {
 	Templates part[[]operate.TemplateUse]
 	Instances part[[]operate.RecentInstance]
 	Audit     part[[]auditLine]
-	Minutes   part[hour]
+	History   part[operate.Series]
+	Charts    []chart
 }
 
 func (h *Handler) overview(r *http.Request) *overview {
@@ -135,8 +136,8 @@ func (h *Handler) overview(r *http.Request) *overview {
 		Templates: show(ctx, &h.sources.templates, logger),
 		Instances: show(ctx, &h.sources.instances, logger),
 	}
-	minutes := show(ctx, &h.sources.minutes, logger)
-	o.Minutes = part[hour]{Value: drawHour(minutes.Value), Error: minutes.Error}
+	o.History = show(ctx, &h.sources.history, logger)
+	o.Charts = []chart{eventsChart("events-chart", o.History.Value), latencyChart("latency-chart", o.History.Value)}
 	audit := show(ctx, &h.sources.audit, logger)
 	o.Audit = part[[]auditLine]{Value: auditLines(audit.Value), Error: audit.Error}
 	if err := h.probes.check(ctx); err != nil {

@@ -209,7 +209,7 @@ func (h *Handler) markTemplate(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id, err := h.change(r, "template."+to, func(ctx context.Context, tx pgx.Tx) (detail, error) {
-		_, err := operate.Mark(ctx, tx, key, who(ctx).name, to == "mark")
+		_, err := operate.MarkCollection(ctx, tx, key, who(ctx).name, to == "mark")
 		return detail{"template": key}, err
 	})
 	pgErr, _ := errors.AsType[*pgconn.PgError](err)

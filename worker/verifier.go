@@ -65,6 +65,9 @@ func (v *Verifier) verify(ctx context.Context) {
 	}
 	v.outage.Worked(ctx)
 	v.metrics.Verified(report.Wrong, time.Now(), time.Since(start))
+	if err := operate.RecordVerification(ctx, v.pool, report); err != nil && ctx.Err() == nil {
+		v.logger.WarnContext(ctx, "Verifier: cannot note how it went", slog.String("error", err.Error()))
+	}
 	if report.OK() {
 		v.logger.InfoContext(ctx, "Verifier: nothing is wrong", slog.Duration("took", time.Since(start)))
 		return

@@ -50,26 +50,34 @@ func (w *Worker) fail(err error) {
 // ErrNotReady is wrapped by the errors of Ready.
 var ErrNotReady = errors.New("not ready")
 
-// Ready reports whether the worker can work: started, database reachable and writable, schema fits, listener up or
-// polling by choice, and no fault of the installation holds it up.
+// notReady is why a worker is not ready. Its text is the cause alone.
+type notReady struct{ cause error }
+
+func (e notReady) Error() string        { return e.cause.Error() }
+func (e notReady) Unwrap() error        { return e.cause }
+func (e notReady) Is(target error) bool { return target == ErrNotReady }
+
+// Ready returns why the worker cannot work, nil if it can: started, database reachable and writable, schema fits, listener
+// up or polling by choice, and no fault of the installation in the way. The causes come first: without a database, there
+// is no listener either.
 func (w *Worker) Ready(ctx context.Context) error {
 	w.mu.Lock()
 	running := w.running
 	w.mu.Unlock()
-	switch {
-	case running == nil:
-		return fmt.Errorf("%w: the worker is not running", ErrNotReady)
-	case running.listener != nil && !running.listener.Up():
-		return fmt.Errorf("%w: the listener is not connected", ErrNotReady)
+	if running == nil {
+		return notReady{errors.New("the worker is not running")}
 	}
 	if err := iusql.CheckSchema(ctx, w.cfg.Pool); err != nil {
-		return fmt.Errorf("%w: %w", ErrNotReady, err)
+		return notReady{err}
 	}
 	if err := w.writable(ctx, running.session); err != nil {
-		return fmt.Errorf("%w: %w", ErrNotReady, err)
+		return notReady{err}
+	}
+	if running.listener != nil && !running.listener.Up() {
+		return notReady{errors.New("the listener is not connected")}
 	}
 	if fault := running.fault(); fault != "" {
-		return fmt.Errorf("%w: %s", ErrNotReady, fault)
+		return notReady{errors.New(fault)}
 	}
 	return nil
 }

@@ -48,11 +48,3 @@ func AdviceFor(status string) DeadLetterAdvice {
 	}
 	return DeadLetterAdvice{"the event ended without an instance", "Repair what the reason names, then retry.", "iuworker doctor"}
 }
-
-// Reason says in words why the event ended without an instance.
-func (d DeadLetter) Reason() string {
-	if d.Detail != nil && *d.Detail != "" {
-		return *d.Detail
-	}
-	return AdviceFor(d.Status).Why
-}

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
 func TestJudgeClock(t *testing.T) {
@@ -83,18 +85,20 @@ func TestJudgeConsumers(t *testing.T) {
 	lag, short, long := int64(3), 10.0, 1000.0
 	process, cause := "p", "no room"
 	for _, test := range []struct {
-		consumer consumer
+		consumer subscribe.Consumer
 		want     Health
 	}{
-		{consumer{Name: "c", State: "ok", Lag: &lag, Seconds: &short}, HealthOK},
-		{consumer{Name: "c", State: "ok", Lag: &lag, Seconds: &long, Process: &process}, HealthWarn},
-		{consumer{Name: "c", State: "ok", Lag: &lag, Seconds: &long}, HealthWarn},
-		{consumer{Name: "c", State: "ok", LastError: &cause}, HealthWarn},
-		{consumer{Name: "c", State: "ok", DeadLetters: 1}, HealthWarn},
-		{consumer{Name: "c", State: "pruned"}, HealthFail},
-		{consumer{Name: "c", State: "rewound"}, HealthFail},
+		{subscribe.Consumer{State: "ok", LagEvents: &lag, LagSeconds: &short}, HealthOK},
+		{subscribe.Consumer{State: "ok", LagEvents: &lag, LagSeconds: &long, Process: &process}, HealthWarn},
+		{subscribe.Consumer{State: "ok", LagEvents: &lag, LagSeconds: &long}, HealthWarn},
+		{subscribe.Consumer{State: "ok", Tries: 1, LastError: &cause}, HealthWarn},
+		{subscribe.Consumer{State: "ok", DeadLetters: 1}, HealthWarn},
+		{subscribe.Consumer{State: "pruned"}, HealthFail},
+		{subscribe.Consumer{State: "rewound"}, HealthFail},
 	} {
-		require.Equal(t, test.want, test.consumer.problem().Result, "%+v", test)
+		result, says := JudgeConsumer(test.consumer)
+		require.Equal(t, test.want, result, "%+v", test)
+		require.Equal(t, result == HealthOK, says == "", "%+v", test)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/listen"
+	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
 func (e *examination) queues(ctx context.Context) (DoctorCheck, error) {
@@ -112,55 +113,21 @@ func (e *examination) deadLetters(ctx context.Context) (DoctorCheck, error) {
 		so("see why, remove the cause, then retry them: iuworker dead-letters retry --status STATUS", "iuworker dead-letters list"), nil
 }
 
-// consumer is a named consumer as its status view has it.
-type consumer struct {
-	Name, State string
-	Lag         *int64
-	Seconds     *float64
-	Process     *string
-	LastError   *string
-	DeadLetters int64
-	Expires     *float64 // seconds
-	Expiring    bool
-}
-
-func (c consumer) problem() DoctorCheck {
-	name := fmt.Sprintf("%.60s", c.Name)
-	switch {
-	case c.State == "pruned":
-		return failed("%s: events that it has not handled were pruned", name)
-	case c.State != "ok":
-		return failed("%s: its position was lost in a restore or failover (%s)", name, c.State)
-	case c.Expiring:
-		return warn("%s: no process, and what it has not handled is deleted in %s", name, lasted(*c.Expires))
-	case c.LastError != nil:
-		return warn("%s: its last event failed: %.200s", name, *c.LastError)
-	case c.Seconds != nil && *c.Seconds > stuck && c.Process == nil:
-		return warn("%s: %s behind, no process for %s", name, Thousands(*c.Lag), lasted(*c.Seconds))
-	case c.Seconds != nil && *c.Seconds > 5*stuck:
-		return warn("%s: %s behind for %s", name, Thousands(*c.Lag), lasted(*c.Seconds))
-	case c.DeadLetters > 0:
-		return warn("%s: %d events became its dead letters", name, c.DeadLetters)
-	}
-	return fine("")
-}
-
 func (e *examination) consumers(ctx context.Context) (DoctorCheck, error) {
-	all, err := readAll[consumer](ctx, e, `
-		SELECT c.name, c.state, c.lag_events, c.lag_seconds, c.process, CASE WHEN c.tries > 0 THEN c.last_error END, c.dead_letters,
-		       c.expires_seconds, c.expiring
-		FROM iu_outbox.consumer_status AS c
-		ORDER BY c.name
-		LIMIT 1000`)
+	var all []subscribe.Consumer
+	err := e.read(ctx, func(tx pgx.Tx) (err error) {
+		all, err = subscribe.ListConsumers(ctx, tx)
+		return err
+	})
 	if err != nil {
 		return DoctorCheck{}, err
 	}
 	found := fine("%s up to date", counts(len(all), "consumer is", "consumers are"))
 	var details []string
 	for _, c := range all {
-		if problem := c.problem(); problem.Result != HealthOK {
-			details = append(details, problem.Says)
-			found.Result = found.worse(problem).Result
+		if result, says := JudgeConsumer(c); result != HealthOK {
+			details = append(details, fmt.Sprintf("%.60s: %s", c.Name, says))
+			found.Result = found.worse(DoctorCheck{Result: result}).Result
 		}
 	}
 	if len(details) == 0 {

@@ -17,7 +17,7 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_app', 'SELECT, INSERT', 'TABLE', 'iu_outbox.new_event'),
     ('iu_app', 'SELECT', 'SEQUENCE', 'iu_outbox.event_id_seq'), -- lastval and currval, which drivers ask for the new id; no nextval
     ('iu_app', 'SELECT', 'TABLE', 'iu_outbox.template, iu_outbox.schema_info'),
-    ('iu_app', 'EXECUTE', 'FUNCTION', 'iu_outbox.event_state(uuid), iu_outbox.template_id(text)'),
+    ('iu_app', 'EXECUTE', 'FUNCTION', 'iu_outbox.event_state(uuid), iu_outbox.template_id(text), iu_outbox.nearest_templates(text)'),
     ('iu_app', 'EXECUTE', 'FUNCTION',
      'iu_outbox.add_event(text, text, uuid, text, text, text, text, integer, timestamp with time zone, jsonb)'),
 
@@ -41,6 +41,7 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_worker', 'SELECT', 'TABLE', 'iu_outbox.claimed, iu_outbox.settled, iu_outbox.emission_pruned'),
     ('iu_worker', 'SELECT', 'TABLE', 'public.iu_piece, public.iu_piece_collection, public.iu_piece_membership'),
     ('iu_worker', 'SELECT', 'TABLE', 'public.iu_collection_template_instance_lineage'),
+    ('iu_worker', 'SELECT, INSERT, UPDATE', 'TABLE', 'iu_outbox.verification'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.compose_batch(uuid[], text[], uuid[], text[], text[], text[], text[], text[], boolean)'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.compose_apart(uuid[], text[], uuid[], text[], text[], text[], text[], text[])'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.template_free(uuid), iu_outbox.sequences()'),
@@ -58,6 +59,8 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.fence(text, integer), iu_outbox.wake_late()'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.bury(text, integer, timestamp with time zone)'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.gate_open(text), iu_outbox.gate_status()'),
+    ('iu_worker', 'SELECT', 'TABLE', 'iu_outbox.history, iu_outbox.history_consumer, iu_outbox.history_template'),
+    ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.write_history(), iu_outbox.history_now()'),
 
     ('iu_operator', 'USAGE', 'SCHEMA', 'iu_outbox, iu_river, iu_migration, public'),
     ('iu_operator', 'INSERT', 'TABLE', 'iu_outbox.event'),
@@ -78,10 +81,11 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_operator', 'UPDATE (paused_at, updated_at)', 'TABLE', 'iu_river.river_queue'), -- to pause and resume one
     ('iu_operator', 'USAGE, SELECT', 'SEQUENCE', 'iu_river.*'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_river.*'),
-    ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.event_state(uuid), iu_outbox.template_id(text)'),
+    ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.event_state(uuid), iu_outbox.template_id(text), iu_outbox.nearest_templates(text)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION',
      'iu_outbox.add_event(text, text, uuid, text, text, text, text, integer, timestamp with time zone, jsonb)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.gate_open(text), iu_outbox.gate_status()'),
+    ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.history_now()'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.set_gate(text, boolean, text)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.note_jobs(text[])'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.retry_dead_letters(text, uuid, integer), iu_outbox.retry_dead_letters(bigint[])'),
