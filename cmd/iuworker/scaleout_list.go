@@ -37,7 +37,7 @@ func (a *app) scaleoutListCommand() *cobra.Command {
 
 func writeScaleouts(w io.Writer, lines []operate.ScaleoutLine) {
 	if len(lines) == 0 {
-		fmt.Fprintln(w, "no scale-outs; to start one, run: iuworker scaleout --template KEY --count N --prefix PREFIX --actor ACTOR")
+		fmt.Fprintln(w, "no scale-outs; to start one, run: iuworker scaleout start --template KEY --count N --prefix PREFIX --actor ACTOR")
 		return
 	}
 	columns(w, func(w io.Writer) {
