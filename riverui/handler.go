@@ -142,7 +142,8 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 		mux.HandleFunc(method+" "+base+path, handler)
 	}
 	mux.Handle("GET "+base+"/live", h.stream(http.HandlerFunc(h.live)))
-	mux.Handle("GET "+base+"/riverui/", withRiverPolicy(h.river))
+	mux.HandleFunc("GET "+base+"/riverui/", h.riverPage)
+	mux.HandleFunc("GET "+base+"/riverui/banner", h.riverBanner)
 	mux.HandleFunc("GET "+base+"/riverui/api/", h.riverRead)
 	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch} {
 		mux.HandleFunc(method+" "+base+"/riverui/api/", h.riverChange)
