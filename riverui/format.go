@@ -30,6 +30,7 @@ var functions = template.FuncMap{
 	"dict":     dict,
 	"known":    known,
 	"pretty":   pretty,
+	"span":     span,
 }
 
 // at answers a moment as the page shows it; the page's script says how long ago it was.

@@ -202,7 +202,7 @@ func (l *eventList) merge(read [len(eventSources)]sourceRows) (EventPage, eventP
 			break
 		}
 		at := read[best].rows[next[best]].At
-		if horizon := l.horizon(read, next); horizon != nil && l.before(*horizon, at) {
+		if horizon := l.horizon(read, next, false); horizon != nil && l.before(*horizon, at) {
 			break
 		}
 		row := read[best].rows[next[best]]
@@ -210,8 +210,13 @@ func (l *eventList) merge(read [len(eventSources)]sourceRows) (EventPage, eventP
 		place.ids[best] = row.id
 		page.Events = append(page.Events, row)
 	}
+	for i := range read {
+		if eventSources[i].loose && next[i] >= len(read[i].rows) && !read[i].ended && read[i].to != 0 {
+			place.ids[i] = read[i].to
+		}
+	}
 	if len(page.Events) < l.limit {
-		page.SearchedTo = l.horizon(read, next)
+		page.SearchedTo = l.horizon(read, next, true)
 		for i := range read { // what was searched in vain is not searched again
 			if next[i] >= len(read[i].rows) && !read[i].ended && read[i].to != 0 {
 				place.ids[i] = read[i].to
@@ -221,11 +226,12 @@ func (l *eventList) merge(read [len(eventSources)]sourceRows) (EventPage, eventP
 	return page, place
 }
 
-// horizon returns how far the sources were searched whose rows are all taken; nil: to their ends.
-func (l *eventList) horizon(read [len(eventSources)]sourceRows, next [len(eventSources)]int) *time.Time {
+// horizon returns how far the sources were searched whose rows are all taken, the loose ones or without them; nil: to their
+// ends.
+func (l *eventList) horizon(read [len(eventSources)]sourceRows, next [len(eventSources)]int, loose bool) *time.Time {
 	var horizon *time.Time
 	for i := range read {
-		if next[i] < len(read[i].rows) || read[i].ended {
+		if next[i] < len(read[i].rows) || read[i].ended || eventSources[i].loose && !loose {
 			continue
 		}
 		if at := read[i].at; horizon == nil || l.before(at, *horizon) {

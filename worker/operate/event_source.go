@@ -20,6 +20,7 @@ type eventSource struct {
 	table  string
 	base   string // which of its rows are events of the list; "": all
 	states []string
+	loose  bool   // rare rows among many others: what was searched of it does not hold the other sources' rows back
 	few    string // a condition on an indexed column that holds for all of them; if few rows meet it they are read by it
 
 	at, state, reason, event, key, template, suffix, eventType, actor, mode string // expressions
@@ -60,7 +61,7 @@ var eventSources = [...]eventSource{
 		at:     "s.created_at", state: jobStateSQL, reason: jobReasonSQL, queue: "s.queue", job: "s.id",
 	}, "s.args"),
 	inArgs(eventSource{
-		table: "iu_river.river_job", states: []string{EventDone},
+		table: "iu_river.river_job", states: []string{EventDone}, loose: true,
 		base: "s.kind || '' = '" + jobs.Kind + "' AND s.state = 'completed' AND s.args ->> 'emit_mode' = 'dry_run'" +
 			" AND s.metadata #>> '{output,status}' = 'instantiated'",
 		at: "s.created_at", state: "'done'", queue: "s.queue", job: "s.id",
@@ -84,7 +85,7 @@ var eventSources = [...]eventSource{
 func (s *eventSource) has(state string) bool { return state == "" || slices.Contains(s.states, state) }
 
 // fewRows is up to how many rows a source is read by its indexed condition, and sorted.
-const fewRows = 20_000
+const fewRows = 50_000
 
 // where is a statement's conditions and arguments.
 type where struct {
