@@ -26,7 +26,7 @@ func TestDoctor(t *testing.T) {
 	require.NotContains(t, well.out, "Run:")
 	require.Regexp(t, `\d+ checks( are)? ok.*; --all shows`, well.out)
 	every := run(t, on(db), "doctor", "--all").done(t)
-	require.Regexp(t, `(?m)^ok       connection      database `+db.Name+` at 127\.0\.0\.1:\d+, user postgres, answers in `, every.out)
+	require.Regexp(t, `(?m)^ok       connection      database `+db.Name+` at 127\.0\.0\.1:\d+, user postgres, replies in `, every.out)
 
 	db.Exec(t, "DELETE FROM iu_outbox.worker")
 	db.Exec(t, "UPDATE dot_config SET value = 'no' WHERE key = 'iu_core.composer_enabled'")

@@ -84,7 +84,7 @@ func TestATraceSaysWhatAnOutboxRowWaitsFor(t *testing.T) {
 	t.Parallel()
 	b := setupTrace(t)
 	b.outbox(t, time.Now())
-	b.requireWaits(t, operate.TraceWaiting, "none is alive; run: iuworker work")
+	b.requireWaits(t, operate.TraceWaiting, "none is alive; to start one, run: iuworker work")
 	b.alive(t)
 	b.requireWaits(t, operate.TraceWaiting, "the relay")
 	b.Exec(t, "UPDATE iu_outbox.event SET available_at = '2030-01-02 03:04:05Z'")
