@@ -113,7 +113,7 @@ func TestATraceSaysWhatAJobWaitsFor(t *testing.T) {
 		},
 		"being resumed": {
 			"scheduled", `{"parked": {"gate": "composer", "reason": "x"}}`, "UPDATE public.dot_config SET value = 'true'",
-			operate.TraceParkedNow, "the gate is open again",
+			operate.TraceParkedNow, "its gate has reopened",
 		},
 		"its worker": {"running", "{}", "", operate.TraceWorking, "running in w"},
 	} {
@@ -175,7 +175,7 @@ func TestATraceTellsHowAnEventEnded(t *testing.T) {
 	b.alive(t)
 	b.requireWaits(t, operate.TraceDone, "the emitter")
 	b.Exec(t, "UPDATE public.event_type_registry SET active = false")
-	b.requireWaits(t, operate.TraceDone, "is not active")
+	b.requireWaits(t, operate.TraceDone, "to be active again in the registry")
 	b.Exec(t, "UPDATE public.event_type_registry SET active = true")
 	b.Exec(t, "SELECT iu_outbox.emit(10)")
 	trace := b.trace(t)
