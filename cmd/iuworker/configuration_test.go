@@ -15,9 +15,10 @@ import (
 func TestAWrongConfigurationExits2(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
-	taken, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it ends with the test
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, taken.Close()) })
+	logs := 0
 	for says, args := range map[string]string{
 		"the port is taken":                         "--http-addr " + taken.Addr().String(),
 		"cannot listen on " + taken.Addr().String(): "--http-addr off --metrics-addr " + taken.Addr().String(),
@@ -33,11 +34,16 @@ func TestAWrongConfigurationExits2(t *testing.T) {
 		last := lines[len(lines)-1]
 		require.Contains(t, last, says, args)
 		require.True(t, strings.HasPrefix(last, "iuworker: "), last)
+		if strings.Contains(last, "; see: iuworker work --help") {
+			continue // wrong usage, before anything was logged
+		}
 		var logged struct{ Level, Msg, Error string }
 		require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-2]), &logged), r.errOut)
 		require.Equal(t, "ERROR", logged.Level)
+		logs++
 		require.Equal(t, strings.TrimPrefix(last, "iuworker: "), logged.Error)
 	}
+	require.Equal(t, 3, logs, "addresses are taken after the log has begun")
 }
 
 func TestWorkMigratesIfTold(t *testing.T) {

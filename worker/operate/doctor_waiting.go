@@ -141,5 +141,6 @@ func (e *examination) consumers(ctx context.Context) (DoctorCheck, error) {
 		needing = "needs"
 	}
 	found.Says = fmt.Sprintf("%d of %d consumers %s attention", len(details), len(all), needing)
-	return found.with(details).so("check that their programs run; to set a lost position, run: iuworker consumers reset NAME --to CURSOR", "iuworker consumers"), nil
+	return found.with(details).so("check that their programs run; to set a lost position, run: iuworker consumers reset NAME --to CURSOR",
+		"iuworker consumers"), nil
 }
