@@ -87,7 +87,7 @@ type AmbiguousError struct{ Prefix string }
 
 // Error implements error.
 func (e *AmbiguousError) Error() string {
-	return fmt.Sprintf("%q begins the ids of several events; give more of it", e.Prefix)
+	return fmt.Sprintf("several events begin with %q; give more characters", e.Prefix)
 }
 
 // byPrefix finds the one event of which an event id, an instance id or the idempotency key begins with a prefix.
