@@ -143,14 +143,24 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 		"GET /consumers/{name}/dead-letters/drop":    h.askConsumerDrop,
 		"POST /consumers/{name}/dead-letters/drop":   h.dropConsumerLetters,
 
-		"GET /assets/{name}": h.asset,
-		"GET /favicon.ico":   h.favicon,
+		"GET /assets/{name}":          h.asset,
+		"GET /favicon.ico":            h.favicon,
+		"GET /scaleouts":              h.scaleoutsPage,
+		"POST /scaleouts/pause":       h.pauseScaleouts,
+		"GET /scaleouts/cancel":       h.askCancelScaleout,
+		"POST /scaleouts/cancel":      h.cancelScaleout,
+		"GET /templates":              h.templatesPage,
+		"GET /templates/{key}":        h.templatePage,
+		"GET /templates/{key}/unmark": h.askUnmark,
+		"POST /templates/{key}/mark":  h.markTemplate,
+		"POST /test-event":            h.sendTest,
 	} {
 		method, path, _ := strings.Cut(pattern, " ")
 		mux.HandleFunc(method+" "+base+path, handler)
 	}
 	mux.Handle("GET "+base+"/live", h.stream(http.HandlerFunc(h.live)))
-	mux.Handle("GET "+base+"/riverui/", withRiverPolicy(h.river))
+	mux.HandleFunc("GET "+base+"/riverui/", h.riverPage)
+	mux.HandleFunc("GET "+base+"/riverui/banner", h.riverBanner)
 	mux.HandleFunc("GET "+base+"/riverui/api/", h.riverRead)
 	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch} {
 		mux.HandleFunc(method+" "+base+"/riverui/api/", h.riverChange)

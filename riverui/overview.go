@@ -46,6 +46,7 @@ type sources struct {
 	instances cached[[]operate.RecentInstance]
 	audit     cached[[]operate.AuditLine]
 	health    cached[operate.DoctorReport]
+	scaleouts operate.ScaleoutMeter
 }
 
 func newSources(cfg Config) *sources {

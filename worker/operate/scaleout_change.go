@@ -51,6 +51,9 @@ func CancelScaleout(ctx context.Context, pool *pgxpool.Pool, actor, prefix strin
 			done.Cancelled += n
 		}
 	}
+	if err := noteFinished(ctx, pool, prefix); err != nil {
+		return done, err
+	}
 	left, err := ReadScaleoutLeft(ctx, pool, prefix)
 	done.Left = left.Unfinished()
 	return done, err
@@ -97,6 +100,11 @@ func cancelJobs(ctx context.Context, pool *pgxpool.Pool, actor, action string, d
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		if err := tx.QueryRow(ctx, "SELECT iu_outbox.cancel_jobs($1::bigint[])", ids).Scan(&n); err != nil || n == 0 {
 			return err
+		}
+		if prefix, ok := detail["prefix"].(string); ok {
+			if err := noteCancelled(ctx, tx, prefix, n); err != nil {
+				return err
+			}
 		}
 		detail = maps.Clone(detail)
 		detail["count"] = n
