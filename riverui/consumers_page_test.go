@@ -159,7 +159,7 @@ func TestAResetReachesTheProcessThatWorks(t *testing.T) {
 	}()
 	t.Cleanup(func() {
 		stop()
-		<-ended
+		require.NoError(t, <-ended)
 		pool.Close()
 	})
 	b.db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM iu_outbox.consumer_status WHERE name = 'mail' AND position = 2 AND process IS NOT NULL)")

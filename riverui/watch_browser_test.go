@@ -13,10 +13,10 @@ func (s site) phone(t *testing.T, name string) {
 	t.Helper()
 	s.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": true})
 	require.Equal(t, true, s.value("document.documentElement.scrollWidth <= 390"), "%s fits a phone", name)
-	require.Equal(t, "", s.value(`[...document.querySelectorAll("main a, main button, main summary, main input:not([type=hidden])")]
+	require.Empty(t, s.value(`[...document.querySelectorAll("main a, main button, main summary, main input:not([type=hidden])")]
 		.filter((e) => e.offsetParent && !e.closest("p, dd, li, th, small, span.command")).map((e) => [e, e.closest("label") || e])
 		.filter(([, e]) => e.getBoundingClientRect().height < 24).map(([e]) => e.outerHTML.slice(0, 100)).join("\n")`), "%s has targets of 24 px", name)
-	require.Equal(t, "", s.value(`[...document.querySelectorAll("main td, main th, main p, main dd, main button")]
+	require.Empty(t, s.value(`[...document.querySelectorAll("main td, main th, main p, main dd, main button")]
 		.filter((e) => e.offsetParent && !e.closest(".scroll, .chart, .unseen, thead")).filter((e) => e.getBoundingClientRect().right > 391)
 		.map((e) => e.outerHTML.slice(0, 100)).join("\n")`), "%s cuts nothing off", name)
 	s.picture(name + "-phone")
@@ -29,18 +29,11 @@ func (s site) looks(t *testing.T, name string) {
 	s.accessible(t)
 	s.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": 1440, "height": 900, "deviceScaleFactor": 1, "mobile": false})
 	s.picture(name)
-	s.dark(true)
+	s.contrastAA(t)
+	s.scheme("dark")
 	s.picture(name + "-dark")
-	s.dark(false)
+	s.scheme("light")
 	s.phone(t, name)
-}
-
-func (s site) dark(yes bool) {
-	scheme := "light"
-	if yes {
-		scheme = "dark"
-	}
-	s.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}})
 }
 
 func TestAnOperatorBringsAConsumerBack(t *testing.T) {
@@ -54,7 +47,8 @@ func TestAnOperatorBringsAConsumerBack(t *testing.T) {
 	s.db.Exec(t, `INSERT INTO iu_outbox.history_consumer (at, consumer, lag)
 		SELECT date_trunc('minute', now()) - m * interval '1 minute', c.name, CASE c.name WHEN 'search-index' THEN greatest(0, 50 - m) * 700 ELSE m % 7 END
 		FROM generate_series(1, 55) AS m, iu_outbox.consumer AS c`)
-	s.db.Exec(t, "UPDATE iu_outbox.consumer SET tries = 4, last_error = 'connection to smtp.example.org:25 refused, and this goes on for a while' WHERE name = 'mail'")
+	s.db.Exec(t, "UPDATE iu_outbox.consumer SET tries = 4, last_error = $1 WHERE name = 'mail'",
+		"connection to smtp.example.org:25 refused, and this goes on for a while")
 	s.giveUp(t, "mail", 1, 2, 3)
 
 	s.open(s.address + "/consumers")
