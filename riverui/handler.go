@@ -133,6 +133,8 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 		"POST /templates/{key}/mark":  h.markTemplate,
 		"POST /test-event":            h.sendTest,
 		"GET /rollback":               h.rollbackPage,
+		"GET /rollback/cancel":        h.askCancelActor,
+		"POST /rollback/cancel":       h.cancelActor,
 		"POST /rollback":              h.rollback,
 		"GET /audit":                  h.auditPage,
 		"GET /assets/{name}":          h.asset,
