@@ -34,6 +34,7 @@ type auditDetail struct {
 	Announced *int64                  `json:"announced"`
 	Consumer  string                  `json:"consumer"`
 	To        string                  `json:"to"`
+	Skipped   int64                   `json:"skipped"` // by moving a consumer
 	Prefix    string                  `json:"prefix"`
 	Template  string                  `json:"template"`
 	EmitMode  string                  `json:"emit_mode"`
@@ -86,7 +87,11 @@ func (d auditDetail) did(action string) string {
 	case "setting.set":
 		return "set " + d.Name + " to " + d.Value
 	case "consumer.reset":
-		return "moved the consumer " + d.Consumer + " to " + d.To
+		text := "moved the consumer " + d.Consumer + " to " + d.To
+		if d.Skipped > 0 {
+			text += ", skipping " + plural(operate.Count{N: d.Skipped}, "event", "events")
+		}
+		return text
 	case "consumer.delete":
 		return "deleted the consumer " + d.Consumer
 	case "consumer.replay":

@@ -22,7 +22,7 @@ var functions = template.FuncMap{
 	"number":  number,
 	"count":   count,
 	"seconds": seconds,
-	"rate":    rate, "span": span,
+	"rate":    rate, "timeLeft": timeLeft,
 	"clock":   func(t time.Time) string { return t.UTC().Format("15:04") },
 	"short":   func(id uuid.UUID) string { return id.String()[:8] },
 	"trace":   func(base string, of any) string { return base + "/trace?q=" + template.URLQueryEscaper(of) },
@@ -43,6 +43,7 @@ var functions = template.FuncMap{
 	"dict":     dict,
 	"known":    known,
 	"pretty":   pretty,
+	"span":     span,
 }
 
 // at answers a moment as the page shows it; the page's script says how long ago it was.
@@ -136,8 +137,8 @@ func rate(perSecond float64) string {
 	return number(int64(perSecond*60+0.5)) + " per minute"
 }
 
-// span returns a length of time of which seconds are enough: 42 s, 3 min 10 s, 2 h 5 min, 1 d 3 h.
-func span(seconds *float64) string {
+// timeLeft returns a length of time of which seconds are enough: 42 s, 3 min 10 s, 2 h 5 min, 1 d 3 h.
+func timeLeft(seconds *float64) string {
 	if seconds == nil {
 		return "–"
 	}

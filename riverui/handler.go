@@ -19,6 +19,7 @@ type Handler struct {
 	river   *riverui.Handler
 	probes  *probes
 	sources *sources
+	watched *watched
 	outage  *outage
 	streams chan struct{}
 	serves  serving
@@ -43,7 +44,7 @@ func New(cfg Config) (*Handler, error) {
 		cfg.EventsTokens.logger.Store(cfg.Logger)
 	}
 	h := &Handler{
-		cfg: cfg, probes: &probes{ready: cfg.Ready}, sources: newSources(cfg), outage: &outage{pool: cfg.Pool},
+		cfg: cfg, probes: &probes{ready: cfg.Ready}, sources: newSources(cfg), watched: newWatched(cfg), outage: &outage{pool: cfg.Pool},
 		streams: make(chan struct{}, liveAtOnce), serves: servingPages, sessions: newSessions(),
 	}
 	if h.river, err = riverUI(cfg, nil); err != nil {
@@ -115,14 +116,35 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 		})
 	}
 	for pattern, handler := range map[string]http.HandlerFunc{
-		"GET /{$}":                    h.home,
-		"GET /trace":                  h.trace,
-		"GET /gates/{gate}":           h.askGate,
-		"POST /gates/{gate}":          h.setGate,
-		"GET /dead-letters":           h.lettersPage,
-		"POST /dead-letters/retry":    h.retryLetters,
-		"GET /dead-letters/drop":      h.askDrop,
-		"POST /dead-letters/drop":     h.dropLetters,
+		"GET /{$}":                 h.home,
+		"GET /trace":               h.trace,
+		"GET /gates/{gate}":        h.askGate,
+		"POST /gates/{gate}":       h.setGate,
+		"GET /dead-letters":        h.lettersPage,
+		"POST /dead-letters/retry": h.retryLetters,
+		"GET /dead-letters/drop":   h.askDrop,
+		"POST /dead-letters/drop":  h.dropLetters,
+		"GET /rollback":            h.rollbackPage,
+		"POST /rollback":           h.rollback,
+		"GET /audit":               h.auditPage,
+
+		"GET /workers":                               h.workersPage,
+		"GET /settings":                              h.settingsPage,
+		"GET /queues/{queue}":                        h.askQueue,
+		"POST /queues/{queue}":                       h.setQueue,
+		"GET /health":                                h.healthPage,
+		"GET /consumers":                             h.consumersPage,
+		"GET /consumers/{name}":                      h.consumerPage,
+		"GET /consumers/{name}/reset":                h.askReset,
+		"POST /consumers/{name}/reset":               h.resetConsumer,
+		"GET /consumers/{name}/delete":               h.askDelete,
+		"POST /consumers/{name}/delete":              h.deleteConsumer,
+		"POST /consumers/{name}/dead-letters/replay": h.replayConsumerLetters,
+		"GET /consumers/{name}/dead-letters/drop":    h.askConsumerDrop,
+		"POST /consumers/{name}/dead-letters/drop":   h.dropConsumerLetters,
+
+		"GET /assets/{name}":          h.asset,
+		"GET /favicon.ico":            h.favicon,
 		"GET /scaleouts":              h.scaleoutsPage,
 		"POST /scaleouts/pause":       h.pauseScaleouts,
 		"GET /scaleouts/cancel":       h.askCancelScaleout,
@@ -132,13 +154,8 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 		"GET /templates/{key}/unmark": h.askUnmark,
 		"POST /templates/{key}/mark":  h.markTemplate,
 		"POST /test-event":            h.sendTest,
-		"GET /rollback":               h.rollbackPage,
 		"GET /rollback/cancel":        h.askCancelActor,
 		"POST /rollback/cancel":       h.cancelActor,
-		"POST /rollback":              h.rollback,
-		"GET /audit":                  h.auditPage,
-		"GET /assets/{name}":          h.asset,
-		"GET /favicon.ico":            h.favicon,
 	} {
 		method, path, _ := strings.Cut(pattern, " ")
 		mux.HandleFunc(method+" "+base+path, handler)

@@ -28,7 +28,7 @@ func TestTheOverviewShowsEverything(t *testing.T) {
 
 	page := b.get(t, "/")
 	for _, says := range []string{
-		">composer</dt>", "Everything is dispatched.", `/riverui/jobs?state=available`, "2 in all, 2 at most", "median ",
+		">composer</dt>", "Everything is dispatched.", `/riverui/jobs?state=available`, "Events per minute", "From INSERT to instance",
 		"/dead-letters?status=template_not_found", "mailer", "alive", "7/7 PASS", "letter", "tpl-inst:auto:a", "shop &lt;1&gt;", "matches",
 		"/riverui/jobs/", `<script src="/assets/page.js" defer>`, "otto, operator",
 	} {

@@ -68,7 +68,7 @@ func TestScaleoutCancel(t *testing.T) {
 		VALUES ('{"event_id": "7d1f6a52-3c5e-4a53-9f0e-2b8f0c1d4e61", "instance_key_suffix": "spring-6"}', 'auto_instantiate', 10, 'events')`)
 	bury(t, db, template, 1, "invalid_input")
 	r := run(t, on(db), "scaleout", "cancel", "spring", "--yes").done(t)
-	require.Equal(t, "1198 cancelled; 2 had begun already, and end by themselves\n", r.out, "another event's job has such a suffix, too")
+	require.Equal(t, "1198 cancelled; 2 were already running and will finish\n", r.out, "another event's job has such a suffix, too")
 	var letters, dropped, lines int
 	require.NoError(t, db.Pool.QueryRow(t.Context(), `
 		SELECT (SELECT count(*) FROM iu_outbox.dead_letter), (SELECT count(*) FROM iu_outbox.settled WHERE how = 'dropped'),

@@ -135,6 +135,15 @@ CREATE TABLE iu_outbox.history_template (
     PRIMARY KEY (at, template_collection_id)
 );
 
+-- What a worker says of itself, for the pages of others: what it goes by, and what it does. Apart from its row, which each
+-- heartbeat writes.
+CREATE TABLE iu_outbox.worker_report (
+    worker      text PRIMARY KEY REFERENCES iu_outbox.worker (id) ON UPDATE CASCADE ON DELETE CASCADE,
+    settings    jsonb NOT NULL,
+    load        jsonb NOT NULL,
+    reported_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+) WITH (fillfactor = 50);
+
 -- Nobody but the owner and our roles has a privilege on what is ours, whatever default privileges gave. Our roles lose
 -- theirs, too, where the functions are not installed yet: those grant what is meant. The program runs this block after
 -- each of its steps that create something.

@@ -9,60 +9,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Minute is what happened in one minute. Latencies are from the application's INSERT (or available_at, where that is
-// later) to the end of the job, in seconds, of a sample of up to 120 jobs; nil where none ended.
-type Minute struct {
-	At        time.Time `json:"at"`        // when it began
-	Announced int64     `json:"announced"` // events
-	Median    *float64  `json:"median_seconds"`
-	P95       *float64  `json:"p95_seconds"`
-}
-
-// Activity answers the last hour, a Minute each, the one that is running last. It reads a few thousand rows, however
-// many there are: positions have no gaps, so that their difference counts events. Nearly all jobs are of our kind, which
-// the planner does not know of new ones: what is added to the kind keeps it from River's index on that, here and below.
-func Activity(ctx context.Context, q Querier) ([]Minute, error) {
-	rows, err := q.Query(ctx, `
-		WITH minute AS (
-			SELECT m.at FROM pg_catalog.generate_series(
-				pg_catalog.date_trunc('minute', pg_catalog.now()) - interval '59 minutes',
-				pg_catalog.date_trunc('minute', pg_catalog.now()), interval '1 minute') AS m (at)
-		), edge AS MATERIALIZED (
-			SELECT m.at, iu_outbox.position_before(m.at) AS position FROM minute AS m
-		)
-		SELECT e.at,
-			COALESCE(pg_catalog.lead(e.position) OVER (ORDER BY e.at), c.position) - e.position,
-			l.median, l.p95
-		FROM edge AS e
-		CROSS JOIN iu_outbox.emission_counter AS c
-		CROSS JOIN LATERAL (
-			SELECT pg_catalog.percentile_cont(0.5) WITHIN GROUP (ORDER BY s.seconds) AS median,
-			       pg_catalog.percentile_cont(0.95) WITHIN GROUP (ORDER BY s.seconds) AS p95
-			FROM (
-				SELECT GREATEST(0, EXTRACT(EPOCH FROM j.finalized_at - GREATEST(
-					CASE WHEN j.args ->> 'created_at' ~ '^20\d\d-\d\d-\d\dT' THEN (j.args ->> 'created_at')::timestamptz ELSE j.created_at END,
-					CASE WHEN j.args ->> 'available_at' ~ '^20\d\d-\d\d-\d\dT' THEN (j.args ->> 'available_at')::timestamptz END
-				)))::double precision AS seconds
-				FROM pg_catalog.generate_series(0, 50, 10) AS part (start)
-				CROSS JOIN LATERAL (
-					SELECT j.finalized_at, j.created_at, j.args FROM iu_river.river_job AS j
-					WHERE j.state = 'completed' AND j.kind || '' = 'auto_instantiate'
-					  AND j.finalized_at >= e.at + pg_catalog.make_interval(secs => part.start)
-					  AND j.finalized_at < e.at + pg_catalog.make_interval(secs => part.start + 10)
-					ORDER BY j.finalized_at LIMIT 20) AS j
-			) AS s
-		) AS l
-		ORDER BY e.at`)
-	if err != nil {
-		return nil, fmt.Errorf("read the last hour: %w", err)
-	}
-	minutes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Minute])
-	if err != nil {
-		return nil, fmt.Errorf("read the last hour: %w", err)
-	}
-	return minutes, nil
-}
-
 // TemplateUse is a template and what was composed of it.
 type TemplateUse struct {
 	ID       uuid.UUID  `json:"id"`
@@ -114,7 +60,8 @@ type RecentInstance struct {
 }
 
 // RecentInstances answers up to limit instances, youngest first: those that were announced or are to be, and those of
-// the jobs that ended last. A dry run by another path than a job is not among them: no index leads to it.
+// the jobs that ended last. A dry run by another path than a job is not among them: no index leads to it. Nearly all jobs
+// are of our kind, which the planner does not know of new ones: what is added to the kind keeps it from River's index on it.
 func RecentInstances(ctx context.Context, q Querier, limit int) ([]RecentInstance, error) {
 	rows, err := q.Query(ctx, `
 		WITH job AS (

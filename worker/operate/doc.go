@@ -6,7 +6,8 @@
 //	Scaleout                       bulk work, in a queue of its own
 //	FindTemplate                   a template by id or key
 //	ReadStatus                     the state of everything, cheap on millions of rows
-//	Activity                       the last hour, a minute at a time
+//	History, ConsumerHistory,
+//	TemplateHistory, ReadPaces     what happened in the last hour, up to seven days, and how fast it goes now
 //	TemplateUses, RecentInstances  what was composed
 //	FindTraces                     one event's whole way, and what it waits for
 //	RecordAudit, Audit             who changed what

@@ -2,45 +2,25 @@ package operate
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
-	"github.com/riverqueue/river/rivertype"
 
 	"github.com/iu-core/iuworker/jobs"
 )
 
 // PauseScaleouts pauses the queue of all scale-outs, or lets it go on, with an audit line. Jobs that run end.
 func PauseScaleouts(ctx context.Context, pool *pgxpool.Pool, actor string, pause bool) error {
-	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{Schema: jobs.RiverSchema, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return fmt.Errorf("set River up: %w", err)
-	}
-	change, action, what := client.QueuePauseTx, "queue.pause", "pause"
-	if !pause {
-		change, action, what = client.QueueResumeTx, "queue.resume", "resume"
-	}
-	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if err := change(ctx, tx, jobs.QueueScaleout, nil); err != nil {
+	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if err := PauseQueue(ctx, tx, jobs.QueueScaleout, pause); err != nil {
 			return err
 		}
-		_, err := RecordAudit(ctx, tx, actor, action, map[string]any{"queue": jobs.QueueScaleout})
+		_, err := RecordAudit(ctx, tx, actor, QueueAction(pause), map[string]any{"queue": jobs.QueueScaleout})
 		return err
 	})
-	if errors.Is(err, rivertype.ErrNotFound) {
-		return fmt.Errorf("%s the queue %s: no worker has worked it in the last day; start one first: iuworker work", what, jobs.QueueScaleout)
-	}
-	if err != nil {
-		return fmt.Errorf("%s the queue %s: %w", what, jobs.QueueScaleout, err)
-	}
-	return nil
 }
 
 // CancelledScaleout says what CancelScaleout did.
