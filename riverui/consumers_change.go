@@ -127,7 +127,9 @@ type deletePage struct {
 	Problem string
 }
 
-func (h *Handler) askDelete(w http.ResponseWriter, r *http.Request) { h.showDelete(w, r, http.StatusOK, "") }
+func (h *Handler) askDelete(w http.ResponseWriter, r *http.Request) {
+	h.showDelete(w, r, http.StatusOK, "")
+}
 
 func (h *Handler) showDelete(w http.ResponseWriter, r *http.Request, status int, problem string) {
 	name := r.PathValue("name")
