@@ -73,7 +73,7 @@ func (d auditDetail) did(action string) string {
 	case "queue.update":
 		return "changed the queue " + d.Queue
 	case "scaleout.cancel":
-		return fmt.Sprintf("cancelled %s jobs of the scale-out %s", number(*cmp.Or(d.Count, new(int64))), d.Prefix)
+		return "cancelled " + d.counted() + " of the scale-out " + d.Prefix
 	case "template.create":
 		return "created the template " + d.Template
 	case "template.mark":
@@ -83,7 +83,7 @@ func (d auditDetail) did(action string) string {
 	case "event.test":
 		return "sent a test event for " + d.Template + d.mode()
 	case "actor.cancel":
-		return fmt.Sprintf("cancelled %s jobs of %s", number(*cmp.Or(d.Count, new(int64))), d.Actor)
+		return "cancelled " + d.counted() + " of " + d.Actor
 	case "setting.set":
 		return "set " + d.Name + " to " + d.Value
 	case "consumer.reset":
@@ -101,6 +101,10 @@ func (d auditDetail) did(action string) string {
 	default:
 		return "did " + action
 	}
+}
+
+func (d auditDetail) counted() string {
+	return plural(operate.Count{N: *cmp.Or(d.Count, new(int64))}, "job", "jobs")
 }
 
 func (d auditDetail) mode() string {

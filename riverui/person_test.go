@@ -23,9 +23,9 @@ type site struct {
 	address string
 }
 
-func visit(t *testing.T, user, password string) site {
+func visit(t *testing.T, user, password string, configure ...func(*webui.Config)) site {
 	t.Helper()
-	s := site{operating: setupOperating(t, func(cfg *webui.Config) { cfg.BasePath = "/iu" })}
+	s := site{operating: setupOperating(t, append(configure, func(cfg *webui.Config) { cfg.BasePath = "/iu" })...)}
 	server, err := webui.Listen(t.Context(), "127.0.0.1:0", s.handler)
 	require.NoError(t, err)
 	ctx, end := context.WithCancel(context.WithoutCancel(t.Context()))
