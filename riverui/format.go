@@ -43,7 +43,7 @@ var functions = template.FuncMap{
 	"dict":     dict,
 	"known":    known,
 	"pretty":   pretty,
-	"span":     span,
+	"setTime":  setTime,
 }
 
 // at answers a moment as the page shows it; the page's script says how long ago it was.

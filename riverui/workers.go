@@ -268,8 +268,8 @@ func (h *Handler) settingsPage(w http.ResponseWriter, r *http.Request) {
 	h.serve(w, r, v)
 }
 
-// span writes a length of time that was given in seconds, as flags take it.
-func span(s any) string {
+// setTime writes a length of time that was set, in seconds, as flags take it.
+func setTime(s any) string {
 	var v float64
 	switch s := s.(type) {
 	case float64:
