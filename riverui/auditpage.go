@@ -74,6 +74,16 @@ func (d auditDetail) did(action string) string {
 		return "changed the queue " + d.Queue
 	case "scaleout.cancel":
 		return "cancelled " + d.counted() + " of the scale-out " + d.Prefix
+	case "setting.set":
+		return "set " + d.Name + " to " + d.Value
+	default:
+		return d.didElsewhere(action)
+	}
+}
+
+// didElsewhere words the changes of consumers, templates and actors.
+func (d auditDetail) didElsewhere(action string) string {
+	switch action {
 	case "template.create":
 		return "created the template " + d.Template
 	case "template.mark":
@@ -84,8 +94,6 @@ func (d auditDetail) did(action string) string {
 		return "sent a test event for " + d.Template + d.mode()
 	case "actor.cancel":
 		return "cancelled " + d.counted() + " of " + d.Actor
-	case "setting.set":
-		return "set " + d.Name + " to " + d.Value
 	case "consumer.reset":
 		text := "moved the consumer " + d.Consumer + " to " + d.To
 		if d.Skipped > 0 {

@@ -96,7 +96,9 @@ func TestARollbackIsConfirmedByTheActorsName(t *testing.T) {
 	b.db.Exec(t, "INSERT INTO iu_outbox.consumer (name, epoch, position) SELECT 'mailer', epoch, 1 FROM iu_outbox.emission_counter")
 
 	page := b.get(t, "/rollback?actor="+url.QueryEscape("shop <1>"))
-	for _, says := range []string{"<dd>6</dd>", "<strong>2 were announced</strong>", "mailer</a> received <b>1</b>", "Roll back 2 instances", "tpl-inst:auto:a"} {
+	for _, says := range []string{
+		"<dd>6</dd>", "<strong>2 were announced</strong>", "mailer</a> received <b>1</b>", "Roll back 2 instances", "tpl-inst:auto:a",
+	} {
 		shows(t, page, says)
 	}
 	require.NotContains(t, b.get(t, "/rollback?actor="+url.QueryEscape("shop <1>"), asViewer), `name="confirm"`)
@@ -139,7 +141,10 @@ func TestARollbackOfWhatIsUsedElsewhereIsBlocked(t *testing.T) {
 }
 
 // changes are all requests by which the pages change something.
-var changes = []string{"/rollback/cancel", "/templates/letter/mark", "/test-event", "/scaleouts/pause", "/scaleouts/cancel", "/gates/composer", "/dead-letters/retry", "/dead-letters/drop", "/rollback"}
+var changes = []string{
+	"/rollback/cancel", "/templates/letter/mark", "/test-event",
+	"/scaleouts/pause", "/scaleouts/cancel", "/gates/composer", "/dead-letters/retry", "/dead-letters/drop", "/rollback",
+}
 
 func TestThePagesChangeNothingForWhoMayNot(t *testing.T) {
 	t.Parallel()

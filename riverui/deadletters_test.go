@@ -58,8 +58,8 @@ func hrefOf(t *testing.T, page, label string) string {
 	t.Helper()
 	before, _, ok := strings.Cut(page, ">"+label+"</a>")
 	require.True(t, ok, "there is a link %s", label)
-	path := before[strings.LastIndex(before, `href="`)+len(`href="`):]
-	return strings.ReplaceAll(path[:strings.Index(path, `"`)], "&amp;", "&")
+	path, _, _ := strings.Cut(before[strings.LastIndex(before, `href="`)+len(`href="`):], `"`)
+	return strings.ReplaceAll(path, "&amp;", "&")
 }
 
 func TestChangesOfDeadLettersKeepTheFilter(t *testing.T) {
@@ -132,7 +132,9 @@ func TestChangesAreFilteredAndPaged(t *testing.T) {
 	older := b.get(t, hrefOf(t, page, "Older"))
 	require.Equal(t, 50, strings.Count(older, `<th scope="row">`))
 	require.Equal(t, 100, strings.Count(b.get(t, hrefOf(t, older, "Newer")), `<th scope="row">`))
-	for query, n := range map[string]int{"actor=ann": 75, "action=gate": 50, "action=gate.open&actor=bob": 25, "since=10m": 10, "until=140m": 10, "action=rollback": 0} {
+	for query, n := range map[string]int{
+		"actor=ann": 75, "action=gate": 50, "action=gate.open&actor=bob": 25, "since=10m": 10, "until=140m": 10, "action=rollback": 0,
+	} {
 		page := b.get(t, "/audit?"+query)
 		require.Equal(t, n, strings.Count(page, `<th scope="row">`), query)
 		if n == 0 {

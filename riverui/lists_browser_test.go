@@ -29,11 +29,15 @@ func (s site) looks(t *testing.T, name string) {
 		}
 		if size == "phone" {
 			require.Equal(t, true, s.value(`document.documentElement.scrollWidth <= 390`), "%s fits a phone", name)
-			require.Equal(t, "[]", s.value(`JSON.stringify([...document.querySelectorAll("main a, main button, main input:not([type=hidden]), main select")]
-				.filter(e => e.offsetParent).filter(e => { const r = e.getBoundingClientRect(); return r.right > 391 || r.left < -1; }).map(e => e.outerHTML))`),
+			require.Equal(t, "[]", s.value(`JSON.stringify([...document.querySelectorAll(
+				"main a, main button, main input:not([type=hidden]), main select")]
+				.filter(e => e.offsetParent)
+				.filter(e => { const r = e.getBoundingClientRect(); return r.right > 391 || r.left < -1; }).map(e => e.outerHTML))`),
 				"%s: all that can be used is within the phone's width", name)
-			require.Equal(t, "[]", s.value(`JSON.stringify([...document.querySelectorAll("main button, main a.act, main input:not([type=hidden]), main select, main summary")]
-				.filter(e => e.offsetParent && !e.closest("label")).filter(e => e.getBoundingClientRect().height < 24).map(e => e.outerHTML))`),
+			require.Equal(t, "[]", s.value(`JSON.stringify([...document.querySelectorAll(
+				"main button, main a.act, main input:not([type=hidden]), main select, main summary")]
+				.filter(e => e.offsetParent && !e.closest("label"))
+				.filter(e => e.getBoundingClientRect().height < 24).map(e => e.outerHTML))`),
 				"%s: buttons are large enough for a finger", name)
 		}
 	}
