@@ -413,3 +413,42 @@ func TestRolesAndTheHistory(t *testing.T) {
 	require.ErrorContains(t, read(as("iu_app")), "permission denied")
 	require.ErrorContains(t, read(as("iu_subscriber")), "permission denied")
 }
+
+// What the pages read does not grow with the jobs and the emissions that are there, whatever the planner knows of them.
+func TestReadingTheHistoryReadsFewPages(t *testing.T) {
+	t.Parallel()
+	p := setupPast(t)
+	p.Exec(t, `
+		INSERT INTO iu_river.river_job (args, kind, max_attempts, queue, state, metadata, finalized_at)
+		SELECT jsonb_build_object('emit_mode', 'live', 'n', n), 'auto_instantiate', 10, 'events', 'completed', '{"output": {"status": "instantiated"}}',
+			now() - interval '2 hours' + n * interval '1 millisecond'
+		FROM generate_series(1, 30000) AS n`)
+	p.Exec(t, `
+		INSERT INTO iu_outbox.emission (position, instance_collection_id, event, emitted_at)
+		SELECT n, gen_random_uuid(), '{}', now() - interval '2 hours' FROM generate_series(1, 30000) AS n`)
+	p.Exec(t, "UPDATE iu_outbox.emission_counter SET position = 30000")
+	p.Exec(t, `INSERT INTO iu_outbox.history (at, composed) SELECT m, 5
+		FROM generate_series(date_trunc('minute', now()) - interval '7 days', date_trunc('minute', now()) - interval '5 minutes', interval '1 minute') AS m`)
+	for _, known := range []string{"SELECT 1", "ANALYZE iu_river.river_job, iu_outbox.emission, iu_outbox.history"} {
+		p.Exec(t, known)
+		now := time.Now()
+		for step, limit := range map[time.Duration]int{time.Minute: 1500, 2 * time.Hour: 2500} {
+			last := now.Truncate(step)
+			require.Less(t, p.pages(t, operate.HistorySQL, last.Add(-83*step), last, step, now, now.Truncate(time.Minute)), limit, "%s, %s", known, step)
+		}
+		require.Less(t, p.pages(t, "SELECT iu_outbox.count_minute($1, $2, 60, 500)", now.Add(-time.Minute), now), 1000, known)
+	}
+}
+
+// pages returns how many pages a statement reads.
+func (p past) pages(t *testing.T, sql string, args ...any) int {
+	t.Helper()
+	var plan []struct {
+		Plan struct {
+			Hit  int `json:"Shared Hit Blocks"`
+			Read int `json:"Shared Read Blocks"`
+		}
+	}
+	require.NoError(t, p.Pool.QueryRow(t.Context(), "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+sql, args...).Scan(&plan))
+	return plan[0].Plan.Hit + plan[0].Plan.Read
+}
