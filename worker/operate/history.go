@@ -321,10 +321,13 @@ type TemplateSeries struct {
 	More      int           `json:"more"`      // how many others were used
 }
 
+// templateStep is what history_template sums up in a row.
+const templateStep = 5 * time.Minute
+
 // TemplateHistory returns up to limit templates, those with the most events first, in the shortest of Ranges that covers
 // span. Its steps are 5 minutes at least, and the last few minutes may be missing.
 func TemplateHistory(ctx context.Context, q Querier, span time.Duration, limit int) (TemplateSeries, error) {
-	w, err := windowOf(ctx, q, span, 5*time.Minute)
+	w, err := windowOf(ctx, q, span, templateStep)
 	if err != nil {
 		return TemplateSeries{}, fmt.Errorf("read the templates' history: %w", err)
 	}
