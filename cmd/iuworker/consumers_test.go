@@ -31,14 +31,17 @@ func TestConsumers(t *testing.T) {
 		run(t, on(db), "consumers", "reset", "mail", "--to", "now", "--yes").done(t).out)
 	require.Regexp(t, `mail +[0-9a-f]{8}-3 +nothing`, run(t, on(db), "consumers").done(t).out)
 	moved := decode[operate.ConsumerMove](t, run(t, on(db), "consumers", "reset", "mail", "--to", epoch+"-2", "--json").done(t))
-	require.Equal(t, operate.ConsumerMove{Consumer: "mail", From: subscribe.Cursor{Epoch: epoch, Position: 3}, To: subscribe.Cursor{Epoch: epoch, Position: 2}, Again: 1}, moved)
+	require.Equal(t, operate.ConsumerMove{
+		Consumer: "mail", From: subscribe.Cursor{Epoch: epoch, Position: 3}, To: subscribe.Cursor{Epoch: epoch, Position: 2}, Again: 1,
+	}, moved)
 	require.Equal(t, []string{"c"}, subjects(t, run(t, on(db), "subscribe", "--consumer", "mail", "--limit", "1").done(t).out))
 	for _, to := range []string{"beginning", "0", "1h", "2020-01-01T00:00:00Z"} {
 		require.Contains(t, run(t, on(db), "consumers", "reset", "mail", "--to", to).done(t).out, " to "+epoch+"-0\n", to)
 	}
 	run(t, on(db), "consumers", "reset", "mail", "--to", "99").failed(t, exitFailed, "beyond the end of the history")
 	for _, args := range [][]string{{"reset", "post", "--to", "now"}, {"delete", "post"}, {"replay", "post"}, {"dead-letters", "post"}} {
-		run(t, on(db), append([]string{"consumers"}, args...)...).failed(t, exitFailed, `unknown consumer "post"; to list the consumers, run: iuworker consumers`)
+		run(t, on(db), append([]string{"consumers"}, args...)...).
+			failed(t, exitFailed, `unknown consumer "post"; to list the consumers, run: iuworker consumers`)
 	}
 	require.Contains(t, run(t, on(db), "consumers", "delete", "mail", "--yes").done(t).out, "deleted consumer mail")
 	require.Contains(t, run(t, on(db), "consumers").done(t).out, "no durable consumers")

@@ -31,7 +31,8 @@ func TestDoctor(t *testing.T) {
 	db.Exec(t, "UPDATE dot_config SET value = 'no' WHERE key = 'iu_core.composer_enabled'")
 	sick := run(t, on(db), "doctor").failed(t, exitFailed, "checks fails; begin with workers: iuworker work")
 	require.Regexp(t, `(?m)^fail     workers +no worker is alive: nothing is composed\n +fix: start one$`, sick.out)
-	require.Regexp(t, `(?m)^warn     gates +1 gate is closed; jobs are parked \(nothing is lost\)\n.*\n +fix: open it unless it was closed deliberately$`, sick.out)
+	require.Regexp(t,
+		`(?m)^warn     gates +1 gate is closed; jobs are parked \(nothing is lost\)\n.*\n +fix: open it unless it was closed deliberately$`, sick.out)
 	require.Less(t, strings.Index(sick.out, "\nwarn"), strings.Index(sick.out, "\nfail"), "the worst is last")
 	require.Regexp(t, `\n\nRun:\n  iuworker work\n(  .*\n)*  iuworker gate open composer\n`, sick.out)
 	require.Regexp(t, `\n\n1 check fails, \d+ warnings?, \d+ checks ok.*; --all shows all of them\n$`, sick.out)

@@ -34,7 +34,8 @@ func TestTemplates(t *testing.T) {
 	detail := decode[operate.TemplateDetail](t, run(t, on(db), "templates", "show", "letter", "--json").done(t))
 	require.Equal(t, []string{"terms", "greeting"}, detail.PieceKeys, "in the order that was given")
 	require.Regexp(t, `piece 1 +terms\npiece 2 +greeting\n`, run(t, on(db), "templates", "show", "letter").done(t).out)
-	run(t, on(db), "templates", "show", "lettr").failed(t, exitFailed, `there is no template "lettr", did you mean letter?; to list the templates, run: iuworker templates`)
+	run(t, on(db), "templates", "show", "lettr").
+		failed(t, exitFailed, `there is no template "lettr", did you mean letter?; to list the templates, run: iuworker templates`)
 
 	require.Equal(t, "unmarked letter\n", run(t, on(db), "templates", "mark", "letter", "--off").done(t).out)
 	require.NotContains(t, run(t, on(db), "templates").done(t).out, "letter")

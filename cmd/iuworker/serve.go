@@ -38,10 +38,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	if err != nil {
 		return configured(err)
 	}
-	starting := &starting{w: w, pool: pool, logger: a.logger}
-	if f.migrate {
-		starting.migrate = &iusql.Config{ConnConfig: at.direct, Logger: a.logger}
-	}
+	starting := &starting{w: w, pool: pool, logger: a.logger, migrate: a.migrateFirst(f, at)}
 	web := webui.Config{
 		Pool: pool, Ready: starting.ready, BasePath: f.basePath, Credentials: who.credentials, Version: iusql.ProgramVersion, Logger: a.logger,
 		Metrics: cfg.Metrics.Handler(), Environment: f.environment, Direct: at.direct,
@@ -95,6 +92,14 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	case err := <-w.Failed():
 		return err
 	}
+}
+
+// migrateFirst is the migration that comes before the worker's start; nil without --migrate.
+func (a *app) migrateFirst(f workFlags, at addresses) *iusql.Config {
+	if !f.migrate {
+		return nil
+	}
+	return &iusql.Config{ConnConfig: at.direct, Logger: a.logger}
 }
 
 // workerConfig is the worker's configuration: the flags, where the database is, and what the program gives to all parts.

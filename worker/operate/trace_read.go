@@ -273,8 +273,7 @@ func (t *tracing) readInstances(ctx context.Context, by *traceKey) error {
 func (t *tracing) readDeadLetters(ctx context.Context, by *traceKey) error {
 	condition, arg := by.where()
 	rows, err := t.tx.Query(ctx, `
-		SELECT id, job_id, status, detail, event_id, idempotency_key, event, queue, attempts, created_at
-		FROM iu_outbox.dead_letter WHERE `+condition+` ORDER BY id LIMIT $2`, arg, traceLimit)
+		SELECT `+deadLetterColumns+` FROM iu_outbox.dead_letter AS d WHERE d.`+condition+` ORDER BY d.id LIMIT $2`, arg, traceLimit)
 	if err != nil {
 		return err
 	}
