@@ -23,9 +23,9 @@ type site struct {
 	address string
 }
 
-func visit(t *testing.T, user, password string) site {
+func visit(t *testing.T, user, password string, configure ...func(*webui.Config)) site {
 	t.Helper()
-	s := site{operating: setupOperating(t, func(cfg *webui.Config) { cfg.BasePath = "/iu" })}
+	s := site{operating: setupOperating(t, append(configure, func(cfg *webui.Config) { cfg.BasePath = "/iu" })...)}
 	server, err := webui.Listen(t.Context(), "127.0.0.1:0", s.handler)
 	require.NoError(t, err)
 	ctx, end := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -82,7 +82,7 @@ func TestAnOperatorWorksWithThePages(t *testing.T) {
 	require.Contains(t, s.text(), "4 jobs parked at this gate will run at once")
 	s.accessible(t)
 	s.follow("form button.act")
-	require.Contains(t, s.text(), "otto opened the gate auto-instantiate; parked jobs that run again: 4.")
+	require.Contains(t, s.text(), "otto opened the gate auto-instantiate; 4 parked jobs run now.")
 	s.wait(`document.querySelector("#announced .big").innerText === "3"`)
 	s.wait(`document.querySelector("#deadletters").innerText.includes("template_not_found")`)
 	s.accessible(t)
