@@ -76,12 +76,10 @@ var (
 
 // assembled are lines that no file has as one text.
 var assembled = map[string]bool{
-	"Log: N log lines were dropped":                             true,
-	"Pages: the credentials cannot be read again":               true,
-	"Pages: the credentials were read again":                    true,
-	"Relay: blocked by a fault of the installation":             true,
-	"Rescuer: this worker was declared dead":                    true,
-	"Pruner: deleted events that this consumer had not handled": true,
+	"Log: N log lines were dropped":                 true,
+	"Pages: the credentials cannot be read again":   true,
+	"Pages: the credentials were read again":        true,
+	"Relay: blocked by a fault of the installation": true,
 }
 
 // The lines of the log that docs/operate.md explains are lines that the program writes.
