@@ -72,7 +72,7 @@ func TestConsumersAreListedByWhatIsWrongWithThem(t *testing.T) {
 	for _, says := range []string{
 		`<span class="mark bad">position lost</span>`, `<span class="mark closed">behind, no process</span>`,
 		`<span class="mark closed">failing, try 4</span> <small>its last event failed: smtp &lt;down&gt;</small>`,
-		`<span class="mark closed">dead letters</span>`, "up to date", `none since <time`, `href="/consumers/letters#letters">2</a>`,
+		`<span class="mark closed">dead letters</span>`, "up to date", `none, last active <time`, `href="/consumers/letters#letters">2</a>`,
 	} {
 		shows(t, page, says)
 	}
@@ -159,7 +159,7 @@ func TestAResetReachesTheProcessThatWorks(t *testing.T) {
 	}()
 	t.Cleanup(func() {
 		stop()
-		<-ended
+		require.NoError(t, <-ended)
 		pool.Close()
 	})
 	b.db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM iu_outbox.consumer_status WHERE name = 'mail' AND position = 2 AND process IS NOT NULL)")

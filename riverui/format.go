@@ -124,8 +124,10 @@ func seconds(s any) string {
 		return fmt.Sprintf("%.1f s", v)
 	case v < 3600:
 		return fmt.Sprintf("%.0f min", v/60)
-	default:
+	case v < 48*3600:
 		return fmt.Sprintf("%.1f h", v/3600)
+	default:
+		return fmt.Sprintf("%.1f days", v/86400)
 	}
 }
 
