@@ -215,10 +215,10 @@ func TestDeadLettersOfAConsumerAreReplayedAndDropped(t *testing.T) {
 	shows(t, page, "Replay all 3")
 	require.NotContains(t, b.get(t, "/consumers/mail", asViewer), "Replay all")
 	require.Equal(t, http.StatusForbidden, b.post("/consumers/mail/dead-letters/replay", url.Values{"all": {"1"}}, asViewer).Code)
-	b.done(t, b.post("/consumers/mail/dead-letters/replay", url.Values{"id": {id(0), id(1)}}), "otto had the consumer mail handle 2 dead letters again.")
+	b.done(t, b.post("/consumers/mail/dead-letters/replay", url.Values{"id": {id(0), id(1)}}), "otto made the consumer mail handle 2 dead letters again.")
 	b.db.WaitFor(t, patience, "SELECT count(*) = 2 FROM iu_outbox.consumer_dead_letter WHERE replay_requested_at IS NOT NULL")
 	shows(t, b.get(t, "/consumers/mail"), "replay requested")
-	b.done(t, b.post("/consumers/mail/dead-letters/replay", url.Values{"all": {"1"}}), "otto had the consumer mail handle 3 dead letters again.")
+	b.done(t, b.post("/consumers/mail/dead-letters/replay", url.Values{"all": {"1"}}), "otto made the consumer mail handle 3 dead letters again.")
 
 	shows(t, b.get(t, "/consumers/mail/dead-letters/drop?one="+id(2)), "<strong>1 dead letter</strong> of mail")
 	b.done(t, b.post("/consumers/mail/dead-letters/drop", url.Values{"id": {id(2)}, "expect": {"1"}}), "otto dropped 1 dead letter of the consumer mail.")
