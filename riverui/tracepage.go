@@ -86,7 +86,9 @@ func (h *Handler) trace(w http.ResponseWriter, r *http.Request) {
 }
 
 // event shows one event, by its idempotency key, or leads to it from whatever else names it.
-func (h *Handler) event(w http.ResponseWriter, r *http.Request) { h.findEvent(w, r, r.PathValue("key")) }
+func (h *Handler) event(w http.ResponseWriter, r *http.Request) {
+	h.findEvent(w, r, r.PathValue("key"))
+}
 
 func (h *Handler) findEvent(w http.ResponseWriter, r *http.Request, reference string) {
 	if bad := badReference(reference); bad != "" {
