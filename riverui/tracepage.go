@@ -152,19 +152,19 @@ func (h *Handler) eventPage(w http.ResponseWriter, r *http.Request, reference st
 		if unread != nil {
 			trace := *unread
 			unread = nil
-			return fresh(detailOf(trace), nil)
+			return fresh(eventDetailOf(trace), nil)
 		}
 		traces, err := operate.FindTraces(ctx, h.db(), reference)
 		if err != nil || len(traces) == 0 {
 			return reading[eventDetail]{Err: err}
 		}
-		return fresh(detailOf(traces[0]), nil)
+		return fresh(eventDetailOf(traces[0]), nil)
 	})
 	h.serve(w, r, v)
 }
 
-// detailOf returns what an event's page shows and offers.
-func detailOf(trace operate.Trace) eventDetail {
+// eventDetailOf returns what an event's page shows and offers.
+func eventDetailOf(trace operate.Trace) eventDetail {
 	d := eventDetail{Trace: trace, Steps: eventSteps(&trace), NoWorker: trace.NoWorker()}
 	for _, letter := range trace.DeadLetters {
 		d.Letters = append(d.Letters, "l"+strconv.FormatInt(letter.ID, 10))
