@@ -54,7 +54,7 @@ func (h *Handler) readEventChange(w http.ResponseWriter, r *http.Request, form u
 	}
 	for _, text := range form["id"] {
 		id, err := strconv.ParseInt(strings.TrimLeft(text, "lj"), 10, 64)
-		if err != nil || id < 1 || len(text) < 2 || !strings.Contains("lj", text[:1]) {
+		if err != nil || id < 1 || len(text) < 2 || text[0] != 'l' && text[0] != 'j' {
 			h.say(w, r, http.StatusBadRequest, "there is no event %s", printable(text))
 			return c, false
 		}

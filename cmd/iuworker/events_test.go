@@ -2,6 +2,7 @@ package main
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -39,13 +40,13 @@ func TestEventsList(t *testing.T) {
 		{[]string{"--until", "1h"}, 0},
 		{[]string{"--actor", "nobody"}, 0},
 	} {
-		page := decode[operate.EventPage](t, run(t, on(db), append(append(list, chosen.flags...), "--json")...).done(t))
+		page := decode[operate.EventPage](t, run(t, on(db), slices.Concat(list, chosen.flags, []string{"--json"})...).done(t))
 		require.Len(t, page.Events, chosen.n, chosen.flags)
 	}
 
 	// The command that it prints lists the rest.
 	seen := map[string]bool{}
-	next := append(list, "--actor", "shop", "--limit", "2")
+	next := slices.Concat(list, []string{"--actor", "shop", "--limit", "2"})
 	for len(next) > 0 {
 		out := run(t, on(db), next...).done(t).out
 		for _, id := range regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`).FindAllString(out, -1) {

@@ -3,7 +3,6 @@ package operate_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"testing"
 	"time"
 
@@ -110,7 +109,7 @@ func TestEventsReadsABoundedPartOfTheTables(t *testing.T) {
 			if statement.milliseconds > slowest.milliseconds {
 				slowest = statement
 			}
-			require.LessOrEqual(t, statement.blocks, mostBlocks, fmt.Sprintf("%+v\n%s", filter, statement.sql))
+			require.LessOrEqual(t, statement.blocks, mostBlocks, "%+v\n%s", filter, statement.sql)
 		}
 	}
 	t.Logf("most blocks: %d, slowest: %.0f ms: %s", worst.blocks, slowest.milliseconds, slowest.sql)
