@@ -42,8 +42,9 @@ func New(cfg Config) (*Handler, error) {
 	if cfg.EventsTokens != nil {
 		cfg.EventsTokens.logger.Store(cfg.Logger)
 	}
+	probes := &probes{ready: cfg.Ready}
 	h := &Handler{
-		cfg: cfg, probes: &probes{ready: cfg.Ready}, sources: newSources(cfg), outage: &outage{pool: cfg.Pool},
+		cfg: cfg, probes: probes, sources: newSources(cfg, probes), outage: &outage{pool: cfg.Pool},
 		streams: make(chan struct{}, liveAtOnce), serves: servingPages, sessions: newSessions(),
 	}
 	if h.river, err = riverUI(cfg, nil); err != nil {
@@ -115,7 +116,7 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 		})
 	}
 	for pattern, handler := range map[string]http.HandlerFunc{
-		"GET /{$}":                 h.home,
+		"GET /{$}":                 h.now,
 		"GET /trace":               h.trace,
 		"GET /gates/{gate}":        h.askGate,
 		"POST /gates/{gate}":       h.setGate,
@@ -132,7 +133,6 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 		method, path, _ := strings.Cut(pattern, " ")
 		mux.HandleFunc(method+" "+base+path, handler)
 	}
-	mux.Handle("GET "+base+"/live", h.stream(http.HandlerFunc(h.live)))
 	mux.Handle("GET "+base+"/riverui/", withRiverPolicy(h.river))
 	mux.HandleFunc("GET "+base+"/riverui/api/", h.riverRead)
 	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch} {

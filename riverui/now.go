@@ -83,7 +83,9 @@ func (h *Handler) pipeline(ctx context.Context) reading[pipeline] {
 	})
 }
 
-func plus(a, b operate.Count) operate.Count { return operate.Count{N: a.N + b.N, More: a.More || b.More} }
+func plus(a, b operate.Count) operate.Count {
+	return operate.Count{N: a.N + b.N, More: a.More || b.More}
+}
 
 // Steps returns both gates, in the order in which jobs need them.
 func (p pipeline) Steps() []gateStep { return []gateStep{p.Composer, p.Auto} }

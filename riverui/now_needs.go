@@ -205,19 +205,16 @@ func (f facts) gates(fresh bool) (found []need) {
 }
 
 func (f facts) queues() (found []need) {
-	for _, queue := range f.situation.Queues {
-		if queue.PausedAt == nil {
-			continue
-		}
+	for _, queue := range f.status.Paused {
 		n := need{
-			Text: "the queue " + queue.Name + " is paused: no worker takes jobs from it", Since: queue.PausedAt,
+			Text: "the queue " + queue.Name + " is paused: no worker takes jobs from it", Since: &queue.PausedAt,
 			Button: button{Path: "/workers#queues", Label: "Resume queue", Operator: true},
 		}
 		if queue.Name == "scaleout" {
 			n.Command = "iuworker scaleout resume"
 		}
-		if queue.PausedBy != nil {
-			n.Who = *queue.PausedBy
+		if queue.By != nil {
+			n.Who = *queue.By
 		}
 		found = append(found, n)
 	}

@@ -26,7 +26,7 @@ const failuresRead = 1000
 func RecentFailures(ctx context.Context, q Querier, limit int) ([]Failure, error) {
 	rows, err := q.Query(ctx, `
 		WITH letter AS MATERIALIZED (
-			SELECT d.id, d.created_at, d.status, COALESCE(iu_outbox.event_text(d.event, 'actor'), '') AS actor
+			SELECT d.id, d.created_at, d.status, COALESCE(d.event ->> 'actor', '') AS actor
 			FROM iu_outbox.dead_letter AS d ORDER BY d.id DESC LIMIT $1
 		), given_up AS MATERIALIZED (
 			SELECT g.created_at, g.consumer FROM iu_outbox.consumer_dead_letter AS g ORDER BY g.id DESC LIMIT $1
