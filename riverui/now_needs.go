@@ -207,10 +207,10 @@ func (f facts) gates(fresh bool) (found []need) {
 func (f facts) queues() (found []need) {
 	for _, queue := range f.status.Paused {
 		n := need{
-			Text: "the queue " + queue.Name + " is paused: no worker takes jobs from it", Since: &queue.PausedAt,
+			Text: "the queue " + queue.Queue + " is paused: no worker takes jobs from it", Since: &queue.Since,
 			Button: button{Path: "/workers#queues", Label: "Resume queue", Operator: true},
 		}
-		if queue.Name == "scaleout" {
+		if queue.Queue == "scaleout" {
 			n.Command = "iuworker scaleout resume"
 		}
 		if queue.By != nil {

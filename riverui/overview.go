@@ -1,19 +1,11 @@
 package webui
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"log/slog"
-	"net/http"
-	"slices"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/riverqueue/river/rivertype"
 
-	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/operate"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
@@ -21,7 +13,10 @@ import (
 // How long readings are kept; see cached.
 const (
 	keepState  = time.Second
+	keepRecent = 5 * time.Second
 	keepHealth = 10 * time.Second
+
+	recentRows = 15
 )
 
 // sources are readings that all pages share.
@@ -30,6 +25,8 @@ type sources struct {
 	consumers cached[[]subscribe.Consumer]
 	situation cached[operate.Situation]
 	feed      cached[[]feedLine]
+	paces     cached[operate.Paces]
+	instances cached[[]operate.RecentInstance]
 	ready     cached[string] // why this worker is not ready; "" if it is
 	health    cached[operate.DoctorReport]
 }
@@ -53,6 +50,12 @@ func newSources(cfg Config, probes *probes) *sources {
 		}),
 		situation: source(db, keepState, operate.ReadSituation),
 		feed:      source(db, keepState, readFeed),
+		paces: source(db, keepState, func(ctx context.Context, tx pgx.Tx) (operate.Paces, error) {
+			return operate.ReadPaces(ctx, tx)
+		}),
+		instances: source(db, keepRecent, func(ctx context.Context, tx pgx.Tx) ([]operate.RecentInstance, error) {
+			return operate.RecentInstances(ctx, tx, recentRows)
+		}),
 		ready: cached[string]{keep: keepState, read: func(ctx context.Context) (string, error) {
 			if err := probes.check(ctx); err != nil {
 				return readyReason(err), nil

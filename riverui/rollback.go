@@ -74,7 +74,7 @@ func badActor(actor string) string {
 
 func (h *Handler) knownActors(ctx context.Context) []string {
 	var actors []string
-	for _, instance := range show(ctx, &h.sources.instances, h.cfg.Logger).Value {
+	for _, instance := range h.sources.instances.get(ctx).Value {
 		actors = append(actors, instance.Actor)
 	}
 	slices.Sort(actors)

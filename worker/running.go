@@ -35,6 +35,7 @@ type running struct {
 	rescuer  *Rescuer
 	pruner   *Pruner
 	verifier *Verifier
+	history  *Historian
 
 	outages []*listen.Outage // of the parts
 
@@ -88,6 +89,7 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 	r.start(&r.taking, "resumer", r.resumer.Run)
 	r.start(&r.taking, "pruner", r.pruner.Run)
 	r.start(&r.taking, "verifier", r.verifier.Run)
+	r.start(&r.taking, "historian", r.history.Run)
 	r.start(&r.emitting, "emitter", r.emitter.Run)
 	r.start(&r.serving, "rescuer", r.rescuer.Run)
 	r.start(&r.serving, "control", r.control.Run)
@@ -165,6 +167,7 @@ func (r *running) open(ctx context.Context, w *Worker, sessions bool, work *jobs
 	r.verifier = &Verifier{
 		pool: cfg.Pool, session: r.session, interval: cfg.VerifyInterval, logger: r.logger, outage: lost("Verifier"), metrics: cfg.Metrics,
 	}
+	r.history = &Historian{pool: cfg.Pool, now: r.presence.clock.Now, outage: lost("Historian")}
 	r.rescuer = &Rescuer{
 		pool: cfg.Pool, presence: r.presence, session: r.session, active: work.Active, taken: w.fail, logger: r.logger,
 		outage: lost("Rescuer"), metrics: cfg.Metrics,

@@ -49,12 +49,61 @@ CREATE TABLE iu_outbox.retention (
 );
 INSERT INTO iu_outbox.retention DEFAULT VALUES;
 
+<<<<<<< HEAD
 -- How the last verification of all data went, by whichever worker.
 CREATE TABLE iu_outbox.verification (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     at        timestamptz NOT NULL,
     seconds   double precision NOT NULL,
     wrong     bigint NOT NULL
+=======
+-- What happened, a row a minute, kept for seven days (write_history). Counts are of what ended in the minute; what else is
+-- there is how it was at the minute's end. NULL: not known, because nobody looked then.
+-- event_seq: the last id that the outbox had given at counted_at; from it inserted is counted.
+CREATE TABLE iu_outbox.history (
+    at                      timestamptz PRIMARY KEY, -- when the minute began
+    counted_at              timestamptz,
+    event_seq               bigint,
+    inserted                bigint,  -- rows into the outbox
+    composed                integer NOT NULL DEFAULT 0, -- live instances by jobs, scale-outs' apart
+    scaleout                integer NOT NULL DEFAULT 0, -- live instances by the queue scaleout
+    dry_run                 integer NOT NULL DEFAULT 0,
+    dead                    integer NOT NULL DEFAULT 0,
+    after_parking           integer NOT NULL DEFAULT 0, -- of composed: those that had been parked
+    announced               bigint NOT NULL DEFAULT 0,
+    measured                integer NOT NULL DEFAULT 0, -- of composed: those that p50 and p95 measure, which were not parked
+    p50                     real,    -- seconds from INSERT, or available_at if that is later, to the end of the job
+    p95                     real,
+    announce_p95            real,    -- seconds from instance to announcement
+    outbox                  integer, -- rows that wait
+    outbox_age              real,    -- seconds; of the oldest
+    unannounced             integer,
+    unannounced_age         real,
+    parked_composer         integer,
+    parked_auto_instantiate integer,
+    held                    integer, -- by a fault of the installation
+    workers                 integer,
+    started                 integer, -- of the workers, in this minute
+    versions                text[]
+);
+
+-- How far behind consumers were, at the end of a minute. lag NULL: their position says nothing.
+CREATE TABLE iu_outbox.history_consumer (
+    at       timestamptz,
+    consumer text,
+    lag      bigint,
+    PRIMARY KEY (at, consumer)
+);
+
+-- The templates that were used most, a row for each of them and five minutes.
+CREATE TABLE iu_outbox.history_template (
+    at                     timestamptz, -- when the five minutes began
+    template_collection_id uuid,
+    composed               integer NOT NULL, -- live and dry run
+    dead                   integer NOT NULL,
+    p95                    real,             -- the highest of its minutes
+    PRIMARY KEY (at, template_collection_id)
+>>>>>>> history
 );
 
 -- Nobody but the owner and our roles has a privilege on what is ours, whatever default privileges gave. Our roles lose

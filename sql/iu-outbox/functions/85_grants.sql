@@ -58,6 +58,8 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.fence(text, integer), iu_outbox.wake_late()'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.bury(text, integer, timestamp with time zone)'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.gate_open(text), iu_outbox.gate_status()'),
+    ('iu_worker', 'SELECT', 'TABLE', 'iu_outbox.history, iu_outbox.history_consumer, iu_outbox.history_template'),
+    ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.write_history(), iu_outbox.history_now()'),
 
     ('iu_operator', 'USAGE', 'SCHEMA', 'iu_outbox, iu_river, iu_migration, public'),
     ('iu_operator', 'INSERT', 'TABLE', 'iu_outbox.event'),
@@ -82,6 +84,7 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_operator', 'EXECUTE', 'FUNCTION',
      'iu_outbox.add_event(text, text, uuid, text, text, text, text, integer, timestamp with time zone, jsonb)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.gate_open(text), iu_outbox.gate_status()'),
+    ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.history_now()'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.set_gate(text, boolean, text)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.note_jobs(text[])'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.retry_dead_letters(text, uuid, integer), iu_outbox.retry_dead_letters(bigint[])'),

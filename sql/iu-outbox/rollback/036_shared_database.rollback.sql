@@ -8,6 +8,9 @@ ALTER TABLE iu_outbox.worker DROP COLUMN IF EXISTS session;
 DROP TABLE IF EXISTS iu_outbox.retention CASCADE;
 
 DROP TABLE IF EXISTS iu_outbox.verification CASCADE;
+DROP FUNCTION IF EXISTS iu_outbox.write_history(), iu_outbox.note_history(timestamptz), iu_outbox.history_now();
+DROP FUNCTION IF EXISTS iu_outbox.ended_jobs(timestamptz, timestamptz, integer, integer);
+DROP TABLE IF EXISTS iu_outbox.history, iu_outbox.history_consumer, iu_outbox.history_template;
 
 DROP TABLE IF EXISTS iu_outbox.consumer_attendance, iu_outbox.attendance CASCADE;
 DROP FUNCTION IF EXISTS iu_outbox.keep_last_event() CASCADE;
