@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -18,9 +17,13 @@ import (
 func (h *Handler) now(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Now", "now")
 	v.Done = h.done(r)
+	of := h.sources.rangeNamed(r.URL.Query().Get("range"))
 	add(v, "needs", "", h.needs)
+	add(v, "figures", "", h.figures)
 	add(v, "pipeline", "", h.pipeline)
-	add(v, "consumers", "", h.consumerRows)
+	add(v, "charts", "", func(ctx context.Context) reading[charts] { return derived(of.series.get(ctx), drawCharts(of.Range)) })
+	add(v, "consumers", "", h.consumerRows(of))
+	add(v, "templates", "", h.templateRows(of))
 	add(v, "feed", "", h.feed)
 	add(v, "running", "", h.running)
 	h.serve(w, r, v)
@@ -97,6 +100,7 @@ type consumerRow struct {
 	Result operate.Health
 	State  string // in a word or two
 	Says   string // what is wrong with it
+	Spark  spark  // of its lag
 }
 
 // consumerShown is how many consumers the page has room for: those that need somebody come first.
@@ -107,18 +111,26 @@ type consumerTable struct {
 	All  int
 }
 
-func (h *Handler) consumerRows(ctx context.Context) reading[consumerTable] {
-	return derived(h.sources.consumers.get(ctx), func(all []subscribe.Consumer) consumerTable {
-		t := consumerTable{All: len(all)}
-		for _, wanted := range []operate.Health{operate.HealthFail, operate.HealthWarn, operate.HealthOK} {
-			for _, c := range all {
-				if result, says := operate.JudgeConsumer(c); result == wanted && len(t.Rows) < consumerShown {
-					t.Rows = append(t.Rows, consumerRow{c, result, consumerState(c), says})
-				}
+func (h *Handler) consumerRows(of *ranged) func(context.Context) reading[consumerTable] {
+	return func(ctx context.Context) reading[consumerTable] {
+		consumers, lags := h.sources.consumers.get(ctx), of.lags.get(ctx)
+		if consumers.Err == nil {
+			consumers.Err = lags.Err
+		}
+		return derived(consumers, func(all []subscribe.Consumer) consumerTable { return drawConsumers(all, lagSparks(of, lags.Value)) })
+	}
+}
+
+func drawConsumers(all []subscribe.Consumer, sparks map[string]spark) consumerTable {
+	t := consumerTable{All: len(all)}
+	for _, wanted := range []operate.Health{operate.HealthFail, operate.HealthWarn, operate.HealthOK} {
+		for _, c := range all {
+			if result, says := operate.JudgeConsumer(c); result == wanted && len(t.Rows) < consumerShown {
+				t.Rows = append(t.Rows, consumerRow{c, result, consumerState(c), says, sparks[c.Name]})
 			}
 		}
-		return t
-	})
+	}
+	return t
 }
 
 // consumerState says in a word or two how a consumer does.
@@ -146,6 +158,7 @@ func consumerState(c subscribe.Consumer) string {
 type running struct {
 	operate.Situation
 
+	Paused         []operate.PausedQueue
 	Workers, Alive int
 	Versions       []string // of the workers that are alive
 	Server         string   // version of PostgreSQL
@@ -158,7 +171,7 @@ func (h *Handler) running(ctx context.Context) reading[running] {
 		state.Err = situation.Err
 	}
 	return derived(state, func(s operate.Status) running {
-		now := running{Situation: situation.Value, Workers: len(s.Workers), Server: s.Server, Schema: s.Schema.Version}
+		now := running{Situation: situation.Value, Paused: s.Paused, Workers: len(s.Workers), Server: s.Server, Schema: s.Schema.Version}
 		known := map[string]bool{}
 		for _, w := range s.Workers {
 			if !w.Alive {
@@ -189,13 +202,4 @@ func (h *Handler) done(r *http.Request) string {
 		return "" // the page itself says what is wrong with the database
 	}
 	return auditLines(lines)[0].Text
-}
-
-// since returns how long ago a moment was, in seconds; nil for nil.
-func since(t *time.Time) *float64 {
-	if t == nil {
-		return nil
-	}
-	seconds := max(0, time.Since(*t).Seconds())
-	return &seconds
 }

@@ -14,6 +14,7 @@ import (
 const (
 	keepState  = time.Second
 	keepRecent = 5 * time.Second
+	keepSlow   = 20 * time.Second
 	keepHealth = 10 * time.Second
 
 	recentRows = 15
@@ -26,6 +27,7 @@ type sources struct {
 	situation cached[operate.Situation]
 	feed      cached[[]feedLine]
 	paces     cached[operate.Paces]
+	ranges    []*ranged // in the order of operate.Ranges
 	instances cached[[]operate.RecentInstance]
 	ready     cached[string] // why this worker is not ready; "" if it is
 	health    cached[operate.DoctorReport]
@@ -53,6 +55,7 @@ func newSources(cfg Config, probes *probes) *sources {
 		paces: source(db, keepState, func(ctx context.Context, tx pgx.Tx) (operate.Paces, error) {
 			return operate.ReadPaces(ctx, tx)
 		}),
+		ranges: rangedSources(db),
 		instances: source(db, keepRecent, func(ctx context.Context, tx pgx.Tx) ([]operate.RecentInstance, error) {
 			return operate.RecentInstances(ctx, tx, recentRows)
 		}),
