@@ -1,0 +1,164 @@
+package webui
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+// Charts are SVG that the server draws: a page makes one from a series of operate and hands it to a template. Ids are unique
+// in the page; class names come from 50_chart.css, which has the colours for light and dark.
+//
+//	eventsChart("events-chart", series)             stacked bars by kind          {{template "chart" .Events}}
+//	latencyChart("latency-chart", series)           p50 and p95, log scale        {{template "chart" .Latency}}
+//	lagChart("lag-chart", consumers)                a line a consumer, log scale  {{template "chart" .Lag}}
+//	sparkline("Composed per minute", values)        a small line, without axes    {{template "sparkline" .Spark}}
+//
+// sparkValues picks what a sparkline draws from a series. A chart has its heading in its caption: the section needs none.
+// Each chart carries its numbers as a table, for people without the script or without the picture, and the script reads the
+// values of its hover line from that table.
+//
+// Positions are percentages: the plot is as wide as its place, and texts keep their size on a phone. Only paths need units
+// of their own, in a nested SVG that is stretched.
+type chart struct {
+	ID, Title string
+	Unit      string // what the y axis counts, such as events per 5 min
+	Summary   string // what the chart shows, in a sentence
+	Empty     string // what will be shown here; "" if there is something
+	Note      string // what has to be said about the scale
+	Keys      []chartKey
+	YTicks    []chartTick
+	XTicks    []chartTick
+	Bars      []chartBar
+	Cuts      []chartCut
+	Lines     []chartLine
+	Marks     []chartMark
+	More      int // marks that are not listed
+	Heads     []string
+	Rows      []chartRow
+}
+
+// chartKey explains a class.
+type chartKey struct{ Class, Name string }
+
+// chartTick is a label of an axis. Pos is a percentage from the left, or from the top.
+type chartTick struct{ Pos, Label, Below string }
+
+// chartBar is what happened in one step.
+type chartBar struct {
+	Title   string
+	Running bool // the step is not over
+	Parts   []chartPart
+}
+
+type chartPart struct{ Class, X, Y, Width, Height string }
+
+// chartCut is a bar that is higher than the scale; Label, its number, is "" if that of a neighbour is in its place.
+type chartCut struct{ X, Label string }
+
+// chartLine is a path in a square of lineUnits.
+type chartLine struct{ Class, Path string }
+
+// chartMark is a moment of which a list below the chart tells. Several that fall together have one number.
+type chartMark struct {
+	X    string // "" if the one before it has the same place
+	N    int
+	Mark operate.Mark
+}
+
+// chartRow is a row of the table, which the hover line reads.
+type chartRow struct {
+	At    time.Time
+	Cells []string
+	Mark  string
+}
+
+const (
+	lineUnits  = 1000
+	marksShown = 8
+)
+
+// axis places moments of a series from the left to the right.
+type axis struct {
+	from  time.Time
+	step  time.Duration
+	steps int
+}
+
+func (a axis) span() time.Duration { return time.Duration(a.steps) * a.step }
+
+// at returns the place of a moment, from 0 to 1 in the series.
+func (a axis) at(t time.Time) float64 { return float64(t.Sub(a.from)) / float64(a.span()) }
+
+// middle returns the place of a step.
+func (a axis) middle(step int) float64 { return (float64(step) + 0.5) / float64(a.steps) }
+
+// stepName names the length of a step, such as 5 min.
+func (a axis) stepName() string { return lengthOf(a.step.Seconds()) }
+
+// percent writes a share of a width or a height.
+func percent(share float64) string {
+	return strconv.FormatFloat(math.Round(share*10000)/100, 'f', -1, 64) + "%"
+}
+
+// mark places the marks of a series, the latest marksShown of them.
+func (c *chart) mark(a axis, marks []operate.Mark) {
+	if a.steps == 0 {
+		return
+	}
+	c.More = max(0, len(marks)-marksShown)
+	n, last := 0, math.Inf(-1)
+	for _, m := range marks[c.More:] {
+		x := a.at(m.At)
+		if x < 0 || x > 1 {
+			continue
+		}
+		placed := chartMark{N: n, Mark: m}
+		if x-last > 0.025 { // else the numbers would cover each other
+			n++
+			placed.N, placed.X = n, percent(x)
+			last = x
+		}
+		c.Marks = append(c.Marks, placed)
+		step := min(int(x*float64(a.steps)), len(c.Rows)-1)
+		if step >= 0 {
+			c.Rows[step].Mark = strings.TrimPrefix(c.Rows[step].Mark+"; "+m.Text, "; ")
+		}
+	}
+}
+
+// linePath draws a line through places; NaN is a gap, and a value between two gaps is a dot.
+func linePath(values []float64, a axis, y func(float64) float64) string {
+	var b strings.Builder
+	drawing := false
+	for i, v := range values {
+		if math.IsNaN(v) {
+			drawing = false
+			continue
+		}
+		pen := "M"
+		if drawing {
+			pen = "L"
+		}
+		fmt.Fprintf(&b, "%s%s %s", pen, units(a.middle(i)*lineUnits), units((1-y(v))*lineUnits))
+		if !drawing {
+			b.WriteString("h0")
+		}
+		drawing = true
+	}
+	return b.String()
+}
+
+func units(v float64) string { return fmt.Sprintf("%g", math.Round(v*10)/10) }
+
+// orGap returns the value, or what a path takes for a gap.
+func orGap[N int64 | float64](v *N) float64 {
+	if v == nil {
+		return math.NaN()
+	}
+	return float64(*v)
+}

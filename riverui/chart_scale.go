@@ -1,0 +1,172 @@
+package webui
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// linearTicks returns round numbers from 0 to at least top, four or five steps of 1, 2 or 5 times a power of ten.
+func linearTicks(top float64) []float64 {
+	if top < 4 {
+		top = 4
+	}
+	unit := math.Pow(10, math.Floor(math.Log10(top/4)))
+	step := unit
+	for _, times := range []float64{1, 2, 5, 10} {
+		if step = unit * times; top/step <= 5 {
+			break
+		}
+	}
+	var ticks []float64
+	for i := 0; ; i++ {
+		ticks = append(ticks, float64(i)*step)
+		if float64(i)*step >= top {
+			return ticks
+		}
+	}
+}
+
+// burst is how many times higher than the bars that are nearly the highest a bar is when it is cut.
+const burst = 4
+
+// cutAt returns the height at which bars end. It is the highest, unless a few are so much higher than nearly all others
+// that these could not be seen beside them.
+func cutAt(totals []float64) float64 {
+	var some []float64
+	for _, v := range totals {
+		if v > 0 {
+			some = append(some, v)
+		}
+	}
+	if len(some) == 0 {
+		return 0
+	}
+	slices.Sort(some)
+	top := some[len(some)-1]
+	if usual := some[(len(some)-1)*9/10]; top > burst*usual {
+		return 1.5 * usual
+	}
+	return top
+}
+
+// Lengths of time that are ticks, in seconds. Of the coarse ones each is labelled; the others are if there is room.
+var (
+	coarseLengths = []float64{0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 36000, 86400, 864000}
+	fineLengths   = []float64{
+		0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 18000, 36000, 86400, 864000,
+	}
+)
+
+// lengthTicks returns ticks of a log scale that covers lengths of time from low to high.
+func lengthTicks(low, high float64) []float64 {
+	for _, lengths := range [][]float64{fineLengths, coarseLengths} {
+		first, last := 0, len(lengths)-1
+		for first+1 < len(lengths) && lengths[first+1] <= low {
+			first++
+		}
+		for last > 0 && lengths[last-1] >= high {
+			last--
+		}
+		last = max(last, first+1)
+		if last >= len(lengths) {
+			first, last = len(lengths)-2, len(lengths)-1
+		}
+		if ticks := lengths[first : last+1]; len(ticks) <= 6 || len(lengths) == len(coarseLengths) {
+			return ticks
+		}
+	}
+	return nil
+}
+
+// countTicks returns ticks of a log scale of counts that has a place for 0.
+func countTicks(high float64) []float64 {
+	if high <= 10 {
+		return []float64{0, 1, 2, 5, 10}
+	}
+	ticks := []float64{0}
+	for v := 1.0; ; v *= 10 {
+		ticks = append(ticks, v)
+		if v >= high {
+			break
+		}
+	}
+	if len(ticks) > 6 { // every other one, the highest among them
+		kept := []float64{0}
+		for i := 1 + (len(ticks)-1-1)%2; i < len(ticks); i += 2 {
+			kept = append(kept, ticks[i])
+		}
+		return kept
+	}
+	return ticks
+}
+
+// lengthOf names a length of time that is a tick or a step, such as 10 min.
+func lengthOf(seconds float64) string {
+	switch {
+	case seconds < 1:
+		return fmt.Sprintf("%g ms", math.Round(seconds*1000))
+	case seconds < 60:
+		return fmt.Sprintf("%g s", seconds)
+	case seconds < 3600:
+		return fmt.Sprintf("%g min", math.Round(seconds/6)/10)
+	case seconds < 86400:
+		return fmt.Sprintf("%g h", math.Round(seconds/360)/10)
+	default:
+		return fmt.Sprintf("%g d", math.Round(seconds/8640)/10)
+	}
+}
+
+// clockTicks returns round times of the clock in a series, in UTC. Midnights, and all ticks of a range of days, have their
+// day below.
+func clockTicks(a axis) []chartTick {
+	every := 24 * time.Hour
+	for _, d := range []time.Duration{time.Minute, 5 * time.Minute, 10 * time.Minute, time.Hour, 4 * time.Hour} {
+		if a.span()/d <= 6 {
+			every = d
+			break
+		}
+	}
+	var ticks []chartTick
+	for t := a.from.UTC().Truncate(every); t.Before(a.from.Add(a.span())); t = t.Add(every) {
+		if t.Before(a.from) {
+			continue
+		}
+		tick := chartTick{Pos: percent(a.at(t)), Label: t.Format("15:04")}
+		if t.Equal(t.Truncate(24 * time.Hour)) {
+			tick.Below = t.Format("Mon 2")
+		}
+		ticks = append(ticks, tick)
+	}
+	return ticks
+}
+
+// scale places values from the bottom to the top, 0 to 1, and has ticks there.
+func scaled(ticks []float64, y func(float64) float64, label func(float64) string) []chartTick {
+	placed := make([]chartTick, len(ticks))
+	for i, v := range ticks {
+		placed[i] = chartTick{Pos: percent(1 - y(v)), Label: label(v)}
+	}
+	return placed
+}
+
+// linear returns a scale from 0 to the last tick.
+func linear(ticks []float64) func(float64) float64 {
+	top := ticks[len(ticks)-1]
+	return func(v float64) float64 { return min(v/top, 1) }
+}
+
+// logarithmic returns a scale from the first tick to the last one.
+func logarithmic(ticks []float64) func(float64) float64 {
+	low, high := math.Log(ticks[0]), math.Log(ticks[len(ticks)-1])
+	return func(v float64) float64 {
+		return max(0, min(1, (math.Log(max(v, 1e-9))-low)/(high-low)))
+	}
+}
+
+// logarithmicFromZero returns a log scale that has a place for 0.
+func logarithmicFromZero(ticks []float64) func(float64) float64 {
+	top := math.Log1p(ticks[len(ticks)-1])
+	return func(v float64) float64 { return max(0, min(1, math.Log1p(v)/top)) }
+}
