@@ -49,14 +49,14 @@ CREATE TABLE iu_outbox.retention (
 );
 INSERT INTO iu_outbox.retention DEFAULT VALUES;
 
-<<<<<<< HEAD
 -- How the last verification of all data went, by whichever worker.
 CREATE TABLE iu_outbox.verification (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     at        timestamptz NOT NULL,
     seconds   double precision NOT NULL,
     wrong     bigint NOT NULL
-=======
+);
+
 -- What happened, a row a minute, kept for seven days (write_history). Counts are of what ended in the minute; what else is
 -- there is how it was at the minute's end. NULL: not known, because nobody looked then.
 -- event_seq: the last id that the outbox had given at counted_at; from it inserted is counted.
@@ -103,7 +103,6 @@ CREATE TABLE iu_outbox.history_template (
     dead                   integer NOT NULL,
     p95                    real,             -- the highest of its minutes
     PRIMARY KEY (at, template_collection_id)
->>>>>>> history
 );
 
 -- Nobody but the owner and our roles has a privilege on what is ours, whatever default privileges gave. Our roles lose
