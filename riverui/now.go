@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -171,7 +172,7 @@ func (h *Handler) running(ctx context.Context) reading[running] {
 		state.Err = situation.Err
 	}
 	return derived(state, func(s operate.Status) running {
-		now := running{Situation: situation.Value, Paused: s.Paused, Workers: len(s.Workers), Server: s.Server, Schema: s.Schema.Version}
+		now := running{Situation: situation.Value, Paused: s.Paused, Workers: len(s.Workers), Server: strings.Fields(s.Server + " ?")[0], Schema: s.Schema.Version}
 		known := map[string]bool{}
 		for _, w := range s.Workers {
 			if !w.Alive {

@@ -3,17 +3,24 @@
 package webui_test
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	webui "github.com/iu-core/iuworker/riverui"
 )
+
+// visitBusy opens the pages of a busy database.
+func visitBusy(t *testing.T, user, password string) site {
+	t.Helper()
+	b := setupOperating(t, func(cfg *webui.Config) { cfg.BasePath, cfg.Environment = "/iu", "PROD" })
+	fillBusy(t, b.db)
+	return browse(t, b, user, password)
+}
 
 func TestNowOfABusyDatabase(t *testing.T) {
 	t.Parallel()
-	s := visit(t, "otto", operatorPassword)
-	fillBusy(t, s.db)
+	s := visitBusy(t, "otto", operatorPassword)
 	s.screen(1440, 900)
 	s.open(s.address + "/")
 	s.wait(`document.querySelector("#running .running")`)
@@ -24,7 +31,5 @@ func TestNowOfABusyDatabase(t *testing.T) {
 	s.picture("now-phone-dark")
 	s.scheme("light")
 	s.picture("now-phone-light")
-	_ = os.Getenv
-	_ = filepath.Join
 	require.Empty(t, s.complaints())
 }

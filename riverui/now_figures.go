@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/iu-core/iuworker/worker/operate"
 )
@@ -40,7 +41,7 @@ func drawFigures(p operate.Paces, hour operate.Series) []figure {
 			Spark: draw("Rows into the outbox", func(p operate.Point) *float64 { return asFloat(p.Inserted) }),
 		},
 		{
-			ID: "outbox", Title: "Outbox", Path: "/events?state=waiting", Value: number(now.Outbox), Delta: change(asFloat(now.Outbox), asFloat(before.Outbox)),
+			ID: "outbox", Title: "Outbox", Path: "/events?state=waiting", Value: number(now.Outbox),
 			Spark: draw("Rows that waited in the outbox", func(p operate.Point) *float64 { return asFloat(p.Outbox) }),
 		},
 		{
@@ -58,6 +59,9 @@ func drawFigures(p operate.Paces, hour operate.Series) []figure {
 	}
 	if now.OutboxAge != nil {
 		figures[1].Note = "oldest " + seconds(now.OutboxAge)
+	}
+	if before.Outbox != nil {
+		figures[1].Delta = "yesterday " + number(before.Outbox)
 	}
 	if now.Unannounced != nil {
 		figures[3].Note = number(now.Unannounced) + " waiting"
@@ -116,6 +120,6 @@ func change(now, before *float64) string {
 	case percent > 1000:
 		return fmt.Sprintf("%.0f times yesterday", *now / *before)
 	default:
-		return fmt.Sprintf("%+.0f %% on yesterday", percent)
+		return strings.Replace(fmt.Sprintf("%+.0f %% on yesterday", percent), "-", "−", 1)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	_ "embed"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/iu-core/iuworker/sql/iutest"
 )
 
@@ -16,5 +18,6 @@ var busySQL string
 
 func fillBusy(t *testing.T, db *iutest.DB) {
 	t.Helper()
-	db.Exec(t, busySQL)
+	_, err := db.Pool.Exec(t.Context(), busySQL)
+	require.NoError(t, err)
 }

@@ -25,7 +25,13 @@ type site struct {
 
 func visit(t *testing.T, user, password string) site {
 	t.Helper()
-	s := site{operating: setupOperating(t, func(cfg *webui.Config) { cfg.BasePath = "/iu" })}
+	return browse(t, setupOperating(t, func(cfg *webui.Config) { cfg.BasePath = "/iu" }), user, password)
+}
+
+// browse opens the pages in a browser.
+func browse(t *testing.T, b operating, user, password string) site {
+	t.Helper()
+	s := site{operating: b}
 	server, err := webui.Listen(t.Context(), "127.0.0.1:0", s.handler)
 	require.NoError(t, err)
 	ctx, end := context.WithCancel(context.WithoutCancel(t.Context()))

@@ -1,14 +1,14 @@
 SET session_replication_role = replica;
 
 -- 61 templates.
-CREATE TEMP TABLE name ON COMMIT PRESERVE ROWS AS
+CREATE TEMP TABLE shelf ON COMMIT PRESERVE ROWS AS
 SELECT row_number() OVER () AS n, key FROM (
     SELECT unnest(ARRAY['order-confirmation', 'shipping-notice', 'invoice', 'payment-reminder', 'welcome-letter', 'password-reset', 'refund-receipt',
                         'review-request', 'gift-card', 'loyalty-statement', 'back-in-stock'])
     UNION ALL
     SELECT f || '-' || l FROM unnest(ARRAY['spring', 'summer', 'autumn', 'winter', 'members']) AS f,
                               unnest(ARRAY['catalogue', 'offer', 'invitation', 'survey', 'newsletter', 'voucher', 'poster', 'letter', 'flyer', 'card']) AS l) AS k (key);
-CREATE TEMP TABLE tpl ON COMMIT PRESERVE ROWS AS SELECT n, key, gen_random_uuid() AS id FROM name;
+CREATE TEMP TABLE tpl ON COMMIT PRESERVE ROWS AS SELECT n, key, gen_random_uuid() AS id FROM shelf;
 INSERT INTO public.iu_piece (piece_key, body, created_by) VALUES ('shop/text', '{}', 'ann');
 INSERT INTO public.iu_piece_collection (id, collection_key, title, created_by) SELECT id, key, initcap(replace(key, '-', ' ')), 'ann' FROM tpl;
 INSERT INTO public.iu_piece_membership (collection_id, piece_id, position) SELECT t.id, p.id, 1 FROM tpl AS t, public.iu_piece AS p WHERE p.piece_key = 'shop/text';
