@@ -124,6 +124,7 @@ func (h *Handler) consumerRows(of *ranged) func(context.Context) reading[consume
 
 func drawConsumers(all []subscribe.Consumer, sparks map[string]spark) consumerTable {
 	t := consumerTable{All: len(all)}
+	all = mostBehind(all)
 	for _, wanted := range []operate.Health{operate.HealthFail, operate.HealthWarn, operate.HealthOK} {
 		for _, c := range all {
 			if result, says := operate.JudgeConsumer(c); result == wanted && len(t.Rows) < consumerShown {

@@ -1,9 +1,11 @@
 package webui
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"slices"
 	"time"
@@ -104,9 +106,9 @@ func (f facts) judge() needs {
 		{[]string{"workers"}, f.workers(n.Setup != nil)},
 		{[]string{"event type"}, f.announcing()},
 		{[]string{"gates"}, f.gates(n.Setup != nil)},
-		{[]string{"queues"}, f.queues()},
-		{[]string{"consumers"}, f.consumersBehind()},
 		{[]string{"dead letters"}, f.deadLetters()},
+		{[]string{"consumers"}, f.consumersBehind()},
+		{[]string{"queues"}, f.queues()},
 	} {
 		n.All = append(n.All, judge.found...)
 		for _, check := range judge.checks {
@@ -189,12 +191,12 @@ func (f facts) gates(fresh bool) (found []need) {
 			continue
 		}
 		n := need{
-			Bad: parked.N > 0, Text: fmt.Sprintf("%s is closed: no job is parked", gate.Gate), Since: gate.UpdatedAt,
+			Bad: parked.N > 0, Text: fmt.Sprintf("the gate %s is closed: no job is parked", gate.Gate), Since: gate.UpdatedAt,
 			Button:  button{Path: "/gates/" + string(gate.Gate) + "?to=open", Label: "Open gate…", Operator: true},
 			Command: gate.Gate.OpenCommand(),
 		}
 		if parked.N > 0 {
-			n.Text = fmt.Sprintf("%s is closed: %s parked", gate.Gate, plural(parked, "job is", "jobs are"))
+			n.Text = fmt.Sprintf("the gate %s is closed: %s parked", gate.Gate, plural(parked, "job is", "jobs are"))
 		}
 		if gate.UpdatedBy != nil {
 			n.Who = *gate.UpdatedBy
@@ -222,17 +224,17 @@ func (f facts) queues() (found []need) {
 }
 
 func (f facts) consumersBehind() (found []need) {
-	for _, c := range f.consumers {
+	for _, c := range mostBehind(f.consumers) {
 		result, says := operate.JudgeConsumer(c)
 		if result == operate.HealthOK {
 			continue
 		}
 		n := need{
-			Bad: result == operate.HealthFail, Text: c.Name + ": " + says, Command: "iuworker consumers",
+			Bad: result == operate.HealthFail, Text: "the consumer " + c.Name + ": " + says, Command: "iuworker consumers",
 			Button: button{Path: "/consumers/" + url.PathEscape(c.Name), Label: "Open consumer"},
 		}
 		if c.LagEvents != nil && *c.LagEvents > 0 && c.Process == nil {
-			n.Text, n.Since = fmt.Sprintf("%s: %s behind, no process", c.Name, plural(operate.Count{N: *c.LagEvents}, "event", "events")), &c.ActiveAt
+			n.Text, n.Since = fmt.Sprintf("the consumer %s is %s behind, and no process works for it", c.Name, plural(operate.Count{N: *c.LagEvents}, "event", "events")), &c.ActiveAt
 			n.Bad = n.Bad || c.Expiring
 		}
 		found = append(found, n)
@@ -244,6 +246,17 @@ func (f facts) consumersBehind() (found []need) {
 		return 0
 	})
 	return found
+}
+
+// mostBehind sorts consumers by how far behind they are.
+func mostBehind(consumers []subscribe.Consumer) []subscribe.Consumer {
+	lag := func(c subscribe.Consumer) int64 {
+		if c.LagEvents == nil {
+			return math.MaxInt64
+		}
+		return *c.LagEvents
+	}
+	return slices.SortedStableFunc(slices.Values(consumers), func(a, b subscribe.Consumer) int { return cmp.Compare(lag(b), lag(a)) })
 }
 
 func (f facts) deadLetters() (found []need) {

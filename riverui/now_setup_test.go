@@ -10,7 +10,7 @@ import (
 )
 
 // busySQL fills a database with what a shop of some size has: seven days of history, 61 templates, 39,000 announced events, 99
-// dead letters, six consumers of which two are far behind, 10,412 jobs parked at a gate that ann closed four minutes ago, and a
+// dead letters, six consumers of which two are far behind, 10,412 jobs parked at a gate that ann closed just now, and a
 // paused queue.
 //
 //go:embed testdata/busy.sql

@@ -16,8 +16,8 @@ INSERT INTO public.iu_collection_template_registry (collection_id, is_template, 
 
 -- Announced events: the last hour's; and one instance, so that something was composed.
 INSERT INTO iu_outbox.emission (position, instance_collection_id, event, created_at, emitted_at)
-SELECT n, gen_random_uuid(), '{"type": "iu.template.instance_auto_composed"}', now() - interval '4 min' - (39000 - n) * interval '0.14 s',
-       now() - interval '4 min' - (39000 - n) * interval '0.14 s' + interval '6 ms'
+SELECT n, gen_random_uuid(), '{"type": "iu.template.instance_auto_composed"}', now() - interval '20 s' - (39000 - n) * interval '0.036 s',
+       now() - interval '20 s' - (39000 - n) * interval '0.036 s' + interval '6 ms'
 FROM generate_series(1, 39000) AS n;
 UPDATE iu_outbox.emission_counter SET position = 39000;
 INSERT INTO public.iu_piece_collection (collection_key, title, created_by) VALUES ('tpl-inst:auto:order-1', 'Order 1', 'shop');
@@ -39,9 +39,9 @@ END $$;
 
 -- A gate that is closed, and what waits for it.
 UPDATE public.dot_config SET value = 'true', updated_by = 'ann', updated_at = now() - interval '6 days' WHERE key = 'iu_core.composer_enabled';
-UPDATE public.dot_config SET value = 'false', updated_by = 'ann', updated_at = now() - interval '4 min' WHERE key = 'iu_core.auto_instantiate_enabled';
+UPDATE public.dot_config SET value = 'false', updated_by = 'ann', updated_at = now() - interval '20 s' WHERE key = 'iu_core.auto_instantiate_enabled';
 INSERT INTO iu_river.river_job (state, attempt, max_attempts, created_at, scheduled_at, priority, args, kind, metadata, queue)
-SELECT 'scheduled', 1, 10, now() - interval '4 min' * (n / 10412.0), now() + interval '1 day', 1,
+SELECT 'scheduled', 1, 10, now() - interval '20 s' * (n / 10412.0), now() + interval '1 day', 1,
        jsonb_build_object('event_id', gen_random_uuid(), 'actor', 'shop'), 'auto_instantiate', '{"parked": {"gate": "auto-instantiate"}}', 'events'
 FROM generate_series(1, 10412) AS n;
 
@@ -57,8 +57,8 @@ FROM generate_series(1, 99) AS n;
 INSERT INTO iu_outbox.consumer (name, epoch, position, updated_at, created_at)
 SELECT c.name, e.epoch, c.position, now() - c.ago, now() - interval '20 days'
 FROM iu_outbox.emission_counter AS e, (VALUES
-    ('analytics', 39000, interval '4 min'), ('search-index', 555, interval '84 min'), ('data-warehouse', 9370, interval '52 min'),
-    ('mailer', 39000, interval '4 min'), ('loyalty-points', 39000, interval '4 min'), ('print-centre', 38991, interval '1 s')) AS c (name, position, ago);
+    ('analytics', 39000, interval '20 s'), ('search-index', 555, interval '84 min'), ('data-warehouse', 9370, interval '52 min'),
+    ('mailer', 39000, interval '20 s'), ('loyalty-points', 39000, interval '20 s'), ('print-centre', 38991, interval '1 s')) AS c (name, position, ago);
 INSERT INTO iu_outbox.consumer_lease (consumer, process, lease_until, acquired_at)
 SELECT c.name, c.name || '-1', now() + interval '30 min', now() - interval '2 days'
 FROM iu_outbox.consumer AS c WHERE c.name NOT IN ('search-index', 'data-warehouse');
@@ -70,22 +70,30 @@ SELECT now() - a.ago, a.actor, a.action, a.detail::jsonb FROM (VALUES
     (interval '2 h', 'ann', 'consumer.reset', '{"consumer": "print-centre", "to": "beginning"}'),
     (interval '47 min', 'ben', 'setting.set', '{"name": "lanes", "value": "8"}'),
     (interval '31 min', 'ann', 'queue.pause', '{"queue": "scaleout"}'), (interval '12 min', 'ben', 'dead_letter.drop', '{"count": 1, "status": "instance_key_conflict"}'),
-    (interval '4 min', 'ann', 'gate.close', '{"gate": "auto-instantiate"}')) AS a (ago, actor, action, detail) ORDER BY a.ago DESC;
+    (interval '20 s', 'ann', 'gate.close', '{"gate": "auto-instantiate"}')) AS a (ago, actor, action, detail) ORDER BY a.ago DESC;
 INSERT INTO iu_river.river_queue (name, created_at, updated_at, metadata, paused_at)
 VALUES ('scaleout', now(), now(), '{}', now() - interval '31 min')
 ON CONFLICT (name) DO UPDATE SET paused_at = EXCLUDED.paused_at;
 INSERT INTO iu_outbox.verification (at, seconds, wrong) VALUES (now() - interval '2 h', 4, 0);
 
+-- The jobs of the last minute.
+INSERT INTO iu_river.river_job (state, attempt, max_attempts, attempted_at, created_at, finalized_at, scheduled_at, priority, args, kind, metadata, queue)
+SELECT 'completed', 1, 10, j.at, j.at, j.at + interval '1 ms' * (5 + g.n % 8), j.at, 1,
+       jsonb_build_object('event_id', gen_random_uuid(), 'template_collection_id', t.id, 'created_at', to_char(j.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
+       'auto_instantiate', '{"output": {"status": "instantiated"}}', 'events'
+FROM generate_series(1, 1680) AS g (n) CROSS JOIN LATERAL (SELECT now() - interval '20 s' - g.n * interval '0.0238 s' AS at) AS j JOIN tpl AS t ON t.n = 1;
+
 -- Seven days of history: busy by day, quiet by night.
+TRUNCATE iu_outbox.history, iu_outbox.history_consumer, iu_outbox.history_template;
 INSERT INTO iu_outbox.history (at, counted_at, event_seq, inserted, composed, scaleout, dry_run, dead, announced, measured, p50, p95, announce_p95,
                                outbox, outbox_age, unannounced, unannounced_age, parked_composer, parked_auto_instantiate, held, workers, started, versions)
 SELECT m.at, m.at + interval '1 min 1 s', 0, m.n, CASE WHEN m.old THEN m.n ELSE 0 END,
        CASE WHEN m.i BETWEEN 18 AND 26 THEN 1400 + 90 * (m.i % 4) WHEN m.i BETWEEN 400 AND 420 THEN 9000 ELSE 0 END, 0,
        CASE WHEN m.i = 22 THEN 75 WHEN m.i = 95 THEN 24 ELSE 0 END, CASE WHEN m.old THEN m.n ELSE 0 END, CASE WHEN m.old THEN m.n ELSE 0 END,
        CASE WHEN m.old THEN 0.006 + 0.002 * abs(sin(m.i / 7.0)) END, CASE WHEN m.old THEN 0.012 + 0.009 * abs(sin(m.i / 11.0)) + CASE WHEN m.i BETWEEN 18 AND 26 THEN 0.06 ELSE 0 END END,
-       0.008, m.i % 3, 0.02, 0, 0, 0, CASE WHEN m.old THEN 0 ELSE (4 - m.i) * 2600 END, 0, 2, CASE WHEN m.i = 38 THEN 2 ELSE 0 END,
+       0.008, m.i % 3, 0.02, 0, 0, 0, CASE WHEN m.old THEN 0 ELSE 0 END, 0, 2, CASE WHEN m.i = 38 THEN 2 ELSE 0 END,
        CASE WHEN m.i > 38 THEN ARRAY['1.2.2'] ELSE ARRAY['1.2.3'] END
-FROM (SELECT i, date_trunc('minute', now()) - i * interval '1 min' AS at, i > 4 AS old,
+FROM (SELECT i, date_trunc('minute', now()) - i * interval '1 min' AS at, true AS old,
              (1500 + 900 * sin(i / 229.0) + 260 * sin(i / 5.0) + 170 * sin(i / 1.7))::integer AS n
       FROM generate_series(1, 10079) AS i) AS m
 ON CONFLICT DO NOTHING;
