@@ -31,8 +31,8 @@ test: setup-tests ## run all tests with the race detector
 browser: setup-tests setup-browser ## use the pages of a real worker as a person would, in a headless Chromium
 	$(GO) test -tags browser -timeout 10m ./riverui
 
-clients: setup-tests setup-clients ## follow the events with other programs' clients, direct and behind nginx and haproxy
-	$(GO) test -tags clients -parallel 8 -timeout 10m -run 'TestTheNodeClient|TestPsqlListens|TestEventSources|TestProxies' ./cmd/iuworker
+clients: setup-tests setup-clients ## insert events with ORMs and follow them with other programs' clients, direct and behind nginx and haproxy
+	$(GO) test -tags clients -parallel 8 -timeout 10m -run 'TestProducersInsert|TestTheNodeClient|TestPsqlListens|TestEventSources|TestProxies' ./cmd/iuworker
 
 lint: $(LINT) ## check the code against the house's rules
 	$(LINT) run
@@ -53,7 +53,7 @@ setup-tests: ## what the tests need: PostgreSQL, psql, pg_dump, PgBouncer, curl,
 setup-browser: ## Chromium and a proxy, for browser
 	@.ci/setup browser
 
-setup-clients: ## Node, npm, nginx and haproxy, for clients
+setup-clients: ## Node, npm, drivers and ORMs of other languages, nginx and haproxy, for clients
 	@.ci/setup clients
 
 # The linter is built from source, once, with this machine's Go.

@@ -164,13 +164,37 @@ func (a AutoInstantiateArgs) Due() time.Time {
 	return a.CreatedAt
 }
 
-// Traceparent answers the W3C traceparent that the application put into trace_context, or "".
+// Traceparent returns the W3C traceparent that the application put into trace_context, or "".
 func (a AutoInstantiateArgs) Traceparent() string {
+	traceparent, _ := a.trace()
+	return traceparent
+}
+
+// Tracestate returns the W3C tracestate that the application put into trace_context, or "".
+func (a AutoInstantiateArgs) Tracestate() string {
+	_, tracestate := a.trace()
+	return tracestate
+}
+
+func (a AutoInstantiateArgs) trace() (traceparent, tracestate string) {
 	var carrier struct {
-		Traceparent string `json:"traceparent"`
+		Traceparent text `json:"traceparent"`
+		Tracestate  text `json:"tracestate"`
 	}
 	if json.Unmarshal(a.TraceContext, &carrier) != nil {
-		return "" // whatever else an application keeps there is its own affair
+		return "", ""
 	}
-	return carrier.Traceparent
+	return string(carrier.Traceparent), string(carrier.Tracestate)
+}
+
+// text is a string of a JSON object that is the application's own: a value of another type reads as "".
+type text string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *text) UnmarshalJSON(raw []byte) error {
+	var s string
+	if json.Unmarshal(raw, &s) == nil {
+		*t = text(s)
+	}
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertest"
@@ -52,6 +53,34 @@ func TestJobsWithoutAKeyAreNotMerged(t *testing.T) {
 	require.NoError(t, err)
 	db.WaitFor(t, patience, `SELECT count(*) = 30 AND count(DISTINCT unique_key) = 30 AND bool_and(args ->> 'idempotency_key'
 		= md5((args ->> 'event_id') || ':' || (args ->> 'template_collection_id') || ':' || (args ->> 'instance_key_suffix'))) FROM iu_river.river_job`)
+}
+
+// What docs/scaleout.md says of duplicates: InsertMany skips what has an unfinished job and refuses one event twice in one call,
+// InsertManyFast refuses both.
+func TestDuplicatesInBulk(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	client, template := inserter(t, db), db.Template(t, "t", 1)
+	param := func() river.InsertManyParams { return river.InsertManyParams{Args: event(template, uuid.NewString())} }
+	there, fresh, other := param(), param(), param()
+	_, err := client.InsertMany(t.Context(), []river.InsertManyParams{there})
+	require.NoError(t, err)
+	code := func(err error) string {
+		var pgErr *pgconn.PgError
+		require.ErrorAs(t, err, &pgErr)
+		return pgErr.Code
+	}
+	_, err = client.InsertMany(t.Context(), []river.InsertManyParams{fresh, other, fresh})
+	require.Equal(t, "21000", code(err))
+	_, err = client.InsertManyFast(t.Context(), []river.InsertManyParams{fresh, there})
+	require.Equal(t, "23505", code(err))
+	_, err = client.InsertManyFast(t.Context(), []river.InsertManyParams{fresh, fresh})
+	require.Equal(t, "23505", code(err))
+	db.WaitFor(t, patience, "SELECT count(*) = 1 FROM iu_river.river_job")
+	results, err := client.InsertMany(t.Context(), []river.InsertManyParams{there, fresh, other})
+	require.NoError(t, err)
+	require.Equal(t, []bool{true, false, false},
+		[]bool{results[0].UniqueSkippedAsDuplicate, results[1].UniqueSkippedAsDuplicate, results[2].UniqueSkippedAsDuplicate})
 }
 
 func TestAWrongKeyIsNotInserted(t *testing.T) {

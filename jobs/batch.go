@@ -320,13 +320,13 @@ func cancelWith(batch []*request, cancel func()) (release func()) {
 }
 
 func (b *Batcher) compose(ctx context.Context, batch []*request) {
-	events, traceparents := contents(batch)
+	events, traces := contents(batch)
 	start, endCalls := time.Now(), beginCalls(batch)
 	timeout := batchTimeout
 	if len(batch) == 1 {
 		timeout *= 2 // no other event waits for it
 	}
-	done, err := composeAll(ctx, b.cfg.Pool, events, traceparents, b.alone(batch), timeout, batch[0].by)
+	done, err := composeAll(ctx, b.cfg.Pool, events, traces, b.alone(batch), timeout, batch[0].by)
 	endCalls(err)
 	split := err != nil && (len(batch) > 1 || lockHeld(err)) && Divides(err)
 	about := Batch{Events: len(batch), Began: start, Took: time.Since(start), Split: split, Emission: done.emission}
@@ -351,19 +351,19 @@ func (b *Batcher) compose(ctx context.Context, batch []*request) {
 	}
 }
 
-func contents(batch []*request) (events []AutoInstantiateArgs, traceparents []string) {
-	events, traceparents = make([]AutoInstantiateArgs, len(batch)), make([]string, len(batch))
+func contents(batch []*request) (events []AutoInstantiateArgs, traces []string) {
+	events, traces = make([]AutoInstantiateArgs, len(batch)), make([]string, len(batch))
 	for i, r := range batch {
-		events[i], traceparents[i] = r.args, traceparent(r.ctx, r.args)
+		events[i], traces[i] = r.args, emittedTrace(r.ctx, r.args)
 	}
-	return events, traceparents
+	return events, traces
 }
 
 // apart composes a batch with a savepoint an event; if the whole takes too long, or too much, each in a transaction.
 func (b *Batcher) apart(ctx context.Context, batch []*request) {
-	events, traceparents := contents(batch)
+	events, traces := contents(batch)
 	start, endCalls := time.Now(), beginCalls(batch)
-	answers, err := composeApart(ctx, b.cfg.Pool, events, traceparents, batchTimeout, batch[0].by)
+	answers, err := composeApart(ctx, b.cfg.Pool, events, traces, batchTimeout, batch[0].by)
 	endCalls(err)
 	split := err != nil && len(batch) > 1 && lasting(err)
 	b.cfg.Observe(Batch{Events: len(batch), Began: start, Took: time.Since(start), Split: split})
@@ -426,9 +426,9 @@ func (b *Batcher) singles(ctx context.Context, batch []*request) {
 // single composes one event in a transaction of its own.
 func (b *Batcher) single(ctx context.Context, r *request, timeout time.Duration) {
 	batch := []*request{r}
-	events, traceparents := contents(batch)
+	events, traces := contents(batch)
 	start, endCalls := time.Now(), beginCalls(batch)
-	answers, err := composeApart(ctx, b.cfg.Pool, events, traceparents, timeout, r.by)
+	answers, err := composeApart(ctx, b.cfg.Pool, events, traces, timeout, r.by)
 	endCalls(err)
 	b.cfg.Observe(Batch{Events: 1, Began: start, Took: time.Since(start)})
 	if err != nil {

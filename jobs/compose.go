@@ -68,13 +68,13 @@ type composed struct {
 	emission *Emission
 }
 
-// composeAll composes events in one statement and transaction, and with emit announces them in it if it can; traceparents
-// are what their emissions carry. After an error nothing is composed.
+// composeAll composes events in one statement and transaction, and with emit announces them in it if it can; traces
+// are what their emissions carry (emittedTrace). After an error nothing is composed.
 func composeAll(
-	ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs, traceparents []string, emit bool, timeout time.Duration, by Incarnation,
+	ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs, traces []string, emit bool, timeout time.Duration, by Incarnation,
 ) (composed, error) {
 	c := composed{results: make([]*Result, len(events))}
-	err := call(ctx, pool, timeout, composeSQL, append(append(columns(events), traceparents, emit), by.args()...), func(n int, raw []byte) error {
+	err := call(ctx, pool, timeout, composeSQL, append(append(columns(events), traces, emit), by.args()...), func(n int, raw []byte) error {
 		if n == 0 {
 			return json.Unmarshal(raw, &c.emission)
 		}
@@ -89,13 +89,13 @@ func composeAll(
 // composeApart composes events in one transaction, each of which fails by itself, and returns one answer for each. After an error
 // nothing is composed.
 func composeApart(
-	ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs, traceparents []string, timeout time.Duration, by Incarnation,
+	ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs, traces []string, timeout time.Duration, by Incarnation,
 ) ([]answer, error) {
 	answers := make([]answer, len(events))
 	for i := range answers {
 		answers[i].err = errHeld
 	}
-	err := call(ctx, pool, timeout, composeApartSQL, append(append(columns(events), traceparents), by.args()...), func(n int, raw []byte) error {
+	err := call(ctx, pool, timeout, composeApartSQL, append(append(columns(events), traces), by.args()...), func(n int, raw []byte) error {
 		var result struct {
 			Result
 

@@ -28,12 +28,13 @@ func (a AutoInstantiateArgs) Traced(ctx context.Context) context.Context {
 	return wire.Extract(ctx, carrier)
 }
 
-// WithTrace answers the args with the span of ctx as the one that their job comes from; what else trace_context holds
-// stays.
+// WithTrace returns the args with the span of ctx as the one that their job comes from. What else trace_context holds
+// stays; a tracestate belongs to its traceparent and does not.
 func (a AutoInstantiateArgs) WithTrace(ctx context.Context) AutoInstantiateArgs {
 	carrier := propagation.MapCarrier{}
 	wire.Inject(ctx, carrier)
 	fields := a.traceContext()
+	delete(fields, "tracestate")
 	for key, text := range carrier {
 		raw, err := json.Marshal(text)
 		if err != nil {
@@ -66,14 +67,33 @@ func (a AutoInstantiateArgs) Attributes() []attribute.KeyValue {
 	}
 }
 
-// traceparent is what the emission carries: the span that ctx is in where it records one, else the application's.
-func traceparent(ctx context.Context, args AutoInstantiateArgs) string {
-	if !trace.SpanFromContext(ctx).IsRecording() {
-		return args.Traceparent()
+// emittedTrace returns the trace that the emission carries: a traceparent, and after a space its tracestate, if it has one.
+// They are those of the span that ctx is in if it records one, else the application's. The database drops what is not valid.
+func emittedTrace(ctx context.Context, args AutoInstantiateArgs) string {
+	traceparent, tracestate := args.trace()
+	if trace.SpanFromContext(ctx).IsRecording() {
+		carrier := propagation.MapCarrier{}
+		wire.Inject(ctx, carrier)
+		traceparent, tracestate = carrier["traceparent"], carrier["tracestate"]
 	}
-	carrier := propagation.MapCarrier{}
-	wire.Inject(ctx, carrier)
-	return carrier["traceparent"]
+	switch {
+	case !printable(traceparent):
+		return ""
+	case tracestate == "" || !printable(tracestate):
+		return traceparent
+	}
+	return traceparent + " " + tracestate
+}
+
+// printable reports whether a text is printable ASCII, blanks and tabs included. A header is; other texts might not pass
+// from this program's encoding to the database's, and would fail the whole batch.
+func printable(text string) bool {
+	for i := range len(text) {
+		if b := text[i]; (b < ' ' || b > '~') && b != '\t' {
+			return false
+		}
+	}
+	return true
 }
 
 // endSpan says in a job's span what became of the job.

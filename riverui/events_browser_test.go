@@ -20,7 +20,7 @@ func TestABrowserFollows(t *testing.T) {
 	t.Parallel()
 	for name, way := range map[string]func(testing.TB, string) string{
 		"direct": func(_ testing.TB, worker string) string { return worker },
-		"nginx":  proxytest.Read(t, filepath.Join("..", "docs", "proxy.md")).Nginx,
+		"nginx":  proxytest.Read(t, filepath.Join("..", "docs", "deploy.md")).Nginx,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

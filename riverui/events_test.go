@@ -180,6 +180,19 @@ func TestRolledBackInstancesAreReplayedWithTheirMark(t *testing.T) {
 	}
 }
 
+func TestEventsCarryTheTrace(t *testing.T) {
+	t.Parallel()
+	s := setupStreaming(t, nil)
+	c := s.open(t, "")
+	s.Exec(t, "BEGIN; SELECT set_config('iu_outbox.traceparent', '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 v=1', true); "+
+		"SELECT fn_iu_auto_instantiate_from_event(gen_random_uuid(), 'e', '"+s.template.String()+"', 'traced', 'live', 'a'); COMMIT")
+	s.announce(t, 0)
+	m, err := c.next()
+	require.NoError(t, err)
+	require.Contains(t, m.data, `"tracestate": "v=1"`)
+	require.Contains(t, m.data, `"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"`)
+}
+
 // eventSource makes a request that of an EventSource, whose end is any status but 200.
 func eventSource(r *http.Request) { r.Header.Set("Accept", "text/event-stream") }
 

@@ -40,15 +40,15 @@ func (e *Emitter) traceEmissions(ctx context.Context, emission jobs.Emission, st
 	}
 	end := time.Now()
 	rows, err := e.pool.Query(ctx, `
-		SELECT e.event ->> 'traceparent', e.position, e.instance_collection_id::text
+		SELECT e.event ->> 'traceparent', COALESCE(e.event ->> 'tracestate', ''), e.position, e.instance_collection_id::text
 		FROM iu_outbox.emission AS e
 		WHERE e.position > $1 AND e.position <= $2 AND e.event ? 'traceparent'`,
 		emission.LastPosition-int64(emission.Emitted), emission.LastPosition)
 	if err == nil {
-		var parent, instance string
+		var parent, state, instance string
 		var position int64
-		_, err = pgx.ForEachRow(rows, []any{&parent, &position, &instance}, func() error {
-			ctx := propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": parent})
+		_, err = pgx.ForEachRow(rows, []any{&parent, &state, &position, &instance}, func() error {
+			ctx := propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": parent, "tracestate": state})
 			_, span := e.tracer.Start(ctx, "emit", trace.WithSpanKind(trace.SpanKindProducer), trace.WithTimestamp(start),
 				trace.WithAttributes(attribute.Int64("iuworker.position", position), attribute.String("iuworker.instance", instance),
 					attribute.Bool("iuworker.notified", emission.Notified)))

@@ -110,12 +110,14 @@ func TestTraceLeadsFromTheApplicationToTheSubscriber(t *testing.T) {
 	require.Equal(t, relay.GetSpanId(), job.GetParentSpanId())
 	require.Equal(t, job.GetSpanId(), call.GetParentSpanId())
 	require.Equal(t, job.GetSpanId(), emit.GetParentSpanId())
-	require.Equal(t, "v=1", job.GetTraceState())
+	require.Equal(t, []string{"v=1", "v=1"}, []string{job.GetTraceState(), emit.GetTraceState()})
+	require.Equal(t, "v=1", event.TraceState)
 
 	follows := trace.SpanContextFromContext(event.Traced(t.Context()))
 	require.Equal(t, traceID, follows.TraceID().String())
 	require.Equal(t, hex.EncodeToString(job.GetSpanId()), follows.SpanID().String())
 	require.True(t, follows.IsRemote())
+	require.Equal(t, "v=1", follows.TraceState().String())
 
 	kept := value[json.RawMessage](t, db, "SELECT args -> 'trace_context' -> 'mine' FROM iu_river.river_job")
 	require.JSONEq(t, `{"kept": true}`, string(kept))
@@ -173,4 +175,62 @@ func TestTraceBeginsWithTheRelay(t *testing.T) {
 		return provider.ForceFlush(t.Context()) == nil && len(received.of(traceID)) == 4
 	}, patience, 10*time.Millisecond)
 	require.Empty(t, received.of(traceID)["relay"].GetParentSpanId())
+}
+
+// A worker that sends no spans carries the application's trace on, over a retry, a rollback and a second try.
+func TestTracestateReachesTheSubscriber(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	start(t, db)
+	conn := listen(t, db)
+	const traceparent = "00-3af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	next := func() subscribe.Event {
+		t.Helper()
+		event, err := subscribe.ParseEvent([]byte(nextEvent(t, conn)))
+		require.NoError(t, err)
+		return event
+	}
+	say := func(id uuid.UUID, suffix, state string) {
+		db.Exec(t, insertTraced, id, template, suffix, `{"traceparent": "`+traceparent+`", "tracestate": `+state+`}`)
+	}
+	db.Exec(t, "UPDATE iu_collection_template_registry SET is_template = false")
+	retried := uuid.New()
+	say(retried, "retried", `" v=1 ,w=2"`)
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.dead_letter")
+	db.Exec(t, "UPDATE iu_collection_template_registry SET is_template = true; SELECT iu_outbox.retry_dead_letters(NULL, NULL, 10)")
+	event := next()
+	require.Equal(t, []string{traceparent, "v=1,w=2"}, []string{event.TraceParent, event.TraceState})
+
+	for suffix, state := range map[string]string{"invalid": `"no state"`, "number": "5", "object": `{"a": 1}`} {
+		say(uuid.New(), suffix, state)
+		event := next()
+		require.Equal(t, []string{traceparent, ""}, []string{event.TraceParent, event.TraceState}, suffix)
+	}
+
+	db.Exec(t, "SELECT fn_iu_auto_instantiate_rollback_by_actor('postgres', false)")
+	page, err := subscribe.Read(t.Context(), db.Pool, subscribe.Cursor{}, subscribe.Filter{}, 1)
+	require.NoError(t, err)
+	require.True(t, page.Events[0].RolledBack())
+	require.Equal(t, "v=1,w=2", page.Events[0].TraceState)
+	eventually(t, db, "SELECT bool_and(state IN ('completed', 'cancelled')) FROM iu_river.river_job")
+	say(retried, "retried", `"x=3"`)
+	require.Equal(t, "x=3", next().TraceState, "it is composed again, in the trace that it came with now")
+}
+
+// The trace that the relay begins has nothing of a state that came without a trace.
+func TestTracestateWithoutATraceIsLeftOut(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	provider := newReceiver(t).provider(t)
+	start(t, db, func(c *worker.Config) { c.Tracing = provider })
+	conn := listen(t, db)
+	db.Exec(t, insertTraced, uuid.New(), template, "s", `{"traceparent": "nonsense", "tracestate": "v=1"}`)
+	event, err := subscribe.ParseEvent([]byte(nextEvent(t, conn)))
+	require.NoError(t, err)
+	require.NotEmpty(t, event.TraceParent)
+	require.Empty(t, event.TraceState)
 }

@@ -25,12 +25,12 @@ type access struct {
 func (f *workFlags) registerAccess(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.Var(&textValue{&f.credentials, 4096}, "http-credentials-file",
-		"file of those who may use the pages, a line role:user:password each; role is viewer or operator; "+
+		"file of the pages' users, one role:user:password per line; the role is viewer or operator; "+
 			"or give its lines in "+credentialsVariable)
 	flags.Var(&textValue{&f.tokens, 4096}, "events-token-file",
-		"file of tokens, one on a line, with which programs may follow /v1/events (Authorization: Bearer); "+
+		"file of bearer tokens for /v1/events, one per line; "+
 			"or give its lines in "+tokensVariable)
-	flags.Var(&intValue{&f.eventsClients, 1, 1_000_000}, "events-max-connections", "clients that may follow /v1/events at once")
+	flags.Var(&intValue{&f.eventsClients, 1, 1_000_000}, "events-max-connections", "most clients that follow /v1/events at once")
 }
 
 // access reads the secrets; what cannot be read is wrong usage.

@@ -28,25 +28,25 @@ type benchFlags struct {
 
 func (f *benchFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.BoolVar(&f.quick, "quick", false, "some minutes: shows what broke, too short to compare by")
-	flags.Var(&intValue{&f.repetitions, 1, 100}, "repetitions", "of each measurement (default 5, quick: 3)")
-	flags.Var(&intValue{&f.events, 1, 1_000_000}, "events", "in one measurement of drain and whole way (default 15000, quick: 5000)")
-	flags.BoolVar(&f.cfg.Growth, "growth", false, "measure growth, too: makes a history of a million jobs, takes many minutes and 5 GB of disk")
-	flags.Var(&intValue{&f.history, 1, 10_000_000}, "history", "finished jobs of that history (default 1000000, quick: 100000)")
+	flags.BoolVar(&f.quick, "quick", false, "run for some minutes only: finds what broke, too short for comparisons")
+	flags.Var(&intValue{&f.repetitions, 1, 100}, "repetitions", "repetitions of each measurement (default 5, quick: 3)")
+	flags.Var(&intValue{&f.events, 1, 1_000_000}, "events", "events per measurement of drain and whole way (default 15000, quick: 5000)")
+	flags.BoolVar(&f.cfg.Growth, "growth", false, "measure growth, too: creates a history of a million jobs, takes many minutes and 5 GB of disk")
+	flags.Var(&intValue{&f.history, 1, 10_000_000}, "history", "finished jobs in that history (default 1000000, quick: 100000)")
 	flags.Var(&textValue{&f.only, 200}, "only", "groups to measure, separated by commas: "+strings.Join(bench.Groups(), ", ")+" (default all, without growth)")
-	flags.Var(&f.json, "json", "print the result as JSON; --json=FILE writes it there beside the table")
-	flags.Lookup("json").NoOptDefVal = "true"
-	flags.Var(&textValue{&f.svg, 4096}, "svg", "with --growth: file for a picture of the rate while the history is made")
+	flags.Var(&f.json, "json", "print the result as JSON; --json=FILE also writes it to a file")
+	flags.Lookup("json").NoOptDefVal = "true" // alone, it prints
+	flags.Var(&textValue{&f.svg, 4096}, "svg", "with --growth: write a chart of the rate to this file")
 
 	work := defaultWorkFlags() // what users run is what is measured
 	f.cfg.Worker, f.cfg.PoolSize = work.worker, work.poolSize
 	number := func(to *int, least, most int, name, what string) { flags.Var(&intValue{to, least, most}, name, what) }
-	number(&f.cfg.PoolSize, 2, 1000, "pool-size", "the worker's connections")
-	number(&f.cfg.Worker.Concurrency, 1, 10_000, "concurrency", "the worker's jobs at once")
+	number(&f.cfg.PoolSize, 2, 1000, "pool-size", "connections of the worker")
+	number(&f.cfg.Worker.Concurrency, 1, 10_000, "concurrency", "most jobs of the worker that run at once")
 	number(&f.cfg.Worker.Lanes, 1, 100, "lanes", "statements that compose at once")
-	number(&f.cfg.Worker.RelayBatch, 1, 5_000, "relay-batch", "outbox rows that become jobs in one transaction")
-	number(&f.cfg.Worker.EmitBatch, 1, 10_000, "emit-batch", "emissions that get their position in one transaction")
-	flags.Var(&textValue{&f.cfg.Pgbench, 4096}, "pgbench", "path of pgbench (default beside the server's binaries, else on PATH)")
+	number(&f.cfg.Worker.RelayBatch, 1, 5_000, "relay-batch", "most outbox rows that become jobs in one transaction")
+	number(&f.cfg.Worker.EmitBatch, 1, 10_000, "emit-batch", "most emissions that get their position in one transaction")
+	flags.Var(&textValue{&f.cfg.Pgbench, 4096}, "pgbench", "path of pgbench (default next to the server's binaries, else on PATH)")
 }
 
 // config settles the sizes; what makes no sense is wrong usage.
@@ -82,7 +82,7 @@ func (a *app) benchCommand() *cobra.Command {
 	var f benchFlags
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure the worker on a server, beside what the server itself can do",
+		Short: "Benchmark the worker against plain PostgreSQL",
 		Long: `Creates a database iuworker_bench_<random>, measures in it, and drops it, also after Ctrl-C; no other database is touched.
 Without a database address (--database-url, IUWORKER_DATABASE_URL or DATABASE_URL) it starts a PostgreSQL of its own, with
 fsync on. The login must be allowed to create databases. The server is under full load meanwhile.
@@ -231,4 +231,4 @@ func (v *benchOutput) Set(text string) error {
 func (v *benchOutput) String() string { return v.to }
 
 // Type implements pflag.Value.
-func (*benchOutput) Type() string { return "FILE" }
+func (*benchOutput) Type() string { return "bool" }

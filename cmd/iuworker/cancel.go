@@ -53,7 +53,7 @@ Instances that were composed stay: iuworker rollback removes them. Jobs that are
 			})
 		},
 	}
-	actorFlag(cmd, &actor, "whose events")
+	actorFlag(cmd, &actor, "actor whose events to cancel")
 	agreed.registerYes(cmd, "jobs")
 	jsonFlag(cmd, &asJSON)
 	return cmd

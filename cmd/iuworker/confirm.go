@@ -32,11 +32,11 @@ type stake struct {
 // registerYes adds --expect and --yes; registerExpect adds --expect alone.
 func (c *confirmation) registerYes(cmd *cobra.Command, what string) {
 	c.registerExpect(cmd, what)
-	cmd.Flags().BoolVar(&c.yes, "yes", false, "do not ask")
+	cmd.Flags().BoolVar(&c.yes, "yes", false, "confirm without a prompt")
 }
 
 func (c *confirmation) registerExpect(cmd *cobra.Command, what string) {
-	cmd.Flags().Var(&intValue{&c.expect, 0, math.MaxInt32}, "expect", "do not ask, and do it only if there are exactly this many "+what)
+	cmd.Flags().Var(&intValue{&c.expect, 0, math.MaxInt32}, "expect", "confirm without a prompt, if there are exactly this many "+what)
 }
 
 // read notes which flags were given.

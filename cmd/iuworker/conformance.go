@@ -15,11 +15,10 @@ func (a *app) conformanceCommand() *cobra.Command {
 	var asJSON, all bool
 	cmd := &cobra.Command{
 		Use:   "conformance",
-		Short: "Compare iu-core with the list of what it consists of (D9)",
-		Long: `Compares seven classes of objects with what they should be: PASS or FAIL each, and the verdict. An adopted iu-core
-may have more; that is listed. What others than the owner and the roles of iuworker may do with these objects, and with
-those of the worker's own schemas, is listed with the REVOKE that takes it away; it does not change the verdict. Exit code
-1 unless that is 7/7 PASS.`,
+		Short: "Check that iu-core has all expected objects",
+		Long: `Checks the seven classes of objects of iu-core, PASS or FAIL each. An adopted iu-core may have more objects; they are
+listed. Privileges of other roles on these objects and on iuworker's own are listed with the REVOKE that removes them;
+they do not change the verdict. Exit code 1 unless the verdict is 7/7 PASS.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			at, err := a.addresses(cmd)

@@ -16,11 +16,10 @@ func (a *app) consumersCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "consumers",
-		Short: "Show the durable consumers, move or delete one, and see to its dead letters",
-		Long: `Shows all durable consumers: where each is, how far behind, which process works for it, and its last error. A consumer
-is there from its first subscriber until it is deleted. One that no process works for expires: when the workers'
---emission-retention and --consumer-expiry have passed, of time in which workers run, what it has not handled is deleted.
-That is shown here from a day before on.`,
+		Short: "Show, move or delete durable consumers, and handle their dead letters",
+		Long: `Shows all durable consumers: position, lag, process and last error. A consumer exists from its first subscriber until it
+is deleted. One without a process expires: after the workers' --emission-retention and --consumer-expiry, counted while
+workers run, the events that it has not handled are deleted. This is shown here from a day before.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
 				consumers, err := subscribe.ListConsumers(ctx, pool)

@@ -65,9 +65,9 @@ func (a *app) consumersResetCommand() *cobra.Command {
 	var to subscribe.Start
 	cmd := &cobra.Command{
 		Use:   "reset NAME --to CURSOR|beginning|now",
-		Short: "Move a consumer to another place, back or forward",
-		Long: `Moves a consumer's cursor: back, and it gets events again; forward, and it never gets those in between. A process that
-works for it goes on from there after what it is handling now. Its last error is forgotten. Moving forward asks first.`,
+		Short: "Move a consumer to another position, back or forward",
+		Long: `Moves a consumer's cursor. Back, and it receives events again; forward, and it never receives those in between. A running
+process continues from there after its current event. The last error is cleared. Moving forward asks first.`,
 		Args:              oneConsumer,
 		ValidArgsFunction: a.completeConsumers,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -100,8 +100,8 @@ works for it goes on from there after what it is handling now. Its last error is
 			})
 		},
 	}
-	cmd.Flags().Var(&startValue{to: &to}, "to", "after this cursor or position, at the beginning of what is kept, after the last event, "+
-		"or before the first event since a time or so long ago")
+	cmd.Flags().Var(&startValue{to: &to}, "to", "a cursor or position, the oldest retained event, the next event, "+
+		"a time, or how long ago")
 	agreed.registerYes(cmd, "events to skip")
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -149,7 +149,7 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 	var agreed confirmation
 	cmd := &cobra.Command{
 		Use:               "delete NAME",
-		Short:             "Forget a consumer: its cursor and its dead letters",
+		Short:             "Delete a consumer: its cursor and its dead letters",
 		Args:              oneConsumer,
 		ValidArgsFunction: a.completeConsumers,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -171,12 +171,12 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 					return err
 				}
 				return a.print(asJSON, map[string]string{"deleted": args[0]}, func(w io.Writer) {
-					fmt.Fprintf(w, "consumer %s is deleted; a subscriber of that name begins anew\n", args[0])
+					fmt.Fprintf(w, "deleted consumer %s; a subscriber with that name starts from the beginning\n", args[0])
 				})
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "even if a process works for it or it has dead letters, which are lost")
+	cmd.Flags().BoolVar(&force, "force", false, "delete it even if a process uses it or it has dead letters")
 	agreed.registerYes(cmd, "events that it has not handled")
 	jsonFlag(cmd, &asJSON)
 	return cmd

@@ -34,7 +34,7 @@ func (a *app) consumersDeadLettersCommand() *cobra.Command {
 	var agreed confirmation
 	cmd := &cobra.Command{
 		Use:               "dead-letters NAME",
-		Short:             "List the events that a consumer gave up, or drop them",
+		Short:             "List the events that a consumer failed to handle, or drop them",
 		Args:              oneConsumer,
 		ValidArgsFunction: a.completeConsumers,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -63,7 +63,7 @@ func (a *app) consumersDeadLettersCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&drop, "drop", false, "delete all of them instead")
+	cmd.Flags().BoolVar(&drop, "drop", false, "drop all of them instead")
 	agreed.registerYes(cmd, "dead letters")
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -73,9 +73,9 @@ func (a *app) consumersReplayCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "replay NAME",
-		Short: "Have a consumer handle its dead letters again",
-		Long: `Asks the consumer's process to handle all of its dead letters once more: a process that runs does so at once, one that
-starts does so first. What is handled is gone; what fails again stays, with its new error.`,
+		Short: "Make a consumer handle its dead letters again",
+		Long: `Makes the consumer's process handle all of its dead letters once more: a running process does so at once, a new one when
+it starts. What it handles is deleted; what fails again stays, with its new error.`,
 		Args:              oneConsumer,
 		ValidArgsFunction: a.completeConsumers,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -111,7 +111,7 @@ func (a *app) changeLetters(ctx context.Context, pool *pgxpool.Pool, name, did s
 	return a.print(asJSON, map[string]any{"consumer": name, key: n}, func(w io.Writer) { fmt.Fprintf(w, "%d %s\n", n, did) })
 }
 
-// findConsumer answers subscribe.ErrNoConsumer, with the way out, where there is none of that name.
+// findConsumer returns subscribe.ErrNoConsumer, with the nearest name, if there is no consumer of that name.
 func findConsumer(ctx context.Context, db subscribe.DB, name string) (subscribe.Consumer, error) {
 	consumers, err := subscribe.ListConsumers(ctx, db)
 	if err != nil {
@@ -119,7 +119,12 @@ func findConsumer(ctx context.Context, db subscribe.DB, name string) (subscribe.
 	}
 	i := slices.IndexFunc(consumers, func(c subscribe.Consumer) bool { return c.Name == name })
 	if i < 0 {
-		return subscribe.Consumer{}, fmt.Errorf("%w: %q; iuworker consumers lists those that there are", subscribe.ErrNoConsumer, name)
+		var names []string
+		for _, consumer := range consumers {
+			names = append(names, consumer.Name)
+		}
+		return subscribe.Consumer{}, fmt.Errorf("%w %q%s; to list the consumers, run: iuworker consumers",
+			subscribe.ErrNoConsumer, name, didYouMean("", nearest(name, names)))
 	}
 	return consumers[i], nil
 }

@@ -28,11 +28,11 @@ func (f *databaseFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.url, "database-url", "",
 		"address of the database; else $DATABASE_URL, else PG* as for psql")
 	flags.StringVar(&f.file, "database-url-file", "",
-		"file that holds this address, and is read again for each new connection")
+		"file with this address, read again for each new connection")
 	flags.StringVar(&f.direct, "direct-database-url", "",
 		"address for LISTEN, session locks and migrations, if the first goes through a transaction pooler")
 	flags.StringVar(&f.directFile, "direct-database-url-file", "",
-		"file that holds that address, and is read again for each new connection")
+		"file with that address, read again for each new connection")
 }
 
 // source returns where the database's address comes from; given is false if only PG* can name it.

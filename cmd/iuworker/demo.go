@@ -26,10 +26,10 @@ func (a *app) demoCommand() *cobra.Command {
 	var yes, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Show the whole way once: outbox row in, instance composed, event out",
-		Long: `Starts a PostgreSQL of its own, unless a database is given by --database-url, IUWORKER_DATABASE_URL or DATABASE_URL;
-migrates it, opens the gates, makes a template, inserts twelve outbox rows as an application would, and shows what
-was composed and what a plain LISTEN client received. A given database must be empty or one that a demo made.`,
+		Short: "Run the whole pipeline once: outbox row in, instance composed, event out",
+		Long: `Starts its own PostgreSQL, unless a database is given by --database-url, IUWORKER_DATABASE_URL or DATABASE_URL; migrates
+it, opens the gates, creates a template, inserts twelve outbox rows as an application would, and shows what was composed
+and what a plain LISTEN client received. A given database must be empty or made by a demo.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			s, err := a.setStage(cmd.Context(), cmd, yes, pgserver.Config{})
@@ -46,7 +46,7 @@ was composed and what a plain LISTEN client received. A given database must be e
 }
 
 func yesFlag(cmd *cobra.Command, to *bool) {
-	cmd.Flags().BoolVar(to, "yes", false, "use the given database whatever is in it: migrate it, open its gates, compose in it")
+	cmd.Flags().BoolVar(to, "yes", false, "allow a non-empty database: migrate it, open its gates, compose in it")
 }
 
 // errDemoShown ends the worker of a demo that is over.

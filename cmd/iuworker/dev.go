@@ -20,7 +20,7 @@ func (a *app) devCommand() *cobra.Command {
 	f := defaultWorkFlags()
 	cmd := &cobra.Command{
 		Use:   "dev",
-		Short: "The demo, and stay up with the pages, to try things",
+		Short: "Run the demo and keep running, with the pages, to try things",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if _, given := a.source(); given && (dataDir != "" || tcp) {
@@ -54,8 +54,8 @@ func (a *app) devCommand() *cobra.Command {
 	}
 	f.registerServing(cmd)
 	cmd.Flags().BoolVar(&tcp, "tcp", false,
-		"let the server listen on a loopback port: every user of this machine may connect; without it, only this user, by a socket")
-	cmd.Flags().Var(&textValue{&dataDir, 4096}, "data-dir", "keep the server's data there (default a new directory, removed at the end)")
+		"listen on a loopback port, which every user of this machine can reach, instead of a socket only for this user")
+	cmd.Flags().Var(&textValue{&dataDir, 4096}, "data-dir", "directory for the server's data (default a new one, removed at the end)")
 	yesFlag(cmd, &yes)
 	jsonFlag(cmd, &asJSON)
 	return cmd

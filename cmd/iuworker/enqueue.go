@@ -44,18 +44,18 @@ func (a *app) enqueueCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.Var(&textValue{&f.template, 1000}, "template", "the template: its collection key or its id")
-	flags.Var(&uuidValue{&f.event.EventID}, "event-id", "id of what happened; the same again is the same event (default a new one)")
+	flags.Var(&textValue{&f.template, 1000}, "template", "collection key or id of the template")
+	flags.Var(&uuidValue{&f.event.EventID}, "event-id", "your id of what happened; a repeated id is the same event (default a new one)")
 	flags.Var(&textValue{&f.event.EventType, 200}, "event-type", "what happened")
 	flags.Var(&textValue{&f.event.InstanceKeySuffix, suffixMax}, "suffix",
-		"the instance's key is tpl-inst:auto:SUFFIX; suffixes are global (default TEMPLATE-EVENT_ID)")
+		"suffix of the instance's key tpl-inst:auto:SUFFIX; suffixes are global (default TEMPLATE-EVENT_ID)")
 	flags.Var(&choiceValue{&f.event.EmitMode, []string{outbox.EmitLive, outbox.EmitDryRun}}, "emit-mode",
 		"live announces the instance, dry_run only composes it")
-	actorFlag(cmd, &f.event.Actor, "who does it (default the user who runs this)")
-	flags.Var(&textValue{&f.event.Note, 2000}, "note", "a note for the instance")
-	flags.Var(&intValue{&f.event.Priority, 1, 4}, "priority", "1 is highest, 4 lowest")
-	flags.Var(&timeValue{&f.event.AvailableAt}, "available-at", "compose not before this time")
-	flags.Var(&durationValue{to: &f.in, min: 0, max: 10 * 365 * day}, "in", "compose not before this long from now")
+	actorFlag(cmd, &f.event.Actor, "name for the audit (default the user of this process)")
+	flags.Var(&textValue{&f.event.Note, 2000}, "note", "note for the instance")
+	flags.Var(&intValue{&f.event.Priority, 1, 4}, "priority", "priority, from 1 (highest) to 4 (lowest)")
+	flags.Var(&timeValue{&f.event.AvailableAt}, "available-at", "compose at this time or later")
+	flags.Var(&durationValue{to: &f.in, min: 0, max: 10 * 365 * day}, "in", "delay")
 	jsonFlag(cmd, &f.json)
 	return cmd
 }

@@ -45,7 +45,7 @@ var ways = map[string]func(t testing.TB, worker string) (address string){
 
 func documented(t testing.TB) proxytest.Documented {
 	t.Helper()
-	return proxytest.Read(t, filepath.Join("..", "..", "docs", "proxy.md"))
+	return proxytest.Read(t, filepath.Join("..", "..", "docs", "deploy.md"))
 }
 
 const eventsToken = "the-token-of-the-clients-0123456789"

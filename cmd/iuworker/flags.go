@@ -1,14 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
-// usageTemplate is cobra's, less what nobody needs, with lines that fit a wide terminal.
+// usageTemplate is cobra's with lines that fit a wide terminal; global flags are listed by the program's own help alone.
 const usageTemplate = `Usage:{{if .HasAvailableSubCommands}}{{if .Annotations.acts}}
   {{.UseLine}}{{end}}
   {{.CommandPath}} COMMAND{{else}}
@@ -26,11 +28,10 @@ Commands:{{range $commands}}{{if .IsAvailableCommand}}
 More:{{range $commands}}{{if and (eq .GroupID "") .IsAvailableCommand}}
   {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{end}}{{if .HasAvailableLocalFlags}}
 
-Flags:
+{{if .HasParent}}Flags{{else}}Global flags{{end}}:
 {{.LocalFlags.FlagUsagesWrapped 110 | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableInheritedFlags}}
 
-Flags of every command:
-{{.InheritedFlags.FlagUsagesWrapped 110 | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableSubCommands}}
+Global flags: iuworker --help{{end}}{{if .HasAvailableSubCommands}}
 
 More about a command: {{.CommandPath}} COMMAND --help{{end}}
 `
@@ -38,7 +39,7 @@ More about a command: {{.CommandPath}} COMMAND --help{{end}}
 // acts marks a command that does something itself and has others below it, for the usage.
 var acts = map[string]string{"acts": "yes"}
 
-// variable answers the environment variable that stands for a flag.
+// variable returns the environment variable that stands for a flag.
 func variable(flag string) string {
 	return "IUWORKER_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
@@ -105,7 +106,7 @@ func applyEnvironment(cmd *cobra.Command, getenv func(string) string) error {
 	return failed
 }
 
-// flagError says what the flag parser found, in the words of all other errors.
+// flagError words an error of the flag parser like all other errors.
 func flagError(cmd *cobra.Command, err error) error {
 	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		if unknown.GetSpecifiedShortnames() != "" {
@@ -123,15 +124,17 @@ func flagError(cmd *cobra.Command, err error) error {
 	return usage(cmd, "%v", err)
 }
 
-// nearestFlag answers the flag that a mistyped name begins, or that begins with it; "" where there is none.
+// nearestFlag returns the flag that a mistyped name most likely means; "" if there is none.
 func nearestFlag(cmd *cobra.Command, name string) string {
-	var nearest string
+	var names []string
+	var begins string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if nearest == "" && len(name) > 2 && (strings.HasPrefix(f.Name, name) || strings.HasPrefix(name, f.Name)) {
-			nearest = f.Name
+		names = append(names, f.Name)
+		if begins == "" && len(name) > 2 && (strings.HasPrefix(f.Name, name) || strings.HasPrefix(name, f.Name)) {
+			begins = f.Name
 		}
 	})
-	return nearest
+	return cmp.Or(nearest(name, names), begins)
 }
 
 func didYouMean(prefix, name string) string {
@@ -144,7 +147,7 @@ func didYouMean(prefix, name string) string {
 // given reports whether a flag has a value from the command line or the environment.
 func given(cmd *cobra.Command, flag string) bool { return cmd.Flags().Changed(flag) }
 
-// notTogether fails where more than one of the flags is given.
+// notTogether fails if more than one of the flags is given.
 func notTogether(cmd *cobra.Command, flags ...string) error {
 	var first string
 	for _, flag := range flags {
@@ -159,7 +162,7 @@ func notTogether(cmd *cobra.Command, flags ...string) error {
 	return nil
 }
 
-// required fails where one of the flags is missing or blank.
+// required fails if one of the flags is missing or blank.
 func required(cmd *cobra.Command, flags ...string) error {
 	for _, flag := range flags {
 		if f := cmd.Flags().Lookup(flag); strings.TrimSpace(f.Value.String()) == "" {
@@ -199,12 +202,17 @@ func noSuchSubcommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	var nearest string
-	cmd.SuggestionsMinimumDistance = 2
-	if found := cmd.SuggestionsFor(args[0]); len(found) > 0 {
-		nearest = found[0]
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
 	}
-	return usage(cmd, "there is no command %s%s", quoted(strings.TrimSpace(spoken(cmd)+" "+args[0])), didYouMean("", nearest))
+	meant := nearest(args[0], names)
+	if begins := slices.IndexFunc(names, func(name string) bool { return strings.HasPrefix(name, args[0]) }); meant == "" && begins >= 0 {
+		meant = names[begins]
+	}
+	return usage(cmd, "there is no command %s%s", quoted(strings.TrimSpace(spoken(cmd)+" "+args[0])), didYouMean("", meant))
 }
 
 // spoken is a command without the program's name, which begins every error anyway.

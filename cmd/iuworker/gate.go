@@ -20,9 +20,9 @@ var gateNames = []string{string(jobs.GateComposer), string(jobs.GateAutoInstanti
 func (a *app) gateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "gate",
-		Short: "Show, open and close the gates composer and auto-instantiate",
-		Long: `The gate composer lets instances be composed at all; the gate auto-instantiate lets live events compose them.
-While a gate is closed, what needs it waits, uses no attempt up, and goes on at once when the gate opens.`,
+		Short: "Show, open or close the gates composer and auto-instantiate",
+		Long: `The gate composer is needed to compose any instance; the gate auto-instantiate to compose one for a live event. While a
+gate is closed, jobs that need it are parked. They use no attempt, and run at once when the gate opens.`,
 	}
 	cmd.AddCommand(a.gateStatusCommand(), a.gateSetCommand("open", true), a.gateSetCommand("close", false))
 	needsSubcommand(cmd)
@@ -33,7 +33,7 @@ func (a *app) gateStatusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show both gates, and who moved them last",
+		Short: "Show both gates and who last changed them",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
@@ -51,9 +51,9 @@ func (a *app) gateStatusCommand() *cobra.Command {
 
 func writeGates(w io.Writer, gates []operate.Gate) {
 	for _, gate := range gates {
-		fmt.Fprintf(w, "%s\t%s", gate.Gate, openOrClosed(gate.Open))
+		fmt.Fprintf(w, "%s\t%s", gate.Gate, state(w, openOrClosed(gate.Open)))
 		if gate.UpdatedBy != nil && gate.UpdatedAt != nil {
-			fmt.Fprintf(w, "\tby %s, %s", *gate.UpdatedBy, gate.UpdatedAt.UTC().Format(time.RFC3339))
+			fmt.Fprintf(w, "\tby %s, %s", oneLine(gate.UpdatedBy), gate.UpdatedAt.UTC().Format(time.RFC3339))
 		}
 		fmt.Fprintln(w)
 	}
@@ -97,7 +97,7 @@ func (a *app) gateSetCommand(name string, open bool) *cobra.Command {
 			})
 		},
 	}
-	actorFlag(cmd, &actor, "who does it (default the user who runs this)")
+	actorFlag(cmd, &actor, "name for the audit (default the user of this process)")
 	if open {
 		agreed.registerYes(cmd, "parked jobs")
 	}
@@ -121,7 +121,7 @@ func (a *app) agreeToRelease(
 	}
 	what := fmt.Sprintf("jobs parked for the gate %s", gate)
 	return parked, a.confirm(cmd, agreed, stake{
-		count: parked, what: what, done: "opened", asks: fmt.Sprintf("%d %s will run now.", parked, what),
+		count: parked, what: what, done: "opened", asks: fmt.Sprintf("%s %s will run now.", operate.Thousands(parked), what),
 	})
 }
 
@@ -167,9 +167,13 @@ func (m gateMoved) write(w io.Writer) {
 		fmt.Fprintf(w, "%s was %s already\n", m.Gate, m.Now)
 		return
 	}
-	fmt.Fprintf(w, "%s is %s now, and was %s (by %s)", m.Gate, m.Now, m.Before, m.Actor)
+	did := "closed"
+	if m.Now == openOrClosed(true) {
+		did = "opened"
+	}
+	fmt.Fprintf(w, "%s %s (by %s)", did, m.Gate, flat(m.Actor))
 	if m.Parked > 0 {
-		fmt.Fprintf(w, "; %d parked jobs run now", m.Parked)
+		fmt.Fprintf(w, "; %s will run now", plural(int(m.Parked), "parked job", "parked jobs"))
 	}
 	fmt.Fprintln(w)
 }

@@ -10,7 +10,7 @@ import (
 func helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
-		Short: "Help about a command",
+		Short: "Show help for a command",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			found, rest, err := root.Find(args)
 			if err != nil || len(rest) > 0 {
@@ -27,7 +27,7 @@ var shells = []string{"bash", "fish", "powershell", "zsh"}
 func (a *app) completionCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion bash|fish|powershell|zsh",
-		Short: "Print the completion script of a shell",
+		Short: "Print a shell completion script",
 		Example: `  source <(iuworker completion bash)
   iuworker completion zsh > "${fpath[1]}/_iuworker"
   iuworker completion fish > ~/.config/fish/completions/iuworker.fish`,

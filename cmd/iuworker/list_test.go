@@ -34,7 +34,7 @@ func TestTemplates(t *testing.T) {
 	detail := decode[operate.TemplateDetail](t, run(t, on(db), "templates", "show", "letter", "--json").done(t))
 	require.Equal(t, []string{"terms", "greeting"}, detail.PieceKeys, "in the order that was given")
 	require.Regexp(t, `piece 1 +terms\npiece 2 +greeting\n`, run(t, on(db), "templates", "show", "letter").done(t).out)
-	run(t, on(db), "templates", "show", "lettr").failed(t, exitFailed, `there is no template "lettr"; there are: card, letter`)
+	run(t, on(db), "templates", "show", "lettr").failed(t, exitFailed, `there is no template "lettr", did you mean letter?; to list the templates, run: iuworker templates`)
 
 	require.Equal(t, "unmarked letter\n", run(t, on(db), "templates", "mark", "letter", "--off").done(t).out)
 	require.NotContains(t, run(t, on(db), "templates").done(t).out, "letter")
@@ -77,7 +77,10 @@ func TestDeadLettersByVerbs(t *testing.T) {
 	db := iutest.New(t)
 	template := db.Template(t, "letter", 1)
 	bury(t, db, template, 2, "invalid_input", "template_empty")
-	require.Contains(t, run(t, on(db), "dead-letters", "list").done(t).out, "template_empty")
+	db.Exec(t, "UPDATE iu_outbox.dead_letter SET detail = NULL WHERE status = 'template_empty'")
+	require.Contains(t, run(t, on(db), "dead-letters", "list").done(t).out, "template_empty  template letter has no active pieces\n")
+	require.Equal(t, "no dead letters with status template_emty, did you mean template_empty?; to see all, run: iuworker dead-letters list\n",
+		run(t, on(db), "dead-letters", "retry", "--status", "template_emty").done(t).out)
 	require.Equal(t, "2 dropped\n", run(t, on(db), "dead-letters", "drop", "--status", "template_empty", "--yes").done(t).out)
 	run(t, on(db), "dead-letters", "drop", "--all").failed(t, exitUsage, "pass --yes, or --expect 2, to confirm")
 	require.Equal(t, "2 retried\n", run(t, on(db), "dead-letters", "retry", "--all").done(t).out)

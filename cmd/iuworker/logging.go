@@ -26,9 +26,9 @@ type logFlags struct {
 func (f *logFlags) register(flags *pflag.FlagSet) {
 	f.format = "auto"
 	flags.Var(&choiceValue{&f.level, []string{"debug", "info", "warn", "error"}}, "log-level",
-		"least level of the log on stderr (default warn; work and migrate: info)")
+		"lowest level to log on stderr (default warn; work and migrate: info)")
 	flags.Var(&choiceValue{&f.format, []string{"auto", "text", "json"}}, "log-format",
-		"format of the log: auto is text on a terminal, JSON elsewhere")
+		"format of the log; auto is text on a terminal, JSON elsewhere")
 }
 
 // logger makes the log; defaultLevel is for where no level is given. NO_COLOR and TERM=dumb are honoured.

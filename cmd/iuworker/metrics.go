@@ -16,10 +16,10 @@ func (a *app) metricsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "metrics",
 		Short: "Print the dashboard, the alert rules or the list of the metrics",
-		Long: `Prints what goes with the metrics that iuworker work serves at /metrics, or apart with --metrics-addr. Needs no database.
+		Long: `Prints the files that belong to the metrics, which iuworker work serves at /metrics or at --metrics-addr. Needs no database.
 
   iuworker metrics dashboard > iuworker.json       import it into Grafana
-  iuworker metrics alerts > iuworker.rules.yaml    name it in rule_files of Prometheus`,
+  iuworker metrics alerts > iuworker.rules.yaml    add it to rule_files of Prometheus`,
 	}
 	printed := func(name, short, text string) *cobra.Command {
 		return &cobra.Command{
@@ -43,7 +43,7 @@ func (a *app) metricsListCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List every metric: name, type, labels, what it says",
+		Short: "List all metrics: name, type, labels and meaning",
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			catalog := metrics.Catalog()

@@ -20,16 +20,16 @@ type migrateFlags struct {
 func (f *migrateFlags) register(cmd *cobra.Command) {
 	f.lockTimeout, f.wait = 5*time.Second, time.Minute
 	cmd.Flags().Var(&durationValue{to: &f.lockTimeout, min: 10 * time.Millisecond, max: time.Hour}, "lock-timeout",
-		"how long one try waits for a table; other sessions that need that table wait meanwhile")
+		"longest wait for a table lock per try; other sessions that need that table wait meanwhile")
 	cmd.Flags().Var(&durationValue{to: &f.wait, min: time.Millisecond, max: day}, "wait",
-		"how long to go on trying, and to wait for another migration")
+		"how long to retry, and to wait for another migration")
 	jsonFlag(cmd, &f.json)
 }
 
 func (a *app) migrateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate",
-		Short: "Bring the schema up, take it down, or show where it is",
+		Short: "Migrate the schema up or down, or show its version",
 	}
 	cmd.AddCommand(a.migrateUpCommand(), a.migrateDownCommand(), a.migrateStatusCommand())
 	needsSubcommand(cmd)
@@ -51,10 +51,10 @@ func (a *app) migrateUpCommand() *cobra.Command {
 	var printOnly bool
 	cmd := &cobra.Command{
 		Use:   "up",
-		Short: "Bring the schema to the version of this program",
-		Long: `Creates what is missing: the iu-core baseline where there is no iu-core, migration 033, the worker's schema iu_outbox,
-River in iu_river. An iu-core that is there is adopted and stays as it is. What is missing or in the way is named
-before anything is changed. Any number of programs may do it at once: one migrates, the others wait.`,
+		Short: "Migrate the schema to the version of this program",
+		Long: `Creates what is missing: the iu-core baseline if there is no iu-core, migration 033, the worker's schema iu_outbox, and
+River in iu_river. An existing iu-core is adopted and not altered. Conflicts are named before anything changes. Any number
+of programs may migrate at once: one does it, the others wait.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.migration(cmd, f)
@@ -72,7 +72,7 @@ before anything is changed. Any number of programs may do it at once: one migrat
 		},
 	}
 	f.register(cmd)
-	cmd.Flags().BoolVar(&printOnly, "print", false, "write every statement to stdout, and change nothing")
+	cmd.Flags().BoolVar(&printOnly, "print", false, "print every statement, and change nothing")
 	return cmd
 }
 
@@ -104,9 +104,9 @@ func (a *app) migrateDownCommand() *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "down --to VERSION",
-		Short: "Take the schema down to a version",
-		Long: `To 32: takes away iu_outbox, iu_river and a 033 that iuworker created, and nothing of iu-core. Refuses while there are
-rows in the outbox, unfinished jobs, emissions, dead letters or log rows, unless --force.`,
+		Short: "Migrate the schema down to a version",
+		Long: `Down to 32 removes iu_outbox, iu_river and a 033 that iuworker created, and nothing of iu-core. Refuses while there are rows
+in the outbox, unfinished jobs, emissions, dead letters or log rows, unless --force is given.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if to == 0 {
@@ -128,8 +128,8 @@ rows in the outbox, unfinished jobs, emissions, dead letters or log rows, unless
 		},
 	}
 	f.register(cmd)
-	cmd.Flags().Var(&intValue{&to, 32, iusql.SchemaVersion}, "to", "the version to go down to")
-	cmd.Flags().BoolVar(&force, "force", false, "also where rows are lost (sets iu_core.force_rollback_033)")
+	cmd.Flags().Var(&intValue{&to, 32, iusql.SchemaVersion}, "to", "version to migrate down to")
+	cmd.Flags().BoolVar(&force, "force", false, "migrate down even if rows are lost (sets iu_core.force_rollback_033)")
 	return cmd
 }
 

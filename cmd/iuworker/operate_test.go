@@ -23,7 +23,7 @@ func TestGates(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	require.Regexp(t, `(?m)^composer +closed`, run(t, on(db), "gate", "status").done(t).out)
-	require.Equal(t, "composer is open now, and was closed (by ann)\n",
+	require.Equal(t, "opened composer (by ann)\n",
 		run(t, on(db), "gate", "open", "composer", "--actor", "ann").done(t).out)
 	require.Equal(t, "composer was open already\n", run(t, on(db), "gate", "open", "composer").done(t).out)
 

@@ -18,7 +18,7 @@ import (
 	"github.com/iu-core/iuworker/sql/iutest"
 )
 
-// README's client for Node, letter by letter and as a process of its own, misses nothing: not what was announced before
+// The client for Node of docs/subscribers.md, letter by letter and as a process of its own, misses nothing: not what was announced before
 // it came, nor while its connection was cut.
 func TestTheNodeClientMissesNothing(t *testing.T) {
 	t.Parallel()
@@ -28,11 +28,9 @@ func TestTheNodeClientMissesNothing(t *testing.T) {
 	announce(t, db, template, "1", "2", "3")
 
 	dir := installClients(t)
-	for _, b := range readDocument(t, "README.md") {
-		if b.is("js") && strings.Contains(b.text, "export async function follow") {
-			require.NoError(t, os.WriteFile(filepath.Join(dir, "follow.mjs"), []byte(b.text), 0o600))
-		}
-	}
+	shown := blocksFor(t, "TestTheNodeClientMissesNothing")
+	require.Len(t, shown, 1)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "follow.mjs"), []byte(shown[0].text), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.mjs"), []byte(`
 		import { follow } from './follow.mjs'
 		console.log(JSON.stringify({ ended: await follow(process.argv[2], (event) => console.log(JSON.stringify(event))) }))`), 0o600))

@@ -20,7 +20,9 @@ import (
 	"github.com/iu-core/iuworker/sql/iutest"
 )
 
-// A producer is a sample of docs/producers.md, in the fence of these words, and the file of testdata/producers that surrounds it.
+// A producer is a sample of docs/producers.md, in a block that begins with these words, and the file of testdata/producers that
+// surrounds it: a line with SAMPLE stands for the sample. The program gets the id of an order and prints the number of the
+// outbox row that the sample inserted.
 type producer struct {
 	fence, file string
 	prepare     []string // a command that is run before
@@ -104,8 +106,8 @@ func installProducers(t testing.TB) string {
 	dir := t.TempDir()
 	require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "producers"))))
 	samples := map[string]string{}
-	for _, b := range readDocument(t, filepath.Join("docs", "producers.md")) {
-		samples[strings.Join(b.info, " ")] = b.text
+	for _, b := range blocksFor(t, "TestProducersInsert") {
+		samples[strings.Join(b.info[:2], " ")] = b.text
 	}
 	surround := func(fence, file string) {
 		file = filepath.Join(dir, file)
@@ -120,6 +122,7 @@ func installProducers(t testing.TB) string {
 		surround(p.fence, p.file)
 	}
 	surround("prisma schema", "schema.prisma")
+	require.Len(t, samples, len(producers)+1, "docs/producers.md has samples that nothing runs")
 	runIn(t, dir, os.Environ(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent")
 	return dir
 }

@@ -19,20 +19,36 @@ import (
 
 const deadLettersShown = 100
 
-// deadLettersCommand is retry, a verb a command.
+const retryHelp = `A dead letter is an event that ended without an instance. Fix the cause first, which its detail names, then retry it: it
+becomes an outbox row again. An event that fails again becomes a dead letter again.`
+
+// deadLettersCommand is retry with one command per verb.
 func (a *app) deadLettersCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dead-letters",
-		Short: "List, retry or drop the events that ended without an instance",
+		Short: "List, retry or drop events that ended without an instance",
 	}
-	for _, verb := range []struct{ name, short, flag string }{
-		{"list", "List dead letters, the oldest first", "list"},
-		{"retry", "Put dead letters back into the outbox", ""},
-		{"drop", "Delete dead letters permanently", "drop"},
+	const chosen = " --status STATUS | --event ID | --all"
+	for _, verb := range []struct {
+		name, use, short, long, flag string
+		hidden                       []string
+	}{
+		{
+			"list", " [--status STATUS | --event ID]", "List dead letters, the oldest first",
+			fmt.Sprintf("Lists the oldest %d dead letters, with their template and why no instance was composed.", deadLettersShown),
+			"list", []string{"list", "drop", "all", "yes", "expect"},
+		},
+		{"retry", chosen, "Put dead letters back into the outbox", retryHelp, "", []string{"list", "drop", "yes", "expect"}},
+		{
+			"drop", chosen, "Delete dead letters permanently",
+			"Deletes dead letters permanently. To process their events, the application must send them again.",
+			"drop", []string{"list", "drop"},
+		},
 	} {
 		sub := a.retryCommand()
-		sub.Use, sub.Short, sub.Long = verb.name+" --status STATUS | --event ID | --all", verb.short, verb.short+"."
-		for _, flag := range []string{"list", "drop"} {
+		sub.Use, sub.Short = verb.name+verb.use, verb.short
+		sub.Long = verb.long
+		for _, flag := range verb.hidden {
 			_ = sub.Flags().MarkHidden(flag) // they exist
 		}
 		if verb.flag != "" {
@@ -52,10 +68,9 @@ func (a *app) retryCommand() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "retry --status STATUS | --event ID | --all",
-		Short: "Put dead letters back into the outbox, list them, or drop them",
-		Long: `A dead letter is an event that ended without an instance. Repair what was wrong first (its detail says it), then retry
-it: it becomes an outbox row again. What fails again becomes a dead letter again.`,
-		Args: noArguments,
+		Short: "Same as dead-letters retry",
+		Long:  retryHelp + "\nThis is the old name of: iuworker dead-letters list, retry and drop.",
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkRetry(cmd); err != nil {
 				return err
@@ -78,25 +93,25 @@ it: it becomes an outbox row again. What fails again becomes a dead letter again
 						}
 					}
 					moved, err := operate.DropAs(ctx, pool, systemUser(), choice)
-					return a.reportRetry("dropped", choice, moved, err, asJ)
+					return a.reportRetry(ctx, pool, "dropped", choice, moved, err, asJ)
 				default:
 					moved, err := operate.RetryAs(ctx, pool, systemUser(), choice)
-					return a.reportRetry("retried", choice, moved, err, asJ)
+					return a.reportRetry(ctx, pool, "retried", choice, moved, err, asJ)
 				}
 			})
 		},
 	}
-	cmd.Flags().Var(&textValue{&choice.Status, 200}, "status", "those of a status, such as template_not_found")
-	cmd.Flags().Var(&uuidValue{&choice.EventID}, "event", "those of an event")
-	cmd.Flags().BoolVar(&all, "all", false, "all of them")
-	cmd.Flags().BoolVar(&list, "list", false, fmt.Sprintf("show them instead, the oldest %d", deadLettersShown))
-	cmd.Flags().BoolVar(&drop, "drop", false, "delete them instead")
+	cmd.Flags().Var(&textValue{&choice.Status, 200}, "status", "dead letters with this status, such as template_not_found")
+	cmd.Flags().Var(&uuidValue{&choice.EventID}, "event", "dead letters of this event")
+	cmd.Flags().BoolVar(&all, "all", false, "all dead letters")
+	cmd.Flags().BoolVar(&list, "list", false, fmt.Sprintf("list the oldest %d instead", deadLettersShown))
+	cmd.Flags().BoolVar(&drop, "drop", false, "drop them instead")
 	agreed.registerYes(cmd, "dead letters")
 	jsonFlag(cmd, &asJ)
 	return cmd
 }
 
-// checkRetry demands that somebody says which ones, before anything is moved.
+// checkRetry fails unless the flags say which dead letters.
 func checkRetry(cmd *cobra.Command) error {
 	chosen := func(name string) bool {
 		yes, err := cmd.Flags().GetBool(name)
@@ -109,43 +124,56 @@ func checkRetry(cmd *cobra.Command) error {
 	case chosen("all") && selected:
 		return usage(cmd, "--all contradicts --status and --event: give one or the other")
 	case !chosen("all") && !selected && !chosen("list"):
-		return usage(cmd, "say which dead letters: --status, --event or --all (--list shows them)")
+		return usage(cmd, "say which dead letters: --status, --event or --all; to see them, run: iuworker dead-letters list")
 	}
 	return nil
 }
 
-// reportRetry says how many also where it failed half-way: those are done.
-func (a *app) reportRetry(what string, choice operate.Selection, moved operate.Moved, err error, asJSON bool) error {
+// reportRetry prints how many were moved, also if an error came half-way: those stay moved.
+func (a *app) reportRetry(
+	ctx context.Context, pool *pgxpool.Pool, what string, choice operate.Selection, moved operate.Moved, err error, asJSON bool,
+) error {
 	if err != nil {
 		return fmt.Errorf("%d %s, then: %w", moved.Done, what, err)
 	}
+	none, err := noDeadLetters(ctx, pool, choice)
+	if err != nil {
+		return err
+	}
 	err = a.print(asJSON, map[string]int{what: moved.Done, "left": moved.Left}, func(w io.Writer) {
 		if moved == (operate.Moved{}) {
-			fmt.Fprintln(w, noDeadLetters(choice))
+			fmt.Fprintln(w, none)
 			return
 		}
 		fmt.Fprintf(w, "%d %s\n", moved.Done, what)
 	})
 	if err == nil && moved.Left > 0 {
-		return fmt.Errorf("%d dead letters stayed: the outbox refuses their events, or another session has them; "+
-			"look at them with iuworker retry --list, and drop what is of no use", moved.Left)
+		return fmt.Errorf("%d dead letters stayed: the outbox refuses their events, or another session has locked them; "+
+			"run iuworker dead-letters list to see them, and drop what you do not need", moved.Left)
 	}
 	return err
 }
 
-// noDeadLetters says that there are none, and of what.
-func noDeadLetters(choice operate.Selection) string {
+// noDeadLetters says that there are none of what was chosen, and which status may have been meant.
+func noDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice operate.Selection) (string, error) {
 	text := "no dead letters"
 	if choice.Status != "" {
-		text += " of the status " + flat(choice.Status)
+		text += " with status " + flat(choice.Status)
 	}
 	if choice.EventID != uuid.Nil {
-		text += " of the event " + choice.EventID.String()
+		text += " of event " + choice.EventID.String()
 	}
 	if choice != (operate.Selection{}) {
-		text += "; all that there are, shows: iuworker retry --list"
+		statuses, err := operate.DeadLetterStatuses(ctx, pool)
+		if err != nil {
+			return "", err
+		}
+		if meant := nearest(choice.Status, statuses); meant != "" && meant != choice.Status {
+			text += didYouMean("", meant)
+		}
+		text += "; to see all, run: iuworker dead-letters list"
 	}
-	return text
+	return text, nil
 }
 
 func (a *app) listDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice operate.Selection, asJSON bool) error {
@@ -159,22 +187,26 @@ func (a *app) listDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice op
 	if err != nil {
 		return err
 	}
+	none, err := noDeadLetters(ctx, pool, choice)
+	if err != nil {
+		return err
+	}
 	if more && asJSON {
 		a.logger.WarnContext(ctx, "Dead letters: there are more than these", slog.Int("shown", len(letters)))
 	}
 	return a.print(asJSON, letters, func(w io.Writer) {
 		if len(letters) == 0 {
-			fmt.Fprintln(w, noDeadLetters(choice))
+			fmt.Fprintln(w, none)
 			return
 		}
 		columns(w, func(w io.Writer) {
-			fmt.Fprintln(w, "SINCE\tEVENT\tTEMPLATE\tSUFFIX\tSTATUS\tDETAIL")
+			fmt.Fprintln(w, "SINCE\tEVENT\tTEMPLATE\tSUFFIX\tSTATUS\tREASON")
 			for _, line := range lines {
 				fmt.Fprintln(w, line)
 			}
 		})
 		if more {
-			fmt.Fprintf(w, "these are the oldest %d, and there are more: --status and --event choose, iuworker status counts\n", len(letters))
+			fmt.Fprintf(w, "these are the oldest %d; there are more: --status and --event select, iuworker status counts\n", len(letters))
 		}
 	})
 }
@@ -193,9 +225,11 @@ func letterLines(ctx context.Context, pool *pgxpool.Pool, letters []operate.Dead
 	}
 	lines := make([]string, len(letters))
 	for i, letter := range letters {
+		template := cmp.Or(keys[ids[i]], ids[i].String())
+		reason := letter.Reason(template, events[i].InstanceKeySuffix)
 		lines[i] = strings.Join([]string{
-			stamp(letter.CreatedAt), cmp.Or(letter.EventID, &uuid.Nil).String(), flat(cmp.Or(keys[ids[i]], ids[i].String())),
-			flat(events[i].InstanceKeySuffix), letter.Status, oneLine(letter.Detail),
+			stamp(letter.CreatedAt), cmp.Or(letter.EventID, &uuid.Nil).String(), flat(template),
+			flat(events[i].InstanceKeySuffix), flat(letter.Status), oneLine(&reason),
 		}, "\t")
 	}
 	return lines, nil

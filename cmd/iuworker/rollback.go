@@ -20,12 +20,12 @@ func (a *app) rollbackCommand() *cobra.Command {
 	var agreed confirmation
 	cmd := &cobra.Command{
 		Use:   "rollback --actor ACTOR",
-		Short: "Take away the instances that were composed for an actor",
-		Long: `Shows what a rollback would delete: log rows, lineage, memberships and instances of that actor, and of nobody else; which
-of them were announced, and to which consumers they went.
-With --execute it deletes them, all or none, and only if there are as many as were shown: on a terminal after you have
-typed the actor's name, elsewhere if --expect gives that number. It is blocked where an instance is used
-elsewhere. Announcements that were made stay, and are marked as rolled back; the same events said again compose anew.`,
+		Short: "Delete the instances that were composed for an actor",
+		Long: `Shows what a rollback would delete: log rows, lineage, memberships and instances of this actor only; which of them were
+announced, and which consumers received them.
+With --execute it deletes all of them or none, and only if the number is still the one shown: on a terminal after you type
+the actor's name, otherwise if --expect gives that number. It is blocked if an instance is used elsewhere.
+Announcements stay and are marked as rolled back. The same events sent again compose new instances.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := required(cmd, "actor"); err != nil {
@@ -49,8 +49,8 @@ elsewhere. Announcements that were made stay, and are marked as rolled back; the
 			})
 		},
 	}
-	actorFlag(cmd, &actor, "whose instances")
-	cmd.Flags().BoolVar(&execute, "execute", false, "delete them; without it nothing is changed")
+	actorFlag(cmd, &actor, "actor whose instances to delete")
+	cmd.Flags().BoolVar(&execute, "execute", false, "delete them; without this flag nothing changes")
 	agreed.registerExpect(cmd, "instances")
 	jsonFlag(cmd, &asJSON)
 	return cmd

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	webui "github.com/iu-core/iuworker/riverui"
-	iusql "github.com/iu-core/iuworker/sql"
 )
 
 // Exit codes of the program.
@@ -74,8 +73,8 @@ func (a *app) exit(err error) int {
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "iuworker",
-		Short:         "Composes instances from templates when applications say that something happened",
-		Version:       iusql.ProgramVersion,
+		Short:         "Create instances from templates when applications insert events",
+		Version:       programBuild(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {

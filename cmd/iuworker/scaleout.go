@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/schollz/progressbar/v3"
@@ -19,20 +20,30 @@ func isNoTemplate(err error) bool {
 	return notFound
 }
 
+// scaleoutCommand is the command that starts a scale-out, by its old name as well, and those that manage them.
 func (a *app) scaleoutCommand() *cobra.Command {
+	cmd := a.scaleoutStartCommand("scaleout")
+	cmd.Example = strings.ReplaceAll(cmd.Example, "scaleout --", "scaleout start --")
+	cmd.Short = "Enqueue many jobs for a template, and manage them"
+	cmd.Args, cmd.Annotations = noSuchSubcommand, acts
+	cmd.AddCommand(a.scaleoutStartCommand("start"), a.scaleoutStatusCommand(), a.scaleoutPauseCommand("pause", true),
+		a.scaleoutPauseCommand("resume", false), a.scaleoutCancelCommand())
+	return cmd
+}
+
+func (a *app) scaleoutStartCommand(name string) *cobra.Command {
 	var template string
 	var asJSON, watch bool
 	cfg := operate.ScaleoutConfig{EmitMode: outbox.EmitLive}
 	cmd := &cobra.Command{
-		Use:   "scaleout --template TEMPLATE --count N --prefix PREFIX --actor ACTOR",
-		Short: "Enqueue many jobs for a template, in a queue of their own",
-		Long: `Enqueues a job for each number from 1 to N, in the queue scaleout, where they delay no live event. The suffix of number
-n is PREFIX-n, and its event id comes from that: a second run adds nothing, and one that was cut off goes on.`,
+		Use:   name + " --template TEMPLATE --count N --prefix PREFIX --actor ACTOR",
+		Short: "Enqueue many jobs for a template",
+		Long: `Enqueues one job per number from 1 to N in the queue scaleout, where they do not delay live events. The suffix of number n
+is PREFIX-n, and its event id derives from that: a second run adds nothing, and an interrupted one continues.`,
 		Example: `  iuworker scaleout --template welcome-letter --count 100000 --prefix spring --actor marketing --watch
   iuworker scaleout status spring
   iuworker scaleout cancel spring`,
-		Args:        noSuchSubcommand,
-		Annotations: acts,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := required(cmd, "template", "prefix", "actor"); err != nil {
 				return err
@@ -51,17 +62,15 @@ n is PREFIX-n, and its event id comes from that: a second run adds nothing, and 
 		},
 	}
 	flags := cmd.Flags()
-	flags.Var(&textValue{&template, 1000}, "template", "the template: its collection key or its id")
-	flags.Var(&intValue{&cfg.Count, 1, operate.MaxScaleout}, "count", fmt.Sprintf("how many, at most %d", operate.MaxScaleout))
-	flags.Var(&textValue{&cfg.Prefix, prefixMax}, "prefix", "name of this scale-out; suffixes are global")
-	actorFlag(cmd, &cfg.Actor, "who does it; a rollback of this actor takes the instances away")
+	flags.Var(&textValue{&template, 1000}, "template", "collection key or id of the template")
+	flags.Var(&intValue{&cfg.Count, 1, operate.MaxScaleout}, "count", fmt.Sprintf("number of jobs, at most %d", operate.MaxScaleout))
+	flags.Var(&textValue{&cfg.Prefix, prefixMax}, "prefix", "prefix of the suffixes, which are global: the name of this scale-out")
+	actorFlag(cmd, &cfg.Actor, "actor of the events; a rollback of this actor deletes the instances")
 	flags.Var(&choiceValue{&cfg.EmitMode, []string{outbox.EmitLive, outbox.EmitDryRun}}, "emit-mode",
 		"live announces the instances, dry_run only composes them")
-	flags.Var(&intValue{&cfg.Rate, 1, 1_000_000}, "rate", "enqueue at most so many a second (default as many as the database takes)")
-	flags.BoolVar(&watch, "watch", false, "then show how far it is, until all is composed; Ctrl-C leaves the jobs working")
+	flags.Var(&intValue{&cfg.Rate, 1, 1_000_000}, "rate", "most jobs to enqueue per second (default as fast as the database takes them)")
+	flags.BoolVar(&watch, "watch", false, "then show the progress until everything is composed; Ctrl-C does not stop the jobs")
 	jsonFlag(cmd, &asJSON)
-	cmd.AddCommand(a.scaleoutStatusCommand(), a.scaleoutPauseCommand("pause", true), a.scaleoutPauseCommand("resume", false),
-		a.scaleoutCancelCommand())
 	return cmd
 }
 

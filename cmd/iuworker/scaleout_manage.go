@@ -16,7 +16,7 @@ func (a *app) scaleoutStatusCommand() *cobra.Command {
 	var asJSON, watch bool
 	cmd := &cobra.Command{
 		Use:   "status PREFIX",
-		Short: "Show how far a scale-out is",
+		Short: "Show the progress of a scale-out",
 		Args:  onePrefix,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
@@ -31,7 +31,7 @@ func (a *app) scaleoutStatusCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&watch, "watch", false, "go on showing it until all is composed; Ctrl-C leaves the jobs working")
+	cmd.Flags().BoolVar(&watch, "watch", false, "keep showing the progress until everything is composed; Ctrl-C does not stop the jobs")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
@@ -62,30 +62,36 @@ func writeScaleout(w io.Writer, s operate.ScaleoutState) {
 			n    int64
 			more string
 		}{
-			{"waiting", s.Waiting, ""}, {"running", s.Running, ""}, {"tried again", s.Retrying, ""},
-			{"parked", s.Parked, "; for which gate, shows: iuworker status"}, {"in the outbox again", s.Outbox, ""},
-			{"dead letters", s.DeadLetters, "; to see why, run: iuworker retry --list"},
+			{"waiting", s.Waiting, ""}, {"running", s.Running, ""}, {"to be retried", s.Retrying, ""},
+			{"parked", s.Parked, "; to see for which gate, run: iuworker status"}, {"back in the outbox", s.Outbox, ""},
+			{"dead letters", s.DeadLetters, "; to see why, run: iuworker dead-letters list"},
 		} {
 			if some.n > 0 {
 				fmt.Fprintf(w, "%s\t%d%s\n", some.what, some.n, some.more)
 			}
 		}
 		if s.QueuePaused {
-			fmt.Fprintln(w, "queue\tpaused; to go on, run: iuworker scaleout resume")
+			fmt.Fprintln(w, "queue\tpaused; to resume it, run: iuworker scaleout resume")
 		}
 	})
 }
 
 func (a *app) scaleoutPauseCommand(name string, pause bool) *cobra.Command {
-	var asJSON bool
-	short, says := "Let all scale-outs wait: no job of their queue begins", "the queue scaleout is paused: its jobs wait until: iuworker scaleout resume"
+	var asJSON, all bool
+	short, says := "Pause all scale-outs: no job in their queue starts", "all scale-outs are paused; to resume them, run: iuworker scaleout resume"
 	if !pause {
-		short, says = "Let scale-outs go on that were paused", "the queue scaleout goes on"
+		short, says = "Resume all scale-outs", "all scale-outs are resumed"
 	}
 	cmd := &cobra.Command{
 		Use:   name,
 		Short: short,
-		Args:  noArguments,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage(cmd, "%s takes no argument: it is for all scale-outs at once; to stop one, run: iuworker scaleout cancel %s",
+					spoken(cmd), shellWord(args[0]))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
 				if err := operate.PauseScaleouts(ctx, pool, systemUser(), pause); err != nil {
@@ -95,6 +101,7 @@ func (a *app) scaleoutPauseCommand(name string, pause bool) *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&all, "all", false, "all scale-outs, as without this flag: they share one queue")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
@@ -139,7 +146,7 @@ adds them again. Instances that were composed stay; a rollback of the actor remo
 func writeCancelled(w io.Writer, done operate.CancelledScaleout) {
 	fmt.Fprintf(w, "%d cancelled", done.Cancelled)
 	if done.Left > 0 {
-		fmt.Fprintf(w, "; %d had begun already, and end by themselves", done.Left)
+		fmt.Fprintf(w, "; %d were already running and will finish", done.Left)
 	}
 	fmt.Fprintln(w)
 }

@@ -18,9 +18,9 @@ func (a *app) selftestCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "selftest",
-		Short: "Try auto-instantiation by twelve probes that leave nothing",
-		Long: `Runs twelve probes, each in a transaction that is rolled back, and prints PASS or FAIL for each. It may run beside
-workers, whatever the gates. Run it as the owner of iu-core. Exit code 1 unless all pass.`,
+		Short: "Test auto-instantiation with twelve probes that leave nothing behind",
+		Long: `Runs twelve probes, each in a transaction that is rolled back, and prints PASS or FAIL for each. Workers may be running,
+and gates may be open or closed. Run it as the owner of iu-core. Exit code 1 unless all pass.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, selftestTimeout, func(ctx context.Context, pool *pgxpool.Pool) error {

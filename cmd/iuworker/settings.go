@@ -19,10 +19,10 @@ func (a *app) settingsCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "settings",
-		Short: "Show the settings of the installation, or change one",
-		Long: `Shows the settings that are kept in the database: every process obeys them, whatever its own flags are, and at once.
-notify-payload says what a notification carries, which every login of the database may read: the event, or its cursor
-alone. Subscribers work with either.`,
+		Short: "Show or change the settings of the installation",
+		Long: `Shows the settings that are stored in the database. A change applies to all processes at once, whatever their flags.
+notify-payload sets what a notification carries, which every login of the database can read: the event, or only its cursor.
+Subscribers work with either.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
 				settings, err := operate.Settings(ctx, pool)
@@ -64,7 +64,7 @@ func (a *app) settingsSetCommand() *cobra.Command {
 	var actor string
 	cmd := &cobra.Command{
 		Use:       "set NAME VALUE",
-		Short:     "Change a setting, for every process and at once",
+		Short:     "Change a setting for all processes, at once",
 		Example:   "  iuworker settings set notify-payload cursor",
 		ValidArgs: []string{operate.SettingNotifyPayload},
 		Args:      oneSetting,
@@ -82,7 +82,7 @@ func (a *app) settingsSetCommand() *cobra.Command {
 			})
 		},
 	}
-	actorFlag(cmd, &actor, "who does it (default the user who runs this)")
+	actorFlag(cmd, &actor, "name for the audit (default the user of this process)")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

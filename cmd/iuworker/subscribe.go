@@ -26,11 +26,11 @@ func (a *app) subscribeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "subscribe",
 		Short: "Print events as JSON lines, until Ctrl-C",
-		Long: `Prints each event as one line of CloudEvents JSON, in the order of positions. Without --after, --since, --from and
---consumer it begins now. A consumer begins at the oldest event that is kept, unless --from or --since says otherwise
-for one that is new, and goes on where it stopped: its cursor is stored after a line was written, so a line may come
-twice after a crash, and none is left out. Filters choose events that fit each of them; a filter given more than once
-takes any of its values. What a filter leaves out, a consumer has handled.`,
+		Long: `Prints each event as one line of CloudEvents JSON, in the order of positions. Without --after, --since, --from or
+--consumer it starts with the next event. A new consumer starts at the oldest retained event, unless --from or --since is
+given; an existing one continues where it stopped. Its cursor is stored after the lines of a batch are written, so that
+lines may repeat after a crash and none is missing. An event must match all filters; a filter given several times matches
+any of its values. A consumer counts filtered events as handled.`,
 		Example: `  iuworker subscribe --template welcome-letter
   iuworker subscribe --after 0 --limit 10
   iuworker subscribe --since 2h --event-type order.placed --event-type order.paid
@@ -44,14 +44,14 @@ takes any of its values. What a filter leaves out, a consumer has handled.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.Var(&textValue{&f.after, 100}, "after", "begin after this cursor, or after this position; 0 is the beginning")
-	flags.Var(&sinceValue{&f.since}, "since", "begin with the first event announced since this time, or since so long ago: 2026-12-31T18:00:00Z, 2h")
-	flags.Var(&choiceValue{&f.from, []string{"beginning", "now"}}, "from", "begin with the oldest event that is kept, or with the next one")
-	flags.Var(&consumerValue{textValue{&f.cfg.Consumer, 200}}, "consumer", "go on where this durable consumer stopped")
-	flags.Var(&intValue{&f.cfg.Limit, 1, 1 << 30}, "limit", "end after so many events (default no end)")
-	flags.Var(&textsValue{&f.cfg.Filter.Templates, 1000}, "template", "events of this template alone: its collection key or its id; repeatable")
-	flags.Var(&textsValue{&f.cfg.Filter.Actors, actorMax}, "actor", "events of this actor alone; repeatable")
-	flags.Var(&textsValue{&f.cfg.Filter.EventTypes, 200}, "event-type", "because of this type of event alone, such as order.placed; repeatable")
+	flags.Var(&textValue{&f.after, 100}, "after", "start after this cursor or position; 0 is the beginning")
+	flags.Var(&sinceValue{&f.since}, "since", "start at the first event announced since a time or a duration ago: 2026-12-31T18:00:00Z, 2h")
+	flags.Var(&choiceValue{&f.from, []string{"beginning", "now"}}, "from", "start at the oldest retained event, or at the next one")
+	flags.Var(&consumerValue{textValue{&f.cfg.Consumer, 200}}, "consumer", "continue where this durable consumer stopped")
+	flags.Var(&intValue{&f.cfg.Limit, 1, 1 << 30}, "limit", "end after this many events (default no end)")
+	flags.Var(&textsValue{&f.cfg.Filter.Templates, 1000}, "template", "only events of this template (collection key or id); repeatable")
+	flags.Var(&textsValue{&f.cfg.Filter.Actors, actorMax}, "actor", "only events of this actor; repeatable")
+	flags.Var(&textsValue{&f.cfg.Filter.EventTypes, 200}, "event-type", "only events of this type, such as order.placed; repeatable")
 	return cmd
 }
 

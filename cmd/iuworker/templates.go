@@ -18,9 +18,8 @@ func (a *app) templatesCommand() *cobra.Command {
 	var after string
 	cmd := &cobra.Command{
 		Use:   "templates",
-		Short: "List the templates, show, create or mark one",
-		Long: `Lists the templates by key: their pieces, the recorded version, how many instances were composed of each, and when the
-last one was.`,
+		Short: "List, show, create or mark templates",
+		Long:  `Lists the templates by key: pieces, version, number of instances, and when the last one was composed.`,
 		Example: `  iuworker templates
   iuworker templates show welcome-letter
   iuworker templates create welcome-letter --title 'Welcome letter' welcome/greeting welcome/terms`,
@@ -37,8 +36,8 @@ last one was.`,
 		},
 	}
 	limit = 100
-	cmd.Flags().Var(&intValue{&limit, 1, 10_000}, "limit", "templates to list")
-	cmd.Flags().Var(&textValue{&after, 1000}, "after", "list the templates whose keys come after this one")
+	cmd.Flags().Var(&intValue{&limit, 1, 10_000}, "limit", "number of templates to list")
+	cmd.Flags().Var(&textValue{&after, 1000}, "after", "list the templates that sort after this key")
 	cmd.AddCommand(a.templatesShowCommand(), a.templatesCreateCommand(), a.templatesMarkCommand())
 	cmd.Args, cmd.Annotations = noSuchSubcommand, acts
 	jsonFlag(cmd, &asJSON)
@@ -121,8 +120,8 @@ func (a *app) templatesCreateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create KEY --title TITLE PIECE...",
 		Short: "Create a template from pieces",
-		Long: `Composes a collection of existing pieces, named by their keys, in the order given, and marks it as a template. The gate
-composer must be open. Use a login that owns iu-core, or that may call its functions.`,
+		Long: `Composes a collection of existing pieces, named by their keys in the given order, and marks it as a template. The gate
+composer must be open. Use a login that owns iu-core or may call its functions.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 {
 				return usage(cmd, "%s needs a key and at least one piece", spoken(cmd))
@@ -143,7 +142,7 @@ composer must be open. Use a login that owns iu-core, or that may call its funct
 		},
 	}
 	cmd.Flags().Var(&textValue{&title, 1000}, "title", "title of the collection")
-	actorFlag(cmd, &actor, "who does it (default the user who runs this)")
+	actorFlag(cmd, &actor, "name for the audit (default the user of this process)")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
@@ -173,7 +172,7 @@ then end as template_not_marked.`,
 		},
 	}
 	cmd.Flags().BoolVar(&off, "off", false, "unmark it instead")
-	actorFlag(cmd, &actor, "who does it (default the user who runs this)")
+	actorFlag(cmd, &actor, "name for the audit (default the user of this process)")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

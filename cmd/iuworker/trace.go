@@ -19,11 +19,11 @@ func (a *app) traceCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "trace EVENT_ID | IDEMPOTENCY_KEY | INSTANCE | SUFFIX",
-		Short: "Show one event's whole way, and what it waits for",
-		Long: `Shows where an event is: its row in the outbox, its job with the attempts that failed, what was composed, the
-announcement, and which consumers are past it; and what it waits for now. INSTANCE is an instance's id or key, SUFFIX
-what follows tpl-inst:auto: in it. The number of a job works too, and so does a prefix of an id of at least six
-characters, if no other event begins like it. Exits with 1 if nothing is known of it.`,
+		Short: "Show everything about one event, and what it waits for",
+		Long: `Shows an event's outbox row, its job with failed attempts, the instance, the announcement, the consumers that have passed
+it, and what it waits for now. INSTANCE is the id or key of an instance, SUFFIX the part of its key after tpl-inst:auto:.
+The number of a job works, too, and so does a unique prefix of an id of at least six characters. Exit code 1 if nothing is
+found.`,
 		Example: `  iuworker trace 0b54b1f2-5d4c-4f0e-9a4e-3a1d2c7b9e10
   iuworker trace tpl-inst:auto:shop-order-1 --json`,
 		Args: oneReference,

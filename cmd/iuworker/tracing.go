@@ -16,8 +16,8 @@ import (
 const otlpVariables = "$OTEL_EXPORTER_OTLP_ENDPOINT"
 
 func (f *workFlags) registerTracing(flags *pflag.FlagSet) {
-	flags.Var(&textValue{&f.otlp, 2048}, "otlp-endpoint", "URL of an OpenTelemetry receiver (OTLP over HTTP) that traces are sent to, "+
-		"such as http://127.0.0.1:4318 (default "+otlpVariables+", else none are made)")
+	flags.Var(&textValue{&f.otlp, 2048}, "otlp-endpoint", "URL of an OpenTelemetry receiver (OTLP over HTTP) for traces, "+
+		"such as http://127.0.0.1:4318 (default "+otlpVariables+", else no traces)")
 }
 
 // readTracing completes the receiver's address; "" where nothing is traced.

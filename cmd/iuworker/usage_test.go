@@ -41,7 +41,7 @@ func TestWrongUsageIsFoundBeforeConnecting(t *testing.T) {
 		{args: "work --concurrency 0", says: "from 1 to 10000"},
 		{args: "work --concurrency many", says: `--concurrency is "many"`},
 		{args: "work --concurrency", says: "--concurrency needs a value"},
-		{args: "work --concurency 3", says: "there is no flag --concurency"},
+		{args: "work --concurency 3", says: "there is no flag --concurency, did you mean --concurrency?"},
 		{args: "work --pool", says: "there is no flag --pool, did you mean --pool-size?"},
 		{args: "work -z", says: "there is no flag -z"},
 		{args: "work --completed-retention never", says: "such as 30d"},
@@ -81,7 +81,8 @@ func TestWrongUsageIsFoundBeforeConnecting(t *testing.T) {
 		{args: "scaleout status", says: "scaleout status needs the prefix of a scale-out"},
 		{args: "scaleout cancel a b", says: "scaleout cancel takes one prefix, and there are 2"},
 		{args: "scaleout cancel " + strings.Repeat("p", 192), says: "it has 192 characters"},
-		{args: "scaleout pause p", says: "scaleout pause takes no argument"},
+		{args: "scaleout start --template t --count 1 --prefix p", says: "--actor is missing"},
+		{args: "scaleout pause p", says: "scaleout pause takes no argument: it is for all scale-outs at once; to stop one, run: iuworker scaleout cancel p"},
 		{args: "subscribe --after 1 --consumer c", says: "--after and --consumer contradict each other"},
 		{args: "subscribe --after soon", says: `--after is "soon"`},
 		{args: "subscribe --after -1", says: "--after is"},
@@ -150,12 +151,20 @@ func TestHelpNamesEveryVariable(t *testing.T) {
 			if f.Hidden {
 				return
 			}
+			alone := pflag.NewFlagSet("", pflag.ContinueOnError)
+			alone.AddFlag(f)
+			require.LessOrEqual(t, strings.Count(alone.FlagUsages(), "(default "), 1, alone.FlagUsages())
+			require.NotContains(t, alone.FlagUsages(), "[=true]", "%s --%s", cmd.CommandPath(), f.Name)
 			if hasVariable(cmd, f) {
 				require.Contains(t, help, "[$"+variable(f.Name)+"]", "%s --%s", cmd.CommandPath(), f.Name)
 			} else {
 				require.NotContains(t, help, "$"+variable(f.Name)+"]", "%s --%s", cmd.CommandPath(), f.Name)
 			}
 		})
+		if cmd.HasParent() {
+			require.NotContains(t, help, "  --database-url ", "global flags are in the help of the program")
+			require.Contains(t, help, "\nGlobal flags: iuworker --help\n")
+		}
 		for line := range strings.SplitSeq(help, "\n") {
 			require.LessOrEqual(t, strings.Count(line, "(default "), 1, line)
 			require.LessOrEqual(t, len([]rune(line)), 122, line)
@@ -186,11 +195,12 @@ func TestNoFlagTakesAVariableOfKubernetes(t *testing.T) {
 func TestVersionAndHelp(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, run(t, nil, "--help").done(t).out, run(t, nil).done(t).out, "no arguments: the help")
-	require.Regexp(t, `^iuworker \d+\.\d+\.\d+, schema \d+, go1`, run(t, nil, "version").done(t).out)
-	require.Regexp(t, `^iuworker version \d+\.\d+\.\d+\n$`, run(t, nil, "--version").done(t).out)
+	require.Regexp(t, `^iuworker \d+\.\d+\.\d+.*, schema \d+, go1`, run(t, nil, "version").done(t).out)
+	require.Regexp(t, `^iuworker version \d+\.\d+\.\d+.*\n$`, run(t, nil, "--version").done(t).out)
 	require.Contains(t, run(t, nil, "version", "--json").done(t).out, `"schema": `)
 	require.Contains(t, run(t, nil, "help", "gate", "open").done(t).out, "iuworker gate open composer|auto-instantiate")
 	require.Regexp(t, `Usage:\n  iuworker scaleout --template .*\n  iuworker scaleout COMMAND\n`, run(t, nil, "scaleout", "--help").done(t).out)
+	require.Contains(t, run(t, nil, "scaleout", "start", "--help").done(t).out, "iuworker scaleout start --template")
 	require.Regexp(t, `Usage:\n  iuworker consumers \[flags\]\n  iuworker consumers COMMAND\n`, run(t, nil, "consumers", "--help").done(t).out)
 	for _, shell := range shells {
 		require.Contains(t, run(t, nil, "completion", shell).done(t).out, "iuworker")

@@ -19,11 +19,10 @@ func (a *app) verifyCommand() *cobra.Command {
 	findings, rest := 20, time.Duration(0)
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Look for what is lost, doubled or orphaned over all data",
-		Long: `Goes through all data and says what does not hold, by name: every event that came in is in the outbox, in a job,
-composed, a dead letter, or was taken away by an operator; each instance has its lineage, its log row and its
-emission; positions are unique and without holes. It changes nothing, and reads in short pieces while everything goes
-on. Exit code 1 where something is wrong.`,
+		Short: "Check all data for anything lost, duplicated or orphaned",
+		Long: `Checks all data and names what is wrong: every event is in the outbox, in a job, composed, a dead letter, or was removed by an
+operator; every instance has its lineage, log row and emission; positions are unique and have no gaps. It changes nothing
+and reads in short pieces while everything keeps running. Exit code 1 if something is wrong.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
@@ -41,23 +40,23 @@ on. Exit code 1 where something is wrong.`,
 			})
 		},
 	}
-	cmd.Flags().Var(&intValue{&findings, 1, 10_000}, "findings", "how many of the wrong things each check names")
+	cmd.Flags().Var(&intValue{&findings, 1, 10_000}, "findings", "problems listed per check")
 	cmd.Flags().Var(&durationValue{to: &rest, min: 0, max: time.Minute}, "rest",
-		"pause after each piece, which takes about 100ms, for the sake of others")
+		"pause after each piece of work, about 100ms long, to leave room for others")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
 func wrongThings(n int64) error {
 	if n == 1 {
-		return errors.New("1 thing is not as it should be; the check that names it says what to do")
+		return errors.New("1 problem; its check says how to fix it")
 	}
-	return fmt.Errorf("%d things are not as they should be; the checks that name them say what to do", n)
+	return fmt.Errorf("%d problems; their checks say how to fix them", n)
 }
 
 func (a *app) logVerified(ctx context.Context) func(operate.VerifyCheck) {
 	return func(check operate.VerifyCheck) {
-		a.logger.InfoContext(ctx, "Verify: looked at all of it", slog.String("check", check.Check),
+		a.logger.InfoContext(ctx, "Verify: checked", slog.String("check", check.Check),
 			slog.Int64("rows", check.Looked), slog.Int64("wrong", check.Wrong))
 	}
 }
@@ -67,25 +66,28 @@ func writeVerified(w io.Writer, report operate.VerifyReport) {
 	columns(w, func(w io.Writer) {
 		for _, check := range report.Checks {
 			looked += check.Looked
-			verdict := "ok"
+			verdict := state(w, "ok")
 			if check.Wrong > 0 {
-				verdict = fmt.Sprintf("%d WRONG", check.Wrong)
+				verdict = operate.Thousands(check.Wrong) + " " + state(w, "WRONG")
 			}
-			fmt.Fprintf(w, "%s\t%s\t%d looked at\t%s\n", check.Check, verdict, check.Looked, check.Holds)
+			fmt.Fprintf(w, "%s\t%s\t%s rows\t%s\n", check.Check, verdict, operate.Thousands(check.Looked), check.Holds)
 		}
 	})
 	for _, check := range report.Checks {
 		writeFindings(w, check)
 	}
 	b := report.Balance
-	fmt.Fprintf(w, "\ncame in    %d wait in the outbox, %d left it (%d merged), %d jobs by scale-outs\n", b.Waiting, b.Claimed, b.Merged, b.Scaleout)
-	fmt.Fprintf(w, "went to    %d composed, %d in jobs, %d dead letters, %d rolled back, %d retried, %d dropped, %d lost\n",
-		b.Composed, b.Unfinished, b.DeadLetters, b.RolledBack, b.Retried, b.Dropped, b.Lost)
-	fmt.Fprintf(w, "looked at %d rows in %s: ", looked, short(time.Duration(report.Seconds*float64(time.Second))))
+	n := operate.Thousands
+	fmt.Fprintf(w, "\nCame in:       %s rows left the outbox (%s merged), %s wait in it; scale-outs added %s jobs\n",
+		n(b.Claimed), n(b.Merged), n(b.Waiting), n(b.Scaleout))
+	fmt.Fprintf(w, "Went to:       %s composed, %s in jobs, %s rolled back, %s lost\n", n(b.Composed), n(b.Unfinished), n(b.RolledBack), n(b.Lost))
+	fmt.Fprintf(w, "Dead letters:  %s jobs ended as dead letters, %s of them retried since, %s dropped, %s remain\n",
+		n(b.DeadLetters+b.Retried+b.Dropped), n(b.Retried), n(b.Dropped), n(b.DeadLetters))
+	fmt.Fprintf(w, "Checked %s rows in %s: ", n(looked), short(time.Duration(report.Seconds*float64(time.Second))))
 	if report.OK() {
 		fmt.Fprintln(w, "nothing is wrong")
 	} else {
-		fmt.Fprintf(w, "%d are wrong\n", report.Wrong)
+		fmt.Fprintf(w, "%s problems\n", n(report.Wrong))
 	}
 }
 
@@ -102,5 +104,5 @@ func writeFindings(w io.Writer, check operate.VerifyCheck) {
 	if left := check.Wrong - int64(len(check.Findings)); left > 0 {
 		fmt.Fprintf(w, "  and %d more\n", left)
 	}
-	fmt.Fprintf(w, "  way out: %s\n", check.WayOut)
+	fmt.Fprintf(w, "  fix: %s\n", check.WayOut)
 }

@@ -17,22 +17,22 @@ func TestVerify(t *testing.T) {
 	one := instantiate(t, db, template, "one", "ann")
 	two := instantiate(t, db, template, "two", "ann")
 	whole := run(t, on(db), "verify").done(t)
-	require.Regexp(t, `(?m)^log +ok +2 looked at +each row of the log`, whole.out)
-	require.Regexp(t, `looked at \d+ rows in .*: nothing is wrong\n$`, whole.out)
+	require.Regexp(t, `(?m)^log +ok +2 rows +each row of the log`, whole.out)
+	require.Regexp(t, `(?s)\nDead letters:  0 jobs ended as dead letters, 0 of them retried since, 0 dropped, 0 remain\nChecked \d+ rows in .*: nothing is wrong\n$`, whole.out)
 
 	db.Exec(t, "DELETE FROM iu_piece_membership WHERE collection_id IN ($1, $2)", one, two)
-	broken := run(t, on(db), "verify", "--findings", "1", "--rest", "1ms").failed(t, exitFailed, "2 things are not as they should be")
-	require.Regexp(t, `(?m)^log +2 WRONG +2 looked at`, broken.out)
-	require.Regexp(t, `(?m)^log, 2 wrong:\n  [0-9a-f-]{36}  its collection has no pieces\n  and 1 more\n  way out: `, broken.out)
+	broken := run(t, on(db), "verify", "--findings", "1", "--rest", "1ms").failed(t, exitFailed, "2 problems; their checks say how to fix them")
+	require.Regexp(t, `(?m)^log +2 WRONG +2 rows`, broken.out)
+	require.Regexp(t, `(?m)^log, 2 wrong:\n  [0-9a-f-]{36}  its collection has no pieces\n  and 1 more\n  fix: `, broken.out)
 
 	db.Exec(t, "DELETE FROM iu_auto_instantiate_event_log WHERE instance_collection_id = $1; ", two)
-	asJSON := run(t, on(db), "verify", "--json").failed(t, exitFailed, "2 things are")
+	asJSON := run(t, on(db), "verify", "--json").failed(t, exitFailed, "2 problems")
 	report := decode[operate.VerifyReport](t, asJSON)
 	require.EqualValues(t, 2, report.Wrong)
 	require.Len(t, report.Checks, 11)
 
 	db.Exec(t, "SELECT fn_iu_auto_instantiate_rollback_by_actor('ann', false)")
-	run(t, on(db), "verify").failed(t, exitFailed, "1 thing is not as it should be")
+	run(t, on(db), "verify").failed(t, exitFailed, "1 problem; its check says how to fix it")
 	run(t, on(iutest.Empty(t)), "verify").failed(t, exitFailed, "iuworker migrate up")
 }
 

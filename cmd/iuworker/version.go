@@ -3,7 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,19 +18,80 @@ func (a *app) versionCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Print the versions of the program, of the schema it works on, and of Go",
+		Short: "Print the version and build of the program",
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			result := struct {
-				Program string `json:"program"`
-				Schema  int    `json:"schema"`
-				Go      string `json:"go"`
-			}{iusql.ProgramVersion, iusql.SchemaVersion, runtime.Version()}
+			info, _ := debug.ReadBuildInfo() // nil if the program was built without modules
+			result := readBuild(info)
 			return a.print(asJSON, result, func(w io.Writer) {
-				fmt.Fprintf(w, "iuworker %s, schema %d, %s\n", result.Program, result.Schema, result.Go)
+				fmt.Fprintf(w, "iuworker %s, schema %d, %s\n", result, result.Schema, result.Go)
 			})
 		},
 	}
 	jsonFlag(cmd, &asJSON)
 	return cmd
+}
+
+// build is what this program was built from. Commit and Date are "" if the build did not record them.
+type build struct {
+	Program string `json:"program"`
+	Commit  string `json:"commit,omitempty"`
+	Date    string `json:"date,omitempty"` // of the commit
+	Release bool   `json:"release"`        // built from the tag of the version, unchanged
+	Schema  int    `json:"schema"`
+	Go      string `json:"go"`
+}
+
+// pseudoVersion is how go install names a commit without a tag.
+var pseudoVersion = regexp.MustCompile(`[-.](\d{14})-([0-9a-f]{12})(\+.*)?$`)
+
+const shortCommit = 7
+
+// readBuild reads what the Go toolchain recorded: the repository's commit in a build from a clone, the module's version in
+// one by go install.
+func readBuild(info *debug.BuildInfo) build {
+	b := build{Program: iusql.ProgramVersion, Schema: iusql.SchemaVersion, Go: runtime.Version()}
+	if info == nil {
+		return b
+	}
+	b.Release = info.Main.Version == "v"+iusql.ProgramVersion
+	if found := pseudoVersion.FindStringSubmatch(info.Main.Version); found != nil {
+		b.Commit = found[2]
+		if at, err := time.Parse("20060102150405", found[1]); err == nil {
+			b.Date = at.Format(time.DateOnly)
+		}
+	}
+	changed := false
+	for _, setting := range info.Settings {
+		switch setting.Key {
+		case "vcs.revision":
+			b.Commit = setting.Value
+		case "vcs.time":
+			b.Date, _, _ = strings.Cut(setting.Value, "T")
+		case "vcs.modified":
+			changed = setting.Value == "true"
+		}
+	}
+	b.Commit = b.Commit[:min(len(b.Commit), shortCommit)]
+	if changed && b.Commit != "" {
+		b.Commit += ".dirty"
+	}
+	return b
+}
+
+// String returns "0.1.0", or "0.1.0-dev+9803cfc (2026-11-25)" for a build from a commit without a release.
+func (b build) String() string {
+	text := b.Program
+	if b.Commit != "" && !b.Release {
+		text += "-dev+" + b.Commit
+	}
+	if b.Date != "" {
+		text += " (" + b.Date + ")"
+	}
+	return text
+}
+
+func programBuild() string {
+	info, _ := debug.ReadBuildInfo()
+	return readBuild(info).String()
 }

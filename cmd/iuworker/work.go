@@ -49,45 +49,45 @@ func (f *workFlags) register(cmd *cobra.Command) {
 	number := func(to *int, least, most int, name, what string) {
 		cmd.Flags().Var(&intValue{to, least, most}, name, what)
 	}
-	number(&w.Concurrency, 1, 10_000, "concurrency", "jobs of the queue events at once")
-	number(&w.ScaleoutConcurrency, 0, 10_000, "scaleout-concurrency", "jobs of the queue scaleout at once; 0 works none")
-	number(&w.Lanes, 1, 100, "lanes", "statements that compose at once, each for many jobs and on a connection of its own")
-	number(&w.RelayBatch, 1, 5_000, "relay-batch", "outbox rows that become jobs in one transaction")
-	number(&w.EmitBatch, 1, 10_000, "emit-batch", "emissions that get their position in one transaction")
+	number(&w.Concurrency, 1, 10_000, "concurrency", "most jobs of the queue events that run at once")
+	number(&w.ScaleoutConcurrency, 0, 10_000, "scaleout-concurrency", "most jobs of the queue scaleout that run at once; 0 runs none")
+	number(&w.Lanes, 1, 100, "lanes", "statements that compose at once, each for many jobs and on its own connection")
+	number(&w.RelayBatch, 1, 5_000, "relay-batch", "most outbox rows that become jobs in one transaction")
+	number(&w.EmitBatch, 1, 10_000, "emit-batch", "most emissions that get their position in one transaction")
 	length := func(to *time.Duration, least, most time.Duration, name, what string) {
 		cmd.Flags().Var(&durationValue{to: to, min: least, max: most}, name, what)
 	}
-	length(&w.PollInterval, 10*time.Millisecond, time.Hour, "poll-interval", "between looks into the tables where no doorbell rang")
-	length(&w.SweepInterval, 10*time.Millisecond, time.Hour, "sweep-interval", "between looks for parked jobs while their gate is open")
+	length(&w.PollInterval, 10*time.Millisecond, time.Hour, "poll-interval", "fallback polling interval")
+	length(&w.SweepInterval, 10*time.Millisecond, time.Hour, "sweep-interval", "how often to check for parked jobs whose gate is open")
 	cmd.Flags().Var(&durationValue{to: &w.Yield, max: day}, "yield",
-		"how long events may wait while busy producers are made room for; 0 makes none")
+		"longest delay added to events to keep producers fast; 0 = never delay")
 	retention := func(to *time.Duration, name, what string) {
 		cmd.Flags().Var(&durationValue{to: to, min: time.Second, max: 100 * 365 * day, mayForever: true}, name, what)
 	}
-	retention(&w.CompletedRetention, "completed-retention", "how long jobs that completed are kept; 0 or forever keeps them")
-	retention(&w.CancelledRetention, "cancelled-retention", "how long jobs that were cancelled are kept; 0 or forever keeps them; dead letters stay")
-	retention(&w.DiscardedRetention, "discarded-retention", "how long jobs that were discarded are kept; 0 or forever keeps them; dead letters stay")
-	retention(&w.EmissionRetention, "emission-retention", "how long emissions are kept that all consumers have seen; 0 or forever keeps them")
-	retention(&w.VerifyInterval, "verify-interval", "how often one of the workers verifies all data; 0 or forever: never")
+	retention(&w.CompletedRetention, "completed-retention", "how long to retain completed jobs; 0 or forever = always")
+	retention(&w.CancelledRetention, "cancelled-retention", "how long to retain cancelled jobs (dead letters stay); 0 or forever = always")
+	retention(&w.DiscardedRetention, "discarded-retention", "how long to retain discarded jobs (dead letters stay); 0 or forever = always")
+	retention(&w.EmissionRetention, "emission-retention", "how long to retain emissions that all consumers have handled; 0 or forever = always")
+	retention(&w.VerifyInterval, "verify-interval", "how often one worker verifies all data; 0 or forever = never")
 	length(&w.ConsumerExpiry, time.Minute, 100*365*day, "consumer-expiry",
-		"how long a consumer that is not active holds emissions back from that, of time in which workers run")
-	cmd.Flags().Var(&textValue{&w.ID, 100}, "worker-id", "name of this process, which no other living one has (default host, pid and a random part)")
+		"how long an inactive consumer keeps emissions from being pruned, while workers run")
+	cmd.Flags().Var(&textValue{&w.ID, 100}, "worker-id", "unique name of this process (default host, pid and a random part)")
 }
 
 // registerServing adds the settings that dev has, too.
 func (f *workFlags) registerServing(cmd *cobra.Command) {
 	takesSettings(cmd)
 	flags := cmd.Flags()
-	flags.Var(&intValue{&f.poolSize, 2, 1000}, "pool-size", "connections to the database at most, besides three that listen or hold locks")
-	flags.Var(&addrValue{&f.httpAddr}, "http-addr", "host:port of pages and probes, or off")
-	flags.Var(&addrValue{&f.metricsAddr}, "metrics-addr", "host:port to serve the metrics apart from the pages, such as "+
-		webui.DefaultMetricsAddr+", or off (default with the pages, at /metrics)")
+	flags.Var(&intValue{&f.poolSize, 2, 1000}, "pool-size", "most pooled connections to the database, not counting three that listen or hold locks")
+	flags.Var(&addrValue{&f.httpAddr}, "http-addr", "host:port of the pages and probes, or off")
+	flags.Var(&addrValue{&f.metricsAddr}, "metrics-addr", "host:port of a separate listener for the metrics, such as "+
+		webui.DefaultMetricsAddr+", or off (default: with the pages, at /metrics)")
 	f.registerTracing(flags)
-	flags.Var(&pathValue{&f.basePath}, "http-base-path", "path below which a proxy mounts the pages, such as /iuworker")
+	flags.Var(&pathValue{&f.basePath}, "http-base-path", "path under which a proxy serves the pages, such as /iuworker")
 	flags.Var(&environmentValue{&f.environment}, "environment", "name of this installation, such as production, shown in the header of the pages")
 	f.registerAccess(cmd)
 	flags.Var(&durationValue{to: &f.worker.ShutdownTimeout, min: time.Second, max: time.Hour}, "shutdown-timeout",
-		"how long the program may take to end at SIGTERM, and running jobs most of that")
+		"longest time to end after SIGTERM; running jobs get most of it")
 }
 
 // pathValue is a base path of the pages.
@@ -164,10 +164,9 @@ func (a *app) workCommand() *cobra.Command {
 	f := defaultWorkFlags()
 	cmd := &cobra.Command{
 		Use:   "work",
-		Short: "Run the worker: relay, jobs, emitter and pages, until SIGTERM",
-		Long: `Runs all parts in one process. Any number of processes share the work. SIGTERM and Ctrl-C let running jobs end, and
-the program ends within --shutdown-timeout whatever it waits for; a second signal ends the process at once. Nothing is
-lost either way.`,
+		Short: "Run the worker: relay, jobs, emitter and pages",
+		Long: `Runs all parts in one process. Any number of processes share the work. SIGTERM and Ctrl-C let running jobs finish, and
+the program ends within --shutdown-timeout; a second signal ends it at once. Nothing is lost either way.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			a.logger = a.log.logger(a.stderr, a.getenv, toldLevel)

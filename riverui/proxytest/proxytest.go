@@ -21,10 +21,10 @@ import (
 
 const patience = 30 * time.Second // for a proxy to start
 
-// Documented is the configuration of docs/proxy.md, letter by letter but for the worker's address and the file's place.
+// Documented is the configuration of docs/deploy.md, letter by letter but for the worker's address and the file's place.
 type Documented struct{ nginx, haproxy, retry string }
 
-// Read reads docs/proxy.md.
+// Read reads the configuration out of the document.
 func Read(t testing.TB, path string) Documented {
 	t.Helper()
 	text, err := os.ReadFile(path) //nolint:gosec // a document of this repository
@@ -32,14 +32,14 @@ func Read(t testing.TB, path string) Documented {
 	blocks := map[string]string{}
 	parts := strings.Split(string(text), "```")
 	for i := 1; i < len(parts); i += 2 {
-		language, block, _ := strings.Cut(parts[i], "\n")
-		require.NotContains(t, blocks, language, "%s has one block of each language", path)
-		blocks[language] = block
+		info, block, _ := strings.Cut(parts[i], "\n")
+		if language, _, _ := strings.Cut(info, " "); language == "nginx" || language == "haproxy" || language == "http" {
+			require.NotContains(t, blocks, language, "%s has one block of each language", path)
+			blocks[language] = block
+		}
 	}
-	for _, language := range []string{"nginx", "haproxy", ""} {
-		require.Contains(t, blocks, language, path)
-	}
-	return Documented{blocks["nginx"], blocks["haproxy"], strings.ReplaceAll(blocks[""], "\n", "\r\n")}
+	require.Len(t, blocks, 3, "%s has a block for nginx, for haproxy and for the file that haproxy sends", path)
+	return Documented{blocks["nginx"], blocks["haproxy"], strings.ReplaceAll(blocks["http"], "\n", "\r\n")}
 }
 
 const (

@@ -17,18 +17,19 @@ type Template struct {
 	Title *string   `json:"title"`
 }
 
-// TemplateNotFoundError is FindTemplate's answer where there is no such template.
+// TemplateNotFoundError is returned by FindTemplate if there is no such template.
 type TemplateNotFoundError struct {
 	Reference string
-	Some      []string // keys of templates that there are
+	Nearest   []string // keys of similar templates
 }
 
 // Error implements error.
 func (e *TemplateNotFoundError) Error() string {
-	if len(e.Some) == 0 {
-		return fmt.Sprintf("there is no template %q, nor any other: mark a collection as one with fn_iu_collection_mark_template", e.Reference)
+	meant := ""
+	if len(e.Nearest) > 0 {
+		meant = ", did you mean " + strings.Join(e.Nearest, ", ") + "?"
 	}
-	return fmt.Sprintf("there is no template %q; there are: %s", e.Reference, strings.Join(e.Some, ", "))
+	return fmt.Sprintf("there is no template %q%s; to list the templates, run: iuworker templates", e.Reference, meant)
 }
 
 // FindTemplate answers the template with that collection key, else the one with that id.
@@ -78,13 +79,13 @@ func CollectionKeys(ctx context.Context, q Querier, ids []uuid.UUID) (map[uuid.U
 }
 
 func noTemplate(ctx context.Context, q Querier, reference string) error {
-	rows, err := q.Query(ctx, "SELECT t.collection_key FROM iu_outbox.template AS t ORDER BY t.collection_key LIMIT 5")
+	rows, err := q.Query(ctx, "SELECT n.collection_key FROM iu_outbox.nearest_templates($1) AS n", reference)
 	if err != nil {
-		return fmt.Errorf("list templates: %w", err)
+		return fmt.Errorf("look for similar templates: %w", err)
 	}
-	some, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return fmt.Errorf("list templates: %w", err)
+		return fmt.Errorf("look for similar templates: %w", err)
 	}
-	return &TemplateNotFoundError{Reference: reference, Some: some}
+	return &TemplateNotFoundError{Reference: reference, Nearest: keys}
 }

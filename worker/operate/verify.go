@@ -62,9 +62,9 @@ type VerifyBalance struct {
 
 	Composed    int64 `json:"composed"`     // the rest is where claimed keys are: those in the log
 	Unfinished  int64 `json:"unfinished"`   // in jobs
-	DeadLetters int64 `json:"dead_letters"` // not those whose key was composed all the same
+	DeadLetters int64 `json:"dead_letters"` // that remain
 	RolledBack  int64 `json:"rolled_back"`
-	Retried     int64 `json:"retried"` // as dead letters: claimed again since, or waiting
+	Retried     int64 `json:"retried"` // as dead letters: claimed again since, or waiting in the outbox
 	Dropped     int64 `json:"dropped"` // as dead letters
 	Lost        int64 `json:"lost"`
 }
@@ -111,56 +111,56 @@ var verifySteps = []verifyStep{
 	{
 		check: "outbox", run: (*audit).outbox,
 		holds:  "no row was deleted from the outbox by hand",
-		wayOut: "the rows are in iu_outbox.settled (how = 'removed'): insert their events again, or delete them there to accept the loss",
+		wayOut: "the rows are in iu_outbox.settled (how = 'removed'): insert their events again, or delete these rows to accept the loss",
 	},
 	{
 		check: "events", run: (*audit).events,
-		holds:  "every event that was taken from the outbox is composed, in a job, a dead letter, or was taken away by an operator",
-		wayOut: "ask the application to say these events again; iuworker trace KEY shows what is known of one",
+		holds:  "every event that left the outbox is composed, in a job, a dead letter, or was removed by an operator",
+		wayOut: "have the application send these events again; iuworker trace KEY shows one of them",
 	},
 	{
 		check: "dead letters", run: (*audit).deadLetters,
 		holds:  "the job of each dead letter has ended",
-		wayOut: "was a trigger of iu_river.river_job disabled? iuworker doctor tells; when the job has ended, drop the dead letter",
+		wayOut: "run iuworker doctor: a trigger of iu_river.river_job may be disabled; drop the dead letter once its job has ended",
 	},
 	{
 		check: "instances", run: (*audit).instances,
-		holds:  "each collection tpl-inst:auto:* is in the log of what events composed",
-		wayOut: "was its log row deleted, or did somebody else take such a key? Give the collection another key, or delete it",
+		holds:  "each collection tpl-inst:auto:* is in the log",
+		wayOut: "its log row was deleted, or something else took such a key: rename the collection, or delete it",
 	},
 	{
 		check: "log", run: (*audit).log,
-		holds:  "each row of the log has its instance with pieces, its lineage with the template's digest, and its emission where it is live",
-		wayOut: "restore what is missing from a backup, or roll the actor back and say its events again: iuworker rollback --actor ACTOR",
+		holds:  "each row of the log has its instance with pieces, its lineage with the template's digest and, if it is live, its emission",
+		wayOut: "restore what is missing from a backup, or roll the actor back and send its events again: iuworker rollback --actor ACTOR",
 	},
 	{
 		check: "lineage", run: (*audit).lineage,
 		holds:  "each lineage has its instance and its template",
-		wayOut: "foreign keys were switched off when these collections were deleted: restore them, or delete the orphans",
+		wayOut: "foreign keys were off when these collections were deleted: restore them, or delete the orphans",
 	},
 	{
 		check: "memberships", run: (*audit).memberships,
 		holds:  "each membership has its collection and its piece",
-		wayOut: "foreign keys were switched off when these were deleted: restore them, or delete the orphans",
+		wayOut: "foreign keys were off when these were deleted: restore them, or delete the orphans",
 	},
 	{
 		check: "positions", run: (*audit).positions,
-		holds:  "positions are unique and without holes up to the counter, and each emission is that of one live instance, or marked as rolled back",
-		wayOut: "subscribers may have missed an event: restore the emission from a backup, or tell them",
+		holds:  "positions are unique and have no gaps up to the counter, and each emission is that of one live instance, or marked as rolled back",
+		wayOut: "subscribers may have missed an event: restore the emission from a backup, or inform them",
 	},
 	{
 		check: "waiting", run: (*audit).waiting,
 		holds:  "each emission without a position is that of one live instance in the log",
-		wayOut: "it will be announced although there is no such instance: delete it, if the instance is not to be restored",
+		wayOut: "it will be announced without an instance: restore the instance, or delete the emission",
 	},
 	{
 		check: "sequences", run: (*audit).sequences,
-		holds:  "no sequence is behind the numbers that are there",
-		wayOut: "a logical replication copies no sequences: run these statements as the owner",
+		holds:  "every sequence is ahead of its table",
+		wayOut: "logical replication does not copy sequences: run these statements as the owner",
 	},
 	{
 		check: "consumers", run: (*audit).consumers,
-		holds:  "no consumer is beyond what was announced",
-		wayOut: "the database was set back by a restore or failover: decide what it does with what it saw, then run: iuworker consumers reset NAME --to CURSOR",
+		holds:  "no consumer is ahead of the announcements",
+		wayOut: "a restore or failover set the database back: decide what to do with what the consumer received, then run: iuworker consumers reset NAME --to CURSOR",
 	},
 }

@@ -44,8 +44,9 @@ const unfinishedJob = `(
 	    WHERE j.args @> pg_catalog.jsonb_build_object('idempotency_key', r.idempotency_key)
 	      AND j.kind || '' = 'auto_instantiate' AND j.state NOT IN ('cancelled', 'completed', 'discarded') LIMIT 1) IS NOT NULL)`
 
-// events accounts for every key that was claimed. Each is somewhere in every snapshot, since whatever moves it from one
-// place to the next is one transaction.
+// events accounts for every key that was claimed, once for each claim. Each is somewhere in every snapshot, since whatever
+// moves it from one place to the next is one transaction. What an operator did after a claim goes first: a dead letter that
+// was retried is that of the later claim.
 func (a *audit) events(ctx context.Context, check *VerifyCheck) error {
 	sums, err := a.numbers(ctx, check, `
 		SELECT COALESCE(pg_catalog.min(c.entry) - 1, 0), COALESCE(pg_catalog.max(c.entry), 0) FROM iu_outbox.claimed AS c`, `
@@ -55,15 +56,15 @@ func (a *audit) events(ctx context.Context, check *VerifyCheck) error {
 		SELECT w.idempotency_key, w.place, 1, CASE WHEN w.place = 'lost' THEN pg_catalog.format(
 			'claimed at %s (entry %s), and in no job, log row or dead letter', pg_catalog.date_trunc('second', w.at), w.entry) END
 		FROM (
-			SELECT r.*, CASE
+			SELECT r.*, COALESCE(
+				(SELECT s.how FROM iu_outbox.settled AS s
+				 WHERE s.key = r.key AND s.entry > r.entry AND s.how <> 'removed' ORDER BY s.entry LIMIT 1),
+				CASE
 				WHEN (SELECT true FROM public.iu_auto_instantiate_event_log AS l
 				      WHERE l.idempotency_key = r.idempotency_key LIMIT 1) THEN 'composed'
 				WHEN (SELECT true FROM iu_outbox.dead_letter AS d
 				      WHERE d.idempotency_key = r.idempotency_key LIMIT 1) THEN 'dead_letter'
-				ELSE COALESCE(
-					(SELECT s.how FROM iu_outbox.settled AS s
-					 WHERE s.key = r.key AND s.entry > r.entry AND s.how <> 'removed' ORDER BY s.entry LIMIT 1),
-					CASE WHEN `+unfinishedJob+` THEN 'unfinished' ELSE 'lost' END) END AS place
+				WHEN `+unfinishedJob+` THEN 'unfinished' ELSE 'lost' END) AS place
 			FROM (SELECT c.entry, c.at, k.key, pg_catalog.replace(k.key::text, '-', '') AS idempotency_key
 			      FROM iu_outbox.claimed AS c CROSS JOIN LATERAL pg_catalog.unnest(c.keys) AS k (key)
 			      WHERE c.entry > $1 AND c.entry <= $2) AS r

@@ -126,6 +126,16 @@ func TestVerifyAccountsForWhatOperatorsDo(t *testing.T) {
 
 	db.Exec(t, "DELETE FROM iu_river.river_job") // a dead letter now
 	require.EqualValues(t, 1, verify(t, db).Balance.DeadLetters)
+
+	// One that was retried and ended as a dead letter again is one that remains, as operators see it.
+	db.Exec(t, "SELECT iu_outbox.retry_dead_letters(NULL, NULL, 10)")
+	stop = work(t, db)
+	db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM iu_river.river_job WHERE metadata ? 'parked')")
+	stop()
+	db.Exec(t, "DELETE FROM iu_river.river_job")
+	report = verify(t, db)
+	whole(t, report)
+	require.Equal(t, []int64{1, 2}, []int64{report.Balance.DeadLetters, report.Balance.Retried})
 }
 
 func TestVerifyNamesWhatIsWrong(t *testing.T) {

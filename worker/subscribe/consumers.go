@@ -84,7 +84,7 @@ func ResetConsumer(ctx context.Context, db DB, name string, to Start) (Cursor, e
 }
 
 func noConsumer(name string) error {
-	return fmt.Errorf("%w: %q; iuworker consumers lists those that there are", ErrNoConsumer, name)
+	return fmt.Errorf("%w %q; to list the consumers, run: iuworker consumers", ErrNoConsumer, name)
 }
 
 // DeleteConsumer forgets a consumer: its cursor and its dead letters. Without force it refuses one that a process
@@ -124,9 +124,9 @@ func Deletable(c Consumer, force bool) error {
 	case force:
 		return nil
 	case c.Process != nil:
-		return fmt.Errorf("%w: %s works for %q; stop it first, or force the deletion", ErrConsumerActive, *c.Process, c.Name)
+		return fmt.Errorf("%w: process %s uses %q; stop it first, or pass --force", ErrConsumerActive, *c.Process, c.Name)
 	case c.DeadLetters > 0:
-		return fmt.Errorf("%w: %q has %d; replay or drop them first, or force the deletion", ErrDeadLetters, c.Name, c.DeadLetters)
+		return fmt.Errorf("%w: %q has %d; replay or drop them first, or pass --force", ErrDeadLetters, c.Name, c.DeadLetters)
 	}
 	return nil
 }

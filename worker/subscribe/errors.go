@@ -23,7 +23,7 @@ var (
 	// ErrExhausted: the handler failed as often as Retry.MaxTries allows. See ExhaustedError.
 	ErrExhausted = errors.New("tries exhausted")
 	// ErrNoConsumer: there is no consumer of that name, or it was deleted while it ran.
-	ErrNoConsumer = errors.New("no such consumer")
+	ErrNoConsumer = errors.New("unknown consumer")
 	// ErrRowSecurity: row security is on for the consumers, so that one that is not seen may be there.
 	ErrRowSecurity = errors.New("row security is on for iu_outbox.consumer: run iuworker migrate up as its owner, which switches it off")
 	// ErrConsumerActive: a process works for the consumer.

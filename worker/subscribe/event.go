@@ -24,7 +24,8 @@ type Event struct {
 	Source      string // /iu-core/<database>
 	Subject     string // the instance's key
 	Time        time.Time
-	TraceParent string // W3C; empty where the producer gave none
+	TraceParent string // W3C; empty if the producer gave none
+	TraceState  string // W3C; empty if the producer gave none, or no TraceParent
 	// RolledBackAt is when an operator took the instance back; zero where it stands. An event that was handled before
 	// that is not delivered again.
 	RolledBackAt time.Time
@@ -89,6 +90,7 @@ func ParseEvent(text []byte) (Event, error) {
 		Subject      string    `json:"subject"`
 		Time         time.Time `json:"time"`
 		TraceParent  string    `json:"traceparent"`
+		TraceState   string    `json:"tracestate"`
 		RolledBackAt time.Time `json:"rolledbackat"`
 		Cursor       Cursor    `json:"cursor"`
 		Data         Data      `json:"data"`
@@ -98,7 +100,7 @@ func ParseEvent(text []byte) (Event, error) {
 	}
 	return Event{
 		Cursor: envelope.Cursor, ID: envelope.ID, Source: envelope.Source, Subject: envelope.Subject,
-		Time: envelope.Time, TraceParent: envelope.TraceParent, RolledBackAt: envelope.RolledBackAt,
-		Data: envelope.Data, JSON: text,
+		Time: envelope.Time, TraceParent: envelope.TraceParent, TraceState: envelope.TraceState,
+		RolledBackAt: envelope.RolledBackAt, Data: envelope.Data, JSON: text,
 	}, nil
 }

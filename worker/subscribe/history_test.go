@@ -307,7 +307,7 @@ func TestRolledBackInstanceIsReplayedWithItsMark(t *testing.T) {
 func TestCloudEvent(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.Exec(t, "BEGIN; SELECT set_config('iu_outbox.traceparent', '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01', true); "+
+	b.Exec(t, "BEGIN; SELECT set_config('iu_outbox.traceparent', '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 v=1', true); "+
 		"SELECT fn_iu_auto_instantiate_from_event(gen_random_uuid(), 'order.paid', '"+b.template.String()+"', 'traced', 'live', 'a'); COMMIT")
 	b.emit(t)
 	b.Exec(t, "SELECT fn_iu_auto_instantiate_rollback_by_actor('a', false)")
@@ -327,6 +327,7 @@ func TestCloudEvent(t *testing.T) {
 	require.EqualValues(t, 1, ce.Extensions()["position"])
 	require.Equal(t, event.Cursor.String(), ce.Extensions()["cursor"])
 	require.Equal(t, event.TraceParent, ce.Extensions()["traceparent"])
+	require.Equal(t, "v=1", ce.Extensions()["tracestate"])
 	require.NotEmpty(t, ce.Extensions()["rolledbackat"])
 	var data subscribe.Data
 	require.NoError(t, ce.DataAs(&data))

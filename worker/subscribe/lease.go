@@ -86,7 +86,7 @@ func (l *lease) acquire(ctx context.Context, observe func(context.Context) error
 		case err != nil:
 			wait = listen.Backoff(l.outage.Failed(ctx, err))
 		case state == "gone":
-			return time.Time{}, fmt.Errorf("%w: %q was deleted while it ran", ErrNoConsumer, l.name)
+			return time.Time{}, fmt.Errorf("%w %q: it was deleted while it ran", ErrNoConsumer, l.name)
 		default:
 			l.outage.Worked(ctx)
 		}

@@ -68,7 +68,7 @@ func (r *row) read(ctx context.Context, limit int) (page, error) {
 		if err := r.verify(ctx); err != nil {
 			return p, err
 		}
-		return p, absent(ctx, r.cfg.Pool, fmt.Errorf("%w: %q was deleted while it ran", ErrNoConsumer, r.cfg.Consumer))
+		return p, absent(ctx, r.cfg.Pool, fmt.Errorf("%w %q: it was deleted while it ran", ErrNoConsumer, r.cfg.Consumer))
 	case err != nil:
 		return p, err
 	case !r.known && p.after.Epoch != p.End.Epoch && p.known != nil:

@@ -1,11 +1,11 @@
 // Package tracing sends spans to an OpenTelemetry receiver (OTLP over HTTP), where one is configured.
 //
-//	application   traceparent in iu_outbox.event.trace_context
+//	application   traceparent and tracestate in iu_outbox.event.trace_context
 //	  relay       from the claim of the row to the commit of its job
 //	  job         one run of the job, the wait for its batch included
 //	    call      the transaction that composes
 //	    emit      the transaction that gives the emission its position
-//	    subscriber  traceparent in the CloudEvent is the job's span: see subscribe.Event.Traced
+//	    subscriber  traceparent in the CloudEvent is the job's span, tracestate the application's: see subscribe.Event.Traced
 //
 // The application's decision to sample is followed. Spans that cannot be sent are dropped: the work waits for nothing.
 package tracing

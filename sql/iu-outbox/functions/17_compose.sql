@@ -1,7 +1,8 @@
 -- Composing the events of many jobs in one transaction, and announcing them in it where nobody else does.
 
 -- Calls fn_iu_auto_instantiate_from_event for each element of the arrays (p_notes and p_traceparents may hold NULLs)
--- and answers its result with the element's number, from 1; NULL: set aside, another transaction works on its suffix.
+-- and returns its result with the element's number, from 1; NULL: set aside, another transaction works on its suffix.
+-- p_traceparents: a W3C traceparent each, or one with its tracestate after a space.
 -- An error of one element is the error of all: the caller tries compose_apart.
 -- With p_emit emissions get their position as they are written (write_emission), and number 0 is the last one's, NULL:
 -- left to the emitter. That saves a transaction and a doorbell an event, and is for callers who are alone: the counter row

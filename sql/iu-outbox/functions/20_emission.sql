@@ -64,13 +64,44 @@ BEGIN
 END
 $$;
 
+-- Returns a W3C tracestate as events carry it, without blanks around its members and without empty ones; NULL: it is not
+-- valid. Of more than 512 characters those members go that have over 128, then the last ones, as W3C asks.
+CREATE OR REPLACE FUNCTION iu_outbox.tracestate(p_text text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    v_members text[] := ARRAY(
+        SELECT pg_catalog.btrim(m.member, E' \t')
+        FROM pg_catalog.unnest(pg_catalog.string_to_array(p_text, ',')) WITH ORDINALITY AS m (member, n)
+        WHERE pg_catalog.btrim(m.member, E' \t') <> ''
+        ORDER BY m.n);
+BEGIN
+    IF pg_catalog.cardinality(v_members) > 32
+       OR pg_catalog.cardinality(v_members) > (SELECT pg_catalog.count(DISTINCT pg_catalog.split_part(m, '=', 1)) FROM pg_catalog.unnest(v_members) AS m)
+       OR EXISTS (
+           SELECT FROM pg_catalog.unnest(v_members) AS m
+           WHERE m !~ '^([a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})=[ -+\--<>-~]{0,255}[!-+\--<>-~]$') THEN
+        RETURN NULL;
+    END IF;
+    IF pg_catalog.length(pg_catalog.array_to_string(v_members, ',')) > 512 THEN
+        v_members := ARRAY(SELECT m.member FROM pg_catalog.unnest(v_members) WITH ORDINALITY AS m (member, n)
+                           WHERE pg_catalog.length(m.member) <= 128 ORDER BY m.n);
+        WHILE pg_catalog.length(pg_catalog.array_to_string(v_members, ',')) > 512 LOOP
+            v_members := pg_catalog.trim_array(v_members, 1);
+        END LOOP;
+    END IF;
+    RETURN NULLIF(pg_catalog.array_to_string(v_members, ','), '');
+END
+$$;
+
 -- Writes the emission of a live log row, in the transaction that composed it, by whichever path. A session that restores
 -- rows brings emissions along, and rows whose emissions were pruned: neither is announced again.
--- The trace comes from the setting iu_outbox.traceparent; what is no W3C traceparent is left out.
+-- The trace comes from the setting iu_outbox.traceparent: a traceparent, or one with its tracestate after a space. What is
+-- not valid by W3C is left out, and a tracestate that has no valid traceparent with it.
 CREATE OR REPLACE FUNCTION iu_outbox.write_emission() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_traceparent text := pg_catalog.current_setting('iu_outbox.traceparent', true);
+    v_trace text := pg_catalog.current_setting('iu_outbox.traceparent', true);
+    v_traceparent text := pg_catalog.split_part(v_trace, ' ', 1);
     v_event jsonb;
 BEGIN
     IF pg_catalog.current_setting('session_replication_role') = 'replica'
@@ -79,8 +110,9 @@ BEGIN
         RETURN NULL;
     END IF;
     v_event := iu_outbox.composed_event(NEW);
-    IF v_traceparent ~ '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' THEN
-        v_event := v_event || pg_catalog.jsonb_build_object('traceparent', v_traceparent);
+    IF v_traceparent ~ '^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$' THEN
+        v_event := v_event || pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('traceparent', v_traceparent,
+            'tracestate', iu_outbox.tracestate(pg_catalog.substr(v_trace, pg_catalog.length(v_traceparent) + 2))));
     END IF;
     IF pg_catalog.current_setting('iu_outbox.emitting', true) = 'on' THEN
         IF iu_outbox.emit_now(NEW.instance_collection_id, v_event) THEN

@@ -1,7 +1,21 @@
 -- What producers call instead of inserting into iu_outbox.event themselves.
 
+-- Returns up to three collection keys of templates that are most similar to a text, by their share of common trigrams,
+-- which needs no extension. NULL has none. Takes no locks.
+CREATE OR REPLACE FUNCTION iu_outbox.nearest_templates(p_template text) RETURNS TABLE (collection_key text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT t.collection_key
+    FROM iu_outbox.template AS t
+    CROSS JOIN LATERAL pg_catalog.generate_series(1, pg_catalog.length(t.collection_key)) AS i
+    WHERE pg_catalog.strpos('  ' || pg_catalog.lower(p_template) || ' ',
+                            pg_catalog.substr('  ' || pg_catalog.lower(t.collection_key) || ' ', i, 3)) > 0
+    GROUP BY t.id, t.collection_key
+    ORDER BY pg_catalog.count(*)::float8 / pg_catalog.length(t.collection_key) DESC, t.collection_key
+    LIMIT 3
+$$;
+
 -- Returns the id of the template with that collection key, or with that id. If there is none it raises IU003 and names
--- the most similar keys, by their share of common trigrams, which needs no extension. Takes no locks.
+-- the most similar keys. Takes no locks.
 CREATE OR REPLACE FUNCTION iu_outbox.template_id(p_template text) RETURNS uuid
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -15,16 +29,8 @@ BEGIN
     IF FOUND THEN
         RETURN v_id;
     END IF;
-    SELECT pg_catalog.string_agg(n.collection_key, ', ' ORDER BY n.common DESC, n.collection_key) INTO v_nearest
-    FROM (
-        SELECT t.collection_key, pg_catalog.count(*)::float8 / pg_catalog.length(t.collection_key) AS common
-        FROM iu_outbox.template AS t
-        CROSS JOIN LATERAL pg_catalog.generate_series(1, pg_catalog.length(t.collection_key)) AS i
-        WHERE pg_catalog.strpos('  ' || pg_catalog.lower(p_template) || ' ',
-                                pg_catalog.substr('  ' || pg_catalog.lower(t.collection_key) || ' ', i, 3)) > 0
-        GROUP BY t.id, t.collection_key
-        ORDER BY common DESC, t.collection_key
-        LIMIT 3) AS n;
+    SELECT pg_catalog.string_agg(n.collection_key, ', ' ORDER BY n.place) INTO v_nearest
+    FROM iu_outbox.nearest_templates(p_template) WITH ORDINALITY AS n (collection_key, place);
     RAISE EXCEPTION 'template "%" does not exist', p_template
         USING ERRCODE = 'IU003',
               HINT = CASE WHEN p_template IS NULL THEN 'Pass the collection key of a template.'

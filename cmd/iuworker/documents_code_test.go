@@ -14,7 +14,7 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// The functions of this file are those that README shows, letter by letter.
+// The functions of this file are those that the documents show, letter by letter.
 
 func placeOrder(ctx context.Context, pool *pgxpool.Pool, template, orderID uuid.UUID) error {
 	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
@@ -48,11 +48,11 @@ func index(ctx context.Context, pool *pgxpool.Pool) error {
 		})
 }
 
-// runReadmeCode runs them: an event goes in, and its instance into the index.
-func runReadmeCode(t testing.TB, db *iutest.DB) {
+// runDocumentCode runs them: an event goes in, and its instance into the index.
+func runDocumentCode(t testing.TB, db *iutest.DB) {
 	t.Helper()
 	order := uuid.New()
-	require.NoError(t, placeOrder(t.Context(), db.Pool, db.Template(t, "tpl:readme", 1), order))
+	require.NoError(t, placeOrder(t.Context(), db.Pool, db.Template(t, "tpl:document", 1), order))
 	ctx, stop := context.WithTimeout(t.Context(), patience)
 	defer stop()
 	ended := make(chan error, 1)

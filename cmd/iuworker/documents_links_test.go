@@ -1,0 +1,81 @@
+package main
+
+import (
+	"net/url"
+	"os"
+	"path"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	documentLink    = regexp.MustCompile(`\]\(([^)\s]+)\)|(?:src|srcset|href)="([^"]+)"`)
+	documentHeading = regexp.MustCompile(`(?m)^#{1,6} +(.+?)\s*$`)
+	fencedBlock     = regexp.MustCompile("(?ms)^[ \t]*```.*?^[ \t]*```[ \t]*$")
+	codeSpan        = regexp.MustCompile("`[^`\n]*`")
+)
+
+// producedByTests are pictures that other tests take, which a checkout need not have.
+var producedByTests = map[string]bool{"docs/pictures/now-light.png": true, "docs/pictures/now-dark.png": true}
+
+// Every link within the repository leads to a file, and to a heading in it.
+func TestLinksOfTheDocuments(t *testing.T) {
+	t.Parallel()
+	files := sources(t, ".md")
+	listed := map[string]bool{}
+	for _, document := range documents {
+		listed[document.name] = true
+	}
+	for name, text := range files {
+		require.True(t, listed[name], "%s is not in the list of documents", name)
+		for _, found := range documentLink.FindAllStringSubmatch(codeSpan.ReplaceAllString(fencedBlock.ReplaceAllString(text, ""), ""), -1) {
+			checkLink(t, files, name, found[1]+found[2])
+		}
+	}
+	index := files["README.md"]
+	for name := range listed {
+		if strings.HasPrefix(name, "docs/") {
+			require.Contains(t, index, "]("+name+")", "README's index leaves a document out")
+		}
+	}
+}
+
+func checkLink(t testing.TB, files map[string]string, from, link string) {
+	t.Helper()
+	target, err := url.Parse(link)
+	require.NoError(t, err, "%s: %s", from, link)
+	if target.Scheme != "" || target.Host != "" {
+		require.Contains(t, []string{"https", "http"}, target.Scheme, "%s: %s", from, link)
+		return
+	}
+	name := from
+	if target.Path != "" {
+		name = path.Join(path.Dir(from), target.Path)
+		if producedByTests[name] {
+			return
+		}
+		_, err := os.Stat(inRepository(name))
+		require.NoError(t, err, "%s: %s leads nowhere", from, link)
+	}
+	if target.Fragment != "" {
+		require.Contains(t, anchors(files[name]), target.Fragment, "%s: %s leads to no heading of %s", from, link, name)
+	}
+}
+
+// anchors returns the names that headings have on GitHub.
+func anchors(text string) (names []string) {
+	seen := map[string]bool{}
+	for _, heading := range documentHeading.FindAllStringSubmatch(fencedBlock.ReplaceAllString(text, ""), -1) {
+		name := strings.ToLower(heading[1])
+		name = regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(name, "")
+		name = strings.ReplaceAll(name, " ", "-")
+		if !seen[name] {
+			names = append(names, name)
+		}
+		seen[name] = true
+	}
+	return names
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// documents are all of them, in the order in which a test follows them. Each has its share of blocks that nothing runs.
+var documents = []struct {
+	name   string
+	notRun int
+}{
+	{"README.md", 0},
+	{"docs/deploy.md", 1},
+	{"docs/producers.md", 0},
+	{"docs/scaleout.md", 0},
+	{"docs/subscribers.md", 1},
+	{"docs/operate.md", 1},
+	{"docs/configure.md", 0},
+	{"docs/adopt.md", 0},
+	{"docs/reference.md", 0},
+	{"docs/performance.md", 0},
+	{"OPERATIONS.md", 0},
+	{"CONTRIBUTING.md", 0},
+	{"CHANGELOG.md", 0},
+}
+
+// A block of a document: its language, then what the tests do with it. Each block says one of these.
+//
+//	sql run, sh run    run it on one database, in the documents' order; it must not fail
+//	sql run await      the same, again until its output is the one that follows
+//	sh start           start it, and leave it running until the documents end
+//	… out              what the block before it prints, but for ids, times and the width of columns. A line that is … stands
+//	                   for any lines, and … at the end of a line for the rest of it
+//	… out started      what the last started block has printed by now, among other lines
+//	… from=FILE        it is in that file of the repository, which a test compiles and runs
+//	… test=NAME        the test of that name reads it out of the document and uses it
+//	… not-run: WHY     nothing runs it; such blocks are counted above
+type block struct {
+	at   string // document and line
+	info []string
+	text string
+}
+
+func (b block) is(word string) bool { return slices.Contains(b.info, word) }
+
+// value returns what follows name= in the block's first line.
+func (b block) value(name string) (string, bool) {
+	for _, word := range b.info {
+		if value, found := strings.CutPrefix(word, name+"="); found {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// inRepository returns the path of a file of the repository.
+func inRepository(name string) string { return filepath.Join("..", "..", filepath.FromSlash(name)) }
+
+func readDocument(t testing.TB, name string) (blocks []block) {
+	t.Helper()
+	text, err := os.ReadFile(inRepository(name))
+	require.NoError(t, err)
+	var current *block
+	var indent string // of a block in a list
+	for i, line := range strings.Split(string(text), "\n") {
+		before, fence, isFence := strings.Cut(line, "```")
+		isFence = isFence && strings.TrimSpace(before) == ""
+		switch {
+		case isFence && current == nil:
+			current, indent = &block{at: fmt.Sprintf("%s:%d", name, i+1), info: strings.Fields(fence)}, before
+		case isFence:
+			blocks = append(blocks, *current)
+			current = nil
+		case current != nil:
+			current.text += strings.TrimPrefix(line, indent) + "\n"
+		}
+	}
+	require.Nil(t, current, "%s has a block without an end", name)
+	return blocks
+}
+
+// blocksFor returns the blocks that a test claims to use. There is at least one.
+func blocksFor(t testing.TB, test string) (blocks []block) {
+	t.Helper()
+	for _, document := range documents {
+		for _, b := range readDocument(t, document.name) {
+			if name, _ := b.value("test"); name == test {
+				blocks = append(blocks, b)
+			}
+		}
+	}
+	require.NotEmpty(t, blocks, "no document has a block with test=%s", test)
+	return blocks
+}
+
+// No block is left out: each is run, compared, or says why not.
+func TestEveryBlockOfTheDocumentsIsUsed(t *testing.T) {
+	t.Parallel()
+	tests := map[string]bool{}
+	for path, text := range sources(t, "_test.go") {
+		for _, found := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(text, -1) {
+			tests[found[1]] = true
+		}
+		require.NotContains(t, path, "/vendor/")
+	}
+	for _, document := range documents {
+		notRun := 0
+		for i, b := range readDocument(t, document.name) {
+			require.NotEmpty(t, b.info, "%s: the block has no language", b.at)
+			require.NotContains(t, []string{"run", "out"}, b.info[0], "%s: the block has no language", b.at)
+			name, isTest := b.value("test")
+			file, isFrom := b.value("from")
+			switch {
+			case b.is("not-run:"):
+				notRun++
+				require.NotEqual(t, "not-run:", b.info[len(b.info)-1], "%s: say why not", b.at)
+			case isTest:
+				require.True(t, tests[name], "%s: there is no test %s", b.at, name)
+			case isFrom:
+				text, err := os.ReadFile(inRepository(file))
+				require.NoError(t, err, b.at)
+				require.Contains(t, string(text), b.text, "%s: %s has other code", b.at, file)
+			case b.is("out"):
+				require.Positive(t, i, "%s: nothing printed it", b.at)
+			default:
+				require.True(t, b.is("run") || b.is("start"), "%s: nothing uses the block; its first line is %s", b.at, b.info)
+				require.Contains(t, []string{"sql", "sh"}, b.info[0], "%s: a block of that language cannot be run", b.at)
+			}
+		}
+		require.Equal(t, document.notRun, notRun, "%s: blocks that nothing runs", document.name)
+	}
+}
+
+// sources returns the repository's files whose names end in suffix, with their text.
+func sources(t testing.TB, suffix string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	root := inRepository(".")
+	require.NoError(t, filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := entry.Name()
+		if entry.IsDir() {
+			if path != root && strings.HasPrefix(name, ".") || name == "node_modules" {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, suffix) {
+			return nil
+		}
+		text, err := os.ReadFile(path) //nolint:gosec // a file of this repository
+		at, relErr := filepath.Rel(root, path)
+		files[filepath.ToSlash(at)] = string(text)
+		return cmp.Or(err, relErr)
+	}))
+	return files
+}

@@ -1,0 +1,18 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestNearest(t *testing.T) {
+	t.Parallel()
+	words := []string{"start", "status", "pause", "résumé"}
+	for typed, meant := range map[string]string{
+		"stauts": "status", "strat": "start", "statu": "status", "pase": "pause", "resume": "résumé", "x": "", "nonsense": "", "": "",
+	} {
+		require.Equal(t, meant, nearest(typed, words), typed)
+	}
+	require.Empty(t, nearest("any", nil))
+}
