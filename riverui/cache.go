@@ -80,6 +80,25 @@ func (c *cached[T]) get(ctx context.Context) reading[T] {
 	return c.last
 }
 
+// soon returns what was read last without waiting for it to be read again, which it starts if that is due. The first time it
+// waits a moment; if nothing is read by then, the reading is empty, without an error.
+func (c *cached[T]) soon(ctx context.Context, patience time.Duration) reading[T] {
+	last := c.peek()
+	read := make(chan reading[T], 1)
+	go func() { read <- c.get(ctx) }()
+	if !last.At.IsZero() {
+		return last
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case got := <-read:
+		return got
+	case <-timer.C:
+		return last
+	}
+}
+
 // peek returns what was read last, without reading.
 func (c *cached[T]) peek() reading[T] {
 	c.lastMu.Lock()

@@ -63,7 +63,8 @@ func (h *Handler) needs(ctx context.Context) reading[needs] {
 	if state.At.IsZero() && schemaMissing(state.Err) {
 		return fresh(needs{Setup: setupSteps(facts{})}, nil)
 	}
-	situation, consumers, health := h.sources.situation.get(ctx), h.sources.consumers.get(ctx), h.sources.health.get(ctx)
+	situation, consumers := h.sources.situation.get(ctx), h.sources.consumers.get(ctx)
+	health := h.sources.health.soon(ctx, firstPaint) // the checks may take seconds
 	ready := h.sources.ready.get(ctx)
 	if state.Err == nil {
 		state.Err = errors.Join(situation.Err, consumers.Err)

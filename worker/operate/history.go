@@ -308,23 +308,26 @@ func TemplateHistory(ctx context.Context, q Querier, span time.Duration, limit i
 	from = last.Add(step - r.Span)
 	s := TemplateSeries{From: from, Until: now, Step: step}
 	rows, err := q.Query(ctx, `
-		WITH used AS (
-			SELECT h.template_collection_id AS id, pg_catalog.sum(h.composed) AS composed, pg_catalog.sum(h.dead) AS dead,
-				pg_catalog.max(h.p95)::double precision AS p95, pg_catalog.count(*) OVER () AS templates
+		WITH summed AS MATERIALIZED (
+			SELECT h.template_collection_id AS id, pg_catalog.date_bin($2::interval, h.at, $1) AS at, pg_catalog.sum(h.composed) AS composed,
+				pg_catalog.sum(h.dead) AS dead, pg_catalog.max(h.p95)::double precision AS p95
 			FROM iu_outbox.history_template AS h
 			WHERE h.at >= $1
-			GROUP BY h.template_collection_id
-			ORDER BY pg_catalog.sum(h.composed + h.dead) DESC, h.template_collection_id
+			GROUP BY 1, 2
+		), used AS (
+			SELECT s.id, pg_catalog.sum(s.composed)::bigint AS composed, pg_catalog.sum(s.dead)::bigint AS dead, pg_catalog.max(s.p95) AS p95,
+				pg_catalog.count(*) OVER () AS templates
+			FROM summed AS s
+			GROUP BY s.id
+			ORDER BY pg_catalog.sum(s.composed + s.dead) DESC, s.id
 			LIMIT $3
 		)
 		SELECT u.id, COALESCE((SELECT c.collection_key FROM public.iu_piece_collection AS c WHERE c.id = u.id), ''),
-			u.composed, u.dead, u.p95, u.templates, p.points
+			u.composed, u.dead, u.p95, u.templates, (
+			SELECT pg_catalog.jsonb_object_agg(
+				(EXTRACT(EPOCH FROM s.at - $1) / EXTRACT(EPOCH FROM $2::interval))::bigint, s.composed + s.dead)
+			FROM summed AS s WHERE s.id = u.id)
 		FROM used AS u
-		CROSS JOIN LATERAL (
-			SELECT COALESCE(pg_catalog.jsonb_object_agg(p.step, p.n), '{}') AS points
-			FROM (SELECT pg_catalog.floor(EXTRACT(EPOCH FROM h.at - $1) / EXTRACT(EPOCH FROM $2::interval))::bigint AS step,
-			             pg_catalog.sum(h.composed + h.dead) AS n
-			      FROM iu_outbox.history_template AS h WHERE h.at >= $1 AND h.template_collection_id = u.id GROUP BY 1) AS p) AS p
 		ORDER BY u.composed + u.dead DESC, u.id`, from, step, limit)
 	if err != nil {
 		return s, fmt.Errorf("read the templates' history: %w", err)
