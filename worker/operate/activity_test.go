@@ -9,49 +9,11 @@ import (
 	"github.com/iu-core/iuworker/worker/operate"
 )
 
-func TestTheLastHourIsMeasured(t *testing.T) {
+func TestRecentInstancesAreListed(t *testing.T) {
 	t.Parallel()
 	b := setupTrace(t)
-	b.compose(t, "live")
-	b.event = uuid.New()
-	b.Exec(t, "SELECT public.fn_iu_auto_instantiate_from_event($1, 'x', $2, 'b', 'live', 'ann')", b.event, b.template)
-	b.Exec(t, "SELECT iu_outbox.emit(10)")
-	b.Exec(t, "UPDATE iu_outbox.emission SET emitted_at = now() - interval '10 minutes' WHERE position = 1")
-	b.job(t, "completed", "{}")
-	b.Exec(t, `UPDATE iu_river.river_job SET args = args || pg_catalog.jsonb_build_object('created_at', finalized_at - interval '3 seconds')`)
-	b.job(t, "completed", "{}") // args that say nothing: River's own times stand in
-
-	minutes, err := operate.Activity(t.Context(), b.Pool)
-	require.NoError(t, err)
-	require.Len(t, minutes, 60)
-	var announced int64
-	var worst float64
-	for _, minute := range minutes {
-		announced += minute.Announced
-		if minute.P95 != nil {
-			worst = max(worst, *minute.P95)
-		}
-	}
-	require.EqualValues(t, 2, announced)
-	require.EqualValues(t, 1, minutes[48].Announced+minutes[49].Announced+minutes[50].Announced)
-	require.Greater(t, worst, 1.0)
-	require.LessOrEqual(t, worst, 3.0)
-}
-
-func TestTemplatesAndInstancesAreListed(t *testing.T) {
-	t.Parallel()
-	b := setupTrace(t)
-	b.Template(t, "unused", 1)
 	instance := b.compose(t, "live")
 	b.job(t, "completed", `{"output": {"status": "instantiated", "instance_collection_id": "`+instance.String()+`"}}`)
-
-	uses, err := operate.TemplateUses(t.Context(), b.Pool, 10)
-	require.NoError(t, err)
-	require.Len(t, uses, 2)
-	require.Equal(t, "letter", uses[0].Key)
-	require.EqualValues(t, 1, uses[0].Live)
-	require.EqualValues(t, 1, uses[0].LastHour)
-	require.Nil(t, uses[1].LastAt)
 
 	recent, err := operate.RecentInstances(t.Context(), b.Pool, 10)
 	require.NoError(t, err)

@@ -6,8 +6,8 @@
 //	Scaleout                       bulk work, in a queue of its own
 //	FindTemplate                   a template by id or key
 //	ReadStatus                     the state of everything, cheap on millions of rows
-//	Activity                       the last hour, a minute at a time
-//	TemplateUses, RecentInstances  what was composed
+//	RecentInstances                what was composed last
+//	ReadSituation, RecentFailures  what the page Now shows besides the status
 //	FindTraces                     one event's whole way, and what it waits for
 //	RecordAudit, Audit             who changed what
 //	Conformance, Selftest          is iu-core whole, and does it work
