@@ -73,6 +73,7 @@ func (c *cached[T]) get(ctx context.Context) reading[T] {
 	c.lastMu.Lock()
 	defer c.lastMu.Unlock()
 	if err != nil {
+		c.took = min(c.took, c.keep/20) // what failed is read again soon: it may have waited for a database that was away
 		c.last.Err = err
 	} else {
 		c.last = reading[T]{Value: value, At: c.at}

@@ -8,6 +8,7 @@ import (
 
 const (
 	liveInterval = 2 * time.Second
+	liveMost     = 10 * time.Second // between two updates, however long they take
 	liveAtOnce   = 100              // streams; a browser opens one a page
 	liveBusy     = 10 * time.Second // before a page reconnects if there are too many
 )
