@@ -247,11 +247,17 @@ func (b *browser) picture(name string) {
 	if directory == "" {
 		return
 	}
+	require.NoError(b.t, os.WriteFile(filepath.Join(directory, name+".png"), b.screenshot(), 0o600))
+}
+
+// screenshot returns a picture of the whole page.
+func (b *browser) screenshot() []byte {
+	b.t.Helper()
 	var shot struct{ Data string }
 	require.NoError(b.t, json.Unmarshal(b.call("Page.captureScreenshot", map[string]any{"captureBeyondViewport": true}), &shot))
 	image, err := base64.StdEncoding.DecodeString(shot.Data)
 	require.NoError(b.t, err)
-	require.NoError(b.t, os.WriteFile(filepath.Join(directory, name+".png"), image, 0o600))
+	return image
 }
 
 // complaints answers what the console complained about: errors of scripts, and what the policy refused.

@@ -3,8 +3,20 @@
 package webui_test
 
 import (
+	"bytes"
+	"cmp"
+	"image"
+	"image/color"
+	"image/draw"
+	"image/png"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	webui "github.com/iu-core/iuworker/riverui"
@@ -159,4 +171,65 @@ func (b *browser) enterKey() {
 	b.t.Helper()
 	b.call("Input.dispatchKeyEvent", map[string]any{"type": "keyDown", "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"})
 	b.call("Input.dispatchKeyEvent", map[string]any{"type": "keyUp", "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13})
+}
+
+// The pictures in the documents are taken again if PICTURES names their directory: CONTRIBUTING.md says how.
+func TestPicturesOfNow(t *testing.T) {
+	t.Parallel()
+	own, server := iutest.Own(t)
+	admin, err := pgxpool.New(t.Context(), server.URL("postgres"))
+	require.NoError(t, err)
+	_, err = admin.Exec(t.Context(), "CREATE DATABASE shop TEMPLATE "+own.Name)
+	require.NoError(t, err)
+	admin.Close()
+	pool, err := pgxpool.New(t.Context(), server.URL("shop"))
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	db := &iutest.DB{URL: server.URL("shop"), Name: "shop", Pool: pool}
+	b := operateOn(t, db, func(cfg *webui.Config) { cfg.BasePath, cfg.Environment = "/iu", "PROD" })
+	fillBusy(t, db)
+	s := browse(t, b, "otto", operatorPassword)
+	s.screen(1440, 900)
+	s.open(s.address + "/")
+	s.shown()
+	require.Contains(t, s.value("document.title"), "PROD · Now · shop@")
+	for _, scheme := range []string{"light", "dark"} {
+		s.scheme(scheme)
+		picture := small(t, s.screenshot())
+		require.Less(t, len(picture), 200_000)
+		if directory := os.Getenv("PICTURES"); directory != "" {
+			require.NoError(t, os.WriteFile(filepath.Join(directory, "now-"+scheme+".png"), picture, 0o644)) //nolint:gosec // it is published
+		}
+	}
+}
+
+// small returns a picture in 256 colours, the most frequent of those that differ: as good for a page and half as large.
+func small(t *testing.T, picture []byte) []byte {
+	t.Helper()
+	full, err := png.Decode(bytes.NewReader(picture))
+	require.NoError(t, err)
+	counts := map[color.Color]int{}
+	bounds := full.Bounds()
+	for y := bounds.Min.Y; y < bounds.Max.Y; y++ {
+		for x := bounds.Min.X; x < bounds.Max.X; x++ {
+			counts[full.At(x, y)]++
+		}
+	}
+	var palette color.Palette
+	for _, colour := range slices.SortedFunc(maps.Keys(counts), func(a, b color.Color) int { return cmp.Compare(counts[b], counts[a]) }) {
+		if len(palette) < 256 && (len(palette) == 0 || distance(colour, palette.Convert(colour)) > 12) {
+			palette = append(palette, colour)
+		}
+	}
+	reduced := image.NewPaletted(bounds, palette)
+	draw.Draw(reduced, bounds, full, bounds.Min, draw.Src)
+	var b bytes.Buffer
+	require.NoError(t, (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&b, reduced))
+	return b.Bytes()
+}
+
+func distance(a, b color.Color) float64 {
+	r1, g1, b1, _ := a.RGBA()
+	r2, g2, b2, _ := b.RGBA()
+	return math.Sqrt(math.Pow(float64(r1)-float64(r2), 2)+math.Pow(float64(g1)-float64(g2), 2)+math.Pow(float64(b1)-float64(b2), 2)) / 257
 }
