@@ -137,6 +137,9 @@ func NewBatcher(cfg BatcherConfig) *Batcher {
 	return b
 }
 
+// Busy returns how many lanes compose now.
+func (b *Batcher) Busy() int { return int(b.busy.Load()) }
+
 // Close ends the lanes once they have answered what they took. Calls that still wait are answered by their contexts.
 func (b *Batcher) Close() {
 	b.closed.Do(func() { close(b.quit) })

@@ -21,6 +21,10 @@ var assets = map[string][]byte{
 	"page.css": together("assets/style", "", "\n"),
 	"page.js":  append([]byte("\"use strict\";\n"), together("assets/script", "{\n", "}\n")...),
 	"icon.svg": together("assets/icon.svg", "", ""),
+
+	// The frame around River UI, whose own styles these must not touch.
+	"river.css": together("assets/river/river.css", "", ""),
+	"river.js":  together("assets/river/river.js", "", ""),
 }
 
 func together(at, before, after string) []byte {

@@ -32,7 +32,10 @@ type auditDetail struct {
 	Announced *int64                  `json:"announced"`
 	Consumer  string                  `json:"consumer"`
 	To        string                  `json:"to"`
+	Skipped   int64                   `json:"skipped"` // by moving a consumer
 	Prefix    string                  `json:"prefix"`
+	Template  string                  `json:"template"`
+	EmitMode  string                  `json:"emit_mode"`
 	Name      string                  `json:"name"` // of a setting
 	Value     string                  `json:"value"`
 }
@@ -69,10 +72,24 @@ func (d auditDetail) did(action string) string {
 		return "changed the queue " + d.Queue
 	case "scaleout.cancel":
 		return fmt.Sprintf("cancelled %s jobs of the scale-out %s", number(*cmp.Or(d.Count, new(int64))), d.Prefix)
+	case "template.create":
+		return "created the template " + d.Template
+	case "template.mark":
+		return "marked the template " + d.Template
+	case "template.unmark":
+		return "unmarked the template " + d.Template
+	case "event.test":
+		return "sent a test event for " + d.Template + d.mode()
+	case "actor.cancel":
+		return fmt.Sprintf("cancelled %s jobs of %s", number(*cmp.Or(d.Count, new(int64))), d.Actor)
 	case "setting.set":
 		return "set " + d.Name + " to " + d.Value
 	case "consumer.reset":
-		return "moved the consumer " + d.Consumer + " to " + d.To
+		text := "moved the consumer " + d.Consumer + " to " + d.To
+		if d.Skipped > 0 {
+			text += ", skipping " + plural(operate.Count{N: d.Skipped}, "event", "events")
+		}
+		return text
 	case "consumer.delete":
 		return "deleted the consumer " + d.Consumer
 	case "consumer.replay":
@@ -82,6 +99,13 @@ func (d auditDetail) did(action string) string {
 	default:
 		return "did " + action
 	}
+}
+
+func (d auditDetail) mode() string {
+	if d.EmitMode == "dry_run" {
+		return " (dry run)"
+	}
+	return " (live)"
 }
 
 func (d auditDetail) parked() string {

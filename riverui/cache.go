@@ -100,6 +100,16 @@ func (c *cached[T]) soon(ctx context.Context, patience time.Duration) reading[T]
 	}
 }
 
+// again reads the value again if it is older than least, however long it would have been kept.
+func (c *cached[T]) again(ctx context.Context, least time.Duration) {
+	c.mu.Lock()
+	if time.Since(c.at) >= max(least, 2*c.took) {
+		c.at = time.Time{}
+	}
+	c.mu.Unlock()
+	c.get(ctx)
+}
+
 // peek returns what was read last, without reading.
 func (c *cached[T]) peek() reading[T] {
 	c.lastMu.Lock()

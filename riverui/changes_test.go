@@ -62,11 +62,12 @@ func TestDeadLettersAreRetriedAndDropped(t *testing.T) {
 	require.NoError(t, rows.Err())
 
 	page := b.get(t, "/dead-letters?status=template_not_found")
-	shows(t, page, "Retry all 3 of template_not_found")
-	shows(t, page, "/trace?q="+events[0].String())
+	shows(t, page, "Retry all 3 that match")
+	shows(t, page, ">a</a><small>order.placed</small>")
+	shows(t, page, "template "+late.String()+" does not exist")
 	require.NotContains(t, b.get(t, "/dead-letters?status=template_not_found", asViewer), "Retry")
 
-	shows(t, b.get(t, "/dead-letters/drop?status=template_not_found&id="+ids["c"]), "will be gone for good")
+	shows(t, b.get(t, "/dead-letters/drop?status=template_not_found&id="+ids["c"]), "permanently deletes <strong>dead letter "+ids["c"])
 	b.done(t, b.post("/dead-letters/drop", url.Values{"id": {ids["c"]}, "status": {"template_not_found"}}),
 		"otto dropped 1 dead letter of template_not_found.")
 	gone := b.post("/dead-letters/drop", url.Values{"id": {ids["c"]}})
@@ -79,10 +80,10 @@ func TestDeadLettersAreRetriedAndDropped(t *testing.T) {
 	b.db.Exec(t, "SELECT public.fn_iu_collection_mark_template($1, 'test')", late)
 	b.done(t, b.post("/dead-letters/retry", url.Values{"id": {ids["a"]}}), "otto retried 1 dead letter.")
 	b.waitState(t, events[0], "done")
-	b.done(t, b.post("/dead-letters/retry", url.Values{"status": {"template_not_found"}}),
+	b.done(t, b.post("/dead-letters/retry", url.Values{"all": {"1"}, "status": {"template_not_found"}}),
 		"otto retried 1 dead letter of template_not_found.")
 	b.waitState(t, events[1], "done")
-	shows(t, b.get(t, "/dead-letters"), "There are none")
+	shows(t, b.get(t, "/dead-letters"), "There are no dead letters")
 }
 
 func TestARollbackIsConfirmedByTheActorsName(t *testing.T) {
@@ -138,13 +139,13 @@ func TestARollbackOfWhatIsUsedElsewhereIsBlocked(t *testing.T) {
 }
 
 // changes are all requests by which the pages change something.
-var changes = []string{"/gates/composer", "/dead-letters/retry", "/dead-letters/drop", "/rollback"}
+var changes = []string{"/scaleouts/pause", "/scaleouts/cancel", "/gates/composer", "/dead-letters/retry", "/dead-letters/drop", "/rollback"}
 
 func TestThePagesChangeNothingForWhoMayNot(t *testing.T) {
 	t.Parallel()
 	b := setupOperating(t)
 	forms := map[string]url.Values{
-		"/gates/composer":     {"to": {"open"}},
+		"/gates/composer": {"to": {"open"}}, "/scaleouts/pause": {"to": {"pause"}}, "/scaleouts/cancel": {"prefix": {"a"}, "expect": {"1"}},
 		"/dead-letters/retry": {"id": {"1"}}, "/dead-letters/drop": {"id": {"1"}},
 		"/rollback": {"actor": {"a"}, "instances": {"1"}, "confirm": {"a"}},
 	}
@@ -186,14 +187,17 @@ func TestWrongInputGetsASentence(t *testing.T) {
 		{http.MethodPost, "/gates/composer", url.Values{"to": {"ajar"}}, http.StatusBadRequest, "whether to open or to close"},
 		{http.MethodPost, "/gates/composer", url.Values{"to": {long}}, http.StatusRequestEntityTooLarge, "longer than"},
 		{http.MethodGet, "/dead-letters?after=x", nil, http.StatusBadRequest, "must be the number of a dead letter"},
-		{http.MethodGet, "/dead-letters?status=a'b", nil, http.StatusBadRequest, "is no status"},
+		{http.MethodGet, "/dead-letters?since=soon", nil, http.StatusBadRequest, "Since is "},
+		{http.MethodGet, "/dead-letters?template=none", nil, http.StatusBadRequest, "No template is called none"},
+		{http.MethodGet, "/dead-letters?actor=" + strings.Repeat("x", 1001), nil, http.StatusBadRequest, "Actor is not a text"},
+		{http.MethodGet, "/dead-letters?status=a'b", nil, http.StatusBadRequest, "is not a status"},
 		{http.MethodPost, "/dead-letters/retry", nil, http.StatusBadRequest, "Say which dead letters"},
 		{http.MethodPost, "/dead-letters/retry", url.Values{"id": {"-1"}}, http.StatusBadRequest, "There is no dead letter -1"},
 		{http.MethodPost, "/dead-letters/retry", url.Values{"id": {"99999999999999999999"}}, http.StatusBadRequest, "There is no dead letter"},
 		{http.MethodPost, "/dead-letters/retry", url.Values{"id": {"7"}}, http.StatusConflict, "No dead letter was retried"},
 		{http.MethodGet, "/dead-letters/retry", nil, http.StatusMethodNotAllowed, "GET is not possible here"},
 		{http.MethodGet, "/dead-letters/drop", nil, http.StatusBadRequest, "Say which dead letters"},
-		{http.MethodPost, "/dead-letters/drop", url.Values{"status": {"; DROP"}}, http.StatusBadRequest, "Say which dead letters"},
+		{http.MethodPost, "/dead-letters/drop", url.Values{"status": {"; DROP"}}, http.StatusBadRequest, "; DROP is not a status"},
 		{http.MethodGet, "/rollback?actor=+", nil, http.StatusBadRequest, "must not be blank"},
 		{http.MethodGet, "/rollback?actor=a%00b", nil, http.StatusBadRequest, "is no text"},
 		{http.MethodGet, "/rollback?actor=%ff", nil, http.StatusBadRequest, "is no text"},

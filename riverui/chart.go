@@ -68,6 +68,7 @@ type chartMark struct {
 	X    string // "" if the one before it has the same place
 	N    int
 	Mark operate.Mark
+	When string
 }
 
 // chartRow is a row of the table, which the hover line reads.
@@ -97,8 +98,13 @@ func (a axis) at(t time.Time) float64 { return float64(t.Sub(a.from)) / float64(
 // middle returns the place of a step.
 func (a axis) middle(step int) float64 { return (float64(step) + 0.5) / float64(a.steps) }
 
-// stepName names the length of a step, such as 5 min.
-func (a axis) stepName() string { return lengthOf(a.step.Seconds()) }
+// stepName names the length of a step, such as minute or 5 min.
+func (a axis) stepName() string {
+	if a.step <= time.Minute {
+		return "minute"
+	}
+	return lengthOf(a.step.Seconds())
+}
 
 // percent writes a share of a width or a height.
 func percent(share float64) string {
@@ -117,7 +123,10 @@ func (c *chart) mark(a axis, marks []operate.Mark) {
 		if x < 0 || x > 1 {
 			continue
 		}
-		placed := chartMark{N: n, Mark: m}
+		placed := chartMark{N: n, Mark: m, When: m.At.UTC().Format("15:04 UTC")}
+		if a.span() > 24*time.Hour {
+			placed.When = m.At.UTC().Format("Mon 2 15:04 UTC")
+		}
 		if x-last > 0.025 { // else the numbers would cover each other
 			n++
 			placed.N, placed.X = n, percent(x)

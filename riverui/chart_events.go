@@ -17,7 +17,7 @@ var kinds = []struct {
 
 	of func(operate.Point) int64
 }{
-	{chartKey{"live", "Live"}, func(p operate.Point) int64 { return p.Composed }},
+	{chartKey{"composed", "Live"}, func(p operate.Point) int64 { return p.Composed }},
 	{chartKey{"scaleout", "Scale-outs"}, func(p operate.Point) int64 { return p.Scaleout }},
 	{chartKey{"dead", "Dead letters"}, func(p operate.Point) int64 { return p.Dead }},
 }
@@ -52,7 +52,7 @@ func eventsChart(id string, s operate.Series) chart {
 	c.Summary = fmt.Sprintf("Bars of events per %s since %s: %s live, %s by scale-outs, %s dead letters", a.stepName(), moment(s.From),
 		number(sums[0]), number(sums[1]), number(sums[2]))
 	if sums[0]+sums[1]+sums[2] == 0 {
-		c.Empty = "A bar for each " + a.stepName() + " will stand here when events are composed."
+		c.Empty = "A bar will stand here for each " + a.stepName() + " in which events were composed."
 	}
 	return c
 }
@@ -97,10 +97,10 @@ func (c *chart) bars(a axis, s operate.Series, totals []float64) {
 		}
 	}
 	if highest >= 0 {
-		c.Note = fmt.Sprintf("Bars are cut at %s, so that the others can be seen: the highest, at %s, is %s.",
-			number(int64(top)), moment(s.Points[highest].At), number(int64(totals[highest])))
+		c.Note = fmt.Sprintf("Bars are cut at %s; the highest is %s, at %s",
+			number(int64(top)), number(int64(totals[highest])), moment(s.Points[highest].At))
 	}
 }
 
 // moment names a step for people.
-func moment(t time.Time) string { return t.UTC().Format("Mon 2 Jan 15:04 UTC") }
+func moment(t time.Time) string { return t.UTC().Format("Mon 2 Jan, 15:04 UTC") }

@@ -103,7 +103,7 @@ func TestOneBurstLeavesTheOtherBarsVisible(t *testing.T) {
 	})
 	c := eventsChart("c", s)
 	elements := draw(t, "chart", c)
-	bars := only(elements, "rect", "live")
+	bars := only(elements, "rect", "composed")
 	require.Len(t, bars, 60)
 	for i, bar := range bars {
 		if i != 30 && i != 31 {

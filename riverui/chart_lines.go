@@ -19,7 +19,7 @@ func latencyChart(id string, s operate.Series) chart {
 	}
 	low, high := math.Inf(1), 0.0
 	var p50, p95 []float64
-	var last, worst *float64
+	var median, last, worst *float64
 	for _, p := range s.Points {
 		c.Rows = append(c.Rows, chartRow{At: p.At, Cells: []string{length(p.P50), length(p.P95), number(p.AfterParking)}})
 		p50, p95 = append(p50, orGap(p.P50)), append(p95, orGap(p.P95))
@@ -28,7 +28,7 @@ func latencyChart(id string, s operate.Series) chart {
 		}
 		if p.P95 != nil {
 			low, high = min(low, *p.P95), max(high, *p.P95)
-			last = p.P95
+			median, last = p.P50, p.P95
 			if worst == nil || *p.P95 > *worst {
 				worst = p.P95
 			}
@@ -36,7 +36,7 @@ func latencyChart(id string, s operate.Series) chart {
 	}
 	if worst == nil {
 		low, high = 0.001, 10
-		c.Empty = "Two lines will stand here when events are composed: how long half of them, and 95 % of them, took. Time in which they were parked is left out."
+		c.Empty = "Two lines will stand here when events are composed: within what time half of them were, and 95 % of them. Parked ones are left out."
 		c.Summary = "No event was measured since " + moment(s.From)
 	} else {
 		c.Summary = fmt.Sprintf("Lines of the 50th and the 95th percentile since %s: 95 %% within %s last, within %s at worst",
@@ -46,6 +46,9 @@ func latencyChart(id string, s operate.Series) chart {
 	y := logarithmic(ticks)
 	c.YTicks = scaled(ticks, y, lengthOf)
 	c.Keys = []chartKey{{"p50", "p50"}, {"p95", "p95"}}
+	if last != nil {
+		c.Keys = []chartKey{{"p50", "p50 " + length(median)}, {"p95", "p95 " + length(last)}}
+	}
 	c.Lines = []chartLine{{"p95", linePath(p95, a, y)}, {"p50", linePath(p50, a, y)}}
 	c.mark(a, s.Marks)
 	return c
@@ -112,7 +115,7 @@ func lagChart(id string, s operate.ConsumerSeries) chart {
 		c.Lines = append(c.Lines, chartLine{class, linePath(values, a, y)})
 	}
 	if others > 0 {
-		c.Note = plural(operate.Count{N: int64(others)}, "consumer that was", "consumers that were") + " less behind: not drawn."
+		c.Note = plural(operate.Count{N: int64(others)}, "consumer that was", "consumers that were") + " less behind are not drawn"
 	}
 	return c
 }

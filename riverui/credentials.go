@@ -140,6 +140,18 @@ func (c *users) digest(text string) [32]byte {
 	return [32]byte(mac.Sum(nil))
 }
 
+// count returns how many operators and viewers there are.
+func (c *Credentials) count() (operators, viewers int) {
+	for _, entry := range c.current().entries {
+		if entry.role == RoleOperator {
+			operators++
+		} else {
+			viewers++
+		}
+	}
+	return operators, viewers
+}
+
 // check returns who it is. The account is named, too, if only the password is wrong.
 func (c *Credentials) check(user, password string) (account, bool) {
 	return c.current().check(user, password)

@@ -1,86 +1,129 @@
 package webui
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/operate"
+	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
 const (
-	lettersShown  = 50
-	lettersAtOnce = 10_000 // that one click retries or drops, in one transaction
+	lettersShown   = 50
+	lettersAtOnce  = 10_000  // that one click retries or drops, in one transaction
+	lettersCounted = 100_000 // at most
 )
 
-// letter is a dead letter as the page shows it.
-type letter struct {
-	operate.DeadLetter
-	Args jobs.AutoInstantiateArgs // of its event, as far as it fits
+// letterFilter chooses dead letters as the address of the page, or a form, says it.
+type letterFilter struct {
+	Status, Template, Actor, EventType, Since, Until string
+
+	choice operate.Selection
 }
 
-type lettersPage struct {
-	page
-	Statuses []operate.DeadLetterCount
-	Status   string // shown alone; "" shows all
-	Of       operate.Count
-	Letters  []letter
-	After    int64 // the next page begins after this one; 0: there is none
+// letterFields are the names by which addresses and forms say a filter.
+var letterFields = []string{"status", "template", "actor", "type", "since", "until"}
+
+func (f *letterFilter) field(name string) *string {
+	return map[string]*string{
+		"status": &f.Status, "template": &f.Template, "actor": &f.Actor, "type": &f.EventType, "since": &f.Since, "until": &f.Until,
+	}[name]
 }
 
-func (h *Handler) lettersPage(w http.ResponseWriter, r *http.Request) {
-	query := r.URL.Query()
-	var after int64
-	if text := query.Get("after"); text != "" {
-		var err error
-		if after, err = strconv.ParseInt(text, 10, 64); err != nil || after < 0 {
-			h.say(w, r, http.StatusBadRequest, "after must be the number of a dead letter, and is not")
-			return
+// Query returns the filter as a query, beginning with ? if there is one. more are further pairs.
+func (f letterFilter) Query(more ...string) string {
+	query := url.Values{}
+	for _, name := range letterFields {
+		if value := *f.field(name); value != "" {
+			query.Set(name, value)
 		}
 	}
-	if !isStatus(query.Get("status")) {
-		h.say(w, r, http.StatusBadRequest, "%s is no status", printable(query.Get("status")))
-		return
+	for i := 0; i+1 < len(more); i += 2 {
+		query.Set(more[i], more[i+1])
 	}
-	p := &lettersPage{page: h.page(r, "Dead letters"), Status: query.Get("status")}
-	p.Done = h.done(r)
-	state, err := operate.ReadStatus(r.Context(), h.db())
-	if err == nil {
-		err = h.db().read(r.Context(), func(tx pgx.Tx) error { return p.read(r.Context(), tx, after) })
+	if len(query) == 0 {
+		return ""
 	}
+	return "?" + query.Encode()
+}
+
+// Fields returns the fields that are set, for a form.
+func (f letterFilter) Fields() map[string]string {
+	fields := map[string]string{}
+	for _, name := range letterFields {
+		if value := *f.field(name); value != "" {
+			fields[name] = value
+		}
+	}
+	return fields
+}
+
+// Statuses are those that the form offers.
+func (f letterFilter) Statuses() []string {
+	return []string{
+		string(jobs.StatusTemplateNotFound), string(jobs.StatusTemplateNotMarked), string(jobs.StatusTemplateEmpty),
+		string(jobs.StatusInstanceKeyConflict), string(jobs.StatusInvalidInput), "error", "cancelled", "discarded", "deleted",
+	}
+}
+
+// readLetterFilter reads a filter; false if it said what is wrong with it.
+func (h *Handler) readLetterFilter(w http.ResponseWriter, r *http.Request, form url.Values) (f letterFilter, ok bool) {
+	wrong := func(format string, args ...any) (letterFilter, bool) {
+		h.say(w, r, http.StatusBadRequest, format, args...)
+		return f, false
+	}
+	for _, name := range letterFields {
+		value := strings.TrimSpace(form.Get(name))
+		if !utf8.ValidString(value) || strings.ContainsRune(value, 0) || utf8.RuneCountInString(value) > 1000 {
+			return wrong("%s is not a text of up to 1000 characters", name)
+		}
+		*f.field(name) = value
+	}
+	if !isStatus(f.Status) {
+		return wrong("%s is not a status", printable(f.Status))
+	}
+	f.choice = operate.Selection{Status: f.Status, Actor: f.Actor, EventType: f.EventType}
+	var err error
+	if f.choice.Since, err = readMoment(f.Since); err != nil {
+		return wrong("since is %s", err)
+	}
+	if f.choice.Until, err = readMoment(f.Until); err != nil {
+		return wrong("until is %s", err)
+	}
+	if f.Template == "" {
+		return f, true
+	}
+	err = h.db().read(r.Context(), func(tx pgx.Tx) (err error) {
+		f.choice.Template, err = operate.CollectionID(r.Context(), tx, f.Template)
+		return err
+	})
 	if err != nil {
 		h.fail(w, r, err)
-		return
+		return f, false
 	}
-	p.Statuses = state.DeadLetters
-	for _, s := range p.Statuses {
-		if s.Status == p.Status {
-			p.Of = s.Count
-		}
+	if f.choice.Template == uuid.Nil {
+		return wrong("no template is called %s; the page Templates lists them", printable(f.Template))
 	}
-	h.render(w, r, http.StatusOK, "deadletters.html", p)
+	return f, true
 }
 
-func (p *lettersPage) read(ctx context.Context, tx pgx.Tx, after int64) error {
-	letters, err := operate.DeadLetters(ctx, tx, operate.Selection{Status: p.Status}, after, lettersShown+1)
-	if err != nil {
-		return err
+// readMoment reads a time, or how long ago it was; zero for "".
+func readMoment(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
 	}
-	if len(letters) > lettersShown {
-		letters = letters[:lettersShown]
-		p.After = letters[lettersShown-1].ID
-	}
-	for _, l := range letters {
-		var args jobs.AutoInstantiateArgs
-		_ = json.Unmarshal(l.Event, &args) // what does not fit is shown as it is
-		p.Letters = append(p.Letters, letter{DeadLetter: l, Args: args})
-	}
-	return nil
+	return subscribe.ParseSince(text, time.Now())
 }
 
 // isStatus tells what may be a status from what somebody typed into the address.
@@ -96,91 +139,141 @@ func isStatus(text string) bool {
 	return true
 }
 
-// chosen answers which dead letters a form is about: one by its id, or all of a status; false where it said what is
-// wrong.
-func (h *Handler) chosen(w http.ResponseWriter, r *http.Request, form url.Values) (id int64, status string, ok bool) {
-	status = form.Get("status")
-	if text := form.Get("id"); text != "" {
-		id, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || id < 1 {
-			h.say(w, r, http.StatusBadRequest, "there is no dead letter %s", printable(text))
-			return 0, "", false
+// readIDPage reads the place in a list; false if it said what is wrong with it. of is what the list is made of.
+func (h *Handler) readIDPage(w http.ResponseWriter, r *http.Request, limit int, of string) (page operate.IDPage, ok bool) {
+	page.Limit = limit + 1 // tells whether there are more
+	for name, id := range map[string]*int64{"before": &page.Before, "after": &page.After} {
+		text := r.URL.Query().Get(name)
+		if text == "" {
+			continue
 		}
-		return id, status, true
+		var err error
+		if *id, err = strconv.ParseInt(text, 10, 64); err != nil || *id < 1 {
+			h.say(w, r, http.StatusBadRequest, "%s must be the number of %s, and is not", name, of)
+			return page, false
+		}
 	}
-	if status == "" || !isStatus(status) {
-		h.say(w, r, http.StatusBadRequest, "say which dead letters: one, or those of a status")
-		return 0, "", false
-	}
-	return 0, status, true
+	return page, true
 }
 
-func (h *Handler) retryLetters(w http.ResponseWriter, r *http.Request) {
-	h.changeLetters(w, r, "dead_letter.retry", operate.RetryIDs,
-		"no dead letter was retried: they are gone, somebody else has them, or the outbox refuses their events as they are")
+// idList is a page of a list, latest first.
+type idList[T any] struct {
+	Rows         []T
+	Newer, Older int64 // the ids that the pages before and after it are bounded by; 0: there is none
 }
 
-func (h *Handler) dropLetters(w http.ResponseWriter, r *http.Request) {
-	h.changeLetters(w, r, "dead_letter.drop", operate.DropIDs, "no dead letter was dropped: they are gone, or somebody else has them")
-}
-
-func (h *Handler) changeLetters(w http.ResponseWriter, r *http.Request, action string,
-	do func(context.Context, operate.Querier, []int64) (int, error), none string,
-) {
-	if !h.form(w, r) {
-		return
-	}
-	one, status, ok := h.chosen(w, r, r.PostForm)
-	if !ok {
-		return
-	}
-	id, err := h.change(r, action, func(ctx context.Context, tx pgx.Tx) (detail, error) {
-		ids := []int64{one}
-		if one == 0 {
-			var err error
-			if ids, err = operate.ChooseDeadLetters(ctx, tx, operate.Selection{Status: status}, lettersAtOnce); err != nil {
-				return nil, err
-			}
-		}
-		n, err := do(ctx, tx, ids)
-		if err != nil || n == 0 {
-			return nil, err
-		}
-		return detail{"ids": ids, "count": n, "status": status}, nil
-	})
+func newIDList[T any](rows []T, page operate.IDPage, id func(T) int64) idList[T] {
+	more := len(rows) == page.Limit
+	list := idList[T]{Rows: rows}
 	switch {
-	case err != nil:
-		h.fail(w, r, err)
-	case id == 0:
-		h.say(w, r, http.StatusConflict, "%s", none)
-	default:
-		h.back(w, r, "dead-letters", id)
+	case more && page.After > 0:
+		list.Rows = rows[1:]
+	case more:
+		list.Rows = rows[:len(rows)-1]
 	}
+	if len(list.Rows) == 0 {
+		return list
+	}
+	if page.Before > 0 || page.After > 0 && more {
+		list.Newer = id(list.Rows[0])
+	}
+	if page.After > 0 || more {
+		list.Older = id(list.Rows[len(list.Rows)-1])
+	}
+	return list
 }
 
-type dropPage struct {
-	page
-	ID     int64
-	Status string
-	Of     operate.Count
+// letter is a dead letter as the page shows it.
+type letter struct {
+	operate.DeadLetter
+
+	Args jobs.AutoInstantiateArgs // of its event, as far as it fits
 }
 
-// askDrop asks for a confirmation: what is dropped is gone for good.
-func (h *Handler) askDrop(w http.ResponseWriter, r *http.Request) {
-	id, status, ok := h.chosen(w, r, r.URL.Query())
+// Key is what the event's own page is called by; "" if it has none.
+func (l letter) Key() string {
+	if l.IdempotencyKey != nil {
+		return *l.IdempotencyKey
+	}
+	return ""
+}
+
+// Why says in words why the event ended without an instance.
+func (l letter) Why() string {
+	template := l.Args.TemplateCollectionID.String()
+	if l.TemplateKey != nil {
+		template = *l.TemplateKey
+	}
+	return cmp.Or(l.Reason(template, l.Args.InstanceKeySuffix), operate.AdviceFor(l.Status).Why)
+}
+
+// letterList is the section of the dead letters that match a filter.
+type letterList struct {
+	idList[letter]
+
+	Filter   letterFilter
+	Matching operate.Count
+	AtOnce   operate.Count // that one click takes
+}
+
+// Filtered reports whether some are left out.
+func (l letterList) Filtered() bool { return l.Filter.Query() != "" }
+
+// Part reports whether one click takes a part of those that match.
+func (l letterList) Part() bool { return l.Matching != l.AtOnce }
+
+// letterReasons is the section that says what to do.
+type letterReasons struct {
+	Filter letterFilter
+	Counts []letterReason
+}
+
+type letterReason struct {
+	operate.DeadLetterCount
+	operate.DeadLetterAdvice
+}
+
+func (h *Handler) lettersPage(w http.ResponseWriter, r *http.Request) {
+	filter, ok := h.readLetterFilter(w, r, r.URL.Query())
 	if !ok {
 		return
 	}
-	state, err := operate.ReadStatus(r.Context(), h.db())
-	if err != nil {
-		h.fail(w, r, err)
+	page, ok := h.readIDPage(w, r, lettersShown, "a dead letter")
+	if !ok {
 		return
 	}
-	p := &dropPage{page: h.page(r, "Drop dead letters"), ID: id, Status: status}
-	for _, s := range state.DeadLetters {
-		if s.Status == status {
-			p.Of = s.Count
-		}
+	v := h.view(r, "Dead letters", "deadletters")
+	v.Done = h.done(r)
+	add(v, "filters", "", func(context.Context) reading[letterFilter] { return fresh(filter, nil) })
+	add(v, "reasons", "", func(ctx context.Context) reading[letterReasons] { return h.letterReasons(ctx, filter) })
+	add(v, "list", "", func(ctx context.Context) reading[letterList] {
+		return readOne(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) (letterList, error) { return readLetters(ctx, tx, filter, page) })
+	})
+	h.serve(w, r, v)
+}
+
+func readLetters(ctx context.Context, tx pgx.Tx, filter letterFilter, page operate.IDPage) (list letterList, err error) {
+	list.Filter = filter
+	letters, err := operate.LatestDeadLetters(ctx, tx, filter.choice, page)
+	if err != nil {
+		return list, err
 	}
-	h.render(w, r, http.StatusOK, "drop.html", p)
+	rows := make([]letter, len(letters))
+	for i, l := range letters {
+		rows[i].DeadLetter = l
+		_ = json.Unmarshal(l.Event, &rows[i].Args) // what does not fit is shown as it is
+	}
+	list.idList = newIDList(rows, page, func(l letter) int64 { return l.ID })
+	list.Matching, err = operate.CountDeadLettersUpTo(ctx, tx, filter.choice, lettersCounted)
+	list.AtOnce = operate.Count{N: min(list.Matching.N, lettersAtOnce)}
+	return list, err
+}
+
+func (h *Handler) letterReasons(ctx context.Context, filter letterFilter) reading[letterReasons] {
+	state := h.sources.state.get(ctx)
+	reasons := letterReasons{Filter: filter}
+	for _, count := range state.Value.DeadLetters {
+		reasons.Counts = append(reasons.Counts, letterReason{count, operate.AdviceFor(count.Status)})
+	}
+	return reading[letterReasons]{Value: reasons, At: state.At, Err: state.Err}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -16,20 +17,33 @@ import (
 
 // functions are what templates format with.
 var functions = template.FuncMap{
-	"at":       at,
-	"rfc":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	"number":   number,
-	"count":    count,
-	"seconds":  seconds,
-	"clock":    func(t time.Time) string { return t.UTC().Format("15:04") },
-	"short":    func(id uuid.UUID) string { return id.String()[:8] },
-	"trace":    func(base string, of any) string { return base + "/trace?q=" + template.URLQueryEscaper(of) },
+	"at":      at,
+	"rfc":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"number":  number,
+	"count":   count,
+	"seconds": seconds,
+	"rate":    rate, "span": span,
+	"clock":   func(t time.Time) string { return t.UTC().Format("15:04") },
+	"short":   func(id uuid.UUID) string { return id.String()[:8] },
+	"trace":   func(base string, of any) string { return base + "/trace?q=" + template.URLQueryEscaper(of) },
+	"toEvent": func(base, key string) string { return base + "/events/" + url.PathEscape(key) },
+	"toTemplate": func(base string, key any) string {
+		if pointer, ok := key.(*string); ok {
+			key = *pointer
+		}
+		return base + "/templates/" + url.PathEscape(fmt.Sprint(key))
+	},
+	"secondsOf": func(d time.Duration) *float64 {
+		seconds := d.Seconds()
+		return &seconds
+	},
 	"sentence": sentence,
 	"jobs":     func(n operate.Count) string { return plural(n, "job", "jobs") },
 	"some":     func(n int, one, many string) string { return plural(operate.Count{N: int64(n)}, one, many) },
 	"dict":     dict,
 	"known":    known,
 	"pretty":   pretty,
+	"setTime":  setTime,
 }
 
 // at answers a moment as the page shows it; the page's script says how long ago it was.
@@ -112,6 +126,32 @@ func seconds(s any) string {
 		return fmt.Sprintf("%.0f min", v/60)
 	default:
 		return fmt.Sprintf("%.1f h", v/3600)
+	}
+}
+
+// rate returns how many a second, or a minute if they are few.
+func rate(perSecond float64) string {
+	if perSecond >= 10 || perSecond == 0 {
+		return number(int64(perSecond+0.5)) + " per second"
+	}
+	return number(int64(perSecond*60+0.5)) + " per minute"
+}
+
+// span returns a length of time of which seconds are enough: 42 s, 3 min 10 s, 2 h 5 min, 1 d 3 h.
+func span(seconds *float64) string {
+	if seconds == nil {
+		return "–"
+	}
+	s := int64(*seconds + 0.5)
+	switch {
+	case s < 60:
+		return fmt.Sprintf("%d s", s)
+	case s < 3600:
+		return fmt.Sprintf("%d min %d s", s/60, s%60)
+	case s < 86400:
+		return fmt.Sprintf("%d h %d min", s/3600, s%3600/60)
+	default:
+		return fmt.Sprintf("%d d %d h", s/86400, s%86400/3600)
 	}
 }
 

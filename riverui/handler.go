@@ -19,6 +19,7 @@ type Handler struct {
 	river   *riverui.Handler
 	probes  *probes
 	sources *sources
+	watched *watched
 	outage  *outage
 	streams chan struct{}
 	serves  serving
@@ -44,7 +45,7 @@ func New(cfg Config) (*Handler, error) {
 	}
 	probes := &probes{ready: cfg.Ready}
 	h := &Handler{
-		cfg: cfg, probes: probes, sources: newSources(cfg, probes), outage: &outage{pool: cfg.Pool},
+		cfg: cfg, probes: probes, sources: newSources(cfg, probes), watched: newWatched(cfg), outage: &outage{pool: cfg.Pool},
 		streams: make(chan struct{}, liveAtOnce), serves: servingPages, sessions: newSessions(),
 	}
 	if h.river, err = riverUI(cfg, nil); err != nil {
@@ -127,13 +128,39 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 		"GET /rollback":            h.rollbackPage,
 		"POST /rollback":           h.rollback,
 		"GET /audit":               h.auditPage,
-		"GET /assets/{name}":       h.asset,
-		"GET /favicon.ico":         h.favicon,
+
+		"GET /workers":                               h.workersPage,
+		"GET /settings":                              h.settingsPage,
+		"GET /queues/{queue}":                        h.askQueue,
+		"POST /queues/{queue}":                       h.setQueue,
+		"GET /health":                                h.healthPage,
+		"GET /consumers":                             h.consumersPage,
+		"GET /consumers/{name}":                      h.consumerPage,
+		"GET /consumers/{name}/reset":                h.askReset,
+		"POST /consumers/{name}/reset":               h.resetConsumer,
+		"GET /consumers/{name}/delete":               h.askDelete,
+		"POST /consumers/{name}/delete":              h.deleteConsumer,
+		"POST /consumers/{name}/dead-letters/replay": h.replayConsumerLetters,
+		"GET /consumers/{name}/dead-letters/drop":    h.askConsumerDrop,
+		"POST /consumers/{name}/dead-letters/drop":   h.dropConsumerLetters,
+
+		"GET /assets/{name}":          h.asset,
+		"GET /favicon.ico":            h.favicon,
+		"GET /scaleouts":              h.scaleoutsPage,
+		"POST /scaleouts/pause":       h.pauseScaleouts,
+		"GET /scaleouts/cancel":       h.askCancelScaleout,
+		"POST /scaleouts/cancel":      h.cancelScaleout,
+		"GET /templates":              h.templatesPage,
+		"GET /templates/{key}":        h.templatePage,
+		"GET /templates/{key}/unmark": h.askUnmark,
+		"POST /templates/{key}/mark":  h.markTemplate,
+		"POST /test-event":            h.sendTest,
 	} {
 		method, path, _ := strings.Cut(pattern, " ")
 		mux.HandleFunc(method+" "+base+path, handler)
 	}
-	mux.Handle("GET "+base+"/riverui/", withRiverPolicy(h.river))
+	mux.HandleFunc("GET "+base+"/riverui/", h.riverPage)
+	mux.HandleFunc("GET "+base+"/riverui/banner", h.riverBanner)
 	mux.HandleFunc("GET "+base+"/riverui/api/", h.riverRead)
 	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch} {
 		mux.HandleFunc(method+" "+base+"/riverui/api/", h.riverChange)

@@ -23,8 +23,8 @@ func (h *Handler) now(w http.ResponseWriter, r *http.Request) {
 	add(v, "figures", "", h.figures)
 	add(v, "pipeline", "", h.pipeline)
 	add(v, "charts", "", func(ctx context.Context) reading[charts] { return derived(of.series.get(ctx), drawCharts(of.Range)) })
-	add(v, "consumers", "", h.consumerRows(of))
-	add(v, "templates", "", h.templateRows(of))
+	add(v, "consumers", "", h.nowConsumers(of))
+	add(v, "templates", "", h.topTemplates(of))
 	add(v, "feed", "", h.feed)
 	add(v, "running", "", h.running)
 	h.serve(w, r, v)
@@ -54,12 +54,8 @@ type gateStep struct {
 }
 
 func (h *Handler) pipeline(ctx context.Context) reading[pipeline] {
-	state, consumers := h.sources.state.get(ctx), h.sources.consumers.get(ctx)
-	if state.Err == nil {
-		state.Err = consumers.Err
-	}
-	return derived(state, func(s operate.Status) pipeline {
-		p := pipeline{Outbox: s.Outbox, Emissions: s.Emissions, Consumers: len(consumers.Value)}
+	return both(h.sources.state.get(ctx), h.sources.consumers.get(ctx), func(s operate.Status, consumers []subscribe.Consumer) pipeline {
+		p := pipeline{Outbox: s.Outbox, Emissions: s.Emissions, Consumers: len(consumers)}
 		for _, gate := range s.Gates {
 			step := gateStep{gate, parkedAt(s, gate.Gate)}
 			if gate.Gate == jobs.GateComposer {
@@ -78,7 +74,7 @@ func (h *Handler) pipeline(ctx context.Context) reading[pipeline] {
 				p.Retried = plus(p.Retried, n.Count)
 			}
 		}
-		for _, c := range consumers.Value {
+		for _, c := range consumers {
 			if result, _ := operate.JudgeConsumer(c); result != operate.HealthOK {
 				p.Behind++
 			}
@@ -94,65 +90,20 @@ func plus(a, b operate.Count) operate.Count {
 // Steps returns both gates, in the order in which jobs need them.
 func (p pipeline) Steps() []gateStep { return []gateStep{p.Composer, p.Auto} }
 
-// consumerRow is a consumer as the page shows it.
-type consumerRow struct {
-	subscribe.Consumer
-
-	Result operate.Health
-	State  string // in a word or two
-	Says   string // what is wrong with it
-	Spark  spark  // of its lag
-}
-
-// consumerShown is how many consumers the page has room for: those that need somebody come first.
-const consumerShown = 7
+// consumersShown is how many consumers the page has room for: those that need somebody come first.
+const consumersShown = 7
 
 type consumerTable struct {
 	Rows []consumerRow
 	All  int
 }
 
-func (h *Handler) consumerRows(of *ranged) func(context.Context) reading[consumerTable] {
+func (h *Handler) nowConsumers(of *ranged) func(context.Context) reading[consumerTable] {
 	return func(ctx context.Context) reading[consumerTable] {
-		consumers, lags := h.sources.consumers.get(ctx), of.lags.get(ctx)
-		if consumers.Err == nil {
-			consumers.Err = lags.Err
-		}
-		return derived(consumers, func(all []subscribe.Consumer) consumerTable { return drawConsumers(all, lagSparks(of, lags.Value)) })
-	}
-}
-
-func drawConsumers(all []subscribe.Consumer, sparks map[string]spark) consumerTable {
-	t := consumerTable{All: len(all)}
-	all = mostBehind(all)
-	for _, wanted := range []operate.Health{operate.HealthFail, operate.HealthWarn, operate.HealthOK} {
-		for _, c := range all {
-			if result, says := operate.JudgeConsumer(c); result == wanted && len(t.Rows) < consumerShown {
-				t.Rows = append(t.Rows, consumerRow{c, result, consumerState(c), says, sparks[c.Name]})
-			}
-		}
-	}
-	return t
-}
-
-// consumerState says in a word or two how a consumer does.
-func consumerState(c subscribe.Consumer) string {
-	behind := c.LagEvents != nil && *c.LagEvents > 0
-	switch {
-	case c.State != "ok":
-		return c.State
-	case c.Tries > 0 && c.LastError != nil:
-		return "failing"
-	case c.Process == nil && behind:
-		return "inactive"
-	case c.Process == nil:
-		return "no process"
-	case behind && c.LagSeconds != nil && *c.LagSeconds > 10:
-		return "behind"
-	case c.DeadLetters > 0:
-		return "gave up " + number(c.DeadLetters)
-	default:
-		return "up to date"
+		return both(h.sources.consumers.get(ctx), of.lags.get(ctx), func(all []subscribe.Consumer, lags operate.ConsumerSeries) consumerTable {
+			rows := consumerRows(all, lags)
+			return consumerTable{Rows: rows[:min(len(rows), consumersShown)], All: len(rows)}
+		})
 	}
 }
 
@@ -163,17 +114,19 @@ type running struct {
 	Paused         []operate.PausedQueue
 	Workers, Alive int
 	Versions       []string // of the workers that are alive
-	Server         string   // version of PostgreSQL
+	Reported       bool     // the next five are known
+	LanesBusy      int
+	Lanes          int
+	PoolUsed, Pool int
+	Throttled      bool   // a worker makes room for producers
+	Server         string // version of PostgreSQL
 	Schema         int
 }
 
 func (h *Handler) running(ctx context.Context) reading[running] {
-	state, situation := h.sources.state.get(ctx), h.sources.situation.get(ctx)
-	if state.Err == nil {
-		state.Err = situation.Err
-	}
-	return derived(state, func(s operate.Status) running {
-		now := running{Situation: situation.Value, Paused: s.Paused, Workers: len(s.Workers), Server: strings.Fields(s.Server + " ?")[0], Schema: s.Schema.Version}
+	fleet := h.watched.fleet.get(ctx)
+	return both(h.sources.state.get(ctx), h.sources.situation.get(ctx), func(s operate.Status, situation operate.Situation) running {
+		now := running{Situation: situation, Paused: s.Paused, Workers: len(s.Workers), Server: strings.Fields(s.Server + " ?")[0], Schema: s.Schema.Version}
 		known := map[string]bool{}
 		for _, w := range s.Workers {
 			if !w.Alive {
@@ -185,8 +138,22 @@ func (h *Handler) running(ctx context.Context) reading[running] {
 				now.Versions = append(now.Versions, w.Version)
 			}
 		}
+		now.report(fleet.Value)
 		return now
 	})
+}
+
+// report adds up what the workers that are alive report of themselves.
+func (r *running) report(fleet operate.Fleet) {
+	for _, w := range fleet.Workers {
+		if !w.Alive || w.Settings == nil || w.Load == nil {
+			continue
+		}
+		r.Reported = true
+		r.LanesBusy, r.Lanes = r.LanesBusy+w.Load.LanesBusy, r.Lanes+w.Settings.Lanes
+		r.PoolUsed, r.Pool = r.PoolUsed+w.Load.PoolUsed, r.Pool+w.Settings.PoolSize
+		r.Throttled = r.Throttled || w.Load.Throttled
+	}
 }
 
 // done returns what was just done, if the address names an audit line: that line, and not the address, is told.

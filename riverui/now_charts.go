@@ -2,15 +2,13 @@ package webui
 
 import (
 	"context"
-	"fmt"
-	"math"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/worker/operate"
 )
 
-const templatesShown = 8
+const topTemplates = 8
 
 // ranged are the readings of one of operate.Ranges.
 type ranged struct {
@@ -32,7 +30,7 @@ func rangedSources(db limited) (all []*ranged) {
 				return operate.ConsumerHistory(ctx, tx, r.Span)
 			}),
 			templates: source(db, keepSlow, func(ctx context.Context, tx pgx.Tx) (operate.TemplateSeries, error) {
-				return operate.TemplateHistory(ctx, tx, r.Span, templatesShown)
+				return operate.TemplateHistory(ctx, tx, r.Span, topTemplates)
 			}),
 		})
 	}
@@ -78,40 +76,15 @@ type templateTable struct {
 	All   operate.Count // templates there are
 }
 
-func (h *Handler) templateRows(of *ranged) func(context.Context) reading[templateTable] {
+func (h *Handler) topTemplates(of *ranged) func(context.Context) reading[templateTable] {
 	return func(ctx context.Context) reading[templateTable] {
-		series, situation := of.templates.get(ctx), h.sources.situation.get(ctx)
-		if series.Err == nil {
-			series.Err = situation.Err
-		}
-		return derived(series, func(s operate.TemplateSeries) templateTable {
-			t := templateTable{Range: of.Name, All: situation.Value.Templates}
+		return both(of.templates.get(ctx), h.sources.situation.get(ctx), func(s operate.TemplateSeries, situation operate.Situation) templateTable {
+			t := templateTable{Range: of.Name, All: situation.Templates}
 			for _, sum := range s.Templates {
 				perMinute := float64(sum.Composed+sum.Dead) / of.Span.Minutes()
-				t.Rows = append(t.Rows, templateRow{sum, rate(&perMinute), sparkline("Events of "+sum.Key+" in "+of.Name, counts(sum.Points))})
+				t.Rows = append(t.Rows, templateRow{sum, figureOf(&perMinute), sparkline("Events of "+sum.Key+" in "+of.Name, counts(sum.Points))})
 			}
 			return t
 		})
 	}
-}
-
-// lagSparks draws the lags of a range by the consumers' names.
-func lagSparks(of *ranged, s operate.ConsumerSeries) map[string]spark {
-	sparks := map[string]spark{}
-	for _, c := range s.Consumers {
-		values := make([]float64, len(c.Lag))
-		for i, lag := range c.Lag {
-			values[i] = orGap(lag)
-		}
-		last := math.NaN()
-		if len(values) > 0 {
-			last = values[len(values)-1]
-		}
-		name := fmt.Sprintf("Lag of %s in %s", c.Name, of.Name)
-		if !math.IsNaN(last) {
-			name += ", now " + number(int64(last))
-		}
-		sparks[c.Name] = sparkline(name, values)
-	}
-	return sparks
 }

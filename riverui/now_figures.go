@@ -20,11 +20,7 @@ type figure struct {
 
 // figures returns the five numbers. The sparklines are the last hour's.
 func (h *Handler) figures(ctx context.Context) reading[[]figure] {
-	paces, hour := h.sources.paces.get(ctx), h.sources.ranges[0].series.get(ctx)
-	if paces.Err == nil {
-		paces.Err = hour.Err
-	}
-	return derived(paces, func(p operate.Paces) []figure { return drawFigures(p, hour.Value) })
+	return both(h.sources.paces.get(ctx), h.sources.ranges[0].series.get(ctx), drawFigures)
 }
 
 func drawFigures(p operate.Paces, hour operate.Series) []figure {
@@ -37,7 +33,7 @@ func drawFigures(p operate.Paces, hour operate.Series) []figure {
 	}
 	figures := []figure{
 		{
-			ID: "in", Title: "In", Path: "/events", Value: rate(now.In), Unit: "/s", Delta: change(now.In, before.In),
+			ID: "in", Title: "In", Path: "/events", Value: figureOf(now.In), Unit: "/s", Delta: change(now.In, before.In),
 			Spark: draw("Rows into the outbox", func(p operate.Point) *float64 { return asFloat(p.Inserted) }),
 		},
 		{
@@ -45,11 +41,11 @@ func drawFigures(p operate.Paces, hour operate.Series) []figure {
 			Spark: draw("Rows that waited in the outbox", func(p operate.Point) *float64 { return asFloat(p.Outbox) }),
 		},
 		{
-			ID: "composed", Title: "Composed", Path: "/events?state=done", Value: rate(now.Composed), Unit: "/s", Delta: change(now.Composed, before.Composed),
+			ID: "composed", Title: "Composed", Path: "/events?state=done", Value: figureOf(now.Composed), Unit: "/s", Delta: change(now.Composed, before.Composed),
 			Spark: draw("Instances", func(p operate.Point) *float64 { return new(float64(p.Composed + p.Scaleout + p.DryRun)) }),
 		},
 		{
-			ID: "announced", Title: "Announced", Path: "/consumers", Value: rate(now.Announced), Unit: "/s", Delta: change(now.Announced, before.Announced),
+			ID: "announced", Title: "Announced", Path: "/consumers", Value: figureOf(now.Announced), Unit: "/s", Delta: change(now.Announced, before.Announced),
 			Spark: draw("Announced events", func(p operate.Point) *float64 { return new(float64(p.Announced)) }),
 		},
 		{
@@ -89,19 +85,19 @@ func asFloat(n *int64) *float64 {
 	return new(float64(*n))
 }
 
-// rate writes a number per second: two digits of what is small.
-func rate(perSecond *float64) string {
+// figureOf writes how many in a unit of time: two digits if they are few.
+func figureOf(n *float64) string {
 	switch {
-	case perSecond == nil:
+	case n == nil:
 		return "–"
-	case *perSecond == 0:
+	case *n == 0:
 		return "0"
-	case *perSecond < 0.095:
-		return fmt.Sprintf("%.2f", *perSecond)
-	case *perSecond < 9.95:
-		return fmt.Sprintf("%.1f", *perSecond)
+	case *n < 0.095:
+		return fmt.Sprintf("%.2f", *n)
+	case *n < 9.95:
+		return fmt.Sprintf("%.1f", *n)
 	default:
-		return number(int64(math.Round(*perSecond)))
+		return number(int64(math.Round(*n)))
 	}
 }
 

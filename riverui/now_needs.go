@@ -1,11 +1,9 @@
 package webui
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net/url"
 	"slices"
 	"time"
@@ -120,10 +118,14 @@ func (f facts) judge() needs {
 		if told[check.Check] || check.Result != operate.HealthFail && check.Result != operate.HealthWarn {
 			continue
 		}
-		n.All = append(n.All, need{
+		found := need{
 			Bad: check.Result == operate.HealthFail, Text: check.Check + ": " + check.Says, Command: check.Next,
 			Button: button{Path: "/health#" + url.PathEscape(check.Check), Label: "Open check"},
-		})
+		}
+		if mend, ok := mendings[check.Check]; ok {
+			found.Button = button{Path: mend.Path, Label: mend.Label}
+		}
+		n.All = append(n.All, found)
 	}
 	slices.SortStableFunc(n.All, func(a, b need) int {
 		switch {
@@ -211,7 +213,7 @@ func (f facts) queues() (found []need) {
 	for _, queue := range f.status.Paused {
 		n := need{
 			Text: "the queue " + queue.Queue + " is paused: no worker takes jobs from it", Since: &queue.Since,
-			Button: button{Path: "/workers#queues", Label: "Resume queue", Operator: true},
+			Button: button{Path: "/queues/" + url.PathEscape(queue.Queue) + "?to=resume", Label: "Resume queue…", Operator: true},
 		}
 		if queue.Queue == "scaleout" {
 			n.Command = "iuworker scaleout resume"
@@ -225,39 +227,20 @@ func (f facts) queues() (found []need) {
 }
 
 func (f facts) consumersBehind() (found []need) {
-	for _, c := range mostBehind(f.consumers) {
-		result, says := operate.JudgeConsumer(c)
-		if result == operate.HealthOK {
+	for _, c := range consumerRows(f.consumers, operate.ConsumerSeries{}) {
+		if c.Mark == "" {
 			continue
 		}
 		n := need{
-			Bad: result == operate.HealthFail, Text: "the consumer " + c.Name + ": " + says, Command: "iuworker consumers",
-			Button: button{Path: "/consumers/" + url.PathEscape(c.Name), Label: "Open consumer"},
+			Bad: c.Kind == "bad", Text: "the consumer " + c.Name + ": " + c.Says, Command: "iuworker consumers",
+			Button: button{Path: c.Path(), Label: "Open consumer"},
 		}
 		if c.LagEvents != nil && *c.LagEvents > 0 && c.Process == nil {
 			n.Text, n.Since = fmt.Sprintf("the consumer %s is %s behind, and no process works for it", c.Name, plural(operate.Count{N: *c.LagEvents}, "event", "events")), &c.ActiveAt
-			n.Bad = n.Bad || c.Expiring
 		}
 		found = append(found, n)
 	}
-	slices.SortStableFunc(found, func(a, b need) int {
-		if a.Bad != b.Bad && a.Bad {
-			return -1
-		}
-		return 0
-	})
 	return found
-}
-
-// mostBehind sorts consumers by how far behind they are.
-func mostBehind(consumers []subscribe.Consumer) []subscribe.Consumer {
-	lag := func(c subscribe.Consumer) int64 {
-		if c.LagEvents == nil {
-			return math.MaxInt64
-		}
-		return *c.LagEvents
-	}
-	return slices.SortedStableFunc(slices.Values(consumers), func(a, b subscribe.Consumer) int { return cmp.Compare(lag(b), lag(a)) })
 }
 
 func (f facts) deadLetters() (found []need) {

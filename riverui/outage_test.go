@@ -44,7 +44,7 @@ func newOutage(t *testing.T, db *iutest.DB) outage {
 
 // awayReads are what shows something of the database and nothing without it.
 var awayReads = []string{
-	"/gates/composer?to=open", "/dead-letters", "/rollback?actor=a", "/audit", "/trace?q=00000000-0000-0000-0000-000000000001",
+	"/gates/composer?to=open", "/dead-letters", "/scaleouts", "/rollback?actor=a", "/audit", "/trace?q=00000000-0000-0000-0000-000000000001",
 	"/riverui/api/jobs", "/riverui/api/jobs/1", "/riverui/api/queues", "/riverui/api/health-checks/complete",
 }
 

@@ -12,10 +12,11 @@ import (
 
 // How long readings are kept; see cached.
 const (
-	keepState  = time.Second
-	keepRecent = 5 * time.Second
-	keepSlow   = 20 * time.Second
-	keepHealth = 10 * time.Second
+	keepState   = time.Second
+	keepRecent  = 5 * time.Second
+	keepSlow    = 20 * time.Second
+	keepSummary = 30 * time.Second
+	keepHealth  = 10 * time.Second
 
 	recentRows = 15
 )
@@ -31,6 +32,7 @@ type sources struct {
 	instances cached[[]operate.RecentInstance]
 	ready     cached[string] // why this worker is not ready; "" if it is
 	health    cached[operate.DoctorReport]
+	scaleouts operate.ScaleoutMeter
 }
 
 func newSources(cfg Config, probes *probes) *sources {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 )
 
 //go:embed templates
@@ -77,11 +78,15 @@ func (h *Handler) form(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// back sends the browser to a page of ours after a change; the page tells the audit line.
+// back sends the browser to a page of ours after a change; the page tells the audit line. path may have a query.
 func (h *Handler) back(w http.ResponseWriter, r *http.Request, path string, auditID int64) {
 	to := h.at(path)
 	if auditID > 0 {
-		to += "?done=" + strconv.FormatInt(auditID, 10)
+		separator := "?"
+		if strings.Contains(to, "?") {
+			separator = "&"
+		}
+		to += separator + "done=" + strconv.FormatInt(auditID, 10)
 	}
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }

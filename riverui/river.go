@@ -1,10 +1,14 @@
 package webui
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"regexp"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -28,11 +32,53 @@ func NewRiverClient(pool *pgxpool.Pool, logger *slog.Logger) (*river.Client[pgx.
 const riverPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
 	"font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-func withRiverPolicy(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy", riverPolicy)
-		next.ServeHTTP(w, r)
-	})
+// riverPage serves River UI's files, and its page with a frame of ours: the way back, where one is, and what its states mean.
+func (h *Handler) riverPage(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Security-Policy", riverPolicy)
+	if strings.HasPrefix(r.URL.Path, h.at("riverui/assets/")) {
+		h.river.ServeHTTP(w, r)
+		return
+	}
+	a := h.askRiver(r)
+	if strings.HasPrefix(a.Header().Get("Content-Type"), "text/html") && a.status == http.StatusOK {
+		if err := frameRiver(&a.body, h.page(r, "Jobs")); err != nil {
+			h.cfg.Logger.ErrorContext(r.Context(), "Pages: cannot frame River UI", slog.String("error", err.Error()))
+		}
+		a.Header().Del("Content-Length")
+		a.Header().Del("Last-Modified") // the frame changes with the user and the database
+		a.Header().Del("Etag")
+	}
+	a.send(w)
+}
+
+var riverTitle = regexp.MustCompile(`<title>[^<]*</title>`)
+
+// frameRiver puts the frame into River UI's page. Without a head and a body it is left as it is.
+func frameRiver(page *bytes.Buffer, p page) error {
+	var head, bar bytes.Buffer
+	for name, to := range map[string]*bytes.Buffer{"river-head": &head, "river-bar": &bar} {
+		if err := templates.ExecuteTemplate(to, name, &p); err != nil {
+			return fmt.Errorf("write %s: %w", name, err)
+		}
+	}
+	text := page.String()
+	beforeHead, afterHead, hasHead := strings.Cut(riverTitle.ReplaceAllString(text, ""), "</head>")
+	beforeBody, afterBody, hasBody := strings.Cut(afterHead, "<body")
+	attributes, content, hasEnd := strings.Cut(afterBody, ">")
+	if !hasHead || !hasBody || !hasEnd {
+		return errors.New("its page has no head and body")
+	}
+	page.Reset()
+	for _, part := range []string{beforeHead, head.String(), "</head>", beforeBody, "<body", attributes, ">", bar.String(), content} {
+		page.WriteString(part)
+	}
+	return nil
+}
+
+// riverBanner says what the frame says of the database now: the frame asks for it while it is open.
+func (h *Handler) riverBanner(w http.ResponseWriter, r *http.Request) {
+	p := h.page(r, "Jobs")
+	h.render(w, r, http.StatusOK, "river-banner", &p)
 }
 
 // riverRead lets River UI read. It takes a database that is away for a mistake of the request (400), and a session that

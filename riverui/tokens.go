@@ -37,6 +37,9 @@ func ReadTokens(path string) (*Tokens, error) {
 // Reload reads the file again at once.
 func (t *Tokens) Reload() { t.look(true) }
 
+// count returns how many tokens there are.
+func (t *Tokens) count() int { return len(t.current().sums) }
+
 // RFC 6750 has no other characters.
 var tokenForm = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 

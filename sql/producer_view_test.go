@@ -129,7 +129,7 @@ func TestApplicationsDoNotReadEachOthersEvents(t *testing.T) {
 		require.NoError(t, err, sql)
 	}
 
-	for _, sql := range []string{ // return nothing
+	returnNothing := []string{
 		"SELECT note FROM iu_outbox.new_event", "SELECT note FROM pg_temp.mine_too",
 		"SELECT note FROM iu_outbox.new_event WHERE public.leak(note)", "SELECT public.leak(n)::text FROM iu_outbox.new_event AS n",
 		"SELECT note FROM iu_outbox.new_event WHERE note OPERATOR(public.===) 'x'",
@@ -142,7 +142,8 @@ func TestApplicationsDoNotReadEachOthersEvents(t *testing.T) {
 		"SELECT n.note FROM iu_outbox.new_event AS n FULL JOIN mine AS m ON n.note = m.note WHERE n.note IS NOT NULL",
 		"SELECT string_agg(note, '') FROM iu_outbox.new_event HAVING string_agg(note, '') IS NOT NULL",
 		"SELECT note FROM iu_outbox.new_event TABLESAMPLE SYSTEM (100)",
-	} {
+	}
+	for _, sql := range returnNothing {
 		got, err := app.Query(t.Context(), sql)
 		var leaked []string
 		if err == nil {
@@ -155,8 +156,9 @@ func TestApplicationsDoNotReadEachOthersEvents(t *testing.T) {
 			require.Contains(t, []string{"0A000", "42809"}, pgErr.Code, "%s: %s", sql, pgErr.Message)
 		}
 	}
-	for _, returning := range []string{ // return the inserted row's, and nothing else
-		"note", "(SELECT string_agg(n.note, '') FROM iu_outbox.new_event AS n)", "(SELECT count(*)::text FROM iu_outbox.new_event AS n WHERE public.leak(n.note))",
+	for _, returning := range []string{ // the inserted row's, and nothing else
+		"note", "(SELECT string_agg(n.note, '') FROM iu_outbox.new_event AS n)",
+		"(SELECT count(*)::text FROM iu_outbox.new_event AS n WHERE public.leak(n.note))",
 		"(SELECT string_agg(n.note, '') FROM pg_temp.mine_too AS n)",
 	} {
 		var got *string

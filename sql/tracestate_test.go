@@ -80,7 +80,8 @@ func TestEmissionsCarryAValidTraceOnly(t *testing.T) {
 	db.Template(t, "t", 1)
 	for trace, want := range map[string][2]any{
 		traceparent: {traceparent, nil}, traceparent + " v=1,w= 2": {traceparent, "v=1,w= 2"},
-		traceparent + " ": {traceparent, nil}, traceparent + " nonsense": {traceparent, nil}, traceparent + " v=" + strings.Repeat("x", 3000): {traceparent, nil},
+		traceparent + " ": {traceparent, nil}, traceparent + " nonsense": {traceparent, nil},
+		traceparent + " v=" + strings.Repeat("x", 3000): {traceparent, nil},
 		"": {}, " v=1": {}, "nonsense v=1": {}, strings.Replace(traceparent, "00-", "ff-", 1) + " v=1": {},
 		"00-00000000000000000000000000000000-b7ad6b7169203331-01 v=1": {}, "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01 v=1": {},
 	} {

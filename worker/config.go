@@ -15,6 +15,7 @@ import (
 
 	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/metrics"
+	"github.com/iu-core/iuworker/worker/operate"
 )
 
 // Config configures a Worker. The zero value of a field means its default.
@@ -84,6 +85,9 @@ type Config struct {
 
 	// VerifyInterval is how often one of the processes verifies all data, for the metrics. Default 6 h. -1: never.
 	VerifyInterval time.Duration
+
+	// Given are the settings that somebody gave, for the pages to show: without passwords.
+	Given []operate.GivenSetting
 
 	// ShutdownTimeout bounds Stop: jobs that take longer than most of it are cut off and run again elsewhere. Default 20 s.
 	ShutdownTimeout time.Duration

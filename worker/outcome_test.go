@@ -22,8 +22,9 @@ func TestRefusedEventsLeaveDeadLetters(t *testing.T) {
 	insert(t, db, good, "taken")
 	eventually(t, db, "SELECT EXISTS (SELECT FROM iu_auto_instantiate_event_log)")
 
+	missing := uuid.New()
 	refused := map[string]uuid.UUID{
-		"template_not_found":    insert(t, db, uuid.New(), "a"),
+		"template_not_found":    insert(t, db, missing, "a"),
 		"template_not_marked":   insert(t, db, unmarked, "b"),
 		"template_empty":        insert(t, db, empty, "c"),
 		"instance_key_conflict": insert(t, db, good, "taken"),
@@ -37,6 +38,10 @@ func TestRefusedEventsLeaveDeadLetters(t *testing.T) {
 			SELECT j.state = 'cancelled' AND j.errors[1] ->> 'error' LIKE '%' || d.status || '%' AND d.event = j.args
 			FROM iu_outbox.dead_letter AS d JOIN iu_river.river_job AS j ON j.id = d.job_id WHERE d.event_id = $1`, eventID), status)
 		require.Equal(t, "dead", value[string](t, db, "SELECT state FROM iu_outbox.event_state($1)", eventID))
+		require.Equal(t, map[string]string{
+			"template_not_found": "template " + missing.String() + " does not exist", "template_not_marked": "plain is not marked as a template",
+			"template_empty": "empty has no active piece", "instance_key_conflict": "another event or collection owns tpl-inst:auto:taken",
+		}[status], value[string](t, db, "SELECT detail FROM iu_outbox.dead_letter WHERE event_id = $1", eventID))
 	}
 	eventually(t, db, "SELECT count(*) = 21 FROM iu_auto_instantiate_event_log")
 	require.Equal(t, 4, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.dead_letter"))

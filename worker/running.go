@@ -15,6 +15,7 @@ import (
 
 	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/listen"
+	"github.com/iu-core/iuworker/worker/operate"
 )
 
 // running is what Start started and Stop stops: River's client and the parts around it.
@@ -35,6 +36,7 @@ type running struct {
 	rescuer  *Rescuer
 	pruner   *Pruner
 	verifier *Verifier
+	reporter *reporter
 	history  *Historian
 
 	outages []*listen.Outage // of the parts
@@ -68,10 +70,14 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 		pool: w.cfg.Pool, id: w.cfg.ID, sessions: sessions, clock: now, logger: w.logger,
 		about: about{Hostname: hostname(), PID: os.Getpid(), Version: w.cfg.Version},
 	}
+	r.reporter = &reporter{pool: w.cfg.Pool, id: r.presence.incarnation, settings: w.cfg.settings(), logger: w.logger}
 	r.batcher = jobs.NewBatcher(jobs.BatcherConfig{
 		Pool: w.cfg.Pool, Lanes: w.cfg.Lanes, Incarnation: r.presence.incarnation, Waited: r.yielder.waited, Turn: r.yielder.turn,
 		Observe: func(b jobs.Batch) {
 			w.cfg.Metrics.Composed(b)
+			if !b.Split {
+				r.reporter.composed.Add(int64(b.Events))
+			}
 			if b.Emission != nil {
 				r.emitter.announced(context.WithoutCancel(ctx), *b.Emission, b.Began)
 			}
@@ -90,6 +96,7 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 	r.start(&r.taking, "pruner", r.pruner.Run)
 	r.start(&r.taking, "verifier", r.verifier.Run)
 	r.start(&r.taking, "historian", r.history.Run)
+	r.start(&r.taking, "reporter", r.reporter.Run)
 	r.start(&r.emitting, "emitter", r.emitter.Run)
 	r.start(&r.serving, "rescuer", r.rescuer.Run)
 	r.start(&r.serving, "control", r.control.Run)
@@ -168,6 +175,7 @@ func (r *running) open(ctx context.Context, w *Worker, sessions bool, work *jobs
 		pool: cfg.Pool, session: r.session, interval: cfg.VerifyInterval, logger: r.logger, outage: lost("Verifier"), metrics: cfg.Metrics,
 	}
 	r.history = &Historian{pool: cfg.Pool, now: r.presence.clock.Now, outage: lost("Historian")}
+	r.reporter.load = func() operate.WorkerLoad { return r.load(cfg.Pool, work.ActiveJobs) }
 	r.rescuer = &Rescuer{
 		pool: cfg.Pool, presence: r.presence, session: r.session, active: work.Active, taken: w.fail, logger: r.logger,
 		outage: lost("Rescuer"), metrics: cfg.Metrics,

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -53,6 +54,8 @@ type yielder struct {
 	logger  *slog.Logger
 	metrics *metrics.Metrics
 	stir    chan struct{} // holds one: rows have left the outbox
+
+	throttled atomic.Bool // it makes room
 
 	mu      sync.Mutex
 	over    chan struct{} // closed when the rest ends; nil: there is none
@@ -359,6 +362,7 @@ func (w *watch) begin(ctx context.Context) {
 	took := time.Since(w.from)
 	w.from = time.Now()
 	w.metrics.Yielding(true)
+	w.throttled.Store(true)
 	w.logger.InfoContext(ctx, "Worker: making room for producers, who insert less while it works",
 		slog.Float64("rows_per_second", math.Round(w.usualRate)), slog.Float64("rows_per_second_without", math.Round(w.slots.atRest.mean())),
 		slog.Duration("until_events_waited", w.limit))
@@ -375,6 +379,7 @@ func (w *watch) end(ctx context.Context) {
 		w.pacer.end()
 		w.pacer = nil
 		w.metrics.Yielding(false)
+		w.throttled.Store(false)
 		w.shorten(false)
 		w.logger.InfoContext(ctx, "Worker: working at full speed again", slog.Duration("after", time.Since(w.from)))
 		w.from = time.Now()

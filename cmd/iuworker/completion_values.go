@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"github.com/iu-core/iuworker/worker/operate"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -47,5 +48,15 @@ func (a *app) completeConsumers(cmd *cobra.Command, args []string, prefix string
 			}
 		}
 		return names, err
+	})
+}
+
+// completeScaleouts completes prefixes of scale-outs.
+func (a *app) completeScaleouts(cmd *cobra.Command, args []string, text string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.complete(cmd, func(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
+		return operate.ScaleoutPrefixes(ctx, pool, text, completed)
 	})
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -23,28 +22,11 @@ type startValue struct {
 
 // Set implements pflag.Value.
 func (v *startValue) Set(text string) error {
-	start, err := parseStart(text)
+	start, err := subscribe.ParseStart(text, time.Now())
 	if err == nil {
 		*v.to, v.text = start, text
 	}
 	return err
-}
-
-func parseStart(text string) (subscribe.Start, error) {
-	switch text {
-	case "beginning":
-		return subscribe.Beginning(), nil
-	case "now":
-		return subscribe.Now(), nil
-	}
-	if cursor, err := subscribe.ParseCursor(text); err == nil {
-		return subscribe.After(cursor), nil
-	}
-	if since, err := subscribe.ParseSince(text, time.Now()); err == nil {
-		return subscribe.Since(since), nil
-	}
-	return subscribe.Start{}, errors.New("it must be beginning, now, a cursor as events carry it, a position, " +
-		"a time such as 2026-12-31T18:00:00Z, or how long ago, such as 2h")
 }
 
 // String implements pflag.Value.
@@ -52,12 +34,6 @@ func (v *startValue) String() string { return v.text }
 
 // Type implements pflag.Value.
 func (*startValue) Type() string { return "cursor|beginning|now" }
-
-type consumerMoved struct {
-	Consumer string           `json:"consumer"`
-	From     subscribe.Cursor `json:"from"`
-	To       subscribe.Cursor `json:"to"`
-}
 
 func (a *app) consumersResetCommand() *cobra.Command {
 	var asJSON bool
@@ -78,19 +54,22 @@ process continues from there after its current event. The last error is cleared.
 				return err
 			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				skipped, err := skippedByReset(ctx, pool, args[0], to)
+				if _, err := findConsumer(ctx, pool, args[0]); err != nil {
+					return err
+				}
+				plan, err := operate.PlanReset(ctx, pool, args[0], to)
 				if err != nil {
 					return err
 				}
-				if skipped > 0 || agreed.given {
+				if plan.Skipped > 0 || agreed.given {
 					err := a.confirm(cmd, agreed, stake{
-						count: skipped, what: fmt.Sprintf("events that consumer %q has not handled", args[0]), done: "skipped",
+						count: plan.Skipped, what: fmt.Sprintf("events that consumer %q has not handled", args[0]), done: "skipped",
 					})
 					if err != nil {
 						return err
 					}
 				}
-				moved, err := resetConsumer(ctx, pool, args[0], to)
+				moved, err := resetConsumer(ctx, pool, plan)
 				if err != nil {
 					return err
 				}
@@ -107,35 +86,10 @@ process continues from there after its current event. The last error is cleared.
 	return cmd
 }
 
-// skippedByReset returns how many retained events a reset would skip that the consumer has not handled; 0 if it moves back.
-func skippedByReset(ctx context.Context, db subscribe.DB, name string, to subscribe.Start) (int64, error) {
-	consumer, err := findConsumer(ctx, db, name)
-	if err != nil {
-		return 0, err
-	}
-	target, err := subscribe.Resolve(ctx, db, to)
-	if err != nil {
-		return 0, err
-	}
-	from := consumer.Cursor
-	if consumer.State != "ok" { // its place is lost: all that is retained is new to it
-		if from, err = subscribe.Resolve(ctx, db, subscribe.Beginning()); err != nil {
-			return 0, err
-		}
-	}
-	return max(0, target.Position-from.Position), nil
-}
-
 // resetConsumer leaves an audit line in the same transaction.
-func resetConsumer(ctx context.Context, pool *pgxpool.Pool, name string, to subscribe.Start) (consumerMoved, error) {
-	moved := consumerMoved{Consumer: name}
-	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		before, err := findConsumer(ctx, tx, name)
-		if err != nil {
-			return err
-		}
-		moved.From = before.Cursor
-		if moved.To, err = subscribe.ResetConsumer(ctx, tx, name, to); err != nil {
+func resetConsumer(ctx context.Context, pool *pgxpool.Pool, plan operate.ConsumerMove) (moved operate.ConsumerMove, err error) {
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if moved, err = operate.ResetConsumer(ctx, tx, plan.Consumer, subscribe.After(plan.To), plan.Skipped); err != nil {
 			return err
 		}
 		_, err = operate.RecordAudit(ctx, tx, systemUser(), "consumer.reset", moved)
@@ -167,7 +121,7 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 				if err := a.confirm(cmd, agreed, consumerStake(consumer)); err != nil {
 					return err
 				}
-				if err := deleteConsumer(ctx, pool, args[0], force); err != nil {
+				if err := deleteConsumer(ctx, pool, consumer, force); err != nil {
 					return err
 				}
 				return a.print(asJSON, map[string]string{"deleted": args[0]}, func(w io.Writer) {
@@ -197,12 +151,13 @@ func consumerStake(c subscribe.Consumer) stake {
 	return stake{count: lag, what: fmt.Sprintf("events that consumer %q has not handled", c.Name), done: "deleted", asks: asks}
 }
 
-func deleteConsumer(ctx context.Context, pool *pgxpool.Pool, name string, force bool) error {
+func deleteConsumer(ctx context.Context, pool *pgxpool.Pool, seen subscribe.Consumer, force bool) error {
 	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if err := subscribe.DeleteConsumer(ctx, tx, name, force); err != nil {
+		deleted, err := operate.DeleteConsumer(ctx, tx, seen, force)
+		if err != nil {
 			return err
 		}
-		_, err := operate.RecordAudit(ctx, tx, systemUser(), "consumer.delete", map[string]any{"consumer": name, "force": force})
+		_, err = operate.RecordAudit(ctx, tx, systemUser(), "consumer.delete", deleted)
 		return err
 	})
 }

@@ -53,7 +53,9 @@ func (a *app) consumersDeadLettersCommand() *cobra.Command {
 							return err
 						}
 					}
-					return a.changeLetters(ctx, pool, args[0], "dropped", asJSON)
+					return a.changeLetters(ctx, pool, args[0], "consumer.drop", asJSON, func(ctx context.Context, tx pgx.Tx) (operate.ConsumerLetters, error) {
+						return operate.DropConsumerLetters(ctx, tx, args[0], consumer.DeadLetters)
+					})
 				}
 				letters, err := readConsumerLetters(ctx, pool, args[0])
 				if err != nil {
@@ -80,7 +82,9 @@ it starts. What it handles is deleted; what fails again stays, with its new erro
 		ValidArgsFunction: a.completeConsumers,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				return a.changeLetters(ctx, pool, args[0], "asked to be replayed", asJSON)
+				return a.changeLetters(ctx, pool, args[0], "consumer.replay", asJSON, func(ctx context.Context, tx pgx.Tx) (operate.ConsumerLetters, error) {
+					return operate.ReplayConsumerLetters(ctx, tx, args[0])
+				})
 			})
 		},
 	}
@@ -88,21 +92,24 @@ it starts. What it handles is deleted; what fails again stays, with its new erro
 	return cmd
 }
 
-func (a *app) changeLetters(ctx context.Context, pool *pgxpool.Pool, name, did string, asJSON bool) error {
-	change, action, key := subscribe.ReplayDeadLetters, "consumer.replay", "replayed"
-	if did == "dropped" {
-		change, action, key = subscribe.DropDeadLetters, "consumer.drop", "dropped"
+// changeLetters changes all dead letters of a consumer, and leaves an audit line in the same transaction.
+func (a *app) changeLetters(ctx context.Context, pool *pgxpool.Pool, name, action string, asJSON bool,
+	change func(context.Context, pgx.Tx) (operate.ConsumerLetters, error),
+) error {
+	did, key := "asked to be replayed", "replayed"
+	if action == "consumer.drop" {
+		did, key = "dropped", "dropped"
+	}
+	if _, err := findConsumer(ctx, pool, name); err != nil {
+		return err
 	}
 	var n int
 	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if _, err := findConsumer(ctx, tx, name); err != nil {
+		changed, err := change(ctx, tx)
+		if n = changed.Count; err != nil || n == 0 {
 			return err
 		}
-		var err error
-		if n, err = change(ctx, tx, name); err != nil || n == 0 {
-			return err
-		}
-		_, err = operate.RecordAudit(ctx, tx, systemUser(), action, map[string]any{"consumer": name, "count": n})
+		_, err = operate.RecordAudit(ctx, tx, systemUser(), action, changed)
 		return err
 	})
 	if err != nil {

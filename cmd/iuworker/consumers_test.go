@@ -30,8 +30,8 @@ func TestConsumers(t *testing.T) {
 	require.Equal(t, "consumer mail is at "+epoch+"-3 now, and was at "+epoch+"-1\n",
 		run(t, on(db), "consumers", "reset", "mail", "--to", "now", "--yes").done(t).out)
 	require.Regexp(t, `mail +[0-9a-f]{8}-3 +nothing`, run(t, on(db), "consumers").done(t).out)
-	moved := decode[consumerMoved](t, run(t, on(db), "consumers", "reset", "mail", "--to", epoch+"-2", "--json").done(t))
-	require.Equal(t, consumerMoved{Consumer: "mail", From: subscribe.Cursor{Epoch: epoch, Position: 3}, To: subscribe.Cursor{Epoch: epoch, Position: 2}}, moved)
+	moved := decode[operate.ConsumerMove](t, run(t, on(db), "consumers", "reset", "mail", "--to", epoch+"-2", "--json").done(t))
+	require.Equal(t, operate.ConsumerMove{Consumer: "mail", From: subscribe.Cursor{Epoch: epoch, Position: 3}, To: subscribe.Cursor{Epoch: epoch, Position: 2}, Again: 1}, moved)
 	require.Equal(t, []string{"c"}, subjects(t, run(t, on(db), "subscribe", "--consumer", "mail", "--limit", "1").done(t).out))
 	for _, to := range []string{"beginning", "0", "1h", "2020-01-01T00:00:00Z"} {
 		require.Contains(t, run(t, on(db), "consumers", "reset", "mail", "--to", to).done(t).out, "is at "+epoch+"-0 now", to)
@@ -48,9 +48,9 @@ func TestConsumers(t *testing.T) {
 	require.Len(t, lines, 7, "what was refused leaves none")
 	require.Equal(t, "consumer.delete", lines[0].Action)
 	require.Equal(t, systemUser(), lines[0].Actor)
-	require.JSONEq(t, `{"consumer": "mail", "force": false}`, string(lines[0].Detail))
+	require.JSONEq(t, `{"consumer": "mail", "force": false, "at": "`+epoch+`-0", "lag_events": 3, "dead_letters": 0}`, string(lines[0].Detail))
 	require.Equal(t, "consumer.reset", lines[6].Action)
-	require.JSONEq(t, `{"consumer": "mail", "from": "`+epoch+`-1", "to": "`+epoch+`-3"}`, string(lines[6].Detail))
+	require.JSONEq(t, `{"consumer": "mail", "from": "`+epoch+`-1", "to": "`+epoch+`-3", "skipped": 2, "again": 0}`, string(lines[6].Detail))
 }
 
 func TestDeadLettersOfAConsumer(t *testing.T) {

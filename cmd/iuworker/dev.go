@@ -38,6 +38,7 @@ func (a *app) devCommand() *cobra.Command {
 				return err
 			}
 			defer func() { err = untilSignal(cmd.Context(), errors.Join(err, s.close())) }()
+			f.worker.Given = givenSettings(cmd, s.at)
 			s.at.size(f.poolSize, given(cmd, "pool-size"))
 			return a.serve(cmd.Context(), s.at, f, who, func(ctx context.Context, pages string) error {
 				shown, err := a.showDemo(ctx, s)

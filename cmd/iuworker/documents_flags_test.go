@@ -2,10 +2,8 @@ package main
 
 import (
 	"cmp"
-	"flag"
 	"fmt"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,31 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"github.com/stretchr/testify/require"
 )
 
-var updateTable = flag.Bool("update", false, "write the table of flags in docs/configure.md")
-
-const (
-	tableBegin = "<!-- flags: go test ./cmd/iuworker -run TestFlagTable -update -->\n"
-	tableEnd   = "<!-- flags end -->"
-)
-
-func TestFlagTableHasEveryFlag(t *testing.T) {
+func TestFlagTable(t *testing.T) {
 	t.Parallel()
-	path := inRepository("docs/configure.md")
-	text, err := os.ReadFile(path)
-	require.NoError(t, err)
-	before, rest, found := strings.Cut(string(text), tableBegin)
-	require.True(t, found)
-	shown, after, found := strings.Cut(rest, tableEnd)
-	require.True(t, found)
-	table := flagTable((&app{}).rootCommand())
-	if *updateTable {
-		require.NoError(t, os.WriteFile(path, []byte(before+tableBegin+table+tableEnd+after), 0o600))
-		return
-	}
-	require.Equal(t, table, shown, "the table is not what the flags are: run go test ./cmd/iuworker -run TestFlagTable -update")
+	generated(t, "docs/configure.md", "flags", flagTable((&app{}).rootCommand()))
 }
 
 // saidDefault is how a flag's help says a default that is no value.

@@ -9,12 +9,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/worker/metrics"
 )
 
 var (
 	documentLink    = regexp.MustCompile(`\]\(([^)\s]+)\)|(?:src|srcset|href)="([^"]+)"`)
 	documentHeading = regexp.MustCompile(`(?m)^#{1,6} +(.+?)\s*$`)
-	fencedBlock     = regexp.MustCompile("(?ms)^[ \t]*```.*?^[ \t]*```[ \t]*$")
+	fencedBlock     = regexp.MustCompile("(?ms)^[ \t]*```.*?\n[ \t]*```[ \t]*$")
 	codeSpan        = regexp.MustCompile("`[^`\n]*`")
 )
 
@@ -78,4 +80,19 @@ func anchors(text string) (names []string) {
 		seen[name] = true
 	}
 	return names
+}
+
+// Every alert leads to a section of the runbook.
+func TestAlertsLeadIntoTheRunbook(t *testing.T) {
+	t.Parallel()
+	const runbook = "runbook_url: https://github.com/iu-core/iuworker/blob/main/docs/operate.md#"
+	text, err := os.ReadFile(inRepository("docs/operate.md"))
+	require.NoError(t, err)
+	sections := anchors(string(text))
+	links := strings.Split(metrics.Alerts, runbook)
+	require.Len(t, links, strings.Count(metrics.Alerts, "- alert: ")+1)
+	for _, link := range links[1:] {
+		section, _, _ := strings.Cut(link, "\n")
+		require.Contains(t, sections, section)
+	}
 }

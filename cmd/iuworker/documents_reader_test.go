@@ -32,8 +32,7 @@ func init() {
 // The quick start is followed with nothing but a checkout: dev brings the database.
 func TestQuickStart(t *testing.T) {
 	t.Parallel()
-	reader := newReader(t)
-	reader.follow(t, "README.md")
+	newReader(t).follow(t, "README.md")
 }
 
 // The other documents are followed from the first line to the last, from an empty database on.
@@ -56,12 +55,12 @@ func TestDocumentsAreTrue(t *testing.T) {
 type reader struct {
 	db       *iutest.DB // nil: the one that dev starts
 	dir, bin string
-	pages    string // where the documents have 127.0.0.1:8080
+	pages    string // in place of documentedPages, unless it is empty
 	env      []string
 	started  *buffer // what the last started block prints
 }
 
-// newReader makes a checkout with a built program, as far as the documents need one.
+// newReader makes a checkout with a built program, as far as the documents need one. The database comes by use, or dev brings one.
 func newReader(t testing.TB) *reader {
 	t.Helper()
 	self, err := os.Executable()
@@ -82,16 +81,17 @@ func newReader(t testing.TB) *reader {
 	return r
 }
 
-func (r *reader) program(t testing.TB, name, script string) {
-	t.Helper()
-	require.NoError(t, os.WriteFile(filepath.Join(r.dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o700)) //nolint:gosec // it is a program
-}
-
 func (r *reader) use(db *iutest.DB) {
 	r.db = db
 	r.env = append(r.env, "IUWORKER_DATABASE_URL="+db.URL)
 }
 
+func (r *reader) program(t testing.TB, name, script string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(r.dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o700)) //nolint:gosec // it is a program
+}
+
+// follow does what a document says, from its first line to its last.
 func (r *reader) follow(t testing.TB, document string) {
 	t.Helper()
 	blocks := readDocument(t, document)
@@ -112,15 +112,19 @@ func (r *reader) follow(t testing.TB, document string) {
 	}
 }
 
+// run runs a block, and compares what it prints if a block says what that is.
 func (r *reader) run(t testing.TB, b block, want *string) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for {
-		out := r.shown(r.output(t, b))
+		out, err := r.output(t, b)
+		out = r.shown(out)
 		switch {
-		case want == nil || matches(lines(*want), lines(out)):
+		case err == nil && (want == nil || matches(lines(*want), lines(out))):
 			return
-		case !b.is("await") || time.Now().After(deadline):
+		case b.is("await") && time.Now().Before(deadline):
+		default:
+			require.NoError(t, err, b.at)
 			require.Equal(t, strings.Join(lines(*want), "\n"), strings.Join(lines(out), "\n"), "%s: it prints something else", b.at)
 		}
 	}
@@ -131,29 +135,36 @@ func (r *reader) shown(out string) string {
 	if r.db != nil {
 		out = strings.ReplaceAll(out, r.db.Name, databaseName)
 	}
-	return strings.ReplaceAll(out, r.pages, "127.0.0.1:8080")
+	if r.pages != "" {
+		out = strings.ReplaceAll(out, r.pages, documentedPages)
+	}
+	return out
 }
 
-func (r *reader) output(t testing.TB, b block) string {
+func (r *reader) output(t testing.TB, b block) (string, error) {
 	t.Helper()
 	if b.is("sql") {
 		file := filepath.Join(t.TempDir(), "block.sql")
 		require.NoError(t, os.WriteFile(file, []byte(b.text), 0o600))
-		out, err := iutest.Psql(t, r.db, "-f", file)
-		require.NoError(t, err, b.at)
-		return out
+		return iutest.Psql(t, r.db, "-f", file)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := r.shell(ctx, b)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
-	require.NoError(t, cmd.Run(), "%s: %s", b.at, errOut.String())
-	return out.String()
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("%w: %s", err, errOut.String())
+	}
+	return out.String(), nil
 }
 
 func (r *reader) shell(ctx context.Context, b block) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", strings.ReplaceAll(b.text, "127.0.0.1:8080", r.pages))
+	script := b.text
+	if r.pages != "" {
+		script = strings.ReplaceAll(script, documentedPages, r.pages)
+	}
+	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
 	cmd.Dir, cmd.Env = r.dir, r.env
 	return cmd
 }
@@ -187,6 +198,9 @@ func (r *reader) start(t testing.TB, b block, want *string) {
 		r.env = append(r.env, exported[1]+"="+exported[2])
 	}
 }
+
+// documentedPages is where the documents have the pages.
+const documentedPages = "127.0.0.1:8080"
 
 const startedName = "started-by-a-document"
 
@@ -261,7 +275,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`order-[0-9a-f]{6}-\d\d`), "order-RUN"},
 	{regexp.MustCompile(`\b[\d.]+ ?(ms|s)\b`), "DURATION"},
 	{regexp.MustCompile(`PostgreSQL [^,;\n]+`), "PostgreSQL VERSION"},
-	{regexp.MustCompile(`worker [\w.-]+ +`), "worker ID "},
+	{regexp.MustCompile(`[\w.-]+ +alive,`), "WORKER alive,"},
 	{regexp.MustCompile(`-{2,}`), "-"},
 	{regexp.MustCompile(`[ \t]+`), " "},
 }

@@ -101,6 +101,10 @@ func applyEnvironment(cmd *cobra.Command, getenv func(string) string) error {
 				err = invalid.Unwrap()
 			}
 			failed = usage(cmd, "%s is %s: %v", variable(f.Name), quoted(value), err)
+			return
+		}
+		if err := cmd.Flags().SetAnnotation(f.Name, cameFrom, []string{variable(f.Name)}); err != nil {
+			failed = err
 		}
 	})
 	return failed

@@ -26,7 +26,8 @@ func module(t testing.TB, program string) string {
 	_, requires, found := strings.Cut(string(mod), "module github.com/iu-core/iuworker\n")
 	require.True(t, found)
 	// The same versions of everything, so that nothing has to be downloaded.
-	mod = []byte("module example.org/shop\n" + requires + "\nrequire github.com/iu-core/iuworker v0.0.0\n\nreplace github.com/iu-core/iuworker => " + repository + "\n")
+	mod = []byte("module example.org/shop\n" + requires +
+		"\nrequire github.com/iu-core/iuworker v0.0.0\n\nreplace github.com/iu-core/iuworker => " + repository + "\n")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), mod, 0o600))
 	sum, err := os.ReadFile(filepath.Join(repository, "go.sum"))
 	require.NoError(t, err)

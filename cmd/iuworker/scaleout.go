@@ -26,7 +26,7 @@ func (a *app) scaleoutCommand() *cobra.Command {
 	cmd.Example = strings.ReplaceAll(cmd.Example, "scaleout --", "scaleout start --")
 	cmd.Short = "Enqueue many jobs for a template, and manage them"
 	cmd.Args, cmd.Annotations = noSuchSubcommand, acts
-	cmd.AddCommand(a.scaleoutStartCommand("start"), a.scaleoutStatusCommand(), a.scaleoutPauseCommand("pause", true),
+	cmd.AddCommand(a.scaleoutStartCommand("start"), a.scaleoutListCommand(), a.scaleoutStatusCommand(), a.scaleoutPauseCommand("pause", true),
 		a.scaleoutPauseCommand("resume", false), a.scaleoutCancelCommand())
 	return cmd
 }
@@ -56,7 +56,7 @@ is PREFIX-n, and its event id derives from that: a second run adds nothing, and 
 				if err != nil {
 					return err
 				}
-				cfg.Pool, cfg.Template = pool, found.ID
+				cfg.Pool, cfg.Template, cfg.By = pool, found.ID, systemUser()
 				return a.scaleout(ctx, cfg, watch, asJSON)
 			})
 		},

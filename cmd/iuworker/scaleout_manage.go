@@ -18,6 +18,9 @@ func (a *app) scaleoutStatusCommand() *cobra.Command {
 		Use:   "status PREFIX",
 		Short: "Show the progress of a scale-out",
 		Args:  onePrefix,
+
+		ValidArgsFunction: a.completeScaleouts,
+
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				state, err := operate.ReadScaleout(ctx, pool, args[0])
@@ -115,6 +118,9 @@ func (a *app) scaleoutCancelCommand() *cobra.Command {
 		Long: `Cancels the jobs of a scale-out that have not run yet. They leave no dead letters, and starting the same scale-out again
 adds them again. Instances that were composed stay; a rollback of the actor removes them.`,
 		Args: onePrefix,
+
+		ValidArgsFunction: a.completeScaleouts,
+
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := agreed.read(cmd); err != nil {
 				return err

@@ -161,3 +161,36 @@ func TestProgressSaysWhatABarCannot(t *testing.T) {
 	require.Zero(t, rateOf(10, 0))
 	require.InDelta(t, 5, rateOf(10, 2*time.Second), 0.01)
 }
+
+func TestScaleoutsAreListed(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	db.Template(t, "letter", 1)
+	require.Contains(t, run(t, on(db), "scaleout", "list").done(t).out, "no scale-outs; to start one")
+	scaleOut(t, db, "10").done(t)
+	compose(t, db, "spring-1", "spring-2", "spring-4")
+	db.Exec(t, `UPDATE iu_river.river_job SET state = 'cancelled', finalized_at = now() WHERE args ->> 'instance_key_suffix' = 'spring-3'`)
+	list := func() operate.ScaleoutLine {
+		t.Helper()
+		lines := decode[[]operate.ScaleoutLine](t, run(t, on(db), "scaleout", "list", "--json").done(t))
+		require.Len(t, lines, 1)
+		return lines[0]
+	}
+	l := list()
+	require.Equal(t, []any{"spring", "letter", "bulk", int64(10), int64(4), int64(6), int64(1), operate.ScaleoutRunning},
+		[]any{l.Prefix, *l.TemplateKey, l.Actor, l.Enqueued, l.Done, l.Waiting, l.DeadLetters, l.State})
+	require.Regexp(t, `spring +letter +running +4 +10 +1 +6 `, run(t, on(db), "scaleout", "list").done(t).out)
+
+	run(t, on(db), "scaleout", "cancel", "spring", "--yes").done(t)
+	l = list()
+	require.Equal(t, []any{operate.ScaleoutCancelled, int64(6), int64(0)}, []any{l.State, l.Cancelled, l.Waiting})
+	scaleOut(t, db, "10").done(t)
+	l = list()
+	require.Equal(t, []any{operate.ScaleoutRunning, int64(0), int64(6)}, []any{l.State, l.Cancelled, l.Waiting}, "the same again goes on")
+	compose(t, db, "spring-5", "spring-6", "spring-7", "spring-8", "spring-9", "spring-10")
+	l = list()
+	require.Equal(t, []any{operate.ScaleoutFinished, int64(10)}, []any{l.State, l.Done})
+	db.Exec(t, "SELECT public.fn_iu_auto_instantiate_rollback_by_actor('bulk', false)")
+	require.Equal(t, operate.ScaleoutFinished, list().State, "what was counted stays counted")
+}

@@ -175,6 +175,7 @@ the program ends within --shutdown-timeout; a second signal ends it at once. Not
 				return err
 			}
 			at.size(f.poolSize, given(cmd, "pool-size"))
+			f.worker.Given = givenSettings(cmd, at)
 			if f.worker.ScaleoutConcurrency == 0 {
 				f.worker.ScaleoutConcurrency = -1
 			}

@@ -51,7 +51,7 @@ const (
 func (d Documented) Nginx(t testing.TB, worker string) string {
 	t.Helper()
 	require.Contains(t, d.nginx, documentedWorker)
-	return nginx(t, strings.ReplaceAll(d.nginx, documentedWorker, worker))
+	return Nginx(t, strings.ReplaceAll(d.nginx, documentedWorker, worker))
 }
 
 // Haproxy starts haproxy as documented in front of a worker's address, and returns its own.
@@ -66,7 +66,7 @@ func (d Documented) Haproxy(t testing.TB, worker string) string {
 // DefaultNginx starts an nginx that is told nothing but where the worker is.
 func DefaultNginx(t testing.TB, worker string) string {
 	t.Helper()
-	return nginx(t, "location / {\n    proxy_pass http://"+worker+";\n}\n")
+	return Nginx(t, "location / {\n    proxy_pass http://"+worker+";\n}\n")
 }
 
 // DefaultHaproxy starts a haproxy that is told nothing but where the worker is.
@@ -75,7 +75,8 @@ func DefaultHaproxy(t testing.TB, worker string) string {
 	return haproxy(t, "", "backend iuworker\n    timeout server 1m\n    server worker "+worker+"\n", nil)
 }
 
-func nginx(t testing.TB, locations string) string {
+// Nginx starts an nginx with these locations, and returns its address.
+func Nginx(t testing.TB, locations string) string {
 	t.Helper()
 	dir, address := directory(t), FreeAddress(t)
 	config := `daemon off;

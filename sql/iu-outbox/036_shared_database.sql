@@ -49,6 +49,31 @@ CREATE TABLE iu_outbox.retention (
 );
 INSERT INTO iu_outbox.retention DEFAULT VALUES;
 
+-- By what operators look for dead letters. The expressions are bounded: a job's arguments may hold texts of any length.
+CREATE INDEX dead_letter_template_idx ON iu_outbox.dead_letter (pg_catalog.left(event ->> 'template_collection_id', 36), id);
+CREATE INDEX dead_letter_actor_idx ON iu_outbox.dead_letter (pg_catalog.left(event ->> 'actor', 200), id);
+CREATE INDEX dead_letter_event_type_idx ON iu_outbox.dead_letter (pg_catalog.left(event ->> 'event_type', 200), id);
+CREATE INDEX dead_letter_created_at_idx ON iu_outbox.dead_letter (created_at);
+
+-- The scale-outs that were started, by their prefixes, so that a list of them reads no job. Jobs were inserted for the
+-- numbers 1 to enqueued, of total that were asked for; of the numbers 1 to counted none has a job any more. cancelled: jobs
+-- that were cancelled since started_at.
+CREATE TABLE iu_outbox.scaleout (
+    prefix                 text PRIMARY KEY,
+    template_collection_id uuid NOT NULL,
+    emit_mode              text NOT NULL,
+    actor                  text NOT NULL,
+    started_by             text NOT NULL,
+    total                  bigint NOT NULL CHECK (total > 0),
+    enqueued               bigint NOT NULL DEFAULT 0 CHECK (enqueued >= 0),
+    counted                bigint NOT NULL DEFAULT 0 CHECK (counted >= 0),
+    cancelled              bigint NOT NULL DEFAULT 0 CHECK (cancelled >= 0),
+    started_at             timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    enqueued_at            timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    finished_at            timestamptz
+);
+CREATE INDEX scaleout_started_at_idx ON iu_outbox.scaleout (started_at);
+
 -- How the last verification of all data went, by whichever worker.
 CREATE TABLE iu_outbox.verification (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
@@ -104,6 +129,15 @@ CREATE TABLE iu_outbox.history_template (
     p95                    real,             -- the highest of its minutes
     PRIMARY KEY (at, template_collection_id)
 );
+
+-- What a worker says of itself, for the pages of others: what it goes by, and what it does. Apart from its row, which each
+-- heartbeat writes.
+CREATE TABLE iu_outbox.worker_report (
+    worker      text PRIMARY KEY REFERENCES iu_outbox.worker (id) ON UPDATE CASCADE ON DELETE CASCADE,
+    settings    jsonb NOT NULL,
+    load        jsonb NOT NULL,
+    reported_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+) WITH (fillfactor = 50);
 
 -- Nobody but the owner and our roles has a privilege on what is ours, whatever default privileges gave. Our roles lose
 -- theirs, too, where the functions are not installed yet: those grant what is meant. The program runs this block after

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,33 +28,87 @@ type DeadLetter struct {
 	Queue          string          `json:"queue"`
 	Attempts       int             `json:"attempts"`
 	CreatedAt      time.Time       `json:"created_at"`
+	TemplateKey    *string         `json:"template_key"` // nil if the collection does not exist
 }
 
 // Selection chooses dead letters; its zero value chooses all.
 type Selection struct {
-	Status  string    // "" means any
-	EventID uuid.UUID // zero means any
+	Status    string    // "" means any
+	EventID   uuid.UUID // zero means any
+	Template  uuid.UUID // zero means any
+	Actor     string    // "" means any
+	EventType string    // "" means any
+	Since     time.Time // zero: from the first
+	Until     time.Time // zero: to the last
 }
 
-func (s Selection) args() (status *string, event *uuid.UUID) {
+// where returns the condition on the rows of dead_letter AS d, and its arguments, which follow the ones that are given.
+func (s Selection) where(args ...any) (string, []any) {
+	var conditions []string
+	narrow := func(condition string, value any) {
+		args = append(args, value)
+		conditions = append(conditions, fmt.Sprintf(condition, len(args)))
+	}
 	if s.Status != "" {
-		status = &s.Status
+		narrow("d.status = $%d", s.Status)
 	}
 	if s.EventID != uuid.Nil {
-		event = &s.EventID
+		narrow("d.event_id = $%d::text::uuid", s.EventID.String())
 	}
-	return status, event
+	// These are the expressions of indexes.
+	if s.Template != uuid.Nil {
+		narrow("pg_catalog.left(d.event ->> 'template_collection_id', 36) = $%d", s.Template.String())
+	}
+	if s.Actor != "" {
+		narrow("pg_catalog.left(d.event ->> 'actor', 200) = $%d", s.Actor)
+	}
+	if s.EventType != "" {
+		narrow("pg_catalog.left(d.event ->> 'event_type', 200) = $%d", s.EventType)
+	}
+	if !s.Since.IsZero() {
+		narrow("d.created_at >= $%d", s.Since)
+	}
+	if !s.Until.IsZero() {
+		narrow("d.created_at < $%d", s.Until)
+	}
+	if len(conditions) == 0 {
+		return "true", args
+	}
+	return strings.Join(conditions, " AND "), args
 }
 
-// DeadLetters answers up to limit dead letters with an id above after, oldest first.
+// DeadLetters returns up to limit dead letters with an id above after, oldest first.
 func DeadLetters(ctx context.Context, q Querier, choice Selection, after int64, limit int) ([]DeadLetter, error) {
-	status, event := choice.args()
+	where, args := choice.where(after, limit)
+	return listDeadLetters(ctx, q, where+" AND d.id > $1 ORDER BY d.id LIMIT $2", args)
+}
+
+// IDPage is a part of a list whose latest entry comes first: up to Limit entries with an id below Before, or the nearest
+// ones above After. 0 means no bound.
+type IDPage struct {
+	Before, After int64
+	Limit         int
+}
+
+// LatestDeadLetters returns a page of dead letters, latest first.
+func LatestDeadLetters(ctx context.Context, q Querier, choice Selection, page IDPage) ([]DeadLetter, error) {
+	if page.After > 0 {
+		letters, err := DeadLetters(ctx, q, choice, page.After, page.Limit)
+		slices.Reverse(letters)
+		return letters, err
+	}
+	where, args := choice.where(page.Before, page.Limit)
+	return listDeadLetters(ctx, q, where+" AND ($1 = 0 OR d.id < $1) ORDER BY d.id DESC LIMIT $2", args)
+}
+
+func listDeadLetters(ctx context.Context, q Querier, where string, args []any) ([]DeadLetter, error) {
 	rows, err := q.Query(ctx, `
-		SELECT d.id, d.job_id, d.status, d.detail, d.event_id, d.idempotency_key, d.event, d.queue, d.attempts, d.created_at
+		SELECT d.id, d.job_id, d.status, d.detail, d.event_id, d.idempotency_key, d.event, d.queue, d.attempts, d.created_at, (
+			SELECT c.collection_key FROM public.iu_piece_collection AS c
+			WHERE c.id = CASE WHEN d.event ->> 'template_collection_id' ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
+				THEN (d.event ->> 'template_collection_id')::uuid END)
 		FROM iu_outbox.dead_letter AS d
-		WHERE ($1::text IS NULL OR d.status = $1) AND ($2::uuid IS NULL OR d.event_id = $2) AND d.id > $3
-		ORDER BY d.id
-		LIMIT $4`, status, event, after, limit)
+		WHERE `+where, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list dead letters: %w", err)
 	}
@@ -65,24 +121,24 @@ func DeadLetters(ctx context.Context, q Querier, choice Selection, after int64, 
 
 // CountDeadLetters returns how many dead letters are chosen.
 func CountDeadLetters(ctx context.Context, q Querier, choice Selection) (n int64, err error) {
-	status, event := choice.args()
-	err = q.QueryRow(ctx, `
-		SELECT pg_catalog.count(*) FROM iu_outbox.dead_letter AS d
-		WHERE ($1::text IS NULL OR d.status = $1) AND ($2::uuid IS NULL OR d.event_id = $2)`, status, event).Scan(&n)
+	where, args := choice.where()
+	err = q.QueryRow(ctx, `SELECT pg_catalog.count(*) FROM iu_outbox.dead_letter AS d WHERE `+where, args...).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("count dead letters: %w", err)
 	}
 	return n, nil
 }
 
-// RetryBatch puts up to limit dead letters back into the outbox, oldest first, and answers how many. Those whose event
-// the outbox refuses stay.
-func RetryBatch(ctx context.Context, q Querier, choice Selection, limit int) (n int, err error) {
-	status, event := choice.args()
-	if err := q.QueryRow(ctx, "SELECT iu_outbox.retry_dead_letters($1, $2, $3)", status, event, limit).Scan(&n); err != nil {
-		return 0, fmt.Errorf("retry dead letters: %w", err)
+// CountDeadLettersUpTo is CountDeadLetters that stops after most.
+func CountDeadLettersUpTo(ctx context.Context, q Querier, choice Selection, most int) (count Count, err error) {
+	where, args := choice.where(most + 1)
+	var n int64
+	err = q.QueryRow(ctx, `
+		SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.dead_letter AS d WHERE `+where+` LIMIT $1) AS d`, args...).Scan(&n)
+	if err != nil {
+		return count, fmt.Errorf("count dead letters: %w", err)
 	}
-	return n, nil
+	return Count{N: min(n, int64(most)), More: n > int64(most)}, nil
 }
 
 // Moved says what became of the dead letters that were chosen.
@@ -125,21 +181,19 @@ func audited(ctx context.Context, pool *pgxpool.Pool, actor, action string, choi
 
 // inBatches goes once through those that there were when it began: their ids are below those of whatever comes later.
 func inBatches(ctx context.Context, q Querier, choice Selection, take func(ids []int64) (int, error)) (moved Moved, err error) {
-	status, event := choice.args()
 	var last, after int64
-	err = q.QueryRow(ctx, `
-		SELECT COALESCE(pg_catalog.max(d.id), 0) FROM iu_outbox.dead_letter AS d
-		WHERE ($1::text IS NULL OR d.status = $1) AND ($2::uuid IS NULL OR d.event_id = $2)`, status, event).Scan(&last)
+	err = q.QueryRow(ctx, `SELECT COALESCE(pg_catalog.max(d.id), 0) FROM iu_outbox.dead_letter AS d`).Scan(&last)
 	if err != nil {
 		return moved, fmt.Errorf("look for dead letters: %w", err)
 	}
 	for {
 		var ids []int64
+		where, args := choice.where(after, last, deadLetterBatch)
 		err := q.QueryRow(ctx, `
 			SELECT ARRAY(
 				SELECT d.id FROM iu_outbox.dead_letter AS d
-				WHERE ($1::text IS NULL OR d.status = $1) AND ($2::uuid IS NULL OR d.event_id = $2) AND d.id > $3 AND d.id <= $4
-				ORDER BY d.id LIMIT $5)`, status, event, after, last, deadLetterBatch).Scan(&ids)
+				WHERE d.id > $1 AND d.id <= $2 AND `+where+`
+				ORDER BY d.id LIMIT $3)`, args...).Scan(&ids)
 		if err != nil {
 			return moved, fmt.Errorf("choose dead letters: %w", err)
 		}
@@ -158,11 +212,25 @@ func inBatches(ctx context.Context, q Querier, choice Selection, take func(ids [
 
 func (s Selection) detail(n int) map[string]any {
 	detail := map[string]any{"count": n}
-	if s.Status != "" {
-		detail["status"] = s.Status
-	}
-	if s.EventID != uuid.Nil {
-		detail["event_id"] = s.EventID
-	}
+	s.Describe(detail)
 	return detail
+}
+
+// Describe adds to the detail of an audit line how its dead letters were chosen.
+func (s Selection) Describe(detail map[string]any) {
+	for name, value := range map[string]string{"status": s.Status, "actor_filter": s.Actor, "event_type": s.EventType} {
+		if value != "" {
+			detail[name] = value
+		}
+	}
+	for name, id := range map[string]uuid.UUID{"event_id": s.EventID, "template_id": s.Template} {
+		if id != uuid.Nil {
+			detail[name] = id
+		}
+	}
+	for name, at := range map[string]time.Time{"since": s.Since, "until": s.Until} {
+		if !at.IsZero() {
+			detail[name] = at.UTC().Format(time.RFC3339)
+		}
+	}
 }

@@ -7,13 +7,10 @@ import (
 
 // ChooseDeadLetters answers the ids of up to limit dead letters that are chosen, oldest first.
 func ChooseDeadLetters(ctx context.Context, q Querier, choice Selection, limit int) ([]int64, error) {
-	status, event := choice.args()
 	var ids []int64
+	where, args := choice.where(limit)
 	err := q.QueryRow(ctx, `
-		SELECT ARRAY(
-			SELECT d.id FROM iu_outbox.dead_letter AS d
-			WHERE ($1::text IS NULL OR d.status = $1) AND ($2::uuid IS NULL OR d.event_id = $2)
-			ORDER BY d.id LIMIT $3)`, status, event, limit).Scan(&ids)
+		SELECT ARRAY(SELECT d.id FROM iu_outbox.dead_letter AS d WHERE `+where+` ORDER BY d.id LIMIT $1)`, args...).Scan(&ids)
 	if err != nil {
 		return nil, fmt.Errorf("choose dead letters: %w", err)
 	}

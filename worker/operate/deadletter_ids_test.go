@@ -26,7 +26,7 @@ func TestADeadLetterThatTheOutboxRefusesHoldsUpNoOther(t *testing.T) {
 	n, err := operate.RetryIDs(t.Context(), db.Pool, ids)
 	require.NoError(t, err)
 	require.Equal(t, 2, n)
-	n, err = operate.RetryBatch(t.Context(), db.Pool, operate.Selection{}, 10)
+	n, err = operate.Retry(t.Context(), db.Pool, operate.Selection{})
 	require.NoError(t, err)
 	require.Zero(t, n, "those that stay are still refused")
 

@@ -6,6 +6,8 @@
 //	Scaleout                       bulk work, in a queue of its own
 //	FindTemplate                   a template by id or key
 //	ReadStatus                     the state of everything, cheap on millions of rows
+//	History, ConsumerHistory,
+//	TemplateHistory, ReadPaces     what happened in the last hour, up to seven days, and how fast it goes now
 //	RecentInstances                what was composed last
 //	ReadSituation, RecentFailures  what the page Now shows besides the status
 //	FindTraces                     one event's whole way, and what it waits for

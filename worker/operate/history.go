@@ -102,19 +102,31 @@ type Series struct {
 	Marks  []Mark        `json:"marks"` // oldest first
 }
 
-// pointColumns of a step, in the order of Point's fields after At.
+// eventSeq is the last id that the outbox has given.
+const eventSeq = "(SELECT CASE WHEN s.is_called THEN s.last_value ELSE 0 END FROM iu_outbox.event_id_seq AS s)"
+
+// historySQL reads the columns of Point, for each step of $3 from $1 to $2. The minute that is under way at $4, and began at
+// $5, is counted now, from a sample of a few thousand jobs; so is the one before it until it is written.
 const historySQL = `
 	WITH step AS (
 		SELECT s.at FROM pg_catalog.generate_series($1::timestamptz, $2::timestamptz, $3::interval) AS s (at)
+	), written AS (
+		SELECT h.at, h.inserted, h.composed, h.scaleout, h.dry_run, h.dead, h.after_parking, h.announced, h.measured, h.p50, h.p95,
+			h.announce_p95, h.outbox, h.outbox_age, h.unannounced, h.unannounced_age, h.parked_composer, h.parked_auto_instantiate,
+			h.held, h.workers
+		FROM iu_outbox.history AS h
+		WHERE h.at >= $1 AND h.at <= $4
+	), unwritten AS (
+		SELECT m.at, LEAST(m.at + interval '1 minute', $4::timestamptz) AS until
+		FROM pg_catalog.generate_series($5::timestamptz - interval '1 minute', $5::timestamptz, interval '1 minute') AS m (at)
+		WHERE NOT EXISTS (SELECT FROM iu_outbox.history AS h WHERE h.at = m.at)
 	), counted AS MATERIALIZED (
-		SELECT h.*, false AS running FROM iu_outbox.history AS h
-		WHERE h.at >= $1 AND h.at < pg_catalog.date_trunc('minute', pg_catalog.clock_timestamp(), 'UTC')
+		SELECT * FROM written
 		UNION ALL
-		SELECT n.running_at, NULL, NULL, n.running_inserted, n.running_composed::integer, n.running_scaleout::integer,
-			n.running_dry_run::integer, n.running_dead::integer, n.running_after_parking::integer, n.running_announced,
-			n.running_measured::integer, n.running_p50::real, n.running_p95::real, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-			NULL, NULL, NULL, true
-		FROM iu_outbox.history_now() AS n
+		SELECT u.at, (SELECT GREATEST(` + eventSeq + ` - h.event_seq, 0) FROM iu_outbox.history AS h WHERE h.at = u.at - interval '1 minute'),
+			c.composed, c.scaleout, c.dry_run, c.dead, c.after_parking, c.announced, c.measured, c.p50, c.p95, c.announce_p95,
+			NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+		FROM unwritten AS u CROSS JOIN LATERAL iu_outbox.count_minute(u.at, u.until, 12, 250) AS c
 	), summed AS (
 		SELECT pg_catalog.date_bin($3::interval, c.at, '2000-01-01 00:00:00+00') AS at,
 			pg_catalog.sum(c.inserted)::bigint AS inserted, pg_catalog.sum(c.composed) AS composed,
@@ -147,15 +159,14 @@ func steps(ctx context.Context, q Querier, span time.Duration) (r Range, from, l
 	return r, last.Add(r.Step - r.Span), last, now, nil
 }
 
-// History returns the history of the shortest of Ranges that covers span, up to now. A minute that ended less than a moment
-// ago may be missing from it.
+// History returns the history of the shortest of Ranges that covers span, up to now.
 func History(ctx context.Context, q Querier, span time.Duration) (Series, error) {
 	r, from, last, now, err := steps(ctx, q, span)
 	if err != nil {
 		return Series{}, fmt.Errorf("read the history: %w", err)
 	}
 	s := Series{From: from, Until: now, Step: r.Step}
-	rows, err := q.Query(ctx, historySQL, from, last, r.Step)
+	rows, err := q.Query(ctx, historySQL, from, last, r.Step, now, now.Truncate(time.Minute))
 	if err != nil {
 		return s, fmt.Errorf("read the history: %w", err)
 	}
@@ -225,8 +236,8 @@ type ConsumerSeries struct {
 func (s ConsumerSeries) At(step int) time.Time { return s.From.Add(time.Duration(step) * s.Step) }
 
 // ConsumerHistory returns the lags of the consumers with these names, or of all that had one if there are none, in the
-// shortest of Ranges that covers span. Of a range of days it reads each tenth minute. The last step is under way: it has the
-// lag of now.
+// shortest of Ranges that covers span. Of a day it reads each fifth minute, of a week each twentieth. The last step is under
+// way: it has the lag of now.
 func ConsumerHistory(ctx context.Context, q Querier, span time.Duration, names ...string) (ConsumerSeries, error) {
 	r, from, last, now, err := steps(ctx, q, span)
 	if err != nil {
@@ -234,8 +245,11 @@ func ConsumerHistory(ctx context.Context, q Querier, span time.Duration, names .
 	}
 	s := ConsumerSeries{From: from, Until: now, Step: r.Step}
 	each := time.Minute
-	if r.Span > 24*time.Hour {
-		each = 10 * time.Minute
+	switch {
+	case r.Step > time.Hour:
+		each = 20 * time.Minute
+	case r.Step > 5*time.Minute:
+		each = 5 * time.Minute
 	}
 	rows, err := q.Query(ctx, `
 		WITH lag AS (
@@ -309,24 +323,22 @@ func TemplateHistory(ctx context.Context, q Querier, span time.Duration, limit i
 	s := TemplateSeries{From: from, Until: now, Step: step}
 	rows, err := q.Query(ctx, `
 		WITH summed AS MATERIALIZED (
-			SELECT h.template_collection_id AS id, pg_catalog.date_bin($2::interval, h.at, $1) AS at, pg_catalog.sum(h.composed) AS composed,
-				pg_catalog.sum(h.dead) AS dead, pg_catalog.max(h.p95)::double precision AS p95
+			SELECT h.template_collection_id AS id, pg_catalog.date_bin($2::interval, h.at, $1::timestamptz) AS at,
+				pg_catalog.sum(h.composed) AS composed, pg_catalog.sum(h.dead) AS dead, pg_catalog.max(h.p95) AS p95
 			FROM iu_outbox.history_template AS h
 			WHERE h.at >= $1
 			GROUP BY 1, 2
 		), used AS (
-			SELECT s.id, pg_catalog.sum(s.composed)::bigint AS composed, pg_catalog.sum(s.dead)::bigint AS dead, pg_catalog.max(s.p95) AS p95,
-				pg_catalog.count(*) OVER () AS templates
+			SELECT s.id, pg_catalog.sum(s.composed) AS composed, pg_catalog.sum(s.dead) AS dead, pg_catalog.max(s.p95) AS p95,
+				pg_catalog.count(*) OVER () AS templates,
+				pg_catalog.jsonb_object_agg((EXTRACT(EPOCH FROM s.at - $1) / EXTRACT(EPOCH FROM $2::interval))::bigint, s.composed + s.dead) AS points
 			FROM summed AS s
 			GROUP BY s.id
 			ORDER BY pg_catalog.sum(s.composed + s.dead) DESC, s.id
 			LIMIT $3
 		)
 		SELECT u.id, COALESCE((SELECT c.collection_key FROM public.iu_piece_collection AS c WHERE c.id = u.id), ''),
-			u.composed, u.dead, u.p95, u.templates, (
-			SELECT pg_catalog.jsonb_object_agg(
-				(EXTRACT(EPOCH FROM s.at - $1) / EXTRACT(EPOCH FROM $2::interval))::bigint, s.composed + s.dead)
-			FROM summed AS s WHERE s.id = u.id)
+			u.composed, u.dead, u.p95::double precision, u.templates, u.points
 		FROM used AS u
 		ORDER BY u.composed + u.dead DESC, u.id`, from, step, limit)
 	if err != nil {
@@ -381,13 +393,19 @@ func ReadPaces(ctx context.Context, q Querier) (Paces, error) {
 	var p Paces
 	n := &p.Now
 	err := q.QueryRow(ctx, `
-		SELECT n.at, n.inserted_per_second, (n.composed + n.scaleout + n.dry_run) / 60, n.announced / 60.0, n.announce_p95, n.p95,
+		SELECT n.at, (
+				SELECT GREATEST(`+eventSeq+` - h.event_seq, 0) / EXTRACT(EPOCH FROM n.at - h.counted_at)::double precision
+				FROM iu_outbox.history AS h
+				WHERE h.at > n.at - interval '4 minutes' AND h.counted_at <= n.at - interval '20 seconds'
+				ORDER BY h.at DESC LIMIT 1),
+			(c.composed + c.scaleout + c.dry_run) / 60.0, c.announced / 60.0, c.announce_p95::double precision, c.p95::double precision,
 			(SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.event LIMIT $1) AS e),
 			(SELECT GREATEST(0, EXTRACT(EPOCH FROM n.at - e.created_at))::double precision FROM iu_outbox.event AS e ORDER BY e.id LIMIT 1),
 			(SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.emission AS e WHERE e.position IS NULL LIMIT $1) AS e),
 			(SELECT GREATEST(0, EXTRACT(EPOCH FROM n.at - e.created_at))::double precision FROM iu_outbox.emission AS e
 			 WHERE e.position IS NULL ORDER BY e.id LIMIT 1)
-		FROM iu_outbox.history_now() AS n`, countLimit+1).
+		FROM (SELECT pg_catalog.clock_timestamp() AS at) AS n
+		CROSS JOIN LATERAL iu_outbox.count_minute(n.at - interval '1 minute', n.at, 12, 250) AS c`, countLimit+1).
 		Scan(&p.At, &n.In, &n.Composed, &n.Announced, &n.AnnounceP95, &n.P95, &n.Outbox, &n.OutboxAge, &n.Unannounced, &n.UnannouncedAge)
 	if err != nil {
 		return p, fmt.Errorf("read the pace: %w", err)

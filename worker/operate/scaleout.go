@@ -37,6 +37,9 @@ type ScaleoutConfig struct {
 	// Actor is who does it, and whose instances a rollback takes away. Required.
 	Actor string
 
+	// By is who starts it. Default: the database login.
+	By string
+
 	// EmitMode is live or dry_run. Default live.
 	EmitMode string
 
@@ -86,6 +89,9 @@ func Scaleout(ctx context.Context, cfg ScaleoutConfig) (ScaleoutResult, error) {
 	if err := cfg.free(ctx); err != nil {
 		return result, err
 	}
+	if err := cfg.register(ctx); err != nil {
+		return result, err
+	}
 	began := time.Now()
 	for result.Done < cfg.Count {
 		if err := cfg.keepToRate(ctx, began, result.Done); err != nil {
@@ -99,6 +105,9 @@ func Scaleout(ctx context.Context, cfg ScaleoutConfig) (ScaleoutResult, error) {
 		result.Done += numbers
 		result.Added += added
 		result.Skipped += numbers - added
+		if err := cfg.noteEnqueued(ctx, result.Done); err != nil {
+			return result, err
+		}
 		if cfg.Progress != nil {
 			cfg.Progress(result)
 		}

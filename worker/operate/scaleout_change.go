@@ -2,45 +2,25 @@ package operate
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
-	"github.com/riverqueue/river/rivertype"
 
 	"github.com/iu-core/iuworker/jobs"
 )
 
 // PauseScaleouts pauses the queue of all scale-outs, or lets it go on, with an audit line. Jobs that run end.
 func PauseScaleouts(ctx context.Context, pool *pgxpool.Pool, actor string, pause bool) error {
-	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{Schema: jobs.RiverSchema, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return fmt.Errorf("set River up: %w", err)
-	}
-	change, action, what := client.QueuePauseTx, "queue.pause", "pause"
-	if !pause {
-		change, action, what = client.QueueResumeTx, "queue.resume", "resume"
-	}
-	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if err := change(ctx, tx, jobs.QueueScaleout, nil); err != nil {
+	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if err := PauseQueue(ctx, tx, jobs.QueueScaleout, pause); err != nil {
 			return err
 		}
-		_, err := RecordAudit(ctx, tx, actor, action, map[string]any{"queue": jobs.QueueScaleout})
+		_, err := RecordAudit(ctx, tx, actor, QueueAction(pause), map[string]any{"queue": jobs.QueueScaleout})
 		return err
 	})
-	if errors.Is(err, rivertype.ErrNotFound) {
-		return fmt.Errorf("%s the queue %s: no worker has worked it in the last day; start one first: iuworker work", what, jobs.QueueScaleout)
-	}
-	if err != nil {
-		return fmt.Errorf("%s the queue %s: %w", what, jobs.QueueScaleout, err)
-	}
-	return nil
 }
 
 // CancelledScaleout says what CancelScaleout did.
@@ -70,6 +50,9 @@ func CancelScaleout(ctx context.Context, pool *pgxpool.Pool, actor, prefix strin
 			}
 			done.Cancelled += n
 		}
+	}
+	if err := noteFinished(ctx, pool, prefix); err != nil {
+		return done, err
 	}
 	left, err := ReadScaleoutLeft(ctx, pool, prefix)
 	done.Left = left.Unfinished()
@@ -117,6 +100,11 @@ func cancelJobs(ctx context.Context, pool *pgxpool.Pool, actor, action string, d
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		if err := tx.QueryRow(ctx, "SELECT iu_outbox.cancel_jobs($1::bigint[])", ids).Scan(&n); err != nil || n == 0 {
 			return err
+		}
+		if prefix, ok := detail["prefix"].(string); ok {
+			if err := noteCancelled(ctx, tx, prefix, n); err != nil {
+				return err
+			}
 		}
 		detail = maps.Clone(detail)
 		detail["count"] = n

@@ -53,6 +53,19 @@ func FindTemplate(ctx context.Context, q Querier, reference string) (Template, e
 	return found, nil
 }
 
+// CollectionID returns the id of the collection with that key, or that id itself; uuid.Nil if no collection has the key.
+func CollectionID(ctx context.Context, q Querier, reference string) (id uuid.UUID, err error) {
+	err = q.QueryRow(ctx, "SELECT c.id FROM public.iu_piece_collection AS c WHERE c.collection_key = $1", reference).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		id, _ = uuid.Parse(reference)
+		return id, nil
+	}
+	if err != nil {
+		return uuid.Nil, fmt.Errorf("look for the collection %q: %w", reference, err)
+	}
+	return id, nil
+}
+
 // CollectionKeys answers the keys of those collections that there are.
 func CollectionKeys(ctx context.Context, q Querier, ids []uuid.UUID) (map[uuid.UUID]string, error) {
 	texts := make([]string, len(ids)) // texts pass in every mode of the protocol

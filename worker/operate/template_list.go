@@ -139,7 +139,7 @@ func CreateTemplate(ctx context.Context, db *pgxpool.Pool, actor, key, title str
 		case status != "composed":
 			return fmt.Errorf("compose the collection %q: %s: %s", key, status, deref(detail))
 		}
-		if marked, err = mark(ctx, tx, key, actor, true); err != nil {
+		if marked, err = MarkCollection(ctx, tx, key, actor, true); err != nil {
 			return err
 		}
 		_, err = RecordAudit(ctx, tx, actor, "template.create", map[string]any{"template": key, "pieces": len(pieces)})
@@ -151,7 +151,7 @@ func CreateTemplate(ctx context.Context, db *pgxpool.Pool, actor, key, title str
 // MarkTemplate marks a collection as a template, or no longer as one, with an audit line.
 func MarkTemplate(ctx context.Context, db *pgxpool.Pool, actor, key string, isTemplate bool) (marked MarkedTemplate, err error) {
 	err = pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
-		if marked, err = mark(ctx, tx, key, actor, isTemplate); err != nil {
+		if marked, err = MarkCollection(ctx, tx, key, actor, isTemplate); err != nil {
 			return err
 		}
 		action := "template.mark"
@@ -164,7 +164,8 @@ func MarkTemplate(ctx context.Context, db *pgxpool.Pool, actor, key string, isTe
 	return marked, err
 }
 
-func mark(ctx context.Context, tx pgx.Tx, key, actor string, isTemplate bool) (MarkedTemplate, error) {
+// MarkCollection marks a collection as a template, or no longer as one. The caller writes the audit line, in the same transaction.
+func MarkCollection(ctx context.Context, tx pgx.Tx, key, actor string, isTemplate bool) (MarkedTemplate, error) {
 	marked := MarkedTemplate{Key: key, IsTemplate: isTemplate}
 	var status string
 	err := tx.QueryRow(ctx, `

@@ -37,13 +37,31 @@ type Consumer struct {
 	Expiring bool `json:"expiring"`
 }
 
-// ListConsumers answers all consumers by name.
+const consumerSQL = `
+	SELECT s.name, s.epoch, s.position, s.state, s.lag_events, s.lag_seconds, s.process, s.process_since, s.active_at,
+	       s.tries, s.last_error, s.last_error_at, s.dead_letters, s.created_at, s.updated_at,
+	       s.expires_seconds, s.expiring
+	FROM iu_outbox.consumer_status AS s`
+
+// ListConsumers returns all consumers by name.
 func ListConsumers(ctx context.Context, db DB) ([]Consumer, error) {
-	rows, err := db.Query(ctx, `
-		SELECT s.name, s.epoch, s.position, s.state, s.lag_events, s.lag_seconds, s.process, s.process_since, s.active_at,
-		       s.tries, s.last_error, s.last_error_at, s.dead_letters, s.created_at, s.updated_at,
-		       s.expires_seconds, s.expiring
-		FROM iu_outbox.consumer_status AS s ORDER BY s.name`)
+	return readConsumers(ctx, db, consumerSQL+" ORDER BY s.name")
+}
+
+// FindConsumer returns one consumer. ErrNoConsumer if there is none of that name.
+func FindConsumer(ctx context.Context, db DB, name string) (Consumer, error) {
+	found, err := readConsumers(ctx, db, consumerSQL+" WHERE s.name = $1", name)
+	if err != nil {
+		return Consumer{}, err
+	}
+	if len(found) == 0 {
+		return Consumer{}, absent(ctx, db, noConsumer(name))
+	}
+	return found[0], nil
+}
+
+func readConsumers(ctx context.Context, db DB, sql string, args ...any) ([]Consumer, error) {
+	rows, err := db.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list consumers: %w", err)
 	}

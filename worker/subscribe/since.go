@@ -30,6 +30,25 @@ func ParseSince(text string, now time.Time) (time.Time, error) {
 	return now.Add(-ago), nil
 }
 
+// ParseStart reads where in the history to begin, as people type it: beginning, now, a cursor, a position, a time, or how long
+// ago it was.
+func ParseStart(text string, now time.Time) (Start, error) {
+	switch text {
+	case "beginning":
+		return Beginning(), nil
+	case "now":
+		return Now(), nil
+	}
+	if cursor, err := ParseCursor(text); err == nil {
+		return After(cursor), nil
+	}
+	if since, err := ParseSince(text, now); err == nil {
+		return Since(since), nil
+	}
+	return Start{}, errors.New("it must be beginning, now, a cursor as events carry it, a position, " +
+		"a time such as 2026-12-31T18:00:00Z, or how long ago, such as 2h")
+}
+
 func parseAgo(text string) (ago time.Duration, ok bool) {
 	parts := sinceForm.FindStringSubmatch(text)
 	if parts == nil || text == "" {

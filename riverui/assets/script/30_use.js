@@ -49,8 +49,8 @@ window.whenShown((root) => {
 
 // A form that changes something says that it works, and cannot be sent twice.
 document.addEventListener("submit", (event) => {
-  if (event.target.method !== "post") return;
   const button = event.submitter;
+  if ((button?.getAttribute("formmethod") || event.target.method) !== "post") return;
   if (!button || event.target.dataset.sent) { event.preventDefault(); return; }
   event.target.dataset.sent = "true";
   if (button.dataset.busy) button.textContent = button.dataset.busy;

@@ -67,7 +67,7 @@ $$;
 -- Returns a W3C tracestate as events carry it, without blanks around its members and without empty ones; NULL: it is not
 -- valid. Of more than 512 characters those members go that have over 128, then the last ones, as W3C asks.
 CREATE OR REPLACE FUNCTION iu_outbox.tracestate(p_text text) RETURNS text
-LANGUAGE plpgsql IMMUTABLE AS $$
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_members text[] := ARRAY(
         SELECT pg_catalog.btrim(m.member, E' \t')

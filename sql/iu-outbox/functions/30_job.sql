@@ -35,6 +35,16 @@ BEGIN
             v_status := NEW.state::text;
             v_detail := COALESCE(v_error, 'ended by hand');
         END IF;
+        IF v_detail IS NULL AND v_status IN ('template_not_found', 'template_not_marked', 'template_empty') THEN
+            SELECT CASE WHEN c.collection_key IS NULL OR v_status = 'template_not_found'
+                            THEN pg_catalog.format('template %s does not exist', t.id)
+                        WHEN v_status = 'template_not_marked' THEN c.collection_key || ' is not marked as a template'
+                        ELSE c.collection_key || ' has no active piece' END
+            INTO v_detail
+            FROM (SELECT OLD.args ->> 'template_collection_id' AS id) AS t
+            LEFT JOIN public.iu_piece_collection AS c
+                ON c.id = CASE WHEN t.id ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' THEN t.id::uuid END;
+        END IF;
     ELSE
         v_status := 'deleted';
         v_detail := pg_catalog.concat_ws(': ', 'the unfinished job was deleted', v_error);

@@ -2,15 +2,17 @@
 -- so that no INSERT, no job and no announcement does more for it.
 
 -- Returns the jobs of ours that ended from p_from on and before p_until: at most p_limit of each state in each of p_slices
--- equal parts of that time, so that it reads few rows however many there are. weight: for how many jobs the row stands.
+-- equal parts of that time, and counts twenty times as many, so that it reads few rows however many there are. weight: for
+-- how many jobs the row stands.
 -- outcome: composed, scaleout, dry_run, dead, or other (a replay, or cancelled by an operator). seconds: from INSERT, or
 -- available_at if that is later, to the job's end. parked: it was parked on the way.
 CREATE OR REPLACE FUNCTION iu_outbox.ended_jobs(p_from timestamptz, p_until timestamptz, p_slices integer, p_limit integer)
 RETURNS TABLE (at timestamptz, weight double precision, outcome text, template text, seconds double precision, parked boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
     SELECT j.finalized_at,
-           CASE WHEN j.n < p_limit THEN 1
-                ELSE GREATEST(1, EXTRACT(EPOCH FROM s.until - s.at) / NULLIF(EXTRACT(EPOCH FROM j.last_at - s.at), 0)) END,
+           c.n::double precision / LEAST(c.n, p_limit)
+               * CASE WHEN c.n < 20 * p_limit THEN 1
+                      ELSE GREATEST(1, EXTRACT(EPOCH FROM s.until - s.at) / NULLIF(EXTRACT(EPOCH FROM c.last_at - s.at), 0)) END,
            CASE
                WHEN j.state = 'completed' AND j.metadata #>> '{output,status}' IS DISTINCT FROM 'instantiated' THEN 'other'
                WHEN j.state = 'completed' AND j.args ->> 'emit_mode' = 'dry_run' THEN 'dry_run'
@@ -34,16 +36,60 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = o
           FROM pg_catalog.generate_series(0, p_slices - 1) AS i) AS s
     CROSS JOIN (VALUES ('completed'::iu_river.river_job_state), ('cancelled'), ('discarded')) AS st (state)
     CROSS JOIN LATERAL (
-        SELECT l.*, pg_catalog.count(*) OVER () AS n, pg_catalog.max(l.finalized_at) OVER () AS last_at
-        FROM (SELECT j.id, j.state, j.queue, j.args, j.metadata, j.created_at, j.finalized_at FROM iu_river.river_job AS j
+        SELECT pg_catalog.count(*) AS n, pg_catalog.max(j.finalized_at) AS last_at
+        FROM (SELECT j.finalized_at FROM iu_river.river_job AS j
               WHERE j.state = st.state AND j.kind || '' = 'auto_instantiate' AND j.finalized_at >= s.at AND j.finalized_at < s.until
-              ORDER BY j.finalized_at LIMIT p_limit) AS l) AS j
+              ORDER BY j.finalized_at LIMIT 20 * p_limit) AS j) AS c
+    CROSS JOIN LATERAL (
+        SELECT j.id, j.state, j.queue, j.args, j.metadata, j.created_at, j.finalized_at FROM iu_river.river_job AS j
+        WHERE c.n > 0 AND j.state = st.state AND j.kind || '' = 'auto_instantiate' AND j.finalized_at >= s.at AND j.finalized_at < s.until
+        ORDER BY j.finalized_at LIMIT p_limit) AS j
+$$;
+
+-- Returns what happened from p_from on and before p_until, of the jobs that ended_jobs returns; see the table history. Takes
+-- no locks.
+CREATE OR REPLACE FUNCTION iu_outbox.count_minute(
+    p_from timestamptz, p_until timestamptz, p_slices integer, p_limit integer,
+    OUT composed integer, OUT scaleout integer, OUT dry_run integer, OUT dead integer, OUT after_parking integer,
+    OUT announced bigint, OUT measured integer, OUT p50 real, OUT p95 real, OUT announce_p95 real)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+DECLARE
+    v_before bigint := iu_outbox.position_before(p_from);
+    v_quantiles double precision[];
+BEGIN
+    SELECT COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'composed'), 0),
+           COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'scaleout'), 0),
+           COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'dry_run'), 0),
+           COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'dead'), 0),
+           COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'composed' AND e.parked), 0),
+           COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'composed' AND NOT e.parked), 0),
+           pg_catalog.percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY e.seconds)
+               FILTER (WHERE e.outcome = 'composed' AND NOT e.parked)
+    INTO composed, scaleout, dry_run, dead, after_parking, measured, v_quantiles
+    FROM iu_outbox.ended_jobs(p_from, p_until, p_slices, p_limit) AS e;
+    p50 := v_quantiles[1];
+    p95 := v_quantiles[2];
+
+    -- Dead letters that no job ended with: the relay could not make one, or it was deleted.
+    dead := dead + (
+        SELECT pg_catalog.count(*)
+        FROM (SELECT d.job_id, d.created_at FROM iu_outbox.dead_letter AS d ORDER BY d.id DESC LIMIT 5000) AS d
+        WHERE d.created_at >= p_from AND d.created_at < p_until
+          AND NOT EXISTS (SELECT FROM iu_river.river_job AS j WHERE j.id = d.job_id));
+
+    -- Positions have no gaps: their difference counts what was announced. Two hundred of them are measured.
+    announced := iu_outbox.position_before(p_until) - v_before;
+    SELECT pg_catalog.percentile_cont(0.95) WITHIN GROUP (
+               ORDER BY GREATEST(0, EXTRACT(EPOCH FROM e.emitted_at - e.created_at)::double precision)) INTO announce_p95
+    FROM pg_catalog.generate_series(v_before + 1, v_before + announced, GREATEST(announced / 200, 1)) AS p (position)
+    CROSS JOIN LATERAL (SELECT e.emitted_at, e.created_at FROM iu_outbox.emission AS e WHERE e.position = p.position) AS e;
+END
 $$;
 
 -- Writes the minute that ended last, or the latest one of the hour before that which is missing, and forgets what is older
 -- than seven days. Returns the minute that it wrote; NULL: there is none to write, or another process does it now.
 -- A minute is written from five seconds after its end on: jobs that end are noted a moment later. One that is written late
--- lacks what was there at its end, and what was inserted. Reads at most 5000 jobs of each second. Locks the new row; waits
+-- lacks what was there at its end, and what was inserted. Reads at most 500 jobs of each second, and counts 10,000. Locks the new row; waits
 -- for another writer two seconds at most.
 CREATE OR REPLACE FUNCTION iu_outbox.write_history() RETURNS timestamptz
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off SET lock_timeout = '2s' AS $$
@@ -52,8 +98,6 @@ DECLARE
     v_last timestamptz := pg_catalog.date_trunc('minute', v_now - interval '5 seconds', 'UTC') - interval '1 minute';
     v_at timestamptz;
     v_until timestamptz;
-    v_after bigint;
-    v_before bigint;
 BEGIN
     SELECT m.at INTO v_at
     FROM pg_catalog.generate_series(v_last, v_last - interval '59 minutes', interval '-1 minute') AS m (at)
@@ -69,59 +113,24 @@ BEGIN
         RETURN NULL;
     END IF;
 
-    WITH ended AS MATERIALIZED (
-        SELECT * FROM iu_outbox.ended_jobs(v_at, v_until, 60, 5000) AS e WHERE e.outcome <> 'other'
-    ), counted AS (
-        SELECT COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'composed'), 0)::integer AS composed,
-               COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'scaleout'), 0)::integer AS scaleout,
-               COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'dry_run'), 0)::integer AS dry_run,
-               COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'dead'), 0)::integer AS dead,
-               COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'composed' AND e.parked), 0)::integer AS after_parking,
-               COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'composed' AND NOT e.parked), 0)::integer AS measured,
-               pg_catalog.percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY e.seconds)
-                   FILTER (WHERE e.outcome = 'composed' AND NOT e.parked) AS quantiles
-        FROM ended AS e
-    ), template AS (
-        SELECT e.template::uuid AS id,
-               pg_catalog.sum(e.weight) FILTER (WHERE e.outcome <> 'dead') AS composed,
-               pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'dead') AS dead,
-               pg_catalog.percentile_cont(0.95) WITHIN GROUP (ORDER BY e.seconds)
-                   FILTER (WHERE e.outcome = 'composed' AND NOT e.parked) AS p95
-        FROM ended AS e
-        WHERE e.template ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
-        GROUP BY 1
-        ORDER BY pg_catalog.sum(e.weight) DESC
-        LIMIT 50
-    ), templates AS (
-        INSERT INTO iu_outbox.history_template AS t (at, template_collection_id, composed, dead, p95)
-        SELECT pg_catalog.date_bin('5 minutes', v_at, '2000-01-01 00:00:00+00'), n.id, COALESCE(n.composed, 0), COALESCE(n.dead, 0), n.p95
-        FROM template AS n
-        ON CONFLICT (at, template_collection_id) DO UPDATE
-        SET composed = t.composed + EXCLUDED.composed, dead = t.dead + EXCLUDED.dead, p95 = GREATEST(t.p95, EXCLUDED.p95)
-    )
     UPDATE iu_outbox.history AS h
-    SET composed = c.composed, scaleout = c.scaleout, dry_run = c.dry_run, after_parking = c.after_parking, measured = c.measured,
-        p50 = c.quantiles[1], p95 = c.quantiles[2],
-        dead = c.dead + (
-            -- Those that no job ended with: the relay could not make one, or it was deleted.
-            SELECT pg_catalog.count(*)
-            FROM (SELECT d.job_id, d.created_at FROM iu_outbox.dead_letter AS d ORDER BY d.id DESC LIMIT 5000) AS d
-            WHERE d.created_at >= v_at AND d.created_at < v_until
-              AND NOT EXISTS (SELECT FROM iu_river.river_job AS j WHERE j.id = d.job_id))
-    FROM counted AS c
+    SET composed = c.composed, scaleout = c.scaleout, dry_run = c.dry_run, dead = c.dead, after_parking = c.after_parking,
+        announced = c.announced, measured = c.measured, p50 = c.p50, p95 = c.p95, announce_p95 = c.announce_p95
+    FROM iu_outbox.count_minute(v_at, v_until, 60, 500) AS c
     WHERE h.at = v_at;
 
-    -- Positions have no gaps: their difference counts what was announced. Two hundred of them are measured.
-    v_before := iu_outbox.position_before(v_at);
-    v_after := iu_outbox.position_before(v_until);
-    UPDATE iu_outbox.history AS h
-    SET announced = v_after - v_before,
-        announce_p95 = (
-            SELECT pg_catalog.percentile_cont(0.95) WITHIN GROUP (
-                       ORDER BY GREATEST(0, EXTRACT(EPOCH FROM e.emitted_at - e.created_at)::double precision))
-            FROM pg_catalog.generate_series(v_before + 1, v_after, GREATEST((v_after - v_before) / 200, 1)) AS p (position)
-            CROSS JOIN LATERAL (SELECT e.emitted_at, e.created_at FROM iu_outbox.emission AS e WHERE e.position = p.position) AS e)
-    WHERE h.at = v_at;
+    INSERT INTO iu_outbox.history_template AS t (at, template_collection_id, composed, dead, p95)
+    SELECT pg_catalog.date_bin('5 minutes', v_at, '2000-01-01 00:00:00+00'), e.template::uuid,
+           COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome <> 'dead'), 0),
+           COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'dead'), 0),
+           pg_catalog.percentile_cont(0.95) WITHIN GROUP (ORDER BY e.seconds) FILTER (WHERE e.outcome = 'composed' AND NOT e.parked)
+    FROM iu_outbox.ended_jobs(v_at, v_until, 60, 500) AS e
+    WHERE e.outcome <> 'other' AND e.template ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
+    GROUP BY e.template::uuid
+    ORDER BY pg_catalog.sum(e.weight) DESC
+    LIMIT 50
+    ON CONFLICT (at, template_collection_id) DO UPDATE
+    SET composed = t.composed + EXCLUDED.composed, dead = t.dead + EXCLUDED.dead, p95 = GREATEST(t.p95, EXCLUDED.p95);
 
     IF v_at = v_last THEN
         PERFORM iu_outbox.note_history(v_at);
@@ -171,64 +180,5 @@ BEGIN
     ORDER BY c.lag_events DESC NULLS LAST, c.name
     LIMIT 100
     ON CONFLICT DO NOTHING;
-END
-$$;
-
--- Returns what happened in the last sixty seconds, and since the minute began that runs now (running_...), by a sample of
--- a few thousand jobs. inserted_per_second: NULL if no row of the history tells what was there before. Takes no locks.
-CREATE OR REPLACE FUNCTION iu_outbox.history_now(
-    OUT at timestamptz, OUT inserted_per_second double precision, OUT composed double precision, OUT scaleout double precision,
-    OUT dry_run double precision, OUT dead double precision, OUT announced bigint, OUT p50 double precision, OUT p95 double precision,
-    OUT announce_p95 double precision, OUT running_at timestamptz, OUT running_inserted bigint, OUT running_composed double precision,
-    OUT running_scaleout double precision, OUT running_dry_run double precision, OUT running_dead double precision,
-    OUT running_after_parking double precision, OUT running_measured double precision, OUT running_announced bigint,
-    OUT running_p50 double precision, OUT running_p95 double precision)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
-#variable_conflict use_column
-DECLARE
-    v_seq bigint := (SELECT CASE WHEN s.is_called THEN s.last_value ELSE 0 END FROM iu_outbox.event_id_seq AS s);
-    v_position bigint := (SELECT c.position FROM iu_outbox.emission_counter AS c);
-    v_before bigint;
-    v_now timestamptz := pg_catalog.clock_timestamp();
-    v_running timestamptz := pg_catalog.date_trunc('minute', v_now, 'UTC');
-BEGIN
-    history_now.at := v_now;
-    history_now.running_at := v_running;
-    SELECT COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'composed'), 0),
-           COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'scaleout'), 0),
-           COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'dry_run'), 0),
-           COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'dead'), 0),
-           pg_catalog.percentile_cont(0.5) WITHIN GROUP (ORDER BY e.seconds) FILTER (WHERE e.outcome = 'composed' AND NOT e.parked),
-           pg_catalog.percentile_cont(0.95) WITHIN GROUP (ORDER BY e.seconds) FILTER (WHERE e.outcome = 'composed' AND NOT e.parked),
-           COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.at >= v_running AND e.outcome = 'composed'), 0),
-           COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.at >= v_running AND e.outcome = 'scaleout'), 0),
-           COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.at >= v_running AND e.outcome = 'dry_run'), 0),
-           COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.at >= v_running AND e.outcome = 'dead'), 0),
-           COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.at >= v_running AND e.outcome = 'composed' AND e.parked), 0),
-           COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.at >= v_running AND e.outcome = 'composed' AND NOT e.parked), 0),
-           pg_catalog.percentile_cont(0.5) WITHIN GROUP (ORDER BY e.seconds)
-               FILTER (WHERE e.at >= v_running AND e.outcome = 'composed' AND NOT e.parked),
-           pg_catalog.percentile_cont(0.95) WITHIN GROUP (ORDER BY e.seconds)
-               FILTER (WHERE e.at >= v_running AND e.outcome = 'composed' AND NOT e.parked)
-    INTO composed, scaleout, dry_run, dead, p50, p95, running_composed, running_scaleout, running_dry_run, running_dead,
-         running_after_parking, running_measured, running_p50, running_p95
-    FROM iu_outbox.ended_jobs(v_now - interval '1 minute', v_now, 12, 250) AS e;
-
-    v_before := iu_outbox.position_before(v_now - interval '1 minute');
-    announced := v_position - v_before;
-    running_announced := v_position - iu_outbox.position_before(v_running);
-    SELECT pg_catalog.percentile_cont(0.95) WITHIN GROUP (
-               ORDER BY GREATEST(0, EXTRACT(EPOCH FROM e.emitted_at - e.created_at)::double precision)) INTO announce_p95
-    FROM pg_catalog.generate_series(v_before + 1, v_position, GREATEST((v_position - v_before) / 200, 1)) AS p (position)
-    CROSS JOIN LATERAL (SELECT e.emitted_at, e.created_at FROM iu_outbox.emission AS e WHERE e.position = p.position) AS e;
-
-    SELECT GREATEST(v_seq - h.event_seq, 0) / EXTRACT(EPOCH FROM v_now - h.counted_at) INTO inserted_per_second
-    FROM iu_outbox.history AS h
-    WHERE h.at > v_now - interval '4 minutes' AND h.counted_at <= v_now - interval '20 seconds'
-    ORDER BY h.at DESC
-    LIMIT 1;
-    SELECT GREATEST(v_seq - h.event_seq, 0) INTO running_inserted
-    FROM iu_outbox.history AS h
-    WHERE h.at = v_running - interval '1 minute';
 END
 $$;

@@ -8,13 +8,20 @@ ALTER TABLE iu_outbox.worker DROP COLUMN IF EXISTS session;
 DROP TABLE IF EXISTS iu_outbox.retention CASCADE;
 
 DROP TABLE IF EXISTS iu_outbox.verification CASCADE;
-DROP FUNCTION IF EXISTS iu_outbox.write_history(), iu_outbox.note_history(timestamptz), iu_outbox.history_now();
+DROP FUNCTION IF EXISTS iu_outbox.write_history(), iu_outbox.note_history(timestamptz);
+DROP FUNCTION IF EXISTS iu_outbox.count_minute(timestamptz, timestamptz, integer, integer);
 DROP FUNCTION IF EXISTS iu_outbox.ended_jobs(timestamptz, timestamptz, integer, integer);
 DROP TABLE IF EXISTS iu_outbox.history, iu_outbox.history_consumer, iu_outbox.history_template;
+
+DROP TABLE IF EXISTS iu_outbox.worker_report;
 
 DROP TABLE IF EXISTS iu_outbox.consumer_attendance, iu_outbox.attendance CASCADE;
 DROP FUNCTION IF EXISTS iu_outbox.keep_last_event() CASCADE;
 ALTER TABLE iu_outbox.consumer DROP COLUMN IF EXISTS last_event_id CASCADE;
+
+DROP INDEX IF EXISTS iu_outbox.dead_letter_template_idx, iu_outbox.dead_letter_actor_idx, iu_outbox.dead_letter_event_type_idx,
+    iu_outbox.dead_letter_created_at_idx;
+DROP TABLE IF EXISTS iu_outbox.scaleout CASCADE;
 
 DROP VIEW IF EXISTS iu_outbox.foreign_grant, iu_outbox.intended_grant;
 

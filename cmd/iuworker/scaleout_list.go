@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+func (a *app) scaleoutListCommand() *cobra.Command {
+	var asJSON bool
+	limit := 50
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the scale-outs and how far they are",
+		Long:  `Lists the scale-outs, the latest first. DONE counts jobs that ended, however they ended; DEAD LETTERS are among them.`,
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
+				lines, err := operate.Scaleouts(ctx, pool, limit)
+				if err != nil {
+					return err
+				}
+				return a.print(asJSON, lines, func(w io.Writer) { writeScaleouts(w, lines) })
+			})
+		},
+	}
+	cmd.Flags().Var(&intValue{&limit, 1, 1000}, "limit", "scale-outs to list")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func writeScaleouts(w io.Writer, lines []operate.ScaleoutLine) {
+	if len(lines) == 0 {
+		fmt.Fprintln(w, "no scale-outs; to start one, run: iuworker scaleout start --template KEY --count N --prefix PREFIX --actor ACTOR")
+		return
+	}
+	columns(w, func(w io.Writer) {
+		fmt.Fprintln(w, "PREFIX\tTEMPLATE\tSTATE\tDONE\tTOTAL\tDEAD LETTERS\tWAITING\tPER SECOND\tTIME LEFT\tSTARTED\tBY\tACTOR")
+		for _, l := range lines {
+			template := l.TemplateID.String()
+			if l.TemplateKey != nil {
+				template = *l.TemplateKey
+			}
+			left := ""
+			if l.SecondsLeft != nil {
+				left = time.Duration(*l.SecondsLeft * float64(time.Second)).Round(time.Second).String()
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%.0f\t%s\t%s\t%s\t%s\n", flat(l.Prefix), flat(template), l.State, l.Done, l.Total,
+				l.DeadLetters, l.Waiting, l.Rate, left, stamp(l.StartedAt), flat(l.StartedBy), flat(l.Actor))
+		}
+	})
+}

@@ -1,0 +1,295 @@
+package webui
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+// fleetPart is the workers as the page shows them.
+type fleetPart struct {
+	Workers  []fleetRow
+	Alive    int
+	Missing  int64    // fewer than the most that were alive in the last hour
+	Versions []string // of the living workers, if they are not all alike: "1.2.3 (2 workers)"
+}
+
+type fleetRow struct {
+	operate.FleetWorker
+
+	Skewed bool // its version is not that of the worker that started last
+}
+
+func fleetOf(fleet operate.Fleet) fleetPart {
+	var part fleetPart
+	var newest operate.FleetWorker
+	count := map[string]int{}
+	for _, w := range fleet.Workers {
+		if !w.Alive {
+			continue
+		}
+		part.Alive++
+		count[w.Version]++
+		if newest.StartedAt.Before(w.StartedAt) {
+			newest = w
+		}
+	}
+	if fleet.Peak != nil {
+		part.Missing = max(0, *fleet.Peak-int64(part.Alive))
+	}
+	for version, n := range count {
+		if len(count) > 1 {
+			part.Versions = append(part.Versions, fmt.Sprintf("%s (%s)", version, plural(operate.Count{N: int64(n)}, "worker", "workers")))
+		}
+	}
+	slices.Sort(part.Versions)
+	for _, w := range fleet.Workers {
+		part.Workers = append(part.Workers, fleetRow{w, w.Alive && w.Version != newest.Version})
+	}
+	slices.SortStableFunc(part.Workers, func(a, b fleetRow) int { // the silent first
+		switch {
+		case a.Alive == b.Alive:
+			return 0
+		case b.Alive:
+			return -1
+		default:
+			return 1
+		}
+	})
+	return part
+}
+
+// Leading returns what the worker does for all of them.
+func (w fleetRow) Leading() string { return strings.Join(w.Leads, ", ") }
+
+// queueRow is a queue as the page shows it.
+type queueRow struct {
+	operate.Queue
+
+	Counts []stateCount
+}
+
+type stateCount struct {
+	State string
+	operate.Count
+}
+
+// jobStates are the states of jobs in the order in which they are passed.
+var jobStates = []rivertype.JobState{
+	rivertype.JobStateScheduled, rivertype.JobStateAvailable, rivertype.JobStateRunning, rivertype.JobStateRetryable,
+	rivertype.JobStateCompleted, rivertype.JobStateCancelled, rivertype.JobStateDiscarded,
+}
+
+func queueRows(queues []operate.Queue, state operate.Status) []queueRow {
+	rows := make([]queueRow, 0, len(queues))
+	for _, queue := range queues {
+		row := queueRow{Queue: queue}
+		for _, s := range jobStates {
+			n := stateCount{State: string(s)}
+			for _, c := range state.Jobs {
+				if c.Queue == queue.Name && c.State == n.State {
+					n.Count = c.Count
+				}
+			}
+			row.Counts = append(row.Counts, n)
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// Waiting returns how many jobs a worker could take now.
+func (q queueRow) Waiting() operate.Count {
+	for _, c := range q.Counts {
+		if c.State == string(rivertype.JobStateAvailable) {
+			return c.Count
+		}
+	}
+	return operate.Count{}
+}
+
+// Command pauses the queue, or resumes it; "" if there is no command for it.
+func (q queueRow) Command() string {
+	switch {
+	case q.Name != jobs.QueueScaleout:
+		return ""
+	case q.PausedAt != nil:
+		return "iuworker scaleout resume --all"
+	default:
+		return "iuworker scaleout pause --all"
+	}
+}
+
+func (h *Handler) workersPage(w http.ResponseWriter, r *http.Request) {
+	v := h.view(r, "Workers", "workers")
+	v.Done = h.done(r)
+	add(v, "workers", "Workers", func(ctx context.Context) reading[fleetPart] {
+		fleet := h.watched.fleet.get(ctx)
+		part := reading[fleetPart]{At: fleet.At, Err: fleet.Err}
+		if !fleet.At.IsZero() {
+			part.Value = fleetOf(fleet.Value)
+		}
+		return part
+	})
+	add(v, "queues", "Queues", func(ctx context.Context) reading[[]queueRow] {
+		return both(h.watched.queues.get(ctx), h.sources.state.get(ctx), queueRows)
+	})
+	h.serve(w, r, v)
+}
+
+type queuePage struct {
+	page
+	queueRow
+
+	Pause bool // what is asked for
+}
+
+// Already reports whether the queue is as it is asked to be.
+func (p *queuePage) Already() bool { return p.Pause == (p.PausedAt != nil) }
+
+// queueAsked reads which queue a request is about, and whether to pause it; false if it has said what is wrong.
+func (h *Handler) queueAsked(w http.ResponseWriter, r *http.Request, to string) (queue string, pause, ok bool) {
+	queue = r.PathValue("queue")
+	if queue != jobs.QueueEvents && queue != jobs.QueueScaleout {
+		h.say(w, r, http.StatusNotFound, "there is no queue %s: there are %s and %s", printable(queue), jobs.QueueEvents, jobs.QueueScaleout)
+		return queue, false, false
+	}
+	if to != "pause" && to != "resume" {
+		h.say(w, r, http.StatusBadRequest, "say whether to pause or to resume the queue")
+		return queue, false, false
+	}
+	return queue, to == "pause", true
+}
+
+// askQueue says what pausing or resuming a queue would do, and asks for a confirmation.
+func (h *Handler) askQueue(w http.ResponseWriter, r *http.Request) {
+	queue, pause, ok := h.queueAsked(w, r, r.URL.Query().Get("to"))
+	if !ok {
+		return
+	}
+	state, err := operate.ReadStatus(r.Context(), h.db())
+	if err == nil {
+		err = h.db().read(r.Context(), func(tx pgx.Tx) error {
+			queues, err := operate.Queues(r.Context(), tx)
+			for _, row := range queueRows(queues, state) {
+				if row.Name == queue {
+					p := &queuePage{page: h.page(r, "Resume the queue "+queue), queueRow: row, Pause: pause}
+					if pause {
+						p.Title = "Pause the queue " + queue
+					}
+					h.render(w, r, http.StatusOK, "queue.html", p)
+				}
+			}
+			return err
+		})
+	}
+	if err != nil {
+		h.fail(w, r, err)
+	}
+}
+
+// setQueue pauses or resumes a queue; one that is so already is left alone.
+func (h *Handler) setQueue(w http.ResponseWriter, r *http.Request) {
+	if !h.form(w, r) {
+		return
+	}
+	queue, pause, ok := h.queueAsked(w, r, r.PostForm.Get("to"))
+	if !ok {
+		return
+	}
+	id, err := h.change(r, operate.QueueAction(pause), func(ctx context.Context, tx pgx.Tx) (detail, error) {
+		queues, err := operate.Queues(ctx, tx)
+		if err != nil {
+			return nil, err
+		}
+		i := slices.IndexFunc(queues, func(q operate.Queue) bool { return q.Name == queue })
+		if i >= 0 && (queues[i].PausedAt != nil) == pause {
+			return nil, nil //nolint:nilnil // it is so already
+		}
+		if err := operate.PauseQueue(ctx, tx, queue, pause); err != nil {
+			return nil, err
+		}
+		return detail{"queue": queue}, nil
+	})
+	switch {
+	case errors.Is(err, operate.ErrNoQueue):
+		h.say(w, r, http.StatusConflict, "nothing was changed: no worker has worked the queue %s in the last day; start one first: iuworker work", queue)
+	case err != nil:
+		h.fail(w, r, err)
+	default:
+		h.back(w, r, "workers", id)
+	}
+}
+
+// settingsPage is what this process goes by.
+type settingsPage struct {
+	SignIn          bool
+	Operators       int
+	Viewers         int
+	EventsTokens    int
+	Base            string
+	Environment     string
+	Events, Metrics bool
+	Database        string
+	Version         string
+}
+
+func (h *Handler) ownSettings() settingsPage {
+	own := settingsPage{
+		SignIn: h.guarded(), Base: cmp.Or(h.cfg.BasePath, "/"), Environment: h.cfg.Environment, Events: h.cfg.Events != nil, Metrics: h.cfg.Metrics != nil,
+		Database: databaseOf(h.cfg.Pool) + ", user " + h.cfg.Pool.Config().ConnConfig.User, Version: h.cfg.Version,
+	}
+	if h.cfg.Credentials != nil {
+		own.Operators, own.Viewers = h.cfg.Credentials.count()
+	}
+	if h.cfg.EventsTokens != nil {
+		own.EventsTokens = h.cfg.EventsTokens.count()
+	}
+	return own
+}
+
+func (h *Handler) settingsPage(w http.ResponseWriter, r *http.Request) {
+	v := h.view(r, "Settings", "settings")
+	add(v, "database", "Settings of the installation", h.watched.settings.get)
+	add(v, "kept", "Retention", h.watched.kept.get)
+	add(v, "workers", "Settings of the workers", h.watched.fleet.get)
+	add(v, "pages", "These pages", func(context.Context) reading[settingsPage] { return fresh(h.ownSettings(), nil) })
+	h.serve(w, r, v)
+}
+
+// setTime writes a length of time that was set, in seconds, as flags take it.
+func setTime(s any) string {
+	var v float64
+	switch s := s.(type) {
+	case float64:
+		v = s
+	case *float64:
+		if s == nil {
+			return "not known"
+		}
+		v = *s
+	}
+	d := time.Duration(v * float64(time.Second)).Round(time.Second)
+	const day = 24 * time.Hour
+	switch {
+	case v < 0:
+		return "for ever"
+	case d >= day && d%day == 0:
+		return plural(operate.Count{N: int64(d / day)}, "day", "days")
+	case d >= time.Hour && d%time.Hour == 0:
+		return plural(operate.Count{N: int64(d / time.Hour)}, "hour", "hours")
+	default:
+		return d.String()
+	}
+}

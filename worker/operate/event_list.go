@@ -1,0 +1,294 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// States of an event.
+const (
+	EventWaiting    = "waiting"     // in the outbox, or not due yet
+	EventWorking    = "working"     // has a job
+	EventParked     = "parked"      // its job waits for a gate, or for a fault of the installation to be mended
+	EventDone       = "done"        // its instance was composed
+	EventDead       = "dead"        // it is a dead letter
+	EventRolledBack = "rolled_back" // its instance was deleted
+)
+
+// EventStates lists the states that EventFilter takes, in the order of an event's way.
+var EventStates = []string{EventWaiting, EventWorking, EventParked, EventDone, EventDead, EventRolledBack}
+
+// EventFilter chooses events. The zero value of a field chooses all.
+type EventFilter struct {
+	State     string // one of EventStates
+	Template  uuid.UUID
+	Suffix    string // the beginning of the suffix
+	Actor     string
+	EventType string
+	Since     time.Time // inclusive; of EventRow.At
+	Until     time.Time // exclusive
+}
+
+// EventRow is an event in the list.
+type EventRow struct {
+	At             time.Time  `json:"at"` // when it came into this state, or into the outbox
+	State          string     `json:"state"`
+	Reason         *string    `json:"reason"` // why it is parked, retried or dead
+	EventID        *uuid.UUID `json:"event_id"`
+	IdempotencyKey string     `json:"idempotency_key"`
+	TemplateID     *uuid.UUID `json:"template_collection_id"`
+	TemplateKey    *string    `json:"template_key"` // nil: there is no such collection
+	Suffix         string     `json:"instance_key_suffix"`
+	EventType      string     `json:"event_type"`
+	Actor          string     `json:"actor"`
+	EmitMode       string     `json:"emit_mode"`
+	Queue          *string    `json:"queue"`
+	JobID          *int64     `json:"job_id"`
+	DeadLetterID   *int64     `json:"dead_letter_id"`
+	InstanceID     *uuid.UUID `json:"instance_collection_id"`
+	Position       *int64     `json:"position"`
+	Seconds        *float64   `json:"seconds"` // from the INSERT, or available_at, to the instance; nil: not known
+
+	source int
+	id     int64
+}
+
+// EventPage is a part of the list, newest first.
+type EventPage struct {
+	Events []EventRow `json:"events"`
+	Older  string     `json:"older,omitempty"` // where the older ones begin; "" if there are none
+	Newer  string     `json:"newer,omitempty"` // where the newer ones begin; "" on the first page
+
+	// SearchedTo is how far back was searched if that bounded the page and not its length: with a rare filter there may be
+	// more behind Older. nil: the page is complete.
+	SearchedTo *time.Time `json:"searched_to,omitempty"`
+}
+
+// ErrEventPlace is returned for a place that no page gave.
+var ErrEventPlace = errors.New("this is not a place in the list of events")
+
+// eventScan is how many rows of a source one page reads at most, unless it knows that few can be meant.
+const eventScan = 10_000
+
+// Events returns up to limit events that a filter chooses, newest first, from a place that an earlier page gave (Older, Newer;
+// "" begins with the newest). The list has what is in the outbox, jobs that have not ended, dead letters, announced
+// instances as long as emissions are retained, and dry runs as long as River keeps their jobs. What is older is found by
+// FindTraces. A page reads at most a bounded number of rows of each, whatever the filter is.
+func Events(ctx context.Context, db Beginner, filter EventFilter, place string, limit int) (EventPage, error) {
+	return listEvents(ctx, db, filter, place, limit, eventScan)
+}
+
+func listEvents(ctx context.Context, db Beginner, filter EventFilter, place string, limit, scan int) (EventPage, error) {
+	from, err := parsePlace(place)
+	if err != nil {
+		return EventPage{}, err
+	}
+	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return EventPage{}, fmt.Errorf("list events: %w", err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // it only read
+	list := &eventList{tx: tx, filter: filter, limit: limit, scan: scan, from: from}
+	page, err := list.read(ctx)
+	if err != nil {
+		return EventPage{}, fmt.Errorf("list events: %w", err)
+	}
+	return page, nil
+}
+
+// eventPlace is a place between events: one id of each source. Rows before it have lower ids.
+type eventPlace struct {
+	newer bool // read upwards
+	ids   [len(eventSources)]int64
+}
+
+func parsePlace(text string) (eventPlace, error) {
+	var p eventPlace
+	for i := range p.ids {
+		p.ids[i] = math.MaxInt64
+	}
+	if text == "" {
+		return p, nil
+	}
+	rest, newer := strings.CutPrefix(text, "-")
+	p.newer = newer
+	parts := strings.Split(rest, ".")
+	if len(parts) != len(p.ids) {
+		return p, ErrEventPlace
+	}
+	for i, part := range parts {
+		id, err := strconv.ParseInt(part, 36, 64)
+		if err != nil || id < 0 {
+			return p, ErrEventPlace
+		}
+		p.ids[i] = id
+	}
+	return p, nil
+}
+
+func (p eventPlace) String() string {
+	parts := make([]string, len(p.ids))
+	for i, id := range p.ids {
+		parts[i] = strconv.FormatInt(id, 36)
+	}
+	text := strings.Join(parts, ".")
+	if p.newer {
+		return "-" + text
+	}
+	return text
+}
+
+type eventList struct {
+	tx     pgx.Tx
+	filter EventFilter
+	limit  int
+	scan   int // rows of a source that are read at most
+	from   eventPlace
+}
+
+// sourceRows is what was read of a source: rows in the order of reading, and how far it was searched.
+type sourceRows struct {
+	rows  []EventRow
+	to    int64     // the last id that was looked at
+	at    time.Time // when that one was
+	ended bool      // there is nothing behind it
+}
+
+func (l *eventList) read(ctx context.Context) (EventPage, error) {
+	var read [len(eventSources)]sourceRows
+	for i, source := range eventSources {
+		if !source.has(l.filter.State) {
+			read[i] = sourceRows{ended: true}
+			continue
+		}
+		rows, err := l.readSource(ctx, i, source)
+		if err != nil {
+			return EventPage{}, err
+		}
+		read[i] = rows
+	}
+	page, place := l.merge(read)
+	if err := l.complete(ctx, page.Events); err != nil {
+		return EventPage{}, err
+	}
+	l.turn(&page, place, read)
+	return page, nil
+}
+
+// merge takes the next rows of all sources in the order of their times. It stops in front of what no source can tell.
+func (l *eventList) merge(read [len(eventSources)]sourceRows) (EventPage, eventPlace) {
+	place := l.from
+	var page EventPage
+	next := [len(eventSources)]int{}
+	for len(page.Events) < l.limit {
+		best := -1
+		for i := range read {
+			if next[i] >= len(read[i].rows) {
+				continue
+			}
+			if best < 0 || l.before(read[i].rows[next[i]].At, read[best].rows[next[best]].At) {
+				best = i
+			}
+		}
+		if best < 0 {
+			break
+		}
+		at := read[best].rows[next[best]].At
+		if horizon := l.horizon(read, next, false); horizon != nil && l.before(*horizon, at) {
+			break
+		}
+		row := read[best].rows[next[best]]
+		next[best]++
+		place.ids[best] = row.id
+		page.Events = append(page.Events, row)
+	}
+	for i := range read {
+		if eventSources[i].loose && next[i] >= len(read[i].rows) && !read[i].ended && read[i].to != 0 {
+			place.ids[i] = read[i].to
+		}
+	}
+	if len(page.Events) < l.limit {
+		page.SearchedTo = l.horizon(read, next, true)
+		for i := range read { // what was searched in vain is not searched again
+			if next[i] >= len(read[i].rows) && !read[i].ended && read[i].to != 0 {
+				place.ids[i] = read[i].to
+			}
+		}
+	}
+	return page, place
+}
+
+// horizon returns how far the sources were searched whose rows are all taken, the loose ones or without them; nil: to their
+// ends.
+func (l *eventList) horizon(read [len(eventSources)]sourceRows, next [len(eventSources)]int, loose bool) *time.Time {
+	var horizon *time.Time
+	for i := range read {
+		if next[i] < len(read[i].rows) || read[i].ended || eventSources[i].loose && !loose {
+			continue
+		}
+		if at := read[i].at; horizon == nil || l.before(at, *horizon) {
+			horizon = &at
+		}
+	}
+	return horizon
+}
+
+// before reports whether a comes before b in the order of reading.
+func (l *eventList) before(a, b time.Time) bool {
+	if l.from.newer {
+		return a.Before(b)
+	}
+	return a.After(b)
+}
+
+// turn gives the page its order and the places of its neighbours.
+func (l *eventList) turn(page *EventPage, place eventPlace, read [len(eventSources)]sourceRows) {
+	more := page.SearchedTo != nil
+	for i := range read {
+		more = more || !read[i].ended
+		for _, row := range read[i].rows {
+			if l.from.newer && row.id > place.ids[i] || !l.from.newer && row.id < place.ids[i] {
+				more = true
+			}
+		}
+	}
+	first := l.from == mustPlace("")
+	if l.from.newer {
+		for i, j := 0, len(page.Events)-1; i < j; i, j = i+1, j-1 {
+			page.Events[i], page.Events[j] = page.Events[j], page.Events[i]
+		}
+		older := eventPlace{ids: l.from.ids}
+		for i := range older.ids {
+			older.ids[i]++ // the row at the place itself was the first of the page after it
+		}
+		page.Older = older.String()
+		if more {
+			page.Newer = eventPlace{newer: true, ids: place.ids}.String()
+		}
+		page.SearchedTo = nil
+		return
+	}
+	if more {
+		page.Older = place.String()
+	}
+	if !first {
+		newer := eventPlace{newer: true, ids: l.from.ids}
+		for i := range newer.ids {
+			newer.ids[i] = max(newer.ids[i]-1, 0) // from.ids are exclusive in both directions
+		}
+		page.Newer = newer.String()
+	}
+}
+
+func mustPlace(text string) eventPlace {
+	p, _ := parsePlace(text) // "" is one
+	return p
+}

@@ -1,0 +1,328 @@
+package operate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/jobs"
+)
+
+// eventSource is a table that has events. All are read by id, which grows with time.
+type eventSource struct {
+	table  string
+	base   string // which of its rows are events of the list; "": all
+	states []string
+	loose  bool   // rare rows among many others: what was searched of it does not hold the other sources' rows back
+	few    string // a condition on an indexed column that holds for all of them; if few rows meet it they are read by it
+
+	at, state, reason, event, key, template, suffix, eventType, actor, mode string // expressions
+	queue, job, letter, instance, position                                  string
+}
+
+const (
+	jobStateSQL = `CASE WHEN s.metadata ? 'parked' THEN 'parked'
+		WHEN s.state = 'scheduled' AND s.attempt = 0 AND NOT s.metadata ? 'retry' THEN 'waiting' ELSE 'working' END`
+	jobReasonSQL = `COALESCE(s.metadata #>> '{parked,reason}', s.metadata #>> '{retry,error}',
+		s.errors[pg_catalog.array_upper(s.errors, 1)] ->> 'error')`
+	uuidSQL       = `CASE WHEN %[1]s ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' THEN (%[1]s)::uuid END`
+	unfinishedSQL = `s.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')`
+)
+
+// inArgs are the expressions for a job's arguments in a column.
+func inArgs(s eventSource, column string) eventSource {
+	of := func(name string) string { return "(" + column + " ->> '" + name + "')" }
+	if s.key == "" {
+		s.event, s.key = fmt.Sprintf(uuidSQL, of("event_id")), of("idempotency_key")
+	}
+	s.template = fmt.Sprintf(uuidSQL, of("template_collection_id"))
+	s.suffix, s.eventType, s.actor, s.mode = of("instance_key_suffix"), of("event_type"), of("actor"), of("emit_mode")
+	return s
+}
+
+var eventSources = [...]eventSource{
+	{
+		table: "iu_outbox.event", states: []string{EventWaiting},
+		at: "s.created_at", state: "'waiting'",
+		reason: "CASE WHEN s.available_at > pg_catalog.now() THEN 'not before ' || iu_outbox.rfc3339(s.available_at) END",
+		event:  "s.event_id", key: "s.idempotency_key", template: "s.template_collection_id", suffix: "s.instance_key_suffix",
+		eventType: "s.event_type", actor: "s.actor", mode: "s.emit_mode",
+	},
+	inArgs(eventSource{
+		table: "iu_river.river_job", base: "s.kind || '' = '" + jobs.Kind + "' AND " + unfinishedSQL, few: unfinishedSQL,
+		states: []string{EventWaiting, EventWorking, EventParked},
+		at:     "s.created_at", state: jobStateSQL, reason: jobReasonSQL, queue: "s.queue", job: "s.id",
+	}, "s.args"),
+	inArgs(eventSource{
+		table: "iu_river.river_job", states: []string{EventDone}, loose: true,
+		base: "s.kind || '' = '" + jobs.Kind + "' AND s.state = 'completed' AND s.args ->> 'emit_mode' = 'dry_run'" +
+			" AND s.metadata #>> '{output,status}' = 'instantiated'",
+		at: "s.created_at", state: "'done'", queue: "s.queue", job: "s.id",
+		instance: fmt.Sprintf(uuidSQL, "(s.metadata #>> '{output,instance_collection_id}')"),
+	}, "s.args"),
+	inArgs(eventSource{
+		table: "iu_outbox.dead_letter", states: []string{EventDead},
+		event: "s.event_id", key: "s.idempotency_key",
+		at: "s.created_at", state: "'dead'", reason: "pg_catalog.concat_ws(': ', s.status, s.detail)", queue: "s.queue", job: "s.job_id", letter: "s.id",
+	}, "s.event"),
+	{
+		table: "iu_outbox.emission", states: []string{EventDone, EventRolledBack},
+		at: "s.created_at", state: "CASE WHEN s.rolled_back_at IS NULL THEN 'done' ELSE 'rolled_back' END",
+		event: "(s.event #>> '{data,event_id}')::uuid", key: "s.event #>> '{data,idempotency_key}'",
+		template: "(s.event #>> '{data,template_collection_id}')::uuid",
+		suffix:   "pg_catalog.substr(s.event #>> '{data,instance_key}', 15)", eventType: "s.event #>> '{data,event_type}'",
+		actor: "s.event #>> '{data,actor}'", mode: "'live'", instance: "s.instance_collection_id", position: "s.position",
+	},
+}
+
+func (s *eventSource) has(state string) bool { return state == "" || slices.Contains(s.states, state) }
+
+// fewRows is up to how many rows a source is read by its indexed condition, and sorted.
+const fewRows = 50_000
+
+// where is a statement's conditions and arguments.
+type where struct {
+	conditions []string
+	args       []any
+}
+
+func (w *where) add(condition string, args ...any) {
+	for i := range args {
+		condition = strings.Replace(condition, "{}", fmt.Sprintf("$%d", len(w.args)+i+1), 1)
+	}
+	w.conditions, w.args = append(w.conditions, condition), append(w.args, args...)
+}
+
+func (w *where) sql() string {
+	if len(w.conditions) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(w.conditions, " AND ")
+}
+
+// readSource reads the next rows of a source.
+func (l *eventList) readSource(ctx context.Context, index int, source eventSource) (sourceRows, error) {
+	scan, order := where{}, "DESC"
+	if l.from.newer {
+		order = "ASC"
+		scan.add("s.id > {}", l.from.ids[index])
+	} else {
+		scan.add("s.id < {}", l.from.ids[index])
+	}
+	if err := l.boundByTime(ctx, source, &scan); err != nil {
+		return sourceRows{}, err
+	}
+	filter := where{args: scan.args}
+	l.filterBy(source, &filter)
+	bounded := source.base != "" || len(filter.conditions) > 0
+	if bounded && source.few != "" {
+		var n int
+		err := l.tx.QueryRow(ctx, fmt.Sprintf("SELECT pg_catalog.count(*) FROM (SELECT FROM %s AS s WHERE %s LIMIT %d) AS f",
+			source.table, source.few, fewRows+1)).Scan(&n)
+		if err != nil {
+			return sourceRows{}, err
+		}
+		if n <= fewRows {
+			bounded = false
+			scan.add(source.few)
+		}
+	}
+	rest := where{args: filter.args, conditions: slices.Clone(filter.conditions)}
+	if source.base != "" {
+		rest.add(source.base)
+	}
+	from := source.table + " AS s" + scan.sql()
+	if bounded {
+		from = "(SELECT * FROM " + from + fmt.Sprintf(" ORDER BY s.id %s LIMIT %d) AS s", order, l.scan) + rest.sql()
+	} else if len(rest.conditions) > 0 {
+		from += " AND " + strings.Join(rest.conditions, " AND ")
+	}
+	read := sourceRows{ended: true}
+	rows, err := l.tx.Query(ctx, source.columns()+" FROM "+from+fmt.Sprintf(" ORDER BY s.id %s LIMIT %d", order, l.limit+1), filter.args...)
+	if err != nil {
+		return read, err
+	}
+	read.rows, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (EventRow, error) { return scanEvent(row, index) })
+	if err != nil || len(read.rows) > l.limit {
+		read.ended = false
+		return read, err
+	}
+	if !bounded {
+		return read, nil
+	}
+	// How far it was searched.
+	err = l.tx.QueryRow(ctx, fmt.Sprintf("SELECT s.id, %s FROM %s AS s%s ORDER BY s.id %s OFFSET %d LIMIT 1",
+		source.at, source.table, scan.sql(), order, l.scan-1), scan.args...).Scan(&read.to, &read.at)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return read, nil
+	}
+	read.ended = false
+	return read, err
+}
+
+func (s *eventSource) columns() string {
+	or := func(expression, otherwise string) string {
+		if expression == "" {
+			return otherwise
+		}
+		return expression
+	}
+	return "SELECT s.id, " + strings.Join([]string{
+		s.at, s.state, or(s.reason, "NULL::text"), s.event, "COALESCE(" + s.key + ", '')", s.template, "COALESCE(" + s.suffix + ", '')",
+		"COALESCE(" + s.eventType + ", '')", "COALESCE(" + s.actor + ", '')", "COALESCE(" + s.mode + ", '')", or(s.queue, "NULL::text"),
+		or(s.job, "NULL::bigint"), or(s.letter, "NULL::bigint"), or(s.instance, "NULL::uuid"), or(s.position, "NULL::bigint"),
+	}, ", ")
+}
+
+func scanEvent(row pgx.CollectableRow, source int) (EventRow, error) {
+	e := EventRow{source: source}
+	err := row.Scan(&e.id, &e.At, &e.State, &e.Reason, &e.EventID, &e.IdempotencyKey, &e.TemplateID, &e.Suffix, &e.EventType, &e.Actor, &e.EmitMode,
+		&e.Queue, &e.JobID, &e.DeadLetterID, &e.InstanceID, &e.Position)
+	return e, err
+}
+
+func (l *eventList) filterBy(source eventSource, w *where) {
+	f := l.filter
+	if f.State != "" && len(source.states) > 1 {
+		w.add("("+source.state+") = {}", f.State)
+	}
+	if f.Template != uuid.Nil {
+		w.add("("+source.template+") = {}", f.Template)
+	}
+	if f.Suffix != "" {
+		w.add("pg_catalog.starts_with("+source.suffix+", {})", f.Suffix)
+	}
+	if f.Actor != "" {
+		w.add(source.actor+" = {}", f.Actor)
+	}
+	if f.EventType != "" {
+		w.add(source.eventType+" = {}", f.EventType)
+	}
+	if !f.Since.IsZero() {
+		w.add(source.at+" >= {}", f.Since)
+	}
+	if !f.Until.IsZero() {
+		w.add(source.at+" < {}", f.Until)
+	}
+}
+
+// timeSlack is by how much the order of ids may differ from the order of times.
+const timeSlack = 2 * time.Minute
+
+// boundByTime leaves out the ids of other times.
+func (l *eventList) boundByTime(ctx context.Context, source eventSource, scan *where) error {
+	if !l.filter.Since.IsZero() {
+		id, err := l.idAt(ctx, source, l.filter.Since.Add(-timeSlack))
+		if err != nil {
+			return err
+		}
+		scan.add("s.id >= {}", id)
+	}
+	if !l.filter.Until.IsZero() {
+		id, err := l.idAt(ctx, source, l.filter.Until.Add(timeSlack))
+		if err != nil {
+			return err
+		}
+		scan.add("s.id < {}", id)
+	}
+	return nil
+}
+
+// idAt returns the id from which on a table's rows are not older than at, by halving.
+func (l *eventList) idAt(ctx context.Context, source eventSource, at time.Time) (int64, error) {
+	var low, high int64
+	err := l.tx.QueryRow(ctx, "SELECT COALESCE(pg_catalog.min(s.id), 1), COALESCE(pg_catalog.max(s.id), 0) + 1 FROM "+source.table+" AS s").Scan(&low, &high)
+	for err == nil && low < high {
+		middle := low + (high-low)/2
+		var id int64
+		var when time.Time
+		err = l.tx.QueryRow(ctx, "SELECT s.id, "+source.at+" FROM "+source.table+" AS s WHERE s.id >= $1 ORDER BY s.id LIMIT 1", middle).Scan(&id, &when)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			high, err = middle, nil
+		case err == nil && when.Before(at):
+			low = id + 1
+		case err == nil:
+			high = middle
+		}
+	}
+	return low, err
+}
+
+// complete adds what the sources do not have: the templates' keys, and how long composing took.
+func (l *eventList) complete(ctx context.Context, events []EventRow) error {
+	var templates []uuid.UUID
+	var keys []string
+	for i := range events {
+		if events[i].TemplateID != nil {
+			templates = append(templates, *events[i].TemplateID)
+		}
+		if events[i].State == EventDone || events[i].State == EventRolledBack {
+			keys = append(keys, events[i].IdempotencyKey)
+		}
+	}
+	names := map[uuid.UUID]string{}
+	rows, err := l.tx.Query(ctx, "SELECT c.id, c.collection_key FROM public.iu_piece_collection AS c WHERE c.id = ANY ($1)", templates)
+	if err != nil {
+		return err
+	}
+	var id uuid.UUID
+	var name string
+	if _, err := pgx.ForEachRow(rows, []any{&id, &name}, func() error { names[id] = name; return nil }); err != nil {
+		return err
+	}
+	took, err := l.durations(ctx, keys)
+	if err != nil {
+		return err
+	}
+	for i := range events {
+		if events[i].TemplateID != nil {
+			if name, ok := names[*events[i].TemplateID]; ok {
+				events[i].TemplateKey = &name
+			}
+		}
+		if seconds, ok := took[events[i].IdempotencyKey]; ok && events[i].State != EventDead {
+			events[i].Seconds = &seconds
+		}
+	}
+	return nil
+}
+
+// durations returns how long jobs took that composed, of those that River still has.
+func (l *eventList) durations(ctx context.Context, keys []string) (map[string]float64, error) {
+	rows, err := l.tx.Query(ctx, `
+		SELECT k.key, j.args, j.created_at, j.finalized_at
+		FROM pg_catalog.unnest($1::text[]) AS k (key)
+		CROSS JOIN LATERAL (
+			SELECT j.args, j.created_at, j.finalized_at FROM iu_river.river_job AS j
+			WHERE j.kind || '' = $2 AND j.args @> pg_catalog.jsonb_build_object('idempotency_key', k.key) AND j.state = 'completed'
+			  AND j.metadata #>> '{output,status}' = 'instantiated'
+			LIMIT 1) AS j`, keys, jobs.Kind)
+	if err != nil {
+		return nil, err
+	}
+	took := map[string]float64{}
+	var key string
+	var text []byte
+	var created, ended time.Time
+	_, err = pgx.ForEachRow(rows, []any{&key, &text, &created, &ended}, func() error {
+		var args jobs.AutoInstantiateArgs
+		if json.Unmarshal(text, &args) != nil {
+			return nil // somebody else's
+		}
+		began := args.Due()
+		if began.IsZero() {
+			began = created
+		}
+		took[key] = max(ended.Sub(began), 0).Seconds()
+		return nil
+	})
+	return took, err
+}

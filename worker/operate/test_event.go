@@ -1,0 +1,30 @@
+package operate
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+)
+
+// TestEventType is the type of the events that SendTest inserts.
+const TestEventType = "iuworker.test"
+
+// SendTest inserts an event for a template into the outbox, and returns its idempotency key. The template is a key or an id;
+// if there is none, the error is a PgError IU003. Call it in a transaction, in which the
+// caller writes the audit line.
+func SendTest(ctx context.Context, q Querier, template, emitMode, actor string) (key string, err error) {
+	event := uuid.New()
+	var id int64
+	err = q.QueryRow(ctx, `
+		SELECT iu_outbox.add_event(template => $1, event_type => $2, event_id => $3::text::uuid, suffix => 'test-' || $3::text,
+			emit_mode => $4, actor => $5, note => 'sent from the pages')`,
+		template, TestEventType, event.String(), emitMode, actor).Scan(&id)
+	if err == nil {
+		err = q.QueryRow(ctx, "SELECT e.idempotency_key FROM iu_outbox.event AS e WHERE e.id = $1", id).Scan(&key)
+	}
+	if err != nil {
+		return "", fmt.Errorf("send a test event: %w", err)
+	}
+	return key, nil
+}
