@@ -34,7 +34,7 @@ func TestNowShowsEverything(t *testing.T) {
 		`<span class="name">Composed</span>`, `aria-label="Rows into the outbox in the last hour"`, // five numbers
 		"<span>composer</span> <b>● open</b>", "<span>outbox</span> <b>0</b>", `href="/gates/auto-instantiate?to=close"`, // the pipeline
 		"Events per ", "From INSERT to instance", `href="/?range=6h"`, "As a table", // charts
-		"mailer&lt;1&gt;", `href="/consumers/mailer%3c1%3e"`, `aria-label="Lag of mailer&lt;1&gt; in 1h, now 2"`, // consumers
+		"mailer&lt;1&gt;", `href="/consumers/mailer%3C1%3E"`, `aria-label="Events that mailer&lt;1&gt; was behind"`, // consumers
 		"1 template ›", "1 dead letter of template_not_found from shop &lt;1&gt;", // templates, activity
 		"Workers 1/1", "schema 36", "not verified yet", `<script src="/assets/page.js" defer>`, "otto, operator",
 	} {
@@ -108,7 +108,7 @@ func TestNowTellsWhatNeedsSomebody(t *testing.T) {
 	shows(t, page, `data-copy="iuworker gate open auto-instantiate"`)
 	shows(t, page, "scaleout paused by ann")
 	shows(t, page, "○ closed</b> <b>over 10\u202f000 parked")
-	shows(t, page, `<span class="mark closed" title="38,445 behind, no process for`, "a consumer that nobody works for is not fine")
+	shows(t, page, `title="38,445 behind, no process for`, "a consumer that nobody works for is not fine")
 	shows(t, page, "61 templates ›")
 	require.Equal(t, 8, strings.Count(page, `href="/templates/`), "the eight that are used most")
 	shows(t, page, "75 dead letters of template_not_marked from billing")
