@@ -96,7 +96,7 @@ func (i Incarnation) args() []any {
 }
 
 // ErrFenced means that this worker was taken for dead since it took a job: the job runs elsewhere.
-var ErrFenced = errors.New("this worker was taken for dead: the job runs elsewhere")
+var ErrFenced = errors.New("this worker was declared dead: the job runs elsewhere")
 
 type request struct {
 	ctx  context.Context //nolint:containedctx // of the job that waits for the answer
@@ -442,7 +442,7 @@ func (b *Batcher) single(ctx context.Context, r *request, timeout time.Duration)
 }
 
 // errBusy means that another slow event is being composed.
-var errBusy = fmt.Errorf("wait for another event that takes long: %w", ErrKeyHeld)
+var errBusy = fmt.Errorf("wait for a slow event: %w", ErrKeyHeld)
 
 // alone reports whether a batch may announce what it composes: there is one event, and no other batch runs. Announcing is
 // for one transaction at a time; where there is more to do the emitter does it for many at once, while others compose.

@@ -49,7 +49,7 @@ func retryLater(ctx context.Context, row *rivertype.JobRow, cause error) error {
 	mark.Error = cause.Error()
 	mark.Alone = mark.Alone || lasting(cause)
 	if err := river.MetadataSet(ctx, "retry", mark); err != nil {
-		return fmt.Errorf("mark the job for another try: %w", err)
+		return fmt.Errorf("mark the job for a retry: %w", err)
 	}
 	wait := Backoff(mark.Count)
 	if lockHeld(cause) {

@@ -207,7 +207,7 @@ func settle(ctx context.Context, result Result) error {
 		StatusInstanceKeyConflict:
 		return river.JobCancel(&RefusedError{Status: result.Status, Detail: result.Detail})
 	default:
-		return fmt.Errorf("fn_iu_auto_instantiate_from_event answered the unknown status %q", result.Status)
+		return fmt.Errorf("fn_iu_auto_instantiate_from_event returned the unknown status %q", result.Status)
 	}
 }
 

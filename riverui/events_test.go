@@ -326,7 +326,7 @@ func TestCursorsThatTheHistoryDoesNotHold(t *testing.T) {
 
 	s.Exec(t, "DELETE FROM iu_outbox.emission WHERE position <= 2")
 	p = s.refused(t, http.StatusGone, "?after=1")
-	require.Contains(t, p.Detail, "events after cursor 1 were pruned: everything after "+at(2)+" is kept")
+	require.Contains(t, p.Detail, "events after cursor 1 were pruned: everything after "+at(2)+" is retained")
 	require.Equal(t, problem{Title: "Gone", Status: 410, Detail: p.Detail, Cursor: "1", KeptAfter: at(2), End: at(6)}, p)
 	require.EqualValues(t, 2, s.open(t, "?from=beginning").position())
 	s.lost(t, p, "?after=1")

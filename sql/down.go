@@ -38,7 +38,7 @@ func Down(ctx context.Context, cfg Config, to int64) (result *Result, err error)
 		return nil, err
 	}
 	if st.version() > SchemaVersion {
-		return nil, fail(ErrSchemaNew, "the database is at version %d, which iuworker %s does not know; take it down with the iuworker that migrated it",
+		return nil, fail(ErrSchemaNew, "the database is at version %d, which iuworker %s does not know; migrate it down with the iuworker that migrated it up",
 			st.version(), ProgramVersion)
 	}
 	plan := planDown(st, to)
@@ -54,7 +54,7 @@ func Down(ctx context.Context, cfg Config, to int64) (result *Result, err error)
 		if step.version > 0 {
 			result.Versions = append(result.Versions, VersionStatus{Version: step.version, Name: step.title, State: pending, Origin: step.origin})
 		}
-		s.logStep(ctx, "Migration: took away "+step.title, step)
+		s.logStep(ctx, "Migration: removed "+step.title, step)
 	}
 	return result, nil
 }
@@ -62,7 +62,7 @@ func Down(ctx context.Context, cfg Config, to int64) (result *Result, err error)
 func checkTarget(to int64) error {
 	switch {
 	case to < versionBaseline:
-		return fail(ErrUsage, "cannot go down to %d: the versions up to %d are iu-core's own, which iuworker never takes away; give %d or more",
+		return fail(ErrUsage, "cannot go down to %d: the versions up to %d are iu-core's own, which iuworker never removes; give %d or more",
 			to, versionBaseline, versionBaseline)
 	case !slices.Contains(versions, to):
 		return fail(ErrUsage, "there is no version %d; give one of %v", to, versions)
@@ -90,7 +90,7 @@ func (s *session) runDown(ctx context.Context, plan downPlan, to int64) (err err
 	}
 	for _, step := range plan.steps {
 		if _, err := tx.ExecContext(ctx, step.text()); err != nil {
-			return fmt.Errorf("take away %s: %w", step.title, explain(err))
+			return fmt.Errorf("remove %s: %w", step.title, explain(err))
 		}
 		if step.version > 0 {
 			if err := store.Delete(ctx, tx, step.version); err != nil {

@@ -257,7 +257,7 @@ func sayAgain(ctx context.Context, tx pgx.Tx, running []*rivertype.JobRow, rows 
 		FROM ROWS FROM (pg_catalog.unnest($1::bigint[]), pg_catalog.unnest($2::text[])) AS s (id, event)
 		WHERE j.id = s.id`, ids, events)
 	if err != nil {
-		return fmt.Errorf("mark jobs whose events were said again: %w", err)
+		return fmt.Errorf("mark jobs whose events were sent again: %w", err)
 	}
 	return nil
 }

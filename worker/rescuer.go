@@ -111,7 +111,7 @@ func (r *Rescuer) begin(ctx context.Context) error {
 	if r.session != nil {
 		r.session.drop() // its lock is the dead one's
 	}
-	r.logger.WarnContext(ctx, "Rescuer: this worker was taken for dead, since it sent no heartbeat for too long; its jobs go on elsewhere, and it begins again")
+	r.logger.WarnContext(ctx, "Rescuer: this worker was declared dead because it sent no heartbeat for too long; its jobs run elsewhere, and it starts again")
 	return nil
 }
 
@@ -174,7 +174,7 @@ func (r *Rescuer) bury(ctx context.Context, c corpse) error {
 		return nil // another process did, or it was only late
 	}
 	r.metrics.Rescued(*n)
-	r.logger.WarnContext(ctx, "Rescuer: a worker died; its running jobs go on elsewhere",
+	r.logger.WarnContext(ctx, "Rescuer: a worker died; its running jobs continue elsewhere",
 		slog.String("worker", c.ID), slog.Int("jobs", *n))
 	return nil
 }

@@ -90,7 +90,7 @@ type StopError struct {
 }
 
 func (e *StopError) Error() string {
-	return fmt.Sprintf("timed out stopping: %s, after %s; what they had begun goes on in another process, or after the next start",
+	return fmt.Sprintf("timed out stopping: %s, after %s; their work continues in another process, or after the next start",
 		strings.Join(e.Parts, ", "), e.After.Round(100*time.Millisecond))
 }
 

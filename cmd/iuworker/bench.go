@@ -118,7 +118,7 @@ A whole run takes less than ten minutes on two cores. It needs pgbench, which co
 				return err
 			}
 			if f.svg != "" && !cfg.Growth && !slices.Contains(cfg.Only, "growth") {
-				return usage(cmd, "--svg is for --growth: it draws the rate while the history is made")
+				return usage(cmd, "--svg needs --growth: it draws the rate while the history is created")
 			}
 			report, err := a.bench(cmd.Context(), cmd, cfg)
 			if err != nil {

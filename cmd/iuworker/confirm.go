@@ -97,7 +97,7 @@ func ask(ctx context.Context, from io.Reader, to io.Writer, s stake) error {
 		return fmt.Errorf("read the confirmation: %w", err)
 	}
 	if strings.TrimRight(typed, "\r\n") != word {
-		return fmt.Errorf("nothing was %s: that is not %s", s.done, flat(word))
+		return fmt.Errorf("nothing was %s: you did not type %s", s.done, flat(word))
 	}
 	return nil
 }

@@ -98,7 +98,7 @@ func TestWhatDestroysAsksOnATerminal(t *testing.T) {
 		out, err := onTerminal(t, db, "no\n", d.args...)
 		require.Error(t, err, out)
 		require.Contains(t, out, "Type "+word+" to confirm: ")
-		require.Contains(t, out, "nothing was "+d.says+": that is not "+word)
+		require.Contains(t, out, "nothing was "+d.says+": you did not type "+word)
 		require.True(t, intact(t, db, d), d.args)
 
 		out, err = onTerminal(t, db, word+"\n", with(d.args)...)
@@ -124,9 +124,9 @@ func TestWhatLosesNothingAsksNothing(t *testing.T) {
 	} {
 		run(t, on(db), args...).done(t)
 	}
-	run(t, on(db), "consumers", "delete", "nobody").failed(t, exitFailed, "no such consumer")
+	run(t, on(db), "consumers", "delete", "nobody").failed(t, exitFailed, "unknown consumer")
 	run(t, on(db), "consumers", "delete", "late", "--yes").failed(t, exitFailed, "replay or drop them first")
-	run(t, on(db), "scaleout", "cancel", "nope", "--yes").failed(t, exitFailed, "there is no such scale-out")
+	run(t, on(db), "scaleout", "cancel", "nope", "--yes").failed(t, exitFailed, "no such scale-out")
 	run(t, on(db), "retry", "--all", "--yes").failed(t, exitUsage, "--expect and --yes are for --drop")
 	run(t, on(db), "retry", "--all", "--drop", "--yes", "--expect", "1").failed(t, exitUsage, "contradict each other")
 }

@@ -41,7 +41,7 @@ they do not change the verdict. Exit code 1 unless the verdict is 7/7 PASS.`,
 				return err
 			}
 			if !report.Passed() {
-				return fmt.Errorf("iu-core does not conform: %s (%s); what is missing is created by: iuworker migrate up", report.Verdict, report.Core)
+				return fmt.Errorf("iu-core does not conform: %s (%s); to create what is missing, run: iuworker migrate up", report.Verdict, report.Core)
 			}
 			return nil
 		},
@@ -67,7 +67,7 @@ func writeConformance(w io.Writer, report operate.ConformanceReport, all bool) {
 		if grant.Adopted {
 			note = " (of the adopted core, whose affair it is)"
 		}
-		fmt.Fprintf(w, "foreign grant: %s has %s on %s %s%s; to take it away: %s\n", oneLine(&grant.Grantee), strings.Join(grant.Privileges, ", "),
+		fmt.Fprintf(w, "foreign grant: %s has %s on %s %s%s; to remove it, run: %s\n", oneLine(&grant.Grantee), strings.Join(grant.Privileges, ", "),
 			grant.Kind, strings.Join(grant.Objects, ", "), note, grant.Statement)
 	}
 	fmt.Fprintf(w, "%s, %s\n", report.Verdict, report.Core)

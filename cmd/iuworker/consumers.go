@@ -38,7 +38,7 @@ workers run, the events that it has not handled are deleted. This is shown here 
 
 func writeConsumers(w io.Writer, consumers []subscribe.Consumer, now time.Time) {
 	if len(consumers) == 0 {
-		fmt.Fprintln(w, "no consumers; one is made by: iuworker subscribe --consumer NAME")
+		fmt.Fprintln(w, "no durable consumers; to create one, run: iuworker subscribe --consumer NAME")
 		return
 	}
 	columns(w, func(w io.Writer) {
@@ -94,7 +94,7 @@ func oneConsumer(cmd *cobra.Command, args []string) error {
 	case len(args) == 0:
 		return usage(cmd, "%s needs a consumer's name", spoken(cmd))
 	case len(args) > 1:
-		return usage(cmd, "%s takes one consumer, and there are %d", spoken(cmd), len(args))
+		return usage(cmd, "%s takes one consumer, not %d", spoken(cmd), len(args))
 	case !consumerName.MatchString(args[0]):
 		return usage(cmd, "there is no consumer %s: a name is 1 to 200 printable characters without spaces", quoted(args[0]))
 	}

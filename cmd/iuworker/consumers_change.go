@@ -74,7 +74,7 @@ process continues from there after its current event. The last error is cleared.
 					return err
 				}
 				return a.print(asJSON, moved, func(w io.Writer) {
-					fmt.Fprintf(w, "consumer %s is at %s now, and was at %s\n", moved.Consumer, moved.To, moved.From)
+					fmt.Fprintf(w, "moved consumer %s from %[3]s to %[2]s\n", moved.Consumer, moved.To, moved.From)
 				})
 			})
 		},
@@ -139,7 +139,7 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 // consumerStake is what deleting a consumer loses: its place, and with it what tells which events it has not handled.
 func consumerStake(c subscribe.Consumer) stake {
 	var lag int64
-	behind := "its place in the history is lost already"
+	behind := "its position is lost already"
 	if c.LagEvents != nil {
 		lag = *c.LagEvents
 		behind = fmt.Sprintf("it is %d events behind", lag)

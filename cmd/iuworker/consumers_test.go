@@ -18,7 +18,7 @@ func TestConsumers(t *testing.T) {
 	db := iutest.New(t)
 	db.OpenGates(t)
 	template := db.Template(t, "letter", 1)
-	require.Contains(t, run(t, on(db), "consumers").done(t).out, "no consumers")
+	require.Contains(t, run(t, on(db), "consumers").done(t).out, "no durable consumers")
 	announce(t, db, template, "a", "b", "c")
 	run(t, on(db), "subscribe", "--consumer", "mail", "--limit", "1").done(t)
 	require.Regexp(t, `(?m)^mail +[0-9a-f]{8}-1 +2 events, .+ +none for .+ +0$`, run(t, on(db), "consumers").done(t).out)
@@ -27,21 +27,24 @@ func TestConsumers(t *testing.T) {
 	require.EqualValues(t, 2, *listed[0].LagEvents)
 	epoch := listed[0].Cursor.Epoch
 
-	require.Equal(t, "consumer mail is at "+epoch+"-3 now, and was at "+epoch+"-1\n",
+	require.Equal(t, "moved consumer mail from "+epoch+"-1 to "+epoch+"-3\n",
 		run(t, on(db), "consumers", "reset", "mail", "--to", "now", "--yes").done(t).out)
 	require.Regexp(t, `mail +[0-9a-f]{8}-3 +nothing`, run(t, on(db), "consumers").done(t).out)
 	moved := decode[operate.ConsumerMove](t, run(t, on(db), "consumers", "reset", "mail", "--to", epoch+"-2", "--json").done(t))
-	require.Equal(t, operate.ConsumerMove{Consumer: "mail", From: subscribe.Cursor{Epoch: epoch, Position: 3}, To: subscribe.Cursor{Epoch: epoch, Position: 2}, Again: 1}, moved)
+	require.Equal(t, operate.ConsumerMove{
+		Consumer: "mail", From: subscribe.Cursor{Epoch: epoch, Position: 3}, To: subscribe.Cursor{Epoch: epoch, Position: 2}, Again: 1,
+	}, moved)
 	require.Equal(t, []string{"c"}, subjects(t, run(t, on(db), "subscribe", "--consumer", "mail", "--limit", "1").done(t).out))
 	for _, to := range []string{"beginning", "0", "1h", "2020-01-01T00:00:00Z"} {
-		require.Contains(t, run(t, on(db), "consumers", "reset", "mail", "--to", to).done(t).out, "is at "+epoch+"-0 now", to)
+		require.Contains(t, run(t, on(db), "consumers", "reset", "mail", "--to", to).done(t).out, " to "+epoch+"-0\n", to)
 	}
 	run(t, on(db), "consumers", "reset", "mail", "--to", "99").failed(t, exitFailed, "beyond the end of the history")
 	for _, args := range [][]string{{"reset", "post", "--to", "now"}, {"delete", "post"}, {"replay", "post"}, {"dead-letters", "post"}} {
-		run(t, on(db), append([]string{"consumers"}, args...)...).failed(t, exitFailed, `no such consumer: "post"; iuworker consumers lists`)
+		run(t, on(db), append([]string{"consumers"}, args...)...).
+			failed(t, exitFailed, `unknown consumer "post"; to list the consumers, run: iuworker consumers`)
 	}
-	require.Contains(t, run(t, on(db), "consumers", "delete", "mail", "--yes").done(t).out, "consumer mail is deleted")
-	require.Contains(t, run(t, on(db), "consumers").done(t).out, "no consumers")
+	require.Contains(t, run(t, on(db), "consumers", "delete", "mail", "--yes").done(t).out, "deleted consumer mail")
+	require.Contains(t, run(t, on(db), "consumers").done(t).out, "no durable consumers")
 
 	lines, err := operate.Audit(t.Context(), db.Pool, 0, 10)
 	require.NoError(t, err)
@@ -79,7 +82,7 @@ func TestDeadLettersOfAConsumer(t *testing.T) {
 	require.Contains(t, string(letters.Letters[0].Event), "tpl-inst:auto:a")
 	run(t, on(db), "consumers", "delete", "mail").failed(t, exitFailed, "replay or drop them first")
 
-	require.Equal(t, "1 asked to be replayed\n", run(t, on(db), "consumers", "replay", "mail").done(t).out)
+	require.Equal(t, "1 will be replayed\n", run(t, on(db), "consumers", "replay", "mail").done(t).out)
 	require.Contains(t, run(t, on(db), "consumers", "dead-letters", "mail").done(t).out, "(to be replayed)")
 	handle(1, nil)
 	require.Equal(t, "no dead letters\n", run(t, on(db), "consumers", "dead-letters", "mail").done(t).out)

@@ -96,6 +96,7 @@ func (a *app) addressesOf(cmd *cobra.Command, from address.Source) (addresses, e
 	if err != nil {
 		return addresses{}, err
 	}
+	a.login = first.Pool.ConnConfig.User
 	at := addresses{
 		pool: first.Pool, direct: first.Pool.ConnConfig.Copy(), sized: first.Sized, reread: []func(context.Context){first.Reread},
 	}

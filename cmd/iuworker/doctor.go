@@ -19,7 +19,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Check everything and show how to fix what is wrong",
 		Long: `Checks everything that composing and announcing events depends on: the connection, the server, the schema, privileges,
-gates, workers, what has waited for too long, and what slows the database down. Shows the checks that are not ok, the worst
+gates, workers, waits that are too long, and what slows the database down. Shows the checks that are not ok, the worst
 last, then the commands to run. It changes nothing and takes ten seconds at most. Exit code 1 if a check fails.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -26,13 +25,14 @@ func TestDoctor(t *testing.T) {
 	require.NotContains(t, well.out, "Run:")
 	require.Regexp(t, `\d+ checks( are)? ok.*; --all shows`, well.out)
 	every := run(t, on(db), "doctor", "--all").done(t)
-	require.Regexp(t, `(?m)^ok       connection      database `+db.Name+` at 127\.0\.0\.1:\d+, user postgres, answers in `, every.out)
+	require.Regexp(t, `(?m)^ok       connection      database `+db.Name+` at 127\.0\.0\.1:\d+, user postgres, replies in `, every.out)
 
 	db.Exec(t, "DELETE FROM iu_outbox.worker")
 	db.Exec(t, "UPDATE dot_config SET value = 'no' WHERE key = 'iu_core.composer_enabled'")
 	sick := run(t, on(db), "doctor").failed(t, exitFailed, "checks fails; begin with workers: iuworker work")
 	require.Regexp(t, `(?m)^fail     workers +no worker is alive: nothing is composed\n +fix: start one$`, sick.out)
-	require.Regexp(t, `(?m)^warn     gates +1 gate is closed; jobs are parked \(nothing is lost\)\n.*\n +fix: open it unless it was closed deliberately$`, sick.out)
+	require.Regexp(t,
+		`(?m)^warn     gates +1 gate is closed; jobs are parked \(nothing is lost\)\n.*\n +fix: open it unless it was closed deliberately$`, sick.out)
 	require.Less(t, strings.Index(sick.out, "\nwarn"), strings.Index(sick.out, "\nfail"), "the worst is last")
 	require.Regexp(t, `\n\nRun:\n  iuworker work\n(  .*\n)*  iuworker gate open composer\n`, sick.out)
 	require.Regexp(t, `\n\n1 check fails, \d+ warnings?, \d+ checks ok.*; --all shows all of them\n$`, sick.out)
@@ -73,7 +73,7 @@ func TestDoctorWithoutADatabase(t *testing.T) {
 	gone := run(t, environment{"DATABASE_URL": "postgres://me:s3cret@127.0.0.1:1/x"}, "doctor").
 		failed(t, exitFailed, "checks fails; begin with connection")
 	require.Contains(t, gone.out, "cannot connect to PostgreSQL at 127.0.0.1:1 as user me, database x")
-	require.Regexp(t, regexp.MustCompile(`(?m)^1 check fails, \d+ checks skipped: no connection; --all shows all of them$`), gone.out)
+	require.Regexp(t, `(?m)^1 check fails, \d+ checks skipped: no connection; --all shows all of them$`, gone.out)
 	require.Equal(t, 1, strings.Count(gone.out, "no connection"))
 	require.NotContains(t, gone.out+gone.errOut, "iuworker dev", "no advice to start a toy server")
 	require.NotContains(t, gone.out+gone.errOut, "s3cret")

@@ -73,7 +73,7 @@ func (a *app) enqueue(ctx context.Context, pool *pgxpool.Pool, f enqueueFlags) e
 	if event.InstanceKeySuffix == "" {
 		event.InstanceKeySuffix = template.Key + "-" + event.EventID.String()
 		if len([]rune(event.InstanceKeySuffix)) > suffixMax {
-			return fmt.Errorf("the template's key is too long to make a suffix of it: give --suffix")
+			return fmt.Errorf("the template's key is too long for a suffix: give --suffix")
 		}
 	}
 	if event.Actor == "" {

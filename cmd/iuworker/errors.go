@@ -12,10 +12,12 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/cmd/iuworker/internal/address"
+	webui "github.com/iu-core/iuworker/riverui"
 	iusql "github.com/iu-core/iuworker/sql"
 	"github.com/iu-core/iuworker/sql/dbsession"
 )
@@ -50,9 +52,61 @@ func sentence(err error) string {
 	return redact(strings.Join(strings.Fields(text), " "))
 }
 
+// configurationError is a configuration that no restart mends: the exit code is 2.
+type configurationError struct{ error }
+
+// Unwrap is for errors.Is and errors.As.
+func (e *configurationError) Unwrap() error { return e.error }
+
+// configured wraps an error of settings, or of files that they name; nil stays nil.
+func configured(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &configurationError{err}
+}
+
+// isConfiguration reports whether wrong usage or a wrong configuration is the cause.
+func isConfiguration(err error) bool {
+	_, wrong := errors.AsType[*usageError](err)
+	_, configuration := errors.AsType[*configurationError](err)
+	_, refused := errors.AsType[*webui.ListenError](err)
+	return wrong || configuration || refused
+}
+
+// roleOf is the role that a command needs.
+var roleOf = map[string]string{
+	"enqueue": "iu_app", "work": "iu_worker", "subscribe": "iu_subscriber", "publish": "iu_subscriber",
+	"status": "iu_operator", "gate": "iu_operator", "rollback": "iu_operator", "retry": "iu_operator", "dead-letters": "iu_operator",
+	"trace": "iu_operator", "consumers": "iu_operator", "settings": "iu_operator", "verify": "iu_operator", "audit": "iu_operator",
+	"cancel": "iu_operator", "scaleout": "iu_operator", "events": "iu_operator",
+}
+
+// denied words an error of privileges: who may not run what, and the statement that grants it. "" if it is another error,
+// or no role of ours is missing.
+func (a *app) denied(err error) string {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || pgErr.Code != pgerrcode.InsufficientPrivilege || a.login == "" || iusql.RefusedByRowSecurity(err) {
+		return ""
+	}
+	if _, migration := errors.AsType[*migrationError](err); migration {
+		return ""
+	}
+	command, _, _ := strings.Cut(a.command, " ")
+	role := roleOf[command]
+	if role == "" {
+		return ""
+	}
+	return fmt.Sprintf("user %q may not run %q (%s); it needs the role %s; as an administrator, run: GRANT %s TO %s", a.login, "iuworker "+a.command,
+		pgErr.Message, role, role, pgx.Identifier{a.login}.Sanitize())
+}
+
 // explain is sentence; a user who gave no address at all learns that a database comes with iuworker dev.
 func (a *app) explain(err error) string {
 	text := sentence(err)
+	if denied := a.denied(err); denied != "" {
+		return denied
+	}
 	_, refused := errors.AsType[*net.OpError](err)
 	if _, given := a.source(); refused && !given && os.Getenv("PGHOST") == "" && os.Getenv("PGSERVICE") == "" {
 		text += "; to try iuworker on a database of its own, run: iuworker dev"
@@ -71,14 +125,14 @@ func (e *migrationError) wayOut() string {
 	if !ok {
 		return wayOut(e.error)
 	}
-	const goOn = "what was applied before stays, and the same command goes on from there"
+	const goOn = "what was applied stays, and the same command continues from there"
 	switch pgErr.Code {
 	case pgerrcode.InsufficientPrivilege:
 		return "; run it as the role that owns these objects, or as an administrator; " + goOn
 	case pgerrcode.UndefinedTable, pgerrcode.UndefinedFunction, pgerrcode.InvalidSchemaName, pgerrcode.UndefinedColumn:
-		return "; somebody took away or renamed what is named here: put it back; " + goOn
+		return "; an object was removed or renamed: restore it; " + goOn
 	default:
-		return cmp.Or(wayOut(e.error), "; "+goOn+" when the cause is gone")
+		return cmp.Or(wayOut(e.error), "; fix the cause; "+goOn)
 	}
 }
 
@@ -90,7 +144,7 @@ func wayOut(err error) string {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return "; the database is slow or locked: run it again, or see what it waits for in pg_stat_activity"
+		return "; the database is slow or locked: run it again, or run: iuworker doctor"
 	case !ok:
 		return ""
 	}
@@ -103,7 +157,7 @@ func wayOut(err error) string {
 	case pgerrcode.UndefinedTable, pgerrcode.UndefinedFunction, pgerrcode.InvalidSchemaName, pgerrcode.UndefinedColumn:
 		return "; if the schema is missing or old, run: iuworker migrate up"
 	case pgerrcode.LockNotAvailable, pgerrcode.QueryCanceled:
-		return "; run it again, or see what it waits for in pg_stat_activity"
+		return "; run it again, or run: iuworker doctor"
 	}
 	if out := dbsession.WayOut(err); out != "" {
 		return "; " + out
@@ -162,15 +216,15 @@ func connectCause(err error) (cause, out string) {
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		if dns.IsNotFound {
-			return "there is no host " + dns.Name, check
+			return "unknown host " + dns.Name, check
 		}
-		return "the name " + dns.Name + " cannot be looked up: " + dns.Err, check
+		return "cannot resolve the name " + dns.Name + ": " + dns.Err, check
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return "no reply in time", "is the server up, and is a firewall in between? " + check
+		return "no reply in time", "check that the server is up and no firewall is in between, then " + check
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Err != nil {
-		return op.Err.Error(), "is PostgreSQL running there? " + check
+		return op.Err.Error(), "check that PostgreSQL is running there, then " + check
 	}
 	if inner := errors.Unwrap(err); inner != nil {
 		err = inner // without the driver's words for what the sentence says

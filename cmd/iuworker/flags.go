@@ -179,7 +179,7 @@ func required(cmd *cobra.Command, flags ...string) error {
 // noArguments is for commands that take flags alone.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usage(cmd, "%s takes no argument, and %s is one", spoken(cmd), quoted(args[0]))
+		return usage(cmd, "%s takes no argument, such as %s", spoken(cmd), quoted(args[0]))
 	}
 	return nil
 }

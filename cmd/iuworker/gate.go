@@ -147,7 +147,7 @@ func oneGate(cmd *cobra.Command, args []string) error {
 	case len(args) == 0:
 		return usage(cmd, "%s needs a gate: %s", spoken(cmd), names)
 	case len(args) > 1:
-		return usage(cmd, "%s takes one gate, and there are %d", spoken(cmd), len(args))
+		return usage(cmd, "%s takes one gate, not %d", spoken(cmd), len(args))
 	case args[0] != gateNames[0] && args[0] != gateNames[1]:
 		return usage(cmd, "there is no gate %s: use %s", quoted(args[0]), names)
 	}

@@ -20,7 +20,7 @@ func TestTemplates(t *testing.T) {
 	run(t, on(db), create...).failed(t, exitFailed, "the gate composer is closed; open it first: iuworker gate open composer")
 	db.OpenGates(t)
 	run(t, on(db), "templates", "create", "letter", "--title", "A letter", "greting", "terms").
-		failed(t, exitFailed, `there is no such piece: "greting"`)
+		failed(t, exitFailed, `no such piece: "greting"`)
 	require.Equal(t, "created letter, version 1\n", run(t, on(db), create...).done(t).out)
 	run(t, on(db), create...).failed(t, exitFailed, "the collection \"letter\" exists already; to mark it, run: iuworker templates mark letter")
 
@@ -34,12 +34,13 @@ func TestTemplates(t *testing.T) {
 	detail := decode[operate.TemplateDetail](t, run(t, on(db), "templates", "show", "letter", "--json").done(t))
 	require.Equal(t, []string{"terms", "greeting"}, detail.PieceKeys, "in the order that was given")
 	require.Regexp(t, `piece 1 +terms\npiece 2 +greeting\n`, run(t, on(db), "templates", "show", "letter").done(t).out)
-	run(t, on(db), "templates", "show", "lettr").failed(t, exitFailed, `there is no template "lettr", did you mean letter?; to list the templates, run: iuworker templates`)
+	run(t, on(db), "templates", "show", "lettr").
+		failed(t, exitFailed, `there is no template "lettr", did you mean letter?; to list the templates, run: iuworker templates`)
 
 	require.Equal(t, "unmarked letter\n", run(t, on(db), "templates", "mark", "letter", "--off").done(t).out)
 	require.NotContains(t, run(t, on(db), "templates").done(t).out, "letter")
 	require.Equal(t, "marked letter, version 1\n", run(t, on(db), "templates", "mark", "letter").done(t).out)
-	run(t, on(db), "templates", "mark", "nope").failed(t, exitFailed, `there is no such collection: "nope"`)
+	run(t, on(db), "templates", "mark", "nope").failed(t, exitFailed, `no such collection: "nope"`)
 	run(t, on(db), "templates", "create", "letter").failed(t, exitUsage, "needs a key and at least one piece")
 
 	audit := run(t, on(db), "audit").done(t).out
@@ -108,9 +109,9 @@ func TestTraceBySuffixAndPrefix(t *testing.T) {
 	}
 	require.Contains(t, run(t, on(db), "trace", "shop.order-2").done(t).out, "7d1f6a52-0000")
 	require.Contains(t, run(t, on(db), "trace", dead[:8]).done(t).out, dead)
-	run(t, on(db), "trace", "7d1f6a52").failed(t, exitFailed, `"7d1f6a52" begins the ids of several events; give more of it`)
-	run(t, on(db), "trace", "7d1f6").failed(t, exitFailed, "nothing is known of it")
-	run(t, on(db), "trace", fmt.Sprint("ffffff", "ffffff")).failed(t, exitFailed, "nothing is known of it")
+	run(t, on(db), "trace", "7d1f6a52").failed(t, exitFailed, `several events begin with "7d1f6a52"`)
+	run(t, on(db), "trace", "7d1f6").failed(t, exitFailed, "not found")
+	run(t, on(db), "trace", fmt.Sprint("ffffff", "ffffff")).failed(t, exitFailed, "not found")
 }
 
 func TestConsumersAreCompleted(t *testing.T) {

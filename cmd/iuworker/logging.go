@@ -37,9 +37,9 @@ func (f *logFlags) logger(w io.Writer, getenv func(string) string, defaultLevel 
 	if f.level != "" {
 		_ = level.UnmarshalText([]byte(f.level)) // the flag let only levels through
 	}
-	terminal := isTerminal(w)
+	terminal, asJSON := isTerminal(w), f.isJSON(w)
 	handler := func(w io.Writer, level slog.Level) slog.Handler {
-		if f.format == "json" || f.format == "auto" && !terminal {
+		if asJSON {
 			return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: durationsAsText})
 		}
 		return tint.NewTextHandler(w, &tint.Options{
@@ -56,6 +56,11 @@ func (f *logFlags) logger(w io.Writer, getenv func(string) string, defaultLevel 
 		})
 	}
 	return slog.New(handler(w, level))
+}
+
+// isJSON reports whether the log on w is JSON.
+func (f *logFlags) isJSON(w io.Writer) bool {
+	return f.format == "json" || f.format == "auto" && !isTerminal(w)
 }
 
 // durationsAsText writes a length of time as "54.7ms", with about four digits: slog's JSON would be a number without a unit.

@@ -16,7 +16,7 @@ func (a *app) metricsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "metrics",
 		Short: "Print the dashboard, the alert rules or the list of the metrics",
-		Long: `Prints the files that belong to the metrics, which iuworker work serves at /metrics or at --metrics-addr. Needs no database.
+		Long: `Prints files for the metrics, which iuworker work serves at /metrics or at --metrics-addr. Needs no database.
 
   iuworker metrics dashboard > iuworker.json       import it into Grafana
   iuworker metrics alerts > iuworker.rules.yaml    add it to rule_files of Prometheus`,

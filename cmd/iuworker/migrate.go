@@ -79,7 +79,7 @@ of programs may migrate at once: one does it, the others wait.`,
 func writeMigrated(w io.Writer, result *iusql.Result) {
 	did := "applied"
 	if result.To < result.From {
-		did = "took away"
+		did = "removed"
 	}
 	for _, version := range result.Versions {
 		fmt.Fprintf(w, "%s %d, %s", did, version.Version, version.Name)
@@ -92,7 +92,7 @@ func writeMigrated(w io.Writer, result *iusql.Result) {
 		fmt.Fprintln(w, "installed the functions")
 	}
 	if result.From == result.To {
-		fmt.Fprintf(w, "the schema is at %d, as it was\n", result.To)
+		fmt.Fprintf(w, "the schema is at %d already\n", result.To)
 		return
 	}
 	fmt.Fprintf(w, "the schema is at %d now\n", result.To)
@@ -105,8 +105,8 @@ func (a *app) migrateDownCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "down --to VERSION",
 		Short: "Migrate the schema down to a version",
-		Long: `Down to 32 removes iu_outbox, iu_river and a 033 that iuworker created, and nothing of iu-core. Refuses while there are rows
-in the outbox, unfinished jobs, emissions, dead letters or log rows, unless --force is given.`,
+		Long: `Down to 32 removes iu_outbox, iu_river and a 033 that iuworker created, and nothing of iu-core. Refuses while there are
+rows in the outbox, unfinished jobs, emissions, dead letters or log rows, unless --force is given.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if to == 0 {

@@ -32,7 +32,7 @@ func TestMigrate(t *testing.T) {
 	refused.failed(t, exitFailed, "outbox")
 	require.Contains(t, refused.errOut, "--force")
 	down := run(t, on(db), "migrate", "down", "--to", "32", "--force", "--log-level", "warn").done(t)
-	require.Regexp(t, `(?m)^took away 34, outbox$`, down.out)
+	require.Regexp(t, `(?m)^removed 34, outbox$`, down.out)
 	require.Regexp(t, `(?m)^the schema is at 32 now$`, down.out)
 	run(t, on(db), "gate", "status").failed(t, exitFailed, "run: iuworker migrate up")
 }
@@ -56,7 +56,7 @@ func TestAMigrationThatFailsDoesNotAdviseItself(t *testing.T) {
 	db := iutest.New(t)
 	db.Exec(t, "ALTER TABLE iu_outbox.consumer RENAME TO consumer_of_old; UPDATE iu_outbox.schema_info SET functions_hash = ''")
 	r := run(t, on(db), "migrate", "up", "--log-level", "error").failed(t, exitFailed, `relation "iu_outbox.consumer" does not exist`)
-	require.Contains(t, r.errOut, "put it back; what was applied before stays, and the same command goes on from there")
+	require.Contains(t, r.errOut, "restore it; what was applied stays, and the same command continues from there")
 	require.NotContains(t, r.errOut, "run: iuworker migrate up")
 	db.Exec(t, "ALTER TABLE iu_outbox.consumer_of_old RENAME TO consumer")
 	run(t, on(db), "migrate", "up", "--log-level", "error").done(t)

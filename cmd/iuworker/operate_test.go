@@ -73,7 +73,7 @@ func TestRollback(t *testing.T) {
 
 	dry := run(t, on(db), "rollback", "--actor", "ann").done(t)
 	require.Contains(t, dry.out, "a rollback of ann would delete:")
-	require.Contains(t, dry.out, "nothing was changed; --execute deletes them")
+	require.Contains(t, dry.out, "nothing was changed; to delete them, add --execute")
 	require.Equal(t, 3, count())
 
 	run(t, on(db), "rollback", "--actor", "ann", "--expect", "2").failed(t, exitUsage, "--expect is for --execute")
@@ -87,8 +87,8 @@ func TestRollback(t *testing.T) {
 	}, done.RollbackReport)
 	require.EqualValues(t, 2, done.Reach.Instances)
 	require.Equal(t, 1, count())
-	require.Contains(t, run(t, on(db), "rollback", "--actor", "nobody").done(t).out, "no instance is there that was composed for nobody\n")
-	require.Contains(t, run(t, on(db), "rollback", "--actor", "ann", "--execute").done(t).out, "there is nothing to roll back")
+	require.Contains(t, run(t, on(db), "rollback", "--actor", "nobody").done(t).out, "nothing to roll back: actor \"nobody\" has no instances\n")
+	require.Contains(t, run(t, on(db), "rollback", "--actor", "ann", "--execute").done(t).out, "nothing to roll back")
 
 	db.Exec(t, "SELECT public.fn_iu_collection_mark_template($1, 'bob')", used)
 	for _, args := range [][]string{{}, {"--execute"}} {
@@ -115,8 +115,8 @@ func TestRollbackShowsHowFarInstancesCame(t *testing.T) {
 
 	out := run(t, on(db), "rollback", "--actor", "ann").done(t).out
 	for _, line := range []string{
-		"announced already: 12 of 13; these announcements stay, marked as rolled back\n",
-		"  and 2 more\n", "  consumer billing was given 5 of them\n", "still to be composed: 1 events of this actor",
+		"already announced: 12 of 13; these announcements stay, marked as rolled back\n",
+		"  and 2 more\n", "  consumer billing received 5 of them\n", "still to be composed: 1 events of this actor",
 	} {
 		require.Contains(t, out, line)
 	}
@@ -134,7 +134,7 @@ func TestRollbackAsksOnATerminal(t *testing.T) {
 		typed, says string
 		left        int
 	}
-	for _, a := range []answer{{"anna", "nothing was deleted: that is not ann", 1}, {"ann", "rolled back ann, deleted:", 0}} {
+	for _, a := range []answer{{"anna", "nothing was deleted: you did not type ann", 1}, {"ann", "rolled back ann, deleted:", 0}} {
 		out, _ := onTerminal(t, db, a.typed+"\n", "rollback", "--actor", "ann", "--execute")
 		require.Contains(t, out, "1 instances of \"ann\" will be deleted. Type ann to confirm: ")
 		require.Contains(t, out, a.says)
@@ -224,14 +224,14 @@ func TestRetry(t *testing.T) {
 	require.Len(t, letters, 3)
 	listed := run(t, on(db), "retry", "--list").done(t).out
 	require.Regexp(t, `\n20\S+Z  [0-9a-f-]{36}  letter +template_not_found-[0-9a-f-]{36} +template_not_found +went wrong\n`, listed)
-	require.Contains(t, listed, "\nthese are the oldest 100, and there are more")
+	require.Contains(t, listed, "\nthese are the oldest 100; there are more")
 	require.NotContains(t, run(t, on(db), "retry", "--list", "--status", "cancelled").done(t).out, "more")
-	require.Contains(t, run(t, on(db), "retry", "--list", "--json").errOut, "there are more than these")
+	require.Contains(t, run(t, on(db), "retry", "--list", "--json").errOut, "Dead letters: there are more")
 
 	require.Equal(t, "1 retried\n", run(t, on(db), "retry", "--event", letters[1].EventID.String()).done(t).out)
 	require.Equal(t, 1, count("event"))
 	for _, mode := range [][]string{{}, {"--drop"}, {"--list"}} {
-		require.Equal(t, "no dead letters of the status nonsense; all that there are, shows: iuworker retry --list\n",
+		require.Equal(t, "no dead letters with status nonsense; to see all, run: iuworker dead-letters list\n",
 			run(t, on(db), append([]string{"retry", "--status", "nonsense"}, mode...)...).done(t).out)
 	}
 	require.JSONEq(t, `{"retried": 2500, "left": 0}`, run(t, on(db), "retry", "--status", "template_not_found", "--json").done(t).out)
@@ -329,7 +329,7 @@ func TestConformance(t *testing.T) {
 	require.Contains(t, run(t, on(db), "conformance", "--all").done(t).out, "fn_iu_compose(text, text, uuid[], text, text)")
 	db.Exec(t, "GRANT UPDATE ON dot_config TO PUBLIC")
 	require.Contains(t, run(t, on(db), "conformance").done(t).out, "foreign grant: PUBLIC has UPDATE on TABLE public.dot_config; "+
-		"to take it away: REVOKE UPDATE ON TABLE public.dot_config FROM PUBLIC CASCADE\n7/7 PASS, created by iuworker")
+		"to remove it, run: REVOKE UPDATE ON TABLE public.dot_config FROM PUBLIC CASCADE\n7/7 PASS, created by iuworker")
 	db.Exec(t, "REVOKE UPDATE ON dot_config FROM PUBLIC")
 
 	db.Exec(t, "DROP VIEW public.v_iu_auto_instantiate_event_summary")

@@ -192,7 +192,7 @@ func (a *app) listDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice op
 		return err
 	}
 	if more && asJSON {
-		a.logger.WarnContext(ctx, "Dead letters: there are more than these", slog.Int("shown", len(letters)))
+		a.logger.WarnContext(ctx, "Dead letters: there are more", slog.Int("shown", len(letters)))
 	}
 	return a.print(asJSON, letters, func(w io.Writer) {
 		if len(letters) == 0 {

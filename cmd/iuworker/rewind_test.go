@@ -26,8 +26,8 @@ func TestSubscribeEndsWhereTheHistoryWasRewound(t *testing.T) {
 		SELECT fn_iu_auto_instantiate_from_event(gen_random_uuid(), 'e', '`+template.String()+`', n::text, 'live', 'a') FROM generate_series(1, 4) AS n;
 		SELECT iu_outbox.emit(10);
 		COMMIT`)
-	failed := (<-running).failed(t, exitFailed, `consumer "mail": history rewound: another event than was read there is at cursor`)
+	failed := (<-running).failed(t, exitFailed, `consumer "mail": history rewound: a different event is at cursor`)
 	require.Equal(t, []string{"a", "b", "c"}, subjects(t, failed.out), "nothing else was printed")
-	require.Regexp(t, `started again, it goes on after [0-9a-f]{8}-1\n`, failed.errOut)
+	require.Regexp(t, `start it again, and it continues after [0-9a-f]{8}-1\n`, failed.errOut)
 	require.Equal(t, []string{"1", "2", "3", "4"}, subjects(t, run(t, on(db), "subscribe", "--consumer", "mail", "--limit", "4").done(t).out))
 }

@@ -77,7 +77,7 @@ func (a *app) rollback(
 	}
 	done, err := rollBack(ctx, pool, actor, &seen)
 	if errors.Is(err, operate.ErrNotAsSeen) {
-		return fmt.Errorf("nothing was deleted: there are %d instances of %q now, not %d; check again", done.Counts.EventLog, actor, seen)
+		return fmt.Errorf("nothing was deleted: %q has %d instances now, not %d; check again", actor, done.Counts.EventLog, seen)
 	}
 	if err != nil {
 		return err
@@ -100,8 +100,8 @@ func rollBack(ctx context.Context, pool *pgxpool.Pool, actor string, seen *int64
 func writeRollback(w io.Writer, preview operate.RollbackPreview) {
 	report := preview.RollbackReport
 	if report.Counts == (operate.RollbackCounts{}) && len(report.BlockedBy) == 0 && rollbackFailure(report) == nil {
-		fmt.Fprintf(w, "there is nothing to roll back: no instance is there that was composed for %s\n", flat(report.Actor))
-		writeToCome(w, preview.Reach)
+		fmt.Fprintf(w, "nothing to roll back: actor %q has no instances\n", flat(report.Actor))
+		writeToCome(w, report.Actor, preview.Reach)
 		return
 	}
 	switch report.Status {
@@ -118,12 +118,12 @@ func writeRollback(w io.Writer, preview operate.RollbackPreview) {
 		fmt.Fprintf(w, "  memberships\t%d\n", report.Counts.Membership)
 		fmt.Fprintf(w, "  instances\t%d\n", report.Counts.Collection)
 	})
-	writeReach(w, preview.Reach)
+	writeReach(w, report.Actor, preview.Reach)
 	for _, blocker := range report.BlockedBy {
 		fmt.Fprintf(w, "  %s is used by %s\n", blocker.InstanceKey, blocker.UsedBy)
 	}
 	if report.Status == operate.RollbackReported && report.Counts.EventLog > 0 {
-		fmt.Fprintln(w, "nothing was changed; --execute deletes them")
+		fmt.Fprintln(w, "nothing was changed; to delete them, add --execute")
 	}
 }
 
@@ -131,8 +131,8 @@ func writeRollback(w io.Writer, preview operate.RollbackPreview) {
 const announcedShown = 10
 
 // writeReach says who knows of the instances already.
-func writeReach(w io.Writer, reach operate.Reach) {
-	fmt.Fprintf(w, "announced already: %d of %d; these announcements stay, marked as rolled back\n", reach.Announced, reach.Instances)
+func writeReach(w io.Writer, actor string, reach operate.Reach) {
+	fmt.Fprintf(w, "already announced: %d of %d; these announcements stay, marked as rolled back\n", reach.Announced, reach.Instances)
 	for i, instance := range reach.Sample {
 		if instance.Position == nil {
 			break
@@ -146,18 +146,19 @@ func writeReach(w io.Writer, reach operate.Reach) {
 	if reach.Announced > 0 {
 		for _, consumer := range reach.Consumers {
 			if consumer.Received == nil {
-				fmt.Fprintf(w, "  consumer %s is %s: nobody knows how many it was given\n", flat(consumer.Name), consumer.State)
+				fmt.Fprintf(w, "  consumer %s may have received some: its position is %s\n", flat(consumer.Name), consumer.State)
 				continue
 			}
-			fmt.Fprintf(w, "  consumer %s was given %d of them\n", flat(consumer.Name), *consumer.Received)
+			fmt.Fprintf(w, "  consumer %s received %d of them\n", flat(consumer.Name), *consumer.Received)
 		}
 	}
-	writeToCome(w, reach)
+	writeToCome(w, actor, reach)
 }
 
-func writeToCome(w io.Writer, reach operate.Reach) {
+func writeToCome(w io.Writer, actor string, reach operate.Reach) {
 	if reach.ToCome > 0 {
-		fmt.Fprintf(w, "still to be composed: %d events of this actor, which a rollback leaves; cancel their jobs or close a gate first\n", reach.ToCome)
+		fmt.Fprintf(w, "still to be composed: %d events of this actor, which a rollback does not touch; to cancel them, run: iuworker cancel --actor %s\n",
+			reach.ToCome, shellWord(actor))
 	}
 }
 

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 
 	"github.com/spf13/cobra"
-
-	webui "github.com/iu-core/iuworker/riverui"
 )
 
 // Exit codes of the program.
@@ -20,7 +18,7 @@ const (
 	exitUsage  = 2
 )
 
-// Run is the program: it runs the command that args name and answers the exit code. Results go to stdout, logs and
+// Run is the program: it runs the command that args name and returns the exit code. Results go to stdout, logs and
 // the one sentence of an error to stderr. Soon after ctx is done it returns, whatever the command waits for, and a stderr
 // that nobody reads never holds it up. getenv returns IUWORKER_* and
 // DATABASE_URL; PG* are read by the database driver from the process's environment. Safe for concurrent use.
@@ -49,22 +47,27 @@ type app struct {
 	stderr *logWriter
 	logger *slog.Logger
 	ending ending
+	tells  bool                   // the command logs what it does: its failure is in the log as well
 	doing  atomic.Pointer[string] // what runs, or is being stopped: for the error of an end that takes too long
+
+	command string // what runs, without the program's name
+	login   string // of the database that it is on; "" before the address is read
 
 	log      logFlags
 	database databaseFlags
 }
 
-// exit says what failed, in one sentence on stderr, and answers the exit code.
+// exit prints what failed, in one sentence on stderr, and returns the exit code.
 func (a *app) exit(err error) int {
 	if err == nil || errors.Is(err, errResultsClosed) {
 		return exitDone
 	}
-	fmt.Fprintln(a.stderr, "iuworker: "+a.explain(err))
-	if _, wrong := errors.AsType[*usageError](err); wrong {
-		return exitUsage
+	text := a.explain(err)
+	if _, wrong := errors.AsType[*usageError](err); !wrong && a.tells && a.log.isJSON(a.stderr) {
+		a.logger.Error("Program: failed", slog.String("error", text))
 	}
-	if _, refused := errors.AsType[*webui.ListenError](err); refused {
+	fmt.Fprintln(a.stderr, "iuworker: "+text)
+	if isConfiguration(err) {
 		return exitUsage // a restart does not help
 	}
 	return exitFailed
@@ -121,5 +124,6 @@ func (a *app) prepare(cmd *cobra.Command) error {
 	}
 	a.logger = a.log.logger(a.stderr, a.getenv, quietLevel)
 	a.does(cmd.CommandPath())
+	a.command = spoken(cmd)
 	return nil
 }

@@ -103,7 +103,7 @@ func (a *app) enqueueScaleout(ctx context.Context, cfg operate.ScaleoutConfig) (
 	}
 	result, err := operate.Scaleout(ctx, cfg)
 	if err != nil && ctx.Err() != nil {
-		return result, fmt.Errorf("interrupted after %d of %d: %d added, %d skipped; the same command goes on from there",
+		return result, fmt.Errorf("interrupted after %d of %d: %d added, %d skipped; the same command continues from there",
 			result.Done, result.Count, result.Added, result.Skipped)
 	}
 	if err != nil && result.Done > 0 {

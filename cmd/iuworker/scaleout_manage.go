@@ -163,7 +163,7 @@ func onePrefix(cmd *cobra.Command, args []string) error {
 	case len(args) == 0:
 		return usage(cmd, "%s needs the prefix of a scale-out", spoken(cmd))
 	case len(args) > 1:
-		return usage(cmd, "%s takes one prefix, and there are %d", spoken(cmd), len(args))
+		return usage(cmd, "%s takes one prefix, not %d", spoken(cmd), len(args))
 	}
 	var prefix string
 	if err := (&textValue{&prefix, prefixMax}).Set(args[0]); err != nil {

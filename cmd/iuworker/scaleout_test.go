@@ -34,7 +34,7 @@ func TestScaleoutStatus(t *testing.T) {
 	db := iutest.New(t)
 	db.OpenGates(t)
 	db.Template(t, "letter", 1)
-	run(t, on(db), "scaleout", "status", "spring").failed(t, exitFailed, `there is no such scale-out: "spring"`)
+	run(t, on(db), "scaleout", "status", "spring").failed(t, exitFailed, `no such scale-out: "spring"`)
 	scaleOut(t, db, "10").done(t)
 	run(t, on(db), "scaleout", "--template", "letter", "--count", "3", "--prefix", "spring-2", "--actor", "a").done(t)
 	compose(t, db, "spring-1", "spring-2")
@@ -50,8 +50,8 @@ func TestScaleoutStatus(t *testing.T) {
 	require.Equal(t, operate.ScaleoutState{Prefix: "spring", Composed: 2, ScaleoutLeft: operate.ScaleoutLeft{
 		Waiting: 3, Running: 1, Retrying: 1, Parked: 1, Outbox: 1, DeadLetters: 1,
 	}}, state)
-	require.Regexp(t, `^composed +2\nwaiting +3\nrunning +1\ntried again +1\nparked +1; .*\nin the outbox again +1\n`+
-		`dead letters +1; .*iuworker retry --list\n$`, run(t, on(db), "scaleout", "status", "spring").done(t).out)
+	require.Regexp(t, `^composed +2\nwaiting +3\nrunning +1\nto be retried +1\nparked +1; .*\nback in the outbox +1\n`+
+		`dead letters +1; .*iuworker dead-letters list\n$`, run(t, on(db), "scaleout", "status", "spring").done(t).out)
 	require.Contains(t, run(t, on(db), "scaleout", "status", "spring-2").done(t).out, "waiting   3\n")
 }
 
@@ -68,7 +68,7 @@ func TestScaleoutCancel(t *testing.T) {
 		VALUES ('{"event_id": "7d1f6a52-3c5e-4a53-9f0e-2b8f0c1d4e61", "instance_key_suffix": "spring-6"}', 'auto_instantiate', 10, 'events')`)
 	bury(t, db, template, 1, "invalid_input")
 	r := run(t, on(db), "scaleout", "cancel", "spring", "--yes").done(t)
-	require.Equal(t, "1198 cancelled; 2 had begun already, and end by themselves\n", r.out, "another event's job has such a suffix, too")
+	require.Equal(t, "1198 cancelled; 2 were already running and will finish\n", r.out, "another event's job has such a suffix, too")
 	var letters, dropped, lines int
 	require.NoError(t, db.Pool.QueryRow(t.Context(), `
 		SELECT (SELECT count(*) FROM iu_outbox.dead_letter), (SELECT count(*) FROM iu_outbox.settled WHERE how = 'dropped'),
@@ -85,8 +85,8 @@ func TestScaleoutPause(t *testing.T) {
 	run(t, on(db), "scaleout", "pause").failed(t, exitFailed, "start one first: iuworker work")
 	db.Exec(t, "INSERT INTO iu_river.river_queue (name, updated_at) VALUES ('scaleout', now())")
 	scaleOut(t, db, "1").done(t)
-	require.Contains(t, run(t, on(db), "scaleout", "pause").done(t).out, "the queue scaleout is paused")
-	require.Contains(t, run(t, on(db), "scaleout", "status", "spring").done(t).out, "paused; to go on, run: iuworker scaleout resume")
+	require.Contains(t, run(t, on(db), "scaleout", "pause").done(t).out, "all scale-outs are paused")
+	require.Contains(t, run(t, on(db), "scaleout", "status", "spring").done(t).out, "paused; to resume it, run: iuworker scaleout resume")
 	require.JSONEq(t, `{"queue": "scaleout", "paused": false}`, run(t, on(db), "scaleout", "resume", "--json").done(t).out)
 	require.NotContains(t, run(t, on(db), "scaleout", "status", "spring").done(t).out, "paused")
 	lines, err := operate.Audit(t.Context(), db.Pool, 0, 10)
@@ -125,7 +125,7 @@ func TestWhoStopsWatchingHearsHowToLookAgain(t *testing.T) {
 	errOut.await(t, "composed 0 of 5, 5 left\n")
 	cancel()
 	require.Equal(t, exitDone, <-ended)
-	require.Contains(t, errOut.String(), `to look again, run: iuworker scaleout status --watch 'it'\''s spring'`)
+	require.Contains(t, errOut.String(), `to watch them again, run: iuworker scaleout status --watch 'it'\''s spring'`)
 	require.Contains(t, run(t, on(db), "scaleout", "status", "it's spring").done(t).out, "waiting   5")
 }
 
@@ -137,7 +137,7 @@ func TestScaleoutThatFailedInPartSaysSo(t *testing.T) {
 	db.Exec(t, "UPDATE iu_river.river_job SET state = 'cancelled', finalized_at = now()")
 	r := scaleOut(t, db, "2", "--watch", "--json")
 	require.Equal(t, exitFailed, r.code)
-	require.Contains(t, r.errOut, `2 of the scale-out "spring" ended as dead letters; to see why, run: iuworker retry --list`)
+	require.Contains(t, r.errOut, `2 jobs of the scale-out "spring" ended as dead letters; to see why, run: iuworker dead-letters list`)
 	var state operate.ScaleoutState
 	require.NoError(t, json.Unmarshal([]byte(r.out), &state))
 	require.EqualValues(t, 2, state.DeadLetters)
@@ -154,7 +154,7 @@ func TestScaleoutKeepsToItsRate(t *testing.T) {
 
 func TestProgressSaysWhatABarCannot(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "150 left, 50/s, about 3s to go, 2 failed, 1 tried again, 9 wait for a gate, paused", progressText(operate.ScaleoutLeft{
+	require.Equal(t, "150 left, 50/s, about 3s to go, 2 failed, 1 to be retried, 9 parked, paused", progressText(operate.ScaleoutLeft{
 		Waiting: 140, Retrying: 1, Parked: 9, DeadLetters: 2, QueuePaused: true,
 	}, 50))
 	require.Equal(t, "0 left", progressText(operate.ScaleoutLeft{}, 50))

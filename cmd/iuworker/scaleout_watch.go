@@ -93,7 +93,7 @@ func progressText(left operate.ScaleoutLeft, rate float64) string {
 	for _, some := range []struct {
 		n    int64
 		what string
-	}{{left.DeadLetters, "failed"}, {left.Retrying, "tried again"}, {left.Parked, "wait for a gate"}} {
+	}{{left.DeadLetters, "failed"}, {left.Retrying, "to be retried"}, {left.Parked, "parked"}} {
 		if some.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", some.n, some.what))
 		}
@@ -106,7 +106,7 @@ func progressText(left operate.ScaleoutLeft, rate float64) string {
 
 // lookAgain says to somebody who stops watching that the work goes on.
 func (a *app) lookAgain(prefix string) {
-	fmt.Fprintf(a.stderr, "the jobs go on without this command; to look again, run: iuworker scaleout status --watch %s\n", shellWord(prefix))
+	fmt.Fprintf(a.stderr, "the jobs continue; to watch them again, run: iuworker scaleout status --watch %s\n", shellWord(prefix))
 }
 
 // failures is an error where some numbers ended as dead letters.
@@ -114,5 +114,5 @@ func failures(state operate.ScaleoutState) error {
 	if state.DeadLetters == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d of the scale-out %q ended as dead letters; to see why, run: iuworker retry --list", state.DeadLetters, state.Prefix)
+	return fmt.Errorf("%d jobs of the scale-out %q ended as dead letters; to see why, run: iuworker dead-letters list", state.DeadLetters, state.Prefix)
 }

@@ -55,7 +55,7 @@ func TestNoPasswordInAnyError(t *testing.T) {
 				run(t, environment{"IUWORKER_POOL_SIZE": address}, "work"),
 			} {
 				if r.code == exitDone {
-					require.Contains(t, r.errOut, "trying again", "it was interrupted")
+					require.Contains(t, r.errOut, "retrying until", "it was interrupted")
 				}
 				require.NotContains(t, r.errOut+r.out, secret)
 				require.NotContains(t, r.errOut+r.out, secret[:9], "nor half of it")
@@ -115,7 +115,7 @@ func interrupted(t testing.TB, env environment, args ...string) result {
 		case code := <-ended:
 			return result{code, out.String(), errOut.String()}
 		case <-waits.C:
-			if strings.Contains(errOut.String(), "trying again") {
+			if strings.Contains(errOut.String(), "retrying until") {
 				cancel()
 			}
 		}

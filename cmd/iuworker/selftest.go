@@ -32,7 +32,7 @@ and gates may be open or closed. Run it as the owner of iu-core. Exit code 1 unl
 					return err
 				}
 				if !report.OK() {
-					return fmt.Errorf("%d of %d probes passed; if iu-core is not as it should be, iuworker conformance says where",
+					return fmt.Errorf("%d of %d probes passed; to check iu-core, run: iuworker conformance",
 						report.Passed, operate.Probes)
 				}
 				return nil

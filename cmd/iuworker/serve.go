@@ -31,21 +31,21 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	cfg := a.workerConfig(f, at, pool)
 	stopTracing, err := a.trace(ctx, &cfg, f.otlp)
 	if err != nil {
-		return err
+		return configured(err)
 	}
 	defer a.stopping(ctx, "tracing", stopTracing)
 	w, err := worker.New(cfg)
 	if err != nil {
-		return err
+		return configured(err)
 	}
-	starting := &starting{w: w, pool: pool, logger: a.logger}
+	starting := &starting{w: w, pool: pool, logger: a.logger, migrate: a.migrateFirst(f, at)}
 	web := webui.Config{
 		Pool: pool, Ready: starting.ready, BasePath: f.basePath, Credentials: who.credentials, Version: iusql.ProgramVersion, Logger: a.logger,
 		Metrics: cfg.Metrics.Handler(), Environment: f.environment, Direct: at.direct,
 	}
 	apart, err := listenForMetrics(ctx, f.metricsAddr, &web)
 	if err != nil {
-		return err
+		return configured(err)
 	}
 	stopMetrics, metricsEnded := a.servePages(ctx, apart)
 	defer a.stopping(ctx, "the metrics", stopMetrics)
@@ -53,18 +53,18 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 		Pool: pool, Direct: at.direct, PollInterval: cfg.PollInterval, MaxConnections: f.eventsClients, Logger: a.logger,
 	})
 	if err != nil {
-		return err
+		return configured(err)
 	}
 	defer a.stopping(ctx, "the event streams", events.Stop)
 	web.Events, web.EventsTokens = events, who.tokens
 	cfg.Metrics.ObserveStreams(func() metrics.Streams { return metrics.Streams(events.Stats()) })
 	handler, err := webui.New(web)
 	if err != nil {
-		return err
+		return configured(err)
 	}
 	pages, err := webui.Listen(ctx, f.httpAddr, handler) // before anything is started: a taken port is no reason to work
 	if err != nil {
-		return err
+		return configured(err)
 	}
 	stopPages, pagesEnded := a.servePages(ctx, pages)
 	defer a.stopping(ctx, "the pages", stopPages)
@@ -92,6 +92,14 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	case err := <-w.Failed():
 		return err
 	}
+}
+
+// migrateFirst is the migration that comes before the worker's start; nil without --migrate.
+func (a *app) migrateFirst(f workFlags, at addresses) *iusql.Config {
+	if !f.migrate {
+		return nil
+	}
+	return &iusql.Config{ConnConfig: at.direct, Logger: a.logger}
 }
 
 // workerConfig is the worker's configuration: the flags, where the database is, and what the program gives to all parts.

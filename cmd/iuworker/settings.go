@@ -21,8 +21,8 @@ func (a *app) settingsCommand() *cobra.Command {
 		Use:   "settings",
 		Short: "Show or change the settings of the installation",
 		Long: `Shows the settings that are stored in the database. A change applies to all processes at once, whatever their flags.
-notify-payload sets what a notification carries, which every login of the database can read: the event, or only its cursor.
-Subscribers work with either.`,
+notify-payload sets what a notification carries, which every login of the database can read: the event, or its cursor
+alone. Subscribers work with either.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
 				settings, err := operate.Settings(ctx, pool)
@@ -95,7 +95,7 @@ func oneSetting(cmd *cobra.Command, args []string) error {
 	case len(args) < 2:
 		return usage(cmd, "%s needs a setting (%s) and its value", spoken(cmd), strings.Join(names, ", "))
 	case len(args) > 2:
-		return usage(cmd, "%s takes a setting and its value, and there are %d arguments", spoken(cmd), len(args))
+		return usage(cmd, "%s takes a setting and its value, not %d arguments", spoken(cmd), len(args))
 	case all[args[0]] == nil:
 		return usage(cmd, "there is no setting %s: use %s", quoted(args[0]), strings.Join(names, " or "))
 	case !slices.Contains(all[args[0]], args[1]):

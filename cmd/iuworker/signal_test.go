@@ -103,7 +103,7 @@ func TestAScaleoutThatIsInterruptedSaysSo(t *testing.T) {
 	exit, ok := errors.AsType[*exec.ExitError](<-p.ended)
 	require.True(t, ok)
 	require.Equal(t, exitFailed, exit.ExitCode())
-	said := regexp.MustCompile(`^iuworker: interrupted after (\d+) of 10000000: (\d+) added, 0 skipped; the same command goes on from there\n$`).
+	said := regexp.MustCompile(`^iuworker: interrupted after (\d+) of 10000000: (\d+) added, 0 skipped; the same command continues from there\n$`).
 		FindStringSubmatch(p.errOut.String())
 	require.NotNil(t, said, p.errOut.String())
 	var jobs string

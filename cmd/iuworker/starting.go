@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -20,6 +21,7 @@ type starting struct {
 	w       *worker.Worker
 	pool    *pgxpool.Pool
 	logger  *slog.Logger
+	migrate *iusql.Config         // not nil: bring the schema up first if that is needed
 	waiting atomic.Pointer[error] // why it did not start yet; nil: it did, or was not tried
 }
 
@@ -31,13 +33,13 @@ func (s *starting) run(ctx context.Context) error {
 		switch {
 		case err == nil:
 			if s.waiting.Swap(nil) != nil {
-				s.logger.InfoContext(ctx, "Worker: the database is there", slog.Int("tries", try))
+				s.logger.InfoContext(ctx, "Worker: the database is reachable", slog.Int("tries", try))
 			}
 			return nil
 		case ctx.Err() != nil || !jobs.MayPass(err):
 			return err
 		case s.waiting.Swap(&err) == nil:
-			s.logger.WarnContext(ctx, "Worker: waiting for the database; trying again until it is there", slog.String("error", sentence(err)))
+			s.logger.WarnContext(ctx, "Worker: waiting for the database; retrying until it is reachable", slog.String("error", sentence(err)))
 		}
 		if !listen.Pause(ctx, listen.Backoff(try)) {
 			return fmt.Errorf("wait for the database: %w", ctx.Err())
@@ -51,6 +53,11 @@ func (s *starting) once(ctx context.Context) error {
 	if err := s.pool.Ping(asked); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
+	if s.migrate != nil {
+		if err := s.migrateUp(ctx); err != nil {
+			return err
+		}
+	}
 	schema, err := iusql.InspectSchema(asked, s.pool)
 	if err != nil {
 		return err
@@ -63,6 +70,18 @@ func (s *starting) once(ctx context.Context) error {
 			slog.Int64("schema", schema.Version), slog.Int64("program_schema", iusql.SchemaVersion))
 	}
 	s.logger.InfoContext(ctx, "Worker: started", slog.String("version", iusql.ProgramVersion))
+	return nil
+}
+
+// migrateUp brings the schema up if this program cannot work on it; a login that may only work needs no more otherwise.
+func (s *starting) migrateUp(ctx context.Context) error {
+	err := iusql.CheckSchema(ctx, s.pool)
+	if !errors.Is(err, iusql.ErrSchemaMissing) && !errors.Is(err, iusql.ErrSchemaOld) {
+		return err
+	}
+	if _, err := iusql.Up(ctx, *s.migrate); err != nil {
+		return &migrationError{err}
+	}
 	return nil
 }
 

@@ -124,11 +124,11 @@ func (a *app) warnOfTemplates(ctx context.Context, pool *pgxpool.Pool, reference
 		_, err := operate.FindTemplate(ctx, pool, reference)
 		switch {
 		case isNoTemplate(err):
-			a.logger.WarnContext(ctx, "Subscriber: there is no such template yet", slog.String("template", reference))
+			a.logger.WarnContext(ctx, "Subscriber: no such template yet", slog.String("template", reference))
 		case err != nil && ctx.Err() != nil:
 			return err
 		case err != nil:
-			a.logger.DebugContext(ctx, "Subscriber: the template was not looked for", slog.String("reason", err.Error()))
+			a.logger.DebugContext(ctx, "Subscriber: the template was not checked", slog.String("reason", err.Error()))
 		}
 	}
 	return nil

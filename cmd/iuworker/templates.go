@@ -195,9 +195,9 @@ func actorOrUser(actor string) string {
 func oneTemplate(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
-		return usage(cmd, "%s needs a template: its collection key", spoken(cmd))
+		return usage(cmd, "%s needs the collection key of a template", spoken(cmd))
 	case len(args) > 1:
-		return usage(cmd, "%s takes one template, and there are %d", spoken(cmd), len(args))
+		return usage(cmd, "%s takes one template, not %d", spoken(cmd), len(args))
 	}
 	return checkKeys(cmd, args)
 }
@@ -205,7 +205,7 @@ func oneTemplate(cmd *cobra.Command, args []string) error {
 func checkKeys(cmd *cobra.Command, keys []string) error {
 	for _, key := range keys {
 		if strings.TrimSpace(key) == "" || !validText(key) {
-			return usage(cmd, "%s is no key", quoted(key))
+			return usage(cmd, "%s is not a key", quoted(key))
 		}
 	}
 	return nil

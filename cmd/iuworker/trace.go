@@ -47,9 +47,9 @@ func oneReference(cmd *cobra.Command, args []string) error {
 	case len(args) == 0:
 		return usage(cmd, "trace needs %s", what)
 	case len(args) > 1:
-		return usage(cmd, "trace takes one thing to look for, and there are %d", len(args))
+		return usage(cmd, "trace takes one id, key or suffix, not %d", len(args))
 	case strings.TrimSpace(args[0]) == "" || len(args[0]) > referenceMax || !validText(args[0]):
-		return usage(cmd, "%s is nothing to look for: give %s", quoted(args[0]), what)
+		return usage(cmd, "%s is no id, key or suffix: give %s", quoted(args[0]), what)
 	}
 	return nil
 }
@@ -110,7 +110,7 @@ func writeTraceJob(w io.Writer, job operate.TraceJob) {
 		fmt.Fprintf(w, "  attempt %d\t%s: %s\n", failed.Attempt, stamp(failed.At), flat(failed.Error))
 	}
 	if job.Retry != nil {
-		fmt.Fprintf(w, "  tried again\t%d times since %s: %s\n", job.Retry.Count, stamp(job.Retry.FirstAt), flat(job.Retry.Error))
+		fmt.Fprintf(w, "  retried\t%d times since %s: %s\n", job.Retry.Count, stamp(job.Retry.FirstAt), flat(job.Retry.Error))
 	}
 	if job.Parked != nil {
 		fmt.Fprintf(w, "  parked\t%s: %s\n", stamp(job.Parked.At), flat(job.Parked.Reason))
@@ -154,7 +154,7 @@ func writeTraceEmission(w io.Writer, t operate.Trace) {
 	case e == nil && t.Instance != nil && t.Instance.EmitMode == "dry_run":
 		fmt.Fprintln(w, "announcement\tnone: a dry run is not announced")
 	case e == nil && t.Instance != nil:
-		fmt.Fprintln(w, "announcement\tnone is kept")
+		fmt.Fprintln(w, "announcement\tpruned")
 	case e == nil:
 	case e.Position == nil:
 		fmt.Fprintf(w, "announcement\twritten %s, not announced yet\n", stamp(e.CreatedAt))
@@ -175,7 +175,7 @@ func traceTemplate(t operate.Trace) string {
 	case t.TemplateKey != nil:
 		return fmt.Sprintf("%s, %s", oneLine(t.TemplateKey), orUnknown(t.TemplateID))
 	case t.TemplateID != nil:
-		return fmt.Sprintf("%s, which is not there", t.TemplateID)
+		return fmt.Sprintf("%s, which does not exist", t.TemplateID)
 	default:
 		return "unknown"
 	}
@@ -184,11 +184,11 @@ func traceTemplate(t operate.Trace) string {
 func pastIt(c operate.TraceConsumer) string {
 	switch {
 	case c.Past == nil:
-		return "nobody can say, its state is " + c.State
+		return "unknown, its position is " + c.State
 	case *c.Past:
-		return "past it"
+		return "has passed it"
 	default:
-		return "not there yet"
+		return "has not reached it"
 	}
 }
 

@@ -18,7 +18,7 @@ func TestTrace(t *testing.T) {
 	template := db.Template(t, "letter", 2)
 	waiting := decode[outbox.Inserted](t, run(t, on(db), "enqueue", "--template", "letter", "--suffix", "w-1", "--json").done(t))
 	shown := run(t, on(db), "trace", waiting.EventID.String()).done(t).out
-	require.Regexp(t, `(?m)^state +waiting\nwaits for +a worker: none is alive; run: iuworker work\nevent +`+waiting.EventID.String(), shown)
+	require.Regexp(t, `(?m)^state +waiting\nwaits for +a worker: none is alive; to start one, run: iuworker work\nevent +`+waiting.EventID.String(), shown)
 	require.Regexp(t, `(?m)^outbox row 1 +since .*, live, priority 1, not before .*; iuworker.enqueue by `, shown)
 	for _, reference := range []string{waiting.IdempotencyKey, "tpl-inst:auto:w-1"} {
 		require.Equal(t, shown, run(t, on(db), "trace", reference).done(t).out)
@@ -27,8 +27,8 @@ func TestTrace(t *testing.T) {
 	db.Exec(t, "INSERT INTO iu_river.river_queue (name, paused_at, updated_at) VALUES ('scaleout', now(), now())")
 	db.Exec(t, "INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version) VALUES ('w', 1, 'h', 1, '1')")
 	require.Contains(t, run(t, on(db), "trace", "tpl-inst:auto:spring-1").done(t).out,
-		"its queue: scaleout is paused; to go on, run: iuworker scaleout resume")
-	run(t, on(db), "trace", "tpl-inst:auto:spring-2").failed(t, exitFailed, "nothing is known of it")
+		"its queue scaleout, which is paused; to resume it, run: iuworker scaleout resume")
+	run(t, on(db), "trace", "tpl-inst:auto:spring-2").failed(t, exitFailed, "not found")
 
 	instance := instantiate(t, db, template, "a-1", "ann")
 	db.Exec(t, "SELECT iu_outbox.emit(1000)")
@@ -37,7 +37,7 @@ func TestTrace(t *testing.T) {
 	for _, says := range []string{
 		`state +done`, `template +letter, ` + template.String(), `suffix +a-1`, `instance +` + instance.String(),
 		`  key +tpl-inst:auto:a-1`, `  composed +.*, live, for ann because of x`, `  digest +that of the template: `,
-		`announcement +cursor [0-9a-f]{8}-1, announced 20`, `consumer mail +past it, at position 1`,
+		`announcement +cursor [0-9a-f]{8}-1, announced 20`, `consumer mail +has passed it, at position 1`,
 	} {
 		require.Regexp(t, `(?m)^`+says, shown)
 	}
@@ -50,8 +50,8 @@ func TestTrace(t *testing.T) {
 	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT event_id FROM iu_outbox.dead_letter").Scan(&dead))
 	shown = run(t, on(db), "trace", dead.String()).done(t).out
 	require.Regexp(t, `(?m)^dead letter 1 +template_empty, since .*, attempts: 1: went wrong$`, shown)
-	require.Contains(t, shown, "run: iuworker retry --event "+dead.String())
+	require.Contains(t, shown, "run: iuworker dead-letters retry --event "+dead.String())
 
-	run(t, on(db), "trace", uuid.NewString()).failed(t, exitFailed, "nothing is known of it")
-	run(t, on(db), "trace", "nothing").failed(t, exitFailed, "nothing is known of it")
+	run(t, on(db), "trace", uuid.NewString()).failed(t, exitFailed, "not found")
+	run(t, on(db), "trace", "nothing").failed(t, exitFailed, "not found")
 }

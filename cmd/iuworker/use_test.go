@@ -130,7 +130,7 @@ func TestScaleoutThatIsInterruptedSaysHowFarItCame(t *testing.T) {
 		Pool: db.Pool, Template: template, Prefix: "q", Count: 100, Actor: "a", Batch: 10,
 		Progress: func(operate.ScaleoutResult) { cancel() },
 	})
-	require.EqualError(t, err, "interrupted after 10 of 100: 10 added, 0 skipped; the same command goes on from there")
+	require.EqualError(t, err, "interrupted after 10 of 100: 10 added, 0 skipped; the same command continues from there")
 }
 
 // announce composes instances and gives them positions.
@@ -196,7 +196,7 @@ func TestSubscribeBeginsAndChooses(t *testing.T) {
 	go func() {
 		ended <- Run(ctx, []string{"subscribe", "--template", "lettre"}, func(name string) string { return on(db)[name] }, io.Discard, errOut)
 	}()
-	errOut.await(t, "there is no such template yet")
+	errOut.await(t, "no such template yet")
 	cancel()
 	require.Equal(t, exitDone, <-ended)
 }

@@ -156,7 +156,7 @@ type sinceValue struct{ to *time.Time }
 func (v *sinceValue) Set(text string) error {
 	at, err := subscribe.ParseSince(text, time.Now())
 	if err != nil {
-		return errors.New("it must be a time such as 2026-12-31T18:00:00Z, or how long ago it was, such as 30d, 12h or 5m")
+		return errors.New("it must be a time such as 2026-12-31T18:00:00Z, or how long ago, such as 30d, 12h or 5m")
 	}
 	*v.to = at
 	return nil

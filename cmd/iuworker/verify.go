@@ -20,9 +20,9 @@ func (a *app) verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Check all data for anything lost, duplicated or orphaned",
-		Long: `Checks all data and names what is wrong: every event is in the outbox, in a job, composed, a dead letter, or was removed by an
-operator; every instance has its lineage, log row and emission; positions are unique and have no gaps. It changes nothing
-and reads in short pieces while everything keeps running. Exit code 1 if something is wrong.`,
+		Long: `Checks all data and names what is wrong: every event is in the outbox, in a job, composed, a dead letter, or was removed
+by an operator; every instance has its lineage, log row and emission; positions are unique and have no gaps. It changes
+nothing and reads in short pieces while everything keeps running. Exit code 1 if something is wrong.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {

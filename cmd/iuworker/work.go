@@ -22,6 +22,7 @@ type workFlags struct {
 	environment string
 	credentials string // a file
 	tokens      string // a file
+	migrate     bool   // the schema, before the worker starts
 
 	eventsClients int
 }
@@ -71,6 +72,7 @@ func (f *workFlags) register(cmd *cobra.Command) {
 	retention(&w.VerifyInterval, "verify-interval", "how often one worker verifies all data; 0 or forever = never")
 	length(&w.ConsumerExpiry, time.Minute, 100*365*day, "consumer-expiry",
 		"how long an inactive consumer keeps emissions from being pruned, while workers run")
+	cmd.Flags().BoolVar(&f.migrate, "migrate", false, "migrate the schema first if it is missing or older than this program")
 	cmd.Flags().Var(&textValue{&w.ID, 100}, "worker-id", "unique name of this process (default host, pid and a random part)")
 }
 
@@ -170,6 +172,7 @@ the program ends within --shutdown-timeout; a second signal ends it at once. Not
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			a.logger = a.log.logger(a.stderr, a.getenv, toldLevel)
+			a.tells = true
 			at, err := a.addresses(cmd)
 			if err != nil {
 				return err

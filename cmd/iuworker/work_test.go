@@ -68,7 +68,7 @@ func TestAGateMovedFromTheCommandLineIsHeardByTheWorker(t *testing.T) {
 	_, _, stop := working(t, db, "--sweep-interval", "1h", "--poll-interval", "1h")
 	run(t, on(db), "enqueue", "--template", "letter").done(t)
 	db.WaitFor(t, patience, "SELECT count(*) = 1 FROM iu_river.river_job WHERE metadata ? 'parked'")
-	require.Contains(t, run(t, on(db), "status").done(t).out, "run: iuworker gate open auto-instantiate")
+	require.Contains(t, run(t, on(db), "status").done(t).out, "\nRun:\n  iuworker gate open auto-instantiate\n")
 	run(t, on(db), "gate", "open", "auto-instantiate").done(t)
 	run(t, on(db), "gate", "open", "composer").done(t)
 	db.WaitFor(t, patience, "SELECT count(*) = 1 FROM public.iu_auto_instantiate_event_log")

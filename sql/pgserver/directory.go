@@ -43,7 +43,7 @@ func baseDirectory(as *account) (string, error) {
 		}
 		failed = append(failed, err)
 	}
-	return "", fmt.Errorf("find a place for a private PostgreSQL: %w: set TMPDIR to a directory that is open to all users",
+	return "", fmt.Errorf("find a directory for a private PostgreSQL: %w: set TMPDIR to a directory that all users can enter",
 		errors.Join(failed...))
 }
 

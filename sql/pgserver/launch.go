@@ -58,7 +58,7 @@ func (s *Server) launch(ctx context.Context) error {
 
 // awaitReady waits until the server answers.
 func (s *Server) awaitReady(ctx context.Context) error {
-	timeout := fmt.Errorf("it did not answer within %s", s.cfg.StartTimeout)
+	timeout := fmt.Errorf("no reply within %s", s.cfg.StartTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.StartTimeout, timeout)
 	defer cancel()
 	poll := time.NewTicker(pollInterval)

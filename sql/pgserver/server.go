@@ -73,7 +73,7 @@ func (s *Server) Restart(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
-		return errors.New("restart PostgreSQL: it was stopped for good")
+		return errors.New("restart PostgreSQL: it was stopped permanently")
 	}
 	s.process.stop(syscall.SIGINT, s.cfg.StopTimeout)
 	return s.launch(ctx)

@@ -106,7 +106,7 @@ func TestStartFails(t *testing.T) {
 	}{
 		"setting unknown":  {t.Context(), Config{Settings: map[string]string{"fsink": "off"}}, `unrecognized configuration parameter`},
 		"setting no name":  {t.Context(), Config{Settings: map[string]string{"-D": "x"}}, `setting "-D" is no name`},
-		"no time":          {t.Context(), Config{StartTimeout: time.Nanosecond}, "it did not answer within 1ns"},
+		"no time":          {t.Context(), Config{StartTimeout: time.Nanosecond}, "no reply within 1ns"},
 		"no PostgreSQL":    {t.Context(), Config{BinDir: "/nonexistent"}, "use the PostgreSQL of /nonexistent"},
 		"no way to data":   {t.Context(), Config{DataDir: "/nonexistent/data"}, "make the data directory"},
 		"cancelled before": {cancelled, Config{}, "context canceled"},

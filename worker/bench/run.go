@@ -21,7 +21,7 @@ type bench struct {
 }
 
 // ErrInterrupted says that Run's context ended.
-var ErrInterrupted = errors.New("interrupted; the scratch database is gone, and nothing was measured to the end")
+var ErrInterrupted = errors.New("interrupted; the scratch database is deleted, and no measurement is complete")
 
 // Run measures, and answers what it measured. The scratch databases are dropped before it returns, also where ctx ends
 // or something fails. Not for two at once on one server: they would measure each other.

@@ -15,7 +15,7 @@ const (
 )
 
 // errNoGrowth says that there is nothing to draw.
-var errNoGrowth = errors.New("no history was made in this run: there is no rate over it to draw; run it with --growth")
+var errNoGrowth = errors.New("this run created no history to draw; run it with --growth")
 
 // WriteSVG draws the rate over the history that was made, and the worker's memory meanwhile. It fails where none was made.
 func (r *Report) WriteSVG(w io.Writer) error {

@@ -63,7 +63,7 @@ func makeTemplate(ctx context.Context, tx pgx.Tx) error {
 		return fmt.Errorf("compose the template: %w", err)
 	}
 	if composed.Status != "composed" {
-		return fmt.Errorf("compose the template: fn_iu_compose answered %s %s", composed.Status, composed.Detail)
+		return fmt.Errorf("compose the template: fn_iu_compose returned %s %s", composed.Status, composed.Detail)
 	}
 	if _, err := tx.Exec(ctx, "SELECT public.fn_iu_collection_mark_template($1, $2)", composed.CollectionID, Actor); err != nil {
 		return fmt.Errorf("mark the template: %w", err)

@@ -53,7 +53,7 @@ func (o *Outage) Failed(ctx context.Context, err error) int {
 	switch {
 	case !news || ctx.Err() != nil:
 	case fault != "":
-		o.Logger.ErrorContext(ctx, o.part()+": held up, the installation is at fault; trying again until it is mended",
+		o.Logger.ErrorContext(ctx, o.part()+": blocked by a fault of the installation; retrying until it is fixed",
 			slog.String("fault", says), slog.String("way_out", help))
 	default:
 		attrs := []any{slog.String("error", err.Error())}

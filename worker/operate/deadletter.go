@@ -31,6 +31,12 @@ type DeadLetter struct {
 	TemplateKey    *string         `json:"template_key"` // nil if the collection does not exist
 }
 
+// deadLetterColumns are the fields of a DeadLetter, of a row d of iu_outbox.dead_letter.
+const deadLetterColumns = `d.id, d.job_id, d.status, d.detail, d.event_id, d.idempotency_key, d.event, d.queue, d.attempts, d.created_at, (
+	SELECT c.collection_key FROM public.iu_piece_collection AS c
+	WHERE c.id = CASE WHEN d.event ->> 'template_collection_id' ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
+	THEN (d.event ->> 'template_collection_id')::uuid END)`
+
 // Selection chooses dead letters; its zero value chooses all.
 type Selection struct {
 	Status    string    // "" means any
@@ -103,10 +109,7 @@ func LatestDeadLetters(ctx context.Context, q Querier, choice Selection, page ID
 
 func listDeadLetters(ctx context.Context, q Querier, where string, args []any) ([]DeadLetter, error) {
 	rows, err := q.Query(ctx, `
-		SELECT d.id, d.job_id, d.status, d.detail, d.event_id, d.idempotency_key, d.event, d.queue, d.attempts, d.created_at, (
-			SELECT c.collection_key FROM public.iu_piece_collection AS c
-			WHERE c.id = CASE WHEN d.event ->> 'template_collection_id' ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
-				THEN (d.event ->> 'template_collection_id')::uuid END)
+		SELECT `+deadLetterColumns+`
 		FROM iu_outbox.dead_letter AS d
 		WHERE `+where, args...)
 	if err != nil {

@@ -67,7 +67,7 @@ func (e *examination) slots(ctx context.Context) (DoctorCheck, error) {
 		WHERE NOT s.temporary
 		ORDER BY 5 DESC`)
 	if err != nil || len(slots) == 0 {
-		return fine("there are no replication slots"), err
+		return fine("no replication slots"), err
 	}
 	found := fine("%s in use", counts(len(slots), "replication slot is", "replication slots are"))
 	var details []string
@@ -138,7 +138,7 @@ func (e *examination) replicas(ctx context.Context) (DoctorCheck, error) {
 	case standby:
 		return skipped("this is a standby"), nil
 	case len(replicas) == 0 && synchronous == "":
-		return fine("there are no replicas"), nil
+		return fine("no replicas"), nil
 	}
 	return judgeReplicas(replicas, synchronous), nil
 }

@@ -72,7 +72,7 @@ func TestJudgeVacuum(t *testing.T) {
 	dirty := vacuumed{Name: "iu_outbox.event", Live: 10, Dead: 2_000_000, Enabled: true, Trigger: 5000, Seconds: 3600}
 	check := judgeVacuum([]vacuumed{dirty})
 	require.Equal(t, HealthWarn, check.Result)
-	require.Equal(t, []string{"iu_outbox.event: 2000000 dead rows beside 10 live ones, not vacuumed for 1h0m"}, check.Details)
+	require.Equal(t, []string{"iu_outbox.event: 2000000 dead rows and 10 live ones, not vacuumed for 1h0m"}, check.Details)
 	require.Equal(t, "psql -c 'VACUUM (ANALYZE) iu_outbox.event'", check.Next)
 
 	recent, running, small := dirty, dirty, dirty

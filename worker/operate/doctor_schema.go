@@ -24,7 +24,7 @@ func (e *examination) schemaMissing(ctx context.Context) string {
 		LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = s.name`)
 	switch {
 	case err != nil:
-		return "it is not known whether the schema is there: " + e.cfg.Explain(err)
+		return "unknown whether the schema exists: " + e.cfg.Explain(err)
 	case len(missing) > 0:
 		return "there is no schema " + strings.Join(missing, " and no ")
 	}

@@ -26,7 +26,7 @@ func (e *examination) connection(ctx context.Context) (DoctorCheck, error) {
 	if err := e.cfg.Pool.Ping(ctx); err != nil {
 		return failed("the connection broke: %s", e.cfg.Explain(err)), nil
 	}
-	return fine("%s answers in %s (the first time in %s)", address(e.cfg.Pool.Config().ConnConfig),
+	return fine("%s replies in %s (first in %s)", address(e.cfg.Pool.Config().ConnConfig),
 		time.Since(start).Round(10*time.Microsecond), first.Round(time.Millisecond)), nil
 }
 

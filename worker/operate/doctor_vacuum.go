@@ -52,7 +52,7 @@ func (v vacuumed) problem() string {
 	case !v.Enabled:
 		return v.Name + ": autovacuum is switched off"
 	case v.Dead > 2*v.Trigger+manyDead && v.Seconds > unvacuumedFor && !v.Running:
-		return fmt.Sprintf("%s: %d dead rows beside %d live ones, not vacuumed for %s", v.Name, v.Dead, v.Live, lasted(v.Seconds))
+		return fmt.Sprintf("%s: %d dead rows and %d live ones, not vacuumed for %s", v.Name, v.Dead, v.Live, lasted(v.Seconds))
 	}
 	return ""
 }

@@ -101,7 +101,7 @@ func (e *examination) deadLetters(ctx context.Context) (DoctorCheck, error) {
 		return DoctorCheck{}, err
 	}
 	if len(status.DeadLetters) == 0 {
-		return fine("there are none"), nil
+		return fine("no dead letters"), nil
 	}
 	var details []string
 	total := Count{}
@@ -132,7 +132,7 @@ func (e *examination) consumers(ctx context.Context) (DoctorCheck, error) {
 	}
 	if len(details) == 0 {
 		if len(all) == 0 {
-			found.Says = "there are none"
+			found.Says = "no durable consumers"
 		}
 		return found, nil
 	}
@@ -141,5 +141,6 @@ func (e *examination) consumers(ctx context.Context) (DoctorCheck, error) {
 		needing = "needs"
 	}
 	found.Says = fmt.Sprintf("%d of %d consumers %s attention", len(details), len(all), needing)
-	return found.with(details).so("check that their programs run; to set a lost position, run: iuworker consumers reset NAME --to CURSOR", "iuworker consumers"), nil
+	return found.with(details).so("check that their programs run; to set a lost position, run: iuworker consumers reset NAME --to CURSOR",
+		"iuworker consumers"), nil
 }

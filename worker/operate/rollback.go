@@ -52,7 +52,7 @@ func Rollback(ctx context.Context, q Querier, actor string, dryRun bool) (Rollba
 	}
 	var report RollbackReport
 	if err := json.Unmarshal(raw, &report); err != nil {
-		return RollbackReport{}, fmt.Errorf("read the answer of fn_iu_auto_instantiate_rollback_by_actor: %w", err)
+		return RollbackReport{}, fmt.Errorf("read the result of fn_iu_auto_instantiate_rollback_by_actor: %w", err)
 	}
 	return report, nil
 }

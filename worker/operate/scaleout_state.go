@@ -38,7 +38,7 @@ type ScaleoutState struct {
 }
 
 // ErrNoScaleout is wrapped by ReadScaleout's answer where nothing is known of a prefix.
-var ErrNoScaleout = errors.New("there is no such scale-out")
+var ErrNoScaleout = errors.New("no such scale-out")
 
 // ofPrefix is a condition on a suffix: that of a number of the scale-out $1.
 func ofPrefix(suffix string) string {
@@ -104,7 +104,7 @@ func ReadScaleout(ctx context.Context, db Beginner, prefix string) (state Scaleo
 		}
 	}
 	if state.Composed == 0 && state.Unfinished() == 0 && state.DeadLetters == 0 {
-		return state, fmt.Errorf("%w: %q; nothing of that prefix waits, was composed or is a dead letter", ErrNoScaleout, prefix)
+		return state, fmt.Errorf("%w: %q; no job, instance or dead letter has this prefix", ErrNoScaleout, prefix)
 	}
 	return state, nil
 }

@@ -103,8 +103,8 @@ func ShowTemplate(ctx context.Context, q Querier, reference string) (detail Temp
 
 // Errors of making templates.
 var (
-	ErrNoPiece      = errors.New("there is no such piece")
-	ErrNoCollection = errors.New("there is no such collection")
+	ErrNoPiece      = errors.New("no such piece")
+	ErrNoCollection = errors.New("no such collection")
 )
 
 // MarkedTemplate is what marking a collection returned.

@@ -124,7 +124,7 @@ type TraceConsumer struct {
 }
 
 // ErrNoTrace is wrapped by FindTraces's answer where nothing is known.
-var ErrNoTrace = errors.New("nothing is known of it")
+var ErrNoTrace = errors.New("not found")
 
 const traceLimit = 50 // traces of one event, and rows of each kind
 

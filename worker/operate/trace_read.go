@@ -87,7 +87,7 @@ type AmbiguousError struct{ Prefix string }
 
 // Error implements error.
 func (e *AmbiguousError) Error() string {
-	return fmt.Sprintf("%q begins the ids of several events; give more of it", e.Prefix)
+	return fmt.Sprintf("several events begin with %q; give more characters", e.Prefix)
 }
 
 // byPrefix finds the one event of which an event id, an instance id or the idempotency key begins with a prefix.
@@ -273,8 +273,7 @@ func (t *tracing) readInstances(ctx context.Context, by *traceKey) error {
 func (t *tracing) readDeadLetters(ctx context.Context, by *traceKey) error {
 	condition, arg := by.where()
 	rows, err := t.tx.Query(ctx, `
-		SELECT id, job_id, status, detail, event_id, idempotency_key, event, queue, attempts, created_at
-		FROM iu_outbox.dead_letter WHERE `+condition+` ORDER BY id LIMIT $2`, arg, traceLimit)
+		SELECT `+deadLetterColumns+` FROM iu_outbox.dead_letter AS d WHERE d.`+condition+` ORDER BY d.id LIMIT $2`, arg, traceLimit)
 	if err != nil {
 		return err
 	}

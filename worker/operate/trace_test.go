@@ -84,7 +84,7 @@ func TestATraceSaysWhatAnOutboxRowWaitsFor(t *testing.T) {
 	t.Parallel()
 	b := setupTrace(t)
 	b.outbox(t, time.Now())
-	b.requireWaits(t, operate.TraceWaiting, "none is alive; run: iuworker work")
+	b.requireWaits(t, operate.TraceWaiting, "none is alive; to start one, run: iuworker work")
 	b.alive(t)
 	b.requireWaits(t, operate.TraceWaiting, "the relay")
 	b.Exec(t, "UPDATE iu_outbox.event SET available_at = '2030-01-02 03:04:05Z'")
@@ -113,7 +113,7 @@ func TestATraceSaysWhatAJobWaitsFor(t *testing.T) {
 		},
 		"being resumed": {
 			"scheduled", `{"parked": {"gate": "composer", "reason": "x"}}`, "UPDATE public.dot_config SET value = 'true'",
-			operate.TraceParkedNow, "the gate is open again",
+			operate.TraceParkedNow, "its gate has reopened",
 		},
 		"its worker": {"running", "{}", "", operate.TraceWorking, "running in w"},
 	} {
@@ -175,7 +175,7 @@ func TestATraceTellsHowAnEventEnded(t *testing.T) {
 	b.alive(t)
 	b.requireWaits(t, operate.TraceDone, "the emitter")
 	b.Exec(t, "UPDATE public.event_type_registry SET active = false")
-	b.requireWaits(t, operate.TraceDone, "is not active")
+	b.requireWaits(t, operate.TraceDone, "to be active again in the registry")
 	b.Exec(t, "UPDATE public.event_type_registry SET active = true")
 	b.Exec(t, "SELECT iu_outbox.emit(10)")
 	trace := b.trace(t)

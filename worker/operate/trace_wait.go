@@ -42,7 +42,7 @@ func (t *tracing) explain(ctx context.Context, trace *Trace) (err error) {
 			choice = "--event " + letter.EventID.String()
 		}
 		trace.State = TraceDead
-		trace.Waits = fmt.Sprintf("somebody who retries or drops it: %s; when the cause is gone, run: iuworker retry %s",
+		trace.Waits = fmt.Sprintf("an operator to retry or drop it: %s; fix the cause, then run: iuworker dead-letters retry %s",
 			reason(letter), choice)
 	case trace.Emission != nil && trace.Emission.RolledBackAt != nil || trace.composed():
 		trace.State = TraceRolledBack
@@ -80,7 +80,7 @@ func reason(letter DeadLetter) string {
 }
 
 // noWorker is what is missing where nothing happens.
-const noWorker = "a worker: none is alive; run: iuworker work"
+const noWorker = "a worker: none is alive; to start one, run: iuworker work"
 
 func (t *tracing) anyWorker(ctx context.Context) (alive bool, err error) {
 	err = t.tx.QueryRow(ctx, `
@@ -97,7 +97,7 @@ func (t *tracing) outbox(ctx context.Context, row TraceOutbox) (string, error) {
 	if row.AvailableAt.After(time.Now()) {
 		return "its time: not before " + stamp(row.AvailableAt), nil
 	}
-	return "the relay, which has yet to take it out of the outbox", nil
+	return "the relay to take it out of the outbox", nil
 }
 
 func (t *tracing) job(ctx context.Context, job *TraceJob) (state, waits string, err error) {
@@ -117,9 +117,9 @@ func (t *tracing) job(ctx context.Context, job *TraceJob) (state, waits string, 
 	case job.QueuePaused:
 		out := "resume it in River UI"
 		if job.Queue == jobs.QueueScaleout {
-			out = "to go on, run: iuworker scaleout resume"
+			out = "to resume it, run: iuworker scaleout resume"
 		}
-		return TraceWorking, fmt.Sprintf("its queue: %s is paused; %s", job.Queue, out), nil
+		return TraceWorking, fmt.Sprintf("its queue %s, which is paused; %s", job.Queue, out), nil
 	case job.State == "scheduled" && job.Retry != nil, job.State == "retryable":
 		waits = fmt.Sprintf("its next try at %s; the last one failed: %s", stamp(job.ScheduledAt), job.lastError())
 		in, err := t.inTheWay(ctx, job, true)
@@ -141,7 +141,7 @@ func (j *TraceJob) lastError() string {
 	case len(j.Errors) > 0:
 		return j.Errors[len(j.Errors)-1].Error
 	default:
-		return "nothing is known of why"
+		return "unknown error"
 	}
 }
 
@@ -155,10 +155,10 @@ func (t *tracing) parked(ctx context.Context, job *TraceJob) (state, waits strin
 	}
 	for _, gate := range gates {
 		if gate.Gate == job.Parked.Gate && gate.Open {
-			return TraceParkedNow, "a worker that resumes it: the gate is open again", nil
+			return TraceParkedNow, "a worker to pick it up (its gate has reopened)", nil
 		}
 	}
-	return TraceParkedNow, "its gate: " + job.Parked.Reason, nil
+	return TraceParkedNow, "its gate to open: " + job.Parked.Reason, nil
 }
 
 func (t *tracing) queued(ctx context.Context, job *TraceJob) (string, error) {
@@ -187,7 +187,7 @@ func (t *tracing) blocked(ctx context.Context, job *TraceJob) (string, error) {
 	case job.Worker == nil:
 		return "its worker", nil
 	default:
-		return "its worker: running in " + *job.Worker, nil
+		return "its worker, running in " + *job.Worker, nil
 	}
 }
 
@@ -227,7 +227,7 @@ func (t *tracing) inTheWay(ctx context.Context, job *TraceJob, holders bool) (st
 		return "", err
 	}
 	return "a lock: blocked by " + strings.Join(pids, " and ") +
-		"; let that transaction end, or run: SELECT pg_terminate_backend(pid)", nil
+		"; wait for that transaction, or end it by: SELECT pg_terminate_backend(pid)", nil
 }
 
 // announcing answers what a composed instance waits for to be announced.
@@ -244,12 +244,12 @@ func (t *tracing) announcing(ctx context.Context, trace *Trace) (string, error) 
 		return "", err
 	}
 	if !active {
-		return "its announcement: the registry row of iu.template.instance_auto_composed is not active", nil
+		return "the event type iu.template.instance_auto_composed to be active again in the registry", nil
 	}
 	if alive, err := t.anyWorker(ctx); err != nil || !alive {
 		return noWorker, err
 	}
-	return "the emitter, which has yet to announce it", nil
+	return "the emitter to announce it", nil
 }
 
 func scanText(to *[]string) func(pgx.CollectableRow) error {

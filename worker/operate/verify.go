@@ -160,7 +160,8 @@ var verifySteps = []verifyStep{
 	},
 	{
 		check: "consumers", run: (*audit).consumers,
-		holds:  "no consumer is ahead of the announcements",
-		wayOut: "a restore or failover set the database back: decide what to do with what the consumer received, then run: iuworker consumers reset NAME --to CURSOR",
+		holds: "no consumer is ahead of the announcements",
+		wayOut: "a restore or failover set the database back: decide what to do with what the consumer received, then run: " +
+			"iuworker consumers reset NAME --to CURSOR",
 	},
 }

@@ -98,7 +98,7 @@ func (c Config) withDefaults() (Config, error) {
 	case c.Pool == nil:
 		return c, errors.New("subscribe: Config.Pool is required")
 	case c.Consumer != "" && c.From.kind == startAfter:
-		return c, errors.New("subscribe: a consumer goes on where it stopped, so After is not for consumers: use ResetConsumer")
+		return c, errors.New("subscribe: a consumer continues where it stopped, so After is not for consumers: use ResetConsumer")
 	case c.Consumer == "" && c.Retry.OnExhausted == DeadLetter:
 		return c, errors.New("subscribe: dead letters need Config.Consumer")
 	case c.MaxBatch < 0 || c.Limit < 0 || c.Retry.MaxTries < 0:

@@ -41,7 +41,7 @@ type BeyondEndError struct {
 
 func (e *BeyondEndError) Error() string {
 	return fmt.Sprintf("cursor %s is beyond the end of the history, which ends at %s; "+
-		"give a cursor that was received from this database, or start now", e.Cursor, e.End)
+		"use a cursor from this database, or start now", e.Cursor, e.End)
 }
 
 func (e *BeyondEndError) Unwrap() error { return ErrBeyondEnd }
@@ -63,17 +63,17 @@ type RewoundError struct {
 
 func (e *RewoundError) Error() string {
 	if e.Found != "" {
-		return fmt.Sprintf("history rewound: another event than was read there is at cursor %s now (the database was set back to an "+
-			"older state, and went on differently), and the history ends at %s; start where you know that nothing is missed, "+
-			"and take back what you did for events that are not there any more", e.Cursor, e.End)
+		return fmt.Sprintf("history rewound: a different event is at cursor %s now (the database was set back to an "+
+			"older state and then diverged), and the history ends at %s; start at a cursor before which you missed nothing, "+
+			"and undo what you did for events that no longer exist", e.Cursor, e.End)
 	}
 	if e.CommonUntil.Epoch == "" {
-		return fmt.Sprintf("history rewound: the epoch of cursor %s is unknown here (the database was restored from elsewhere, "+
-			"or is another one), the history ends at %s; start from the beginning, or where you know that nothing is missed",
+		return fmt.Sprintf("history rewound: the epoch of cursor %s is unknown (the database was restored from elsewhere, "+
+			"or is another one), and the history ends at %s; start from the beginning, or at a cursor before which you missed nothing",
 			e.Cursor, e.End)
 	}
-	return fmt.Sprintf("history rewound: cursor %s was lost in a restore or failover, its history is known here until %s, "+
-		"and today's ends at %s; go on after %s, and take back what you did for events beyond it",
+	return fmt.Sprintf("history rewound: cursor %s was lost in a restore or failover; its history is valid until %s, "+
+		"and the current one ends at %s; continue after %s, and undo what you did for events beyond it",
 		e.Cursor, e.CommonUntil, e.End, e.CommonUntil)
 }
 
@@ -87,7 +87,7 @@ type PrunedError struct {
 }
 
 func (e *PrunedError) Error() string {
-	return fmt.Sprintf("events after cursor %s were pruned: everything after %s is kept, until the end at %s; go on after that, and accept the gap",
+	return fmt.Sprintf("events after cursor %s were pruned: everything after %s is retained, up to the end at %s; continue after %[2]s, and accept the gap",
 		e.Cursor, e.KeptAfter, e.End)
 }
 

@@ -73,7 +73,7 @@ func (s *subscriber) note(ctx context.Context, from Cursor, cause error, counts 
 
 // moved says so, and has the next read begin where the cursor is now.
 func (s *subscriber) moved(ctx context.Context, from Cursor) error {
-	s.logger.InfoContext(ctx, "Subscriber: the cursor was moved by somebody else; going on from there", slog.String("from", from.String()))
+	s.logger.InfoContext(ctx, "Subscriber: something else moved the cursor; continuing from there", slog.String("from", from.String()))
 	return ctx.Err()
 }
 

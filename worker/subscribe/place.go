@@ -20,7 +20,7 @@ type place interface {
 }
 
 // errMoved: somebody else moved the cursor: another process that took over, or an operator.
-var errMoved = errors.New("the cursor was moved by somebody else")
+var errMoved = errors.New("something else moved the cursor")
 
 // memory keeps the cursor for one Run.
 type memory struct {
@@ -109,7 +109,7 @@ func (r *row) check(ctx context.Context, at mark) error {
 				return err
 			}
 			if !r.goesBack {
-				return fmt.Errorf("%w; the consumer was set back as well: started again, it goes on after %s", err, at.Cursor)
+				return fmt.Errorf("%w; the consumer was set back as well: start it again, and it continues after %s", err, at.Cursor)
 			}
 			r.logger.WarnContext(ctx, "Subscriber: the database was set back, and the consumer with all of its effects; going on from there",
 				slog.String("from", r.seen.String()), slog.String("to", at.String()))

@@ -106,7 +106,7 @@ func (s *subscriber) runNamed(ctx context.Context) error {
 	err := s.try(ctx, func(ctx context.Context) error {
 		created, err := row.open(ctx)
 		if created {
-			s.logger.InfoContext(ctx, "Subscriber: made a new consumer")
+			s.logger.InfoContext(ctx, "Subscriber: created a new consumer")
 		}
 		return err
 	})

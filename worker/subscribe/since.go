@@ -24,7 +24,7 @@ func ParseSince(text string, now time.Time) (time.Time, error) {
 	}
 	ago, ok := parseAgo(text)
 	if !ok {
-		return time.Time{}, fmt.Errorf("%w: %.60q: give one such as 2026-12-31T18:00:00Z, or how long ago it was, such as 30d, 12h or 5m",
+		return time.Time{}, fmt.Errorf("%w: %.60q: use a time such as 2026-12-31T18:00:00Z, or how long ago, such as 30d, 12h or 5m",
 			ErrBadSince, text)
 	}
 	return now.Add(-ago), nil

@@ -74,7 +74,7 @@ func (t *Tail) read(ctx context.Context) (more bool, err error) {
 		p.Next, p.nextID, p.End, p.endID = end.Cursor, end.id, end.Cursor, end.id
 	}
 	if errors.Is(err, ErrRewound) || errors.Is(err, ErrPruned) {
-		t.logger.WarnContext(ctx, "Tail: what was read is not the history any more; followers look for their places anew",
+		t.logger.WarnContext(ctx, "Tail: the history changed; followers look up their positions again",
 			slog.String("reason", err.Error()))
 		t.forget()
 		return true, nil
