@@ -41,11 +41,13 @@ func drawFigures(p operate.Paces, hour operate.Series) []figure {
 			Spark: draw("Rows that waited in the outbox", func(p operate.Point) *float64 { return asFloat(p.Outbox) }),
 		},
 		{
-			ID: "composed", Title: "Composed", Path: "/events?state=done", Value: figureOf(now.Composed), Unit: "/s", Delta: change(now.Composed, before.Composed),
+			ID: "composed", Title: "Composed", Path: "/events?state=done", Value: figureOf(now.Composed), Unit: "/s",
+			Delta: change(now.Composed, before.Composed),
 			Spark: draw("Instances", func(p operate.Point) *float64 { return new(float64(p.Composed + p.Scaleout + p.DryRun)) }),
 		},
 		{
-			ID: "announced", Title: "Announced", Path: "/consumers", Value: figureOf(now.Announced), Unit: "/s", Delta: change(now.Announced, before.Announced),
+			ID: "announced", Title: "Announced", Path: "/consumers", Value: figureOf(now.Announced), Unit: "/s",
+			Delta: change(now.Announced, before.Announced),
 			Spark: draw("Announced events", func(p operate.Point) *float64 { return new(float64(p.Announced)) }),
 		},
 		{

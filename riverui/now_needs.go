@@ -163,7 +163,8 @@ func (f facts) announcing() (found []need) {
 	if f.status.Emissions.Held {
 		waiting := f.status.Emissions.Waiting
 		found = append(found, need{
-			Bad: true, Text: "nothing is announced: the event type is not active; " + plural(waiting.Count, "event waits", "events wait"), Since: waiting.OldestAt,
+			Bad: true, Text: "nothing is announced: the event type is not active; " + plural(waiting.Count, "event waits", "events wait"),
+			Since:  waiting.OldestAt,
 			Button: button{Path: "/health#event%20type", Label: "Open check"}, Command: f.next("event type"),
 		})
 	}
@@ -236,7 +237,8 @@ func (f facts) consumersBehind() (found []need) {
 			Button: button{Path: c.Path(), Label: "Open consumer"},
 		}
 		if c.LagEvents != nil && *c.LagEvents > 0 && c.Process == nil {
-			n.Text, n.Since = fmt.Sprintf("the consumer %s is %s behind, and no process works for it", c.Name, plural(operate.Count{N: *c.LagEvents}, "event", "events")), &c.ActiveAt
+			behind := plural(operate.Count{N: *c.LagEvents}, "event", "events")
+			n.Text, n.Since = fmt.Sprintf("the consumer %s is %s behind, and no process works for it", c.Name, behind), &c.ActiveAt
 		}
 		found = append(found, n)
 	}
@@ -277,7 +279,10 @@ func setupSteps(f facts) []setupStep {
 		{Done: f.migrated, Text: "schema installed", Command: "iuworker migrate up"},
 		{Done: f.alive(), Text: "worker running", Command: "iuworker work"},
 		gate,
-		{Done: f.situation.Templates.N > 0, Text: "a template", Button: button{Path: "/templates", Label: "How"}, Command: "iuworker templates create KEY PIECE..."},
+		{
+			Done: f.situation.Templates.N > 0, Text: "a template", Button: button{Path: "/templates", Label: "How"},
+			Command: "iuworker templates create KEY PIECE...",
+		},
 		{
 			Done: f.situation.Composed, Text: "first event", Button: button{Path: "/stream", Label: "Send a test event", Operator: true},
 			Command: "iuworker enqueue --template KEY",

@@ -40,7 +40,8 @@ func readFirsts(ctx context.Context, tx pgx.Tx, s *Situation) error {
 			EXISTS (SELECT FROM public.iu_auto_instantiate_event_log),
 			EXISTS (SELECT FROM iu_outbox.consumer) OR EXISTS (
 				SELECT FROM pg_catalog.pg_stat_activity AS a
-				WHERE a.datname = pg_catalog.current_database() AND a.query ILIKE 'listen%iu.template.instance_auto_composed%')`, countLimit+1).Scan(&n, &s.Composed, &s.Subscribed)
+				WHERE a.datname = pg_catalog.current_database() AND a.query ILIKE 'listen%iu.template.instance_auto_composed%')`, countLimit+1).
+		Scan(&n, &s.Composed, &s.Subscribed)
 	s.Templates = counted(n)
 	return err
 }
