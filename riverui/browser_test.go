@@ -189,7 +189,18 @@ func (b *browser) value(expression string) any {
 // wait asks the page until an expression is true; while it is between two documents, that is never so.
 func (b *browser) wait(expression string) {
 	b.t.Helper()
-	require.Eventually(b.t, func() bool { return b.value("!!("+expression+")") == true }, patience, 20*time.Millisecond, expression)
+	require.Eventually(b.t, func() bool { return b.holds(expression) }, patience, 20*time.Millisecond, expression)
+}
+
+// holds reports whether an expression is true; it is not if the document goes away meanwhile.
+func (b *browser) holds(expression string) bool {
+	select {
+	case m := <-b.send("Runtime.evaluate", map[string]any{"expression": "!!(" + expression + ")", "returnByValue": true, "awaitPromise": true}):
+		var answer struct{ Result struct{ Value any } }
+		return m.Error == nil && json.Unmarshal(m.Result, &answer) == nil && answer.Result.Value == true
+	case <-time.After(patience):
+		return false
+	}
 }
 
 // open goes to an address and waits until its document is complete.
@@ -236,11 +247,17 @@ func (b *browser) picture(name string) {
 	if directory == "" {
 		return
 	}
+	require.NoError(b.t, os.WriteFile(filepath.Join(directory, name+".png"), b.screenshot(), 0o600))
+}
+
+// screenshot returns a picture of the whole page.
+func (b *browser) screenshot() []byte {
+	b.t.Helper()
 	var shot struct{ Data string }
 	require.NoError(b.t, json.Unmarshal(b.call("Page.captureScreenshot", map[string]any{"captureBeyondViewport": true}), &shot))
 	image, err := base64.StdEncoding.DecodeString(shot.Data)
 	require.NoError(b.t, err)
-	require.NoError(b.t, os.WriteFile(filepath.Join(directory, name+".png"), image, 0o600))
+	return image
 }
 
 // complaints answers what the console complained about: errors of scripts, and what the policy refused.

@@ -73,11 +73,31 @@ func (c *cached[T]) get(ctx context.Context) reading[T] {
 	c.lastMu.Lock()
 	defer c.lastMu.Unlock()
 	if err != nil {
+		c.took = min(c.took, c.keep/20) // what failed is read again soon: it may have waited for a database that was away
 		c.last.Err = err
 	} else {
 		c.last = reading[T]{Value: value, At: c.at}
 	}
 	return c.last
+}
+
+// soon returns what was read last without waiting for it to be read again, which it starts if that is due. The first time it
+// waits a moment; if nothing is read by then, the reading is empty, without an error.
+func (c *cached[T]) soon(ctx context.Context, patience time.Duration) reading[T] {
+	last := c.peek()
+	read := make(chan reading[T], 1)
+	go func() { read <- c.get(ctx) }()
+	if !last.At.IsZero() {
+		return last
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case got := <-read:
+		return got
+	case <-timer.C:
+		return last
+	}
 }
 
 // again reads the value again if it is older than least, however long it would have been kept.

@@ -22,7 +22,7 @@ type consumerRow struct {
 
 	Mark, Kind string // its state in a word or two, and the class of the mark; "" if it is well
 	Says       string // the state in a sentence
-	Spark      *spark // its lag in the last hour; nil: not known
+	Spark      *spark // its lag over time; nil: not known
 
 	rank int // the worst has the lowest
 }
@@ -89,7 +89,7 @@ func consumerRows(all []subscribe.Consumer, lags operate.ConsumerSeries) []consu
 			for step, lag := range lags.Consumers[i].Lag {
 				values[step] = orGap(lag)
 			}
-			drawn := sparkline("Events that "+c.Name+" was behind, last hour", values)
+			drawn := sparkline("Events that "+c.Name+" was behind", values)
 			row.Spark = &drawn
 		}
 		rows = append(rows, row)

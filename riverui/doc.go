@@ -4,7 +4,7 @@
 //	                              -> credentials, origin, role -> pages, River UI, metrics
 //	                              -> token, credentials or cookie, origin -> events
 //
-//	/                 the overview, kept up to date by /live
+//	/                 Now: what needs somebody, and everything at once; kept up to date, as every view is
 //	/trace            one event's whole way
 //	/gates/{gate}     opens and closes, after it said what will run
 //	/dead-letters     why they are dead; retries and drops them
@@ -24,7 +24,7 @@
 //	the address is taken        Listen fails and says so; nothing else was started
 //	no credentials, no loopback Listen fails
 //	no credentials, but a proxy 403; the probes are open
-//	the database is away        /healthz 200, /readyz 503, the overview says so in its parts, other pages 503
+//	the database is away        /healthz 200, /readyz 503; pages keep the last values, greyed, under a banner; without any 503
 //	the database login may not  403 with a sentence that names the role that is missing
 //	a viewer changes something  403; without credentials 401; from another site 403; nothing is changed
 //	a file of secrets breaks    its last good contents stay in use, and the log says so once

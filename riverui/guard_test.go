@@ -164,7 +164,7 @@ func TestWithoutCredentialsProxiesAreRefused(t *testing.T) {
 		refused[name] = with(name, "")
 	}
 	for name, change := range refused {
-		for _, path := range []string{"/", "/audit", "/live", "/assets/page.css", "/riverui/", "/riverui/api/jobs", "/metrics", "/v1/events", "/nowhere"} {
+		for _, path := range []string{"/", "/audit", "/assets/page.css", "/riverui/", "/riverui/api/jobs", "/metrics", "/v1/events", "/nowhere"} {
 			w := serve(handler, http.MethodGet, path, nil, change)
 			require.Equal(t, http.StatusForbidden, w.Code, "%s %s", name, path)
 			require.Contains(t, w.Body.String(), "behind a proxy, start iuworker with --http-credentials-file", "%s %s", name, path)

@@ -43,8 +43,9 @@ func New(cfg Config) (*Handler, error) {
 	if cfg.EventsTokens != nil {
 		cfg.EventsTokens.logger.Store(cfg.Logger)
 	}
+	probes := &probes{ready: cfg.Ready}
 	h := &Handler{
-		cfg: cfg, probes: &probes{ready: cfg.Ready}, sources: newSources(cfg), watched: newWatched(cfg), outage: &outage{pool: cfg.Pool},
+		cfg: cfg, probes: probes, sources: newSources(cfg, probes), watched: newWatched(cfg), outage: &outage{pool: cfg.Pool},
 		streams: make(chan struct{}, liveAtOnce), serves: servingPages, sessions: newSessions(),
 	}
 	if h.river, err = riverUI(cfg, nil); err != nil {
@@ -116,7 +117,7 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 		})
 	}
 	for pattern, handler := range map[string]http.HandlerFunc{
-		"GET /{$}":                 h.home,
+		"GET /{$}":                 h.now,
 		"GET /trace":               h.trace,
 		"GET /events":              h.eventsPage,
 		"GET /events/{key}":        h.event,
@@ -165,7 +166,6 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 		method, path, _ := strings.Cut(pattern, " ")
 		mux.HandleFunc(method+" "+base+path, handler)
 	}
-	mux.Handle("GET "+base+"/live", h.stream(http.HandlerFunc(h.live)))
 	mux.HandleFunc("GET "+base+"/riverui/", h.riverPage)
 	mux.HandleFunc("GET "+base+"/riverui/banner", h.riverBanner)
 	mux.HandleFunc("GET "+base+"/riverui/api/", h.riverRead)

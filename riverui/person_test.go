@@ -25,7 +25,13 @@ type site struct {
 
 func visit(t *testing.T, user, password string, configure ...func(*webui.Config)) site {
 	t.Helper()
-	s := site{operating: setupOperating(t, append(configure, func(cfg *webui.Config) { cfg.BasePath = "/iu" })...)}
+	return browse(t, setupOperating(t, append(configure, func(cfg *webui.Config) { cfg.BasePath = "/iu" })...), user, password)
+}
+
+// browse opens the pages in a browser.
+func browse(t *testing.T, b operating, user, password string) site {
+	t.Helper()
+	s := site{operating: b}
 	server, err := webui.Listen(t.Context(), "127.0.0.1:0", s.handler)
 	require.NoError(t, err)
 	ctx, end := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -76,17 +82,18 @@ func TestAnOperatorWorksWithThePages(t *testing.T) {
 
 	// The numbers come by themselves; the gate opens, and what was parked runs.
 	s.wait(`document.querySelector(".live [role=status]").innerText === "Live"`)
-	s.wait(`document.querySelector("#gates").innerText.includes("4 jobs")`)
-	s.picture("overview-parked")
+	s.wait(`document.querySelector("#pipeline").innerText.includes("4 parked")`)
+	s.picture("now-parked")
 	s.follow(`a[href="/iu/gates/auto-instantiate?to=open"]`)
 	require.Contains(t, s.text(), "4 jobs parked at this gate will run at once")
 	s.accessible(t)
 	s.follow("form button.act")
 	require.Contains(t, s.text(), "otto opened the gate auto-instantiate; 4 parked jobs run now.")
-	s.wait(`document.querySelector("#announced .big").innerText === "3"`)
-	s.wait(`document.querySelector("#deadletters").innerText.includes("template_not_found")`)
+	s.waitAnnounced(t, 3)
+	s.wait(`document.querySelector("#needs").innerText.includes("1 dead letter of template_not_found")`)
+	s.wait(`document.querySelector("#pipeline").innerText.includes("open") && !document.querySelector("#pipeline").innerText.includes("closed")`)
 	s.accessible(t)
-	s.picture("overview")
+	s.picture("now")
 
 	// The template that was missing is made; its dead letter is retried.
 	s.db.Exec(t, `INSERT INTO public.iu_piece_collection (id, collection_key, created_by)
@@ -95,7 +102,7 @@ func TestAnOperatorWorksWithThePages(t *testing.T) {
 		SELECT c.id, m.piece_id, m.position FROM public.iu_piece_membership AS m, public.iu_piece_collection AS c
 		WHERE m.collection_id = $1 AND c.collection_key = 'late'`, s.template)
 	s.db.Exec(t, "SELECT public.fn_iu_collection_mark_template(id, 'x') FROM public.iu_piece_collection WHERE collection_key = 'late'")
-	s.follow(`#deadletters ul a`)
+	s.follow(`#needs a[href="/iu/dead-letters"]`)
 	s.accessible(t)
 	s.picture("dead-letters")
 	s.follow("td form button")
@@ -146,7 +153,7 @@ func TestAViewerSeesAndChangesNothing(t *testing.T) {
 	s := visit(t, "vera", viewerPassword)
 	s.wait(`document.querySelector(".live [role=status]").innerText === "Live"`)
 	require.Contains(t, s.text(), "vera, viewer")
-	require.Equal(t, false, s.value(`!!document.querySelector("a.act")`), "nothing to change is offered")
+	require.Equal(t, false, s.value(`!!document.querySelector("main a[href*='/gates/'], main form")`), "nothing to change is offered")
 	for _, change := range []string{"/gates/composer", "/dead-letters/retry", "/rollback", "/riverui/api/jobs/cancel"} {
 		require.EqualValues(t, 403, s.value(fmt.Sprintf(`fetch(%q, {method: "POST", body: "to=open"}).then(r => r.status)`, "/iu"+change)), change)
 	}
@@ -162,15 +169,14 @@ func TestThePagesAreForKeyboardsAndTheDark(t *testing.T) {
 	require.Equal(t, true, s.value("document.activeElement.getBoundingClientRect().left >= 0"), "what has the focus is seen")
 
 	// A section that holds the focus is left alone until it does not.
-	s.value(`document.querySelector("#gates a.act").focus()`)
+	s.wait(`document.querySelector("#pipeline .gate a")`)
+	s.value(`document.querySelector("#pipeline .gate a").focus()`)
 	s.db.OpenGates(t)
-	s.wait(`document.querySelector("#core").innerText.includes("7/7 PASS")`)
-	s.insert(t, s.template, "a")
-	s.wait(`document.querySelector("#announced .big").innerText === "1"`)
-	require.Equal(t, true, s.value(`document.querySelector("#gates").contains(document.activeElement)`))
-	require.Contains(t, s.value(`document.querySelector("#gates").innerText`), "closed")
+	s.wait(`!document.querySelector("#needs").innerText.includes("gate open")`)
+	require.Equal(t, true, s.value(`document.querySelector("#pipeline").contains(document.activeElement)`))
+	require.Contains(t, s.value(`document.querySelector("#pipeline").innerText`), "closed")
 	s.value(`document.activeElement.blur()`)
-	s.wait(`!document.querySelector("#gates").innerText.includes("closed")`)
+	s.wait(`!document.querySelector("#pipeline").innerText.includes("closed")`)
 
 	s.value(`document.querySelector(".live button").click()`)
 	s.wait(`document.querySelector(".live [role=status]").innerText === "Paused"`)

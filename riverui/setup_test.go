@@ -56,7 +56,13 @@ const patience = 90 * time.Second
 
 func setupOperating(t *testing.T, configure ...func(*webui.Config)) operating {
 	t.Helper()
-	b := operating{db: iutest.New(t), log: &logs{}}
+	return operateOn(t, iutest.New(t), configure...)
+}
+
+// operateOn starts a worker on a database, and the pages over it.
+func operateOn(t *testing.T, db *iutest.DB, configure ...func(*webui.Config)) operating {
+	t.Helper()
+	b := operating{db: db, log: &logs{}}
 	b.template = b.db.Template(t, "letter", 3)
 	pool, err := pgxpool.New(t.Context(), b.db.URL)
 	require.NoError(t, err)

@@ -9,20 +9,11 @@ import (
 	"github.com/iu-core/iuworker/worker/operate"
 )
 
-func TestTemplatesAndInstancesAreListed(t *testing.T) {
+func TestRecentInstancesAreListed(t *testing.T) {
 	t.Parallel()
 	b := setupTrace(t)
-	b.Template(t, "unused", 1)
 	instance := b.compose(t, "live")
 	b.job(t, "completed", `{"output": {"status": "instantiated", "instance_collection_id": "`+instance.String()+`"}}`)
-
-	uses, err := operate.TemplateUses(t.Context(), b.Pool, 10)
-	require.NoError(t, err)
-	require.Len(t, uses, 2)
-	require.Equal(t, "letter", uses[0].Key)
-	require.EqualValues(t, 1, uses[0].Live)
-	require.EqualValues(t, 1, uses[0].LastHour)
-	require.Nil(t, uses[1].LastAt)
 
 	recent, err := operate.RecentInstances(t.Context(), b.Pool, 10)
 	require.NoError(t, err)

@@ -8,23 +8,22 @@ import (
 
 // JudgeConsumer returns whether a consumer needs somebody, and why in a few words; "" if it does not.
 func JudgeConsumer(c subscribe.Consumer) (result Health, says string) {
-	behind := func() string { return fmt.Sprintf("%d events behind for %s", *c.LagEvents, lasted(*c.LagSeconds)) }
 	late := c.LagEvents != nil && *c.LagEvents > 0 && c.LagSeconds != nil
 	switch {
 	case c.State == "pruned":
 		return HealthFail, "events that it has not handled were pruned"
 	case c.State != "ok":
-		return HealthFail, fmt.Sprintf("its place was lost in a restore or failover (%s)", c.State)
+		return HealthFail, fmt.Sprintf("its position was lost in a restore or failover (%s)", c.State)
 	case c.Expiring && c.ExpiresSeconds != nil:
-		return HealthWarn, fmt.Sprintf("no process works for it, and what it has not handled is deleted in %s", lasted(*c.ExpiresSeconds))
+		return HealthWarn, fmt.Sprintf("no process, and what it has not handled is deleted in %s", lasted(*c.ExpiresSeconds))
 	case c.Tries > 0 && c.LastError != nil:
 		return HealthWarn, fmt.Sprintf("its last event failed: %.200s", *c.LastError)
 	case late && *c.LagSeconds > stuck && c.Process == nil:
-		return HealthWarn, behind() + ", and no process works for it"
+		return HealthWarn, fmt.Sprintf("%s behind, no process for %s", Thousands(*c.LagEvents), lasted(*c.LagSeconds))
 	case late && *c.LagSeconds > 5*stuck:
-		return HealthWarn, behind()
+		return HealthWarn, fmt.Sprintf("%s behind for %s", Thousands(*c.LagEvents), lasted(*c.LagSeconds))
 	case c.DeadLetters > 0:
-		return HealthWarn, fmt.Sprintf("it gave up %s", counts(int(c.DeadLetters), "event", "events"))
+		return HealthWarn, fmt.Sprintf("%d events became its dead letters", c.DeadLetters)
 	}
 	return HealthOK, ""
 }

@@ -52,9 +52,10 @@ const workerClocksSQL = `
 				ELSE EXTRACT(EPOCH FROM LEAST(pg_catalog.max(j.finalized_at - j.attempted_at), interval '0')) END::double precision AS seconds
 		FROM (
 			SELECT j.attempted_by, j.attempted_at, j.finalized_at FROM iu_river.river_job AS j
-			WHERE j.state = 'completed' AND j.finalized_at > pg_catalog.clock_timestamp() - interval '1 hour' AND j.attempted_by IS NOT NULL
+			WHERE j.state = 'completed' AND j.finalized_at > pg_catalog.clock_timestamp() - interval '1 hour'
 			ORDER BY j.finalized_at DESC LIMIT 500
 		) AS j
+		WHERE j.attempted_by IS NOT NULL
 		GROUP BY 1
 	) AS c
 	WHERE pg_catalog.abs(c.seconds) > 2

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
@@ -45,11 +46,24 @@ func PauseQueue(ctx context.Context, tx pgx.Tx, queue string, pause bool) error 
 	return nil
 }
 
-// Queues returns the queues of jobs, and who paused them.
+// Queue is a queue of jobs, and who paused it.
+type Queue struct {
+	Name     string     `json:"name"`
+	PausedAt *time.Time `json:"paused_at"` // nil: it is worked
+	PausedBy *string    `json:"paused_by"` // nil: no audit line tells
+}
+
+// Queues returns the queues of jobs, and who paused them. Who did stands in the audit, of which the last thousand lines are read.
 func Queues(ctx context.Context, tx pgx.Tx) ([]Queue, error) {
-	var s Situation
-	if err := readQueues(ctx, tx, &s); err != nil {
+	queues, err := collect(ctx, tx, pgx.RowToStructByPos[Queue], `
+		SELECT n.name, q.paused_at, CASE WHEN q.paused_at IS NOT NULL THEN (
+			SELECT a.actor FROM (SELECT a.* FROM iu_outbox.audit AS a ORDER BY a.id DESC LIMIT 1000) AS a
+			WHERE a.action = 'queue.pause' AND a.detail ->> 'queue' IN (n.name, '*') ORDER BY a.id DESC LIMIT 1) END
+		FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS n (name, ordinal)
+		LEFT JOIN iu_river.river_queue AS q ON q.name = n.name
+		ORDER BY n.ordinal`, []string{jobs.QueueEvents, jobs.QueueScaleout})
+	if err != nil {
 		return nil, fmt.Errorf("read the queues: %w", err)
 	}
-	return s.Queues, nil
+	return queues, nil
 }

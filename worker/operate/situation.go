@@ -6,24 +6,14 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/iu-core/iuworker/jobs"
 )
 
 // Situation is what the page Now shows besides the status.
 type Situation struct {
-	Queues       []Queue       `json:"queues"`
 	Templates    Count         `json:"templates"`
 	Composed     bool          `json:"composed"`     // there is an instance
 	Subscribed   bool          `json:"subscribed"`   // there is a consumer, or a session listens
 	Verification *Verification `json:"verification"` // nil: none yet
-}
-
-// Queue is a queue of jobs, and who paused it.
-type Queue struct {
-	Name     string     `json:"name"`
-	PausedAt *time.Time `json:"paused_at"` // nil: it is worked
-	PausedBy *string    `json:"paused_by"` // nil: no audit line tells
 }
 
 // Verification is how the last verification of all data by a worker went.
@@ -35,29 +25,12 @@ type Verification struct {
 
 // ReadSituation reads a few rows of each table, however many there are.
 func ReadSituation(ctx context.Context, tx pgx.Tx) (s Situation, err error) {
-	for _, read := range []func(context.Context, pgx.Tx, *Situation) error{readQueues, readFirsts, readVerification} {
+	for _, read := range []func(context.Context, pgx.Tx, *Situation) error{readFirsts, readVerification} {
 		if err := read(ctx, tx, &s); err != nil {
 			return s, fmt.Errorf("read the situation: %w", err)
 		}
 	}
 	return s, nil
-}
-
-// Who paused a queue stands in the audit, of which the last thousand lines are read.
-func readQueues(ctx context.Context, tx pgx.Tx, s *Situation) (err error) {
-	s.Queues, err = collect(ctx, tx, pgx.RowToStructByPos[Queue], `
-		WITH line AS MATERIALIZED (
-			SELECT a.id, a.actor, a.detail ->> 'queue' AS queue
-			FROM (SELECT * FROM iu_outbox.audit AS a ORDER BY a.id DESC LIMIT 1000) AS a
-			WHERE a.action = 'queue.pause'
-		)
-		SELECT n.name, q.paused_at, CASE WHEN q.paused_at IS NOT NULL THEN (
-			SELECT l.actor FROM line AS l
-			WHERE l.queue IN (n.name, '*') ORDER BY l.id DESC LIMIT 1) END
-		FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS n (name, ordinal)
-		LEFT JOIN iu_river.river_queue AS q ON q.name = n.name
-		ORDER BY n.ordinal`, []string{jobs.QueueEvents, jobs.QueueScaleout})
-	return err
 }
 
 func readFirsts(ctx context.Context, tx pgx.Tx, s *Situation) error {
@@ -67,7 +40,8 @@ func readFirsts(ctx context.Context, tx pgx.Tx, s *Situation) error {
 			EXISTS (SELECT FROM public.iu_auto_instantiate_event_log),
 			EXISTS (SELECT FROM iu_outbox.consumer) OR EXISTS (
 				SELECT FROM pg_catalog.pg_stat_activity AS a
-				WHERE a.datname = pg_catalog.current_database() AND a.query ILIKE 'listen%iu.template.instance_auto_composed%')`, countLimit+1).Scan(&n, &s.Composed, &s.Subscribed)
+				WHERE a.datname = pg_catalog.current_database() AND a.query ILIKE 'listen%iu.template.instance_auto_composed%')`, countLimit+1).
+		Scan(&n, &s.Composed, &s.Subscribed)
 	s.Templates = counted(n)
 	return err
 }

@@ -69,6 +69,7 @@ type Status struct {
 type PausedQueue struct {
 	Queue string    `json:"queue"`
 	Since time.Time `json:"since"`
+	By    *string   `json:"by"` // who paused it; nil if the audit does not tell
 }
 
 // SchemaStatus is what is installed.

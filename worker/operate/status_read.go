@@ -134,9 +134,13 @@ func readWorkers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 	return err
 }
 
+// Who paused a queue stands in the audit, of which the last thousand lines are read.
 func readPaused(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 	s.Paused, err = collect(ctx, tx, pgx.RowToStructByPos[PausedQueue], `
-		SELECT q.name, q.paused_at FROM iu_river.river_queue AS q WHERE q.paused_at IS NOT NULL ORDER BY q.name LIMIT 100`)
+		SELECT q.name, q.paused_at, (
+			SELECT a.actor FROM (SELECT a.* FROM iu_outbox.audit AS a ORDER BY a.id DESC LIMIT 1000) AS a
+			WHERE a.action = 'queue.pause' AND a.detail ->> 'queue' IN (q.name, '*') ORDER BY a.id DESC LIMIT 1)
+		FROM iu_river.river_queue AS q WHERE q.paused_at IS NOT NULL ORDER BY q.name LIMIT 100`)
 	return err
 }
 

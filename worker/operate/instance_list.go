@@ -9,43 +9,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// TemplateUse is a template and what was composed of it.
-type TemplateUse struct {
-	ID       uuid.UUID  `json:"id"`
-	Key      string     `json:"collection_key"`
-	Title    *string    `json:"title"`
-	Live     int64      `json:"live"`
-	DryRun   int64      `json:"dry_run"`
-	LastHour int64      `json:"last_hour"` // of either
-	LastDay  int64      `json:"last_day"`
-	LastAt   *time.Time `json:"last_at"`
-}
-
-// TemplateUses answers up to limit templates, those used most recently first. It reads the whole log, half a second
-// for a million instances: keep the answer for a while.
-func TemplateUses(ctx context.Context, q Querier, limit int) ([]TemplateUse, error) {
-	rows, err := q.Query(ctx, `
-		SELECT t.id, t.collection_key, t.title,
-			COALESCE(pg_catalog.sum(s.instances_total) FILTER (WHERE s.emit_mode = 'live'), 0)::bigint,
-			COALESCE(pg_catalog.sum(s.instances_total) FILTER (WHERE s.emit_mode = 'dry_run'), 0)::bigint,
-			COALESCE(pg_catalog.sum(s.instances_last_hour), 0)::bigint,
-			COALESCE(pg_catalog.sum(s.instances_last_day), 0)::bigint,
-			pg_catalog.max(s.last_at)
-		FROM iu_outbox.template AS t
-		LEFT JOIN public.v_iu_auto_instantiate_event_summary AS s ON s.template_collection_id = t.id
-		GROUP BY t.id, t.collection_key, t.title
-		ORDER BY pg_catalog.max(s.last_at) DESC NULLS LAST, t.collection_key
-		LIMIT $1`, limit)
-	if err != nil {
-		return nil, fmt.Errorf("sum the templates up: %w", err)
-	}
-	uses, err := pgx.CollectRows(rows, pgx.RowToStructByPos[TemplateUse])
-	if err != nil {
-		return nil, fmt.Errorf("sum the templates up: %w", err)
-	}
-	return uses, nil
-}
-
 // RecentInstance is an instance that was composed lately.
 type RecentInstance struct {
 	ID          uuid.UUID `json:"instance_collection_id"`
@@ -59,9 +22,9 @@ type RecentInstance struct {
 	JobID       *int64    `json:"job_id"`   // nil: composed by another path, or forgotten
 }
 
-// RecentInstances answers up to limit instances, youngest first: those that were announced or are to be, and those of
-// the jobs that ended last. A dry run by another path than a job is not among them: no index leads to it. Nearly all jobs
-// are of our kind, which the planner does not know of new ones: what is added to the kind keeps it from River's index on it.
+// RecentInstances returns up to limit instances, youngest first: those that were announced or are to be, and those of
+// the jobs that ended last. A dry run by another path than a job is not among them: no index leads to it. Nearly all jobs are of
+// our kind, which the planner does not know of new ones: what is added to the kind keeps it from River's index on that.
 func RecentInstances(ctx context.Context, q Querier, limit int) ([]RecentInstance, error) {
 	rows, err := q.Query(ctx, `
 		WITH job AS (

@@ -1,0 +1,90 @@
+package webui
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+const topTemplates = 8
+
+// ranged are the readings of one of operate.Ranges.
+type ranged struct {
+	operate.Range
+
+	series    cached[operate.Series]
+	lags      cached[operate.ConsumerSeries]
+	templates cached[operate.TemplateSeries]
+}
+
+func rangedSources(db limited) (all []*ranged) {
+	for _, r := range operate.Ranges {
+		all = append(all, &ranged{
+			Range: r,
+			series: source(db, keepRecent, func(ctx context.Context, tx pgx.Tx) (operate.Series, error) {
+				return operate.History(ctx, tx, r.Span)
+			}),
+			lags: source(db, keepRecent, func(ctx context.Context, tx pgx.Tx) (operate.ConsumerSeries, error) {
+				return operate.ConsumerHistory(ctx, tx, r.Span)
+			}),
+			templates: source(db, keepSlow, func(ctx context.Context, tx pgx.Tx) (operate.TemplateSeries, error) {
+				return operate.TemplateHistory(ctx, tx, r.Span, topTemplates)
+			}),
+		})
+	}
+	return all
+}
+
+// rangeNamed returns the readings of the range with that name, or of the shortest.
+func (s *sources) rangeNamed(name string) *ranged {
+	for _, r := range s.ranges {
+		if r.Name == operate.RangeOf(name).Name {
+			return r
+		}
+	}
+	return s.ranges[0]
+}
+
+// charts are both charts of a range.
+type charts struct {
+	Range           string
+	Ranges          []operate.Range
+	Events, Latency chart
+}
+
+func drawCharts(r operate.Range) func(operate.Series) charts {
+	return func(s operate.Series) charts {
+		return charts{
+			Range: r.Name, Ranges: operate.Ranges, Events: eventsChart("events-chart", s), Latency: latencyChart("latency-chart", s),
+		}
+	}
+}
+
+// templateRow is a template and what was made of it in a range.
+type templateRow struct {
+	operate.TemplateSum
+
+	PerMinute string
+	Spark     spark
+}
+
+type templateTable struct {
+	Rows  []templateRow
+	Range string
+	All   operate.Count // templates there are
+}
+
+func (h *Handler) topTemplates(of *ranged) func(context.Context) reading[templateTable] {
+	return func(ctx context.Context) reading[templateTable] {
+		return both(of.templates.get(ctx), h.sources.situation.get(ctx), func(s operate.TemplateSeries, situation operate.Situation) templateTable {
+			t := templateTable{Range: of.Name, All: situation.Templates}
+			for _, sum := range s.Templates {
+				perMinute := float64(sum.Composed+sum.Dead) / of.Span.Minutes()
+				t.Rows = append(t.Rows, templateRow{sum, figureOf(&perMinute), sparkline("Events of "+sum.Key+" in "+of.Name, counts(sum.Points))})
+			}
+			return t
+		})
+	}
+}

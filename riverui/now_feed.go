@@ -1,0 +1,68 @@
+package webui
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+// feedShown is how many lines of what happened the page has room for.
+const feedShown = 8
+
+// feedLine is something that happened.
+type feedLine struct {
+	At   time.Time
+	Text string
+	Path string // the list that explains it
+	Bad  bool   // an event ended badly
+}
+
+// feed is what happened last, newest first: changes by people, and events that ended badly.
+func (h *Handler) feed(ctx context.Context) reading[[]feedLine] {
+	return h.sources.feed.get(ctx)
+}
+
+func readFeed(ctx context.Context, tx pgx.Tx) ([]feedLine, error) {
+	audit, err := operate.Audit(ctx, tx, 0, feedShown)
+	if err != nil {
+		return nil, err
+	}
+	failures, err := operate.RecentFailures(ctx, tx, feedShown)
+	if err != nil {
+		return nil, err
+	}
+	var lines []feedLine
+	for _, line := range auditLines(audit) {
+		lines = append(lines, feedLine{At: line.At, Text: line.Text, Path: "/audit"})
+	}
+	for _, f := range failures {
+		lines = append(lines, feedLine{At: f.At, Text: failureText(f), Path: failurePath(f), Bad: true})
+	}
+	slices.SortStableFunc(lines, func(a, b feedLine) int { return b.At.Compare(a.At) })
+	return lines[:min(len(lines), feedShown)], nil
+}
+
+func failureText(f operate.Failure) string {
+	n := operate.Count{N: f.Count, More: f.More}
+	if f.Consumer != "" {
+		return fmt.Sprintf("%s gave up %s", f.Consumer, plural(n, "event", "events"))
+	}
+	text := plural(n, "dead letter", "dead letters") + " of " + f.Status
+	if f.Actor != "" {
+		text += " from " + f.Actor
+	}
+	return text
+}
+
+func failurePath(f operate.Failure) string {
+	if f.Consumer != "" {
+		return "/consumers/" + url.PathEscape(f.Consumer)
+	}
+	return "/dead-letters?status=" + url.QueryEscape(f.Status)
+}

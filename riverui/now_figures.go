@@ -1,0 +1,123 @@
+package webui
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+// figure is one of the five numbers.
+type figure struct {
+	ID, Title, Path string
+	Value, Unit     string
+	Note            string // a second number
+	Delta           string // against the same time yesterday
+	Spark           spark
+}
+
+// figures returns the five numbers. The sparklines are the last hour's.
+func (h *Handler) figures(ctx context.Context) reading[[]figure] {
+	return both(h.sources.paces.get(ctx), h.sources.ranges[0].series.get(ctx), drawFigures)
+}
+
+func drawFigures(p operate.Paces, hour operate.Series) []figure {
+	now, before := p.Now, operate.Pace{}
+	if p.Yesterday != nil {
+		before = *p.Yesterday
+	}
+	draw := func(what string, value func(operate.Point) *float64) spark {
+		return sparkline(what+" in the last hour", sparkValues(hour, value))
+	}
+	figures := []figure{
+		{
+			ID: "in", Title: "In", Path: "/events", Value: figureOf(now.In), Unit: "/s", Delta: change(now.In, before.In),
+			Spark: draw("Rows into the outbox", func(p operate.Point) *float64 { return asFloat(p.Inserted) }),
+		},
+		{
+			ID: "outbox", Title: "Outbox", Path: "/events?state=waiting", Value: number(now.Outbox),
+			Spark: draw("Rows that waited in the outbox", func(p operate.Point) *float64 { return asFloat(p.Outbox) }),
+		},
+		{
+			ID: "composed", Title: "Composed", Path: "/events?state=done", Value: figureOf(now.Composed), Unit: "/s",
+			Delta: change(now.Composed, before.Composed),
+			Spark: draw("Instances", func(p operate.Point) *float64 { return new(float64(p.Composed + p.Scaleout + p.DryRun)) }),
+		},
+		{
+			ID: "announced", Title: "Announced", Path: "/consumers", Value: figureOf(now.Announced), Unit: "/s",
+			Delta: change(now.Announced, before.Announced),
+			Spark: draw("Announced events", func(p operate.Point) *float64 { return new(float64(p.Announced)) }),
+		},
+		{
+			ID: "latency", Title: "Latency p95", Path: "#charts", Value: "–", Delta: change(now.P95, before.P95),
+			Spark: draw("Latency, 95th percentile,", func(p operate.Point) *float64 { return p.P95 }),
+		},
+	}
+	if now.OutboxAge != nil {
+		figures[1].Note = "oldest " + seconds(now.OutboxAge)
+	}
+	if before.Outbox != nil {
+		figures[1].Delta = "yesterday " + number(before.Outbox)
+	}
+	if now.Unannounced != nil {
+		figures[3].Note = number(now.Unannounced) + " waiting"
+	}
+	if now.P95 != nil {
+		figures[4].Value, figures[4].Unit = split(seconds(now.P95))
+	}
+	return figures
+}
+
+// split takes the unit off a length of time.
+func split(text string) (value, unit string) {
+	for i, c := range text {
+		if c == ' ' {
+			return text[:i], text[i+1:]
+		}
+	}
+	return text, ""
+}
+
+func asFloat(n *int64) *float64 {
+	if n == nil {
+		return nil
+	}
+	return new(float64(*n))
+}
+
+// figureOf writes how many in a unit of time: two digits if they are few.
+func figureOf(n *float64) string {
+	switch {
+	case n == nil:
+		return "–"
+	case *n == 0:
+		return "0"
+	case *n < 0.095:
+		return fmt.Sprintf("%.2f", *n)
+	case *n < 9.95:
+		return fmt.Sprintf("%.1f", *n)
+	default:
+		return number(int64(math.Round(*n)))
+	}
+}
+
+// change says how a value compares with the one of yesterday; "" if either is not known, or was nothing.
+func change(now, before *float64) string {
+	if now == nil || before == nil {
+		return ""
+	}
+	switch percent := 100 * (*now - *before) / *before; {
+	case *before == 0 && *now == 0:
+		return "as yesterday"
+	case *before == 0:
+		return "none yesterday"
+	case math.Abs(percent) < 1:
+		return "as yesterday"
+	case percent > 1000:
+		return fmt.Sprintf("%.0f times yesterday", *now / *before)
+	default:
+		return strings.Replace(fmt.Sprintf("%+.0f %% on yesterday", percent), "-", "−", 1)
+	}
+}

@@ -1,0 +1,292 @@
+package webui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/iu-core/iuworker/worker/operate"
+	"github.com/iu-core/iuworker/worker/subscribe"
+)
+
+// need is something that needs an operator.
+type need struct {
+	Bad     bool       // act now; otherwise look
+	Text    string     // what it is
+	Since   *time.Time // since when
+	Who     string     // did it
+	Button  button
+	Command string
+}
+
+// button leads to the page that mends something.
+type button struct {
+	Path, Label string
+	Operator    bool // only operators can use it
+}
+
+// needs is everything that needs an operator, the worst first.
+type needs struct {
+	Setup  []setupStep // nil: the installation is in use
+	All    []need
+	Checks int // how many checks there are
+}
+
+// needsShown is how many lines the page has room for.
+const needsShown = 3
+
+// First returns the lines that are shown.
+func (n needs) First() []need { return n.All[:min(len(n.All), needsShown)] }
+
+// Rest returns how many more there are.
+func (n needs) Rest() int { return len(n.All) - len(n.First()) }
+
+// setupStep is something that a new installation needs.
+type setupStep struct {
+	Done    bool
+	Text    string
+	Button  button
+	Command string
+}
+
+// needs reads what the judgements are made of. They are made again for each page, from readings that all pages share.
+func (h *Handler) needs(ctx context.Context) reading[needs] {
+	state := h.sources.state.get(ctx)
+	if state.At.IsZero() && schemaMissing(state.Err) {
+		return fresh(needs{Setup: setupSteps(facts{})}, nil)
+	}
+	situation, consumers := h.sources.situation.get(ctx), h.sources.consumers.get(ctx)
+	health := h.sources.health.soon(ctx, firstPaint) // the checks may take seconds
+	ready := h.sources.ready.get(ctx)
+	if state.Err == nil {
+		state.Err = errors.Join(situation.Err, consumers.Err)
+	}
+	return derived(state, func(s operate.Status) needs {
+		return facts{
+			migrated: true, status: s, situation: situation.Value, consumers: consumers.Value, report: health.Value, notReady: ready.Value,
+		}.judge()
+	})
+}
+
+func schemaMissing(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && slices.Contains([]string{pgerrcode.UndefinedTable, pgerrcode.InvalidSchemaName, pgerrcode.UndefinedFunction}, pgErr.Code)
+}
+
+// facts are what judgements are made of.
+type facts struct {
+	migrated  bool
+	status    operate.Status
+	situation operate.Situation
+	consumers []subscribe.Consumer
+	report    operate.DoctorReport
+	notReady  string // why this worker is not ready
+}
+
+// inUse is how many events an installation announces before it needs no checklist.
+const inUse = 1000
+
+func (f facts) judge() needs {
+	n := needs{Checks: len(f.report.Checks)}
+	if steps := setupSteps(f); f.status.Emissions.LastPosition < inUse && slices.ContainsFunc(steps, func(s setupStep) bool { return !s.Done }) {
+		n.Setup = steps
+	}
+	told := map[string]bool{"connection": true} // checks of the doctor whose matter is told more sharply; the banner has the connection
+	for _, judge := range []struct {
+		checks []string
+		found  []need
+	}{
+		{[]string{"workers"}, f.workers(n.Setup != nil)},
+		{[]string{"event type"}, f.announcing()},
+		{[]string{"gates"}, f.gates(n.Setup != nil)},
+		{[]string{"dead letters"}, f.deadLetters()},
+		{[]string{"consumers"}, f.consumersBehind()},
+		{[]string{"queues"}, f.queues()},
+	} {
+		n.All = append(n.All, judge.found...)
+		for _, check := range judge.checks {
+			told[check] = told[check] || len(judge.found) > 0 || n.Setup != nil && check != "consumers"
+		}
+	}
+	for _, check := range f.report.Checks {
+		if told[check.Check] || check.Result != operate.HealthFail && check.Result != operate.HealthWarn {
+			continue
+		}
+		found := need{
+			Bad: check.Result == operate.HealthFail, Text: check.Check + ": " + check.Says, Command: check.Next,
+			Button: button{Path: "/health#" + url.PathEscape(check.Check), Label: "Open check"},
+		}
+		if mend, ok := mendings[check.Check]; ok {
+			found.Button = button{Path: mend.Path, Label: mend.Label}
+		}
+		n.All = append(n.All, found)
+	}
+	slices.SortStableFunc(n.All, func(a, b need) int {
+		switch {
+		case a.Bad == b.Bad:
+			return 0
+		case a.Bad:
+			return -1
+		default:
+			return 1
+		}
+	})
+	return n
+}
+
+func (f facts) alive() bool {
+	return slices.ContainsFunc(f.status.Workers, func(w operate.WorkerStatus) bool { return w.Alive })
+}
+
+// workers tells once why nothing is composed: no worker, or else this one's own cause.
+func (f facts) workers(fresh bool) (found []need) {
+	switch {
+	case !f.alive() && !fresh:
+		found = append(found, need{
+			Bad: true, Text: "no worker is alive: nothing is composed", Command: "iuworker work", Button: button{Path: "/workers", Label: "Open workers"},
+		})
+	case f.alive() && f.notReady != "":
+		found = append(found, need{
+			Bad: true, Text: "this worker is not ready: " + f.notReady, Command: "iuworker doctor", Button: button{Path: "/health", Label: "Open health"},
+		})
+	}
+	return found
+}
+
+func (f facts) announcing() (found []need) {
+	if f.status.Emissions.Held {
+		waiting := f.status.Emissions.Waiting
+		found = append(found, need{
+			Bad: true, Text: "nothing is announced: the event type is not active; " + plural(waiting.Count, "event waits", "events wait"),
+			Since:  waiting.OldestAt,
+			Button: button{Path: "/health#event%20type", Label: "Open check"}, Command: f.next("event type"),
+		})
+	}
+	for _, held := range f.status.Held {
+		found = append(found, need{
+			Bad: true, Text: plural(held.Count, "job is", "jobs are") + " held back: " + held.Reason,
+			Button: button{Path: "/health", Label: "Open health"}, Command: "iuworker doctor",
+		})
+	}
+	return found
+}
+
+// next returns the command that the doctor names for a check.
+func (f facts) next(check string) string {
+	for _, c := range f.report.Checks {
+		if c.Check == check {
+			return c.Next
+		}
+	}
+	return ""
+}
+
+// gates tells of closed gates. On a fresh installation that is one of the steps, unless jobs are parked.
+func (f facts) gates(fresh bool) (found []need) {
+	for _, gate := range f.status.Gates {
+		parked := parkedAt(f.status, gate.Gate)
+		if gate.Open || fresh && parked.N == 0 {
+			continue
+		}
+		n := need{
+			Bad: parked.N > 0, Text: fmt.Sprintf("the gate %s is closed: no job is parked", gate.Gate), Since: gate.UpdatedAt,
+			Button:  button{Path: "/gates/" + string(gate.Gate) + "?to=open", Label: "Open gate…", Operator: true},
+			Command: gate.Gate.OpenCommand(),
+		}
+		if parked.N > 0 {
+			n.Text = fmt.Sprintf("the gate %s is closed: %s parked", gate.Gate, plural(parked, "job is", "jobs are"))
+		}
+		if gate.UpdatedBy != nil {
+			n.Who = *gate.UpdatedBy
+		}
+		found = append(found, n)
+	}
+	return found
+}
+
+func (f facts) queues() (found []need) {
+	for _, queue := range f.status.Paused {
+		n := need{
+			Text: "the queue " + queue.Queue + " is paused: no worker takes jobs from it", Since: &queue.Since,
+			Button: button{Path: "/queues/" + url.PathEscape(queue.Queue) + "?to=resume", Label: "Resume queue…", Operator: true},
+		}
+		if queue.Queue == "scaleout" {
+			n.Command = "iuworker scaleout resume"
+		}
+		if queue.By != nil {
+			n.Who = *queue.By
+		}
+		found = append(found, n)
+	}
+	return found
+}
+
+func (f facts) consumersBehind() (found []need) {
+	for _, c := range consumerRows(f.consumers, operate.ConsumerSeries{}) {
+		if c.Mark == "" {
+			continue
+		}
+		n := need{
+			Bad: c.Kind == "bad", Text: "the consumer " + c.Name + ": " + c.Says, Command: "iuworker consumers",
+			Button: button{Path: c.Path(), Label: "Open consumer"},
+		}
+		if c.LagEvents != nil && *c.LagEvents > 0 && c.Process == nil {
+			behind := plural(operate.Count{N: *c.LagEvents}, "event", "events")
+			n.Text, n.Since = fmt.Sprintf("the consumer %s is %s behind, and no process works for it", c.Name, behind), &c.ActiveAt
+		}
+		found = append(found, n)
+	}
+	return found
+}
+
+func (f facts) deadLetters() (found []need) {
+	all := letters(f.status)
+	if all.N == 0 {
+		return nil
+	}
+	n := need{
+		Text: plural(all, "dead letter", "dead letters"), Button: button{Path: "/dead-letters", Label: "Review"}, Command: "iuworker dead-letters list",
+	}
+	most := slices.MaxFunc(f.status.DeadLetters, func(a, b operate.DeadLetterCount) int { return int(a.N - b.N) })
+	if len(f.status.DeadLetters) == 1 {
+		n.Text += " of " + most.Status
+	} else {
+		n.Text += fmt.Sprintf(", %s of them of %s", count(most.Count), most.Status)
+	}
+	return append(found, n)
+}
+
+// setupSteps are ticked by facts.
+func setupSteps(f facts) []setupStep {
+	gate := setupStep{Done: f.migrated, Text: "gates open"}
+	for _, g := range f.status.Gates {
+		if !g.Open && gate.Done {
+			gate.Done = false
+			gate.Button = button{Path: "/gates/" + string(g.Gate) + "?to=open", Label: "Open " + string(g.Gate) + "…", Operator: true}
+			gate.Command = g.Gate.OpenCommand()
+		}
+	}
+	if !f.migrated {
+		gate.Command = "iuworker gate open composer"
+	}
+	return []setupStep{
+		{Done: f.migrated, Text: "schema installed", Command: "iuworker migrate up"},
+		{Done: f.alive(), Text: "worker running", Command: "iuworker work"},
+		gate,
+		{
+			Done: f.situation.Templates.N > 0, Text: "a template", Button: button{Path: "/templates", Label: "How"},
+			Command: "iuworker templates create KEY PIECE...",
+		},
+		{
+			Done: f.situation.Composed, Text: "first event", Button: button{Path: "/stream", Label: "Send a test event", Operator: true},
+			Command: "iuworker enqueue --template KEY",
+		},
+		{Done: f.situation.Subscribed, Text: "first subscriber", Button: button{Path: "/stream", Label: "Watch"}, Command: "iuworker subscribe"},
+	}
+}
