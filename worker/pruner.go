@@ -136,7 +136,8 @@ func (p *Pruner) warn(ctx context.Context) error {
 
 func (p *Pruner) tell(ctx context.Context, c expiring) {
 	if c.Pruned {
-		p.logger.ErrorContext(ctx, "Pruner: deleted events that this consumer had not handled; to move it to the oldest retained event, run: iuworker consumers reset NAME --to beginning",
+		p.logger.ErrorContext(ctx, "Pruner: deleted events that this consumer had not handled; to move it to the oldest retained event, run: "+
+			"iuworker consumers reset NAME --to beginning",
 			slog.String("consumer", c.Name))
 		return
 	}

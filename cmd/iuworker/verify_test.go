@@ -19,7 +19,8 @@ func TestVerify(t *testing.T) {
 	whole := run(t, on(db), "verify").done(t)
 	require.Regexp(t, `(?m)^log +ok +2 rows +each row of the log`, whole.out)
 	require.Regexp(t,
-		`(?s)\nDead letters:  0 jobs ended as dead letters, 0 of them retried since, 0 dropped, 0 remain\nChecked \d+ rows in .*: nothing is wrong\n$`, whole.out)
+		`(?s)\nDead letters:  0 jobs ended as dead letters, 0 of them retried since, 0 dropped, 0 remain\n`+
+			`Checked \d+ rows in .*: nothing is wrong\n$`, whole.out)
 
 	db.Exec(t, "DELETE FROM iu_piece_membership WHERE collection_id IN ($1, $2)", one, two)
 	broken := run(t, on(db), "verify", "--findings", "1", "--rest", "1ms").failed(t, exitFailed, "2 problems; their checks say how to fix them")

@@ -38,7 +38,8 @@ var catalog = []Instrument{
 	{"iuworker_parked_jobs", typeGauge, []string{"gate"}, "Jobs waiting for a gate to open, counted up to 10000."},
 	{"iuworker_gate_open", typeGauge, []string{"gate"}, "1 if the gate is open."},
 	{"iuworker_job_runs_total", typeCounter, []string{"queue", "status", "ending"},
-		"Runs of jobs, by the status that the function returned (or error) and by what became of the job: completed, parked, cancelled, retried, discarded or interrupted."},
+		"Runs of jobs, by the status that the function returned (or error) and by what became of the job: completed, parked, cancelled, " +
+			"retried, discarded or interrupted."},
 	{"iuworker_job_duration_seconds", typeHistogram, []string{"queue"}, "Duration of a run of a job, including the wait for its batch."},
 	{"iuworker_event_latency_seconds", typeHistogram, []string{"queue"},
 		"From the insertion of an event (or its available_at) to its instance, including time spent waiting for gates, by the clocks of server and worker."},
@@ -53,7 +54,8 @@ var catalog = []Instrument{
 	{"iuworker_dead_letters", typeGauge, []string{"status"}, "Dead letters by status, each counted up to 10000."},
 
 	{"iuworker_emissions_waiting", typeGauge, nil, "Emissions without a position; above 10000 an estimate that is not too low."},
-	{"iuworker_emissions_oldest_age_seconds", typeGauge, nil, "Age of the oldest emission without a position, which is the lag of the emitter; 0 if there is none."},
+	{"iuworker_emissions_oldest_age_seconds", typeGauge, nil,
+		"Age of the oldest emission without a position, which is the lag of the emitter; 0 if there is none."},
 	{"iuworker_emissions_held", typeGauge, nil, "1 if emissions are held back because the event type is not active."},
 	{"iuworker_emission_position", typeGauge, nil, "Position of the last emission; it only grows."},
 	{"iuworker_emitter_emissions_total", typeCounter, nil, "Emissions that this process announced."},

@@ -104,7 +104,8 @@ func TestDoctorNamesACollationThatChanged(t *testing.T) {
 	require.Equal(t, operate.HealthWarn, check.Result)
 	require.Contains(t, check.Details[0], "built with version 1.0")
 	require.Equal(t,
-		fmt.Sprintf(`psql -c 'REINDEX DATABASE CONCURRENTLY "%[1]s"' && psql -c 'ALTER DATABASE "%[1]s" REFRESH COLLATION VERSION' && iuworker verify`, db.Name),
+		fmt.Sprintf(`psql -c 'REINDEX DATABASE CONCURRENTLY "%[1]s"' && psql -c 'ALTER DATABASE "%[1]s" REFRESH COLLATION VERSION'`+
+			` && iuworker verify`, db.Name),
 		check.Next)
 	db.Exec(t, "UPDATE pg_database SET datcollversion = NULL WHERE datname = current_database()")
 

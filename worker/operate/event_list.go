@@ -190,15 +190,7 @@ func (l *eventList) merge(read [len(eventSources)]sourceRows) (EventPage, eventP
 	var page EventPage
 	next := [len(eventSources)]int{}
 	for len(page.Events) < l.limit {
-		best := -1
-		for i := range read {
-			if next[i] >= len(read[i].rows) {
-				continue
-			}
-			if best < 0 || l.before(read[i].rows[next[i]].At, read[best].rows[next[best]].At) {
-				best = i
-			}
-		}
+		best := l.first(read, next)
 		if best < 0 {
 			break
 		}
@@ -211,20 +203,27 @@ func (l *eventList) merge(read [len(eventSources)]sourceRows) (EventPage, eventP
 		place.ids[best] = row.id
 		page.Events = append(page.Events, row)
 	}
-	for i := range read {
-		if eventSources[i].loose && next[i] >= len(read[i].rows) && !read[i].ended && read[i].to != 0 {
+	short := len(page.Events) < l.limit
+	if short {
+		page.SearchedTo = l.horizon(read, next, true)
+	}
+	for i := range read { // what was searched in vain is not searched again
+		if (short || eventSources[i].loose) && next[i] >= len(read[i].rows) && !read[i].ended && read[i].to != 0 {
 			place.ids[i] = read[i].to
 		}
 	}
-	if len(page.Events) < l.limit {
-		page.SearchedTo = l.horizon(read, next, true)
-		for i := range read { // what was searched in vain is not searched again
-			if next[i] >= len(read[i].rows) && !read[i].ended && read[i].to != 0 {
-				place.ids[i] = read[i].to
-			}
+	return page, place
+}
+
+// first returns the source whose next row comes first; -1 if none has one.
+func (l *eventList) first(read [len(eventSources)]sourceRows, next [len(eventSources)]int) int {
+	best := -1
+	for i := range read {
+		if next[i] < len(read[i].rows) && (best < 0 || l.before(read[i].rows[next[i]].At, read[best].rows[next[best]].At)) {
+			best = i
 		}
 	}
-	return page, place
+	return best
 }
 
 // horizon returns how far the sources were searched whose rows are all taken, the loose ones or without them; nil: to their
