@@ -2,11 +2,13 @@ package webui
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strconv"
+	"net/url"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -71,7 +73,17 @@ func (d auditDetail) did(action string) string {
 	case "queue.update":
 		return "changed the queue " + d.Queue
 	case "scaleout.cancel":
-		return fmt.Sprintf("cancelled %s jobs of the scale-out %s", number(*cmp.Or(d.Count, new(int64))), d.Prefix)
+		return "cancelled " + d.counted() + " of the scale-out " + d.Prefix
+	case "setting.set":
+		return "set " + d.Name + " to " + d.Value
+	default:
+		return d.didElsewhere(action)
+	}
+}
+
+// didElsewhere words the changes of consumers, templates and actors.
+func (d auditDetail) didElsewhere(action string) string {
+	switch action {
 	case "template.create":
 		return "created the template " + d.Template
 	case "template.mark":
@@ -81,9 +93,7 @@ func (d auditDetail) did(action string) string {
 	case "event.test":
 		return "sent a test event for " + d.Template + d.mode()
 	case "actor.cancel":
-		return fmt.Sprintf("cancelled %s jobs of %s", number(*cmp.Or(d.Count, new(int64))), d.Actor)
-	case "setting.set":
-		return "set " + d.Name + " to " + d.Value
+		return "cancelled " + d.counted() + " of " + d.Actor
 	case "consumer.reset":
 		text := "moved the consumer " + d.Consumer + " to " + d.To
 		if d.Skipped > 0 {
@@ -93,12 +103,16 @@ func (d auditDetail) did(action string) string {
 	case "consumer.delete":
 		return "deleted the consumer " + d.Consumer
 	case "consumer.replay":
-		return "had the consumer " + d.Consumer + " handle " + d.letters() + " again"
+		return "replayed " + d.letters() + " of the consumer " + d.Consumer
 	case "consumer.drop":
 		return "dropped " + d.letters() + " of the consumer " + d.Consumer
 	default:
 		return "did " + action
 	}
+}
+
+func (d auditDetail) counted() string {
+	return plural(operate.Count{N: *cmp.Or(d.Count, new(int64))}, "job", "jobs")
 }
 
 func (d auditDetail) mode() string {
@@ -112,7 +126,10 @@ func (d auditDetail) parked() string {
 	if d.Parked == "" || d.Parked == "0" {
 		return ""
 	}
-	return "; parked jobs that run again: " + d.Parked
+	if d.Parked == "1" {
+		return "; 1 parked job runs now"
+	}
+	return "; " + d.Parked + " parked jobs run now"
 }
 
 func (d auditDetail) letters() string {
@@ -157,36 +174,80 @@ func (d auditDetail) jobs(action string) string {
 	return did + " jobs " + strings.Join(ids, ", ")
 }
 
-type auditPage struct {
-	page
-	Lines []auditLine
-	Older int64 // the lines below this id are on the next page; 0: there are none
+// auditFilter chooses audit lines as the address of the page says it.
+type auditFilter struct {
+	Actor, Action, Since, Until string
+
+	choice operate.AuditChoice
 }
 
+// Query returns the filter as a query, beginning with ? if there is one. more are further pairs.
+func (f auditFilter) Query(more ...string) string {
+	query := url.Values{}
+	for _, pair := range [][2]string{{"actor", f.Actor}, {"action", f.Action}, {"since", f.Since}, {"until", f.Until}} {
+		if pair[1] != "" {
+			query.Set(pair[0], pair[1])
+		}
+	}
+	for i := 0; i+1 < len(more); i += 2 {
+		query.Set(more[i], more[i+1])
+	}
+	if len(query) == 0 {
+		return ""
+	}
+	return "?" + query.Encode()
+}
+
+// auditActions are what the form offers: all that begin with a word, or one.
+var auditActions = []string{
+	"actor.cancel", "consumer", "consumer.delete", "consumer.drop", "consumer.replay", "consumer.reset", "dead_letter", "dead_letter.drop",
+	"dead_letter.retry", "event.test", "gate", "gate.close", "gate.open", "job", "job.cancel", "job.delete", "job.retry", "queue", "queue.pause",
+	"queue.resume", "rollback", "scaleout.cancel", "setting.set", "template", "template.create", "template.mark", "template.unmark",
+}
+
+// Actions are what the form offers.
+func (f auditFilter) Actions() []string { return auditActions }
+
+// auditList is the section of the lines that match a filter.
+type auditList struct {
+	idList[auditLine]
+
+	Filter auditFilter
+}
+
+// Filtered reports whether some are left out.
+func (l auditList) Filtered() bool { return l.Filter.Query() != "" }
+
+const auditShown = 100
+
 func (h *Handler) auditPage(w http.ResponseWriter, r *http.Request) {
-	const rows = 100
-	var before int64
-	if text := r.URL.Query().Get("before"); text != "" {
-		var err error
-		if before, err = strconv.ParseInt(text, 10, 64); err != nil || before < 1 {
-			h.say(w, r, http.StatusBadRequest, "before must be the number of an audit line, and is not")
+	query := r.URL.Query()
+	filter := auditFilter{Actor: query.Get("actor"), Action: query.Get("action"), Since: query.Get("since"), Until: query.Get("until")}
+	filter.choice = operate.AuditChoice{Actor: filter.Actor, Action: filter.Action}
+	page, ok := h.readIDPage(w, r, auditShown, "an audit line")
+	if !ok {
+		return
+	}
+	var err error
+	for _, text := range []string{filter.Actor, filter.Action} {
+		if !isText(text) {
+			h.say(w, r, http.StatusBadRequest, "the filter is not a text of up to 1000 characters")
 			return
 		}
 	}
-	var lines []operate.AuditLine
-	err := h.db().read(r.Context(), func(tx pgx.Tx) (err error) {
-		lines, err = operate.Audit(r.Context(), tx, before, rows+1)
-		return err
+	for name, moment := range map[string]*time.Time{"since": &filter.choice.Since, "until": &filter.choice.Until} {
+		if *moment, err = readMoment(query.Get(name)); err != nil {
+			h.say(w, r, http.StatusBadRequest, "%s is %s", name, err)
+			return
+		}
+	}
+	v := h.view(r, "Audit", "audit")
+	add(v, "filters", "", func(context.Context) reading[auditFilter] { return fresh(filter, nil) })
+	add(v, "list", "", func(ctx context.Context) reading[auditList] {
+		return readOne(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) (auditList, error) {
+			lines, err := operate.AuditOf(ctx, tx, filter.choice, page)
+			return auditList{newIDList(auditLines(lines), page, func(l auditLine) int64 { return l.ID }), filter}, err
+		})
 	})
-	if err != nil {
-		h.fail(w, r, err)
-		return
-	}
-	p := &auditPage{page: h.page(r, "Audit")}
-	if len(lines) > rows {
-		lines = lines[:rows]
-		p.Older = lines[rows-1].ID
-	}
-	p.Lines = auditLines(lines)
-	h.render(w, r, http.StatusOK, "audit.html", p)
+	h.serve(w, r, v)
 }

@@ -24,7 +24,7 @@ func TestAGateIsOpenedAfterAPageThatSaysWhatWillRun(t *testing.T) {
 	shows(t, ask, "<strong>3 jobs</strong> parked at this gate will run at once")
 	require.NotContains(t, b.get(t, "/gates/auto-instantiate?to=open", asViewer), `method="post"`, "a viewer is offered nothing")
 	b.done(t, b.post("/gates/auto-instantiate", url.Values{"to": {"open"}}),
-		"otto opened the gate auto-instantiate; parked jobs that run again: 3.")
+		"otto opened the gate auto-instantiate; 3 parked jobs run now.")
 	for _, event := range events {
 		b.waitState(t, event, "done")
 	}
@@ -33,11 +33,11 @@ func TestAGateIsOpenedAfterAPageThatSaysWhatWillRun(t *testing.T) {
 	again := b.post("/gates/auto-instantiate", url.Values{"to": {"open"}})
 	require.Equal(t, "/", again.Header().Get("Location"))
 	require.Len(t, b.audit(t), 1, "what is open already is not opened")
-	shows(t, b.get(t, "/gates/auto-instantiate?to=open"), "It is open already.")
+	shows(t, b.get(t, "/gates/auto-instantiate?to=open"), "The gate is open already")
 	b.done(t, b.post("/gates/composer", url.Values{"to": {"close"}}), "otto closed the gate composer.")
-	shows(t, b.get(t, "/gates/auto-instantiate?to=close"), "dry runs are")
+	shows(t, b.get(t, "/gates/auto-instantiate?to=close"), "Dry runs are still composed")
 	b.done(t, b.post("/gates/auto-instantiate", url.Values{"to": {"close"}}), "otto closed the gate auto-instantiate.")
-	shows(t, b.get(t, "/gates/auto-instantiate?to=open"), "are kept until then")
+	shows(t, b.get(t, "/gates/auto-instantiate?to=open"), "New events wait until the gate composer is open")
 	shows(t, b.get(t, "/gates/composer?to=open"), "live events are parked there")
 }
 
@@ -96,7 +96,9 @@ func TestARollbackIsConfirmedByTheActorsName(t *testing.T) {
 	b.db.Exec(t, "INSERT INTO iu_outbox.consumer (name, epoch, position) SELECT 'mailer', epoch, 1 FROM iu_outbox.emission_counter")
 
 	page := b.get(t, "/rollback?actor="+url.QueryEscape("shop <1>"))
-	for _, says := range []string{"<dd>6</dd>", "<strong>2 were announced</strong>", "mailer was given <b>1</b>", "Roll back 2 instances", "tpl-inst:auto:a"} {
+	for _, says := range []string{
+		"<dd>6</dd>", "<strong>2 were announced</strong>", "mailer</a> received <b>1</b>", "Roll back 2 instances", "tpl-inst:auto:a",
+	} {
 		shows(t, page, says)
 	}
 	require.NotContains(t, b.get(t, "/rollback?actor="+url.QueryEscape("shop <1>"), asViewer), `name="confirm"`)
@@ -139,7 +141,10 @@ func TestARollbackOfWhatIsUsedElsewhereIsBlocked(t *testing.T) {
 }
 
 // changes are all requests by which the pages change something.
-var changes = []string{"/scaleouts/pause", "/scaleouts/cancel", "/gates/composer", "/dead-letters/retry", "/dead-letters/drop", "/rollback"}
+var changes = []string{
+	"/rollback/cancel", "/templates/letter/mark", "/test-event",
+	"/scaleouts/pause", "/scaleouts/cancel", "/gates/composer", "/dead-letters/retry", "/dead-letters/drop", "/rollback",
+}
 
 func TestThePagesChangeNothingForWhoMayNot(t *testing.T) {
 	t.Parallel()
@@ -199,10 +204,10 @@ func TestWrongInputGetsASentence(t *testing.T) {
 		{http.MethodGet, "/dead-letters/drop", nil, http.StatusBadRequest, "Say which dead letters"},
 		{http.MethodPost, "/dead-letters/drop", url.Values{"status": {"; DROP"}}, http.StatusBadRequest, "; DROP is not a status"},
 		{http.MethodGet, "/rollback?actor=+", nil, http.StatusBadRequest, "must not be blank"},
-		{http.MethodGet, "/rollback?actor=a%00b", nil, http.StatusBadRequest, "is no text"},
-		{http.MethodGet, "/rollback?actor=%ff", nil, http.StatusBadRequest, "is no text"},
+		{http.MethodGet, "/rollback?actor=a%00b", nil, http.StatusBadRequest, "is not valid text"},
+		{http.MethodGet, "/rollback?actor=%ff", nil, http.StatusBadRequest, "is not valid text"},
 		{http.MethodGet, "/rollback?actor=" + strings.Repeat("y", 201), nil, http.StatusBadRequest, "over 200 characters"},
-		{http.MethodPost, "/rollback", url.Values{"actor": {"a"}}, http.StatusBadRequest, "Look at the dry run first"},
+		{http.MethodPost, "/rollback", url.Values{"actor": {"a"}}, http.StatusBadRequest, "Check the dry run first"},
 		{http.MethodPost, "/rollback", nil, http.StatusBadRequest, "must not be blank"},
 		{http.MethodGet, "/audit?before=0", nil, http.StatusBadRequest, "must be the number of an audit line"},
 		{http.MethodGet, "/trace?q=nothing", nil, http.StatusNotFound, "Nothing is known of it"},
@@ -252,7 +257,7 @@ func TestTheAuditSaysWhatCommandsDid(t *testing.T) {
 		('ann', 'scaleout.cancel', '{"prefix": "autumn"}')`)
 	page := b.get(t, "/audit")
 	for _, says := range []string{
-		"ann moved the consumer mail to 00000000-3", "ann deleted the consumer mail", "ann had the consumer mail handle 2 dead letters again",
+		"ann moved the consumer mail to 00000000-3", "ann deleted the consumer mail", "ann replayed 2 dead letters of the consumer mail",
 		"ann dropped 1 dead letter of the consumer mail", "jobs of the scale-out spring", "ann cancelled 0 jobs of the scale-out autumn",
 	} {
 		shows(t, page, says)

@@ -62,7 +62,7 @@ func (c *chart) bars(a axis, s operate.Series, totals []float64) {
 	y, top := linear(ticks), ticks[len(ticks)-1]
 	c.YTicks = scaled(ticks, y, func(v float64) string { return number(int64(v)) })
 	width := 1 / float64(max(a.steps, 1))
-	highest, cutX := -1, -1.0
+	highest, labelled, label := -1, -1, -1 // steps, and a cut
 	for i, p := range s.Points {
 		if totals[i] == 0 {
 			continue
@@ -86,11 +86,15 @@ func (c *chart) bars(a axis, s operate.Series, totals []float64) {
 		bar.Title = strings.Join(title, ", ")
 		c.Bars = append(c.Bars, bar)
 		if totals[i] > top {
-			cut := chartCut{X: percent(a.middle(i))}
-			if a.middle(i)-cutX > 0.12 || cutX < 0 {
-				cut.Label, cutX = number(int64(totals[i])), a.middle(i)
+			c.Cuts = append(c.Cuts, chartCut{X: percent(a.middle(i))})
+			apart := labelled < 0 || a.middle(i)-a.middle(labelled) > 0.12 // else the numbers would cover each other
+			if apart || totals[i] > totals[labelled] {
+				if !apart {
+					c.Cuts[label].Label = ""
+				}
+				labelled, label = i, len(c.Cuts)-1
+				c.Cuts[label].Label = number(int64(totals[i]))
 			}
-			c.Cuts = append(c.Cuts, cut)
 			if highest < 0 || totals[i] > totals[highest] {
 				highest = i
 			}

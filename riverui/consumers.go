@@ -41,6 +41,14 @@ func (c consumerRow) Waits() string {
 	return seconds(*c.LagSeconds)
 }
 
+// Note returns what the mark does not tell already.
+func (c consumerRow) Note() string {
+	if c.rank == 2 || c.rank == 4 {
+		return ""
+	}
+	return c.Says
+}
+
 // consumerRowOf judges a consumer.
 func consumerRowOf(c subscribe.Consumer) consumerRow {
 	row := consumerRow{Consumer: c}

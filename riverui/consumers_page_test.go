@@ -72,7 +72,7 @@ func TestConsumersAreListedByWhatIsWrongWithThem(t *testing.T) {
 	for _, says := range []string{
 		`<span class="mark bad">position lost</span>`, `<span class="mark closed">behind, no process</span>`,
 		`<span class="mark closed">failing, try 4</span> <small>its last event failed: smtp &lt;down&gt;</small>`,
-		`<span class="mark closed">dead letters</span>`, "up to date", `none since <time`, `href="/consumers/letters#letters">2</a>`,
+		`<span class="mark closed">dead letters</span>`, "up to date", `none, last active <time`, `href="/consumers/letters#letters">2</a>`,
 	} {
 		shows(t, page, says)
 	}
@@ -159,7 +159,7 @@ func TestAResetReachesTheProcessThatWorks(t *testing.T) {
 	}()
 	t.Cleanup(func() {
 		stop()
-		<-ended
+		require.NoError(t, <-ended)
 		pool.Close()
 	})
 	b.db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM iu_outbox.consumer_status WHERE name = 'mail' AND position = 2 AND process IS NOT NULL)")
@@ -215,10 +215,10 @@ func TestDeadLettersOfAConsumerAreReplayedAndDropped(t *testing.T) {
 	shows(t, page, "Replay all 3")
 	require.NotContains(t, b.get(t, "/consumers/mail", asViewer), "Replay all")
 	require.Equal(t, http.StatusForbidden, b.post("/consumers/mail/dead-letters/replay", url.Values{"all": {"1"}}, asViewer).Code)
-	b.done(t, b.post("/consumers/mail/dead-letters/replay", url.Values{"id": {id(0), id(1)}}), "otto had the consumer mail handle 2 dead letters again.")
+	b.done(t, b.post("/consumers/mail/dead-letters/replay", url.Values{"id": {id(0), id(1)}}), "otto replayed 2 dead letters of the consumer mail.")
 	b.db.WaitFor(t, patience, "SELECT count(*) = 2 FROM iu_outbox.consumer_dead_letter WHERE replay_requested_at IS NOT NULL")
 	shows(t, b.get(t, "/consumers/mail"), "replay requested")
-	b.done(t, b.post("/consumers/mail/dead-letters/replay", url.Values{"all": {"1"}}), "otto had the consumer mail handle 3 dead letters again.")
+	b.done(t, b.post("/consumers/mail/dead-letters/replay", url.Values{"all": {"1"}}), "otto replayed 3 dead letters of the consumer mail.")
 
 	shows(t, b.get(t, "/consumers/mail/dead-letters/drop?one="+id(2)), "<strong>1 dead letter</strong> of mail")
 	b.done(t, b.post("/consumers/mail/dead-letters/drop", url.Values{"id": {id(2)}, "expect": {"1"}}), "otto dropped 1 dead letter of the consumer mail.")

@@ -58,8 +58,8 @@ func hrefOf(t *testing.T, page, label string) string {
 	t.Helper()
 	before, _, ok := strings.Cut(page, ">"+label+"</a>")
 	require.True(t, ok, "there is a link %s", label)
-	path := before[strings.LastIndex(before, `href="`)+len(`href="`):]
-	return strings.ReplaceAll(path[:strings.Index(path, `"`)], "&amp;", "&")
+	path, _, _ := strings.Cut(before[strings.LastIndex(before, `href="`)+len(`href="`):], `"`)
+	return strings.ReplaceAll(path, "&amp;", "&")
 }
 
 func TestChangesOfDeadLettersKeepTheFilter(t *testing.T) {
@@ -115,4 +115,31 @@ func TestAHundredThousandDeadLettersAreListedQuickly(t *testing.T) {
 			"EXPLAIN (FORMAT json) SELECT * FROM iu_outbox.dead_letter AS d WHERE "+condition+" ORDER BY d.id DESC LIMIT 51").Scan(&plan))
 		require.Contains(t, string(plan), index, condition)
 	}
+}
+
+func TestChangesAreFilteredAndPaged(t *testing.T) {
+	t.Parallel()
+	b := setupOperating(t)
+	shows(t, b.get(t, "/audit"), "Nobody has changed anything yet.")
+	b.db.Exec(t, `
+		INSERT INTO iu_outbox.audit (actor, action, detail, at)
+		SELECT CASE WHEN n % 2 = 0 THEN 'ann' ELSE 'bob' END, CASE WHEN n % 3 = 0 THEN 'gate.open' ELSE 'actor.cancel' END,
+			'{"gate": "composer", "actor": "shop <1>", "count": 1200}', now() - make_interval(mins => 150 - n)
+		FROM generate_series(1, 150) AS n`)
+	page := b.get(t, "/audit")
+	shows(t, page, "cancelled 1\u202f200 jobs of shop &lt;1&gt;")
+	require.Equal(t, 100, strings.Count(page, `<th scope="row">`))
+	older := b.get(t, hrefOf(t, page, "Older"))
+	require.Equal(t, 50, strings.Count(older, `<th scope="row">`))
+	require.Equal(t, 100, strings.Count(b.get(t, hrefOf(t, older, "Newer")), `<th scope="row">`))
+	for query, n := range map[string]int{
+		"actor=ann": 75, "action=gate": 50, "action=gate.open&actor=bob": 25, "since=10m": 10, "until=140m": 10, "action=rollback": 0,
+	} {
+		page := b.get(t, "/audit?"+query)
+		require.Equal(t, n, strings.Count(page, `<th scope="row">`), query)
+		if n == 0 {
+			shows(t, page, "No change matches")
+		}
+	}
+	require.Equal(t, http.StatusBadRequest, serve(b.handler, http.MethodGet, "/audit?since=soon", nil, asOperator).Code)
 }

@@ -22,7 +22,7 @@ var functions = template.FuncMap{
 	"number":  number,
 	"count":   count,
 	"seconds": seconds,
-	"rate":    rate, "span": span,
+	"rate":    rate, "timeLeft": timeLeft,
 	"clock":   func(t time.Time) string { return t.UTC().Format("15:04") },
 	"short":   func(id uuid.UUID) string { return id.String()[:8] },
 	"trace":   func(base string, of any) string { return base + "/trace?q=" + template.URLQueryEscaper(of) },
@@ -124,8 +124,10 @@ func seconds(s any) string {
 		return fmt.Sprintf("%.1f s", v)
 	case v < 3600:
 		return fmt.Sprintf("%.0f min", v/60)
-	default:
+	case v < 48*3600:
 		return fmt.Sprintf("%.1f h", v/3600)
+	default:
+		return fmt.Sprintf("%.1f days", v/86400)
 	}
 }
 
@@ -137,8 +139,8 @@ func rate(perSecond float64) string {
 	return number(int64(perSecond*60+0.5)) + " per minute"
 }
 
-// span returns a length of time of which seconds are enough: 42 s, 3 min 10 s, 2 h 5 min, 1 d 3 h.
-func span(seconds *float64) string {
+// timeLeft returns a length of time of which seconds are enough: 42 s, 3 min 10 s, 2 h 5 min, 1 d 3 h.
+func timeLeft(seconds *float64) string {
 	if seconds == nil {
 		return "–"
 	}
@@ -194,4 +196,15 @@ func dict(pairs ...any) (map[string]any, error) {
 		d[key] = pairs[i+1]
 	}
 	return d, nil
+}
+
+// quoted quotes a word for a POSIX shell if it needs that.
+func quoted(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._/:=@%+,-", r)
+	}
+	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

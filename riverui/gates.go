@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river/rivertype"
 
 	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/operate"
@@ -12,10 +13,11 @@ import (
 
 type gatePage struct {
 	page
-	Gate   operate.Gate
-	Open   bool          // what is asked for
-	Parked operate.Count // wait for this gate
-	Other  *operate.Gate // the other gate, where it is closed
+	Gate    operate.Gate
+	Open    bool          // what is asked for
+	Parked  operate.Count // wait for this gate
+	Running operate.Count // jobs that run now
+	Other   *operate.Gate // the other gate, if it is closed
 }
 
 // Held reports whether opening the gate lets nothing run yet: nothing is composed while the composer is closed.
@@ -49,6 +51,11 @@ func (h *Handler) askGate(w http.ResponseWriter, r *http.Request) {
 	p := &gatePage{page: h.page(r, "Close the gate "+string(gate)), Open: open, Parked: parkedAt(state, gate)}
 	if open {
 		p.Title = "Open the gate " + string(gate)
+	}
+	for _, n := range state.Jobs {
+		if n.State == string(rivertype.JobStateRunning) {
+			p.Running = operate.Count{N: p.Running.N + n.N, More: p.Running.More || n.More}
+		}
 	}
 	for i, g := range state.Gates {
 		switch {

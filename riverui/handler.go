@@ -154,7 +154,10 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 		"GET /templates/{key}":        h.templatePage,
 		"GET /templates/{key}/unmark": h.askUnmark,
 		"POST /templates/{key}/mark":  h.markTemplate,
+		"GET /stream":                 h.streamPage,
 		"POST /test-event":            h.sendTest,
+		"GET /rollback/cancel":        h.askCancelActor,
+		"POST /rollback/cancel":       h.cancelActor,
 	} {
 		method, path, _ := strings.Cut(pattern, " ")
 		mux.HandleFunc(method+" "+base+path, handler)

@@ -23,9 +23,9 @@ type site struct {
 	address string
 }
 
-func visit(t *testing.T, user, password string) site {
+func visit(t *testing.T, user, password string, configure ...func(*webui.Config)) site {
 	t.Helper()
-	return browse(t, setupOperating(t, func(cfg *webui.Config) { cfg.BasePath = "/iu" }), user, password)
+	return browse(t, setupOperating(t, append(configure, func(cfg *webui.Config) { cfg.BasePath = "/iu" })...), user, password)
 }
 
 // browse opens the pages in a browser.
@@ -88,7 +88,7 @@ func TestAnOperatorWorksWithThePages(t *testing.T) {
 	require.Contains(t, s.text(), "4 jobs parked at this gate will run at once")
 	s.accessible(t)
 	s.follow("form button.act")
-	require.Contains(t, s.text(), "otto opened the gate auto-instantiate; parked jobs that run again: 4.")
+	require.Contains(t, s.text(), "otto opened the gate auto-instantiate; 4 parked jobs run now.")
 	s.waitAnnounced(t, 3)
 	s.wait(`document.querySelector("#needs").innerText.includes("1 dead letter of template_not_found")`)
 	s.wait(`document.querySelector("#pipeline").innerText.includes("open") && !document.querySelector("#pipeline").innerText.includes("closed")`)

@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
-	"slices"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -23,7 +24,7 @@ type rollbackPage struct {
 	page
 	Actor    string
 	Known    []string // actors of recent instances
-	Looked   bool     // Report and Reach are there
+	Checked  bool     // Report and Reach are there
 	Report   operate.RollbackReport
 	Reach    operate.Reach
 	Problem  string // why it was not executed
@@ -53,7 +54,7 @@ func (h *Handler) showRollback(w http.ResponseWriter, r *http.Request, status in
 			h.fail(w, r, err)
 			return
 		}
-		p.Report, p.Reach, p.Looked = preview.RollbackReport, preview.Reach, true
+		p.Report, p.Reach, p.Checked = preview.RollbackReport, preview.Reach, true
 	}
 	h.render(w, r, status, "rollback.html", p)
 }
@@ -62,23 +63,95 @@ func (h *Handler) showRollback(w http.ResponseWriter, r *http.Request, status in
 func badActor(actor string) string {
 	switch {
 	case strings.TrimSpace(actor) == "":
-		return "say whose instances: the actor must not be blank"
+		return "enter an actor: it must not be blank"
 	case utf8.RuneCountInString(actor) > maxActor:
 		return fmt.Sprintf("no actor has a name of over %d characters", maxActor)
 	case !utf8.ValidString(actor), strings.ContainsRune(actor, 0):
-		return "the actor's name is no text"
+		return "the actor's name is not valid text"
 	default:
 		return ""
 	}
 }
 
+// knownActors are offered where an actor is asked for; without them the page is as useful.
 func (h *Handler) knownActors(ctx context.Context) []string {
 	var actors []string
-	for _, instance := range h.sources.instances.get(ctx).Value {
-		actors = append(actors, instance.Actor)
+	err := h.db().read(ctx, func(tx pgx.Tx) (err error) {
+		actors, err = operate.RecentActors(ctx, tx, 50)
+		return err
+	})
+	if err != nil {
+		h.cfg.Logger.DebugContext(ctx, "Pages: cannot list recent actors", slog.String("error", redact(err.Error())))
 	}
-	slices.Sort(actors)
-	return slices.Compact(actors)
+	return actors
+}
+
+type cancelActorPage struct {
+	page
+
+	Actor   string
+	Count   int
+	Problem string // why nothing was cancelled
+}
+
+// askCancelActor says what cancelling does that is still to come of an actor, and asks for a confirmation.
+func (h *Handler) askCancelActor(w http.ResponseWriter, r *http.Request) {
+	h.showCancelActor(w, r, http.StatusOK, r.URL.Query().Get("actor"), "")
+}
+
+func (h *Handler) showCancelActor(w http.ResponseWriter, r *http.Request, status int, actor, problem string) {
+	n, ok := h.countToCome(w, r, actor)
+	if !ok {
+		return
+	}
+	h.render(w, r, status, "cancelactor.html", &cancelActorPage{page: h.page(r, "Cancel what is still to come"), Actor: actor, Count: n, Problem: problem})
+}
+
+// countToCome counts the jobs of an actor that can be cancelled; false if it said why not.
+func (h *Handler) countToCome(w http.ResponseWriter, r *http.Request, actor string) (int, bool) {
+	if bad := badActor(actor); bad != "" {
+		h.say(w, r, http.StatusBadRequest, "%s", bad)
+		return 0, false
+	}
+	h.takeLonger(w)
+	ctx, cancel := context.WithTimeout(r.Context(), rollbackLimit)
+	defer cancel()
+	n, err := operate.CountToCome(ctx, h.cfg.Pool, actor)
+	if err != nil {
+		h.fail(w, r, err)
+		return 0, false
+	}
+	return n, true
+}
+
+// cancelActor cancels the jobs of an actor that have not run yet, if they are no more than somebody was shown.
+func (h *Handler) cancelActor(w http.ResponseWriter, r *http.Request) {
+	if !h.form(w, r) {
+		return
+	}
+	actor := r.PostForm.Get("actor")
+	seen, err := strconv.Atoi(r.PostForm.Get("expect"))
+	if err != nil {
+		h.say(w, r, http.StatusBadRequest, "the number of jobs that was shown is missing")
+		return
+	}
+	n, ok := h.countToCome(w, r, actor)
+	switch {
+	case !ok:
+		return
+	case n > seen:
+		h.showCancelActor(w, r, http.StatusConflict, actor, fmt.Sprintf(
+			"nothing was cancelled: %d jobs were shown, and there are %d now; check the number and confirm again", seen, n))
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), rollbackLimit)
+	defer cancel()
+	done, err := operate.CancelActor(ctx, h.cfg.Pool, who(r.Context()).name, actor)
+	if err != nil {
+		h.fail(w, r, fmt.Errorf("%d jobs cancelled, then: %w", done.Cancelled, err))
+		return
+	}
+	h.back(w, r, "rollback?actor="+url.QueryEscape(actor), done.AuditID)
 }
 
 // rollback executes a rollback that was confirmed by the actor's name, where it deletes what the dry run had shown.
@@ -90,7 +163,7 @@ func (h *Handler) rollback(w http.ResponseWriter, r *http.Request) {
 	seen, err := strconv.ParseInt(r.PostForm.Get("instances"), 10, 64)
 	if bad := badActor(actor); bad != "" || err != nil {
 		if bad == "" {
-			bad = "look at the dry run first: the number of instances that it showed is missing"
+			bad = "check the dry run first: the number of instances that it showed is missing"
 		}
 		h.say(w, r, http.StatusBadRequest, "%s", bad)
 		return
@@ -113,13 +186,13 @@ func (h *Handler) rollback(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case errors.Is(err, operate.ErrNotAsSeen) && done.Counts.EventLog > 0:
 		h.showRollback(w, r, http.StatusConflict, actor, fmt.Sprintf(
-			"nothing was deleted: the dry run had shown %d instances, and there are %d now; look again and confirm", seen, done.Counts.EventLog))
+			"nothing was deleted: the dry run had shown %d instances, and there are %d now; check the number and confirm again", seen, done.Counts.EventLog))
 	case err != nil && !errors.Is(err, operate.ErrNotAsSeen):
 		h.fail(w, r, err)
 	case id == 0:
 		h.showRollback(w, r, http.StatusConflict, actor, "nothing was deleted: "+notRolledBack(done.RollbackReport))
 	default:
-		h.back(w, r, "rollback", id)
+		h.back(w, r, "rollback?actor="+url.QueryEscape(actor), id)
 	}
 }
 

@@ -62,3 +62,32 @@ func TestScaleoutsAreListedPausedAndCancelled(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, b.post("/scaleouts/pause", url.Values{"to": {"stop"}}).Code)
 	require.Equal(t, http.StatusBadRequest, b.post("/scaleouts/cancel", url.Values{"prefix": {"autumn"}}).Code)
 }
+
+func TestWhatIsStillToComeOfAnActorIsCancelled(t *testing.T) {
+	t.Parallel()
+	b := setupOperating(t) // the gates are closed: the events are parked
+	for _, event := range b.insert(t, b.template, "a", "b", "c") {
+		b.waitState(t, event, "parked")
+	}
+	actor := "?actor=" + url.QueryEscape("shop <1>")
+	page := b.get(t, "/rollback"+actor)
+	shows(t, page, "<strong>3 events</strong> of shop &lt;1&gt; are still to be composed")
+	shows(t, page, "Nothing to roll back: the actor “shop &lt;1&gt;” has no instances.")
+	require.NotContains(t, b.get(t, "/rollback"+actor, asViewer), "/rollback/cancel")
+	shows(t, b.get(t, "/rollback/cancel"+actor), "This cancels <strong>3 jobs</strong>")
+	require.NotContains(t, b.get(t, "/rollback/cancel"+actor, asViewer), `method="post"`)
+
+	form := url.Values{"actor": {"shop <1>"}, "expect": {"2"}}
+	more := b.post("/rollback/cancel", form)
+	require.Equal(t, http.StatusConflict, more.Code)
+	shows(t, more.Body.String(), "2 jobs were shown, and there are 3 now")
+	form.Set("expect", "3")
+	b.done(t, b.post("/rollback/cancel", form), "otto cancelled 3 jobs of shop &lt;1&gt;.")
+	shows(t, b.get(t, "/rollback/cancel"+actor), "No job of shop &lt;1&gt; waits.")
+	require.NotContains(t, b.get(t, "/rollback"+actor), "still to be composed")
+	letters, err := operate.CountDeadLetters(t.Context(), b.db.Pool, operate.Selection{})
+	require.NoError(t, err)
+	require.Zero(t, letters, "what somebody cancelled needs nobody's attention")
+	require.Equal(t, http.StatusBadRequest, serve(b.handler, http.MethodGet, "/rollback/cancel", nil, asOperator).Code)
+	require.Equal(t, http.StatusBadRequest, b.post("/rollback/cancel", url.Values{"actor": {"a"}}).Code)
+}

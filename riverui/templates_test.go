@@ -42,7 +42,8 @@ func TestATemplateIsShownAndMarked(t *testing.T) {
 	path := "/templates/" + url.PathEscape("a/b <c>")
 	page := b.get(t, path)
 	for _, says := range []string{
-		"2 pieces", "tpl-inst:auto:one", `<a href="/dead-letters?template=a%2fb%20%3cc%3e">2</a>`, ">Mark again<", "Send a test event", `name="mode" value="dry_run" checked`,
+		"2 pieces", "tpl-inst:auto:one", `<a href="/dead-letters?template=a%2fb%20%3cc%3e">2</a>`, ">Mark again<",
+		"Send a test event", `name="mode" value="dry_run" checked`,
 	} {
 		shows(t, page, says)
 	}

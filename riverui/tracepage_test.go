@@ -14,7 +14,7 @@ func TestAnEventsWholeWayIsShown(t *testing.T) {
 	events := b.insert(t, b.template, "a")
 	b.waitState(t, events[0], "parked")
 	parked := b.get(t, "/trace?q="+events[0].String())
-	shows(t, parked, "Waits for its gate: the auto-instantiate gate is closed; to open it, run: iuworker gate open auto-instantiate.")
+	shows(t, parked, "Waits for its gate to open: the auto-instantiate gate is closed; to open it, run: iuworker gate open auto-instantiate.")
 
 	b.db.OpenGates(t)
 	b.waitAnnounced(t, 1)

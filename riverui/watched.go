@@ -27,10 +27,8 @@ func newWatched(cfg Config) *watched {
 		lags: source(db, keepHistory, func(ctx context.Context, tx pgx.Tx) (operate.ConsumerSeries, error) {
 			return operate.ConsumerHistory(ctx, tx, time.Hour)
 		}),
-		fleet: source(db, keepState, operate.ReadFleet),
-		queues: source(db, keepState, func(ctx context.Context, tx pgx.Tx) ([]operate.Queue, error) {
-			return operate.Queues(ctx, tx)
-		}),
+		fleet:  source(db, keepState, operate.ReadFleet),
+		queues: source(db, keepState, operate.Queues),
 		settings: source(db, keepState, func(ctx context.Context, tx pgx.Tx) ([]operate.Setting, error) {
 			return operate.Settings(ctx, tx)
 		}),
@@ -60,5 +58,6 @@ func detailOf(value any) (detail, error) {
 		return nil, err
 	}
 	var d detail
-	return d, json.Unmarshal(text, &d)
+	err = json.Unmarshal(text, &d)
+	return d, err
 }

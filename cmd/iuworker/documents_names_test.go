@@ -1,9 +1,7 @@
 package main
 
 import (
-	"maps"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -78,9 +76,10 @@ var (
 
 // assembled are lines that no file has as one text.
 var assembled = map[string]bool{
-	"Log: N log lines were dropped":               true,
-	"Pages: the credentials cannot be read again": true,
-	"Pages: the credentials were read again":      true,
+	"Log: N log lines were dropped":                 true,
+	"Pages: the credentials cannot be read again":   true,
+	"Pages: the credentials were read again":        true,
+	"Relay: blocked by a fault of the installation": true,
 }
 
 // The lines of the log that docs/operate.md explains are lines that the program writes.
@@ -88,7 +87,12 @@ func TestDocumentedLogLinesAreWritten(t *testing.T) {
 	t.Parallel()
 	_, section, found := strings.Cut(sources(t, "operate.md")["docs/operate.md"], "\n## The log\n")
 	require.True(t, found)
-	code := strings.Join(slices.Sorted(maps.Values(sources(t, ".go"))), "\n")
+	var code string
+	for name, text := range sources(t, ".go") {
+		if !strings.HasSuffix(name, "_test.go") {
+			code += text
+		}
+	}
 	var checked int
 	for _, row := range loggedRow.FindAllStringSubmatch(section, -1) {
 		for _, line := range loggedLine.FindAllStringSubmatch(row[1], -1) {

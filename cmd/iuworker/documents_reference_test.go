@@ -4,8 +4,10 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -68,7 +70,7 @@ func TestReference(t *testing.T) {
 	generated(t, "docs/reference.md", "metrics", instruments.String())
 }
 
-// referenceSection returns the names in code in the first column of a table of docs/reference.md.
+// referenceSection returns the names in code in a table of docs/reference.md, but for those in its last column.
 func referenceSection(t testing.TB, name string) (names []string) {
 	t.Helper()
 	text, err := os.ReadFile(inRepository("docs/reference.md"))
@@ -77,9 +79,11 @@ func referenceSection(t testing.TB, name string) (names []string) {
 	require.True(t, found)
 	section, _, _ = strings.Cut(section, "<!-- "+name+" end -->")
 	for line := range strings.Lines(section) {
-		cell, _, _ := strings.Cut(strings.TrimPrefix(line, "|"), "|")
-		for _, span := range codeSpan.FindAllString(cell, -1) {
-			names = append(names, strings.Trim(span, "`"))
+		cells := strings.Split(line, "|")
+		for _, cell := range cells[1:max(1, len(cells)-2)] { // the last one explains
+			for _, span := range codeSpan.FindAllString(cell, -1) {
+				names = append(names, strings.Trim(span, "`"))
+			}
 		}
 	}
 	return names
@@ -97,7 +101,9 @@ func TestReferenceHasEveryRelation(t *testing.T) {
 	require.ElementsMatch(t, there, referenceSection(t, "relations"))
 }
 
-// A worker serves the paths that docs/reference.md has.
+var navigationLink = regexp.MustCompile(`<a href="([^"]+)"[^>]*?(?: data-key="(\w)")?>`)
+
+// A worker serves the paths that docs/reference.md has, and its pages are those in the navigation.
 func TestReferencePathsAreServed(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -112,13 +118,29 @@ func TestReferencePathsAreServed(t *testing.T) {
 	db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM iu_outbox.worker)")
 	paths := referenceSection(t, "paths")
 	require.Contains(t, paths, "/healthz")
+	var home string
 	for _, path := range paths {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+path, http.NoBody)
 		require.NoError(t, err)
 		response, err := http.DefaultClient.Do(request)
 		require.NoError(t, err)
+		if path == "/" {
+			page, err := io.ReadAll(response.Body)
+			require.NoError(t, err)
+			home = string(page)
+		}
 		require.NoError(t, response.Body.Close())
 		require.NotEqual(t, http.StatusNotFound, response.StatusCode, path)
 	}
+	var pages []string
+	_, navigation, _ := strings.Cut(home, "<nav")
+	navigation, _, _ = strings.Cut(navigation, "</nav>")
+	for _, link := range navigationLink.FindAllStringSubmatch(navigation, -1) {
+		pages = append(pages, link[1])
+		if link[2] != "" {
+			pages = append(pages, "g", link[2])
+		}
+	}
+	require.Equal(t, pages, referenceSection(t, "pages"), "the pages in the navigation")
 	http.DefaultClient.CloseIdleConnections()
 }

@@ -55,6 +55,11 @@ CREATE INDEX dead_letter_actor_idx ON iu_outbox.dead_letter (pg_catalog.left(eve
 CREATE INDEX dead_letter_event_type_idx ON iu_outbox.dead_letter (pg_catalog.left(event ->> 'event_type', 200), id);
 CREATE INDEX dead_letter_created_at_idx ON iu_outbox.dead_letter (created_at);
 
+-- By what operators look for changes.
+CREATE INDEX audit_actor_idx ON iu_outbox.audit (actor, id);
+CREATE INDEX audit_action_idx ON iu_outbox.audit (action, id);
+CREATE INDEX audit_at_idx ON iu_outbox.audit (at);
+
 -- The scale-outs that were started, by their prefixes, so that a list of them reads no job. Jobs were inserted for the
 -- numbers 1 to enqueued, of total that were asked for; of the numbers 1 to counted none has a job any more. cancelled: jobs
 -- that were cancelled since started_at.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -16,6 +17,7 @@ type CancelledActor struct {
 	Actor     string `json:"actor"`
 	Cancelled int    `json:"cancelled"`
 	Left      int64  `json:"left"` // running, or in the outbox
+	AuditID   int64  `json:"-"`    // of the audit line, if one tells all of it
 }
 
 // CountToCome returns how many jobs CancelActor would cancel now.
@@ -47,6 +49,12 @@ func CancelActor(ctx context.Context, pool *pgxpool.Pool, by, actor string) (Can
 		SELECT (SELECT pg_catalog.count(*) FROM iu_outbox.event AS e WHERE e.actor = $1)
 			+ (SELECT pg_catalog.count(*) FROM iu_river.river_job AS j
 			   WHERE j.state = 'running' AND j.kind || '' = $2 AND j.args ->> 'actor' = $1)`, actor, jobs.Kind).Scan(&done.Left)
+	if err == nil && done.Cancelled > 0 && done.Cancelled <= cancelBatch {
+		err = pool.QueryRow(ctx, `
+			SELECT COALESCE(pg_catalog.max(a.id), 0) FROM iu_outbox.audit AS a
+			WHERE a.action = 'actor.cancel' AND a.actor = $1 AND a.detail ->> 'actor' = $2 AND a.detail ->> 'count' = $3::text`,
+			by, actor, strconv.Itoa(done.Cancelled)).Scan(&done.AuditID)
+	}
 	if err != nil {
 		return done, fmt.Errorf("count what is left of %q: %w", actor, err)
 	}

@@ -2,7 +2,6 @@ package operate
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -148,32 +147,45 @@ const historySQL = `
 	FROM step AS s LEFT JOIN summed AS h ON h.at = s.at
 	ORDER BY s.at`
 
-// steps returns the range that covers span, its first step, and the one that is under way, by the server's clock.
-func steps(ctx context.Context, q Querier, span time.Duration) (r Range, from, last, now time.Time, err error) {
-	r = rangeFor(span)
-	if err = q.QueryRow(ctx, "SELECT pg_catalog.clock_timestamp()").Scan(&now); err != nil {
-		return r, from, last, now, err
-	}
-	now = now.UTC()
-	last = now.Truncate(r.Step)
-	return r, last.Add(r.Step - r.Span), last, now, nil
+// window is a range of the history that ends now.
+type window struct {
+	Range
+
+	from, last time.Time // when the first step begins, and the one that is under way
+	now        time.Time // by the server's clock
 }
+
+// windowOf returns the window of the shortest of Ranges that covers span. Its steps are at least least long.
+func windowOf(ctx context.Context, q Querier, span, least time.Duration) (window, error) {
+	w := window{Range: rangeFor(span)}
+	if err := q.QueryRow(ctx, "SELECT pg_catalog.clock_timestamp()").Scan(&w.now); err != nil {
+		return w, err
+	}
+	w.Step = max(w.Step, least)
+	w.now = w.now.UTC()
+	w.last = w.now.Truncate(w.Step)
+	w.from = w.last.Add(w.Step - w.Span)
+	return w, nil
+}
+
+// steps returns how many there are.
+func (w window) steps() int { return int(w.Span / w.Step) }
 
 // History returns the history of the shortest of Ranges that covers span, up to now.
 func History(ctx context.Context, q Querier, span time.Duration) (Series, error) {
-	r, from, last, now, err := steps(ctx, q, span)
+	w, err := windowOf(ctx, q, span, 0)
 	if err != nil {
 		return Series{}, fmt.Errorf("read the history: %w", err)
 	}
-	s := Series{From: from, Until: now, Step: r.Step}
-	rows, err := q.Query(ctx, historySQL, from, last, r.Step, now, now.Truncate(time.Minute))
+	s := Series{From: w.from, Until: w.now, Step: w.Step}
+	rows, err := q.Query(ctx, historySQL, w.from, w.last, w.Step, w.now, w.now.Truncate(time.Minute))
 	if err != nil {
 		return s, fmt.Errorf("read the history: %w", err)
 	}
 	if s.Points, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Point]); err != nil {
 		return s, fmt.Errorf("read the history: %w", err)
 	}
-	if s.Marks, err = marks(ctx, q, from); err != nil {
+	if s.Marks, err = marks(ctx, q, w.from); err != nil {
 		return s, fmt.Errorf("read the history's marks: %w", err)
 	}
 	return s, nil
@@ -239,16 +251,16 @@ func (s ConsumerSeries) At(step int) time.Time { return s.From.Add(time.Duration
 // shortest of Ranges that covers span. Of a day it reads each fifth minute, of a week each twentieth. The last step is under
 // way: it has the lag of now.
 func ConsumerHistory(ctx context.Context, q Querier, span time.Duration, names ...string) (ConsumerSeries, error) {
-	r, from, last, now, err := steps(ctx, q, span)
+	w, err := windowOf(ctx, q, span, 0)
 	if err != nil {
 		return ConsumerSeries{}, fmt.Errorf("read the consumers' history: %w", err)
 	}
-	s := ConsumerSeries{From: from, Until: now, Step: r.Step}
+	s := ConsumerSeries{From: w.from, Until: w.now, Step: w.Step}
 	each := time.Minute
 	switch {
-	case r.Step > time.Hour:
+	case w.Step > time.Hour:
 		each = 20 * time.Minute
-	case r.Step > 5*time.Minute:
+	case w.Step > 5*time.Minute:
 		each = 5 * time.Minute
 	}
 	rows, err := q.Query(ctx, `
@@ -267,18 +279,17 @@ func ConsumerHistory(ctx context.Context, q Querier, span time.Duration, names .
 		SELECT s.consumer, pg_catalog.array_agg(EXTRACT(EPOCH FROM s.at)::bigint), pg_catalog.array_agg(s.lag)
 		FROM summed AS s
 		GROUP BY s.consumer
-		ORDER BY s.consumer`, from, now, r.Step, each, names)
+		ORDER BY s.consumer`, w.from, w.now, w.Step, each, names)
 	if err != nil {
 		return s, fmt.Errorf("read the consumers' history: %w", err)
 	}
-	count := int(last.Sub(from)/r.Step) + 1
 	s.Consumers, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c ConsumerLag, err error) {
 		var at []int64
 		var lag []*int64
 		err = row.Scan(&c.Name, &at, &lag)
-		c.Lag = make([]*int64, count)
+		c.Lag = make([]*int64, w.steps())
 		for i, second := range at {
-			if step := int(time.Unix(second, 0).Sub(from) / r.Step); step >= 0 && step < count {
+			if step := int(time.Unix(second, 0).Sub(w.from) / w.Step); step >= 0 && step < len(c.Lag) {
 				c.Lag[step] = lag[i]
 			}
 		}
@@ -310,17 +321,17 @@ type TemplateSeries struct {
 	More      int           `json:"more"`      // how many others were used
 }
 
+// templateStep is what history_template sums up in a row.
+const templateStep = 5 * time.Minute
+
 // TemplateHistory returns up to limit templates, those with the most events first, in the shortest of Ranges that covers
 // span. Its steps are 5 minutes at least, and the last few minutes may be missing.
 func TemplateHistory(ctx context.Context, q Querier, span time.Duration, limit int) (TemplateSeries, error) {
-	r, from, last, now, err := steps(ctx, q, span)
+	w, err := windowOf(ctx, q, span, templateStep)
 	if err != nil {
 		return TemplateSeries{}, fmt.Errorf("read the templates' history: %w", err)
 	}
-	step := max(r.Step, 5*time.Minute)
-	last = last.Truncate(step)
-	from = last.Add(step - r.Span)
-	s := TemplateSeries{From: from, Until: now, Step: step}
+	s := TemplateSeries{From: w.from, Until: w.now, Step: w.Step}
 	rows, err := q.Query(ctx, `
 		WITH summed AS MATERIALIZED (
 			SELECT h.template_collection_id AS id, pg_catalog.date_bin($2::interval, h.at, $1::timestamptz) AS at,
@@ -340,23 +351,18 @@ func TemplateHistory(ctx context.Context, q Querier, span time.Duration, limit i
 		SELECT u.id, COALESCE((SELECT c.collection_key FROM public.iu_piece_collection AS c WHERE c.id = u.id), ''),
 			u.composed, u.dead, u.p95::double precision, u.templates, u.points
 		FROM used AS u
-		ORDER BY u.composed + u.dead DESC, u.id`, from, step, limit)
+		ORDER BY u.composed + u.dead DESC, u.id`, w.from, w.Step, limit)
 	if err != nil {
 		return s, fmt.Errorf("read the templates' history: %w", err)
 	}
-	count := int(r.Span / step)
 	s.Templates, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (t TemplateSum, err error) {
 		var used int
-		var points map[int]int64
-		var text json.RawMessage
-		if err = row.Scan(&t.ID, &t.Key, &t.Composed, &t.Dead, &t.P95, &used, &text); err != nil {
-			return t, err
-		}
+		var points map[int]int64 // by step
+		err = row.Scan(&t.ID, &t.Key, &t.Composed, &t.Dead, &t.P95, &used, &points)
 		s.More = max(0, used-limit)
-		t.Points = make([]int64, count)
-		err = json.Unmarshal(text, &points)
+		t.Points = make([]int64, w.steps())
 		for step, n := range points {
-			if step < count {
+			if step < len(t.Points) {
 				t.Points[step] = n
 			}
 		}

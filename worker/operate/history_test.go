@@ -121,7 +121,8 @@ func TestAMinuteTellsWhatHappened(t *testing.T) {
 		p.minute.Add(time.Second))
 	p.Exec(t, `
 		INSERT INTO iu_outbox.emission (position, instance_collection_id, event, created_at, emitted_at)
-		SELECT n, gen_random_uuid(), '{}', $1::timestamptz + n * interval '20 seconds' - interval '100 milliseconds', $1::timestamptz + n * interval '20 seconds'
+		SELECT n, gen_random_uuid(), '{}', $1::timestamptz + n * interval '20 seconds' - interval '100 milliseconds',
+			$1::timestamptz + n * interval '20 seconds'
 		FROM generate_series(1, 4) AS n`, p.minute.Add(-30*time.Second)) // two in the minute before, two in this one
 	p.Exec(t, "UPDATE iu_outbox.emission_counter SET position = 4")
 
@@ -173,13 +174,15 @@ func TestAMinuteTellsWhatWaitedAtItsEnd(t *testing.T) {
 			'{"parked": {"status": "installation_fault"}}', '{}']) AS m`)
 	p.Exec(t, `
 		INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, started_at, seen_at) VALUES
-			('a', 1, 'h', 1, '0.1.0', now() - interval '1 hour', clock_timestamp()), ('b', 2, 'h', 2, '0.2.0', date_trunc('minute', now() - interval '65 seconds'), clock_timestamp()),
+			('a', 1, 'h', 1, '0.1.0', now() - interval '1 hour', clock_timestamp()),
+			('b', 2, 'h', 2, '0.2.0', date_trunc('minute', now() - interval '65 seconds'), clock_timestamp()),
 			('dead', 3, 'h', 3, '0.0.9', now() - interval '1 day', now() - interval '1 hour')`)
 	p.Exec(t, "INSERT INTO iu_outbox.consumer (name, epoch, position) SELECT 'mail', epoch, 0 FROM iu_outbox.emission_counter")
 	p.Exec(t, "INSERT INTO iu_outbox.consumer (name, epoch, position) VALUES ('lost', 'ffffffff', 9)")
 	var at time.Time
 	for before := at.Add(-1); !at.Equal(before.Add(time.Minute)); { // again, if a minute ended in between
-		require.NoError(t, p.Pool.QueryRow(t.Context(), "SELECT date_trunc('minute', clock_timestamp() - interval '5 seconds') - interval '2 minutes'").Scan(&before))
+		require.NoError(t, p.Pool.QueryRow(t.Context(), `
+			SELECT date_trunc('minute', clock_timestamp() - interval '5 seconds') - interval '2 minutes'`).Scan(&before))
 		p.Exec(t, "DELETE FROM iu_outbox.history WHERE at >= $1", before)
 		p.Exec(t, "INSERT INTO iu_outbox.history (at, event_seq) VALUES ($1, 1)", before)
 		require.NoError(t, p.Pool.QueryRow(t.Context(), "SELECT iu_outbox.write_history()").Scan(&at))
@@ -218,7 +221,8 @@ func TestTheRunningMinuteIsCountedLive(t *testing.T) {
 	p.minute = time.Now()
 	p.end(t, ended{at: -time.Millisecond}, ended{at: -2 * time.Millisecond, queue: "scaleout"})
 	p.Exec(t, "UPDATE iu_outbox.history SET counted_at = counted_at - interval '30 seconds'")
-	p.Exec(t, "INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix) SELECT 'e', $1, 'n' || n FROM generate_series(1, 5) AS n", p.template)
+	p.Exec(t, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
+		SELECT 'e', $1, 'n' || n FROM generate_series(1, 5) AS n`, p.template)
 	p.Exec(t, `INSERT INTO iu_outbox.emission (position, instance_collection_id, event, emitted_at) VALUES (1, gen_random_uuid(), '{}', clock_timestamp())`)
 	p.Exec(t, "UPDATE iu_outbox.emission_counter SET position = 1")
 
@@ -228,7 +232,7 @@ func TestTheRunningMinuteIsCountedLive(t *testing.T) {
 	for _, point := range s.Points[58:] { // a minute may have ended meanwhile
 		live, scaleout, announced = live+point.Composed, scaleout+point.Scaleout, announced+point.Announced
 	}
-	require.EqualValues(t, []int64{1, 1, 1}, []int64{live, scaleout, announced})
+	require.Equal(t, []int64{1, 1, 1}, []int64{live, scaleout, announced})
 
 	paces, err := operate.ReadPaces(t.Context(), p.Pool)
 	require.NoError(t, err)
@@ -240,7 +244,8 @@ func TestTheRunningMinuteIsCountedLive(t *testing.T) {
 	require.Nil(t, paces.Yesterday)
 
 	p.Exec(t, `INSERT INTO iu_outbox.history (at, inserted, composed, scaleout, announced, p95, outbox, outbox_age)
-		SELECT date_trunc('minute', now()) - interval '24 hours' + m * interval '1 minute', 60, 120, 60, 300, 0.5 + m / 10.0, 7, 3 FROM generate_series(-1, 1) AS m`)
+		SELECT date_trunc('minute', now()) - interval '24 hours' + m * interval '1 minute', 60, 120, 60, 300, 0.5 + m / 10.0, 7, 3
+		FROM generate_series(-1, 1) AS m`)
 	paces, err = operate.ReadPaces(t.Context(), p.Pool)
 	require.NoError(t, err)
 	require.InDelta(t, 1, *paces.Yesterday.In, 0.0001)
@@ -285,10 +290,12 @@ func TestMarksTellOfGatesVersionsAndStarts(t *testing.T) {
 		(now() - interval '50 minutes', 0, '{0.1.0}'), (now() - interval '40 minutes', 1, '{0.1.0,0.2.0}'), (now() - interval '30 minutes', 0, '{0.2.0}'),
 		(now() - interval '20 minutes', 2, '{0.2.0}'), (now() - interval '3 hours', 5, '{0.0.1}')`)
 	p.Exec(t, `INSERT INTO iu_outbox.audit (actor, action, detail, at) VALUES
-		('ann', 'gate.close', '{"gate": "composer"}', now() - interval '45 minutes'), ('bob', 'gate.open', '{"gate": "composer"}', now() - interval '35 minutes'),
+		('ann', 'gate.close', '{"gate": "composer"}', now() - interval '45 minutes'),
+		('bob', 'gate.open', '{"gate": "composer"}', now() - interval '35 minutes'),
 		('bob', 'dead_letter.retry', '{}', now() - interval '5 minutes'), ('old', 'gate.open', '{"gate": "composer"}', now() - interval '2 hours')`)
 	p.Exec(t, "UPDATE public.dot_config SET updated_at = now() - interval '35 minutes' WHERE key = 'iu_core.composer_enabled'")
-	p.Exec(t, "UPDATE public.dot_config SET value = 'true', updated_by = 'psql', updated_at = now() - interval '10 minutes' WHERE key = 'iu_core.auto_instantiate_enabled'")
+	p.Exec(t, `UPDATE public.dot_config SET value = 'true', updated_by = 'psql', updated_at = now() - interval '10 minutes'
+		WHERE key = 'iu_core.auto_instantiate_enabled'`)
 
 	s, err := operate.History(t.Context(), p.Pool, time.Hour)
 	require.NoError(t, err)
@@ -343,7 +350,8 @@ func TestHistoryIsForgottenAfterSevenDays(t *testing.T) {
 	for _, days := range []int{6, 8} {
 		p.Exec(t, "INSERT INTO iu_outbox.history (at) VALUES (now() - $1 * interval '1 day')", days)
 		p.Exec(t, "INSERT INTO iu_outbox.history_consumer (at, consumer, lag) VALUES (now() - $1 * interval '1 day', 'mail', 1)", days)
-		p.Exec(t, "INSERT INTO iu_outbox.history_template (at, template_collection_id, composed, dead) VALUES (now() - $1 * interval '1 day', $2, 1, 0)", days, p.template)
+		p.Exec(t, `INSERT INTO iu_outbox.history_template (at, template_collection_id, composed, dead)
+			VALUES (now() - $1 * interval '1 day', $2, 1, 0)`, days, p.template)
 	}
 	p.write(t)
 	for _, table := range []string{"history", "history_consumer", "history_template"} {
@@ -404,4 +412,43 @@ func TestRolesAndTheHistory(t *testing.T) {
 	require.ErrorContains(t, err, "permission denied")
 	require.ErrorContains(t, read(as("iu_app")), "permission denied")
 	require.ErrorContains(t, read(as("iu_subscriber")), "permission denied")
+}
+
+// What the pages read does not grow with the jobs and the emissions that are there, whatever the planner knows of them.
+func TestReadingTheHistoryReadsFewPages(t *testing.T) {
+	t.Parallel()
+	p := setupPast(t)
+	p.Exec(t, `
+		INSERT INTO iu_river.river_job (args, kind, max_attempts, queue, state, metadata, finalized_at)
+		SELECT jsonb_build_object('emit_mode', 'live', 'n', n), 'auto_instantiate', 10, 'events', 'completed', '{"output": {"status": "instantiated"}}',
+			now() - interval '2 hours' + n * interval '1 millisecond'
+		FROM generate_series(1, 30000) AS n`)
+	p.Exec(t, `
+		INSERT INTO iu_outbox.emission (position, instance_collection_id, event, emitted_at)
+		SELECT n, gen_random_uuid(), '{}', now() - interval '2 hours' FROM generate_series(1, 30000) AS n`)
+	p.Exec(t, "UPDATE iu_outbox.emission_counter SET position = 30000")
+	p.Exec(t, `INSERT INTO iu_outbox.history (at, composed) SELECT m, 5
+		FROM generate_series(date_trunc('minute', now()) - interval '7 days', date_trunc('minute', now()) - interval '5 minutes', interval '1 minute') AS m`)
+	for _, known := range []string{"SELECT 1", "ANALYZE iu_river.river_job, iu_outbox.emission, iu_outbox.history"} {
+		p.Exec(t, known)
+		now := time.Now()
+		for step, limit := range map[time.Duration]int{time.Minute: 1500, 2 * time.Hour: 2500} {
+			last := now.Truncate(step)
+			require.Less(t, p.pages(t, operate.HistorySQL, last.Add(-83*step), last, step, now, now.Truncate(time.Minute)), limit, "%s, %s", known, step)
+		}
+		require.Less(t, p.pages(t, "SELECT iu_outbox.count_minute($1, $2, 60, 500)", now.Add(-time.Minute), now), 1000, known)
+	}
+}
+
+// pages returns how many pages a statement reads.
+func (p past) pages(t *testing.T, sql string, args ...any) int {
+	t.Helper()
+	var plan []struct {
+		Plan struct {
+			Hit  int `json:"Shared Hit Blocks"`
+			Read int `json:"Shared Read Blocks"`
+		}
+	}
+	require.NoError(t, p.Pool.QueryRow(t.Context(), "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+sql, args...).Scan(&plan))
+	return plan[0].Plan.Hit + plan[0].Plan.Read
 }

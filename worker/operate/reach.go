@@ -10,7 +10,7 @@ import (
 )
 
 // reachSample is how many instances a Reach names.
-const reachSample = 100
+const reachSample = 20
 
 // Reach says how far an actor's instances came: who else knows of them already.
 type Reach struct {
@@ -19,7 +19,8 @@ type Reach struct {
 	Waiting   int64           `json:"waiting"`   // to be announced: never will be
 	ToCome    int64           `json:"to_come"`   // events of the actor that are not composed yet: a rollback leaves them
 	Consumers []ReachConsumer `json:"consumers"`
-	Sample    []ReachInstance `json:"sample"` // the first hundred by instance key, announced ones first
+	Templates []ReachTemplate `json:"templates"` // those with the most instances first, up to fifty
+	Sample    []ReachInstance `json:"sample"`    // the first twenty by instance key, announced ones first
 }
 
 // ReachConsumer is how many of the announced instances a named consumer was given; nil where its place says nothing.
@@ -27,6 +28,12 @@ type ReachConsumer struct {
 	Name     string `json:"name"`
 	State    string `json:"state"`
 	Received *int64 `json:"received"`
+}
+
+// ReachTemplate is how many of the instances are of a template.
+type ReachTemplate struct {
+	Key       string `json:"template_key"`
+	Instances int64  `json:"instances"`
 }
 
 // ReachInstance is an instance of the actor.
@@ -56,6 +63,9 @@ func RollbackReach(ctx context.Context, q Querier, actor string) (Reach, error) 
 	}
 	if reach.Consumers, err = reachConsumers(ctx, q, actor); err != nil {
 		return reach, fmt.Errorf("look for consumers that know instances of %q: %w", actor, err)
+	}
+	if reach.Templates, err = reachTemplates(ctx, q, actor); err != nil {
+		return reach, fmt.Errorf("count the instances of %q by template: %w", actor, err)
 	}
 	if reach.Sample, err = reachInstances(ctx, q, actor); err != nil {
 		return reach, fmt.Errorf("list the instances of %q: %w", actor, err)
@@ -97,4 +107,35 @@ func reachInstances(ctx context.Context, q Querier, actor string) ([]ReachInstan
 		return nil, err
 	}
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[ReachInstance])
+}
+
+func reachTemplates(ctx context.Context, q Querier, actor string) ([]ReachTemplate, error) {
+	rows, err := q.Query(ctx, `
+		SELECT c.collection_key, l.n
+		FROM (SELECT l.template_collection_id, pg_catalog.count(*) AS n
+		      FROM public.iu_auto_instantiate_event_log AS l WHERE l.triggered_by = $1
+		      GROUP BY l.template_collection_id ORDER BY 2 DESC LIMIT 50) AS l
+		JOIN public.iu_piece_collection AS c ON c.id = l.template_collection_id
+		ORDER BY l.n DESC, c.collection_key`, actor)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[ReachTemplate])
+}
+
+// RecentActors returns the actors of the last two thousand live instances, the latest first.
+func RecentActors(ctx context.Context, q Querier, limit int) ([]string, error) {
+	rows, err := q.Query(ctx, `
+		SELECT l.triggered_by
+		FROM (SELECT e.id, e.instance_collection_id FROM iu_outbox.emission AS e ORDER BY e.id DESC LIMIT $2) AS e
+		JOIN public.iu_auto_instantiate_event_log AS l ON l.instance_collection_id = e.instance_collection_id
+		GROUP BY l.triggered_by ORDER BY pg_catalog.max(e.id) DESC LIMIT $1`, limit, recentEmissions)
+	if err != nil {
+		return nil, fmt.Errorf("list recent actors: %w", err)
+	}
+	actors, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("list recent actors: %w", err)
+	}
+	return actors, nil
 }

@@ -198,20 +198,18 @@ func RecentOf(ctx context.Context, q Querier, template uuid.UUID, limit int) ([]
 // TemplateHistoryOf returns what was made of one template, in the shortest of Ranges that covers span. It has no minutes in
 // which fifty others were used more.
 func TemplateHistoryOf(ctx context.Context, q Querier, template uuid.UUID, span time.Duration) (TemplateSeries, error) {
-	r, _, last, now, err := steps(ctx, q, span)
+	w, err := windowOf(ctx, q, span, templateStep)
 	if err != nil {
 		return TemplateSeries{}, fmt.Errorf("read a template's history: %w", err)
 	}
-	step := max(r.Step, 5*time.Minute)
-	last = last.Truncate(step)
-	s := TemplateSeries{From: last.Add(step - r.Span), Until: now, Step: step}
-	sum := TemplateSum{ID: template, Points: make([]int64, int(r.Span/step))}
+	s := TemplateSeries{From: w.from, Until: w.now, Step: w.Step}
+	sum := TemplateSum{ID: template, Points: make([]int64, w.steps())}
 	rows, err := q.Query(ctx, `
 		SELECT pg_catalog.floor(EXTRACT(EPOCH FROM h.at - $1) / EXTRACT(EPOCH FROM $2::interval))::bigint,
 			pg_catalog.sum(h.composed)::bigint, pg_catalog.sum(h.dead)::bigint, pg_catalog.max(h.p95)::double precision
 		FROM iu_outbox.history_template AS h
 		WHERE h.at >= $1 AND h.template_collection_id = $3::text::uuid
-		GROUP BY 1`, s.From, step, template.String())
+		GROUP BY 1`, w.from, w.Step, template.String())
 	if err != nil {
 		return s, fmt.Errorf("read a template's history: %w", err)
 	}

@@ -1,0 +1,4 @@
+package operate
+
+// HistorySQL is the statement of History.
+const HistorySQL = historySQL

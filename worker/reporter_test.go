@@ -1,0 +1,57 @@
+package worker_test
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/worker"
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+func TestAWorkerReportsItsSettingsAndLoad(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	pool, err := pgxpool.New(t.Context(), db.URL)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	given := []operate.GivenSetting{{Name: "lanes", Value: "2", Default: "4", From: "--lanes"}}
+	w, err := worker.New(worker.Config{
+		Pool: pool, ID: "one", Version: "1.2.3", Lanes: 2, Concurrency: 7, ScaleoutConcurrency: -1, EmissionRetention: -1, Given: given,
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	require.NoError(t, err)
+	require.NoError(t, w.Start(t.Context()))
+	t.Cleanup(func() { require.NoError(t, w.Stop(context.WithoutCancel(t.Context()))) })
+	db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM iu_outbox.worker_report WHERE load ->> 'hears' = 'listening')")
+	db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM iu_river.river_leader)")
+	db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM iu_outbox.lock_holder WHERE class = 26997 AND key = 3 AND NOT shared)")
+
+	var fleet operate.Fleet
+	require.NoError(t, pgx.BeginFunc(t.Context(), db.Pool, func(tx pgx.Tx) (err error) {
+		fleet, err = operate.ReadFleet(t.Context(), tx)
+		return err
+	}))
+	require.Len(t, fleet.Workers, 1)
+	one := fleet.Workers[0]
+	require.Equal(t, given, one.Settings.Given)
+	require.Equal(t, 7, one.Settings.Concurrency)
+	require.Equal(t, -1, one.Settings.ScaleoutConcurrency)
+	require.InDelta(t, -1, one.Settings.EmissionRetention, 0)
+	require.InDelta(t, 86400, one.Settings.CompletedRetention, 0)
+	require.Equal(t, operate.HearsNotifications, one.Load.Hears)
+	require.Contains(t, one.Leads, operate.LeadsRiver)
+	require.Contains(t, one.Leads, operate.LeadsEmitter)
+
+	// One that was taken for dead reports again when it has begun again, and its end takes the report away.
+	db.Exec(t, "SELECT iu_outbox.bury(w.id, w.lock_key, w.seen_at) FROM iu_outbox.worker AS w")
+	db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM iu_outbox.worker_report)")
+	require.NoError(t, w.Stop(t.Context()))
+	db.WaitFor(t, patience, "SELECT NOT EXISTS (SELECT FROM iu_outbox.worker_report)")
+}
