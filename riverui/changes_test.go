@@ -117,7 +117,7 @@ func TestARollbackIsConfirmedByTheActorsName(t *testing.T) {
 
 	form.Set("instances", "2")
 	b.done(t, b.post("/rollback", form), "otto rolled back shop &lt;1&gt;: 2 instances deleted, 2 of them had been announced.")
-	shows(t, b.get(t, "/trace?q="+events[0].String()), ">rolled_back</span>")
+	shows(t, b.find(t, events[0].String()), ">rolled back</span>")
 	none := b.post("/rollback", form)
 	require.Equal(t, http.StatusConflict, none.Code)
 	shows(t, none.Body.String(), "this actor has no instances")
@@ -210,8 +210,8 @@ func TestWrongInputGetsASentence(t *testing.T) {
 		{http.MethodPost, "/rollback", url.Values{"actor": {"a"}}, http.StatusBadRequest, "Check the dry run first"},
 		{http.MethodPost, "/rollback", nil, http.StatusBadRequest, "must not be blank"},
 		{http.MethodGet, "/audit?before=0", nil, http.StatusBadRequest, "must be the number of an audit line"},
-		{http.MethodGet, "/trace?q=nothing", nil, http.StatusNotFound, "Nothing is known of it"},
-		{http.MethodGet, "/trace?q=" + uuid.NewString(), nil, http.StatusNotFound, "Nothing is known of it"},
+		{http.MethodGet, "/trace?q=nothing", nil, http.StatusNotFound, "Nothing is known of"},
+		{http.MethodGet, "/trace?q=" + uuid.NewString(), nil, http.StatusNotFound, "Nothing is known of"},
 		{http.MethodGet, "/trace?q=%00", nil, http.StatusBadRequest, "What to trace is"},
 		{http.MethodGet, "/trace?q=" + strings.Repeat("z", 301), nil, http.StatusBadRequest, "What to trace is"},
 		{http.MethodGet, "/?done=x", nil, http.StatusOK, "Gates"},

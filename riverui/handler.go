@@ -119,6 +119,10 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 	for pattern, handler := range map[string]http.HandlerFunc{
 		"GET /{$}":                 h.now,
 		"GET /trace":               h.trace,
+		"GET /events":              h.eventsPage,
+		"GET /events/{key}":        h.event,
+		"GET /events/change":       h.askEvents,
+		"POST /events/change":      h.changeEvents,
 		"GET /gates/{gate}":        h.askGate,
 		"POST /gates/{gate}":       h.setGate,
 		"GET /dead-letters":        h.lettersPage,

@@ -1,41 +1,188 @@
 package webui
 
 import (
+	"context"
 	"errors"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/iu-core/iuworker/worker/operate"
 )
 
-type tracePage struct {
+// foundPage says what a search found if that is not one event.
+type foundPage struct {
 	page
-	Query   string
-	Unknown string // why there is no trace
-	Traces  []operate.Trace
+	Query  string
+	Events []foundEvent // several
+	More   bool         // than these
 }
 
+// foundEvent is one of several events that a search found.
+type foundEvent struct {
+	operate.Trace
+	Path string
+}
+
+// eventDetail is what the page of an event shows.
+type eventDetail struct {
+	operate.Trace
+
+	Steps    []eventStep
+	Letters  []string // its dead letters, as forms name them
+	Job      string   // its job that may be cancelled, as forms name it
+	Gate     string   // the closed gate that it waits for
+	Paused   string   // the paused queue that it waits in
+	NoWorker bool
+}
+
+// Repair is the command that helps an event that waits; "" if there is none.
+func (d eventDetail) Repair() string {
+	switch {
+	case d.NoWorker:
+		return "iuworker work"
+	case d.Gate != "":
+		return "iuworker gate open " + d.Gate
+	case d.Paused == "scaleout":
+		return "iuworker scaleout resume"
+	case len(d.Letters) > 0 && d.EventID != nil:
+		return "iuworker dead-letters retry --event " + d.EventID.String()
+	default:
+		return ""
+	}
+}
+
+// TemplatePath is the page of the event's template; "" if it does not exist.
+func (d eventDetail) TemplatePath() string {
+	if d.TemplateKey == nil {
+		return ""
+	}
+	return "/templates/" + url.PathEscape(*d.TemplateKey)
+}
+
+// Actor is whose event it is; "" if that is not known.
+func (d eventDetail) Actor() string {
+	switch {
+	case d.Instance != nil:
+		return d.Instance.Actor
+	case len(d.Outbox) > 0:
+		return d.Outbox[0].Actor
+	case len(d.Jobs) > 0:
+		return d.Jobs[0].Args.Actor
+	default:
+		return ""
+	}
+}
+
+// trace finds an event for the search box.
 func (h *Handler) trace(w http.ResponseWriter, r *http.Request) {
-	p := &tracePage{page: h.page(r, "Trace an event"), Query: strings.TrimSpace(r.URL.Query().Get("q"))}
-	status := http.StatusOK
-	if p.Query != "" {
-		if bad := badReference(p.Query); bad != "" {
-			h.say(w, r, http.StatusBadRequest, "%s", bad)
-			return
+	query := strings.TrimSpace(r.URL.Query().Get("q"))
+	if query == "" {
+		http.Redirect(w, r, h.at("events"), http.StatusSeeOther)
+		return
+	}
+	h.findEvent(w, r, query)
+}
+
+// event shows one event, by its idempotency key, or leads to it from whatever else names it.
+func (h *Handler) event(w http.ResponseWriter, r *http.Request) {
+	h.findEvent(w, r, r.PathValue("key"))
+}
+
+func (h *Handler) findEvent(w http.ResponseWriter, r *http.Request, reference string) {
+	if bad := badReference(reference); bad != "" {
+		h.say(w, r, http.StatusBadRequest, "%s", bad)
+		return
+	}
+	traces, err := operate.FindTraces(r.Context(), h.db(), reference)
+	var several *operate.AmbiguousError
+	switch {
+	case errors.Is(err, operate.ErrNoTrace):
+		h.render(w, r, http.StatusNotFound, "found.html", &foundPage{page: h.page(r, "No event found"), Query: reference})
+	case errors.As(err, &several):
+		h.severalEvents(w, r, reference, several.References)
+	case err != nil:
+		h.fail(w, r, err)
+	case len(traces) > 1:
+		h.render(w, r, http.StatusOK, "found.html", &foundPage{page: h.page(r, "Events found"), Query: reference, Events: foundEvents(traces)})
+	case traces[0].IdempotencyKey != "" && traces[0].IdempotencyKey != r.PathValue("key"):
+		http.Redirect(w, r, h.at(eventPath(traces[0].IdempotencyKey)), http.StatusSeeOther)
+	case r.PathValue("key") == "": // an event without an idempotency key has the page of what names it
+		http.Redirect(w, r, h.at(eventPath(reference)), http.StatusSeeOther)
+	default:
+		h.eventPage(w, r, reference, traces[0])
+	}
+}
+
+// severalEvents lists the events of which an id begins with a prefix.
+func (h *Handler) severalEvents(w http.ResponseWriter, r *http.Request, prefix string, references []string) {
+	p := &foundPage{page: h.page(r, "Events found"), Query: prefix}
+	for _, reference := range references {
+		traces, err := operate.FindTraces(r.Context(), h.db(), reference)
+		if errors.Is(err, operate.ErrNoTrace) {
+			continue // it ended meanwhile
 		}
-		var err error
-		p.Traces, err = operate.FindTraces(r.Context(), h.db(), p.Query)
-		switch {
-		case errors.Is(err, operate.ErrNoTrace):
-			status = http.StatusNotFound
-			p.Unknown = "nothing is known of it: it was never inserted, its transaction has not committed yet, " +
-				"or it ended so long ago that only its instance would tell"
-		case err != nil:
+		if err != nil {
 			h.fail(w, r, err)
 			return
 		}
+		p.Events = append(p.Events, foundEvents(traces)...)
 	}
-	h.render(w, r, status, "trace.html", p)
+	p.More = len(references) >= 20
+	h.render(w, r, http.StatusOK, "found.html", p)
+}
+
+func foundEvents(traces []operate.Trace) []foundEvent {
+	events := make([]foundEvent, len(traces))
+	for i, trace := range traces {
+		events[i] = foundEvent{Trace: trace, Path: eventPath(trace.IdempotencyKey)}
+		if trace.IdempotencyKey == "" && len(trace.DeadLetters) > 0 {
+			events[i].Path = eventPath(strconv.FormatInt(trace.DeadLetters[0].JobID, 10))
+		}
+	}
+	return events
+}
+
+func (h *Handler) eventPage(w http.ResponseWriter, r *http.Request, reference string, first operate.Trace) {
+	v := h.view(r, "Event", "event")
+	v.Done = h.done(r)
+	unread := &first
+	add(v, "detail", "", func(ctx context.Context) reading[eventDetail] {
+		if unread != nil {
+			trace := *unread
+			unread = nil
+			return fresh(eventDetailOf(trace), nil)
+		}
+		traces, err := operate.FindTraces(ctx, h.db(), reference)
+		if err != nil || len(traces) == 0 {
+			return reading[eventDetail]{Err: err}
+		}
+		return fresh(eventDetailOf(traces[0]), nil)
+	})
+	h.serve(w, r, v)
+}
+
+// eventDetailOf returns what an event's page shows and offers.
+func eventDetailOf(trace operate.Trace) eventDetail {
+	d := eventDetail{Trace: trace, Steps: eventSteps(&trace), NoWorker: trace.NoWorker()}
+	for _, letter := range trace.DeadLetters {
+		d.Letters = append(d.Letters, "l"+strconv.FormatInt(letter.ID, 10))
+	}
+	for i := range trace.Jobs {
+		job := &trace.Jobs[i]
+		switch job.State {
+		case "available", "pending", "retryable", "scheduled":
+			d.Job = "j" + strconv.FormatInt(job.ID, 10)
+			if job.Parked != nil {
+				d.Gate = string(job.Parked.Gate)
+			}
+			if job.QueuePaused {
+				d.Paused = job.Queue
+			}
+		}
+	}
+	return d
 }
 
 func badReference(text string) string {

@@ -1,6 +1,7 @@
 package webui_test
 
 import (
+	"net/http"
 	"strconv"
 	"testing"
 
@@ -13,8 +14,8 @@ func TestAnEventsWholeWayIsShown(t *testing.T) {
 	b := setupOperating(t)
 	events := b.insert(t, b.template, "a")
 	b.waitState(t, events[0], "parked")
-	parked := b.get(t, "/trace?q="+events[0].String())
-	shows(t, parked, "Waits for its gate to open: the auto-instantiate gate is closed; to open it, run: iuworker gate open auto-instantiate.")
+	parked := b.find(t, events[0].String())
+	shows(t, parked, "Waits for its gate to open: the auto-instantiate gate is closed; to open it, run: iuworker gate open auto-instantiate</p>")
 
 	b.db.OpenGates(t)
 	b.waitAnnounced(t, 1)
@@ -27,10 +28,11 @@ func TestAnEventsWholeWayIsShown(t *testing.T) {
 		FROM public.iu_auto_instantiate_event_log AS l`).Scan(&key, &instance, &job))
 	b.waitCompleted(t, 1)
 	for _, reference := range []string{events[0].String(), key, instance, strconv.FormatInt(job, 10), "tpl-inst:auto:a"} {
-		page := b.get(t, "/trace?q="+reference)
+		page := b.find(t, reference)
 		for _, says := range []string{
-			">done</span> letter, a", "/riverui/jobs/" + strconv.FormatInt(job, 10), "<code>instantiated</code>", "<strong>tpl-inst:auto:a</strong>",
-			"matches", "Position <strong>1</strong>", "past it</span>", "not there yet</span>", instance, key,
+			">done</span> <a href=\"/templates/letter\">letter</a>, a", "/riverui/jobs/" + strconv.FormatInt(job, 10), ">instantiated",
+			"<strong>tpl-inst:auto:a</strong>", "matches", "Announced at position 1", "Consumer mailer is past it", "Consumer slow is not there yet",
+			instance, key, "Inserted into the outbox", "Dispatched to the queue events", "Composed", `after `,
 		} {
 			shows(t, page, says, reference)
 		}
@@ -39,5 +41,13 @@ func TestAnEventsWholeWayIsShown(t *testing.T) {
 
 	wrong := b.insert(t, uuid.New(), "b")
 	b.waitState(t, wrong[0], "dead")
-	shows(t, b.get(t, "/trace?q="+wrong[0].String()), "no such template, b")
+	shows(t, b.find(t, wrong[0].String()), "no such template, b")
+}
+
+// find follows a search to the event's page.
+func (b operating) find(t *testing.T, reference string) string {
+	t.Helper()
+	w := b.ask("/trace?q=" + reference)
+	require.Equal(t, http.StatusSeeOther, w.Code, w.Body)
+	return b.get(t, w.Header().Get("Location"))
 }

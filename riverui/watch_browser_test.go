@@ -23,8 +23,8 @@ func (s site) phone(t *testing.T, name string) {
 	s.call("Emulation.clearDeviceMetricsOverride", nil)
 }
 
-// looks takes pictures of a page in all ways that it is seen in.
-func (s site) looks(t *testing.T, name string) {
+// seenEverywhere takes pictures of a page in all ways that it is seen in.
+func (s site) seenEverywhere(t *testing.T, name string) {
 	t.Helper()
 	s.accessible(t)
 	s.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": 1440, "height": 900, "deviceScaleFactor": 1, "mobile": false})
@@ -54,21 +54,21 @@ func TestAnOperatorBringsAConsumerBack(t *testing.T) {
 	s.open(s.address + "/consumers")
 	s.picture("consumers-first")
 	s.wait(`document.querySelector(".consumers tbody tr th")?.innerText === "search-index"`)
-	s.looks(t, "consumers")
+	s.seenEverywhere(t, "consumers")
 	s.follow(`a[href="/iu/consumers/search-index"]`)
 	s.wait(`document.querySelector("#lag figure")`)
 	require.Contains(t, s.text(), "Behind, no process.")
-	s.looks(t, "consumer")
+	s.seenEverywhere(t, "consumer")
 	s.follow(`#actions button[value="now"]`)
 	require.Contains(t, s.text(), "3 events will be skipped")
-	s.looks(t, "consumer-reset")
+	s.seenEverywhere(t, "consumer-reset")
 	s.enter("#confirm", "3")
 	s.follow("form.confirm button")
 	require.Contains(t, s.text(), "skipping 3 events.")
 
 	s.open(s.address + "/consumers/mail")
 	s.wait(`document.querySelectorAll("#letters tbody tr").length === 3`)
-	s.looks(t, "consumer-letters")
+	s.seenEverywhere(t, "consumer-letters")
 	require.Equal(t, true, s.value(`document.querySelector("#letters [data-needs-selection]").disabled`))
 	s.value(`document.querySelector("#letters tbody input[type=checkbox]").click()`)
 	require.Equal(t, false, s.value(`document.querySelector("#letters [data-needs-selection]").disabled`))
@@ -76,7 +76,7 @@ func TestAnOperatorBringsAConsumerBack(t *testing.T) {
 	require.Contains(t, s.text(), "handle 1 dead letter again.")
 	s.follow(`a[href="/iu/consumers/mail/delete"]`)
 	require.Contains(t, s.text(), "has 3 dead letters")
-	s.looks(t, "consumer-delete")
+	s.seenEverywhere(t, "consumer-delete")
 	s.enter("#confirm", "mail")
 	s.follow("form.confirm button")
 	require.Contains(t, s.text(), "otto deleted the consumer mail.")
@@ -93,7 +93,7 @@ func TestAnOperatorSeesHealthWorkersAndSettings(t *testing.T) {
 	s.open(s.address + "/health")
 	s.wait(`document.querySelector("#gates a[href*=auto-instantiate]")`)
 	s.value(`document.querySelector("details.checks").open = true`)
-	s.looks(t, "health")
+	s.seenEverywhere(t, "health")
 	s.follow(`button[name=run]`)
 	require.Contains(t, s.text(), "checks")
 	s.wait(`document.querySelector("#gates a[href*=auto-instantiate]")`)
@@ -102,10 +102,10 @@ func TestAnOperatorSeesHealthWorkersAndSettings(t *testing.T) {
 
 	s.open(s.address + "/workers")
 	s.wait(`document.querySelector("#workers table")`)
-	s.looks(t, "workers")
+	s.seenEverywhere(t, "workers")
 	s.db.WaitFor(t, patience, "SELECT count(*) = 2 FROM iu_river.river_queue")
 	s.follow(`a[href="/iu/queues/scaleout?to=pause"]`)
-	s.looks(t, "queue")
+	s.seenEverywhere(t, "queue")
 	s.follow("main form button")
 	require.Contains(t, s.text(), "otto paused the queue scaleout.")
 	s.wait(`document.querySelector("#queue-scaleout").innerText.includes("by otto")`)
@@ -114,6 +114,6 @@ func TestAnOperatorSeesHealthWorkersAndSettings(t *testing.T) {
 		{"name": "database-url", "value": "host=a-long-name.of.a.database.example.org port=5432 user=iuworker dbname=shop", "from": "--database-url"}]}'`)
 	s.open(s.address + "/settings")
 	s.wait(`document.querySelector("#workers")`)
-	s.looks(t, "settings")
+	s.seenEverywhere(t, "settings")
 	require.Empty(t, s.complaints(), "neither scripts nor the policy complain")
 }

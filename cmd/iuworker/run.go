@@ -103,7 +103,7 @@ func (a *app) rootCommand() *cobra.Command {
 		a.selftestCommand(), a.benchCommand())
 	add("operate", a.metricsCommand())
 	add("operate", a.traceCommand(), a.consumersCommand(), a.settingsCommand())
-	add("operate", a.doctorCommand(), a.verifyCommand(), a.auditCommand(), a.cancelCommand(), a.deadLettersCommand())
+	add("operate", a.doctorCommand(), a.verifyCommand(), a.auditCommand(), a.cancelCommand(), a.deadLettersCommand(), a.eventsCommand())
 	root.AddCommand(a.completionCommand(root), a.versionCommand())
 	root.SetHelpCommand(helpCommand(root))
 	root.CompletionOptions.DisableDefaultCmd = true // ours is stricter

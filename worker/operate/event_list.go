@@ -164,7 +164,8 @@ type sourceRows struct {
 
 func (l *eventList) read(ctx context.Context) (EventPage, error) {
 	var read [len(eventSources)]sourceRows
-	for i, source := range eventSources {
+	for i := range eventSources {
+		source := eventSources[i]
 		if !source.has(l.filter.State) {
 			read[i] = sourceRows{ended: true}
 			continue

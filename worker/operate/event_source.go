@@ -25,6 +25,8 @@ type eventSource struct {
 
 	at, state, reason, event, key, template, suffix, eventType, actor, mode string // expressions
 	queue, job, letter, instance, position                                  string
+
+	templateText string // the template as a text, if that is what the table has: it is cheaper to compare
 }
 
 const (
@@ -42,7 +44,7 @@ func inArgs(s eventSource, column string) eventSource {
 	if s.key == "" {
 		s.event, s.key = fmt.Sprintf(uuidSQL, of("event_id")), of("idempotency_key")
 	}
-	s.template = fmt.Sprintf(uuidSQL, of("template_collection_id"))
+	s.template, s.templateText = fmt.Sprintf(uuidSQL, of("template_collection_id")), of("template_collection_id")
 	s.suffix, s.eventType, s.actor, s.mode = of("instance_key_suffix"), of("event_type"), of("actor"), of("emit_mode")
 	return s
 }
@@ -193,7 +195,11 @@ func (l *eventList) filterBy(source eventSource, w *where) {
 	if f.State != "" && len(source.states) > 1 {
 		w.add("("+source.state+") = {}", f.State)
 	}
-	if f.Template != uuid.Nil {
+	switch {
+	case f.Template == uuid.Nil:
+	case source.templateText != "":
+		w.add(source.templateText+" = {}", f.Template.String())
+	default:
 		w.add("("+source.template+") = {}", f.Template)
 	}
 	if f.Suffix != "" {
@@ -315,7 +321,7 @@ func (l *eventList) durations(ctx context.Context, keys []string) (map[string]fl
 	_, err = pgx.ForEachRow(rows, []any{&key, &text, &created, &ended}, func() error {
 		var args jobs.AutoInstantiateArgs
 		if json.Unmarshal(text, &args) != nil {
-			return nil // somebody else's
+			return nil //nolint:nilerr // somebody else's
 		}
 		began := args.Due()
 		if began.IsZero() {

@@ -98,7 +98,7 @@ func scaleoutJobs(ctx context.Context, q Querier, prefix string) (ids []int64, e
 // cancelJobs cancels jobs in one transaction with an audit line, to whose detail it adds the count.
 func cancelJobs(ctx context.Context, pool *pgxpool.Pool, actor, action string, detail map[string]any, ids []int64) (n int, err error) {
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if err := tx.QueryRow(ctx, "SELECT iu_outbox.cancel_jobs($1::bigint[])", ids).Scan(&n); err != nil || n == 0 {
+		if n, err = CancelJobs(ctx, tx, ids); err != nil || n == 0 {
 			return err
 		}
 		if prefix, ok := detail["prefix"].(string); ok {

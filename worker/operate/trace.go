@@ -199,3 +199,6 @@ func (t *tracing) read(ctx context.Context, reference string) error {
 	}
 	return nil
 }
+
+// NoWorker reports whether an event waits because no worker is alive.
+func (trace *Trace) NoWorker() bool { return trace.Waits == noWorker }

@@ -83,7 +83,12 @@ func (t *tracing) resolve(ctx context.Context, reference string) (*traceKey, err
 var prefixForm = regexp.MustCompile(`^[0-9a-fA-F]{6}[0-9a-fA-F-]{0,30}$`)
 
 // AmbiguousError means that a prefix fits more than one event.
-type AmbiguousError struct{ Prefix string }
+type AmbiguousError struct {
+	Prefix     string
+	References []string // idempotency keys, or event ids, of up to prefixMatches of them
+}
+
+const prefixMatches = 20
 
 // Error implements error.
 func (e *AmbiguousError) Error() string {
@@ -96,25 +101,25 @@ func (t *tracing) byPrefix(ctx context.Context, prefix string) (*traceKey, error
 	rows, err := t.tx.Query(ctx, `
 		SELECT DISTINCT k.key, CASE WHEN k.key IS NULL THEN k.event END FROM (
 			(SELECT l.idempotency_key AS key, l.event_id AS event FROM public.iu_auto_instantiate_event_log AS l
-			 WHERE l.event_id BETWEEN $1::text::uuid AND $2::text::uuid LIMIT 2)
+			 WHERE l.event_id BETWEEN $1::text::uuid AND $2::text::uuid LIMIT $5)
 			UNION ALL
 			(SELECT l.idempotency_key, l.event_id FROM public.iu_auto_instantiate_event_log AS l
-			 WHERE l.instance_collection_id BETWEEN $1::text::uuid AND $2::text::uuid LIMIT 2)
+			 WHERE l.instance_collection_id BETWEEN $1::text::uuid AND $2::text::uuid LIMIT $5)
 			UNION ALL
 			(SELECT l.idempotency_key, l.event_id FROM public.iu_auto_instantiate_event_log AS l
-			 WHERE l.idempotency_key BETWEEN $1::text AND $2::text LIMIT 2)
+			 WHERE l.idempotency_key BETWEEN $1::text AND $2::text LIMIT $5)
 			UNION ALL
 			(SELECT e.idempotency_key, e.event_id FROM iu_outbox.event AS e
-			 WHERE e.event_id BETWEEN $1::text::uuid AND $2::text::uuid OR e.idempotency_key BETWEEN $1::text AND $2::text LIMIT 2)
+			 WHERE e.event_id BETWEEN $1::text::uuid AND $2::text::uuid OR e.idempotency_key BETWEEN $1::text AND $2::text LIMIT $5)
 			UNION ALL
 			(SELECT d.idempotency_key, d.event_id FROM iu_outbox.dead_letter AS d
-			 WHERE d.event_id BETWEEN $1::text::uuid AND $2::text::uuid OR d.idempotency_key BETWEEN $1::text AND $2::text LIMIT 2)
+			 WHERE d.event_id BETWEEN $1::text::uuid AND $2::text::uuid OR d.idempotency_key BETWEEN $1::text AND $2::text LIMIT $5)
 			UNION ALL
 			(SELECT j.args ->> 'idempotency_key', NULL FROM iu_river.river_job AS j
 			 WHERE j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled') AND j.kind || '' = $4
-			   AND (pg_catalog.starts_with(j.args ->> 'event_id', $3) OR pg_catalog.starts_with(j.args ->> 'idempotency_key', $3)) LIMIT 2)
+			   AND (pg_catalog.starts_with(j.args ->> 'event_id', $3) OR pg_catalog.starts_with(j.args ->> 'idempotency_key', $3)) LIMIT $5)
 		) AS k
-		WHERE k.key IS NOT NULL OR k.event IS NOT NULL LIMIT 2`, low, high, prefix, jobs.Kind)
+		WHERE k.key IS NOT NULL OR k.event IS NOT NULL LIMIT $5`, low, high, prefix, jobs.Kind, prefixMatches)
 	if err != nil {
 		return nil, err
 	}
@@ -135,9 +140,21 @@ func (t *tracing) byPrefix(ctx context.Context, prefix string) (*traceKey, error
 	case len(keys) == 0:
 		return nil, nil //nolint:nilnil // nothing is known of it, which is no error
 	case len(keys) > 1:
-		return nil, &AmbiguousError{prefix}
+		return nil, ambiguous(prefix, keys)
 	}
 	return &keys[0], nil
+}
+
+func ambiguous(prefix string, keys []traceKey) *AmbiguousError {
+	several := &AmbiguousError{Prefix: prefix}
+	for _, key := range keys {
+		if key.key != "" {
+			several.References = append(several.References, key.key)
+		} else {
+			several.References = append(several.References, key.event.String())
+		}
+	}
+	return several
 }
 
 // bounds returns the least and the greatest UUID that begin with a prefix.

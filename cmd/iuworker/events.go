@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+func (a *app) eventsCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "events", Short: "List events of every state"}
+	cmd.AddCommand(a.eventsListCommand())
+	needsSubcommand(cmd)
+	return cmd
+}
+
+func (a *app) eventsListCommand() *cobra.Command {
+	var (
+		asJSON          bool
+		filter          operate.EventFilter
+		template, place string
+	)
+	limit := 50
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List events, the latest first",
+		Long: `Lists events, the latest first: what is in the outbox, jobs that have not ended, dead letters, announced instances as
+long as their emissions are kept, and dry runs as long as River keeps their jobs. iuworker trace finds older events, too.
+If few events match, the search stops after a bounded number of rows and prints the command that continues it.`,
+		Example: `  iuworker events list --since 1h --state dead
+  iuworker events list --template welcome-letter --suffix order- --json`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
+				if template != "" {
+					found, err := operate.FindTemplate(ctx, pool, template)
+					if err != nil {
+						return err
+					}
+					filter.Template = found.ID
+				}
+				page, err := operate.Events(ctx, pool, filter, place, limit)
+				if errors.Is(err, operate.ErrEventPlace) {
+					return usage(cmd, "--from is %s: %v", quoted(place), operate.ErrEventPlace)
+				}
+				if err != nil {
+					return err
+				}
+				next := ""
+				if page.Older != "" {
+					next = continued(cmd, page.Older)
+				}
+				return a.print(asJSON, page, func(w io.Writer) { writeEvents(w, page, next) })
+			})
+		},
+	}
+	flags := cmd.Flags()
+	flags.Var(&sinceValue{&filter.Since}, "since", "events since this time, or this long ago")
+	flags.Var(&sinceValue{&filter.Until}, "until", "events before this time, or this long ago")
+	flags.Var(&textValue{&template, 1000}, "template", "events of this template: its key or id")
+	flags.Var(&choiceValue{&filter.State, operate.EventStates}, "state", "events in this state")
+	flags.Var(&textValue{&filter.Suffix, 1000}, "suffix", "events whose suffix begins with this")
+	flags.Var(&textValue{&filter.Actor, 200}, "actor", "events of this actor")
+	flags.Var(&textValue{&filter.EventType, 200}, "type", "events of this event type")
+	flags.Var(&intValue{&limit, 1, 10_000}, "limit", "number of events to list")
+	flags.Var(&textValue{&place, 200}, "from", "continue from here, as an earlier list printed it")
+	_ = cmd.RegisterFlagCompletionFunc("template", a.completeTemplates) // it exists
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// continued returns the command that lists what comes after a page.
+func continued(cmd *cobra.Command, place string) string {
+	words := []string{"iuworker events list"}
+	for _, name := range []string{"since", "until", "template", "state", "suffix", "actor", "type", "limit"} {
+		if flag := cmd.Flags().Lookup(name); flag.Changed {
+			words = append(words, "--"+name, shellWord(flag.Value.String()))
+		}
+	}
+	return strings.Join(append(words, "--from", shellWord(place)), " ")
+}
+
+func writeEvents(w io.Writer, page operate.EventPage, next string) {
+	if len(page.Events) == 0 && next == "" {
+		fmt.Fprintln(w, "no events; to insert one, run: iuworker enqueue, or to look for another: iuworker trace")
+		return
+	}
+	if len(page.Events) > 0 {
+		columns(w, func(w io.Writer) {
+			fmt.Fprintln(w, "AT\tSTATE\tTEMPLATE\tSUFFIX\tTYPE\tACTOR\tLATENCY\tEVENT\tREASON")
+			for i := range page.Events {
+				e := &page.Events[i]
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", stamp(e.At), state(w, e.State), eventTemplate(e), oneLine(&e.Suffix),
+					oneLine(&e.EventType), oneLine(&e.Actor), latency(e.Seconds), orUnknown(e.EventID), oneLine(e.Reason))
+			}
+		})
+	}
+	switch {
+	case next != "" && page.SearchedTo != nil:
+		fmt.Fprintf(w, "searched back to %s; to go on, run: %s\n", stamp(*page.SearchedTo), next)
+	case next != "":
+		fmt.Fprintf(w, "there are more; to list them, run: %s\n", next)
+	}
+}
+
+func eventTemplate(e *operate.EventRow) string {
+	switch {
+	case e.TemplateKey != nil:
+		return oneLine(e.TemplateKey)
+	case e.TemplateID != nil:
+		return e.TemplateID.String()
+	default:
+		return ""
+	}
+}
+
+func latency(seconds *float64) string {
+	if seconds == nil {
+		return ""
+	}
+	return time.Duration(*seconds * float64(time.Second)).Round(time.Millisecond).String()
+}

@@ -1,0 +1,122 @@
+package webui
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/worker/operate"
+	"github.com/iu-core/iuworker/worker/subscribe"
+)
+
+// eventFilter chooses events as the address of the page, or a form, says it.
+type eventFilter struct {
+	State, Template, Suffix, Actor, EventType, Since, Until string
+
+	chosen operate.EventFilter
+}
+
+// eventFields are the names by which addresses and forms say a filter.
+var eventFields = []string{"state", "template", "suffix", "actor", "type", "since", "until"}
+
+func (f *eventFilter) field(name string) *string {
+	return map[string]*string{
+		"state": &f.State, "template": &f.Template, "suffix": &f.Suffix, "actor": &f.Actor, "type": &f.EventType,
+		"since": &f.Since, "until": &f.Until,
+	}[name]
+}
+
+// Fields returns the fields that are set, for a form.
+func (f eventFilter) Fields() map[string]string {
+	fields := map[string]string{}
+	for _, name := range eventFields {
+		if value := *f.field(name); value != "" {
+			fields[name] = value
+		}
+	}
+	return fields
+}
+
+// Query returns the filter as a query, beginning with ? if there is one. more are further pairs.
+func (f eventFilter) Query(more ...string) string {
+	query := url.Values{}
+	for name, value := range f.Fields() {
+		query.Set(name, value)
+	}
+	for i := 0; i+1 < len(more); i += 2 {
+		query.Set(more[i], more[i+1])
+	}
+	if len(query) == 0 {
+		return ""
+	}
+	return "?" + query.Encode()
+}
+
+// Words describes the filter: "state dead, actor ann".
+func (f eventFilter) Words() string {
+	var words []string
+	for _, name := range eventFields {
+		if value := *f.field(name); value != "" {
+			words = append(words, name+" "+value)
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// States are those that the form offers.
+func (eventFilter) States() []string { return operate.EventStates }
+
+// readEventFilter reads a filter; false if it said what is wrong with it.
+func (h *Handler) readEventFilter(w http.ResponseWriter, r *http.Request, form url.Values) (f eventFilter, ok bool) {
+	wrong := func(format string, args ...any) (eventFilter, bool) {
+		h.say(w, r, http.StatusBadRequest, format, args...)
+		return f, false
+	}
+	for _, name := range eventFields {
+		value := strings.TrimSpace(form.Get(name))
+		if !utf8.ValidString(value) || strings.ContainsRune(value, 0) || utf8.RuneCountInString(value) > 1000 {
+			return wrong("%s is not a text of up to 1000 characters", name)
+		}
+		*f.field(name) = value
+	}
+	if f.State != "" && !slices.Contains(operate.EventStates, f.State) {
+		return wrong("%s is not a state of events: use one of %s", printable(f.State), strings.Join(operate.EventStates, ", "))
+	}
+	f.chosen = operate.EventFilter{State: f.State, Suffix: f.Suffix, Actor: f.Actor, EventType: f.EventType}
+	for name, at := range map[string]*time.Time{"since": &f.chosen.Since, "until": &f.chosen.Until} {
+		text := *f.field(name)
+		if text == "" {
+			continue
+		}
+		moment, err := subscribe.ParseSince(text, time.Now())
+		if err != nil {
+			return wrong("%s is %s: use a time such as 2026-12-31T18:00:00Z, or how long ago it was, such as 30d, 12h or 5m", name, printable(text))
+		}
+		*at = moment
+	}
+	if f.Template == "" {
+		return f, true
+	}
+	err := h.db().read(r.Context(), func(tx pgx.Tx) error {
+		template, err := operate.FindTemplate(r.Context(), tx, f.Template)
+		f.chosen.Template = template.ID
+		return err
+	})
+	var none *operate.TemplateNotFoundError
+	switch {
+	case errors.As(err, &none) && len(none.Nearest) > 0:
+		return wrong("there is no template %s; did you mean %s?", printable(f.Template), strings.Join(none.Nearest, ", "))
+	case errors.As(err, &none):
+		return wrong("there is no template %s; the page Templates lists them", printable(f.Template))
+	case err != nil:
+		h.fail(w, r, err)
+		return f, false
+	}
+	return f, true
+}

@@ -1,0 +1,203 @@
+package webui
+
+import (
+	"cmp"
+	"fmt"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/worker/operate"
+)
+
+// How far an event is with a step.
+const (
+	stepDone   = "done"
+	stepFailed = "failed"
+	stepNow    = "now"  // the event waits here
+	stepOpen   = "open" // not reached
+)
+
+// eventStep is a step of an event's way.
+type eventStep struct {
+	Title, State string
+	At           time.Time // zero: not known, or not reached
+	Took         *float64  // seconds since the step before
+	Text         string
+	Link, To     string // a link's text and path
+}
+
+// Moment is when the step was, to the millisecond.
+func (s eventStep) Moment() string {
+	if s.At.IsZero() {
+		return ""
+	}
+	return s.At.UTC().Format("2006-01-02 15:04:05.000 UTC")
+}
+
+// StateWord says the state to those who do not see its colour.
+func (s eventStep) StateWord() string {
+	return map[string]string{stepDone: "done", stepFailed: "failed", stepNow: "now", stepOpen: "not reached"}[s.State]
+}
+
+// eventSteps returns an event's way in the order of time, then what it has not reached.
+func eventSteps(t *operate.Trace) []eventStep {
+	var steps []eventStep
+	steps = append(steps, insertedSteps(t)...)
+	for i := len(t.Jobs) - 1; i >= 0; i-- {
+		steps = append(steps, jobSteps(&t.Jobs[i])...)
+	}
+	for _, letter := range t.DeadLetters {
+		text := letter.Status
+		if letter.Detail != nil && *letter.Detail != "" {
+			text += ": " + *letter.Detail
+		}
+		steps = append(steps, eventStep{
+			Title: "Became a dead letter", State: stepFailed, At: letter.CreatedAt, Text: text,
+			Link: "Dead letters of " + letter.Status, To: "/dead-letters?status=" + url.QueryEscape(letter.Status),
+		})
+	}
+	var open []eventStep
+	if i := t.Instance; i != nil {
+		steps = append(steps, eventStep{Title: "Composed", State: stepDone, At: i.CreatedAt, Text: i.Key})
+	} else if t.State != operate.TraceRolledBack {
+		open = append(open, eventStep{Title: "Composed", State: stepOpen})
+	}
+	announced, reached := announcedSteps(t)
+	if reached {
+		steps = append(steps, announced...)
+	} else {
+		open = append(open, announced...)
+	}
+	slices.SortStableFunc(steps, func(a, b eventStep) int { return a.At.Compare(b.At) })
+	for i := range steps {
+		if i > 0 {
+			took := max(steps[i].At.Sub(steps[i-1].At), 0).Seconds()
+			steps[i].Took = &took
+		}
+	}
+	steps = append(steps, open...)
+	for _, consumer := range t.Consumers {
+		steps = append(steps, consumerStep(consumer))
+	}
+	return steps
+}
+
+func insertedSteps(t *operate.Trace) []eventStep {
+	inserted := eventStep{Title: "Inserted into the outbox", State: stepDone}
+	var due time.Time
+	switch {
+	case len(t.Outbox) > 0:
+		row := t.Outbox[0]
+		inserted.At, due, inserted.State = row.CreatedAt, row.AvailableAt, stepNow
+		inserted.Text = fmt.Sprintf("%s by %s, %s, outbox row %d", row.EventType, row.Actor, row.EmitMode, row.ID)
+	case len(t.Jobs) > 0:
+		args := t.Jobs[len(t.Jobs)-1].Args
+		inserted.At, due = args.CreatedAt, args.AvailableAt
+		inserted.Text = fmt.Sprintf("%s by %s, %s", args.EventType, args.Actor, args.EmitMode)
+	}
+	if inserted.At.IsZero() {
+		return nil // put into the queue without the outbox, or its job is no longer kept
+	}
+	steps := []eventStep{inserted}
+	if due.Sub(inserted.At) > time.Second && due.Before(time.Now()) {
+		steps = append(steps, eventStep{Title: "Became due", State: stepDone, At: due})
+	}
+	return steps
+}
+
+func jobSteps(job *operate.TraceJob) []eventStep {
+	link, to := fmt.Sprintf("Job %d in River UI", job.ID), fmt.Sprintf("/riverui/jobs/%d", job.ID)
+	steps := []eventStep{{
+		Title: "Dispatched to the queue " + job.Queue, State: stepDone, At: job.CreatedAt, Link: link, To: to,
+	}}
+	for _, failed := range job.Errors {
+		steps = append(steps, eventStep{Title: fmt.Sprintf("Attempt %d failed", failed.Attempt), State: stepFailed, At: failed.At, Text: failed.Error})
+	}
+	if job.Parked != nil {
+		title := "Parked until the installation is fixed"
+		if job.Parked.Gate != "" {
+			title = fmt.Sprintf("Parked at the gate %s", job.Parked.Gate)
+		}
+		state, text := stepDone, job.Parked.Reason
+		if job.FinalizedAt == nil && job.State == "scheduled" {
+			state = stepNow
+			text += "; parked for " + seconds(max(time.Since(job.Parked.At), 0).Seconds())
+		}
+		steps = append(steps, eventStep{Title: title, State: state, At: job.Parked.At, Text: text})
+	}
+	if job.Retry != nil {
+		steps = append(steps, eventStep{
+			Title: plural(operate.Count{N: int64(job.Retry.Count)}, "failure", "failures") + " that may pass by itself", State: stepFailed,
+			At: job.Retry.FirstAt, Text: job.Retry.Error,
+		})
+	}
+	if job.AttemptedAt != nil && (job.Parked == nil || job.FinalizedAt != nil) {
+		taken := eventStep{Title: "Taken by a worker", State: stepDone, At: *job.AttemptedAt, Text: *cmp.Or(job.Worker, new(string))}
+		if job.State == "running" {
+			taken.State = stepNow
+		}
+		steps = append(steps, taken)
+	}
+	if job.FinalizedAt != nil {
+		steps = append(steps, endedStep(job))
+	}
+	return steps
+}
+
+func endedStep(job *operate.TraceJob) eventStep {
+	step := eventStep{Title: "Job " + job.State, State: stepFailed, At: *job.FinalizedAt}
+	if job.Output == nil {
+		if job.State == "completed" {
+			step.State = stepDone
+		}
+		return step
+	}
+	step.Text = string(job.Output.Status)
+	if job.Output.Detail != "" {
+		step.Text += ": " + job.Output.Detail
+	}
+	switch job.Output.Status {
+	case jobs.StatusInstantiated:
+		if job.State == "completed" {
+			step.State = stepDone
+		}
+	case jobs.StatusIdempotentReplay:
+		step.Title, step.State = "Duplicate: accepted and ignored", stepDone
+	}
+	return step
+}
+
+// announcedSteps returns the announcement, and whether it was reached.
+func announcedSteps(t *operate.Trace) (steps []eventStep, reached bool) {
+	switch e := t.Emission; {
+	case e == nil && t.Instance != nil && t.Instance.EmitMode == "dry_run":
+		return []eventStep{{Title: "Announced", State: stepOpen, Text: "a dry run is not announced"}}, false
+	case e == nil:
+		return []eventStep{{Title: "Announced", State: stepOpen}}, false
+	case e.Position == nil || e.EmittedAt == nil:
+		return []eventStep{{Title: "Announced", State: stepNow, Text: "not yet: the emitter announces it next"}}, false
+	default:
+		steps = []eventStep{{
+			Title: "Announced at position " + number(*e.Position), State: stepDone, At: *e.EmittedAt, Text: "cursor " + e.Cursor,
+		}}
+		if e.RolledBackAt != nil {
+			steps = append(steps, eventStep{Title: "Rolled back", State: stepFailed, At: *e.RolledBackAt})
+		}
+		return steps, true
+	}
+}
+
+func consumerStep(c operate.TraceConsumer) eventStep {
+	step := eventStep{State: stepOpen, Link: c.Name, To: "/consumers/" + url.PathEscape(c.Name), Text: "at position " + number(c.Position)}
+	switch {
+	case c.Past == nil:
+		step.Title = "Consumer " + c.Name + " is " + c.State
+	case *c.Past:
+		step.Title, step.State = "Consumer "+c.Name+" is past it", stepDone
+	default:
+		step.Title = "Consumer " + c.Name + " is not there yet"
+	}
+	return step
+}
