@@ -17,8 +17,6 @@ const (
 	keepSlow    = 20 * time.Second
 	keepSummary = 30 * time.Second
 	keepHealth  = 10 * time.Second
-
-	recentRows = 15
 )
 
 // sources are readings that all pages share.
@@ -28,8 +26,7 @@ type sources struct {
 	situation cached[operate.Situation]
 	feed      cached[[]feedLine]
 	paces     cached[operate.Paces]
-	ranges    []*ranged // in the order of operate.Ranges
-	instances cached[[]operate.RecentInstance]
+	ranges    []*ranged      // in the order of operate.Ranges
 	ready     cached[string] // why this worker is not ready; "" if it is
 	health    cached[operate.DoctorReport]
 	scaleouts operate.ScaleoutMeter
@@ -58,9 +55,6 @@ func newSources(cfg Config, probes *probes) *sources {
 			return operate.ReadPaces(ctx, tx)
 		}),
 		ranges: rangedSources(db),
-		instances: source(db, keepRecent, func(ctx context.Context, tx pgx.Tx) ([]operate.RecentInstance, error) {
-			return operate.RecentInstances(ctx, tx, recentRows)
-		}),
 		ready: cached[string]{keep: keepState, read: func(ctx context.Context) (string, error) {
 			if err := probes.check(ctx); err != nil {
 				return readyReason(err), nil

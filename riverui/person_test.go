@@ -105,7 +105,7 @@ func TestAnOperatorWorksWithThePages(t *testing.T) {
 	s.follow(`#needs a[href="/iu/dead-letters"]`)
 	s.accessible(t)
 	s.picture("dead-letters")
-	s.follow("td form button")
+	s.follow("td button[name=one]")
 	require.Contains(t, s.text(), "otto retried 1 dead letter.")
 	s.waitState(t, wrong[0], "done")
 

@@ -8,7 +8,6 @@
 //	ReadStatus                     the state of everything, cheap on millions of rows
 //	History, ConsumerHistory,
 //	TemplateHistory, ReadPaces     what happened in the last hour, up to seven days, and how fast it goes now
-//	RecentInstances                what was composed last
 //	ReadSituation, RecentFailures  what the page Now shows besides the status
 //	FindTraces                     one event's whole way, and what it waits for
 //	RecordAudit, Audit             who changed what

@@ -9,21 +9,6 @@ import (
 	"github.com/iu-core/iuworker/worker/operate"
 )
 
-func TestRecentInstancesAreListed(t *testing.T) {
-	t.Parallel()
-	b := setupTrace(t)
-	instance := b.compose(t, "live")
-	b.job(t, "completed", `{"output": {"status": "instantiated", "instance_collection_id": "`+instance.String()+`"}}`)
-
-	recent, err := operate.RecentInstances(t.Context(), b.Pool, 10)
-	require.NoError(t, err)
-	require.Len(t, recent, 1)
-	require.Equal(t, instance, recent[0].ID)
-	require.True(t, *recent[0].DigestMatch)
-	require.NotNil(t, recent[0].JobID)
-	require.Nil(t, recent[0].Position)
-}
-
 func TestARollbacksReachIsKnownBeforehand(t *testing.T) {
 	t.Parallel()
 	b := setupTrace(t)
