@@ -214,8 +214,8 @@ func TestWrongInputGetsASentence(t *testing.T) {
 		{http.MethodGet, "/trace?q=" + uuid.NewString(), nil, http.StatusNotFound, "Nothing is known of"},
 		{http.MethodGet, "/trace?q=%00", nil, http.StatusBadRequest, "What to trace is"},
 		{http.MethodGet, "/trace?q=" + strings.Repeat("z", 301), nil, http.StatusBadRequest, "What to trace is"},
-		{http.MethodGet, "/?done=x", nil, http.StatusOK, "Gates"},
-		{http.MethodGet, "/?done=77", nil, http.StatusOK, "Gates"},
+		{http.MethodGet, "/?done=x", nil, http.StatusOK, "To set up"},
+		{http.MethodGet, "/?done=77", nil, http.StatusOK, "To set up"},
 		{http.MethodGet, "/assets/none.css", nil, http.StatusNotFound, "There is nothing at"},
 		{http.MethodGet, "/%3Cscript%3E", nil, http.StatusNotFound, "&lt;script&gt;"},
 	} {

@@ -265,7 +265,7 @@ func TestBadInputIsRefusedWithASentence(t *testing.T) {
 		"?after=1&since=1h":           "after, since and from contradict each other: give one of them",
 		"?from=now&since=1h":          "contradict each other",
 		"?since=":                     "since is not a time",
-		"?since=yesterday":            `since is not a time: "yesterday": give one such as 2026-12-31T18:00:00Z, or how long ago it was, such as 30d`,
+		"?since=yesterday":            `since is not a time: "yesterday": use a time such as 2026-12-31T18:00:00Z, or how long ago, such as 30d`,
 		"?from=":                      `from is "": it must be beginning or now`,
 		"?from=end":                   `from is "end": it must be beginning or now`,
 		"?template=":                  "template is blank",

@@ -17,7 +17,7 @@ import (
 // consumers, templates, what happened, and what is running.
 func (h *Handler) now(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Now", "now")
-	v.Done = h.done(r)
+	v.Done, v.Fixed = h.done(r), http.StatusOK // what cannot be shown is said in its section
 	of := h.sources.rangeNamed(r.URL.Query().Get("range"))
 	add(v, "needs", "", h.needs)
 	add(v, "figures", "", h.figures)

@@ -96,7 +96,7 @@ it starts. What it handles is deleted; what fails again stays, with its new erro
 func (a *app) changeLetters(ctx context.Context, pool *pgxpool.Pool, name, action string, asJSON bool,
 	change func(context.Context, pgx.Tx) (operate.ConsumerLetters, error),
 ) error {
-	did, key := "asked to be replayed", "replayed"
+	did, key := "will be replayed", "replayed"
 	if action == "consumer.drop" {
 		did, key = "dropped", "dropped"
 	}

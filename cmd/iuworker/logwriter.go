@@ -27,6 +27,7 @@ type logWriter struct {
 	dropped int64 // lines in all
 	notice  func(lost int64) []byte
 	writing bool          // there is a goroutine that writes
+	any     bool          // something was written
 	idle    chan struct{} // closed when nothing is left to write
 }
 
@@ -44,6 +45,13 @@ func newLogWriter(w io.Writer) *logWriter {
 	}}
 }
 
+// written reports whether anything was written.
+func (l *logWriter) written() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.any
+}
+
 func droppedText(lost int64) string {
 	return fmt.Sprintf("%d log lines were dropped, because stderr could not be written to", lost)
 }
@@ -58,6 +66,7 @@ func (l *logWriter) noteBy(notice func(lost int64) []byte) {
 // Write implements io.Writer.
 func (l *logWriter) Write(p []byte) (int, error) {
 	l.mu.Lock()
+	l.any = true
 	defer l.mu.Unlock()
 	if len(l.queue) >= logLines || l.size+len(p) > logBytes {
 		l.lost++

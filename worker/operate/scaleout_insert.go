@@ -51,27 +51,36 @@ func (cfg ScaleoutConfig) insert(ctx context.Context, client *river.Client[pgx.T
 	for i := range events {
 		events[i] = cfg.event(first + i)
 	}
-	err = pgx.BeginTxFunc(ctx, cfg.Pool, beginScaleout, func(tx pgx.Tx) error {
-		left, settled := events, false
-		if locked {
-			var err error
-			if left, err = withoutJobs(ctx, tx, events); err != nil {
-				return err
-			}
+	tx, err := cfg.Pool.BeginTx(ctx, beginScaleout)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // after a commit it does nothing
+	left, settled := events, false
+	if locked {
+		if left, err = withoutJobs(ctx, tx, events); err != nil {
+			return 0, err
 		}
-		for !settled {
-			var err error
-			if left, err = unknown(ctx, tx, left); err != nil {
-				return err
-			}
-			if added, settled, err = insertUnlessKnown(ctx, tx, client, left); err != nil {
-				return err
-			}
+	}
+	for !settled {
+		if left, err = unknown(ctx, tx, left); err != nil {
+			return 0, err
 		}
-		return nil
-	})
-	return added, err
+		if added, settled, err = insertUnlessKnown(ctx, tx, client, left); err != nil {
+			return 0, err
+		}
+	}
+	// A commit that is interrupted may have happened: it is not interrupted, so that what is reported is what was done.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitLimit)
+	defer cancel()
+	if err := tx.Commit(ctx); err != nil {
+		return 0, err
+	}
+	return added, nil
 }
+
+// commitLimit is how long a commit may take after the user interrupted the command.
+const commitLimit = 3 * time.Second
 
 // insertUnlessKnown inserts jobs, unless one of them ended between the look for what is known and the insert: then it
 // inserts none, and answers that it is not settled.
