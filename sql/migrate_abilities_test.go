@@ -33,7 +33,7 @@ func TestUpAsksWhatTheServerCanDo(t *testing.T) {
 	for function, says := range map[string]string{
 		"md5(text)":                      "an idempotency key is an md5 by contract",
 		"sha256(bytea)":                  "sha256() does not work here",
-		"hashtextextended(text, bigint)": "functions that keys are made with",
+		"hashtextextended(text, bigint)": "functions that create keys do not work here",
 		"pg_try_advisory_xact_lock(integer, integer)": "advisory locks do not work here",
 		"pg_notify(text, text)":                       "NOTIFY does not work here",
 		"jsonb_typeof(jsonb)":                         "EXECUTE on function pg_catalog.jsonb_typeof(jsonb)",

@@ -43,7 +43,7 @@ func TestStopTwice(t *testing.T) {
 	require.NoError(t, s.Stop())
 	require.NoDirExists(t, s.dir.path)
 	require.NoFileExists(t, lockFile(s.dir.path))
-	require.ErrorContains(t, s.Restart(t.Context()), "stopped for good")
+	require.ErrorContains(t, s.Restart(t.Context()), "stopped permanently")
 }
 
 func TestTCP(t *testing.T) {
