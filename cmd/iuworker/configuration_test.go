@@ -18,7 +18,6 @@ func TestAWrongConfigurationExits2(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, taken.Close()) })
-	logs := 0
 	for says, args := range map[string]string{
 		"the port is taken":                         "--http-addr " + taken.Addr().String(),
 		"cannot listen on " + taken.Addr().String(): "--http-addr off --metrics-addr " + taken.Addr().String(),
@@ -30,20 +29,22 @@ func TestAWrongConfigurationExits2(t *testing.T) {
 	} {
 		r := run(t, on(db), append([]string{"work"}, strings.Fields(args)...)...)
 		require.Equal(t, exitUsage, r.code, "%s: %s", args, r.errOut)
-		lines := strings.Split(strings.TrimSpace(r.errOut), "\n")
-		last := lines[len(lines)-1]
-		require.Contains(t, last, says, args)
-		require.True(t, strings.HasPrefix(last, "iuworker: "), last)
-		if strings.Contains(last, "; see: iuworker work --help") {
-			continue // wrong usage, before anything was logged
-		}
-		var logged struct{ Level, Msg, Error string }
-		require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-2]), &logged), r.errOut)
-		require.Equal(t, "ERROR", logged.Level)
-		logs++
-		require.Equal(t, strings.TrimPrefix(last, "iuworker: "), logged.Error)
+		require.Contains(t, r.errOut, says, args)
+		r.oneSentence(t)
 	}
-	require.Equal(t, 3, logs, "addresses are taken after the log has begun")
+}
+
+// In a log of JSON lines the failure is such a line, too, before its sentence.
+func TestAFailureAmidALogIsLogged(t *testing.T) {
+	t.Parallel()
+	r := run(t, on(iutest.Empty(t)), "work", "--http-addr", "127.0.0.1:0")
+	require.Equal(t, exitFailed, r.code)
+	lines := strings.Split(strings.TrimSpace(r.errOut), "\n")
+	require.GreaterOrEqual(t, len(lines), 3, "it listened before")
+	var logged struct{ Level, Msg, Error string }
+	require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-2]), &logged), r.errOut)
+	require.Equal(t, "ERROR", logged.Level)
+	require.Equal(t, "iuworker: "+logged.Error, lines[len(lines)-1])
 }
 
 func TestWorkMigratesIfTold(t *testing.T) {
