@@ -73,7 +73,7 @@ func TestAnOperatorBringsAConsumerBack(t *testing.T) {
 	s.value(`document.querySelector("#letters tbody input[type=checkbox]").click()`)
 	require.Equal(t, false, s.value(`document.querySelector("#letters [data-needs-selection]").disabled`))
 	s.follow(`#letters [data-needs-selection]`)
-	require.Contains(t, s.text(), "handle 1 dead letter again.")
+	require.Contains(t, s.text(), "replayed 1 dead letter of the consumer mail.")
 	s.follow(`a[href="/iu/consumers/mail/delete"]`)
 	require.Contains(t, s.text(), "has 3 dead letters")
 	s.seenEverywhere(t, "consumer-delete")
