@@ -18,6 +18,7 @@ import (
 // functions are what templates format with.
 var functions = template.FuncMap{
 	"at":      at,
+	"exactly": exactly,
 	"rfc":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"number":  number,
 	"count":   count,
@@ -62,6 +63,23 @@ func at(t any) template.HTML {
 	text := when.Format("2006-01-02 15:04:05")
 	//nolint:gosec // digits alone
 	return template.HTML(`<time data-ago datetime="` + when.Format(time.RFC3339) + `" title="` + text + ` UTC">` + text + ` UTC</time>`)
+}
+
+// exactly returns a time of the day in UTC, with the date if it is not today's.
+func exactly(t any) template.HTML {
+	var when time.Time
+	switch v := t.(type) {
+	case time.Time:
+		when = v.UTC()
+	case *time.Time:
+		when = v.UTC()
+	}
+	text := when.Format("15:04:05")
+	if now := time.Now().UTC(); now.YearDay() != when.YearDay() || now.Year() != when.Year() {
+		text = when.Format("2006-01-02 15:04:05")
+	}
+	//nolint:gosec // digits alone
+	return template.HTML(`<time datetime="` + when.Format(time.RFC3339) + `">` + text + ` UTC</time>`)
 }
 
 // number answers 12345 as "12 345", with blanks that do not break.
