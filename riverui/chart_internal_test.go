@@ -112,8 +112,8 @@ func TestOneBurstLeavesTheOtherBarsVisible(t *testing.T) {
 	require.Len(t, cuts, 2)
 	require.Len(t, c.Cuts, 2)
 	require.Empty(t, c.Cuts[0].Label, "it would cover that of its neighbour, which is higher")
-	require.Equal(t, "12\u202f751", c.Cuts[1].Label)
-	require.Contains(t, c.Note, "12\u202f751")
+	require.Equal(t, "12,751", c.Cuts[1].Label)
+	require.Contains(t, c.Note, "12,751")
 	for _, bar := range only(elements, "rect", "") {
 		require.LessOrEqual(t, share(t, bar.Attrs["y"])+share(t, bar.Attrs["height"]), 1.0001)
 		require.GreaterOrEqual(t, share(t, bar.Attrs["y"]), -0.0001)

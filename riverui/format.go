@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"html/template"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -82,7 +81,7 @@ func exactly(t any) template.HTML {
 	return template.HTML(`<time datetime="` + when.Format(time.RFC3339) + `">` + text + ` UTC</time>`)
 }
 
-// number answers 12345 as "12 345", with blanks that do not break.
+// number returns 12345 as "12,345".
 func number(n any) string {
 	var v int64
 	switch n := n.(type) {
@@ -98,15 +97,7 @@ func number(n any) string {
 	default:
 		return fmt.Sprint(n)
 	}
-	digits := strconv.FormatInt(v, 10)
-	var b strings.Builder
-	for i, digit := range digits {
-		if left := len(digits) - i; i > 0 && left%3 == 0 && digits[i-1] != '-' {
-			b.WriteRune('\u202f')
-		}
-		b.WriteRune(digit)
-	}
-	return b.String()
+	return operate.Thousands(v)
 }
 
 func count(c operate.Count) string {

@@ -29,7 +29,7 @@ func TestScaleoutsAreListedPausedAndCancelled(t *testing.T) {
 	b.done(t, b.post("/scaleouts/pause", url.Values{"to": {"pause"}}), "otto paused the queue scaleout.")
 	page := b.get(t, "/scaleouts")
 	for _, says := range []string{
-		"All scale-outs are paused", "The gate composer is closed", "Resume all scale-outs", "spring &amp; summer", "0 of 1\u202f200", "by ann",
+		"All scale-outs are paused", "The gate composer is closed", "Resume all scale-outs", "spring &amp; summer", "0 of 1,200", "by ann",
 		`href="/templates/letter"`, `href="/scaleouts/cancel?prefix=spring%20%26%20summer"`,
 	} {
 		shows(t, page, says)
@@ -39,7 +39,7 @@ func TestScaleoutsAreListedPausedAndCancelled(t *testing.T) {
 	require.NotContains(t, viewer, "/scaleouts/pause")
 	b.done(t, b.post("/scaleouts/pause", url.Values{"to": {"resume"}}), "otto resumed the queue scaleout.")
 
-	shows(t, b.get(t, "/scaleouts/cancel?prefix=spring+%26+summer"), "<strong>1\u202f200 jobs</strong> of the scale-out <b>spring &amp; summer</b>")
+	shows(t, b.get(t, "/scaleouts/cancel?prefix=spring+%26+summer"), "<strong>1,200 jobs</strong> of the scale-out <b>spring &amp; summer</b>")
 	require.NotContains(t, b.get(t, "/scaleouts/cancel?prefix=autumn", asViewer), `method="post"`)
 	form := url.Values{"prefix": {"spring & summer"}, "expect": {"1200"}}
 	untyped := b.post("/scaleouts/cancel", form)
@@ -53,10 +53,10 @@ func TestScaleoutsAreListedPausedAndCancelled(t *testing.T) {
 	form.Set("expect", "1200")
 	// The jobs are parked first: one that runs at this moment is not cancelled.
 	b.db.WaitFor(t, patience, "SELECT count(*) = 1203 FROM iu_river.river_job WHERE metadata ? 'parked'")
-	b.done(t, b.post("/scaleouts/cancel", form), "1\u202f200 jobs of the scale-out spring &amp; summer cancelled.")
-	shows(t, b.get(t, "/scaleouts"), "1\u202f200 cancelled")
+	b.done(t, b.post("/scaleouts/cancel", form), "1,200 jobs of the scale-out spring &amp; summer cancelled.")
+	shows(t, b.get(t, "/scaleouts"), "1,200 cancelled")
 	shows(t, b.get(t, "/scaleouts/cancel?prefix=spring+%26+summer"), "waits any more")
-	shows(t, b.get(t, "/audit"), "cancelled 1\u202f000 jobs of the scale-out spring &amp; summer")
+	shows(t, b.get(t, "/audit"), "cancelled 1,000 jobs of the scale-out spring &amp; summer")
 
 	require.Equal(t, http.StatusNotFound, serve(b.handler, http.MethodGet, "/scaleouts/cancel?prefix=none", nil, asOperator).Code)
 	require.Equal(t, http.StatusBadRequest, b.post("/scaleouts/pause", url.Values{"to": {"stop"}}).Code)
