@@ -118,7 +118,7 @@ func TestRevokedSchemas(t *testing.T) {
 			for i := range 20 {
 				insert(t, db, template, fmt.Sprint("s-", i))
 			}
-			require.Eventually(t, func() bool { return lines.count("Relay: held up, the installation is at fault") == 1 }, patience, 5*time.Millisecond)
+			require.Eventually(t, func() bool { return lines.count("Relay: blocked by a fault of the installation") == 1 }, patience, 5*time.Millisecond)
 			require.Error(t, w.Ready(t.Context()))
 			require.Zero(t, lines.count("database lost"))
 			db.Exec(t, "GRANT USAGE ON SCHEMA "+schema+" TO iu_worker")
