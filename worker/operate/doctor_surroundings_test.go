@@ -44,7 +44,7 @@ func TestDoctorNamesSettingsThatGetInTheWay(t *testing.T) {
 		},
 		"without a unit": {"ALTER ROLE $login SET lock_timeout = 50", "cut off", "RESET lock_timeout", operate.HealthWarn},
 		"of both": {
-			"ALTER ROLE $login IN DATABASE $db SET synchronous_commit = off", "is lost",
+			"ALTER ROLE $login IN DATABASE $db SET synchronous_commit = off", "loses the latest commits",
 			"ALTER ROLE \"$login\" IN DATABASE \"$db\" RESET synchronous_commit", operate.HealthWarn,
 		},
 		"of the database": {

@@ -149,7 +149,7 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 			"ALTER TABLE iu_outbox.event RESET (autovacuum_enabled)"},
 		// What of another version, or none, makes a question impossible is said.
 		{"DROP FUNCTION iu_outbox.gate_status() CASCADE", "gates", "does not fit this program", operate.HealthSkipped, "iuworker migrate up"},
-		{"DROP TABLE iu_outbox.worker", "workers", "does not fit this program", operate.HealthSkipped, "iuworker migrate up"},
+		{"DROP TABLE iu_outbox.worker CASCADE", "workers", "does not fit this program", operate.HealthSkipped, "iuworker migrate up"},
 		{"DROP SCHEMA iu_river CASCADE", "jobs", "there is no schema iu_river", operate.HealthSkipped, ""},
 	} {
 		t.Run(test.check+" "+string(test.result), func(t *testing.T) {

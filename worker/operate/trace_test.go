@@ -99,7 +99,7 @@ func TestATraceSaysWhatAJobWaitsFor(t *testing.T) {
 		"its turn":  {"available", "{}", "", operate.TraceWorking, "its turn in the queue events: 0 jobs are before it"},
 		"a pause": {
 			"available", "{}", "INSERT INTO iu_river.river_queue (name, paused_at, updated_at) VALUES ('events', now(), now())",
-			operate.TraceWorking, "events is paused",
+			operate.TraceWorking, "its queue events, which is paused",
 		},
 		"its time":    {"scheduled", "{}", "", operate.TraceWaiting, "not before 2030-01-02 03:04:05 UTC"},
 		"another try": {"retryable", "{}", "", operate.TraceWorking, "its next try at 2030-01-02 03:04:05 UTC; the last one failed: it broke"},
@@ -109,7 +109,7 @@ func TestATraceSaysWhatAJobWaitsFor(t *testing.T) {
 		},
 		"a gate": {
 			"scheduled", `{"parked": {"gate": "composer", "reason": "the composer gate is closed"}}`, "",
-			operate.TraceParkedNow, "its gate: the composer gate is closed",
+			operate.TraceParkedNow, "its gate to open: the composer gate is closed",
 		},
 		"being resumed": {
 			"scheduled", `{"parked": {"gate": "composer", "reason": "x"}}`, "UPDATE public.dot_config SET value = 'true'",
@@ -165,7 +165,7 @@ func TestATraceTellsHowAnEventEnded(t *testing.T) {
 	b.job(t, "available", "{}")
 	b.Exec(t, `UPDATE iu_river.river_job SET state = 'cancelled', finalized_at = now(),
 		metadata = '{"output": {"status": "template_empty", "detail": "no piece"}}'`)
-	b.requireWaits(t, operate.TraceDead, "template_empty: no piece; when the cause is gone, run: iuworker retry --event "+b.event.String())
+	b.requireWaits(t, operate.TraceDead, "template_empty: no piece; fix the cause, then run: iuworker dead-letters retry --event "+b.event.String())
 	b.Exec(t, "DELETE FROM iu_outbox.dead_letter")
 	b.requireWaits(t, operate.TraceGone, "")
 	b.Exec(t, "DELETE FROM iu_river.river_job")

@@ -115,7 +115,7 @@ func (t *tracing) job(ctx context.Context, job *TraceJob) (state, waits string, 
 	case !alive:
 		return TraceWorking, noWorker, nil
 	case job.QueuePaused:
-		out := "resume it in River UI"
+		out := "resume it on the page Workers"
 		if job.Queue == jobs.QueueScaleout {
 			out = "to resume it, run: iuworker scaleout resume"
 		}
