@@ -125,9 +125,9 @@ func (q queueRow) Command() string {
 	case q.Name != jobs.QueueScaleout:
 		return ""
 	case q.PausedAt != nil:
-		return "iuworker scaleout resume --all"
+		return "iuworker scaleout resume"
 	default:
-		return "iuworker scaleout pause --all"
+		return "iuworker scaleout pause"
 	}
 }
 
