@@ -3,6 +3,7 @@ package webui
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -54,6 +55,7 @@ type cached[T any] struct {
 	mu   sync.Mutex // requests that come while it is read wait for the same value
 	at   time.Time
 	took time.Duration
+	due  atomic.Bool // a change was made since it was read
 
 	lastMu sync.Mutex
 	last   reading[T]
@@ -62,7 +64,7 @@ type cached[T any] struct {
 func (c *cached[T]) get(ctx context.Context) reading[T] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.at.IsZero() && time.Since(c.at) < max(c.keep, 20*c.took) {
+	if !c.due.Swap(false) && !c.at.IsZero() && time.Since(c.at) < max(c.keep, 20*c.took) {
 		return c.peek()
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*readLimit)
@@ -109,6 +111,9 @@ func (c *cached[T]) again(ctx context.Context, least time.Duration) {
 	c.mu.Unlock()
 	c.get(ctx)
 }
+
+// expire makes the next get read the value: a change may have made it wrong.
+func (c *cached[T]) expire() { c.due.Store(true) }
 
 // peek returns what was read last, without reading.
 func (c *cached[T]) peek() reading[T] {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,17 +34,33 @@ var functions = template.FuncMap{
 		}
 		return base + "/templates/" + url.PathEscape(fmt.Sprint(key))
 	},
-	"secondsOf": func(d time.Duration) *float64 {
-		seconds := d.Seconds()
-		return &seconds
-	},
-	"sentence": sentence,
-	"jobs":     func(n operate.Count) string { return plural(n, "job", "jobs") },
-	"some":     func(n int, one, many string) string { return plural(operate.Count{N: int64(n)}, one, many) },
-	"dict":     dict,
-	"known":    known,
-	"pretty":   pretty,
-	"setTime":  setTime,
+	"step":         step,
+	"cursorBefore": cursorBefore,
+	"sentence":     sentence,
+	"jobs":         func(n operate.Count) string { return plural(n, "job", "jobs") },
+	"some":         func(n int, one, many string) string { return plural(operate.Count{N: int64(n)}, one, many) },
+	"dict":         dict,
+	"known":        known,
+	"pretty":       pretty,
+	"setTime":      setTime,
+}
+
+// step returns the width of a chart's bars: "5 min", "1 h".
+func step(d time.Duration) string {
+	if d%time.Hour == 0 {
+		return fmt.Sprintf("%d h", d/time.Hour)
+	}
+	return fmt.Sprintf("%d min", d/time.Minute)
+}
+
+// cursorBefore returns the cursor after which the event of a cursor is the first.
+func cursorBefore(cursor string) string {
+	epoch, position, _ := strings.Cut(cursor, "-")
+	n, err := strconv.ParseInt(position, 10, 64)
+	if err != nil || n < 1 {
+		return cursor
+	}
+	return fmt.Sprintf("%s-%d", epoch, n-1)
 }
 
 // at answers a moment as the page shows it; the page's script says how long ago it was.

@@ -164,18 +164,33 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 		"POST /rollback/cancel":       h.cancelActor,
 	} {
 		method, path, _ := strings.Cut(pattern, " ")
+		if method == http.MethodPost {
+			handler = h.thatChanges(handler)
+		}
 		mux.HandleFunc(method+" "+base+path, handler)
 	}
 	mux.HandleFunc("GET "+base+"/riverui/", h.riverPage)
 	mux.HandleFunc("GET "+base+"/riverui/banner", h.riverBanner)
 	mux.HandleFunc("GET "+base+"/riverui/api/", h.riverRead)
 	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch} {
-		mux.HandleFunc(method+" "+base+"/riverui/api/", h.riverChange)
+		mux.HandleFunc(method+" "+base+"/riverui/api/", h.thatChanges(h.riverChange))
 	}
 	if h.cfg.Metrics != nil {
 		mux.Handle("GET "+base+"/metrics", h.cfg.Metrics)
 	}
 	return mux
+}
+
+// thatChanges has the pages read again after a change: the page that follows it must not show what was before.
+func (h *Handler) thatChanges(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		next(w, r)
+		for _, shared := range []interface{ expire() }{
+			&h.sources.state, &h.sources.consumers, &h.sources.situation, &h.sources.feed, &h.sources.health, &h.watched.queues, &h.watched.settings,
+		} {
+			shared.expire()
+		}
+	}
 }
 
 // errStopping is why a stream's context ended, where it was not its client that went.

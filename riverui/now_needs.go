@@ -19,6 +19,7 @@ import (
 type need struct {
 	Bad     bool       // act now; otherwise look
 	Text    string     // what it is
+	Did     string     // what happened at Since
 	Since   *time.Time // since when
 	Who     string     // did it
 	Button  button
@@ -100,18 +101,19 @@ func (f facts) judge() needs {
 	told := map[string]bool{"connection": true} // checks of the doctor whose matter is told more sharply; the banner has the connection
 	for _, judge := range []struct {
 		checks []string
+		whole  bool // found is all that these checks could report, and newer
 		found  []need
 	}{
-		{[]string{"workers"}, f.workers(n.Setup != nil)},
-		{[]string{"event type"}, f.announcing()},
-		{[]string{"gates"}, f.gates(n.Setup != nil)},
-		{[]string{"dead letters"}, f.deadLetters()},
-		{[]string{"consumers"}, f.consumersBehind()},
-		{[]string{"queues"}, f.queues()},
+		{[]string{"workers"}, false, f.workers(n.Setup != nil)},
+		{[]string{"event type"}, false, f.announcing()},
+		{[]string{"gates"}, true, f.gates(n.Setup != nil)},
+		{[]string{"dead letters"}, true, f.deadLetters()},
+		{[]string{"consumers"}, true, f.consumersBehind()},
+		{[]string{"queues"}, true, f.queues()},
 	} {
 		n.All = append(n.All, judge.found...)
 		for _, check := range judge.checks {
-			told[check] = told[check] || len(judge.found) > 0 || n.Setup != nil && check != "consumers"
+			told[check] = told[check] || judge.whole || len(judge.found) > 0 || n.Setup != nil
 		}
 	}
 	for _, check := range f.report.Checks {
@@ -164,7 +166,7 @@ func (f facts) announcing() (found []need) {
 		waiting := f.status.Emissions.Waiting
 		found = append(found, need{
 			Bad: true, Text: "nothing is announced: the event type is not active; " + plural(waiting.Count, "event waits", "events wait"),
-			Since:  waiting.OldestAt,
+			Did: "the oldest", Since: waiting.OldestAt,
 			Button: button{Path: "/health#event%20type", Label: "Open check"}, Command: f.next("event type"),
 		})
 	}
@@ -195,7 +197,7 @@ func (f facts) gates(fresh bool) (found []need) {
 			continue
 		}
 		n := need{
-			Bad: parked.N > 0, Text: fmt.Sprintf("the gate %s is closed: no job is parked", gate.Gate), Since: gate.UpdatedAt,
+			Bad: parked.N > 0, Text: fmt.Sprintf("the gate %s is closed: no job is parked", gate.Gate), Did: "closed", Since: gate.UpdatedAt,
 			Button:  button{Path: "/gates/" + string(gate.Gate) + "?to=open", Label: "Open gate…", Operator: true},
 			Command: gate.Gate.OpenCommand(),
 		}
@@ -213,7 +215,7 @@ func (f facts) gates(fresh bool) (found []need) {
 func (f facts) queues() (found []need) {
 	for _, queue := range f.status.Paused {
 		n := need{
-			Text: "the queue " + queue.Queue + " is paused: no worker takes jobs from it", Since: &queue.Since,
+			Text: "the queue " + queue.Queue + " is paused: no worker takes jobs from it", Did: "paused", Since: &queue.Since,
 			Button: button{Path: "/queues/" + url.PathEscape(queue.Queue) + "?to=resume", Label: "Resume queue…", Operator: true},
 		}
 		if queue.Queue == "scaleout" {
@@ -227,22 +229,32 @@ func (f facts) queues() (found []need) {
 	return found
 }
 
-func (f facts) consumersBehind() (found []need) {
+// consumersBehind is one line, however many consumers need attention: that of the worst one.
+func (f facts) consumersBehind() []need {
+	var rows []consumerRow
 	for _, c := range consumerRows(f.consumers, operate.ConsumerSeries{}) {
-		if c.Mark == "" {
-			continue
+		if c.Mark != "" {
+			rows = append(rows, c)
 		}
-		n := need{
-			Bad: c.Kind == "bad", Text: "the consumer " + c.Name + ": " + c.Says, Command: "iuworker consumers",
-			Button: button{Path: c.Path(), Label: "Open consumer"},
-		}
-		if c.LagEvents != nil && *c.LagEvents > 0 && c.Process == nil {
-			behind := plural(operate.Count{N: *c.LagEvents}, "event", "events")
-			n.Text, n.Since = fmt.Sprintf("the consumer %s is %s behind, and no process works for it", c.Name, behind), &c.ActiveAt
-		}
-		found = append(found, n)
 	}
-	return found
+	if len(rows) == 0 {
+		return nil
+	}
+	c := rows[0]
+	n := need{
+		Bad: c.Kind == "bad", Text: "the consumer " + c.Name + ": " + c.Says, Command: "iuworker consumers",
+		Button: button{Path: c.Path(), Label: "Open consumer"},
+	}
+	if c.LagEvents != nil && *c.LagEvents > 0 && c.Process == nil {
+		behind := plural(operate.Count{N: *c.LagEvents}, "event", "events")
+		n.Text = fmt.Sprintf("the consumer %s is %s behind, and no process works for it", c.Name, behind)
+		n.Did, n.Since = "last active", &c.ActiveAt
+	}
+	if len(rows) > 1 {
+		n.Text = fmt.Sprintf("%d consumers need attention: %s", len(rows), n.Text)
+		n.Button = button{Path: "/consumers", Label: "Open consumers"}
+	}
+	return []need{n}
 }
 
 func (f facts) deadLetters() (found []need) {
@@ -280,8 +292,8 @@ func setupSteps(f facts) []setupStep {
 		{Done: f.alive(), Text: "worker running", Command: "iuworker work"},
 		gate,
 		{
-			Done: f.situation.Templates.N > 0, Text: "a template", Button: button{Path: "/templates", Label: "How"},
-			Command: "iuworker templates create KEY PIECE...",
+			Done: f.situation.Marked, Text: "a template", Button: button{Path: "/templates", Label: "How"},
+			Command: "iuworker templates create KEY --title TITLE PIECE...",
 		},
 		{
 			Done: f.situation.Composed, Text: "first event", Button: button{Path: "/stream", Label: "Send a test event", Operator: true},

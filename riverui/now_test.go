@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -99,7 +100,7 @@ func TestNowTellsWhatNeedsSomebody(t *testing.T) {
 	page := b.get(t, "/")
 	first := strings.Index(page, "The gate auto-instantiate is closed: over 10,000 jobs are parked")
 	second := strings.Index(page, "99 dead letters, 75 of them of template_not_marked")
-	third := strings.Index(page, "The consumer search-index is 38,445 events behind, and no process works for it")
+	third := strings.Index(page, "2 consumers need attention: the consumer search-index is 38,445 events behind, and no process works for it")
 	require.Positive(t, first, "the gate")
 	require.Less(t, first, second, "the worst first")
 	require.Less(t, second, third, "the worst first")
@@ -109,11 +110,19 @@ func TestNowTellsWhatNeedsSomebody(t *testing.T) {
 	shows(t, page, "scaleout paused by ann")
 	shows(t, page, "○ closed</b> <b>over 10,000 parked")
 	shows(t, page, `title="38,445 behind, no process for`, "a consumer that nobody works for is not fine")
-	shows(t, page, "61 templates ›")
+	shows(t, page, "62 templates ›")
 	require.Equal(t, 8, strings.Count(page, `href="/templates/`), "the eight that are used most")
 	shows(t, page, "75 dead letters of template_not_marked from billing")
 	shows(t, page, "ann closed the gate auto-instantiate")
 	require.NotContains(t, page, "Nothing needs you")
+	shows(t, page, "4 things need you")
+
+	b.done(t, b.post("/queues/scaleout", url.Values{"to": {"resume"}}), "otto resumed the queue scaleout.")
+	b.done(t, b.post("/gates/auto-instantiate", url.Values{"to": {"open"}}), "otto opened the gate auto-instantiate")
+	page = b.get(t, "/")
+	for _, mended := range []string{"is closed:", "is paused:", "1 gate is closed", "1 queue is paused"} {
+		require.NotContains(t, page, mended, "the page that follows a change shows what it changed")
+	}
 }
 
 func TestNowSaysWhatCannotBeShown(t *testing.T) {

@@ -82,6 +82,14 @@ func (v streamView) query() string {
 	return "?" + query.Encode()
 }
 
+// Only returns the template, if there is a single one: then nobody has to type it.
+func (v streamView) Only() string {
+	if len(v.Templates) == 1 {
+		return v.Templates[0]
+	}
+	return v.Template
+}
+
 // Curl is the command that follows the same events.
 func (v streamView) Curl() string {
 	return "curl --no-buffer '" + v.Scheme + "://" + v.Host + v.Prefix + "/" + eventsPath + v.query() + "'"

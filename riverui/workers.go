@@ -125,16 +125,16 @@ func (q queueRow) Command() string {
 	case q.Name != jobs.QueueScaleout:
 		return ""
 	case q.PausedAt != nil:
-		return "iuworker scaleout resume --all"
+		return "iuworker scaleout resume"
 	default:
-		return "iuworker scaleout pause --all"
+		return "iuworker scaleout pause"
 	}
 }
 
 func (h *Handler) workersPage(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Workers", "workers")
 	v.Done = h.done(r)
-	add(v, "workers", "Workers", func(ctx context.Context) reading[fleetPart] {
+	add(v, "workers", "Processes", func(ctx context.Context) reading[fleetPart] {
 		fleet := h.watched.fleet.get(ctx)
 		part := reading[fleetPart]{At: fleet.At, Err: fleet.Err}
 		if !fleet.At.IsZero() {

@@ -127,7 +127,7 @@ func total[T any](counts []T, of func(T) operate.Count) string {
 func consumersTotal(consumers []operate.ConsumerStatus) string {
 	attention := 0
 	for _, c := range consumers {
-		if c.Lag == nil || c.DeadLetters > 0 || c.Process == nil && *c.Lag > 0 {
+		if c.Attention {
 			attention++
 		}
 	}

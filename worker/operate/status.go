@@ -126,6 +126,7 @@ type ConsumerStatus struct {
 	DeadLetters int64     `json:"dead_letters"`
 	UpdatedAt   time.Time `json:"updated_at"`
 	ActiveAt    time.Time `json:"active_at"` // when it last did anything, or had a process
+	Attention   bool      `json:"needs_attention"`
 }
 
 // WorkerStatus is a process that works, or that worked until a moment ago.

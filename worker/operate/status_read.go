@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
 // silentAfter is how long after its last heartbeat, one a second, a worker counts as dead.
@@ -116,8 +117,17 @@ func readEmissions(ctx context.Context, tx pgx.Tx, s *Status) error {
 }
 
 func readConsumers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
-	s.Consumers, err = collect(ctx, tx, pgx.RowToStructByPos[ConsumerStatus], `
-		SELECT c.name, c.epoch, c.position, c.state, c.lag_events, c.lag_seconds, c.process, c.dead_letters, c.updated_at, c.active_at
+	s.Consumers, err = collect(ctx, tx, func(row pgx.CollectableRow) (c ConsumerStatus, err error) {
+		var judged subscribe.Consumer
+		err = row.Scan(&c.Name, &c.Epoch, &c.Position, &c.State, &c.Lag, &c.LagSeconds, &c.Process, &c.DeadLetters, &c.UpdatedAt, &c.ActiveAt,
+			&judged.Tries, &judged.LastError, &judged.ExpiresSeconds, &judged.Expiring)
+		judged.State, judged.LagEvents, judged.LagSeconds, judged.Process, judged.DeadLetters = c.State, c.Lag, c.LagSeconds, c.Process, c.DeadLetters
+		result, _ := JudgeConsumer(judged)
+		c.Attention = result != HealthOK
+		return c, err
+	}, `
+		SELECT c.name, c.epoch, c.position, c.state, c.lag_events, c.lag_seconds, c.process, c.dead_letters, c.updated_at, c.active_at,
+			c.tries, c.last_error, c.expires_seconds, c.expiring
 		FROM iu_outbox.consumer_status AS c
 		ORDER BY c.lag_events DESC NULLS FIRST, c.name
 		LIMIT 100`)
