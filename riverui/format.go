@@ -33,6 +33,7 @@ var functions = template.FuncMap{
 		}
 		return base + "/templates/" + url.PathEscape(fmt.Sprint(key))
 	},
+	"toConsumer": func(base, name string) string { return base + consumerPath(name) },
 	"secondsOf": func(d time.Duration) *float64 {
 		seconds := d.Seconds()
 		return &seconds
