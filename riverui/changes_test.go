@@ -144,6 +144,8 @@ func TestARollbackOfWhatIsUsedElsewhereIsBlocked(t *testing.T) {
 var changes = []string{
 	"/rollback/cancel", "/templates/letter/mark", "/test-event",
 	"/scaleouts/pause", "/scaleouts/cancel", "/gates/composer", "/dead-letters/retry", "/dead-letters/drop", "/rollback",
+	"/events/change", "/queues/events", "/consumers/a/reset", "/consumers/a/delete", "/consumers/a/dead-letters/replay",
+	"/consumers/a/dead-letters/drop", "/riverui/api/jobs/cancel",
 }
 
 func TestThePagesChangeNothingForWhoMayNot(t *testing.T) {

@@ -28,7 +28,7 @@ type consumerRow struct {
 }
 
 // Path leads to the consumer's page.
-func (c consumerRow) Path() string { return "/consumers/" + url.PathEscape(c.Name) }
+func (c consumerRow) Path() string { return consumerPath(c.Name) }
 
 // Behind returns the lag in events; "–" if the position is lost.
 func (c consumerRow) Behind() string { return number(c.LagEvents) }

@@ -65,19 +65,19 @@ func (c chosenLetters) detail(ids []int64, n int) detail {
 }
 
 func (h *Handler) retryLetters(w http.ResponseWriter, r *http.Request) {
-	h.changeLetters(w, r, "dead_letter.retry", operate.RetryIDs,
+	h.changeLetters(w, r, "dead_letter.retry", operate.RetryIDs, false,
 		"no dead letter was retried: they no longer exist, another session has them, or the outbox refuses their events")
 }
 
 func (h *Handler) dropLetters(w http.ResponseWriter, r *http.Request) {
-	h.changeLetters(w, r, "dead_letter.drop", operate.DropIDs, "no dead letter was dropped: they no longer exist, or another session has them")
+	h.changeLetters(w, r, "dead_letter.drop", operate.DropIDs, true, "no dead letter was dropped: they no longer exist, or another session has them")
 }
 
 // errMore says that more match a filter than somebody saw when they were asked.
 var errMore = errors.New("more match now")
 
 func (h *Handler) changeLetters(w http.ResponseWriter, r *http.Request, action string,
-	do func(context.Context, operate.Querier, []int64) (int, error), none string,
+	do func(context.Context, operate.Querier, []int64) (int, error), destroys bool, none string,
 ) {
 	if !h.form(w, r) {
 		return
@@ -87,7 +87,7 @@ func (h *Handler) changeLetters(w http.ResponseWriter, r *http.Request, action s
 		return
 	}
 	most := lettersAtOnce
-	if text := r.PostForm.Get("expect"); text != "" {
+	if text := r.PostForm.Get("expect"); text != "" || destroys && len(chosen.IDs) == 0 {
 		var err error
 		if most, err = strconv.Atoi(text); err != nil || most < 1 || most > lettersAtOnce {
 			h.say(w, r, http.StatusBadRequest, "expect must be the number of dead letters, from 1 to %d", lettersAtOnce)

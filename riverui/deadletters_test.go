@@ -80,6 +80,8 @@ func TestChangesOfDeadLettersKeepTheFilter(t *testing.T) {
 	shows(t, ask, "permanently deletes <strong>3 dead letters (actor shop)</strong>")
 	shows(t, ask, `name="expect" value="3"`)
 	b.bury(t, 1, "cancelled", "shop", uuid.New())
+	unseen := b.post("/dead-letters/drop", url.Values{"all": {"1"}, "actor": {"shop"}})
+	require.Equal(t, http.StatusBadRequest, unseen.Code, "nobody was shown how many")
 	more := b.post("/dead-letters/drop", url.Values{"all": {"1"}, "actor": {"shop"}, "expect": {"3"}})
 	require.Equal(t, http.StatusConflict, more.Code)
 	shows(t, more.Body.String(), "more than 3 dead letters match now")

@@ -1,7 +1,6 @@
 package webui
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -47,7 +46,8 @@ func (h *Handler) guardEvents(next http.Handler) http.Handler {
 			return
 		}
 		if h.withToken(r) {
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), accountKey{}, account{name: "token", role: RoleViewer})))
+			token := account{name: "token", role: RoleViewer}
+			next.ServeHTTP(w, letThrough(r, token, func() (account, bool) { return token, h.withToken(r) }))
 			return
 		}
 		if h.cfg.Credentials == nil {
@@ -71,7 +71,7 @@ func (h *Handler) guardEvents(next http.Handler) http.Handler {
 			h.say(w, r, http.StatusUnauthorized, "%s", h.howToSignIn())
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), accountKey{}, by)))
+		next.ServeHTTP(w, letThrough(r, by, func() (account, bool) { return h.signInToEvents(r) }))
 	})
 }
 

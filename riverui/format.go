@@ -34,6 +34,7 @@ var functions = template.FuncMap{
 		}
 		return base + "/templates/" + url.PathEscape(fmt.Sprint(key))
 	},
+	"toConsumer":   func(base, name string) string { return base + consumerPath(name) },
 	"step":         step,
 	"cursorBefore": cursorBefore,
 	"sentence":     sentence,

@@ -57,7 +57,7 @@ func (h *Handler) guard(next http.Handler) http.Handler {
 			return
 		}
 		h.giveSession(w, r, a)
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), accountKey{}, a)))
+		next.ServeHTTP(w, letThrough(r, a, func() (account, bool) { return h.signIn(r) }))
 	})
 }
 

@@ -3,6 +3,7 @@ package webui
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -196,7 +197,25 @@ func (h *Handler) thatChanges(next http.HandlerFunc) http.HandlerFunc {
 // errStopping is why a stream's context ended, where it was not its client that went.
 var errStopping = errors.New("stopping")
 
-// stream serves what does not end by itself: without a write deadline, and until Stop.
+// errSignedOut is why a stream ended whose caller may no longer read it.
+var errSignedOut = fmt.Errorf("%w: its caller is signed out", errStopping)
+
+// stillInterval is how often a stream checks whether its caller may still read it.
+const stillInterval = 2 * time.Second
+
+type stillKey struct{}
+
+// letThrough returns a request as that of by, for as long as again returns the same account.
+func letThrough(r *http.Request, by account, again func() (account, bool)) *http.Request {
+	still := func() bool {
+		now, ok := again()
+		return ok && now == by
+	}
+	return r.WithContext(context.WithValue(context.WithValue(r.Context(), accountKey{}, by), stillKey{}, still))
+}
+
+// stream serves what does not end by itself: without a write deadline, until Stop, and for as long as its caller may read it:
+// a session ends, and credentials are changed.
 func (h *Handler) stream(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // fails where there is none
@@ -208,6 +227,20 @@ func (h *Handler) stream(next http.Handler) http.Handler {
 		if life != nil {
 			stop := context.AfterFunc(life, func() { cancel(errStopping) })
 			defer stop()
+		}
+		if still, guarded := ctx.Value(stillKey{}).(func() bool); guarded {
+			go func() {
+				for tick := time.Tick(stillInterval); ; {
+					select {
+					case <-ctx.Done():
+						return
+					case <-tick:
+						if !still() {
+							cancel(errSignedOut)
+						}
+					}
+				}
+			}()
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})

@@ -267,13 +267,13 @@ func ConsumerHistory(ctx context.Context, q Querier, span time.Duration, names .
 		WITH lag AS (
 			SELECT h.at, h.consumer, h.lag
 			FROM pg_catalog.generate_series($1::timestamptz, $2::timestamptz, $4::interval) AS m (at)
-			JOIN iu_outbox.history_consumer AS h ON h.at = m.at
+			JOIN iu_outbox.history_consumer AS h ON h.at = m.at AND ($5::text[] IS NULL OR h.consumer = ANY ($5))
 			UNION ALL
 			SELECT $2, c.name, c.lag_events FROM iu_outbox.consumer_status AS c
+			WHERE $5::text[] IS NULL OR c.name = ANY ($5)
 		), summed AS (
 			SELECT l.consumer, pg_catalog.date_bin($3::interval, l.at, '2000-01-01 00:00:00+00') AS at, pg_catalog.max(l.lag) AS lag
 			FROM lag AS l
-			WHERE $5::text[] IS NULL OR l.consumer = ANY ($5)
 			GROUP BY 1, 2
 		)
 		SELECT s.consumer, pg_catalog.array_agg(EXTRACT(EPOCH FROM s.at)::bigint), pg_catalog.array_agg(s.lag)

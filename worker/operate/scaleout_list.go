@@ -63,23 +63,26 @@ const (
 	stoppedAfter   = time.Minute
 )
 
+const scaleoutsSQL = `
+	SELECT s.prefix, s.template_collection_id, (SELECT c.collection_key FROM public.iu_piece_collection AS c WHERE c.id = s.template_collection_id),
+		s.emit_mode, s.actor, s.started_by, s.total, s.enqueued, s.counted, s.cancelled, s.started_at, s.enqueued_at, s.finished_at, (
+			SELECT pg_catalog.count(*) FROM (
+				SELECT FROM iu_outbox.dead_letter AS d
+				WHERE pg_catalog.left(d.event ->> 'instance_key_suffix', 200) COLLATE "C" >= s.prefix || '-'
+				  AND pg_catalog.left(d.event ->> 'instance_key_suffix', 200) COLLATE "C" < s.prefix || '.' -- which follows -
+				  AND d.event ->> 'actor' = s.actor
+				  AND pg_catalog.substr(d.event ->> 'instance_key_suffix', pg_catalog.length(s.prefix) + 2) ~ '^[1-9][0-9]{0,7}$'
+				LIMIT 10000) AS d),
+		EXISTS (SELECT FROM iu_river.river_queue AS r WHERE r.name = $2 AND r.paused_at IS NOT NULL), pg_catalog.now()
+	FROM iu_outbox.scaleout AS s
+	ORDER BY s.started_at DESC, s.prefix
+	LIMIT $1`
+
 // Scaleouts returns up to limit scale-outs, the latest first. How far the unfinished ones are is found by the events' ids,
 // from where the last reading ended; that is noted for the next. One that nobody looked at while it ran a long way takes
 // several readings to be counted up to where it is.
 func Scaleouts(ctx context.Context, pool *pgxpool.Pool, limit int) ([]ScaleoutLine, error) {
-	rows, err := pool.Query(ctx, `
-		SELECT s.prefix, s.template_collection_id, (SELECT c.collection_key FROM public.iu_piece_collection AS c WHERE c.id = s.template_collection_id),
-			s.emit_mode, s.actor, s.started_by, s.total, s.enqueued, s.counted, s.cancelled, s.started_at, s.enqueued_at, s.finished_at, (
-				SELECT pg_catalog.count(*) FROM (
-					SELECT FROM iu_outbox.dead_letter AS d
-					WHERE pg_catalog.left(d.event ->> 'actor', 200) = s.actor
-					  AND pg_catalog.starts_with(d.event ->> 'instance_key_suffix', s.prefix || '-')
-					  AND pg_catalog.substr(d.event ->> 'instance_key_suffix', pg_catalog.length(s.prefix) + 2) ~ '^[1-9][0-9]{0,7}$'
-					LIMIT 10000) AS d),
-			EXISTS (SELECT FROM iu_river.river_queue AS r WHERE r.name = $2 AND r.paused_at IS NOT NULL), pg_catalog.now()
-		FROM iu_outbox.scaleout AS s
-		ORDER BY s.started_at DESC, s.prefix
-		LIMIT $1`, limit, jobs.QueueScaleout)
+	rows, err := pool.Query(ctx, scaleoutsSQL, limit, jobs.QueueScaleout)
 	if err != nil {
 		return nil, fmt.Errorf("list scale-outs: %w", err)
 	}

@@ -10,8 +10,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// instancesCounted is up to where the instances of a template are counted, in a list.
-const instancesCounted = 1000
+// Up to where the instances and the dead letters of a template are counted, in a list. Each dead letter is read.
+const (
+	instancesCounted = 1000
+	lettersCounted   = 100
+)
 
 // TemplateRow is a collection that is, or was, marked as a template.
 type TemplateRow struct {
@@ -66,18 +69,18 @@ func ListTemplates(ctx context.Context, q Querier, page TemplatePage) (templates
 				SELECT FROM public.iu_auto_instantiate_event_log AS l WHERE l.template_collection_id = t.id LIMIT $4) AS l),
 			(SELECT pg_catalog.count(*) FROM (
 				SELECT FROM iu_outbox.dead_letter AS d
-				WHERE pg_catalog.left(d.event ->> 'template_collection_id', 36) = t.id::text LIMIT $4) AS d),
+				WHERE pg_catalog.left(d.event ->> 'template_collection_id', 36) = t.id::text LIMIT $5) AS d),
 			COALESCE(u.hour, 0)::bigint, COALESCE(u.day, 0)::bigint, (SELECT pg_catalog.count(*) FROM found AS f)
 		FROM shown AS t LEFT JOIN used AS u ON u.id = t.id
-		ORDER BY t.collection_key`, page.Search, key, page.Limit, instancesCounted+1)
+		ORDER BY t.collection_key`, page.Search, key, page.Limit, instancesCounted+1, lettersCounted+1)
 	if err != nil {
 		return nil, 0, fmt.Errorf("list templates: %w", err)
 	}
-	upTo := func(n int64) Count { return Count{N: min(n, instancesCounted), More: n > instancesCounted} }
+	upTo := func(n, most int64) Count { return Count{N: min(n, most), More: n > most} }
 	templates, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (t TemplateRow, err error) {
 		var instances, dead int64
 		err = row.Scan(&t.ID, &t.Key, &t.Title, &t.Marked, &t.Pieces, &t.Version, &instances, &dead, &t.LastHour, &t.LastDay, &total)
-		t.Instances, t.DeadLetters = upTo(instances), upTo(dead)
+		t.Instances, t.DeadLetters = upTo(instances, instancesCounted), upTo(dead, lettersCounted)
 		switch {
 		case !t.Marked:
 			t.State = "not marked"

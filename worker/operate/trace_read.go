@@ -172,7 +172,8 @@ const keyOfSuffixSQL = `
 		SELECT j.args ->> 'idempotency_key' FROM iu_river.river_job AS j
 		WHERE j.kind || '' = $2 AND j.args @> pg_catalog.jsonb_build_object('instance_key_suffix', $1::text)
 		UNION ALL
-		SELECT d.idempotency_key FROM iu_outbox.dead_letter AS d WHERE d.event ->> 'instance_key_suffix' = $1::text
+		SELECT d.idempotency_key FROM iu_outbox.dead_letter AS d 
+		WHERE pg_catalog.left(d.event ->> 'instance_key_suffix', 200) COLLATE "C" = $1::text
 	) AS k
 	WHERE k.idempotency_key IS NOT NULL
 	LIMIT 1`

@@ -20,7 +20,7 @@ DROP FUNCTION IF EXISTS iu_outbox.keep_last_event() CASCADE;
 ALTER TABLE iu_outbox.consumer DROP COLUMN IF EXISTS last_event_id CASCADE;
 
 DROP INDEX IF EXISTS iu_outbox.dead_letter_template_idx, iu_outbox.dead_letter_actor_idx, iu_outbox.dead_letter_event_type_idx,
-    iu_outbox.dead_letter_created_at_idx, iu_outbox.audit_actor_idx, iu_outbox.audit_action_idx, iu_outbox.audit_at_idx;
+    iu_outbox.dead_letter_created_at_idx, iu_outbox.dead_letter_suffix_idx, iu_outbox.audit_actor_idx, iu_outbox.audit_action_idx, iu_outbox.audit_at_idx;
 DROP TABLE IF EXISTS iu_outbox.scaleout CASCADE;
 
 DROP VIEW IF EXISTS iu_outbox.foreign_grant, iu_outbox.intended_grant;
