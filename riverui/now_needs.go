@@ -292,7 +292,7 @@ func setupSteps(f facts) []setupStep {
 		{Done: f.alive(), Text: "worker running", Command: "iuworker work"},
 		gate,
 		{
-			Done: f.situation.Marked, Text: "a template", Button: button{Path: "/templates", Label: "How"},
+			Done: f.situation.Templates.N > 0, Text: "a template", Button: button{Path: "/templates", Label: "How"},
 			Command: "iuworker templates create KEY --title TITLE PIECE...",
 		},
 		{

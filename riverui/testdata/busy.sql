@@ -60,7 +60,7 @@ FROM iu_outbox.emission_counter AS e, (VALUES
     ('analytics', 39000, interval '20 s'), ('search-index', 555, interval '84 min'), ('data-warehouse', 9370, interval '52 min'),
     ('mailer', 39000, interval '20 s'), ('loyalty-points', 39000, interval '20 s'), ('print-centre', 38991, interval '1 s')) AS c (name, position, ago);
 INSERT INTO iu_outbox.consumer_lease (consumer, process, lease_until, acquired_at)
-SELECT c.name, c.name || '-1', now() + interval '30 min', now() - interval '2 days'
+SELECT c.name, c.name || '-1', now() + interval '5 min', now() - interval '2 days'
 FROM iu_outbox.consumer AS c WHERE c.name NOT IN ('search-index', 'data-warehouse');
 
 -- What people did.

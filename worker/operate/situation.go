@@ -10,8 +10,7 @@ import (
 
 // Situation is what the page Now shows besides the status.
 type Situation struct {
-	Templates    Count         `json:"templates"`    // those that are not marked now among them
-	Marked       bool          `json:"marked"`       // one of them is marked
+	Templates    Count         `json:"templates"`
 	Composed     bool          `json:"composed"`     // there is an instance
 	Subscribed   bool          `json:"subscribed"`   // there is a consumer, or a session listens
 	Verification *Verification `json:"verification"` // nil: none yet
@@ -37,13 +36,12 @@ func ReadSituation(ctx context.Context, tx pgx.Tx) (s Situation, err error) {
 func readFirsts(ctx context.Context, tx pgx.Tx, s *Situation) error {
 	var n int64
 	err := tx.QueryRow(ctx, `
-		SELECT (SELECT pg_catalog.count(*) FROM (SELECT FROM public.iu_collection_template_registry LIMIT $1) AS t),
-			EXISTS (SELECT FROM iu_outbox.template),
+		SELECT (SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.template LIMIT $1) AS t),
 			EXISTS (SELECT FROM public.iu_auto_instantiate_event_log),
 			EXISTS (SELECT FROM iu_outbox.consumer) OR EXISTS (
 				SELECT FROM pg_catalog.pg_stat_activity AS a
 				WHERE a.datname = pg_catalog.current_database() AND a.query ILIKE 'listen%iu.template.instance_auto_composed%')`, countLimit+1).
-		Scan(&n, &s.Marked, &s.Composed, &s.Subscribed)
+		Scan(&n, &s.Composed, &s.Subscribed)
 	s.Templates = counted(n)
 	return err
 }
