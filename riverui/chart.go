@@ -3,6 +3,7 @@ package webui
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,6 +41,13 @@ type chart struct {
 	More      int // marks that are not listed
 	Heads     []string
 	Rows      []chartRow
+}
+
+// LatestMarks returns the marks as they are listed, the latest first: the list may have to be scrolled.
+func (c chart) LatestMarks() []chartMark {
+	latest := slices.Clone(c.Marks)
+	slices.Reverse(latest)
+	return latest
 }
 
 // chartKey explains a class.

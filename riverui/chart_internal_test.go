@@ -186,6 +186,7 @@ func TestMarksStandWhereTheyHappened(t *testing.T) {
 	}
 	c := eventsChart("c", s)
 	require.Len(t, c.Marks, 3)
+	require.Equal(t, c.Marks[2], c.LatestMarks()[0])
 	require.Equal(t, "10%", c.Marks[0].X)
 	require.Empty(t, c.Marks[1].X, "it falls together with the one before")
 	require.Equal(t, c.Marks[0].N, c.Marks[1].N)

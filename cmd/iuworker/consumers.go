@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"github.com/iu-core/iuworker/worker/operate"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -59,7 +60,7 @@ func consumerLag(c subscribe.Consumer) string {
 	case *c.LagEvents == 1:
 		return "1 event, " + short(time.Duration(*c.LagSeconds*float64(time.Second)))
 	default:
-		return fmt.Sprintf("%d events, %s", *c.LagEvents, short(time.Duration(*c.LagSeconds*float64(time.Second))))
+		return fmt.Sprintf("%s events, %s", operate.Thousands(*c.LagEvents), short(time.Duration(*c.LagSeconds*float64(time.Second))))
 	}
 }
 

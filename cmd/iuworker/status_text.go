@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,8 +91,11 @@ func writeWorkers(w io.Writer, s operate.Status) {
 // writeNext shows the commands for what can be resumed by one, as lines to copy.
 func writeNext(w io.Writer, s operate.Status) {
 	var commands []string
-	for _, count := range s.Parked {
-		commands = append(commands, count.Gate.OpenCommand())
+	for _, gate := range s.Gates {
+		parked := slices.ContainsFunc(s.Parked, func(c operate.ParkedCount) bool { return c.Gate == gate.Gate })
+		if parked && !gate.Open {
+			commands = append(commands, gate.Gate.OpenCommand())
+		}
 	}
 	for _, queue := range s.Paused {
 		if queue.Queue == jobs.QueueScaleout {
@@ -100,6 +104,9 @@ func writeNext(w io.Writer, s operate.Status) {
 	}
 	if len(s.DeadLetters) > 0 {
 		commands = append(commands, "iuworker dead-letters list")
+	}
+	if slices.ContainsFunc(s.Consumers, func(c operate.ConsumerStatus) bool { return c.Attention }) {
+		commands = append(commands, "iuworker consumers")
 	}
 	if aliveWorkers(s.Workers) == 0 {
 		commands = append(commands, "iuworker work")

@@ -89,7 +89,8 @@ $$;
 -- Writes the minute that ended last, or the latest one of the hour before that which is missing, and forgets what is older
 -- than seven days. Returns the minute that it wrote; NULL: there is none to write, or another process does it now.
 -- A minute is written from five seconds after its end on: jobs that end are noted a moment later. One that is written late
--- lacks what was there at its end, and what was inserted. Reads at most 500 jobs of each second, and counts 10,000. Locks the new row; waits
+-- lacks what was there at its end, and what was inserted. Reads at most 500 jobs of each second, and counts 10,000;
+-- for the templates, of which each has to be right, at most 2,000, and counts 40,000. Locks the new row; waits
 -- for another writer two seconds at most.
 CREATE OR REPLACE FUNCTION iu_outbox.write_history() RETURNS timestamptz
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off SET lock_timeout = '2s' AS $$
@@ -124,7 +125,7 @@ BEGIN
            COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome <> 'dead'), 0),
            COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'dead'), 0),
            pg_catalog.percentile_cont(0.95) WITHIN GROUP (ORDER BY e.seconds) FILTER (WHERE e.outcome = 'composed' AND NOT e.parked)
-    FROM iu_outbox.ended_jobs(v_at, v_until, 60, 500) AS e
+    FROM iu_outbox.ended_jobs(v_at, v_until, 60, 2000) AS e
     WHERE e.outcome <> 'other' AND e.template ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
     GROUP BY e.template::uuid
     ORDER BY pg_catalog.sum(e.weight) DESC
