@@ -170,10 +170,13 @@ func consumerPath(name string) string { return "/consumers/" + url.PathEscape(na
 
 // knownConsumer reports whether there is a consumer of that name, as far as that can be asked; if not, it has said so.
 func (h *Handler) knownConsumer(w http.ResponseWriter, r *http.Request, name string) bool {
-	err := h.db().read(r.Context(), func(tx pgx.Tx) error {
-		_, err := subscribe.FindConsumer(r.Context(), tx, name)
-		return err
-	})
+	err := subscribe.ErrNoConsumer
+	if isText(name) {
+		err = h.db().read(r.Context(), func(tx pgx.Tx) error {
+			_, err := subscribe.FindConsumer(r.Context(), tx, name)
+			return err
+		})
+	}
 	if errors.Is(err, subscribe.ErrNoConsumer) {
 		h.say(w, r, http.StatusNotFound, "there is no consumer %s; it was deleted, or never subscribed", printable(name))
 		return false

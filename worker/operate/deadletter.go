@@ -104,7 +104,7 @@ func LatestDeadLetters(ctx context.Context, q Querier, choice Selection, page ID
 		return letters, err
 	}
 	where, args := choice.where(page.Before, page.Limit)
-	return listDeadLetters(ctx, q, where+" AND ($1 = 0 OR d.id < $1) ORDER BY d.id DESC LIMIT $2", args)
+	return listDeadLetters(ctx, q, where+" AND ($1::bigint = 0 OR d.id < $1) ORDER BY d.id DESC LIMIT $2", args)
 }
 
 func listDeadLetters(ctx context.Context, q Querier, where string, args []any) ([]DeadLetter, error) {

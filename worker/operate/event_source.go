@@ -143,8 +143,9 @@ func (l *eventList) readSource(ctx context.Context, index int, source eventSourc
 	from := source.table + " AS s" + scan.sql()
 	if bounded {
 		from = "(SELECT * FROM " + from + fmt.Sprintf(" ORDER BY s.id %s LIMIT %d) AS s", order, l.scan) + rest.sql()
-	} else if len(rest.conditions) > 0 {
-		from += " AND " + strings.Join(rest.conditions, " AND ")
+	} else if len(rest.conditions) > 0 { // the columns are worked out for those that are returned alone, not for all that are sorted
+		from = "(SELECT * FROM " + from + " AND " + strings.Join(rest.conditions, " AND ") +
+			fmt.Sprintf(" ORDER BY s.id %s LIMIT %d) AS s", order, l.limit+1)
 	}
 	read := sourceRows{ended: true}
 	rows, err := l.tx.Query(ctx, source.columns()+" FROM "+from+fmt.Sprintf(" ORDER BY s.id %s LIMIT %d", order, l.limit+1), filter.args...)

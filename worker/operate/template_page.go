@@ -178,12 +178,10 @@ const recentEmissions = 2000
 // all templates: no index leads to a template's own.
 func RecentOf(ctx context.Context, q Querier, template uuid.UUID, limit int) ([]TemplateInstance, error) {
 	rows, err := q.Query(ctx, `
-		WITH recent AS MATERIALIZED (
-			SELECT e.id, e.instance_collection_id, e.position FROM iu_outbox.emission AS e
-			WHERE e.rolled_back_at IS NULL ORDER BY e.id DESC LIMIT $2
-		)
 		SELECT l.instance_collection_id, c.collection_key, l.idempotency_key, l.triggered_by, l.created_at, e.position
-		FROM recent AS e
+		FROM (
+			SELECT e.id, e.instance_collection_id, e.position FROM iu_outbox.emission AS e
+			WHERE e.rolled_back_at IS NULL ORDER BY e.id DESC LIMIT $2) AS e
 		JOIN public.iu_auto_instantiate_event_log AS l ON l.instance_collection_id = e.instance_collection_id
 		JOIN public.iu_piece_collection AS c ON c.id = l.instance_collection_id
 		WHERE l.template_collection_id = $1::text::uuid
