@@ -135,7 +135,7 @@ func TestNowOfADatabaseThatIsDownAndBack(t *testing.T) {
 	s.wait(`document.querySelector("#frame-banner .lost")`)
 	s.wait(`document.querySelector(".live [role=status]").innerText === "No data"`)
 	s.wait(`document.querySelector("#pipeline").classList.contains("stale")`)
-	require.Contains(t, s.value(`document.querySelector("#frame-banner").innerText`), "is unreachable")
+	require.Contains(t, s.value(`document.querySelector("#frame-banner").innerText`), "has been unreachable since")
 	require.Contains(t, s.value(`document.querySelector("#frame-banner").innerText`), "Numbers are from")
 	require.Contains(t, s.value(`document.querySelector("#consumers").innerText`), "search-index", "the last values stay")
 	require.Contains(t, s.value(`document.querySelector("#pipeline").innerText`), "parked")

@@ -139,7 +139,7 @@ func TestNowSaysWhatCannotBeShown(t *testing.T) {
 	page := serve(away, http.MethodGet, "/", nil)
 	require.Equal(t, http.StatusOK, page.Code)
 	shows(t, page.Body.String(), "cannot connect to the database")
-	shows(t, page.Body.String(), "The database 127.0.0.1:1 is unreachable")
+	shows(t, page.Body.String(), "The database 127.0.0.1:1 has been unreachable since")
 	require.NotContains(t, page.Body.String(), "topsecret")
 	require.NotContains(t, page.Body.String(), "not ready", "the cause is told once")
 	page = serve(missing, http.MethodGet, "/", nil)

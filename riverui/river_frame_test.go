@@ -42,9 +42,9 @@ func TestTheFrameOfRiverUISaysThatTheDatabaseIsAway(t *testing.T) {
 	handler := handlerOn(t, b.db, func(cfg *webui.Config) { cfg.Pool = way.pool })
 	way.proxy.Stop()
 	require.Eventually(t, func() bool {
-		return strings.Contains(serve(handler, http.MethodGet, "/riverui/banner", nil).Body.String(), "is unreachable")
+		return strings.Contains(serve(handler, http.MethodGet, "/riverui/banner", nil).Body.String(), "has been unreachable since")
 	}, patience, 20*time.Millisecond)
 	w := serve(handler, http.MethodGet, "/riverui/jobs", nil)
 	require.Equal(t, http.StatusOK, w.Code)
-	require.Contains(t, w.Body.String(), "is unreachable")
+	require.Contains(t, w.Body.String(), "has been unreachable since")
 }

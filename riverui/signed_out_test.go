@@ -34,7 +34,7 @@ func TestAStreamEndsWhenItsCallerIsSignedOut(t *testing.T) {
 	follow := func(path string, change func(*http.Request)) <-chan struct{} {
 		r := request(t, server+path, "text/event-stream")
 		change(r)
-		response, err := http.DefaultTransport.RoundTrip(r)
+		response, err := http.DefaultTransport.RoundTrip(r) //nolint:bodyclose // it is closed when the test ends
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, response.StatusCode)
 		ended := make(chan struct{})
