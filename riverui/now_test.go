@@ -109,7 +109,7 @@ func TestNowTellsWhatNeedsSomebody(t *testing.T) {
 	shows(t, page, `data-copy="iuworker gate open auto-instantiate"`)
 	shows(t, page, "scaleout paused by ann")
 	shows(t, page, "○ closed</b> <b>over 10,000 parked")
-	shows(t, page, `title="38,445 behind, no process for`, "a consumer that nobody works for is not fine")
+	shows(t, page, `title="38,445 behind for`, "a consumer that nobody works for is not fine")
 	shows(t, page, "61 templates ›")
 	require.Equal(t, 8, strings.Count(page, `href="/templates/`), "the eight that are used most")
 	shows(t, page, "75 dead letters of template_not_marked from billing")

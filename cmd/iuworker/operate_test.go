@@ -306,10 +306,13 @@ func TestStatus(t *testing.T) {
 		`  outbox +1, the oldest for `, `  gate composer +open$`, `  to announce +1, the oldest for .*, held back`, `  parked +composer +1$`,
 		`  queue scaleout +paused +for 1h30m`, `Dead letters: over 10,002$`, `  cancelled +over 10,000$`, `Consumers: 1, 1 needs attention$`,
 		`  invoices +1 behind, no process for `, `Workers: 1 alive, 1 silent$`, `  w1 +alive, version 0.1.0`, `  w2 +silent for 1h`,
-		`  iuworker gate open composer$`, `  iuworker scaleout resume$`, `  iuworker dead-letters list$`,
+		`  iuworker scaleout resume$`, `  iuworker dead-letters list$`, `  iuworker consumers$`,
 	} {
 		require.Regexp(t, "(?m)^"+line, text)
 	}
+	require.NotContains(t, text, "gate open", "the gate is open: a worker resumes what is parked")
+	db.Exec(t, "UPDATE public.dot_config SET value = 'false' WHERE key = 'iu_core.composer_enabled'")
+	require.Regexp(t, `(?m)^  iuworker gate open composer$`, run(t, on(db), "status").done(t).out)
 
 	db.Exec(t, `INSERT INTO iu_outbox.consumer (name, epoch, position) SELECT repeat('long-', 24), epoch, 0 FROM iu_outbox.emission_counter`)
 	long := run(t, on(db), "status").done(t).out

@@ -19,7 +19,7 @@ func JudgeConsumer(c subscribe.Consumer) (result Health, says string) {
 	case c.Tries > 0 && c.LastError != nil:
 		return HealthWarn, fmt.Sprintf("its last event failed: %.200s", *c.LastError)
 	case late && *c.LagSeconds > stuck && c.Process == nil:
-		return HealthWarn, fmt.Sprintf("%s behind, no process for %s", Thousands(*c.LagEvents), lasted(*c.LagSeconds))
+		return HealthWarn, fmt.Sprintf("%s behind for %s, no process", Thousands(*c.LagEvents), lasted(*c.LagSeconds))
 	case late && *c.LagSeconds > 5*stuck:
 		return HealthWarn, fmt.Sprintf("%s behind for %s", Thousands(*c.LagEvents), lasted(*c.LagSeconds))
 	case c.DeadLetters > 0:
