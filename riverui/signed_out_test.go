@@ -36,13 +36,14 @@ func TestAStreamEndsWhenItsCallerIsSignedOut(t *testing.T) {
 		change(r)
 		response, err := http.DefaultTransport.RoundTrip(r) //nolint:bodyclose // it is closed when the test ends
 		require.NoError(t, err)
+		t.Cleanup(func() { _ = response.Body.Close() })
 		require.Equal(t, http.StatusOK, response.StatusCode)
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
+			defer func() { _ = response.Body.Close() }()
 			_, _ = io.Copy(io.Discard, response.Body)
 		}()
-		t.Cleanup(func() { _ = response.Body.Close() })
 		return ended
 	}
 	ends := func(why string, ended <-chan struct{}) {

@@ -74,12 +74,13 @@ func isConfiguration(err error) bool {
 	return wrong || configuration || refused
 }
 
-// roleOf is the role that a command needs.
+// roleOf is the role that a command needs. "": that of the owner of iu-core, which is nobody's to grant.
 var roleOf = map[string]string{
 	"enqueue": "iu_app", "work": "iu_worker", "subscribe": "iu_subscriber", "publish": "iu_subscriber",
 	"status": "iu_operator", "gate": "iu_operator", "rollback": "iu_operator", "retry": "iu_operator", "dead-letters": "iu_operator",
 	"trace": "iu_operator", "consumers": "iu_operator", "settings": "iu_operator", "verify": "iu_operator", "audit": "iu_operator",
 	"cancel": "iu_operator", "scaleout": "iu_operator", "events": "iu_operator",
+	"templates": "iu_operator", "templates create": "", "templates mark": "",
 }
 
 // denied words an error of privileges: who may not run what, and the statement that grants it. "" if it is another error,
@@ -92,8 +93,11 @@ func (a *app) denied(err error) string {
 	if _, migration := errors.AsType[*migrationError](err); migration {
 		return ""
 	}
-	command, _, _ := strings.Cut(a.command, " ")
-	role := roleOf[command]
+	role, known := roleOf[a.command]
+	if !known {
+		command, _, _ := strings.Cut(a.command, " ")
+		role = roleOf[command]
+	}
 	if role == "" {
 		return ""
 	}

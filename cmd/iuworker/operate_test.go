@@ -395,6 +395,7 @@ func TestOthersMayDoWhatIsTheirs(t *testing.T) {
 	db.OpenGates(t)
 	announce(t, db, db.Template(t, "letter", 1), "a")
 	app := environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_app")}
+	run(t, app, "templates").failed(t, exitFailed, "it needs the role iu_operator; as an administrator, run: GRANT iu_operator TO \"iu_app\"")
 	run(t, app, "gate", "open", "composer").failed(t, exitFailed, "it needs the role iu_operator; as an administrator, run: GRANT iu_operator TO \"iu_app\"")
 	run(t, app, "enqueue", "--template", "letter").done(t)
 	subscriber := environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_subscriber")}
