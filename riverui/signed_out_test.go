@@ -34,7 +34,7 @@ func TestAStreamEndsWhenItsCallerIsSignedOut(t *testing.T) {
 	follow := func(path string, change func(*http.Request)) <-chan struct{} {
 		r := request(t, server+path, "text/event-stream")
 		change(r)
-		response, err := http.DefaultTransport.RoundTrip(r) //nolint:bodyclose // it is closed when the test ends
+		response, err := http.DefaultTransport.RoundTrip(r)
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = response.Body.Close() })
 		require.Equal(t, http.StatusOK, response.StatusCode)
