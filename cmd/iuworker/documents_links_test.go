@@ -20,9 +20,6 @@ var (
 	codeSpan        = regexp.MustCompile("`[^`\n]*`")
 )
 
-// producedByTests are pictures that other tests take, which a checkout need not have.
-var producedByTests = map[string]bool{"docs/pictures/now-light.png": true, "docs/pictures/now-dark.png": true}
-
 // Every link within the repository leads to a file, and to a heading in it.
 func TestLinksOfTheDocuments(t *testing.T) {
 	t.Parallel()
@@ -56,9 +53,6 @@ func checkLink(t testing.TB, files map[string]string, from, link string) {
 	name := from
 	if target.Path != "" {
 		name = path.Join(path.Dir(from), target.Path)
-		if producedByTests[name] {
-			return
-		}
 		_, err := os.Stat(inRepository(name))
 		require.NoError(t, err, "%s: %s leads nowhere", from, link)
 	}
