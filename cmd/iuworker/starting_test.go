@@ -26,6 +26,7 @@ func TestWorkWaitsForItsServer(t *testing.T) {
 		ended <- Run(ctx, []string{"work", "--http-addr", "127.0.0.1:0"}, func(name string) string { return on(db)[name] }, newBuffer(), log)
 	}()
 	log.await(t, "waiting for the database")
+	log.await(t, `"url":"`)
 	pages := regexp.MustCompile(`"url":"(http://[^"]+)"`).FindStringSubmatch(log.String())
 	require.NotNil(t, pages, log.String())
 	require.Equal(t, http.StatusOK, get(t, pages[1]+"healthz"))
