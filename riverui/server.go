@@ -72,7 +72,13 @@ func Listen(ctx context.Context, addr string, handler *Handler) (*Server, error)
 		return nil, &ListenError{text: fmt.Sprintf("refusing to serve %s on %s without credentials: others than this machine reach it; "+
 			"give --http-credentials-file, or listen on %s", handler.serves.what, addr, handler.serves.example)}
 	}
-	return &Server{listener: listener, handler: handler, logger: handler.cfg.Logger}, nil
+	s := &Server{listener: listener, handler: handler, logger: handler.cfg.Logger}
+	s.logger.InfoContext(ctx, handler.serves.component+": listening", slog.String("url", s.URL()))
+	if !handler.guarded() && handler.serves == servingPages {
+		s.logger.WarnContext(ctx, "Pages: everybody on this machine may see and change everything; "+
+			"give --http-credentials-file to ask for credentials, without which what comes through a proxy is refused")
+	}
+	return s, nil
 }
 
 func listenError(addr, flag string, err error) error {
@@ -128,11 +134,6 @@ func (s *Server) Serve(ctx context.Context) error {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
-	}
-	s.logger.InfoContext(ctx, s.handler.serves.component+": listening", slog.String("url", s.URL()))
-	if !s.handler.guarded() && s.handler.serves == servingPages {
-		s.logger.WarnContext(ctx, "Pages: everybody on this machine may see and change everything; "+
-			"give --http-credentials-file to ask for credentials, without which what comes through a proxy is refused")
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(s.listener) }()
