@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"context"
 	"fmt"
 	"syscall"
 	"testing"
@@ -71,7 +72,7 @@ func TestJobsOfASilentMachineGoOnElsewhere(t *testing.T) {
 	template := db.Template(t, "t", 2)
 	release := db.HoldComposing(t)
 	link, silence, speak := through(t, db)
-	start(t, db, func(c *worker.Config) {
+	cutOff := start(t, db, func(c *worker.Config) {
 		cfg := c.Pool.Config()
 		cfg.ConnConfig = link
 		pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
@@ -79,7 +80,10 @@ func TestJobsOfASilentMachineGoOnElsewhere(t *testing.T) {
 		t.Cleanup(pool.Close)
 		c.ID, c.Pool, c.Direct, c.ShutdownTimeout = "silent", pool, link, 2*time.Second
 	})
-	t.Cleanup(speak)
+	t.Cleanup(func() { // it is stopped when it has its server again
+		speak()
+		require.Eventually(t, func() bool { return cutOff.Ready(context.WithoutCancel(t.Context())) == nil }, patience, 5*time.Millisecond)
+	})
 	for i := range 5 {
 		insert(t, db, template, fmt.Sprint("s-", i))
 	}
