@@ -103,7 +103,7 @@ func TestProxiesWithoutCredentialsAreRefused(t *testing.T) {
 			require.Equal(t, http.StatusForbidden, from.closeGate(), "%s %s", name, host)
 			require.Equal(t, http.StatusForbidden, from.ask(http.MethodPost, "/gates/composer", "to=close",
 				"Content-Type", "application/x-www-form-urlencoded").status, "%s %s", name, host)
-			for _, path := range []string{"/", "/audit", "/live", "/riverui/", "/riverui/api/jobs", "/metrics", "/v1/events"} {
+			for _, path := range []string{"/", "/audit", "/events", "/riverui/", "/riverui/api/jobs", "/metrics", "/v1/events"} {
 				require.Equal(t, http.StatusForbidden, from.ask(http.MethodGet, path, "").status, "%s %s %s", name, host, path)
 			}
 			require.Equal(t, http.StatusOK, from.ask(http.MethodGet, "/readyz", "").status, "%s %s", name, host)
@@ -141,7 +141,7 @@ func TestProxiesAsDocumentedServeEverything(t *testing.T) {
 				require.Equal(t, http.StatusOK, ann.ask(http.MethodGet, path, "").status, path)
 			}
 
-			for _, path := range []string{"/v1/events", "/live"} {
+			for _, path := range []string{"/v1/events", "/audit"} {
 				stream := ann.ask(http.MethodGet, path, "", "Accept", "text/event-stream")
 				require.Equal(t, http.StatusOK, stream.status)
 				body := stream.plain(t)
@@ -165,7 +165,7 @@ func TestProxiesAsDocumentedServeEverything(t *testing.T) {
 						}
 					}
 				}
-				if path == "/live" {
+				if path == "/audit" { // every page is followed like this
 					until("data: ")
 					continue
 				}
