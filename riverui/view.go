@@ -76,8 +76,8 @@ type sectionData struct {
 	Error       string    // why there is no Value, or why it is stale
 }
 
-// firstPaint is how long the frame may wait for the first sections, which decide the status.
-const firstPaint = 150 * time.Millisecond
+// firstPaint is how long the frame may wait for the sections, which decide the status.
+var firstPaint = 150 * time.Millisecond
 
 func (h *Handler) view(r *http.Request, title, name string) *view {
 	v := &view{page: h.page(r, title), template: name, sections: map[string]*section{}, patience: firstPaint}
@@ -125,8 +125,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, v *view) {
 
 // status waits a moment for the sections, and returns the status that says whether the page can be shown.
 func (v *view) status() int {
-	if v.Fixed != 0 {
+	switch {
+	case v.Fixed != 0:
 		return v.Fixed
+	case v.Lost != nil:
+		return http.StatusServiceUnavailable
 	}
 	timer := time.NewTimer(v.patience)
 	defer timer.Stop()

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
@@ -33,6 +34,7 @@ func NewTestView(t *testing.T, one, two func() (string, error)) http.Handler {
 	cache := cached[string]{read: func(context.Context) (string, error) { return one() }}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := h.view(r, "Test", "test")
+		v.patience, v.Lost = 150*time.Millisecond, nil
 		add(v, "one", "One", cache.get)
 		add(v, "two", "", func(context.Context) reading[string] { return fresh(two()) })
 		h.serve(w, r, v)
