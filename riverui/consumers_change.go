@@ -194,15 +194,7 @@ func (h *Handler) chosenConsumerLetters(w http.ResponseWriter, r *http.Request, 
 		h.say(w, r, http.StatusBadRequest, "select dead letters, or choose all")
 		return nil, false
 	}
-	for _, text := range texts {
-		id, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || id < 1 {
-			h.say(w, r, http.StatusBadRequest, "there is no dead letter %s", printable(text))
-			return nil, false
-		}
-		ids = append(ids, id)
-	}
-	return ids, true
+	return h.readLetterIDs(w, r, texts)
 }
 
 func (h *Handler) replayConsumerLetters(w http.ResponseWriter, r *http.Request) {

@@ -171,7 +171,7 @@ func TestAResetReachesTheProcessThatWorks(t *testing.T) {
 		case position := <-got:
 			seen = append(seen, position)
 		case <-time.After(patience):
-			require.FailNow(t, "the process goes on where it was", "%v", seen)
+			require.FailNow(t, "the process did not return to the beginning", "%v", seen)
 		}
 	}
 	require.Equal(t, []int64{1, 2, 1, 2}, seen)

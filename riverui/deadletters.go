@@ -7,9 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -42,32 +40,10 @@ func (f *letterFilter) field(name string) *string {
 }
 
 // Query returns the filter as a query, beginning with ? if there is one. more are further pairs.
-func (f letterFilter) Query(more ...string) string {
-	query := url.Values{}
-	for _, name := range letterFields {
-		if value := *f.field(name); value != "" {
-			query.Set(name, value)
-		}
-	}
-	for i := 0; i+1 < len(more); i += 2 {
-		query.Set(more[i], more[i+1])
-	}
-	if len(query) == 0 {
-		return ""
-	}
-	return "?" + query.Encode()
-}
+func (f letterFilter) Query(more ...string) string { return queryOf(f.Fields(), more...) }
 
 // Fields returns the fields that are set, for a form.
-func (f letterFilter) Fields() map[string]string {
-	fields := map[string]string{}
-	for _, name := range letterFields {
-		if value := *f.field(name); value != "" {
-			fields[name] = value
-		}
-	}
-	return fields
-}
+func (f letterFilter) Fields() map[string]string { return setFields(letterFields, f.field) }
 
 // Statuses are those that the form offers.
 func (f letterFilter) Statuses() []string {
@@ -83,12 +59,8 @@ func (h *Handler) readLetterFilter(w http.ResponseWriter, r *http.Request, form 
 		h.say(w, r, http.StatusBadRequest, format, args...)
 		return f, false
 	}
-	for _, name := range letterFields {
-		value := strings.TrimSpace(form.Get(name))
-		if !utf8.ValidString(value) || strings.ContainsRune(value, 0) || utf8.RuneCountInString(value) > 1000 {
-			return wrong("%s is not a text of up to 1000 characters", name)
-		}
-		*f.field(name) = value
+	if err := readFields(form, letterFields, f.field); err != nil {
+		return wrong("%s", err)
 	}
 	if !isStatus(f.Status) {
 		return wrong("%s is not a status", printable(f.Status))

@@ -33,13 +33,8 @@ func (h *Handler) readChosen(w http.ResponseWriter, r *http.Request, form url.Va
 	case form.Get("all") != "":
 		return chosen, true
 	}
-	for _, text := range texts {
-		id, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || id < 1 {
-			h.say(w, r, http.StatusBadRequest, "there is no dead letter %s", printable(text))
-			return chosen, false
-		}
-		chosen.IDs = append(chosen.IDs, id)
+	if chosen.IDs, ok = h.readLetterIDs(w, r, texts); !ok {
+		return chosen, false
 	}
 	if len(chosen.IDs) == 0 || len(chosen.IDs) > lettersAtOnce {
 		h.say(w, r, http.StatusBadRequest, "say which dead letters: select some, or choose all that match")
@@ -48,6 +43,19 @@ func (h *Handler) readChosen(w http.ResponseWriter, r *http.Request, form url.Va
 	slices.Sort(chosen.IDs)
 	chosen.IDs = slices.Compact(chosen.IDs)
 	return chosen, true
+}
+
+// readLetterIDs reads the numbers of dead letters; false if it said which is none.
+func (h *Handler) readLetterIDs(w http.ResponseWriter, r *http.Request, texts []string) (ids []int64, ok bool) {
+	for _, text := range texts {
+		id, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || id < 1 {
+			h.say(w, r, http.StatusBadRequest, "there is no dead letter %s", printable(text))
+			return nil, false
+		}
+		ids = append(ids, id)
+	}
+	return ids, true
 }
 
 // Back is where the user comes from.

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
@@ -33,30 +32,10 @@ func (f *eventFilter) field(name string) *string {
 }
 
 // Fields returns the fields that are set, for a form.
-func (f eventFilter) Fields() map[string]string {
-	fields := map[string]string{}
-	for _, name := range eventFields {
-		if value := *f.field(name); value != "" {
-			fields[name] = value
-		}
-	}
-	return fields
-}
+func (f eventFilter) Fields() map[string]string { return setFields(eventFields, f.field) }
 
 // Query returns the filter as a query, beginning with ? if there is one. more are further pairs.
-func (f eventFilter) Query(more ...string) string {
-	query := url.Values{}
-	for name, value := range f.Fields() {
-		query.Set(name, value)
-	}
-	for i := 0; i+1 < len(more); i += 2 {
-		query.Set(more[i], more[i+1])
-	}
-	if len(query) == 0 {
-		return ""
-	}
-	return "?" + query.Encode()
-}
+func (f eventFilter) Query(more ...string) string { return queryOf(f.Fields(), more...) }
 
 // Words describes the filter: "state dead, actor ann".
 func (f eventFilter) Words() string {
@@ -78,12 +57,8 @@ func (h *Handler) readEventFilter(w http.ResponseWriter, r *http.Request, form u
 		h.say(w, r, http.StatusBadRequest, format, args...)
 		return f, false
 	}
-	for _, name := range eventFields {
-		value := strings.TrimSpace(form.Get(name))
-		if !utf8.ValidString(value) || strings.ContainsRune(value, 0) || utf8.RuneCountInString(value) > 1000 {
-			return wrong("%s is not a text of up to 1000 characters", name)
-		}
-		*f.field(name) = value
+	if err := readFields(form, eventFields, f.field); err != nil {
+		return wrong("%s", err)
 	}
 	if f.State != "" && !slices.Contains(operate.EventStates, f.State) {
 		return wrong("%s is not a state of events: use one of %s", printable(f.State), strings.Join(operate.EventStates, ", "))

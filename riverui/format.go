@@ -132,17 +132,24 @@ func plural(c operate.Count, one, many string) string {
 	return count(c) + " " + many
 }
 
-// seconds answers a length of time in the unit that suits it.
-func seconds(s any) string {
-	var v float64
-	switch s := s.(type) {
+// float returns a number that may be missing.
+func float(n any) (v float64, known bool) {
+	switch n := n.(type) {
 	case float64:
-		v = s
+		return n, true
 	case *float64:
-		if s == nil {
-			return "–"
+		if n != nil {
+			return *n, true
 		}
-		v = *s
+	}
+	return 0, false
+}
+
+// seconds returns a length of time in the unit that suits it.
+func seconds(s any) string {
+	v, known := float(s)
+	if !known {
+		return "–"
 	}
 	switch {
 	case v < 1:

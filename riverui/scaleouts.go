@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/riverqueue/river/rivertype"
 
 	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/operate"
@@ -99,26 +98,12 @@ func (h *Handler) pauseScaleouts(w http.ResponseWriter, r *http.Request) {
 	if !h.form(w, r) {
 		return
 	}
-	change, action := h.cfg.Client.QueuePauseTx, "queue.pause"
-	switch r.PostForm.Get("to") {
-	case "pause":
-	case "resume":
-		change, action = h.cfg.Client.QueueResumeTx, "queue.resume"
-	default:
+	to := r.PostForm.Get("to")
+	if to != "pause" && to != "resume" {
 		h.say(w, r, http.StatusBadRequest, "say whether to pause or to resume the scale-outs")
 		return
 	}
-	id, err := h.change(r, action, func(ctx context.Context, tx pgx.Tx) (detail, error) {
-		return detail{"queue": jobs.QueueScaleout}, change(ctx, tx, jobs.QueueScaleout, nil)
-	})
-	switch {
-	case errors.Is(err, rivertype.ErrNotFound):
-		h.say(w, r, http.StatusConflict, "no worker has worked the queue %s in the last day; start one first: iuworker work", jobs.QueueScaleout)
-	case err != nil:
-		h.fail(w, r, err)
-	default:
-		h.back(w, r, "scaleouts", id)
-	}
+	h.pauseQueue(w, r, jobs.QueueScaleout, to == "pause", "scaleouts")
 }
 
 type cancelScaleoutPage struct {

@@ -225,7 +225,7 @@ func (h *Handler) markTemplate(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// sendTest inserts an event for a template in the name of the user, and shows where it is.
+// sendTest inserts a test event for a template, with the user as its actor, and redirects to the event's page.
 func (h *Handler) sendTest(w http.ResponseWriter, r *http.Request) {
 	if !h.form(w, r) {
 		return
@@ -246,7 +246,7 @@ func (h *Handler) sendTest(w http.ResponseWriter, r *http.Request) {
 	})
 	pgErr, _ := errors.AsType[*pgconn.PgError](err)
 	switch {
-	case pgErr != nil && pgErr.Code == "IU003":
+	case pgErr != nil && pgErr.Code == operate.SQLStateNoTemplate:
 		h.say(w, r, http.StatusNotFound, "%s; the page Templates lists those that exist", pgErr.Message)
 	case err != nil:
 		h.fail(w, r, err)

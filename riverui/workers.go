@@ -199,15 +199,18 @@ func (h *Handler) askQueue(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// setQueue pauses or resumes a queue; one that is so already is left alone.
+// setQueue pauses or resumes the queue of an address.
 func (h *Handler) setQueue(w http.ResponseWriter, r *http.Request) {
 	if !h.form(w, r) {
 		return
 	}
-	queue, pause, ok := h.queueAsked(w, r, r.PostForm.Get("to"))
-	if !ok {
-		return
+	if queue, pause, ok := h.queueAsked(w, r, r.PostForm.Get("to")); ok {
+		h.pauseQueue(w, r, queue, pause, "workers")
 	}
+}
+
+// pauseQueue pauses or resumes a queue, and goes back to a page. One that is so already is left alone.
+func (h *Handler) pauseQueue(w http.ResponseWriter, r *http.Request, queue string, pause bool, back string) {
 	id, err := h.change(r, operate.QueueAction(pause), func(ctx context.Context, tx pgx.Tx) (detail, error) {
 		queues, err := operate.Queues(ctx, tx)
 		if err != nil {
@@ -228,7 +231,7 @@ func (h *Handler) setQueue(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		h.fail(w, r, err)
 	default:
-		h.back(w, r, "workers", id)
+		h.back(w, r, back, id)
 	}
 }
 
@@ -270,15 +273,9 @@ func (h *Handler) settingsPage(w http.ResponseWriter, r *http.Request) {
 
 // setTime writes a length of time that was set, in seconds, as flags take it.
 func setTime(s any) string {
-	var v float64
-	switch s := s.(type) {
-	case float64:
-		v = s
-	case *float64:
-		if s == nil {
-			return "not known"
-		}
-		v = *s
+	v, known := float(s)
+	if !known {
+		return "not known"
 	}
 	d := time.Duration(v * float64(time.Second)).Round(time.Second)
 	const day = 24 * time.Hour

@@ -10,9 +10,12 @@ import (
 // TestEventType is the type of the events that SendTest inserts.
 const TestEventType = "iuworker.test"
 
+// SQLStateNoTemplate is the error of add_event if the template does not exist.
+const SQLStateNoTemplate = "IU003"
+
 // SendTest inserts an event for a template into the outbox, and returns its idempotency key. The template is a key or an id;
-// if there is none, the error is a PgError IU003. Call it in a transaction, in which the
-// caller writes the audit line.
+// if there is none, the error is a PgError with SQLStateNoTemplate. Call it in a transaction, in which the caller writes the
+// audit line.
 func SendTest(ctx context.Context, q Querier, template, emitMode, actor string) (key string, err error) {
 	event := uuid.New()
 	var id int64
