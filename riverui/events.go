@@ -114,7 +114,7 @@ func (e *Events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.refused.Add(1)
 		e.turnAway(w, r, problem{
 			Status: http.StatusServiceUnavailable,
-			Detail: strconv.Itoa(e.cfg.MaxConnections) + " clients follow the events already, and no more may; come again later, or ask another process",
+			Detail: "too many clients (" + strconv.Itoa(e.cfg.MaxConnections) + "); retry later, or use another worker",
 		})
 		return
 	}

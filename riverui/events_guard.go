@@ -36,12 +36,12 @@ func (h *Handler) guardEvents(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
-			h.say(w, r, http.StatusMethodNotAllowed, "%s is not possible here; possible: GET, HEAD", printable(r.Method))
+			h.say(w, r, http.StatusMethodNotAllowed, "%s is not allowed here; allowed: GET, HEAD", printable(r.Method))
 			return
 		}
 		if name := secretInURL(r.URL); name != "" {
 			h.say(w, r, http.StatusBadRequest,
-				"%s does not belong into a URL, which ends up in logs: send the header Authorization: Bearer, "+
+				"%s must not be in the URL, which ends up in logs: send the header Authorization: Bearer, "+
 					"or use a browser that is signed in to the pages", name)
 			return
 		}

@@ -107,7 +107,7 @@ func problemOf(err error) problem {
 			Status: http.StatusGone, Detail: pruned.Error(), Cursor: pruned.Cursor.String(), KeptAfter: pruned.KeptAfter.String(), End: pruned.End.String(),
 		}
 	case errors.Is(err, subscribe.ErrTailStopped):
-		return problem{Status: http.StatusServiceUnavailable, Detail: "this process is stopping; come again"}
+		return problem{Status: http.StatusServiceUnavailable, Detail: "this worker is stopping; reconnect"}
 	}
 	status, sentence := explain(err)
 	if status == http.StatusForbidden { // the worker's login may not, which is not the client's fault and may be mended

@@ -51,7 +51,7 @@ func (e *Events) stream(w http.ResponseWriter, r *http.Request, follower *subscr
 	err := s.run(ctx)
 	if errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(context.Cause(ctx), errStopping) { // the server cancels ctx after a failed write
 		e.cutOff.Add(1)
-		logger.InfoContext(ctx, "Events: cut off a client that reads too slowly; it goes on after its cursor when it comes again",
+		logger.InfoContext(ctx, "Events: disconnected a client that reads too slowly; it continues after its cursor when it reconnects",
 			slog.String("after", s.told.String()))
 		return
 	}

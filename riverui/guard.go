@@ -53,7 +53,7 @@ func (h *Handler) guard(next http.Handler) http.Handler {
 			return
 		}
 		if changes(r) && a.role != RoleOperator {
-			h.say(w, r, http.StatusForbidden, "%s is a viewer and may change nothing; sign in as an operator", a.name)
+			h.say(w, r, http.StatusForbidden, "%s is a viewer and cannot change anything; sign in as an operator", a.name)
 			return
 		}
 		h.giveSession(w, r, a)

@@ -60,7 +60,7 @@ func readyReason(err error) string {
 	var parse *pgconn.ParseConfigError
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return "the database does not answer within " + readyTimeout.String()
+		return "the database does not reply within " + readyTimeout.String()
 	case errors.As(err, &connect), errors.As(err, &parse):
 		return "cannot connect to the database; the log says why"
 	default:

@@ -61,11 +61,11 @@ func explain(err error) (status int, sentence string) {
 	case errors.As(err, &connect):
 		return http.StatusServiceUnavailable, "cannot connect to the database; the log says why"
 	case errors.Is(err, context.DeadlineExceeded):
-		return http.StatusServiceUnavailable, "the database did not answer in time; try again"
+		return http.StatusServiceUnavailable, "the database did not reply in time; try again"
 	case lostConnection(err):
 		return http.StatusServiceUnavailable, "the connection to the database was lost; try again"
 	case !errors.As(err, &pgErr):
-		return http.StatusInternalServerError, "this did not work; the log says why"
+		return http.StatusInternalServerError, "this failed; the log says why"
 	}
 	switch {
 	case iusql.RefusedByRowSecurity(err):
@@ -74,16 +74,16 @@ func explain(err error) (status int, sentence string) {
 		return http.StatusForbidden, "the database login of this worker may not do that; grant it the role iu_operator"
 	case pgErr.Code == pgerrcode.UndefinedTable, pgErr.Code == pgerrcode.UndefinedFunction,
 		pgErr.Code == pgerrcode.InvalidSchemaName, pgErr.Code == pgerrcode.UndefinedColumn:
-		return http.StatusServiceUnavailable, "the schema is missing or old; run: iuworker migrate up"
+		return http.StatusServiceUnavailable, "the schema is missing or outdated; run: iuworker migrate up"
 	case pgErr.Code == pgerrcode.ReadOnlySQLTransaction:
-		return http.StatusServiceUnavailable, "this database is read only: a standby, or set so"
+		return http.StatusServiceUnavailable, "this database is read-only: it is a standby, or was set to read-only"
 	case pgerrcode.IsDataException(pgErr.Code), pgerrcode.IsIntegrityConstraintViolation(pgErr.Code):
 		return http.StatusBadRequest, "the database refuses this: " + pgErr.Message
 	case pgerrcode.IsTransactionRollback(pgErr.Code), pgerrcode.IsOperatorIntervention(pgErr.Code),
 		pgErr.Code == pgerrcode.LockNotAvailable, pgerrcode.IsInsufficientResources(pgErr.Code):
 		return http.StatusServiceUnavailable, "the database is busy (" + pgErr.Message + "); nothing was changed; try again"
 	default:
-		return http.StatusInternalServerError, "this did not work; the log says why"
+		return http.StatusInternalServerError, "this failed; the log says why"
 	}
 }
 
@@ -130,7 +130,7 @@ func (h *Handler) withSentences(mux *http.ServeMux) http.Handler {
 		if refused.status == http.StatusMethodNotAllowed {
 			allow := refused.header.Get("Allow")
 			w.Header().Set("Allow", allow)
-			h.say(w, r, http.StatusMethodNotAllowed, "%s is not possible here; possible: %s", r.Method, allow)
+			h.say(w, r, http.StatusMethodNotAllowed, "%s is not allowed here; allowed: %s", r.Method, allow)
 			return
 		}
 		h.say(w, r, http.StatusNotFound, "there is nothing at %s", printable(r.URL.Path))

@@ -34,7 +34,7 @@ func (h *Handler) riverChange(w http.ResponseWriter, r *http.Request) {
 		h.say(w, r, http.StatusRequestEntityTooLarge, "the request is longer than %d bytes", tooLong.Limit)
 		return
 	case err != nil:
-		h.say(w, r, http.StatusBadRequest, "the request did not arrive whole")
+		h.say(w, r, http.StatusBadRequest, "the request is incomplete")
 		return
 	}
 	var request struct {

@@ -65,7 +65,7 @@ func badActor(actor string) string {
 	case strings.TrimSpace(actor) == "":
 		return "enter an actor: it must not be blank"
 	case utf8.RuneCountInString(actor) > maxActor:
-		return fmt.Sprintf("no actor has a name of over %d characters", maxActor)
+		return fmt.Sprintf("an actor's name has at most %d characters", maxActor)
 	case !utf8.ValidString(actor), strings.ContainsRune(actor, 0):
 		return "the actor's name is not valid text"
 	default:
@@ -186,7 +186,7 @@ func (h *Handler) rollback(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case errors.Is(err, operate.ErrNotAsSeen) && done.Counts.EventLog > 0:
 		h.showRollback(w, r, http.StatusConflict, actor, fmt.Sprintf(
-			"nothing was deleted: the dry run had shown %d instances, and there are %d now; check the number and confirm again", seen, done.Counts.EventLog))
+			"nothing was deleted: the dry run showed %d instances, and there are %d now; check the number and confirm again", seen, done.Counts.EventLog))
 	case err != nil && !errors.Is(err, operate.ErrNotAsSeen):
 		h.fail(w, r, err)
 	case id == 0:

@@ -113,7 +113,7 @@ func (h *Handler) pauseScaleouts(w http.ResponseWriter, r *http.Request) {
 	})
 	switch {
 	case errors.Is(err, rivertype.ErrNotFound):
-		h.say(w, r, http.StatusConflict, "no worker has worked the queue %s in the last day; start one first: iuworker work", jobs.QueueScaleout)
+		h.say(w, r, http.StatusConflict, "no worker has served the queue %s in the last day; start one first: iuworker work", jobs.QueueScaleout)
 	case err != nil:
 		h.fail(w, r, err)
 	default:

@@ -69,14 +69,14 @@ func Listen(ctx context.Context, addr string, handler *Handler) (*Server, error)
 	bound, ok := listener.Addr().(*net.TCPAddr)
 	if !handler.guarded() && (!ok || !bound.IP.IsLoopback()) {
 		_ = listener.Close() // nothing was accepted on it
-		return nil, &ListenError{text: fmt.Sprintf("refusing to serve %s on %s without credentials: others than this machine reach it; "+
+		return nil, &ListenError{text: fmt.Sprintf("refusing to serve %s on %s without credentials: other machines can reach it; "+
 			"give --http-credentials-file, or listen on %s", handler.serves.what, addr, handler.serves.example)}
 	}
 	s := &Server{listener: listener, handler: handler, logger: handler.cfg.Logger}
 	s.logger.InfoContext(ctx, handler.serves.component+": listening", slog.String("url", s.URL()))
 	if !handler.guarded() && handler.serves == servingPages {
-		s.logger.WarnContext(ctx, "Pages: everybody on this machine may see and change everything; "+
-			"give --http-credentials-file to ask for credentials, without which what comes through a proxy is refused")
+		s.logger.WarnContext(ctx, "Pages: everybody on this machine can see and change everything, and requests through a proxy are refused; "+
+			"set --http-credentials-file to require credentials")
 	}
 	return s, nil
 }

@@ -314,7 +314,7 @@ func (h *Handler) takeStream(w http.ResponseWriter) (release func(), ok bool) {
 		return func() { <-h.streams }, true
 	default: // any status but 200 would be the last that the page asks for
 		streamHeaders(w.Header())
-		_, _ = fmt.Fprintf(w, "retry: %d\n: %d pages are kept up to date already\n\n", liveBusy.Milliseconds(), liveAtOnce)
+		_, _ = fmt.Fprintf(w, "retry: %d\n: %d pages are already kept up to date\n\n", liveBusy.Milliseconds(), liveAtOnce)
 		return nil, false
 	}
 }

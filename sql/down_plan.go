@@ -139,7 +139,7 @@ func (p *downPlan) refuseDependents(ctx context.Context, tx *sql.Tx, to int64) e
 		return fmt.Errorf("look for what depends on the schema: %w", err)
 	}
 	if dependents.Valid {
-		return fail(ErrConflict, "going down to %d would drop %s, which iuworker did not make; nothing was changed; drop that first", to, dependents.String)
+		return fail(ErrConflict, "going down to %d would drop %s, which iuworker did not create; nothing was changed; drop that first", to, dependents.String)
 	}
 	return nil
 }

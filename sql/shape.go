@@ -31,7 +31,7 @@ func (shape tableShape) differences(cat *catalog) []string {
 		return []string{fmt.Sprintf("table public.%s is missing", shape.name)}
 	}
 	if rel.Kind != "r" && rel.Kind != "p" {
-		return []string{fmt.Sprintf("public.%s is no table", shape.name)}
+		return []string{fmt.Sprintf("public.%s is not a table", shape.name)}
 	}
 	var found []string
 	for _, want := range shape.columns {
@@ -79,7 +79,7 @@ func (shape functionShape) differences(cat *catalog) []string {
 	}
 	var found []string
 	if !have.Ordinary {
-		return append(found, fmt.Sprintf("public.%s is no ordinary function", shape.signature()))
+		return append(found, fmt.Sprintf("public.%s is not an ordinary function", shape.signature()))
 	}
 	if have.Returns != shape.returns {
 		found = append(found, fmt.Sprintf("function public.%s returns %s, not %s", shape.signature(), have.Returns, shape.returns))

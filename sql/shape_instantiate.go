@@ -156,7 +156,7 @@ func viewDifferences(shape tableShape, cat *catalog) []string {
 		return []string{fmt.Sprintf("view public.%s is missing", shape.name)}
 	}
 	if rel.Kind != "v" {
-		return []string{fmt.Sprintf("public.%s is no view", shape.name)}
+		return []string{fmt.Sprintf("public.%s is not a view", shape.name)}
 	}
 	asTable := *cat.relations[shape.name]
 	asTable.Kind = "r"

@@ -30,7 +30,7 @@ func (f *workFlags) registerAccess(cmd *cobra.Command) {
 	flags.Var(&textValue{&f.tokens, 4096}, "events-token-file",
 		"file of bearer tokens for /v1/events, one per line; "+
 			"or give its lines in "+tokensVariable)
-	flags.Var(&intValue{&f.eventsClients, 1, 1_000_000}, "events-max-connections", "most clients that follow /v1/events at once")
+	flags.Var(&intValue{&f.eventsClients, 1, 1_000_000}, "events-max-connections", "maximum number of clients that follow /v1/events at once")
 }
 
 // access reads the secrets; what cannot be read is wrong usage.

@@ -55,7 +55,7 @@ func (a *app) enqueueCommand() *cobra.Command {
 	flags.Var(&textValue{&f.event.Note, 2000}, "note", "note for the instance")
 	flags.Var(&intValue{&f.event.Priority, 1, 4}, "priority", "priority, from 1 (highest) to 4 (lowest)")
 	flags.Var(&timeValue{&f.event.AvailableAt}, "available-at", "compose at this time or later")
-	flags.Var(&durationValue{to: &f.in, min: 0, max: 10 * 365 * day}, "in", "delay")
+	flags.Var(&durationValue{to: &f.in, min: 0, max: 10 * 365 * day}, "in", "compose after this delay")
 	jsonFlag(cmd, &f.json)
 	return cmd
 }

@@ -159,7 +159,7 @@ func wayOut(err error) string {
 	case pgerrcode.InsufficientPrivilege:
 		return "; use a login that may: the roles iu_app, iu_worker, iu_operator and iu_subscriber hold what each kind of user needs"
 	case pgerrcode.UndefinedTable, pgerrcode.UndefinedFunction, pgerrcode.InvalidSchemaName, pgerrcode.UndefinedColumn:
-		return "; if the schema is missing or old, run: iuworker migrate up"
+		return "; if the schema is missing or outdated, run: iuworker migrate up"
 	case pgerrcode.LockNotAvailable, pgerrcode.QueryCanceled:
 		return "; run it again, or run: iuworker doctor"
 	}

@@ -165,7 +165,7 @@ func (a *app) awaitReady(ctx context.Context, w *worker.Worker) error {
 				return fmt.Errorf("wait for the worker: %w", ctx.Err())
 			}
 			a.logger.WarnContext(ctx, "Worker: not ready yet", slog.String("error", err.Error()))
-			return fmt.Errorf("the worker did not get ready within %s: %w", readyWithin, err)
+			return fmt.Errorf("the worker did not become ready within %s: %w", readyWithin, err)
 		}
 	}
 }

@@ -108,8 +108,8 @@ func (s *stage) furnish(ctx context.Context, logger *slog.Logger, overrule bool)
 	}
 	name := s.at.pool.ConnConfig.Database
 	if ground == demo.GroundForeign && !overrule {
-		return fmt.Errorf("the database %q is neither empty nor a demo's own: the demo would migrate it, open its gates and leave "+
-			"twelve instances there; give an empty database, or --yes", name)
+		return fmt.Errorf("the database %q is neither empty nor made by a demo: the demo would migrate it, open its gates and leave "+
+			"twelve instances there; use an empty database, or pass --yes", name)
 	}
 	if _, err := iusql.Up(ctx, iusql.Config{ConnConfig: s.at.direct, Logger: logger}); err != nil {
 		return err

@@ -157,7 +157,7 @@ const dueSQL = `
 
 // jobs looks for those that run longer than they may, that nobody fetches, or that are due and not made available.
 func (e *examination) jobs(ctx context.Context) (DoctorCheck, error) {
-	found := fine("no job runs or waits for long")
+	found := fine("no job has run or waited for long")
 	for _, kind := range []struct{ says, wayOut, sql string }{
 		{
 			"job %d has run for %s, and the limit is " + jobs.Timeout.String(),

@@ -56,7 +56,7 @@ func judgeSchema(schema *iusql.Schema, current error) DoctorCheck {
 	case errors.Is(current, iusql.ErrSchemaMissing):
 		return failed("this database has no iuworker schema").so("check that this is the right database, then create the schema", migrateUp)
 	case errors.Is(current, iusql.ErrSchemaOld):
-		return failed("%s", current).so("migrate the schema; running workers may go on meanwhile", migrateUp)
+		return failed("%s", current).so("migrate the schema; running workers can continue meanwhile", migrateUp)
 	case current != nil:
 		return failed("%s", current).so("use the iuworker that created it, or a newer one", "iuworker version")
 	case schema.Newer():

@@ -109,7 +109,7 @@ func (r *row) check(ctx context.Context, at mark) error {
 				return err
 			}
 			if !r.goesBack {
-				return fmt.Errorf("%w; the consumer was set back as well: start it again, and it continues after %s", err, at.Cursor)
+				return fmt.Errorf("%w; the consumer was set back as well: start it again; it continues after %s", err, at.Cursor)
 			}
 			r.logger.WarnContext(ctx, "Subscriber: the database was set back, and the consumer with all of its effects; going on from there",
 				slog.String("from", r.seen.String()), slog.String("to", at.String()))
