@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -76,9 +77,14 @@ func TestAQueueIsPausedAndResumed(t *testing.T) {
 	shows(t, b.get(t, "/queues/events?to=resume"), "It was paused by otto")
 	shows(t, b.get(t, "/queues/events?to=pause"), "It is paused already.")
 
-	// The workers that run obey.
-	event := b.insert(t, b.template, "a")[0]
-	b.db.WaitFor(t, patience, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'available'")
+	// The workers that run obey, a moment later: then an event stays where it is.
+	const stays = "EXISTS (SELECT FROM iu_river.river_job WHERE state = 'available' AND created_at < clock_timestamp() - interval '2 seconds')"
+	var event uuid.UUID
+	for obeyed := false; !obeyed; {
+		event = b.insert(t, b.template, uuid.NewString())[0]
+		b.db.WaitFor(t, patience, "SELECT state = 'done' OR "+stays+" FROM iu_outbox.event_state($1)", event)
+		require.NoError(t, b.db.Pool.QueryRow(t.Context(), "SELECT "+stays).Scan(&obeyed))
+	}
 	b.done(t, b.post("/queues/events", url.Values{"to": {"resume"}}), "otto resumed the queue events.")
 	b.waitState(t, event, "done")
 	for path, status := range map[string]int{"/queues/nope?to=pause": 404, "/queues/events?to=stop": 400} {
