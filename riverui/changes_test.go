@@ -211,7 +211,7 @@ func TestWrongInputGetsASentence(t *testing.T) {
 		{http.MethodGet, "/rollback?actor=+", nil, http.StatusBadRequest, "must not be blank"},
 		{http.MethodGet, "/rollback?actor=a%00b", nil, http.StatusBadRequest, "is not valid text"},
 		{http.MethodGet, "/rollback?actor=%ff", nil, http.StatusBadRequest, "is not valid text"},
-		{http.MethodGet, "/rollback?actor=" + strings.Repeat("y", 201), nil, http.StatusBadRequest, "over 200 characters"},
+		{http.MethodGet, "/rollback?actor=" + strings.Repeat("y", 201), nil, http.StatusBadRequest, "at most 200 characters"},
 		{http.MethodPost, "/rollback", url.Values{"actor": {"a"}}, http.StatusBadRequest, "Check the dry run first"},
 		{http.MethodPost, "/rollback", nil, http.StatusBadRequest, "must not be blank"},
 		{http.MethodGet, "/audit?before=0", nil, http.StatusBadRequest, "must be the number of an audit line"},

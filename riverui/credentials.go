@@ -45,7 +45,7 @@ type credential struct {
 	user     string
 	userSum  [32]byte
 	role     Role
-	password [32]byte                 // digest; of no use where hash is set
+	password [32]byte                 // digest; of no use if hash is set
 	hash     []byte                   // bcrypt
 	proven   atomic.Pointer[[32]byte] // digest of the password that matched the hash
 }

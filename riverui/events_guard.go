@@ -30,7 +30,7 @@ func (h *Handler) besideEvents(next http.Handler) http.Handler {
 }
 
 // guardEvents lets through who may follow the events: by a token or a user of the pages in the Authorization header, or
-// by the cookie that the pages gave a browser; everybody of this machine where none of these is asked for.
+// by the cookie that the pages gave a browser; everybody of this machine if none of these is asked for.
 func (h *Handler) guardEvents(next http.Handler) http.Handler {
 	origins := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -84,7 +84,7 @@ func asChange(r *http.Request) *http.Request {
 
 var secretNames = []string{"token", "access_token", "auth", "authorization", "bearer", "api_key", "apikey", "password"}
 
-// secretInURL answers the parameter by which somebody gives a secret away; "" where there is none.
+// secretInURL returns the parameter by which somebody gives a secret away; "" if there is none.
 func secretInURL(u *url.URL) string {
 	for name := range u.Query() {
 		if slices.Contains(secretNames, strings.ToLower(name)) {
@@ -110,7 +110,7 @@ func (h *Handler) withToken(r *http.Request) bool {
 	return right
 }
 
-// signInToEvents answers who follows, where it is not somebody with a token. What an Authorization header says counts,
+// signInToEvents returns who follows, if it is not somebody with a token. What an Authorization header says counts,
 // right or wrong.
 func (h *Handler) signInToEvents(r *http.Request) (account, bool) {
 	switch {

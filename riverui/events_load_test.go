@@ -122,7 +122,7 @@ func TestASlowClientIsCutOff(t *testing.T) {
 	}
 	guard.Stop()
 	eventually(t, func() bool { return s.events.Stats() == webui.EventsStats{Open: 1, CutOff: 1} }, s.events.Stats())
-	require.Contains(t, s.log.String(), "Events: cut off a client that reads too slowly")
+	require.Contains(t, s.log.String(), "Events: disconnected a client that reads too slowly")
 
 	// What it still gets is whole events, up to where the connection ends; there it goes on.
 	for {

@@ -32,7 +32,7 @@ func NewRiverClient(pool *pgxpool.Pool, logger *slog.Logger) (*river.Client[pgx.
 const riverPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
 	"font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// riverPage serves River UI's files, and its page with a frame of ours: the way back, where one is, and what its states mean.
+// riverPage serves River UI's files, and its page with a frame of ours: the way back, if one is, and what its states mean.
 func (h *Handler) riverPage(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Security-Policy", riverPolicy)
 	if strings.HasPrefix(r.URL.Path, h.at("riverui/assets/")) {

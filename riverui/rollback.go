@@ -59,7 +59,7 @@ func (h *Handler) showRollback(w http.ResponseWriter, r *http.Request, status in
 	h.render(w, r, status, "rollback.html", p)
 }
 
-// badActor answers what is wrong with an actor's name; "" where nothing is.
+// badActor returns what is wrong with an actor's name; "" if nothing is.
 func badActor(actor string) string {
 	switch {
 	case strings.TrimSpace(actor) == "":
@@ -154,7 +154,7 @@ func (h *Handler) cancelActor(w http.ResponseWriter, r *http.Request) {
 	h.back(w, r, "rollback?actor="+url.QueryEscape(actor), done.AuditID)
 }
 
-// rollback executes a rollback that was confirmed by the actor's name, where it deletes what the dry run had shown.
+// rollback executes a rollback that was confirmed by the actor's name, if it deletes what the dry run had shown.
 func (h *Handler) rollback(w http.ResponseWriter, r *http.Request) {
 	if !h.form(w, r) {
 		return
@@ -207,7 +207,7 @@ func notRolledBack(report operate.RollbackReport) string {
 	}
 }
 
-// takeLonger lets an answer take as long as a rollback.
+// takeLonger lets a response take as long as a rollback.
 func (h *Handler) takeLonger(w http.ResponseWriter) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(rollbackLimit + writeTimeout)) // fails where there is none
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(rollbackLimit + writeTimeout)) // fails if there is none
 }

@@ -11,7 +11,7 @@ type tableShape struct {
 	name    string
 	columns [][2]string // name and type
 	keys    []string    // columns that are unique: our foreign keys, ON CONFLICT and promises stand on them
-	insert  []string    // the columns we give in an INSERT; nil where we insert nothing
+	insert  []string    // the columns we give in an INSERT; nil if we insert nothing
 }
 
 // A functionShape is what we need of a function.
@@ -24,7 +24,7 @@ type functionShape struct {
 
 func (shape functionShape) signature() string { return shape.name + "(" + shape.types + ")" }
 
-// differences answers what a table lacks or has otherwise, one phrase each.
+// differences returns what a table lacks or has otherwise, one phrase each.
 func (shape tableShape) differences(cat *catalog) []string {
 	rel := cat.relations[shape.name]
 	if rel == nil {
@@ -63,7 +63,7 @@ func (rel *relation) unique(column string) bool {
 	return slices.ContainsFunc(rel.uniques, func(key []string) bool { return slices.Equal(key, []string{column}) })
 }
 
-// differences answers what is the matter with a function, one phrase.
+// differences returns what is the matter with a function, one phrase.
 func (shape functionShape) differences(cat *catalog) []string {
 	have := shape.find(cat)
 	if have == nil {

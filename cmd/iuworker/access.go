@@ -9,7 +9,7 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
-// Secrets that come by the environment itself, for where there are no files: they hold the lines of one.
+// Secrets that come from the environment itself, for installations without files: they hold the lines of one.
 const (
 	credentialsVariable = "IUWORKER_HTTP_CREDENTIALS"
 	tokensVariable      = "IUWORKER_EVENTS_TOKEN"
@@ -43,7 +43,7 @@ func (f *workFlags) access(cmd *cobra.Command, getenv func(string) string) (who 
 	return who, err
 }
 
-// readSecrets answers nil where neither a file nor the variable is given.
+// readSecrets returns nil if neither a file nor the variable is given.
 func readSecrets[T any](cmd *cobra.Command, flag, file, variable string, getenv func(string) string,
 	read, parse func(string) (*T, error),
 ) (*T, error) {

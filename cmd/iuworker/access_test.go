@@ -76,8 +76,8 @@ func TestWrongTokensAreWrongUsage(t *testing.T) {
 	}
 	for says, r := range map[string]result{
 		"no such file": run(t, base, "work", "--events-token-file", "/nowhere/at/all"),
-		"tokens: line 1: the token has fewer than 16 characters":               run(t, with("IUWORKER_EVENTS_TOKEN_FILE", file), "work"),
-		"IUWORKER_EVENTS_TOKEN: line 1: the token has under":              run(t, with("IUWORKER_EVENTS_TOKEN", "short"), "work"),
+		"tokens: line 1: the token has fewer than 16 characters":          run(t, with("IUWORKER_EVENTS_TOKEN_FILE", file), "work"),
+		"IUWORKER_EVENTS_TOKEN: line 1: the token has fewer than":         run(t, with("IUWORKER_EVENTS_TOKEN", "short"), "work"),
 		"--events-token-file and IUWORKER_EVENTS_TOKEN contradict":        run(t, with("IUWORKER_EVENTS_TOKEN", token), "work", "--events-token-file", file),
 		"--events-max-connections is \"0\": it must be a whole number":    run(t, base, "work", "--events-max-connections", "0"),
 		"IUWORKER_EVENTS_MAX_CONNECTIONS is \"many\": it must be a whole": run(t, with("IUWORKER_EVENTS_MAX_CONNECTIONS", "many"), "dev"),

@@ -73,7 +73,7 @@ func TestDemoKeepsItsHandsOffOtherDatabases(t *testing.T) {
 			db := iutest.Empty(t)
 			db.Exec(t, sql)
 			run(t, on(db), "demo").failed(t, exitFailed, "is neither empty nor made by a demo")
-			run(t, on(db), "dev", "--http-addr", "off").failed(t, exitFailed, "or --yes")
+			run(t, on(db), "dev", "--http-addr", "off").failed(t, exitFailed, "or pass --yes")
 			var untouched bool
 			require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT to_regnamespace('iu_outbox') IS NULL").Scan(&untouched))
 			require.True(t, untouched)

@@ -15,7 +15,7 @@ const day = 24 * time.Hour
 // forever is what a durationValue holds for the word "forever": River's way to say that nothing is removed.
 const forever time.Duration = -1
 
-// durationValue is a length of time between min and max, or, where it may be, "forever".
+// durationValue is a length of time between min and max, or, if it may be, "forever".
 type durationValue struct {
 	to         *time.Duration
 	min, max   time.Duration

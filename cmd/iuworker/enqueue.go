@@ -97,7 +97,7 @@ func (a *app) enqueue(ctx context.Context, pool *pgxpool.Pool, f enqueueFlags) e
 	})
 }
 
-// resolveTemplate answers a template by key or id. An id that is no template's goes through: the event's job says so,
+// resolveTemplate returns a template by key or id. An id that is no template's goes through: the event's job says so,
 // as it does for every application.
 func resolveTemplate(ctx context.Context, pool *pgxpool.Pool, reference string) (operate.Template, error) {
 	template, err := operate.FindTemplate(ctx, pool, reference)
@@ -107,7 +107,7 @@ func resolveTemplate(ctx context.Context, pool *pgxpool.Pool, reference string) 
 	return template, err
 }
 
-// databaseTime answers the time after some while by the clock that the worker goes by: the database's.
+// databaseTime returns the time after some while by the clock that the worker goes by: the database's.
 func databaseTime(ctx context.Context, pool *pgxpool.Pool, after time.Duration) (time.Time, error) {
 	var at time.Time
 	if err := pool.QueryRow(ctx, "SELECT pg_catalog.now() + $1::interval", after).Scan(&at); err != nil {

@@ -92,7 +92,7 @@ func (a *app) scaleout(ctx context.Context, cfg operate.ScaleoutConfig, watch, a
 	return a.watchToTheEnd(ctx, cfg.Pool, state, asJSON)
 }
 
-// enqueueScaleout says how far it came also where it fails.
+// enqueueScaleout says how far it came also if it fails.
 func (a *app) enqueueScaleout(ctx context.Context, cfg operate.ScaleoutConfig) (operate.ScaleoutResult, error) {
 	if isTerminal(a.stderr) {
 		bar := progressbar.NewOptions(cfg.Count,

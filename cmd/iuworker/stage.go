@@ -19,7 +19,7 @@ import (
 // stage is a database for demo and dev: of their own, unless one is given.
 type stage struct {
 	at       addresses
-	server   *pgserver.Server // nil where a database was given
+	server   *pgserver.Server // nil if a database was given
 	address  string           // to show: without a password
 	postgres string           // the server's version
 }

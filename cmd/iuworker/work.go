@@ -80,7 +80,8 @@ func (f *workFlags) register(cmd *cobra.Command) {
 func (f *workFlags) registerServing(cmd *cobra.Command) {
 	takesSettings(cmd)
 	flags := cmd.Flags()
-	flags.Var(&intValue{&f.poolSize, 2, 1000}, "pool-size", "maximum number of pooled connections to the database, not counting three that listen or hold locks")
+	flags.Var(&intValue{&f.poolSize, 2, 1000}, "pool-size",
+		"maximum number of pooled connections to the database, not counting three that listen or hold locks")
 	flags.Var(&addrValue{&f.httpAddr}, "http-addr", "host:port of the pages and probes, or off")
 	flags.Var(&addrValue{&f.metricsAddr}, "metrics-addr", "host:port of a separate listener for the metrics, such as "+
 		webui.DefaultMetricsAddr+", or off (default: with the pages, at /metrics)")

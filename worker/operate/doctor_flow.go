@@ -93,7 +93,7 @@ type oldest struct {
 	Seconds float64
 }
 
-// lingering answers the oldest row that a statement finds; nil where there is none, it is young, or it is gone by a
+// lingering returns the oldest row that a statement finds; nil if there is none, it is young, or it is gone by a
 // second look.
 func (e *examination) lingering(ctx context.Context, sql string, args ...any) (*oldest, error) {
 	var first, second oldest

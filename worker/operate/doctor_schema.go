@@ -15,7 +15,7 @@ import (
 // reinstall installs functions, triggers and grants again.
 var reinstall = []string{psql("UPDATE iu_outbox.schema_info SET functions_hash = ''"), migrateUp}
 
-// schemaMissing answers why the worker's schema cannot be asked; "" where it can.
+// schemaMissing returns why the worker's schema cannot be asked; "" if it can.
 func (e *examination) schemaMissing(ctx context.Context) string {
 	var missing []string
 	err := e.row(ctx, []any{&missing}, `

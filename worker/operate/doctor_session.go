@@ -35,7 +35,7 @@ func orUnnamed(application string) string {
 	return application
 }
 
-// openTransactions answers those that are open longest, of this database, or of all of them.
+// openTransactions returns those that are open longest, of this database, or of all of them.
 func (e *examination) openTransactions(ctx context.Context, everywhere bool) ([]openTransaction, error) {
 	return readAll[openTransaction](ctx, e, `
 		SELECT a.pid, COALESCE(a.usename, ''), COALESCE(a.application_name, ''), COALESCE(a.state, ''),
