@@ -54,7 +54,7 @@ type AutoInstantiateArgs struct {
 func (AutoInstantiateArgs) Kind() string { return Kind }
 
 // InsertOpts implements river.JobArgsWithInsertOpts: one unfinished job an idempotency key, in whichever
-// queue. A job that ended is no obstacle: the next one replays, or composes anew after a rollback.
+// queue. A job that ended is no obstacle: the next one replays, or composes again after a rollback.
 func (a AutoInstantiateArgs) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{
 		MaxAttempts: MaxAttempts,
@@ -156,7 +156,7 @@ func (a AutoInstantiateArgs) MarshalJSON() ([]byte, error) {
 	return json.Marshal(plain(a))
 }
 
-// Due answers since when the event could be composed.
+// Due returns since when the event could be composed.
 func (a AutoInstantiateArgs) Due() time.Time {
 	if a.AvailableAt.After(a.CreatedAt) {
 		return a.AvailableAt

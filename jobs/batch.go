@@ -146,7 +146,7 @@ func (b *Batcher) Close() {
 	b.lanes.Wait()
 }
 
-// Compose composes the instance of an event of a queue that was due at a time, or finds that it has been. What it answers is
+// Compose composes the instance of an event of a queue that was due at a time, or finds that it has been. What it returns is
 // committed. A context that ends is answered at once; the event may be composed all the same, which the next call finds.
 func (b *Batcher) Compose(ctx context.Context, queue string, due time.Time, args AutoInstantiateArgs) (Result, error) {
 	switch {
@@ -224,7 +224,7 @@ func (b *Batcher) lane(reserved bool) {
 	}
 }
 
-// next waits for a request, and answers where others like it are; nil: the batcher is closed. Where requests of both kinds
+// next waits for a request, and returns where others like it are; nil: the batcher is closed. Where requests of both kinds
 // wait it takes an event's, or, not urgent, a scale-out's.
 func (b *Batcher) next(scaleout chan *request, urgent bool) (*request, chan *request) {
 	preferred := b.events
@@ -290,7 +290,7 @@ func (b *Batcher) apartLane() {
 	}
 }
 
-// run composes a batch and answers each of its requests. It goes on while one of them still waits.
+// run composes a batch and sends each request its result. It goes on while one of them still waits.
 func (b *Batcher) run(batch []*request, compose func(context.Context, []*request)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -303,7 +303,7 @@ func (b *Batcher) run(batch []*request, compose func(context.Context, []*request
 	compose(ctx, batch)
 }
 
-// cancelWith calls cancel once the contexts of all requests have ended; what it answers lets go of them.
+// cancelWith calls cancel once the contexts of all requests have ended; what it returns lets go of them.
 func cancelWith(batch []*request, cancel func()) (release func()) {
 	var waiting atomic.Int64
 	waiting.Store(int64(len(batch)))
@@ -445,7 +445,7 @@ func (b *Batcher) single(ctx context.Context, r *request, timeout time.Duration)
 var errBusy = fmt.Errorf("wait for a slow event: %w", ErrKeyHeld)
 
 // alone reports whether a batch may announce what it composes: there is one event, and no other batch runs. Announcing is
-// for one transaction at a time; where there is more to do the emitter does it for many at once, while others compose.
+// for one transaction at a time; if there is more to do the emitter does it for many at once, while others compose.
 func (b *Batcher) alone(batch []*request) bool { return len(batch) == 1 && b.busy.Load() == 1 }
 
 func answerAll(batch []*request, err error) {

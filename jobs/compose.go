@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Result is what fn_iu_auto_instantiate_from_event answers. Fields beside Status are set where the status
+// Result is what fn_iu_auto_instantiate_from_event returns. Fields beside Status are set where the status
 // has them.
 type Result struct {
 	Status               Status     `json:"status"`
@@ -61,7 +61,7 @@ const sqlStateFenced = "IU002"
 // grace is how much longer than the server this process waits for a statement to time out.
 const grace = 5 * time.Second
 
-// composed is what one transaction did: a result for each event, nil for one that another transaction holds up; and
+// composed is what one transaction did: a result for each event, nil for one that another transaction delays; and
 // what it emitted, nil: nothing.
 type composed struct {
 	results  []*Result

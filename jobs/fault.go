@@ -43,12 +43,13 @@ func FaultOf(err error) (Fault, bool) {
 	switch pgErr.Code {
 	case pgerrcode.InsufficientPrivilege:
 		if strings.Contains(pgErr.File, "execMain") || strings.Contains(pgErr.Routine, "WithCheck") || pgErr.File == "rls.c" {
-			return is("row security is in the way", "switch it off, for which table shows: iuworker doctor")
+			return is("row security is in the way", "switch it off; to see for which table, run: iuworker doctor")
 		}
-		return is("a privilege is missing", "which one, and the GRANT, shows: iuworker doctor; what a role of iuworker lost comes back by: iuworker migrate up")
+		return is("a privilege is missing",
+			"to restore the privileges of iuworker's roles, run: iuworker migrate up; to see which one is missing, run: iuworker doctor")
 	case pgerrcode.UndefinedFunction, pgerrcode.UndefinedTable, pgerrcode.UndefinedColumn, pgerrcode.InvalidSchemaName,
 		pgerrcode.UndefinedObject:
-		return is("something is missing in the database", "restore it; functions and views come back by: iuworker migrate up")
+		return is("something is missing in the database", "restore it; to restore functions and views, run: iuworker migrate up")
 	case pgerrcode.UniqueViolation:
 		if sequence, ok := sequenceOf[pgErr.SchemaName+"."+pgErr.ConstraintName]; ok {
 			return is("a sequence is behind", "set it forward: "+sequence.Forward())
@@ -58,13 +59,13 @@ func FaultOf(err error) (Fault, bool) {
 	case pgerrcode.DiskFull:
 		return is("the disk is full", "make room on the server")
 	case pgerrcode.TooManyConnections, pgerrcode.ConfigurationLimitExceeded:
-		return is("a limit of the server is reached", "raise it, or use less: iuworker doctor")
+		return is("a limit of the server is reached", "raise it, or use less; to see what, run: iuworker doctor")
 	case pgerrcode.FeatureNotSupported, pgerrcode.ObjectNotInPrerequisiteState, pgerrcode.CantChangeRuntimeParam:
-		return is("a setting is in the way", "see what the server says, and iuworker doctor")
+		return is("a setting is in the way", "read the message of the server, and run: iuworker doctor")
 	case pgerrcode.DataCorrupted, pgerrcode.IndexCorrupted:
-		return is("data on the server is corrupted", "an index is rebuilt by REINDEX, a table comes from a backup")
+		return is("data on the server is corrupted", "rebuild an index with REINDEX; restore a table from a backup")
 	case pgerrcode.InvalidPassword, pgerrcode.InvalidAuthorizationSpecification, pgerrcode.InvalidCatalogName:
-		return is("the server refuses this login", "mend the address, the password or pg_hba.conf")
+		return is("the server refuses this login", "correct the address, the password or pg_hba.conf")
 	}
 	return Fault{}, false
 }

@@ -63,12 +63,12 @@ func readRetryMark(row *rivertype.JobRow) retryMark {
 		Retry retryMark `json:"retry"`
 	}
 	if json.Unmarshal(row.Metadata, &metadata) != nil {
-		return retryMark{} // somebody else's metadata under our key: start counting anew
+		return retryMark{} // somebody else's metadata under our key: start counting again
 	}
 	return metadata.Retry
 }
 
-// Backoff answers the wait before try number n+1, n from 1: it doubles from 100 ms to a minute, less up to a half
+// Backoff returns the wait before try number n+1, n from 1: it doubles from 100 ms to a minute, less up to a half
 // at random, so that those who failed together do not come back together.
 func Backoff(n int) time.Duration {
 	wait := retryMax

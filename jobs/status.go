@@ -18,14 +18,14 @@ const (
 	StatusInstantiated        Status = "instantiated"
 )
 
-// RefusedError is the error of a job whose event the function refused for good: another try would answer
+// RefusedError is the error of a job whose event the function refused permanently: another try would return
 // the same until somebody changes the event or the template.
 type RefusedError struct {
 	Status Status
 	Detail string
 }
 
-// Error answers "status" or "status: detail".
+// Error returns "status" or "status: detail".
 func (e *RefusedError) Error() string {
 	if e.Detail == "" {
 		return string(e.Status)
@@ -42,7 +42,7 @@ const (
 	GateAutoInstantiate Gate = "auto-instantiate"
 )
 
-// ConfigKey answers the gate's key in public.dot_config.
+// ConfigKey returns the gate's key in public.dot_config.
 func (g Gate) ConfigKey() string {
 	if g == GateComposer {
 		return "iu_core.composer_enabled"
@@ -50,10 +50,10 @@ func (g Gate) ConfigKey() string {
 	return "iu_core.auto_instantiate_enabled"
 }
 
-// OpenCommand answers the command that opens the gate.
+// OpenCommand returns the command that opens the gate.
 func (g Gate) OpenCommand() string { return "iuworker gate open " + string(g) }
 
-// closedGate answers the gate that a status says is closed.
+// closedGate returns the gate that a status says is closed.
 func closedGate(s Status) (Gate, bool) {
 	switch s {
 	case StatusComposerDisabled:

@@ -16,7 +16,7 @@ const TracerName = "github.com/iu-core/iuworker"
 // wire is how a trace travels in trace_context and in the event: W3C traceparent and tracestate.
 var wire propagation.TraceContext
 
-// Traced answers ctx with the trace that the event came with, where it came with one.
+// Traced returns ctx with the trace that the event came with, if any.
 func (a AutoInstantiateArgs) Traced(ctx context.Context) context.Context {
 	carrier := propagation.MapCarrier{}
 	for key, raw := range a.traceContext() {

@@ -35,7 +35,7 @@ type Outcome struct {
 	Args   AutoInstantiateArgs
 	JobID  int64
 	Queue  string
-	Result Result // Status is empty where Err is set
+	Result Result // Status is empty if Err is set
 	Err    error
 	Ending Ending
 	Took   time.Duration

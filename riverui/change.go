@@ -14,8 +14,8 @@ import (
 // detail says which ones a change was about, and how many.
 type detail map[string]any
 
-// change makes a change and writes its audit line in one transaction, then logs it. do answers what to keep in the
-// line; nil with no error means that nothing was changed, and nothing is kept. It answers the line's id, 0 for none.
+// change makes a change and writes its audit line in one transaction, then logs it. do returns what to keep in the
+// line; nil with no error means that nothing was changed, and nothing is kept. It returns the line's id, 0 for none.
 func (h *Handler) change(r *http.Request, action string, do func(context.Context, pgx.Tx) (detail, error)) (int64, error) {
 	ctx, by := r.Context(), who(r.Context())
 	var id int64

@@ -33,7 +33,7 @@ func TestAGateIsOpenedAfterAPageThatSaysWhatWillRun(t *testing.T) {
 	again := b.post("/gates/auto-instantiate", url.Values{"to": {"open"}})
 	require.Equal(t, "/", again.Header().Get("Location"))
 	require.Len(t, b.audit(t), 1, "what is open already is not opened")
-	shows(t, b.get(t, "/gates/auto-instantiate?to=open"), "The gate is open already")
+	shows(t, b.get(t, "/gates/auto-instantiate?to=open"), "The gate is already open")
 	b.done(t, b.post("/gates/composer", url.Values{"to": {"close"}}), "otto closed the gate composer.")
 	shows(t, b.get(t, "/gates/auto-instantiate?to=close"), "Dry runs are still composed")
 	b.done(t, b.post("/gates/auto-instantiate", url.Values{"to": {"close"}}), "otto closed the gate auto-instantiate.")
@@ -111,7 +111,7 @@ func TestARollbackIsConfirmedByTheActorsName(t *testing.T) {
 	form.Set("instances", "1")
 	changed := b.post("/rollback", form)
 	require.Equal(t, http.StatusConflict, changed.Code)
-	shows(t, changed.Body.String(), "the dry run had shown 1 instances, and there are 2 now")
+	shows(t, changed.Body.String(), "the dry run showed 1 instances, and there are 2 now")
 	b.waitState(t, events[0], "done")
 	require.Empty(t, b.audit(t))
 
@@ -162,7 +162,7 @@ func TestThePagesChangeNothingForWhoMayNot(t *testing.T) {
 			status int
 			says   string
 		}{
-			"viewer":       {asViewer, http.StatusForbidden, "vera is a viewer and may change nothing"},
+			"viewer":       {asViewer, http.StatusForbidden, "vera is a viewer and cannot change anything"},
 			"nobody":       {func(r *http.Request) { r.Header.Del("Authorization") }, http.StatusUnauthorized, "Sign in"},
 			"cross-origin": {with("Sec-Fetch-Site", "cross-site"), http.StatusForbidden, "comes from another site"},
 			"other origin": {func(r *http.Request) {
@@ -198,20 +198,20 @@ func TestWrongInputGetsASentence(t *testing.T) {
 		{http.MethodGet, "/consumers/a%00b", nil, http.StatusNotFound, "There is no consumer a?b"},
 		{http.MethodGet, "/consumers/%ff", nil, http.StatusNotFound, "There is no consumer"},
 		{http.MethodGet, "/dead-letters?since=soon", nil, http.StatusBadRequest, "Since is "},
-		{http.MethodGet, "/dead-letters?template=none", nil, http.StatusBadRequest, "No template is called none"},
+		{http.MethodGet, "/dead-letters?template=none", nil, http.StatusBadRequest, "There is no template none"},
 		{http.MethodGet, "/dead-letters?actor=" + strings.Repeat("x", 1001), nil, http.StatusBadRequest, "Actor is not a text"},
 		{http.MethodGet, "/dead-letters?status=a'b", nil, http.StatusBadRequest, "is not a status"},
 		{http.MethodPost, "/dead-letters/retry", nil, http.StatusBadRequest, "Say which dead letters"},
 		{http.MethodPost, "/dead-letters/retry", url.Values{"id": {"-1"}}, http.StatusBadRequest, "There is no dead letter -1"},
 		{http.MethodPost, "/dead-letters/retry", url.Values{"id": {"99999999999999999999"}}, http.StatusBadRequest, "There is no dead letter"},
 		{http.MethodPost, "/dead-letters/retry", url.Values{"id": {"7"}}, http.StatusConflict, "No dead letter was retried"},
-		{http.MethodGet, "/dead-letters/retry", nil, http.StatusMethodNotAllowed, "GET is not possible here"},
+		{http.MethodGet, "/dead-letters/retry", nil, http.StatusMethodNotAllowed, "GET is not allowed here"},
 		{http.MethodGet, "/dead-letters/drop", nil, http.StatusBadRequest, "Say which dead letters"},
 		{http.MethodPost, "/dead-letters/drop", url.Values{"status": {"; DROP"}}, http.StatusBadRequest, "; DROP is not a status"},
 		{http.MethodGet, "/rollback?actor=+", nil, http.StatusBadRequest, "must not be blank"},
 		{http.MethodGet, "/rollback?actor=a%00b", nil, http.StatusBadRequest, "is not valid text"},
 		{http.MethodGet, "/rollback?actor=%ff", nil, http.StatusBadRequest, "is not valid text"},
-		{http.MethodGet, "/rollback?actor=" + strings.Repeat("y", 201), nil, http.StatusBadRequest, "over 200 characters"},
+		{http.MethodGet, "/rollback?actor=" + strings.Repeat("y", 201), nil, http.StatusBadRequest, "at most 200 characters"},
 		{http.MethodPost, "/rollback", url.Values{"actor": {"a"}}, http.StatusBadRequest, "Check the dry run first"},
 		{http.MethodPost, "/rollback", nil, http.StatusBadRequest, "must not be blank"},
 		{http.MethodGet, "/audit?before=0", nil, http.StatusBadRequest, "must be the number of an audit line"},

@@ -52,7 +52,7 @@ func eventsChart(id string, s operate.Series) chart {
 	c.Summary = fmt.Sprintf("Bars of events per %s since %s: %s live, %s by scale-outs, %s dead letters", a.stepName(), moment(s.From),
 		number(sums[0]), number(sums[1]), number(sums[2]))
 	if sums[0]+sums[1]+sums[2] == 0 {
-		c.Empty = "A bar will stand here for each " + a.stepName() + " in which events were composed."
+		c.Empty = "A bar appears here for each " + a.stepName() + " in which events were composed."
 	}
 	return c
 }

@@ -36,7 +36,7 @@ func latencyChart(id string, s operate.Series) chart {
 	}
 	if worst == nil {
 		low, high = 0.001, 10
-		c.Empty = "Two lines will stand here when events are composed: within what time half of them were, and 95 % of them. Parked ones are left out."
+		c.Empty = "Two lines appear here once events are composed: the times within which 50 % and 95 % of them were. Parked events are left out."
 		c.Summary = "No event was measured since " + moment(s.From)
 	} else {
 		c.Summary = fmt.Sprintf("Lines of the 50th and the 95th percentile since %s: 95 %% within %s last, within %s at worst",
@@ -93,8 +93,8 @@ func lagChart(id string, s operate.ConsumerSeries) chart {
 		high = most(consumers[0])
 		c.Summary = fmt.Sprintf("Lines of how many events consumers were behind since %s: %s at most, %s", moment(s.From), number(high), consumers[0].Name)
 	} else {
-		c.Summary = "No consumer was there since " + moment(s.From)
-		c.Empty = "A line for each named consumer will stand here: how many events it has yet to handle."
+		c.Summary = "There has been no consumer since " + moment(s.From)
+		c.Empty = "A line for each durable consumer appears here: the number of events that it has not handled yet."
 	}
 	ticks := countTicks(float64(high))
 	y := logarithmicFromZero(ticks)
@@ -115,7 +115,7 @@ func lagChart(id string, s operate.ConsumerSeries) chart {
 		c.Lines = append(c.Lines, chartLine{class, linePath(values, a, y)})
 	}
 	if others > 0 {
-		c.Note = plural(operate.Count{N: int64(others)}, "consumer that was", "consumers that were") + " less behind are not drawn"
+		c.Note = plural(operate.Count{N: int64(others)}, "consumer that was", "consumers that were") + " less far behind are not drawn"
 	}
 	return c
 }

@@ -25,7 +25,7 @@ type Config struct {
 	// Client is what River UI acts on; it need not be started. Default: one that only inserts, over Pool.
 	Client *river.Client[pgx.Tx]
 
-	// Ready answers why the worker cannot work, nil where it can; /readyz calls it with a timeout of 2 s, and once for
+	// Ready returns why the worker cannot work, nil if it can; /readyz calls it with a timeout of 2 s, and once for
 	// all who ask at the same time. Default: always ready.
 	Ready func(ctx context.Context) error
 
@@ -34,7 +34,7 @@ type Config struct {
 	BasePath string
 
 	// Credentials are who may see the pages and who may change something; nil asks for none and lets everybody on this
-	// machine do everything: such a handler answers to this machine's own names alone.
+	// machine do everything: such a handler serves only this machine's own names.
 	Credentials *Credentials
 
 	// Metrics is served at /metrics, Events, such as NewEvents makes, at /v1/events. Default: nothing is served there.
@@ -58,7 +58,7 @@ var errEnvironment = errors.New("the name of an environment has at most 20 chara
 
 var basePathForm = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*$`)
 
-// CheckBasePath answers a base path as it is used, without a slash at its end, "" for the root; an error where it
+// CheckBasePath returns a base path as it is used, without a slash at its end, "" for the root; an error if it
 // cannot be one.
 func CheckBasePath(path string) (string, error) {
 	path = strings.TrimRight(path, "/")

@@ -71,7 +71,7 @@ func (h *Handler) consumerFailed(w http.ResponseWriter, r *http.Request, err err
 	case errors.Is(err, subscribe.ErrBeyondEnd), errors.Is(err, subscribe.ErrRewound), errors.Is(err, subscribe.ErrPruned):
 		h.say(w, r, http.StatusConflict, "nothing was changed: %s", strings.TrimPrefix(err.Error(), "consumer.reset: "))
 	case errors.Is(err, operate.ErrMoreThanSeen):
-		h.say(w, r, http.StatusConflict, "nothing was changed, since that is more than the page had shown; go back, and check again")
+		h.say(w, r, http.StatusConflict, "nothing was changed: that is more than the page showed; go back and check again")
 	default:
 		h.fail(w, r, err)
 	}
@@ -88,7 +88,7 @@ func (h *Handler) resetConsumer(w http.ResponseWriter, r *http.Request) {
 	}
 	most, err := strconv.ParseInt(r.PostForm.Get("skipped"), 10, 64)
 	if err != nil || most < 0 {
-		h.say(w, r, http.StatusBadRequest, "the number of events to skip is missing: begin at the page of the consumer")
+		h.say(w, r, http.StatusBadRequest, "the number of events to skip is missing: start from the page of the consumer")
 		return
 	}
 	if typed := digits(r.PostForm.Get("confirm")); most > 0 && typed != strconv.FormatInt(most, 10) {
@@ -157,7 +157,7 @@ func (h *Handler) deleteConsumer(w http.ResponseWriter, r *http.Request) {
 	seen.DeadLetters, lettersErr = strconv.ParseInt(r.PostForm.Get("letters"), 10, 64)
 	seen.Cursor, cursorErr = subscribe.ParseCursor(r.PostForm.Get("at"))
 	if lettersErr != nil || cursorErr != nil {
-		h.say(w, r, http.StatusBadRequest, "what the page had shown is missing: begin at the page of the consumer")
+		h.say(w, r, http.StatusBadRequest, "what the page showed is missing: start from the page of the consumer")
 		return
 	}
 	if process := r.PostForm.Get("process"); process != "" {
@@ -207,7 +207,7 @@ func (h *Handler) dropConsumerLetters(w http.ResponseWriter, r *http.Request) {
 	}
 	most, err := strconv.ParseInt(r.PostForm.Get("expect"), 10, 64)
 	if err != nil || most < 1 {
-		h.say(w, r, http.StatusBadRequest, "the number of dead letters to drop is missing: begin at the page of the consumer")
+		h.say(w, r, http.StatusBadRequest, "the number of dead letters to drop is missing: start from the page of the consumer")
 		return
 	}
 	h.changeConsumerLetters(w, r, "consumer.drop", func(ctx context.Context, tx pgx.Tx, name string, ids ...int64) (operate.ConsumerLetters, error) {

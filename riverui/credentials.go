@@ -45,7 +45,7 @@ type credential struct {
 	user     string
 	userSum  [32]byte
 	role     Role
-	password [32]byte                 // digest; of no use where hash is set
+	password [32]byte                 // digest; of no use if hash is set
 	hash     []byte                   // bcrypt
 	proven   atomic.Pointer[[32]byte] // digest of the password that matched the hash
 }
@@ -94,7 +94,7 @@ func parseUsers(text string) (*users, error) {
 		c.entries = append(c.entries, entry)
 	}
 	if len(c.entries) == 0 {
-		return nil, errors.New("there is no user in it: write lines such as operator:ann:password")
+		return nil, errors.New("it has no user: write lines such as operator:ann:password")
 	}
 	c.decoy = &credential{hash: c.entries[0].hash}
 	return c, nil
@@ -112,23 +112,23 @@ func (c *users) parse(line string) (*credential, error) {
 		return nil, fmt.Errorf("the role must be %s or %s", RoleViewer, RoleOperator)
 	}
 	if !userForm.MatchString(user) {
-		return nil, errors.New("the user must be of 1 to 100 letters, digits or signs, without a blank")
+		return nil, errors.New("the user must be 1 to 100 letters, digits or signs, without spaces")
 	}
 	entry := &credential{user: user, userSum: c.digest(user), role: role}
 	for _, other := range c.entries {
 		if other.user == user {
-			return nil, errors.New("the user was in a line before")
+			return nil, errors.New("the user is in an earlier line, too")
 		}
 	}
 	if strings.HasPrefix(password, "$2") {
 		if _, err := bcrypt.Cost([]byte(password)); err != nil {
-			return nil, errors.New("the password begins like a bcrypt hash and is none")
+			return nil, errors.New("the password begins like a bcrypt hash but is not one")
 		}
 		entry.hash = []byte(password)
 		return entry, nil
 	}
 	if utf8.RuneCountInString(password) < minPassword {
-		return nil, fmt.Errorf("the password has under %d characters", minPassword)
+		return nil, fmt.Errorf("the password has fewer than %d characters", minPassword)
 	}
 	entry.password = c.digest(password)
 	return entry, nil

@@ -40,15 +40,15 @@ func TestCredentialsThatOthersMayReadAreRefused(t *testing.T) {
 func TestWhatIsWrongWithCredentialsIsSaidWithoutThem(t *testing.T) {
 	t.Parallel()
 	for text, says := range map[string]string{
-		"":                               "there is no user in it",
-		"# nothing\n\n":                  "there is no user in it",
+		"":                               "it has no user",
+		"# nothing\n\n":                  "it has no user",
 		"operator:ann":                   "line 1: it must be role:user:password",
 		"admin:ann:topsecret":            "line 1: the role must be viewer or operator",
-		"viewer::topsecret":              "line 1: the user must be of 1 to 100",
-		"viewer:a b:topsecret":           "line 1: the user must be of 1 to 100",
-		"#x\nviewer:ann:secret":          "line 2: the password has under 8 characters",
-		"viewer:ann:$2y$secret":          "begins like a bcrypt hash and is none",
-		"viewer:a:topsecret\nviewer:a:x": "line 2: the user was in a line before",
+		"viewer::topsecret":              "line 1: the user must be 1 to 100",
+		"viewer:a b:topsecret":           "line 1: the user must be 1 to 100",
+		"#x\nviewer:ann:secret":          "line 2: the password has fewer than 8 characters",
+		"viewer:ann:$2y$secret":          "begins like a bcrypt hash but is not one",
+		"viewer:a:topsecret\nviewer:a:x": "line 2: the user is in an earlier line, too",
 	} {
 		_, err := webui.ParseCredentials(text)
 		require.ErrorContains(t, err, says, text)

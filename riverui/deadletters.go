@@ -85,7 +85,7 @@ func (h *Handler) readLetterFilter(w http.ResponseWriter, r *http.Request, form 
 		return f, false
 	}
 	if f.choice.Template == uuid.Nil {
-		return wrong("no template is called %s; the page Templates lists them", printable(f.Template))
+		return wrong("there is no template %s; the page Templates lists them", printable(f.Template))
 	}
 	return f, true
 }
@@ -121,7 +121,7 @@ func (h *Handler) readIDPage(w http.ResponseWriter, r *http.Request, limit int, 
 		}
 		var err error
 		if *id, err = strconv.ParseInt(text, 10, 64); err != nil || *id < 1 {
-			h.say(w, r, http.StatusBadRequest, "%s must be the number of %s, and is not", name, of)
+			h.say(w, r, http.StatusBadRequest, "%s must be the number of %s", name, of)
 			return page, false
 		}
 	}

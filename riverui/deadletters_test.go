@@ -122,7 +122,7 @@ func TestAHundredThousandDeadLettersAreListedQuickly(t *testing.T) {
 func TestChangesAreFilteredAndPaged(t *testing.T) {
 	t.Parallel()
 	b := setupOperating(t)
-	shows(t, b.get(t, "/audit"), "Nobody has changed anything yet.")
+	shows(t, b.get(t, "/audit"), "No changes yet.")
 	b.db.Exec(t, `
 		INSERT INTO iu_outbox.audit (actor, action, detail, at)
 		SELECT CASE WHEN n % 2 = 0 THEN 'ann' ELSE 'bob' END, CASE WHEN n % 3 = 0 THEN 'gate.open' ELSE 'actor.cancel' END,

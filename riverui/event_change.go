@@ -143,7 +143,7 @@ func (h *Handler) changeEvents(w http.ResponseWriter, r *http.Request) {
 	if c.All {
 		most, err := strconv.Atoi(r.PostForm.Get("expect"))
 		if err != nil || most < 1 || most > eventsAtOnce {
-			h.say(w, r, http.StatusBadRequest, "expect must be the number of events that was confirmed, from 1 to %d", eventsAtOnce)
+			h.say(w, r, http.StatusBadRequest, "expect must be the number of events that were confirmed, from 1 to %d", eventsAtOnce)
 			return
 		}
 		if ids, _, err = operate.ChooseEvents(r.Context(), h.db(), c.Filter.chosen, c.Do, most+1); err != nil {

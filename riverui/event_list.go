@@ -105,7 +105,7 @@ func (h *Handler) eventsPage(w http.ResponseWriter, r *http.Request) {
 	if place != "" { // a place that no page gave is an error of the address
 		_, err := operate.Events(r.Context(), h.db(), operate.EventFilter{}, place, 1)
 		if errors.Is(err, operate.ErrEventPlace) {
-			h.say(w, r, http.StatusBadRequest, "%s is not a place in the list of events", printable(place))
+			h.say(w, r, http.StatusBadRequest, "%s is not a position in the list of events", printable(place))
 			return
 		}
 	}

@@ -195,9 +195,9 @@ func consumerStep(c operate.TraceConsumer) eventStep {
 	case c.Past == nil:
 		step.Title = "Consumer " + c.Name + " is " + c.State
 	case *c.Past:
-		step.Title, step.State = "Consumer "+c.Name+" is past it", stepDone
+		step.Title, step.State = "Consumer "+c.Name+" has passed it", stepDone
 	default:
-		step.Title = "Consumer " + c.Name + " is not there yet"
+		step.Title = "Consumer " + c.Name + " has not reached it"
 	}
 	return step
 }

@@ -24,13 +24,13 @@ type EventsConfig struct {
 	// Direct is where the one connection is opened that listens. Nil means the pool's address.
 	Direct *pgx.ConnConfig
 
-	// PollInterval is how often to look for events where no notification came. Default 1 s.
+	// PollInterval is how often to look for events if no notification came. Default 1 s.
 	PollInterval time.Duration
 
 	// MaxConnections is how many clients may follow at once; others are told to reconnect later. Default 5000.
 	MaxConnections int
 
-	// Heartbeat is how often a stream says something where there is nothing to say. Default 15 s.
+	// Heartbeat is how often an idle stream sends a comment. Default 15 s.
 	Heartbeat time.Duration
 
 	// WriteTimeout is how long a client may take to read what was written to it, up to 100 events: a slower one is cut
@@ -94,7 +94,7 @@ func NewEvents(cfg EventsConfig) (*Events, error) {
 // Stop ends all streams, after telling the clients to come again, and what reads for them. Safe to call twice.
 func (e *Events) Stop() { e.tail.Stop() }
 
-// Stats answers how many streams there are.
+// Stats returns how many streams there are.
 func (e *Events) Stats() EventsStats {
 	return EventsStats{Open: e.open.Load(), Refused: e.refused.Load(), CutOff: e.cutOff.Load()}
 }
@@ -114,7 +114,7 @@ func (e *Events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.refused.Add(1)
 		e.turnAway(w, r, problem{
 			Status: http.StatusServiceUnavailable,
-			Detail: strconv.Itoa(e.cfg.MaxConnections) + " clients follow the events already, and no more may; come again later, or ask another process",
+			Detail: "too many clients (" + strconv.Itoa(e.cfg.MaxConnections) + "); retry later, or use another worker",
 		})
 		return
 	}

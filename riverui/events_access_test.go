@@ -200,12 +200,12 @@ func TestASignedInBrowserFollowsByItsCookie(t *testing.T) {
 func TestWhatIsWrongWithTokensIsSaidWithoutThem(t *testing.T) {
 	t.Parallel()
 	for text, says := range map[string]string{
-		"":                                "there is no token in it",
-		"# nothing\n\n":                   "there is no token in it",
-		"topsecret":                       "line 1: the token has under 16 characters",
-		"#x\ntopsecret topsecret topsecr": "line 2: a token is of letters, digits and -._~+/ alone",
-		"topsecret=topsecret=":            "line 1: a token is of letters",
-		"topsecrettopsecretü":             "line 1: a token is of letters",
+		"":                                "it has no token",
+		"# nothing\n\n":                   "it has no token",
+		"topsecret":                       "line 1: the token has fewer than 16 characters",
+		"#x\ntopsecret topsecret topsecr": "line 2: a token consists of letters, digits and -._~+/",
+		"topsecret=topsecret=":            "line 1: a token consists of letters",
+		"topsecrettopsecretü":             "line 1: a token consists of letters",
 	} {
 		_, err := webui.ParseTokens(text)
 		require.ErrorContains(t, err, says, text)
@@ -215,7 +215,7 @@ func TestWhatIsWrongWithTokensIsSaidWithoutThem(t *testing.T) {
 	_, err := webui.ReadTokens(path)
 	require.ErrorContains(t, err, "the tokens file "+path+" may be read or changed by others")
 	_, err = webui.ReadTokens(writeCredentials(t, "short", 0o600))
-	require.ErrorContains(t, err, "line 1: the token has under 16 characters")
+	require.ErrorContains(t, err, "line 1: the token has fewer than 16 characters")
 	_, err = webui.ReadTokens(path + ".none")
 	require.ErrorContains(t, err, "read the tokens: ")
 	read, err := webui.ReadTokens(writeCredentials(t, oldToken, 0o600))

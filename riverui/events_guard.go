@@ -30,18 +30,18 @@ func (h *Handler) besideEvents(next http.Handler) http.Handler {
 }
 
 // guardEvents lets through who may follow the events: by a token or a user of the pages in the Authorization header, or
-// by the cookie that the pages gave a browser; everybody of this machine where none of these is asked for.
+// by the cookie that the pages gave a browser; everybody of this machine if none of these is asked for.
 func (h *Handler) guardEvents(next http.Handler) http.Handler {
 	origins := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
-			h.say(w, r, http.StatusMethodNotAllowed, "%s is not possible here; possible: GET, HEAD", printable(r.Method))
+			h.say(w, r, http.StatusMethodNotAllowed, "%s is not allowed here; allowed: GET, HEAD", printable(r.Method))
 			return
 		}
 		if name := secretInURL(r.URL); name != "" {
 			h.say(w, r, http.StatusBadRequest,
-				"%s does not belong into a URL, which ends up in logs: send the header Authorization: Bearer, "+
+				"%s must not be in the URL, which ends up in logs: send the header Authorization: Bearer, "+
 					"or use a browser that is signed in to the pages", name)
 			return
 		}
@@ -84,7 +84,7 @@ func asChange(r *http.Request) *http.Request {
 
 var secretNames = []string{"token", "access_token", "auth", "authorization", "bearer", "api_key", "apikey", "password"}
 
-// secretInURL answers the parameter by which somebody gives a secret away; "" where there is none.
+// secretInURL returns the parameter by which somebody gives a secret away; "" if there is none.
 func secretInURL(u *url.URL) string {
 	for name := range u.Query() {
 		if slices.Contains(secretNames, strings.ToLower(name)) {
@@ -110,7 +110,7 @@ func (h *Handler) withToken(r *http.Request) bool {
 	return right
 }
 
-// signInToEvents answers who follows, where it is not somebody with a token. What an Authorization header says counts,
+// signInToEvents returns who follows, if it is not somebody with a token. What an Authorization header says counts,
 // right or wrong.
 func (h *Handler) signInToEvents(r *http.Request) (account, bool) {
 	switch {

@@ -122,7 +122,7 @@ func TestASlowClientIsCutOff(t *testing.T) {
 	}
 	guard.Stop()
 	eventually(t, func() bool { return s.events.Stats() == webui.EventsStats{Open: 1, CutOff: 1} }, s.events.Stats())
-	require.Contains(t, s.log.String(), "Events: cut off a client that reads too slowly")
+	require.Contains(t, s.log.String(), "Events: disconnected a client that reads too slowly")
 
 	// What it still gets is whole events, up to where the connection ends; there it goes on.
 	for {
@@ -160,9 +160,9 @@ func TestNoMoreThanTheLimitFollow(t *testing.T) {
 	s := setupStreaming(t, func(cfg *webui.EventsConfig, _ *webui.Config) { cfg.MaxConnections = 2 })
 	first, second := s.open(t, ""), s.open(t, "")
 	require.Equal(t, "5", s.ask(t, "").header.Get("Retry-After"))
-	require.Contains(t, s.refused(t, http.StatusServiceUnavailable, "").Detail, "2 clients follow the events already")
+	require.Contains(t, s.refused(t, http.StatusServiceUnavailable, "").Detail, "too many clients (2)")
 	require.Equal(t, webui.EventsStats{Open: 2, Refused: 2}, s.events.Stats())
-	s.turnedAway(t, "", "2 clients follow the events already")
+	s.turnedAway(t, "", "too many clients (2)")
 	first.close()
 	eventually(t, func() bool { return s.events.Stats().Open == 1 })
 	third := s.open(t, "", eventSource)
@@ -192,7 +192,7 @@ func TestShutdownTellsClientsToComeAgain(t *testing.T) {
 		c.retry = ""
 		_, err := c.next()
 		require.ErrorIs(t, err, io.EOF, "the stream ends in order")
-		require.Equal(t, "this process is stopping; come again", c.comments[len(c.comments)-1])
+		require.Equal(t, "this worker is stopping; reconnect", c.comments[len(c.comments)-1])
 		require.Contains(t, []string{"3", "4", "5"}, c.retry, "longer than after a lost connection, and not all at once")
 	}
 	require.Zero(t, s.events.Stats().Open)
@@ -206,9 +206,9 @@ func TestTheEventsMayBeStoppedAlone(t *testing.T) {
 	s.events.Stop()
 	_, err := c.next()
 	require.ErrorIs(t, err, io.EOF)
-	require.Contains(t, c.comments, "this process is stopping; come again")
+	require.Contains(t, c.comments, "this worker is stopping; reconnect")
 	require.Contains(t, s.refused(t, http.StatusServiceUnavailable, "").Detail, "stopping")
-	s.turnedAway(t, "", "this process is stopping; come again")
+	s.turnedAway(t, "", "this worker is stopping; reconnect")
 }
 
 // A request that comes while the pages stop is told so: an empty 200 would end an EventSource.
@@ -217,7 +217,7 @@ func TestWhoComesWhileThePagesStopIsToldToComeAgain(t *testing.T) {
 	s := setupStreaming(t, nil)
 	s.open(t, "").close()
 	s.handler.Stop()
-	s.turnedAway(t, "", "this process is stopping; come again")
+	s.turnedAway(t, "", "this worker is stopping; reconnect")
 	require.Contains(t, s.refused(t, http.StatusServiceUnavailable, "").Detail, "stopping")
 }
 

@@ -76,7 +76,7 @@ func TestAllEventsAreListedAndFiltered(t *testing.T) {
 	require.NotContains(t, viewer, "checkbox", "a viewer is offered nothing")
 	for query, says := range map[string]string{
 		"state=lost": "Lost is not a state of events", "since=yesterday": "Since is yesterday", "template=leter": "There is no template leter",
-		"from=x": "X is not a place", "actor=a%00b": "Actor is not a text",
+		"from=x": "X is not a position", "actor=a%00b": "Actor is not a text",
 	} {
 		w := b.ask("/events?" + query)
 		require.Equal(t, http.StatusBadRequest, w.Code, query)
@@ -179,7 +179,7 @@ func TestASearchLeadsToTheEvent(t *testing.T) {
 	for _, reference := range []string{event.String(), "7d1f6a52"} {
 		several := b.ask("/trace?q=" + reference)
 		require.Equal(t, http.StatusOK, several.Code)
-		shows(t, several.Body.String(), "2 events fit", reference)
+		shows(t, several.Body.String(), "2 events match", reference)
 		shows(t, several.Body.String(), ">two-0</a>", reference)
 	}
 	one := b.ask("/trace?q=two-1")

@@ -36,7 +36,7 @@ func (e *Events) turnAway(w http.ResponseWriter, r *http.Request, p problem) {
 		return
 	}
 	streamHeaders(w.Header())
-	_, _ = w.Write(e.appendLastWords(nil, p)) // if this fails, the client is gone
+	_, _ = w.Write(e.appendLastWords(nil, p)) // if this fails, the client has disconnected
 }
 
 // wantsStream reports whether a request asks for a stream by name, as every EventSource does.
@@ -74,7 +74,7 @@ func answerProblem(w http.ResponseWriter, p problem) {
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(append(p.json(), '\n')) // if this fails, the client is gone
+	_, _ = w.Write(append(p.json(), '\n')) // if this fails, the client has disconnected
 }
 
 func (p problem) json() []byte {
@@ -107,7 +107,7 @@ func problemOf(err error) problem {
 			Status: http.StatusGone, Detail: pruned.Error(), Cursor: pruned.Cursor.String(), KeptAfter: pruned.KeptAfter.String(), End: pruned.End.String(),
 		}
 	case errors.Is(err, subscribe.ErrTailStopped):
-		return problem{Status: http.StatusServiceUnavailable, Detail: "this process is stopping; come again"}
+		return problem{Status: http.StatusServiceUnavailable, Detail: "this worker is stopping; reconnect"}
 	}
 	status, sentence := explain(err)
 	if status == http.StatusForbidden { // the worker's login may not, which is not the client's fault and may be mended

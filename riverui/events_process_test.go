@@ -58,7 +58,7 @@ func TestCurlFollows(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF)
 	guard.Stop()
 	require.NoError(t, again.command.Wait(), "the end is in order: %s", again.errOut.String())
-	require.Contains(t, again.comments, "this process is stopping; come again")
+	require.Contains(t, again.comments, "this worker is stopping; reconnect")
 }
 
 func TestCurlIsToldWhatIsWrong(t *testing.T) {

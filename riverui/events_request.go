@@ -27,7 +27,7 @@ type eventsRequest struct {
 // in Last-Event-ID goes before where its URL told it to begin.
 func readEventsRequest(r *http.Request, now time.Time) (asked eventsRequest, err error) {
 	if r.ContentLength != 0 {
-		return asked, errors.New("this request takes no body")
+		return asked, errors.New("this request must not have a body")
 	}
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {

@@ -43,7 +43,7 @@ func (e *Events) stream(w http.ResponseWriter, r *http.Request, follower *subscr
 	}
 	ctx := r.Context()
 	s := &eventStream{events: e, follower: follower, w: w, control: http.NewResponseController(w)}
-	// A client that does not read must not hold up the end of the process: the write that waits for it fails soon.
+	// A client that does not read must not delay the end of the process: the write that waits for it fails soon.
 	stop := context.AfterFunc(ctx, func() { s.deadline(goodbyeTimeout) })
 	defer stop()
 	logger := e.cfg.Logger.With(slog.String("remote", remote(r)), slog.String("user", who(ctx).name))
@@ -51,7 +51,7 @@ func (e *Events) stream(w http.ResponseWriter, r *http.Request, follower *subscr
 	err := s.run(ctx)
 	if errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(context.Cause(ctx), errStopping) { // the server cancels ctx after a failed write
 		e.cutOff.Add(1)
-		logger.InfoContext(ctx, "Events: cut off a client that reads too slowly; it goes on after its cursor when it comes again",
+		logger.InfoContext(ctx, "Events: disconnected a client that reads too slowly; it continues after its cursor when it reconnects",
 			slog.String("after", s.told.String()))
 		return
 	}
@@ -59,7 +59,7 @@ func (e *Events) stream(w http.ResponseWriter, r *http.Request, follower *subscr
 }
 
 // run follows until the client is gone, does not read, cannot be served any more, or is told to come again. It
-// answers why.
+// returns why.
 func (s *eventStream) run(ctx context.Context) error {
 	s.buffer = appendRetry(s.buffer, s.events.cfg.Retry)
 	if err := s.place(); err != nil {
@@ -157,7 +157,7 @@ func (s *eventStream) flush(timeout time.Duration) error {
 	return s.control.Flush()
 }
 
-// deadline fails, and changes nothing, where there is no connection: then nothing waits for one, either.
+// deadline fails, and changes nothing, if there is no connection: then nothing waits for one, either.
 func (s *eventStream) deadline(timeout time.Duration) {
 	_ = s.control.SetWriteDeadline(time.Now().Add(timeout))
 }

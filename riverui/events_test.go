@@ -277,9 +277,9 @@ func TestBadInputIsRefusedWithASentence(t *testing.T) {
 		"?templte=x":                "there is no parameter \"templte\": give after, since or from, and template, actor or event_type",
 		"?actor=%zz":                "the query of the URL cannot be read",
 		"?after=1;actor=a":          "the query of the URL cannot be read",
-		"?token=abcdefghijklmnopqr": "token does not belong into a URL, which ends up in logs: send the header Authorization: Bearer",
-		"?access_token=x":           "access_token does not belong into a URL",
-		"?Token=x":                  "token does not belong into a URL",
+		"?token=abcdefghijklmnopqr": "token must not be in the URL, which ends up in logs: send the header Authorization: Bearer",
+		"?access_token=x":           "access_token must not be in the URL",
+		"?Token=x":                  "token must not be in the URL",
 	} {
 		p := s.refused(t, http.StatusBadRequest, path)
 		require.Contains(t, p.Detail, says, path)
@@ -291,10 +291,10 @@ func TestBadInputIsRefusedWithASentence(t *testing.T) {
 	}).Detail, "Last-Event-ID is given more than once")
 	require.Contains(t, s.refused(t, http.StatusBadRequest, "", func(r *http.Request) {
 		r.Body, r.ContentLength = io.NopCloser(strings.NewReader("{}")), 2
-	}).Detail, "takes no body")
+	}).Detail, "must not have a body")
 	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodOptions, "BREW"} {
 		p := s.refused(t, http.StatusMethodNotAllowed, "", func(r *http.Request) { r.Method = method })
-		require.Equal(t, method+" is not possible here; possible: GET, HEAD", p.Detail)
+		require.Equal(t, method+" is not allowed here; allowed: GET, HEAD", p.Detail)
 	}
 	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, s.ask(t, "", lastEventID(strings.Repeat("1", 80<<10))).status)
 	require.NotContains(t, s.log.String(), "abcdefghijklmnopqr")

@@ -64,7 +64,7 @@ func cursorBefore(cursor string) string {
 	return fmt.Sprintf("%s-%d", epoch, n-1)
 }
 
-// at answers a moment as the page shows it; the page's script says how long ago it was.
+// at returns a moment as the page shows it; the page's script says how long ago it was.
 func at(t any) template.HTML {
 	var when time.Time
 	switch v := t.(type) {
@@ -191,7 +191,7 @@ func timeLeft(seconds *float64) string {
 	}
 }
 
-// known answers "yes", "no" or, where it is not known, "".
+// known returns "yes", "no" or, if it is not known, "".
 func known(b *bool) string {
 	switch {
 	case b == nil:

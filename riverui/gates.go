@@ -23,7 +23,7 @@ type gatePage struct {
 // Held reports whether opening the gate lets nothing run yet: nothing is composed while the composer is closed.
 func (p *gatePage) Held() bool { return p.Other != nil && p.Other.Gate == jobs.GateComposer }
 
-// gateAsked answers which gate and what with it a request is about; false where it said what is wrong.
+// gateAsked returns which gate and what with it a request is about; false if it said what is wrong.
 func (h *Handler) gateAsked(w http.ResponseWriter, r *http.Request, to string) (gate jobs.Gate, open, ok bool) {
 	gate = jobs.Gate(r.PathValue("gate"))
 	if gate != jobs.GateComposer && gate != jobs.GateAutoInstantiate {

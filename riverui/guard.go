@@ -19,7 +19,7 @@ var nobody = account{name: "anonymous", role: RoleOperator}
 
 type accountKey struct{}
 
-// who answers who makes a request that the guard let through.
+// who returns who makes a request that the guard let through.
 func who(ctx context.Context) account {
 	a, ok := ctx.Value(accountKey{}).(account)
 	if !ok {
@@ -32,7 +32,7 @@ func changes(r *http.Request) bool {
 	return r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions
 }
 
-// guard lets through who may make a request, and who may make changes where it makes one.
+// guard lets through who may make a request, and who may make changes if it makes one.
 func (h *Handler) guard(next http.Handler) http.Handler {
 	origins := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -53,7 +53,7 @@ func (h *Handler) guard(next http.Handler) http.Handler {
 			return
 		}
 		if changes(r) && a.role != RoleOperator {
-			h.say(w, r, http.StatusForbidden, "%s is a viewer and may change nothing; sign in as an operator", a.name)
+			h.say(w, r, http.StatusForbidden, "%s is a viewer and cannot change anything; sign in as an operator", a.name)
 			return
 		}
 		h.giveSession(w, r, a)

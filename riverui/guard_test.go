@@ -127,7 +127,7 @@ func TestWithoutCredentialsOnlyThisMachinesNamesAreAnswered(t *testing.T) {
 	}
 	page := serve(handler, http.MethodGet, "/", nil, with("Accept", "text/html"), func(r *http.Request) { r.Host = "evil.example" })
 	require.Contains(t, page.Header().Get("Content-Type"), "text/html")
-	require.Contains(t, page.Body.String(), "this machine&#39;s own names alone")
+	require.Contains(t, page.Body.String(), "only under this machine&#39;s own names")
 }
 
 // cameTo makes a request come to a port of this machine.

@@ -194,7 +194,7 @@ func (h *Handler) thatChanges(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// errStopping is why a stream's context ended, where it was not its client that went.
+// errStopping is why a stream's context ended, if it was not its client that went.
 var errStopping = errors.New("stopping")
 
 // errSignedOut is why a stream ended whose caller may no longer read it.
@@ -218,7 +218,7 @@ func letThrough(r *http.Request, by account, again func() (account, bool)) *http
 // a session ends, and credentials are changed.
 func (h *Handler) stream(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // fails where there is none
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // fails if there is none
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
 		h.mu.Lock()
@@ -246,5 +246,5 @@ func (h *Handler) stream(next http.Handler) http.Handler {
 	})
 }
 
-// at answers a path of ours as the browser must ask for it.
+// at returns a path of ours as the browser must ask for it.
 func (h *Handler) at(path string) string { return h.cfg.BasePath + "/" + strings.TrimPrefix(path, "/") }

@@ -78,7 +78,7 @@ func TestUnknownPathsAndMethodsGetASentence(t *testing.T) {
 	method := serve(handler, http.MethodPost, "/healthz", nil)
 	require.Equal(t, http.StatusMethodNotAllowed, method.Code)
 	require.Equal(t, "GET, HEAD", method.Header().Get("Allow"))
-	require.Equal(t, "POST is not possible here; possible: GET, HEAD\n", method.Body.String())
+	require.Equal(t, "POST is not allowed here; allowed: GET, HEAD\n", method.Body.String())
 }
 
 func TestRiverUIIsServed(t *testing.T) {

@@ -60,10 +60,10 @@ func (h *Handler) render(w http.ResponseWriter, r *http.Request, status int, nam
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = page.WriteTo(w) // if this fails, the client is gone
+	_, _ = page.WriteTo(w) // if this fails, the client has disconnected
 }
 
-// form reads a form; false where it said what is wrong.
+// form reads a form; false if it said what is wrong.
 func (h *Handler) form(w http.ResponseWriter, r *http.Request) bool {
 	err := r.ParseForm()
 	var tooLong *http.MaxBytesError

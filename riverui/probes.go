@@ -12,7 +12,7 @@ import (
 
 const readyTimeout = 2 * time.Second
 
-// probes answer orchestrators and load balancers, which have no credentials.
+// probes respond to orchestrators and load balancers, which have no credentials.
 type probes struct {
 	ready func(context.Context) error
 	once  singleflight.Group
@@ -20,7 +20,7 @@ type probes struct {
 
 func (p *probes) alive(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte("ok")) // if this fails, the client is gone
+	_, _ = w.Write([]byte("ok")) // if this fails, the client has disconnected
 }
 
 type readiness struct {
@@ -60,7 +60,7 @@ func readyReason(err error) string {
 	var parse *pgconn.ParseConfigError
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return "the database does not answer within " + readyTimeout.String()
+		return "the database does not reply within " + readyTimeout.String()
 	case errors.As(err, &connect), errors.As(err, &parse):
 		return "cannot connect to the database; the log says why"
 	default:

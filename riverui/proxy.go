@@ -90,13 +90,13 @@ func comesFrom(r *http.Request) string {
 func notLocal(r *http.Request, what, out string) string {
 	// Another site's name that was made to point to this machine would let that site's pages read ours.
 	if !isLoopback(r.Host) {
-		return "without credentials " + what + " are for this machine's own names alone, such as localhost, and not for " + printable(r.Host)
+		return "without credentials " + what + " are served only under this machine's own names, such as localhost, and not under " + printable(r.Host)
 	}
 	if out == "" {
 		return ""
 	}
 	if why := throughProxy(r); why != "" {
-		return "without credentials " + what + " are for this machine alone, and this request did not come straight from it: " + why +
+		return "without credentials " + what + " are only for this machine, and this request did not come directly from it: " + why +
 			"; behind a proxy, start iuworker with " + out
 	}
 	return ""

@@ -17,7 +17,7 @@ import (
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
-// say answers with one sentence, in the form that the caller reads: a page, JSON for River UI and
+// say responds with one sentence, in the form that the caller reads: a page, JSON for River UI and
 // for the events, else a line of text.
 func (h *Handler) say(w http.ResponseWriter, r *http.Request, status int, format string, args ...any) {
 	text := redact(fmt.Sprintf(format, args...))
@@ -31,7 +31,7 @@ func (h *Handler) say(w http.ResponseWriter, r *http.Request, status int, format
 	default:
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.WriteHeader(status)
-		_, _ = fmt.Fprintln(w, text) // if this fails, the client is gone
+		_, _ = fmt.Fprintln(w, text) // if this fails, the client has disconnected
 	}
 }
 
@@ -40,11 +40,11 @@ type sentencePage struct {
 	Text string
 }
 
-// fail answers an error of the database: a sentence for what the caller can do something about, else the log has it.
+// fail responds to an error of the database: a sentence for what the caller can do something about, else the log has it.
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status, sentence := explain(err)
 	if r.Context().Err() != nil {
-		return // nobody waits for the answer
+		return // nobody waits for the response
 	}
 	h.cfg.Logger.WarnContext(r.Context(), "Pages: a request failed", slog.String("path", r.URL.Path), slog.String("error", redact(err.Error())))
 	if changes(r) && lostConnection(err) {
@@ -53,7 +53,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	h.say(w, r, status, "%s", sentence)
 }
 
-// explain answers what to tell of an error of the database, and the status to tell it with.
+// explain returns what to tell of an error of the database, and the status to tell it with.
 func explain(err error) (status int, sentence string) {
 	var connect *pgconn.ConnectError
 	var pgErr *pgconn.PgError
@@ -61,11 +61,11 @@ func explain(err error) (status int, sentence string) {
 	case errors.As(err, &connect):
 		return http.StatusServiceUnavailable, "cannot connect to the database; the log says why"
 	case errors.Is(err, context.DeadlineExceeded):
-		return http.StatusServiceUnavailable, "the database did not answer in time; try again"
+		return http.StatusServiceUnavailable, "the database did not reply in time; try again"
 	case lostConnection(err):
 		return http.StatusServiceUnavailable, "the connection to the database was lost; try again"
 	case !errors.As(err, &pgErr):
-		return http.StatusInternalServerError, "this did not work; the log says why"
+		return http.StatusInternalServerError, "this failed; the log says why"
 	}
 	switch {
 	case iusql.RefusedByRowSecurity(err):
@@ -74,16 +74,16 @@ func explain(err error) (status int, sentence string) {
 		return http.StatusForbidden, "the database login of this worker may not do that; grant it the role iu_operator"
 	case pgErr.Code == pgerrcode.UndefinedTable, pgErr.Code == pgerrcode.UndefinedFunction,
 		pgErr.Code == pgerrcode.InvalidSchemaName, pgErr.Code == pgerrcode.UndefinedColumn:
-		return http.StatusServiceUnavailable, "the schema is missing or old; run: iuworker migrate up"
+		return http.StatusServiceUnavailable, "the schema is missing or outdated; run: iuworker migrate up"
 	case pgErr.Code == pgerrcode.ReadOnlySQLTransaction:
-		return http.StatusServiceUnavailable, "this database is read only: a standby, or set so"
+		return http.StatusServiceUnavailable, "this database is read-only: it is a standby, or was set to read-only"
 	case pgerrcode.IsDataException(pgErr.Code), pgerrcode.IsIntegrityConstraintViolation(pgErr.Code):
 		return http.StatusBadRequest, "the database refuses this: " + pgErr.Message
 	case pgerrcode.IsTransactionRollback(pgErr.Code), pgerrcode.IsOperatorIntervention(pgErr.Code),
 		pgErr.Code == pgerrcode.LockNotAvailable, pgerrcode.IsInsufficientResources(pgErr.Code):
 		return http.StatusServiceUnavailable, "the database is busy (" + pgErr.Message + "); nothing was changed; try again"
 	default:
-		return http.StatusInternalServerError, "this did not work; the log says why"
+		return http.StatusInternalServerError, "this failed; the log says why"
 	}
 }
 
@@ -103,7 +103,7 @@ func lostConnection(err error) bool {
 func answerJSON(w http.ResponseWriter, status int, value any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(value) // if this fails, the client is gone
+	_ = json.NewEncoder(w).Encode(value) // if this fails, the client has disconnected
 }
 
 var (
@@ -130,14 +130,14 @@ func (h *Handler) withSentences(mux *http.ServeMux) http.Handler {
 		if refused.status == http.StatusMethodNotAllowed {
 			allow := refused.header.Get("Allow")
 			w.Header().Set("Allow", allow)
-			h.say(w, r, http.StatusMethodNotAllowed, "%s is not possible here; possible: %s", r.Method, allow)
+			h.say(w, r, http.StatusMethodNotAllowed, "%s is not allowed here; allowed: %s", r.Method, allow)
 			return
 		}
 		h.say(w, r, http.StatusNotFound, "there is nothing at %s", printable(r.URL.Path))
 	})
 }
 
-// refusal takes what a mux answers to what it does not know, to say it in our words.
+// refusal takes a mux's response to what it does not know, to say it in our words.
 type refusal struct {
 	header http.Header
 	status int
@@ -152,7 +152,7 @@ func (r *refusal) Header() http.Header {
 func (r *refusal) WriteHeader(status int)      { r.status = status }
 func (r *refusal) Write(p []byte) (int, error) { return len(p), nil }
 
-// printable answers what a caller sent, short and harmless, for a sentence.
+// printable returns what a caller sent, short and harmless, for a sentence.
 func printable(text string) string {
 	text = strings.Map(func(c rune) rune {
 		if c < ' ' || c == 0x7f || c == '\uFFFD' {

@@ -34,7 +34,7 @@ func (h *Handler) riverChange(w http.ResponseWriter, r *http.Request) {
 		h.say(w, r, http.StatusRequestEntityTooLarge, "the request is longer than %d bytes", tooLong.Limit)
 		return
 	case err != nil:
-		h.say(w, r, http.StatusBadRequest, "the request did not arrive whole")
+		h.say(w, r, http.StatusBadRequest, "the request is incomplete")
 		return
 	}
 	var request struct {
@@ -115,7 +115,7 @@ func (a *answer) Write(p []byte) (int, error) {
 func (a *answer) send(w http.ResponseWriter) {
 	maps.Copy(w.Header(), a.header)
 	w.WriteHeader(cmp.Or(a.status, http.StatusOK))
-	_, _ = a.body.WriteTo(w) // if this fails, the client is gone
+	_, _ = a.body.WriteTo(w) // if this fails, the client has disconnected
 }
 
 // riverUI is River UI below /riverui/ of the base path: over the client's pool, which needs its Start for the counts

@@ -59,13 +59,13 @@ func (h *Handler) showRollback(w http.ResponseWriter, r *http.Request, status in
 	h.render(w, r, status, "rollback.html", p)
 }
 
-// badActor answers what is wrong with an actor's name; "" where nothing is.
+// badActor returns what is wrong with an actor's name; "" if nothing is.
 func badActor(actor string) string {
 	switch {
 	case strings.TrimSpace(actor) == "":
 		return "enter an actor: it must not be blank"
 	case utf8.RuneCountInString(actor) > maxActor:
-		return fmt.Sprintf("no actor has a name of over %d characters", maxActor)
+		return fmt.Sprintf("an actor's name has at most %d characters", maxActor)
 	case !utf8.ValidString(actor), strings.ContainsRune(actor, 0):
 		return "the actor's name is not valid text"
 	default:
@@ -154,7 +154,7 @@ func (h *Handler) cancelActor(w http.ResponseWriter, r *http.Request) {
 	h.back(w, r, "rollback?actor="+url.QueryEscape(actor), done.AuditID)
 }
 
-// rollback executes a rollback that was confirmed by the actor's name, where it deletes what the dry run had shown.
+// rollback executes a rollback that was confirmed by the actor's name, if it deletes what the dry run had shown.
 func (h *Handler) rollback(w http.ResponseWriter, r *http.Request) {
 	if !h.form(w, r) {
 		return
@@ -186,7 +186,7 @@ func (h *Handler) rollback(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case errors.Is(err, operate.ErrNotAsSeen) && done.Counts.EventLog > 0:
 		h.showRollback(w, r, http.StatusConflict, actor, fmt.Sprintf(
-			"nothing was deleted: the dry run had shown %d instances, and there are %d now; check the number and confirm again", seen, done.Counts.EventLog))
+			"nothing was deleted: the dry run showed %d instances, and there are %d now; check the number and confirm again", seen, done.Counts.EventLog))
 	case err != nil && !errors.Is(err, operate.ErrNotAsSeen):
 		h.fail(w, r, err)
 	case id == 0:
@@ -207,7 +207,7 @@ func notRolledBack(report operate.RollbackReport) string {
 	}
 }
 
-// takeLonger lets an answer take as long as a rollback.
+// takeLonger lets a response take as long as a rollback.
 func (h *Handler) takeLonger(w http.ResponseWriter) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(rollbackLimit + writeTimeout)) // fails where there is none
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(rollbackLimit + writeTimeout)) // fails if there is none
 }

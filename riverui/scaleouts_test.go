@@ -55,7 +55,7 @@ func TestScaleoutsAreListedPausedAndCancelled(t *testing.T) {
 	b.db.WaitFor(t, patience, "SELECT count(*) = 1203 FROM iu_river.river_job WHERE metadata ? 'parked'")
 	b.done(t, b.post("/scaleouts/cancel", form), "1,200 jobs of the scale-out spring &amp; summer cancelled.")
 	shows(t, b.get(t, "/scaleouts"), "1,200 cancelled")
-	shows(t, b.get(t, "/scaleouts/cancel?prefix=spring+%26+summer"), "waits any more")
+	shows(t, b.get(t, "/scaleouts/cancel?prefix=spring+%26+summer"), "is waiting any more")
 	shows(t, b.get(t, "/audit"), "cancelled 1,000 jobs of the scale-out spring &amp; summer")
 
 	require.Equal(t, http.StatusNotFound, serve(b.handler, http.MethodGet, "/scaleouts/cancel?prefix=none", nil, asOperator).Code)

@@ -25,10 +25,10 @@ const (
 	drainTimeout   = 5 * time.Second
 )
 
-// ErrAddr is wrapped by what CheckAddr answers.
+// ErrAddr is wrapped by what CheckAddr returns.
 var ErrAddr = errors.New("not an address to listen on")
 
-// CheckAddr answers what is wrong with the text of an address: it must be host:port, or off. "" is the default.
+// CheckAddr returns what is wrong with the text of an address: it must be host:port, or off. "" is the default.
 func CheckAddr(addr string) error {
 	if addr == "" || addr == Off {
 		return nil
@@ -51,7 +51,7 @@ type Server struct {
 }
 
 // Listen takes the address ("" is the default, port 0 a free one), so that whoever starts the program hears at once
-// where it cannot. Nil and no error where addr is off. The caller serves or closes it.
+// if it cannot. Nil and no error if addr is off. The caller serves or closes it.
 func Listen(ctx context.Context, addr string, handler *Handler) (*Server, error) {
 	if err := CheckAddr(addr); err != nil {
 		return nil, err
@@ -69,14 +69,14 @@ func Listen(ctx context.Context, addr string, handler *Handler) (*Server, error)
 	bound, ok := listener.Addr().(*net.TCPAddr)
 	if !handler.guarded() && (!ok || !bound.IP.IsLoopback()) {
 		_ = listener.Close() // nothing was accepted on it
-		return nil, &ListenError{text: fmt.Sprintf("refusing to serve %s on %s without credentials: others than this machine reach it; "+
+		return nil, &ListenError{text: fmt.Sprintf("refusing to serve %s on %s without credentials: other machines can reach it; "+
 			"give --http-credentials-file, or listen on %s", handler.serves.what, addr, handler.serves.example)}
 	}
 	s := &Server{listener: listener, handler: handler, logger: handler.cfg.Logger}
 	s.logger.InfoContext(ctx, handler.serves.component+": listening", slog.String("url", s.URL()))
 	if !handler.guarded() && handler.serves == servingPages {
-		s.logger.WarnContext(ctx, "Pages: everybody on this machine may see and change everything; "+
-			"give --http-credentials-file to ask for credentials, without which what comes through a proxy is refused")
+		s.logger.WarnContext(ctx, "Pages: everybody on this machine can see and change everything, and requests through a proxy are refused; "+
+			"set --http-credentials-file to require credentials")
 	}
 	return s, nil
 }
@@ -154,7 +154,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	return nil
 }
 
-// Serve listens on addr and serves until ctx is done; where addr is off it returns at once. A nil logger means the
+// Serve listens on addr and serves until ctx is done; if addr is off it returns at once. A nil logger means the
 // handler's.
 func Serve(ctx context.Context, addr string, handler *Handler, logger *slog.Logger) error {
 	server, err := Listen(ctx, strings.TrimSpace(addr), handler)

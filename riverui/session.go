@@ -38,7 +38,7 @@ func (s *sessions) make(user string, until time.Time) string {
 	return text + "." + s.sign(text)
 }
 
-// read answers the user of a cookie that we made and that is not over.
+// read returns the user of a cookie that we made and that is not over.
 func (s *sessions) read(cookie string, now time.Time) (user string, ok bool) {
 	end := strings.LastIndexByte(cookie, '.')
 	if end < 0 || !hmac.Equal([]byte(s.sign(cookie[:end])), []byte(cookie[end+1:])) {
@@ -53,7 +53,7 @@ func (s *sessions) read(cookie string, now time.Time) (user string, ok bool) {
 	return string(text), err == nil
 }
 
-// of answers who sends a cookie of ours and still is a user.
+// of returns who sends a cookie of ours and still is a user.
 func (s *sessions) of(r *http.Request, users *Credentials, now time.Time) (account, bool) {
 	for _, cookie := range r.CookiesNamed(sessionCookie) { // another iuworker on this host may have given one, too
 		user, ok := s.read(cookie.Value, now)

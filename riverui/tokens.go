@@ -65,14 +65,14 @@ func parseTokens(text string) (*tokens, error) {
 		case token == "" || strings.HasPrefix(token, "#"):
 			continue
 		case len(token) < minToken:
-			return nil, fmt.Errorf("line %d: the token has under %d characters", number, minToken)
+			return nil, fmt.Errorf("line %d: the token has fewer than %d characters", number, minToken)
 		case !tokenForm.MatchString(token):
-			return nil, fmt.Errorf("line %d: a token is of letters, digits and -._~+/ alone, and may end with =", number)
+			return nil, fmt.Errorf("line %d: a token consists of letters, digits and -._~+/, and may end with =", number)
 		}
 		t.sums = append(t.sums, t.digest(token))
 	}
 	if len(t.sums) == 0 {
-		return nil, errors.New("there is no token in it: write one on a line, such as openssl rand -hex 32 makes")
+		return nil, errors.New("it has no token: write one per line, such as openssl rand -hex 32 prints")
 	}
 	return &t, nil
 }

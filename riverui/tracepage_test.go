@@ -31,7 +31,7 @@ func TestAnEventsWholeWayIsShown(t *testing.T) {
 		page := b.find(t, reference)
 		for _, says := range []string{
 			">done</span> <a href=\"/templates/letter\">letter</a>, a", "/riverui/jobs/" + strconv.FormatInt(job, 10), ">instantiated",
-			"<strong>tpl-inst:auto:a</strong>", "matches", "Announced at position 1", "Consumer mailer is past it", "Consumer slow is not there yet",
+			"<strong>tpl-inst:auto:a</strong>", "matches", "Announced at position 1", "Consumer mailer has passed it", "Consumer slow has not reached it",
 			instance, key, "Inserted into the outbox", "Dispatched to the queue events", "Composed", `after `,
 		} {
 			shows(t, page, says, reference)

@@ -120,7 +120,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, v *view) {
 	if err := templates.ExecuteTemplate(v.out, v.template+".html", v); err != nil {
 		h.cfg.Logger.ErrorContext(r.Context(), "Pages: cannot write a page", slog.String("page", v.template), slog.String("error", err.Error()))
 	}
-	_ = v.out.Flush() // if this fails, the client is gone
+	_ = v.out.Flush() // if this fails, the client has disconnected
 }
 
 // status waits a moment for the sections, and returns the status that says whether the page can be shown.
@@ -158,7 +158,7 @@ func (v *view) Section(id string) (template.HTML, error) {
 	case <-s.ready:
 	default:
 		if v.out != nil {
-			_ = v.out.Flush()     // if this fails, the client is gone
+			_ = v.out.Flush()     // if this fails, the client has disconnected
 			_ = v.control.Flush() // fails only if nothing can be flushed, as in a test
 		}
 		<-s.ready
@@ -314,7 +314,7 @@ func (h *Handler) takeStream(w http.ResponseWriter) (release func(), ok bool) {
 		return func() { <-h.streams }, true
 	default: // any status but 200 would be the last that the page asks for
 		streamHeaders(w.Header())
-		_, _ = fmt.Fprintf(w, "retry: %d\n: %d pages are kept up to date already\n\n", liveBusy.Milliseconds(), liveAtOnce)
+		_, _ = fmt.Fprintf(w, "retry: %d\n: %d pages are already kept up to date\n\n", liveBusy.Milliseconds(), liveAtOnce)
 		return nil, false
 	}
 }

@@ -227,7 +227,7 @@ func (h *Handler) pauseQueue(w http.ResponseWriter, r *http.Request, queue strin
 	})
 	switch {
 	case errors.Is(err, operate.ErrNoQueue):
-		h.say(w, r, http.StatusConflict, "nothing was changed: no worker has worked the queue %s in the last day; start one first: iuworker work", queue)
+		h.say(w, r, http.StatusConflict, "nothing was changed: no worker has served the queue %s in the last day; start one first: iuworker work", queue)
 	case err != nil:
 		h.fail(w, r, err)
 	default:
@@ -281,7 +281,7 @@ func setTime(s any) string {
 	const day = 24 * time.Hour
 	switch {
 	case v < 0:
-		return "for ever"
+		return "forever"
 	case d >= day && d%day == 0:
 		return plural(operate.Count{N: int64(d / day)}, "day", "days")
 	case d >= time.Hour && d%time.Hour == 0:

@@ -50,8 +50,8 @@ func TestAPageWithoutWorkersSaysHowOneIsStarted(t *testing.T) {
 	shows(t, page, "<strong>No worker is alive:</strong>")
 	shows(t, page, `data-copy="iuworker work"`)
 	settings := serve(h, http.MethodGet, "/settings", nil).Body.String()
-	shows(t, settings, "No worker is there.")
-	shows(t, settings, "everybody who reaches these pages is an operator")
+	shows(t, settings, "No worker is running.")
+	shows(t, settings, "everybody who can reach these pages is an operator")
 }
 
 func TestAQueueIsPausedAndResumed(t *testing.T) {
@@ -75,7 +75,7 @@ func TestAQueueIsPausedAndResumed(t *testing.T) {
 	b.handler = handlerOn(t, b.db, func(cfg *webui.Config) { cfg.Credentials = credentials(t) })
 	require.Regexp(t, `<span class="mark closed">paused</span> <small>by otto, <time`, b.get(t, "/workers"))
 	shows(t, b.get(t, "/queues/events?to=resume"), "It was paused by otto")
-	shows(t, b.get(t, "/queues/events?to=pause"), "It is paused already.")
+	shows(t, b.get(t, "/queues/events?to=pause"), "It is already paused.")
 
 	// The workers that run obey, a moment later: then an event stays where it is.
 	const stays = "EXISTS (SELECT FROM iu_river.river_job WHERE state = 'available' AND created_at < clock_timestamp() - interval '2 seconds')"
@@ -98,7 +98,7 @@ func TestAQueueThatRiverDoesNotKnowIsNotPaused(t *testing.T) {
 	b.handler, b.db = newHandler(t, func(cfg *webui.Config) { cfg.Credentials = credentials(t) })
 	refused := b.post("/queues/scaleout", url.Values{"to": {"pause"}})
 	require.Equal(t, http.StatusConflict, refused.Code)
-	shows(t, refused.Body.String(), "no worker has worked the queue scaleout in the last day")
+	shows(t, refused.Body.String(), "no worker has served the queue scaleout in the last day")
 	require.Empty(t, b.audit(t))
 }
 

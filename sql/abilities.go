@@ -30,11 +30,11 @@ var abilities = []ability{
 	{ask: "SELECT pg_catalog.sha256('')", what: "sha256() does not work here, and digests of collections need it"},
 	{ask: "SELECT pg_catalog.hashtextextended('', 0), pg_catalog.gen_random_uuid()", what: "functions that create keys do not work here"},
 	{ask: "SELECT pg_catalog.pg_try_advisory_xact_lock_shared(26999, 0), pg_catalog.pg_try_advisory_xact_lock(26999, 0)",
-		what: "advisory locks do not work here, and composing takes turns by them"},
-	{ask: "LISTEN iu_outbox_probe", what: "LISTEN does not work here, and workers sleep by it"},
-	{ask: "SELECT pg_catalog.pg_notify('iu_outbox_probe', '')", what: "NOTIFY does not work here, and events are announced by it"},
+		what: "advisory locks do not work here, and composing needs them"},
+	{ask: "LISTEN iu_outbox_probe", what: "LISTEN does not work here, and workers need it to wake up"},
+	{ask: "SELECT pg_catalog.pg_notify('iu_outbox_probe', '')", what: "NOTIFY does not work here, and announcements need it"},
 	{ask: "SELECT pg_catalog.pg_notification_queue_usage()", what: "pg_notification_queue_usage() does not work here",
-		without: "announcements are sent however full the notification queue is"},
+		without: "notifications are sent even if the notification queue is almost full"},
 	{ask: "SELECT pg_catalog.pg_control_system()", what: "pg_control_system() does not work here",
 		without: "a copy of this database on another server is told from this one by its name and timeline alone"},
 	{ask: "SELECT pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn())", what: "the server does not say which timeline it is on",
@@ -83,7 +83,7 @@ func checkEncoding(ctx context.Context, tx pgx.Tx, found *findings) error {
 	}
 	if !converts {
 		found.unsuitable = append(found.unsuitable, fmt.Sprintf("the encoding of the database is %s, which PostgreSQL cannot convert to UTF-8 and back, "+
-			"so that it would hold text that no session can read; use a database with ENCODING 'UTF8' (or LATIN1, WIN1252, EUC_JP and others that it converts)",
+			"so it could hold text that no session can read; use a database with ENCODING 'UTF8' (or LATIN1, WIN1252, EUC_JP and others that it converts)",
 			encoding))
 	}
 	return nil

@@ -62,7 +62,7 @@ const blockersQuery = `
 	FROM (SELECT DISTINCT b.pid FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids($1)) AS b (pid)) AS b
 	LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = b.pid`
 
-// stop ends the watch and answers who blocked last.
+// stop ends the watch and returns who blocked last.
 func (w *blockerWatch) stop() string {
 	w.cancel()
 	return <-w.seen

@@ -19,7 +19,7 @@ type downPlan struct {
 // A loss is a query for the number of rows that would be lost.
 type loss struct{ what, query string }
 
-// planDown answers what is to be done for what the database has above a version.
+// planDown returns what is to be done for what the database has above a version.
 func planDown(st *state, to int64) downPlan {
 	var plan downPlan
 	goes := func(version int64) bool { return st.has(version) && to < version }
@@ -132,14 +132,14 @@ func (p *downPlan) prepare(ctx context.Context, tx *sql.Tx, to int64, force bool
 	return nil
 }
 
-// refuseDependents stops where somebody made something of the tables that go: dropping the schema would take that, too.
+// refuseDependents stops if somebody made something of the tables that go: dropping the schema would take that, too.
 func (p *downPlan) refuseDependents(ctx context.Context, tx *sql.Tx, to int64) error {
 	var dependents sql.NullString
 	if err := tx.QueryRowContext(ctx, dependentsQuery, p.schemas).Scan(&dependents); err != nil {
 		return fmt.Errorf("look for what depends on the schema: %w", err)
 	}
 	if dependents.Valid {
-		return fail(ErrConflict, "going down to %d would drop %s, which iuworker did not make; nothing was changed; drop that first", to, dependents.String)
+		return fail(ErrConflict, "going down to %d would drop %s, which iuworker did not create; nothing was changed; drop that first", to, dependents.String)
 	}
 	return nil
 }

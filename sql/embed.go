@@ -29,13 +29,13 @@ const (
 	selftestFile      = "ops/02_auto_instantiate_productization_proof.sql"
 )
 
-// Conformance answers the text of D9, the scan of what iu-core consists of.
+// Conformance returns the text of D9, the scan of what iu-core consists of.
 func Conformance() string { return text(conformanceFile) }
 
-// Selftest answers the text of the twelve probes.
+// Selftest returns the text of the twelve probes.
 func Selftest() string { return text(selftestFile) }
 
-// text answers a file that was built in; that it is there is settled when the program is built.
+// text returns a file that was built in; that it is there is settled when the program is built.
 func text(name string) string {
 	content, err := Files.ReadFile(name)
 	if err != nil {
@@ -44,7 +44,7 @@ func text(name string) string {
 	return string(content)
 }
 
-// body answers a file without the lines BEGIN; and COMMIT;, for a transaction that is open already: what the file
+// body returns a file without the lines BEGIN; and COMMIT;, for a transaction that is open already: what the file
 // does and the record that it was done are one transaction.
 func body(name string) string {
 	lines := strings.SplitAfter(text(name), "\n")
@@ -59,7 +59,7 @@ func body(name string) string {
 	return strings.Join(kept, "")
 }
 
-// functions answers the files that are installed again whenever they changed, in name order.
+// functions returns the files that are installed again whenever they changed, in name order.
 func functions() []string {
 	names, err := fs.Glob(Files, functionFiles)
 	if err != nil || len(names) == 0 {
@@ -68,7 +68,7 @@ func functions() []string {
 	return names
 }
 
-// functionsHash answers a digest of the functions' files, names included.
+// functionsHash returns a digest of the functions' files, names included.
 var functionsHash = sync.OnceValue(func() string {
 	digest := sha256.New()
 	for _, name := range functions() {

@@ -62,7 +62,7 @@ func (l sessionLocker) SessionUnlock(ctx context.Context, conn *sql.Conn) error 
 	return nil
 }
 
-// holder answers who has the lock, as far as it can be known.
+// holder returns who has the lock, as far as it can be known.
 func (l sessionLocker) holder(ctx context.Context, conn *sql.Conn) string {
 	var who string
 	err := conn.QueryRowContext(ctx, `

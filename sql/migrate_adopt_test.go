@@ -109,8 +109,8 @@ func TestEverythingThatDiffersIsNamed(t *testing.T) {
 		"function public.fn_iu_compose(text, text, uuid[], text, text) is missing, there is public.fn_iu_compose(text)",
 		"function public.fn_iu_composer_enabled() returns text, not boolean",
 		"function public.fn_iu_collection_mark_template(uuid, text, boolean) has 0 arguments with a default, not 1",
-		"public.fn_iu_collection_digest(uuid) is no ordinary function",
-		"public.iu_collection_template_version is no table",
+		"public.fn_iu_collection_digest(uuid) is not an ordinary function",
+		"public.iu_collection_template_version is not a table",
 		"nothing was changed")
 }
 
@@ -130,7 +130,7 @@ func TestForeignSchemasAreRefused(t *testing.T) {
 	db := iutest.Empty(t)
 	db.Exec(t, "CREATE SCHEMA iu_river; CREATE TABLE iu_river.river_job (id int); CREATE SCHEMA iu_outbox")
 	refused(t, db, iusql.ErrConflict,
-		"schema iu_outbox exists and iuworker did not make it", "schema iu_river exists and iuworker did not make it")
+		"schema iu_outbox exists, and iuworker did not create it", "schema iu_river exists, and iuworker did not create it")
 }
 
 // instantiated makes a database with a 033 that psql made.

@@ -139,7 +139,7 @@ func TestDownStopsAtObjectsOfOthers(t *testing.T) {
 	_, err := iusql.Down(t.Context(), cfg, 32)
 	require.ErrorIs(t, err, iusql.ErrConflict)
 	require.EqualError(t, err, "going down to 32 would drop the foreign key page_letter_fkey of shop.page and view shop.queue and view shop.seen, "+
-		"which iuworker did not make; nothing was changed; drop that first")
+		"which iuworker did not create; nothing was changed; drop that first")
 	_, err = iusql.Down(t.Context(), cfg, 34)
 	require.ErrorContains(t, err, "going down to 34 would drop view shop.queue, which")
 

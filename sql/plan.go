@@ -8,9 +8,9 @@ import (
 
 // A step is what one transaction of up does: run by Up, written by Print.
 type step struct {
-	version int64 // goose's, 0 where goose does not know of it
+	version int64 // goose's, 0 if goose does not know of it
 	title   string
-	origin  string // created or adopted, empty where nothing can be adopted
+	origin  string // created or adopted, empty if nothing can be adopted
 	sql     []string
 }
 
@@ -44,7 +44,7 @@ ON CONFLICT (object) DO UPDATE SET origin = EXCLUDED.origin, recorded_at = EXCLU
 `, object, origin)
 }
 
-// planUp answers what up has to do on a database in this state, in order.
+// planUp returns what up has to do on a database in this state, in order.
 func (s *session) planUp(ctx context.Context, st *state, found *findings) ([]step, error) {
 	var steps []step
 	if !st.origin || !st.gooseDB {

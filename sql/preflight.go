@@ -112,10 +112,10 @@ func (found *findings) checkInstantiate(ctx context.Context, tx pgx.Tx, cat *cat
 // checkSchemas names schemas of our names that we did not make.
 func (found *findings) checkSchemas(st *state) {
 	if st.schemas["iu_outbox"] && !st.has(versionOutbox) {
-		found.differences = append(found.differences, "schema iu_outbox exists and iuworker did not make it")
+		found.differences = append(found.differences, "schema iu_outbox exists, and iuworker did not create it")
 	}
 	if st.schemas[riverSchema] && st.origins[originRiver] != created {
-		found.differences = append(found.differences, "schema iu_river exists and iuworker did not make it (another River's tables must not be shared)")
+		found.differences = append(found.differences, "schema iu_river exists, and iuworker did not create it (another River's tables must not be shared)")
 	}
 }
 

@@ -57,14 +57,14 @@ func (n *needs) owner(schema string) {
 		    AND pg_catalog.pg_has_role(COALESCE(o.owner, n.nspowner), 'USAGE')))`, schema))
 }
 
-// may is the condition that the role has a privilege on a table of public, NULL where there is none.
+// may is the condition that the role has a privilege on a table of public, NULL if there is none.
 func may(table, privilege string) string {
 	return fmt.Sprintf(`pg_catalog.has_table_privilege((
 		SELECT c.oid FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 		WHERE n.nspname = 'public' AND c.relname = '%s'), '%s')`, table, privilege)
 }
 
-// missingPrivileges answers what the role lacks for everything that up has to do.
+// missingPrivileges returns what the role lacks for everything that up has to do.
 func missingPrivileges(ctx context.Context, tx pgx.Tx, st *state, cat *catalog, found *findings) ([]string, error) {
 	n := &needs{}
 	n.schemas(st)

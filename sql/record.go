@@ -10,7 +10,7 @@ import (
 	"github.com/pressly/goose/v3/database"
 )
 
-// recordSQL answers what goose would run to remember that a step was done.
+// recordSQL returns what goose would run to remember that a step was done.
 func (st step) recordSQL(ctx context.Context) (string, error) {
 	if st.version == 0 {
 		return "", nil
@@ -20,7 +20,7 @@ func (st step) recordSQL(ctx context.Context) (string, error) {
 	})
 }
 
-// gooseTableSQL answers what goose would run to make its table.
+// gooseTableSQL returns what goose would run to make its table.
 func gooseTableSQL(ctx context.Context) (string, error) {
 	return gooseSQL(func(store database.Store, to database.DBTxConn) error {
 		return errors.Join(store.CreateVersionTable(ctx, to), store.Insert(ctx, to, database.InsertRequest{Version: 0}))
@@ -58,5 +58,5 @@ func (r *recorder) QueryContext(context.Context, string, ...any) (*sql.Rows, err
 	return nil, errReads
 }
 
-// QueryRowContext answers nothing that could be scanned; goose writes without reading.
+// QueryRowContext returns nothing that could be scanned; goose writes without reading.
 func (r *recorder) QueryRowContext(context.Context, string, ...any) *sql.Row { return &sql.Row{} }

@@ -55,7 +55,7 @@ $$;
 DROP SCHEMA iu_river;
 `
 
-// planRiver answers a step for each of River's migrations that is missing, as rivermigrate renders it, with its
+// planRiver returns a step for each of River's migrations that is missing, as rivermigrate renders it, with its
 // record; the last one is versionRiver. They are transactions apart, as under River's own runner: a value that one
 // adds to an enum can be used only after its commit. A run that ends between them is continued from the records.
 func (s *session) planRiver(ctx context.Context, st *state) ([]step, error) {
@@ -92,7 +92,7 @@ func riverRecordSQL(version int) string {
 	return fmt.Sprintf("INSERT INTO iu_river.river_migration (line, version) VALUES ('main', %d);\n", version)
 }
 
-// riverMigrations answers the migrations that the database lacks, up to riverTarget.
+// riverMigrations returns the migrations that the database lacks, up to riverTarget.
 func (s *session) riverMigrations(ctx context.Context) ([]rivermigrate.MigrateVersion, error) {
 	var result *rivermigrate.MigrateResult
 	err := s.inTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {

@@ -20,12 +20,12 @@ type Queryer interface {
 type Schema struct {
 	Version           int64  // as SchemaVersion
 	MinProgramVersion string // the oldest program that may work on it
-	FunctionsVersion  string // the program that installed the functions; empty where none did yet
+	FunctionsVersion  string // the program that installed the functions; empty if none did yet
 	functionsHash     string
 }
 
 // CheckSchema says whether this program may work on the database: nil, ErrSchemaMissing, ErrSchemaOld, ErrSchemaNew, or
-// the error of reading it. On a newer schema that allows this program it answers nil; see [Schema.Newer].
+// the error of reading it. On a newer schema that allows this program it returns nil; see [Schema.Newer].
 func CheckSchema(ctx context.Context, q Queryer) error {
 	schema, err := InspectSchema(ctx, q)
 	if err != nil {
@@ -34,7 +34,7 @@ func CheckSchema(ctx context.Context, q Queryer) error {
 	return schema.check()
 }
 
-// InspectSchema reads what the database says about its schema, nil where it has none.
+// InspectSchema reads what the database says about its schema, nil if it has none.
 func InspectSchema(ctx context.Context, q Queryer) (*Schema, error) {
 	var exists, readable bool
 	var role string

@@ -11,7 +11,7 @@ type tableShape struct {
 	name    string
 	columns [][2]string // name and type
 	keys    []string    // columns that are unique: our foreign keys, ON CONFLICT and promises stand on them
-	insert  []string    // the columns we give in an INSERT; nil where we insert nothing
+	insert  []string    // the columns we give in an INSERT; nil if we insert nothing
 }
 
 // A functionShape is what we need of a function.
@@ -24,14 +24,14 @@ type functionShape struct {
 
 func (shape functionShape) signature() string { return shape.name + "(" + shape.types + ")" }
 
-// differences answers what a table lacks or has otherwise, one phrase each.
+// differences returns what a table lacks or has otherwise, one phrase each.
 func (shape tableShape) differences(cat *catalog) []string {
 	rel := cat.relations[shape.name]
 	if rel == nil {
 		return []string{fmt.Sprintf("table public.%s is missing", shape.name)}
 	}
 	if rel.Kind != "r" && rel.Kind != "p" {
-		return []string{fmt.Sprintf("public.%s is no table", shape.name)}
+		return []string{fmt.Sprintf("public.%s is not a table", shape.name)}
 	}
 	var found []string
 	for _, want := range shape.columns {
@@ -63,7 +63,7 @@ func (rel *relation) unique(column string) bool {
 	return slices.ContainsFunc(rel.uniques, func(key []string) bool { return slices.Equal(key, []string{column}) })
 }
 
-// differences answers what is the matter with a function, one phrase.
+// differences returns what is the matter with a function, one phrase.
 func (shape functionShape) differences(cat *catalog) []string {
 	have := shape.find(cat)
 	if have == nil {
@@ -79,7 +79,7 @@ func (shape functionShape) differences(cat *catalog) []string {
 	}
 	var found []string
 	if !have.Ordinary {
-		return append(found, fmt.Sprintf("public.%s is no ordinary function", shape.signature()))
+		return append(found, fmt.Sprintf("public.%s is not an ordinary function", shape.signature()))
 	}
 	if have.Returns != shape.returns {
 		found = append(found, fmt.Sprintf("function public.%s returns %s, not %s", shape.signature(), have.Returns, shape.returns))

@@ -66,7 +66,7 @@ var baselineFunctions = []functionShape{
 	{name: "fn_iu_collection_record_template_instance", types: "uuid, uuid, text, text", returns: "jsonb"},
 }
 
-// baselineDifferences answers what an iu-core that is there lacks or has otherwise.
+// baselineDifferences returns what an iu-core that is there lacks or has otherwise.
 func baselineDifferences(cat *catalog) []string {
 	var found []string
 	for _, shape := range baselineTables {
@@ -78,7 +78,7 @@ func baselineDifferences(cat *catalog) []string {
 	return found
 }
 
-// baselineStrays answers the names of iu-core that a database without one has all the same.
+// baselineStrays returns the names of iu-core that a database without one has all the same.
 func baselineStrays(cat *catalog) []string {
 	var found []string
 	for _, shape := range baselineTables {

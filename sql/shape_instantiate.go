@@ -62,7 +62,7 @@ var instantiateArguments = map[string]string{
 
 const instantiateSearchPath = "pg_catalog, public, pg_temp"
 
-// instantiateThere answers whether anything of 033 is there: then all of it must be.
+// instantiateThere returns whether anything of 033 is there: then all of it must be.
 func instantiateThere(cat *catalog) bool {
 	for _, name := range []string{logTable, instantiateViews[0].name, instantiateViews[1].name} {
 		if cat.relations[name] != nil {
@@ -72,7 +72,7 @@ func instantiateThere(cat *catalog) bool {
 	return len(cat.functions[instantiateFunctions[0].name])+len(cat.functions[instantiateFunctions[1].name]) > 0
 }
 
-// instantiateDifferences answers what a 033 that is there lacks or has otherwise.
+// instantiateDifferences returns what a 033 that is there lacks or has otherwise.
 func instantiateDifferences(cat *catalog, rows instantiateRows) []string {
 	found := logDifferences(cat)
 	for _, shape := range instantiateViews {
@@ -100,7 +100,7 @@ func instantiateDifferences(cat *catalog, rows instantiateRows) []string {
 // instantiateRows are the rows of 033.
 type instantiateRows struct {
 	Config bool
-	Stream *string // stream and lane, nil where the row is missing
+	Stream *string // stream and lane, nil if the row is missing
 }
 
 const instantiateRowsQuery = `
@@ -156,14 +156,14 @@ func viewDifferences(shape tableShape, cat *catalog) []string {
 		return []string{fmt.Sprintf("view public.%s is missing", shape.name)}
 	}
 	if rel.Kind != "v" {
-		return []string{fmt.Sprintf("public.%s is no view", shape.name)}
+		return []string{fmt.Sprintf("public.%s is not a view", shape.name)}
 	}
 	asTable := *cat.relations[shape.name]
 	asTable.Kind = "r"
 	return shape.differences(&catalog{relations: map[string]*relation{shape.name: &asTable}})
 }
 
-// callableDifferences answers what differs in how a function of 033 is called and what it runs as.
+// callableDifferences returns what differs in how a function of 033 is called and what it runs as.
 func callableDifferences(have *function) []string {
 	var found []string
 	if want := instantiateArguments[have.Name]; have.Arguments != want {

@@ -21,7 +21,7 @@ type VersionStatus struct {
 	Name      string     `json:"name"`
 	State     string     `json:"state"`                // applied or pending
 	AppliedAt *time.Time `json:"applied_at,omitempty"` // in UTC, nil while pending
-	Origin    string     `json:"origin,omitempty"`     // created or adopted, where it can be either
+	Origin    string     `json:"origin,omitempty"`     // created or adopted, if it can be either
 }
 
 // What StatusReport.Functions says.

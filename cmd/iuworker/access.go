@@ -9,7 +9,7 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
-// Secrets that come by the environment itself, for where there are no files: they hold the lines of one.
+// Secrets that come from the environment itself, for installations without files: they hold the lines of one.
 const (
 	credentialsVariable = "IUWORKER_HTTP_CREDENTIALS"
 	tokensVariable      = "IUWORKER_EVENTS_TOKEN"
@@ -30,7 +30,7 @@ func (f *workFlags) registerAccess(cmd *cobra.Command) {
 	flags.Var(&textValue{&f.tokens, 4096}, "events-token-file",
 		"file of bearer tokens for /v1/events, one per line; "+
 			"or give its lines in "+tokensVariable)
-	flags.Var(&intValue{&f.eventsClients, 1, 1_000_000}, "events-max-connections", "most clients that follow /v1/events at once")
+	flags.Var(&intValue{&f.eventsClients, 1, 1_000_000}, "events-max-connections", "maximum number of clients that follow /v1/events at once")
 }
 
 // access reads the secrets; what cannot be read is wrong usage.
@@ -43,7 +43,7 @@ func (f *workFlags) access(cmd *cobra.Command, getenv func(string) string) (who 
 	return who, err
 }
 
-// readSecrets answers nil where neither a file nor the variable is given.
+// readSecrets returns nil if neither a file nor the variable is given.
 func readSecrets[T any](cmd *cobra.Command, flag, file, variable string, getenv func(string) string,
 	read, parse func(string) (*T, error),
 ) (*T, error) {

@@ -62,7 +62,7 @@ func TestFollowingTheEventsOfAWorkerNeedsItsToken(t *testing.T) {
 	require.Equal(t, exitDone, stop(), log.String())
 	read, found := ended(t, response.Body, "nothing says this")
 	require.False(t, found)
-	require.Contains(t, read, "come again")
+	require.Contains(t, read, "reconnect")
 	require.NotContains(t, log.String(), token)
 }
 
@@ -76,8 +76,8 @@ func TestWrongTokensAreWrongUsage(t *testing.T) {
 	}
 	for says, r := range map[string]result{
 		"no such file": run(t, base, "work", "--events-token-file", "/nowhere/at/all"),
-		"tokens: line 1: the token has under 16 characters":               run(t, with("IUWORKER_EVENTS_TOKEN_FILE", file), "work"),
-		"IUWORKER_EVENTS_TOKEN: line 1: the token has under":              run(t, with("IUWORKER_EVENTS_TOKEN", "short"), "work"),
+		"tokens: line 1: the token has fewer than 16 characters":          run(t, with("IUWORKER_EVENTS_TOKEN_FILE", file), "work"),
+		"IUWORKER_EVENTS_TOKEN: line 1: the token has fewer than":         run(t, with("IUWORKER_EVENTS_TOKEN", "short"), "work"),
 		"--events-token-file and IUWORKER_EVENTS_TOKEN contradict":        run(t, with("IUWORKER_EVENTS_TOKEN", token), "work", "--events-token-file", file),
 		"--events-max-connections is \"0\": it must be a whole number":    run(t, base, "work", "--events-max-connections", "0"),
 		"IUWORKER_EVENTS_MAX_CONNECTIONS is \"many\": it must be a whole": run(t, with("IUWORKER_EVENTS_MAX_CONNECTIONS", "many"), "dev"),

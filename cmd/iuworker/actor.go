@@ -13,7 +13,7 @@ func actorFlag(cmd *cobra.Command, to *string, what string) {
 	cmd.Flags().Var(&textValue{to, actorMax}, "actor", what)
 }
 
-// systemUser is the actor where none is given: the user who runs the program.
+// systemUser is the actor if none is given: the user who runs the program.
 func systemUser() string {
 	current, err := user.Current()
 	if err != nil || current.Username == "" {

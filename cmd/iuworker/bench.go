@@ -30,7 +30,7 @@ func (f *benchFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.BoolVar(&f.quick, "quick", false, "run for some minutes only: finds what broke, too short for comparisons")
 	flags.Var(&intValue{&f.repetitions, 1, 100}, "repetitions", "repetitions of each measurement (default 5, quick: 3)")
-	flags.Var(&intValue{&f.events, 1, 1_000_000}, "events", "events per measurement of drain and whole way (default 15000, quick: 5000)")
+	flags.Var(&intValue{&f.events, 1, 1_000_000}, "events", "events per measurement of drain and pipeline (default 15000, quick: 5000)")
 	flags.BoolVar(&f.cfg.Growth, "growth", false, "measure growth, too: creates a history of a million jobs, takes many minutes and 5 GB of disk")
 	flags.Var(&intValue{&f.history, 1, 10_000_000}, "history", "finished jobs in that history (default 1000000, quick: 100000)")
 	flags.Var(&textValue{&f.only, 200}, "only", "groups to measure, separated by commas: "+strings.Join(bench.Groups(), ", ")+" (default all, without growth)")
@@ -42,10 +42,10 @@ func (f *benchFlags) register(cmd *cobra.Command) {
 	f.cfg.Worker, f.cfg.PoolSize = work.worker, work.poolSize
 	number := func(to *int, least, most int, name, what string) { flags.Var(&intValue{to, least, most}, name, what) }
 	number(&f.cfg.PoolSize, 2, 1000, "pool-size", "connections of the worker")
-	number(&f.cfg.Worker.Concurrency, 1, 10_000, "concurrency", "most jobs of the worker that run at once")
+	number(&f.cfg.Worker.Concurrency, 1, 10_000, "concurrency", "maximum number of jobs that the worker runs at once")
 	number(&f.cfg.Worker.Lanes, 1, 100, "lanes", "statements that compose at once")
-	number(&f.cfg.Worker.RelayBatch, 1, 5_000, "relay-batch", "most outbox rows that become jobs in one transaction")
-	number(&f.cfg.Worker.EmitBatch, 1, 10_000, "emit-batch", "most emissions that get their position in one transaction")
+	number(&f.cfg.Worker.RelayBatch, 1, 5_000, "relay-batch", "maximum number of outbox rows that become jobs in one transaction")
+	number(&f.cfg.Worker.EmitBatch, 1, 10_000, "emit-batch", "maximum number of emissions that get their position in one transaction")
 	flags.Var(&textValue{&f.cfg.Pgbench, 4096}, "pgbench", "path of pgbench (default next to the server's binaries, else on PATH)")
 }
 
@@ -87,17 +87,17 @@ func (a *app) benchCommand() *cobra.Command {
 Without a database address (--database-url, IUWORKER_DATABASE_URL or DATABASE_URL) it starts a PostgreSQL of its own, with
 fsync on. The login must be allowed to create databases. The server is under full load meanwhile.
 
-What is compared, in turns and in one run, so that ratios hold where the machine is busy with other work, too:
+What is compared, alternately and in one run, so that ratios also hold on a machine that is busy with other work:
   drain       jobs that are in River already, until instances are committed and jobs completed, against pgbench with 32
-              clients that call the same function on the same database, one call a transaction
-  whole way   outbox rows, until instances are committed, jobs completed and events emitted, against the same
-  latency     commit of an outbox row to NOTIFY at a subscriber, 20 events a second, against a bare River tuned to a
+              clients that call the same function on the same database, one call per transaction
+  pipeline    outbox rows, until instances are committed, jobs completed and events announced, against the same
+  latency     commit of an outbox row to NOTIFY at a subscriber, 20 events per second, against a bare River tuned to a
               FetchCooldown of 1 ms, whose job composes and notifies; and against one whose job only notifies
-  scaleout    the same while a scale-out of a million is enqueued and worked off, against itself alone
-  fan-out     the same to the last of one and of many subscribers
+  scaleout    the same while a scale-out of a million jobs is enqueued and composed, against the same without it
+  fan-out     the same until the last of many subscribers has the event, against one subscriber
   idle        CPU of the worker and of the server while nothing happens (Linux, server on this machine)
-  inserts     rows into the outbox by 1, 16 and 64 clients and 1,000 in a statement, against the same table without its
-              trigger; while no bell is rung, and while a worker works on what is inserted (see --yield of work)
+  inserts     rows into the outbox by 1, 16 and 64 clients, and 1,000 rows per statement, against the same table without
+              its trigger; without notifications, and while a worker composes the events (see --yield of work)
   memory      of the worker while it drains (Linux)
   growth      (--growth) drain on a long history against a short one
 

@@ -18,7 +18,7 @@ func TestBenchMeasuresOnAGivenServerAndDropsItsDatabase(t *testing.T) {
 	args := []string{"bench", "--quick", "--only", "throughput", "--repetitions", "1", "--events", "64", "--json"}
 
 	table := run(t, on(db), append(args, file)...).done(t).out
-	require.Contains(t, table, "whole way")
+	require.Contains(t, table, "pipeline")
 	require.Contains(t, table, "reference of drain: pgbench, 32 clients")
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)

@@ -54,7 +54,7 @@ func (c *confirmation) readFor(cmd *cobra.Command, flag string, destroys bool) e
 		return err
 	}
 	if (c.given || c.yes) && !destroys {
-		return usage(cmd, "--expect and --yes are for --%s", flag)
+		return usage(cmd, "--expect and --yes need --%s", flag)
 	}
 	return nil
 }

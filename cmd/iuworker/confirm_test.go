@@ -127,7 +127,7 @@ func TestWhatLosesNothingAsksNothing(t *testing.T) {
 	run(t, on(db), "consumers", "delete", "nobody").failed(t, exitFailed, "unknown consumer")
 	run(t, on(db), "consumers", "delete", "late", "--yes").failed(t, exitFailed, "replay or drop them first")
 	run(t, on(db), "scaleout", "cancel", "nope", "--yes").failed(t, exitFailed, "no such scale-out")
-	run(t, on(db), "retry", "--all", "--yes").failed(t, exitUsage, "--expect and --yes are for --drop")
+	run(t, on(db), "retry", "--all", "--yes").failed(t, exitUsage, "--expect and --yes need --drop")
 	run(t, on(db), "retry", "--all", "--drop", "--yes", "--expect", "1").failed(t, exitUsage, "contradict each other")
 }
 

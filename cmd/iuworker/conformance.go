@@ -65,7 +65,7 @@ func writeConformance(w io.Writer, report operate.ConformanceReport, all bool) {
 	for _, grant := range report.ForeignGrants {
 		note := ""
 		if grant.Adopted {
-			note = " (of the adopted core, whose affair it is)"
+			note = " (in the adopted iu-core; its owner decides)"
 		}
 		fmt.Fprintf(w, "foreign grant: %s has %s on %s %s%s; to remove it, run: %s\n", oneLine(&grant.Grantee), strings.Join(grant.Privileges, ", "),
 			grant.Kind, strings.Join(grant.Objects, ", "), note, grant.Statement)

@@ -139,7 +139,7 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 // consumerStake is what deleting a consumer loses: its place, and with it what tells which events it has not handled.
 func consumerStake(c subscribe.Consumer) stake {
 	var lag int64
-	behind := "its position is lost already"
+	behind := "its position is already lost"
 	if c.LagEvents != nil {
 		lag = *c.LagEvents
 		behind = fmt.Sprintf("it is %d events behind", lag)

@@ -138,7 +138,7 @@ func open(cmd *cobra.Command, from address.Source) (address.Config, error) {
 	return cfg, err
 }
 
-// connect opens a pool and makes sure that the database answers.
+// connect opens a pool and makes sure that the database replies.
 func connect(ctx context.Context, cfg *pgxpool.Config) (*pgxpool.Pool, error) {
 	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), cfg)
 	if err != nil {
@@ -178,7 +178,7 @@ func (a *app) onDatabase(cmd *cobra.Command, limit time.Duration, do func(ctx co
 	return do(ctx, pool)
 }
 
-// checkSchema fails where the schema is missing or does not fit. Applications and subscribers need not be allowed to read
+// checkSchema fails if the schema is missing or does not fit. Applications and subscribers need not be allowed to read
 // its version: what they do themselves says what they may not.
 func (a *app) checkSchema(ctx context.Context, pool *pgxpool.Pool) error {
 	err := iusql.CheckSchema(ctx, pool)

@@ -72,8 +72,8 @@ func TestDemoKeepsItsHandsOffOtherDatabases(t *testing.T) {
 			t.Parallel()
 			db := iutest.Empty(t)
 			db.Exec(t, sql)
-			run(t, on(db), "demo").failed(t, exitFailed, "is neither empty nor a demo's own")
-			run(t, on(db), "dev", "--http-addr", "off").failed(t, exitFailed, "or --yes")
+			run(t, on(db), "demo").failed(t, exitFailed, "is neither empty nor made by a demo")
+			run(t, on(db), "dev", "--http-addr", "off").failed(t, exitFailed, "or pass --yes")
 			var untouched bool
 			require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT to_regnamespace('iu_outbox') IS NULL").Scan(&untouched))
 			require.True(t, untouched)
@@ -82,10 +82,10 @@ func TestDemoKeepsItsHandsOffOtherDatabases(t *testing.T) {
 	t.Run("an iu-core in use", func(t *testing.T) {
 		t.Parallel()
 		db := iutest.New(t)
-		run(t, on(db), "demo").failed(t, exitFailed, "is neither empty nor a demo's own")
+		run(t, on(db), "demo").failed(t, exitFailed, "is neither empty nor made by a demo")
 		require.Contains(t, run(t, on(db), "gate", "status").done(t).out, "closed")
 		require.Contains(t, run(t, on(db), "demo", "--yes").done(t).out, "composed  12 instances")
-		run(t, on(db), "demo").failed(t, exitFailed, "is neither empty nor a demo's own") // --yes does not make it the demo's
+		run(t, on(db), "demo").failed(t, exitFailed, "is neither empty nor made by a demo") // --yes does not make it the demo's
 	})
 	t.Run("an extension is nobody's", func(t *testing.T) {
 		t.Parallel()

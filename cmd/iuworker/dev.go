@@ -86,7 +86,7 @@ func writeDev(w io.Writer, s *stage, pages string, who access) {
 	fmt.Fprintln(w, "Ctrl-C ends it.")
 }
 
-// shown answers the database's address as psql takes it, without a password: psql asks, or knows it from elsewhere.
+// shown returns the database's address as psql takes it, without a password: psql asks, or knows it from elsewhere.
 func (s *stage) shown() string {
 	if s.address != "" {
 		return s.address
@@ -99,7 +99,7 @@ func (s *stage) shown() string {
 	return shown
 }
 
-// conninfo quotes a value for a connection string where it needs that.
+// conninfo quotes a value for a connection string if it needs that.
 func conninfo(value string) string {
 	if value != "" && !strings.ContainsAny(value, ` '\`) {
 		return value

@@ -15,7 +15,7 @@ const day = 24 * time.Hour
 // forever is what a durationValue holds for the word "forever": River's way to say that nothing is removed.
 const forever time.Duration = -1
 
-// durationValue is a length of time between min and max, or, where it may be, "forever".
+// durationValue is a length of time between min and max, or, if it may be, "forever".
 type durationValue struct {
 	to         *time.Duration
 	min, max   time.Duration
@@ -83,11 +83,11 @@ func parseDuration(text string) (time.Duration, error) {
 		}
 	}
 	if strings.HasPrefix(rest, "-") || strings.HasPrefix(rest, "+") {
-		return 0, errors.New("it must be a length of time without a sign, such as 30d, 12h, 5m or 500ms")
+		return 0, errors.New("it must be a duration without a sign, such as 30d, 12h, 5m or 500ms")
 	}
 	d, err := time.ParseDuration(rest)
 	if err != nil {
-		return 0, errors.New("it must be a length of time such as 30d, 12h, 5m or 500ms")
+		return 0, errors.New("it must be a duration such as 30d, 12h, 5m or 500ms")
 	}
 	if days > math.MaxInt64-d {
 		return 0, errors.New("it is too long")

@@ -55,7 +55,7 @@ func (a *app) enqueueCommand() *cobra.Command {
 	flags.Var(&textValue{&f.event.Note, 2000}, "note", "note for the instance")
 	flags.Var(&intValue{&f.event.Priority, 1, 4}, "priority", "priority, from 1 (highest) to 4 (lowest)")
 	flags.Var(&timeValue{&f.event.AvailableAt}, "available-at", "compose at this time or later")
-	flags.Var(&durationValue{to: &f.in, min: 0, max: 10 * 365 * day}, "in", "delay")
+	flags.Var(&durationValue{to: &f.in, min: 0, max: 10 * 365 * day}, "in", "compose after this delay")
 	jsonFlag(cmd, &f.json)
 	return cmd
 }
@@ -97,7 +97,7 @@ func (a *app) enqueue(ctx context.Context, pool *pgxpool.Pool, f enqueueFlags) e
 	})
 }
 
-// resolveTemplate answers a template by key or id. An id that is no template's goes through: the event's job says so,
+// resolveTemplate returns a template by key or id. An id that is no template's goes through: the event's job says so,
 // as it does for every application.
 func resolveTemplate(ctx context.Context, pool *pgxpool.Pool, reference string) (operate.Template, error) {
 	template, err := operate.FindTemplate(ctx, pool, reference)
@@ -107,7 +107,7 @@ func resolveTemplate(ctx context.Context, pool *pgxpool.Pool, reference string) 
 	return template, err
 }
 
-// databaseTime answers the time after some while by the clock that the worker goes by: the database's.
+// databaseTime returns the time after some while by the clock that the worker goes by: the database's.
 func databaseTime(ctx context.Context, pool *pgxpool.Pool, after time.Duration) (time.Time, error) {
 	var at time.Time
 	if err := pool.QueryRow(ctx, "SELECT pg_catalog.now() + $1::interval", after).Scan(&at); err != nil {

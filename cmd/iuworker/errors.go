@@ -143,7 +143,7 @@ func (e *migrationError) wayOut() string {
 const rowSecurityWayOut = "; row security is on for that table, and hides rows that iuworker must see: run iuworker migrate up as the owner of " +
 	"iu_outbox, which switches it off for the tables of iuworker, or let an administrator give the login BYPASSRLS"
 
-// wayOut answers what to do about an error of the server, "" where its text says enough.
+// wayOut returns what to do about an error of the server, "" if its text says enough.
 func wayOut(err error) string {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	switch {
@@ -159,7 +159,7 @@ func wayOut(err error) string {
 	case pgerrcode.InsufficientPrivilege:
 		return "; use a login that may: the roles iu_app, iu_worker, iu_operator and iu_subscriber hold what each kind of user needs"
 	case pgerrcode.UndefinedTable, pgerrcode.UndefinedFunction, pgerrcode.InvalidSchemaName, pgerrcode.UndefinedColumn:
-		return "; if the schema is missing or old, run: iuworker migrate up"
+		return "; if the schema is missing or outdated, run: iuworker migrate up"
 	case pgerrcode.LockNotAvailable, pgerrcode.QueryCanceled:
 		return "; run it again, or run: iuworker doctor"
 	}
@@ -192,7 +192,7 @@ func connectSentence(err *pgconn.ConnectError) string {
 	return fmt.Sprintf("cannot connect to PostgreSQL%s: %s; %s", as, strings.Join(tried, ", "), out)
 }
 
-// who answers a connection's user and database, as far as the address or the system names them.
+// who returns a connection's user and database, as far as the address or the system names them.
 func who(user, database string) (text string) {
 	if user != "" {
 		text = " as user " + user
@@ -247,7 +247,7 @@ func redact(text string) string {
 	return keywordPassword.ReplaceAllString(text, "${1}xxxxx")
 }
 
-// quoted answers a value that a user gave, for an error; what may be an address, and hold a password, is not repeated.
+// quoted returns a value that a user gave, for an error; what may be an address, and hold a password, is not repeated.
 func quoted(value string) string {
 	lower := strings.ToLower(value)
 	if strings.Contains(lower, "://") || strings.Contains(lower, "pass") || strings.Contains(lower, "pwd") || strings.Contains(lower, "@") {

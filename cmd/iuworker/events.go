@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) eventsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "events", Short: "List events of every state"}
+	cmd := &cobra.Command{Use: "events", Short: "List events in any state"}
 	cmd.AddCommand(a.eventsListCommand())
 	needsSubcommand(cmd)
 	return cmd
@@ -89,7 +89,7 @@ func continued(cmd *cobra.Command, place string) string {
 
 func writeEvents(w io.Writer, page operate.EventPage, next string) {
 	if len(page.Events) == 0 && next == "" {
-		fmt.Fprintln(w, "no events; to insert one, run: iuworker enqueue, or to look for another: iuworker trace")
+		fmt.Fprintln(w, "no events; to insert one, run: iuworker enqueue; to find an older one, run: iuworker trace")
 		return
 	}
 	if len(page.Events) > 0 {
@@ -104,7 +104,7 @@ func writeEvents(w io.Writer, page operate.EventPage, next string) {
 	}
 	switch {
 	case next != "" && page.SearchedTo != nil:
-		fmt.Fprintf(w, "searched back to %s; to go on, run: %s\n", stamp(*page.SearchedTo), next)
+		fmt.Fprintf(w, "searched back to %s; to continue, run: %s\n", stamp(*page.SearchedTo), next)
 	case next != "":
 		fmt.Fprintf(w, "there are more; to list them, run: %s\n", next)
 	}

@@ -60,7 +60,7 @@ func TestEventsList(t *testing.T) {
 
 	run(t, on(db), "events", "list", "--state", "lost").failed(t, exitUsage, "it must be one of waiting, working, parked")
 	run(t, on(db), "events", "list", "--template", "leter").failed(t, exitFailed, `"leter"`)
-	run(t, on(db), "events", "list", "--from", "x").failed(t, exitUsage, "not a place in the list of events")
+	run(t, on(db), "events", "list", "--from", "x").failed(t, exitUsage, "not a position in the list of events")
 	run(t, on(db), "events").failed(t, exitUsage, "events needs a command: one of list")
 	require.Equal(t, []string{"letter", ":4"}, strings.Fields(run(t, on(db), "__complete", "events", "list", "--template", "l").out))
 	require.Contains(t, run(t, on(db), "__complete", "events", "list", "--state", "").out, "rolled_back")

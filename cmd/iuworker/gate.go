@@ -164,7 +164,7 @@ type gateMoved struct {
 
 func (m gateMoved) write(w io.Writer) {
 	if m.Before == m.Now {
-		fmt.Fprintf(w, "%s was %s already\n", m.Gate, m.Now)
+		fmt.Fprintf(w, "%s was already %s\n", m.Gate, m.Now)
 		return
 	}
 	did := "closed"

@@ -14,7 +14,7 @@ import (
 
 const hangupPoll = 500 * time.Millisecond
 
-// whileRead answers a context that ends, with errResultsClosed as its cause, when the reader of a pipe goes away. A write
+// whileRead returns a context that ends, with errResultsClosed as its cause, when the reader of a pipe goes away. A write
 // would notice, but a subscriber may have nothing to write for long, and keep a consumer meanwhile. Call stop when done.
 func (r *results) whileRead(ctx context.Context) (reading context.Context, stop func()) {
 	reading, cancel := context.WithCancelCause(ctx)
@@ -48,7 +48,7 @@ func hungUp(file *os.File) bool {
 		return false
 	}
 	gone := false
-	_ = raw.Control(func(fd uintptr) { // fails where the file is closed: then a write will say so
+	_ = raw.Control(func(fd uintptr) { // fails if the file is closed: then a write will say so
 		poll := []unix.PollFd{{Fd: int32(fd)}} //nolint:gosec // file descriptors are small
 		n, err := unix.Poll(poll, 0)
 		gone = err == nil && n == 1 && poll[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0

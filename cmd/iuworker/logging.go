@@ -12,7 +12,7 @@ import (
 	"golang.org/x/term"
 )
 
-// Levels where none is given: a worker tells its story; a command has its result for that.
+// Default levels: a worker tells its story; a command has its result for that.
 const (
 	quietLevel = slog.LevelWarn
 	toldLevel  = slog.LevelInfo
@@ -31,7 +31,7 @@ func (f *logFlags) register(flags *pflag.FlagSet) {
 		"format of the log; auto is text on a terminal, JSON elsewhere")
 }
 
-// logger makes the log; defaultLevel is for where no level is given. NO_COLOR and TERM=dumb are honoured.
+// logger makes the log; defaultLevel applies if no level is given. NO_COLOR and TERM=dumb are honoured.
 func (f *logFlags) logger(w io.Writer, getenv func(string) string, defaultLevel slog.Level) *slog.Logger {
 	level := defaultLevel
 	if f.level != "" {

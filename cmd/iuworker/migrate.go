@@ -92,10 +92,10 @@ func writeMigrated(w io.Writer, result *iusql.Result) {
 		fmt.Fprintln(w, "installed the functions")
 	}
 	if result.From == result.To {
-		fmt.Fprintf(w, "the schema is at %d already\n", result.To)
+		fmt.Fprintf(w, "the schema is already at version %d\n", result.To)
 		return
 	}
-	fmt.Fprintf(w, "the schema is at %d now\n", result.To)
+	fmt.Fprintf(w, "the schema is now at version %d\n", result.To)
 }
 
 func (a *app) migrateDownCommand() *cobra.Command {

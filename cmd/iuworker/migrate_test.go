@@ -17,7 +17,7 @@ func TestMigrate(t *testing.T) {
 	require.Contains(t, run(t, on(db), "migrate", "status").done(t).out, "to bring it up to date, run: iuworker migrate up")
 	up := run(t, on(db), "migrate", "up", "--log-level", "warn").done(t)
 	require.Regexp(t, `(?m)^applied 32, iu-core baseline \(created\)$`, up.out)
-	require.Regexp(t, `(?m)^the schema is at 36 now$`, up.out)
+	require.Regexp(t, `(?m)^the schema is now at version 36$`, up.out)
 	again := decode[iusql.Result](t, run(t, on(db), "migrate", "up", "--json", "--log-level", "warn").done(t))
 	require.Equal(t, again.From, again.To)
 	require.Empty(t, again.Versions)
@@ -33,7 +33,7 @@ func TestMigrate(t *testing.T) {
 	require.Contains(t, refused.errOut, "--force")
 	down := run(t, on(db), "migrate", "down", "--to", "32", "--force", "--log-level", "warn").done(t)
 	require.Regexp(t, `(?m)^removed 34, outbox$`, down.out)
-	require.Regexp(t, `(?m)^the schema is at 32 now$`, down.out)
+	require.Regexp(t, `(?m)^the schema is now at version 32$`, down.out)
 	run(t, on(db), "gate", "status").failed(t, exitFailed, "run: iuworker migrate up")
 }
 

@@ -25,7 +25,7 @@ func TestGates(t *testing.T) {
 	require.Regexp(t, `(?m)^composer +closed`, run(t, on(db), "gate", "status").done(t).out)
 	require.Equal(t, "opened composer (by ann)\n",
 		run(t, on(db), "gate", "open", "composer", "--actor", "ann").done(t).out)
-	require.Equal(t, "composer was open already\n", run(t, on(db), "gate", "open", "composer").done(t).out)
+	require.Equal(t, "composer was already open\n", run(t, on(db), "gate", "open", "composer").done(t).out)
 
 	gates := decode[[]operate.Gate](t, run(t, on(db), "gate", "status", "--json").done(t))
 	require.Len(t, gates, 2)
@@ -76,7 +76,7 @@ func TestRollback(t *testing.T) {
 	require.Contains(t, dry.out, "nothing was changed; to delete them, add --execute")
 	require.Equal(t, 3, count())
 
-	run(t, on(db), "rollback", "--actor", "ann", "--expect", "2").failed(t, exitUsage, "--expect is for --execute")
+	run(t, on(db), "rollback", "--actor", "ann", "--expect", "2").failed(t, exitUsage, "--expect needs --execute")
 	run(t, on(db), "rollback", "--actor", "ann", "--execute", "--expect", "3").
 		failed(t, exitFailed, `nothing was deleted: there are 2 instances of "ann" now, not 3; check again`)
 	require.Equal(t, 3, count())
@@ -251,7 +251,7 @@ func TestRetryLeavesWhatTheOutboxRefuses(t *testing.T) {
 	db.Exec(t, `UPDATE iu_outbox.dead_letter SET event = event || '{"instance_key_suffix": " "}'`)
 	bury(t, db, template, 1, "good")
 	r := run(t, on(db), "retry", "--all")
-	r.failed(t, exitFailed, "1200 dead letters stayed: the outbox refuses their events")
+	r.failed(t, exitFailed, "1200 dead letters remain: the outbox refuses their events")
 	require.Equal(t, "1 retried\n", r.out)
 	require.Equal(t, "1200 dropped\n", run(t, on(db), "retry", "--all", "--drop", "--yes").done(t).out)
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // errResultsClosed ends a command whose reader went away: that is the reader's choice, and no failure.
-var errResultsClosed = errors.New("nobody reads the results")
+var errResultsClosed = errors.New("the results are no longer read")
 
 // results is stdout. A reader that is slow holds its program up; one that has stopped does not keep it from ending.
 type results struct {

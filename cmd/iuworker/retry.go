@@ -19,7 +19,7 @@ import (
 
 const deadLettersShown = 100
 
-const retryHelp = `A dead letter is an event that ended without an instance. Fix the cause first, which its detail names, then retry it: it
+const retryHelp = `A dead letter is an event that ended without an instance. First fix the cause, which its detail names. Then retry it: it
 becomes an outbox row again. An event that fails again becomes a dead letter again.`
 
 // deadLettersCommand is retry with one command per verb.
@@ -148,7 +148,7 @@ func (a *app) reportRetry(
 		fmt.Fprintf(w, "%d %s\n", moved.Done, what)
 	})
 	if err == nil && moved.Left > 0 {
-		return fmt.Errorf("%d dead letters stayed: the outbox refuses their events, or another session has locked them; "+
+		return fmt.Errorf("%d dead letters remain: the outbox refuses their events, or another session has locked them; "+
 			"run iuworker dead-letters list to see them, and drop what you do not need", moved.Left)
 	}
 	return err
@@ -206,7 +206,7 @@ func (a *app) listDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice op
 			}
 		})
 		if more {
-			fmt.Fprintf(w, "these are the oldest %d; there are more: --status and --event select, iuworker status counts\n", len(letters))
+			fmt.Fprintf(w, "these are the oldest %d; there are more: select with --status or --event, or count them with iuworker status\n", len(letters))
 		}
 	})
 }

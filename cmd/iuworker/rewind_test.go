@@ -28,6 +28,6 @@ func TestSubscribeEndsWhereTheHistoryWasRewound(t *testing.T) {
 		COMMIT`)
 	failed := (<-running).failed(t, exitFailed, `consumer "mail": history rewound: a different event is at cursor`)
 	require.Equal(t, []string{"a", "b", "c"}, subjects(t, failed.out), "nothing else was printed")
-	require.Regexp(t, `start it again, and it continues after [0-9a-f]{8}-1\n`, failed.errOut)
+	require.Regexp(t, `start it again; it continues after [0-9a-f]{8}-1\n`, failed.errOut)
 	require.Equal(t, []string{"1", "2", "3", "4"}, subjects(t, run(t, on(db), "subscribe", "--consumer", "mail", "--limit", "4").done(t).out))
 }

@@ -35,7 +35,7 @@ Announcements stay and are marked as rolled back. The same events sent again com
 				return err
 			}
 			if agreed.given && !execute {
-				return usage(cmd, "--expect is for --execute: how many instances it may delete")
+				return usage(cmd, "--expect needs --execute: it is the number of instances to delete")
 			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				preview, err := operate.PreviewRollback(ctx, pool, actor)

@@ -68,7 +68,7 @@ is PREFIX-n, and its event id derives from that: a second run adds nothing, and 
 	actorFlag(cmd, &cfg.Actor, "actor of the events; a rollback of this actor deletes the instances")
 	flags.Var(&choiceValue{&cfg.EmitMode, []string{outbox.EmitLive, outbox.EmitDryRun}}, "emit-mode",
 		"live announces the instances, dry_run only composes them")
-	flags.Var(&intValue{&cfg.Rate, 1, 1_000_000}, "rate", "most jobs to enqueue per second (default as fast as the database takes them)")
+	flags.Var(&intValue{&cfg.Rate, 1, 1_000_000}, "rate", "maximum number of jobs to enqueue per second (default as fast as the database takes them)")
 	flags.BoolVar(&watch, "watch", false, "then show the progress until everything is composed; Ctrl-C does not stop the jobs")
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -92,7 +92,7 @@ func (a *app) scaleout(ctx context.Context, cfg operate.ScaleoutConfig, watch, a
 	return a.watchToTheEnd(ctx, cfg.Pool, state, asJSON)
 }
 
-// enqueueScaleout says how far it came also where it fails.
+// enqueueScaleout says how far it came also if it fails.
 func (a *app) enqueueScaleout(ctx context.Context, cfg operate.ScaleoutConfig) (operate.ScaleoutResult, error) {
 	if isTerminal(a.stderr) {
 		bar := progressbar.NewOptions(cfg.Count,

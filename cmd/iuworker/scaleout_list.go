@@ -17,7 +17,7 @@ func (a *app) scaleoutListCommand() *cobra.Command {
 	limit := 50
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List the scale-outs and how far they are",
+		Short: "List scale-outs and their progress",
 		Long:  `Lists the scale-outs, the latest first. DONE counts jobs that ended, however they ended; DEAD LETTERS are among them.`,
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {

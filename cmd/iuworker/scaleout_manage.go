@@ -172,7 +172,7 @@ func onePrefix(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// shellWord quotes a word for a POSIX shell where it needs that.
+// shellWord quotes a word for a POSIX shell if it needs that.
 func shellWord(word string) string {
 	if word != "" && strings.IndexFunc(word, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._/:=@%+,-", r)

@@ -29,7 +29,7 @@ type watched struct {
 	lastText string
 }
 
-// watchScaleout shows a scale-out of total numbers until no job of it is left, and answers whether that was so: else ctx
+// watchScaleout shows a scale-out of total numbers until no job of it is left, and returns whether that was so: else ctx
 // ended, and the jobs go on.
 func (a *app) watchScaleout(ctx context.Context, pool *pgxpool.Pool, prefix string, total int64) (ended bool, err error) {
 	shown := &watched{total: total, began: time.Now(), atBegin: -1, w: a.stderr}
@@ -75,7 +75,7 @@ func (s *watched) show(left operate.ScaleoutLeft, now time.Time) {
 	s.lastText = line
 }
 
-// rateOf answers how many a second; 0 where it is too early to say.
+// rateOf returns how many per second; 0 if it is too early to say.
 func rateOf(n int64, in time.Duration) float64 {
 	if n <= 0 || in < watchEvery/2 {
 		return 0
@@ -109,7 +109,7 @@ func (a *app) lookAgain(prefix string) {
 	fmt.Fprintf(a.stderr, "the jobs continue; to watch them again, run: iuworker scaleout status --watch %s\n", shellWord(prefix))
 }
 
-// failures is an error where some numbers ended as dead letters.
+// failures is an error if some numbers ended as dead letters.
 func failures(state operate.ScaleoutState) error {
 	if state.DeadLetters == 0 {
 		return nil

@@ -16,7 +16,7 @@ import (
 	"github.com/iu-core/iuworker/worker/metrics"
 )
 
-// serve runs a worker and its pages until ctx is done or the pages fail, then stops them. started, where it is not
+// serve runs a worker and its pages until ctx is done or the pages fail, then stops them. started, if it is not
 // nil, is called once the worker works, with the pages' URL; serve goes on when it returns nil.
 func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	started func(ctx context.Context, pages string) error,
@@ -120,7 +120,7 @@ func untilSignal(ctx context.Context, err error) error {
 }
 
 // servePages serves in the background, beyond the end of ctx: probes are answered while the worker stops. ended says
-// why, where it ended by itself.
+// why, if it ended by itself.
 func (a *app) servePages(ctx context.Context, pages *webui.Server) (stop func(), ended <-chan error) {
 	if pages == nil {
 		return func() {}, nil
@@ -165,7 +165,7 @@ func (a *app) awaitReady(ctx context.Context, w *worker.Worker) error {
 				return fmt.Errorf("wait for the worker: %w", ctx.Err())
 			}
 			a.logger.WarnContext(ctx, "Worker: not ready yet", slog.String("error", err.Error()))
-			return fmt.Errorf("the worker did not get ready within %s: %w", readyWithin, err)
+			return fmt.Errorf("the worker did not become ready within %s: %w", readyWithin, err)
 		}
 	}
 }

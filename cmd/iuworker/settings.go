@@ -106,8 +106,8 @@ func oneSetting(cmd *cobra.Command, args []string) error {
 
 func (c settingChanged) write(w io.Writer) {
 	if c.Before == c.Now {
-		fmt.Fprintf(w, "%s was %s already\n", c.Name, c.Now)
+		fmt.Fprintf(w, "%s was already %s\n", c.Name, c.Now)
 		return
 	}
-	fmt.Fprintf(w, "%s is %s now, and was %s (by %s)\n", c.Name, c.Now, c.Before, c.Actor)
+	fmt.Fprintf(w, "%s is now %s; it was %s (by %s)\n", c.Name, c.Now, c.Before, c.Actor)
 }

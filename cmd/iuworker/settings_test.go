@@ -14,12 +14,12 @@ func TestSettings(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	require.Regexp(t, `(?m)^notify-payload +event +event +event or cursor +never +what a notification carries`, run(t, on(db), "settings").done(t).out)
-	require.Equal(t, "notify-payload is cursor now, and was event (by ann)\n",
+	require.Equal(t, "notify-payload is now cursor; it was event (by ann)\n",
 		run(t, on(db), "settings", "set", "notify-payload", "cursor", "--actor", "ann").done(t).out)
 	require.Regexp(t, `(?m)^notify-payload +cursor +event +event or cursor +by ann, 20`, run(t, on(db), "settings").done(t).out)
 	require.Equal(t, settingChanged{Name: "notify-payload", Before: "cursor", Now: "cursor", Actor: systemUser()},
 		decode[settingChanged](t, run(t, on(db), "settings", "set", "notify-payload", "cursor", "--json").done(t)))
-	require.Contains(t, run(t, on(db), "settings", "set", "notify-payload", "cursor").done(t).out, "was cursor already")
+	require.Contains(t, run(t, on(db), "settings", "set", "notify-payload", "cursor").done(t).out, "was already cursor")
 	require.Equal(t, operate.PayloadCursor, decode[[]operate.Setting](t, run(t, on(db), "settings", "--json").done(t))[0].Value)
 	lines, err := operate.Audit(t.Context(), db.Pool, 0, 10)
 	require.NoError(t, err)

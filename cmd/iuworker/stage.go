@@ -19,7 +19,7 @@ import (
 // stage is a database for demo and dev: of their own, unless one is given.
 type stage struct {
 	at       addresses
-	server   *pgserver.Server // nil where a database was given
+	server   *pgserver.Server // nil if a database was given
 	address  string           // to show: without a password
 	postgres string           // the server's version
 }
@@ -108,8 +108,8 @@ func (s *stage) furnish(ctx context.Context, logger *slog.Logger, overrule bool)
 	}
 	name := s.at.pool.ConnConfig.Database
 	if ground == demo.GroundForeign && !overrule {
-		return fmt.Errorf("the database %q is neither empty nor a demo's own: the demo would migrate it, open its gates and leave "+
-			"twelve instances there; give an empty database, or --yes", name)
+		return fmt.Errorf("the database %q is neither empty nor made by a demo: the demo would migrate it, open its gates and leave "+
+			"twelve instances there; use an empty database, or pass --yes", name)
 	}
 	if _, err := iusql.Up(ctx, iusql.Config{ConnConfig: s.at.direct, Logger: logger}); err != nil {
 		return err

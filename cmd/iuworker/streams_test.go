@@ -45,6 +45,6 @@ func TestSIGTERMEndsAWorkerInTimeThatAHundredFollow(t *testing.T) {
 	for _, body := range bodies {
 		said, err := io.ReadAll(body)
 		require.NoError(t, err)
-		require.Contains(t, string(said), "this process is stopping; come again")
+		require.Contains(t, string(said), "this worker is stopping; reconnect")
 	}
 }

@@ -49,7 +49,7 @@ func oneReference(cmd *cobra.Command, args []string) error {
 	case len(args) > 1:
 		return usage(cmd, "trace takes one id, key or suffix, not %d", len(args))
 	case strings.TrimSpace(args[0]) == "" || len(args[0]) > referenceMax || !validText(args[0]):
-		return usage(cmd, "%s is no id, key or suffix: give %s", quoted(args[0]), what)
+		return usage(cmd, "%s is not an id, key or suffix: give %s", quoted(args[0]), what)
 	}
 	return nil
 }
@@ -135,15 +135,15 @@ func writeTraceInstance(w io.Writer, t operate.Trace) {
 	i := t.Instance
 	fmt.Fprintf(w, "instance\t%s\n", i.ID)
 	fmt.Fprintf(w, "  key\t%s\n", flat(i.Key))
-	fmt.Fprintf(w, "  composed\t%s, %s, for %s because of %s\n", stamp(i.CreatedAt), i.EmitMode, oneLine(&i.Actor), oneLine(&i.EventType))
+	fmt.Fprintf(w, "  composed\t%s, %s, by %s for %s\n", stamp(i.CreatedAt), i.EmitMode, oneLine(&i.Actor), oneLine(&i.EventType))
 	if i.TemplateVersion != nil {
 		fmt.Fprintf(w, "  template version\t%d\n", *i.TemplateVersion)
 	}
 	digest := "unknown"
 	if i.DigestMatch != nil && *i.DigestMatch {
-		digest = "that of the template: " + oneLine(i.InstanceDigest)
+		digest = "the same as the template's: " + oneLine(i.InstanceDigest)
 	} else if i.DigestMatch != nil {
-		digest = fmt.Sprintf("%s, and the template's is %s now", oneLine(i.InstanceDigest), oneLine(i.TemplateDigest))
+		digest = fmt.Sprintf("%s; the template's is now %s", oneLine(i.InstanceDigest), oneLine(i.TemplateDigest))
 	}
 	fmt.Fprintf(w, "  digest\t%s\n", digest)
 }

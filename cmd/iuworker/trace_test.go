@@ -36,7 +36,7 @@ func TestTrace(t *testing.T) {
 	shown = run(t, on(db), "trace", instance.String()).done(t).out
 	for _, says := range []string{
 		`state +done`, `template +letter, ` + template.String(), `suffix +a-1`, `instance +` + instance.String(),
-		`  key +tpl-inst:auto:a-1`, `  composed +.*, live, for ann because of x`, `  digest +that of the template: `,
+		`  key +tpl-inst:auto:a-1`, `  composed +.*, live, by ann for x`, `  digest +the same as the template's: `,
 		`announcement +cursor [0-9a-f]{8}-1, announced 20`, `consumer mail +has passed it, at position 1`,
 	} {
 		require.Regexp(t, `(?m)^`+says, shown)

@@ -20,7 +20,7 @@ func (f *workFlags) registerTracing(flags *pflag.FlagSet) {
 		"such as http://127.0.0.1:4318 (default "+otlpVariables+", else no traces)")
 }
 
-// readTracing completes the receiver's address; "" where nothing is traced.
+// readTracing completes the receiver's address; "" if nothing is traced.
 func (f *workFlags) readTracing(cmd *cobra.Command, getenv func(string) string) error {
 	given := f.otlp
 	endpoint, err := tracing.Endpoint(given, getenv)

@@ -103,7 +103,7 @@ func TestWrongUsageIsFoundBeforeConnecting(t *testing.T) {
 		{args: "retry --event soon", says: "it must be a UUID"},
 		{args: "trace", says: "trace needs an event id"},
 		{args: "trace a b", says: "trace takes one id, key or suffix, not 2"},
-		{args: "trace " + strings.Repeat("x", 301), says: "is no id, key or suffix"},
+		{args: "trace " + strings.Repeat("x", 301), says: "is not an id, key or suffix"},
 		{args: "consumers rest", says: `there is no command "consumers rest", did you mean reset?`},
 		{args: "settings all", says: `there is no command "settings all"`},
 		{args: "settings set", says: "settings set needs a setting (notify-payload) and its value"},

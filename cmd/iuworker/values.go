@@ -81,7 +81,7 @@ func (v *textValue) Set(text string) error {
 		return errors.New("it must not be blank")
 	}
 	if len([]rune(text)) > v.max {
-		return fmt.Errorf("it has %d characters, and must not have more than %d", len([]rune(text)), v.max)
+		return fmt.Errorf("it has %d characters; the limit is %d", len([]rune(text)), v.max)
 	}
 	if !validText(text) {
 		return errors.New("it is not valid UTF-8, or has a zero byte in it")

@@ -50,11 +50,11 @@ func (f *workFlags) register(cmd *cobra.Command) {
 	number := func(to *int, least, most int, name, what string) {
 		cmd.Flags().Var(&intValue{to, least, most}, name, what)
 	}
-	number(&w.Concurrency, 1, 10_000, "concurrency", "most jobs of the queue events that run at once")
-	number(&w.ScaleoutConcurrency, 0, 10_000, "scaleout-concurrency", "most jobs of the queue scaleout that run at once; 0 runs none")
+	number(&w.Concurrency, 1, 10_000, "concurrency", "maximum number of jobs of the queue events that run at once")
+	number(&w.ScaleoutConcurrency, 0, 10_000, "scaleout-concurrency", "maximum number of jobs of the queue scaleout that run at once; 0 runs none")
 	number(&w.Lanes, 1, 100, "lanes", "statements that compose at once, each for many jobs and on its own connection")
-	number(&w.RelayBatch, 1, 5_000, "relay-batch", "most outbox rows that become jobs in one transaction")
-	number(&w.EmitBatch, 1, 10_000, "emit-batch", "most emissions that get their position in one transaction")
+	number(&w.RelayBatch, 1, 5_000, "relay-batch", "maximum number of outbox rows that become jobs in one transaction")
+	number(&w.EmitBatch, 1, 10_000, "emit-batch", "maximum number of emissions that get their position in one transaction")
 	length := func(to *time.Duration, least, most time.Duration, name, what string) {
 		cmd.Flags().Var(&durationValue{to: to, min: least, max: most}, name, what)
 	}
@@ -65,10 +65,10 @@ func (f *workFlags) register(cmd *cobra.Command) {
 	retention := func(to *time.Duration, name, what string) {
 		cmd.Flags().Var(&durationValue{to: to, min: time.Second, max: 100 * 365 * day, mayForever: true}, name, what)
 	}
-	retention(&w.CompletedRetention, "completed-retention", "how long to retain completed jobs; 0 or forever = always")
-	retention(&w.CancelledRetention, "cancelled-retention", "how long to retain cancelled jobs (dead letters stay); 0 or forever = always")
-	retention(&w.DiscardedRetention, "discarded-retention", "how long to retain discarded jobs (dead letters stay); 0 or forever = always")
-	retention(&w.EmissionRetention, "emission-retention", "how long to retain emissions that all consumers have handled; 0 or forever = always")
+	retention(&w.CompletedRetention, "completed-retention", "how long to retain completed jobs; 0 or forever = never delete them")
+	retention(&w.CancelledRetention, "cancelled-retention", "how long to retain cancelled jobs (dead letters stay); 0 or forever = never delete them")
+	retention(&w.DiscardedRetention, "discarded-retention", "how long to retain discarded jobs (dead letters stay); 0 or forever = never delete them")
+	retention(&w.EmissionRetention, "emission-retention", "how long to retain emissions that all consumers have handled; 0 or forever = never delete them")
 	retention(&w.VerifyInterval, "verify-interval", "how often one worker verifies all data; 0 or forever = never")
 	length(&w.ConsumerExpiry, time.Minute, 100*365*day, "consumer-expiry",
 		"how long an inactive consumer keeps emissions from being pruned, while workers run")
@@ -80,7 +80,8 @@ func (f *workFlags) register(cmd *cobra.Command) {
 func (f *workFlags) registerServing(cmd *cobra.Command) {
 	takesSettings(cmd)
 	flags := cmd.Flags()
-	flags.Var(&intValue{&f.poolSize, 2, 1000}, "pool-size", "most pooled connections to the database, not counting three that listen or hold locks")
+	flags.Var(&intValue{&f.poolSize, 2, 1000}, "pool-size",
+		"maximum number of pooled connections to the database, not counting three that listen or hold locks")
 	flags.Var(&addrValue{&f.httpAddr}, "http-addr", "host:port of the pages and probes, or off")
 	flags.Var(&addrValue{&f.metricsAddr}, "metrics-addr", "host:port of a separate listener for the metrics, such as "+
 		webui.DefaultMetricsAddr+", or off (default: with the pages, at /metrics)")
@@ -89,7 +90,7 @@ func (f *workFlags) registerServing(cmd *cobra.Command) {
 	flags.Var(&environmentValue{&f.environment}, "environment", "name of this installation, such as production, shown in the header of the pages")
 	f.registerAccess(cmd)
 	flags.Var(&durationValue{to: &f.worker.ShutdownTimeout, min: time.Second, max: time.Hour}, "shutdown-timeout",
-		"longest time to end after SIGTERM; running jobs get most of it")
+		"time limit for stopping after SIGTERM; running jobs get most of it")
 }
 
 // pathValue is a base path of the pages.

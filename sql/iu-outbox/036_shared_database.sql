@@ -146,7 +146,7 @@ CREATE TABLE iu_outbox.worker_report (
 ) WITH (fillfactor = 50);
 
 -- Nobody but the owner and our roles has a privilege on what is ours, whatever default privileges gave. Our roles lose
--- theirs, too, where the functions are not installed yet: those grant what is meant. The program runs this block after
+-- theirs, too, if the functions are not installed yet: those grant what is meant. The program runs this block after
 -- each of its steps that create something.
 DO $close$
 DECLARE

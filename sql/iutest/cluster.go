@@ -39,7 +39,7 @@ type cluster struct {
 	roles   sync.Mutex // ALTER ROLE: two at once fail with "tuple concurrently updated"
 }
 
-// start starts the server where nobody has.
+// start starts the server if nobody has.
 func (c *cluster) start() error {
 	c.starting.Do(func() { c.startErr = c.startServer() })
 	return c.startErr

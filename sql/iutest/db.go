@@ -87,7 +87,7 @@ func closePool(t testing.TB, pool *pgxpool.Pool) {
 }
 
 // URLAs is the URL of the same database for another login. A role that may not log in yet is allowed to: the test
-// fails where there is no such role.
+// fails if there is no such role.
 func (db *DB) URLAs(role string) string {
 	db.t.Helper()
 	db.cluster.roles.Lock()
@@ -105,7 +105,7 @@ func (db *DB) URLAs(role string) string {
 	return u.String()
 }
 
-// Exec runs a statement as superuser; the test fails where it fails. Without args it may be several statements.
+// Exec runs a statement as superuser; the test fails if it fails. Without args it may be several statements.
 func (db *DB) Exec(t testing.TB, sql string, args ...any) {
 	t.Helper()
 	_, err := db.Pool.Exec(context.WithoutCancel(t.Context()), sql, args...) // clean-up calls it, too

@@ -21,7 +21,7 @@ func (db *DB) OpenGates(t testing.TB) {
 	require.EqualValues(t, 2, tag.RowsAffected(), "gates that are there")
 }
 
-// Template makes a collection of that many pieces, marked as a template, whatever the gates, and answers its id. The
+// Template makes a collection of that many pieces, marked as a template, whatever the gates, and returns its id. The
 // pieces' keys are the template's and a number: "key/1" and so on.
 func (db *DB) Template(t testing.TB, key string, pieces int) uuid.UUID {
 	t.Helper()

@@ -37,7 +37,7 @@ func (c *cluster) migrated(t testing.TB) *DB {
 	return c.database(t, templateName)
 }
 
-// template makes the template where nobody has.
+// template makes the template if nobody has.
 func (c *cluster) template() error {
 	c.migrating.Do(func() { c.migrateErr = c.migrateTemplate() })
 	return c.migrateErr

@@ -18,7 +18,7 @@ const (
 	waitBlocked = 30 * time.Second
 )
 
-// WaitFor asks a query for one boolean until it is true; the test fails where that takes longer than timeout, or the
+// WaitFor asks a query for one boolean until it is true; the test fails if that takes longer than timeout, or the
 // query is wrong. A server that is away is asked again.
 func (db *DB) WaitFor(t testing.TB, timeout time.Duration, query string, args ...any) {
 	t.Helper()

@@ -16,7 +16,7 @@ type account struct {
 	uid, gid uint32
 }
 
-// serverAccount answers nil unless the program runs as root.
+// serverAccount returns nil unless the program runs as root.
 func serverAccount() (*account, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil // an account, too: ourselves

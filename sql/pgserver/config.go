@@ -31,7 +31,7 @@ type Config struct {
 	// where the server listens. Default: none.
 	Settings map[string]string
 
-	// StartTimeout bounds the wait until the server answers. Default: 1 minute.
+	// StartTimeout bounds the wait until the server replies. Default: 1 minute.
 	StartTimeout time.Duration
 
 	// StopTimeout bounds the fast shutdown; an immediate one and SIGKILL follow. Default: 10 seconds.

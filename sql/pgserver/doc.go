@@ -4,7 +4,7 @@
 //	   │     finds the binaries (BinDir, PATH, pg_config, Debian, RHEL, Homebrew), else downloads them
 //	   │     claims a private directory and locks it for the life of the program
 //	   │     initdb, then postgres on a socket in that directory, or on a free loopback port
-//	   ▼     waits until it answers, and answers as the server that was started
+//	   ▼     waits until it replies, and replies as the server that was started
 //	Stop     fast shutdown; the directory goes
 //
 // PostgreSQL refuses to run as root: started by root, the server runs as postgres where that user exists,

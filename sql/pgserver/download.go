@@ -24,7 +24,7 @@ type download struct {
 	directory  string // default: cacheDirectory
 }
 
-// fetch answers the directory of the downloaded binaries, downloading them where that was not done before.
+// fetch returns the directory of the downloaded binaries, downloading them if that was not done before.
 func (d download) fetch(ctx context.Context, logger *slog.Logger, as *account) (string, error) {
 	directory, err := d.cacheDirectory(as)
 	if err != nil {

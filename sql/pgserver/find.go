@@ -28,7 +28,7 @@ var installations = []string{
 	"/usr/local/opt/postgresql*/bin",
 }
 
-// findBinaries answers the directory of the binaries to run, downloading them where there are none.
+// findBinaries returns the directory of the binaries to run, downloading them if there are none.
 func findBinaries(ctx context.Context, cfg Config, as *account) (string, error) {
 	if cfg.BinDir != "" {
 		if _, err := usable(ctx, cfg.BinDir, as); err != nil {
@@ -53,7 +53,7 @@ func findBinaries(ctx context.Context, cfg Config, as *account) (string, error) 
 	return downloaded, nil
 }
 
-// Find answers the directory of a supported PostgreSQL that is installed on this machine, or "".
+// Find returns the directory of a supported PostgreSQL that is installed on this machine, or "".
 func Find(ctx context.Context) string {
 	as, err := serverAccount()
 	if err != nil {
@@ -63,7 +63,7 @@ func Find(ctx context.Context) string {
 	return found
 }
 
-// installed answers the first usable directory, and why those before it, or all, were not usable.
+// installed returns the first usable directory, and why those before it, or all, were not usable.
 func installed(ctx context.Context, as *account) (found string, rejected []error) {
 	for _, dir := range candidates(ctx) {
 		_, err := usable(ctx, dir, as)
@@ -95,7 +95,7 @@ func candidates(ctx context.Context) []string {
 
 var digits = regexp.MustCompile(`\d+`)
 
-// versionIn answers the first number in a path or in what postgres --version prints, 0 where there is none.
+// versionIn returns the first number in a path or in what postgres --version prints, 0 if there is none.
 func versionIn(text string) int {
 	version, err := strconv.Atoi(digits.FindString(text))
 	if err != nil {
@@ -104,7 +104,7 @@ func versionIn(text string) int {
 	return version
 }
 
-// usable answers the major version of the binaries in dir, or why they cannot be used.
+// usable returns the major version of the binaries in dir, or why they cannot be used.
 func usable(ctx context.Context, dir string, as *account) (int, error) {
 	for _, name := range []string{"postgres", "initdb"} {
 		path := filepath.Join(dir, name)

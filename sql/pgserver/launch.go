@@ -37,7 +37,7 @@ func (s *Server) launchOnFreePort(ctx context.Context) error {
 	}
 }
 
-// launch starts postgres and waits until it answers; it leaves none running where it fails. s.mu is held.
+// launch starts postgres and waits until it replies; it leaves none running if it fails. s.mu is held.
 func (s *Server) launch(ctx context.Context) error {
 	arguments, err := s.cfg.arguments(s.dir.data(), s.dir.path, s.port)
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *Server) launch(ctx context.Context) error {
 	return nil
 }
 
-// awaitReady waits until the server answers.
+// awaitReady waits until the server replies.
 func (s *Server) awaitReady(ctx context.Context) error {
 	timeout := fmt.Errorf("no reply within %s", s.cfg.StartTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.StartTimeout, timeout)
@@ -78,7 +78,7 @@ func (s *Server) awaitReady(ctx context.Context) error {
 	}
 }
 
-// ping asks the server for its data directory: whoever else answers on that port is not ours.
+// ping asks the server for its data directory: whatever else listens on that port is not ours.
 func (s *Server) ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
@@ -97,7 +97,7 @@ func (s *Server) ping(ctx context.Context) error {
 	return nil
 }
 
-// logTail answers the last lines of the server's log.
+// logTail returns the last lines of the server's log.
 func (s *Server) logTail() string {
 	info, err := s.log.Stat()
 	if err != nil {

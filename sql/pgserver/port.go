@@ -20,7 +20,7 @@ const (
 	socketPort = 5432 // names the socket's file only
 )
 
-// freePort answers a loopback port that nobody listens on.
+// freePort returns a loopback port that nobody listens on.
 func freePort(ctx context.Context) (int, error) {
 	for range 100 {
 		port := lowestPort + rand.IntN(highestPort-lowestPort)

@@ -27,7 +27,7 @@ type Server struct {
 	stopped bool
 }
 
-// Start starts a server and waits until it answers. ctx bounds the start alone: the server runs until Stop, or
+// Start starts a server and waits until it replies. ctx bounds the start alone: the server runs until Stop, or
 // until the program ends. Where Start fails, nothing stays behind.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	cfg = cfg.withDefaults()
@@ -59,7 +59,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// URL answers how the superuser connects to a database; no password is needed.
+// URL returns how the superuser connects to a database; no password is needed.
 func (s *Server) URL(database string) string {
 	return databaseURL(database, s.dir.path, s.port, s.cfg.TCP)
 }

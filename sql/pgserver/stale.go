@@ -77,7 +77,7 @@ func (d *directory) endServer(ctx context.Context) error {
 	return fmt.Errorf("end the leftover server %d: it is still there", pid)
 }
 
-// serverPID answers the process that postmaster.pid names, or 0 unless it is a server of this very directory: the
+// serverPID returns the process that postmaster.pid names, or 0 unless it is a server of this very directory: the
 // pid may be somebody else's by now, but only our server has the directory's random name on its command line.
 func (d *directory) serverPID(ctx context.Context) int {
 	content, err := os.ReadFile(filepath.Join(d.data(), "postmaster.pid"))
@@ -101,7 +101,7 @@ func (d *directory) runs(ctx context.Context, pid int) bool {
 	return len(arguments) >= 3 && filepath.Base(arguments[0]) == "postgres" && arguments[1] == "-D" && arguments[2] == d.data()
 }
 
-// commandLine answers a process's arguments, from /proc or from ps, or nothing where there is no such process.
+// commandLine returns a process's arguments, from /proc or from ps, or nothing if there is no such process.
 func commandLine(ctx context.Context, pid int) []string {
 	if content, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil {
 		return strings.Split(string(content), "\x00")

@@ -49,7 +49,7 @@ func (b *bench) throughput(ctx context.Context) error {
 		return err
 	}
 	for i := range b.cfg.Sizes.Repetitions {
-		b.step("drain, whole way and their reference, %d of %d", i+1, b.cfg.Sizes.Repetitions)
+		b.step("drain, pipeline and their reference, %d of %d", i+1, b.cfg.Sizes.Repetitions)
 		for _, run := range turns(i,
 			func() error { return live.take(b.calls(ctx, s, "live")) },
 			func() error { return drain.take(b.drain(ctx, s, n)) },
@@ -68,9 +68,9 @@ func (b *bench) throughput(ctx context.Context) error {
 		}
 	}
 	b.add(compare("drain", "jobs/s", drain.rate, referenceCall, live.rate, atLeast(1.0, 1.5)),
-		compare("whole way", "events/s", whole.rate, referenceCall, live.rate, atLeast(0.7, 1.0)))
+		compare("pipeline", "events/s", whole.rate, referenceCall, live.rate, atLeast(0.7, 1.0)))
 	b.compareCosts("drain", drain.costs, referenceCall, live.costs)
-	b.compareCosts("whole way", whole.costs, referenceCall, live.costs)
+	b.compareCosts("pipeline", whole.costs, referenceCall, live.costs)
 	announced := compare("call, live", "calls/s", live.rate, "the same calls as dry runs, which write no emission", dry.rate, nil)
 	announced.Note = "what announcing costs a call: the reference of drain beside itself without it"
 	b.add(announced)

@@ -20,7 +20,7 @@ type AuditLine struct {
 	Detail json.RawMessage `json:"detail"` // an object: which ones, how many
 }
 
-// RecordAudit writes an audit line and answers its id. Call it in the transaction that makes the change, so that there
+// RecordAudit writes an audit line and returns its id. Call it in the transaction that makes the change, so that there
 // is neither without the other. detail becomes a JSON object.
 func RecordAudit(ctx context.Context, q Querier, actor, action string, detail any) (id int64, err error) {
 	text, err := json.Marshal(detail)

@@ -16,7 +16,7 @@ const (
 	ResultListed = "LISTED" // an adopted core has it besides
 )
 
-// conformant is the verdict where all classes pass.
+// conformant is the verdict if all classes pass.
 const conformant = "7/7 PASS"
 
 // ConformanceReport says what iu-core consists of here, against what it should (D9).

@@ -150,7 +150,7 @@ type Moved struct {
 	Left int `json:"left"` // the outbox refuses their events, or somebody else has them
 }
 
-// Retry puts the dead letters that are chosen now back into the outbox, and answers how many, also where it fails
+// Retry puts the chosen dead letters back into the outbox, and returns how many, also if it fails
 // half-way. Those that become dead letters again meanwhile are left for the next time.
 func Retry(ctx context.Context, q Querier, choice Selection) (int, error) {
 	moved, err := inBatches(ctx, q, choice, func(ids []int64) (int, error) { return RetryIDs(ctx, q, ids) })

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// ChooseDeadLetters answers the ids of up to limit dead letters that are chosen, oldest first.
+// ChooseDeadLetters returns the ids of up to limit dead letters that are chosen, oldest first.
 func ChooseDeadLetters(ctx context.Context, q Querier, choice Selection, limit int) ([]int64, error) {
 	var ids []int64
 	where, args := choice.where(limit)
@@ -17,7 +17,7 @@ func ChooseDeadLetters(ctx context.Context, q Querier, choice Selection, limit i
 	return ids, nil
 }
 
-// RetryIDs puts these dead letters back into the outbox, and answers how many: those that somebody else has, and those
+// RetryIDs puts these dead letters back into the outbox, and returns how many: those that somebody else has, and those
 // whose event the outbox refuses, stay.
 func RetryIDs(ctx context.Context, q Querier, ids []int64) (n int, err error) {
 	if err = q.QueryRow(ctx, "SELECT iu_outbox.retry_dead_letters($1::bigint[])", ids).Scan(&n); err != nil {
@@ -26,7 +26,7 @@ func RetryIDs(ctx context.Context, q Querier, ids []int64) (n int, err error) {
 	return n, nil
 }
 
-// DropIDs deletes these dead letters for good, and answers how many.
+// DropIDs deletes these dead letters permanently, and returns how many.
 func DropIDs(ctx context.Context, q Querier, ids []int64) (n int, err error) {
 	if err = q.QueryRow(ctx, "SELECT iu_outbox.drop_dead_letters($1::bigint[])", ids).Scan(&n); err != nil {
 		return 0, fmt.Errorf("drop dead letters: %w", err)

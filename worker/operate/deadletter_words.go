@@ -33,11 +33,11 @@ var deadLetterAdvice = map[string]DeadLetterAdvice{
 		"the job did not come from the outbox, and its arguments are invalid",
 		"Drop the dead letter and correct the program that inserts such jobs.", "",
 	},
-	"cancelled": {"somebody cancelled the job", "Retry it if the event is still wanted, else drop it.", ""},
-	"discarded": {"the job used up its attempts", "The reason names the last error. Repair the cause, then retry.", "iuworker doctor"},
-	"deleted":   {"somebody deleted the job before it had finished", "Retry it if the event is still wanted, else drop it.", ""},
+	"cancelled": {"somebody cancelled the job", "Retry it if the event is still wanted, otherwise drop it.", ""},
+	"discarded": {"the job used up its attempts", "The reason names the last error. Fix the cause, then retry.", "iuworker doctor"},
+	"deleted":   {"somebody deleted the job before it had finished", "Retry it if the event is still wanted, otherwise drop it.", ""},
 	"error": {
-		"the job failed again and again", "The reason names the last error. Repair the cause, then retry.", "iuworker doctor",
+		"the job kept failing", "The reason names the last error. Fix the cause, then retry.", "iuworker doctor",
 	},
 }
 
@@ -46,5 +46,5 @@ func AdviceFor(status string) DeadLetterAdvice {
 	if advice, ok := deadLetterAdvice[status]; ok {
 		return advice
 	}
-	return DeadLetterAdvice{"the event ended without an instance", "Repair what the reason names, then retry.", "iuworker doctor"}
+	return DeadLetterAdvice{"the event ended without an instance", "Fix what the reason names, then retry.", "iuworker doctor"}
 }

@@ -61,7 +61,7 @@ type DoctorReport struct {
 	Checks  []DoctorCheck `json:"checks"`
 }
 
-// Count answers how many checks had a result.
+// Count returns how many checks had a result.
 func (r DoctorReport) Count(result Health) (n int) {
 	for _, check := range r.Checks {
 		if check.Result == result {
@@ -115,7 +115,7 @@ func (c DoctorCheck) with(details []string) DoctorCheck {
 	return c
 }
 
-// worse answers the graver of two results, the first one where they are alike.
+// worse returns the graver of two results, the first one if they are alike.
 func (c DoctorCheck) worse(other DoctorCheck) DoctorCheck {
 	gravity := []Health{HealthOK, HealthSkipped, HealthWarn, HealthFail}
 	if slices.Index(gravity, other.Result) > slices.Index(gravity, c.Result) {
@@ -197,7 +197,7 @@ var doctorSteps = []doctorStep{
 }
 
 // Doctor looks at everything that has to be well for events to be composed, and says for what is not what to do. It
-// changes nothing, is done within Timeout, and answers whatever state the database is in: what cannot be asked is
+// changes nothing, is done within Timeout, and returns a report whatever state the database is in: what cannot be asked is
 // skipped, with the reason.
 func Doctor(ctx context.Context, cfg DoctorConfig) DoctorReport {
 	report := DoctorReport{At: time.Now(), Checks: make([]DoctorCheck, len(doctorSteps))}

@@ -84,7 +84,7 @@ func TestDoctorNamesLoginsThatDoNotInherit(t *testing.T) {
 		"direct":     "user direct is a member of iu_worker and does not inherit its privileges",
 		"through it": "user through it is a member of iu_worker and does not inherit its privileges",
 		"apart":      "user apart is a member of iu_worker and does not inherit its privileges",
-		"bare":       "user bare may neither work nor operate in database " + db.Name,
+		"bare":       "user bare can neither run workers nor operate in database " + db.Name,
 	} {
 		if login == "apart" && version < 16 {
 			continue
@@ -101,7 +101,7 @@ func TestDoctorNamesLoginsThatDoNotInherit(t *testing.T) {
 		require.Equal(t, operate.HealthOK, checked(t, examine(t, db.URLAs(login)), "privileges").Result, login)
 	}
 	require.Equal(t, operate.HealthOK, checked(t, examine(t, db.URL), "logins").Result)
-	require.Contains(t, checked(t, examine(t, db.URLAs("whole")), "privileges").Says, "user whole may work")
+	require.Contains(t, checked(t, examine(t, db.URLAs("whole")), "privileges").Says, "user whole can run workers")
 }
 
 // What the owner of the functions lacks is named, too: they run as it.

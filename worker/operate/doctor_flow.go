@@ -93,7 +93,7 @@ type oldest struct {
 	Seconds float64
 }
 
-// lingering answers the oldest row that a statement finds; nil where there is none, it is young, or it is gone by a
+// lingering returns the oldest row that a statement finds; nil if there is none, it is young, or it is gone by a
 // second look.
 func (e *examination) lingering(ctx context.Context, sql string, args ...any) (*oldest, error) {
 	var first, second oldest
@@ -157,7 +157,7 @@ const dueSQL = `
 
 // jobs looks for those that run longer than they may, that nobody fetches, or that are due and not made available.
 func (e *examination) jobs(ctx context.Context) (DoctorCheck, error) {
-	found := fine("no job runs or waits for long")
+	found := fine("no job has run or waited for long")
 	for _, kind := range []struct{ says, wayOut, sql string }{
 		{
 			"job %d has run for %s, and the limit is " + jobs.Timeout.String(),

@@ -51,7 +51,7 @@ func literal(text string) string {
 type slot struct {
 	Name     string
 	Active   bool
-	Status   string // of the WAL it needs; "" where it needs none
+	Status   string // of the WAL it needs; "" if it needs none
 	Behind   int64  // transactions that it keeps vacuum from removing
 	Retained int64  // bytes of WAL that it keeps
 }

@@ -117,13 +117,13 @@ func judgePrivileges(login standing, missing []iusql.MissingGrant) DoctorCheck {
 	}
 	switch {
 	case works && operates:
-		return fine("user %s may work and operate", login.Login)
+		return fine("user %s can run workers and operate", login.Login)
 	case works:
-		return fine("user %s may work (iu_worker), and not operate", login.Login)
+		return fine("user %s can run workers (iu_worker), but not operate", login.Login)
 	case operates:
-		return fine("user %s may operate (iu_operator), and not work: workers need a login of their own", login.Login)
+		return fine("user %s can operate (iu_operator), but not run workers: they need a login of their own", login.Login)
 	}
-	return failed("user %s may neither work nor operate in database %s", login.Login, login.Database).
+	return failed("user %s can neither run workers nor operate in database %s", login.Login, login.Database).
 		so("use a login with the role iu_worker or iu_operator, or have an administrator grant one", psqlIn(login.Database, login.grant("iu_operator")))
 }
 

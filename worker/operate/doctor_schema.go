@@ -15,7 +15,7 @@ import (
 // reinstall installs functions, triggers and grants again.
 var reinstall = []string{psql("UPDATE iu_outbox.schema_info SET functions_hash = ''"), migrateUp}
 
-// schemaMissing answers why the worker's schema cannot be asked; "" where it can.
+// schemaMissing returns why the worker's schema cannot be asked; "" if it can.
 func (e *examination) schemaMissing(ctx context.Context) string {
 	var missing []string
 	err := e.row(ctx, []any{&missing}, `
@@ -56,7 +56,7 @@ func judgeSchema(schema *iusql.Schema, current error) DoctorCheck {
 	case errors.Is(current, iusql.ErrSchemaMissing):
 		return failed("this database has no iuworker schema").so("check that this is the right database, then create the schema", migrateUp)
 	case errors.Is(current, iusql.ErrSchemaOld):
-		return failed("%s", current).so("migrate the schema; running workers may go on meanwhile", migrateUp)
+		return failed("%s", current).so("migrate the schema; running workers can continue meanwhile", migrateUp)
 	case current != nil:
 		return failed("%s", current).so("use the iuworker that created it, or a newer one", "iuworker version")
 	case schema.Newer():

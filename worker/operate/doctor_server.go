@@ -157,5 +157,5 @@ func judgeNotifications(usage float64, open []openTransaction) DoctorCheck {
 	for _, t := range open {
 		details = append(details, t.String())
 	}
-	return found.with(details).so("end the session that listens and has been in a transaction for long", terminate(open))
+	return found.with(details).so("end the listening session that has been in a transaction for long", terminate(open))
 }

@@ -35,7 +35,7 @@ func orUnnamed(application string) string {
 	return application
 }
 
-// openTransactions answers those that are open longest, of this database, or of all of them.
+// openTransactions returns those that are open longest, of this database, or of all of them.
 func (e *examination) openTransactions(ctx context.Context, everywhere bool) ([]openTransaction, error) {
 	return readAll[openTransaction](ctx, e, `
 		SELECT a.pid, COALESCE(a.usename, ''), COALESCE(a.application_name, ''), COALESCE(a.state, ''),
@@ -76,7 +76,7 @@ func (e *examination) transactions(ctx context.Context) (DoctorCheck, error) {
 	var long []openTransaction
 	var details []string
 	hidden := 0
-	found := fine("no transaction is open for long")
+	found := fine("no transaction has been open for long")
 	limit := e.cfg.LongTransaction.Seconds()
 	for _, t := range open {
 		if t.State == "" {
@@ -100,8 +100,8 @@ func (e *examination) transactions(ctx context.Context) (DoctorCheck, error) {
 		}
 		return found, nil
 	}
-	found.Says = counts(len(long), "transaction is", "transactions are") +
-		" open for long: vacuum cannot remove what they may still see, and their locks are held"
+	found.Says = counts(len(long), "transaction has", "transactions have") +
+		" been open for long: vacuum cannot remove what they may still see, and their locks are held"
 	return found.with(details).so("find out what they do, and end them if they do not matter", terminate(long)), nil
 }
 
@@ -138,7 +138,7 @@ func (e *examination) locks(ctx context.Context) (DoctorCheck, error) {
 			LIMIT 10
 		) AS w`, e.cfg.LongWait)
 	if err != nil || len(waiting) == 0 {
-		return fine("no session waits for a lock for long"), err
+		return fine("no session has waited long for a lock"), err
 	}
 	var details []string
 	for _, w := range waiting {

@@ -50,10 +50,10 @@ type settingRule struct {
 // What is not here changes nothing that we depend on, such as search_path, jit or DateStyle.
 var settingRules = []settingRule{
 	{"default_transaction_read_only", roleSetting.on, HealthFail, "nothing can be inserted, composed or acknowledged"},
-	{"session_replication_role", is("replica"), HealthFail, "what is written passes by triggers and foreign keys"},
+	{"session_replication_role", is("replica"), HealthFail, "writes bypass triggers and foreign keys"},
 	{"role", roleSetting.named, HealthWarn, "its sessions have the privileges of that role instead of their own"},
 	{"default_transaction_isolation", is("serializable", "repeatable read"), HealthWarn,
-		"transactions that meet others at the same rows fail with 40001, and must be retried by the program"},
+		"concurrent transactions on the same rows fail with 40001, and the program must retry them"},
 	{"synchronous_commit", is("off", "false", "no", "0"), HealthWarn,
 		"a crash of the server loses the latest commits, although the application was told that they are durable"},
 	{"statement_timeout", below(1), HealthWarn, cutOff},

@@ -56,7 +56,7 @@ func TestDoctorNamesSettingsThatGetInTheWay(t *testing.T) {
 			"nothing can be inserted", "RESET default_transaction_read_only", operate.HealthFail,
 		},
 		"no triggers": {
-			"ALTER ROLE $login SET session_replication_role = replica", "passes by triggers", "RESET session_replication_role", operate.HealthFail,
+			"ALTER ROLE $login SET session_replication_role = replica", "bypass triggers", "RESET session_replication_role", operate.HealthFail,
 		},
 		"another's rights": {"ALTER ROLE $login SET role = iu_subscriber", "privileges of that role", "RESET role", operate.HealthWarn},
 		"idle":             {"ALTER ROLE $login SET idle_session_timeout = '1min'", "LISTEN", "RESET idle_session_timeout", operate.HealthWarn},

@@ -202,8 +202,8 @@ func TestDoctorAsEachRole(t *testing.T) {
 	db.Exec(t, "SELECT iu_outbox.drop_dead_letters(NULL, NULL, 10)")
 	work(t, db)
 	for role, says := range map[string]string{
-		"iu_worker": "user iu_worker may work", "iu_operator": "user iu_operator may operate",
-		"iu_subscriber": "user iu_subscriber may neither work nor operate", "iu_app": "user iu_app may neither work nor operate",
+		"iu_worker": "user iu_worker can run workers", "iu_operator": "user iu_operator can operate",
+		"iu_subscriber": "user iu_subscriber can neither run workers nor operate", "iu_app": "user iu_app can neither run workers nor operate",
 	} {
 		report := examine(t, db.URLAs(role))
 		require.Contains(t, checked(t, report, "privileges").Says, says)

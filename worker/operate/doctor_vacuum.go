@@ -46,7 +46,7 @@ const (
 	unvacuumedFor = 10 * 60.0
 )
 
-// problem: "" where there is none.
+// problem: "" if there is none.
 func (v vacuumed) problem() string {
 	switch {
 	case !v.Enabled:

@@ -47,7 +47,7 @@ func (e *examination) retries(ctx context.Context) (DoctorCheck, error) {
 	if last != nil {
 		found = found.with([]string{fmt.Sprintf("one of them: %.300s", *last)})
 	}
-	return found.so("remove the cause: transient errors are retried for a day, others ten times", "iuworker status"), nil
+	return found.so("fix the cause: transient errors are retried for a day, others ten times", "iuworker status"), nil
 }
 
 // parked jobs must run again at once when their gate opens.
@@ -87,7 +87,7 @@ func (e *examination) parked(ctx context.Context) (DoctorCheck, error) {
 	}
 	for i := range min(len(found), len(later)) {
 		if found[i].Gate == later[i].Gate && later[i].N >= found[i].N {
-			return failed("%s parked for the gate %s, which is open, and do not become fewer",
+			return failed("%s parked for the gate %s, which is open, and their number does not fall",
 				later[i].of("job is", "jobs are"), later[i].Gate).
 				so("workers resume them every two seconds: "+restart, "iuworker status"), nil
 		}
@@ -110,7 +110,7 @@ func (e *examination) deadLetters(ctx context.Context) (DoctorCheck, error) {
 		total = Count{N: total.N + count.N, More: total.More || count.More}
 	}
 	return warn("%s ended as dead letters", total.of("event", "events")).with(details).
-		so("see why, remove the cause, then retry them: iuworker dead-letters retry --status STATUS", "iuworker dead-letters list"), nil
+		so("see why, fix the cause, then retry them: iuworker dead-letters retry --status STATUS", "iuworker dead-letters list"), nil
 }
 
 func (e *examination) consumers(ctx context.Context) (DoctorCheck, error) {

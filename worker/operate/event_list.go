@@ -73,7 +73,7 @@ type EventPage struct {
 }
 
 // ErrEventPlace is returned for a place that no page gave.
-var ErrEventPlace = errors.New("this is not a place in the list of events")
+var ErrEventPlace = errors.New("this is not a position in the list of events")
 
 // eventScan is how many rows of a source one page reads at most, unless it knows that few can be meant.
 const eventScan = 10_000

@@ -15,11 +15,11 @@ type Gate struct {
 	Gate      jobs.Gate  `json:"gate"`
 	Key       string     `json:"key"` // in public.dot_config
 	Open      bool       `json:"open"`
-	UpdatedBy *string    `json:"updated_by"` // nil where nobody ever did
+	UpdatedBy *string    `json:"updated_by"` // nil if nobody ever did
 	UpdatedAt *time.Time `json:"updated_at"`
 }
 
-// Gates answers both gates.
+// Gates returns both gates.
 func Gates(ctx context.Context, q Querier) ([]Gate, error) {
 	rows, err := q.Query(ctx, "SELECT gate, key, open, updated_by, updated_at FROM iu_outbox.gate_status()")
 	if err != nil {
@@ -44,8 +44,8 @@ func ParkedBy(ctx context.Context, q Querier, gate jobs.Gate) (n int64, err erro
 	return n, nil
 }
 
-// SetGate opens or closes a gate in the actor's name, and answers whether it was open before. Parked jobs run again
-// at once where a gate opens.
+// SetGate opens or closes a gate in the actor's name, and returns whether it was open before. Parked jobs run again
+// at once if a gate opens.
 func SetGate(ctx context.Context, q Querier, gate jobs.Gate, open bool, actor string) (wasOpen bool, err error) {
 	err = q.QueryRow(ctx, "SELECT iu_outbox.set_gate($1, $2, $3)", string(gate), open, actor).Scan(&wasOpen)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// ErrNoQueue means that River does not know a queue: no worker has worked it in the last day.
-var ErrNoQueue = errors.New("no worker has worked it in the last day; start one first: iuworker work")
+// ErrNoQueue means that River does not know a queue: no worker has served it in the last day.
+var ErrNoQueue = errors.New("no worker has served it in the last day; start one first: iuworker work")
 
 // QueueAction is the action of the audit line of PauseQueue.
 func QueueAction(pause bool) string {

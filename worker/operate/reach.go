@@ -23,7 +23,7 @@ type Reach struct {
 	Sample    []ReachInstance `json:"sample"`    // the first twenty by instance key, announced ones first
 }
 
-// ReachConsumer is how many of the announced instances a named consumer was given; nil where its place says nothing.
+// ReachConsumer is how many of the announced instances a named consumer was given; nil if its place says nothing.
 type ReachConsumer struct {
 	Name     string `json:"name"`
 	State    string `json:"state"`
@@ -46,7 +46,7 @@ type ReachInstance struct {
 	Position    *int64    `json:"position"` // nil: not announced
 }
 
-// RollbackReach answers how far the instances came that rolling an actor back takes away.
+// RollbackReach returns how far the instances came that rolling an actor back takes away.
 func RollbackReach(ctx context.Context, q Querier, actor string) (Reach, error) {
 	var reach Reach
 	err := q.QueryRow(ctx, `

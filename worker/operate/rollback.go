@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// What Rollback answers.
+// The statuses that Rollback returns.
 const (
 	RollbackReported   = "reported"    // a dry run: nothing was deleted
 	RollbackRolledBack = "rolled_back" // the counts were deleted
@@ -64,7 +64,7 @@ type RollbackPreview struct {
 	Reach Reach `json:"reach"`
 }
 
-// PreviewRollback answers what rolling an actor back would delete, and who knows of it already; both as of one moment.
+// PreviewRollback returns what rolling an actor back would delete, and who knows of it already; both as of one moment.
 func PreviewRollback(ctx context.Context, pool *pgxpool.Pool, actor string) (preview RollbackPreview, err error) {
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err = pgx.BeginTxFunc(ctx, pool, snapshot, func(tx pgx.Tx) error {
@@ -81,7 +81,7 @@ func PreviewRollback(ctx context.Context, pool *pgxpool.Pool, actor string) (pre
 var ErrNotAsSeen = errors.New("not what the dry run showed")
 
 // RollbackAsSeen rolls an actor back in a transaction that fails with ErrNotAsSeen where that deletes another number of
-// instances than seen; nil: any number. What it answers is true in both cases. It locks what Rollback locks.
+// instances than seen; nil: any number. What it returns is true in both cases. It locks what Rollback locks.
 func RollbackAsSeen(ctx context.Context, tx pgx.Tx, actor string, seen *int64) (preview RollbackPreview, err error) {
 	if preview.Reach, err = RollbackReach(ctx, tx, actor); err != nil {
 		return preview, err

@@ -52,7 +52,7 @@ type ScaleoutConfig struct {
 	// Rate is how many numbers a second are looked at, at most. Default 0: as many as the database takes.
 	Rate int
 
-	// Progress, where it is not nil, is called after each transaction.
+	// Progress, if it is not nil, is called after each transaction.
 	Progress func(ScaleoutResult)
 }
 
@@ -66,8 +66,8 @@ type ScaleoutResult struct {
 	Skipped  int       `json:"skipped"` // composed before, waiting, or dead letters
 }
 
-// Scaleout inserts a job for each number from 1 to Count that has none, a transaction a batch. What it answers says
-// how far it came, also where it fails or ctx ends.
+// Scaleout inserts a job for each number from 1 to Count that has none, a transaction a batch. What it returns says
+// how far it came, also if it fails or ctx ends.
 func Scaleout(ctx context.Context, cfg ScaleoutConfig) (ScaleoutResult, error) {
 	result := ScaleoutResult{Template: cfg.Template, Prefix: cfg.Prefix, Count: cfg.Count}
 	if cfg.Pool == nil || cfg.Template == uuid.Nil || cfg.Prefix == "" || cfg.Actor == "" ||

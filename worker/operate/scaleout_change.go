@@ -33,8 +33,8 @@ type CancelledScaleout struct {
 const cancelBatch = 1000 // jobs that one transaction cancels
 
 // CancelScaleout cancels the jobs of a scale-out that have not begun, and drops the dead letters that this makes: what
-// somebody took back needs nobody's care, and the same scale-out again adds it anew. Each transaction, of up to a
-// thousand jobs, leaves an audit line. What it answers says how far it came, also where it fails.
+// somebody took back needs nobody's care, and the same scale-out again adds it again. Each transaction, of up to a
+// thousand jobs, leaves an audit line. What it returns says how far it came, also if it fails.
 func CancelScaleout(ctx context.Context, pool *pgxpool.Pool, actor, prefix string) (CancelledScaleout, error) {
 	done := CancelledScaleout{Prefix: prefix}
 	for before := -1; before < done.Cancelled; { // again for those that came meanwhile, or waited for their next try
@@ -71,7 +71,7 @@ func CountCancellable(ctx context.Context, pool *pgxpool.Pool, prefix string) (i
 	return len(ids), err
 }
 
-// scaleoutJobs answers the jobs of a scale-out that have not begun, lowest id first. A suffix that looks like a number of
+// scaleoutJobs returns the jobs of a scale-out that have not begun, lowest id first. A suffix that looks like a number of
 // it may be another event's: the event id tells.
 func scaleoutJobs(ctx context.Context, q Querier, prefix string) (ids []int64, err error) {
 	rows, err := q.Query(ctx, `

@@ -20,7 +20,7 @@ import (
 // of an earlier run lock them in another order than an insert that finds them there.
 const scaleoutTries = 8
 
-// insertPatiently tries again where an error may pass.
+// insertPatiently tries again if an error may pass.
 func (cfg ScaleoutConfig) insertPatiently(ctx context.Context, client *river.Client[pgx.Tx], first, n int) (int, error) {
 	locked := false
 	for try := 1; ; try++ {
@@ -83,7 +83,7 @@ func (cfg ScaleoutConfig) insert(ctx context.Context, client *river.Client[pgx.T
 const commitLimit = 3 * time.Second
 
 // insertUnlessKnown inserts jobs, unless one of them ended between the look for what is known and the insert: then it
-// inserts none, and answers that it is not settled.
+// inserts none, and returns that it is not settled.
 func insertUnlessKnown(ctx context.Context, tx pgx.Tx, client *river.Client[pgx.Tx], events []jobs.AutoInstantiateArgs) (added int, settled bool, err error) {
 	if len(events) == 0 {
 		return 0, true, nil
@@ -111,7 +111,7 @@ func insertUnlessKnown(ctx context.Context, tx pgx.Tx, client *river.Client[pgx.
 
 var errNotSettled = errors.New("not settled")
 
-// insertJobs answers those that had no unfinished job.
+// insertJobs returns those that had no unfinished job.
 func insertJobs(ctx context.Context, tx pgx.Tx, client *river.Client[pgx.Tx], events []jobs.AutoInstantiateArgs) ([]jobs.AutoInstantiateArgs, error) {
 	params := make([]river.InsertManyParams, len(events))
 	for i, event := range events {
@@ -181,7 +181,7 @@ func withoutJobs(ctx context.Context, tx pgx.Tx, events []jobs.AutoInstantiateAr
 	return left, nil
 }
 
-// unknown answers the events that were not composed, do not wait in the outbox and are no dead letters. Unfinished jobs
+// unknown returns the events that were not composed, do not wait in the outbox and are no dead letters. Unfinished jobs
 // are found by River itself.
 func unknown(ctx context.Context, tx pgx.Tx, events []jobs.AutoInstantiateArgs) ([]jobs.AutoInstantiateArgs, error) {
 	keys, ids := make([]string, len(events)), make([]string, len(events)) // texts pass in every mode of the protocol

@@ -37,7 +37,7 @@ type ScaleoutState struct {
 	ScaleoutLeft
 }
 
-// ErrNoScaleout is wrapped by ReadScaleout's answer where nothing is known of a prefix.
+// ErrNoScaleout is wrapped by ReadScaleout's error if nothing is known of a prefix.
 var ErrNoScaleout = errors.New("no such scale-out")
 
 // ofPrefix is a condition on a suffix: that of a number of the scale-out $1.
@@ -80,7 +80,7 @@ const (
 	composedGap   = 4    // batches without any, after which there are no more
 )
 
-// ReadScaleout answers how far a scale-out is, in one snapshot. What was composed is found by the events' ids, which come
+// ReadScaleout returns how far a scale-out is, in one snapshot. What was composed is found by the events' ids, which come
 // from the prefix: it takes a second for some hundred thousand.
 func ReadScaleout(ctx context.Context, db Beginner, prefix string) (state ScaleoutState, err error) {
 	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
@@ -120,7 +120,7 @@ func composedOf(ctx context.Context, q Querier, prefix string, first int) (n int
 	return n, err
 }
 
-// scaleoutEvent answers the event id of a number.
+// scaleoutEvent returns the event id of a number.
 func scaleoutEvent(prefix string, number int) uuid.UUID {
 	return uuid.NewSHA1(scaleoutSpace, fmt.Appendf(nil, "%s-%d", prefix, number))
 }

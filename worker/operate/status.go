@@ -114,7 +114,7 @@ type EmissionStatus struct {
 }
 
 // ConsumerStatus is where a named consumer is. Lag is how many events it has not handled, LagSeconds how long the first
-// of them has been waiting; both are nil where its place says nothing any more (State rewound, pruned, beyond_end).
+// of them has been waiting; both are nil if its place says nothing any more (State rewound, pruned, beyond_end).
 type ConsumerStatus struct {
 	Name        string    `json:"name"`
 	Epoch       string    `json:"epoch"`

@@ -32,7 +32,7 @@ func (e *TemplateNotFoundError) Error() string {
 	return fmt.Sprintf("there is no template %q%s; to list the templates, run: iuworker templates", e.Reference, meant)
 }
 
-// FindTemplate answers the template with that collection key, else the one with that id.
+// FindTemplate returns the template with that collection key, else the one with that id.
 func FindTemplate(ctx context.Context, q Querier, reference string) (Template, error) {
 	var id *uuid.UUID
 	if parsed, err := uuid.Parse(reference); err == nil {
@@ -66,7 +66,7 @@ func CollectionID(ctx context.Context, q Querier, reference string) (id uuid.UUI
 	return id, nil
 }
 
-// CollectionKeys answers the keys of those collections that there are.
+// CollectionKeys returns the keys of those collections that there are.
 func CollectionKeys(ctx context.Context, q Querier, ids []uuid.UUID) (map[uuid.UUID]string, error) {
 	texts := make([]string, len(ids)) // texts pass in every mode of the protocol
 	for i, id := range ids {

@@ -22,11 +22,11 @@ type Trace struct {
 	IdempotencyKey    string     `json:"idempotency_key"`
 	EventID           *uuid.UUID `json:"event_id"`
 	TemplateID        *uuid.UUID `json:"template_collection_id"`
-	TemplateKey       *string    `json:"template_key"` // nil where there is no such collection
+	TemplateKey       *string    `json:"template_key"` // nil if there is no such collection
 	InstanceKeySuffix string     `json:"instance_key_suffix"`
 
 	State string `json:"state"` // waiting, working, parked, done, dead, rolled_back, or gone
-	Waits string `json:"waits"` // what for, and the way out; "" where it waits for nothing
+	Waits string `json:"waits"` // what for, and the way out; "" if it waits for nothing
 
 	Outbox      []TraceOutbox   `json:"outbox"` // rows, lowest id first
 	Jobs        []TraceJob      `json:"jobs"`   // youngest first
@@ -115,7 +115,7 @@ type TraceEmission struct {
 	RolledBackAt *time.Time      `json:"rolled_back_at"`
 }
 
-// TraceConsumer is a named consumer and whether it is past the emission; Past is nil where its place says nothing.
+// TraceConsumer is a named consumer and whether it is past the emission; Past is nil if its place says nothing.
 type TraceConsumer struct {
 	Name     string `json:"name"`
 	Position int64  `json:"position"`
@@ -123,14 +123,14 @@ type TraceConsumer struct {
 	Past     *bool  `json:"past"`
 }
 
-// ErrNoTrace is wrapped by FindTraces's answer where nothing is known.
+// ErrNoTrace is wrapped by FindTraces's error if nothing is known.
 var ErrNoTrace = errors.New("not found")
 
 const traceLimit = 50 // traces of one event, and rows of each kind
 
 var keyForm = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
-// FindTraces answers what is known of an event id, an idempotency key, an instance's id or key, or the number of a
+// FindTraces returns what is known of an event id, an idempotency key, an instance's id or key, or the number of a
 // River job: a trace for each idempotency key. It reads in one snapshot.
 func FindTraces(ctx context.Context, db Beginner, reference string) ([]Trace, error) {
 	reference = strings.TrimSpace(reference)
@@ -161,7 +161,7 @@ type tracing struct {
 	traces map[string]*Trace
 }
 
-// of answers the trace of a key; the first who knows the rest fills it in.
+// of returns the trace of a key; the first who knows the rest fills it in.
 func (t *tracing) of(key string, event, template uuid.UUID, suffix string) *Trace {
 	trace := t.traces[key]
 	if trace == nil {

@@ -15,14 +15,14 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// traceKey is what rows are looked for by: one of the two; instance, too, where it was asked for.
+// traceKey is what rows are looked for by: one of the two; instance, too, if it was asked for.
 type traceKey struct {
 	event    uuid.UUID
 	key      string
 	instance uuid.UUID
 }
 
-// where answers a condition on a table's columns event_id and idempotency_key, and its argument, $1.
+// where returns a condition on a table's columns event_id and idempotency_key, and its argument, $1.
 func (k traceKey) where() (condition string, arg any) {
 	if k.key != "" {
 		return "idempotency_key = $1", k.key
@@ -37,7 +37,7 @@ func (k traceKey) args() string {
 	return fmt.Sprintf(`{"event_id": %q}`, k.event)
 }
 
-// resolve answers what to look for; nil where nothing is known of the reference.
+// resolve returns what to look for; nil if nothing is known of the reference.
 func (t *tracing) resolve(ctx context.Context, reference string) (*traceKey, error) {
 	if keyForm.MatchString(reference) {
 		return &traceKey{key: reference}, nil
@@ -164,7 +164,7 @@ func bounds(prefix string) (low, high string) {
 	return digits + strings.Repeat("0", 32-len(digits)), digits + strings.Repeat("f", 32-len(digits))
 }
 
-// keyOfSuffixSQL answers whose the key of an instance is to be that is not composed.
+// keyOfSuffixSQL returns whose the key of an instance is to be that is not composed.
 const keyOfSuffixSQL = `
 	SELECT k.idempotency_key FROM (
 		SELECT e.idempotency_key FROM iu_outbox.event AS e WHERE e.instance_key_suffix = $1::text
@@ -178,7 +178,7 @@ const keyOfSuffixSQL = `
 	WHERE k.idempotency_key IS NOT NULL
 	LIMIT 1`
 
-// instance answers the key of an instance; nil where the id is none. Of one that was rolled back, the announcement alone
+// instance returns the key of an instance; nil if the id is none. Of one that was rolled back, the announcement alone
 // may be left, which says whose it was.
 func (t *tracing) instance(ctx context.Context, id uuid.UUID) (*traceKey, error) {
 	found := traceKey{instance: id}

@@ -79,7 +79,7 @@ func reason(letter DeadLetter) string {
 	return letter.Status + ": " + *letter.Detail
 }
 
-// noWorker is what is missing where nothing happens.
+// noWorker is what is missing if nothing happens.
 const noWorker = "a worker: none is alive; to start one, run: iuworker work"
 
 func (t *tracing) anyWorker(ctx context.Context) (alive bool, err error) {
@@ -178,7 +178,7 @@ func ahead(n Count) string {
 	return n.String() + " jobs are"
 }
 
-// blocked answers whom a running job waits for.
+// blocked returns whom a running job waits for.
 func (t *tracing) blocked(ctx context.Context, job *TraceJob) (string, error) {
 	in, err := t.inTheWay(ctx, job, false)
 	switch {
@@ -191,9 +191,9 @@ func (t *tracing) blocked(ctx context.Context, job *TraceJob) (string, error) {
 	}
 }
 
-// inTheWay answers which sessions block the one that composes the job's event, or, where none does now (it is between
+// inTheWay returns which sessions block the one that composes the job's event, or, if none does now (it is between
 // two tries), which hold its instance key; "" for none. A composing session is known by the lock that it takes on the
-// key; where it has not come so far, by its statement, which it shares with other jobs.
+// key; if it has not come so far, by its statement, which it shares with other jobs.
 func (t *tracing) inTheWay(ctx context.Context, job *TraceJob, holders bool) (string, error) {
 	var pids []string
 	err := t.each(ctx, scanText(&pids), `
@@ -230,7 +230,7 @@ func (t *tracing) inTheWay(ctx context.Context, job *TraceJob, holders bool) (st
 		"; wait for that transaction, or end it by: SELECT pg_terminate_backend(pid)", nil
 }
 
-// announcing answers what a composed instance waits for to be announced.
+// announcing returns what a composed instance waits for to be announced.
 func (t *tracing) announcing(ctx context.Context, trace *Trace) (string, error) {
 	switch {
 	case trace.Instance.EmitMode != "live", trace.Emission == nil, trace.Emission.Position != nil:

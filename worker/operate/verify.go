@@ -20,7 +20,7 @@ type VerifyConfig struct {
 	// Rest is how long to pause between two pieces, for the sake of others. Default: not at all.
 	Rest time.Duration
 
-	// Done, where it is not nil, is called after each check.
+	// Done, if it is not nil, is called after each check.
 	Done func(VerifyCheck)
 }
 
@@ -75,7 +75,7 @@ type verifyStep struct {
 	run                  func(*audit, context.Context, *VerifyCheck) error
 }
 
-// Verify looks at all data, and answers what is wrong. It changes nothing. It goes through the tables in pieces: short
+// Verify checks all data, and returns what is wrong. It changes nothing. It goes through the tables in pieces: short
 // statements, each with a snapshot of its own, in which the invariants must hold whatever happens meanwhile; a piece
 // in which something is wrong is looked at twice. An error means that it could not look at everything; the report then
 // has the checks that ended.

@@ -15,7 +15,7 @@ import (
 const (
 	pieceTarget  = 100 * time.Millisecond // what one piece should take
 	pieceTimeout = 20 * time.Second       // of the server; a piece that takes longer is tried smaller
-	pieceTries   = 8                      // where an error may pass
+	pieceTries   = 8                      // if an error may pass
 	pieceAgain   = 200 * time.Millisecond // before a piece in which something is wrong is looked at again
 )
 
@@ -37,7 +37,7 @@ const pieceSettings = `
 		pg_catalog.set_config('enable_seqscan', 'off', true), pg_catalog.set_config('enable_hashjoin', 'off', true),
 		pg_catalog.set_config('enable_mergejoin', 'off', true), pg_catalog.set_config('jit', 'off', true)`
 
-// A check's statement answers rows (id, tally, n, problem); problem is NULL where all is well.
+// A check's statement returns rows (id, tally, n, problem); problem is NULL if all is well.
 const pieceSQL = `
 	WITH piece (id, tally, n, problem) AS MATERIALIZED (%s)
 	SELECT COALESCE(p.tally, ''), COALESCE(pg_catalog.sum(p.n), 0)::bigint,
@@ -69,7 +69,7 @@ func (a *audit) ask(ctx context.Context, sql string, args ...any) (piece, error)
 	return found, err
 }
 
-// read runs do in a transaction that can only read, and that the server ends where it lasts.
+// read runs do in a transaction that can only read, and that the server ends if it lasts.
 func (a *audit) read(ctx context.Context, do func(pgx.Tx) error) error {
 	return pgx.BeginTxFunc(ctx, a.cfg.Pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, pieceSettings, fmt.Sprint(pieceTimeout.Milliseconds())); err != nil {
@@ -79,7 +79,7 @@ func (a *audit) read(ctx context.Context, do func(pgx.Tx) error) error {
 	})
 }
 
-// look runs a check's statement, and again where it found something: only what is wrong both times is wrong.
+// look runs a check's statement, and again if it found something: only what is wrong both times is wrong.
 func (a *audit) look(ctx context.Context, check *VerifyCheck, sql string, args ...any) (piece, error) {
 	found, err := a.ask(ctx, sql, args...)
 	if err != nil {
@@ -125,7 +125,7 @@ type span struct {
 	bound       func(int64) any // makes an argument, $1 and $2, of a piece's bounds
 }
 
-// walk looks at a span in pieces that take about pieceTarget each, and answers the sums of the tallies.
+// walk looks at a span in pieces that take about pieceTarget each, and returns the sums of the tallies.
 func (a *audit) walk(ctx context.Context, check *VerifyCheck, s span, sql string) (map[string]int64, error) {
 	sums := map[string]int64{}
 	size, tries := s.least, 0
@@ -155,7 +155,7 @@ func (a *audit) walk(ctx context.Context, check *VerifyCheck, s span, sql string
 	return sums, nil
 }
 
-// resized answers the size of the next piece after one that took so long.
+// resized returns the size of the next piece after one that took so long.
 func resized(size int64, took time.Duration, least, most int64) int64 {
 	next := int64(float64(size) * float64(pieceTarget) / float64(max(took, time.Millisecond)))
 	return max(least, min(most, next, 2*size))
@@ -179,7 +179,7 @@ func (a *audit) pages(ctx context.Context, check *VerifyCheck, table, sql string
 }
 
 // numbers walks through a range of numbers: $1 is below the piece's first one, $2 its last. bounds is a statement that
-// answers the same of the whole.
+// returns the same of the whole.
 func (a *audit) numbers(ctx context.Context, check *VerifyCheck, bounds, sql string) (map[string]int64, error) {
 	s := span{least: 10, most: 20_000, bound: func(n int64) any { return n }}
 	err := a.read(ctx, func(tx pgx.Tx) error { return tx.QueryRow(ctx, bounds).Scan(&s.first, &s.last) })

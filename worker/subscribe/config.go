@@ -41,7 +41,7 @@ type Config struct {
 	// Limit ends Run after so many events were handled. Default 0: it goes on until ctx ends.
 	Limit int
 
-	// PollInterval is how often to look for events where no notification came. Default 1 s.
+	// PollInterval is how often to look for events if no notification came. Default 1 s.
 	PollInterval time.Duration
 
 	// LeaseTTL is how long after the death of a consumer's active process another one takes over; one that
@@ -135,7 +135,7 @@ func processName() string {
 	return fmt.Sprintf("%.60s-%d-%08x", hostname, os.Getpid(), rand.Uint32()) //nolint:gosec // guards nothing
 }
 
-// Handler handles one event. Where it answers nil the event counts as handled; any error makes it be given again. Its
+// Handler handles one event. If it returns nil, the event counts as handled; after an error it is delivered again. Its
 // ctx ends with Run's, and when another process took the consumer over.
 type Handler func(ctx context.Context, event Event) error
 

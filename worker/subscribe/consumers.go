@@ -16,9 +16,9 @@ type Consumer struct {
 	// State is ok; rewound, beyond_end (its place was lost in a restore or failover) or pruned (what follows it is not
 	// kept): those need a reset.
 	State string `json:"state"`
-	// LagEvents is how many events are announced that it has not handled, filters aside; nil where State is not ok.
+	// LagEvents is how many events are announced that it has not handled, filters aside; nil if State is not ok.
 	LagEvents *int64 `json:"lag_events"`
-	// LagSeconds is how long the first of them has been waiting; nil where State is not ok.
+	// LagSeconds is how long the first of them has been waiting; nil if State is not ok.
 	LagSeconds *float64 `json:"lag_seconds"`
 	// Process works for it now; nil: nobody does.
 	Process      *string    `json:"process"`
@@ -31,7 +31,7 @@ type Consumer struct {
 	CreatedAt    time.Time  `json:"created_at"`
 	UpdatedAt    time.Time  `json:"updated_at"` // when Cursor last moved
 	// ExpiresSeconds is for how long, of time in which workers run, the events that it has not handled are surely kept; nil
-	// while a process works for it, where all is kept, and where State is not ok.
+	// while a process works for it, if all is kept, and if State is not ok.
 	ExpiresSeconds *float64 `json:"expires_seconds"`
 	// Expiring: that is a day or less, or half of the time that workers leave a consumer.
 	Expiring bool `json:"expiring"`
@@ -76,7 +76,7 @@ func readConsumers(ctx context.Context, db DB, sql string, args ...any) ([]Consu
 	return consumers, nil
 }
 
-// ResetConsumer moves a consumer to another place, back or forward, and forgets its last error; it answers where. A
+// ResetConsumer moves a consumer to another place, back or forward, and forgets its last error; it returns where. A
 // process that works for it goes on from there after what it is handling now. Default: Beginning. ErrNoConsumer where
 // there is none.
 func ResetConsumer(ctx context.Context, db DB, name string, to Start) (Cursor, error) {
@@ -107,7 +107,7 @@ func noConsumer(name string) error {
 
 // DeleteConsumer forgets a consumer: its cursor and its dead letters. Without force it refuses one that a process
 // works for (ErrConsumerActive) or that has dead letters (ErrDeadLetters). A process that runs with the name ends with
-// ErrNoConsumer. ErrNoConsumer where there is none.
+// ErrNoConsumer. ErrNoConsumer if there is none.
 func DeleteConsumer(ctx context.Context, db DB, name string, force bool) error {
 	var process *string
 	var letters int64

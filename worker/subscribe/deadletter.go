@@ -24,7 +24,7 @@ type ConsumerDeadLetter struct {
 	Event             Event      `json:"-"`
 }
 
-// ListDeadLetters answers up to limit dead letters of a consumer, oldest first.
+// ListDeadLetters returns up to limit dead letters of a consumer, oldest first.
 func ListDeadLetters(ctx context.Context, db DB, consumer string, limit int) ([]ConsumerDeadLetter, error) {
 	rows, err := db.Query(ctx, `
 		SELECT d.id, d.consumer, d.epoch, d.position, d.tries, d.error, d.created_at, d.replay_requested_at, d.event::text
@@ -46,8 +46,8 @@ func ListDeadLetters(ctx context.Context, db DB, consumer string, limit int) ([]
 	return letters, nil
 }
 
-// ReplayDeadLetters asks the consumer's process to handle dead letters again, all of them where no ids are given, and
-// answers how many. A process that runs does so within its poll interval, one that starts does so first. Each is
+// ReplayDeadLetters asks the consumer's process to handle dead letters again, all of them if no ids are given, and
+// returns how many. A process that runs does so within its poll interval, one that starts does so first. Each is
 // tried once: then it is gone, or stays with the new error.
 func ReplayDeadLetters(ctx context.Context, db DB, consumer string, ids ...int64) (int, error) {
 	tag, err := db.Exec(ctx, `
@@ -59,7 +59,7 @@ func ReplayDeadLetters(ctx context.Context, db DB, consumer string, ids ...int64
 	return int(tag.RowsAffected()), nil
 }
 
-// DropDeadLetters forgets dead letters for good, all of a consumer's where no ids are given, and answers how many.
+// DropDeadLetters deletes dead letters permanently, all of a consumer's if no ids are given, and returns how many.
 func DropDeadLetters(ctx context.Context, db DB, consumer string, ids ...int64) (int, error) {
 	tag, err := db.Exec(ctx, `
 		DELETE FROM iu_outbox.consumer_dead_letter AS d

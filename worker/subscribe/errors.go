@@ -52,7 +52,7 @@ func (e *BeyondEndError) Unwrap() error { return ErrBeyondEnd }
 type RewoundError struct {
 	Cursor Cursor
 	// CommonUntil is the last place that the cursor's history and today's have in common: go on after it to miss
-	// nothing. Its Epoch is empty where the cursor's epoch is unknown here: then nothing is known to be in common.
+	// nothing. Its Epoch is empty if the cursor's epoch is unknown here: then nothing is known to be in common.
 	CommonUntil Cursor
 	// End is the end of today's history.
 	End Cursor

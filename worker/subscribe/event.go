@@ -53,7 +53,7 @@ type Data struct {
 // RolledBack reports whether the instance was taken back by an operator.
 func (e Event) RolledBack() bool { return !e.RolledBackAt.IsZero() }
 
-// CloudEvent answers the event as the CloudEvents SDK's type, for those who hand it on. Integers of CloudEvents have 32
+// CloudEvent returns the event as the CloudEvents SDK's type, for those who hand it on. Integers of CloudEvents have 32
 // bits: a position that does not fit is a string there.
 func (e Event) CloudEvent() (cloudevents.Event, error) {
 	event := cloudevents.New()

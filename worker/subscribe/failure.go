@@ -12,7 +12,7 @@ import (
 	"github.com/iu-core/iuworker/worker/listen"
 )
 
-// failed answers nil where the events are to be read and tried again, which it waits for, and an error where Run ends.
+// failed returns nil if the events are to be read and tried again, which it waits for, and an error if Run ends.
 func (s *subscriber) failed(ctx context.Context, from Cursor, events []Event, err error) error {
 	var stop *stopError
 	var blamed *handlerError

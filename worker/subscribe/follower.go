@@ -65,7 +65,7 @@ func (t *Tail) isEnd(c, end Cursor) bool {
 	return c == end || c == Cursor{Position: end.Position} || c == t.recent.end.Cursor && c.Position == end.Position
 }
 
-// Next answers the next events that the filter chooses, 100 at most, and none where there were none for as long as
+// Next returns the next events that the filter chooses, 100 at most, and none if there were none for as long as
 // patience. They are shared with other followers and must not be changed.
 //
 // Database outages are waited for. An error is answered where going on makes no sense: a cursor that the history does

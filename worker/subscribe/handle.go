@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// attempt handles events and moves the cursor behind them, or does neither. settle, where it is not nil, takes the
+// attempt handles events and moves the cursor behind them, or does neither. settle, if it is not nil, takes the
 // place of the cursor's move: for what is handled out of order.
 type attempt func(ctx context.Context, s *subscriber, events []Event, settle settle) error
 
@@ -113,7 +113,7 @@ func (s *subscriber) handle(ctx context.Context, p page) error {
 	return ctx.Err()
 }
 
-// unit answers how many of the events to handle together.
+// unit returns how many of the events to handle together.
 func (s *subscriber) unit(events []Event) int {
 	if s.single || events[0].Cursor.Position <= s.suspicious {
 		return 1

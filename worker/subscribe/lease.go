@@ -108,7 +108,7 @@ func (l *lease) acquire(ctx context.Context, observe func(context.Context) error
 	}
 }
 
-// keep renews the lease until stop is called. The context that it answers ends with ctx, and when the lease
+// keep renews the lease until stop is called. The context that it returns ends with ctx, and when the lease
 // was lost: then errLeaseLost is its cause.
 func (l *lease) keep(ctx context.Context, until time.Time) (held context.Context, stop func()) {
 	held, cancel := context.WithCancelCause(ctx)
@@ -123,7 +123,7 @@ func (l *lease) keep(ctx context.Context, until time.Time) (held context.Context
 	}
 }
 
-// renew answers why the lease ended; nil: ctx did.
+// renew returns why the lease ended; nil: ctx did.
 func (l *lease) renew(ctx context.Context, until time.Time) error {
 	for listen.Pause(ctx, l.ttl/5) {
 		begun := time.Now()

@@ -10,11 +10,11 @@ import (
 
 // place is where a subscriber keeps its cursor.
 type place interface {
-	// read answers up to limit events after the cursor.
+	// read returns up to limit events after the cursor.
 	read(ctx context.Context, limit int) (page, error)
-	// move moves the cursor from one place to another, on db; errMoved where it is not at from any more.
+	// move moves the cursor from one place to another, on db; errMoved if it is not at from any more.
 	move(ctx context.Context, db DB, from Cursor, to mark) error
-	// failed notes a failure for the first event after from, and answers how many tries failed so far; counts says
+	// failed notes a failure for the first event after from, and returns how many tries failed so far; counts says
 	// whether this one is a try that counts.
 	failed(ctx context.Context, from Cursor, err error, counts bool) (int, error)
 }
@@ -109,7 +109,7 @@ func (r *row) check(ctx context.Context, at mark) error {
 				return err
 			}
 			if !r.goesBack {
-				return fmt.Errorf("%w; the consumer was set back as well: start it again, and it continues after %s", err, at.Cursor)
+				return fmt.Errorf("%w; the consumer was set back as well: start it again; it continues after %s", err, at.Cursor)
 			}
 			r.logger.WarnContext(ctx, "Subscriber: the database was set back, and the consumer with all of its effects; going on from there",
 				slog.String("from", r.seen.String()), slog.String("to", at.String()))

@@ -102,7 +102,7 @@ type page struct {
 	replay bool   // dead letters are to be handled again
 }
 
-// Read answers up to limit events after a cursor, fewer where the history ends or the filter leaves too many out:
+// Read returns up to limit events after a cursor, fewer if the history ends or the filter leaves too many out:
 // read on at Next until it is the cursor that was given. A cursor that the history does not hold is a
 // RewoundError or a PrunedError; Resolve it first where it comes from outside, to tell typing errors apart.
 func Read(ctx context.Context, db DB, after Cursor, filter Filter, limit int) (Page, error) {

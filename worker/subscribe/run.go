@@ -13,7 +13,7 @@ import (
 )
 
 // Run gives events to the handler, one at a time, in the order of their positions, until ctx ends or Limit is reached:
-// then it answers nil. The cursor moves after each event that was handled. Safe to call many times at once.
+// then it returns nil. The cursor moves after each event that was handled. Safe to call many times at once.
 //
 // Database outages are waited for. An error is answered where going on makes no sense: the handler's (Stop,
 // ExhaustedError), a cursor that the history does not hold (RewoundError, PrunedError, BeyondEndError), a consumer
@@ -99,7 +99,7 @@ func (s *subscriber) runAlone(ctx context.Context) error {
 	return s.deliver(ctx)
 }
 
-// runNamed waits for the consumer's lease, reads while it has it, and waits again where it was lost.
+// runNamed waits for the consumer's lease, reads while it has it, and waits again if it was lost.
 func (s *subscriber) runNamed(ctx context.Context) error {
 	row := &row{cfg: s.cfg, process: processName(), goesBack: s.goesBack, logger: s.logger}
 	s.place = row

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// ErrBadSince is wrapped by what ParseSince answers for a text that says no moment.
+// ErrBadSince is wrapped by what ParseSince returns for a text that says no moment.
 var ErrBadSince = errors.New("not a time")
 
 const day = 24 * time.Hour

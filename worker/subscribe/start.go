@@ -50,7 +50,7 @@ func AfterEvent(c Cursor, id string) Start { return Start{kind: startAfter, afte
 // everything that is kept is Beginning.
 func Since(t time.Time) Start { return Start{kind: startSince, since: t} }
 
-// Resolve answers the cursor at which a reader that starts there begins, in the current epoch where the start
+// Resolve returns the cursor at which a reader that starts there begins, in the current epoch where the start
 // names none. A cursor that the history does not hold is a BeyondEndError, a RewoundError or a PrunedError. The
 // zero Start is Now.
 func Resolve(ctx context.Context, db DB, start Start) (Cursor, error) {
@@ -93,7 +93,7 @@ const historySQL = `s.state, s.epoch, s.position, s.known_until, s.kept_after,
 
 var stateSQL = `SELECT ` + fmt.Sprintf(historySQL, "$2") + ` FROM iu_outbox.cursor_state($1, $2) AS s`
 
-// history is what iu_outbox.cursor_state answers for a cursor.
+// history is what iu_outbox.cursor_state returns for a cursor.
 type history struct {
 	state      string
 	end        mark

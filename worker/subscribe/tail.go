@@ -24,7 +24,7 @@ type TailConfig struct {
 	// come through (a transaction pooler), the tail polls.
 	Direct *pgx.ConnConfig
 
-	// PollInterval is how often to look for events where no notification came. Default 1 s.
+	// PollInterval is how often to look for events if no notification came. Default 1 s.
 	PollInterval time.Duration
 
 	// Keep and KeepBytes are how many events, and how many bytes of their JSON, are kept in memory for followers that are
@@ -83,7 +83,7 @@ type Tail struct {
 	idle      time.Time // since when there are none
 	recent    ring
 	history   int           // changes when the events that were read are not the history any more
-	news      chan struct{} // closed, and made anew, when recent or history changes
+	news      chan struct{} // closed, and made again, when recent or history changes
 	reads     reads
 }
 
@@ -112,7 +112,7 @@ func (t *Tail) Stop() {
 	t.running.Wait()
 }
 
-// Followers answers how many follow now.
+// Followers returns how many follow now.
 func (t *Tail) Followers() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -161,7 +161,7 @@ func (t *Tail) leave() {
 	}
 }
 
-// wanted reports whether to go on reading. Where it answers false, the next follower wakes the tail again.
+// wanted reports whether to go on reading. Where it returns false, the next follower wakes the tail again.
 func (t *Tail) wanted() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

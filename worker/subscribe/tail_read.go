@@ -17,7 +17,7 @@ type reads struct {
 	begun, ended int
 	end          mark          // of the history, as the last one saw it
 	err          error         // of the last one
-	done         chan struct{} // closed, and made anew, when one ends
+	done         chan struct{} // closed, and made again, when one ends
 }
 
 // run reads until the tail is stopped, or nobody has followed it for a while.
@@ -109,7 +109,7 @@ func (t *Tail) forget() {
 	t.news = make(chan struct{})
 }
 
-// now answers the end of the history, as a read sees it that begins after the call: one read for all who ask in the
+// now returns the end of the history, as a read sees it that begins after the call: one read for all who ask in the
 // meantime.
 func (t *Tail) now(ctx context.Context) (mark, error) {
 	t.mu.Lock()

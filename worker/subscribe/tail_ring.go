@@ -39,7 +39,7 @@ func (r *ring) add(p page) bool {
 	return len(p.Events) > 0
 }
 
-// follows answers up to limit events after a position; false where some before them are not in the ring any more.
+// follows returns up to limit events after a position; false if some before them are not in the ring any more.
 func (r *ring) follows(position int64, limit int) ([]*Event, bool) {
 	if !r.known || position < r.after.Position {
 		return nil, false

@@ -1,4 +1,4 @@
--- Composing the events of many jobs in one transaction, and announcing them in it where nobody else does.
+-- Composing the events of many jobs in one transaction, and announcing them in it if nobody else does.
 
 -- Calls fn_iu_auto_instantiate_from_event for each element of the arrays (p_notes and p_traceparents may hold NULLs)
 -- and returns its result with the element's number, from 1; NULL: set aside, another transaction works on its suffix.
@@ -8,7 +8,7 @@
 -- left to the emitter. That saves a transaction and a doorbell an event, and is for callers who are alone: the counter row
 -- is held until the end of the transaction.
 -- Locks, in the order of idempotency keys: each suffix by a try, what the function locks by a short wait: an idle
--- transaction of somebody else holds up nobody for long. The other settings keep plans, those of foreign-key checks
+-- transaction of somebody else delays nobody for long. The other settings keep plans, those of foreign-key checks
 -- among them, that were made while tables were small.
 CREATE OR REPLACE FUNCTION iu_outbox.compose_batch(
     p_event_ids uuid[], p_event_types text[], p_template_collection_ids uuid[], p_instance_key_suffixes text[],

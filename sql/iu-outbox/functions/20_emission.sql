@@ -1,6 +1,6 @@
--- Emissions: written by whoever composes, numbered and announced by the emitter.
+-- Emissions: written by the transaction that composes, numbered and announced by the emitter.
 
--- Answers the CloudEvents source of this database; a name that is no plain URI segment is
+-- Returns the CloudEvents source of this database; a name that is no plain URI segment is
 -- percent-encoded.
 CREATE OR REPLACE FUNCTION iu_outbox.event_source() RETURNS text
 LANGUAGE plpgsql STABLE AS $$
@@ -21,13 +21,13 @@ BEGIN
 END
 $$;
 
--- Answers a timestamp as RFC 3339 in UTC with microseconds; NULL for NULL.
+-- Returns a timestamp as RFC 3339 in UTC with microseconds; NULL for NULL.
 CREATE OR REPLACE FUNCTION iu_outbox.rfc3339(p_at timestamptz) RETURNS text
 LANGUAGE sql STABLE AS $$
     SELECT pg_catalog.to_char(p_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
 
--- Answers the CloudEvent of a log row, yet without position and cursor.
+-- Returns the CloudEvent of a log row, yet without position and cursor.
 CREATE OR REPLACE FUNCTION iu_outbox.composed_event(p_log public.iu_auto_instantiate_event_log) RETURNS jsonb
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -126,7 +126,7 @@ END
 $$;
 
 -- Writes an emission that has its position at once, announces it, and notes that in the setting iu_outbox.emitted.
--- Answers false, and has done nothing, where that is for the emitter: emissions wait already, the counter row is locked,
+-- Returns false, and has done nothing, if that is for the emitter: emissions wait already, the counter row is locked,
 -- the registry row is not active, or an error came, which the emitter will meet and tell.
 -- Locks the counter row; waits for nothing.
 CREATE OR REPLACE FUNCTION iu_outbox.emit_now(p_instance_collection_id uuid, p_event jsonb) RETURNS boolean
@@ -171,7 +171,7 @@ CREATE OR REPLACE TRIGGER iu_outbox_emission_written
     EXECUTE FUNCTION iu_outbox.write_emission();
 
 -- An iu-core that composed live instances before the trigger was there: they are announced, too. The trigger's
--- lock keeps others out until this commits. Only where nothing was ever written: what was pruned stays pruned.
+-- lock keeps others out until this commits. Only if nothing was ever written: what was pruned stays pruned.
 INSERT INTO iu_outbox.emission (instance_collection_id, event)
 SELECT l.instance_collection_id, iu_outbox.composed_event(l)
 FROM public.iu_auto_instantiate_event_log AS l
@@ -182,7 +182,7 @@ ORDER BY l.created_at, l.idempotency_key;
 
 -- Rolling back deletes instances, not history: an emission without a position goes with its instance,
 -- one that was announced stays and is marked; the ledger notes the keys. Locks emission rows, then the count of
--- pruned ones where one of those is concerned; where the emitter is numbering one, waits for it and then marks it.
+-- pruned ones if one of those is concerned; if the emitter is numbering one, waits for it and then marks it.
 CREATE OR REPLACE FUNCTION iu_outbox.roll_back_emission() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -252,7 +252,7 @@ $$;
 
 -- Gives up to p_limit emissions their positions and announces them, oldest first. state: emitted;
 -- idle (nothing to do); held (the registry row is not active); busy (another emitter works).
--- notified is false where the notification queue is more than half full: positions are given all
+-- notified is false if the notification queue is more than half full: positions are given all
 -- the same, and subscribers find them by their poll.
 -- Locks the counter row, then emission rows; waits for neither. READ COMMITTED only.
 -- A join with the picked rows could read the whole table once for each of them, where the table counts as empty or a plan

@@ -120,7 +120,7 @@ END
 $$;
 
 -- Makes up to p_limit parked jobs available whose gate is open, lowest id first, and wakes River's
--- producers; answers how many. With the composer closed it reads two rows and no job.
+-- producers; returns how many. With the composer closed it reads two rows and no job.
 -- Locks job rows; skips those that are locked. A list of ids, not a join: see emit().
 CREATE OR REPLACE FUNCTION iu_outbox.resume_parked(p_limit integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -238,8 +238,8 @@ BEGIN
 END
 $$;
 
--- Answers where an application's event is, a row an idempotency key: waiting, working, parked, done or
--- dead, with the reason and, where done, the instance. No row: never heard of, or rolled back.
+-- Returns where an application's event is, a row an idempotency key: waiting, working, parked, done or
+-- dead, with the reason and, if done, the instance. No row: unknown, or rolled back.
 CREATE OR REPLACE FUNCTION iu_outbox.event_state(p_event_id uuid)
 RETURNS TABLE (state text, reason text, instance_collection_id uuid, idempotency_key text,
                template_collection_id uuid, instance_key_suffix text, job_id bigint, since timestamptz)

@@ -55,7 +55,7 @@ BEGIN
     END IF;
     PERFORM FROM iu_outbox.worker AS w WHERE w.id = p_id AND w.lock_key = p_lock_key FOR KEY SHARE SKIP LOCKED;
     IF NOT FOUND AND NOT EXISTS (SELECT FROM iu_outbox.worker AS w WHERE w.id = p_id AND w.lock_key = p_lock_key) THEN
-        RAISE EXCEPTION 'worker % was taken for dead: it must begin again', p_id USING ERRCODE = 'IU002';
+        RAISE EXCEPTION 'worker % was declared dead: it must start over', p_id USING ERRCODE = 'IU002';
     END IF;
     RETURN true;
 END

@@ -1,13 +1,13 @@
 -- Gates: rows of public.dot_config; open where lower(btrim(value)) = 'true'.
 
--- Answers whether the gate of a config key is open; a missing row is a closed gate.
+-- Returns whether the gate of a config key is open; a missing row is a closed gate.
 CREATE OR REPLACE FUNCTION iu_outbox.gate_open(p_key text) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT EXISTS (SELECT FROM public.dot_config AS c
                    WHERE c.key = p_key AND pg_catalog.lower(pg_catalog.btrim(c.value)) = 'true')
 $$;
 
--- Answers both gates; updated_by and updated_at are NULL where the row is missing.
+-- Returns both gates; updated_by and updated_at are NULL if the row is missing.
 CREATE OR REPLACE FUNCTION iu_outbox.gate_status()
 RETURNS TABLE (gate text, key text, open boolean, updated_by text, updated_at timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -18,7 +18,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY g.n
 $$;
 
--- Opens or closes a gate ('composer', 'auto-instantiate') in the actor's name and answers whether it
+-- Opens or closes a gate ('composer', 'auto-instantiate') in the actor's name and returns whether it
 -- was open before. Raises 22023 for an unknown gate. Locks the config row.
 CREATE OR REPLACE FUNCTION iu_outbox.set_gate(p_gate text, p_open boolean, p_actor text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -6,7 +6,7 @@ CREATE OR REPLACE VIEW iu_outbox.template AS
     FROM public.iu_piece_collection AS c
     JOIN public.iu_collection_template_registry AS r ON r.collection_id = c.id AND r.is_template;
 
--- Moves these dead letters into the outbox, all of them or none, and answers how many: those that are locked or gone
+-- Moves these dead letters into the outbox, all of them or none, and returns how many: those that are locked or gone
 -- are not counted. The ledger notes their keys. Bulk work keeps out of the way of live events (priority 4).
 -- Locks dead letters.
 CREATE OR REPLACE FUNCTION iu_outbox.move_dead_letters(p_ids bigint[]) RETURNS integer
@@ -37,8 +37,8 @@ BEGIN
 END
 $$;
 
--- Puts these dead letters back into the outbox and answers how many. One whose event the outbox refuses (a job that
--- did not come by the outbox) stays, and holds up no other. What is wrong with the installation is raised, and moves
+-- Puts these dead letters back into the outbox and returns how many. One whose event the outbox refuses (a job that
+-- did not come by the outbox) stays, and delays no other. What is wrong with the installation is raised, and moves
 -- none. Locks dead letters; skips those that are locked.
 CREATE OR REPLACE FUNCTION iu_outbox.retry_dead_letters(p_ids bigint[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -73,7 +73,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
         FOR UPDATE SKIP LOCKED))
 $$;
 
--- Drops these dead letters for good and answers how many; the ledger notes their keys. Locks them; skips those that
+-- Drops these dead letters permanently and returns how many; the ledger notes their keys. Locks them; skips those that
 -- are locked.
 CREATE OR REPLACE FUNCTION iu_outbox.drop_dead_letters(p_ids bigint[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -104,7 +104,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
         FOR UPDATE SKIP LOCKED))
 $$;
 
--- Cancels those of these jobs that have not begun, drops the dead letters that this makes, and answers how many: for
+-- Cancels those of these jobs that have not begun, drops the dead letters that this makes, and returns how many: for
 -- work that an operator takes back and that needs no attention. Locks jobs in the order of their ids, then dead letters;
 -- skips jobs that are locked.
 CREATE OR REPLACE FUNCTION iu_outbox.cancel_jobs(p_ids bigint[]) RETURNS integer

@@ -1,10 +1,10 @@
 -- Consumers: cursors and what they are worth, leases, retention.
 
--- Answers what a cursor is worth in today's history. p_epoch NULL: a position in the current epoch.
+-- Returns what a cursor is worth in today's history. p_epoch NULL: a position in the current epoch.
 -- state: ok; beyond_end (positions of the current epoch are not there yet, or were lost); rewound (the epoch is
 -- unknown, or ended before p_position); pruned (what follows it is not kept any more).
 -- epoch, position: the end of the history. known_until: the last position that p_epoch has in common with it;
--- NULL where the epoch is unknown. kept_after: everything after it is kept. Takes no locks.
+-- NULL if the epoch is unknown. kept_after: everything after it is kept. Takes no locks.
 CREATE OR REPLACE FUNCTION iu_outbox.cursor_state(
     p_epoch text, p_position bigint,
     OUT state text, OUT epoch text, OUT "position" bigint, OUT known_until bigint, OUT kept_after bigint)
@@ -37,7 +37,7 @@ BEGIN
 END
 $$;
 
--- Answers the position after which the emissions begin that were announced at p_at or later, as exactly as the
+-- Returns the position after which the emissions begin that were announced at p_at or later, as exactly as the
 -- server's clock ran. Twenty index look-ups for a million emissions. Takes no locks.
 CREATE OR REPLACE FUNCTION iu_outbox.position_before(p_at timestamptz) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -88,8 +88,8 @@ BEGIN
 END
 $$;
 
--- Makes a consumer where there is none: after p_position of p_epoch; both NULL: at the beginning of what is kept.
--- Answers whether it made one. Takes the retention's lock, shared, so that nothing is pruned under a new consumer.
+-- Makes a consumer if there is none: after p_position of p_epoch; both NULL: at the beginning of what is kept.
+-- Returns whether it made one. Takes the retention's lock, shared, so that nothing is pruned under a new consumer.
 CREATE OR REPLACE FUNCTION iu_outbox.open_consumer(p_name text, p_epoch text, p_position bigint) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -105,7 +105,7 @@ BEGIN
 END
 $$;
 
--- Gives a consumer to a process for p_for from now, again where it has it. Answers held, taken (another process
+-- Gives a consumer to a process for p_for from now, again if it has it. Returns held, taken (another process
 -- has it), or gone (there is no such consumer). Locks the consumer's lease. A lease that ends more than an hour from now is
 -- not believed: no process takes such a long one, so the server's clock must have been set back.
 CREATE OR REPLACE FUNCTION iu_outbox.hold_consumer(p_name text, p_process text, p_for interval) RETURNS text
@@ -129,7 +129,7 @@ $$;
 
 -- Consumers as operators see them. state: that of the cursor; also rewound if another event than its process read is at
 -- its position. lag_events: how many are announced that it has not handled, filters aside;
--- lag_seconds: how long the first of them has been waiting; both NULL where the position says nothing (state).
+-- lag_seconds: how long the first of them has been waiting; both NULL if the position says nothing (state).
 -- process: who works for it now; NULL: nobody.
 -- expires_seconds: for how long, of time in which workers run, events that it has not handled are surely kept; NULL
 -- while a process works for it, if no worker has stated how long emissions are kept, and if state is not ok.
@@ -286,7 +286,7 @@ BEGIN
 END
 $$;
 
--- Begins a new epoch after the last position, and answers it: for a history that was set back in a way that the
+-- Begins a new epoch after the last position, and returns it: for a history that was set back in a way that the
 -- server cannot see by itself (a copy of its files). Locks the counter row.
 CREATE OR REPLACE FUNCTION iu_outbox.begin_epoch() RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

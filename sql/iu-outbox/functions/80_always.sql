@@ -16,7 +16,7 @@ BEGIN
         IF v_trigger.may THEN
             EXECUTE v_trigger.statement;
         ELSE
-            RAISE NOTICE 'a session with session_replication_role = replica passes by a trigger of iuworker; run as the owner of the table: %',
+            RAISE NOTICE 'a session with session_replication_role = replica bypasses a trigger of iuworker; run as the owner of the table: %',
                 v_trigger.statement;
         END IF;
     END LOOP;

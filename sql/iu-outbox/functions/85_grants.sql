@@ -7,7 +7,7 @@
 
 -- The intended grants, a row each that has something to apply to. granted: the role has it by this very grant; effective:
 -- it has the privilege by some grant, PUBLIC's included; mine: this login has it; grantable: this login may grant it.
--- role_oid is NULL where the role is not there. The roles "owner" and "owner of 033" stand for those as whom the SECURITY
+-- role_oid is NULL if the role is not there. The roles "owner" and "owner of 033" stand for those as whom the SECURITY
 -- DEFINER functions run: they own most of what they need, and nothing is granted to them where they have it already.
 CREATE OR REPLACE VIEW iu_outbox.intended_grant AS
 WITH listed (role, privileges, kind, objects) AS (VALUES

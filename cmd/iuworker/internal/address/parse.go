@@ -196,7 +196,7 @@ func parseURI(rest string) (settings, error) {
 }
 
 func stray() *Error {
-	return wrong("has an @ in a place where none belongs: percent-encode the special characters of user and password (@ is %%40, / is %%2F, ? is %%3F)")
+	return wrong("has a misplaced @: percent-encode the special characters of user and password (@ is %%40, / is %%2F, ? is %%3F)")
 }
 
 // parseHosts takes a list such as host:port,[::1]:port apart, into two lists.

@@ -57,7 +57,7 @@ func (s settings) plan(passfileNamed bool) (*plan, error) {
 	}
 	for _, h := range p.hosts {
 		if p.security.verifyName && h.name == "" {
-			return nil, wrong("cannot be used: sslmode=verify-full needs host beside hostaddr, the name to look for in the certificate")
+			return nil, wrong("cannot be used: sslmode=verify-full needs host as well as hostaddr: the name to check in the certificate")
 		}
 	}
 	p.user = s["user"]

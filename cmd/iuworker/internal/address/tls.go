@@ -141,7 +141,7 @@ func (t *security) readCertificate(s settings) error {
 		return nil
 	}
 	if cert == "" || key == "" {
-		return wrong("cannot be used: sslcert and sslkey need each other")
+		return wrong("cannot be used: sslcert and sslkey must be given together")
 	}
 	chain, err := os.ReadFile(cert) //nolint:gosec // the user names the file
 	if err != nil {
