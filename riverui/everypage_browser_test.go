@@ -83,6 +83,14 @@ const faultsScript = `(() => {
       [...e.parentElement.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.data.trim().length > 3);
     if (!inText && (box.height < 24 || box.width < 24)) say("a target of " + Math.round(box.width) + " x " + Math.round(box.height), e);
   }
+  for (const chart of document.querySelectorAll(".chart")) {
+    const lines = chart.querySelectorAll(".chart-plot .grid"), card = chart.closest(".card, section").getBoundingClientRect();
+    if (chart.checkVisibility()) chart.querySelectorAll(".chart-y text").forEach((label, i) => {
+      const box = label.getBoundingClientRect(), line = lines[i].getBoundingClientRect();
+      if (Math.abs((box.top + box.bottom) / 2 - line.top) > 3) say("not at its line, " + label.textContent, label);
+      if (box.left < card.left + 2) say("out of its card, " + label.textContent, label);
+    });
+  }
   for (const e of targets) if (!e.disabled && e.tabIndex < 0) say("not reached by Tab", e);
   return faults;
 })()`
