@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"html/template"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/iu-core/iuworker/worker/operate"
 )
@@ -24,8 +23,6 @@ var functions = template.FuncMap{
 	"count":   count,
 	"seconds": seconds,
 	"rate":    rate, "timeLeft": timeLeft,
-	"clock":   func(t time.Time) string { return t.UTC().Format("15:04") },
-	"short":   func(id uuid.UUID) string { return id.String()[:8] },
 	"trace":   func(base string, of any) string { return base + "/trace?q=" + template.URLQueryEscaper(of) },
 	"toEvent": func(base, key string) string { return base + "/events/" + url.PathEscape(key) },
 	"toTemplate": func(base string, key any) string {
@@ -35,7 +32,6 @@ var functions = template.FuncMap{
 		return base + "/templates/" + url.PathEscape(fmt.Sprint(key))
 	},
 	"toConsumer":   func(base, name string) string { return base + consumerPath(name) },
-	"step":         step,
 	"cursorBefore": cursorBefore,
 	"sentence":     sentence,
 	"jobs":         func(n operate.Count) string { return plural(n, "job", "jobs") },
@@ -44,15 +40,12 @@ var functions = template.FuncMap{
 	"known":        known,
 	"pretty":       pretty,
 	"setTime":      setTime,
+
+	"withoutCommand": func(text string) string { return command.ReplaceAllString(text, "") },
 }
 
-// step returns the width of a chart's bars: "5 min", "1 h".
-func step(d time.Duration) string {
-	if d%time.Hour == 0 {
-		return fmt.Sprintf("%d h", d/time.Hour)
-	}
-	return fmt.Sprintf("%d min", d/time.Minute)
-}
+// command is the end of a text that says what to run, which a page shows beside its buttons instead.
+var command = regexp.MustCompile(`; [^;]*\brun: .*$`)
 
 // cursorBefore returns the cursor after which the event of a cursor is the first.
 func cursorBefore(cursor string) string {

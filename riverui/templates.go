@@ -3,6 +3,7 @@ package webui
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -90,38 +91,27 @@ type templateUse struct {
 	Name   string // of the one that is shown
 	Path   string
 	Sum    operate.TemplateSum
-	Bars   []bar
-	Most   int64
-	From   time.Time
-	Step   time.Duration
+	Chart  chart
 }
 
-type bar struct {
-	X, Y, Width, Height float64
-	At                  time.Time
-	N                   int64
-}
-
-const (
-	barsWidth  = 600
-	barsHeight = 80
-)
-
-func (u *templateUse) draw() {
-	points := u.Sum.Points
-	for _, n := range points {
-		u.Most = max(u.Most, n)
+// templateChart draws how many events of a template were composed, or became dead letters.
+func templateChart(id string, s operate.TemplateSeries, points []int64) chart {
+	series := operate.Series{From: s.From, Until: s.Until, Step: s.Step, Points: make([]operate.Point, len(points))}
+	totals := make([]float64, len(points))
+	a := axis{s.From, s.Step, len(points)}
+	c := chart{
+		ID: id, Title: "Events per " + a.stepName(), Unit: "events per " + a.stepName(), XTicks: clockTicks(a), Heads: []string{"Events"},
 	}
-	width := barsWidth / float64(max(len(points), 1))
+	sum := int64(0)
 	for i, n := range points {
-		if n == 0 {
-			continue
-		}
-		height := max(1, barsHeight*float64(n)/float64(u.Most))
-		u.Bars = append(u.Bars, bar{
-			X: float64(i) * width, Y: barsHeight - height, Width: max(width-1, 0.5), Height: height, At: u.From.Add(time.Duration(i) * u.Step), N: n,
-		})
+		series.Points[i] = operate.Point{At: s.From.Add(time.Duration(i) * s.Step), Composed: n, Known: true}
+		totals[i] = float64(n)
+		sum += n
+		c.Rows = append(c.Rows, chartRow{At: series.Points[i].At, Cells: []string{number(n)}})
 	}
+	c.bars(a, series, totals)
+	c.Summary = fmt.Sprintf("Bars of events per %s since %s: %s", a.stepName(), moment(s.From), number(sum))
+	return c
 }
 
 func (h *Handler) templatePage(w http.ResponseWriter, r *http.Request) {
@@ -165,9 +155,9 @@ func (h *Handler) templateUse(ctx context.Context, template uuid.UUID, name, pat
 			return use, err
 		}
 		use = templateUse{
-			Ranges: operate.Ranges, Name: chosen.Name, Path: path, Sum: series.Templates[0], From: series.From, Step: series.Step,
+			Ranges: operate.Ranges, Name: chosen.Name, Path: path, Sum: series.Templates[0],
+			Chart: templateChart("use-chart", series, series.Templates[0].Points),
 		}
-		use.draw()
 		return use, nil
 	})
 }

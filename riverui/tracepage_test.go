@@ -15,7 +15,8 @@ func TestAnEventsWholeWayIsShown(t *testing.T) {
 	events := b.insert(t, b.template, "a")
 	b.waitState(t, events[0], "parked")
 	parked := b.find(t, events[0].String())
-	shows(t, parked, "Waits for its gate to open: the auto-instantiate gate is closed; to open it, run: iuworker gate open auto-instantiate</p>")
+	shows(t, parked, "Waits for its gate to open: the auto-instantiate gate is closed</p>")
+	shows(t, parked, `data-copy="iuworker gate open auto-instantiate"`)
 
 	b.db.OpenGates(t)
 	b.waitAnnounced(t, 1)

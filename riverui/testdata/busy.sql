@@ -47,11 +47,12 @@ FROM generate_series(1, 10412) AS n;
 
 -- Events that ended badly.
 INSERT INTO iu_outbox.dead_letter (job_id, status, detail, event_id, idempotency_key, event, queue, attempts, created_at)
-SELECT 1000000 + n, CASE WHEN n <= 24 THEN 'instance_key_conflict' ELSE 'template_not_marked' END,
-       'gift-card is not marked as a template', gen_random_uuid(), md5('d' || n),
-       jsonb_build_object('actor', CASE WHEN n <= 24 THEN 'mobile-app' ELSE 'billing' END, 'event_type', 'order.placed'), 'events', 1,
-       date_trunc('minute', now()) - CASE WHEN n <= 24 THEN interval '95 min' ELSE interval '22 min' END + n * interval '0.3 s'
-FROM generate_series(1, 99) AS n;
+SELECT 1000000 + g.n, CASE WHEN g.n <= 24 THEN 'instance_key_conflict' ELSE 'template_not_marked' END,
+       CASE WHEN g.n <= 24 THEN 'the key tpl-inst:auto:order-' || g.n || ' exists' ELSE 'gift-card is not marked as a template' END, e.id, md5('d' || g.n),
+       jsonb_build_object('event_id', e.id, 'event_type', 'order.placed', 'template_collection_id', t.id, 'instance_key_suffix', 'order-' || g.n,
+           'emit_mode', 'live', 'actor', CASE WHEN g.n <= 24 THEN 'mobile-app' ELSE 'billing' END), 'events', 1,
+       date_trunc('minute', now()) - CASE WHEN g.n <= 24 THEN interval '95 min' ELSE interval '22 min' END + g.n * interval '0.3 s'
+FROM generate_series(1, 99) AS g (n) CROSS JOIN LATERAL (SELECT gen_random_uuid() AS id WHERE g.n > 0) AS e JOIN tpl AS t ON t.n = CASE WHEN g.n <= 24 THEN 3 ELSE 9 END;
 
 -- Consumers.
 INSERT INTO iu_outbox.consumer (name, epoch, position, updated_at, created_at)
