@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/jobs"
-	"github.com/iu-core/iuworker/sql/iutest"
 )
 
 // announcing composes one event by a batcher without a worker, and answers the batch.

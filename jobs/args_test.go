@@ -14,8 +14,8 @@ import (
 	"github.com/riverqueue/river/rivertest"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/jobs"
-	"github.com/iu-core/iuworker/sql/iutest"
 )
 
 func inserter(t *testing.T, db *iutest.DB) *river.Client[pgx.Tx] {

@@ -10,8 +10,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/jobs"
-	"github.com/iu-core/iuworker/sql/iutest"
 )
 
 func TestMain(m *testing.M) { iutest.Main(m) }

@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/jobs"
-	"github.com/iu-core/iuworker/sql/iutest"
 )
 
 // tracedEvent is an event with a trace of its own.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/iu-core/iuworker/worker/operate"
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 // Charts are SVG that the server draws: a page makes one from a series of operate and hands it to a template. Ids are unique

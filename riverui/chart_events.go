@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/iu-core/iuworker/worker/operate"
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 // barLeast is the height of the smallest bar, as a share: one event is seen as well.

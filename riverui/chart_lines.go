@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/iu-core/iuworker/worker/operate"
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 // latencyChart draws how long events took from INSERT to instance.

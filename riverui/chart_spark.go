@@ -3,7 +3,7 @@ package webui
 import (
 	"math"
 
-	"github.com/iu-core/iuworker/worker/operate"
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 // spark is a line without axes, in a square of lineUnits that is stretched.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/iu-core/iuworker/worker/operate"
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 // chosenLetters are the dead letters that a form is about: one, those that were selected, or all that match the filter.

@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/iu-core/iuworker/worker/operate"
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 // bury leaves dead letters for a template, a minute apart, the last one now; suffixes are s-1 to s-n.

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/jobs"
-	"github.com/iu-core/iuworker/worker/operate"
 )
 
 // How far an event is with a step.

@@ -10,8 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/proxytest"
 	webui "github.com/iu-core/iuworker/riverui"
-	"github.com/iu-core/iuworker/riverui/proxytest"
 )
 
 // A browser's EventSource, over a restart of the server: it comes again by itself, goes on after the last event it got,

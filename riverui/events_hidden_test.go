@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest"
 	webui "github.com/iu-core/iuworker/riverui"
-	"github.com/iu-core/iuworker/sql/iutest"
 )
 
 // What row security hides from the worker's login is not told to a client as pruned: it would accept a gap that is none.

@@ -21,8 +21,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest"
 	webui "github.com/iu-core/iuworker/riverui"
-	"github.com/iu-core/iuworker/sql/iutest"
 )
 
 // streaming is a server of events on a database of its own, whose gates are open.

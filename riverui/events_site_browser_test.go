@@ -10,8 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/proxytest"
 	webui "github.com/iu-core/iuworker/riverui"
-	"github.com/iu-core/iuworker/riverui/proxytest"
 )
 
 // A page of another site follows the events under its own origin, as docs/subscribers.md says: the site's server knows its

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/iu-core/iuworker/worker/operate"
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 // functions are what templates format with.

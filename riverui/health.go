@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/iu-core/iuworker/worker/operate"
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 // leastBetweenRuns is how old the doctor's report must be to be made again on request: all requests share one.

@@ -3,7 +3,7 @@ package webui_test
 import (
 	"testing"
 
-	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/internal/iutest"
 )
 
 func TestMain(m *testing.M) { iutest.Main(m) }

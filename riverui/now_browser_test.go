@@ -19,8 +19,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest"
 	webui "github.com/iu-core/iuworker/riverui"
-	"github.com/iu-core/iuworker/sql/iutest"
 )
 
 // visitBusy opens the pages of a busy database.

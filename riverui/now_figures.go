@@ -6,7 +6,7 @@ import (
 	"math"
 	"strings"
 
-	"github.com/iu-core/iuworker/worker/operate"
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 // figure is one of the five numbers.

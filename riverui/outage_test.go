@@ -18,8 +18,8 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest"
 	webui "github.com/iu-core/iuworker/riverui"
-	"github.com/iu-core/iuworker/sql/iutest"
 )
 
 // outage is a way to the database that can be cut.

@@ -13,10 +13,10 @@ import (
 	"github.com/riverqueue/river/rivertype"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/jobs"
 	webui "github.com/iu-core/iuworker/riverui"
-	"github.com/iu-core/iuworker/sql/iutest"
-	"github.com/iu-core/iuworker/worker/operate"
 )
 
 type riverBundle struct {

@@ -17,10 +17,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/operate"
 	webui "github.com/iu-core/iuworker/riverui"
-	"github.com/iu-core/iuworker/sql/iutest"
 	"github.com/iu-core/iuworker/worker"
-	"github.com/iu-core/iuworker/worker/operate"
 )
 
 // newHandler makes a handler on a database of its own; configure may change its configuration before.

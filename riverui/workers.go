@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river/rivertype"
 
+	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/jobs"
-	"github.com/iu-core/iuworker/worker/operate"
 )
 
 // fleetPart is the workers as the page shows them.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/iu-core/iuworker/sql/dbsession"
+	"github.com/iu-core/iuworker/internal/dbsession"
 )
 
 const (

@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/internal/iutest"
 )
 
 // data answers what the tables hold, a line a row.

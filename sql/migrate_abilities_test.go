@@ -8,8 +8,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest"
 	iusql "github.com/iu-core/iuworker/sql"
-	"github.com/iu-core/iuworker/sql/iutest"
 )
 
 // own returns an empty database of a server of the test's own, and a login there that may migrate it and is no superuser.

@@ -15,8 +15,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest"
 	iusql "github.com/iu-core/iuworker/sql"
-	"github.com/iu-core/iuworker/sql/iutest"
 )
 
 // config migrates the database of a URL and logs to the test.

@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest"
 	iusql "github.com/iu-core/iuworker/sql"
-	"github.com/iu-core/iuworker/sql/iutest"
 )
 
 const selftestSQL = "ops/02_auto_instantiate_productization_proof.sql"

@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 
-	"github.com/iu-core/iuworker/sql/dbsession"
+	"github.com/iu-core/iuworker/internal/dbsession"
 )
 
 // A session is the one connection on which a run happens: database/sql is allowed no second one, so that goose's

@@ -10,9 +10,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/jobs"
-	"github.com/iu-core/iuworker/worker/listen"
-	"github.com/iu-core/iuworker/worker/metrics"
 )
 
 // standIn is how old the oldest emission without a position must be before an emitter that does not lead steps in:

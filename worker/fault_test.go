@@ -8,9 +8,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
-	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/worker"
-	"github.com/iu-core/iuworker/worker/operate"
 )
 
 // asWorker makes a worker log in with the role iu_worker and nothing else.

@@ -3,7 +3,7 @@ package worker_test
 import (
 	"testing"
 
-	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/internal/iutest"
 )
 
 // The minutes before the start are there at once, as far as they are known; the one that ended last tells who works.

@@ -14,10 +14,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/operate"
 	iusql "github.com/iu-core/iuworker/sql"
-	"github.com/iu-core/iuworker/sql/iutest"
 	"github.com/iu-core/iuworker/worker"
-	"github.com/iu-core/iuworker/worker/operate"
 )
 
 // lock runs a statement in a transaction that stays open until release is called.

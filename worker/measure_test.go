@@ -8,9 +8,9 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 
-	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/worker"
-	"github.com/iu-core/iuworker/worker/metrics"
 )
 
 // measured answers the sum over a metric's series that have the label's value; of a histogram, the count.

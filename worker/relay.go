@@ -16,9 +16,9 @@ import (
 	"github.com/riverqueue/river/rivertype"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/jobs"
-	"github.com/iu-core/iuworker/worker/listen"
-	"github.com/iu-core/iuworker/worker/metrics"
 )
 
 // Relay turns outbox rows into River jobs. Several share the work: each claims rows that no other has locked.

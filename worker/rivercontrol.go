@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river/riverdriver"
 
+	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/jobs"
-	"github.com/iu-core/iuworker/worker/listen"
 )
 
 // River's notifications, without their schema.

@@ -13,9 +13,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
+	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/jobs"
-	"github.com/iu-core/iuworker/worker/listen"
-	"github.com/iu-core/iuworker/worker/operate"
 )
 
 // running is what Start started and Stop stops: River's client and the parts around it.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/internal/iutest"
 )
 
 // However far this machine's clock is from the server's, events are composed at once, and retries and retentions go by

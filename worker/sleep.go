@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/iu-core/iuworker/worker/listen"
+	"github.com/iu-core/iuworker/internal/listen"
 )
 
 // found is what a look at a table came upon and handled.

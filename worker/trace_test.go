@@ -18,10 +18,10 @@ import (
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/tracing"
 	"github.com/iu-core/iuworker/worker"
 	"github.com/iu-core/iuworker/worker/subscribe"
-	"github.com/iu-core/iuworker/worker/tracing"
 )
 
 // receiver is an OpenTelemetry collector that keeps what it gets.

@@ -8,9 +8,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/worker"
-	"github.com/iu-core/iuworker/worker/metrics"
 )
 
 // Of two workers one verifies, and what it finds is in its metrics and its log.

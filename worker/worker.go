@@ -7,10 +7,10 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/iu-core/iuworker/internal/dbsession"
+	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/jobs"
 	iusql "github.com/iu-core/iuworker/sql"
-	"github.com/iu-core/iuworker/sql/dbsession"
-	"github.com/iu-core/iuworker/worker/listen"
 )
 
 // Worker is the relay, the jobs, the emitter and what looks after them, in one process. Start and Stop are safe for

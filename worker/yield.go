@@ -11,9 +11,9 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/jobs"
-	"github.com/iu-core/iuworker/worker/listen"
-	"github.com/iu-core/iuworker/worker/metrics"
 )
 
 const (

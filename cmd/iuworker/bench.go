@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/iu-core/iuworker/sql/pgserver"
-	"github.com/iu-core/iuworker/worker/bench"
+	"github.com/iu-core/iuworker/internal/bench"
+	"github.com/iu-core/iuworker/internal/pgserver"
 )
 
 // benchFlags are the settings of a run.

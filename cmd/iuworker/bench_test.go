@@ -7,8 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/iu-core/iuworker/sql/iutest"
-	"github.com/iu-core/iuworker/worker/bench"
+	"github.com/iu-core/iuworker/internal/bench"
+	"github.com/iu-core/iuworker/internal/iutest"
 )
 
 func TestBenchMeasuresOnAGivenServerAndDropsItsDatabase(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/iu-core/iuworker/worker/operate"
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 func (a *app) conformanceCommand() *cobra.Command {

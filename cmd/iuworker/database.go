@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/iu-core/iuworker/cmd/iuworker/internal/address"
+	"github.com/iu-core/iuworker/internal/dbsession"
 	iusql "github.com/iu-core/iuworker/sql"
-	"github.com/iu-core/iuworker/sql/dbsession"
 )
 
 const (

@@ -12,10 +12,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"github.com/iu-core/iuworker/internal/demo"
+	"github.com/iu-core/iuworker/internal/pgserver"
 	webui "github.com/iu-core/iuworker/riverui"
 	iusql "github.com/iu-core/iuworker/sql"
-	"github.com/iu-core/iuworker/sql/pgserver"
-	"github.com/iu-core/iuworker/worker/demo"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 

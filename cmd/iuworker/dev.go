@@ -10,8 +10,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"github.com/iu-core/iuworker/sql/pgserver"
-	"github.com/iu-core/iuworker/worker/demo"
+	"github.com/iu-core/iuworker/internal/demo"
+	"github.com/iu-core/iuworker/internal/pgserver"
 )
 
 func (a *app) devCommand() *cobra.Command {

@@ -7,8 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/iu-core/iuworker/sql/iutest"
-	"github.com/iu-core/iuworker/worker/operate"
+	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 // alive makes it look as if a worker were.

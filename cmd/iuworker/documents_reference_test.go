@@ -15,9 +15,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
-	"github.com/iu-core/iuworker/riverui/proxytest"
-	"github.com/iu-core/iuworker/sql/iutest"
-	"github.com/iu-core/iuworker/worker/metrics"
+	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/metrics"
+	"github.com/iu-core/iuworker/internal/proxytest"
 )
 
 var updateDocuments = flag.Bool("update", false, "write what the documents have from the program: flags, commands, metrics")

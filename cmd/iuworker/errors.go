@@ -17,9 +17,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/cmd/iuworker/internal/address"
+	"github.com/iu-core/iuworker/internal/dbsession"
 	webui "github.com/iu-core/iuworker/riverui"
 	iusql "github.com/iu-core/iuworker/sql"
-	"github.com/iu-core/iuworker/sql/dbsession"
 )
 
 // usageError is wrong usage: nothing was connected to, and the exit code is 2.

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/iu-core/iuworker/internal/metrics"
 	webui "github.com/iu-core/iuworker/riverui"
-	"github.com/iu-core/iuworker/worker/metrics"
 )
 
 func (a *app) metricsCommand() *cobra.Command {

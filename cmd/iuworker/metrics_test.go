@@ -12,8 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/iu-core/iuworker/sql/iutest"
-	"github.com/iu-core/iuworker/worker/metrics"
+	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/metrics"
 )
 
 func TestMetricsCommand(t *testing.T) {

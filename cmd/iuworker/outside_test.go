@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/internal/iutest"
 )
 
 // module makes a module that is not this repository and uses it, with a main package, and returns where.
@@ -162,7 +162,7 @@ func main() {
 	require.NotContains(t, packages, "riverqueue")
 	for line := range strings.Lines(packages) {
 		if strings.HasPrefix(line, "github.com/iu-core/iuworker/") {
-			require.Contains(t, []string{"worker/outbox", "worker/subscribe", "sql/dbsession", "worker/listen"},
+			require.Contains(t, []string{"worker/outbox", "worker/subscribe", "internal/dbsession", "internal/listen"},
 				strings.TrimPrefix(strings.TrimSpace(line), "github.com/iu-core/iuworker/"))
 		}
 	}

@@ -14,8 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/iu-core/iuworker/riverui/proxytest"
-	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/proxytest"
 )
 
 // outside is a browser on another machine: what it asks for goes to a proxy, and it decompresses nothing by itself.

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
-	"github.com/iu-core/iuworker/worker/operate"
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 func (a *app) scaleoutListCommand() *cobra.Command {

@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/schollz/progressbar/v3"
 
-	"github.com/iu-core/iuworker/worker/listen"
-	"github.com/iu-core/iuworker/worker/operate"
+	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 const (

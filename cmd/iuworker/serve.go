@@ -10,10 +10,10 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/iu-core/iuworker/internal/metrics"
 	webui "github.com/iu-core/iuworker/riverui"
 	iusql "github.com/iu-core/iuworker/sql"
 	"github.com/iu-core/iuworker/worker"
-	"github.com/iu-core/iuworker/worker/metrics"
 )
 
 // serve runs a worker and its pages until ctx is done or the pages fail, then stops them. started, if it is not

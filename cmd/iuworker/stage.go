@@ -11,9 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/cmd/iuworker/internal/address"
+	"github.com/iu-core/iuworker/internal/demo"
+	"github.com/iu-core/iuworker/internal/pgserver"
 	iusql "github.com/iu-core/iuworker/sql"
-	"github.com/iu-core/iuworker/sql/pgserver"
-	"github.com/iu-core/iuworker/worker/demo"
 )
 
 // stage is a database for demo and dev: of their own, unless one is given.

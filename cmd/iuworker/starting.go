@@ -9,10 +9,10 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/jobs"
 	iusql "github.com/iu-core/iuworker/sql"
 	"github.com/iu-core/iuworker/worker"
-	"github.com/iu-core/iuworker/worker/listen"
 )
 
 // starting starts a worker, and waits for its server if that is not there yet, or goes away meanwhile: a server that starts

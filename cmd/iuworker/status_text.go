@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/jobs"
-	"github.com/iu-core/iuworker/worker/operate"
 )
 
 // writeStatus shows the state in sections, each a table of its own: a long name in one does not move the others.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/iu-core/iuworker/sql/iutest"
+	"github.com/iu-core/iuworker/internal/iutest"
 )
 
 // However many follow, a signal ends the worker in time, and each of them is told to come again.

@@ -7,9 +7,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/iu-core/iuworker/internal/tracing"
 	iusql "github.com/iu-core/iuworker/sql"
 	"github.com/iu-core/iuworker/worker"
-	"github.com/iu-core/iuworker/worker/tracing"
 )
 
 // otlpVariables are OpenTelemetry's own, for where its settings come the same way to all programs.

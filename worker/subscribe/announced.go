@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/iu-core/iuworker/worker/listen"
+	"github.com/iu-core/iuworker/internal/listen"
 )
 
 // announcements ring a bell when events are announced. Where notifications do not come through, the poll of whoever

@@ -9,7 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/iu-core/iuworker/worker/listen"
+	"github.com/iu-core/iuworker/internal/listen"
 )
 
 // failed returns nil if the events are to be read and tried again, which it waits for, and an error if Run ends.

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/iu-core/iuworker/worker/listen"
+	"github.com/iu-core/iuworker/internal/listen"
 )
 
 const (

@@ -9,7 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/iu-core/iuworker/worker/listen"
+	"github.com/iu-core/iuworker/internal/listen"
 )
 
 // errLeaseLost: another process may have taken the consumer over.

@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/iu-core/iuworker/sql/dbsession"
-	"github.com/iu-core/iuworker/worker/listen"
+	"github.com/iu-core/iuworker/internal/dbsession"
+	"github.com/iu-core/iuworker/internal/listen"
 )
 
 // Run gives events to the handler, one at a time, in the order of their positions, until ctx ends or Limit is reached:

@@ -1,0 +1,137 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/pgserver"
+)
+
+// FindPgbench answers the path of pgbench: beside the given binaries, beside those of an installed PostgreSQL, or on
+// PATH. dir may be "".
+func FindPgbench(ctx context.Context, dir string) (string, error) {
+	for _, dir := range []string{dir, pgserver.Find(ctx)} {
+		path := filepath.Join(dir, "pgbench")
+		if dir == "" {
+			continue
+		}
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	path, err := exec.LookPath("pgbench")
+	if err != nil {
+		return "", errors.New("pgbench is missing, which the references run by: install PostgreSQL's server package " +
+			"(Debian: apt-get install postgresql; macOS: brew install postgresql@18), or put pgbench on PATH")
+	}
+	return path, nil
+}
+
+// load is what pgbench runs: a script, by so many clients, for so many transactions each or for a time.
+type load struct {
+	script       string
+	clients      int
+	transactions int           // of each client; 0: for is set
+	duration     time.Duration // whole seconds
+}
+
+// result of pgbench.
+type loadResult struct {
+	rate         float64 // transactions a second, without the time of connecting
+	transactions int
+}
+
+var (
+	tpsLine       = regexp.MustCompile(`(?m)^tps = ([0-9.]+) \(without initial connection time\)`)
+	processedLine = regexp.MustCompile(`(?m)^number of transactions actually processed: (\d+)`)
+)
+
+// pgbench runs a load in the scratch database, with prepared statements.
+func (b *bench) pgbench(ctx context.Context, s *scratch, l load) (loadResult, error) {
+	file, err := os.CreateTemp("", "iuworker-bench-*.sql")
+	if err != nil {
+		return loadResult{}, fmt.Errorf("write pgbench's script: %w", err)
+	}
+	defer os.Remove(file.Name()) //nolint:errcheck // in the directory for temporary files
+	_, err = file.WriteString(l.script + "\n")
+	if err = errors.Join(err, file.Close()); err != nil {
+		return loadResult{}, fmt.Errorf("write pgbench's script: %w", err)
+	}
+	args := []string{
+		"--no-vacuum", "--protocol=prepared", "--file=" + file.Name(),
+		fmt.Sprintf("--client=%d", l.clients), fmt.Sprintf("--jobs=%d", min(l.clients, runtime.NumCPU())),
+	}
+	if l.transactions > 0 {
+		args = append(args, fmt.Sprintf("--transactions=%d", l.transactions))
+	} else {
+		args = append(args, fmt.Sprintf("--time=%d", int(l.duration.Seconds())))
+	}
+	cmd := exec.CommandContext(ctx, b.cfg.Pgbench, args...)
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), steersLibpq), libpqEnvironment(s.config(1).ConnConfig)...)
+	cmd.WaitDelay = 5 * time.Second
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return loadResult{}, ctx.Err()
+		}
+		return loadResult{}, fmt.Errorf("run pgbench: %w: %s", err, strings.TrimSpace(errOut.String()))
+	}
+	return parsePgbench(out.String())
+}
+
+func parsePgbench(out string) (loadResult, error) {
+	tps, processed := tpsLine.FindStringSubmatch(out), processedLine.FindStringSubmatch(out)
+	if tps == nil || processed == nil {
+		return loadResult{}, fmt.Errorf("read what pgbench printed: no rate in %q", out)
+	}
+	rate, err := strconv.ParseFloat(tps[1], 64)
+	if err != nil {
+		return loadResult{}, fmt.Errorf("read pgbench's rate: %w", err)
+	}
+	transactions, err := strconv.Atoi(processed[1])
+	if err != nil {
+		return loadResult{}, fmt.Errorf("read pgbench's transactions: %w", err)
+	}
+	return loadResult{rate: rate, transactions: transactions}, nil
+}
+
+// steersLibpq reports whether a variable says where to connect, which the scratch database's own are for. What says how
+// (certificates, password files) stays.
+func steersLibpq(variable string) bool {
+	return strings.HasPrefix(variable, "PG") && !strings.HasPrefix(variable, "PGSSL") && !strings.HasPrefix(variable, "PGPASSFILE")
+}
+
+// libpqEnvironment leads libpq where cfg leads. The password travels in the environment, where no other user sees it.
+func libpqEnvironment(cfg *pgx.ConnConfig) []string {
+	sslmode := "disable"
+	if cfg.TLSConfig != nil {
+		sslmode = "require"
+	}
+	for _, fallback := range cfg.Fallbacks {
+		if (fallback.TLSConfig == nil) != (cfg.TLSConfig == nil) {
+			sslmode = "prefer"
+		}
+	}
+	env := []string{
+		"PGHOST=" + cfg.Host, fmt.Sprintf("PGPORT=%d", cfg.Port), "PGUSER=" + cfg.User, "PGDATABASE=" + cfg.Database,
+		"PGSSLMODE=" + sslmode, "PGAPPNAME=iuworker-bench",
+	}
+	if cfg.Password != "" {
+		env = append(env, "PGPASSWORD="+cfg.Password)
+	}
+	return env
+}

@@ -1,0 +1,82 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/iu-core/iuworker/internal/operate"
+)
+
+const (
+	million       = 1_000_000
+	alone         = "the same while nothing else happens"
+	scaleoutBatch = "bench"
+)
+
+// scaleout measures what live events feel of a scale-out: their latency while a million jobs are enqueued and worked off
+// beside them. No more of the million is enqueued than there is time for meanwhile.
+func (b *bench) scaleout(ctx context.Context) error {
+	s := b.main
+	if err := s.settle(ctx); err != nil {
+		return err
+	}
+	var quiet, beside latencies
+	n, repetitions := b.cfg.Sizes.LatencyEvents, min(b.cfg.Sizes.Repetitions, 3) // each needs a settled database
+	for i := range repetitions {
+		b.step("latency beside a scale-out, %d of %d", i+1, repetitions)
+		for _, run := range turns(i,
+			func() error { return quiet.take(b.outboxLatency(ctx, s, n)) },
+			func() error { return beside.take(b.besideScaleout(ctx, s, fmt.Sprint(scaleoutBatch, "-", i), n)) }) {
+			if err := run(); err != nil {
+				return err
+			}
+		}
+	}
+	p50 := compare("beside a scale-out, p50", "ms", beside.blocks(50), alone, quiet.blocks(50), nil)
+	p99 := compare("beside a scale-out, p99", "ms", beside.blocks(99), alone, quiet.blocks(99), nil)
+	p99.Note = "from the commit of an outbox row to the NOTIFY, 20 a second, while a scale-out of a million is enqueued and composed"
+	b.add(p50, p99)
+	return nil
+}
+
+// besideScaleout is a block of latencies while a scale-out is enqueued, and what was enqueued is composed.
+func (b *bench) besideScaleout(ctx context.Context, s *scratch, prefix string, n int) (block []time.Duration, err error) {
+	scaling, stop := context.WithCancel(ctx)
+	defer stop()
+	began, ended := make(chan struct{}, 1), make(chan error, 1)
+	go func() {
+		_, err := operate.Scaleout(scaling, operate.ScaleoutConfig{
+			Pool: s.pool, Template: s.template, Prefix: prefix, Count: million, Actor: actor,
+			Progress: func(operate.ScaleoutResult) {
+				select {
+				case began <- struct{}{}:
+				default:
+				}
+			},
+		})
+		ended <- err
+	}()
+	select {
+	case <-began:
+		block, err = b.outboxLatency(ctx, s, n)
+		stop()
+		if scaleErr := <-ended; !errors.Is(scaleErr, context.Canceled) {
+			err = errors.Join(err, scaleErr)
+		}
+	case err = <-ended:
+	}
+	if err != nil {
+		return nil, fmt.Errorf("scale out: %w", err)
+	}
+	return block, s.emptyQueue(ctx)
+}
+
+// emptyQueue takes away what was enqueued and not composed.
+func (s *scratch) emptyQueue(ctx context.Context) error {
+	if _, err := s.pool.Exec(ctx, "TRUNCATE iu_river.river_job"); err != nil {
+		return fmt.Errorf("empty the queue: %w", err)
+	}
+	return s.settle(ctx)
+}

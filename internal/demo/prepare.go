@@ -1,0 +1,72 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/jobs"
+)
+
+const (
+	// Actor is in whose name the demo does everything: rolling it back takes the demo's instances away.
+	Actor = "iuworker-demo"
+	// TemplateKey is the collection key of the demo's template.
+	TemplateKey = "demo.welcome-letter"
+)
+
+// pieces are the template's, by what is written in them.
+var pieces = []string{"Dear customer,", "thank you for your order.", "Yours, the shop"}
+
+// Prepare opens both gates, and makes the template where it is not there.
+func Prepare(ctx context.Context, pool *pgxpool.Pool) error {
+	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		for _, gate := range []jobs.Gate{jobs.GateComposer, jobs.GateAutoInstantiate} {
+			if _, err := operate.SetGate(ctx, tx, gate, true, Actor); err != nil {
+				return err
+			}
+		}
+		return makeTemplate(ctx, tx)
+	})
+}
+
+func makeTemplate(ctx context.Context, tx pgx.Tx) error {
+	var exists bool
+	err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM iu_outbox.template AS t WHERE t.collection_key = $1)", TemplateKey).Scan(&exists)
+	if err != nil {
+		return fmt.Errorf("look for the template: %w", err)
+	}
+	if exists {
+		return nil
+	}
+	ids := make([]string, len(pieces))
+	for i, text := range pieces {
+		err := tx.QueryRow(ctx, `
+			INSERT INTO public.iu_piece (piece_key, body, created_by)
+			VALUES ($1, pg_catalog.jsonb_build_object('text', $2::text), $3)
+			RETURNING id::text`, fmt.Sprintf("%s/%d", TemplateKey, i+1), text, Actor).Scan(&ids[i])
+		if err != nil {
+			return fmt.Errorf("make piece %d: %w", i+1, err)
+		}
+	}
+	var composed struct {
+		Status       string    `json:"status"`
+		Detail       string    `json:"detail"`
+		CollectionID uuid.UUID `json:"collection_id"`
+	}
+	err = tx.QueryRow(ctx, "SELECT public.fn_iu_compose($1, 'Welcome letter', $2::text[]::uuid[], $3)", TemplateKey, ids, Actor).Scan(&composed)
+	if err != nil {
+		return fmt.Errorf("compose the template: %w", err)
+	}
+	if composed.Status != "composed" {
+		return fmt.Errorf("compose the template: fn_iu_compose returned %s %s", composed.Status, composed.Detail)
+	}
+	if _, err := tx.Exec(ctx, "SELECT public.fn_iu_collection_mark_template($1, $2)", composed.CollectionID, Actor); err != nil {
+		return fmt.Errorf("mark the template: %w", err)
+	}
+	return nil
+}

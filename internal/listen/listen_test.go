@@ -1,0 +1,113 @@
+package listen_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/listen"
+)
+
+func TestMain(m *testing.M) { iutest.Main(m) }
+
+const patience = 90 * time.Second
+
+func direct(t *testing.T, db *iutest.DB) *pgx.ConnConfig {
+	t.Helper()
+	cfg, err := pgx.ParseConfig(db.URL)
+	require.NoError(t, err)
+	return cfg
+}
+
+func hear(t *testing.T, bell listen.Bell) {
+	t.Helper()
+	select {
+	case <-bell:
+	case <-time.After(patience):
+		require.FailNow(t, "the bell does not ring")
+	}
+}
+
+func TestListenerRingsForNotificationsAndReconnects(t *testing.T) {
+	t.Parallel()
+	db := iutest.Empty(t)
+	l := listen.New(listen.Config{Pool: db.Pool, Direct: direct(t, db), Logger: slog.New(slog.DiscardHandler)})
+	first, second := l.On("a.channel"), l.On("a.channel")
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run(ctx) }()
+	for range 3 {
+		hear(t, first) // it is connected
+		hear(t, second)
+		require.Eventually(t, l.Up, patience, time.Millisecond)
+		db.Exec(t, `SELECT pg_notify('a.channel', '')`)
+		hear(t, first)
+		hear(t, second)
+		db.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'listen %'`)
+	}
+	stop()
+	require.NoError(t, <-ended)
+}
+
+func TestWorks(t *testing.T) {
+	t.Parallel()
+	db := iutest.Empty(t)
+	works, err := listen.Works(t.Context(), db.Pool, direct(t, db))
+	require.NoError(t, err)
+	require.True(t, works)
+
+	other := iutest.Empty(t) // notifications do not come through: as behind a pooler
+	works, err = listen.Works(t.Context(), db.Pool, direct(t, other))
+	require.NoError(t, err)
+	require.False(t, works)
+
+	nowhere := direct(t, db)
+	nowhere.Host, nowhere.Port = "127.0.0.1", 1
+	_, err = listen.Works(t.Context(), db.Pool, nowhere)
+	require.ErrorContains(t, err, "connect to listen")
+}
+
+// Whoever brings a dialer of their own keeps it.
+func TestKeepAliveKeepsTheDialer(t *testing.T) {
+	t.Parallel()
+	dialed := false
+	cfg := direct(t, iutest.Empty(t))
+	dial := cfg.DialFunc
+	cfg.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		dialed = true
+		return dial(ctx, network, address)
+	}
+	conn, err := pgx.ConnectConfig(t.Context(), listen.KeepAlive(cfg))
+	require.NoError(t, err)
+	require.True(t, dialed)
+	require.NoError(t, conn.Close(t.Context()))
+}
+
+func TestOutageIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	o := &listen.Outage{Logger: slog.New(slog.NewTextHandler(&log, nil)), What: "Part: database"}
+	o.Worked(t.Context())
+	require.Zero(t, log.Len(), "nothing was lost")
+	for n := 1; n <= 3; n++ {
+		require.Equal(t, n, o.Failed(t.Context(), errors.New("gone")))
+	}
+	o.Worked(t.Context())
+	o.Worked(t.Context())
+	require.Equal(t, 1, strings.Count(log.String(), "Part: database lost"))
+	require.Equal(t, 1, strings.Count(log.String(), "Part: database is back"))
+	require.Zero(t, o.Tries())
+	for n := range 50 {
+		require.LessOrEqual(t, listen.Backoff(n), 2*time.Second)
+		require.Positive(t, listen.Backoff(n))
+	}
+}

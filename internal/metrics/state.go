@@ -1,0 +1,250 @@
+package metrics
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/jobs"
+)
+
+// consumersShown is how many consumers have series of their own.
+const consumersShown = 50
+
+// deadStatuses are what dead letters are told apart by: the function's refusals, an error, and how River or an
+// operator ended a job.
+var deadStatuses = []string{
+	string(jobs.StatusInvalidInput), string(jobs.StatusTemplateNotFound), string(jobs.StatusTemplateNotMarked),
+	string(jobs.StatusTemplateEmpty), string(jobs.StatusInstanceKeyConflict), string(jobs.StatusError),
+	string(rivertype.JobStateCancelled), string(rivertype.JobStateDiscarded), "deleted", other,
+}
+
+// state collects what is read from the database, once for all who scrape within the interval.
+type state struct {
+	pool              *pgxpool.Pool
+	interval, timeout time.Duration
+	logger            *slog.Logger
+	descs             map[string]*prometheus.Desc
+
+	mu   sync.Mutex // held while reading: who comes meanwhile waits for the same answer
+	last reading
+}
+
+// reading is one read of the state.
+type reading struct {
+	at    time.Time
+	took  time.Duration
+	err   error
+	state operate.Status
+	extra extra
+}
+
+// extra is what operate.Status does not have.
+type extra struct {
+	NotificationQueueUsage float64
+	OutboxSpan             int64 // from the lowest id to the highest; no fewer than there are rows
+	WaitingSpan            int64 // likewise, of emissions without a position
+	DeadLettersCreated     int64
+	Expires                map[string]float64 // seconds, by consumer: those that expire first
+}
+
+var stateNames = []string{
+	"iuworker_database_up", "iuworker_state_read_duration_seconds",
+	"iuworker_outbox_rows", "iuworker_outbox_oldest_age_seconds", "iuworker_queue_jobs", "iuworker_parked_jobs",
+	"iuworker_gate_open", "iuworker_dead_letters", "iuworker_dead_letters_created_total", "iuworker_emissions_waiting", "iuworker_emissions_oldest_age_seconds",
+	"iuworker_emissions_held", "iuworker_emission_position", "iuworker_consumer_lag_events", "iuworker_consumer_lag_seconds",
+	"iuworker_consumer_lost", "iuworker_consumer_expires_seconds", "iuworker_consumer_dead_letters", "iuworker_workers_alive",
+	"iuworker_notification_queue_usage_ratio",
+}
+
+func newState(cfg Config) *state {
+	s := &state{
+		pool: cfg.Pool, interval: cmp.Or(cfg.StateInterval, 10*time.Second), timeout: cmp.Or(cfg.StateTimeout, 3*time.Second),
+		logger: cfg.Logger, descs: make(map[string]*prometheus.Desc, len(stateNames)),
+	}
+	for _, name := range stateNames {
+		s.descs[name] = describe(name)
+	}
+	return s
+}
+
+// Describe implements prometheus.Collector.
+func (s *state) Describe(to chan<- *prometheus.Desc) {
+	for _, desc := range s.descs {
+		to <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s *state) Collect(to chan<- prometheus.Metric) {
+	read := s.read()
+	set := func(name string, value float64, labels ...string) {
+		kind := prometheus.GaugeValue
+		if find(name).Type == typeCounter {
+			kind = prometheus.CounterValue
+		}
+		to <- prometheus.MustNewConstMetric(s.descs[name], kind, value, labels...)
+	}
+	set("iuworker_database_up", one(read.err == nil))
+	set("iuworker_state_read_duration_seconds", read.took.Seconds())
+	if read.err == nil {
+		read.tell(set)
+	}
+}
+
+// read answers the last reading, or a new one where that is too old. A failed one counts as any other: a database
+// that is down is not asked by each scrape anew.
+func (s *state) read() reading {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.last.at.IsZero() && time.Since(s.last.at) < s.interval {
+		return s.last
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
+	defer cancel()
+	start := time.Now()
+	read := reading{}
+	if read.state, read.err = operate.ReadStatus(ctx, s.pool); read.err == nil {
+		read.extra, read.err = s.readExtra(ctx)
+	}
+	read.at, read.took = time.Now(), time.Since(start)
+	if read.err != nil && s.last.err == nil {
+		s.logger.WarnContext(ctx, "Metrics: cannot read the state", slog.String("error", read.err.Error()))
+	}
+	s.last = read
+	return read
+}
+
+func (s *state) readExtra(ctx context.Context) (extra, error) {
+	var e extra
+	err := s.pool.QueryRow(ctx, `
+		SELECT
+			COALESCE((SELECT e.id FROM iu_outbox.event AS e ORDER BY e.id DESC LIMIT 1)
+				- (SELECT e.id FROM iu_outbox.event AS e ORDER BY e.id LIMIT 1) + 1, 0),
+			COALESCE((SELECT e.id FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id DESC LIMIT 1)
+				- (SELECT e.id FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 1) + 1, 0),
+			(SELECT CASE WHEN d.is_called THEN d.last_value ELSE 0 END FROM iu_outbox.dead_letter_id_seq AS d),
+			COALESCE((SELECT pg_catalog.jsonb_object_agg(c.name, c.expires_seconds) FROM (
+				SELECT c.name, c.expires_seconds FROM iu_outbox.consumer_status AS c WHERE c.expires_seconds IS NOT NULL
+				ORDER BY c.expires_seconds, c.name LIMIT $1) AS c), '{}')`, consumersShown).
+		Scan(&e.OutboxSpan, &e.WaitingSpan, &e.DeadLettersCreated, &e.Expires)
+	if err != nil {
+		return e, fmt.Errorf("read the backlogs and the consumers: %w", err)
+	}
+	err = s.pool.QueryRow(ctx, "SELECT pg_catalog.pg_notification_queue_usage()").Scan(&e.NotificationQueueUsage)
+	if _, refused := errors.AsType[*pgconn.PgError](err); err != nil && !refused { // not every service lets it be asked
+		return e, fmt.Errorf("read the notification queue: %w", err)
+	}
+	return e, nil
+}
+
+// setter sets a gauge of the catalog.
+type setter func(name string, value float64, labels ...string)
+
+func (r reading) tell(set setter) {
+	s := r.state
+	set("iuworker_outbox_rows", rows(s.Outbox.Count, r.extra.OutboxSpan))
+	set("iuworker_outbox_oldest_age_seconds", age(s.At, s.Outbox.OldestAt))
+	tellJobs(set, s)
+	for _, gate := range s.Gates {
+		set("iuworker_gate_open", one(gate.Open), string(gate.Gate))
+	}
+	e := s.Emissions
+	set("iuworker_emissions_waiting", rows(e.Waiting.Count, r.extra.WaitingSpan))
+	set("iuworker_emissions_oldest_age_seconds", age(s.At, e.Waiting.OldestAt))
+	set("iuworker_emissions_held", one(e.Held))
+	set("iuworker_emission_position", float64(e.LastPosition))
+	set("iuworker_dead_letters_created_total", float64(r.extra.DeadLettersCreated))
+	for _, c := range s.Consumers[:min(len(s.Consumers), consumersShown)] {
+		tellConsumer(set, c)
+	}
+	for name, left := range r.extra.Expires {
+		set("iuworker_consumer_expires_seconds", left, name)
+	}
+	var alive int
+	for _, w := range s.Workers {
+		if w.Alive {
+			alive++
+		}
+	}
+	set("iuworker_workers_alive", float64(alive))
+	set("iuworker_notification_queue_usage_ratio", r.extra.NotificationQueueUsage)
+}
+
+// tellJobs says 0 where there are none: a series that is missing tells nobody that all is well.
+func tellJobs(set setter, s operate.Status) {
+	counts := make(map[[2]string]int64)
+	for _, c := range s.Jobs {
+		counts[[2]string{c.Queue, c.State}] = c.N
+	}
+	for _, queue := range queues {
+		for _, state := range rivertype.JobStates() {
+			set("iuworker_queue_jobs", float64(counts[[2]string{queue, string(state)}]), queue, string(state))
+		}
+	}
+	parked := make(map[jobs.Gate]int64)
+	for _, c := range s.Parked {
+		parked[c.Gate] = c.N
+	}
+	for _, gate := range gates {
+		set("iuworker_parked_jobs", float64(parked[gate]), string(gate))
+	}
+	dead := make(map[string]int64)
+	for _, status := range deadStatuses {
+		dead[status] = 0
+	}
+	for _, c := range s.DeadLetters {
+		if _, known := dead[c.Status]; known {
+			dead[c.Status] += c.N
+		} else {
+			dead[other] += c.N
+		}
+	}
+	for status, n := range dead {
+		set("iuworker_dead_letters", float64(n), status)
+	}
+}
+
+func tellConsumer(set setter, c operate.ConsumerStatus) {
+	name := strings.ToValidUTF8(c.Name, "\uFFFD")
+	if c.Lag != nil {
+		set("iuworker_consumer_lag_events", float64(*c.Lag), name)
+	}
+	if c.LagSeconds != nil {
+		set("iuworker_consumer_lag_seconds", *c.LagSeconds, name)
+	}
+	set("iuworker_consumer_lost", one(c.Lag == nil), name)
+	set("iuworker_consumer_dead_letters", float64(c.DeadLetters), name)
+}
+
+func one(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+func rows(c operate.Count, span int64) float64 {
+	if c.More {
+		return float64(max(c.N, span))
+	}
+	return float64(c.N)
+}
+
+func age(now time.Time, oldest *time.Time) float64 {
+	if oldest == nil {
+		return 0
+	}
+	return max(now.Sub(*oldest), 0).Seconds()
+}

@@ -1,9 +1,0 @@
-package operate_test
-
-import (
-	"testing"
-
-	"github.com/iu-core/iuworker/sql/iutest"
-)
-
-func TestMain(m *testing.M) { iutest.Main(m) }
