@@ -10,7 +10,7 @@ const actorMax = 200
 
 // actorFlag adds --actor: in whose name something is done.
 func actorFlag(cmd *cobra.Command, to *string, what string) {
-	cmd.Flags().Var(&textValue{to, actorMax}, "actor", what)
+	cmd.Flags().Var(textValue(to, actorMax), "actor", what)
 }
 
 // systemUser is the actor if none is given: the user who runs the program.

@@ -32,8 +32,8 @@ func (a *app) auditCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().Var(&intValue{&limit, 1, 10_000}, "limit", "number of changes to list")
-	cmd.Flags().Var(&intValue{&before, 0, math.MaxInt}, "before", "list the changes before this number (default the latest)")
+	cmd.Flags().Var(intValue(&limit, 1, 10_000), "limit", "number of changes to list")
+	cmd.Flags().Var(intValue(&before, 0, math.MaxInt), "before", "list the changes before this number (default the latest)")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

@@ -15,25 +15,13 @@ import (
 )
 
 // startValue is where in the history to begin: beginning, now, a cursor, a time, or how long ago.
-type startValue struct {
-	to   *subscribe.Start
-	text string
+func startValue(to *subscribe.Start) *value[subscribe.Start] {
+	given := ""
+	return &value[subscribe.Start]{to, "cursor|beginning|now", func(text string) (subscribe.Start, error) {
+		given = text
+		return subscribe.ParseStart(text, time.Now())
+	}, func(subscribe.Start) string { return given }}
 }
-
-// Set implements pflag.Value.
-func (v *startValue) Set(text string) error {
-	start, err := subscribe.ParseStart(text, time.Now())
-	if err == nil {
-		*v.to, v.text = start, text
-	}
-	return err
-}
-
-// String implements pflag.Value.
-func (v *startValue) String() string { return v.text }
-
-// Type implements pflag.Value.
-func (*startValue) Type() string { return "cursor|beginning|now" }
 
 func (a *app) consumersResetCommand() *cobra.Command {
 	var asJSON bool
@@ -79,7 +67,7 @@ process continues from there after its current event. The last error is cleared.
 			})
 		},
 	}
-	cmd.Flags().Var(&startValue{to: &to}, "to", "a cursor or position, the oldest retained event, the next event, "+
+	cmd.Flags().Var(startValue(&to), "to", "a cursor or position, the oldest retained event, the next event, "+
 		"a time, or how long ago")
 	agreed.registerYes(cmd, "events to skip")
 	jsonFlag(cmd, &asJSON)

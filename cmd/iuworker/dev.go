@@ -53,10 +53,11 @@ func (a *app) devCommand() *cobra.Command {
 			})
 		},
 	}
-	f.registerServing(cmd)
+	takesSettings(cmd)
+	f.register(cmd, ofDev)
 	cmd.Flags().BoolVar(&tcp, "tcp", false,
 		"listen on a loopback port, which every user of this machine can reach, instead of a socket only for this user")
-	cmd.Flags().Var(&textValue{&dataDir, 4096}, "data-dir", "directory for the server's data (default a new one, removed at the end)")
+	cmd.Flags().Var(textValue(&dataDir, pathMax), "data-dir", "directory for the server's data (default a new one, removed at the end)")
 	yesFlag(cmd, &yes)
 	jsonFlag(cmd, &asJSON)
 	return cmd

@@ -44,7 +44,7 @@ last, then the commands to run. It changes nothing and takes ten seconds at most
 			return nil
 		},
 	}
-	cmd.Flags().Var(&intValue{&poolSize, 2, 1000}, "pool-size", "pool size of the workers, to compare with the server's limit")
+	cmd.Flags().Var(intValue(&poolSize, 2, 1000), "pool-size", "pool size of the workers, to compare with the server's limit")
 	cmd.Flags().BoolVar(&all, "all", false, "show the checks that are ok or skipped, too")
 	jsonFlag(cmd, &asJSON)
 	return cmd

@@ -29,7 +29,8 @@ func TestFlagBeatsVariableBeatsDefault(t *testing.T) {
 			cmd := &cobra.Command{Use: "work", RunE: func(cmd *cobra.Command, _ []string) error {
 				return applyEnvironment(cmd, func(name string) string { return test.env[name] })
 			}}
-			f.register(cmd)
+			takesSettings(cmd)
+			f.register(cmd, ofWork)
 			cmd.SetArgs(append([]string{}, test.args...))
 			require.NoError(t, cmd.Execute())
 			require.Equal(t, test.want, cmd.Flags().Lookup("pool-size").Value.String())

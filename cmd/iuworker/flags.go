@@ -69,8 +69,8 @@ func documentEnvironment(root *cobra.Command) {
 		if hasVariable(cmd, f) {
 			f.Usage += " [$" + variable(f.Name) + "]"
 		}
-		if choice, ok := f.Value.(*choiceValue); ok {
-			_ = cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(choice.choices, cobra.ShellCompDirectiveNoFileComp)) // it exists
+		if choice, ok := f.Value.(*choice); ok {
+			choice.complete(cmd, f.Name)
 		}
 	}
 	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { document(root, f) })

@@ -18,10 +18,10 @@ type migrateFlags struct {
 }
 
 func (f *migrateFlags) register(cmd *cobra.Command) {
-	f.lockTimeout, f.wait = 5*time.Second, time.Minute
-	cmd.Flags().Var(&durationValue{to: &f.lockTimeout, min: 10 * time.Millisecond, max: time.Hour}, "lock-timeout",
+	f.lockTimeout, f.wait = iusql.DefaultLockTimeout, iusql.DefaultWait
+	cmd.Flags().Var(durationValue(&f.lockTimeout, 10*time.Millisecond, time.Hour), "lock-timeout",
 		"longest wait for a table lock per try; other sessions that need that table wait meanwhile")
-	cmd.Flags().Var(&durationValue{to: &f.wait, min: time.Millisecond, max: day}, "wait",
+	cmd.Flags().Var(durationValue(&f.wait, time.Millisecond, day), "wait",
 		"how long to retry, and to wait for another migration")
 	jsonFlag(cmd, &f.json)
 }
@@ -128,7 +128,7 @@ rows in the outbox, unfinished jobs, emissions, dead letters or log rows, unless
 		},
 	}
 	f.register(cmd)
-	cmd.Flags().Var(&intValue{&to, 32, iusql.SchemaVersion}, "to", "version to migrate down to")
+	cmd.Flags().Var(intValue(&to, 32, iusql.SchemaVersion), "to", "version to migrate down to")
 	cmd.Flags().BoolVar(&force, "force", false, "migrate down even if rows are lost (sets iu_core.force_rollback_033)")
 	return cmd
 }

@@ -101,8 +101,8 @@ func (a *app) retryCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().Var(&textValue{&choice.Status, 200}, "status", "dead letters with this status, such as template_not_found")
-	cmd.Flags().Var(&uuidValue{&choice.EventID}, "event", "dead letters of this event")
+	cmd.Flags().Var(textValue(&choice.Status, 200), "status", "dead letters with this status, such as template_not_found")
+	cmd.Flags().Var(uuidValue(&choice.EventID), "event", "dead letters of this event")
 	cmd.Flags().BoolVar(&all, "all", false, "all dead letters")
 	cmd.Flags().BoolVar(&list, "list", false, fmt.Sprintf("list the oldest %d instead", deadLettersShown))
 	cmd.Flags().BoolVar(&drop, "drop", false, "drop them instead")

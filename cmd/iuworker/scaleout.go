@@ -62,13 +62,13 @@ is PREFIX-n, and its event id derives from that: a second run adds nothing, and 
 		},
 	}
 	flags := cmd.Flags()
-	flags.Var(&textValue{&template, 1000}, "template", "collection key or id of the template")
-	flags.Var(&intValue{&cfg.Count, 1, operate.MaxScaleout}, "count", fmt.Sprintf("number of jobs, at most %d", operate.MaxScaleout))
-	flags.Var(&textValue{&cfg.Prefix, prefixMax}, "prefix", "prefix of the suffixes, which are global: the name of this scale-out")
+	flags.Var(textValue(&template, 1000), "template", "collection key or id of the template")
+	flags.Var(intValue(&cfg.Count, 1, operate.MaxScaleout), "count", fmt.Sprintf("number of jobs, at most %d", operate.MaxScaleout))
+	flags.Var(textValue(&cfg.Prefix, prefixMax), "prefix", "prefix of the suffixes, which are global: the name of this scale-out")
 	actorFlag(cmd, &cfg.Actor, "actor of the events; a rollback of this actor deletes the instances")
-	flags.Var(&choiceValue{&cfg.EmitMode, []string{outbox.EmitLive, outbox.EmitDryRun}}, "emit-mode",
+	flags.Var(choiceValue(&cfg.EmitMode, outbox.EmitLive, outbox.EmitDryRun), "emit-mode",
 		"live announces the instances, dry_run only composes them")
-	flags.Var(&intValue{&cfg.Rate, 1, 1_000_000}, "rate", "maximum number of jobs to enqueue per second (default as fast as the database takes them)")
+	flags.Var(intValue(&cfg.Rate, 1, 1_000_000), "rate", "maximum number of jobs to enqueue per second (default as fast as the database takes them)")
 	flags.BoolVar(&watch, "watch", false, "then show the progress until everything is composed; Ctrl-C does not stop the jobs")
 	jsonFlag(cmd, &asJSON)
 	return cmd

@@ -30,7 +30,7 @@ func (a *app) scaleoutListCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().Var(&intValue{&limit, 1, 1000}, "limit", "scale-outs to list")
+	cmd.Flags().Var(intValue(&limit, 1, 1000), "limit", "scale-outs to list")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

@@ -166,7 +166,7 @@ func onePrefix(cmd *cobra.Command, args []string) error {
 		return usage(cmd, "%s takes one prefix, not %d", spoken(cmd), len(args))
 	}
 	var prefix string
-	if err := (&textValue{&prefix, prefixMax}).Set(args[0]); err != nil {
+	if err := textValue(&prefix, prefixMax).Set(args[0]); err != nil {
 		return usage(cmd, "the prefix is %s: %v", quoted(args[0]), err)
 	}
 	return nil

@@ -44,14 +44,14 @@ any of its values. A consumer counts filtered events as handled.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.Var(&textValue{&f.after, 100}, "after", "start after this cursor or position; 0 is the beginning")
-	flags.Var(&sinceValue{&f.since}, "since", "start at the first event announced since a time or a duration ago: 2026-12-31T18:00:00Z, 2h")
-	flags.Var(&choiceValue{&f.from, []string{"beginning", "now"}}, "from", "start at the oldest retained event, or at the next one")
-	flags.Var(&consumerValue{textValue{&f.cfg.Consumer, 200}}, "consumer", "continue where this durable consumer stopped")
-	flags.Var(&intValue{&f.cfg.Limit, 1, 1 << 30}, "limit", "end after this many events (default no end)")
-	flags.Var(&textsValue{&f.cfg.Filter.Templates, 1000}, "template", "only events of this template (collection key or id); repeatable")
-	flags.Var(&textsValue{&f.cfg.Filter.Actors, actorMax}, "actor", "only events of this actor; repeatable")
-	flags.Var(&textsValue{&f.cfg.Filter.EventTypes, 200}, "event-type", "only events of this type, such as order.placed; repeatable")
+	flags.Var(textValue(&f.after, 100), "after", "start after this cursor or position; 0 is the beginning")
+	flags.Var(sinceValue(&f.since), "since", "start at the first event announced since a time or a duration ago: 2026-12-31T18:00:00Z, 2h")
+	flags.Var(choiceValue(&f.from, "beginning", "now"), "from", "start at the oldest retained event, or at the next one")
+	flags.Var(consumerValue(&f.cfg.Consumer), "consumer", "continue where this durable consumer stopped")
+	flags.Var(intValue(&f.cfg.Limit, 1, 1<<30), "limit", "end after this many events (default no end)")
+	flags.Var(textsValue(&f.cfg.Filter.Templates, 1000), "template", "only events of this template (collection key or id); repeatable")
+	flags.Var(textsValue(&f.cfg.Filter.Actors, actorMax), "actor", "only events of this actor; repeatable")
+	flags.Var(textsValue(&f.cfg.Filter.EventTypes, 200), "event-type", "only events of this type, such as order.placed; repeatable")
 	return cmd
 }
 
@@ -134,15 +134,14 @@ func (a *app) warnOfTemplates(ctx context.Context, pool *pgxpool.Pool, reference
 	return nil
 }
 
-// consumerValue is a consumer's name.
-type consumerValue struct{ textValue }
-
 var consumerName = regexp.MustCompile(`^[[:graph:]]{1,200}$`)
 
-// Set implements pflag.Value.
-func (v *consumerValue) Set(text string) error {
-	if !consumerName.MatchString(text) {
-		return errors.New("it must be 1 to 200 printable characters without spaces")
-	}
-	return v.textValue.Set(text)
+// consumerValue is the name of a consumer.
+func consumerValue(to *string) *value[string] {
+	return stringValue(to, "text", func(text string) error {
+		if !consumerName.MatchString(text) || !validText(text) {
+			return errors.New("it must be 1 to 200 printable characters without spaces")
+		}
+		return nil
+	})
 }

@@ -36,8 +36,8 @@ func (a *app) templatesCommand() *cobra.Command {
 		},
 	}
 	limit = 100
-	cmd.Flags().Var(&intValue{&limit, 1, 10_000}, "limit", "number of templates to list")
-	cmd.Flags().Var(&textValue{&after, 1000}, "after", "list the templates that sort after this key")
+	cmd.Flags().Var(intValue(&limit, 1, 10_000), "limit", "number of templates to list")
+	cmd.Flags().Var(textValue(&after, 1000), "after", "list the templates that sort after this key")
 	cmd.AddCommand(a.templatesShowCommand(), a.templatesCreateCommand(), a.templatesMarkCommand())
 	cmd.Args, cmd.Annotations = noSuchSubcommand, acts
 	jsonFlag(cmd, &asJSON)
@@ -141,7 +141,7 @@ composer must be open. Use a login that owns iu-core or may call its functions.`
 			})
 		},
 	}
-	cmd.Flags().Var(&textValue{&title, 1000}, "title", "title of the collection")
+	cmd.Flags().Var(textValue(&title, 1000), "title", "title of the collection")
 	actorFlag(cmd, &actor, "name for the audit (default the user of this process)")
 	jsonFlag(cmd, &asJSON)
 	return cmd

@@ -40,8 +40,8 @@ nothing and reads in short pieces while everything keeps running. Exit code 1 if
 			})
 		},
 	}
-	cmd.Flags().Var(&intValue{&findings, 1, 10_000}, "findings", "problems listed per check")
-	cmd.Flags().Var(&durationValue{to: &rest, min: 0, max: time.Minute}, "rest",
+	cmd.Flags().Var(intValue(&findings, 1, 10_000), "findings", "problems listed per check")
+	cmd.Flags().Var(durationValue(&rest, 0, time.Minute), "rest",
 		"pause after each piece of work, about 100ms long, to leave room for others")
 	jsonFlag(cmd, &asJSON)
 	return cmd
