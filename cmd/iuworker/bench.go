@@ -183,18 +183,12 @@ func (a *app) benchProgress() func(step string) {
 }
 
 func (a *app) printBench(report *bench.Report, to string) error {
-	text := func(w io.Writer) { _ = report.Write(w) } // w is a buffer
-	switch to {
-	case "":
-		return a.print(false, report, text)
-	case benchStdout:
-		return a.print(true, report, nil)
+	if a.json = to == benchStdout; !a.json && to != "" {
+		if err := writeFile(to, func(w io.Writer) error { return writeJSON(w, report) }); err != nil {
+			return fmt.Errorf("write the result to a file: %w", err)
+		}
 	}
-	err := writeFile(to, func(w io.Writer) error { return (&app{stdout: &results{w: w}}).print(true, report, nil) })
-	if err != nil {
-		return fmt.Errorf("write the result as JSON: %w", err)
-	}
-	return a.print(false, report, text)
+	return a.print(report, func(w io.Writer) { _ = report.Write(w) }) // w is a buffer
 }
 
 func writeFile(path string, write func(io.Writer) error) error {

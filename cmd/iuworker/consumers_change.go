@@ -24,7 +24,6 @@ func startValue(to *subscribe.Start) *value[subscribe.Start] {
 }
 
 func (a *app) consumersResetCommand() *cobra.Command {
-	var asJSON bool
 	var agreed confirmation
 	var to subscribe.Start
 	cmd := &cobra.Command{
@@ -61,7 +60,7 @@ process continues from there after its current event. The last error is cleared.
 				if err != nil {
 					return err
 				}
-				return a.print(asJSON, moved, func(w io.Writer) {
+				return a.print(moved, func(w io.Writer) {
 					fmt.Fprintf(w, "moved consumer %s from %[3]s to %[2]s\n", moved.Consumer, moved.To, moved.From)
 				})
 			})
@@ -70,7 +69,7 @@ process continues from there after its current event. The last error is cleared.
 	cmd.Flags().Var(startValue(&to), "to", "a cursor or position, the oldest retained event, the next event, "+
 		"a time, or how long ago")
 	agreed.registerYes(cmd, "events to skip")
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
@@ -87,7 +86,7 @@ func resetConsumer(ctx context.Context, pool *pgxpool.Pool, plan operate.Consume
 }
 
 func (a *app) consumersDeleteCommand() *cobra.Command {
-	var asJSON, force bool
+	var force bool
 	var agreed confirmation
 	cmd := &cobra.Command{
 		Use:               "delete NAME",
@@ -112,7 +111,7 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 				if err := deleteConsumer(ctx, pool, consumer, force); err != nil {
 					return err
 				}
-				return a.print(asJSON, map[string]string{"deleted": args[0]}, func(w io.Writer) {
+				return a.print(map[string]string{"deleted": args[0]}, func(w io.Writer) {
 					fmt.Fprintf(w, "deleted consumer %s; a subscriber with that name starts from the beginning\n", args[0])
 				})
 			})
@@ -120,7 +119,7 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "delete it even if a process uses it or it has dead letters")
 	agreed.registerYes(cmd, "events that it has not handled")
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 

@@ -154,8 +154,8 @@ func connect(ctx context.Context, cfg *pgxpool.Config) (*pgxpool.Pool, error) {
 // quickly is how long a command may take that reads or writes some rows: longer means that somebody holds a lock.
 const quickly = 30 * time.Second
 
-// onDatabase runs what a command does on a database that has our schema, within a time; 0 is no limit.
-func (a *app) onDatabase(cmd *cobra.Command, limit time.Duration, do func(ctx context.Context, pool *pgxpool.Pool) error) error {
+// onServer connects and runs do within a time; 0 is no limit.
+func (a *app) onServer(cmd *cobra.Command, limit time.Duration, do func(ctx context.Context, pool *pgxpool.Pool, at addresses) error) error {
 	at, err := a.addresses(cmd)
 	if err != nil {
 		return err
@@ -172,10 +172,17 @@ func (a *app) onDatabase(cmd *cobra.Command, limit time.Duration, do func(ctx co
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	if err := a.checkSchema(ctx, pool); err != nil {
-		return err
-	}
-	return do(ctx, pool)
+	return do(ctx, pool, at)
+}
+
+// onDatabase is onServer for a database that has our schema.
+func (a *app) onDatabase(cmd *cobra.Command, limit time.Duration, do func(ctx context.Context, pool *pgxpool.Pool) error) error {
+	return a.onServer(cmd, limit, func(ctx context.Context, pool *pgxpool.Pool, _ addresses) error {
+		if err := a.checkSchema(ctx, pool); err != nil {
+			return err
+		}
+		return do(ctx, pool)
+	})
 }
 
 // checkSchema fails if the schema is missing or does not fit. Applications and subscribers need not be allowed to read

@@ -23,7 +23,6 @@ func (a *app) eventsCommand() *cobra.Command {
 
 func (a *app) eventsListCommand() *cobra.Command {
 	var (
-		asJSON          bool
 		filter          operate.EventFilter
 		template, place string
 	)
@@ -57,7 +56,7 @@ If few events match, the search stops after a bounded number of rows and prints 
 				if page.Older != "" {
 					next = continued(cmd, page.Older)
 				}
-				return a.print(asJSON, page, func(w io.Writer) { writeEvents(w, page, next) })
+				return a.print(page, func(w io.Writer) { writeEvents(w, page, next) })
 			})
 		},
 	}
@@ -72,7 +71,7 @@ If few events match, the search stops after a bounded number of rows and prints 
 	flags.Var(intValue(&limit, 1, 10_000), "limit", "number of events to list")
 	flags.Var(textValue(&place, 200), "from", "continue from here, as an earlier list printed it")
 	_ = cmd.RegisterFlagCompletionFunc("template", a.completeTemplates) // it exists
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 

@@ -40,14 +40,13 @@ func (a *app) metricsCommand() *cobra.Command {
 }
 
 func (a *app) metricsListCommand() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List all metrics: name, type, labels and meaning",
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			catalog := metrics.Catalog()
-			return a.print(asJSON, catalog, func(w io.Writer) {
+			return a.print(catalog, func(w io.Writer) {
 				columns(w, func(w io.Writer) {
 					for _, i := range catalog {
 						name := i.Name
@@ -60,7 +59,7 @@ func (a *app) metricsListCommand() *cobra.Command {
 			})
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 

@@ -53,6 +53,7 @@ type app struct {
 	command string // what runs, without the program's name
 	login   string // of the database that it is on; "" before the address is read
 
+	json     bool // --json
 	log      logFlags
 	database databaseFlags
 }

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
@@ -40,7 +41,9 @@ any of its values. A consumer counts filtered events as handled.`,
 			if err := f.start(cmd); err != nil {
 				return err
 			}
-			return a.subscribe(cmd, f.cfg)
+			return a.onServer(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool, at addresses) error {
+				return a.subscribe(ctx, pool, at.direct, f.cfg)
+			})
 		},
 	}
 	flags := cmd.Flags()
@@ -80,25 +83,14 @@ func (f *subscribeFlags) start(cmd *cobra.Command) error {
 	return nil
 }
 
-func (a *app) subscribe(cmd *cobra.Command, cfg subscribe.Config) error {
-	at, err := a.addresses(cmd)
-	if err != nil {
-		return err
-	}
-	ctx := cmd.Context()
-	at.size(commandPool, false)
-	pool, err := connect(ctx, at.pool)
-	if err != nil {
-		return err
-	}
-	defer closePool(pool)
+func (a *app) subscribe(ctx context.Context, pool *pgxpool.Pool, direct *pgx.ConnConfig, cfg subscribe.Config) error {
 	if err := a.checkSchema(ctx, pool); err != nil {
 		return err
 	}
 	if err := a.warnOfTemplates(ctx, pool, cfg.Filter.Templates); err != nil {
 		return err
 	}
-	cfg.Pool, cfg.Direct, cfg.Logger = pool, at.direct, a.logger
+	cfg.Pool, cfg.Direct, cfg.Logger = pool, direct, a.logger
 	if isTerminal(a.stderr) {
 		cfg.OnStart = func(from subscribe.Cursor) {
 			fmt.Fprintf(a.stderr, "waiting for events after %s; Ctrl-C to stop\n", from)
@@ -106,7 +98,7 @@ func (a *app) subscribe(cmd *cobra.Command, cfg subscribe.Config) error {
 	}
 	reading, stop := a.stdout.whileRead(ctx)
 	defer stop()
-	err = subscribe.RunBatch(reading, cfg, func(_ context.Context, events []subscribe.Event) error {
+	err := subscribe.RunBatch(reading, cfg, func(_ context.Context, events []subscribe.Event) error {
 		var lines []byte
 		for _, event := range events {
 			lines = append(append(lines, event.JSON...), '\n')

@@ -16,7 +16,6 @@ import (
 const referenceMax = 300
 
 func (a *app) traceCommand() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "trace EVENT_ID | IDEMPOTENCY_KEY | INSTANCE | SUFFIX",
 		Short: "Show everything about one event, and what it waits for",
@@ -27,17 +26,11 @@ found.`,
 		Example: `  iuworker trace 0b54b1f2-5d4c-4f0e-9a4e-3a1d2c7b9e10
   iuworker trace tpl-inst:auto:shop-order-1 --json`,
 		Args: oneReference,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				traces, err := operate.FindTraces(ctx, pool, args[0])
-				if err != nil {
-					return err
-				}
-				return a.print(asJSON, traces, func(w io.Writer) { writeTraces(w, traces) })
-			})
-		},
+		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) ([]operate.Trace, error) {
+			return operate.FindTraces(ctx, pool, args[0])
+		}, writeTraces),
 	}
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
