@@ -84,14 +84,9 @@ func consumerError(c subscribe.Consumer, now time.Time) string {
 }
 
 // oneConsumer is for commands whose argument is a consumer's name.
-func oneConsumer(cmd *cobra.Command, args []string) error {
-	switch {
-	case len(args) == 0:
-		return usage(cmd, "%s needs a consumer's name", spoken(cmd))
-	case len(args) > 1:
-		return usage(cmd, "%s takes one consumer, not %d", spoken(cmd), len(args))
-	case !consumerName.MatchString(args[0]):
-		return usage(cmd, "there is no consumer %s: a name is 1 to 200 printable characters without spaces", quoted(args[0]))
+var oneConsumer = oneArgument("a consumer's name", "consumer", func(cmd *cobra.Command, name string) error {
+	if !consumerName.MatchString(name) {
+		return usage(cmd, "there is no consumer %s: a name is 1 to 200 printable characters without spaces", quoted(name))
 	}
 	return nil
-}
+})

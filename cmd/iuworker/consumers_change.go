@@ -32,7 +32,7 @@ func (a *app) consumersResetCommand() *cobra.Command {
 		Long: `Moves a consumer's cursor. Back, and it receives events again; forward, and it never receives those in between. A running
 process continues from there after its current event. The last error is cleared. Moving forward asks first.`,
 		Args:              oneConsumer,
-		ValidArgsFunction: a.completeConsumers,
+		ValidArgsFunction: a.completeConsumers(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := required(cmd, "to"); err != nil {
 				return err
@@ -92,7 +92,7 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 		Use:               "delete NAME",
 		Short:             "Delete a consumer: its cursor and its dead letters",
 		Args:              oneConsumer,
-		ValidArgsFunction: a.completeConsumers,
+		ValidArgsFunction: a.completeConsumers(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := agreed.read(cmd); err != nil {
 				return err

@@ -36,7 +36,7 @@ func (a *app) consumersDeadLettersCommand() *cobra.Command {
 		Use:               "dead-letters NAME",
 		Short:             "List the events that a consumer failed to handle, or drop them",
 		Args:              oneConsumer,
-		ValidArgsFunction: a.completeConsumers,
+		ValidArgsFunction: a.completeConsumers(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := agreed.readFor(cmd, "drop", drop); err != nil {
 				return err
@@ -78,7 +78,7 @@ func (a *app) consumersReplayCommand() *cobra.Command {
 		Long: `Makes the consumer's process handle all of its dead letters once more: a running process does so at once, a new one when
 it starts. What it handles is deleted; what fails again stays, with its new error.`,
 		Args:              oneConsumer,
-		ValidArgsFunction: a.completeConsumers,
+		ValidArgsFunction: a.completeConsumers(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
 				return a.changeLetters(ctx, pool, args[0], "consumer.replay", func(ctx context.Context, tx pgx.Tx) (operate.ConsumerLetters, error) {

@@ -15,10 +15,7 @@ import (
 )
 
 func (a *app) eventsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "events", Short: "List events in any state"}
-	cmd.AddCommand(a.eventsListCommand())
-	needsSubcommand(cmd)
-	return cmd
+	return holds(&cobra.Command{Use: "events", Short: "List events in any state"}, a.eventsListCommand())
 }
 
 func (a *app) eventsListCommand() *cobra.Command {
@@ -70,7 +67,7 @@ If few events match, the search stops after a bounded number of rows and prints 
 	flags.Var(textValue(&filter.EventType, 200), "type", "events of this event type")
 	flags.Var(intValue(&limit, 1, 10_000), "limit", "number of events to list")
 	flags.Var(textValue(&place, 200), "from", "continue from here, as an earlier list printed it")
-	_ = cmd.RegisterFlagCompletionFunc("template", a.completeTemplates) // it exists
+	_ = cmd.RegisterFlagCompletionFunc("template", a.completeTemplates()) // it exists
 	a.jsonFlag(cmd)
 	return cmd
 }

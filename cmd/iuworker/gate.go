@@ -18,15 +18,12 @@ import (
 var gateNames = []string{string(jobs.GateComposer), string(jobs.GateAutoInstantiate)}
 
 func (a *app) gateCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	return holds(&cobra.Command{
 		Use:   "gate",
 		Short: "Show, open or close the gates composer and auto-instantiate",
 		Long: `The gate composer is needed to compose any instance; the gate auto-instantiate to compose one for a live event. While a
 gate is closed, jobs that need it are parked. They use no attempt, and run at once when the gate opens.`,
-	}
-	cmd.AddCommand(a.gateStatusCommand(), a.gateSetCommand("open", true), a.gateSetCommand("close", false))
-	needsSubcommand(cmd)
-	return cmd
+	}, a.gateStatusCommand(), a.gateSetCommand("open", true), a.gateSetCommand("close", false))
 }
 
 func (a *app) gateStatusCommand() *cobra.Command {

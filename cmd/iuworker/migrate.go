@@ -25,13 +25,8 @@ func (f *migrateFlags) register(cmd *cobra.Command) {
 }
 
 func (a *app) migrateCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "migrate",
-		Short: "Migrate the schema up or down, or show its version",
-	}
-	cmd.AddCommand(a.migrateUpCommand(), a.migrateDownCommand(), a.migrateStatusCommand())
-	needsSubcommand(cmd)
-	return cmd
+	return holds(&cobra.Command{Use: "migrate", Short: "Migrate the schema up or down, or show its version"},
+		a.migrateUpCommand(), a.migrateDownCommand(), a.migrateStatusCommand())
 }
 
 // migration makes the configuration of a migration; it connects where sessions are.

@@ -56,8 +56,7 @@ func (a *app) deadLettersCommand() *cobra.Command {
 		}
 		cmd.AddCommand(sub)
 	}
-	needsSubcommand(cmd)
-	return cmd
+	return holds(cmd)
 }
 
 func (a *app) retryCommand() *cobra.Command {

@@ -108,7 +108,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(a.completionCommand(root), a.versionCommand())
 	root.SetHelpCommand(helpCommand(root))
 	root.CompletionOptions.DisableDefaultCmd = true // ours is stricter
-	needsSubcommand(root)
+	holds(root)
 
 	a.database.register(root.PersistentFlags())
 	a.log.register(root.PersistentFlags())

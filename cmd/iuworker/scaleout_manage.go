@@ -19,7 +19,7 @@ func (a *app) scaleoutStatusCommand() *cobra.Command {
 		Short: "Show the progress of a scale-out",
 		Args:  onePrefix,
 
-		ValidArgsFunction: a.completeScaleouts,
+		ValidArgsFunction: a.completeScaleouts(),
 
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
@@ -118,7 +118,7 @@ func (a *app) scaleoutCancelCommand() *cobra.Command {
 adds them again. Instances that were composed stay; a rollback of the actor removes them.`,
 		Args: onePrefix,
 
-		ValidArgsFunction: a.completeScaleouts,
+		ValidArgsFunction: a.completeScaleouts(),
 
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := agreed.read(cmd); err != nil {

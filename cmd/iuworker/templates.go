@@ -70,7 +70,7 @@ func (a *app) templatesShowCommand() *cobra.Command {
 		Use:               "show TEMPLATE",
 		Short:             "Show a template's pieces and versions",
 		Args:              oneTemplate,
-		ValidArgsFunction: a.completeTemplates,
+		ValidArgsFunction: a.completeTemplates(),
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (operate.TemplateDetail, error) {
 			return operate.ShowTemplate(ctx, pool, args[0])
 		}, writeTemplate),
@@ -112,7 +112,7 @@ composer must be open. Use a login that owns iu-core or may call its functions.`
 			if len(args) < 2 {
 				return usage(cmd, "%s needs a key and at least one piece", spoken(cmd))
 			}
-			return cmp.Or(checkKeys(cmd, args), required(cmd, "title"))
+			return cmp.Or(checkKeys(cmd, args...), required(cmd, "title"))
 		},
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (operate.MarkedTemplate, error) {
 			return operate.CreateTemplate(ctx, pool, actorOrUser(actor), args[0], title, args[1:])
@@ -133,7 +133,7 @@ func (a *app) templatesMarkCommand() *cobra.Command {
 		Long: `Marks an existing collection as a template, and records a new version if its content changed. --off unmarks it: its events
 then end as template_not_marked.`,
 		Args:              oneTemplate,
-		ValidArgsFunction: a.completeTemplates,
+		ValidArgsFunction: a.completeTemplates(),
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (operate.MarkedTemplate, error) {
 			return operate.MarkTemplate(ctx, pool, actorOrUser(actor), args[0], !off)
 		}, func(w io.Writer, marked operate.MarkedTemplate) {
@@ -158,31 +158,15 @@ func writeMarked(w io.Writer, did string, marked operate.MarkedTemplate) {
 	fmt.Fprintln(w)
 }
 
-func oneTemplate(cmd *cobra.Command, args []string) error {
-	switch {
-	case len(args) == 0:
-		return usage(cmd, "%s needs the collection key of a template", spoken(cmd))
-	case len(args) > 1:
-		return usage(cmd, "%s takes one template, not %d", spoken(cmd), len(args))
-	}
-	return checkKeys(cmd, args)
-}
+var oneTemplate = oneArgument("the collection key of a template", "template", func(cmd *cobra.Command, key string) error {
+	return checkKeys(cmd, key)
+})
 
-func checkKeys(cmd *cobra.Command, keys []string) error {
+func checkKeys(cmd *cobra.Command, keys ...string) error {
 	for _, key := range keys {
 		if strings.TrimSpace(key) == "" || !validText(key) {
 			return usage(cmd, "%s is not a key", quoted(key))
 		}
 	}
 	return nil
-}
-
-// completeTemplates completes keys of templates; without a database it completes nothing.
-func (a *app) completeTemplates(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return a.complete(cmd, func(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
-		return operate.TemplateKeys(ctx, pool, prefix, completed)
-	})
 }

@@ -34,18 +34,14 @@ found.`,
 	return cmd
 }
 
-func oneReference(cmd *cobra.Command, args []string) error {
-	const what = "an event id, an idempotency key, an instance's id or key, or the number of a job"
-	switch {
-	case len(args) == 0:
-		return usage(cmd, "trace needs %s", what)
-	case len(args) > 1:
-		return usage(cmd, "trace takes one id, key or suffix, not %d", len(args))
-	case strings.TrimSpace(args[0]) == "" || len(args[0]) > referenceMax || !validText(args[0]):
-		return usage(cmd, "%s is not an id, key or suffix: give %s", quoted(args[0]), what)
+const references = "an event id, an idempotency key, an instance's id or key, or the number of a job"
+
+var oneReference = oneArgument(references, "id, key or suffix", func(cmd *cobra.Command, reference string) error {
+	if strings.TrimSpace(reference) == "" || len(reference) > referenceMax || !validText(reference) {
+		return usage(cmd, "%s is not an id, key or suffix: give %s", quoted(reference), references)
 	}
 	return nil
-}
+})
 
 func writeTraces(w io.Writer, traces []operate.Trace) {
 	for i, trace := range traces {
