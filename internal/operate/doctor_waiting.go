@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
@@ -78,7 +78,7 @@ func (e *examination) parked(ctx context.Context) (DoctorCheck, error) {
 	if err != nil || len(found) == 0 {
 		return fine("no job is parked behind an open gate"), err
 	}
-	if !listen.Pause(ctx, 2*again) { // longer than a sweep
+	if !retry.Pause(ctx, 2*again) { // longer than a sweep
 		return DoctorCheck{}, ctx.Err()
 	}
 	later, err := overlooked()
