@@ -18,8 +18,8 @@ import (
 	"github.com/riverqueue/river/rivertype"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/metrics"
+	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -32,7 +32,7 @@ type Relay struct {
 	batch   int
 	sleeper sleeper
 	logger  *slog.Logger
-	outage  *listen.Outage
+	outage  *retry.Outage
 	metrics *metrics.Metrics
 	tracer  trace.Tracer // nil: nothing is traced
 	aside   aside

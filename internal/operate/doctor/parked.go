@@ -5,8 +5,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // parked jobs must run again at once when their gate opens.
@@ -37,7 +37,7 @@ func (e *examination) parked(ctx context.Context) (Check, error) {
 	if err != nil || len(found) == 0 {
 		return fine("no job is parked behind an open gate"), err
 	}
-	if !listen.Pause(ctx, 2*again) { // longer than a sweep
+	if !retry.Pause(ctx, 2*again) { // longer than a sweep
 		return Check{}, ctx.Err()
 	}
 	later, err := overlooked()
