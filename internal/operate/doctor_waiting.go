@@ -34,12 +34,9 @@ func (e *examination) retries(ctx context.Context) (DoctorCheck, error) {
 	var last *string
 	err := e.row(ctx, []any{&n, &last}, `
 		WITH retried AS MATERIALIZED (
-			SELECT j.id, COALESCE(j.metadata #>> '{retry,error}', j.errors[pg_catalog.array_upper(j.errors, 1)] ->> 'error') AS error
-			FROM iu_river.river_job AS j
-			WHERE j.state = 'retryable' OR j.state = 'scheduled' AND j.metadata ? 'retry'
-			LIMIT $1
+			SELECT j.id, j.reason FROM iu_outbox.job AS j WHERE j.retrying LIMIT $1
 		)
-		SELECT pg_catalog.count(*), (SELECT r.error FROM retried AS r ORDER BY r.id DESC LIMIT 1) FROM retried`, countLimit+1)
+		SELECT pg_catalog.count(*), (SELECT r.reason FROM retried AS r ORDER BY r.id DESC LIMIT 1) FROM retried`, countLimit+1)
 	if err != nil || n == 0 {
 		return fine("no job waits for a retry"), err
 	}
@@ -64,10 +61,7 @@ func (e *examination) parked(ctx context.Context) (DoctorCheck, error) {
 				FROM iu_outbox.gate_status() AS g
 				CROSS JOIN LATERAL (
 					SELECT pg_catalog.count(*) AS n
-					FROM (SELECT FROM iu_river.river_job AS j
-					      WHERE j.state = 'scheduled' AND j.metadata @> pg_catalog.jsonb_build_object(
-					          'parked', pg_catalog.jsonb_build_object('gate', g.gate))
-					      LIMIT $1) AS j) AS n
+					FROM (SELECT FROM iu_outbox.parked_jobs(g.gate) LIMIT $1) AS j) AS n
 				WHERE g.open AND iu_outbox.gate_open('iu_core.composer_enabled') AND n.n > 0
 				  AND COALESCE(g.updated_at, '-infinity') < pg_catalog.clock_timestamp() - interval '10 seconds'`, countLimit+1)
 			return err

@@ -27,6 +27,9 @@ DROP VIEW IF EXISTS iu_outbox.foreign_grant, iu_outbox.intended_grant;
 
 DROP VIEW IF EXISTS iu_outbox.new_event;
 
+-- It would keep River's table from being dropped.
+DROP VIEW IF EXISTS iu_outbox.job;
+
 -- 034's rollback knows of tables and functions alone.
 DO $$
 DECLARE
