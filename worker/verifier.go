@@ -10,7 +10,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/metrics"
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/verify"
 )
 
 const (
@@ -56,7 +56,7 @@ func (v *Verifier) leads(ctx context.Context) bool {
 
 func (v *Verifier) verify(ctx context.Context) {
 	start := time.Now()
-	report, err := operate.Verify(ctx, operate.VerifyConfig{Pool: v.pool, Rest: verifyRest})
+	report, err := verify.Run(ctx, verify.Config{Pool: v.pool, Rest: verifyRest})
 	if err != nil {
 		if ctx.Err() == nil {
 			v.outage.Failed(ctx, fmt.Errorf("verify all data: %w", err))
@@ -65,7 +65,7 @@ func (v *Verifier) verify(ctx context.Context) {
 	}
 	v.outage.Worked(ctx)
 	v.metrics.Verified(report.Wrong, time.Now(), time.Since(start))
-	if err := operate.RecordVerification(ctx, v.pool, report); err != nil && ctx.Err() == nil {
+	if err := verify.Record(ctx, v.pool, report); err != nil && ctx.Err() == nil {
 		v.logger.WarnContext(ctx, "Verifier: cannot note how it went", slog.String("error", err.Error()))
 	}
 	if report.OK() {

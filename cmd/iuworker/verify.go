@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/verify"
 )
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -26,7 +27,7 @@ nothing and reads in short pieces while everything keeps running. Exit code 1 if
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				report, err := operate.Verify(ctx, operate.VerifyConfig{Pool: pool, Findings: findings, Rest: rest, Done: a.logVerified(ctx)})
+				report, err := verify.Run(ctx, verify.Config{Pool: pool, Findings: findings, Rest: rest, Done: a.logVerified(ctx)})
 				if err != nil {
 					return err
 				}
@@ -54,14 +55,14 @@ func wrongThings(n int64) error {
 	return fmt.Errorf("%d problems; their checks say how to fix them", n)
 }
 
-func (a *app) logVerified(ctx context.Context) func(operate.VerifyCheck) {
-	return func(check operate.VerifyCheck) {
+func (a *app) logVerified(ctx context.Context) func(verify.Check) {
+	return func(check verify.Check) {
 		a.logger.InfoContext(ctx, "Verify: checked", slog.String("check", check.Check),
 			slog.Int64("rows", check.Looked), slog.Int64("wrong", check.Wrong))
 	}
 }
 
-func writeVerified(w io.Writer, report operate.VerifyReport) {
+func writeVerified(w io.Writer, report verify.Report) {
 	var looked int64
 	columns(w, func(w io.Writer) {
 		for _, check := range report.Checks {
@@ -91,7 +92,7 @@ func writeVerified(w io.Writer, report operate.VerifyReport) {
 	}
 }
 
-func writeFindings(w io.Writer, check operate.VerifyCheck) {
+func writeFindings(w io.Writer, check verify.Check) {
 	if check.Wrong == 0 {
 		return
 	}
