@@ -10,7 +10,7 @@
 --   was_parked       River counts snoozes: those of a retry, which we count as well, and those of a parked job
 --   duplicate        it was discarded because another unfinished job has its idempotency key
 -- A migration of River that changes a column which the view has must drop the view first; it is installed again afterwards.
-CREATE OR REPLACE VIEW iu_outbox.job AS
+CREATE OR REPLACE VIEW iu_outbox.job WITH (security_invoker = true) AS
 SELECT j.id, j.queue, j.priority, j.state, j.attempt, j.max_attempts, j.created_at, j.scheduled_at, j.attempted_at, j.finalized_at,
        j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)] AS worker,
        j.args AS event,
