@@ -95,7 +95,7 @@ var systemFunction = regexp.MustCompile(`\bpg_catalog\.([a-z0-9_]+)\(`)
 // systemFunctions are the functions of PostgreSQL that our SQL calls, but those that it can do without.
 var systemFunctions = sync.OnceValue(func() []string {
 	names := map[string]bool{}
-	for _, pattern := range []string{"iu-core/*.sql", "iu-outbox/*.sql", functionFiles} {
+	for _, pattern := range []string{"iu-core/*.sql", "iu-outbox/*.sql", functionsFolder + "*.sql"} {
 		files, err := fs.Glob(Files, pattern)
 		if err != nil {
 			panic(fmt.Sprintf("iusql: %v", err))

@@ -10,7 +10,7 @@
 // is to do (planUp, planDown), and names everything that speaks against it before the first change. Each version is
 // then one transaction together with goose's record of it; what was there before us is remembered in
 // iu_migration.origin and never dropped. The functions, views and grants of iu_outbox are no version: they are installed
-// again whenever they are not this program's. functions/85_grants.sql is the one list of grants.
+// again whenever they are not this program's. functions/grants.sql is the one list of grants.
 //
 // What happens then:
 //

@@ -5,7 +5,6 @@ import (
 	"embed"
 	"encoding/hex"
 	"fmt"
-	"io/fs"
 	"strings"
 	"sync"
 )
@@ -25,7 +24,8 @@ const (
 	unoutboxFile      = "iu-outbox/rollback/034_outbox.rollback.sql"
 	sharedFile        = "iu-outbox/036_shared_database.sql"
 	unsharedFile      = "iu-outbox/rollback/036_shared_database.rollback.sql"
-	functionFiles     = "iu-outbox/functions/*.sql"
+	functionsFolder   = "iu-outbox/functions/"
+	functionsFile     = functionsFolder + "install.sql"
 	selftestFile      = "ops/02_auto_instantiate_productization_proof.sql"
 )
 
@@ -59,11 +59,13 @@ func body(name string) string {
 	return strings.Join(kept, "")
 }
 
-// functions returns the files that are installed again whenever they changed, in name order.
+// functions returns the files that are installed again whenever they changed, in the order of functionsFile.
 func functions() []string {
-	names, err := fs.Glob(Files, functionFiles)
-	if err != nil || len(names) == 0 {
-		panic(fmt.Sprintf("iusql: no functions: %v", err))
+	var names []string
+	for line := range strings.Lines(text(functionsFile)) {
+		if name, found := strings.CutPrefix(line, `\ir `); found {
+			names = append(names, functionsFolder+strings.TrimSpace(name))
+		}
 	}
 	return names
 }

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	grantsFile      = "iu-outbox/functions/85_grants.sql"
-	rowSecurityFile = "iu-outbox/functions/05_row_security.sql"
+	grantsFile      = functionsFolder + "grants.sql"
+	rowSecurityFile = functionsFolder + "row_security.sql"
 )
 
 // viewText returns the query of a view of grantsFile. The views are in the database, too; the program runs their texts,

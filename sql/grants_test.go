@@ -301,7 +301,7 @@ func TestTheViewsAreWhatTheProgramAsks(t *testing.T) {
 func TestEveryListedGrantNamesSomething(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
-	const file = "iu-outbox/functions/85_grants.sql"
+	const file = "iu-outbox/functions/grants.sql"
 	content, err := iusql.Files.ReadFile(file)
 	require.NoError(t, err)
 	_, list, _ := strings.Cut(string(content), "CREATE OR REPLACE VIEW iu_outbox.intended_grant AS\n")

@@ -14,7 +14,7 @@ import (
 	"github.com/iu-core/iuworker/internal/metrics"
 )
 
-// How a process is known to be dead: functions/35_worker.sql has the rule. After a restart of the server all locks are
+// How a process is known to be dead: functions/worker.sql has the rule. After a restart of the server all locks are
 // gone and all rows are old for a moment: so a process must have been seen dead for a while by one that was connected all
 // the time. The same goes for jobs that run by the table, and by nobody in this process: a completion may be on its way.
 //

@@ -14,7 +14,7 @@ import (
 	"github.com/iu-core/iuworker/internal/listen"
 )
 
-// Classes and keys of the session locks; functions/10_doorbell.sql names the first class, too.
+// Classes and keys of the session locks; functions/doorbell.sql names the first class, too.
 const (
 	lockClassDoorbell = 26997 // key 1: the relay sleeps; key 2: the emitter sleeps; key 3: the emitter leads; key 4: the verifier leads
 	lockClassWorker   = 26998 // key: iu_outbox.worker.lock_key: that worker lives

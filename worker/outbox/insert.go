@@ -8,42 +8,62 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// insertSQL inserts events from a JSON array, in its order. One parameter of type text is what every driver takes in every
+// mode of the protocol.
 const insertSQL = `
 	INSERT INTO iu_outbox.event AS e (event_id, event_type, template_collection_id, instance_key_suffix, emit_mode,
 		actor, note, priority, available_at, trace_context)
-	VALUES (COALESCE($1::text::uuid, pg_catalog.gen_random_uuid()), $2::text, $3::text::uuid, $4::text, COALESCE($5::text, 'live'),
-		COALESCE($6::text, SESSION_USER), $7::text, COALESCE($8::integer, 1), COALESCE($9::timestamptz, pg_catalog.now()),
-		COALESCE($10::text::jsonb, '{}'))
+	SELECT COALESCE(n.event_id, pg_catalog.gen_random_uuid()), n.event_type, n.template_collection_id, n.instance_key_suffix,
+		COALESCE(n.emit_mode, 'live'), COALESCE(n.actor, SESSION_USER), n.note, COALESCE(n.priority, 1),
+		COALESCE(n.available_at, pg_catalog.now()), COALESCE(n.trace_context, '{}')
+	FROM ROWS FROM (pg_catalog.json_populate_recordset(NULL::iu_outbox.event, $1::text::json)) WITH ORDINALITY AS n
+	ORDER BY n.ordinality
 	RETURNING e.id, e.event_id, e.idempotency_key, e.created_at`
 
-// Insert inserts an event in the caller's transaction. Values that no event may have are an *InvalidError.
+// Insert inserts an event in the caller's transaction. A value that no event may have is an *InvalidError.
 func Insert(ctx context.Context, tx pgx.Tx, event Event) (Inserted, error) {
-	r, err := event.row(ctx)
+	inserted, err := InsertMany(ctx, tx, []Event{event})
 	if err != nil {
 		return Inserted{}, err
 	}
-	return scan(tx.QueryRow(ctx, insertSQL, r.args()...))
+	return inserted[0], nil
 }
 
-// InsertSQL is Insert for database/sql. *InvalidError needs pgx's driver (github.com/jackc/pgx/v5/stdlib); another
-// driver's error comes as it is.
-func InsertSQL(ctx context.Context, tx *sql.Tx, event Event) (Inserted, error) {
-	r, err := event.row(ctx)
-	if err != nil {
-		return Inserted{}, err
+// InsertMany inserts events in the caller's transaction by one statement, all of them or none, and returns their rows
+// in the order of the events. A few thousand at a time are a good size.
+func InsertMany(ctx context.Context, tx pgx.Tx, events []Event) ([]Inserted, error) {
+	if len(events) == 0 {
+		return nil, nil
 	}
-	return scan(tx.QueryRowContext(ctx, insertSQL, r.args()...))
-}
-
-func (r row) args() []any {
-	return []any{r.eventID, r.eventType, r.template, r.suffix, r.emitMode, r.actor, r.note, r.priority, r.availableAt, r.trace}
-}
-
-func scan(row interface{ Scan(into ...any) error }) (Inserted, error) {
-	var inserted Inserted
-	err := row.Scan(&inserted.ID, &inserted.EventID, &inserted.IdempotencyKey, &inserted.CreatedAt)
+	text, err := encode(ctx, events)
 	if err != nil {
-		return Inserted{}, fmt.Errorf("insert an event: %w", invalid(err))
+		return nil, failed(err)
+	}
+	rows, err := tx.Query(ctx, insertSQL, text)
+	if err != nil {
+		return nil, failed(err)
+	}
+	inserted, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Inserted])
+	if err != nil {
+		return nil, failed(err)
 	}
 	return inserted, nil
 }
+
+// InsertSQL is Insert for database/sql. A value that the server refuses is an *InvalidError with pgx's driver
+// (github.com/jackc/pgx/v5/stdlib); another driver's error is returned as it is.
+func InsertSQL(ctx context.Context, tx *sql.Tx, event Event) (Inserted, error) {
+	text, err := encode(ctx, []Event{event})
+	if err != nil {
+		return Inserted{}, failed(err)
+	}
+	var inserted Inserted
+	err = tx.QueryRowContext(ctx, insertSQL, text).
+		Scan(&inserted.ID, &inserted.EventID, &inserted.IdempotencyKey, &inserted.CreatedAt)
+	if err != nil {
+		return Inserted{}, failed(err)
+	}
+	return inserted, nil
+}
+
+func failed(err error) error { return fmt.Errorf("insert into the outbox: %w", invalid(err)) }

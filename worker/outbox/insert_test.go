@@ -139,6 +139,8 @@ func TestAnInvalidEventNamesItsField(t *testing.T) {
 		"note":                {func(e *outbox.Event) { e.Note = strings.Repeat("n", 2001) }, "must not exceed 2000 characters"},
 		"priority":            {func(e *outbox.Event) { e.Priority = 5 }, "must be 1 to 4"},
 		"available_at":        {func(e *outbox.Event) { e.AvailableAt = time.Date(9999, 6, 1, 0, 0, 0, 0, time.UTC) }, "must be between 1970 and 9999"},
+		"event_type ":         {func(e *outbox.Event) { e.EventType = "order\xff" }, "must be valid UTF-8 without NUL"},
+		"note ":               {func(e *outbox.Event) { e.Note = "a\x00b" }, "must be valid UTF-8 without NUL"},
 		"trace_context":       {func(e *outbox.Event) { e.TraceContext["x"] = strings.Repeat("x", 5000) }, "must not exceed 4096 bytes"},
 	} {
 		for name, insert := range inserters {
@@ -149,9 +151,9 @@ func TestAnInvalidEventNamesItsField(t *testing.T) {
 				_, err := insert(t.Context(), db, event)
 				var invalid *outbox.InvalidError
 				require.ErrorAs(t, err, &invalid)
-				require.Equal(t, field, invalid.Field)
+				require.Equal(t, strings.TrimSpace(field), invalid.Field)
 				require.Equal(t, test.reason, invalid.Reason)
-				require.ErrorContains(t, err, field+" "+test.reason)
+				require.ErrorContains(t, err, invalid.Field+" "+test.reason)
 			})
 		}
 	}

@@ -7,17 +7,17 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// InvalidError says which field of an event has a value that the outbox refuses. The transaction is aborted.
+// InvalidError names the field of an event whose value the outbox refuses.
 type InvalidError struct {
 	Field  string // the column, such as instance_key_suffix
 	Reason string // "must not be blank"
-	Err    error  // the server's error
+	Err    error  // the server's error, which has aborted the transaction; nil if the value was not sent
 }
 
 // Error implements error: "instance_key_suffix must not be blank".
 func (e *InvalidError) Error() string { return e.Field + " " + e.Reason }
 
-// Unwrap answers the server's error.
+// Unwrap returns the server's error.
 func (e *InvalidError) Unwrap() error { return e.Err }
 
 const (
@@ -25,8 +25,8 @@ const (
 	checkViolation   = "23514"
 )
 
-// invalid makes an *InvalidError of a violated constraint of the outbox, which are named for what they demand:
-// <field>_must_<reason>. Other errors stay as they are.
+// invalid turns the violation of a constraint of the outbox into an *InvalidError. The constraints are named after what they
+// demand: <field>_must_<reason>. Other errors are returned as they are.
 func invalid(err error) error {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok || pgErr.SchemaName != "iu_outbox" || pgErr.TableName != "event" {

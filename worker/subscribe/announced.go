@@ -13,13 +13,13 @@ import (
 	"github.com/iu-core/iuworker/internal/listen"
 )
 
-// announcements ring a bell when events are announced. Where notifications do not come through, the poll of whoever
-// waits at the bell is left.
+// announcements ring a bell when events are announced. If notifications do not come through, those who wait at the bell
+// poll.
 type announcements struct {
 	pool   *pgxpool.Pool
 	direct *pgx.ConnConfig
 	poll   time.Duration // for the log alone
-	what   string        // who waits, for the log
+	what   string        // the component that waits, for the log
 	logger *slog.Logger
 
 	listener *listen.Listener
@@ -27,7 +27,7 @@ type announcements struct {
 }
 
 func newAnnouncements(pool *pgxpool.Pool, direct *pgx.ConnConfig, poll time.Duration, what string, logger *slog.Logger) *announcements {
-	// No pings: a listener that went deaf costs a poll interval, and keepalive finds out.
+	// No pings: a dead connection costs a poll interval until TCP keepalive ends it.
 	listener := listen.New(listen.Config{Pool: pool, Direct: direct, PingInterval: -1, Logger: logger})
 	return &announcements{
 		pool: pool, direct: direct, poll: poll, what: what, logger: logger, listener: listener, bell: listener.On(EventType),
@@ -60,7 +60,7 @@ func (a *announcements) run(ctx context.Context) {
 	}
 }
 
-// readOnly: a server in recovery takes no notification.
+// readOnly reports whether the server is in recovery, where it takes no notifications.
 func readOnly(err error) bool {
 	var pgErr *pgconn.PgError
 	return errors.As(err, &pgErr) && (pgErr.Code == "25006" || pgErr.Code == "55000")

@@ -21,66 +21,66 @@ type Config struct {
 	Pool *pgxpool.Pool
 
 	// Direct is where the connections are opened that listen and that keep the consumer's lease, one each. Nil means
-	// the pool's address. Where notifications do not come through (a transaction pooler), the subscriber polls.
+	// the pool's address. If notifications do not come through (a transaction pooler), the subscriber polls.
 	Direct *pgx.ConnConfig
 
 	// Consumer is the name of a durable consumer: 1 to 200 printable characters without spaces. Its cursor is kept in
 	// the database, and of all processes with the name one is active. Empty: the cursor lives in this Run alone.
 	Consumer string
 
-	// From is where to begin. A consumer that exists goes on where it stopped: From is for one that is new, and After is
-	// not for consumers at all (ResetConsumer moves one). Default: Now without a name, Beginning with one.
+	// From is where to begin. It applies to a new consumer; one that exists continues where it stopped. After is not for
+	// consumers (ResetConsumer moves one). Default: Now without a name, Beginning with one.
 	From Start
 
-	// Filter chooses events. Those that it leaves out count as handled.
+	// Filter selects events. The others count as handled.
 	Filter Filter
 
-	// MaxBatch is how many events are read at once, and at most given to a batch handler. Default 100.
+	// MaxBatch is the most events that are read at once and passed to a batch handler. Default 100.
 	MaxBatch int
 
-	// Limit ends Run after so many events were handled. Default 0: it goes on until ctx ends.
+	// Limit ends Run after that many events were handled. Default 0: no limit.
 	Limit int
 
 	// PollInterval is how often to look for events if no notification came. Default 1 s.
 	PollInterval time.Duration
 
-	// LeaseTTL is how long after the death of a consumer's active process another one takes over; one that
-	// stops hands over at once. Renewed five times in it. Default 5 s.
+	// LeaseTTL is how long after the death of a consumer's active process another one takes over; a process that
+	// stops hands over at once. The lease is renewed five times in LeaseTTL. Default 5 s.
 	LeaseTTL time.Duration
 
-	// Retry says what happens where the handler fails.
+	// Retry says what happens if the handler fails.
 	Retry Retry
 
-	// OnStart, where it is set, is called when the subscriber begins to read: in Run's own goroutine, with the cursor that
-	// it begins at, and again each time it becomes a consumer's active process.
+	// OnStart, if it is set, is called in Run's goroutine with the cursor at which the subscriber begins to read, and
+	// again each time it becomes a consumer's active process.
 	OnStart func(Cursor)
 
 	// Logger defaults to slog.Default.
 	Logger *slog.Logger
 }
 
-// Retry says what happens where the handler fails. The zero Retry tries for ever: events are handled in order, and none
+// Retry says what happens if the handler fails. The zero Retry retries without end: events are handled in order, and none
 // is skipped.
 type Retry struct {
-	// MaxTries is how often the handler may fail for one event. Default 0: without end. Errors of the database that may
-	// pass by themselves do not count. A batch that fails is tried again event by event, and only those tries count.
+	// MaxTries is how often the handler may fail for one event. Default 0: no limit. Transient errors of the database do
+	// not count. A batch that fails is retried event by event, and only those tries count.
 	MaxTries int
 
 	// OnExhausted says what happens then. Default StopRun.
 	OnExhausted OnExhausted
 
-	// Backoff is the wait after the first failure; it doubles with each one that follows, up to MaxBackoff, less up to a
-	// half at random. Defaults 500 ms and 1 min.
+	// Backoff is the wait after the first failure. It doubles with each further failure up to MaxBackoff; up to half of
+	// it is taken off at random. Defaults 500 ms and 1 min.
 	Backoff, MaxBackoff time.Duration
 }
 
-// OnExhausted is what happens with an event for which the handler failed as often as it may.
+// OnExhausted says what happens to an event for which the handler failed Retry.MaxTries times.
 type OnExhausted int
 
 const (
 	// StopRun makes Run return an ExhaustedError. The cursor stays before the event.
 	StopRun OnExhausted = iota
-	// DeadLetter puts the event into iu_outbox.consumer_dead_letter and goes on after it, in one transaction. Only for
+	// DeadLetter puts the event into iu_outbox.consumer_dead_letter and continues after it, in one transaction. Only for
 	// consumers with a name.
 	DeadLetter
 )
@@ -126,7 +126,7 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// processName tells the processes of a consumer apart, for people and for the lease.
+// processName returns a name that tells the processes of a consumer apart, for people and for the lease.
 func processName() string {
 	hostname, err := os.Hostname()
 	if err != nil {
@@ -136,13 +136,13 @@ func processName() string {
 }
 
 // Handler handles one event. If it returns nil, the event counts as handled; after an error it is delivered again. Its
-// ctx ends with Run's, and when another process took the consumer over.
+// ctx ends with Run's, and if another process takes over the consumer.
 type Handler func(ctx context.Context, event Event) error
 
 // BatchHandler handles events together, in the order of their positions: all of them, or none.
 type BatchHandler func(ctx context.Context, events []Event) error
 
 // TxHandler handles events in a transaction of Config.Pool (READ COMMITTED, unless its first statement says otherwise).
-// What it writes there is committed together with the cursor. It must not end the transaction; savepoints (tx.Begin)
-// are its own.
+// What it writes there is committed together with the cursor. It must not end the transaction; it may use savepoints
+// (tx.Begin).
 type TxHandler func(ctx context.Context, tx pgx.Tx, events []Event) error

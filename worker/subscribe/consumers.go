@@ -16,24 +16,24 @@ type Consumer struct {
 	// State is ok; rewound, beyond_end (its place was lost in a restore or failover) or pruned (what follows it is not
 	// kept): those need a reset.
 	State string `json:"state"`
-	// LagEvents is how many events are announced that it has not handled, filters aside; nil if State is not ok.
+	// LagEvents is how many announced events it has not handled, not counting its filter; nil if State is not ok.
 	LagEvents *int64 `json:"lag_events"`
 	// LagSeconds is how long the first of them has been waiting; nil if State is not ok.
 	LagSeconds *float64 `json:"lag_seconds"`
-	// Process works for it now; nil: nobody does.
+	// Process works for it now; nil if none does.
 	Process      *string    `json:"process"`
 	ProcessSince *time.Time `json:"process_since"`
-	ActiveAt     time.Time  `json:"active_at"` // when it last did anything, or had a process
+	ActiveAt     time.Time  `json:"active_at"` // when it last moved, or had a process
 	Tries        int        `json:"tries"`     // failed for the event after Cursor
 	LastError    *string    `json:"last_error"`
 	LastErrorAt  *time.Time `json:"last_error_at"`
 	DeadLetters  int64      `json:"dead_letters"`
 	CreatedAt    time.Time  `json:"created_at"`
 	UpdatedAt    time.Time  `json:"updated_at"` // when Cursor last moved
-	// ExpiresSeconds is for how long, of time in which workers run, the events that it has not handled are surely kept; nil
-	// while a process works for it, if all is kept, and if State is not ok.
+	// ExpiresSeconds is how long the events that it has not handled are certain to be kept, not counting time in which no
+	// worker runs. Nil while a process works for it, if all events are kept, and if State is not ok.
 	ExpiresSeconds *float64 `json:"expires_seconds"`
-	// Expiring: that is a day or less, or half of the time that workers leave a consumer.
+	// Expiring: ExpiresSeconds is at most a day, or half of the consumer expiry.
 	Expiring bool `json:"expiring"`
 }
 
@@ -76,9 +76,9 @@ func readConsumers(ctx context.Context, db DB, sql string, args ...any) ([]Consu
 	return consumers, nil
 }
 
-// ResetConsumer moves a consumer to another place, back or forward, and forgets its last error; it returns where. A
-// process that works for it goes on from there after what it is handling now. Default: Beginning. ErrNoConsumer where
-// there is none.
+// ResetConsumer moves a consumer back or forward, clears its last error, and returns its new cursor. A process that works
+// for it continues there after the events that it is handling. The zero Start is Beginning. ErrNoConsumer if there is
+// none of that name.
 func ResetConsumer(ctx context.Context, db DB, name string, to Start) (Cursor, error) {
 	if to.kind == startDefault {
 		to = Beginning()
@@ -105,7 +105,7 @@ func noConsumer(name string) error {
 	return fmt.Errorf("%w %q; to list the consumers, run: iuworker consumers", ErrNoConsumer, name)
 }
 
-// DeleteConsumer forgets a consumer: its cursor and its dead letters. Without force it refuses one that a process
+// DeleteConsumer deletes a consumer with its cursor and its dead letters. Without force it refuses one that a process
 // works for (ErrConsumerActive) or that has dead letters (ErrDeadLetters). A process that runs with the name ends with
 // ErrNoConsumer. ErrNoConsumer if there is none.
 func DeleteConsumer(ctx context.Context, db DB, name string, force bool) error {

@@ -7,18 +7,18 @@ import (
 )
 
 // Cursor is a place in the history of emissions: just after the event at Position. A reader that stored the cursor of
-// the last event it handled goes on after it.
+// the last event it handled continues after it.
 //
-// Epoch names the history that the position was read in, since a restore or a failover may give the same positions to
-// other events. An empty Epoch is the current one: a bare position, for people. The zero Cursor is before
-// the first event.
+// Epoch names the history that the position was read in, because a restore or a failover may give the same position to
+// another event. An empty Epoch is the current one, for positions that people type. The zero Cursor is before the
+// first event.
 type Cursor struct {
 	Epoch    string
 	Position int64
 }
 
-// mark is a place in the history with the id of the event there, as it was read: another event at that place now is
-// another history, though the epoch is the same. An empty id is not known.
+// mark is a cursor with the id of the event there, as it was read: another event at that place now means another history,
+// even in the same epoch. An empty id is unknown.
 type mark struct {
 	Cursor
 
@@ -27,12 +27,12 @@ type mark struct {
 
 func markOf(e Event) mark { return mark{e.Cursor, e.ID} }
 
-// parts reports whether two events at one place are known to be different ones.
-func parts(was, is string) bool { return was != "" && is != "" && was != is }
+// differ reports whether two events at one place are known to differ.
+func differ(was, is string) bool { return was != "" && is != "" && was != is }
 
 var cursorPattern = regexp.MustCompile(`^(?:([0-9a-f]{8})-)?([0-9]{1,19})$`)
 
-// ParseCursor reads `<epoch>-<position>`, as events carry it, or a bare position. The error wraps ErrBadCursor.
+// ParseCursor parses `<epoch>-<position>`, as events carry it, or a bare position. The error wraps ErrBadCursor.
 func ParseCursor(s string) (Cursor, error) {
 	match := cursorPattern.FindStringSubmatch(s)
 	if match == nil {
@@ -45,7 +45,7 @@ func ParseCursor(s string) (Cursor, error) {
 	return Cursor{Epoch: match[1], Position: position}, nil
 }
 
-// String is what ParseCursor reads.
+// String returns what ParseCursor parses.
 func (c Cursor) String() string {
 	if c.Epoch == "" {
 		return strconv.FormatInt(c.Position, 10)
@@ -53,10 +53,10 @@ func (c Cursor) String() string {
 	return c.Epoch + "-" + strconv.FormatInt(c.Position, 10)
 }
 
-// MarshalText makes a cursor a string in JSON.
+// MarshalText implements encoding.TextMarshaler.
 func (c Cursor) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
-// UnmarshalText is ParseCursor.
+// UnmarshalText implements encoding.TextUnmarshaler.
 func (c *Cursor) UnmarshalText(text []byte) error {
 	parsed, err := ParseCursor(string(text))
 	if err == nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ConsumerDeadLetter is an event that a consumer gave up.
+// ConsumerDeadLetter is an event that a consumer could not handle.
 type ConsumerDeadLetter struct {
 	ID        int64     `json:"id"`
 	Consumer  string    `json:"consumer"`
@@ -18,8 +18,8 @@ type ConsumerDeadLetter struct {
 	Tries     int       `json:"tries"`
 	Error     string    `json:"error"` // the last one
 	CreatedAt time.Time `json:"created_at"`
-	// ReplayRequestedAt is set until the consumer's process has handled it again; then the dead letter is gone, or has the
-	// new error.
+	// ReplayRequestedAt is set until the consumer's process has tried the event again, which deletes the dead letter or
+	// records the new error.
 	ReplayRequestedAt *time.Time `json:"replay_requested_at,omitempty"`
 	Event             Event      `json:"-"`
 }
@@ -47,8 +47,8 @@ func ListDeadLetters(ctx context.Context, db DB, consumer string, limit int) ([]
 }
 
 // ReplayDeadLetters asks the consumer's process to handle dead letters again, all of them if no ids are given, and
-// returns how many. A process that runs does so within its poll interval, one that starts does so first. Each is
-// tried once: then it is gone, or stays with the new error.
+// returns how many. A running process does so within its poll interval, a starting one before all else. Each is
+// tried once, and then deleted or kept with the new error.
 func ReplayDeadLetters(ctx context.Context, db DB, consumer string, ids ...int64) (int, error) {
 	tag, err := db.Exec(ctx, `
 		UPDATE iu_outbox.consumer_dead_letter AS d SET replay_requested_at = pg_catalog.clock_timestamp()
@@ -91,7 +91,7 @@ func keepDeadLetter(ctx context.Context, db DB, consumer string, event Event, tr
 	return nil
 }
 
-// replay handles the first dead letter whose replay was asked for: once.
+// replay tries the first dead letter whose replay was requested, once.
 func (s *subscriber) replay(ctx context.Context) error {
 	var id int64
 	var event Event
@@ -105,7 +105,7 @@ func (s *subscriber) replay(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = s.attempt(ctx, s, []Event{event}, func(ctx context.Context, db DB) error { return settleReplay(ctx, db, id) })
+	err = s.attempt(ctx, s, []Event{event}, func(ctx context.Context, db DB) error { return ackReplay(ctx, db, id) })
 	if err != nil {
 		return s.replayFailed(ctx, id, event, err)
 	}
@@ -114,7 +114,7 @@ func (s *subscriber) replay(ctx context.Context) error {
 	return nil
 }
 
-// nextReplay reads the event as it is now: it may have been rolled back since.
+// nextReplay reads the event as it is now: its instance may have been rolled back since.
 func (s *subscriber) nextReplay(ctx context.Context) (int64, Event, error) {
 	var id int64
 	var text string
@@ -134,8 +134,8 @@ func (s *subscriber) nextReplay(ctx context.Context) (int64, Event, error) {
 	return id, event, err
 }
 
-// settleReplay drops a dead letter that was handled; errMoved where somebody else did, or took the request back.
-func settleReplay(ctx context.Context, db DB, id int64) error {
+// ackReplay deletes a dead letter that was handled; errMoved if it was deleted or its request withdrawn in the meantime.
+func ackReplay(ctx context.Context, db DB, id int64) error {
 	tag, err := db.Exec(ctx, `
 		DELETE FROM iu_outbox.consumer_dead_letter AS d WHERE d.id = $1 AND d.replay_requested_at IS NOT NULL`, id)
 	if err != nil {
@@ -147,7 +147,7 @@ func settleReplay(ctx context.Context, db DB, id int64) error {
 	return nil
 }
 
-// replayFailed keeps the dead letter with its new error. What may pass by itself is tried again.
+// replayFailed keeps the dead letter with its new error. Transient errors are retried.
 func (s *subscriber) replayFailed(ctx context.Context, id int64, event Event, cause error) error {
 	var stop *stopError
 	var blamed *handlerError

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// What errors of this package wrap; compare with errors.Is.
+// The errors that this package wraps; compare with errors.Is.
 var (
 	// ErrBadCursor: a text is no cursor.
 	ErrBadCursor = errors.New("not a cursor")
@@ -24,7 +24,7 @@ var (
 	ErrExhausted = errors.New("tries exhausted")
 	// ErrNoConsumer: there is no consumer of that name, or it was deleted while it ran.
 	ErrNoConsumer = errors.New("unknown consumer")
-	// ErrRowSecurity: row security is on for the consumers, so that one that is not seen may be there.
+	// ErrRowSecurity: row security is on for the consumers and may hide one.
 	ErrRowSecurity = errors.New("row security is on for iu_outbox.consumer: run iuworker migrate up as its owner, which switches it off")
 	// ErrConsumerActive: a process works for the consumer.
 	ErrConsumerActive = errors.New("consumer is active")
@@ -57,7 +57,7 @@ type RewoundError struct {
 	// End is the end of today's history.
 	End Cursor
 	// Found is the id of the event that is at Cursor now, if that is another one than the reader got there: then the
-	// database was set back without noticing it (a copy of its files), and where the histories part is not known.
+	// database was set back without noticing it (a copy of its files), and the point where the histories diverge is unknown.
 	Found string
 }
 
@@ -115,8 +115,8 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("the handler panicked: %v", e.Value) }
 
-// Stop makes a handler's error end Run at once: Run returns err, and the cursor stays before the event. A nil err is
-// answered as nil.
+// Stop makes a handler's error end Run at once: Run returns err, and the cursor stays before the event. It returns nil for
+// a nil err.
 func Stop(err error) error {
 	if err == nil {
 		return nil

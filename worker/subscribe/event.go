@@ -15,7 +15,8 @@ import (
 // EventType is the type of every event, and the channel on which it is announced.
 const EventType = "iu.template.instance_auto_composed"
 
-// Event says that an instance was composed.
+// Event says that an instance was composed. It is not the application's event (outbox.Event), from which the instance was
+// composed: Data names that one.
 type Event struct {
 	// Cursor is the event's place in the history: store it with the effect, and go on After it.
 	Cursor Cursor
@@ -26,8 +27,8 @@ type Event struct {
 	Time        time.Time
 	TraceParent string // W3C; empty if the producer gave none
 	TraceState  string // W3C; empty if the producer gave none, or no TraceParent
-	// RolledBackAt is when an operator took the instance back; zero where it stands. An event that was handled before
-	// that is not delivered again.
+	// RolledBackAt is when an operator rolled the instance back; zero if nobody did. An event that was handled before that
+	// is not delivered again.
 	RolledBackAt time.Time
 	Data         Data
 	// Replayed marks a dead letter that is handled again, out of the order of positions.
@@ -36,7 +37,7 @@ type Event struct {
 	JSON json.RawMessage
 }
 
-// Data is what an event tells of its instance.
+// Data describes the instance.
 type Data struct {
 	InstanceCollectionID uuid.UUID `json:"instance_collection_id"`
 	InstanceKey          string    `json:"instance_key"`
@@ -50,11 +51,11 @@ type Data struct {
 	PieceCount           int       `json:"piece_count"`
 }
 
-// RolledBack reports whether the instance was taken back by an operator.
+// RolledBack reports whether an operator rolled the instance back.
 func (e Event) RolledBack() bool { return !e.RolledBackAt.IsZero() }
 
-// CloudEvent returns the event as the CloudEvents SDK's type, for those who hand it on. Integers of CloudEvents have 32
-// bits: a position that does not fit is a string there.
+// CloudEvent returns the event as the CloudEvents SDK's type, to forward it. Integers of CloudEvents have 32 bits: a
+// larger position is a string there.
 func (e Event) CloudEvent() (cloudevents.Event, error) {
 	event := cloudevents.New()
 	text, err := e.JSON, error(nil)

@@ -12,7 +12,7 @@ import (
 	"github.com/iu-core/iuworker/internal/listen"
 )
 
-// failed returns nil if the events are to be read and tried again, which it waits for, and an error if Run ends.
+// failed waits and returns nil if the events are to be read and tried again, and returns an error if Run ends.
 func (s *subscriber) failed(ctx context.Context, from Cursor, events []Event, err error) error {
 	var stop *stopError
 	var blamed *handlerError
@@ -58,8 +58,7 @@ func (s *subscriber) about(events []Event, tries int, wait time.Duration, err er
 	return attrs
 }
 
-// note makes the failure visible at the consumer. The handler's error is what matters: where the database cannot take
-// the note, the next failure makes another.
+// note records the failure at the consumer. If the database cannot take the record, the next failure records itself.
 func (s *subscriber) note(ctx context.Context, from Cursor, cause error, counts bool) (tries int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
 	defer cancel()
@@ -71,13 +70,13 @@ func (s *subscriber) note(ctx context.Context, from Cursor, cause error, counts 
 	return tries, err
 }
 
-// moved says so, and has the next read begin where the cursor is now.
+// moved logs that the cursor was moved; the next read begins where it is now.
 func (s *subscriber) moved(ctx context.Context, from Cursor) error {
 	s.logger.InfoContext(ctx, "Subscriber: something else moved the cursor; continuing from there", slog.String("from", from.String()))
 	return ctx.Err()
 }
 
-// exhausted does what the consumer wants with an event for which the handler failed as often as it may.
+// exhausted applies Retry.OnExhausted to an event.
 func (s *subscriber) exhausted(ctx context.Context, from Cursor, event Event, tries int, cause error) error {
 	if s.cfg.Retry.OnExhausted == StopRun {
 		return &ExhaustedError{Cursor: event.Cursor, Tries: tries, Err: cause}
@@ -97,6 +96,6 @@ func (s *subscriber) exhausted(ctx context.Context, from Cursor, event Event, tr
 		return fmt.Errorf("give up event %s: %w", event.Cursor, err)
 	}
 	s.failures = 0
-	s.logger.ErrorContext(ctx, "Subscriber: gave an event up to the dead letters", s.about([]Event{event}, tries, 0, cause)...)
+	s.logger.ErrorContext(ctx, "Subscriber: moved an event to the dead letters", s.about([]Event{event}, tries, 0, cause)...)
 	return nil
 }

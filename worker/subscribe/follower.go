@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	// followPage is how many events a follower is given at once, at most: what is held in memory for each of them.
+	// followPage is the most events that Next returns: they are held in memory for each follower.
 	followPage = 100
 
 	resolveTimeout = 10 * time.Second
 )
 
-// Follower is a place in the history that moves on with the tail. Not safe for concurrent use.
+// Follower is a place in the history that moves with the tail. Not safe for concurrent use.
 type Follower struct {
 	tail      *Tail
 	filter    Filter
@@ -24,18 +24,18 @@ type Follower struct {
 	closed    sync.Once
 
 	at       mark
-	history  int  // of the tail, which at belongs to
-	behind   bool // the database has events after it that the tail need not have
+	history  int  // of the tail, to which at belongs
+	behind   bool // the next events must be read from the database
 	failures int  // to read them, since it last worked
 }
 
-// Cursor is where the follower is: after the last event that Next answered, and after what the filter left out since.
+// Cursor returns the follower's place: after the last event that Next returned, and after what the filter left out since.
 func (f *Follower) Cursor() Cursor { return f.at.Cursor }
 
 // Close ends the follower. Safe to call twice.
 func (f *Follower) Close() { f.closed.Do(f.tail.leave) }
 
-// begin looks for the place to start at.
+// begin finds the place to start at.
 func (f *Follower) begin(ctx context.Context, start Start) error {
 	end, err := f.tail.now(ctx)
 	if err != nil {
@@ -43,16 +43,16 @@ func (f *Follower) begin(ctx context.Context, start Start) error {
 	}
 	f.tail.mu.Lock()
 	f.history = f.tail.history
-	atEnd := start.kind == startAfter && f.tail.isEnd(start.after.Cursor, end.Cursor) && !parts(start.after.id, end.id)
+	atEnd := start.kind == startAfter && f.tail.isEnd(start.after.Cursor, end.Cursor) && !differ(start.after.id, end.id)
 	f.tail.mu.Unlock()
 	if start.kind == startDefault || start.kind == startNow || atEnd {
 		f.at = end
 		return nil
 	}
-	if err := f.tail.turn(ctx); err != nil {
+	if err := f.tail.acquire(ctx); err != nil {
 		return err
 	}
-	defer f.tail.done()
+	defer f.tail.release()
 	bounded, cancel := context.WithTimeout(f.tail.life, resolveTimeout)
 	defer cancel()
 	f.at, err = resolve(bounded, f.tail.cfg.Pool, start)
@@ -60,16 +60,17 @@ func (f *Follower) begin(ctx context.Context, start Start) error {
 	return rewound(err)
 }
 
-// isEnd reports whether a cursor is known to be the history's end, without asking the database. The caller holds mu.
+// isEnd reports whether a cursor is known to be the end of the history, without a query. The caller holds mu.
 func (t *Tail) isEnd(c, end Cursor) bool {
 	return c == end || c == Cursor{Position: end.Position} || c == t.recent.end.Cursor && c.Position == end.Position
 }
 
-// Next returns the next events that the filter chooses, 100 at most, and none if there were none for as long as
-// patience. They are shared with other followers and must not be changed.
+// Next returns the next events that the filter selects, at most 100, and none if there were none within patience. They are
+// shared with other followers and must not be changed.
 //
-// Database outages are waited for. An error is answered where going on makes no sense: a cursor that the history does
-// not hold any more (RewoundError, PrunedError), a database that refuses, the tail's end (ErrTailStopped), or ctx's.
+// Next waits for the end of database outages. It returns an error if the follower cannot continue: a cursor that the
+// history no longer holds (RewoundError, PrunedError), a database that refuses, a stopped tail (ErrTailStopped), or the
+// end of ctx.
 func (f *Follower) Next(ctx context.Context, patience time.Duration) ([]*Event, error) {
 	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -119,15 +120,15 @@ func (f *Follower) next(ctx context.Context) ([]*Event, error) {
 	return nil, nil
 }
 
-// replay reads a page of the database, when it is this follower's turn.
+// replay reads a page from the database, as one of at most Replays followers.
 func (f *Follower) replay(ctx context.Context) ([]*Event, error) {
 	if f.failures > 0 && !listen.Pause(ctx, listen.Backoff(f.failures)) {
 		return nil, nil
 	}
-	if err := f.tail.turn(ctx); err != nil {
-		return nil, nil // Next finds out whose patience ended
+	if err := f.tail.acquire(ctx); err != nil {
+		return nil, nil // Next finds out which context ended
 	}
-	defer f.tail.done()
+	defer f.tail.release()
 	bounded, cancel := context.WithTimeout(f.tail.life, statementTimeout)
 	defer cancel()
 	p, err := readAfter(bounded, f.tail.cfg.Pool, f.at, f.filter, followPage)
@@ -146,9 +147,9 @@ func (f *Follower) replay(ctx context.Context) ([]*Event, error) {
 	return events, nil
 }
 
-// turn waits until fewer than Replays read; done ends a turn. What is read in it is bounded by the tail's life and not
-// by the caller's context: a read that is cut off costs its connection.
-func (t *Tail) turn(ctx context.Context) error {
+// acquire waits until fewer than Replays followers read. The read is bounded by the tail's life and not by the caller's
+// context: a cancelled read costs its connection.
+func (t *Tail) acquire(ctx context.Context) error {
 	select {
 	case t.replays <- struct{}{}:
 		return nil
@@ -159,9 +160,9 @@ func (t *Tail) turn(ctx context.Context) error {
 	}
 }
 
-func (t *Tail) done() { <-t.replays }
+func (t *Tail) release() { <-t.replays }
 
-// chooses is the filter's condition of pageSQL.
+// chooses is the condition of pageSQL in Go.
 func (f *Follower) chooses(e *Event) bool {
 	return (len(f.templates) == 0 ||
 		slices.Contains(f.templates, e.Data.TemplateCollectionID.String()) || slices.Contains(f.templates, e.Data.TemplateKey)) &&

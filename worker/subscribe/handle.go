@@ -10,52 +10,50 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// attempt handles events and moves the cursor behind them, or does neither. settle, if it is not nil, takes the
-// place of the cursor's move: for what is handled out of order.
-type attempt func(ctx context.Context, s *subscriber, events []Event, settle settle) error
+// attempt handles events and acknowledges them, or does neither.
+type attempt func(ctx context.Context, s *subscriber, events []Event, ack ack) error
 
-// settle makes an attempt count, on db: it moves the cursor, or drops a dead letter.
-type settle func(ctx context.Context, db DB) error
+// ack acknowledges handled events on db: it moves the cursor, or drops a dead letter.
+type ack func(ctx context.Context, db DB) error
 
-// endTimeout bounds what makes an effect count that has happened; it goes on after the end of ctx, so that a shutdown
-// does not repeat the effect.
-const endTimeout = 10 * time.Second
+// ackTimeout bounds an acknowledgement. It outlives ctx, so that a shutdown does not repeat an effect that has happened.
+const ackTimeout = 10 * time.Second
 
-// plainAttempt calls the handler, and settles when it has answered nil.
+// plainAttempt calls the handler, and acknowledges the events if it returns nil.
 func plainAttempt(handler BatchHandler) attempt {
-	return func(ctx context.Context, s *subscriber, events []Event, settle settle) error {
+	return func(ctx context.Context, s *subscriber, events []Event, ack ack) error {
 		if err := call(func() error { return handler(ctx, events) }); err != nil {
 			return &handlerError{err}
 		}
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
-		err := settle(end, s.cfg.Pool)
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackTimeout)
+		err := ack(end, s.cfg.Pool)
 		cancel()
 		if err == nil || !mayPass(err) {
 			return err
 		}
-		// The effect has happened: the handler need not repeat it because the database was away for a moment.
-		return s.try(ctx, func(ctx context.Context) error { return settle(ctx, s.cfg.Pool) })
+		// The effect has happened: a short outage of the database must not repeat it.
+		return s.try(ctx, func(ctx context.Context) error { return ack(ctx, s.cfg.Pool) })
 	}
 }
 
-// txAttempt calls the handler in a transaction, settles in it, and commits.
+// txAttempt calls the handler in a transaction, acknowledges the events in it, and commits.
 func txAttempt(handler TxHandler) attempt {
-	return func(ctx context.Context, s *subscriber, events []Event, settle settle) error {
+	return func(ctx context.Context, s *subscriber, events []Event, ack ack) error {
 		tx, err := s.cfg.Pool.Begin(ctx)
 		if err != nil {
 			return fmt.Errorf("begin the handler's transaction: %w", err)
 		}
 		defer func() {
-			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackTimeout)
 			defer cancel()
-			_ = tx.Rollback(end) // after a commit it does nothing; failing, the connection is closed and with it the transaction
+			_ = tx.Rollback(end) // does nothing after a commit; if it fails, pgx closes the connection, which ends the transaction
 		}()
 		if err := call(func() error { return handler(ctx, handlerTx{tx}, events) }); err != nil {
 			return &handlerError{err}
 		}
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackTimeout)
 		defer cancel()
-		if err := settle(end, tx); err != nil {
+		if err := ack(end, tx); err != nil {
 			return blame(err)
 		}
 		if err := tx.Commit(end); err != nil {
@@ -65,7 +63,7 @@ func txAttempt(handler TxHandler) attempt {
 	}
 }
 
-// blame tells what the handler's statements brought about from what happened to the database.
+// blame attributes an error to the handler's statements, unless it is an outage or a moved cursor.
 func blame(err error) error {
 	if errors.Is(err, errMoved) || mayPass(err) {
 		return err
@@ -73,7 +71,7 @@ func blame(err error) error {
 	return &handlerError{err}
 }
 
-// handlerTx keeps the handler from ending a transaction that is not its own.
+// handlerTx prevents the handler from ending the transaction.
 type handlerTx struct{ pgx.Tx }
 
 var errNotYours = errors.New("the subscriber ends this transaction, not the handler")
@@ -81,7 +79,7 @@ var errNotYours = errors.New("the subscriber ends this transaction, not the hand
 func (handlerTx) Commit(context.Context) error   { return errNotYours }
 func (handlerTx) Rollback(context.Context) error { return errNotYours }
 
-// call makes a handler's panic an error.
+// call turns a handler's panic into an error.
 func call(handler func() error) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -91,7 +89,7 @@ func call(handler func() error) (err error) {
 	return handler()
 }
 
-// handle gives a page's events to the handler: together, or one by one. It goes back to reading after a failure.
+// handle passes a page's events to the handler, together or one by one. After a failure they are read again.
 func (s *subscriber) handle(ctx context.Context, p page) error {
 	from, rest := p.after.Cursor, p.Events
 	for len(rest) > 0 && ctx.Err() == nil {
@@ -100,7 +98,7 @@ func (s *subscriber) handle(ctx context.Context, p page) error {
 		rest = rest[n:]
 		to := markOf(events[n-1])
 		if len(rest) == 0 {
-			to = p.next() // what the filter left out after the last event is handled with it
+			to = p.next() // includes what the filter left out after the last event
 		}
 		err := s.attempt(ctx, s, events, func(ctx context.Context, db DB) error { return s.place.move(ctx, db, from, to) })
 		if err != nil {
@@ -121,7 +119,7 @@ func (s *subscriber) unit(events []Event) int {
 	return len(events)
 }
 
-// move moves the cursor over events that the filter leaves out.
+// move moves the cursor past events that the filter leaves out.
 func (s *subscriber) move(ctx context.Context, from Cursor, to mark) error {
 	err := s.try(ctx, func(ctx context.Context) error { return s.place.move(ctx, s.cfg.Pool, from, to) })
 	if errors.Is(err, errMoved) {

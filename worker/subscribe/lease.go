@@ -26,7 +26,7 @@ type lease struct {
 	logger  *slog.Logger
 	outage  *listen.Outage
 	conn    *pgx.Conn
-	mayHold bool // as far as the last answer, or its absence, tells
+	mayHold bool // unless the last reply said otherwise
 }
 
 func newLease(cfg Config, process string) *lease {
@@ -36,8 +36,8 @@ func newLease(cfg Config, process string) *lease {
 	}
 }
 
-// hold asks for the lease, or renews it: held, taken or gone. Once asked it waits for the answer, whatever becomes of
-// ctx: a lease that was given to somebody who has left would keep the others waiting.
+// hold requests or renews the lease, and returns held, taken or gone. It waits for the reply even if ctx ends: a lease
+// granted to a process that no longer waits for it would block the others.
 func (l *lease) hold(ctx context.Context) (state string, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(l.ttl*2/5, time.Second))
 	defer cancel()
@@ -66,12 +66,12 @@ func (l *lease) close() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = l.conn.Close(ctx) // what could not be closed in time is cut
+	_ = l.conn.Close(ctx) // after a second pgx cuts the connection
 	l.conn = nil
 }
 
-// acquire waits until this process has the lease, and returns until when it surely has. observe is called while another
-// process has it, and ends the wait by an error.
+// acquire waits until this process has the lease, and returns the time up to which it has it for certain. observe is
+// called while another process has the lease; its error ends the wait.
 func (l *lease) acquire(ctx context.Context, observe func(context.Context) error) (time.Time, error) {
 	standby := false
 	for {
@@ -108,8 +108,8 @@ func (l *lease) acquire(ctx context.Context, observe func(context.Context) error
 	}
 }
 
-// keep renews the lease until stop is called. The context that it returns ends with ctx, and when the lease
-// was lost: then errLeaseLost is its cause.
+// keep renews the lease until stop is called. The context that it returns ends with ctx, or if the lease is lost; then its
+// cause is errLeaseLost.
 func (l *lease) keep(ctx context.Context, until time.Time) (held context.Context, stop func()) {
 	held, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{})
@@ -123,7 +123,7 @@ func (l *lease) keep(ctx context.Context, until time.Time) (held context.Context
 	}
 }
 
-// renew returns why the lease ended; nil: ctx did.
+// renew renews the lease until it is lost (errLeaseLost) or ctx ends (nil).
 func (l *lease) renew(ctx context.Context, until time.Time) error {
 	for listen.Pause(ctx, l.ttl/5) {
 		begun := time.Now()
@@ -144,8 +144,8 @@ func (l *lease) renew(ctx context.Context, until time.Time) error {
 	return nil
 }
 
-// release gives the lease back, where this process has it, so that another one takes over at once. Where that fails, the
-// lease ends by itself.
+// release gives up the lease if this process has it, so that another one takes over at once. If that fails, the lease
+// expires.
 func (l *lease) release(ctx context.Context) {
 	defer l.close()
 	if !l.mayHold {
@@ -160,6 +160,6 @@ func (l *lease) release(ctx context.Context) {
 			WHERE l.consumer = $1 AND l.process = $2 AND l.lease_until > pg_catalog.clock_timestamp()`, l.name, l.process)
 	}
 	if err != nil {
-		l.logger.DebugContext(ctx, "Subscriber: the lease was not given back; it ends by itself", slog.String("error", err.Error()))
+		l.logger.DebugContext(ctx, "Subscriber: could not release the lease; it expires by itself", slog.String("error", err.Error()))
 	}
 }

@@ -12,14 +12,14 @@ import (
 type place interface {
 	// read returns up to limit events after the cursor.
 	read(ctx context.Context, limit int) (page, error)
-	// move moves the cursor from one place to another, on db; errMoved if it is not at from any more.
+	// move moves the cursor on db; it returns errMoved if the cursor is no longer at from.
 	move(ctx context.Context, db DB, from Cursor, to mark) error
-	// failed notes a failure for the first event after from, and returns how many tries failed so far; counts says
-	// whether this one is a try that counts.
+	// failed records a failure for the first event after from, and returns how many tries have failed. counts says whether
+	// this one counts as a try.
 	failed(ctx context.Context, from Cursor, err error, counts bool) (int, error)
 }
 
-// errMoved: somebody else moved the cursor: another process that took over, or an operator.
+// errMoved means that an operator, or a process that took over, moved the cursor.
 var errMoved = errors.New("something else moved the cursor")
 
 // memory keeps the cursor for one Run.
@@ -45,17 +45,16 @@ func (m *memory) failed(_ context.Context, _ Cursor, _ error, counts bool) (int,
 	return m.tries, nil
 }
 
-// row keeps the cursor in iu_outbox.consumer. Every read begins at the row, so that an operator's reset, and another
-// process's work, are seen at once; every move is conditional on the position that was read and on the lease, so
-// that a process that lost it can neither move the cursor back nor twice.
+// row keeps the cursor in iu_outbox.consumer. Every read begins at the row, and so sees an operator's reset or another
+// process's progress at once. Every move depends on the position that was read and on the lease: a process that lost
+// the lease can move the cursor neither back nor twice.
 //
-// A database that is set back takes the row with it, which then looks as good as ever. So the process remembers how far
-// it has come: if the history does not hold that any more, the process is told. If it does, the row was moved by
-// an operator on purpose.
+// If the database is set back, the row is set back with it and looks valid. So the process remembers how far it has
+// come. If the history no longer holds that place, it was rewound; otherwise an operator moved the row.
 type row struct {
 	cfg      Config
 	process  string
-	goesBack bool // what was done for events went back as well: see subscriber
+	goesBack bool // see subscriber
 	logger   *slog.Logger
 	seen     mark // how far this process, or another one that it saw, has come
 	known    bool // whether seen is set
@@ -95,12 +94,12 @@ func (r *row) observe(ctx context.Context) error {
 	if errors.Is(err, ErrRewound) {
 		return named(r.cfg.Consumer, err)
 	}
-	return nil // whatever else it is, the lease's connection finds out, and so does the next look
+	return nil // any other error shows up at the lease's connection, too
 }
 
-// check compares where the consumer is with what this process has seen.
+// check compares the consumer's place with what this process has seen.
 func (r *row) check(ctx context.Context, at mark) error {
-	if r.known && at.Cursor == r.seen.Cursor && !parts(r.seen.id, at.id) {
+	if r.known && at.Cursor == r.seen.Cursor && !differ(r.seen.id, at.id) {
 		return nil
 	}
 	if r.known {
@@ -119,7 +118,7 @@ func (r *row) check(ctx context.Context, at mark) error {
 	return nil
 }
 
-// verify is a RewoundError if today's history does not hold what this process has seen.
+// verify returns a RewoundError if the current history does not hold what this process has seen.
 func (r *row) verify(ctx context.Context) error {
 	if !r.known {
 		return nil
@@ -131,7 +130,7 @@ func (r *row) verify(ctx context.Context) error {
 	return rewound(err)
 }
 
-// move counts the events up to a place as seen, whatever becomes of the row: the handler has handled them.
+// move counts the events up to a place as seen even if it fails: the handler has handled them.
 func (r *row) move(ctx context.Context, db DB, from Cursor, to mark) error {
 	r.seen, r.known = to, true
 	tag, err := db.Exec(ctx, `
@@ -173,17 +172,17 @@ func boolToInt(b bool) int {
 	return 0
 }
 
-// message is an error as a column of text takes it: valid UTF-8, no NUL, not endless.
+// message returns an error's text as the column takes it: valid UTF-8, no NUL, at most 2,000 characters.
 func message(err error) string {
 	text := strings.ToValidUTF8(strings.ReplaceAll(err.Error(), "\x00", ""), "\uFFFD")
-	const most = 2000
-	if runes := []rune(text); len(runes) > most {
-		text = string(runes[:most]) + "..."
+	const limit = 2000
+	if runes := []rune(text); len(runes) > limit {
+		text = string(runes[:limit]) + "..."
 	}
 	return text
 }
 
-// open makes the consumer where it is new.
+// open creates the consumer if it is new.
 func (r *row) open(ctx context.Context) (created bool, err error) {
 	var epoch *string
 	var position *int64

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Filter chooses events. An empty list chooses all; an event is chosen where each list has it.
+// Filter selects events. An event must be in each list; an empty list selects all.
 type Filter struct {
 	Templates  []string // ids or collection keys
 	Actors     []string
@@ -47,12 +47,12 @@ type Page struct {
 	End Cursor
 }
 
-// filterWindow is how many emissions one read looks at where a filter chooses among them.
+// filterWindow is how many emissions one read scans if a filter selects among them.
 const filterWindow = 1000
 
 // pageSQL reads one stretch in one snapshot, together with the state of the cursor that it follows: nothing can be
-// pruned or set back in between. The second %s is where to begin. The last emission looked at comes along without
-// its event where the filter leaves it out, so that the reader gets past it.
+// pruned or set back in between. The second %s is where to begin. The last emission that was scanned is returned even if
+// the filter leaves it out (then without its event), so that the reader gets past it.
 const pageSQL = `
 	SELECT %s,
 	       at.epoch, at.position, at.id, at.tries, at.replay, p.cursor, p.id, p.event
@@ -78,7 +78,7 @@ const pageSQL = `
 		WHERE (w.event IS NOT NULL AND w.nth <= $1) OR w.position = w.last) AS p ON true
 	ORDER BY p.position`
 
-// Where a page begins: at a cursor that the caller keeps, or at a consumer's row.
+// A page begins at a cursor that the caller keeps, or at a consumer's row.
 var (
 	pageAfterSQL = fmt.Sprintf(pageSQL, pageHistorySQL,
 		`SELECT $6::text AS epoch, $7::bigint AS position, $8::text AS id, 0 AS tries, false AS replay`)
@@ -91,7 +91,7 @@ var (
 
 var pageHistorySQL = fmt.Sprintf(historySQL, "at.position")
 
-// page is a Page and what else the loop must know.
+// page is a Page with what else the loop needs.
 type page struct {
 	Page
 	after  mark   // where it begins
@@ -104,7 +104,7 @@ type page struct {
 
 // Read returns up to limit events after a cursor, fewer if the history ends or the filter leaves too many out:
 // read on at Next until it is the cursor that was given. A cursor that the history does not hold is a
-// RewoundError or a PrunedError; Resolve it first where it comes from outside, to tell typing errors apart.
+// RewoundError or a PrunedError. Resolve a cursor from outside first, to tell typing errors apart.
 func Read(ctx context.Context, db DB, after Cursor, filter Filter, limit int) (Page, error) {
 	p, err := readAfter(ctx, db, mark{Cursor: after}, filter, limit)
 	return p.Page, err
@@ -137,7 +137,7 @@ func readPage(ctx context.Context, db DB, sql string, filter Filter, limit int, 
 	return p, nil
 }
 
-// errNoRow: the place to begin at is not there.
+// errNoRow means that the place to begin at does not exist.
 var errNoRow = errors.New("no row")
 
 func scanPage(rows pgx.Rows, limit int) (page, error) {
@@ -172,7 +172,7 @@ func scanPage(rows pgx.Rows, limit int) (page, error) {
 	return p, nil
 }
 
-// add takes a row in: an event, or the place of one that the filter left out.
+// add adds a row: an event, or the place of one that the filter left out.
 func (p *page) add(cursor, id, text *string, limit int) error {
 	switch {
 	case text != nil:
@@ -192,7 +192,7 @@ func (p *page) add(cursor, id, text *string, limit int) error {
 	return nil
 }
 
-// rewound: a cursor that was once read from this history and lies beyond its end was lost with it.
+// rewound turns a BeyondEndError into a RewoundError if the cursor has an epoch: it was once read from this history.
 func rewound(err error) error {
 	var beyond *BeyondEndError
 	if !errors.As(err, &beyond) || beyond.Cursor.Epoch == "" {

@@ -12,12 +12,12 @@ import (
 	"github.com/iu-core/iuworker/internal/listen"
 )
 
-// Run gives events to the handler, one at a time, in the order of their positions, until ctx ends or Limit is reached:
-// then it returns nil. The cursor moves after each event that was handled. Safe to call many times at once.
+// Run passes events to the handler one at a time, in the order of their positions, until ctx ends or Limit is reached; then
+// it returns nil. The cursor moves after each event that was handled. Safe for concurrent calls.
 //
-// Database outages are waited for. An error is answered where going on makes no sense: the handler's (Stop,
-// ExhaustedError), a cursor that the history does not hold (RewoundError, PrunedError, BeyondEndError), a consumer
-// that was deleted (ErrNoConsumer), a wrong Config, or a database that refuses (a missing schema, a missing right).
+// Run waits for the end of database outages. It returns an error if it cannot continue: the handler's (Stop,
+// ExhaustedError), a cursor that the history does not hold (RewoundError, PrunedError, BeyondEndError), a deleted
+// consumer (ErrNoConsumer), an invalid Config, or a database that refuses (a missing schema or privilege).
 func Run(ctx context.Context, cfg Config, handler Handler) error {
 	return run(ctx, cfg, func(s *subscriber) {
 		s.single = true
@@ -25,13 +25,13 @@ func Run(ctx context.Context, cfg Config, handler Handler) error {
 	})
 }
 
-// RunBatch is Run for up to MaxBatch events at a time: those that are there, without waiting for more.
+// RunBatch is Run for up to MaxBatch events at a time. It does not wait for a batch to fill.
 func RunBatch(ctx context.Context, cfg Config, handler BatchHandler) error {
 	return run(ctx, cfg, func(s *subscriber) { s.attempt = plainAttempt(handler) })
 }
 
-// RunTx is RunBatch with a transaction in which the cursor moves as well: an effect that the handler writes there
-// happens once for each event. It needs Config.Consumer.
+// RunTx is RunBatch with a transaction in which the cursor moves, too: an effect that the handler writes there happens
+// once for each event. It requires Config.Consumer.
 func RunTx(ctx context.Context, cfg Config, handler TxHandler) error {
 	if cfg.Consumer == "" {
 		return errors.New("subscribe: RunTx needs Config.Consumer")
@@ -41,12 +41,11 @@ func RunTx(ctx context.Context, cfg Config, handler TxHandler) error {
 
 // subscriber is one Run.
 type subscriber struct {
-	cfg     Config
-	place   place
-	attempt attempt
-	single  bool // one event at a time
-	// goesBack: the effects are in the database, and went back with it if it was set back.
-	goesBack bool
+	cfg      Config
+	place    place
+	attempt  attempt
+	single   bool // one event at a time
+	goesBack bool // the handler's effects are in the database, and are set back with it
 	outage   *listen.Outage
 	logger   *slog.Logger
 
@@ -85,7 +84,7 @@ func run(ctx context.Context, cfg Config, prepare func(*subscriber)) error {
 	return err
 }
 
-// runAlone reads without a name, from a cursor in memory.
+// runAlone reads without a consumer's name, with the cursor in memory.
 func (s *subscriber) runAlone(ctx context.Context) error {
 	var from mark
 	err := s.try(ctx, func(ctx context.Context) (err error) {
@@ -140,7 +139,7 @@ func named(consumer string, err error) error {
 
 func (s *subscriber) done() bool { return s.cfg.Limit > 0 && s.handled >= s.cfg.Limit }
 
-// deliver reads and handles until ctx ends, Limit is reached, or going on makes no sense.
+// deliver reads and handles events until ctx ends, Limit is reached, or the subscriber cannot continue.
 func (s *subscriber) deliver(ctx context.Context) error {
 	for started := false; !s.done(); {
 		limit := s.cfg.MaxBatch
@@ -167,7 +166,7 @@ func (s *subscriber) deliver(ctx context.Context) error {
 	return nil
 }
 
-// work does what a page asks for, or waits where that is nothing.
+// work handles a page, or waits if there is nothing in it.
 func (s *subscriber) work(ctx context.Context, p page) error {
 	switch {
 	case p.replay:
@@ -184,14 +183,14 @@ func (s *subscriber) work(ctx context.Context, p page) error {
 
 const statementTimeout = 30 * time.Second
 
-// try runs what asks the database, again while it cannot be reached. It does not begin once ctx has ended.
-func (s *subscriber) try(ctx context.Context, ask func(context.Context) error) error {
+// try runs a query, and retries it while the database is away. It does not begin after ctx has ended.
+func (s *subscriber) try(ctx context.Context, query func(context.Context) error) error {
 	for {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		bounded, cancel := context.WithTimeout(ctx, statementTimeout)
-		err := ask(bounded)
+		err := query(bounded)
 		cancel()
 		switch {
 		case err == nil:
@@ -203,7 +202,7 @@ func (s *subscriber) try(ctx context.Context, ask func(context.Context) error) e
 			return err
 		}
 		if dbsession.ReadOnlyError(err) {
-			s.cfg.Pool.Reset() // its connections lead to what is no primary any more; new ones may lead elsewhere
+			s.cfg.Pool.Reset() // its connections lead to a server that is no longer the primary
 		}
 		listen.Pause(ctx, listen.Backoff(s.outage.Failed(ctx, err)))
 	}

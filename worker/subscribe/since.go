@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// ErrBadSince is wrapped by what ParseSince returns for a text that says no moment.
+// ErrBadSince is wrapped by the error of ParseSince.
 var ErrBadSince = errors.New("not a time")
 
 const day = 24 * time.Hour
@@ -16,8 +16,7 @@ const day = 24 * time.Hour
 // Up to 99999 days, which a time.Duration holds.
 var sinceForm = regexp.MustCompile(`^(?:([0-9]{1,5})d)?((?:[0-9].*)?)$`)
 
-// ParseSince reads a moment: in RFC 3339, or as a length of time before now, in days of 24 hours and Go's units (30d,
-// 1d12h, 90m). The error wraps ErrBadSince.
+// ParseSince parses a time in RFC 3339, or a duration before now, in days of 24 hours and Go's units (30d, 1d12h, 90m). The error wraps ErrBadSince.
 func ParseSince(text string, now time.Time) (time.Time, error) {
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
 		return at, nil
@@ -30,8 +29,8 @@ func ParseSince(text string, now time.Time) (time.Time, error) {
 	return now.Add(-ago), nil
 }
 
-// ParseStart reads where in the history to begin, as people type it: beginning, now, a cursor, a position, a time, or how long
-// ago it was.
+// ParseStart parses a place in the history as people type it: beginning, now, a cursor, a position, a time, or a duration
+// before now.
 func ParseStart(text string, now time.Time) (Start, error) {
 	switch text {
 	case "beginning":

@@ -42,17 +42,16 @@ func Now() Start { return Start{kind: startNow} }
 // After is after the event that carries the cursor.
 func After(c Cursor) Start { return Start{kind: startAfter, after: mark{Cursor: c}} }
 
-// AfterEvent is After for those who stored the event's ID with its cursor: if the history has another event there by
-// now, the database was set back in a way that it does not know of itself, and the reader gets a RewoundError.
+// AfterEvent is After for programs that stored the event's ID with its cursor. If the history has another event at that
+// place now, the database was set back without noticing it, and the reader gets a RewoundError.
 func AfterEvent(c Cursor, id string) Start { return Start{kind: startAfter, after: mark{c, id}} }
 
 // Since is before the first event that was announced at t or later, as exactly as the server's clock ran. A t before
 // everything that is kept is Beginning.
 func Since(t time.Time) Start { return Start{kind: startSince, since: t} }
 
-// Resolve returns the cursor at which a reader that starts there begins, in the current epoch where the start
-// names none. A cursor that the history does not hold is a BeyondEndError, a RewoundError or a PrunedError. The
-// zero Start is Now.
+// Resolve returns the cursor at which a reader begins, in the current epoch if the start names none. A cursor that the
+// history does not hold is a BeyondEndError, a RewoundError or a PrunedError. The zero Start is Now.
 func Resolve(ctx context.Context, db DB, start Start) (Cursor, error) {
 	at, err := resolve(ctx, db, start)
 	return at.Cursor, err
@@ -86,7 +85,7 @@ func resolve(ctx context.Context, db DB, start Start) (mark, error) {
 	}
 }
 
-// historySQL is what history scans, of a cursor_state s at a position (%[1]s).
+// historySQL lists what history scans of a cursor_state s at a position (%[1]s).
 const historySQL = `s.state, s.epoch, s.position, s.known_until, s.kept_after,
 	       (SELECT e.instance_collection_id::text FROM iu_outbox.emission AS e WHERE e.position = %[1]s),
 	       (SELECT e.instance_collection_id::text FROM iu_outbox.emission AS e WHERE e.position = s.position)`
@@ -110,9 +109,9 @@ func (h *history) scan(row pgx.Row, more ...any) error {
 	return err
 }
 
-// check returns the place, with the epoch and the id that it lacked, or why a reader cannot go on after it.
+// check returns the place with the epoch and the id that it lacked, or why a reader cannot continue after it.
 func (h *history) check(c mark) (mark, error) {
-	if h.state != "rewound" && h.state != "beyond_end" && parts(c.id, h.here) {
+	if h.state != "rewound" && h.state != "beyond_end" && differ(c.id, h.here) {
 		return c, &RewoundError{Cursor: c.Cursor, End: h.end.Cursor, Found: h.here}
 	}
 	switch h.state {

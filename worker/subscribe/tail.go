@@ -20,7 +20,7 @@ type TailConfig struct {
 	// go through a transaction pooler.
 	Pool *pgxpool.Pool
 
-	// Direct is where the connection is opened that listens. Nil means the pool's address. Where notifications do not
+	// Direct is where the connection is opened that listens. Nil means the pool's address. If notifications do not
 	// come through (a transaction pooler), the tail polls.
 	Direct *pgx.ConnConfig
 
@@ -28,13 +28,13 @@ type TailConfig struct {
 	PollInterval time.Duration
 
 	// Keep and KeepBytes are how many events, and how many bytes of their JSON, are kept in memory for followers that are
-	// a little behind: older ones they read from the database. Defaults 4096 and 16 MiB.
+	// a little behind; they read older events from the database. Defaults 4096 and 16 MiB.
 	Keep, KeepBytes int
 
-	// Replays is how many followers read from the database at once; others wait for their turn. Default 4.
+	// Replays is how many followers read from the database at once; others wait. Default 4.
 	Replays int
 
-	// Linger is how long the tail goes on reading after its last follower is gone. Default 1 min.
+	// Linger is how long the tail continues to read after its last follower has left. Default 1 min.
 	Linger time.Duration
 
 	// Logger defaults to slog.Default.
@@ -62,7 +62,7 @@ func (c TailConfig) withDefaults() (TailConfig, error) {
 	return c, nil
 }
 
-// ErrTailStopped is what followers get whose tail was stopped.
+// ErrTailStopped is returned to the followers of a tail that was stopped.
 var ErrTailStopped = errors.New("the tail was stopped")
 
 // Tail reads new events once, for any number of followers in this process: a thousand that wait cost the database what
@@ -74,7 +74,7 @@ type Tail struct {
 	end     context.CancelFunc
 	running sync.WaitGroup
 	replays chan struct{}
-	asked   listen.Bell // somebody wants a read that begins now
+	asked   listen.Bell // a caller wants a read that begins now
 
 	mu        sync.Mutex
 	stopped   bool
@@ -82,12 +82,12 @@ type Tail struct {
 	followers int
 	idle      time.Time // since when there are none
 	recent    ring
-	history   int           // changes when the events that were read are not the history any more
+	history   int           // changes when the history is no longer the one that was read
 	news      chan struct{} // closed, and made again, when recent or history changes
 	reads     reads
 }
 
-// NewTail makes a tail; it does not connect before somebody follows it. Stop ends it.
+// NewTail returns a tail, which connects when it gets its first follower. Stop ends it.
 func NewTail(cfg TailConfig) (*Tail, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -123,8 +123,8 @@ func (t *Tail) Followers() int {
 // RewoundError or a PrunedError, a bare position that it does not reach a BeyondEndError. ctx bounds the call alone.
 // Close the follower at the end.
 //
-// Those who start now, or with the cursor of the last event, share one read of the database among all who come at the
-// same time; others read what they have missed, Replays of them at once.
+// Followers that start at the same time, now or at the cursor of the last event, share one read of the database. Others
+// read what they have missed, Replays of them at once.
 func (t *Tail) Follow(ctx context.Context, start Start, filter Filter) (*Follower, error) {
 	if err := t.join(); err != nil {
 		return nil, err
@@ -161,7 +161,7 @@ func (t *Tail) leave() {
 	}
 }
 
-// wanted reports whether to go on reading. Where it returns false, the next follower wakes the tail again.
+// wanted reports whether to continue reading. If it returns false, the next follower starts the tail again.
 func (t *Tail) wanted() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -11,8 +11,7 @@ import (
 
 const tailPage = 200
 
-// reads counts the tail's reads, so that whoever wants to know the end of the history can wait for one that began
-// after they asked.
+// reads counts the tail's reads, so that a caller can wait for one that began after its call.
 type reads struct {
 	begun, ended int
 	end          mark          // of the history, as the last one saw it
@@ -20,7 +19,7 @@ type reads struct {
 	done         chan struct{} // closed, and made again, when one ends
 }
 
-// run reads until the tail is stopped, or nobody has followed it for a while.
+// run reads until the tail is stopped, or has had no follower for Linger.
 func (t *Tail) run() {
 	ctx, cancel := context.WithCancel(t.life)
 	announced := newAnnouncements(t.cfg.Pool, t.cfg.Direct, t.cfg.PollInterval, "Tail", t.logger)
@@ -33,7 +32,7 @@ func (t *Tail) run() {
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
-			// Those who ask in the meantime wait: they would make it a busy loop.
+			// t.asked is ignored meanwhile: it would make this a busy loop.
 			listen.Pause(ctx, listen.Backoff(outage.Failed(ctx, err)))
 		default:
 			outage.Worked(ctx)
@@ -44,7 +43,7 @@ func (t *Tail) run() {
 	}
 }
 
-// await waits for an announcement, for somebody who asks, or for the time of the poll.
+// await waits for an announcement, a caller of now, or the next poll.
 func (t *Tail) await(ctx context.Context, announced listen.Bell) {
 	timer := time.NewTimer(t.cfg.PollInterval)
 	defer timer.Stop()
@@ -85,7 +84,7 @@ func (t *Tail) read(ctx context.Context) (more bool, err error) {
 	return p.Next.Position < p.End.Position, err
 }
 
-// take takes over what a read answered, and tells who waits for it. The caller holds mu.
+// take stores a read's result and wakes those who wait for it. The caller holds mu.
 func (t *Tail) take(p page, err error) {
 	t.reads.ended, t.reads.err = t.reads.begun, err
 	if err == nil {
@@ -99,7 +98,7 @@ func (t *Tail) take(p page, err error) {
 	t.reads.done = make(chan struct{})
 }
 
-// forget drops what was read: each follower asks the database for its place, and the tail begins at the end.
+// forget drops what was read: the tail begins at the end again, and each follower looks up its place in the database.
 func (t *Tail) forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -109,8 +108,7 @@ func (t *Tail) forget() {
 	t.news = make(chan struct{})
 }
 
-// now returns the end of the history, as a read sees it that begins after the call: one read for all who ask in the
-// meantime.
+// now returns the end of the history as seen by a read that begins after the call. Concurrent callers share a read.
 func (t *Tail) now(ctx context.Context) (mark, error) {
 	t.mu.Lock()
 	wanted := t.reads.begun + 1

@@ -2,11 +2,11 @@ package subscribe
 
 import "sort"
 
-// ring is the last events of the history, in the order of their positions and without a gap.
+// ring holds the last events of the history, in the order of their positions and without a gap.
 type ring struct {
 	most, mostBytes int
 
-	known  bool   // where the events are
+	known  bool   // whether the places are set
 	after  Cursor // the place before the first
 	end    mark   // the place after the last
 	events []*Event
@@ -18,11 +18,11 @@ func (r *ring) clear() {
 	r.known, r.events, r.bytes = false, nil, 0
 }
 
-// add adds what follows, drops what is too much, and reports whether anything is new to those who wait.
+// add appends a page, drops the oldest events above the limits, and reports whether to wake the followers.
 func (r *ring) add(p page) bool {
 	if !r.known {
 		r.known, r.after, r.end = true, p.Next, p.next()
-		return true // what comes before is not here: who has yet to read it must hear that
+		return true // followers that have yet to read earlier events must read them from the database
 	}
 	for _, event := range p.Events {
 		r.events = append(r.events, &event)
@@ -33,13 +33,13 @@ func (r *ring) add(p page) bool {
 		first := r.events[0]
 		r.after = first.Cursor
 		r.bytes -= len(first.JSON)
-		r.events[0] = nil // the array behind the slice lives on
+		r.events[0] = nil // for the garbage collector: the array lives on
 		r.events = r.events[1:]
 	}
 	return len(p.Events) > 0
 }
 
-// follows returns up to limit events after a position; false if some before them are not in the ring any more.
+// follows returns up to limit events after a position, and false if the ring no longer holds all of them.
 func (r *ring) follows(position int64, limit int) ([]*Event, bool) {
 	if !r.known || position < r.after.Position {
 		return nil, false

@@ -6,8 +6,8 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 )
 
-// Traced returns ctx with the trace that the event belongs to, so that the spans which a handler begins in it follow
-// from the job that composed the instance; ctx itself if the event has none.
+// Traced returns ctx with the event's trace context: a span that a handler starts in it continues the trace of the job
+// that composed the instance. It returns ctx itself if the event has none.
 func (e Event) Traced(ctx context.Context) context.Context {
 	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{
 		"traceparent": e.TraceParent, "tracestate": e.TraceState,

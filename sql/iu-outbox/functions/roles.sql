@@ -1,5 +1,5 @@
 -- Roles belong to the whole cluster: created if the migrating role may, else named in a notice. The roles that exist get the
--- grants of iu_outbox.intended_grant: a new grant is a line in 85_grants.sql, not here.
+-- grants of iu_outbox.intended_grant: a new grant is a line in grants.sql, not here.
 DO $$
 DECLARE
     v_role text;

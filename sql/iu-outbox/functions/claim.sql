@@ -1,0 +1,68 @@
+-- The relay's half of the hand-off from the outbox to River, and what the ledger notes of it.
+
+-- Takes up to p_limit rows out of the outbox, lowest id first, each the first of its idempotency key, and with each
+-- one the later rows of its key (merged: how many), which its job stands for. later: available_at is to come. Rows whose
+-- ids are in p_without stay, and so do all but those in p_only, unless that is NULL.
+-- A row whose forerunner another relay holds waits for that one's commit: so the lowest id wins, and no two relays
+-- insert the job of one key at a time. The ledger notes what was claimed; River is told to fetch.
+-- Locks outbox rows; skips those that are locked. The commit waits for no disk: rows and jobs are lost together, and so
+-- the rows are there again; nothing is told of a job before a later commit, its fetch, has brought this one to the disk.
+-- An outbox that a vacuum found empty counts as empty until it is analysed, however full it gets. So nothing here is left
+-- to estimates: keys are looked up row by row (OFFSET 0; id + 0, for which the primary key is no use), rows are deleted
+-- by a list of ids, and the settings leave no way to begin but the primary key, in its order.
+DROP FUNCTION IF EXISTS iu_outbox.claim(integer);
+CREATE OR REPLACE FUNCTION iu_outbox.claim(p_limit integer, p_without bigint[] DEFAULT '{}', p_only bigint[] DEFAULT NULL)
+RETURNS TABLE (id bigint, event_id uuid, event_type text, template_collection_id uuid, instance_key_suffix text,
+               emit_mode text, actor text, note text, priority smallint, available_at timestamptz,
+               trace_context jsonb, idempotency_key text, created_at timestamptz, later boolean, merged integer)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM pg_catalog.set_config('iu_outbox.claiming', 'on', true);
+    RETURN QUERY
+    WITH first AS MATERIALIZED (
+        SELECT e.id, e.event_id, e.idempotency_key
+        FROM iu_outbox.event AS e
+        WHERE NOT EXISTS (
+            SELECT FROM iu_outbox.event AS o
+            WHERE o.event_id = e.event_id AND o.idempotency_key = e.idempotency_key AND o.id + 0 < e.id
+            OFFSET 0)
+          AND e.id <> ALL (p_without) AND (p_only IS NULL OR e.id = ANY (p_only))
+        ORDER BY e.id
+        LIMIT p_limit
+        FOR UPDATE OF e SKIP LOCKED
+    ), same_key AS MATERIALIZED (
+        SELECT f.id AS first_id, s.id
+        FROM first AS f
+        CROSS JOIN LATERAL (
+            SELECT o.id FROM iu_outbox.event AS o
+            WHERE o.event_id = f.event_id AND o.idempotency_key = f.idempotency_key AND o.id + 0 > f.id
+            FOR UPDATE SKIP LOCKED) AS s
+    ), dropped AS (
+        DELETE FROM iu_outbox.event AS e WHERE e.id = ANY (ARRAY(SELECT s.id FROM same_key AS s)) RETURNING e.id
+    ), counted AS (
+        SELECT s.first_id, pg_catalog.count(*)::integer AS merged FROM same_key AS s GROUP BY s.first_id
+    ), taken AS (
+        DELETE FROM iu_outbox.event AS e WHERE e.id = ANY (ARRAY(SELECT f.id FROM first AS f))
+        RETURNING e.id, e.event_id, e.event_type, e.template_collection_id, e.instance_key_suffix, e.emit_mode, e.actor,
+                  e.note, e.priority, e.available_at, e.trace_context, e.idempotency_key, e.created_at,
+                  -- Not now(): this transaction may have begun before the one that inserted the row.
+                  e.available_at > pg_catalog.clock_timestamp() AS later
+    ), noted AS (
+        INSERT INTO iu_outbox.claimed (from_outbox, events, keys)
+        SELECT true, pg_catalog.count(*) + (SELECT pg_catalog.count(*) FROM dropped),
+               pg_catalog.array_agg(t.idempotency_key::uuid)
+        FROM taken AS t
+        HAVING pg_catalog.count(*) > 0
+    )
+    SELECT t.*, COALESCE(c.merged, 0)
+    FROM taken AS t LEFT JOIN counted AS c ON c.first_id = t.id
+    ORDER BY t.id;
+    IF FOUND THEN
+        PERFORM pg_catalog.pg_notify('iu_river.river_insert', '{"queue": "events"}');
+        PERFORM pg_catalog.set_config('synchronous_commit', 'off', true);
+    END IF;
+    PERFORM pg_catalog.set_config('iu_outbox.claiming', 'off', true);
+END
+$$;
