@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/internal/listen"
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -27,7 +27,7 @@ func (a *app) statusCommand() *cobra.Command {
 				})
 			}
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				status, err := operate.ReadStatus(ctx, pool)
+				status, err := status.Read(ctx, pool)
 				if err != nil {
 					return err
 				}
@@ -85,14 +85,14 @@ func (a *app) watchStatus(ctx context.Context, pool *pgxpool.Pool, asJSON bool) 
 type statusWatch struct {
 	terminal bool
 	shown    bool
-	last     operate.Status
+	last     status.Status
 	failed   error // of the last read; nil if it worked
 }
 
-func readStatus(ctx context.Context, pool *pgxpool.Pool) (operate.Status, error) {
+func readStatus(ctx context.Context, pool *pgxpool.Pool) (status.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, quickly)
 	defer cancel()
-	return operate.ReadStatus(ctx, pool)
+	return status.Read(ctx, pool)
 }
 
 func (a *app) showStatus(watch *statusWatch, asJSON bool) error {

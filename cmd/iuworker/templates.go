@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/templates"
 )
 
 func (a *app) templatesCommand() *cobra.Command {
@@ -25,7 +26,7 @@ func (a *app) templatesCommand() *cobra.Command {
   iuworker templates create welcome-letter --title 'Welcome letter' welcome/greeting welcome/terms`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				lines, err := operate.Templates(ctx, pool, after, limit+1)
+				lines, err := templates.List(ctx, pool, after, limit+1)
 				if err != nil {
 					return err
 				}
@@ -44,7 +45,7 @@ func (a *app) templatesCommand() *cobra.Command {
 	return cmd
 }
 
-func writeTemplates(w io.Writer, lines []operate.TemplateLine, more bool) {
+func writeTemplates(w io.Writer, lines []templates.Line, more bool) {
 	if len(lines) == 0 {
 		fmt.Fprintln(w, "no templates; to create one, run: iuworker templates create KEY --title TITLE PIECE...")
 		return
@@ -80,7 +81,7 @@ func (a *app) templatesShowCommand() *cobra.Command {
 		ValidArgsFunction: a.completeTemplates,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				detail, err := operate.ShowTemplate(ctx, pool, args[0])
+				detail, err := templates.Show(ctx, pool, args[0])
 				if err != nil {
 					return err
 				}
@@ -92,7 +93,7 @@ func (a *app) templatesShowCommand() *cobra.Command {
 	return cmd
 }
 
-func writeTemplate(w io.Writer, d operate.TemplateDetail) {
+func writeTemplate(w io.Writer, d templates.Detail) {
 	columns(w, func(w io.Writer) {
 		fmt.Fprintf(w, "key\t%s\n", flat(d.Key))
 		fmt.Fprintf(w, "id\t%s\n", d.ID)
@@ -217,6 +218,6 @@ func (a *app) completeTemplates(cmd *cobra.Command, args []string, prefix string
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return a.complete(cmd, func(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
-		return operate.TemplateKeys(ctx, pool, prefix, completed)
+		return templates.Keys(ctx, pool, prefix, completed)
 	})
 }

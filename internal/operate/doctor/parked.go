@@ -7,13 +7,14 @@ import (
 
 	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
 // parked jobs must run again at once when their gate opens.
 func (e *examination) parked(ctx context.Context) (Check, error) {
-	overlooked := func() (found []operate.ParkedCount, err error) {
+	overlooked := func() (found []status.ParkedCount, err error) {
 		err = e.read(ctx, func(tx pgx.Tx) error {
-			found, err = operate.Collect(ctx, tx, func(row pgx.CollectableRow) (count operate.ParkedCount, err error) {
+			found, err = operate.Collect(ctx, tx, func(row pgx.CollectableRow) (count status.ParkedCount, err error) {
 				var n int64
 				err = row.Scan(&count.Gate, &n)
 				count.Count = operate.Counted(n)

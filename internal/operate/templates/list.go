@@ -1,4 +1,4 @@
-package operate
+package templates
 
 import (
 	"context"
@@ -7,10 +7,12 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// TemplateLine is a template in a list.
-type TemplateLine struct {
+// Line is a template in a list.
+type Line struct {
 	Template
 
 	Pieces    int64      `json:"pieces"`  // active ones
@@ -30,7 +32,7 @@ const templateLineSQL = `
 		FROM public.iu_auto_instantiate_event_log AS l WHERE l.template_collection_id = t.id) AS s`
 
 // Templates returns up to limit templates whose keys come after a key, in the order of their keys.
-func Templates(ctx context.Context, q Querier, after string, limit int) ([]TemplateLine, error) {
+func List(ctx context.Context, q operate.Querier, after string, limit int) ([]Line, error) {
 	rows, err := q.Query(ctx, templateLineSQL+` WHERE t.collection_key > $1 ORDER BY t.collection_key LIMIT $2`, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list templates: %w", err)
@@ -42,36 +44,36 @@ func Templates(ctx context.Context, q Querier, after string, limit int) ([]Templ
 	return lines, nil
 }
 
-func scanTemplateLine(row pgx.CollectableRow) (l TemplateLine, err error) {
+func scanTemplateLine(row pgx.CollectableRow) (l Line, err error) {
 	err = row.Scan(&l.ID, &l.Key, &l.Title, &l.Pieces, &l.Version, &l.Instances, &l.LastAt)
 	return l, err
 }
 
-// TemplateDetail is a template with its pieces and versions.
-type TemplateDetail struct {
-	TemplateLine
+// Detail is a template with its pieces and versions.
+type Detail struct {
+	Line
 
-	PieceKeys []string          `json:"piece_keys"` // active ones, in the order of their positions
-	Versions  []TemplateVersion `json:"versions"`   // the latest one first
+	PieceKeys []string  `json:"piece_keys"` // active ones, in the order of their positions
+	Versions  []Version `json:"versions"`   // the latest one first
 }
 
-// TemplateVersion is a recorded content of a template.
-type TemplateVersion struct {
+// Version is a recorded content of a template.
+type Version struct {
 	Version    int        `json:"version"`
 	Digest     *string    `json:"digest"`
 	RecordedBy *string    `json:"recorded_by"`
 	CreatedAt  *time.Time `json:"created_at"`
 }
 
-// ShowTemplate returns the template with that collection key, or with that id. A TemplateNotFoundError if there is none.
-func ShowTemplate(ctx context.Context, q Querier, reference string) (detail TemplateDetail, err error) {
-	found, err := FindTemplate(ctx, q, reference)
+// Show returns the template with that collection key, or with that id. A TemplateNotFoundError if there is none.
+func Show(ctx context.Context, q operate.Querier, reference string) (detail Detail, err error) {
+	found, err := Find(ctx, q, reference)
 	if err != nil {
 		return detail, err
 	}
 	rows, err := q.Query(ctx, templateLineSQL+` WHERE t.id = $1`, found.ID)
 	if err == nil {
-		detail.TemplateLine, err = pgx.CollectExactlyOneRow(rows, scanTemplateLine)
+		detail.Line, err = pgx.CollectExactlyOneRow(rows, scanTemplateLine)
 	}
 	if err != nil {
 		return detail, fmt.Errorf("read the template %q: %w", found.Key, err)
@@ -89,7 +91,7 @@ func ShowTemplate(ctx context.Context, q Querier, reference string) (detail Temp
 		SELECT v.version, v.digest, v.recorded_by, v.created_at FROM public.iu_collection_template_version AS v
 		WHERE v.collection_id = $1 ORDER BY v.version DESC`, found.ID)
 	if err == nil {
-		detail.Versions, err = pgx.CollectRows(rows, pgx.RowToStructByPos[TemplateVersion])
+		detail.Versions, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Version])
 	}
 	if err != nil {
 		return detail, fmt.Errorf("read the versions of the template %q: %w", found.Key, err)
@@ -97,8 +99,8 @@ func ShowTemplate(ctx context.Context, q Querier, reference string) (detail Temp
 	return detail, nil
 }
 
-// TemplateKeys returns the keys that begin with a prefix, for completion.
-func TemplateKeys(ctx context.Context, q Querier, prefix string, limit int) ([]string, error) {
+// Keys returns the keys that begin with a prefix, for completion.
+func Keys(ctx context.Context, q operate.Querier, prefix string, limit int) ([]string, error) {
 	rows, err := q.Query(ctx, `
 		SELECT t.collection_key FROM iu_outbox.template AS t
 		WHERE pg_catalog.starts_with(t.collection_key, $1) ORDER BY t.collection_key LIMIT $2`, prefix, limit)

@@ -1,25 +1,26 @@
-package operate
+package status
 
 import (
 	"context"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/jobs"
 )
 
 // HeldCount is how many jobs a fault of the installation holds back.
 type HeldCount struct {
 	Reason string `json:"reason"`
-	Count
+	operate.Count
 }
 
 // ReadHeld counts the jobs that faults of the installation hold back, by reason.
 func ReadHeld(ctx context.Context, tx pgx.Tx) ([]HeldCount, error) {
-	return Collect(ctx, tx, func(row pgx.CollectableRow) (held HeldCount, err error) {
+	return operate.Collect(ctx, tx, func(row pgx.CollectableRow) (held HeldCount, err error) {
 		var n int64
 		err = row.Scan(&held.Reason, &n)
-		held.Count = Counted(n)
+		held.Count = operate.Counted(n)
 		return held, err
 	}, `
 		SELECT h.reason, pg_catalog.count(*)
@@ -29,5 +30,5 @@ func ReadHeld(ctx context.Context, tx pgx.Tx) ([]HeldCount, error) {
 		      LIMIT $2) AS h
 		GROUP BY h.reason
 		ORDER BY pg_catalog.count(*) DESC, h.reason
-		LIMIT 10`, string(jobs.StatusFault), CountLimit+1)
+		LIMIT 10`, string(jobs.StatusFault), operate.CountLimit+1)
 }
