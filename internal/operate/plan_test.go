@@ -53,7 +53,7 @@ func TestPagesReadABoundedPartOfDeadLettersAndOfTheHistory(t *testing.T) {
 	})
 	reads(100, func(q operate.Querier) error {
 		var key string
-		return q.QueryRow(t.Context(), operate.KeyOfSuffixSQL, "spring-1-3000", "auto_instantiate").Scan(&key)
+		return q.QueryRow(t.Context(), operate.KeyOfSuffixSQL, "spring-1-3000").Scan(&key)
 	})
 	reads(1000, func(q operate.Querier) error {
 		listed, _, err := templates.ReadPage(t.Context(), q, templates.Page{Limit: 50})
