@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/history"
 )
 
 // Charts are SVG that the server draws: a page makes one from a series of operate and hands it to a template. Ids are unique
@@ -75,7 +75,7 @@ type chartLine struct{ Class, Path string }
 type chartMark struct {
 	X    string // "" if the one before it has the same place
 	N    int
-	Mark operate.Mark
+	Mark history.Mark
 	When string
 }
 
@@ -120,7 +120,7 @@ func percent(share float64) string {
 }
 
 // mark places the marks of a series, the latest marksShown of them.
-func (c *chart) mark(a axis, marks []operate.Mark) {
+func (c *chart) mark(a axis, marks []history.Mark) {
 	if a.steps == 0 {
 		return
 	}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/history"
 )
 
 // barLeast is the height of the smallest bar, as a share: one event is seen as well.
@@ -15,15 +15,15 @@ const barLeast = 0.015
 var kinds = []struct {
 	chartKey
 
-	of func(operate.Point) int64
+	of func(history.Point) int64
 }{
-	{chartKey{"composed", "Live"}, func(p operate.Point) int64 { return p.Composed }},
-	{chartKey{"scaleout", "Scale-outs"}, func(p operate.Point) int64 { return p.Scaleout }},
-	{chartKey{"dead", "Dead letters"}, func(p operate.Point) int64 { return p.Dead }},
+	{chartKey{"composed", "Live"}, func(p history.Point) int64 { return p.Composed }},
+	{chartKey{"scaleout", "Scale-outs"}, func(p history.Point) int64 { return p.Scaleout }},
+	{chartKey{"dead", "Dead letters"}, func(p history.Point) int64 { return p.Dead }},
 }
 
 // eventsChart draws what events became, a bar a step.
-func eventsChart(id string, s operate.Series) chart {
+func eventsChart(id string, s history.Series) chart {
 	a := axis{s.From, s.Step, len(s.Points)}
 	c := chart{
 		ID: id, Title: "Events per " + a.stepName(), Unit: "events per " + a.stepName(), XTicks: clockTicks(a),
@@ -57,7 +57,7 @@ func eventsChart(id string, s operate.Series) chart {
 	return c
 }
 
-func (c *chart) bars(a axis, s operate.Series, totals []float64) {
+func (c *chart) bars(a axis, s history.Series, totals []float64) {
 	ticks := linearTicks(cutAt(totals))
 	y, top := linear(ticks), ticks[len(ticks)-1]
 	c.YTicks = scaled(ticks, y, func(v float64) string { return number(int64(v)) })

@@ -8,10 +8,11 @@ import (
 	"strconv"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/history"
 )
 
 // latencyChart draws how long events took from INSERT to instance.
-func latencyChart(id string, s operate.Series) chart {
+func latencyChart(id string, s history.Series) chart {
 	a := axis{s.From, s.Step, len(s.Points)}
 	c := chart{
 		ID: id, Title: "From INSERT to instance", Unit: "log scale", XTicks: clockTicks(a),
@@ -66,8 +67,8 @@ func length(v *float64) string {
 const linesShown = 6
 
 // lagChart draws how far behind consumers were, those with the greatest lag if there are too many.
-func lagChart(id string, s operate.ConsumerSeries) chart {
-	most := func(l operate.ConsumerLag) (most int64) {
+func lagChart(id string, s history.ConsumerSeries) chart {
+	most := func(l history.ConsumerLag) (most int64) {
 		for _, lag := range l.Lag {
 			if lag != nil {
 				most = max(most, *lag)
@@ -76,7 +77,7 @@ func lagChart(id string, s operate.ConsumerSeries) chart {
 		return most
 	}
 	consumers := slices.Clone(s.Consumers)
-	slices.SortStableFunc(consumers, func(a, b operate.ConsumerLag) int { return cmp.Compare(most(b), most(a)) })
+	slices.SortStableFunc(consumers, func(a, b history.ConsumerLag) int { return cmp.Compare(most(b), most(a)) })
 	others := max(0, len(consumers)-linesShown)
 	consumers = consumers[:len(consumers)-others]
 

@@ -3,7 +3,7 @@ package webui
 import (
 	"math"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/history"
 )
 
 // spark is a line without axes, in a square of lineUnits that is stretched.
@@ -54,7 +54,7 @@ func sparkline(name string, values []float64) spark {
 }
 
 // sparkValues picks a value of each point of a series; nil is a gap, and so is a step of which nothing is known.
-func sparkValues(s operate.Series, value func(operate.Point) *float64) []float64 {
+func sparkValues(s history.Series, value func(history.Point) *float64) []float64 {
 	values := make([]float64, len(s.Points))
 	for i, p := range s.Points {
 		values[i] = math.NaN()
@@ -65,7 +65,7 @@ func sparkValues(s operate.Series, value func(operate.Point) *float64) []float64
 	return values
 }
 
-// counts makes values of a sparkline of counts, such as those of operate.TemplateSum.
+// counts makes values of a sparkline of counts, such as those of history.TemplateSum.
 func counts(n []int64) []float64 {
 	values := make([]float64, len(n))
 	for i, v := range n {

@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/history"
+	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -52,7 +54,7 @@ func (c consumerRow) Note() string {
 // consumerRowOf judges a consumer.
 func consumerRowOf(c subscribe.Consumer) consumerRow {
 	row := consumerRow{Consumer: c}
-	result, says := operate.JudgeConsumer(c)
+	result, says := status.JudgeConsumer(c)
 	row.Says = says
 	late := c.LagEvents != nil && *c.LagEvents > 0
 	switch {
@@ -80,11 +82,11 @@ func consumerRowOf(c subscribe.Consumer) consumerRow {
 }
 
 // consumerRows returns all consumers, the worst first.
-func consumerRows(all []subscribe.Consumer, lags operate.ConsumerSeries) []consumerRow {
+func consumerRows(all []subscribe.Consumer, lags history.ConsumerSeries) []consumerRow {
 	rows := make([]consumerRow, 0, len(all))
 	for _, c := range all {
 		row := consumerRowOf(c)
-		if i := slices.IndexFunc(lags.Consumers, func(l operate.ConsumerLag) bool { return l.Name == c.Name }); i >= 0 {
+		if i := slices.IndexFunc(lags.Consumers, func(l history.ConsumerLag) bool { return l.Name == c.Name }); i >= 0 {
 			values := make([]float64, len(lags.Consumers[i].Lag))
 			for step, lag := range lags.Consumers[i].Lag {
 				values[step] = orGap(lag)
@@ -123,7 +125,7 @@ type consumerLettersPart struct {
 
 type consumerLagPart struct {
 	Chart  chart
-	Ranges []operate.Range
+	Ranges []history.Range
 	Range  string
 	Path   string
 }
@@ -141,11 +143,11 @@ func (h *Handler) consumerPage(w http.ResponseWriter, r *http.Request) {
 		return consumerRowOf(c), err
 	})
 	add(v, "state", "", one.get)
-	span := operate.RangeOf(r.URL.Query().Get("range"))
+	span := history.RangeOf(r.URL.Query().Get("range"))
 	lags := source(db, keepRecent, func(ctx context.Context, tx pgx.Tx) (consumerLagPart, error) {
-		series, err := operate.ConsumerHistory(ctx, tx, span.Span, name)
+		series, err := history.Consumers(ctx, tx, span.Span, name)
 		return consumerLagPart{
-			Chart: lagChart("lag-chart", series), Ranges: operate.Ranges, Range: span.Name, Path: consumerPath(name),
+			Chart: lagChart("lag-chart", series), Ranges: history.Ranges, Range: span.Name, Path: consumerPath(name),
 		}, err
 	})
 	add(v, "lag", "Lag", lags.get)

@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
+	"github.com/iu-core/iuworker/internal/operate/templates"
 	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
@@ -77,7 +79,7 @@ func (h *Handler) readLetterFilter(w http.ResponseWriter, r *http.Request, form 
 		return f, true
 	}
 	err = h.db().read(r.Context(), func(tx pgx.Tx) (err error) {
-		f.choice.Template, err = operate.CollectionID(r.Context(), tx, f.Template)
+		f.choice.Template, err = templates.CollectionID(r.Context(), tx, f.Template)
 		return err
 	})
 	if err != nil {
@@ -201,7 +203,7 @@ type letterReasons struct {
 }
 
 type letterReason struct {
-	operate.DeadLetterCount
+	status.DeadLetterCount
 	operate.DeadLetterAdvice
 }
 

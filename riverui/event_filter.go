@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/templates"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -79,11 +80,11 @@ func (h *Handler) readEventFilter(w http.ResponseWriter, r *http.Request, form u
 		return f, true
 	}
 	err := h.db().read(r.Context(), func(tx pgx.Tx) error {
-		template, err := operate.FindTemplate(r.Context(), tx, f.Template)
+		template, err := templates.Find(r.Context(), tx, f.Template)
 		f.chosen.Template = template.ID
 		return err
 	})
-	var none *operate.TemplateNotFoundError
+	var none *templates.NotFoundError
 	switch {
 	case errors.As(err, &none) && len(none.Nearest) > 0:
 		return wrong("there is no template %s; did you mean %s?", printable(f.Template), strings.Join(none.Nearest, ", "))

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/url"
 
+	"google.golang.org/grpc/status"
+
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
@@ -124,7 +126,7 @@ func (h *Handler) eventsPage(w http.ResponseWriter, r *http.Request) {
 }
 
 // countEvents counts what the status counts: what has not ended, and dead letters.
-func countEvents(s operate.Status) []eventCount {
+func countEvents(s status.Status) []eventCount {
 	counts := map[string]operate.Count{operate.EventWaiting: s.Outbox.Count}
 	sum := func(state string, n operate.Count) {
 		counts[state] = operate.Count{N: counts[state].N + n.N, More: counts[state].More || n.More}

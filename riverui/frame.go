@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"google.golang.org/grpc/status"
+
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
@@ -54,7 +56,7 @@ func (h *Handler) badges() map[string]badge {
 	return known
 }
 
-func letters(s operate.Status) operate.Count {
+func letters(s status.Status) operate.Count {
 	var all operate.Count
 	for _, c := range s.DeadLetters {
 		all.N += c.N

@@ -8,6 +8,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -43,7 +44,7 @@ func (h *Handler) askGate(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	state, err := operate.ReadStatus(r.Context(), h.db())
+	state, err := status.Read(r.Context(), h.db())
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -68,7 +69,7 @@ func (h *Handler) askGate(w http.ResponseWriter, r *http.Request) {
 	h.render(w, r, http.StatusOK, "gate.html", p)
 }
 
-func parkedAt(state operate.Status, gate jobs.Gate) operate.Count {
+func parkedAt(state status.Status, gate jobs.Gate) operate.Count {
 	for _, parked := range state.Parked {
 		if parked.Gate == gate {
 			return parked.Count
@@ -86,7 +87,7 @@ func (h *Handler) setGate(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	state, err := operate.ReadStatus(r.Context(), h.db())
+	state, err := status.Read(r.Context(), h.db())
 	if err != nil {
 		h.fail(w, r, err)
 		return

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/grpc/status"
+
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/doctor"
 )
@@ -57,7 +59,7 @@ var mendings = map[string]mending{
 }
 
 // gateMending leads to the gate that is closed; the composer first, since the other one waits for it.
-func gateMending(state operate.Status) mending {
+func gateMending(state status.Status) mending {
 	for _, gate := range state.Gates {
 		if !gate.Open {
 			return mending{"/gates/" + string(gate.Gate) + "?to=open", "Open " + string(gate.Gate) + "…"}
@@ -66,15 +68,15 @@ func gateMending(state operate.Status) mending {
 	return mending{}
 }
 
-func healthOf(report doctor.Report, state operate.Status) healthReport {
+func healthOf(report doctor.Report, state status.Status) healthReport {
 	shown := healthReport{At: report.At, Seconds: report.Seconds, Total: len(report.Checks)}
 	for _, result := range []operate.Health{operate.HealthFail, operate.HealthWarn} {
 		for _, check := range report.Checks {
 			if check.Result != result {
 				continue
 			}
-			mend := mendings[check.Check]
-			if check.Check == "gates" || check.Check == "parked" {
+			mend := mendings[check.Name]
+			if check.Name == "gates" || check.Name == "parked" {
 				mend = gateMending(state)
 			}
 			shown.Problems = append(shown.Problems, healthCheck{check, mend})
@@ -100,7 +102,7 @@ func healthOf(report doctor.Report, state operate.Status) healthReport {
 			i = len(shown.Skipped)
 			shown.Skipped = append(shown.Skipped, skippedChecks{Reason: check.Says, WayOut: check.WayOut, Next: check.Next})
 		}
-		shown.Skipped[i].Checks = append(shown.Skipped[i].Checks, check.Check)
+		shown.Skipped[i].Checks = append(shown.Skipped[i].Checks, check.Name)
 	}
 	return shown
 }

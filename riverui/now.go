@@ -9,6 +9,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/fleet"
+	"github.com/iu-core/iuworker/internal/operate/history"
+	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
@@ -40,10 +43,10 @@ func derived[T, U any](of reading[T], value func(T) U) reading[U] {
 
 // pipeline is the way of the events, and what waits at each step of it.
 type pipeline struct {
-	Outbox                  operate.Backlog
+	Outbox                  status.Backlog
 	Composer, Auto          gateStep
 	Ready, Running, Retried operate.Count // jobs
-	Emissions               operate.EmissionStatus
+	Emissions               status.Emissions
 	Consumers, Behind       int
 }
 
@@ -54,7 +57,7 @@ type gateStep struct {
 }
 
 func (h *Handler) pipeline(ctx context.Context) reading[pipeline] {
-	return both(h.sources.state.get(ctx), h.sources.consumers.get(ctx), func(s operate.Status, consumers []subscribe.Consumer) pipeline {
+	return both(h.sources.state.get(ctx), h.sources.consumers.get(ctx), func(s status.Status, consumers []subscribe.Consumer) pipeline {
 		p := pipeline{Outbox: s.Outbox, Emissions: s.Emissions, Consumers: len(consumers)}
 		for _, gate := range s.Gates {
 			step := gateStep{gate, parkedAt(s, gate.Gate)}
@@ -75,7 +78,7 @@ func (h *Handler) pipeline(ctx context.Context) reading[pipeline] {
 			}
 		}
 		for _, c := range consumers {
-			if result, _ := operate.JudgeConsumer(c); result != operate.HealthOK {
+			if result, _ := status.JudgeConsumer(c); result != operate.HealthOK {
 				p.Behind++
 			}
 		}
@@ -100,7 +103,7 @@ type consumerTable struct {
 
 func (h *Handler) nowConsumers(of *ranged) func(context.Context) reading[consumerTable] {
 	return func(ctx context.Context) reading[consumerTable] {
-		return both(h.sources.consumers.get(ctx), of.lags.get(ctx), func(all []subscribe.Consumer, lags operate.ConsumerSeries) consumerTable {
+		return both(h.sources.consumers.get(ctx), of.lags.get(ctx), func(all []subscribe.Consumer, lags history.ConsumerSeries) consumerTable {
 			rows := consumerRows(all, lags)
 			return consumerTable{Rows: rows[:min(len(rows), consumersShown)], All: len(rows)}
 		})
@@ -109,9 +112,9 @@ func (h *Handler) nowConsumers(of *ranged) func(context.Context) reading[consume
 
 // running is what the footer of the page shows.
 type running struct {
-	operate.Situation
+	status.Situation
 
-	Paused         []operate.PausedQueue
+	Paused         []status.PausedQueue
 	Workers, Alive int
 	Versions       []string // of the workers that are alive
 	Reported       bool     // the next five are known
@@ -125,7 +128,7 @@ type running struct {
 
 func (h *Handler) running(ctx context.Context) reading[running] {
 	fleet := h.watched.fleet.get(ctx)
-	return both(h.sources.state.get(ctx), h.sources.situation.get(ctx), func(s operate.Status, situation operate.Situation) running {
+	return both(h.sources.state.get(ctx), h.sources.situation.get(ctx), func(s status.Status, situation status.Situation) running {
 		now := running{Situation: situation, Paused: s.Paused, Workers: len(s.Workers), Server: strings.Fields(s.Server + " ?")[0], Schema: s.Schema.Version}
 		known := map[string]bool{}
 		for _, w := range s.Workers {
@@ -144,7 +147,7 @@ func (h *Handler) running(ctx context.Context) reading[running] {
 }
 
 // report adds up what the workers that are alive report of themselves.
-func (r *running) report(fleet operate.Fleet) {
+func (r *running) report(fleet fleet.Fleet) {
 	for _, w := range fleet.Workers {
 		if !w.Alive || w.Settings == nil || w.Load == nil {
 			continue

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
 // feedShown is how many lines of what happened the page has room for.
@@ -33,7 +34,7 @@ func readFeed(ctx context.Context, tx pgx.Tx) ([]feedLine, error) {
 	if err != nil {
 		return nil, err
 	}
-	failures, err := operate.RecentFailures(ctx, tx, feedShown)
+	failures, err := status.RecentFailures(ctx, tx, feedShown)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +49,7 @@ func readFeed(ctx context.Context, tx pgx.Tx) ([]feedLine, error) {
 	return lines[:min(len(lines), feedShown)], nil
 }
 
-func failureText(f operate.Failure) string {
+func failureText(f status.Failure) string {
 	n := operate.Count{N: f.Count, More: f.More}
 	if f.Consumer != "" {
 		return fmt.Sprintf("%s gave up %s", f.Consumer, plural(n, "event", "events"))
@@ -60,7 +61,7 @@ func failureText(f operate.Failure) string {
 	return text
 }
 
-func failurePath(f operate.Failure) string {
+func failurePath(f status.Failure) string {
 	if f.Consumer != "" {
 		return "/consumers/" + url.PathEscape(f.Consumer)
 	}

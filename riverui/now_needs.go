@@ -13,6 +13,8 @@ import (
 
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/doctor"
+	"github.com/iu-core/iuworker/internal/operate/history"
+	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -69,7 +71,7 @@ func (h *Handler) needs(ctx context.Context) reading[needs] {
 	if state.Err == nil {
 		state.Err = errors.Join(situation.Err, consumers.Err)
 	}
-	return derived(state, func(s operate.Status) needs {
+	return derived(state, func(s status.Status) needs {
 		return facts{
 			migrated: true, status: s, situation: situation.Value, consumers: consumers.Value, report: health.Value, notReady: ready.Value,
 		}.judge()
@@ -84,8 +86,8 @@ func schemaMissing(err error) bool {
 // facts are what judgements are made of.
 type facts struct {
 	migrated  bool
-	status    operate.Status
-	situation operate.Situation
+	status    status.Status
+	situation status.Situation
 	consumers []subscribe.Consumer
 	report    doctor.Report
 	notReady  string // why this worker is not ready
@@ -118,14 +120,14 @@ func (f facts) judge() needs {
 		}
 	}
 	for _, check := range f.report.Checks {
-		if told[check.Check] || check.Result != operate.HealthFail && check.Result != operate.HealthWarn {
+		if told[check.Name] || check.Result != operate.HealthFail && check.Result != operate.HealthWarn {
 			continue
 		}
 		found := need{
-			Bad: check.Result == operate.HealthFail, Text: check.Check + ": " + check.Says, Command: check.Next,
-			Button: button{Path: "/health#" + url.PathEscape(check.Check), Label: "Open check"},
+			Bad: check.Result == operate.HealthFail, Text: check.Name + ": " + check.Says, Command: check.Next,
+			Button: button{Path: "/health#" + url.PathEscape(check.Name), Label: "Open check"},
 		}
-		if mend, ok := mendings[check.Check]; ok {
+		if mend, ok := mendings[check.Name]; ok {
 			found.Button = button{Path: mend.Path, Label: mend.Label}
 		}
 		n.All = append(n.All, found)
@@ -144,7 +146,7 @@ func (f facts) judge() needs {
 }
 
 func (f facts) alive() bool {
-	return slices.ContainsFunc(f.status.Workers, func(w operate.WorkerStatus) bool { return w.Alive })
+	return slices.ContainsFunc(f.status.Workers, func(w status.Worker) bool { return w.Alive })
 }
 
 // workers tells once why nothing is composed: no worker, or else this one's own cause.
@@ -183,7 +185,7 @@ func (f facts) announcing() (found []need) {
 // next returns the command that the doctor names for a check.
 func (f facts) next(check string) string {
 	for _, c := range f.report.Checks {
-		if c.Check == check {
+		if c.Name == check {
 			return c.Next
 		}
 	}
@@ -233,7 +235,7 @@ func (f facts) queues() (found []need) {
 // consumersBehind is one line, however many consumers need attention: that of the worst one.
 func (f facts) consumersBehind() []need {
 	var rows []consumerRow
-	for _, c := range consumerRows(f.consumers, operate.ConsumerSeries{}) {
+	for _, c := range consumerRows(f.consumers, history.ConsumerSeries{}) {
 		if c.Mark != "" {
 			rows = append(rows, c)
 		}
@@ -266,7 +268,7 @@ func (f facts) deadLetters() (found []need) {
 	n := need{
 		Text: plural(all, "dead letter", "dead letters"), Button: button{Path: "/dead-letters", Label: "Review"}, Command: "iuworker dead-letters list",
 	}
-	most := slices.MaxFunc(f.status.DeadLetters, func(a, b operate.DeadLetterCount) int { return int(a.N - b.N) })
+	most := slices.MaxFunc(f.status.DeadLetters, func(a, b status.DeadLetterCount) int { return int(a.N - b.N) })
 	if len(f.status.DeadLetters) == 1 {
 		n.Text += " of " + most.Status
 	} else {

@@ -14,7 +14,7 @@ import (
 //go:embed templates
 var templateFiles embed.FS
 
-var templates = template.Must(template.New("").Funcs(functions).ParseFS(templateFiles, "templates/*.html"))
+var htmlTemplates = template.Must(template.New("").Funcs(functions).ParseFS(templateFiles, "templates/*.html"))
 
 // page is what all pages have.
 type page struct {
@@ -53,7 +53,7 @@ func (h *Handler) page(r *http.Request, title string) page {
 // render writes a page whole, or nothing of it.
 func (h *Handler) render(w http.ResponseWriter, r *http.Request, status int, name string, data any) {
 	var page bytes.Buffer
-	if err := templates.ExecuteTemplate(&page, name, data); err != nil {
+	if err := htmlTemplates.ExecuteTemplate(&page, name, data); err != nil {
 		h.cfg.Logger.ErrorContext(r.Context(), "Pages: cannot write a page", slog.String("page", name), slog.String("error", err.Error()))
 		http.Error(w, "this page cannot be shown; the log says why", http.StatusInternalServerError)
 		return

@@ -57,7 +57,7 @@ var riverTitle = regexp.MustCompile(`<title>[^<]*</title>`)
 func frameRiver(page *bytes.Buffer, p page) error {
 	var head, bar bytes.Buffer
 	for name, to := range map[string]*bytes.Buffer{"river-head": &head, "river-bar": &bar} {
-		if err := templates.ExecuteTemplate(to, name, &p); err != nil {
+		if err := htmlTemplates.ExecuteTemplate(to, name, &p); err != nil {
 			return fmt.Errorf("write %s: %w", name, err)
 		}
 	}

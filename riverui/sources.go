@@ -8,6 +8,8 @@ import (
 
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/doctor"
+	"github.com/iu-core/iuworker/internal/operate/history"
+	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -22,12 +24,12 @@ const (
 
 // sources are readings that all pages share.
 type sources struct {
-	state     cached[operate.Status]
+	state     cached[status.Status]
 	consumers cached[[]subscribe.Consumer]
-	situation cached[operate.Situation]
+	situation cached[status.Situation]
 	feed      cached[[]feedLine]
-	paces     cached[operate.Paces]
-	ranges    []*ranged      // in the order of operate.Ranges
+	paces     cached[history.Paces]
+	ranges    []*ranged      // in the order of history.Ranges
 	ready     cached[string] // why this worker is not ready; "" if it is
 	health    cached[doctor.Report]
 	scaleouts operate.ScaleoutMeter
@@ -44,16 +46,16 @@ func newSources(cfg Config, probes *probes) *sources {
 				},
 			}), nil
 		}},
-		state: cached[operate.Status]{keep: keepState, read: func(ctx context.Context) (operate.Status, error) {
-			return operate.ReadStatus(ctx, db)
+		state: cached[status.Status]{keep: keepState, read: func(ctx context.Context) (status.Status, error) {
+			return status.Read(ctx, db)
 		}},
 		consumers: source(db, keepState, func(ctx context.Context, tx pgx.Tx) ([]subscribe.Consumer, error) {
 			return subscribe.ListConsumers(ctx, tx)
 		}),
-		situation: source(db, keepState, operate.ReadSituation),
+		situation: source(db, keepState, status.ReadSituation),
 		feed:      source(db, keepState, readFeed),
-		paces: source(db, keepState, func(ctx context.Context, tx pgx.Tx) (operate.Paces, error) {
-			return operate.ReadPaces(ctx, tx)
+		paces: source(db, keepState, func(ctx context.Context, tx pgx.Tx) (history.Paces, error) {
+			return history.ReadPaces(ctx, tx)
 		}),
 		ranges: rangedSources(db),
 		ready: cached[string]{keep: keepState, read: func(ctx context.Context) (string, error) {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/templates"
 )
 
 // streamView is what the live event viewer starts from.
@@ -54,7 +54,7 @@ func (h *Handler) streamPage(w http.ResponseWriter, r *http.Request) {
 		}
 		// Without the keys the form takes a key all the same.
 		_ = h.db().read(ctx, func(tx pgx.Tx) (err error) {
-			filled.Templates, err = operate.TemplateKeys(ctx, tx, "", templatesShown)
+			filled.Templates, err = templates.Keys(ctx, tx, "", templatesShown)
 			return err
 		})
 		return fresh(filled, nil)

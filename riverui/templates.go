@@ -16,6 +16,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/history"
+	"github.com/iu-core/iuworker/internal/operate/templates"
 )
 
 const (
@@ -25,7 +27,7 @@ const (
 
 // templateList is the section of the templates that match a search.
 type templateList struct {
-	Rows         []operate.TemplateRow
+	Rows         []templates.Row
 	Total        int64
 	Search       string
 	Newer, Older string // the query of the page before, and of the one after; "" if there is none
@@ -33,7 +35,7 @@ type templateList struct {
 
 func (h *Handler) templatesPage(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
-	page := operate.TemplatePage{Search: query.Get("q"), After: query.Get("after"), Before: query.Get("before"), Limit: templatesShown + 1}
+	page := templates.Page{Search: query.Get("q"), After: query.Get("after"), Before: query.Get("before"), Limit: templatesShown + 1}
 	for _, text := range []string{page.Search, page.After, page.Before} {
 		if !isText(text) {
 			h.say(w, r, http.StatusBadRequest, "the search is not a text of up to 1000 characters")
@@ -53,9 +55,9 @@ func isText(text string) bool {
 	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= 1000 && !strings.ContainsRune(text, 0)
 }
 
-func readTemplates(ctx context.Context, tx pgx.Tx, page operate.TemplatePage) (list templateList, err error) {
+func readTemplates(ctx context.Context, tx pgx.Tx, page templates.Page) (list templateList, err error) {
 	list.Search = page.Search
-	if list.Rows, list.Total, err = operate.ListTemplates(ctx, tx, page); err != nil {
+	if list.Rows, list.Total, err = templates.ReadPage(ctx, tx, page); err != nil {
 		return list, err
 	}
 	more := len(list.Rows) == page.Limit
@@ -87,16 +89,16 @@ func readTemplates(ctx context.Context, tx pgx.Tx, page operate.TemplatePage) (l
 
 // templateUse is the section of a template's throughput.
 type templateUse struct {
-	Ranges []operate.Range
+	Ranges []history.Range
 	Name   string // of the one that is shown
 	Path   string
-	Sum    operate.TemplateSum
+	Sum    history.TemplateSum
 	Chart  chart
 }
 
 // templateChart draws how many events of a template were composed, or became dead letters.
-func templateChart(id string, s operate.TemplateSeries, points []int64) chart {
-	series := operate.Series{From: s.From, Until: s.Until, Step: s.Step, Points: make([]operate.Point, len(points))}
+func templateChart(id string, s history.TemplateSeries, points []int64) chart {
+	series := history.Series{From: s.From, Until: s.Until, Step: s.Step, Points: make([]history.Point, len(points))}
 	totals := make([]float64, len(points))
 	a := axis{s.From, s.Step, len(points)}
 	c := chart{
@@ -104,7 +106,7 @@ func templateChart(id string, s operate.TemplateSeries, points []int64) chart {
 	}
 	sum := int64(0)
 	for i, n := range points {
-		series.Points[i] = operate.Point{At: s.From.Add(time.Duration(i) * s.Step), Composed: n, Known: true}
+		series.Points[i] = history.Point{At: s.From.Add(time.Duration(i) * s.Step), Composed: n, Known: true}
 		totals[i] = float64(n)
 		sum += n
 		c.Rows = append(c.Rows, chartRow{At: series.Points[i].At, Cells: []string{number(n)}})
@@ -123,9 +125,9 @@ func (h *Handler) templatePage(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Template "+printable(key), "template")
 	v.Done = h.done(r)
 	v.patience = readLimit // the template decides the status
-	read := func(ctx context.Context) (state operate.TemplateState, err error) {
+	read := func(ctx context.Context) (state templates.State, err error) {
 		err = h.db().read(ctx, func(tx pgx.Tx) (err error) {
-			state, err = operate.ReadTemplate(ctx, tx, key)
+			state, err = templates.Read(ctx, tx, key)
 			return err
 		})
 		return state, err
@@ -135,27 +137,27 @@ func (h *Handler) templatePage(w http.ResponseWriter, r *http.Request) {
 		h.say(w, r, http.StatusNotFound, "there is no template %s; the page Templates lists those that exist", printable(key))
 		return
 	}
-	add(v, "facts", "", func(ctx context.Context) reading[operate.TemplateState] { return fresh(read(ctx)) })
+	add(v, "facts", "", func(ctx context.Context) reading[templates.State] { return fresh(read(ctx)) })
 	add(v, "use", "Throughput", func(ctx context.Context) reading[templateUse] {
 		return h.templateUse(ctx, state.ID, r.URL.Query().Get("range"), "templates/"+url.PathEscape(key))
 	})
-	add(v, "instances", "Recent instances", func(ctx context.Context) reading[[]operate.TemplateInstance] {
-		return readOne(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) ([]operate.TemplateInstance, error) {
-			return operate.RecentOf(ctx, tx, state.ID, instancesShown)
+	add(v, "instances", "Recent instances", func(ctx context.Context) reading[[]templates.Instance] {
+		return readOne(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) ([]templates.Instance, error) {
+			return templates.RecentInstances(ctx, tx, state.ID, instancesShown)
 		})
 	})
 	h.serve(w, r, v)
 }
 
 func (h *Handler) templateUse(ctx context.Context, template uuid.UUID, name, path string) reading[templateUse] {
-	chosen := operate.RangeOf(name)
+	chosen := history.RangeOf(name)
 	return readOne(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) (use templateUse, err error) {
-		series, err := operate.TemplateHistoryOf(ctx, tx, template, chosen.Span)
+		series, err := history.Template(ctx, tx, template, chosen.Span)
 		if err != nil {
 			return use, err
 		}
 		use = templateUse{
-			Ranges: operate.Ranges, Name: chosen.Name, Path: path, Sum: series.Templates[0],
+			Ranges: history.Ranges, Name: chosen.Name, Path: path, Sum: series.Templates[0],
 			Chart: templateChart("use-chart", series, series.Templates[0].Points),
 		}
 		return use, nil
@@ -167,7 +169,7 @@ type markPage struct {
 
 	Key   string
 	Path  string
-	State operate.TemplateState
+	State templates.State
 }
 
 // askUnmark says what happens if a template is no longer one.
@@ -175,7 +177,7 @@ func (h *Handler) askUnmark(w http.ResponseWriter, r *http.Request) {
 	key := r.PathValue("key")
 	p := &markPage{page: h.page(r, "Unmark a template"), Key: key, Path: "templates/" + url.PathEscape(key)}
 	err := h.db().read(r.Context(), func(tx pgx.Tx) (err error) {
-		p.State, err = operate.ReadTemplate(r.Context(), tx, key)
+		p.State, err = templates.Read(r.Context(), tx, key)
 		return err
 	})
 	switch {

@@ -117,7 +117,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, v *view) {
 	v.out, v.control = bufio.NewWriterSize(w, 16<<10), http.NewResponseController(w)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	if err := templates.ExecuteTemplate(v.out, v.template+".html", v); err != nil {
+	if err := htmlTemplates.ExecuteTemplate(v.out, v.template+".html", v); err != nil {
 		h.cfg.Logger.ErrorContext(r.Context(), "Pages: cannot write a page", slog.String("page", v.template), slog.String("error", err.Error()))
 	}
 	_ = v.out.Flush() // if this fails, the client has disconnected
@@ -192,11 +192,11 @@ func (v *view) html(s *section) (string, error) {
 	}
 	var b bytes.Buffer
 	if s.heading != "" {
-		if err := templates.ExecuteTemplate(&b, "heading", data); err != nil {
+		if err := htmlTemplates.ExecuteTemplate(&b, "heading", data); err != nil {
 			return "", fmt.Errorf("write the heading of section %s: %w", s.id, err)
 		}
 	}
-	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
+	if err := htmlTemplates.ExecuteTemplate(&b, name, data); err != nil {
 		return "", fmt.Errorf("write section %s: %w", s.id, err)
 	}
 	return b.String(), nil
@@ -276,7 +276,7 @@ var frame = []string{"frame-banner", "frame-nav"}
 func (s *liveStream) sendFrame(p *page, sent map[string]update) error {
 	for _, id := range frame {
 		var b bytes.Buffer
-		if err := templates.ExecuteTemplate(&b, id, p); err != nil {
+		if err := htmlTemplates.ExecuteTemplate(&b, id, p); err != nil {
 			return fmt.Errorf("write %s: %w", id, err)
 		}
 		if b.Len() == 0 {

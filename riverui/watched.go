@@ -8,31 +8,34 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/fleet"
+	"github.com/iu-core/iuworker/internal/operate/history"
+	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
 const keepHistory = 30 * time.Second
 
 // watched is what the pages of consumers, workers and settings show, shared by all who see them.
 type watched struct {
-	lags     cached[operate.ConsumerSeries] // of the last hour, of all consumers
-	fleet    cached[operate.Fleet]
+	lags     cached[history.ConsumerSeries] // of the last hour, of all consumers
+	fleet    cached[fleet.Fleet]
 	queues   cached[[]operate.Queue]
 	settings cached[[]operate.Setting]
-	kept     cached[operate.Kept]
+	kept     cached[status.Kept]
 }
 
 func newWatched(cfg Config) *watched {
 	db := limited{cfg.Pool}
 	return &watched{
-		lags: source(db, keepHistory, func(ctx context.Context, tx pgx.Tx) (operate.ConsumerSeries, error) {
-			return operate.ConsumerHistory(ctx, tx, time.Hour)
+		lags: source(db, keepHistory, func(ctx context.Context, tx pgx.Tx) (history.ConsumerSeries, error) {
+			return history.Consumers(ctx, tx, time.Hour)
 		}),
-		fleet:  source(db, keepState, operate.ReadFleet),
+		fleet:  source(db, keepState, fleet.Read),
 		queues: source(db, keepState, operate.Queues),
 		settings: source(db, keepState, func(ctx context.Context, tx pgx.Tx) ([]operate.Setting, error) {
 			return operate.Settings(ctx, tx)
 		}),
-		kept: source(db, keepSummary, operate.ReadKept),
+		kept: source(db, keepSummary, status.ReadKept),
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/fleet"
+	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -26,14 +28,14 @@ type fleetPart struct {
 }
 
 type fleetRow struct {
-	operate.FleetWorker
+	fleet.Worker
 
 	Skewed bool // its version is not that of the worker that started last
 }
 
-func fleetOf(fleet operate.Fleet) fleetPart {
+func fleetOf(fleet fleet.Fleet) fleetPart {
 	var part fleetPart
-	var newest operate.FleetWorker
+	var newest fleet.Worker
 	count := map[string]int{}
 	for _, w := range fleet.Workers {
 		if !w.Alive {
@@ -91,7 +93,7 @@ var jobStates = []rivertype.JobState{
 	rivertype.JobStateCompleted, rivertype.JobStateCancelled, rivertype.JobStateDiscarded,
 }
 
-func queueRows(queues []operate.Queue, state operate.Status) []queueRow {
+func queueRows(queues []operate.Queue, state status.Status) []queueRow {
 	rows := make([]queueRow, 0, len(queues))
 	for _, queue := range queues {
 		row := queueRow{Queue: queue}
@@ -178,7 +180,7 @@ func (h *Handler) askQueue(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	state, err := operate.ReadStatus(r.Context(), h.db())
+	state, err := status.Read(r.Context(), h.db())
 	if err == nil {
 		err = h.db().read(r.Context(), func(tx pgx.Tx) error {
 			queues, err := operate.Queues(r.Context(), tx)

@@ -14,7 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/iu-core/iuworker/internal/metrics"
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/fleet"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -87,7 +87,7 @@ type Config struct {
 	VerifyInterval time.Duration
 
 	// Given are the settings that somebody gave, for the pages to show: without passwords.
-	Given []operate.GivenSetting
+	Given []fleet.GivenSetting
 
 	// ShutdownTimeout bounds Stop: jobs that take longer than most of it are cut off and run again elsewhere. Default 20 s.
 	ShutdownTimeout time.Duration

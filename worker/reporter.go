@@ -9,7 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/fleet"
 	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
 )
@@ -22,8 +22,8 @@ const reportEvery = 3 * time.Second
 type reporter struct {
 	pool     *pgxpool.Pool
 	id       func() jobs.Incarnation
-	settings operate.WorkerSettings
-	load     func() operate.WorkerLoad
+	settings fleet.Settings
+	load     func() fleet.Load
 	logger   *slog.Logger
 
 	composed atomic.Int64 // events, ever
@@ -32,7 +32,7 @@ type reporter struct {
 // report is what was stored last.
 type report struct {
 	by   jobs.Incarnation
-	load operate.WorkerLoad
+	load fleet.Load
 }
 
 // Run reports until ctx ends.
@@ -61,11 +61,11 @@ func (r *reporter) Run(ctx context.Context) error {
 func (r *reporter) store(ctx context.Context, now report) error {
 	ctx, cancel := context.WithTimeout(ctx, reportEvery)
 	defer cancel()
-	return operate.ReportWorker(ctx, r.pool, now.by.Worker, now.by.Number, r.settings, now.load)
+	return fleet.Report(ctx, r.pool, now.by.Worker, now.by.Number, r.settings, now.load)
 }
 
 // settings are what other processes are told of the configuration.
-func (c Config) settings() operate.WorkerSettings {
+func (c Config) settings() fleet.Settings {
 	kept := func(d, byDefault time.Duration) float64 {
 		switch {
 		case d < 0:
@@ -77,7 +77,7 @@ func (c Config) settings() operate.WorkerSettings {
 		}
 	}
 	const day = 24 * time.Hour
-	return operate.WorkerSettings{
+	return fleet.Settings{
 		Lanes: c.Lanes, Concurrency: c.Concurrency, ScaleoutConcurrency: c.ScaleoutConcurrency, PoolSize: int(c.Pool.Config().MaxConns),
 		CompletedRetention: kept(c.CompletedRetention, day), CancelledRetention: kept(c.CancelledRetention, day),
 		DiscardedRetention: kept(c.DiscardedRetention, 7*day), EmissionRetention: kept(c.EmissionRetention, 30*day),
@@ -86,17 +86,17 @@ func (c Config) settings() operate.WorkerSettings {
 }
 
 // load is what the process does now.
-func (r *running) load(pool *pgxpool.Pool, running func() []int64) operate.WorkerLoad {
-	load := operate.WorkerLoad{
+func (r *running) load(pool *pgxpool.Pool, running func() []int64) fleet.Load {
+	load := fleet.Load{
 		LanesBusy: r.batcher.Busy(), Running: len(running()), PoolUsed: int(pool.Stat().AcquiredConns()),
-		Throttled: r.yielder.throttled.Load(), Hears: operate.HearsByPolling,
+		Throttled: r.yielder.throttled.Load(), Hears: fleet.HearsByPolling,
 	}
 	switch {
 	case r.listener == nil:
 	case r.listener.Up():
-		load.Hears = operate.HearsNotifications
+		load.Hears = fleet.HearsNotifications
 	default:
-		load.Hears = operate.HearsNothing
+		load.Hears = fleet.HearsNothing
 	}
 	return load
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"github.com/iu-core/iuworker/internal/listen"
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/fleet"
 	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
 	iusql "github.com/iu-core/iuworker/sql"
@@ -177,7 +177,7 @@ func (r *running) open(ctx context.Context, w *Worker, sessions bool, work *jobs
 		pool: cfg.Pool, session: r.session, interval: cfg.VerifyInterval, logger: r.logger, outage: lost("Verifier"), metrics: cfg.Metrics,
 	}
 	r.history = &Historian{pool: cfg.Pool, now: r.presence.clock.Now, outage: lost("Historian")}
-	r.reporter.load = func() operate.WorkerLoad { return r.load(cfg.Pool, work.ActiveJobs) }
+	r.reporter.load = func() fleet.Load { return r.load(cfg.Pool, work.ActiveJobs) }
 	r.rescuer = &Rescuer{
 		pool: cfg.Pool, presence: r.presence, session: r.session, active: work.Active, taken: w.fail, logger: r.logger,
 		outage: lost("Rescuer"), metrics: cfg.Metrics,

@@ -75,7 +75,7 @@ func (v *Verifier) verify(ctx context.Context) {
 	for _, check := range report.Checks {
 		if check.Wrong > 0 {
 			v.logger.ErrorContext(ctx, "Verifier: data does not agree; to see all of it, run: iuworker verify",
-				slog.String("check", check.Check), slog.Int64("wrong", check.Wrong), slog.Any("findings", check.Findings))
+				slog.String("check", check.Name), slog.Int64("wrong", check.Wrong), slog.Any("findings", check.Findings))
 		}
 	}
 }

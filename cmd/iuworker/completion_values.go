@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/templates"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -54,6 +55,6 @@ func (a *app) completeScaleouts() cobra.CompletionFunc {
 
 func (a *app) completeTemplates() cobra.CompletionFunc {
 	return a.completes(func(ctx context.Context, pool *pgxpool.Pool, prefix string) ([]string, error) {
-		return operate.TemplateKeys(ctx, pool, prefix, completed)
+		return templates.Keys(ctx, pool, prefix, completed)
 	})
 }

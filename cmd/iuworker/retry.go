@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/templates"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -218,7 +219,7 @@ func letterLines(ctx context.Context, pool *pgxpool.Pool, letters []operate.Dead
 		_ = json.Unmarshal(letter.Event, &events[i]) // what does not fit is told by the detail
 		ids[i] = events[i].TemplateCollectionID
 	}
-	keys, err := operate.CollectionKeys(ctx, pool, ids)
+	keys, err := templates.CollectionKeys(ctx, pool, ids)
 	if err != nil {
 		return nil, err
 	}

@@ -12,11 +12,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/templates"
 	"github.com/iu-core/iuworker/worker/outbox"
 )
 
 func isNoTemplate(err error) bool {
-	_, notFound := errors.AsType[*operate.TemplateNotFoundError](err)
+	_, notFound := errors.AsType[*templates.NotFoundError](err)
 	return notFound
 }
 
@@ -52,7 +53,7 @@ is PREFIX-n, and its event id derives from that: a second run adds nothing, and 
 				return usage(cmd, "--count is missing")
 			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				found, err := operate.FindTemplate(ctx, pool, template)
+				found, err := templates.Find(ctx, pool, template)
 				if err != nil {
 					return err
 				}

@@ -16,6 +16,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -46,11 +47,11 @@ type reading struct {
 	at    time.Time
 	took  time.Duration
 	err   error
-	state operate.Status
+	state status.Status
 	extra extra
 }
 
-// extra is what operate.Status does not have.
+// extra is what status.Status does not have.
 type extra struct {
 	NotificationQueueUsage float64
 	OutboxSpan             int64 // from the lowest id to the highest; no fewer than there are rows
@@ -115,7 +116,7 @@ func (s *state) read() reading {
 	defer cancel()
 	start := time.Now()
 	read := reading{}
-	if read.state, read.err = operate.ReadStatus(ctx, s.pool); read.err == nil {
+	if read.state, read.err = status.Read(ctx, s.pool); read.err == nil {
 		read.extra, read.err = s.readExtra(ctx)
 	}
 	read.at, read.took = time.Now(), time.Since(start)
@@ -183,7 +184,7 @@ func (r reading) tell(set setter) {
 }
 
 // tellJobs says 0 where there are none: a series that is missing tells nobody that all is well.
-func tellJobs(set setter, s operate.Status) {
+func tellJobs(set setter, s status.Status) {
 	counts := make(map[[2]string]int64)
 	for _, c := range s.Jobs {
 		counts[[2]string{c.Queue, c.State}] = c.N
@@ -216,7 +217,7 @@ func tellJobs(set setter, s operate.Status) {
 	}
 }
 
-func tellConsumer(set setter, c operate.ConsumerStatus) {
+func tellConsumer(set setter, c status.Consumer) {
 	name := strings.ToValidUTF8(c.Name, "\uFFFD")
 	if c.Lag != nil {
 		set("iuworker_consumer_lag_events", float64(*c.Lag), name)

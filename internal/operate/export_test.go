@@ -1,8 +1,5 @@
 package operate
 
-// HistorySQL is the statement of History.
-const HistorySQL = historySQL
-
 // ScaleoutsSQL is the statement of Scaleouts, and KeyOfSuffixSQL finds the event of a suffix that has no instance.
 const (
 	ScaleoutsSQL   = scaleoutsSQL

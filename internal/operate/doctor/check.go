@@ -10,7 +10,7 @@ import (
 
 // Check is what one check found.
 type Check struct {
-	Check    string         `json:"check"`
+	Name     string         `json:"check"`
 	Result   operate.Health `json:"result"`
 	Says     string         `json:"says"`               // a sentence
 	Details  []string       `json:"details,omitempty"`  // the first of what it is about

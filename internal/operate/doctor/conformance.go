@@ -7,13 +7,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/conformance"
 )
 
 func (e *examination) conformance(ctx context.Context) (Check, error) {
-	var report operate.ConformanceReport
+	var report conformance.Report
 	err := e.read(ctx, func(tx pgx.Tx) (err error) {
-		report, err = operate.Conformance(ctx, tx)
+		report, err = conformance.Scan(ctx, tx)
 		return err
 	})
 	if err != nil {
@@ -24,7 +24,7 @@ func (e *examination) conformance(ctx context.Context) (Check, error) {
 	}
 	var details []string
 	for _, object := range report.Objects {
-		if object.Result == operate.ResultFail {
+		if object.Result == conformance.Fail {
 			details = append(details, strings.TrimSpace(fmt.Sprintf("%s %s: %s", object.Class, object.Name, object.Note)))
 		}
 	}

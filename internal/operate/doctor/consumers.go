@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -22,7 +23,7 @@ func (e *examination) consumers(ctx context.Context) (Check, error) {
 	found := fine("%s up to date", operate.Plural(len(all), "consumer is", "consumers are"))
 	var details []string
 	for _, c := range all {
-		if result, says := operate.JudgeConsumer(c); result != operate.HealthOK {
+		if result, says := status.JudgeConsumer(c); result != operate.HealthOK {
 			details = append(details, fmt.Sprintf("%.60s: %s", c.Name, says))
 			found.Result = found.worse(Check{Result: result}).Result
 		}

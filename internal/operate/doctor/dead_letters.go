@@ -7,12 +7,13 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
 func (e *examination) deadLetters(ctx context.Context) (Check, error) {
-	var letters []operate.DeadLetterCount
+	var letters []status.DeadLetterCount
 	err := e.read(ctx, func(tx pgx.Tx) (err error) {
-		letters, err = operate.DeadLetterCounts(ctx, tx)
+		letters, err = status.DeadLetterCounts(ctx, tx)
 		return err
 	})
 	if err != nil || len(letters) == 0 {

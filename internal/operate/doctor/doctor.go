@@ -177,7 +177,7 @@ func (e *examination) run(ctx context.Context, report *Report, missing map[need]
 		}
 		if reason := missing[step.needs]; reason != "" {
 			report.Checks[i] = skipped("%s", reason)
-			report.Checks[i].Check = step.check
+			report.Checks[i].Name = step.check
 			continue
 		}
 		room <- struct{}{}
@@ -212,7 +212,7 @@ func (e *examination) check(ctx context.Context, step step) Check {
 	default:
 		found = skipped("it could not be checked: %s", e.cfg.Explain(err))
 	}
-	found.Check = step.check
+	found.Name = step.check
 	return found
 }
 

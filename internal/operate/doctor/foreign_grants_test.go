@@ -11,6 +11,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/conformance"
 )
 
 // Each grant that a stranger has is named, with the REVOKE that takes it away.
@@ -48,7 +49,7 @@ func TestDoctorNamesForeignGrants(t *testing.T) {
 	}
 	require.Equal(t, operate.HealthOK, checked(t, examine(t, db.URL), "foreign grants").Result)
 
-	report, err := operate.Conformance(t.Context(), db.Pool)
+	report, err := conformance.Scan(t.Context(), db.Pool)
 	require.NoError(t, err)
 	require.Empty(t, report.ForeignGrants)
 }

@@ -32,4 +32,4 @@ var groups = map[string]string{
 }
 
 // Group returns the group that a check belongs to.
-func (c Check) Group() string { return groups[c.Check] }
+func (c Check) Group() string { return groups[c.Name] }

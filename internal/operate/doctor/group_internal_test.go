@@ -9,7 +9,7 @@ import (
 func TestEachCheckBelongsToAGroup(t *testing.T) {
 	t.Parallel()
 	for _, step := range checks {
-		require.Contains(t, Groups(), Check{Check: step.check}.Group(), step.check)
+		require.Contains(t, Groups(), Check{Name: step.check}.Group(), step.check)
 	}
 	require.Len(t, groups, len(checks))
 }

@@ -6,14 +6,14 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
 // installation tells what holds events back that they have no part in.
 func (e *examination) installation(ctx context.Context) (Check, error) {
-	var held []operate.HeldCount
+	var held []status.HeldCount
 	err := e.read(ctx, func(tx pgx.Tx) (err error) {
-		held, err = operate.ReadHeld(ctx, tx)
+		held, err = status.ReadHeld(ctx, tx)
 		return err
 	})
 	if err != nil || len(held) == 0 {

@@ -6,14 +6,15 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // parked jobs must run again at once when their gate opens.
 func (e *examination) parked(ctx context.Context) (Check, error) {
-	overlooked := func() (found []operate.ParkedCount, err error) {
+	overlooked := func() (found []status.ParkedCount, err error) {
 		err = e.read(ctx, func(tx pgx.Tx) error {
-			found, err = operate.Collect(ctx, tx, func(row pgx.CollectableRow) (count operate.ParkedCount, err error) {
+			found, err = operate.Collect(ctx, tx, func(row pgx.CollectableRow) (count status.ParkedCount, err error) {
 				var n int64
 				err = row.Scan(&count.Gate, &n)
 				count.Count = operate.Counted(n)

@@ -5,10 +5,11 @@ import (
 	"fmt"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
 func (e *examination) workers(ctx context.Context) (Check, error) {
-	workers, err := readAll[operate.WorkerStatus](ctx, e, `
+	workers, err := readAll[status.Worker](ctx, e, `
 		SELECT w.id, w.hostname, w.pid, w.version, w.started_at, w.seen_at,
 			w.seen_at BETWEEN pg_catalog.clock_timestamp() - $1::interval AND pg_catalog.clock_timestamp() + $1::interval
 		FROM iu_outbox.worker AS w

@@ -40,7 +40,7 @@ func (r Report) OK() bool { return r.Wrong == 0 }
 
 // Check is one thing that must hold for all rows of a kind.
 type Check struct {
-	Check    string    `json:"check"`
+	Name     string    `json:"check"`
 	Holds    string    `json:"holds"`    // what must hold
 	Looked   int64     `json:"looked"`   // rows looked at
 	Wrong    int64     `json:"wrong"`    // rows for which it does not hold
@@ -91,7 +91,7 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	}
 	a := &audit{cfg: cfg, report: &report}
 	for _, step := range steps {
-		check := Check{Check: step.check, Holds: step.holds, Findings: []Finding{}}
+		check := Check{Name: step.check, Holds: step.holds, Findings: []Finding{}}
 		if err := step.run(a, ctx, &check); err != nil {
 			return report, fmt.Errorf("verify %s: %w", step.check, err)
 		}

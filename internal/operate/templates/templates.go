@@ -1,4 +1,4 @@
-package operate
+package templates
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 // Template is a collection that is marked as a template.
@@ -17,14 +19,14 @@ type Template struct {
 	Title *string   `json:"title"`
 }
 
-// TemplateNotFoundError is returned by FindTemplate if there is no such template.
-type TemplateNotFoundError struct {
+// NotFoundError is returned by FindTemplate if there is no such template.
+type NotFoundError struct {
 	Reference string
 	Nearest   []string // keys of similar templates
 }
 
 // Error implements error.
-func (e *TemplateNotFoundError) Error() string {
+func (e *NotFoundError) Error() string {
 	meant := ""
 	if len(e.Nearest) > 0 {
 		meant = ", did you mean " + strings.Join(e.Nearest, ", ") + "?"
@@ -32,8 +34,8 @@ func (e *TemplateNotFoundError) Error() string {
 	return fmt.Sprintf("there is no template %q%s; to list the templates, run: iuworker templates", e.Reference, meant)
 }
 
-// FindTemplate returns the template with that collection key, else the one with that id.
-func FindTemplate(ctx context.Context, q Querier, reference string) (Template, error) {
+// Find returns the template with that collection key, else the one with that id.
+func Find(ctx context.Context, q operate.Querier, reference string) (Template, error) {
 	var id *uuid.UUID
 	if parsed, err := uuid.Parse(reference); err == nil {
 		id = &parsed
@@ -54,7 +56,7 @@ func FindTemplate(ctx context.Context, q Querier, reference string) (Template, e
 }
 
 // CollectionID returns the id of the collection with that key, or that id itself; uuid.Nil if no collection has the key.
-func CollectionID(ctx context.Context, q Querier, reference string) (id uuid.UUID, err error) {
+func CollectionID(ctx context.Context, q operate.Querier, reference string) (id uuid.UUID, err error) {
 	err = q.QueryRow(ctx, "SELECT c.id FROM public.iu_piece_collection AS c WHERE c.collection_key = $1", reference).Scan(&id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		id, _ = uuid.Parse(reference)
@@ -67,7 +69,7 @@ func CollectionID(ctx context.Context, q Querier, reference string) (id uuid.UUI
 }
 
 // CollectionKeys returns the keys of those collections that there are.
-func CollectionKeys(ctx context.Context, q Querier, ids []uuid.UUID) (map[uuid.UUID]string, error) {
+func CollectionKeys(ctx context.Context, q operate.Querier, ids []uuid.UUID) (map[uuid.UUID]string, error) {
 	texts := make([]string, len(ids)) // texts pass in every mode of the protocol
 	for i, id := range ids {
 		texts[i] = id.String()
@@ -91,7 +93,7 @@ func CollectionKeys(ctx context.Context, q Querier, ids []uuid.UUID) (map[uuid.U
 	return keys, nil
 }
 
-func noTemplate(ctx context.Context, q Querier, reference string) error {
+func noTemplate(ctx context.Context, q operate.Querier, reference string) error {
 	rows, err := q.Query(ctx, "SELECT n.collection_key FROM iu_outbox.nearest_templates($1) AS n", reference)
 	if err != nil {
 		return fmt.Errorf("look for similar templates: %w", err)
@@ -100,5 +102,5 @@ func noTemplate(ctx context.Context, q Querier, reference string) error {
 	if err != nil {
 		return fmt.Errorf("look for similar templates: %w", err)
 	}
-	return &TemplateNotFoundError{Reference: reference, Nearest: keys}
+	return &NotFoundError{Reference: reference, Nearest: keys}
 }

@@ -1,4 +1,4 @@
-package operate
+package conformance
 
 import (
 	"context"
@@ -65,7 +65,7 @@ func (r *SelftestReport) add(reader *pgconn.ResultReader) error {
 		values := reader.Values()
 		probe := Probe{Name: string(values[0]), Result: string(values[1]), Note: string(values[2])}
 		r.Probes = append(r.Probes, probe)
-		if probe.Result == ResultPass {
+		if probe.Result == Pass {
 			r.Passed++
 		}
 	}

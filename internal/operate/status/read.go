@@ -1,10 +1,11 @@
-package operate
+package status
 
 import (
 	"context"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
@@ -18,7 +19,7 @@ func readSchema(ctx context.Context, tx pgx.Tx, s *Status) error {
 }
 
 func readGates(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
-	s.Gates, err = Gates(ctx, tx)
+	s.Gates, err = operate.Gates(ctx, tx)
 	return err
 }
 
@@ -26,18 +27,18 @@ func readOutbox(ctx context.Context, tx pgx.Tx, s *Status) error {
 	var n int64
 	err := tx.QueryRow(ctx, `
 		SELECT (SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.event LIMIT $1) AS e),
-			(SELECT e.created_at FROM iu_outbox.event AS e ORDER BY e.id LIMIT 1)`, CountLimit+1).
+			(SELECT e.created_at FROM iu_outbox.event AS e ORDER BY e.id LIMIT 1)`, operate.CountLimit+1).
 		Scan(&n, &s.Outbox.OldestAt)
-	s.Outbox.Count = Counted(n)
+	s.Outbox.Count = operate.Counted(n)
 	return err
 }
 
 // A queue and a state at a time: each is a range of River's index on (state, queue, ...).
 func readJobs(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
-	s.Jobs, err = Collect(ctx, tx, func(row pgx.CollectableRow) (count JobCount, err error) {
+	s.Jobs, err = operate.Collect(ctx, tx, func(row pgx.CollectableRow) (count JobCount, err error) {
 		var n int64
 		err = row.Scan(&count.Queue, &count.State, &n)
-		count.Count = Counted(n)
+		count.Count = operate.Counted(n)
 		return count, err
 	}, `
 		SELECT q.queue, st.state, n.n
@@ -47,15 +48,15 @@ func readJobs(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 			SELECT pg_catalog.count(*) AS n
 			FROM (SELECT FROM iu_outbox.job AS j WHERE j.state = st.state AND j.queue = q.queue LIMIT $2) AS j) AS n
 		WHERE n.n > 0
-		ORDER BY q.ordinal, st.state`, []string{jobs.QueueEvents, jobs.QueueScaleout}, CountLimit+1)
+		ORDER BY q.ordinal, st.state`, []string{jobs.QueueEvents, jobs.QueueScaleout}, operate.CountLimit+1)
 	return err
 }
 
 func readParked(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
-	s.Parked, err = Collect(ctx, tx, func(row pgx.CollectableRow) (count ParkedCount, err error) {
+	s.Parked, err = operate.Collect(ctx, tx, func(row pgx.CollectableRow) (count ParkedCount, err error) {
 		var n int64
 		err = row.Scan(&count.Gate, &n)
-		count.Count = Counted(n)
+		count.Count = operate.Counted(n)
 		return count, err
 	}, `
 		SELECT g.gate, n.n
@@ -63,7 +64,7 @@ func readParked(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 		CROSS JOIN LATERAL (
 			SELECT pg_catalog.count(*) AS n
 			FROM (SELECT FROM iu_outbox.parked_jobs(g.gate) LIMIT $2) AS j) AS n
-		WHERE n.n > 0`, []string{string(jobs.GateComposer), string(jobs.GateAutoInstantiate)}, CountLimit+1)
+		WHERE n.n > 0`, []string{string(jobs.GateComposer), string(jobs.GateAutoInstantiate)}, operate.CountLimit+1)
 	return err
 }
 
@@ -80,10 +81,10 @@ func readDeadLetters(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 // DeadLetterCounts counts the dead letters of each status. The recursion steps from one status to the next along the index on
 // (status, id).
 func DeadLetterCounts(ctx context.Context, tx pgx.Tx) ([]DeadLetterCount, error) {
-	return Collect(ctx, tx, func(row pgx.CollectableRow) (count DeadLetterCount, err error) {
+	return operate.Collect(ctx, tx, func(row pgx.CollectableRow) (count DeadLetterCount, err error) {
 		var n int64
 		err = row.Scan(&count.Status, &n)
-		count.Count = Counted(n)
+		count.Count = operate.Counted(n)
 		return count, err
 	}, `
 		WITH RECURSIVE statuses AS (
@@ -95,7 +96,7 @@ func DeadLetterCounts(ctx context.Context, tx pgx.Tx) ([]DeadLetterCount, error)
 		SELECT s.status, (SELECT pg_catalog.count(*)
 			FROM (SELECT FROM iu_outbox.dead_letter AS d WHERE d.status = s.status LIMIT $1) AS d)
 		FROM statuses AS s
-		WHERE s.status IS NOT NULL`, CountLimit+1)
+		WHERE s.status IS NOT NULL`, operate.CountLimit+1)
 }
 
 func readEmissions(ctx context.Context, tx pgx.Tx, s *Status) error {
@@ -108,20 +109,20 @@ func readEmissions(ctx context.Context, tx pgx.Tx, s *Status) error {
 			(SELECT e.created_at FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 1),
 			NOT EXISTS (SELECT FROM public.event_type_registry AS r
 			            WHERE r.event_type = 'iu.template.instance_auto_composed' AND r.active)
-		FROM iu_outbox.emission_counter AS c`, CountLimit+1).
+		FROM iu_outbox.emission_counter AS c`, operate.CountLimit+1).
 		Scan(&e.Epoch, &e.LastPosition, &e.LastEmittedAt, &n, &e.Waiting.OldestAt, &e.Held)
-	e.Waiting.Count = Counted(n)
+	e.Waiting.Count = operate.Counted(n)
 	return err
 }
 
 func readConsumers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
-	s.Consumers, err = Collect(ctx, tx, func(row pgx.CollectableRow) (c ConsumerStatus, err error) {
+	s.Consumers, err = operate.Collect(ctx, tx, func(row pgx.CollectableRow) (c Consumer, err error) {
 		var judged subscribe.Consumer
 		err = row.Scan(&c.Name, &c.Epoch, &c.Position, &c.State, &c.Lag, &c.LagSeconds, &c.Process, &c.DeadLetters, &c.UpdatedAt, &c.ActiveAt,
 			&judged.Tries, &judged.LastError, &judged.ExpiresSeconds, &judged.Expiring)
 		judged.State, judged.LagEvents, judged.LagSeconds, judged.Process, judged.DeadLetters = c.State, c.Lag, c.LagSeconds, c.Process, c.DeadLetters
 		result, _ := JudgeConsumer(judged)
-		c.Attention = result != HealthOK
+		c.Attention = result != operate.HealthOK
 		return c, err
 	}, `
 		SELECT c.name, c.epoch, c.position, c.state, c.lag_events, c.lag_seconds, c.process, c.dead_letters, c.updated_at, c.active_at,
@@ -133,18 +134,18 @@ func readConsumers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 }
 
 func readWorkers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
-	s.Workers, err = Collect(ctx, tx, pgx.RowToStructByPos[WorkerStatus], `
+	s.Workers, err = operate.Collect(ctx, tx, pgx.RowToStructByPos[Worker], `
 		SELECT w.id, w.hostname, w.pid, w.version, w.started_at, w.seen_at,
 			w.seen_at BETWEEN pg_catalog.clock_timestamp() - $1::interval AND pg_catalog.clock_timestamp() + $1::interval
 		FROM iu_outbox.worker AS w
 		ORDER BY w.started_at, w.id
-		LIMIT 100`, SilentAfter)
+		LIMIT 100`, operate.SilentAfter)
 	return err
 }
 
 // Who paused a queue stands in the audit, of which the last thousand lines are read.
 func readPaused(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
-	s.Paused, err = Collect(ctx, tx, pgx.RowToStructByPos[PausedQueue], `
+	s.Paused, err = operate.Collect(ctx, tx, pgx.RowToStructByPos[PausedQueue], `
 		SELECT q.name, q.paused_at, (
 			SELECT a.actor FROM (SELECT a.* FROM iu_outbox.audit AS a ORDER BY a.id DESC LIMIT 1000) AS a
 			WHERE a.action = 'queue.pause' AND a.detail ->> 'queue' IN (q.name, '*') ORDER BY a.id DESC LIMIT 1)

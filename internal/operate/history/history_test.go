@@ -1,4 +1,4 @@
-package operate_test
+package history_test
 
 import (
 	"encoding/json"
@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/history"
 )
 
 // past is a database whose history a test makes: jobs that ended in a minute before.
@@ -85,9 +85,9 @@ func (p past) write(t *testing.T) (n int) {
 }
 
 // point returns the minute of the history that began at a time.
-func (p past) point(t *testing.T, at time.Time) operate.Point {
+func (p past) point(t *testing.T, at time.Time) history.Point {
 	t.Helper()
-	s, err := operate.History(t.Context(), p.Pool, time.Hour)
+	s, err := history.Read(t.Context(), p.Pool, time.Hour)
 	require.NoError(t, err)
 	require.Len(t, s.Points, 60)
 	for _, point := range s.Points {
@@ -96,7 +96,7 @@ func (p past) point(t *testing.T, at time.Time) operate.Point {
 		}
 	}
 	require.FailNow(t, "no such minute", "%s in %s to %s", at, s.From, s.Until)
-	return operate.Point{}
+	return history.Point{}
 }
 
 func TestAMinuteTellsWhatHappened(t *testing.T) {
@@ -144,7 +144,7 @@ func TestAMinuteTellsWhatHappened(t *testing.T) {
 	require.EqualValues(t, 1, p.point(t, p.minute.Add(-time.Minute)).Composed)
 	require.EqualValues(t, 1, p.point(t, p.minute.Add(time.Minute)).Composed)
 
-	used, err := operate.TemplateHistory(t.Context(), p.Pool, time.Hour, 8)
+	used, err := history.Templates(t.Context(), p.Pool, time.Hour, 8)
 	require.NoError(t, err)
 	require.Len(t, used.Templates, 1)
 	require.Equal(t, "letter", used.Templates[0].Key)
@@ -198,7 +198,7 @@ func TestAMinuteTellsWhatWaitedAtItsEnd(t *testing.T) {
 	require.EqualValues(t, 1, *m.Held)
 	require.EqualValues(t, 2, *m.Workers)
 
-	lags, err := operate.ConsumerHistory(t.Context(), p.Pool, time.Hour)
+	lags, err := history.Consumers(t.Context(), p.Pool, time.Hour)
 	require.NoError(t, err)
 	require.Len(t, lags.Consumers, 2)
 	require.Equal(t, "lost", lags.Consumers[0].Name)
@@ -207,7 +207,7 @@ func TestAMinuteTellsWhatWaitedAtItsEnd(t *testing.T) {
 	require.Zero(t, *lags.Consumers[1].Lag[step])
 	require.Nil(t, lags.Consumers[1].Lag[step-10], "a gap")
 	require.True(t, at.Equal(lags.At(step)))
-	only, err := operate.ConsumerHistory(t.Context(), p.Pool, 7*24*time.Hour, "mail")
+	only, err := history.Consumers(t.Context(), p.Pool, 7*24*time.Hour, "mail")
 	require.NoError(t, err)
 	require.Len(t, only.Consumers, 1)
 	require.Len(t, only.Consumers[0].Lag, 84)
@@ -226,7 +226,7 @@ func TestTheRunningMinuteIsCountedLive(t *testing.T) {
 	p.Exec(t, `INSERT INTO iu_outbox.emission (position, instance_collection_id, event, emitted_at) VALUES (1, gen_random_uuid(), '{}', clock_timestamp())`)
 	p.Exec(t, "UPDATE iu_outbox.emission_counter SET position = 1")
 
-	s, err := operate.History(t.Context(), p.Pool, time.Hour)
+	s, err := history.Read(t.Context(), p.Pool, time.Hour)
 	require.NoError(t, err)
 	var live, scaleout, announced int64
 	for _, point := range s.Points[58:] { // a minute may have ended meanwhile
@@ -234,7 +234,7 @@ func TestTheRunningMinuteIsCountedLive(t *testing.T) {
 	}
 	require.Equal(t, []int64{1, 1, 1}, []int64{live, scaleout, announced})
 
-	paces, err := operate.ReadPaces(t.Context(), p.Pool)
+	paces, err := history.ReadPaces(t.Context(), p.Pool)
 	require.NoError(t, err)
 	require.InDelta(t, 2.0/60, *paces.Now.Composed, 0.0001)
 	require.InDelta(t, 1.0/60, *paces.Now.Announced, 0.0001)
@@ -246,7 +246,7 @@ func TestTheRunningMinuteIsCountedLive(t *testing.T) {
 	p.Exec(t, `INSERT INTO iu_outbox.history (at, inserted, composed, scaleout, announced, p95, outbox, outbox_age)
 		SELECT date_trunc('minute', now()) - interval '24 hours' + m * interval '1 minute', 60, 120, 60, 300, 0.5 + m / 10.0, 7, 3
 		FROM generate_series(-1, 1) AS m`)
-	paces, err = operate.ReadPaces(t.Context(), p.Pool)
+	paces, err = history.ReadPaces(t.Context(), p.Pool)
 	require.NoError(t, err)
 	require.InDelta(t, 1, *paces.Yesterday.In, 0.0001)
 	require.InDelta(t, 3, *paces.Yesterday.Composed, 0.0001)
@@ -262,8 +262,8 @@ func TestStepsSumTheirMinutes(t *testing.T) {
 		SELECT m, 10, 5, 1, CASE WHEN extract(minute FROM m)::int % 2 = 0 THEN 3 ELSE 1 END, CASE WHEN extract(minute FROM m)::int % 2 = 0 THEN 1 ELSE 5 END,
 			extract(minute FROM m) / 60, extract(minute FROM m), 2
 		FROM generate_series(date_trunc('minute', now()) - interval '7 days', date_trunc('minute', now()) - interval '6 hours', interval '1 minute') AS m`)
-	for _, r := range operate.Ranges {
-		s, err := operate.History(t.Context(), p.Pool, r.Span)
+	for _, r := range history.Ranges {
+		s, err := history.Read(t.Context(), p.Pool, r.Span)
 		require.NoError(t, err)
 		require.Len(t, s.Points, int(r.Span/r.Step))
 		require.Equal(t, r.Step, s.Step)
@@ -271,7 +271,7 @@ func TestStepsSumTheirMinutes(t *testing.T) {
 		require.True(t, s.Points[len(s.Points)-1].Known, "what is under way is known")
 		require.True(t, s.From.Equal(s.Points[0].At))
 	}
-	s, err := operate.History(t.Context(), p.Pool, 7*24*time.Hour)
+	s, err := history.Read(t.Context(), p.Pool, 7*24*time.Hour)
 	require.NoError(t, err)
 	two := s.Points[40]
 	require.EqualValues(t, 1200, *two.Inserted)
@@ -297,7 +297,7 @@ func TestMarksTellOfGatesVersionsAndStarts(t *testing.T) {
 	p.Exec(t, `UPDATE public.dot_config SET value = 'true', updated_by = 'psql', updated_at = now() - interval '10 minutes'
 		WHERE key = 'iu_core.auto_instantiate_enabled'`)
 
-	s, err := operate.History(t.Context(), p.Pool, time.Hour)
+	s, err := history.Read(t.Context(), p.Pool, time.Hour)
 	require.NoError(t, err)
 	var marks []string
 	for _, m := range s.Marks {
@@ -390,10 +390,10 @@ func TestRolesAndTheHistory(t *testing.T) {
 	}
 	read := func(pool *pgxpool.Pool) error {
 		for _, r := range []func() error{
-			func() error { _, err := operate.History(t.Context(), pool, time.Hour); return err },
-			func() error { _, err := operate.ConsumerHistory(t.Context(), pool, time.Hour); return err },
-			func() error { _, err := operate.TemplateHistory(t.Context(), pool, time.Hour, 8); return err },
-			func() error { _, err := operate.ReadPaces(t.Context(), pool); return err },
+			func() error { _, err := history.Read(t.Context(), pool, time.Hour); return err },
+			func() error { _, err := history.Consumers(t.Context(), pool, time.Hour); return err },
+			func() error { _, err := history.Templates(t.Context(), pool, time.Hour, 8); return err },
+			func() error { _, err := history.ReadPaces(t.Context(), pool); return err },
 		} {
 			if err := r(); err != nil {
 				return err
@@ -434,7 +434,7 @@ func TestReadingTheHistoryReadsFewPages(t *testing.T) {
 		now := time.Now()
 		for step, limit := range map[time.Duration]int{time.Minute: 1500, 2 * time.Hour: 2500} {
 			last := now.Truncate(step)
-			require.Less(t, p.pages(t, operate.HistorySQL, last.Add(-83*step), last, step, now, now.Truncate(time.Minute)), limit, "%s, %s", known, step)
+			require.Less(t, p.pages(t, history.ReadSQL, last.Add(-83*step), last, step, now, now.Truncate(time.Minute)), limit, "%s, %s", known, step)
 		}
 		require.Less(t, p.pages(t, "SELECT iu_outbox.count_minute($1, $2, 60, 500)", now.Add(-time.Minute), now), 1000, known)
 	}

@@ -1,4 +1,4 @@
-package operate_test
+package status_test
 
 import (
 	"testing"
@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -25,7 +26,7 @@ func TestJudgeConsumers(t *testing.T) {
 		{subscribe.Consumer{State: "pruned"}, operate.HealthFail},
 		{subscribe.Consumer{State: "rewound"}, operate.HealthFail},
 	} {
-		result, says := operate.JudgeConsumer(test.consumer)
+		result, says := status.JudgeConsumer(test.consumer)
 		require.Equal(t, test.want, result, "%+v", test)
 		require.Equal(t, result == operate.HealthOK, says == "", "%+v", test)
 	}

@@ -1,4 +1,4 @@
-package operate
+package status
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -15,16 +16,16 @@ type Status struct {
 	At          time.Time         `json:"at"`
 	Database    string            `json:"database"`
 	Server      string            `json:"server"` // version of PostgreSQL
-	Schema      SchemaStatus      `json:"schema"`
-	Gates       []Gate            `json:"gates"`
+	Schema      Schema            `json:"schema"`
+	Gates       []operate.Gate    `json:"gates"`
 	Outbox      Backlog           `json:"outbox"`
 	Jobs        []JobCount        `json:"jobs"`         // those there are
 	Parked      []ParkedCount     `json:"parked"`       // of the scheduled jobs
 	Held        []HeldCount       `json:"held"`         // of the scheduled jobs, by faults of the installation
 	DeadLetters []DeadLetterCount `json:"dead_letters"` // by status
-	Emissions   EmissionStatus    `json:"emissions"`
-	Consumers   []ConsumerStatus  `json:"consumers"` // the hundred that lag most
-	Workers     []WorkerStatus    `json:"workers"`
+	Emissions   Emissions         `json:"emissions"`
+	Consumers   []Consumer        `json:"consumers"` // the hundred that lag most
+	Workers     []Worker          `json:"workers"`
 	Paused      []PausedQueue     `json:"paused_queues"`
 }
 
@@ -35,8 +36,8 @@ type PausedQueue struct {
 	By    *string   `json:"by"` // who paused it; nil if the audit does not tell
 }
 
-// SchemaStatus is what is installed.
-type SchemaStatus struct {
+// Schema is what is installed.
+type Schema struct {
 	Version           int       `json:"version"`
 	MinProgramVersion string    `json:"min_program_version"`
 	UpdatedAt         time.Time `json:"updated_at"`
@@ -44,7 +45,7 @@ type SchemaStatus struct {
 
 // Backlog is what waits in a table, and since when the oldest does.
 type Backlog struct {
-	Count
+	operate.Count
 	OldestAt *time.Time `json:"oldest_at"`
 }
 
@@ -52,23 +53,23 @@ type Backlog struct {
 type JobCount struct {
 	Queue string `json:"queue"`
 	State string `json:"state"`
-	Count
+	operate.Count
 }
 
 // ParkedCount counts the jobs that wait for a gate.
 type ParkedCount struct {
 	Gate jobs.Gate `json:"gate"`
-	Count
+	operate.Count
 }
 
 // DeadLetterCount counts the dead letters of a status.
 type DeadLetterCount struct {
 	Status string `json:"status"`
-	Count
+	operate.Count
 }
 
-// EmissionStatus is how far announcing is.
-type EmissionStatus struct {
+// Emissions is how far announcing is.
+type Emissions struct {
 	Epoch         string     `json:"epoch"`
 	LastPosition  int64      `json:"last_position"`
 	LastEmittedAt *time.Time `json:"last_emitted_at"`
@@ -76,9 +77,9 @@ type EmissionStatus struct {
 	Held          bool       `json:"held"` // the registry row is not active
 }
 
-// ConsumerStatus is where a named consumer is. Lag is how many events it has not handled, LagSeconds how long the first
+// Consumer is where a named consumer is. Lag is how many events it has not handled, LagSeconds how long the first
 // of them has been waiting; both are nil if its place says nothing any more (State rewound, pruned, beyond_end).
-type ConsumerStatus struct {
+type Consumer struct {
 	Name        string    `json:"name"`
 	Epoch       string    `json:"epoch"`
 	Position    int64     `json:"position"`
@@ -92,8 +93,8 @@ type ConsumerStatus struct {
 	Attention   bool      `json:"needs_attention"`
 }
 
-// WorkerStatus is a process that works, or that worked until a moment ago.
-type WorkerStatus struct {
+// Worker is a process that works, or that worked until a moment ago.
+type Worker struct {
 	ID        string    `json:"id"`
 	Hostname  string    `json:"hostname"`
 	PID       int       `json:"pid"`
@@ -103,8 +104,8 @@ type WorkerStatus struct {
 	Alive     bool      `json:"alive"`
 }
 
-// ReadStatus reads the state of everything in one snapshot. No table is counted beyond some thousand rows.
-func ReadStatus(ctx context.Context, db Beginner) (Status, error) {
+// Read reads the state of everything in one snapshot. No table is counted beyond some thousand rows.
+func Read(ctx context.Context, db operate.Beginner) (Status, error) {
 	var status Status
 	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	tx, err := db.BeginTx(ctx, options)

@@ -1,4 +1,4 @@
-package operate
+package templates
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 // Up to where the instances and the dead letters of a template are counted, in a list. Each dead letter is read.
@@ -16,23 +18,23 @@ const (
 	lettersCounted   = 100
 )
 
-// TemplateRow is a collection that is, or was, marked as a template.
-type TemplateRow struct {
+// Row is a collection that is, or was, marked as a template.
+type Row struct {
 	Template
 
-	Marked      bool   `json:"marked"`
-	Pieces      int64  `json:"pieces"`  // active ones
-	Version     *int   `json:"version"` // nil if none was recorded
-	Instances   Count  `json:"instances"`
-	LastHour    int64  `json:"last_hour"` // of the history's busiest templates in each five minutes; live and dry run
-	LastDay     int64  `json:"last_day"`
-	DeadLetters Count  `json:"dead_letters"`
-	State       string `json:"state"` // marked, not marked or empty
+	Marked      bool          `json:"marked"`
+	Pieces      int64         `json:"pieces"`  // active ones
+	Version     *int          `json:"version"` // nil if none was recorded
+	Instances   operate.Count `json:"instances"`
+	LastHour    int64         `json:"last_hour"` // of the history's busiest templates in each five minutes; live and dry run
+	LastDay     int64         `json:"last_day"`
+	DeadLetters operate.Count `json:"dead_letters"`
+	State       string        `json:"state"` // marked, not marked or empty
 }
 
-// TemplatePage is a part of the templates in the order of their keys: up to Limit whose keys are above After, or the nearest
+// Page is a part of the templates in the order of their keys: up to Limit whose keys are above After, or the nearest
 // ones below Before. Search narrows it to those with that text in their keys or titles, whatever its case.
-type TemplatePage struct {
+type Page struct {
 	Search, After, Before string
 	Limit                 int
 }
@@ -45,8 +47,8 @@ const templatesFound = `
 		   OR pg_catalog.strpos(pg_catalog.lower(c.title), pg_catalog.lower($1)) > 0
 	)`
 
-// ListTemplates returns a page of the templates, and how many there are in all of them.
-func ListTemplates(ctx context.Context, q Querier, page TemplatePage) (templates []TemplateRow, total int64, err error) {
+// ReadPage returns a page of the templates, and how many there are in all of them.
+func ReadPage(ctx context.Context, q operate.Querier, page Page) (templates []Row, total int64, err error) {
 	bound, order := "t.collection_key > $2", "t.collection_key"
 	key := page.After
 	if page.Before != "" {
@@ -76,8 +78,8 @@ func ListTemplates(ctx context.Context, q Querier, page TemplatePage) (templates
 	if err != nil {
 		return nil, 0, fmt.Errorf("list templates: %w", err)
 	}
-	upTo := func(n, most int64) Count { return Count{N: min(n, most), More: n > most} }
-	templates, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (t TemplateRow, err error) {
+	upTo := func(n, most int64) operate.Count { return operate.Count{N: min(n, most), More: n > most} }
+	templates, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (t Row, err error) {
 		var instances, dead int64
 		err = row.Scan(&t.ID, &t.Key, &t.Title, &t.Marked, &t.Pieces, &t.Version, &instances, &dead, &t.LastHour, &t.LastDay, &total)
 		t.Instances, t.DeadLetters = upTo(instances, instancesCounted), upTo(dead, lettersCounted)
@@ -103,20 +105,20 @@ func ListTemplates(ctx context.Context, q Querier, page TemplatePage) (templates
 	return templates, total, nil
 }
 
-// TemplateState is a template as its own page shows it.
-type TemplateState struct {
+// State is a template as its own page shows it.
+type State struct {
 	Template
 
 	Marked    bool
-	PieceKeys []string          // active ones, in the order of their positions
-	Versions  []TemplateVersion // the latest one first
-	Digest    *string           // of what it consists of now
-	Instances Count             // up to ten thousand
-	Dead      Count             // dead letters, up to ten thousand
+	PieceKeys []string      // active ones, in the order of their positions
+	Versions  []Version     // the latest one first
+	Digest    *string       // of what it consists of now
+	Instances operate.Count // up to ten thousand
+	Dead      operate.Count // dead letters, up to ten thousand
 }
 
 // Drifted reports whether the content is another than the latest recorded version.
-func (t TemplateState) Drifted() bool {
+func (t State) Drifted() bool {
 	return len(t.Versions) > 0 && t.Digest != nil && (t.Versions[0].Digest == nil || *t.Versions[0].Digest != *t.Digest)
 }
 
@@ -125,8 +127,8 @@ const (
 	versionsShown = 50
 )
 
-// ReadTemplate returns the collection with that key, marked as a template or not; ErrNoCollection if there is none.
-func ReadTemplate(ctx context.Context, q Querier, key string) (t TemplateState, err error) {
+// Read returns the collection with that key, marked as a template or not; ErrNoCollection if there is none.
+func Read(ctx context.Context, q operate.Querier, key string) (t State, err error) {
 	var instances, dead int64
 	err = q.QueryRow(ctx, `
 		SELECT c.id, c.collection_key, c.title, COALESCE(r.is_template, false),
@@ -140,20 +142,20 @@ func ReadTemplate(ctx context.Context, q Querier, key string) (t TemplateState, 
 				WHERE pg_catalog.left(d.event ->> 'template_collection_id', 36) = c.id::text LIMIT $3) AS d)
 		FROM public.iu_piece_collection AS c
 		LEFT JOIN public.iu_collection_template_registry AS r ON r.collection_id = c.id
-		WHERE c.collection_key = $1`, key, piecesShown, CountLimit+1).
+		WHERE c.collection_key = $1`, key, piecesShown, operate.CountLimit+1).
 		Scan(&t.ID, &t.Key, &t.Title, &t.Marked, &t.PieceKeys, &t.Digest, &instances, &dead)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return t, fmt.Errorf("%w: %q", ErrNoCollection, key)
+		return t, fmt.Errorf("%w: %q", operate.ErrNoCollection, key)
 	}
 	if err != nil {
 		return t, fmt.Errorf("read the template %q: %w", key, err)
 	}
-	t.Instances, t.Dead = Counted(instances), Counted(dead)
+	t.Instances, t.Dead = operate.Counted(instances), operate.Counted(dead)
 	rows, err := q.Query(ctx, `
 		SELECT v.version, v.digest, v.recorded_by, v.created_at FROM public.iu_collection_template_version AS v
 		WHERE v.collection_id = $1::text::uuid ORDER BY v.version DESC LIMIT $2`, t.ID.String(), versionsShown)
 	if err == nil {
-		t.Versions, err = pgx.CollectRows(rows, pgx.RowToStructByPos[TemplateVersion])
+		t.Versions, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Version])
 	}
 	if err != nil {
 		return t, fmt.Errorf("read the versions of the template %q: %w", key, err)
@@ -161,8 +163,8 @@ func ReadTemplate(ctx context.Context, q Querier, key string) (t TemplateState, 
 	return t, nil
 }
 
-// TemplateInstance is an instance in the list of a template's.
-type TemplateInstance struct {
+// Instance is an instance in the list of a template's.
+type Instance struct {
 	ID             uuid.UUID
 	Key            string // the instance's
 	IdempotencyKey string
@@ -174,9 +176,9 @@ type TemplateInstance struct {
 // recentEmissions are the emissions among which RecentOf looks.
 const recentEmissions = 2000
 
-// RecentOf returns up to limit live instances of a template, the latest first, among the last two thousand live instances of
+// RecentInstances returns up to limit live instances of a template, the latest first, among the last two thousand live instances of
 // all templates: no index leads to a template's own.
-func RecentOf(ctx context.Context, q Querier, template uuid.UUID, limit int) ([]TemplateInstance, error) {
+func RecentInstances(ctx context.Context, q operate.Querier, template uuid.UUID, limit int) ([]Instance, error) {
 	rows, err := q.Query(ctx, `
 		SELECT l.instance_collection_id, c.collection_key, l.idempotency_key, l.triggered_by, l.created_at, e.position
 		FROM (
@@ -189,48 +191,9 @@ func RecentOf(ctx context.Context, q Querier, template uuid.UUID, limit int) ([]
 	if err != nil {
 		return nil, fmt.Errorf("list the instances of a template: %w", err)
 	}
-	instances, err := pgx.CollectRows(rows, pgx.RowToStructByPos[TemplateInstance])
+	instances, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Instance])
 	if err != nil {
 		return nil, fmt.Errorf("list the instances of a template: %w", err)
 	}
 	return instances, nil
-}
-
-// TemplateHistoryOf returns what was made of one template, in the shortest of Ranges that covers span. It has no minutes in
-// which fifty others were used more.
-func TemplateHistoryOf(ctx context.Context, q Querier, template uuid.UUID, span time.Duration) (TemplateSeries, error) {
-	w, err := windowOf(ctx, q, span, templateStep)
-	if err != nil {
-		return TemplateSeries{}, fmt.Errorf("read a template's history: %w", err)
-	}
-	s := TemplateSeries{From: w.from, Until: w.now, Step: w.Step}
-	sum := TemplateSum{ID: template, Points: make([]int64, w.steps())}
-	rows, err := q.Query(ctx, `
-		SELECT pg_catalog.floor(EXTRACT(EPOCH FROM h.at - $1) / EXTRACT(EPOCH FROM $2::interval))::bigint,
-			pg_catalog.sum(h.composed)::bigint, pg_catalog.sum(h.dead)::bigint, pg_catalog.max(h.p95)::double precision
-		FROM iu_outbox.history_template AS h
-		WHERE h.at >= $1 AND h.template_collection_id = $3::text::uuid
-		GROUP BY 1`, w.from, w.Step, template.String())
-	if err != nil {
-		return s, fmt.Errorf("read a template's history: %w", err)
-	}
-	var at int
-	var composed, dead int64
-	var p95 *float64
-	_, err = pgx.ForEachRow(rows, []any{&at, &composed, &dead, &p95}, func() error {
-		sum.Composed, sum.Dead = sum.Composed+composed, sum.Dead+dead
-		if p95 != nil && (sum.P95 == nil || *p95 > *sum.P95) {
-			highest := *p95
-			sum.P95 = &highest
-		}
-		if at < len(sum.Points) {
-			sum.Points[at] = composed + dead
-		}
-		return nil
-	})
-	if err != nil {
-		return s, fmt.Errorf("read a template's history: %w", err)
-	}
-	s.Templates = []TemplateSum{sum}
-	return s, nil
 }

@@ -1,4 +1,4 @@
-package operate_test
+package conformance_test
 
 import (
 	"testing"
@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/conformance"
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
@@ -15,7 +15,7 @@ func TestConformanceNamesForeignGrants(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	db.Exec(t, "GRANT UPDATE ON dot_config TO PUBLIC")
-	report, err := operate.Conformance(t.Context(), db.Pool)
+	report, err := conformance.Scan(t.Context(), db.Pool)
 	require.NoError(t, err)
 	require.True(t, report.Passed())
 	require.Equal(t, []iusql.ForeignGrant{{

@@ -1,4 +1,4 @@
-package operate
+package history
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 // Range is a length of history that pages show, and how long a Point of it is.
@@ -156,7 +158,7 @@ type window struct {
 }
 
 // windowOf returns the window of the shortest of Ranges that covers span. Its steps are at least least long.
-func windowOf(ctx context.Context, q Querier, span, least time.Duration) (window, error) {
+func windowOf(ctx context.Context, q operate.Querier, span, least time.Duration) (window, error) {
 	w := window{Range: rangeFor(span)}
 	if err := q.QueryRow(ctx, "SELECT pg_catalog.clock_timestamp()").Scan(&w.now); err != nil {
 		return w, err
@@ -172,7 +174,7 @@ func windowOf(ctx context.Context, q Querier, span, least time.Duration) (window
 func (w window) steps() int { return int(w.Span / w.Step) }
 
 // History returns the history of the shortest of Ranges that covers span, up to now.
-func History(ctx context.Context, q Querier, span time.Duration) (Series, error) {
+func Read(ctx context.Context, q operate.Querier, span time.Duration) (Series, error) {
 	w, err := windowOf(ctx, q, span, 0)
 	if err != nil {
 		return Series{}, fmt.Errorf("read the history: %w", err)
@@ -222,7 +224,7 @@ const marksSQL = `
 	ORDER BY 1 DESC
 	LIMIT 500`
 
-func marks(ctx context.Context, q Querier, from time.Time) ([]Mark, error) {
+func marks(ctx context.Context, q operate.Querier, from time.Time) ([]Mark, error) {
 	rows, err := q.Query(ctx, "SELECT * FROM ("+marksSQL+") AS m ORDER BY 1", from)
 	if err != nil {
 		return nil, err
@@ -247,10 +249,10 @@ type ConsumerSeries struct {
 // At returns when a step began.
 func (s ConsumerSeries) At(step int) time.Time { return s.From.Add(time.Duration(step) * s.Step) }
 
-// ConsumerHistory returns the lags of the consumers with these names, or of all that had one if there are none, in the
+// Consumers returns the lags of the consumers with these names, or of all that had one if there are none, in the
 // shortest of Ranges that covers span. Of a day it reads each fifth minute, of a week each twentieth. The last step is under
 // way: it has the lag of now.
-func ConsumerHistory(ctx context.Context, q Querier, span time.Duration, names ...string) (ConsumerSeries, error) {
+func Consumers(ctx context.Context, q operate.Querier, span time.Duration, names ...string) (ConsumerSeries, error) {
 	w, err := windowOf(ctx, q, span, 0)
 	if err != nil {
 		return ConsumerSeries{}, fmt.Errorf("read the consumers' history: %w", err)
@@ -324,9 +326,9 @@ type TemplateSeries struct {
 // templateStep is what history_template sums up in a row.
 const templateStep = 5 * time.Minute
 
-// TemplateHistory returns up to limit templates, those with the most events first, in the shortest of Ranges that covers
+// Templates returns up to limit templates, those with the most events first, in the shortest of Ranges that covers
 // span. Its steps are 5 minutes at least, and the last few minutes may be missing.
-func TemplateHistory(ctx context.Context, q Querier, span time.Duration, limit int) (TemplateSeries, error) {
+func Templates(ctx context.Context, q operate.Querier, span time.Duration, limit int) (TemplateSeries, error) {
 	w, err := windowOf(ctx, q, span, templateStep)
 	if err != nil {
 		return TemplateSeries{}, fmt.Errorf("read the templates' history: %w", err)
@@ -395,7 +397,7 @@ type Paces struct {
 }
 
 // ReadPaces reads the pace of now and of yesterday. Composed counts live instances, scale-outs among them, and dry runs.
-func ReadPaces(ctx context.Context, q Querier) (Paces, error) {
+func ReadPaces(ctx context.Context, q operate.Querier) (Paces, error) {
 	var p Paces
 	n := &p.Now
 	err := q.QueryRow(ctx, `
@@ -411,7 +413,7 @@ func ReadPaces(ctx context.Context, q Querier) (Paces, error) {
 			(SELECT GREATEST(0, EXTRACT(EPOCH FROM n.at - e.created_at))::double precision FROM iu_outbox.emission AS e
 			 WHERE e.position IS NULL ORDER BY e.id LIMIT 1)
 		FROM (SELECT pg_catalog.clock_timestamp() AS at) AS n
-		CROSS JOIN LATERAL iu_outbox.count_minute(n.at - interval '1 minute', n.at, 12, 250) AS c`, CountLimit+1).
+		CROSS JOIN LATERAL iu_outbox.count_minute(n.at - interval '1 minute', n.at, 12, 250) AS c`, operate.CountLimit+1).
 		Scan(&p.At, &n.In, &n.Composed, &n.Announced, &n.AnnounceP95, &n.P95, &n.Outbox, &n.OutboxAge, &n.Unannounced, &n.UnannouncedAge)
 	if err != nil {
 		return p, fmt.Errorf("read the pace: %w", err)
@@ -433,4 +435,43 @@ func ReadPaces(ctx context.Context, q Querier) (Paces, error) {
 		p.Yesterday = &y
 	}
 	return p, nil
+}
+
+// Template returns what was made of one template, in the shortest of Ranges that covers span. It has no minutes in
+// which fifty others were used more.
+func Template(ctx context.Context, q operate.Querier, template uuid.UUID, span time.Duration) (TemplateSeries, error) {
+	w, err := windowOf(ctx, q, span, templateStep)
+	if err != nil {
+		return TemplateSeries{}, fmt.Errorf("read a template's history: %w", err)
+	}
+	s := TemplateSeries{From: w.from, Until: w.now, Step: w.Step}
+	sum := TemplateSum{ID: template, Points: make([]int64, w.steps())}
+	rows, err := q.Query(ctx, `
+		SELECT pg_catalog.floor(EXTRACT(EPOCH FROM h.at - $1) / EXTRACT(EPOCH FROM $2::interval))::bigint,
+			pg_catalog.sum(h.composed)::bigint, pg_catalog.sum(h.dead)::bigint, pg_catalog.max(h.p95)::double precision
+		FROM iu_outbox.history_template AS h
+		WHERE h.at >= $1 AND h.template_collection_id = $3::text::uuid
+		GROUP BY 1`, w.from, w.Step, template.String())
+	if err != nil {
+		return s, fmt.Errorf("read a template's history: %w", err)
+	}
+	var at int
+	var composed, dead int64
+	var p95 *float64
+	_, err = pgx.ForEachRow(rows, []any{&at, &composed, &dead, &p95}, func() error {
+		sum.Composed, sum.Dead = sum.Composed+composed, sum.Dead+dead
+		if p95 != nil && (sum.P95 == nil || *p95 > *sum.P95) {
+			highest := *p95
+			sum.P95 = &highest
+		}
+		if at < len(sum.Points) {
+			sum.Points[at] = composed + dead
+		}
+		return nil
+	})
+	if err != nil {
+		return s, fmt.Errorf("read a template's history: %w", err)
+	}
+	s.Templates = []TemplateSum{sum}
+	return s, nil
 }

@@ -1,4 +1,4 @@
-package operate
+package status
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 // Failure is events that ended badly within one minute, for the same reason: dead letters of an actor, or events that a
@@ -23,7 +25,7 @@ type Failure struct {
 const failuresRead = 1000
 
 // RecentFailures returns up to limit groups of events that ended badly, newest first, of the last thousand of each kind.
-func RecentFailures(ctx context.Context, q Querier, limit int) ([]Failure, error) {
+func RecentFailures(ctx context.Context, q operate.Querier, limit int) ([]Failure, error) {
 	rows, err := q.Query(ctx, `
 		WITH letter AS MATERIALIZED (
 			SELECT d.id, d.created_at, d.status, COALESCE(d.event ->> 'actor', '') AS actor

@@ -1,4 +1,4 @@
-package operate
+package status
 
 import (
 	"context"
@@ -6,11 +6,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 // Situation is what the page Now shows besides the status.
 type Situation struct {
-	Templates    Count         `json:"templates"`
+	Templates    operate.Count `json:"templates"`
 	Composed     bool          `json:"composed"`     // there is an instance
 	Subscribed   bool          `json:"subscribed"`   // there is a consumer, or a session listens
 	Verification *Verification `json:"verification"` // nil: none yet
@@ -40,14 +42,14 @@ func readFirsts(ctx context.Context, tx pgx.Tx, s *Situation) error {
 			EXISTS (SELECT FROM public.iu_auto_instantiate_event_log),
 			EXISTS (SELECT FROM iu_outbox.consumer) OR EXISTS (
 				SELECT FROM pg_catalog.pg_stat_activity AS a
-				WHERE a.datname = pg_catalog.current_database() AND a.query ILIKE 'listen%iu.template.instance_auto_composed%')`, CountLimit+1).
+				WHERE a.datname = pg_catalog.current_database() AND a.query ILIKE 'listen%iu.template.instance_auto_composed%')`, operate.CountLimit+1).
 		Scan(&n, &s.Composed, &s.Subscribed)
-	s.Templates = Counted(n)
+	s.Templates = operate.Counted(n)
 	return err
 }
 
 func readVerification(ctx context.Context, tx pgx.Tx, s *Situation) error {
-	found, err := Collect(ctx, tx, pgx.RowToAddrOfStructByPos[Verification], `
+	found, err := operate.Collect(ctx, tx, pgx.RowToAddrOfStructByPos[Verification], `
 		SELECT v.at, v.seconds, v.wrong FROM iu_outbox.verification AS v`)
 	if err == nil && len(found) > 0 {
 		s.Verification = found[0]

@@ -1,4 +1,4 @@
-package operate
+package fleet
 
 import (
 	"context"
@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
 // GivenSetting is a setting of a worker that somebody gave. It never holds a password.
@@ -17,8 +20,8 @@ type GivenSetting struct {
 	From    string `json:"from,omitempty"` // a flag or an environment variable; "" if not known
 }
 
-// WorkerSettings are what a worker goes by. Lengths of time are in seconds; -1 is for ever, or never.
-type WorkerSettings struct {
+// Settings are what a worker goes by. Lengths of time are in seconds; -1 is for ever, or never.
+type Settings struct {
 	Lanes               int            `json:"lanes"`
 	Concurrency         int            `json:"concurrency"`
 	ScaleoutConcurrency int            `json:"scaleout_concurrency"` // -1: it works no scale-outs
@@ -38,8 +41,8 @@ const (
 	HearsByPolling     = "polling"
 )
 
-// WorkerLoad is what a worker does, as it reported it a few seconds ago.
-type WorkerLoad struct {
+// Load is what a worker does, as it reported it a few seconds ago.
+type Load struct {
 	LanesBusy int     `json:"lanes_busy"`
 	Running   int     `json:"running"` // jobs
 	PoolUsed  int     `json:"pool_used"`
@@ -55,24 +58,24 @@ const (
 	LeadsVerification = "verification"
 )
 
-// FleetWorker is a worker with what it reports of itself.
-type FleetWorker struct {
-	WorkerStatus
+// Worker is a worker with what it reports of itself.
+type Worker struct {
+	status.Worker
 
-	Settings   *WorkerSettings `json:"settings"` // nil: not reported yet, or by an older program
-	Load       *WorkerLoad     `json:"load"`
-	ReportedAt *time.Time      `json:"reported_at"` // when Load last changed
-	Leads      []string        `json:"leads"`
+	Settings   *Settings  `json:"settings"` // nil: not reported yet, or by an older program
+	Load       *Load      `json:"load"`
+	ReportedAt *time.Time `json:"reported_at"` // when Load last changed
+	Leads      []string   `json:"leads"`
 }
 
 // Fleet is all workers.
 type Fleet struct {
-	Workers []FleetWorker `json:"workers"`
-	Peak    *int64        `json:"peak"` // the most that were alive in the last hour; nil: not known
+	Workers []Worker `json:"workers"`
+	Peak    *int64   `json:"peak"` // the most that were alive in the last hour; nil: not known
 }
 
-// ReadFleet returns the workers, oldest first.
-func ReadFleet(ctx context.Context, tx pgx.Tx) (Fleet, error) {
+// Read returns the workers, oldest first.
+func Read(ctx context.Context, tx pgx.Tx) (Fleet, error) {
 	var f Fleet
 	rows, err := tx.Query(ctx, `
 		WITH holder AS MATERIALIZED (
@@ -89,7 +92,7 @@ func ReadFleet(ctx context.Context, tx pgx.Tx) (Fleet, error) {
 		FROM iu_outbox.worker AS w
 		LEFT JOIN iu_outbox.worker_report AS r ON r.worker = w.id
 		ORDER BY w.started_at, w.id
-		LIMIT 200`, SilentAfter)
+		LIMIT 200`, operate.SilentAfter)
 	if err != nil {
 		return f, fmt.Errorf("read the workers: %w", err)
 	}
@@ -106,7 +109,7 @@ func ReadFleet(ctx context.Context, tx pgx.Tx) (Fleet, error) {
 	return f, nil
 }
 
-func scanFleetWorker(row pgx.CollectableRow) (w FleetWorker, err error) {
+func scanFleetWorker(row pgx.CollectableRow) (w Worker, err error) {
 	var settings, load []byte
 	var river, emitter, verifier bool
 	err = row.Scan(&w.ID, &w.Hostname, &w.PID, &w.Version, &w.StartedAt, &w.SeenAt, &w.Alive, &settings, &load, &w.ReportedAt,
@@ -125,7 +128,7 @@ func scanFleetWorker(row pgx.CollectableRow) (w FleetWorker, err error) {
 	if settings == nil {
 		return w, nil
 	}
-	w.Settings, w.Load = &WorkerSettings{}, &WorkerLoad{}
+	w.Settings, w.Load = &Settings{}, &Load{}
 	if err := json.Unmarshal(settings, w.Settings); err != nil {
 		return w, fmt.Errorf("the settings of worker %s: %w", w.ID, err)
 	}
@@ -135,8 +138,8 @@ func scanFleetWorker(row pgx.CollectableRow) (w FleetWorker, err error) {
 	return w, nil
 }
 
-// ReportWorker stores what a worker says of itself; its row in iu_outbox.worker must have the id and the lock key.
-func ReportWorker(ctx context.Context, q Querier, id string, lockKey int32, settings WorkerSettings, load WorkerLoad) error {
+// Report stores what a worker says of itself; its row in iu_outbox.worker must have the id and the lock key.
+func Report(ctx context.Context, q operate.Querier, id string, lockKey int32, settings Settings, load Load) error {
 	settingsText, err := json.Marshal(settings)
 	if err != nil {
 		return fmt.Errorf("report the load: %w", err)
