@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/trace"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -42,7 +43,7 @@ func (s eventStep) StateWord() string {
 }
 
 // eventSteps returns an event's way in the order of time, then what it has not reached.
-func eventSteps(t *operate.Trace) []eventStep {
+func eventSteps(t *trace.Event) []eventStep {
 	var steps []eventStep
 	steps = append(steps, insertedSteps(t)...)
 	for i := len(t.Jobs) - 1; i >= 0; i-- {
@@ -61,7 +62,7 @@ func eventSteps(t *operate.Trace) []eventStep {
 	var open []eventStep
 	if i := t.Instance; i != nil {
 		steps = append(steps, eventStep{Title: "Composed", State: stepDone, At: i.CreatedAt, Text: i.Key})
-	} else if t.State != operate.TraceRolledBack {
+	} else if t.State != operate.EventRolledBack {
 		open = append(open, eventStep{Title: "Composed", State: stepOpen})
 	}
 	announced, reached := announcedSteps(t)
@@ -84,7 +85,7 @@ func eventSteps(t *operate.Trace) []eventStep {
 	return steps
 }
 
-func insertedSteps(t *operate.Trace) []eventStep {
+func insertedSteps(t *trace.Event) []eventStep {
 	inserted := eventStep{Title: "Inserted into the outbox", State: stepDone}
 	var due time.Time
 	switch {
@@ -107,7 +108,7 @@ func insertedSteps(t *operate.Trace) []eventStep {
 	return steps
 }
 
-func jobSteps(job *operate.TraceJob) []eventStep {
+func jobSteps(job *trace.Job) []eventStep {
 	link, to := fmt.Sprintf("Job %d in River UI", job.ID), fmt.Sprintf("/riverui/jobs/%d", job.ID)
 	steps := []eventStep{{
 		Title: "Dispatched to the queue " + job.Queue, State: stepDone, At: job.CreatedAt, Link: link, To: to,
@@ -146,7 +147,7 @@ func jobSteps(job *operate.TraceJob) []eventStep {
 	return steps
 }
 
-func endedStep(job *operate.TraceJob) eventStep {
+func endedStep(job *trace.Job) eventStep {
 	step := eventStep{Title: "Job " + job.State, State: stepFailed, At: *job.FinalizedAt}
 	if job.Output == nil {
 		if job.State == "completed" {
@@ -170,7 +171,7 @@ func endedStep(job *operate.TraceJob) eventStep {
 }
 
 // announcedSteps returns the announcement, and whether it was reached.
-func announcedSteps(t *operate.Trace) (steps []eventStep, reached bool) {
+func announcedSteps(t *trace.Event) (steps []eventStep, reached bool) {
 	switch e := t.Emission; {
 	case e == nil && t.Instance != nil && t.Instance.EmitMode == "dry_run":
 		return []eventStep{{Title: "Announced", State: stepOpen, Text: "a dry run is not announced"}}, false
@@ -189,7 +190,7 @@ func announcedSteps(t *operate.Trace) (steps []eventStep, reached bool) {
 	}
 }
 
-func consumerStep(c operate.TraceConsumer) eventStep {
+func consumerStep(c trace.Consumer) eventStep {
 	step := eventStep{State: stepOpen, Link: c.Name, To: "/consumers/" + url.PathEscape(c.Name), Text: "at position " + number(c.Position)}
 	switch {
 	case c.Past == nil:

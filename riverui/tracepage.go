@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/trace"
 )
 
 // foundPage says what a search found if that is not one event.
@@ -21,13 +21,13 @@ type foundPage struct {
 
 // foundEvent is one of several events that a search found.
 type foundEvent struct {
-	operate.Trace
+	trace.Event
 	Path string
 }
 
 // eventDetail is what the page of an event shows.
 type eventDetail struct {
-	operate.Trace
+	trace.Event
 
 	Steps    []eventStep
 	Letters  []string // its dead letters, as forms name them
@@ -95,10 +95,10 @@ func (h *Handler) findEvent(w http.ResponseWriter, r *http.Request, reference st
 		h.say(w, r, http.StatusBadRequest, "%s", bad)
 		return
 	}
-	traces, err := operate.FindTraces(r.Context(), h.db(), reference)
-	var several *operate.AmbiguousError
+	traces, err := trace.Find(r.Context(), h.db(), reference)
+	var several *trace.AmbiguousError
 	switch {
-	case errors.Is(err, operate.ErrNoTrace):
+	case errors.Is(err, trace.ErrNotFound):
 		h.render(w, r, http.StatusNotFound, "found.html", &foundPage{page: h.page(r, "No event found"), Query: reference})
 	case errors.As(err, &several):
 		h.severalEvents(w, r, reference, several.References)
@@ -119,8 +119,8 @@ func (h *Handler) findEvent(w http.ResponseWriter, r *http.Request, reference st
 func (h *Handler) severalEvents(w http.ResponseWriter, r *http.Request, prefix string, references []string) {
 	p := &foundPage{page: h.page(r, "Events found"), Query: prefix}
 	for _, reference := range references {
-		traces, err := operate.FindTraces(r.Context(), h.db(), reference)
-		if errors.Is(err, operate.ErrNoTrace) {
+		traces, err := trace.Find(r.Context(), h.db(), reference)
+		if errors.Is(err, trace.ErrNotFound) {
 			continue // it ended meanwhile
 		}
 		if err != nil {
@@ -133,7 +133,7 @@ func (h *Handler) severalEvents(w http.ResponseWriter, r *http.Request, prefix s
 	h.render(w, r, http.StatusOK, "found.html", p)
 }
 
-func foundEvents(traces []operate.Trace) []foundEvent {
+func foundEvents(traces []trace.Event) []foundEvent {
 	events := make([]foundEvent, len(traces))
 	for i, trace := range traces {
 		events[i] = foundEvent{Trace: trace, Path: eventPath(trace.IdempotencyKey)}
@@ -144,7 +144,7 @@ func foundEvents(traces []operate.Trace) []foundEvent {
 	return events
 }
 
-func (h *Handler) eventPage(w http.ResponseWriter, r *http.Request, reference string, first operate.Trace) {
+func (h *Handler) eventPage(w http.ResponseWriter, r *http.Request, reference string, first trace.Event) {
 	v := h.view(r, "Event", "event")
 	v.Done = h.done(r)
 	unread := &first
@@ -154,7 +154,7 @@ func (h *Handler) eventPage(w http.ResponseWriter, r *http.Request, reference st
 			unread = nil
 			return fresh(eventDetailOf(trace), nil)
 		}
-		traces, err := operate.FindTraces(ctx, h.db(), reference)
+		traces, err := trace.Find(ctx, h.db(), reference)
 		if err != nil || len(traces) == 0 {
 			return reading[eventDetail]{Err: err}
 		}
@@ -164,7 +164,7 @@ func (h *Handler) eventPage(w http.ResponseWriter, r *http.Request, reference st
 }
 
 // eventDetailOf returns what an event's page shows and offers.
-func eventDetailOf(trace operate.Trace) eventDetail {
+func eventDetailOf(trace trace.Event) eventDetail {
 	d := eventDetail{Trace: trace, Steps: eventSteps(&trace), NoWorker: trace.NoWorker()}
 	for _, letter := range trace.DeadLetters {
 		d.Letters = append(d.Letters, "l"+strconv.FormatInt(letter.ID, 10))

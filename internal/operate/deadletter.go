@@ -27,21 +27,16 @@ type DeadLetter struct {
 	TemplateKey    *string         `json:"template_key"` // nil if the collection does not exist
 }
 
-// deadLetterColumns are the fields of a DeadLetter, of a row d of iu_outbox.dead_letter.
-const deadLetterColumns = `d.id, d.job_id, d.status, d.detail, d.event_id, d.idempotency_key, d.event, d.queue, d.attempts, d.created_at, (
-	SELECT c.collection_key FROM public.iu_piece_collection AS c
-	WHERE c.id = CASE WHEN d.event ->> 'template_collection_id' ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
-	THEN (d.event ->> 'template_collection_id')::uuid END)`
-
 // Selection chooses dead letters; its zero value chooses all.
 type Selection struct {
-	Status    string    // "" means any
-	EventID   uuid.UUID // zero means any
-	Template  uuid.UUID // zero means any
-	Actor     string    // "" means any
-	EventType string    // "" means any
-	Since     time.Time // zero: from the first
-	Until     time.Time // zero: to the last
+	Status         string    // "" means any
+	EventID        uuid.UUID // zero means any
+	IdempotencyKey string    // "" means any
+	Template       uuid.UUID // zero means any
+	Actor          string    // "" means any
+	EventType      string    // "" means any
+	Since          time.Time // zero: from the first
+	Until          time.Time // zero: to the last
 }
 
 // where returns the condition on the rows of dead_letter AS d, and its arguments, which follow the ones that are given.
@@ -56,6 +51,9 @@ func (s Selection) where(args ...any) (string, []any) {
 	}
 	if s.EventID != uuid.Nil {
 		narrow("d.event_id = $%d::text::uuid", s.EventID.String())
+	}
+	if s.IdempotencyKey != "" {
+		narrow("d.idempotency_key = $%d", s.IdempotencyKey)
 	}
 	// These are the expressions of indexes.
 	if s.Template != uuid.Nil {
@@ -105,7 +103,9 @@ func LatestDeadLetters(ctx context.Context, q Querier, choice Selection, page ID
 
 func listDeadLetters(ctx context.Context, q Querier, where string, args []any) ([]DeadLetter, error) {
 	rows, err := q.Query(ctx, `
-		SELECT `+deadLetterColumns+`
+		SELECT d.id, d.job_id, d.status, d.detail, d.event_id, d.idempotency_key, d.event, d.queue, d.attempts, d.created_at, (
+			SELECT c.collection_key FROM public.iu_piece_collection AS c
+			WHERE c.id = iu_outbox.as_uuid(d.event ->> 'template_collection_id'))
 		FROM iu_outbox.dead_letter AS d
 		WHERE `+where, args...)
 	if err != nil {

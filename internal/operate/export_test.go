@@ -1,7 +1,4 @@
 package operate
 
-// ScaleoutsSQL is the statement of Scaleouts, and KeyOfSuffixSQL finds the event of a suffix that has no instance.
-const (
-	ScaleoutsSQL   = scaleoutsSQL
-	KeyOfSuffixSQL = keyOfSuffixSQL
-)
+// ScaleoutsSQL is the statement of Scaleouts.
+const ScaleoutsSQL = scaleoutsSQL

@@ -9,6 +9,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/history"
+	"github.com/iu-core/iuworker/internal/operate/operatetest"
 	"github.com/iu-core/iuworker/internal/operate/templates"
 )
 
@@ -32,42 +33,26 @@ func TestPagesReadABoundedPartOfDeadLettersAndOfTheHistory(t *testing.T) {
 	db.Exec(t, "VACUUM ANALYZE iu_outbox.dead_letter")
 	db.Exec(t, "VACUUM ANALYZE iu_outbox.history_consumer")
 
-	reads := func(most int, read func(q operate.Querier) error) {
-		t.Helper()
-		on := &explaining{pool: db.Pool}
-		tx, err := on.BeginTx(t.Context(), pgx.TxOptions{})
-		require.NoError(t, err)
-		defer func() { _ = tx.Rollback(t.Context()) }()
-		require.NoError(t, read(tx))
-		require.NotEmpty(t, on.seen)
-		for _, statement := range on.seen {
-			require.LessOrEqual(t, statement.blocks, most, statement.sql)
-		}
-	}
-	reads(25_000, func(q operate.Querier) error { // each dead letter of a scale-out once
+	operatetest.ReadsAtMost(t, db, 25_000, func(q pgx.Tx) error { // each dead letter of a scale-out once
 		rows, err := q.Query(t.Context(), operate.ScaleoutsSQL, 100, "scaleout")
 		if err == nil {
 			rows.Close()
 		}
 		return err
 	})
-	reads(100, func(q operate.Querier) error {
-		var key string
-		return q.QueryRow(t.Context(), operate.KeyOfSuffixSQL, "spring-1-3000").Scan(&key)
-	})
-	reads(1000, func(q operate.Querier) error {
+	operatetest.ReadsAtMost(t, db, 1000, func(q pgx.Tx) error {
 		listed, _, err := templates.ReadPage(t.Context(), q, templates.Page{Limit: 50})
 		require.Len(t, listed, 5)
 		require.Equal(t, operate.Count{N: 100, More: true}, listed[0].DeadLetters)
 		return err
 	})
 	const week = 7 * 24 * 60 * 60 * 1e9
-	reads(6000, func(q operate.Querier) error {
+	operatetest.ReadsAtMost(t, db, 6000, func(q pgx.Tx) error {
 		series, err := history.Consumers(t.Context(), q, week)
 		require.Len(t, series.Consumers, 100)
 		return err
 	})
-	reads(3000, func(q operate.Querier) error {
+	operatetest.ReadsAtMost(t, db, 3000, func(q pgx.Tx) error {
 		series, err := history.Consumers(t.Context(), q, week, "consumer-7")
 		require.Len(t, series.Consumers, 1)
 		return err

@@ -24,7 +24,7 @@ SELECT j.id, j.queue, j.priority, j.state, j.attempt, j.max_attempts, j.created_
        j.state = 'retryable' OR j.state = 'scheduled' AND j.metadata ? 'retry' AND NOT j.metadata ? 'parked' AS retrying,
        CASE WHEN j.state IN ('cancelled', 'completed', 'discarded') THEN NULL
             WHEN j.state = 'scheduled' AND j.metadata ? 'parked' THEN 'parked'
-            WHEN j.state IN ('pending', 'scheduled') AND j.attempt = 0 AND NOT j.metadata ? 'retry' THEN 'waiting'
+            WHEN j.state IN ('pending', 'scheduled') AND NOT j.metadata ? 'retry' THEN 'waiting'
             ELSE 'working' END AS event_state,
        CASE WHEN j.state = 'scheduled' AND j.metadata ? 'parked' THEN j.metadata #>> '{parked,reason}'
             ELSE COALESCE(j.metadata #>> '{retry,error}', j.errors[pg_catalog.array_upper(j.errors, 1)] ->> 'error') END AS reason,

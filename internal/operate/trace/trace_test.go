@@ -1,4 +1,4 @@
-package operate_test
+package trace_test
 
 import (
 	"fmt"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/trace"
 )
 
 // tracer is a database without a worker: its tests make each state themselves.
@@ -62,12 +63,12 @@ func (b tracer) compose(t *testing.T, mode string) (instance uuid.UUID) {
 }
 
 // trace answers the one trace of a reference, by default the event's id.
-func (b tracer) trace(t *testing.T, reference ...any) operate.Trace {
+func (b tracer) trace(t *testing.T, reference ...any) trace.Event {
 	t.Helper()
 	if len(reference) == 0 {
 		reference = []any{b.event}
 	}
-	traces, err := operate.FindTraces(t.Context(), b.Pool, fmt.Sprint(reference...))
+	traces, err := trace.Find(t.Context(), b.Pool, fmt.Sprint(reference...))
 	require.NoError(t, err)
 	require.Len(t, traces, 1)
 	return traces[0]
@@ -75,47 +76,47 @@ func (b tracer) trace(t *testing.T, reference ...any) operate.Trace {
 
 func (b tracer) requireWaits(t *testing.T, state, waits string) {
 	t.Helper()
-	trace := b.trace(t)
-	require.Equal(t, state, trace.State)
-	require.Contains(t, trace.Waits, waits)
+	event := b.trace(t)
+	require.Equal(t, state, event.State)
+	require.Contains(t, event.Waits, waits)
 }
 
 func TestATraceSaysWhatAnOutboxRowWaitsFor(t *testing.T) {
 	t.Parallel()
 	b := setupTrace(t)
 	b.outbox(t, time.Now())
-	b.requireWaits(t, operate.TraceWaiting, "none is alive; to start one, run: iuworker work")
+	b.requireWaits(t, operate.EventWaiting, "none is alive; to start one, run: iuworker work")
 	b.alive(t)
-	b.requireWaits(t, operate.TraceWaiting, "the relay")
+	b.requireWaits(t, operate.EventWaiting, "the relay")
 	b.Exec(t, "UPDATE iu_outbox.event SET available_at = '2030-01-02 03:04:05Z'")
-	b.requireWaits(t, operate.TraceWaiting, "not before 2030-01-02 03:04:05 UTC")
+	b.requireWaits(t, operate.EventWaiting, "not before 2030-01-02 03:04:05 UTC")
 	require.Equal(t, "letter", *b.trace(t).TemplateKey)
 }
 
 func TestATraceSaysWhatAJobWaitsFor(t *testing.T) {
 	t.Parallel()
 	for name, try := range map[string]struct{ job, metadata, prepare, state, waits string }{
-		"no worker": {"available", "{}", "DELETE FROM iu_outbox.worker", operate.TraceWorking, "none is alive"},
-		"its turn":  {"available", "{}", "", operate.TraceWorking, "its turn in the queue events: 0 jobs are before it"},
+		"no worker": {"available", "{}", "DELETE FROM iu_outbox.worker", operate.EventWorking, "none is alive"},
+		"its turn":  {"available", "{}", "", operate.EventWorking, "its turn in the queue events: 0 jobs are before it"},
 		"a pause": {
 			"available", "{}", "INSERT INTO iu_river.river_queue (name, paused_at, updated_at) VALUES ('events', now(), now())",
-			operate.TraceWorking, "its queue events, which is paused",
+			operate.EventWorking, "its queue events, which is paused",
 		},
-		"its time":    {"scheduled", "{}", "", operate.TraceWaiting, "not before 2030-01-02 03:04:05 UTC"},
-		"another try": {"retryable", "{}", "", operate.TraceWorking, "its next try at 2030-01-02 03:04:05 UTC; the last one failed: it broke"},
+		"its time":    {"scheduled", "{}", "", operate.EventWaiting, "not before 2030-01-02 03:04:05 UTC"},
+		"another try": {"retryable", "{}", "", operate.EventWorking, "its next try at 2030-01-02 03:04:05 UTC; the last one failed: it broke"},
 		"a server": {
 			"scheduled", `{"retry": {"count": 3, "first_at": "2026-01-01T00:00:00Z", "error": "no server"}}`, "",
-			operate.TraceWorking, "the last one failed: no server",
+			operate.EventWorking, "the last one failed: no server",
 		},
 		"a gate": {
 			"scheduled", `{"parked": {"gate": "composer", "reason": "the composer gate is closed"}}`, "",
-			operate.TraceParkedNow, "its gate to open: the composer gate is closed",
+			operate.EventParked, "its gate to open: the composer gate is closed",
 		},
 		"being resumed": {
 			"scheduled", `{"parked": {"gate": "composer", "reason": "x"}}`, "UPDATE public.dot_config SET value = 'true'",
-			operate.TraceParkedNow, "its gate has reopened",
+			operate.EventParked, "its gate has reopened",
 		},
-		"its worker": {"running", "{}", "", operate.TraceWorking, "running in w"},
+		"its worker": {"running", "{}", "", operate.EventWorking, "running in w"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -147,7 +148,7 @@ func TestATraceNamesWhoBlocksAJob(t *testing.T) {
 
 	b.job(t, "running", "{}")
 	blocked := fmt.Sprintf("blocked by pid %d (forgotten, ", holder.PgConn().PID())
-	b.requireWaits(t, operate.TraceWorking, blocked)
+	b.requireWaits(t, operate.EventWorking, blocked)
 	_, err = holder.Exec(t.Context(), "ROLLBACK")
 	require.NoError(t, err)
 	require.NoError(t, <-composed)
@@ -156,7 +157,7 @@ func TestATraceNamesWhoBlocksAJob(t *testing.T) {
 	b.Exec(t, `UPDATE iu_river.river_job SET state = 'scheduled', metadata = '{"retry": {"count": 1, "error": "key held"}}'`)
 	_, err = holder.Exec(t.Context(), "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('iu_core.auto_instantiate:a', 0))")
 	require.NoError(t, err)
-	b.requireWaits(t, operate.TraceWorking, blocked)
+	b.requireWaits(t, operate.EventWorking, blocked)
 }
 
 func TestATraceTellsHowAnEventEnded(t *testing.T) {
@@ -165,31 +166,31 @@ func TestATraceTellsHowAnEventEnded(t *testing.T) {
 	b.job(t, "available", "{}")
 	b.Exec(t, `UPDATE iu_river.river_job SET state = 'cancelled', finalized_at = now(),
 		metadata = '{"output": {"status": "template_empty", "detail": "no piece"}}'`)
-	b.requireWaits(t, operate.TraceDead, "template_empty: no piece; fix the cause, then run: iuworker dead-letters retry --event "+b.event.String())
+	b.requireWaits(t, operate.EventDead, "template_empty: no piece; fix the cause, then run: iuworker dead-letters retry --event "+b.event.String())
 	b.Exec(t, "DELETE FROM iu_outbox.dead_letter")
-	b.requireWaits(t, operate.TraceGone, "")
+	b.requireWaits(t, operate.EventGone, "")
 	b.Exec(t, "DELETE FROM iu_river.river_job")
 
 	instance := b.compose(t, "live")
-	b.requireWaits(t, operate.TraceDone, "none is alive")
+	b.requireWaits(t, operate.EventDone, "none is alive")
 	b.alive(t)
-	b.requireWaits(t, operate.TraceDone, "the emitter")
+	b.requireWaits(t, operate.EventDone, "the emitter")
 	b.Exec(t, "UPDATE public.event_type_registry SET active = false")
-	b.requireWaits(t, operate.TraceDone, "to be active again in the registry")
+	b.requireWaits(t, operate.EventDone, "to be active again in the registry")
 	b.Exec(t, "UPDATE public.event_type_registry SET active = true")
 	b.Exec(t, "SELECT iu_outbox.emit(10)")
-	trace := b.trace(t)
-	require.Empty(t, trace.Waits)
-	require.EqualValues(t, 1, *trace.Emission.Position)
-	require.True(t, *trace.Instance.DigestMatch)
-	require.Equal(t, *trace.Instance.RecordedDigest, *trace.Instance.InstanceDigest)
+	event := b.trace(t)
+	require.Empty(t, event.Waits)
+	require.EqualValues(t, 1, *event.Emission.Position)
+	require.True(t, *event.Instance.DigestMatch)
+	require.Equal(t, *event.Instance.RecordedDigest, *event.Instance.InstanceDigest)
 
 	b.Exec(t, "SELECT public.fn_iu_auto_instantiate_rollback_by_actor('ann', false)")
-	trace = b.trace(t, instance)
-	require.Equal(t, operate.TraceRolledBack, trace.State, "an announced instance is known by its id after it is gone")
-	require.NotNil(t, trace.Emission.RolledBackAt)
-	_, err := operate.FindTraces(t.Context(), b.Pool, b.event.String())
-	require.ErrorIs(t, err, operate.ErrNoTrace)
+	event = b.trace(t, instance)
+	require.Equal(t, operate.EventRolledBack, event.State, "an announced instance is known by its id after it is gone")
+	require.NotNil(t, event.Emission.RolledBackAt)
+	_, err := trace.Find(t.Context(), b.Pool, b.event.String())
+	require.ErrorIs(t, err, trace.ErrNotFound)
 	b.compose(t, "dry_run")
 	require.Empty(t, b.trace(t).Waits, "a dry run is not announced")
 }
@@ -200,7 +201,7 @@ func TestOneEventHasATraceForEachTemplate(t *testing.T) {
 	b.outbox(t, time.Now())
 	b.template = uuid.New()
 	b.outbox(t, time.Now())
-	traces, err := operate.FindTraces(t.Context(), b.Pool, b.event.String())
+	traces, err := trace.Find(t.Context(), b.Pool, b.event.String())
 	require.NoError(t, err)
 	require.Len(t, traces, 2)
 	require.Less(t, traces[0].IdempotencyKey, traces[1].IdempotencyKey)
