@@ -1,9 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"os/user"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 const actorMax = 200
@@ -11,6 +15,11 @@ const actorMax = 200
 // actorFlag adds --actor: in whose name something is done.
 func actorFlag(cmd *cobra.Command, to *string, what string) {
 	cmd.Flags().Var(&textValue{to, actorMax}, "actor", what)
+}
+
+// operator returns who makes the changes of a command: actor, or the user who runs the program if that is "".
+func operator(pool *pgxpool.Pool, actor string) operate.Operator {
+	return operate.Operator{Pool: pool, Actor: cmp.Or(actor, systemUser())}
 }
 
 // systemUser is the actor if none is given: the user who runs the program.

@@ -69,15 +69,13 @@ func (a *app) settingsSetCommand() *cobra.Command {
 		ValidArgs: []string{operate.SettingNotifyPayload},
 		Args:      oneSetting,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if actor == "" {
-				actor = systemUser()
-			}
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				was, err := operate.SetSetting(ctx, pool, args[0], args[1], actor)
+				by := operator(pool, actor)
+				was, err := by.SetSetting(ctx, args[0], args[1])
 				if err != nil {
 					return err
 				}
-				changed := settingChanged{Name: args[0], Before: was, Now: args[1], Actor: actor}
+				changed := settingChanged{Name: args[0], Before: was, Now: args[1], Actor: by.Actor}
 				return a.print(asJSON, changed, changed.write)
 			})
 		},

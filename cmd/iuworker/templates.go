@@ -133,7 +133,7 @@ composer must be open. Use a login that owns iu-core or may call its functions.`
 				return err
 			}
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				marked, err := operate.CreateTemplate(ctx, pool, actorOrUser(actor), args[0], title, args[1:])
+				marked, err := operator(pool, actor).CreateTemplate(ctx, args[0], title, args[1:])
 				if err != nil {
 					return err
 				}
@@ -159,7 +159,7 @@ then end as template_not_marked.`,
 		ValidArgsFunction: a.completeTemplates,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				marked, err := operate.MarkTemplate(ctx, pool, actorOrUser(actor), args[0], !off)
+				marked, err := operator(pool, actor).MarkTemplate(ctx, args[0], !off)
 				if err != nil {
 					return err
 				}
@@ -183,13 +183,6 @@ func writeMarked(w io.Writer, did string, marked operate.MarkedTemplate) {
 		fmt.Fprintf(w, ", version %d", *marked.Version)
 	}
 	fmt.Fprintln(w)
-}
-
-func actorOrUser(actor string) string {
-	if actor == "" {
-		return systemUser()
-	}
-	return actor
 }
 
 func oneTemplate(cmd *cobra.Command, args []string) error {
