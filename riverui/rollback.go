@@ -89,7 +89,7 @@ type cancelActorPage struct {
 	page
 
 	Actor   string
-	Count   int64
+	Count   int
 	Problem string // why nothing was cancelled
 }
 
@@ -110,7 +110,7 @@ func (h *Handler) showCancelActor(w http.ResponseWriter, r *http.Request, status
 		h.fail(w, r, err)
 		return
 	}
-	h.render(w, r, status, "cancelactor.html", &cancelActorPage{page: h.page(r, "Cancel what is still to come"), Actor: actor, Count: n, Problem: problem})
+	h.render(w, r, status, "cancelactor.html", &cancelActorPage{page: h.page(r, "Cancel what is still to come"), Actor: actor, Count: int(n), Problem: problem})
 }
 
 // cancelActor cancels the jobs of an actor that have not run yet, if they are no more than the page showed.

@@ -14,12 +14,17 @@ const actorMax = 200
 
 // actorFlag adds --actor: in whose name something is done.
 func actorFlag(cmd *cobra.Command, to *string, what string) {
-	cmd.Flags().Var(&textValue{to, actorMax}, "actor", what)
+	cmd.Flags().Var(textValue(to, actorMax), "actor", what)
 }
 
 // operator returns who makes the changes of a command: actor, or the user who runs the program if that is "".
 func operator(pool *pgxpool.Pool, actor string) operate.Operator {
 	return operate.Operator{Pool: pool, Actor: cmp.Or(actor, systemUser())}
+}
+
+// auditFlag adds --actor for the name in the audit.
+func auditFlag(cmd *cobra.Command, to *string) {
+	actorFlag(cmd, to, "name for the audit (default the user of this process)")
 }
 
 // systemUser is the actor if none is given: the user who runs the program.

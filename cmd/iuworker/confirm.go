@@ -37,7 +37,7 @@ func (c *confirmation) registerYes(cmd *cobra.Command, what string) {
 
 func (c *confirmation) registerExpect(cmd *cobra.Command, what string) {
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return c.read(cmd) }
-	cmd.Flags().Var(&intValue{&c.expect, 0, math.MaxInt32}, "expect", "confirm without a prompt, if there are exactly this many "+what)
+	cmd.Flags().Var(intValue(&c.expect, 0, math.MaxInt32), "expect", "confirm without a prompt, if there are exactly this many "+what)
 }
 
 // read notes which flags were given.

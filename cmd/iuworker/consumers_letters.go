@@ -28,37 +28,37 @@ type consumerLetters struct {
 }
 
 func (a *app) consumersDeadLettersCommand() *cobra.Command {
-	var asJSON, drop bool
+	var drop bool
 	var agreed confirmation
 	cmd := &cobra.Command{
 		Use:               "dead-letters NAME",
 		Short:             "List the events that a consumer failed to handle, or drop them",
 		Args:              oneConsumer,
-		ValidArgsFunction: a.completeConsumers,
+		ValidArgsFunction: a.completeConsumers(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := agreed.needs(cmd, "drop", drop); err != nil {
 				return err
 			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				if drop {
-					return a.dropConsumerLetters(ctx, cmd, pool, args[0], agreed, asJSON)
+					return a.dropConsumerLetters(ctx, cmd, pool, args[0], agreed)
 				}
 				letters, err := readConsumerLetters(ctx, pool, args[0])
 				if err != nil {
 					return err
 				}
-				return a.print(asJSON, letters, letters.write)
+				return a.print(letters, letters.write)
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&drop, "drop", false, "drop all of them instead")
 	agreed.registerYes(cmd, "dead letters")
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
 // dropConsumerLetters drops all dead letters of a consumer once the user agrees.
-func (a *app) dropConsumerLetters(ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, name string, agreed confirmation, asJSON bool) error {
+func (a *app) dropConsumerLetters(ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, name string, agreed confirmation) error {
 	consumer, err := findConsumer(ctx, pool, name)
 	if err != nil {
 		return err
@@ -71,18 +71,17 @@ func (a *app) dropConsumerLetters(ctx context.Context, cmd *cobra.Command, pool 
 	if err != nil {
 		return err
 	}
-	return a.print(asJSON, map[string]any{"consumer": name, "dropped": n}, func(w io.Writer) { fmt.Fprintf(w, "%d dropped\n", n) })
+	return a.print(map[string]any{"consumer": name, "dropped": n}, func(w io.Writer) { fmt.Fprintf(w, "%d dropped\n", n) })
 }
 
 func (a *app) consumersReplayCommand() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "replay NAME",
 		Short: "Make a consumer handle its dead letters again",
 		Long: `Makes the consumer's process handle all of its dead letters once more: a running process does so at once, a new one when
 it starts. What it handles is deleted; what fails again stays, with its new error.`,
 		Args:              oneConsumer,
-		ValidArgsFunction: a.completeConsumers,
+		ValidArgsFunction: a.completeConsumers(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
 				if _, err := findConsumer(ctx, pool, args[0]); err != nil {
@@ -92,11 +91,11 @@ it starts. What it handles is deleted; what fails again stays, with its new erro
 				if err != nil {
 					return err
 				}
-				return a.print(asJSON, map[string]any{"consumer": args[0], "replayed": n}, func(w io.Writer) { fmt.Fprintf(w, "%d will be replayed\n", n) })
+				return a.print(map[string]any{"consumer": args[0], "replayed": n}, func(w io.Writer) { fmt.Fprintf(w, "%d will be replayed\n", n) })
 			})
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 

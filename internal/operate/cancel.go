@@ -6,8 +6,6 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/iu-core/iuworker/jobs"
 )
 
 // CancelledActor is what CancelActor did.
@@ -33,8 +31,8 @@ func (o Operator) CancelActor(ctx context.Context, actor string, most int64) (do
 	}
 	err = o.Pool.QueryRow(ctx, `
 		SELECT (SELECT pg_catalog.count(*) FROM iu_outbox.event AS e WHERE e.actor = $1)
-			+ (SELECT pg_catalog.count(*) FROM iu_river.river_job AS j
-			   WHERE j.state = 'running' AND j.kind || '' = $2 AND j.args ->> 'actor' = $1)`, actor, jobs.Kind).Scan(&done.Left)
+			+ (SELECT pg_catalog.count(*) FROM iu_outbox.job AS j
+			   WHERE j.state = 'running' AND j.event ->> 'actor' = $1)`, actor).Scan(&done.Left)
 	if err != nil {
 		return done, fmt.Errorf("count what is left of %q: %w", actor, err)
 	}
@@ -69,9 +67,7 @@ func (o Operator) cancel(ctx context.Context, action, key, name string, most int
 // actorJobs returns the jobs of an actor that have not run yet, lowest id first.
 func actorJobs(ctx context.Context, q Querier, actor string) ([]int64, error) {
 	rows, err := q.Query(ctx, `
-		SELECT j.id FROM iu_river.river_job AS j
-		WHERE j.state IN ('available', 'pending', 'retryable', 'scheduled') AND j.kind || '' = $2 AND j.args ->> 'actor' = $1
-		ORDER BY j.id`, actor, jobs.Kind)
+		SELECT j.id FROM iu_outbox.job AS j WHERE j.cancellable AND j.event ->> 'actor' = $1 ORDER BY j.id`, actor)
 	if err != nil {
 		return nil, fmt.Errorf("look for the jobs of %q: %w", actor, err)
 	}

@@ -18,6 +18,7 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_app', 'SELECT', 'SEQUENCE', 'iu_outbox.event_id_seq'), -- lastval and currval, which drivers ask for the new id; no nextval
     ('iu_app', 'SELECT', 'TABLE', 'iu_outbox.template, iu_outbox.schema_info'),
     ('iu_app', 'EXECUTE', 'FUNCTION', 'iu_outbox.event_state(uuid), iu_outbox.template_id(text), iu_outbox.nearest_templates(text)'),
+    ('iu_app', 'EXECUTE', 'FUNCTION', 'iu_outbox.insert_events(jsonb)'),
     ('iu_app', 'EXECUTE', 'FUNCTION',
      'iu_outbox.add_event(text, text, uuid, text, text, text, text, integer, timestamp with time zone, jsonb)'),
 
@@ -33,6 +34,9 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_worker', 'SELECT', 'TABLE', 'iu_outbox.attendance'),
     ('iu_worker', 'SELECT, INSERT (actor, action, detail)', 'TABLE', 'iu_outbox.audit'),
     ('iu_worker', 'SELECT, UPDATE', 'TABLE', 'iu_outbox.scaleout'),
+    ('iu_worker', 'SELECT', 'TABLE', 'iu_outbox.job'),
+    ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.parked_jobs(text), iu_outbox.unfinished_jobs(text), iu_outbox.as_uuid(text)'),
+    ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.note_said_again(bigint[], text[]), iu_outbox.lock_jobs(bigint[])'),
     ('iu_worker', 'SELECT', 'TABLE', 'iu_migration.*'),
     ('iu_worker', 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE', 'TABLE', 'iu_river.*'),
     ('iu_worker', 'USAGE, SELECT', 'SEQUENCE', 'iu_river.*'),
@@ -85,7 +89,10 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_operator', 'UPDATE (paused_at, updated_at)', 'TABLE', 'iu_river.river_queue'), -- to pause and resume one
     ('iu_operator', 'USAGE, SELECT', 'SEQUENCE', 'iu_river.*'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_river.*'),
+    ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.parked_jobs(text), iu_outbox.unfinished_jobs(text), iu_outbox.as_uuid(text)'),
+    ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.find_event(uuid)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.event_state(uuid), iu_outbox.template_id(text), iu_outbox.nearest_templates(text)'),
+    ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.insert_events(jsonb)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION',
      'iu_outbox.add_event(text, text, uuid, text, text, text, text, integer, timestamp with time zone, jsonb)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.gate_open(text), iu_outbox.gate_status()'),
