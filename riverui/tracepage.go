@@ -133,12 +133,12 @@ func (h *Handler) severalEvents(w http.ResponseWriter, r *http.Request, prefix s
 	h.render(w, r, http.StatusOK, "found.html", p)
 }
 
-func foundEvents(traces []trace.Event) []foundEvent {
-	events := make([]foundEvent, len(traces))
-	for i, trace := range traces {
-		events[i] = foundEvent{Trace: trace, Path: eventPath(trace.IdempotencyKey)}
-		if trace.IdempotencyKey == "" && len(trace.DeadLetters) > 0 {
-			events[i].Path = eventPath(strconv.FormatInt(trace.DeadLetters[0].JobID, 10))
+func foundEvents(found []trace.Event) []foundEvent {
+	events := make([]foundEvent, len(found))
+	for i, event := range found {
+		events[i] = foundEvent{Event: event, Path: eventPath(event.IdempotencyKey)}
+		if event.IdempotencyKey == "" && len(event.DeadLetters) > 0 {
+			events[i].Path = eventPath(strconv.FormatInt(event.DeadLetters[0].JobID, 10))
 		}
 	}
 	return events
@@ -150,9 +150,9 @@ func (h *Handler) eventPage(w http.ResponseWriter, r *http.Request, reference st
 	unread := &first
 	add(v, "detail", "", func(ctx context.Context) reading[eventDetail] {
 		if unread != nil {
-			trace := *unread
+			event := *unread
 			unread = nil
-			return fresh(eventDetailOf(trace), nil)
+			return fresh(eventDetailOf(event), nil)
 		}
 		traces, err := trace.Find(ctx, h.db(), reference)
 		if err != nil || len(traces) == 0 {
@@ -164,22 +164,22 @@ func (h *Handler) eventPage(w http.ResponseWriter, r *http.Request, reference st
 }
 
 // eventDetailOf returns what an event's page shows and offers.
-func eventDetailOf(trace trace.Event) eventDetail {
-	d := eventDetail{Trace: trace, Steps: eventSteps(&trace), NoWorker: trace.NoWorker()}
-	for _, letter := range trace.DeadLetters {
+func eventDetailOf(event trace.Event) eventDetail {
+	d := eventDetail{Event: event, Steps: eventSteps(&event), NoWorker: event.NoWorker()}
+	for _, letter := range event.DeadLetters {
 		d.Letters = append(d.Letters, "l"+strconv.FormatInt(letter.ID, 10))
 	}
-	for i := range trace.Jobs {
-		job := &trace.Jobs[i]
-		switch job.State {
-		case "available", "pending", "retryable", "scheduled":
-			d.Job = "j" + strconv.FormatInt(job.ID, 10)
-			if job.Parked != nil {
-				d.Gate = string(job.Parked.Gate)
-			}
-			if job.QueuePaused {
-				d.Paused = job.Queue
-			}
+	for i := range event.Jobs {
+		job := &event.Jobs[i]
+		if !job.Cancellable {
+			continue
+		}
+		d.Job = "j" + strconv.FormatInt(job.ID, 10)
+		if job.Parked != nil {
+			d.Gate = string(job.Parked.Gate)
+		}
+		if job.QueuePaused {
+			d.Paused = job.Queue
 		}
 	}
 	return d

@@ -92,7 +92,8 @@ func (r *reader) readOutbox(ctx context.Context, by target) error {
 func (r *reader) readJobs(ctx context.Context, by target) error {
 	found, err := operate.Collect(ctx, r.tx, scanJob, `
 		SELECT j.id, j.queue, q.paused_at IS NOT NULL, j.state::text, j.attempt, j.max_attempts, j.created_at, j.scheduled_at,
-			j.attempted_at, j.finalized_at, j.worker, j.unfinished, j.retrying, j.reason, j.errors, j.event, j.output, j.parked, j.retry
+			j.attempted_at, j.finalized_at, j.worker, j.cancellable, j.unfinished, j.retrying, j.reason,
+			j.errors, j.event, j.output, j.parked, j.retry
 		FROM iu_outbox.job AS j
 		LEFT JOIN iu_river.river_queue AS q ON q.name = j.queue
 		WHERE j.event @> $1::jsonb
@@ -109,7 +110,8 @@ func scanJob(row pgx.CollectableRow) (j Job, err error) {
 	var args, output, parked, retry []byte
 	var failures [][]byte
 	err = row.Scan(&j.ID, &j.Queue, &j.QueuePaused, &j.State, &j.Attempt, &j.MaxAttempts, &j.CreatedAt, &j.ScheduledAt,
-		&j.AttemptedAt, &j.FinalizedAt, &j.Worker, &j.unfinished, &j.retrying, &j.reason, &failures, &args, &output, &parked, &retry)
+		&j.AttemptedAt, &j.FinalizedAt, &j.Worker, &j.Cancellable, &j.unfinished, &j.retrying, &j.reason,
+		&failures, &args, &output, &parked, &retry)
 	if err != nil {
 		return j, err
 	}

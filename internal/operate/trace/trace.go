@@ -66,8 +66,12 @@ type Job struct {
 	Parked      *Parked                  `json:"parked"`
 	Retry       *Retry                   `json:"retry"`
 
-	unfinished, retrying bool
-	reason               *string // why it is parked, or its last error
+	// Cancellable reports whether it has not begun, or waits for another attempt.
+	Cancellable bool `json:"-"`
+
+	unfinished bool
+	retrying   bool
+	reason     *string // why it is parked, or its last error
 }
 
 // Failure is an attempt that failed.
