@@ -6,9 +6,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/doctor"
 	"github.com/iu-core/iuworker/internal/operate/history"
+	"github.com/iu-core/iuworker/internal/operate/scaleout"
 	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
@@ -32,7 +32,7 @@ type sources struct {
 	ranges    []*ranged      // in the order of history.Ranges
 	ready     cached[string] // why this worker is not ready; "" if it is
 	health    cached[doctor.Report]
-	scaleouts operate.ScaleoutMeter
+	scaleouts scaleout.Meter
 }
 
 func newSources(cfg Config, probes *probes) *sources {

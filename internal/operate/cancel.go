@@ -25,7 +25,7 @@ func CountToCome(ctx context.Context, q Querier, actor string) (int64, error) {
 // than most, it returns a NotAsSeenError. Rows in the outbox are left to the relay: they become jobs within a second.
 func (o Operator) CancelActor(ctx context.Context, actor string, most int64) (done CancelledActor, err error) {
 	done.Actor = actor
-	done.Cancelled, err = o.cancel(ctx, "actor.cancel", "actor", actor, most, actorJobs)
+	done.Cancelled, err = o.CancelJobs(ctx, "actor.cancel", "actor", actor, most, actorJobs)
 	if err != nil {
 		return done, err
 	}
@@ -39,9 +39,10 @@ func (o Operator) CancelActor(ctx context.Context, actor string, most int64) (do
 	return done, nil
 }
 
-// cancel cancels the jobs that find returns for a name, until none is left: some are added meanwhile, or wait for their next
-// attempt. key is what the audit lines call the name.
-func (o Operator) cancel(ctx context.Context, action, key, name string, most int64,
+// CancelJobs cancels the jobs that find returns for a name, until none is left: some are added meanwhile, or wait for their next
+// attempt. If they are more than most, it returns a NotAsSeenError. key is what the audit lines call the name; also runs in each
+// transaction that cancelled n jobs.
+func (o Operator) CancelJobs(ctx context.Context, action, key, name string, most int64,
 	find func(ctx context.Context, q Querier, name string) ([]int64, error), also ...func(tx pgx.Tx, n int) error,
 ) (cancelled int, err error) {
 	for before := -1; before < cancelled; {

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
-	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/operatetest"
+	"github.com/iu-core/iuworker/internal/operate/scaleout"
 	"github.com/iu-core/iuworker/internal/operate/verify"
 )
 
@@ -298,7 +298,7 @@ func TestVerifyUnderLoad(t *testing.T) {
 func TestVerifyAccountsForScaleouts(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
-	_, err := operate.Scaleout(t.Context(), operate.ScaleoutConfig{
+	_, err := scaleout.Start(t.Context(), scaleout.Config{
 		Pool: db.Pool, Template: db.Template(t, "t", 1), Prefix: "p", Count: 5, Actor: "ann",
 	})
 	require.NoError(t, err)

@@ -1,4 +1,4 @@
-package operate_test
+package scaleout_test
 
 import (
 	"testing"
@@ -7,18 +7,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/scaleout"
 )
 
 func TestAScaleoutIsCountedOnFromTheLastReading(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	template := db.Template(t, "letter", 1)
-	_, err := operate.Scaleout(t.Context(), operate.ScaleoutConfig{Pool: db.Pool, Template: template, Prefix: "spring", Count: 5000, Actor: "bulk"})
+	_, err := scaleout.Start(t.Context(), scaleout.Config{Pool: db.Pool, Template: template, Prefix: "spring", Count: 5000, Actor: "bulk"})
 	require.NoError(t, err)
-	read := func() operate.ScaleoutLine {
+	read := func() scaleout.Line {
 		t.Helper()
-		lines, err := operate.Scaleouts(t.Context(), db.Pool, 10)
+		lines, err := scaleout.List(t.Context(), db.Pool, 10)
 		require.NoError(t, err)
 		require.Len(t, lines, 1)
 		return lines[0]
@@ -40,15 +40,15 @@ func TestAScaleoutIsCountedOnFromTheLastReading(t *testing.T) {
 	require.Equal(t, int64(4999), read().Done)
 	end("= 4321")
 	l := read()
-	require.Equal(t, []any{operate.ScaleoutFinished, int64(5000)}, []any{l.State, l.Done})
+	require.Equal(t, []any{scaleout.StateFinished, int64(5000)}, []any{l.State, l.Done})
 	require.NotNil(t, read().FinishedAt)
 }
 
 func TestTheMeterMeasuresTheLastMinute(t *testing.T) {
 	t.Parallel()
-	var meter operate.ScaleoutMeter
+	var meter scaleout.Meter
 	start := time.Now()
-	lines := []operate.ScaleoutLine{{Prefix: "a", State: operate.ScaleoutRunning, Done: 100, Waiting: 900}}
+	lines := []scaleout.Line{{Prefix: "a", State: scaleout.StateRunning, Done: 100, Waiting: 900}}
 	meter.Measure(lines, start)
 	require.Zero(t, lines[0].Rate)
 	lines[0].Done, lines[0].Waiting = 300, 700

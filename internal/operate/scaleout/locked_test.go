@@ -1,4 +1,4 @@
-package operate_test
+package scaleout_test
 
 import (
 	"context"
@@ -7,15 +7,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/scaleout"
 )
 
 // A second run waits for nobody who has locked jobs of the first.
 func TestScaleoutAmongLockedJobs(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
-	cfg := operate.ScaleoutConfig{Pool: db.Pool, Template: db.Template(t, "t", 1), Count: 20, Prefix: "p", EventType: "e", EmitMode: "live", Actor: "me"}
-	_, err := operate.Scaleout(t.Context(), cfg)
+	cfg := scaleout.Config{Pool: db.Pool, Template: db.Template(t, "t", 1), Count: 20, Prefix: "p", EventType: "e", EmitMode: "live", Actor: "me"}
+	_, err := scaleout.Start(t.Context(), cfg)
 	require.NoError(t, err)
 	tx, err := db.Pool.Begin(t.Context())
 	require.NoError(t, err)
@@ -23,7 +23,7 @@ func TestScaleoutAmongLockedJobs(t *testing.T) {
 	_, err = tx.Exec(t.Context(), "SELECT FROM iu_river.river_job ORDER BY id LIMIT 5 FOR UPDATE")
 	require.NoError(t, err)
 	cfg.Count = 50
-	_, err = operate.Scaleout(t.Context(), cfg)
+	_, err = scaleout.Start(t.Context(), cfg)
 	require.NoError(t, err)
 	var jobs int
 	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT count(*) FROM iu_river.river_job").Scan(&jobs))

@@ -1,4 +1,4 @@
-package operate
+package scaleout
 
 import (
 	"context"
@@ -9,11 +9,13 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/jobs"
+
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// ScaleoutLeft is what of a scale-out is not composed: its unfinished jobs, its dead letters, and those of them that
+// Left is what of a scale-out is not composed: its unfinished jobs, its dead letters, and those of them that
 // were put back into the outbox. The paused queue holds all scale-outs up.
-type ScaleoutLeft struct {
+type Left struct {
 	Waiting     int64 `json:"waiting"`  // for their turn
 	Running     int64 `json:"running"`  // now
 	Retrying    int64 `json:"retrying"` // failed, and wait for their next try
@@ -26,19 +28,19 @@ type ScaleoutLeft struct {
 }
 
 // Unfinished is how many may still be composed by themselves.
-func (l ScaleoutLeft) Unfinished() int64 {
+func (l Left) Unfinished() int64 {
 	return l.Waiting + l.Running + l.Retrying + l.Parked + l.Outbox
 }
 
-// ScaleoutState is how far a scale-out is.
-type ScaleoutState struct {
+// Status is how far a scale-out is.
+type Status struct {
 	Prefix   string `json:"prefix"`
 	Composed int64  `json:"composed"`
-	ScaleoutLeft
+	Left
 }
 
-// ErrNoScaleout is wrapped by ReadScaleout's error if nothing is known of a prefix.
-var ErrNoScaleout = errors.New("no such scale-out")
+// ErrNotFound is wrapped by Read's error if nothing is known of a prefix.
+var ErrNotFound = errors.New("no such scale-out")
 
 // ofPrefix is a condition on a suffix: that of a number of the scale-out $1.
 func ofPrefix(suffix string) string {
@@ -46,9 +48,9 @@ func ofPrefix(suffix string) string {
 		AND pg_catalog.substr(` + suffix + `, pg_catalog.length($1::text) + 2) ~ '^[1-9][0-9]{0,7}$')`
 }
 
-// ReadScaleoutLeft counts what is left of a scale-out. It reads all unfinished jobs: a second for some hundred thousand.
-func ReadScaleoutLeft(ctx context.Context, q Querier, prefix string) (ScaleoutLeft, error) {
-	var l ScaleoutLeft
+// ReadLeft counts what is left of a scale-out. It reads all unfinished jobs: a second for some hundred thousand.
+func ReadLeft(ctx context.Context, q operate.Querier, prefix string) (Left, error) {
+	var l Left
 	err := q.QueryRow(ctx, `
 		WITH job AS (
 			SELECT j.state, j.event_state, j.retrying,
@@ -79,20 +81,20 @@ const (
 	composedGap   = 4    // batches without any, after which there are no more
 )
 
-// ReadScaleout returns how far a scale-out is, in one snapshot. What was composed is found by the events' ids, which come
+// Read returns how far a scale-out is, in one snapshot. What was composed is found by the events' ids, which come
 // from the prefix: it takes a second for some hundred thousand.
-func ReadScaleout(ctx context.Context, db Beginner, prefix string) (state ScaleoutState, err error) {
+func Read(ctx context.Context, db operate.Beginner, prefix string) (state Status, err error) {
 	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return state, fmt.Errorf("read the scale-out %q: %w", prefix, err)
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // it only read
 	state.Prefix = prefix
-	if state.ScaleoutLeft, err = ReadScaleoutLeft(ctx, tx, prefix); err != nil {
+	if state.Left, err = ReadLeft(ctx, tx, prefix); err != nil {
 		return state, err
 	}
 	empty := 0
-	for first := 1; first <= MaxScaleout && (empty < composedGap || first <= state.last); first += composedBatch {
+	for first := 1; first <= Max && (empty < composedGap || first <= state.last); first += composedBatch {
 		n, err := composedOf(ctx, tx, prefix, first)
 		if err != nil {
 			return state, fmt.Errorf("count what was composed of the scale-out %q: %w", prefix, err)
@@ -103,15 +105,15 @@ func ReadScaleout(ctx context.Context, db Beginner, prefix string) (state Scaleo
 		}
 	}
 	if state.Composed == 0 && state.Unfinished() == 0 && state.DeadLetters == 0 {
-		return state, fmt.Errorf("%w: %q; no job, instance or dead letter has this prefix", ErrNoScaleout, prefix)
+		return state, fmt.Errorf("%w: %q; no job, instance or dead letter has this prefix", ErrNotFound, prefix)
 	}
 	return state, nil
 }
 
-func composedOf(ctx context.Context, q Querier, prefix string, first int) (n int64, err error) {
+func composedOf(ctx context.Context, q operate.Querier, prefix string, first int) (n int64, err error) {
 	ids := make([]string, composedBatch) // texts pass in every mode of the protocol
 	for i := range ids {
-		ids[i] = scaleoutEvent(prefix, first+i).String()
+		ids[i] = eventID(prefix, first+i).String()
 	}
 	err = q.QueryRow(ctx, `
 		SELECT pg_catalog.count(*) FROM public.iu_auto_instantiate_event_log AS l
@@ -119,7 +121,7 @@ func composedOf(ctx context.Context, q Querier, prefix string, first int) (n int
 	return n, err
 }
 
-// scaleoutEvent returns the event id of a number.
-func scaleoutEvent(prefix string, number int) uuid.UUID {
-	return uuid.NewSHA1(scaleoutSpace, fmt.Appendf(nil, "%s-%d", prefix, number))
+// eventID returns the event id of a number.
+func eventID(prefix string, number int) uuid.UUID {
+	return uuid.NewSHA1(eventSpace, fmt.Appendf(nil, "%s-%d", prefix, number))
 }

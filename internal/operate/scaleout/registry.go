@@ -1,14 +1,16 @@
-package operate
+package scaleout
 
 import (
 	"context"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 // register makes the scale-out known, or known again.
-func (cfg ScaleoutConfig) register(ctx context.Context) error {
+func (cfg Config) register(ctx context.Context) error {
 	_, err := cfg.Pool.Exec(ctx, `
 		INSERT INTO iu_outbox.scaleout AS s (prefix, template_collection_id, emit_mode, actor, started_by, total)
 		VALUES ($1, $2::text::uuid, $3, $4, COALESCE(NULLIF($5, ''), SESSION_USER), $6)
@@ -24,7 +26,7 @@ func (cfg ScaleoutConfig) register(ctx context.Context) error {
 }
 
 // noteEnqueued notes that the numbers 1 to n have jobs, or had them.
-func (cfg ScaleoutConfig) noteEnqueued(ctx context.Context, n int) error {
+func (cfg Config) noteEnqueued(ctx context.Context, n int) error {
 	_, err := cfg.Pool.Exec(ctx, `
 		UPDATE iu_outbox.scaleout AS s SET enqueued = GREATEST(s.enqueued, $2), enqueued_at = pg_catalog.now() WHERE s.prefix = $1`,
 		cfg.Prefix, n)
@@ -34,7 +36,7 @@ func (cfg ScaleoutConfig) noteEnqueued(ctx context.Context, n int) error {
 	return nil
 }
 
-func noteCancelled(ctx context.Context, q Querier, prefix string, n int) error {
+func noteCancelled(ctx context.Context, q operate.Querier, prefix string, n int) error {
 	_, err := q.Exec(ctx, "UPDATE iu_outbox.scaleout AS s SET cancelled = s.cancelled + $2 WHERE s.prefix = $1", prefix, n)
 	if err != nil {
 		return fmt.Errorf("note what was cancelled of the scale-out %q: %w", prefix, err)
@@ -43,7 +45,7 @@ func noteCancelled(ctx context.Context, q Querier, prefix string, n int) error {
 }
 
 // noteFinished notes that no number of a scale-out waits any more.
-func noteFinished(ctx context.Context, q Querier, prefix string) error {
+func noteFinished(ctx context.Context, q operate.Querier, prefix string) error {
 	_, err := q.Exec(ctx, `
 		UPDATE iu_outbox.scaleout AS s SET counted = s.enqueued, finished_at = pg_catalog.now()
 		WHERE s.prefix = $1 AND s.finished_at IS NULL`, prefix)
@@ -54,7 +56,7 @@ func noteFinished(ctx context.Context, q Querier, prefix string) error {
 }
 
 // noteCounted notes that of the numbers 1 to counted none has a job, unless the scale-out was started again meanwhile.
-func noteCounted(ctx context.Context, q Querier, line ScaleoutLine, finished bool) error {
+func noteCounted(ctx context.Context, q operate.Querier, line Line, finished bool) error {
 	_, err := q.Exec(ctx, `
 		UPDATE iu_outbox.scaleout AS s
 		SET counted = $2, finished_at = CASE WHEN $3 THEN pg_catalog.now() END
@@ -66,8 +68,8 @@ func noteCounted(ctx context.Context, q Querier, line ScaleoutLine, finished boo
 	return nil
 }
 
-// ScaleoutPrefixes returns the prefixes that begin with a text, for completion.
-func ScaleoutPrefixes(ctx context.Context, q Querier, text string, limit int) ([]string, error) {
+// Prefixes returns the prefixes that begin with a text, for completion.
+func Prefixes(ctx context.Context, q operate.Querier, text string, limit int) ([]string, error) {
 	rows, err := q.Query(ctx, `
 		SELECT s.prefix FROM iu_outbox.scaleout AS s WHERE pg_catalog.starts_with(s.prefix, $1) ORDER BY s.prefix LIMIT $2`, text, limit)
 	if err != nil {

@@ -1,4 +1,4 @@
-package operate
+package scaleout
 
 import (
 	"cmp"
@@ -6,21 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"golang.org/x/time/rate"
 
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// MaxScaleout is the greatest Count of one Scaleout.
-const MaxScaleout = 10_000_000
+// Max is the greatest Count of one Start.
+const Max = 10_000_000
 
-// ScaleoutConfig says what to compose in bulk. The zero value of a field means its default.
-type ScaleoutConfig struct {
+// Config says what to compose in bulk. The zero value of a field means its default.
+type Config struct {
 	// Pool is the database. Required.
 	Pool *pgxpool.Pool
 
@@ -31,7 +31,7 @@ type ScaleoutConfig struct {
 	// that the same prefix again adds nothing. Required.
 	Prefix string
 
-	// Count is how many instances, 1 to MaxScaleout. Required.
+	// Count is how many instances, 1 to Max. Required.
 	Count int
 
 	// Actor is who does it, and whose instances a rollback takes away. Required.
@@ -53,11 +53,11 @@ type ScaleoutConfig struct {
 	Rate int
 
 	// Progress, if it is not nil, is called after each transaction.
-	Progress func(ScaleoutResult)
+	Progress func(Result)
 }
 
-// ScaleoutResult says how far a Scaleout came: numbers 1 to Done were looked at.
-type ScaleoutResult struct {
+// Result says how far a Start came: numbers 1 to Done were looked at.
+type Result struct {
 	Template uuid.UUID `json:"template_collection_id"`
 	Prefix   string    `json:"prefix"`
 	Count    int       `json:"count"`
@@ -66,19 +66,21 @@ type ScaleoutResult struct {
 	Skipped  int       `json:"skipped"` // composed before, waiting, or dead letters
 }
 
-// Scaleout inserts a job for each number from 1 to Count that has none, a transaction a batch. What it returns says
+// Start inserts a job for each number from 1 to Count that has none, a transaction a batch. What it returns says
 // how far it came, also if it fails or ctx ends.
-func Scaleout(ctx context.Context, cfg ScaleoutConfig) (ScaleoutResult, error) {
-	result := ScaleoutResult{Template: cfg.Template, Prefix: cfg.Prefix, Count: cfg.Count}
+func Start(ctx context.Context, cfg Config) (Result, error) {
+	result := Result{Template: cfg.Template, Prefix: cfg.Prefix, Count: cfg.Count}
 	if cfg.Pool == nil || cfg.Template == uuid.Nil || cfg.Prefix == "" || cfg.Actor == "" ||
-		cfg.Rate < 0 || cfg.Count < 1 || cfg.Count > MaxScaleout {
+		cfg.Rate < 0 || cfg.Count < 1 || cfg.Count > Max {
 		return result, errors.New("scale out: Pool, Template, Prefix, Actor and a Count within its bounds are required")
 	}
 	cfg.EmitMode = cmp.Or(cfg.EmitMode, "live")
 	cfg.EventType = cmp.Or(cfg.EventType, "iuworker.scaleout")
 	cfg.Batch = cmp.Or(cfg.Batch, 1000)
+	limiter := rate.NewLimiter(rate.Inf, 0)
 	if cfg.Rate > 0 {
 		cfg.Batch = min(cfg.Batch, max(1, cfg.Rate/rateSteps))
+		limiter = rate.NewLimiter(rate.Limit(cfg.Rate), cfg.Batch)
 	}
 	client, err := river.NewClient(riverpgxv5.New(cfg.Pool), &river.Config{
 		Schema: jobs.RiverSchema, Logger: slog.New(slog.DiscardHandler),
@@ -92,12 +94,11 @@ func Scaleout(ctx context.Context, cfg ScaleoutConfig) (ScaleoutResult, error) {
 	if err := cfg.register(ctx); err != nil {
 		return result, err
 	}
-	began := time.Now()
 	for result.Done < cfg.Count {
-		if err := cfg.keepToRate(ctx, began, result.Done); err != nil {
+		numbers := min(cfg.Batch, cfg.Count-result.Done)
+		if err := limiter.WaitN(ctx, numbers); err != nil {
 			return result, fmt.Errorf("scale out: %w", err)
 		}
-		numbers := min(cfg.Batch, cfg.Count-result.Done)
 		added, err := cfg.insertPatiently(ctx, client, result.Done+1, numbers)
 		if err != nil {
 			return result, fmt.Errorf("scale out: %w", err)
@@ -118,21 +119,6 @@ func Scaleout(ctx context.Context, cfg ScaleoutConfig) (ScaleoutResult, error) {
 // rateSteps is how many transactions a second spread a Rate.
 const rateSteps = 5
 
-// keepToRate waits until the next batch is due.
-func (cfg ScaleoutConfig) keepToRate(ctx context.Context, began time.Time, done int) error {
-	if cfg.Rate == 0 {
-		return nil
-	}
-	due := time.NewTimer(time.Until(began.Add(time.Duration(float64(done) / float64(cfg.Rate) * float64(time.Second)))))
-	defer due.Stop()
-	select {
-	case <-due.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // PrefixTakenError says that instances of something else have the keys that a scale-out would give.
 type PrefixTakenError struct{ Prefix, InstanceKey string }
 
@@ -142,7 +128,7 @@ func (e *PrefixTakenError) Error() string {
 }
 
 // free looks whether the first instance's key is somebody else's: then all would end as conflicts.
-func (cfg ScaleoutConfig) free(ctx context.Context) error {
+func (cfg Config) free(ctx context.Context) error {
 	first := cfg.event(1)
 	instanceKey := "tpl-inst:auto:" + first.InstanceKeySuffix
 	var taken bool

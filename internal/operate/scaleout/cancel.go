@@ -1,4 +1,4 @@
-package operate
+package scaleout
 
 import (
 	"context"
@@ -6,21 +6,23 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// CancelledScaleout says what CancelScaleout did.
-type CancelledScaleout struct {
+// Cancelled says what Cancel did.
+type Cancelled struct {
 	Prefix    string `json:"prefix"`
 	Cancelled int    `json:"cancelled"`
 	Left      int64  `json:"left"` // had begun, or had been put back into the outbox
 }
 
-// CancelScaleout cancels the jobs of a scale-out that have not begun, and drops the dead letters that this makes: what
-// somebody took back needs no attention, and the same scale-out again adds it again. If they are more than most, it returns a
-// NotAsSeenError.
-func (o Operator) CancelScaleout(ctx context.Context, prefix string, most int64) (done CancelledScaleout, err error) {
+// Cancel cancels the jobs of a scale-out that have not begun, and drops the dead letters that this makes: what somebody took
+// back needs no attention, and the same scale-out again adds it again. If they are more than most, it returns a
+// operate.NotAsSeenError.
+func Cancel(ctx context.Context, o operate.Operator, prefix string, most int64) (done Cancelled, err error) {
 	done.Prefix = prefix
-	done.Cancelled, err = o.cancel(ctx, "scaleout.cancel", "prefix", prefix, most, scaleoutJobs, func(tx pgx.Tx, n int) error {
+	done.Cancelled, err = o.CancelJobs(ctx, "scaleout.cancel", "prefix", prefix, most, jobsOf, func(tx pgx.Tx, n int) error {
 		return noteCancelled(ctx, tx, prefix, n)
 	})
 	if err != nil {
@@ -29,23 +31,23 @@ func (o Operator) CancelScaleout(ctx context.Context, prefix string, most int64)
 	if err := noteFinished(ctx, o.Pool, prefix); err != nil {
 		return done, err
 	}
-	left, err := ReadScaleoutLeft(ctx, o.Pool, prefix)
+	left, err := ReadLeft(ctx, o.Pool, prefix)
 	done.Left = left.Unfinished()
 	return done, err
 }
 
-// CountCancellable returns how many jobs CancelScaleout would cancel now. ErrNoScaleout if nothing is known of the prefix.
+// CountCancellable returns how many jobs CancelScaleout would cancel now. ErrNotFound if nothing is known of the prefix.
 func CountCancellable(ctx context.Context, pool *pgxpool.Pool, prefix string) (int64, error) {
-	ids, err := scaleoutJobs(ctx, pool, prefix)
+	ids, err := jobsOf(ctx, pool, prefix)
 	if err == nil && len(ids) == 0 {
-		_, err = ReadScaleout(ctx, pool, prefix)
+		_, err = Read(ctx, pool, prefix)
 	}
 	return int64(len(ids)), err
 }
 
-// scaleoutJobs returns the jobs of a scale-out that have not begun, lowest id first. A suffix that looks like a number of
+// jobsOf returns the jobs of a scale-out that have not begun, lowest id first. A suffix that looks like a number of
 // it may be another event's: the event id tells.
-func scaleoutJobs(ctx context.Context, q Querier, prefix string) (ids []int64, err error) {
+func jobsOf(ctx context.Context, q operate.Querier, prefix string) (ids []int64, err error) {
 	rows, err := q.Query(ctx, `
 		SELECT j.id, j.event ->> 'event_id', pg_catalog.substr(j.event ->> 'instance_key_suffix', pg_catalog.length($1::text) + 2)::integer
 		FROM iu_outbox.job AS j
@@ -58,7 +60,7 @@ func scaleoutJobs(ctx context.Context, q Querier, prefix string) (ids []int64, e
 	var event *string
 	var number int
 	_, err = pgx.ForEachRow(rows, []any{&id, &event, &number}, func() error {
-		if event != nil && *event == scaleoutEvent(prefix, number).String() {
+		if event != nil && *event == eventID(prefix, number).String() {
 			ids = append(ids, id)
 		}
 		return nil

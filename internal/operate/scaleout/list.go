@@ -1,4 +1,4 @@
-package operate
+package scaleout
 
 import (
 	"context"
@@ -14,20 +14,22 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/iu-core/iuworker/jobs"
+
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 // States of a scale-out.
 const (
-	ScaleoutEnqueuing = "enqueuing" // its jobs are being inserted
-	ScaleoutStopped   = "stopped"   // not all jobs were inserted, and nobody goes on: the same command does
-	ScaleoutRunning   = "running"
-	ScaleoutPaused    = "paused" // with all others
-	ScaleoutFinished  = "finished"
-	ScaleoutCancelled = "cancelled"
+	StateEnqueuing = "enqueuing" // its jobs are being inserted
+	StateStopped   = "stopped"   // not all jobs were inserted, and nobody goes on: the same command does
+	StateRunning   = "running"
+	StatePaused    = "paused" // with all others
+	StateFinished  = "finished"
+	StateCancelled = "cancelled"
 )
 
-// ScaleoutLine is a scale-out in a list.
-type ScaleoutLine struct {
+// Line is a scale-out in a list.
+type Line struct {
 	Prefix      string     `json:"prefix"`
 	State       string     `json:"state"`
 	TemplateID  uuid.UUID  `json:"template_collection_id"`
@@ -51,10 +53,10 @@ type ScaleoutLine struct {
 }
 
 // Unfinished reports whether it may still change.
-func (l ScaleoutLine) Unfinished() bool { return l.FinishedAt == nil }
+func (l Line) Unfinished() bool { return l.FinishedAt == nil }
 
 // Percent is how much of it is done.
-func (l ScaleoutLine) Percent() int64 { return 100 * l.Done / max(l.Total, 1) }
+func (l Line) Percent() int64 { return 100 * l.Done / max(l.Total, 1) }
 
 const (
 	countedBatch   = 2000 // numbers that one statement looks for
@@ -63,7 +65,7 @@ const (
 	stoppedAfter   = time.Minute
 )
 
-const scaleoutsSQL = `
+const listSQL = `
 	SELECT s.prefix, s.template_collection_id, (SELECT c.collection_key FROM public.iu_piece_collection AS c WHERE c.id = s.template_collection_id),
 		s.emit_mode, s.actor, s.started_by, s.total, s.enqueued, s.counted, s.cancelled, s.started_at, s.enqueued_at, s.finished_at, (
 			SELECT pg_catalog.count(*) FROM (
@@ -78,17 +80,17 @@ const scaleoutsSQL = `
 	ORDER BY s.started_at DESC, s.prefix
 	LIMIT $1`
 
-// Scaleouts returns up to limit scale-outs, the latest first. How far the unfinished ones are is found by the events' ids,
+// List returns up to limit scale-outs, the latest first. How far the unfinished ones are is found by the events' ids,
 // from where the last reading ended; that is noted for the next. One that nobody looked at while it ran a long way takes
 // several readings to be counted up to where it is.
-func Scaleouts(ctx context.Context, pool *pgxpool.Pool, limit int) ([]ScaleoutLine, error) {
-	rows, err := pool.Query(ctx, scaleoutsSQL, limit, jobs.QueueScaleout)
+func List(ctx context.Context, pool *pgxpool.Pool, limit int) ([]Line, error) {
+	rows, err := pool.Query(ctx, listSQL, limit, jobs.QueueScaleout)
 	if err != nil {
 		return nil, fmt.Errorf("list scale-outs: %w", err)
 	}
 	var paused bool
 	var now time.Time
-	lines, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (l ScaleoutLine, err error) {
+	lines, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (l Line, err error) {
 		err = row.Scan(&l.Prefix, &l.TemplateID, &l.TemplateKey, &l.EmitMode, &l.Actor, &l.StartedBy, &l.Total, &l.Enqueued, &l.counted,
 			&l.Cancelled, &l.StartedAt, &l.enqueuedAt, &l.FinishedAt, &l.DeadLetters, &paused, &now)
 		return l, err
@@ -110,8 +112,8 @@ func Scaleouts(ctx context.Context, pool *pgxpool.Pool, limit int) ([]ScaleoutLi
 	return lines, nil
 }
 
-// ScaleoutsPaused reports whether the queue of all scale-outs is paused.
-func ScaleoutsPaused(ctx context.Context, q Querier) (paused bool, err error) {
+// Paused reports whether the queue of all scale-outs is paused.
+func Paused(ctx context.Context, q operate.Querier) (paused bool, err error) {
 	err = q.QueryRow(ctx, "SELECT EXISTS (SELECT FROM iu_river.river_queue AS r WHERE r.name = $1 AND r.paused_at IS NOT NULL)",
 		jobs.QueueScaleout).Scan(&paused)
 	if err != nil {
@@ -121,21 +123,21 @@ func ScaleoutsPaused(ctx context.Context, q Querier) (paused bool, err error) {
 }
 
 // judge sets what follows from the numbers.
-func (l *ScaleoutLine) judge(paused bool, now time.Time) {
+func (l *Line) judge(paused bool, now time.Time) {
 	l.Waiting = l.Enqueued - l.Done
 	switch {
 	case l.FinishedAt != nil && l.Cancelled > 0:
-		l.State = ScaleoutCancelled
+		l.State = StateCancelled
 	case l.FinishedAt != nil:
-		l.State = ScaleoutFinished
+		l.State = StateFinished
 	case l.Enqueued < l.Total && now.Sub(l.enqueuedAt) > stoppedAfter:
-		l.State = ScaleoutStopped
+		l.State = StateStopped
 	case paused:
-		l.State = ScaleoutPaused
+		l.State = StatePaused
 	case l.Enqueued < l.Total:
-		l.State = ScaleoutEnqueuing
+		l.State = StateEnqueuing
 	default:
-		l.State = ScaleoutRunning
+		l.State = StateRunning
 	}
 	end := now
 	if l.FinishedAt != nil {
@@ -144,16 +146,16 @@ func (l *ScaleoutLine) judge(paused bool, now time.Time) {
 	l.setRate(float64(l.Done) / max(end.Sub(l.StartedAt).Seconds(), 1))
 }
 
-func (l *ScaleoutLine) setRate(rate float64) {
+func (l *Line) setRate(rate float64) {
 	l.Rate, l.SecondsLeft = rate, nil
-	if l.State == ScaleoutRunning && rate > 0 {
+	if l.State == StateRunning && rate > 0 {
 		left := float64(l.Waiting) / rate
 		l.SecondsLeft = &left
 	}
 }
 
 // count counts on from where the last reading ended, and returns what is left of the budget of batches.
-func (l *ScaleoutLine) count(ctx context.Context, pool *pgxpool.Pool, budget int) (int, error) {
+func (l *Line) count(ctx context.Context, pool *pgxpool.Pool, budget int) (int, error) {
 	before, contiguous := l.counted, true
 	for first := l.counted + 1; first <= l.Enqueued && budget > 0; first += countedBatch {
 		budget--
@@ -187,10 +189,10 @@ func (l *ScaleoutLine) count(ctx context.Context, pool *pgxpool.Pool, budget int
 }
 
 // unfinished returns how many of n numbers have a job that has not ended, or a row in the outbox.
-func (l *ScaleoutLine) unfinished(ctx context.Context, q Querier, first, n int64) (int64, error) {
+func (l *Line) unfinished(ctx context.Context, q operate.Querier, first, n int64) (int64, error) {
 	ids := make([]string, n) // texts pass in every mode of the protocol
 	for i := range ids {
-		ids[i] = scaleoutEvent(l.Prefix, int(first)+i).String()
+		ids[i] = eventID(l.Prefix, int(first)+i).String()
 	}
 	var missing []string
 	err := q.QueryRow(ctx, `
@@ -217,7 +219,7 @@ func (l *ScaleoutLine) unfinished(ctx context.Context, q Querier, first, n int64
 }
 
 // withJobs counts the events that have a job that has not ended, or a row in the outbox.
-func withJobs(ctx context.Context, q Querier, events []string) (n int, err error) {
+func withJobs(ctx context.Context, q operate.Querier, events []string) (n int, err error) {
 	err = q.QueryRow(ctx, `
 		SELECT pg_catalog.count(*) FROM pg_catalog.unnest($1::text[]) AS i (id)
 		WHERE EXISTS (
@@ -226,14 +228,14 @@ func withJobs(ctx context.Context, q Querier, events []string) (n int, err error
 	return n, err
 }
 
-// ScaleoutMeter measures how fast scale-outs are now, by readings that it is shown. Its zero value is ready; safe for
+// Meter measures how fast scale-outs are now, by readings that it is shown. Its zero value is ready; safe for
 // concurrent use.
-type ScaleoutMeter struct {
+type Meter struct {
 	mu   sync.Mutex
-	seen map[string][]scaleoutSample // oldest first
+	seen map[string][]sample // oldest first
 }
 
-type scaleoutSample struct {
+type sample struct {
 	at   time.Time
 	done int64
 }
@@ -244,11 +246,11 @@ const (
 )
 
 // Measure replaces the rates of unfinished scale-outs by those of the last minute, as far as it was shown them before.
-func (m *ScaleoutMeter) Measure(lines []ScaleoutLine, now time.Time) {
+func (m *Meter) Measure(lines []Line, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.seen == nil {
-		m.seen = map[string][]scaleoutSample{}
+		m.seen = map[string][]sample{}
 	}
 	for i := range lines {
 		l := &lines[i]
@@ -263,6 +265,6 @@ func (m *ScaleoutMeter) Measure(lines []ScaleoutLine, now time.Time) {
 		if len(samples) > 0 && now.Sub(samples[0].at) >= meterMinimum {
 			l.setRate(float64(l.Done-samples[0].done) / now.Sub(samples[0].at).Seconds())
 		}
-		m.seen[l.Prefix] = append(samples, scaleoutSample{now, l.Done})
+		m.seen[l.Prefix] = append(samples, sample{now, l.Done})
 	}
 }

@@ -1,4 +1,0 @@
-package operate
-
-// ScaleoutsSQL is the statement of Scaleouts.
-const ScaleoutsSQL = scaleoutsSQL
