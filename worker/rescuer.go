@@ -122,8 +122,8 @@ func (r *Rescuer) sweep(ctx context.Context) error {
 // be on its way, so a job is released by the second round that finds it.
 func (r *Rescuer) reclaim(ctx context.Context) error {
 	rows, err := r.pool.Query(ctx, `
-		SELECT j.id FROM iu_river.river_job AS j
-		WHERE j.state = 'running' AND j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)] = $1
+		SELECT j.id FROM iu_outbox.job AS j
+		WHERE j.state = 'running' AND j.worker = $1
 		  AND j.attempted_at NOT BETWEEN pg_catalog.now() - $2::interval AND pg_catalog.now() + $2::interval`,
 		r.lease.id, reclaimAfter)
 	if err != nil {

@@ -81,8 +81,7 @@ BEGIN
     FOR worker IN
         SELECT d.id FROM pg_catalog.unnest(v_dead) AS d (id)
         UNION
-        SELECT COALESCE(j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)], '') FROM iu_river.river_job AS j
-        WHERE j.state = 'running'
+        SELECT COALESCE(j.worker, '') FROM iu_outbox.job AS j WHERE j.state = 'running'
     LOOP
         CONTINUE WHEN EXISTS (SELECT FROM iu_outbox.worker AS w WHERE w.id = sweep_leases.worker);
         released := iu_outbox.release_jobs(worker, NULL);
