@@ -6,9 +6,8 @@ import (
 	"strconv"
 	"strings"
 
-	"google.golang.org/grpc/status"
-
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
 // navItem is a page in the navigation.

@@ -6,10 +6,9 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/grpc/status"
-
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/doctor"
+	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
 // leastBetweenRuns is how old the doctor's report must be to be made again on request: all requests share one.

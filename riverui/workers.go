@@ -33,11 +33,11 @@ type fleetRow struct {
 	Skewed bool // its version is not that of the worker that started last
 }
 
-func fleetOf(fleet fleet.Fleet) fleetPart {
+func fleetOf(all fleet.Fleet) fleetPart {
 	var part fleetPart
 	var newest fleet.Worker
 	count := map[string]int{}
-	for _, w := range fleet.Workers {
+	for _, w := range all.Workers {
 		if !w.Alive {
 			continue
 		}
@@ -47,8 +47,8 @@ func fleetOf(fleet fleet.Fleet) fleetPart {
 			newest = w
 		}
 	}
-	if fleet.Peak != nil {
-		part.Missing = max(0, *fleet.Peak-int64(part.Alive))
+	if all.Peak != nil {
+		part.Missing = max(0, *all.Peak-int64(part.Alive))
 	}
 	for version, n := range count {
 		if len(count) > 1 {
@@ -56,7 +56,7 @@ func fleetOf(fleet fleet.Fleet) fleetPart {
 		}
 	}
 	slices.Sort(part.Versions)
-	for _, w := range fleet.Workers {
+	for _, w := range all.Workers {
 		part.Workers = append(part.Workers, fleetRow{w, w.Alive && w.Version != newest.Version})
 	}
 	slices.SortStableFunc(part.Workers, func(a, b fleetRow) int { // the silent first
@@ -213,27 +213,15 @@ func (h *Handler) setQueue(w http.ResponseWriter, r *http.Request) {
 
 // pauseQueue pauses or resumes a queue, and goes back to a page. One that is so already is left alone.
 func (h *Handler) pauseQueue(w http.ResponseWriter, r *http.Request, queue string, pause bool, back string) {
-	id, err := h.change(r, operate.QueueAction(pause), func(ctx context.Context, tx pgx.Tx) (detail, error) {
-		queues, err := operate.Queues(ctx, tx)
-		if err != nil {
-			return nil, err
-		}
-		i := slices.IndexFunc(queues, func(q operate.Queue) bool { return q.Name == queue })
-		if i >= 0 && (queues[i].PausedAt != nil) == pause {
-			return nil, nil //nolint:nilnil // it is so already
-		}
-		if err := operate.PauseQueue(ctx, tx, queue, pause); err != nil {
-			return nil, err
-		}
-		return detail{"queue": queue}, nil
-	})
+	by := h.operator(r)
+	err := by.PauseQueue(r.Context(), queue, pause)
 	switch {
 	case errors.Is(err, operate.ErrNoQueue):
 		h.say(w, r, http.StatusConflict, "nothing was changed: no worker has served the queue %s in the last day; start one first: iuworker work", queue)
 	case err != nil:
 		h.fail(w, r, err)
 	default:
-		h.back(w, r, back, id)
+		h.back(w, r, back, by.auditID())
 	}
 }
 

@@ -16,14 +16,14 @@ type CancelledActor struct {
 }
 
 // CountToCome returns how many jobs CancelActor would cancel now.
-func CountToCome(ctx context.Context, q Querier, actor string) (int, error) {
+func CountToCome(ctx context.Context, q Querier, actor string) (int64, error) {
 	ids, err := actorJobs(ctx, q, actor)
-	return len(ids), err
+	return int64(len(ids)), err
 }
 
 // CancelActor cancels the jobs of an actor that have not run yet, and drops the dead letters that this makes. If they are more
 // than most, it returns a NotAsSeenError. Rows in the outbox are left to the relay: they become jobs within a second.
-func (o Operator) CancelActor(ctx context.Context, actor string, most int) (done CancelledActor, err error) {
+func (o Operator) CancelActor(ctx context.Context, actor string, most int64) (done CancelledActor, err error) {
 	done.Actor = actor
 	done.Cancelled, err = o.cancel(ctx, "actor.cancel", "actor", actor, most, actorJobs)
 	if err != nil {
@@ -41,7 +41,7 @@ func (o Operator) CancelActor(ctx context.Context, actor string, most int) (done
 
 // cancel cancels the jobs that find returns for a name, until none is left: some are added meanwhile, or wait for their next
 // attempt. key is what the audit lines call the name.
-func (o Operator) cancel(ctx context.Context, action, key, name string, most int,
+func (o Operator) cancel(ctx context.Context, action, key, name string, most int64,
 	find func(ctx context.Context, q Querier, name string) ([]int64, error), also ...func(tx pgx.Tx, n int) error,
 ) (cancelled int, err error) {
 	for before := -1; before < cancelled; {
@@ -49,7 +49,7 @@ func (o Operator) cancel(ctx context.Context, action, key, name string, most int
 		switch {
 		case err != nil:
 			return cancelled, err
-		case before < 0 && len(ids) > most:
+		case before < 0 && int64(len(ids)) > most:
 			return 0, &NotAsSeenError{int64(len(ids)), fmt.Sprintf("there are %d jobs of %q now, not %d", len(ids), name, most)}
 		}
 		before = cancelled

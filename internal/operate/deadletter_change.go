@@ -19,9 +19,6 @@ type Letters struct {
 	// Filter chooses dead letters. With IDs, it only tells the audit line how they were found.
 	Filter Selection
 
-	// Most is how many may be chosen: if there are more, nothing is changed and a NotAsSeenError is returned. Default 0: any number.
-	Most int64
-
 	// Limit takes the oldest ones only, in a single transaction. Default 0: all, in transactions of a thousand.
 	Limit int
 }
@@ -33,20 +30,23 @@ type Moved struct {
 }
 
 // RetryDeadLetters puts dead letters back into the outbox. Those whose events the outbox refuses stay. Those that become dead
-// letters again meanwhile are not retried again.
-func (o Operator) RetryDeadLetters(ctx context.Context, which Letters) (Moved, error) {
-	return o.moveLetters(ctx, "dead_letter.retry", which, retrySQL)
+// letters again meanwhile are not retried again. If more than most are chosen, it returns a NotAsSeenError.
+func (o Operator) RetryDeadLetters(ctx context.Context, which Letters, most int64) (Moved, error) {
+	return o.moveLetters(ctx, "dead_letter.retry", which, most, retrySQL)
 }
 
-// DropDeadLetters deletes dead letters permanently.
-func (o Operator) DropDeadLetters(ctx context.Context, which Letters) (Moved, error) {
-	return o.moveLetters(ctx, "dead_letter.drop", which, dropSQL)
+// DropDeadLetters deletes dead letters permanently. If more than most are chosen, it returns a NotAsSeenError.
+func (o Operator) DropDeadLetters(ctx context.Context, which Letters, most int64) (Moved, error) {
+	return o.moveLetters(ctx, "dead_letter.drop", which, most, dropSQL)
 }
 
-func (o Operator) moveLetters(ctx context.Context, action string, which Letters, sql string) (moved Moved, err error) {
+func (o Operator) moveLetters(ctx context.Context, action string, which Letters, most int64, sql string) (moved Moved, err error) {
 	ids, err := which.choose(ctx, o.Pool)
 	if err != nil {
 		return moved, err
+	}
+	if now := int64(len(ids)); now > most {
+		return moved, &NotAsSeenError{now, fmt.Sprintf("there are %d dead letters now, not %d", now, most)}
 	}
 	for ids := range slices.Chunk(ids, cmp.Or(which.Limit, changedAtOnce)) {
 		n, err := o.changeRows(ctx, action, which.detail(ids), sql, ids)
@@ -72,9 +72,6 @@ func (l Letters) choose(ctx context.Context, q Querier) ([]int64, error) {
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	if err != nil {
 		return nil, fmt.Errorf("choose dead letters: %w", err)
-	}
-	if now := int64(len(ids)); l.Most > 0 && now > l.Most {
-		return nil, &NotAsSeenError{now, fmt.Sprintf("there are %d dead letters now, not %d", now, l.Most)}
 	}
 	return ids, nil
 }

@@ -22,14 +22,14 @@ func TestADeadLetterThatTheOutboxRefusesHoldsUpNoOther(t *testing.T) {
 	operator := operate.Operator{Pool: db.Pool, Actor: "otto"}
 	some := operate.Letters{Filter: operate.Selection{Status: "cancelled"}}
 
-	moved, err := operator.RetryDeadLetters(t.Context(), some)
+	moved, err := operator.RetryDeadLetters(t.Context(), some, 4)
 	require.NoError(t, err)
 	require.Equal(t, operate.Moved{Done: 2, Left: 2}, moved)
-	moved, err = operator.RetryDeadLetters(t.Context(), operate.Letters{})
+	moved, err = operator.RetryDeadLetters(t.Context(), operate.Letters{}, 4)
 	require.NoError(t, err)
 	require.Zero(t, moved.Done, "those that stay are still refused")
 
-	moved, err = operator.DropDeadLetters(t.Context(), some)
+	moved, err = operator.DropDeadLetters(t.Context(), some, 4)
 	require.NoError(t, err)
 	require.Equal(t, operate.Moved{Done: 2}, moved)
 	left, err := operate.CountDeadLetters(t.Context(), db.Pool, operate.Selection{})

@@ -27,24 +27,22 @@ const MaxEventsChanged = 10_000
 
 // PickedEvents says which events ChangeEvents takes.
 type PickedEvents struct {
-	// IDs are the ones to take: of dead letters, or of jobs. nil: the latest MaxEventsChanged that Filter chooses.
+	// IDs are the ones to take: of dead letters, or of jobs.
 	IDs []int64
 
-	// Filter chooses events. With IDs, it is not used.
+	// Most, if it is not 0, takes those that Filter chooses in place of IDs. If they are more than Most, nothing is changed and
+	// a NotAsSeenError is returned; with MaxEventsChanged the latest ones are taken.
+	Most   int
 	Filter EventFilter
 
-	// Most is how many Filter may choose: if there are more, nothing is changed and a NotAsSeenError is returned.
-	// MaxEventsChanged allows any number.
-	Most int
-
-	// Says is added to the audit line: the filter in the operator's words.
+	// Says is added to the audit line: the filter as the operator wrote it.
 	Says map[string]string
 }
 
 // ChangeEvents retries or drops dead letters, or cancels jobs that have not run yet, in one transaction, and returns how many.
 func (o Operator) ChangeEvents(ctx context.Context, do EventChange, which PickedEvents) (n int, err error) {
 	ids := which.IDs
-	if ids == nil {
+	if which.Most > 0 {
 		if ids, _, err = ChooseEvents(ctx, o.Pool, which.Filter, do, min(which.Most+1, MaxEventsChanged)); err != nil {
 			return 0, err
 		}

@@ -18,7 +18,7 @@ type CancelledScaleout struct {
 // CancelScaleout cancels the jobs of a scale-out that have not begun, and drops the dead letters that this makes: what
 // somebody took back needs no attention, and the same scale-out again adds it again. If they are more than most, it returns a
 // NotAsSeenError.
-func (o Operator) CancelScaleout(ctx context.Context, prefix string, most int) (done CancelledScaleout, err error) {
+func (o Operator) CancelScaleout(ctx context.Context, prefix string, most int64) (done CancelledScaleout, err error) {
 	done.Prefix = prefix
 	done.Cancelled, err = o.cancel(ctx, "scaleout.cancel", "prefix", prefix, most, scaleoutJobs, func(tx pgx.Tx, n int) error {
 		return noteCancelled(ctx, tx, prefix, n)
@@ -35,12 +35,12 @@ func (o Operator) CancelScaleout(ctx context.Context, prefix string, most int) (
 }
 
 // CountCancellable returns how many jobs CancelScaleout would cancel now. ErrNoScaleout if nothing is known of the prefix.
-func CountCancellable(ctx context.Context, pool *pgxpool.Pool, prefix string) (int, error) {
+func CountCancellable(ctx context.Context, pool *pgxpool.Pool, prefix string) (int64, error) {
 	ids, err := scaleoutJobs(ctx, pool, prefix)
 	if err == nil && len(ids) == 0 {
 		_, err = ReadScaleout(ctx, pool, prefix)
 	}
-	return len(ids), err
+	return int64(len(ids)), err
 }
 
 // scaleoutJobs returns the jobs of a scale-out that have not begun, lowest id first. A suffix that looks like a number of
