@@ -33,13 +33,13 @@ func TestAWorkerReportsItsSettingsAndLoad(t *testing.T) {
 	db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM iu_river.river_leader)")
 	db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM iu_outbox.lock_holder WHERE class = 26997 AND key = 3 AND NOT shared)")
 
-	var fleet fleet.Fleet
+	var all fleet.Fleet
 	require.NoError(t, pgx.BeginFunc(t.Context(), db.Pool, func(tx pgx.Tx) (err error) {
-		fleet, err = fleet.Read(t.Context(), tx)
+		all, err = fleet.Read(t.Context(), tx)
 		return err
 	}))
-	require.Len(t, fleet.Workers, 1)
-	one := fleet.Workers[0]
+	require.Len(t, all.Workers, 1)
+	one := all.Workers[0]
 	require.Equal(t, given, one.Settings.Given)
 	require.Equal(t, 7, one.Settings.Concurrency)
 	require.Equal(t, -1, one.Settings.ScaleoutConcurrency)
@@ -50,7 +50,7 @@ func TestAWorkerReportsItsSettingsAndLoad(t *testing.T) {
 	require.Contains(t, one.Leads, fleet.LeadsEmitter)
 
 	// One that was taken for dead reports again when it has begun again, and its end takes the report away.
-	db.Exec(t, "SELECT iu_outbox.bury(w.id, w.lock_key, w.seen_at) FROM iu_outbox.worker AS w")
+	db.Exec(t, "DELETE FROM iu_outbox.worker")
 	db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM iu_outbox.worker_report)")
 	require.NoError(t, w.Stop(t.Context()))
 	db.WaitFor(t, patience, "SELECT NOT EXISTS (SELECT FROM iu_outbox.worker_report)")
