@@ -17,7 +17,6 @@ var expectedTriggers = []string{
 	"iu_outbox.event: event_doorbell", "iu_outbox.event: event_removed", "iu_outbox.event: event_truncated",
 	"iu_outbox.emission: emission_doorbell", "iu_outbox.consumer: iu_outbox_last_event_moved",
 	iusql.JobTable + ": iu_outbox_dead_letter_on_delete", iusql.JobTable + ": iu_outbox_dead_letter_on_end",
-	iusql.JobTable + ": iu_outbox_said_again",
 	iusql.JobTable + ": iu_outbox_due_now",
 	"public.dot_config: iu_outbox_gate_bell",
 	"public.iu_auto_instantiate_event_log: iu_outbox_emission_rolled_back",

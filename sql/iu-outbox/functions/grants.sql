@@ -36,7 +36,7 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_worker', 'SELECT, UPDATE', 'TABLE', 'iu_outbox.scaleout'),
     ('iu_worker', 'SELECT', 'TABLE', 'iu_outbox.job'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.parked_jobs(text), iu_outbox.unfinished_jobs(text), iu_outbox.as_uuid(text)'),
-    ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.note_said_again(bigint[], text[]), iu_outbox.lock_jobs(bigint[])'),
+    ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.lock_jobs(bigint[])'),
     ('iu_worker', 'SELECT', 'TABLE', 'iu_migration.*'),
     ('iu_worker', 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE', 'TABLE', 'iu_river.*'),
     ('iu_worker', 'USAGE, SELECT', 'SEQUENCE', 'iu_river.*'),

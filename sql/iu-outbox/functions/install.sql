@@ -49,7 +49,6 @@
 \ir write_emission.sql
 \ir roll_back_emission.sql
 \ir keep_dead_letter.sql
-\ir say_again.sql
 \ir change_jobs.sql
 \ir event_state.sql
 \ir lock_holder.sql
