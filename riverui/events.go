@@ -16,6 +16,9 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
+// DefaultEventsConnections is the default of EventsConfig.MaxConnections.
+const DefaultEventsConnections = 5000
+
 // EventsConfig configures Events. The zero value of a field means its default.
 type EventsConfig struct {
 	// Pool reads events: five connections at most are in use, however many follow. Required.
@@ -27,7 +30,8 @@ type EventsConfig struct {
 	// PollInterval is how often to look for events if no notification came. Default 1 s.
 	PollInterval time.Duration
 
-	// MaxConnections is how many clients may follow at once; others are told to reconnect later. Default 5000.
+	// MaxConnections is how many clients may follow at once; others are told to reconnect later.
+	// Default DefaultEventsConnections.
 	MaxConnections int
 
 	// Heartbeat is how often an idle stream sends a comment. Default 15 s.
@@ -50,7 +54,7 @@ func (c EventsConfig) withDefaults() (EventsConfig, error) {
 	if c.MaxConnections < 0 || c.Heartbeat < 0 || c.WriteTimeout < 0 || c.Retry < 0 {
 		return c, errors.New("webui: the fields of EventsConfig must not be negative")
 	}
-	c.MaxConnections = cmp.Or(c.MaxConnections, 5000)
+	c.MaxConnections = cmp.Or(c.MaxConnections, DefaultEventsConnections)
 	c.Heartbeat = cmp.Or(c.Heartbeat, 15*time.Second)
 	c.WriteTimeout = cmp.Or(c.WriteTimeout, 10*time.Second)
 	c.Retry = cmp.Or(c.Retry, 2*time.Second)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -14,7 +15,7 @@ import (
 )
 
 func (a *app) doctorCommand() *cobra.Command {
-	var asJSON, all bool
+	var all bool
 	poolSize := defaultWorkFlags().poolSize
 	cmd := &cobra.Command{
 		Use:   "doctor",
@@ -36,18 +37,12 @@ last, then the commands to run. It changes nothing and takes ten seconds at most
 			}
 			defer closePool(pool)
 			report := doctor.Run(cmd.Context(), doctor.Config{Pool: pool, Direct: at.direct, Explain: a.explain, PoolSize: poolSize})
-			if err := a.print(asJSON, report, func(w io.Writer) { writeDoctor(w, report, all) }); err != nil {
-				return err
-			}
-			if !report.OK() {
-				return fmt.Errorf("%s", doctorVerdict(report))
-			}
-			return nil
+			return a.report(report, func(w io.Writer) { writeDoctor(w, report, all) }, report.OK(), errors.New(doctorVerdict(report)))
 		},
 	}
-	cmd.Flags().Var(&intValue{&poolSize, 2, 1000}, "pool-size", "pool size of the workers, to compare with the server's limit")
+	cmd.Flags().Var(intValue(&poolSize, 2, 1000), "pool-size", "pool size of the workers, to compare with the server's limit")
 	cmd.Flags().BoolVar(&all, "all", false, "show the checks that are ok or skipped, too")
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 

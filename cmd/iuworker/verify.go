@@ -16,7 +16,6 @@ import (
 )
 
 func (a *app) verifyCommand() *cobra.Command {
-	var asJSON bool
 	findings, rest := 20, time.Duration(0)
 	cmd := &cobra.Command{
 		Use:   "verify",
@@ -31,20 +30,14 @@ nothing and reads in short pieces while everything keeps running. Exit code 1 if
 				if err != nil {
 					return err
 				}
-				if err := a.print(asJSON, report, func(w io.Writer) { writeVerified(w, report) }); err != nil {
-					return err
-				}
-				if !report.OK() {
-					return wrongThings(report.Wrong)
-				}
-				return nil
+				return a.report(report, func(w io.Writer) { writeVerified(w, report) }, report.OK(), wrongThings(report.Wrong))
 			})
 		},
 	}
-	cmd.Flags().Var(&intValue{&findings, 1, 10_000}, "findings", "problems listed per check")
-	cmd.Flags().Var(&durationValue{to: &rest, min: 0, max: time.Minute}, "rest",
+	cmd.Flags().Var(intValue(&findings, 1, 10_000), "findings", "problems listed per check")
+	cmd.Flags().Var(durationValue(&rest, 0, time.Minute), "rest",
 		"pause after each piece of work, about 100ms long, to leave room for others")
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
