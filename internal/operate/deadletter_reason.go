@@ -37,7 +37,7 @@ func (d DeadLetter) Reason(template, suffix string) string {
 
 // DeadLetterStatuses returns the statuses that dead letters have, in alphabetical order.
 func DeadLetterStatuses(ctx context.Context, q Querier) ([]string, error) {
-	rows, err := q.Query(ctx, `
+	statuses, err := Collect(ctx, q, pgx.RowTo[string], `
 		WITH RECURSIVE statuses AS (
 			SELECT (SELECT d.status FROM iu_outbox.dead_letter AS d ORDER BY d.status LIMIT 1) AS status
 			UNION ALL
@@ -45,10 +45,6 @@ func DeadLetterStatuses(ctx context.Context, q Querier) ([]string, error) {
 			FROM statuses AS s WHERE s.status IS NOT NULL
 		)
 		SELECT s.status FROM statuses AS s WHERE s.status IS NOT NULL`)
-	if err != nil {
-		return nil, fmt.Errorf("list the statuses of dead letters: %w", err)
-	}
-	statuses, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return nil, fmt.Errorf("list the statuses of dead letters: %w", err)
 	}
