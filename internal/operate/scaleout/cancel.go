@@ -22,8 +22,8 @@ type Cancelled struct {
 // operate.NotAsSeenError.
 func Cancel(ctx context.Context, o operate.Operator, prefix string, most int64) (done Cancelled, err error) {
 	done.Prefix = prefix
-	done.Cancelled, err = o.CancelJobs(ctx, "scaleout.cancel", "prefix", prefix, most, jobsOf, func(tx pgx.Tx, n int) error {
-		return noteCancelled(ctx, tx, prefix, n)
+	done.Cancelled, err = o.CancelJobs(ctx, "scaleout.cancel", prefix, most, jobsOf, func(tx pgx.Tx, n int) (any, error) {
+		return map[string]any{"prefix": prefix, "count": n}, noteCancelled(ctx, tx, prefix, n)
 	})
 	if err != nil {
 		return done, err
