@@ -75,7 +75,7 @@ var operatorChanges = map[string]func(ctx context.Context, o operate.Operator) e
 	"CancelActor": func(ctx context.Context, o operate.Operator) error {
 		return errors.Join(second(o.CancelActor(ctx, "spring", 3)), second(o.CancelActor(ctx, "spring", 0)))
 	},
-	"CancelScaleout": func(ctx context.Context, o operate.Operator) error {
+	"CancelJobs": func(ctx context.Context, o operate.Operator) error {
 		return errors.Join(second(scaleout.Cancel(ctx, o, "autumn", 3)), second(scaleout.Cancel(ctx, o, "autumn", 0)))
 	},
 	"ResetConsumer": func(ctx context.Context, o operate.Operator) error {

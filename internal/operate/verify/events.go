@@ -70,7 +70,7 @@ var events = step{
 var deadLetters = step{
 	name:   "dead letters",
 	holds:  "the job of each dead letter has ended",
-	wayOut: "run iuworker doctor: a trigger of iu_river.river_job may be disabled; drop the dead letter once its job has ended",
+	wayOut: "run iuworker doctor: a trigger of River's table of jobs may be disabled; drop the dead letter once its job has ended",
 	scans: []scan{{bounds: `
 		SELECT COALESCE(pg_catalog.min(d.id) - 1, 0), COALESCE(pg_catalog.max(d.id), 0) FROM iu_outbox.dead_letter AS d`, sql: `
 		SELECT d.id::text, ''::text, 1, (
