@@ -91,7 +91,7 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_operator', 'USAGE, SELECT', 'SEQUENCE', 'iu_river.*'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_river.*'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.parked_jobs(text), iu_outbox.unfinished_jobs(text), iu_outbox.as_uuid(text)'),
-    ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.find_event(uuid)'),
+    ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.find_event(uuid), iu_outbox.count_unfinished(integer)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.event_state(uuid), iu_outbox.template_id(text), iu_outbox.nearest_templates(text)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.insert_events(jsonb)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION',
