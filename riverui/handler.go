@@ -2,7 +2,6 @@ package webui
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"riverqueue.com/riverui"
+
+	"github.com/iu-core/iuworker/riverui/eventstream"
 )
 
 // Handler serves everything below the base path. It is safe for concurrent use.
@@ -194,11 +195,8 @@ func (h *Handler) thatChanges(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// errStopping is why a stream's context ended, if it was not its client that went.
-var errStopping = errors.New("stopping")
-
 // errSignedOut is why a stream ended whose caller may no longer read it.
-var errSignedOut = fmt.Errorf("%w: its caller is signed out", errStopping)
+var errSignedOut = fmt.Errorf("%w: its caller is signed out", eventstream.ErrStopping)
 
 // stillInterval is how often a stream checks whether its caller may still read it.
 const stillInterval = 2 * time.Second
@@ -211,7 +209,8 @@ func letThrough(r *http.Request, by account, again func() (account, bool)) *http
 		now, ok := again()
 		return ok && now == by
 	}
-	return r.WithContext(context.WithValue(context.WithValue(r.Context(), accountKey{}, by), stillKey{}, still))
+	ctx := context.WithValue(context.WithValue(r.Context(), accountKey{}, by), stillKey{}, still)
+	return r.WithContext(eventstream.WithUser(ctx, by.name))
 }
 
 // stream serves what does not end by itself: without a write deadline, until Stop, and for as long as its caller may read it:
@@ -225,7 +224,7 @@ func (h *Handler) stream(next http.Handler) http.Handler {
 		life := h.life
 		h.mu.Unlock()
 		if life != nil {
-			stop := context.AfterFunc(life, func() { cancel(errStopping) })
+			stop := context.AfterFunc(life, func() { cancel(eventstream.ErrStopping) })
 			defer stop()
 		}
 		if still, guarded := ctx.Value(stillKey{}).(func() bool); guarded {

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/riverui/internal/dberror"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -38,7 +39,7 @@ func newSources(cfg Config, probes *probes) *sources {
 		health: cached[operate.DoctorReport]{keep: keepHealth, read: func(ctx context.Context) (operate.DoctorReport, error) {
 			return operate.Doctor(ctx, operate.DoctorConfig{
 				Pool: cfg.Pool, Direct: cfg.Direct, PoolSize: int(cfg.Pool.Config().MaxConns), Explain: func(err error) string {
-					_, sentence := explain(err)
+					_, sentence := dberror.Explain(err)
 					return sentence
 				},
 			}), nil

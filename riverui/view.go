@@ -10,6 +10,9 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/iu-core/iuworker/riverui/eventstream"
+	"github.com/iu-core/iuworker/riverui/internal/dberror"
 )
 
 // A view is a page that is made of sections. The frame is sent at once; then each section follows in the page's order, as
@@ -108,7 +111,7 @@ func (v *view) read(ctx context.Context) {
 
 // serve sends a view, or keeps one up to date that was sent before.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, v *view) {
-	if wantsStream(r) {
+	if eventstream.Wanted(r) {
 		h.stream(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.follow(w, r, v) })).ServeHTTP(w, r)
 		return
 	}
@@ -138,7 +141,7 @@ func (v *view) status() int {
 		select {
 		case <-s.ready:
 			if s.got.Err != nil && s.got.At.IsZero() {
-				status, _ := explain(s.got.Err)
+				status, _ := dberror.Explain(s.got.Err)
 				return status
 			}
 		case <-timer.C:
@@ -185,7 +188,7 @@ func (v *view) html(s *section) (string, error) {
 	}
 	name := v.template + "-" + s.id
 	if s.got.Err != nil {
-		_, data.Error = explain(s.got.Err)
+		_, data.Error = dberror.Explain(s.got.Err)
 		if s.got.At.IsZero() {
 			name = "unread"
 		}
@@ -241,7 +244,7 @@ func (h *Handler) follow(w http.ResponseWriter, r *http.Request, v *view) {
 		return
 	}
 	defer release()
-	streamHeaders(w.Header())
+	eventstream.SetHeaders(w.Header())
 	stream := &liveStream{w: w, control: http.NewResponseController(w)}
 	sent := map[string]update{}
 	for {
@@ -313,7 +316,7 @@ func (h *Handler) takeStream(w http.ResponseWriter) (release func(), ok bool) {
 	case h.streams <- struct{}{}:
 		return func() { <-h.streams }, true
 	default: // any status but 200 would be the last that the page asks for
-		streamHeaders(w.Header())
+		eventstream.SetHeaders(w.Header())
 		_, _ = fmt.Fprintf(w, "retry: %d\n: %d pages are already kept up to date\n\n", liveBusy.Milliseconds(), liveAtOnce)
 		return nil, false
 	}
