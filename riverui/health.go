@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/doctor"
 )
 
 // leastBetweenRuns is how old the doctor's report must be to be made again on request: all requests share one.
@@ -23,7 +24,7 @@ type healthReport struct {
 }
 
 type healthCheck struct {
-	operate.DoctorCheck
+	doctor.Check
 
 	Mend mending // zero: no page mends it
 }
@@ -34,7 +35,7 @@ type mending struct{ Path, Label string }
 // healthGroup is the checks of a group that are ok.
 type healthGroup struct {
 	Name   string
-	Checks []operate.DoctorCheck
+	Checks []doctor.Check
 }
 
 // skippedChecks are the checks that were skipped for one reason.
@@ -65,7 +66,7 @@ func gateMending(state operate.Status) mending {
 	return mending{}
 }
 
-func healthOf(report operate.DoctorReport, state operate.Status) healthReport {
+func healthOf(report doctor.Report, state operate.Status) healthReport {
 	shown := healthReport{At: report.At, Seconds: report.Seconds, Total: len(report.Checks)}
 	for _, result := range []operate.Health{operate.HealthFail, operate.HealthWarn} {
 		for _, check := range report.Checks {
@@ -79,7 +80,7 @@ func healthOf(report operate.DoctorReport, state operate.Status) healthReport {
 			shown.Problems = append(shown.Problems, healthCheck{check, mend})
 		}
 	}
-	for _, name := range operate.DoctorGroups() {
+	for _, name := range doctor.Groups() {
 		group := healthGroup{Name: name}
 		for _, check := range report.Checks {
 			if check.Group() == name && check.Result == operate.HealthOK {

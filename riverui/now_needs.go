@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/doctor"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -86,7 +87,7 @@ type facts struct {
 	status    operate.Status
 	situation operate.Situation
 	consumers []subscribe.Consumer
-	report    operate.DoctorReport
+	report    doctor.Report
 	notReady  string // why this worker is not ready
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/doctor"
 	"github.com/iu-core/iuworker/riverui/internal/dberror"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
@@ -29,15 +30,15 @@ type sources struct {
 	paces     cached[operate.Paces]
 	ranges    []*ranged      // in the order of operate.Ranges
 	ready     cached[string] // why this worker is not ready; "" if it is
-	health    cached[operate.DoctorReport]
+	health    cached[doctor.Report]
 	scaleouts operate.ScaleoutMeter
 }
 
 func newSources(cfg Config, probes *probes) *sources {
 	db := limited{cfg.Pool}
 	return &sources{
-		health: cached[operate.DoctorReport]{keep: keepHealth, read: func(ctx context.Context) (operate.DoctorReport, error) {
-			return operate.Doctor(ctx, operate.DoctorConfig{
+		health: cached[doctor.Report]{keep: keepHealth, read: func(ctx context.Context) (doctor.Report, error) {
+			return doctor.Run(ctx, doctor.Config{
 				Pool: cfg.Pool, Direct: cfg.Direct, PoolSize: int(cfg.Pool.Config().MaxConns), Explain: func(err error) string {
 					_, sentence := dberror.Explain(err)
 					return sentence

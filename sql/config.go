@@ -8,9 +8,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// Defaults of Config.LockTimeout and Config.Wait.
 const (
-	defaultLockTimeout = 5 * time.Second
-	defaultWait        = time.Minute
+	DefaultLockTimeout = 5 * time.Second
+	DefaultWait        = time.Minute
 )
 
 // Config says what to migrate and how patiently. Its zero values are the defaults; only ConnConfig must be given.
@@ -36,7 +37,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	c.Logger = cmp.Or(c.Logger, slog.Default())
-	c.LockTimeout = cmp.Or(c.LockTimeout, defaultLockTimeout)
-	c.Wait = cmp.Or(c.Wait, defaultWait)
+	c.LockTimeout = cmp.Or(c.LockTimeout, DefaultLockTimeout)
+	c.Wait = cmp.Or(c.Wait, DefaultWait)
 	return c
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -127,7 +128,7 @@ func (r *Relay) setAside(ctx context.Context, id int64, cause error) bool {
 			r.logger.WarnContext(ctx, "Relay: passing by a row that cannot be moved; it is tried again alone",
 				slog.Int64("row", id), slog.String("error", cause.Error()))
 		}
-		row.until = time.Now().Add(jobs.Backoff(row.tries + 3))
+		row.until = time.Now().Add(retry.Work.Wait(row.tries + 3))
 	}
 	a.set(id, *row)
 	return true
@@ -148,7 +149,7 @@ func (r *Relay) bury(ctx context.Context, id int64, cause error) bool {
 	})
 	if err != nil {
 		r.outage.Failed(ctx, fmt.Errorf("make a dead letter of outbox row %d, which cannot be moved: %w", id, err))
-		r.aside.set(id, asideRow{tries: asideTries, until: time.Now().Add(jobs.Backoff(asideTries))})
+		r.aside.set(id, asideRow{tries: asideTries, until: time.Now().Add(retry.Work.Wait(asideTries))})
 		return true
 	}
 	delete(r.aside.rows, id)
@@ -245,14 +246,14 @@ func rowsFault(err error) bool {
 	if _, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return jobs.Divides(err)
 	}
-	return !jobs.MayPass(err) && !errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	return !retry.MayPass(err) && !errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // neverMoves reports whether an error is of what a row holds: data that cannot be read or written.
 func neverMoves(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
-		return !jobs.MayPass(err)
+		return !retry.MayPass(err)
 	}
 	return pgErr.Code[:2] == "22" || pgErr.Code[:2] == "54"
 }

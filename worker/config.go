@@ -97,6 +97,28 @@ type Config struct {
 // must not keep the worker from saying that it lives.
 const reserved = 4
 
+// Defaults returns the defaults of the settings, each stated here only; withDefaults sets the other fields.
+func Defaults() Config {
+	const day = 24 * time.Hour
+	return Config{
+		Concurrency:         500,
+		ScaleoutConcurrency: 200,
+		Lanes:               4,
+		PollInterval:        time.Second,
+		SweepInterval:       2 * time.Second,
+		Yield:               time.Minute,
+		RelayBatch:          500,
+		EmitBatch:           500,
+		CompletedRetention:  day,
+		CancelledRetention:  day,
+		DiscardedRetention:  7 * day,
+		EmissionRetention:   30 * day,
+		ConsumerExpiry:      30 * day,
+		VerifyInterval:      6 * time.Hour,
+		ShutdownTimeout:     20 * time.Second,
+	}
+}
+
 func (c Config) withDefaults() (Config, error) {
 	if c.Pool == nil {
 		return c, errors.New("worker: Config.Pool is required")
@@ -114,18 +136,22 @@ func (c Config) withDefaults() (Config, error) {
 		c.Metrics = metrics.New(metrics.Config{Logger: c.Logger})
 	}
 	c.Version = cmp.Or(c.Version, "unknown")
-	c.Concurrency = cmp.Or(c.Concurrency, 500)
-	c.ScaleoutConcurrency = cmp.Or(c.ScaleoutConcurrency, 200)
-	c.Lanes = max(1, min(cmp.Or(c.Lanes, 4), int(c.Pool.Config().MaxConns)-reserved))
-	c.PollInterval = cmp.Or(c.PollInterval, time.Second)
-	c.SweepInterval = cmp.Or(c.SweepInterval, 2*time.Second)
-	c.Yield = cmp.Or(c.Yield, time.Minute)
-	c.RelayBatch = cmp.Or(c.RelayBatch, 500)
-	c.EmitBatch = cmp.Or(c.EmitBatch, 500)
-	c.EmissionRetention = cmp.Or(c.EmissionRetention, 30*24*time.Hour)
-	c.ConsumerExpiry = cmp.Or(c.ConsumerExpiry, 30*24*time.Hour)
-	c.VerifyInterval = cmp.Or(c.VerifyInterval, 6*time.Hour)
-	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, 20*time.Second)
+	d := Defaults()
+	c.Concurrency = cmp.Or(c.Concurrency, d.Concurrency)
+	c.ScaleoutConcurrency = cmp.Or(c.ScaleoutConcurrency, d.ScaleoutConcurrency)
+	c.Lanes = max(1, min(cmp.Or(c.Lanes, d.Lanes), int(c.Pool.Config().MaxConns)-reserved))
+	c.PollInterval = cmp.Or(c.PollInterval, d.PollInterval)
+	c.SweepInterval = cmp.Or(c.SweepInterval, d.SweepInterval)
+	c.Yield = cmp.Or(c.Yield, d.Yield)
+	c.RelayBatch = cmp.Or(c.RelayBatch, d.RelayBatch)
+	c.EmitBatch = cmp.Or(c.EmitBatch, d.EmitBatch)
+	c.CompletedRetention = cmp.Or(c.CompletedRetention, d.CompletedRetention)
+	c.CancelledRetention = cmp.Or(c.CancelledRetention, d.CancelledRetention)
+	c.DiscardedRetention = cmp.Or(c.DiscardedRetention, d.DiscardedRetention)
+	c.EmissionRetention = cmp.Or(c.EmissionRetention, d.EmissionRetention)
+	c.ConsumerExpiry = cmp.Or(c.ConsumerExpiry, d.ConsumerExpiry)
+	c.VerifyInterval = cmp.Or(c.VerifyInterval, d.VerifyInterval)
+	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, d.ShutdownTimeout)
 	return c, nil
 }
 

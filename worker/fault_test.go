@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/verify"
 	"github.com/iu-core/iuworker/worker"
 )
 
@@ -33,7 +33,7 @@ func verified(t *testing.T, db *iutest.DB, instances int) {
 	eventually(t, db, "SELECT count(*) = 0 FROM iu_river.river_job WHERE state <> 'completed'")
 	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.dead_letter"))
 	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM iu_river.river_job WHERE attempt > 1 OR errors IS NOT NULL"), "attempts were used up")
-	report, err := operate.Verify(t.Context(), operate.VerifyConfig{Pool: db.Pool})
+	report, err := verify.Run(t.Context(), verify.Config{Pool: db.Pool})
 	require.NoError(t, err)
 	require.Zero(t, report.Wrong, "%+v", report.Checks)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/verify"
 	iusql "github.com/iu-core/iuworker/sql"
 	"github.com/iu-core/iuworker/worker"
 )
@@ -40,7 +41,7 @@ func insertMany(t *testing.T, db *iutest.DB, template uuid.UUID, prefix string, 
 
 func allIsWell(t *testing.T, db *iutest.DB) {
 	t.Helper()
-	report, err := operate.Verify(t.Context(), operate.VerifyConfig{Pool: db.Pool})
+	report, err := verify.Run(t.Context(), verify.Config{Pool: db.Pool})
 	require.NoError(t, err)
 	require.Zero(t, report.Wrong, "%+v", report.Checks)
 }

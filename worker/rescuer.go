@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/metrics"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // How a process is known to be dead: functions/worker.sql has the rule. After a restart of the server all locks are
@@ -36,7 +36,7 @@ type Rescuer struct {
 	active   func(jobID int64) bool
 	taken    func(error) // called if another process has this one's id
 	logger   *slog.Logger
-	outage   *listen.Outage
+	outage   *retry.Outage
 	metrics  *metrics.Metrics
 
 	dead map[corpse]time.Time // since when each was seen dead
@@ -72,7 +72,7 @@ func (r *Rescuer) Run(ctx context.Context) error {
 		} else {
 			r.outage.Worked(ctx)
 		}
-		listen.Pause(ctx, heartbeatInterval)
+		retry.Pause(ctx, heartbeatInterval)
 	}
 	return nil
 }

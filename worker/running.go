@@ -15,6 +15,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -39,7 +40,7 @@ type running struct {
 	reporter *reporter
 	history  *Historian
 
-	outages []*listen.Outage // of the parts
+	outages []*retry.Outage // of the parts
 
 	taking, emitting, serving group // in the order in which they end
 }
@@ -146,8 +147,8 @@ func (r *running) open(ctx context.Context, w *Worker, sessions bool, work *jobs
 	if err != nil {
 		return err
 	}
-	lost := func(what string) *listen.Outage {
-		outage := &listen.Outage{
+	lost := func(what string) *retry.Outage {
+		outage := &retry.Outage{
 			Logger: r.logger, What: what + ": database", Name: faultName,
 			Observe: func() { cfg.Metrics.Failed(strings.ToLower(what)) },
 		}

@@ -8,9 +8,9 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/metrics"
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/verify"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 const (
@@ -27,7 +27,7 @@ type Verifier struct {
 	session  *session // nil: no leader
 	interval time.Duration
 	logger   *slog.Logger
-	outage   *listen.Outage
+	outage   *retry.Outage
 	metrics  *metrics.Metrics
 }
 
@@ -36,7 +36,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 	if v.interval < 0 {
 		return nil
 	}
-	for wait := min(v.interval, firstVerify); listen.Pause(ctx, wait); wait = v.interval {
+	for wait := min(v.interval, firstVerify); retry.Pause(ctx, wait); wait = v.interval {
 		if !v.leads(ctx) {
 			v.metrics.NotVerifying() // another process does, and tells how it went
 			continue
@@ -56,7 +56,7 @@ func (v *Verifier) leads(ctx context.Context) bool {
 
 func (v *Verifier) verify(ctx context.Context) {
 	start := time.Now()
-	report, err := operate.Verify(ctx, operate.VerifyConfig{Pool: v.pool, Rest: verifyRest})
+	report, err := verify.Run(ctx, verify.Config{Pool: v.pool, Rest: verifyRest})
 	if err != nil {
 		if ctx.Err() == nil {
 			v.outage.Failed(ctx, fmt.Errorf("verify all data: %w", err))
@@ -65,7 +65,7 @@ func (v *Verifier) verify(ctx context.Context) {
 	}
 	v.outage.Worked(ctx)
 	v.metrics.Verified(report.Wrong, time.Now(), time.Since(start))
-	if err := operate.RecordVerification(ctx, v.pool, report); err != nil && ctx.Err() == nil {
+	if err := verify.Record(ctx, v.pool, report); err != nil && ctx.Err() == nil {
 		v.logger.WarnContext(ctx, "Verifier: cannot note how it went", slog.String("error", err.Error()))
 	}
 	if report.OK() {

@@ -21,18 +21,6 @@ type access struct {
 	tokens      *webui.Tokens      // nil: there are none
 }
 
-// registerAccess adds the flags that say who may use what is served.
-func (f *workFlags) registerAccess(cmd *cobra.Command) {
-	flags := cmd.Flags()
-	flags.Var(&textValue{&f.credentials, 4096}, "http-credentials-file",
-		"file of the pages' users, one role:user:password per line; the role is viewer or operator; "+
-			"or give its lines in "+credentialsVariable)
-	flags.Var(&textValue{&f.tokens, 4096}, "events-token-file",
-		"file of bearer tokens for /v1/events, one per line; "+
-			"or give its lines in "+tokensVariable)
-	flags.Var(&intValue{&f.eventsClients, 1, 1_000_000}, "events-max-connections", "maximum number of clients that follow /v1/events at once")
-}
-
 // access reads the secrets; what cannot be read is wrong usage.
 func (f *workFlags) access(cmd *cobra.Command, getenv func(string) string) (who access, err error) {
 	who.credentials, err = readSecrets(cmd, "--http-credentials-file", f.credentials, credentialsVariable, getenv,

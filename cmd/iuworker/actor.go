@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"os/user"
 
 	"github.com/spf13/cobra"
@@ -10,8 +11,15 @@ const actorMax = 200
 
 // actorFlag adds --actor: in whose name something is done.
 func actorFlag(cmd *cobra.Command, to *string, what string) {
-	cmd.Flags().Var(&textValue{to, actorMax}, "actor", what)
+	cmd.Flags().Var(textValue(to, actorMax), "actor", what)
 }
+
+// auditFlag adds --actor for the name in the audit.
+func auditFlag(cmd *cobra.Command, to *string) {
+	actorFlag(cmd, to, "name for the audit (default the user of this process)")
+}
+
+func actorOrUser(actor string) string { return cmp.Or(actor, systemUser()) }
 
 // systemUser is the actor if none is given: the user who runs the program.
 func systemUser() string {

@@ -13,7 +13,6 @@ import (
 )
 
 func (a *app) auditCommand() *cobra.Command {
-	var asJSON bool
 	limit, before := 50, 0
 	cmd := &cobra.Command{
 		Use:   "audit",
@@ -28,13 +27,13 @@ func (a *app) auditCommand() *cobra.Command {
 				}
 				more := len(lines) > limit
 				lines = lines[:min(len(lines), limit)]
-				return a.print(asJSON, lines, func(w io.Writer) { writeAudit(w, lines, more) })
+				return a.print(lines, func(w io.Writer) { writeAudit(w, lines, more) })
 			})
 		},
 	}
-	cmd.Flags().Var(&intValue{&limit, 1, 10_000}, "limit", "number of changes to list")
-	cmd.Flags().Var(&intValue{&before, 0, math.MaxInt}, "before", "list the changes before this number (default the latest)")
-	jsonFlag(cmd, &asJSON)
+	cmd.Flags().Var(intValue(&limit, 1, 10_000), "limit", "number of changes to list")
+	cmd.Flags().Var(intValue(&before, 0, math.MaxInt), "before", "list the changes before this number (default the latest)")
+	a.jsonFlag(cmd)
 	return cmd
 }
 

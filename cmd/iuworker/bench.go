@@ -19,40 +19,39 @@ import (
 // benchFlags are the settings of a run.
 type benchFlags struct {
 	cfg                 bench.Config
+	work                workFlags
 	quick               bool
 	repetitions, events int
 	history             int
 	only, svg           string
-	json                benchOutput
+	json                string // benchStdout, a file, or "" for no JSON
 }
 
 func (f *benchFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
+	full, quick := bench.Full(), bench.Quick()
+	sizes := func(of func(bench.Sizes) int) string {
+		return fmt.Sprintf(" (default %d, quick: %d)", of(full), of(quick))
+	}
 	flags.BoolVar(&f.quick, "quick", false, "run for some minutes only: finds what broke, too short for comparisons")
-	flags.Var(&intValue{&f.repetitions, 1, 100}, "repetitions", "repetitions of each measurement (default 5, quick: 3)")
-	flags.Var(&intValue{&f.events, 1, 1_000_000}, "events", "events per measurement of drain and pipeline (default 15000, quick: 5000)")
+	flags.Var(intValue(&f.repetitions, 1, 100), "repetitions", "repetitions of each measurement"+sizes(func(s bench.Sizes) int { return s.Repetitions }))
+	flags.Var(intValue(&f.events, 1, 1_000_000), "events", "events per measurement of drain and pipeline"+sizes(func(s bench.Sizes) int { return s.Events }))
 	flags.BoolVar(&f.cfg.Growth, "growth", false, "measure growth, too: creates a history of a million jobs, takes many minutes and 5 GB of disk")
-	flags.Var(&intValue{&f.history, 1, 10_000_000}, "history", "finished jobs in that history (default 1000000, quick: 100000)")
-	flags.Var(&textValue{&f.only, 200}, "only", "groups to measure, separated by commas: "+strings.Join(bench.Groups(), ", ")+" (default all, without growth)")
-	flags.Var(&f.json, "json", "print the result as JSON; --json=FILE also writes it to a file")
+	flags.Var(intValue(&f.history, 1, 10_000_000), "history", "finished jobs in that history"+sizes(func(s bench.Sizes) int { return s.History }))
+	flags.Var(textValue(&f.only, 200), "only", "groups to measure, separated by commas: "+strings.Join(bench.Groups(), ", ")+" (default all, without growth)")
+	flags.Var(benchJSON(&f.json), "json", "print the result as JSON; --json=FILE also writes it to a file")
 	flags.Lookup("json").NoOptDefVal = "true" // alone, it prints
-	flags.Var(&textValue{&f.svg, 4096}, "svg", "with --growth: write a chart of the rate to this file")
+	flags.Var(textValue(&f.svg, pathMax), "svg", "with --growth: write a chart of the rate to this file")
 
-	work := defaultWorkFlags() // what users run is what is measured
-	f.cfg.Worker, f.cfg.PoolSize = work.worker, work.poolSize
-	number := func(to *int, least, most int, name, what string) { flags.Var(&intValue{to, least, most}, name, what) }
-	number(&f.cfg.PoolSize, 2, 1000, "pool-size", "connections of the worker")
-	number(&f.cfg.Worker.Concurrency, 1, 10_000, "concurrency", "maximum number of jobs that the worker runs at once")
-	number(&f.cfg.Worker.Lanes, 1, 100, "lanes", "statements that compose at once")
-	number(&f.cfg.Worker.RelayBatch, 1, 5_000, "relay-batch", "maximum number of outbox rows that become jobs in one transaction")
-	number(&f.cfg.Worker.EmitBatch, 1, 10_000, "emit-batch", "maximum number of emissions that get their position in one transaction")
-	flags.Var(&textValue{&f.cfg.Pgbench, 4096}, "pgbench", "path of pgbench (default next to the server's binaries, else on PATH)")
+	f.work = defaultWorkFlags() // what users run is what is measured
+	f.work.register(cmd, ofBench)
+	flags.Var(textValue(&f.cfg.Pgbench, pathMax), "pgbench", "path of pgbench (default next to the server's binaries, else on PATH)")
 }
 
 // config settles the sizes; what makes no sense is wrong usage.
 func (f *benchFlags) config(cmd *cobra.Command) (bench.Config, error) {
 	cfg := f.cfg
-	cfg.Sizes = bench.Full()
+	cfg.Worker, cfg.PoolSize, cfg.Sizes = f.work.worker, f.work.poolSize, bench.Full()
 	if f.quick {
 		cfg.Sizes = bench.Quick()
 	}
@@ -106,8 +105,8 @@ A whole run takes less than ten minutes on two cores. It needs pgbench, which co
   iuworker bench --only throughput --repetitions 9 --json=bench.json
   iuworker bench --database-url postgres://bench@127.0.0.1/postgres`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 && f.json.to == benchStdout { // --json FILE
-				f.json.to = args[0]
+			if len(args) == 1 && f.json == benchStdout { // --json FILE
+				f.json = args[0]
 				return nil
 			}
 			return noArguments(cmd, args)
@@ -129,7 +128,7 @@ A whole run takes less than ten minutes on two cores. It needs pgbench, which co
 					return fmt.Errorf("draw the rate: %w", err)
 				}
 			}
-			return a.printBench(report, f.json.to)
+			return a.printBench(report, f.json)
 		},
 	}
 	f.register(cmd)
@@ -184,18 +183,12 @@ func (a *app) benchProgress() func(step string) {
 }
 
 func (a *app) printBench(report *bench.Report, to string) error {
-	text := func(w io.Writer) { _ = report.Write(w) } // w is a buffer
-	switch to {
-	case "":
-		return a.print(false, report, text)
-	case benchStdout:
-		return a.print(true, report, nil)
+	if a.json = to == benchStdout; !a.json && to != "" {
+		if err := writeFile(to, func(w io.Writer) error { return writeJSON(w, report) }); err != nil {
+			return fmt.Errorf("write the result to a file: %w", err)
+		}
 	}
-	err := writeFile(to, func(w io.Writer) error { return (&app{stdout: &results{w: w}}).print(true, report, nil) })
-	if err != nil {
-		return fmt.Errorf("write the result as JSON: %w", err)
-	}
-	return a.print(false, report, text)
+	return a.print(report, func(w io.Writer) { _ = report.Write(w) }) // w is a buffer
 }
 
 func writeFile(path string, write func(io.Writer) error) error {
@@ -209,26 +202,17 @@ func writeFile(path string, write func(io.Writer) error) error {
 // benchStdout is where --json writes without a file.
 const benchStdout = "-"
 
-// benchOutput is where the JSON goes: nowhere, to stdout, or into a file.
-type benchOutput struct{ to string }
-
-// Set implements pflag.Value.
-func (v *benchOutput) Set(text string) error {
-	switch strings.TrimSpace(text) {
-	case "":
-		return errors.New("it must be the name of a file")
-	case "true", "1", benchStdout:
-		v.to = benchStdout
-	case "false", "0":
-		v.to = ""
-	default:
-		v.to = text
-	}
-	return nil
+// benchJSON is where the JSON goes: nowhere, to stdout, or into a file.
+func benchJSON(to *string) *value[string] {
+	return &value[string]{to, boolKind, func(text string) (string, error) {
+		switch strings.TrimSpace(text) {
+		case "":
+			return "", errors.New("it must be the name of a file")
+		case "true", "1", benchStdout:
+			return benchStdout, nil
+		case "false", "0":
+			return "", nil
+		}
+		return text, nil
+	}, strings.Clone}
 }
-
-// String implements pflag.Value.
-func (v *benchOutput) String() string { return v.to }
-
-// Type implements pflag.Value.
-func (*benchOutput) Type() string { return "bool" }

@@ -12,7 +12,6 @@ import (
 )
 
 func (a *app) cancelCommand() *cobra.Command {
-	var asJSON bool
 	var actor string
 	var agreed confirmation
 	cmd := &cobra.Command{
@@ -43,7 +42,7 @@ Instances that were composed stay: iuworker rollback removes them. Jobs that are
 				if err != nil {
 					return fmt.Errorf("%d cancelled, then: %w", done.Cancelled, err)
 				}
-				return a.print(asJSON, done, func(w io.Writer) {
+				return a.print(done, func(w io.Writer) {
 					fmt.Fprintf(w, "%d cancelled", done.Cancelled)
 					if done.Left > 0 {
 						fmt.Fprintf(w, "; %d are running or still in the outbox: run it again in a moment", done.Left)
@@ -55,6 +54,6 @@ Instances that were composed stay: iuworker rollback removes them. Jobs that are
 	}
 	actorFlag(cmd, &actor, "actor whose events to cancel")
 	agreed.registerYes(cmd, "jobs")
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }

@@ -17,31 +17,26 @@ const (
 	completeDeadline = 2 * time.Second
 )
 
-// complete offers values from the database. A shell that waits must not wait long, nor read an error: without a database
-// there are no values.
-func (a *app) complete(cmd *cobra.Command, read func(ctx context.Context, pool *pgxpool.Pool) ([]string, error)) ([]string, cobra.ShellCompDirective) {
-	ctx, cancel := context.WithTimeout(cmd.Context(), completeDeadline)
-	defer cancel()
-	cmd.SetContext(ctx)
-	if err := applyEnvironment(cmd, a.getenv); err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+// completes offers values from the database for the first argument. A shell must neither wait long nor show an error: if the
+// database cannot be read, there are no values.
+func (a *app) completes(read func(ctx context.Context, pool *pgxpool.Pool, prefix string) ([]string, error)) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, prefix string) (values []string, _ cobra.ShellCompDirective) {
+		ctx, cancel := context.WithTimeout(cmd.Context(), completeDeadline)
+		defer cancel()
+		cmd.SetContext(ctx)
+		if len(args) == 0 && applyEnvironment(cmd, a.getenv) == nil {
+			_ = a.onDatabase(cmd, completeDeadline, func(ctx context.Context, pool *pgxpool.Pool) (err error) {
+				values, err = read(ctx, pool, prefix)
+				return err
+			})
+		}
+		return values, cobra.ShellCompDirectiveNoFileComp
 	}
-	var values []string
-	_ = a.onDatabase(cmd, completeDeadline, func(ctx context.Context, pool *pgxpool.Pool) (err error) {
-		values, err = read(ctx, pool)
-		return err
-	})
-	return values, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeConsumers completes names of consumers.
-func (a *app) completeConsumers(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return a.complete(cmd, func(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
+func (a *app) completeConsumers() cobra.CompletionFunc {
+	return a.completes(func(ctx context.Context, pool *pgxpool.Pool, prefix string) (names []string, err error) {
 		consumers, err := subscribe.ListConsumers(ctx, pool)
-		var names []string
 		for _, consumer := range consumers {
 			if strings.HasPrefix(consumer.Name, prefix) && len(names) < completed {
 				names = append(names, consumer.Name)
@@ -51,12 +46,14 @@ func (a *app) completeConsumers(cmd *cobra.Command, args []string, prefix string
 	})
 }
 
-// completeScaleouts completes prefixes of scale-outs.
-func (a *app) completeScaleouts(cmd *cobra.Command, args []string, text string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return a.complete(cmd, func(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
-		return operate.ScaleoutPrefixes(ctx, pool, text, completed)
+func (a *app) completeScaleouts() cobra.CompletionFunc {
+	return a.completes(func(ctx context.Context, pool *pgxpool.Pool, prefix string) ([]string, error) {
+		return operate.ScaleoutPrefixes(ctx, pool, prefix, completed)
+	})
+}
+
+func (a *app) completeTemplates() cobra.CompletionFunc {
+	return a.completes(func(ctx context.Context, pool *pgxpool.Pool, prefix string) ([]string, error) {
+		return operate.TemplateKeys(ctx, pool, prefix, completed)
 	})
 }

@@ -36,7 +36,7 @@ func (c *confirmation) registerYes(cmd *cobra.Command, what string) {
 }
 
 func (c *confirmation) registerExpect(cmd *cobra.Command, what string) {
-	cmd.Flags().Var(&intValue{&c.expect, 0, math.MaxInt32}, "expect", "confirm without a prompt, if there are exactly this many "+what)
+	cmd.Flags().Var(intValue(&c.expect, 0, math.MaxInt32), "expect", "confirm without a prompt, if there are exactly this many "+what)
 }
 
 // read notes which flags were given.

@@ -6,13 +6,14 @@ import (
 	"io"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
 func (a *app) conformanceCommand() *cobra.Command {
-	var asJSON, all bool
+	var all bool
 	cmd := &cobra.Command{
 		Use:   "conformance",
 		Short: "Check that iu-core has all expected objects",
@@ -21,33 +22,18 @@ listed. Privileges of other roles on these objects and on iuworker's own are lis
 they do not change the verdict. Exit code 1 unless the verdict is 7/7 PASS.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			at, err := a.addresses(cmd)
-			if err != nil {
-				return err
-			}
-			at.size(commandPool, false)
-			pool, err := connect(cmd.Context(), at.pool)
-			if err != nil {
-				return err
-			}
-			defer closePool(pool)
-			ctx, cancel := context.WithTimeout(cmd.Context(), quickly)
-			defer cancel()
-			report, err := operate.Conformance(ctx, pool)
-			if err != nil {
-				return err
-			}
-			if err := a.print(asJSON, report, func(w io.Writer) { writeConformance(w, report, all) }); err != nil {
-				return err
-			}
-			if !report.Passed() {
-				return fmt.Errorf("iu-core does not conform: %s (%s); to create what is missing, run: iuworker migrate up", report.Verdict, report.Core)
-			}
-			return nil
+			return a.onServer(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool, _ addresses) error {
+				report, err := operate.Conformance(ctx, pool)
+				if err != nil {
+					return err
+				}
+				return a.report(report, func(w io.Writer) { writeConformance(w, report, all) }, report.Passed(),
+					fmt.Errorf("iu-core does not conform: %s (%s); to create what is missing, run: iuworker migrate up", report.Verdict, report.Core))
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "show the objects that pass, too")
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 

@@ -14,30 +14,24 @@ import (
 )
 
 func (a *app) consumersCommand() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "consumers",
 		Short: "Show, move or delete durable consumers, and handle their dead letters",
 		Long: `Shows all durable consumers: position, lag, process and last error. A consumer exists from its first subscriber until it
 is deleted. One without a process expires: after the workers' --emission-retention and --consumer-expiry, counted while
 workers run, the events that it has not handled are deleted. This is shown here from a day before.`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				consumers, err := subscribe.ListConsumers(ctx, pool)
-				if err != nil {
-					return err
-				}
-				return a.print(asJSON, consumers, func(w io.Writer) { writeConsumers(w, consumers, time.Now()) })
-			})
-		},
+		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) ([]subscribe.Consumer, error) {
+			return subscribe.ListConsumers(ctx, pool)
+		}, writeConsumers),
 	}
 	cmd.AddCommand(a.consumersResetCommand(), a.consumersDeleteCommand(), a.consumersDeadLettersCommand(), a.consumersReplayCommand())
 	cmd.Args, cmd.Annotations = noSuchSubcommand, acts
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
-func writeConsumers(w io.Writer, consumers []subscribe.Consumer, now time.Time) {
+func writeConsumers(w io.Writer, consumers []subscribe.Consumer) {
+	now := time.Now()
 	if len(consumers) == 0 {
 		fmt.Fprintln(w, "no durable consumers; to create one, run: iuworker subscribe --consumer NAME")
 		return
@@ -90,14 +84,9 @@ func consumerError(c subscribe.Consumer, now time.Time) string {
 }
 
 // oneConsumer is for commands whose argument is a consumer's name.
-func oneConsumer(cmd *cobra.Command, args []string) error {
-	switch {
-	case len(args) == 0:
-		return usage(cmd, "%s needs a consumer's name", spoken(cmd))
-	case len(args) > 1:
-		return usage(cmd, "%s takes one consumer, not %d", spoken(cmd), len(args))
-	case !consumerName.MatchString(args[0]):
-		return usage(cmd, "there is no consumer %s: a name is 1 to 200 printable characters without spaces", quoted(args[0]))
+var oneConsumer = oneArgument("a consumer's name", "consumer", func(cmd *cobra.Command, name string) error {
+	if !consumerName.MatchString(name) {
+		return usage(cmd, "there is no consumer %s: a name is 1 to 200 printable characters without spaces", quoted(name))
 	}
 	return nil
-}
+})

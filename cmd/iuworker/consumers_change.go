@@ -15,28 +15,15 @@ import (
 )
 
 // startValue is where in the history to begin: beginning, now, a cursor, a time, or how long ago.
-type startValue struct {
-	to   *subscribe.Start
-	text string
+func startValue(to *subscribe.Start) *value[subscribe.Start] {
+	given := ""
+	return &value[subscribe.Start]{to, "cursor|beginning|now", func(text string) (subscribe.Start, error) {
+		given = text
+		return subscribe.ParseStart(text, time.Now())
+	}, func(subscribe.Start) string { return given }}
 }
-
-// Set implements pflag.Value.
-func (v *startValue) Set(text string) error {
-	start, err := subscribe.ParseStart(text, time.Now())
-	if err == nil {
-		*v.to, v.text = start, text
-	}
-	return err
-}
-
-// String implements pflag.Value.
-func (v *startValue) String() string { return v.text }
-
-// Type implements pflag.Value.
-func (*startValue) Type() string { return "cursor|beginning|now" }
 
 func (a *app) consumersResetCommand() *cobra.Command {
-	var asJSON bool
 	var agreed confirmation
 	var to subscribe.Start
 	cmd := &cobra.Command{
@@ -45,7 +32,7 @@ func (a *app) consumersResetCommand() *cobra.Command {
 		Long: `Moves a consumer's cursor. Back, and it receives events again; forward, and it never receives those in between. A running
 process continues from there after its current event. The last error is cleared. Moving forward asks first.`,
 		Args:              oneConsumer,
-		ValidArgsFunction: a.completeConsumers,
+		ValidArgsFunction: a.completeConsumers(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := required(cmd, "to"); err != nil {
 				return err
@@ -73,16 +60,16 @@ process continues from there after its current event. The last error is cleared.
 				if err != nil {
 					return err
 				}
-				return a.print(asJSON, moved, func(w io.Writer) {
+				return a.print(moved, func(w io.Writer) {
 					fmt.Fprintf(w, "moved consumer %s from %[3]s to %[2]s\n", moved.Consumer, moved.To, moved.From)
 				})
 			})
 		},
 	}
-	cmd.Flags().Var(&startValue{to: &to}, "to", "a cursor or position, the oldest retained event, the next event, "+
+	cmd.Flags().Var(startValue(&to), "to", "a cursor or position, the oldest retained event, the next event, "+
 		"a time, or how long ago")
 	agreed.registerYes(cmd, "events to skip")
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
@@ -99,13 +86,13 @@ func resetConsumer(ctx context.Context, pool *pgxpool.Pool, plan operate.Consume
 }
 
 func (a *app) consumersDeleteCommand() *cobra.Command {
-	var asJSON, force bool
+	var force bool
 	var agreed confirmation
 	cmd := &cobra.Command{
 		Use:               "delete NAME",
 		Short:             "Delete a consumer: its cursor and its dead letters",
 		Args:              oneConsumer,
-		ValidArgsFunction: a.completeConsumers,
+		ValidArgsFunction: a.completeConsumers(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := agreed.read(cmd); err != nil {
 				return err
@@ -124,7 +111,7 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 				if err := deleteConsumer(ctx, pool, consumer, force); err != nil {
 					return err
 				}
-				return a.print(asJSON, map[string]string{"deleted": args[0]}, func(w io.Writer) {
+				return a.print(map[string]string{"deleted": args[0]}, func(w io.Writer) {
 					fmt.Fprintf(w, "deleted consumer %s; a subscriber with that name starts from the beginning\n", args[0])
 				})
 			})
@@ -132,7 +119,7 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "delete it even if a process uses it or it has dead letters")
 	agreed.registerYes(cmd, "events that it has not handled")
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 

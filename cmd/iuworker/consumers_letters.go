@@ -30,13 +30,13 @@ type consumerLetters struct {
 }
 
 func (a *app) consumersDeadLettersCommand() *cobra.Command {
-	var asJSON, drop bool
+	var drop bool
 	var agreed confirmation
 	cmd := &cobra.Command{
 		Use:               "dead-letters NAME",
 		Short:             "List the events that a consumer failed to handle, or drop them",
 		Args:              oneConsumer,
-		ValidArgsFunction: a.completeConsumers,
+		ValidArgsFunction: a.completeConsumers(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := agreed.readFor(cmd, "drop", drop); err != nil {
 				return err
@@ -53,7 +53,7 @@ func (a *app) consumersDeadLettersCommand() *cobra.Command {
 							return err
 						}
 					}
-					return a.changeLetters(ctx, pool, args[0], "consumer.drop", asJSON, func(ctx context.Context, tx pgx.Tx) (operate.ConsumerLetters, error) {
+					return a.changeLetters(ctx, pool, args[0], "consumer.drop", func(ctx context.Context, tx pgx.Tx) (operate.ConsumerLetters, error) {
 						return operate.DropConsumerLetters(ctx, tx, args[0], consumer.DeadLetters)
 					})
 				}
@@ -61,39 +61,38 @@ func (a *app) consumersDeadLettersCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.print(asJSON, letters, letters.write)
+				return a.print(letters, letters.write)
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&drop, "drop", false, "drop all of them instead")
 	agreed.registerYes(cmd, "dead letters")
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
 func (a *app) consumersReplayCommand() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "replay NAME",
 		Short: "Make a consumer handle its dead letters again",
 		Long: `Makes the consumer's process handle all of its dead letters once more: a running process does so at once, a new one when
 it starts. What it handles is deleted; what fails again stays, with its new error.`,
 		Args:              oneConsumer,
-		ValidArgsFunction: a.completeConsumers,
+		ValidArgsFunction: a.completeConsumers(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				return a.changeLetters(ctx, pool, args[0], "consumer.replay", asJSON, func(ctx context.Context, tx pgx.Tx) (operate.ConsumerLetters, error) {
+				return a.changeLetters(ctx, pool, args[0], "consumer.replay", func(ctx context.Context, tx pgx.Tx) (operate.ConsumerLetters, error) {
 					return operate.ReplayConsumerLetters(ctx, tx, args[0])
 				})
 			})
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
 // changeLetters changes all dead letters of a consumer, and leaves an audit line in the same transaction.
-func (a *app) changeLetters(ctx context.Context, pool *pgxpool.Pool, name, action string, asJSON bool,
+func (a *app) changeLetters(ctx context.Context, pool *pgxpool.Pool, name, action string,
 	change func(context.Context, pgx.Tx) (operate.ConsumerLetters, error),
 ) error {
 	did, key := "will be replayed", "replayed"
@@ -115,7 +114,7 @@ func (a *app) changeLetters(ctx context.Context, pool *pgxpool.Pool, name, actio
 	if err != nil {
 		return err
 	}
-	return a.print(asJSON, map[string]any{"consumer": name, key: n}, func(w io.Writer) { fmt.Fprintf(w, "%d %s\n", n, did) })
+	return a.print(map[string]any{"consumer": name, key: n}, func(w io.Writer) { fmt.Fprintf(w, "%d %s\n", n, did) })
 }
 
 // findConsumer returns subscribe.ErrNoConsumer, with the nearest name, if there is no consumer of that name.

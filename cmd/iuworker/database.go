@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,59 +23,60 @@ const (
 	commandPool = 4 // connections of a command that does one thing
 )
 
-type databaseFlags struct{ url, file, direct, directFile string }
+// addressFlags are --NAME, an address, and --NAME-file, a file that holds it.
+type addressFlags struct{ name, url, file string }
+
+func (f *addressFlags) register(flags *pflag.FlagSet, name, help, file string) {
+	f.name = name
+	flags.StringVar(&f.url, name, "", help)
+	flags.StringVar(&f.file, name+"-file", "", file)
+}
+
+// source returns where the address comes from; given is false if neither flag is.
+func (f *addressFlags) source(a *app) (from address.Source, given bool) {
+	from = address.Source{Getenv: a.getenv, Logger: a.logger, Text: f.url, File: f.file}
+	name := f.name
+	if f.file != "" {
+		name, from.Text = name+"-file", ""
+	}
+	from.Name = "--" + name + " or " + variable(name)
+	return from, f.url != "" || f.file != ""
+}
+
+type databaseFlags struct{ pool, direct addressFlags }
 
 func (f *databaseFlags) register(flags *pflag.FlagSet) {
-	flags.StringVar(&f.url, "database-url", "",
-		"address of the database; else $DATABASE_URL, else PG* as for psql")
-	flags.StringVar(&f.file, "database-url-file", "",
+	f.pool.register(flags, "database-url", "address of the database; else $DATABASE_URL, else PG* as for psql",
 		"file with this address, read again for each new connection")
-	flags.StringVar(&f.direct, "direct-database-url", "",
-		"address for LISTEN, session locks and migrations, if the first goes through a transaction pooler")
-	flags.StringVar(&f.directFile, "direct-database-url-file", "",
+	f.direct.register(flags, "direct-database-url", "address for LISTEN, session locks and migrations, if the first goes through a transaction pooler",
 		"file with that address, read again for each new connection")
 }
 
 // source returns where the database's address comes from; given is false if only PG* can name it.
 func (a *app) source() (from address.Source, given bool) {
-	from = address.Source{Name: "the environment (PG*)", Getenv: a.getenv, Logger: a.logger}
-	switch url := a.getenv("DATABASE_URL"); {
-	case a.database.file != "":
-		from.Name, from.File = "--database-url-file or IUWORKER_DATABASE_URL_FILE", a.database.file
-	case a.database.url != "":
-		from.Name, from.Text = "--database-url or IUWORKER_DATABASE_URL", a.database.url
-	case url != "":
-		from.Name, from.Text = "DATABASE_URL", url
-	default:
-		return from, false
+	if from, given = a.database.pool.source(a); given {
+		return from, true
 	}
-	return from, true
+	if from.Text = a.getenv("DATABASE_URL"); from.Text != "" {
+		from.Name = "DATABASE_URL"
+		return from, true
+	}
+	from.Name = "the environment (PG*)"
+	return from, false
 }
 
-// directSource returns where the address comes from for what needs a session; given is false if it is the first one.
-func (a *app) directSource() (from address.Source, given bool) {
-	from = address.Source{Getenv: a.getenv, Logger: a.logger}
-	switch {
-	case a.database.directFile != "":
-		from.Name, from.File = "--direct-database-url-file or IUWORKER_DIRECT_DATABASE_URL_FILE", a.database.directFile
-	case a.database.direct != "":
-		from.Name, from.Text = "--direct-database-url or IUWORKER_DIRECT_DATABASE_URL", a.database.direct
-	default:
-		return from, false
-	}
-	return from, true
-}
+// directSource returns the address for what needs a session; given is false if that is the database's own.
+func (a *app) directSource() (from address.Source, given bool) { return a.database.direct.source(a) }
 
-// addresses are where the database is: for queries, and for what needs a session of its own.
+// addresses lead to the database: pool for queries, direct for what needs a session.
 type addresses struct {
 	pool   *pgxpool.Config
 	direct *pgx.ConnConfig
-	sized  bool // the address itself says how large the pool is
-
+	sized  bool // the address itself sets the size of the pool
 	reread []func(ctx context.Context)
 }
 
-// size sets the pool's size, unless the address says it and no flag contradicts.
+// size sets the size of the pool. One in the address has precedence over a default, and a flag over both.
 func (at addresses) size(connections int, flagGiven bool) {
 	if flagGiven || !at.sized {
 		at.pool.MaxConns = int32(connections) //nolint:gosec // the flag has a bound
@@ -82,14 +84,15 @@ func (at addresses) size(connections int, flagGiven bool) {
 	}
 }
 
-// addresses reads the addresses without connecting; what cannot be read is wrong usage.
+// addresses reads the addresses without connecting. An address that cannot be read is wrong usage.
 func (a *app) addresses(cmd *cobra.Command) (addresses, error) {
 	from, _ := a.source()
 	return a.addressesOf(cmd, from)
 }
 
 func (a *app) addressesOf(cmd *cobra.Command, from address.Source) (addresses, error) {
-	if err := a.contradictions(cmd); err != nil {
+	if err := cmp.Or(notTogether(cmd, "database-url", "database-url-file"),
+		notTogether(cmd, "direct-database-url", "direct-database-url-file")); err != nil {
 		return addresses{}, err
 	}
 	first, err := open(cmd, from)
@@ -101,7 +104,7 @@ func (a *app) addressesOf(cmd *cobra.Command, from address.Source) (addresses, e
 		pool: first.Pool, direct: first.Pool.ConnConfig.Copy(), sized: first.Sized, reread: []func(context.Context){first.Reread},
 	}
 	if from, given := a.directSource(); given {
-		direct, err := open(cmd, from) // it may have a pool's settings in it, as the first has
+		direct, err := open(cmd, from)
 		if err != nil {
 			return addresses{}, err
 		}
@@ -110,23 +113,7 @@ func (a *app) addressesOf(cmd *cobra.Command, from address.Source) (addresses, e
 	return at, nil
 }
 
-// contradictions refuses an address that is given twice.
-func (a *app) contradictions(cmd *cobra.Command) error {
-	for _, pair := range [][2]string{
-		{"database-url", "database-url-file"}, {"direct-database-url", "direct-database-url-file"},
-	} {
-		if cmd.Flags().Lookup(pair[0]) == nil {
-			continue
-		}
-		if err := notTogether(cmd, pair[0], pair[1]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// open makes a configuration. Every connection of the program, apart from those to a server that it starts itself, is made
-// with one that went through here.
+// open makes a configuration. Every connection of the program is made with one that open returned.
 func open(cmd *cobra.Command, from address.Source) (address.Config, error) {
 	cfg, err := from.Config()
 	if wrong, ok := errors.AsType[*address.Error](err); ok {
@@ -138,7 +125,7 @@ func open(cmd *cobra.Command, from address.Source) (address.Config, error) {
 	return cfg, err
 }
 
-// connect opens a pool and makes sure that the database replies.
+// connect opens a pool, and fails unless the database replies.
 func connect(ctx context.Context, cfg *pgxpool.Config) (*pgxpool.Pool, error) {
 	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), cfg)
 	if err != nil {
@@ -151,11 +138,11 @@ func connect(ctx context.Context, cfg *pgxpool.Config) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
-// quickly is how long a command may take that reads or writes some rows: longer means that somebody holds a lock.
+// quickly is the time limit of commands that read or write some rows: if they take longer, somebody holds a lock.
 const quickly = 30 * time.Second
 
-// onDatabase runs what a command does on a database that has our schema, within a time; 0 is no limit.
-func (a *app) onDatabase(cmd *cobra.Command, limit time.Duration, do func(ctx context.Context, pool *pgxpool.Pool) error) error {
+// onServer connects and runs do within a time; 0 is no limit.
+func (a *app) onServer(cmd *cobra.Command, limit time.Duration, do func(ctx context.Context, pool *pgxpool.Pool, at addresses) error) error {
 	at, err := a.addresses(cmd)
 	if err != nil {
 		return err
@@ -172,14 +159,21 @@ func (a *app) onDatabase(cmd *cobra.Command, limit time.Duration, do func(ctx co
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	if err := a.checkSchema(ctx, pool); err != nil {
-		return err
-	}
-	return do(ctx, pool)
+	return do(ctx, pool, at)
 }
 
-// checkSchema fails if the schema is missing or does not fit. Applications and subscribers need not be allowed to read
-// its version: what they do themselves says what they may not.
+// onDatabase is onServer for a database that has our schema.
+func (a *app) onDatabase(cmd *cobra.Command, limit time.Duration, do func(ctx context.Context, pool *pgxpool.Pool) error) error {
+	return a.onServer(cmd, limit, func(ctx context.Context, pool *pgxpool.Pool, _ addresses) error {
+		if err := a.checkSchema(ctx, pool); err != nil {
+			return err
+		}
+		return do(ctx, pool)
+	})
+}
+
+// checkSchema fails if the schema is missing or does not fit this program. It passes for a login that may not read the
+// schema's version, as those of applications and subscribers.
 func (a *app) checkSchema(ctx context.Context, pool *pgxpool.Pool) error {
 	err := iusql.CheckSchema(ctx, pool)
 	if errors.Is(err, iusql.ErrPrivileges) {

@@ -23,7 +23,7 @@ import (
 const demoPatience = 30 * time.Second
 
 func (a *app) demoCommand() *cobra.Command {
-	var yes, asJSON bool
+	var yes bool
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run the whole pipeline once: outbox row in, instance composed, event out",
@@ -37,11 +37,11 @@ and what a plain LISTEN client received. A given database must be empty or made 
 				return err
 			}
 			defer func() { err = errors.Join(err, s.close()) }()
-			return a.demo(cmd.Context(), s, asJSON)
+			return a.demo(cmd.Context(), s)
 		},
 	}
 	yesFlag(cmd, &yes)
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
@@ -52,7 +52,7 @@ func yesFlag(cmd *cobra.Command, to *bool) {
 // errDemoShown ends the worker of a demo that is over.
 var errDemoShown = errors.New("the demo is over")
 
-func (a *app) demo(ctx context.Context, s *stage, asJSON bool) error {
+func (a *app) demo(ctx context.Context, s *stage) error {
 	f := defaultWorkFlags()
 	f.httpAddr = webui.Off
 	s.at.size(f.poolSize, false)
@@ -61,7 +61,7 @@ func (a *app) demo(ctx context.Context, s *stage, asJSON bool) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(a.print(asJSON, shown, shown.write), errDemoShown)
+		return errors.Join(a.print(shown, shown.write), errDemoShown)
 	})
 	if errors.Is(err, errDemoShown) {
 		return nil

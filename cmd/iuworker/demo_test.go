@@ -154,7 +154,7 @@ func get(t testing.TB, url string) int {
 func TestAnAddressIsShownWithoutItsPassword(t *testing.T) {
 	t.Parallel()
 	a := &app{getenv: func(string) string { return "" }}
-	a.database.url = "postgres://ann:" + secret + "@h:5433/it%27s"
+	a.database.pool.url = "postgres://ann:" + secret + "@h:5433/it%27s"
 	at, err := a.addresses(&cobra.Command{})
 	require.NoError(t, err)
 	s := &stage{at: at}

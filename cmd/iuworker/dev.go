@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) devCommand() *cobra.Command {
-	var yes, asJSON, tcp bool
+	var yes, tcp bool
 	var dataDir string
 	f := defaultWorkFlags()
 	cmd := &cobra.Command{
@@ -45,7 +45,7 @@ func (a *app) devCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.print(asJSON, devResult{demoResult: shown, Pages: pages, Database: s.shown()}, func(w io.Writer) {
+				return a.print(devResult{demoResult: shown, Pages: pages, Database: s.shown()}, func(w io.Writer) {
 					fmt.Fprintf(w, "export IUWORKER_DATABASE_URL=%s\n\n", shellQuoted(s.shown()))
 					shown.write(w)
 					writeDev(w, s, pages, who)
@@ -53,12 +53,13 @@ func (a *app) devCommand() *cobra.Command {
 			})
 		},
 	}
-	f.registerServing(cmd)
+	takesSettings(cmd)
+	f.register(cmd, ofDev)
 	cmd.Flags().BoolVar(&tcp, "tcp", false,
 		"listen on a loopback port, which every user of this machine can reach, instead of a socket only for this user")
-	cmd.Flags().Var(&textValue{&dataDir, 4096}, "data-dir", "directory for the server's data (default a new one, removed at the end)")
+	cmd.Flags().Var(textValue(&dataDir, pathMax), "data-dir", "directory for the server's data (default a new one, removed at the end)")
 	yesFlag(cmd, &yes)
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 

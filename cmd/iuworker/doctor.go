@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -10,10 +11,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/doctor"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
-	var asJSON, all bool
+	var all bool
 	poolSize := defaultWorkFlags().poolSize
 	cmd := &cobra.Command{
 		Use:   "doctor",
@@ -34,30 +36,24 @@ last, then the commands to run. It changes nothing and takes ten seconds at most
 				return fmt.Errorf("open the connection pool: %w", err)
 			}
 			defer closePool(pool)
-			report := operate.Doctor(cmd.Context(), operate.DoctorConfig{Pool: pool, Direct: at.direct, Explain: a.explain, PoolSize: poolSize})
-			if err := a.print(asJSON, report, func(w io.Writer) { writeDoctor(w, report, all) }); err != nil {
-				return err
-			}
-			if !report.OK() {
-				return fmt.Errorf("%s", doctorVerdict(report))
-			}
-			return nil
+			report := doctor.Run(cmd.Context(), doctor.Config{Pool: pool, Direct: at.direct, Explain: a.explain, PoolSize: poolSize})
+			return a.report(report, func(w io.Writer) { writeDoctor(w, report, all) }, report.OK(), errors.New(doctorVerdict(report)))
 		},
 	}
-	cmd.Flags().Var(&intValue{&poolSize, 2, 1000}, "pool-size", "pool size of the workers, to compare with the server's limit")
+	cmd.Flags().Var(intValue(&poolSize, 2, 1000), "pool-size", "pool size of the workers, to compare with the server's limit")
 	cmd.Flags().BoolVar(&all, "all", false, "show the checks that are ok or skipped, too")
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
 // doctorVerdict returns how many checks fail, and where to begin.
-func doctorVerdict(report operate.DoctorReport) string {
+func doctorVerdict(report doctor.Report) string {
 	failing := "fail"
 	if report.Count(operate.HealthFail) == 1 {
 		failing = "fails"
 	}
 	verdict := fmt.Sprintf("%d of %d checks %s", report.Count(operate.HealthFail), len(report.Checks), failing)
-	first := slices.IndexFunc(report.Checks, func(c operate.DoctorCheck) bool { return c.Result == operate.HealthFail })
+	first := slices.IndexFunc(report.Checks, func(c doctor.Check) bool { return c.Result == operate.HealthFail })
 	if first < 0 {
 		return verdict
 	}
@@ -69,7 +65,7 @@ func doctorVerdict(report operate.DoctorReport) string {
 }
 
 // writeDoctor shows what is not ok, the worst last, then the commands to run, the worst's first, and how many checks went how.
-func writeDoctor(w io.Writer, report operate.DoctorReport, all bool) {
+func writeDoctor(w io.Writer, report doctor.Report, all bool) {
 	alike := map[string]int{} // skipped checks by their reason
 	for _, check := range report.Checks {
 		if check.Result == operate.HealthSkipped {
@@ -103,7 +99,7 @@ func writeDoctor(w io.Writer, report operate.DoctorReport, all bool) {
 	fmt.Fprintln(w, doctorSummary(report, all))
 }
 
-func writeCheck(w io.Writer, check operate.DoctorCheck) {
+func writeCheck(w io.Writer, check doctor.Check) {
 	fmt.Fprintf(w, "%s  %-14s  %s\n", stateAs(w, string(check.Result), fmt.Sprintf("%-7s", check.Result)), check.Check, flat(check.Says))
 	for _, detail := range check.Details {
 		fmt.Fprintf(w, "%25s- %s\n", "", oneLine(&detail))
@@ -114,7 +110,7 @@ func writeCheck(w io.Writer, check operate.DoctorCheck) {
 }
 
 // doctorSummary is one line: how many checks went how.
-func doctorSummary(report operate.DoctorReport, all bool) string {
+func doctorSummary(report doctor.Report, all bool) string {
 	var parts []string
 	for _, kind := range []struct {
 		result    operate.Health
@@ -149,7 +145,7 @@ func doctorSummary(report operate.DoctorReport, all bool) string {
 }
 
 // skipReason returns why checks were skipped, if it is one reason for several; "" otherwise.
-func skipReason(report operate.DoctorReport) string {
+func skipReason(report doctor.Report) string {
 	reason, n := "", 0
 	for _, check := range report.Checks {
 		if check.Result != operate.HealthSkipped {

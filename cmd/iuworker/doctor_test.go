@@ -9,6 +9,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/doctor"
 )
 
 // alive makes it look as if a worker were.
@@ -41,7 +42,7 @@ func TestDoctor(t *testing.T) {
 
 	asJSON := run(t, on(db), "doctor", "--json")
 	require.Equal(t, exitFailed, asJSON.code)
-	report := decode[operate.DoctorReport](t, asJSON)
+	report := decode[doctor.Report](t, asJSON)
 	require.Contains(t, sick.errOut, fmt.Sprintf("iuworker: 1 of %d checks fails", len(report.Checks)))
 	require.Equal(t, 1, report.Count(operate.HealthFail))
 	for _, check := range report.Checks {

@@ -22,20 +22,21 @@ func TestFlagTable(t *testing.T) {
 var saidDefault = regexp.MustCompile(` \(default ([^)]*)\)$`)
 
 // flagRow is a row of the table: a flag, in the commands in which it means the same.
-type flagRow struct{ name, kind, fallback, usage string }
+type flagRow struct {
+	name, kind, fallback, usage string
+	setting                     bool // it has a variable
+}
 
 // flagTable returns the table of docs/configure.md: the flags of every command, those of work, then the others by name.
 func flagTable(root *cobra.Command) string {
 	commands := map[flagRow][]string{}
-	settings := map[flagRow]bool{}
 	note := func(cmd *cobra.Command, f *pflag.Flag, command string) {
 		if f.Hidden || f.Name == "help" || f.Name == "version" {
 			return
 		}
 		usage := strings.TrimSuffix(f.Usage, " [$"+variable(f.Name)+"]")
-		row := flagRow{f.Name, f.Value.Type(), f.DefValue, usage}
+		row := flagRow{f.Name, f.Value.Type(), f.DefValue, usage, hasVariable(cmd, f)}
 		commands[row] = append(commands[row], command)
-		settings[row] = settings[row] || hasVariable(cmd, f)
 	}
 	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { note(root, f, "every command") })
 	var walk func(*cobra.Command)
@@ -81,7 +82,7 @@ func flagTable(root *cobra.Command) string {
 		}
 		slices.Sort(commands[row])
 		named := ""
-		if settings[row] {
+		if row.setting {
 			named = " `" + variable(row.name) + "`"
 		}
 		fmt.Fprintf(&table, "| `--%s%s`%s | %s | %s | %s |\n",

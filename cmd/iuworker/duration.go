@@ -12,53 +12,43 @@ import (
 
 const day = 24 * time.Hour
 
-// forever is what a durationValue holds for the word "forever": River's way to say that nothing is removed.
+// forever is River's value for rows that are never removed.
 const forever time.Duration = -1
 
-// durationValue is a length of time between min and max, or, if it may be, "forever".
-type durationValue struct {
-	to         *time.Duration
-	min, max   time.Duration
-	mayForever bool
+// durationValue is a length of time from least to most.
+func durationValue(to *time.Duration, least, most time.Duration) *value[time.Duration] {
+	return &value[time.Duration]{to, "duration", func(text string) (time.Duration, error) {
+		d, err := parseDuration(text)
+		if err == nil && (d < least || d > most) {
+			err = fmt.Errorf("it must be from %s to %s", formatDuration(least), formatDuration(most))
+		}
+		return d, err
+	}, func(d time.Duration) string {
+		if d == 0 {
+			return "0" // without a unit the help does not show it
+		}
+		return formatDuration(d)
+	}}
 }
 
-// Set implements pflag.Value.
-func (v *durationValue) Set(text string) error {
-	if v.mayForever && text == "forever" {
-		*v.to = forever
-		return nil
+// foreverValue is a durationValue that may be "forever" as well, which 0 means, too.
+func foreverValue(to *time.Duration, least, most time.Duration) *value[time.Duration] {
+	v := durationValue(to, least, most)
+	parse, show := v.parse, v.show
+	v.parse = func(text string) (time.Duration, error) {
+		if d, err := parseDuration(text); text == "forever" || err == nil && d == 0 {
+			return forever, nil
+		}
+		return parse(text)
 	}
-	d, err := parseDuration(text)
-	if err != nil {
-		return err
+	v.show = func(d time.Duration) string {
+		if d == forever {
+			return "forever"
+		}
+		return show(d)
 	}
-	if v.mayForever && d == 0 {
-		*v.to = forever
-		return nil
-	}
-	if d < v.min || d > v.max {
-		return fmt.Errorf("it must be from %s to %s", formatDuration(v.min), formatDuration(v.max))
-	}
-	*v.to = d
-	return nil
+	return v
 }
-
-// String implements pflag.Value.
-func (v *durationValue) String() string {
-	switch {
-	case v.to == nil:
-		return ""
-	case v.mayForever && *v.to == forever:
-		return "forever"
-	case *v.to == 0:
-		return "0" // which the help does not show as a default
-	default:
-		return formatDuration(*v.to)
-	}
-}
-
-// Type implements pflag.Value.
-func (*durationValue) Type() string { return "duration" }
 
 var (
 	daysFirst  = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)d(.*)$`)

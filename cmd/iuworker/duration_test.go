@@ -67,13 +67,12 @@ func FuzzParseDuration(f *testing.F) {
 func TestDurationValue(t *testing.T) {
 	t.Parallel()
 	var d time.Duration
-	value := durationValue{to: &d, min: time.Second, max: 30 * day, mayForever: true}
+	value := foreverValue(&d, time.Second, 30*day)
 	require.NoError(t, value.Set("1d"))
 	require.Equal(t, day, d)
 	require.NoError(t, value.Set("forever"))
 	require.Equal(t, "forever", value.String())
 	require.ErrorContains(t, value.Set("31d"), "from 1s to 30d")
 	require.ErrorContains(t, value.Set("1ms"), "from 1s to 30d")
-	value.mayForever = false
-	require.Error(t, value.Set("forever"))
+	require.Error(t, durationValue(&d, time.Second, 30*day).Set("forever"))
 }

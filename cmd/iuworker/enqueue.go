@@ -21,7 +21,6 @@ type enqueueFlags struct {
 	template string
 	event    outbox.Event
 	in       time.Duration
-	json     bool
 }
 
 func (a *app) enqueueCommand() *cobra.Command {
@@ -44,19 +43,19 @@ func (a *app) enqueueCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.Var(&textValue{&f.template, 1000}, "template", "collection key or id of the template")
-	flags.Var(&uuidValue{&f.event.EventID}, "event-id", "your id of what happened; a repeated id is the same event (default a new one)")
-	flags.Var(&textValue{&f.event.EventType, 200}, "event-type", "what happened")
-	flags.Var(&textValue{&f.event.InstanceKeySuffix, suffixMax}, "suffix",
+	flags.Var(textValue(&f.template, 1000), "template", "collection key or id of the template")
+	flags.Var(uuidValue(&f.event.EventID), "event-id", "your id of what happened; a repeated id is the same event (default a new one)")
+	flags.Var(textValue(&f.event.EventType, 200), "event-type", "what happened")
+	flags.Var(textValue(&f.event.InstanceKeySuffix, suffixMax), "suffix",
 		"suffix of the instance's key tpl-inst:auto:SUFFIX; suffixes are global (default TEMPLATE-EVENT_ID)")
-	flags.Var(&choiceValue{&f.event.EmitMode, []string{outbox.EmitLive, outbox.EmitDryRun}}, "emit-mode",
+	flags.Var(choiceValue(&f.event.EmitMode, outbox.EmitLive, outbox.EmitDryRun), "emit-mode",
 		"live announces the instance, dry_run only composes it")
-	actorFlag(cmd, &f.event.Actor, "name for the audit (default the user of this process)")
-	flags.Var(&textValue{&f.event.Note, 2000}, "note", "note for the instance")
-	flags.Var(&intValue{&f.event.Priority, 1, 4}, "priority", "priority, from 1 (highest) to 4 (lowest)")
-	flags.Var(&timeValue{&f.event.AvailableAt}, "available-at", "compose at this time or later")
-	flags.Var(&durationValue{to: &f.in, min: 0, max: 10 * 365 * day}, "in", "compose after this delay")
-	jsonFlag(cmd, &f.json)
+	auditFlag(cmd, &f.event.Actor)
+	flags.Var(textValue(&f.event.Note, 2000), "note", "note for the instance")
+	flags.Var(intValue(&f.event.Priority, 1, 4), "priority", "priority, from 1 (highest) to 4 (lowest)")
+	flags.Var(timeValue(&f.event.AvailableAt), "available-at", "compose at this time or later")
+	flags.Var(durationValue(&f.in, 0, 10*365*day), "in", "compose after this delay")
+	a.jsonFlag(cmd)
 	return cmd
 }
 
@@ -76,9 +75,7 @@ func (a *app) enqueue(ctx context.Context, pool *pgxpool.Pool, f enqueueFlags) e
 			return fmt.Errorf("the template's key is too long for a suffix: give --suffix")
 		}
 	}
-	if event.Actor == "" {
-		event.Actor = systemUser()
-	}
+	event.Actor = actorOrUser(event.Actor)
 	if f.in > 0 {
 		if event.AvailableAt, err = databaseTime(ctx, pool, f.in); err != nil {
 			return err
@@ -88,7 +85,7 @@ func (a *app) enqueue(ctx context.Context, pool *pgxpool.Pool, f enqueueFlags) e
 	if err != nil {
 		return err
 	}
-	return a.print(f.json, inserted, func(w io.Writer) {
+	return a.print(inserted, func(w io.Writer) {
 		columns(w, func(w io.Writer) {
 			fmt.Fprintf(w, "event id\t%s\n", inserted.EventID)
 			fmt.Fprintf(w, "idempotency key\t%s\n", inserted.IdempotencyKey)

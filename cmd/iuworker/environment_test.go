@@ -29,7 +29,8 @@ func TestFlagBeatsVariableBeatsDefault(t *testing.T) {
 			cmd := &cobra.Command{Use: "work", RunE: func(cmd *cobra.Command, _ []string) error {
 				return applyEnvironment(cmd, func(name string) string { return test.env[name] })
 			}}
-			f.register(cmd)
+			takesSettings(cmd)
+			f.register(cmd, ofWork)
 			cmd.SetArgs(append([]string{}, test.args...))
 			require.NoError(t, cmd.Execute())
 			require.Equal(t, test.want, cmd.Flags().Lookup("pool-size").Value.String())
@@ -63,7 +64,7 @@ func TestWhereTheDatabaseIs(t *testing.T) {
 func TestAddressesAreSettled(t *testing.T) {
 	t.Parallel()
 	a := &app{getenv: func(string) string { return "" }}
-	a.database.url = "postgres://ann@h/x?pool_max_conns=3"
+	a.database.pool.url = "postgres://ann@h/x?pool_max_conns=3"
 	at, err := a.addresses(&cobra.Command{})
 	require.NoError(t, err)
 	require.Equal(t, "iuworker", at.pool.ConnConfig.RuntimeParams["application_name"])
@@ -73,8 +74,8 @@ func TestAddressesAreSettled(t *testing.T) {
 	at.size(20, true)
 	require.EqualValues(t, 20, at.pool.MaxConns, "and a flag contradicts")
 
-	a.database.url = "postgres://ann@h/x?application_name=shop&connect_timeout=3"
-	a.database.direct = "postgres://bob@g/x?pool_max_conns=3"
+	a.database.pool.url = "postgres://ann@h/x?application_name=shop&connect_timeout=3"
+	a.database.direct.url = "postgres://bob@g/x?pool_max_conns=3"
 	at, err = a.addresses(&cobra.Command{})
 	require.NoError(t, err)
 	require.Equal(t, "shop", at.pool.ConnConfig.RuntimeParams["application_name"])

@@ -22,10 +22,10 @@ import (
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
-// usageError is wrong usage: nothing was connected to, and the exit code is 2.
+// usageError is wrong usage, found before anything connects. The exit code is 2.
 type usageError struct {
 	message string
-	command string // whose help says more
+	command string // its help says more
 }
 
 func (e *usageError) Error() string { return e.message }
@@ -34,7 +34,7 @@ func usage(cmd *cobra.Command, format string, args ...any) error {
 	return &usageError{message: fmt.Sprintf(format, args...), command: cmd.CommandPath()}
 }
 
-// sentence makes the one line that the program says of an error: its cause and the way out, and no password.
+// sentence returns the line that the program prints for an error: its cause and the way out, and no password.
 func sentence(err error) string {
 	text := err.Error()
 	if usage, ok := errors.AsType[*usageError](err); ok {
@@ -52,13 +52,13 @@ func sentence(err error) string {
 	return redact(strings.Join(strings.Fields(text), " "))
 }
 
-// configurationError is a configuration that no restart mends: the exit code is 2.
+// configurationError is an error of the configuration, which no restart mends. The exit code is 2.
 type configurationError struct{ error }
 
 // Unwrap is for errors.Is and errors.As.
 func (e *configurationError) Unwrap() error { return e.error }
 
-// configured wraps an error of settings, or of files that they name; nil stays nil.
+// configured marks an error of settings, or of files that they name; nil stays nil.
 func configured(err error) error {
 	if err == nil {
 		return nil
@@ -74,7 +74,7 @@ func isConfiguration(err error) bool {
 	return wrong || configuration || refused
 }
 
-// roleOf is the role that a command needs. "": that of the owner of iu-core, which is nobody's to grant.
+// roleOf has the role that each command needs; "" is the owner of iu-core, which is no role to grant.
 var roleOf = map[string]string{
 	"enqueue": "iu_app", "work": "iu_worker", "subscribe": "iu_subscriber", "publish": "iu_subscriber",
 	"status": "iu_operator", "gate": "iu_operator", "rollback": "iu_operator", "retry": "iu_operator", "dead-letters": "iu_operator",
@@ -83,8 +83,8 @@ var roleOf = map[string]string{
 	"templates": "iu_operator", "templates create": "", "templates mark": "",
 }
 
-// denied words an error of privileges: who may not run what, and the statement that grants it. "" if it is another error,
-// or no role of ours is missing.
+// denied returns the sentence for a missing privilege: which user may not run which command, and the statement that grants
+// it. It returns "" for other errors, and if no role of ours would help.
 func (a *app) denied(err error) string {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok || pgErr.Code != pgerrcode.InsufficientPrivilege || a.login == "" || iusql.RefusedByRowSecurity(err) {
@@ -105,7 +105,7 @@ func (a *app) denied(err error) string {
 		pgErr.Message, role, role, pgx.Identifier{a.login}.Sanitize())
 }
 
-// explain is sentence; a user who gave no address at all learns that a database comes with iuworker dev.
+// explain is sentence for a command: it knows the role that is missing, and suggests iuworker dev to a user without a database.
 func (a *app) explain(err error) string {
 	text := sentence(err)
 	if denied := a.denied(err); denied != "" {
@@ -118,7 +118,7 @@ func (a *app) explain(err error) string {
 	return text
 }
 
-// migrationError is an error of migrate up: what others would be told, to run that, was just done.
+// migrationError is an error of migrate up, to which "run: iuworker migrate up" would be no way out.
 type migrationError struct{ error }
 
 // Unwrap is for errors.Is and errors.As.
@@ -143,7 +143,7 @@ func (e *migrationError) wayOut() string {
 const rowSecurityWayOut = "; row security is on for that table, and hides rows that iuworker must see: run iuworker migrate up as the owner of " +
 	"iu_outbox, which switches it off for the tables of iuworker, or let an administrator give the login BYPASSRLS"
 
-// wayOut returns what to do about an error of the server, "" if its text says enough.
+// wayOut returns what to do about an error of the server; "" if its text says enough.
 func wayOut(err error) string {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	switch {
@@ -169,30 +169,29 @@ func wayOut(err error) string {
 	return ""
 }
 
-// connectSentence returns why there is no connection: to which host, as which user, and why, for each host; and the way out of the
-// last one.
+// connectSentence returns why there is no connection: as which user, why for each host, and the way out for the last one.
 func connectSentence(err *pgconn.ConnectError) string {
 	as := who(err.Config.User, cmp.Or(err.Config.Database, err.Config.User))
 	failures := address.Failures(err)
 	if len(failures) == 0 {
-		cause, out := connectCause(err)
-		return fmt.Sprintf("cannot connect to PostgreSQL%s: %s; %s", as, cause, out)
+		failures = []address.Failure{{Err: err}}
 	}
-	if len(failures) == 1 {
-		cause, out := connectCause(failures[0].Err)
-		return fmt.Sprintf("cannot connect to PostgreSQL at %s%s: %s; %s", failures[0].Host, as, cause, out)
+	if len(failures) == 1 && failures[0].Host != "" {
+		as = " at " + failures[0].Host + as
 	}
-	var tried []string
+	var causes []string
 	var out string
 	for _, f := range failures {
 		var cause string
-		cause, out = connectCause(f.Err)
-		tried = append(tried, "at "+f.Host+": "+cause)
+		if cause, out = connectCause(f.Err); len(failures) > 1 {
+			cause = "at " + f.Host + ": " + cause
+		}
+		causes = append(causes, cause)
 	}
-	return fmt.Sprintf("cannot connect to PostgreSQL%s: %s; %s", as, strings.Join(tried, ", "), out)
+	return fmt.Sprintf("cannot connect to PostgreSQL%s: %s; %s", as, strings.Join(causes, ", "), out)
 }
 
-// who returns a connection's user and database, as far as the address or the system names them.
+// who returns the user and the database of a connection, if they are known.
 func who(user, database string) (text string) {
 	if user != "" {
 		text = " as user " + user
@@ -231,7 +230,7 @@ func connectCause(err error) (cause, out string) {
 		return op.Err.Error(), "check that PostgreSQL is running there, then " + check
 	}
 	if inner := errors.Unwrap(err); inner != nil {
-		err = inner // without the driver's words for what the sentence says
+		err = inner // the sentence says what the driver's prefix says
 	}
 	return err.Error(), check
 }
@@ -241,13 +240,13 @@ var (
 	keywordPassword = regexp.MustCompile(`(?i)(pass(?:word|file|wd)?\s*=\s*)('(?:[^'\\]|\\.)*'?|[^\s&;,'"]+)`)
 )
 
-// redact takes out what looks like a password. It is the last resort: addresses are not quoted in the first place.
+// redact replaces what looks like a password. It is the last resort: no error quotes an address.
 func redact(text string) string {
 	text = urlPassword.ReplaceAllString(text, "$1:xxxxx@")
 	return keywordPassword.ReplaceAllString(text, "${1}xxxxx")
 }
 
-// quoted returns a value that a user gave, for an error; what may be an address, and hold a password, is not repeated.
+// quoted returns a value for an error. It does not repeat what may be an address with a password.
 func quoted(value string) string {
 	lower := strings.ToLower(value)
 	if strings.Contains(lower, "://") || strings.Contains(lower, "pass") || strings.Contains(lower, "pwd") || strings.Contains(lower, "@") {

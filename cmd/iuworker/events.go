@@ -15,15 +15,11 @@ import (
 )
 
 func (a *app) eventsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "events", Short: "List events in any state"}
-	cmd.AddCommand(a.eventsListCommand())
-	needsSubcommand(cmd)
-	return cmd
+	return holds(&cobra.Command{Use: "events", Short: "List events in any state"}, a.eventsListCommand())
 }
 
 func (a *app) eventsListCommand() *cobra.Command {
 	var (
-		asJSON          bool
 		filter          operate.EventFilter
 		template, place string
 	)
@@ -57,22 +53,22 @@ If few events match, the search stops after a bounded number of rows and prints 
 				if page.Older != "" {
 					next = continued(cmd, page.Older)
 				}
-				return a.print(asJSON, page, func(w io.Writer) { writeEvents(w, page, next) })
+				return a.print(page, func(w io.Writer) { writeEvents(w, page, next) })
 			})
 		},
 	}
 	flags := cmd.Flags()
-	flags.Var(&sinceValue{&filter.Since}, "since", "events since this time, or this long ago")
-	flags.Var(&sinceValue{&filter.Until}, "until", "events before this time, or this long ago")
-	flags.Var(&textValue{&template, 1000}, "template", "events of this template: its key or id")
-	flags.Var(&choiceValue{&filter.State, operate.EventStates}, "state", "events in this state")
-	flags.Var(&textValue{&filter.Suffix, 1000}, "suffix", "events whose suffix begins with this")
-	flags.Var(&textValue{&filter.Actor, 200}, "actor", "events of this actor")
-	flags.Var(&textValue{&filter.EventType, 200}, "type", "events of this event type")
-	flags.Var(&intValue{&limit, 1, 10_000}, "limit", "number of events to list")
-	flags.Var(&textValue{&place, 200}, "from", "continue from here, as an earlier list printed it")
-	_ = cmd.RegisterFlagCompletionFunc("template", a.completeTemplates) // it exists
-	jsonFlag(cmd, &asJSON)
+	flags.Var(sinceValue(&filter.Since), "since", "events since this time, or this long ago")
+	flags.Var(sinceValue(&filter.Until), "until", "events before this time, or this long ago")
+	flags.Var(textValue(&template, 1000), "template", "events of this template: its key or id")
+	flags.Var(choiceValue(&filter.State, operate.EventStates...), "state", "events in this state")
+	flags.Var(textValue(&filter.Suffix, 1000), "suffix", "events whose suffix begins with this")
+	flags.Var(textValue(&filter.Actor, 200), "actor", "events of this actor")
+	flags.Var(textValue(&filter.EventType, 200), "type", "events of this event type")
+	flags.Var(intValue(&limit, 1, 10_000), "limit", "number of events to list")
+	flags.Var(textValue(&place, 200), "from", "continue from here, as an earlier list printed it")
+	_ = cmd.RegisterFlagCompletionFunc("template", a.completeTemplates()) // it exists
+	a.jsonFlag(cmd)
 	return cmd
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// usageTemplate is cobra's with lines that fit a wide terminal; global flags are listed by the program's own help alone.
+// usageTemplate is cobra's, but its lines fit a wide terminal, and only the help of the program itself lists the global flags.
 const usageTemplate = `Usage:{{if .HasAvailableSubCommands}}{{if .Annotations.acts}}
   {{.UseLine}}{{end}}
   {{.CommandPath}} COMMAND{{else}}
@@ -36,15 +36,15 @@ Global flags: iuworker --help{{end}}{{if .HasAvailableSubCommands}}
 More about a command: {{.CommandPath}} COMMAND --help{{end}}
 `
 
-// acts marks a command that does something itself and has others below it, for the usage.
+// acts annotates a command that does something itself and has others below it, for the usage.
 var acts = map[string]string{"acts": "yes"}
 
-// variable returns the environment variable that stands for a flag.
+// variable returns the environment variable of a flag.
 func variable(flag string) string {
 	return "IUWORKER_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// takesSettings marks a command whose flags are settings of a program that runs long: they have variables.
+// takesSettings marks a command that runs long: its flags are settings, which have variables.
 func takesSettings(cmd *cobra.Command) {
 	if cmd.Annotations == nil {
 		cmd.Annotations = map[string]string{}
@@ -52,9 +52,9 @@ func takesSettings(cmd *cobra.Command) {
 	cmd.Annotations["settings"] = "yes"
 }
 
-// hasVariable reports whether an environment variable can stand for a flag. Global flags and the settings of commands that
-// run long have one. What an action acts on and what confirms it have none: a variable that was exported for one
-// command would silently change another.
+// hasVariable reports whether a flag has an environment variable: global flags and the settings of commands that run long
+// have one. A flag that says what to act on, or confirms it, has none, as a variable that was exported for one command
+// would silently change another.
 func hasVariable(cmd *cobra.Command, f *pflag.Flag) bool {
 	switch f.Name {
 	case "help", "version", "json", "yes":
@@ -63,14 +63,14 @@ func hasVariable(cmd *cobra.Command, f *pflag.Flag) bool {
 	return cmd.Root().PersistentFlags().Lookup(f.Name) == f || cmd.Annotations["settings"] != ""
 }
 
-// documentEnvironment names the variables of flags in the help of all commands, and lets shells complete what has few values.
+// documentEnvironment adds the variables of flags to the help of all commands, and lets shells complete choices.
 func documentEnvironment(root *cobra.Command) {
 	document := func(cmd *cobra.Command, f *pflag.Flag) {
 		if hasVariable(cmd, f) {
 			f.Usage += " [$" + variable(f.Name) + "]"
 		}
-		if choice, ok := f.Value.(*choiceValue); ok {
-			_ = cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(choice.choices, cobra.ShellCompDirectiveNoFileComp)) // it exists
+		if choice, ok := f.Value.(*choice); ok {
+			choice.complete(cmd, f.Name)
 		}
 	}
 	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { document(root, f) })
@@ -84,8 +84,7 @@ func documentEnvironment(root *cobra.Command) {
 	walk(root)
 }
 
-// applyEnvironment sets the flags that the command line left alone and that have a variable. A value counts as given,
-// wherever it came from.
+// applyEnvironment sets flags by their variables, unless the command line did. They count as given then.
 func applyEnvironment(cmd *cobra.Command, getenv func(string) string) error {
 	var failed error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -110,7 +109,7 @@ func applyEnvironment(cmd *cobra.Command, getenv func(string) string) error {
 	return failed
 }
 
-// flagError words an error of the flag parser like all other errors.
+// flagError makes an error of the flag parser read like all other errors.
 func flagError(cmd *cobra.Command, err error) error {
 	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		if unknown.GetSpecifiedShortnames() != "" {
@@ -128,7 +127,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	return usage(cmd, "%v", err)
 }
 
-// nearestFlag returns the flag that a mistyped name most likely means; "" if there is none.
+// nearestFlag returns the flag that a mistyped name most likely means, or "".
 func nearestFlag(cmd *cobra.Command, name string) string {
 	var names []string
 	var begins string
@@ -176,7 +175,7 @@ func required(cmd *cobra.Command, flags ...string) error {
 	return nil
 }
 
-// noArguments is for commands that take flags alone.
+// noArguments is for commands that only take flags.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usage(cmd, "%s takes no argument, such as %s", spoken(cmd), quoted(args[0]))
@@ -184,21 +183,40 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// needsSubcommand makes a command that only holds others say which ones.
-func needsSubcommand(cmd *cobra.Command) {
+// oneArgument is for commands with one argument: needs describes it, noun is one word for it.
+func oneArgument(needs, noun string, check func(cmd *cobra.Command, arg string) error) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch len(args) {
+		case 0:
+			return usage(cmd, "%s needs %s", spoken(cmd), needs)
+		case 1:
+			return check(cmd, args[0])
+		default:
+			return usage(cmd, "%s takes one %s, not %d", spoken(cmd), noun, len(args))
+		}
+	}
+}
+
+// holds adds commands below one that does nothing itself.
+func holds(cmd *cobra.Command, below ...*cobra.Command) *cobra.Command {
+	cmd.AddCommand(below...)
 	cmd.Args = noSuchSubcommand
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		var names []string
-		for _, sub := range cmd.Commands() {
-			if sub.IsAvailableCommand() {
-				names = append(names, sub.Name())
-			}
-		}
 		if !cmd.HasParent() {
 			return cmd.Help()
 		}
-		return usage(cmd, "%s needs a command: one of %s", spoken(cmd), strings.Join(names, ", "))
+		return usage(cmd, "%s needs a command: one of %s", spoken(cmd), strings.Join(subcommands(cmd), ", "))
 	}
+	return cmd
+}
+
+func subcommands(cmd *cobra.Command) (names []string) {
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	return names
 }
 
 // noSuchSubcommand is for commands that take no argument and have others below them.
@@ -206,12 +224,7 @@ func noSuchSubcommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	var names []string
-	for _, sub := range cmd.Commands() {
-		if sub.IsAvailableCommand() {
-			names = append(names, sub.Name())
-		}
-	}
+	names := subcommands(cmd)
 	meant := nearest(args[0], names)
 	if begins := slices.IndexFunc(names, func(name string) bool { return strings.HasPrefix(name, args[0]) }); meant == "" && begins >= 0 {
 		meant = names[begins]
@@ -219,7 +232,7 @@ func noSuchSubcommand(cmd *cobra.Command, args []string) error {
 	return usage(cmd, "there is no command %s%s", quoted(strings.TrimSpace(spoken(cmd)+" "+args[0])), didYouMean("", meant))
 }
 
-// spoken is a command without the program's name, which begins every error anyway.
+// spoken returns a command without the program's name, with which every error begins anyway.
 func spoken(cmd *cobra.Command) string {
 	return strings.TrimSpace(strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()))
 }

@@ -18,19 +18,15 @@ import (
 var gateNames = []string{string(jobs.GateComposer), string(jobs.GateAutoInstantiate)}
 
 func (a *app) gateCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	return holds(&cobra.Command{
 		Use:   "gate",
 		Short: "Show, open or close the gates composer and auto-instantiate",
 		Long: `The gate composer is needed to compose any instance; the gate auto-instantiate to compose one for a live event. While a
 gate is closed, jobs that need it are parked. They use no attempt, and run at once when the gate opens.`,
-	}
-	cmd.AddCommand(a.gateStatusCommand(), a.gateSetCommand("open", true), a.gateSetCommand("close", false))
-	needsSubcommand(cmd)
-	return cmd
+	}, a.gateStatusCommand(), a.gateSetCommand("open", true), a.gateSetCommand("close", false))
 }
 
 func (a *app) gateStatusCommand() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show both gates and who last changed them",
@@ -41,11 +37,11 @@ func (a *app) gateStatusCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.print(asJSON, gates, func(w io.Writer) { columns(w, func(w io.Writer) { writeGates(w, gates) }) })
+				return a.print(gates, func(w io.Writer) { columns(w, func(w io.Writer) { writeGates(w, gates) }) })
 			})
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
@@ -67,7 +63,6 @@ func openOrClosed(open bool) string {
 }
 
 func (a *app) gateSetCommand(name string, open bool) *cobra.Command {
-	var asJSON bool
 	var actor string
 	var agreed confirmation
 	cmd := &cobra.Command{
@@ -93,7 +88,7 @@ func (a *app) gateSetCommand(name string, open bool) *cobra.Command {
 					return err
 				}
 				moved := gateMoved{Gate: gate, Before: openOrClosed(wasOpen), Now: openOrClosed(open), Actor: actor, Parked: parked}
-				return a.print(asJSON, moved, moved.write)
+				return a.print(moved, moved.write)
 			})
 		},
 	}
@@ -101,7 +96,7 @@ func (a *app) gateSetCommand(name string, open bool) *cobra.Command {
 	if open {
 		agreed.registerYes(cmd, "parked jobs")
 	}
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 

@@ -26,7 +26,8 @@ func TestGivenSettingsTellWhereTheyCameFromAndNoSecret(t *testing.T) {
 			return map[string]string{"IUWORKER_LANES": "8", "IUWORKER_DIRECT_DATABASE_URL": "postgres://bob:hunter33@db-2/shop"}[name]
 		})
 	}}
-	f.register(cmd)
+	takesSettings(cmd)
+	f.register(cmd, ofWork)
 	root.AddCommand(cmd)
 	root.SetArgs([]string{"work", "--database-url", url, "--otlp-endpoint", "https://me:hunter44@otlp:4318/v1?token=hunter55", "--concurrency", "9"})
 	require.NoError(t, root.Execute())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/doctor"
 )
 
 // Everything that the program does works under settings that each would break it: from migrating an empty database to
@@ -57,7 +58,7 @@ func TestHostileSettings(t *testing.T) {
 		r := run(t, on(db), command)
 		require.Equal(t, exitDone, r.code, "%s: %s%s", command, r.out, r.errOut)
 	}
-	for _, check := range decode[operate.DoctorReport](t, run(t, on(db), "doctor", "--json")).Checks {
+	for _, check := range decode[doctor.Report](t, run(t, on(db), "doctor", "--json")).Checks {
 		if check.Check == "settings" { // these get in the way of applications, whose sessions are not ours
 			require.Equal(t, operate.HealthFail, check.Result)
 			continue

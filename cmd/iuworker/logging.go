@@ -25,9 +25,9 @@ type logFlags struct {
 
 func (f *logFlags) register(flags *pflag.FlagSet) {
 	f.format = "auto"
-	flags.Var(&choiceValue{&f.level, []string{"debug", "info", "warn", "error"}}, "log-level",
+	flags.Var(choiceValue(&f.level, "debug", "info", "warn", "error"), "log-level",
 		"lowest level to log on stderr (default warn; work and migrate: info)")
-	flags.Var(&choiceValue{&f.format, []string{"auto", "text", "json"}}, "log-format",
+	flags.Var(choiceValue(&f.format, "auto", "text", "json"), "log-format",
 		"format of the log; auto is text on a terminal, JSON elsewhere")
 }
 

@@ -13,14 +13,6 @@ import (
 )
 
 func (a *app) metricsCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "metrics",
-		Short: "Print the dashboard, the alert rules or the list of the metrics",
-		Long: `Prints files for the metrics, which iuworker work serves at /metrics or at --metrics-addr. Needs no database.
-
-  iuworker metrics dashboard > iuworker.json       import it into Grafana
-  iuworker metrics alerts > iuworker.rules.yaml    add it to rule_files of Prometheus`,
-	}
 	printed := func(name, short, text string) *cobra.Command {
 		return &cobra.Command{
 			Use: name, Short: short, Args: noArguments,
@@ -30,42 +22,43 @@ func (a *app) metricsCommand() *cobra.Command {
 			},
 		}
 	}
-	cmd.AddCommand(
+	return holds(&cobra.Command{
+		Use:   "metrics",
+		Short: "Print the dashboard, the alert rules or the list of the metrics",
+		Long: `Prints files for the metrics, which iuworker work serves at /metrics or at --metrics-addr. Needs no database.
+
+  iuworker metrics dashboard > iuworker.json       import it into Grafana
+  iuworker metrics alerts > iuworker.rules.yaml    add it to rule_files of Prometheus`,
+	},
 		printed("dashboard", "Print a dashboard for Grafana (JSON)", metrics.Dashboard),
 		printed("alerts", "Print alert rules for Prometheus (YAML)", metrics.Alerts),
-		a.metricsListCommand(),
-	)
-	needsSubcommand(cmd)
-	return cmd
+		a.metricsListCommand())
 }
 
 func (a *app) metricsListCommand() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List all metrics: name, type, labels and meaning",
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			catalog := metrics.Catalog()
-			return a.print(asJSON, catalog, func(w io.Writer) {
-				columns(w, func(w io.Writer) {
-					for _, i := range catalog {
-						name := i.Name
-						if len(i.Labels) > 0 {
-							name += "{" + strings.Join(i.Labels, ",") + "}"
-						}
-						fmt.Fprintf(w, "%s\t%s\t%s\n", name, i.Type, i.Help)
+			return a.print(catalog, tabled(func(w io.Writer) {
+				for _, i := range catalog {
+					name := i.Name
+					if len(i.Labels) > 0 {
+						name += "{" + strings.Join(i.Labels, ",") + "}"
 					}
-				})
-			})
+					fmt.Fprintf(w, "%s\t%s\t%s\n", name, i.Type, i.Help)
+				}
+			}))
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
-// listenForMetrics takes the address of the metrics where they have one of their own; the pages do not serve them
-// then. Nil where they have none.
+// listenForMetrics listens on the metrics' own address, if they have one: the pages do not serve them then. Otherwise it
+// returns nil.
 func listenForMetrics(ctx context.Context, addr string, web *webui.Config) (*webui.Server, error) {
 	if addr == "" {
 		return nil, nil //nolint:nilnil // they are served with the pages

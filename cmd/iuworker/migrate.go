@@ -14,26 +14,19 @@ import (
 
 type migrateFlags struct {
 	lockTimeout, wait time.Duration
-	json              bool
 }
 
 func (f *migrateFlags) register(cmd *cobra.Command) {
-	f.lockTimeout, f.wait = 5*time.Second, time.Minute
-	cmd.Flags().Var(&durationValue{to: &f.lockTimeout, min: 10 * time.Millisecond, max: time.Hour}, "lock-timeout",
+	f.lockTimeout, f.wait = iusql.DefaultLockTimeout, iusql.DefaultWait
+	cmd.Flags().Var(durationValue(&f.lockTimeout, 10*time.Millisecond, time.Hour), "lock-timeout",
 		"longest wait for a table lock per try; other sessions that need that table wait meanwhile")
-	cmd.Flags().Var(&durationValue{to: &f.wait, min: time.Millisecond, max: day}, "wait",
+	cmd.Flags().Var(durationValue(&f.wait, time.Millisecond, day), "wait",
 		"how long to retry, and to wait for another migration")
-	jsonFlag(cmd, &f.json)
 }
 
 func (a *app) migrateCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "migrate",
-		Short: "Migrate the schema up or down, or show its version",
-	}
-	cmd.AddCommand(a.migrateUpCommand(), a.migrateDownCommand(), a.migrateStatusCommand())
-	needsSubcommand(cmd)
-	return cmd
+	return holds(&cobra.Command{Use: "migrate", Short: "Migrate the schema up or down, or show its version"},
+		a.migrateUpCommand(), a.migrateDownCommand(), a.migrateStatusCommand())
 }
 
 // migration makes the configuration of a migration; it connects where sessions are.
@@ -68,10 +61,11 @@ of programs may migrate at once: one does it, the others wait.`,
 			if err != nil {
 				return &migrationError{err}
 			}
-			return a.print(f.json, result, func(w io.Writer) { writeMigrated(w, result) })
+			return a.print(result, func(w io.Writer) { writeMigrated(w, result) })
 		},
 	}
 	f.register(cmd)
+	a.jsonFlag(cmd)
 	cmd.Flags().BoolVar(&printOnly, "print", false, "print every statement, and change nothing")
 	return cmd
 }
@@ -124,17 +118,17 @@ rows in the outbox, unfinished jobs, emissions, dead letters or log rows, unless
 			if err != nil {
 				return err
 			}
-			return a.print(f.json, result, func(w io.Writer) { writeMigrated(w, result) })
+			return a.print(result, func(w io.Writer) { writeMigrated(w, result) })
 		},
 	}
 	f.register(cmd)
-	cmd.Flags().Var(&intValue{&to, 32, iusql.SchemaVersion}, "to", "version to migrate down to")
+	a.jsonFlag(cmd)
+	cmd.Flags().Var(intValue(&to, 32, iusql.SchemaVersion), "to", "version to migrate down to")
 	cmd.Flags().BoolVar(&force, "force", false, "migrate down even if rows are lost (sets iu_core.force_rollback_033)")
 	return cmd
 }
 
 func (a *app) migrateStatusCommand() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show each version, when it was applied, and what was created or adopted",
@@ -150,10 +144,10 @@ func (a *app) migrateStatusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.print(asJSON, report, func(w io.Writer) { writeSchema(w, report) })
+			return a.print(report, func(w io.Writer) { writeSchema(w, report) })
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 

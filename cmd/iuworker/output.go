@@ -77,25 +77,30 @@ func (r *results) write(p []byte) (int, error) {
 }
 
 // jsonFlag adds --json to a command that prints a result.
-func jsonFlag(cmd *cobra.Command, to *bool) {
-	cmd.Flags().BoolVar(to, "json", false, "print the result as JSON")
+func (a *app) jsonFlag(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&a.json, "json", false, "print the result as JSON")
 }
 
-// print writes a result in one piece: as JSON, or as the text that text makes of it.
-func (a *app) print(asJSON bool, result any, text func(io.Writer)) error {
+// print writes a result in one piece: as text, or as JSON with --json.
+func (a *app) print(result any, text func(io.Writer)) error {
 	b := a.page()
-	if asJSON {
-		encoder := json.NewEncoder(b)
-		encoder.SetEscapeHTML(false)
-		encoder.SetIndent("", "  ")
-		if err := encoder.Encode(result); err != nil {
-			return fmt.Errorf("write the result as JSON: %w", err)
-		}
-	} else {
+	if !a.json {
 		text(b)
+	} else if err := writeJSON(b, result); err != nil {
+		return err
 	}
 	_, err := a.stdout.Write(b.Bytes())
 	return err
+}
+
+func writeJSON(w io.Writer, result any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(result); err != nil {
+		return fmt.Errorf("write the result as JSON: %w", err)
+	}
+	return nil
 }
 
 // oneLine makes a text from the database fit a table's cell; nil is "".

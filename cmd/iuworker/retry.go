@@ -56,15 +56,14 @@ func (a *app) deadLettersCommand() *cobra.Command {
 		}
 		cmd.AddCommand(sub)
 	}
-	needsSubcommand(cmd)
-	return cmd
+	return holds(cmd)
 }
 
 func (a *app) retryCommand() *cobra.Command {
 	var (
-		choice               operate.Selection
-		all, list, drop, asJ bool
-		agreed               confirmation
+		choice          operate.Selection
+		all, list, drop bool
+		agreed          confirmation
 	)
 	cmd := &cobra.Command{
 		Use:   "retry --status STATUS | --event ID | --all",
@@ -81,7 +80,7 @@ func (a *app) retryCommand() *cobra.Command {
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				switch {
 				case list:
-					return a.listDeadLetters(ctx, pool, choice, asJ)
+					return a.listDeadLetters(ctx, pool, choice)
 				case drop:
 					n, err := operate.CountDeadLetters(ctx, pool, choice)
 					if err != nil {
@@ -93,21 +92,21 @@ func (a *app) retryCommand() *cobra.Command {
 						}
 					}
 					moved, err := operate.DropAs(ctx, pool, systemUser(), choice)
-					return a.reportRetry(ctx, pool, "dropped", choice, moved, err, asJ)
+					return a.reportRetry(ctx, pool, "dropped", choice, moved, err)
 				default:
 					moved, err := operate.RetryAs(ctx, pool, systemUser(), choice)
-					return a.reportRetry(ctx, pool, "retried", choice, moved, err, asJ)
+					return a.reportRetry(ctx, pool, "retried", choice, moved, err)
 				}
 			})
 		},
 	}
-	cmd.Flags().Var(&textValue{&choice.Status, 200}, "status", "dead letters with this status, such as template_not_found")
-	cmd.Flags().Var(&uuidValue{&choice.EventID}, "event", "dead letters of this event")
+	cmd.Flags().Var(textValue(&choice.Status, 200), "status", "dead letters with this status, such as template_not_found")
+	cmd.Flags().Var(uuidValue(&choice.EventID), "event", "dead letters of this event")
 	cmd.Flags().BoolVar(&all, "all", false, "all dead letters")
 	cmd.Flags().BoolVar(&list, "list", false, fmt.Sprintf("list the oldest %d instead", deadLettersShown))
 	cmd.Flags().BoolVar(&drop, "drop", false, "drop them instead")
 	agreed.registerYes(cmd, "dead letters")
-	jsonFlag(cmd, &asJ)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
@@ -131,7 +130,7 @@ func checkRetry(cmd *cobra.Command) error {
 
 // reportRetry prints how many were moved, also if an error came half-way: those stay moved.
 func (a *app) reportRetry(
-	ctx context.Context, pool *pgxpool.Pool, what string, choice operate.Selection, moved operate.Moved, err error, asJSON bool,
+	ctx context.Context, pool *pgxpool.Pool, what string, choice operate.Selection, moved operate.Moved, err error,
 ) error {
 	if err != nil {
 		return fmt.Errorf("%d %s, then: %w", moved.Done, what, err)
@@ -140,7 +139,7 @@ func (a *app) reportRetry(
 	if err != nil {
 		return err
 	}
-	err = a.print(asJSON, map[string]int{what: moved.Done, "left": moved.Left}, func(w io.Writer) {
+	err = a.print(map[string]int{what: moved.Done, "left": moved.Left}, func(w io.Writer) {
 		if moved == (operate.Moved{}) {
 			fmt.Fprintln(w, none)
 			return
@@ -176,7 +175,7 @@ func noDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice operate.Selec
 	return text, nil
 }
 
-func (a *app) listDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice operate.Selection, asJSON bool) error {
+func (a *app) listDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice operate.Selection) error {
 	letters, err := operate.DeadLetters(ctx, pool, choice, 0, deadLettersShown+1)
 	if err != nil {
 		return err
@@ -191,10 +190,10 @@ func (a *app) listDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice op
 	if err != nil {
 		return err
 	}
-	if more && asJSON {
+	if more && a.json {
 		a.logger.WarnContext(ctx, "Dead letters: there are more", slog.Int("shown", len(letters)))
 	}
-	return a.print(asJSON, letters, func(w io.Writer) {
+	return a.print(letters, func(w io.Writer) {
 		if len(letters) == 0 {
 			fmt.Fprintln(w, none)
 			return

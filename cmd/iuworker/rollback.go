@@ -16,7 +16,7 @@ import (
 
 func (a *app) rollbackCommand() *cobra.Command {
 	var actor string
-	var execute, asJSON bool
+	var execute bool
 	var agreed confirmation
 	cmd := &cobra.Command{
 		Use:   "rollback --actor ACTOR",
@@ -43,21 +43,21 @@ Announcements stay and are marked as rolled back. The same events sent again com
 				case err != nil:
 					return err
 				case !execute || rollbackFailure(preview.RollbackReport) != nil || preview.Counts.EventLog == 0 && !agreed.given:
-					return a.showRollback(preview, asJSON)
+					return a.showRollback(preview)
 				}
-				return a.rollback(ctx, cmd, pool, preview, agreed, asJSON)
+				return a.rollback(ctx, cmd, pool, preview, agreed)
 			})
 		},
 	}
 	actorFlag(cmd, &actor, "actor whose instances to delete")
 	cmd.Flags().BoolVar(&execute, "execute", false, "delete them; without this flag nothing changes")
 	agreed.registerExpect(cmd, "instances")
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
-func (a *app) showRollback(shown operate.RollbackPreview, asJSON bool) error {
-	if err := a.print(asJSON, shown, func(w io.Writer) { writeRollback(w, shown) }); err != nil {
+func (a *app) showRollback(shown operate.RollbackPreview) error {
+	if err := a.print(shown, func(w io.Writer) { writeRollback(w, shown) }); err != nil {
 		return err
 	}
 	return rollbackFailure(shown.RollbackReport)
@@ -65,7 +65,7 @@ func (a *app) showRollback(shown operate.RollbackPreview, asJSON bool) error {
 
 // rollback deletes what the preview showed, once the user agrees.
 func (a *app) rollback(
-	ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, preview operate.RollbackPreview, agreed confirmation, asJSON bool,
+	ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, preview operate.RollbackPreview, agreed confirmation,
 ) error {
 	if !agreed.given && isTerminal(os.Stdin) {
 		writeRollback(a.stderr, preview)
@@ -82,7 +82,7 @@ func (a *app) rollback(
 	if err != nil {
 		return err
 	}
-	return a.showRollback(done, asJSON)
+	return a.showRollback(done)
 }
 
 // rollBack leaves an audit line in the transaction that deletes.

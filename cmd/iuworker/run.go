@@ -53,6 +53,7 @@ type app struct {
 	command string // what runs, without the program's name
 	login   string // of the database that it is on; "" before the address is read
 
+	json     bool // --json
 	log      logFlags
 	database databaseFlags
 }
@@ -107,7 +108,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(a.completionCommand(root), a.versionCommand())
 	root.SetHelpCommand(helpCommand(root))
 	root.CompletionOptions.DisableDefaultCmd = true // ours is stricter
-	needsSubcommand(root)
+	holds(root)
 
 	a.database.register(root.PersistentFlags())
 	a.log.register(root.PersistentFlags())

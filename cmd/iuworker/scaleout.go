@@ -33,7 +33,7 @@ func (a *app) scaleoutCommand() *cobra.Command {
 
 func (a *app) scaleoutStartCommand(name string) *cobra.Command {
 	var template string
-	var asJSON, watch bool
+	var watch bool
 	cfg := operate.ScaleoutConfig{EmitMode: outbox.EmitLive}
 	cmd := &cobra.Command{
 		Use:   name + " --template TEMPLATE --count N --prefix PREFIX --actor ACTOR",
@@ -57,39 +57,39 @@ is PREFIX-n, and its event id derives from that: a second run adds nothing, and 
 					return err
 				}
 				cfg.Pool, cfg.Template, cfg.By = pool, found.ID, systemUser()
-				return a.scaleout(ctx, cfg, watch, asJSON)
+				return a.scaleout(ctx, cfg, watch)
 			})
 		},
 	}
 	flags := cmd.Flags()
-	flags.Var(&textValue{&template, 1000}, "template", "collection key or id of the template")
-	flags.Var(&intValue{&cfg.Count, 1, operate.MaxScaleout}, "count", fmt.Sprintf("number of jobs, at most %d", operate.MaxScaleout))
-	flags.Var(&textValue{&cfg.Prefix, prefixMax}, "prefix", "prefix of the suffixes, which are global: the name of this scale-out")
+	flags.Var(textValue(&template, 1000), "template", "collection key or id of the template")
+	flags.Var(intValue(&cfg.Count, 1, operate.MaxScaleout), "count", fmt.Sprintf("number of jobs, at most %d", operate.MaxScaleout))
+	flags.Var(textValue(&cfg.Prefix, prefixMax), "prefix", "prefix of the suffixes, which are global: the name of this scale-out")
 	actorFlag(cmd, &cfg.Actor, "actor of the events; a rollback of this actor deletes the instances")
-	flags.Var(&choiceValue{&cfg.EmitMode, []string{outbox.EmitLive, outbox.EmitDryRun}}, "emit-mode",
+	flags.Var(choiceValue(&cfg.EmitMode, outbox.EmitLive, outbox.EmitDryRun), "emit-mode",
 		"live announces the instances, dry_run only composes them")
-	flags.Var(&intValue{&cfg.Rate, 1, 1_000_000}, "rate", "maximum number of jobs to enqueue per second (default as fast as the database takes them)")
+	flags.Var(intValue(&cfg.Rate, 1, 1_000_000), "rate", "maximum number of jobs to enqueue per second (default as fast as the database takes them)")
 	flags.BoolVar(&watch, "watch", false, "then show the progress until everything is composed; Ctrl-C does not stop the jobs")
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
 // prefixMax leaves room for the number.
 const prefixMax = suffixMax - 9
 
-func (a *app) scaleout(ctx context.Context, cfg operate.ScaleoutConfig, watch, asJSON bool) error {
+func (a *app) scaleout(ctx context.Context, cfg operate.ScaleoutConfig, watch bool) error {
 	result, err := a.enqueueScaleout(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	if !watch || !asJSON { // of JSON there is one document
-		err := a.print(asJSON, result, func(w io.Writer) { fmt.Fprintf(w, "%d added, %d skipped\n", result.Added, result.Skipped) })
+	if !watch || !a.json { // of JSON there is one document
+		err := a.print(result, func(w io.Writer) { fmt.Fprintf(w, "%d added, %d skipped\n", result.Added, result.Skipped) })
 		if err != nil || !watch {
 			return err
 		}
 	}
 	state := operate.ScaleoutState{Prefix: cfg.Prefix, ScaleoutLeft: operate.ScaleoutLeft{Waiting: int64(cfg.Count)}}
-	return a.watchToTheEnd(ctx, cfg.Pool, state, asJSON)
+	return a.watchToTheEnd(ctx, cfg.Pool, state)
 }
 
 // enqueueScaleout says how far it came also if it fails.

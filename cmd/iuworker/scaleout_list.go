@@ -13,25 +13,18 @@ import (
 )
 
 func (a *app) scaleoutListCommand() *cobra.Command {
-	var asJSON bool
 	limit := 50
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List scale-outs and their progress",
 		Long:  `Lists the scale-outs, the latest first. DONE counts jobs that ended, however they ended; DEAD LETTERS are among them.`,
 		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				lines, err := operate.Scaleouts(ctx, pool, limit)
-				if err != nil {
-					return err
-				}
-				return a.print(asJSON, lines, func(w io.Writer) { writeScaleouts(w, lines) })
-			})
-		},
+		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) ([]operate.ScaleoutLine, error) {
+			return operate.Scaleouts(ctx, pool, limit)
+		}, writeScaleouts),
 	}
-	cmd.Flags().Var(&intValue{&limit, 1, 1000}, "limit", "scale-outs to list")
-	jsonFlag(cmd, &asJSON)
+	cmd.Flags().Var(intValue(&limit, 1, 1000), "limit", "scale-outs to list")
+	a.jsonFlag(cmd)
 	return cmd
 }
 

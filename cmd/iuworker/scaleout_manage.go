@@ -13,13 +13,13 @@ import (
 )
 
 func (a *app) scaleoutStatusCommand() *cobra.Command {
-	var asJSON, watch bool
+	var watch bool
 	cmd := &cobra.Command{
 		Use:   "status PREFIX",
 		Short: "Show the progress of a scale-out",
 		Args:  onePrefix,
 
-		ValidArgsFunction: a.completeScaleouts,
+		ValidArgsFunction: a.completeScaleouts(),
 
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
@@ -28,18 +28,18 @@ func (a *app) scaleoutStatusCommand() *cobra.Command {
 					return err
 				}
 				if watch && state.Unfinished() > 0 {
-					return a.watchToTheEnd(ctx, pool, state, asJSON)
+					return a.watchToTheEnd(ctx, pool, state)
 				}
-				return a.print(asJSON, state, func(w io.Writer) { writeScaleout(w, state) })
+				return a.print(state, func(w io.Writer) { writeScaleout(w, state) })
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&watch, "watch", false, "keep showing the progress until everything is composed; Ctrl-C does not stop the jobs")
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
-func (a *app) watchToTheEnd(ctx context.Context, pool *pgxpool.Pool, state operate.ScaleoutState, asJSON bool) error {
+func (a *app) watchToTheEnd(ctx context.Context, pool *pgxpool.Pool, state operate.ScaleoutState) error {
 	ended, err := a.watchScaleout(ctx, pool, state.Prefix, state.Composed+state.Unfinished()+state.DeadLetters)
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (a *app) watchToTheEnd(ctx context.Context, pool *pgxpool.Pool, state opera
 	if state, err = operate.ReadScaleout(ctx, pool, state.Prefix); err != nil {
 		return err
 	}
-	if err := a.print(asJSON, state, func(w io.Writer) { writeScaleout(w, state) }); err != nil {
+	if err := a.print(state, func(w io.Writer) { writeScaleout(w, state) }); err != nil {
 		return err
 	}
 	return failures(state)
@@ -80,7 +80,7 @@ func writeScaleout(w io.Writer, s operate.ScaleoutState) {
 }
 
 func (a *app) scaleoutPauseCommand(name string, pause bool) *cobra.Command {
-	var asJSON, all bool
+	var all bool
 	short, says := "Pause all scale-outs: no job in their queue starts", "all scale-outs are paused; to resume them, run: iuworker scaleout resume"
 	if !pause {
 		short, says = "Resume all scale-outs", "all scale-outs are resumed"
@@ -100,17 +100,16 @@ func (a *app) scaleoutPauseCommand(name string, pause bool) *cobra.Command {
 				if err := operate.PauseScaleouts(ctx, pool, systemUser(), pause); err != nil {
 					return err
 				}
-				return a.print(asJSON, map[string]any{"queue": "scaleout", "paused": pause}, func(w io.Writer) { fmt.Fprintln(w, says) })
+				return a.print(map[string]any{"queue": "scaleout", "paused": pause}, func(w io.Writer) { fmt.Fprintln(w, says) })
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "all scale-outs, as without this flag: they share one queue")
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
 func (a *app) scaleoutCancelCommand() *cobra.Command {
-	var asJSON bool
 	var agreed confirmation
 	cmd := &cobra.Command{
 		Use:   "cancel PREFIX",
@@ -119,7 +118,7 @@ func (a *app) scaleoutCancelCommand() *cobra.Command {
 adds them again. Instances that were composed stay; a rollback of the actor removes them.`,
 		Args: onePrefix,
 
-		ValidArgsFunction: a.completeScaleouts,
+		ValidArgsFunction: a.completeScaleouts(),
 
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := agreed.read(cmd); err != nil {
@@ -140,12 +139,12 @@ adds them again. Instances that were composed stay; a rollback of the actor remo
 				if err != nil {
 					return fmt.Errorf("%d cancelled, then: %w", done.Cancelled, err)
 				}
-				return a.print(asJSON, done, func(w io.Writer) { writeCancelled(w, done) })
+				return a.print(done, func(w io.Writer) { writeCancelled(w, done) })
 			})
 		},
 	}
 	agreed.registerYes(cmd, "jobs")
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
@@ -166,7 +165,7 @@ func onePrefix(cmd *cobra.Command, args []string) error {
 		return usage(cmd, "%s takes one prefix, not %d", spoken(cmd), len(args))
 	}
 	var prefix string
-	if err := (&textValue{&prefix, prefixMax}).Set(args[0]); err != nil {
+	if err := textValue(&prefix, prefixMax).Set(args[0]); err != nil {
 		return usage(cmd, "the prefix is %s: %v", quoted(args[0]), err)
 	}
 	return nil

@@ -15,7 +15,6 @@ import (
 const selftestTimeout = 5 * time.Minute
 
 func (a *app) selftestCommand() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "selftest",
 		Short: "Test auto-instantiation with twelve probes that leave nothing behind",
@@ -28,18 +27,12 @@ and gates may be open or closed. Run it as the owner of iu-core. Exit code 1 unl
 				if err != nil {
 					return err
 				}
-				if err := a.print(asJSON, report, func(w io.Writer) { writeSelftest(w, report) }); err != nil {
-					return err
-				}
-				if !report.OK() {
-					return fmt.Errorf("%d of %d probes passed; to check iu-core, run: iuworker conformance",
-						report.Passed, operate.Probes)
-				}
-				return nil
+				return a.report(report, func(w io.Writer) { writeSelftest(w, report) }, report.OK(),
+					fmt.Errorf("%d of %d probes passed; to check iu-core, run: iuworker conformance", report.Passed, operate.Probes))
 			})
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 

@@ -16,26 +16,19 @@ import (
 )
 
 func (a *app) settingsCommand() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "settings",
 		Short: "Show or change the settings of the installation",
 		Long: `Shows the settings that are stored in the database. A change applies to all processes at once, whatever their flags.
 notify-payload sets what a notification carries, which every login of the database can read: the event, or its cursor
 alone. Subscribers work with either.`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				settings, err := operate.Settings(ctx, pool)
-				if err != nil {
-					return err
-				}
-				return a.print(asJSON, settings, func(w io.Writer) { writeSettings(w, settings) })
-			})
-		},
+		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) ([]operate.Setting, error) {
+			return operate.Settings(ctx, pool)
+		}, writeSettings),
 	}
 	cmd.AddCommand(a.settingsSetCommand())
 	cmd.Args, cmd.Annotations = noSuchSubcommand, acts
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
@@ -60,7 +53,6 @@ type settingChanged struct {
 }
 
 func (a *app) settingsSetCommand() *cobra.Command {
-	var asJSON bool
 	var actor string
 	cmd := &cobra.Command{
 		Use:       "set NAME VALUE",
@@ -68,22 +60,14 @@ func (a *app) settingsSetCommand() *cobra.Command {
 		Example:   "  iuworker settings set notify-payload cursor",
 		ValidArgs: []string{operate.SettingNotifyPayload},
 		Args:      oneSetting,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if actor == "" {
-				actor = systemUser()
-			}
-			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				was, err := operate.SetSetting(ctx, pool, args[0], args[1], actor)
-				if err != nil {
-					return err
-				}
-				changed := settingChanged{Name: args[0], Before: was, Now: args[1], Actor: actor}
-				return a.print(asJSON, changed, changed.write)
-			})
-		},
+		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (settingChanged, error) {
+			actor = actorOrUser(actor)
+			was, err := operate.SetSetting(ctx, pool, args[0], args[1], actor)
+			return settingChanged{Name: args[0], Before: was, Now: args[1], Actor: actor}, err
+		}, writeSettingChanged),
 	}
-	actorFlag(cmd, &actor, "name for the audit (default the user of this process)")
-	jsonFlag(cmd, &asJSON)
+	auditFlag(cmd, &actor)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
@@ -104,7 +88,7 @@ func oneSetting(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-func (c settingChanged) write(w io.Writer) {
+func writeSettingChanged(w io.Writer, c settingChanged) {
 	if c.Before == c.Now {
 		fmt.Fprintf(w, "%s was already %s\n", c.Name, c.Now)
 		return

@@ -10,32 +10,28 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
-	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 func (a *app) statusCommand() *cobra.Command {
-	var asJSON, watch bool
+	var watch bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the state of everything on one screen",
 		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if watch {
 				return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-					return a.watchStatus(ctx, pool, asJSON)
+					return a.watchStatus(ctx, pool)
 				})
 			}
-			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				status, err := operate.ReadStatus(ctx, pool)
-				if err != nil {
-					return err
-				}
-				return a.print(asJSON, status, func(w io.Writer) { writeStatus(w, status) })
-			})
+			return query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) (operate.Status, error) {
+				return operate.ReadStatus(ctx, pool)
+			}, writeStatus)(cmd, args)
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	cmd.Flags().BoolVar(&watch, "watch", false, "refresh every second until Ctrl-C; with --json, one line per refresh")
 	return cmd
 }
@@ -49,13 +45,13 @@ const (
 
 // watchStatus shows the state until ctx ends. The first read must work; a later one that fails is reported and tried again,
 // with the last values still on the screen.
-func (a *app) watchStatus(ctx context.Context, pool *pgxpool.Pool, asJSON bool) error {
+func (a *app) watchStatus(ctx context.Context, pool *pgxpool.Pool) error {
 	var w statusWatch
 	status, err := readStatus(ctx, pool)
 	if err != nil {
 		return err
 	}
-	if w.terminal = isTerminal(a.stdout.w) && !asJSON; w.terminal {
+	if w.terminal = isTerminal(a.stdout.w) && !a.json; w.terminal {
 		if _, err := a.stdout.Write([]byte(enterScreen)); err != nil {
 			return err
 		}
@@ -68,10 +64,10 @@ func (a *app) watchStatus(ctx context.Context, pool *pgxpool.Pool, asJSON bool) 
 		} else {
 			w.failed = err
 		}
-		if err := a.showStatus(&w, asJSON); err != nil {
+		if err := a.showStatus(&w); err != nil {
 			return err
 		}
-		if !listen.Pause(ctx, max(watchEvery, (watchShare-1)*time.Since(began))) {
+		if !retry.Pause(ctx, max(watchEvery, (watchShare-1)*time.Since(began))) {
 			return nil
 		}
 		status, err = readStatus(ctx, pool)
@@ -95,13 +91,13 @@ func readStatus(ctx context.Context, pool *pgxpool.Pool) (operate.Status, error)
 	return operate.ReadStatus(ctx, pool)
 }
 
-func (a *app) showStatus(watch *statusWatch, asJSON bool) error {
+func (a *app) showStatus(watch *statusWatch) error {
 	if watch.failed != nil && !watch.terminal {
 		fmt.Fprintln(a.stderr, "iuworker: "+sentence(watch.failed))
 		return nil
 	}
 	status := watch.last
-	if asJSON {
+	if a.json {
 		line, err := json.Marshal(status)
 		if err != nil {
 			return fmt.Errorf("write the state as JSON: %w", err)
@@ -110,7 +106,7 @@ func (a *app) showStatus(watch *statusWatch, asJSON bool) error {
 		return err
 	}
 	defer func() { watch.shown = true }()
-	return a.print(false, status, func(w io.Writer) {
+	return a.print(status, func(w io.Writer) {
 		switch {
 		case watch.terminal:
 			fmt.Fprint(w, clearScreen)

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
@@ -40,18 +41,20 @@ any of its values. A consumer counts filtered events as handled.`,
 			if err := f.start(cmd); err != nil {
 				return err
 			}
-			return a.subscribe(cmd, f.cfg)
+			return a.onServer(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool, at addresses) error {
+				return a.subscribe(ctx, pool, at.direct, f.cfg)
+			})
 		},
 	}
 	flags := cmd.Flags()
-	flags.Var(&textValue{&f.after, 100}, "after", "start after this cursor or position; 0 is the beginning")
-	flags.Var(&sinceValue{&f.since}, "since", "start at the first event announced since a time or a duration ago: 2026-12-31T18:00:00Z, 2h")
-	flags.Var(&choiceValue{&f.from, []string{"beginning", "now"}}, "from", "start at the oldest retained event, or at the next one")
-	flags.Var(&consumerValue{textValue{&f.cfg.Consumer, 200}}, "consumer", "continue where this durable consumer stopped")
-	flags.Var(&intValue{&f.cfg.Limit, 1, 1 << 30}, "limit", "end after this many events (default no end)")
-	flags.Var(&textsValue{&f.cfg.Filter.Templates, 1000}, "template", "only events of this template (collection key or id); repeatable")
-	flags.Var(&textsValue{&f.cfg.Filter.Actors, actorMax}, "actor", "only events of this actor; repeatable")
-	flags.Var(&textsValue{&f.cfg.Filter.EventTypes, 200}, "event-type", "only events of this type, such as order.placed; repeatable")
+	flags.Var(textValue(&f.after, 100), "after", "start after this cursor or position; 0 is the beginning")
+	flags.Var(sinceValue(&f.since), "since", "start at the first event announced since a time or a duration ago: 2026-12-31T18:00:00Z, 2h")
+	flags.Var(choiceValue(&f.from, "beginning", "now"), "from", "start at the oldest retained event, or at the next one")
+	flags.Var(consumerValue(&f.cfg.Consumer), "consumer", "continue where this durable consumer stopped")
+	flags.Var(intValue(&f.cfg.Limit, 1, 1<<30), "limit", "end after this many events (default no end)")
+	flags.Var(textsValue(&f.cfg.Filter.Templates, 1000), "template", "only events of this template (collection key or id); repeatable")
+	flags.Var(textsValue(&f.cfg.Filter.Actors, actorMax), "actor", "only events of this actor; repeatable")
+	flags.Var(textsValue(&f.cfg.Filter.EventTypes, 200), "event-type", "only events of this type, such as order.placed; repeatable")
 	return cmd
 }
 
@@ -80,25 +83,14 @@ func (f *subscribeFlags) start(cmd *cobra.Command) error {
 	return nil
 }
 
-func (a *app) subscribe(cmd *cobra.Command, cfg subscribe.Config) error {
-	at, err := a.addresses(cmd)
-	if err != nil {
-		return err
-	}
-	ctx := cmd.Context()
-	at.size(commandPool, false)
-	pool, err := connect(ctx, at.pool)
-	if err != nil {
-		return err
-	}
-	defer closePool(pool)
+func (a *app) subscribe(ctx context.Context, pool *pgxpool.Pool, direct *pgx.ConnConfig, cfg subscribe.Config) error {
 	if err := a.checkSchema(ctx, pool); err != nil {
 		return err
 	}
 	if err := a.warnOfTemplates(ctx, pool, cfg.Filter.Templates); err != nil {
 		return err
 	}
-	cfg.Pool, cfg.Direct, cfg.Logger = pool, at.direct, a.logger
+	cfg.Pool, cfg.Direct, cfg.Logger = pool, direct, a.logger
 	if isTerminal(a.stderr) {
 		cfg.OnStart = func(from subscribe.Cursor) {
 			fmt.Fprintf(a.stderr, "waiting for events after %s; Ctrl-C to stop\n", from)
@@ -106,7 +98,7 @@ func (a *app) subscribe(cmd *cobra.Command, cfg subscribe.Config) error {
 	}
 	reading, stop := a.stdout.whileRead(ctx)
 	defer stop()
-	err = subscribe.RunBatch(reading, cfg, func(_ context.Context, events []subscribe.Event) error {
+	err := subscribe.RunBatch(reading, cfg, func(_ context.Context, events []subscribe.Event) error {
 		var lines []byte
 		for _, event := range events {
 			lines = append(append(lines, event.JSON...), '\n')
@@ -134,15 +126,14 @@ func (a *app) warnOfTemplates(ctx context.Context, pool *pgxpool.Pool, reference
 	return nil
 }
 
-// consumerValue is a consumer's name.
-type consumerValue struct{ textValue }
-
 var consumerName = regexp.MustCompile(`^[[:graph:]]{1,200}$`)
 
-// Set implements pflag.Value.
-func (v *consumerValue) Set(text string) error {
-	if !consumerName.MatchString(text) {
-		return errors.New("it must be 1 to 200 printable characters without spaces")
-	}
-	return v.textValue.Set(text)
+// consumerValue is the name of a consumer.
+func consumerValue(to *string) *value[string] {
+	return stringValue(to, "text", func(text string) error {
+		if !consumerName.MatchString(text) || !validText(text) {
+			return errors.New("it must be 1 to 200 printable characters without spaces")
+		}
+		return nil
+	})
 }

@@ -106,6 +106,11 @@ func columns(w io.Writer, lines func(io.Writer)) {
 	}
 }
 
+// tabled is columns for print.
+func tabled(lines func(io.Writer)) func(io.Writer) {
+	return func(w io.Writer) { columns(w, lines) }
+}
+
 // fit takes from the widest columns until a table fits; 0 is no limit.
 func fit(widths []int, limit int) {
 	if limit == 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -13,9 +14,9 @@ import (
 )
 
 func (a *app) templatesCommand() *cobra.Command {
-	var asJSON bool
-	var limit int
 	var after string
+	var more bool
+	limit := 100
 	cmd := &cobra.Command{
 		Use:   "templates",
 		Short: "List, show, create or mark templates",
@@ -23,24 +24,17 @@ func (a *app) templatesCommand() *cobra.Command {
 		Example: `  iuworker templates
   iuworker templates show welcome-letter
   iuworker templates create welcome-letter --title 'Welcome letter' welcome/greeting welcome/terms`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				lines, err := operate.Templates(ctx, pool, after, limit+1)
-				if err != nil {
-					return err
-				}
-				more := len(lines) > limit
-				lines = lines[:min(len(lines), limit)]
-				return a.print(asJSON, lines, func(w io.Writer) { writeTemplates(w, lines, more) })
-			})
-		},
+		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) (lines []operate.TemplateLine, err error) {
+			lines, err = operate.Templates(ctx, pool, after, limit+1)
+			lines, more = firstOf(lines, limit)
+			return lines, err
+		}, func(w io.Writer, lines []operate.TemplateLine) { writeTemplates(w, lines, more) }),
 	}
-	limit = 100
-	cmd.Flags().Var(&intValue{&limit, 1, 10_000}, "limit", "number of templates to list")
-	cmd.Flags().Var(&textValue{&after, 1000}, "after", "list the templates that sort after this key")
+	cmd.Flags().Var(intValue(&limit, 1, 10_000), "limit", "number of templates to list")
+	cmd.Flags().Var(textValue(&after, 1000), "after", "list the templates that sort after this key")
 	cmd.AddCommand(a.templatesShowCommand(), a.templatesCreateCommand(), a.templatesMarkCommand())
 	cmd.Args, cmd.Annotations = noSuchSubcommand, acts
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
@@ -72,23 +66,16 @@ func version(n *int) string {
 }
 
 func (a *app) templatesShowCommand() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:               "show TEMPLATE",
 		Short:             "Show a template's pieces and versions",
 		Args:              oneTemplate,
-		ValidArgsFunction: a.completeTemplates,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				detail, err := operate.ShowTemplate(ctx, pool, args[0])
-				if err != nil {
-					return err
-				}
-				return a.print(asJSON, detail, func(w io.Writer) { writeTemplate(w, detail) })
-			})
-		},
+		ValidArgsFunction: a.completeTemplates(),
+		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (operate.TemplateDetail, error) {
+			return operate.ShowTemplate(ctx, pool, args[0])
+		}, writeTemplate),
 	}
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
@@ -115,7 +102,6 @@ func writeTemplate(w io.Writer, d operate.TemplateDetail) {
 }
 
 func (a *app) templatesCreateCommand() *cobra.Command {
-	var asJSON bool
 	var title, actor string
 	cmd := &cobra.Command{
 		Use:   "create KEY --title TITLE PIECE...",
@@ -126,29 +112,20 @@ composer must be open. Use a login that owns iu-core or may call its functions.`
 			if len(args) < 2 {
 				return usage(cmd, "%s needs a key and at least one piece", spoken(cmd))
 			}
-			return checkKeys(cmd, args)
+			return cmp.Or(checkKeys(cmd, args...), required(cmd, "title"))
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := required(cmd, "title"); err != nil {
-				return err
-			}
-			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				marked, err := operate.CreateTemplate(ctx, pool, actorOrUser(actor), args[0], title, args[1:])
-				if err != nil {
-					return err
-				}
-				return a.print(asJSON, marked, func(w io.Writer) { writeMarked(w, "created", marked) })
-			})
-		},
+		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (operate.MarkedTemplate, error) {
+			return operate.CreateTemplate(ctx, pool, actorOrUser(actor), args[0], title, args[1:])
+		}, func(w io.Writer, marked operate.MarkedTemplate) { writeMarked(w, "created", marked) }),
 	}
-	cmd.Flags().Var(&textValue{&title, 1000}, "title", "title of the collection")
-	actorFlag(cmd, &actor, "name for the audit (default the user of this process)")
-	jsonFlag(cmd, &asJSON)
+	cmd.Flags().Var(textValue(&title, 1000), "title", "title of the collection")
+	auditFlag(cmd, &actor)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
 func (a *app) templatesMarkCommand() *cobra.Command {
-	var asJSON, off bool
+	var off bool
 	var actor string
 	cmd := &cobra.Command{
 		Use:   "mark KEY",
@@ -156,24 +133,20 @@ func (a *app) templatesMarkCommand() *cobra.Command {
 		Long: `Marks an existing collection as a template, and records a new version if its content changed. --off unmarks it: its events
 then end as template_not_marked.`,
 		Args:              oneTemplate,
-		ValidArgsFunction: a.completeTemplates,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				marked, err := operate.MarkTemplate(ctx, pool, actorOrUser(actor), args[0], !off)
-				if err != nil {
-					return err
-				}
-				did := "marked"
-				if off {
-					did = "unmarked"
-				}
-				return a.print(asJSON, marked, func(w io.Writer) { writeMarked(w, did, marked) })
-			})
-		},
+		ValidArgsFunction: a.completeTemplates(),
+		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (operate.MarkedTemplate, error) {
+			return operate.MarkTemplate(ctx, pool, actorOrUser(actor), args[0], !off)
+		}, func(w io.Writer, marked operate.MarkedTemplate) {
+			if off {
+				writeMarked(w, "unmarked", marked)
+				return
+			}
+			writeMarked(w, "marked", marked)
+		}),
 	}
 	cmd.Flags().BoolVar(&off, "off", false, "unmark it instead")
-	actorFlag(cmd, &actor, "name for the audit (default the user of this process)")
-	jsonFlag(cmd, &asJSON)
+	auditFlag(cmd, &actor)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
@@ -185,38 +158,15 @@ func writeMarked(w io.Writer, did string, marked operate.MarkedTemplate) {
 	fmt.Fprintln(w)
 }
 
-func actorOrUser(actor string) string {
-	if actor == "" {
-		return systemUser()
-	}
-	return actor
-}
+var oneTemplate = oneArgument("the collection key of a template", "template", func(cmd *cobra.Command, key string) error {
+	return checkKeys(cmd, key)
+})
 
-func oneTemplate(cmd *cobra.Command, args []string) error {
-	switch {
-	case len(args) == 0:
-		return usage(cmd, "%s needs the collection key of a template", spoken(cmd))
-	case len(args) > 1:
-		return usage(cmd, "%s takes one template, not %d", spoken(cmd), len(args))
-	}
-	return checkKeys(cmd, args)
-}
-
-func checkKeys(cmd *cobra.Command, keys []string) error {
+func checkKeys(cmd *cobra.Command, keys ...string) error {
 	for _, key := range keys {
 		if strings.TrimSpace(key) == "" || !validText(key) {
 			return usage(cmd, "%s is not a key", quoted(key))
 		}
 	}
 	return nil
-}
-
-// completeTemplates completes keys of templates; without a database it completes nothing.
-func (a *app) completeTemplates(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return a.complete(cmd, func(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
-		return operate.TemplateKeys(ctx, pool, prefix, completed)
-	})
 }

@@ -16,7 +16,6 @@ import (
 const referenceMax = 300
 
 func (a *app) traceCommand() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "trace EVENT_ID | IDEMPOTENCY_KEY | INSTANCE | SUFFIX",
 		Short: "Show everything about one event, and what it waits for",
@@ -27,32 +26,22 @@ found.`,
 		Example: `  iuworker trace 0b54b1f2-5d4c-4f0e-9a4e-3a1d2c7b9e10
   iuworker trace tpl-inst:auto:shop-order-1 --json`,
 		Args: oneReference,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				traces, err := operate.FindTraces(ctx, pool, args[0])
-				if err != nil {
-					return err
-				}
-				return a.print(asJSON, traces, func(w io.Writer) { writeTraces(w, traces) })
-			})
-		},
+		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) ([]operate.Trace, error) {
+			return operate.FindTraces(ctx, pool, args[0])
+		}, writeTraces),
 	}
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
-func oneReference(cmd *cobra.Command, args []string) error {
-	const what = "an event id, an idempotency key, an instance's id or key, or the number of a job"
-	switch {
-	case len(args) == 0:
-		return usage(cmd, "trace needs %s", what)
-	case len(args) > 1:
-		return usage(cmd, "trace takes one id, key or suffix, not %d", len(args))
-	case strings.TrimSpace(args[0]) == "" || len(args[0]) > referenceMax || !validText(args[0]):
-		return usage(cmd, "%s is not an id, key or suffix: give %s", quoted(args[0]), what)
+const references = "an event id, an idempotency key, an instance's id or key, or the number of a job"
+
+var oneReference = oneArgument(references, "id, key or suffix", func(cmd *cobra.Command, reference string) error {
+	if strings.TrimSpace(reference) == "" || len(reference) > referenceMax || !validText(reference) {
+		return usage(cmd, "%s is not an id, key or suffix: give %s", quoted(reference), references)
 	}
 	return nil
-}
+})
 
 func writeTraces(w io.Writer, traces []operate.Trace) {
 	for i, trace := range traces {

@@ -5,20 +5,14 @@ import (
 	"log/slog"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/iu-core/iuworker/internal/tracing"
 	iusql "github.com/iu-core/iuworker/sql"
 	"github.com/iu-core/iuworker/worker"
 )
 
-// otlpVariables are OpenTelemetry's own, for where its settings come the same way to all programs.
+// otlpVariables are OpenTelemetry's own, which set the receiver of all programs.
 const otlpVariables = "$OTEL_EXPORTER_OTLP_ENDPOINT"
-
-func (f *workFlags) registerTracing(flags *pflag.FlagSet) {
-	flags.Var(&textValue{&f.otlp, 2048}, "otlp-endpoint", "URL of an OpenTelemetry receiver (OTLP over HTTP) for traces, "+
-		"such as http://127.0.0.1:4318 (default "+otlpVariables+", else no traces)")
-}
 
 // readTracing completes the receiver's address; "" if nothing is traced.
 func (f *workFlags) readTracing(cmd *cobra.Command, getenv func(string) string) error {

@@ -9,188 +9,140 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// Flags check their values themselves, so that the command line and the environment are checked alike, before
-// anything connects.
-
-// intValue is a whole number between min and max.
-type intValue struct {
-	to       *int
-	min, max int
+// value is the value of a flag. It checks the text itself, so that the command line and the environment are checked
+// alike, before anything connects.
+type value[T any] struct {
+	to    *T
+	kind  string // its name in the help
+	parse func(text string) (T, error)
+	show  func(T) string // "" and "0" are no default for the help to show
 }
 
 // Set implements pflag.Value.
-func (v *intValue) Set(text string) error {
-	n, err := strconv.Atoi(text)
-	if err != nil || n < v.min || n > v.max {
-		return fmt.Errorf("it must be a whole number from %d to %d", v.min, v.max)
+func (v *value[T]) Set(text string) error {
+	parsed, err := v.parse(text)
+	if err == nil {
+		*v.to = parsed
 	}
-	*v.to = n
-	return nil
+	return err
 }
 
 // String implements pflag.Value.
-func (v *intValue) String() string {
-	if v.to == nil {
-		return ""
-	}
-	return strconv.Itoa(*v.to)
-}
-
-// Type implements pflag.Value; it is the value's name in the help.
-func (*intValue) Type() string { return "number" }
-
-// choiceValue is one of a few words.
-type choiceValue struct {
-	to      *string
-	choices []string
-}
-
-// Set implements pflag.Value.
-func (v *choiceValue) Set(text string) error {
-	if !slices.Contains(v.choices, text) {
-		return fmt.Errorf("it must be one of %s", strings.Join(v.choices, ", "))
-	}
-	*v.to = text
-	return nil
-}
-
-// String implements pflag.Value.
-func (v *choiceValue) String() string {
-	if v.to == nil {
-		return ""
-	}
-	return *v.to
-}
+func (v *value[T]) String() string { return v.show(*v.to) }
 
 // Type implements pflag.Value.
-func (v *choiceValue) Type() string { return strings.Join(v.choices, "|") }
+func (v *value[T]) Type() string { return v.kind }
 
-// textValue is a text that is not blank and has at most max characters.
-type textValue struct {
-	to  *string
-	max int
+// intValue is a whole number from least to most.
+func intValue(to *int, least, most int) *value[int] {
+	return &value[int]{to, "number", func(text string) (int, error) {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < least || n > most {
+			return 0, fmt.Errorf("it must be a whole number from %d to %d", least, most)
+		}
+		return n, nil
+	}, strconv.Itoa}
 }
 
-// Set implements pflag.Value.
-func (v *textValue) Set(text string) error {
-	if strings.TrimSpace(text) == "" {
+func boolValue(to *bool) *value[bool] {
+	return &value[bool]{to, boolKind, strconv.ParseBool, strconv.FormatBool}
+}
+
+// stringValue is a text that passes a check.
+func stringValue(to *string, kind string, check func(text string) error) *value[string] {
+	return &value[string]{to, kind, func(text string) (string, error) { return text, check(text) }, strings.Clone}
+}
+
+// textValue is a text that is not blank and has at most so many characters.
+func textValue(to *string, most int) *value[string] {
+	return stringValue(to, "text", func(text string) error { return checkText(text, most) })
+}
+
+// textsValue is several texts: each time the flag is given adds one.
+func textsValue(to *[]string, most int) *value[[]string] {
+	return &value[[]string]{to, "text", func(text string) ([]string, error) {
+		return append(*to, text), checkText(text, most)
+	}, func(texts []string) string { return strings.Join(texts, ", ") }}
+}
+
+func checkText(text string, most int) error {
+	switch n := len([]rune(text)); {
+	case strings.TrimSpace(text) == "":
 		return errors.New("it must not be blank")
-	}
-	if len([]rune(text)) > v.max {
-		return fmt.Errorf("it has %d characters; the limit is %d", len([]rune(text)), v.max)
-	}
-	if !validText(text) {
+	case n > most:
+		return fmt.Errorf("it has %d characters; the limit is %d", n, most)
+	case !validText(text):
 		return errors.New("it is not valid UTF-8, or has a zero byte in it")
 	}
-	*v.to = text
 	return nil
 }
 
-// String implements pflag.Value.
-func (v *textValue) String() string {
-	if v.to == nil {
-		return ""
-	}
-	return *v.to
+// choice is one of a few words, which shells complete.
+type choice struct {
+	value[string]
+
+	words []string
 }
 
-// Type implements pflag.Value.
-func (*textValue) Type() string { return "text" }
+func choiceValue(to *string, words ...string) *choice {
+	return &choice{*stringValue(to, strings.Join(words, "|"), func(text string) error {
+		if !slices.Contains(words, text) {
+			return fmt.Errorf("it must be one of %s", strings.Join(words, ", "))
+		}
+		return nil
+	}), words}
+}
+
+func (c *choice) complete(cmd *cobra.Command, flag string) {
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(c.words, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
+}
 
 // uuidValue is a UUID; uuid.Nil means that none was given.
-type uuidValue struct{ to *uuid.UUID }
-
-// Set implements pflag.Value.
-func (v *uuidValue) Set(text string) error {
-	id, err := uuid.Parse(text)
-	if err != nil || len(text) != 36 || id == uuid.Nil {
-		return errors.New("it must be a UUID such as 0b54b1f2-5d4c-4f0e-9a4e-3a1d2c7b9e10")
-	}
-	*v.to = id
-	return nil
+func uuidValue(to *uuid.UUID) *value[uuid.UUID] {
+	return &value[uuid.UUID]{to, "uuid", func(text string) (uuid.UUID, error) {
+		id, err := uuid.Parse(text)
+		if err != nil || len(text) != 36 || id == uuid.Nil {
+			return id, errors.New("it must be a UUID such as 0b54b1f2-5d4c-4f0e-9a4e-3a1d2c7b9e10")
+		}
+		return id, nil
+	}, func(id uuid.UUID) string {
+		if id == uuid.Nil {
+			return ""
+		}
+		return id.String()
+	}}
 }
-
-// String implements pflag.Value.
-func (v *uuidValue) String() string {
-	if v.to == nil || *v.to == uuid.Nil {
-		return ""
-	}
-	return v.to.String()
-}
-
-// Type implements pflag.Value.
-func (*uuidValue) Type() string { return "uuid" }
 
 // timeValue is a moment; the zero time means that none was given.
-type timeValue struct{ to *time.Time }
-
-// Set implements pflag.Value.
-func (v *timeValue) Set(text string) error {
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return errors.New("it must be a time such as 2026-12-31T18:00:00Z")
-	}
-	*v.to = at
-	return nil
+func timeValue(to *time.Time) *value[time.Time] {
+	return &value[time.Time]{to, "time", func(text string) (time.Time, error) {
+		at, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			return at, errors.New("it must be a time such as 2026-12-31T18:00:00Z")
+		}
+		return at, nil
+	}, showTime}
 }
-
-// String implements pflag.Value.
-func (v *timeValue) String() string {
-	if v.to == nil || v.to.IsZero() {
-		return ""
-	}
-	return v.to.Format(time.RFC3339)
-}
-
-// Type implements pflag.Value.
-func (*timeValue) Type() string { return "time" }
 
 // sinceValue is a moment, given as a time or as how long ago it was; the zero time means that none was given.
-type sinceValue struct{ to *time.Time }
-
-// Set implements pflag.Value.
-func (v *sinceValue) Set(text string) error {
-	at, err := subscribe.ParseSince(text, time.Now())
-	if err != nil {
-		return errors.New("it must be a time such as 2026-12-31T18:00:00Z, or how long ago, such as 30d, 12h or 5m")
-	}
-	*v.to = at
-	return nil
+func sinceValue(to *time.Time) *value[time.Time] {
+	return &value[time.Time]{to, "time|duration", func(text string) (time.Time, error) {
+		at, err := subscribe.ParseSince(text, time.Now())
+		if err != nil {
+			return at, errors.New("it must be a time such as 2026-12-31T18:00:00Z, or how long ago, such as 30d, 12h or 5m")
+		}
+		return at, nil
+	}, showTime}
 }
 
-// String implements pflag.Value.
-func (v *sinceValue) String() string { return (&timeValue{v.to}).String() }
-
-// Type implements pflag.Value.
-func (*sinceValue) Type() string { return "time|duration" }
-
-// textsValue is texts as textValue has one; each time the flag is given adds one.
-type textsValue struct {
-	to  *[]string
-	max int
-}
-
-// Set implements pflag.Value.
-func (v *textsValue) Set(text string) error {
-	var one string
-	if err := (&textValue{&one, v.max}).Set(text); err != nil {
-		return err
-	}
-	*v.to = append(*v.to, one)
-	return nil
-}
-
-// String implements pflag.Value.
-func (v *textsValue) String() string {
-	if v.to == nil {
+func showTime(at time.Time) string {
+	if at.IsZero() {
 		return ""
 	}
-	return strings.Join(*v.to, ", ")
+	return at.Format(time.RFC3339)
 }
-
-// Type implements pflag.Value.
-func (*textsValue) Type() string { return "text" }

@@ -12,10 +12,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/verify"
 )
 
 func (a *app) verifyCommand() *cobra.Command {
-	var asJSON bool
 	findings, rest := 20, time.Duration(0)
 	cmd := &cobra.Command{
 		Use:   "verify",
@@ -26,24 +26,18 @@ nothing and reads in short pieces while everything keeps running. Exit code 1 if
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				report, err := operate.Verify(ctx, operate.VerifyConfig{Pool: pool, Findings: findings, Rest: rest, Done: a.logVerified(ctx)})
+				report, err := verify.Run(ctx, verify.Config{Pool: pool, Findings: findings, Rest: rest, Done: a.logVerified(ctx)})
 				if err != nil {
 					return err
 				}
-				if err := a.print(asJSON, report, func(w io.Writer) { writeVerified(w, report) }); err != nil {
-					return err
-				}
-				if !report.OK() {
-					return wrongThings(report.Wrong)
-				}
-				return nil
+				return a.report(report, func(w io.Writer) { writeVerified(w, report) }, report.OK(), wrongThings(report.Wrong))
 			})
 		},
 	}
-	cmd.Flags().Var(&intValue{&findings, 1, 10_000}, "findings", "problems listed per check")
-	cmd.Flags().Var(&durationValue{to: &rest, min: 0, max: time.Minute}, "rest",
+	cmd.Flags().Var(intValue(&findings, 1, 10_000), "findings", "problems listed per check")
+	cmd.Flags().Var(durationValue(&rest, 0, time.Minute), "rest",
 		"pause after each piece of work, about 100ms long, to leave room for others")
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 
@@ -54,14 +48,14 @@ func wrongThings(n int64) error {
 	return fmt.Errorf("%d problems; their checks say how to fix them", n)
 }
 
-func (a *app) logVerified(ctx context.Context) func(operate.VerifyCheck) {
-	return func(check operate.VerifyCheck) {
+func (a *app) logVerified(ctx context.Context) func(verify.Check) {
+	return func(check verify.Check) {
 		a.logger.InfoContext(ctx, "Verify: checked", slog.String("check", check.Check),
 			slog.Int64("rows", check.Looked), slog.Int64("wrong", check.Wrong))
 	}
 }
 
-func writeVerified(w io.Writer, report operate.VerifyReport) {
+func writeVerified(w io.Writer, report verify.Report) {
 	var looked int64
 	columns(w, func(w io.Writer) {
 		for _, check := range report.Checks {
@@ -91,7 +85,7 @@ func writeVerified(w io.Writer, report operate.VerifyReport) {
 	}
 }
 
-func writeFindings(w io.Writer, check operate.VerifyCheck) {
+func writeFindings(w io.Writer, check verify.Check) {
 	if check.Wrong == 0 {
 		return
 	}

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/verify"
 )
 
 func TestVerify(t *testing.T) {
@@ -29,7 +29,7 @@ func TestVerify(t *testing.T) {
 
 	db.Exec(t, "DELETE FROM iu_auto_instantiate_event_log WHERE instance_collection_id = $1; ", two)
 	asJSON := run(t, on(db), "verify", "--json").failed(t, exitFailed, "2 problems")
-	report := decode[operate.VerifyReport](t, asJSON)
+	report := decode[verify.Report](t, asJSON)
 	require.EqualValues(t, 2, report.Wrong)
 	require.Len(t, report.Checks, 11)
 

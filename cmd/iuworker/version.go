@@ -15,7 +15,6 @@ import (
 )
 
 func (a *app) versionCommand() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version and build of the program",
@@ -23,12 +22,12 @@ func (a *app) versionCommand() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			info, _ := debug.ReadBuildInfo() // nil if the program was built without modules
 			result := readBuild(info)
-			return a.print(asJSON, result, func(w io.Writer) {
+			return a.print(result, func(w io.Writer) {
 				fmt.Fprintf(w, "iuworker %s, schema %d, %s\n", result, result.Schema, result.Go)
 			})
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	a.jsonFlag(cmd)
 	return cmd
 }
 

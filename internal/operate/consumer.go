@@ -15,13 +15,13 @@ func JudgeConsumer(c subscribe.Consumer) (result Health, says string) {
 	case c.State != "ok":
 		return HealthFail, fmt.Sprintf("its position was lost in a restore or failover (%s)", c.State)
 	case c.Expiring && c.ExpiresSeconds != nil:
-		return HealthWarn, fmt.Sprintf("no process, and what it has not handled is deleted in %s", lasted(*c.ExpiresSeconds))
+		return HealthWarn, fmt.Sprintf("no process, and what it has not handled is deleted in %s", Lasted(*c.ExpiresSeconds))
 	case c.Tries > 0 && c.LastError != nil:
 		return HealthWarn, fmt.Sprintf("its last event failed: %.200s", *c.LastError)
-	case late && *c.LagSeconds > stuck && c.Process == nil:
-		return HealthWarn, fmt.Sprintf("%s behind for %s, no process", Thousands(*c.LagEvents), lasted(*c.LagSeconds))
-	case late && *c.LagSeconds > 5*stuck:
-		return HealthWarn, fmt.Sprintf("%s behind for %s", Thousands(*c.LagEvents), lasted(*c.LagSeconds))
+	case late && *c.LagSeconds > 60 && c.Process == nil:
+		return HealthWarn, fmt.Sprintf("%s behind for %s, no process", Thousands(*c.LagEvents), Lasted(*c.LagSeconds))
+	case late && *c.LagSeconds > 300:
+		return HealthWarn, fmt.Sprintf("%s behind for %s", Thousands(*c.LagEvents), Lasted(*c.LagSeconds))
 	case c.DeadLetters > 0:
 		return HealthWarn, fmt.Sprintf("%d events became its dead letters", c.DeadLetters)
 	}

@@ -12,8 +12,9 @@
 //	FindTraces                     one event's whole way, and what it waits for
 //	RecordAudit, Audit             who changed what
 //	Conformance, Selftest          is iu-core whole, and does it work
-//	Doctor                         what is wrong now, and what to do
-//	Verify                         is anything lost, doubled or orphaned, over all data
+//
+// Packages below it: doctor (what is wrong now, and what to do) and verify (is anything lost, doubled or orphaned, over all
+// data).
 //
 // Functions do what SQL functions of the schema do, take a connection, a transaction or a pool, and are safe for
 // concurrent use where that is. Errors are wrapped and keep the server's; results have JSON tags.

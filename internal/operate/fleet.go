@@ -89,7 +89,7 @@ func ReadFleet(ctx context.Context, tx pgx.Tx) (Fleet, error) {
 		FROM iu_outbox.worker AS w
 		LEFT JOIN iu_outbox.worker_report AS r ON r.worker = w.id
 		ORDER BY w.started_at, w.id
-		LIMIT 200`, silentAfter)
+		LIMIT 200`, SilentAfter)
 	if err != nil {
 		return f, fmt.Errorf("read the workers: %w", err)
 	}

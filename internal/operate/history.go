@@ -411,7 +411,7 @@ func ReadPaces(ctx context.Context, q Querier) (Paces, error) {
 			(SELECT GREATEST(0, EXTRACT(EPOCH FROM n.at - e.created_at))::double precision FROM iu_outbox.emission AS e
 			 WHERE e.position IS NULL ORDER BY e.id LIMIT 1)
 		FROM (SELECT pg_catalog.clock_timestamp() AS at) AS n
-		CROSS JOIN LATERAL iu_outbox.count_minute(n.at - interval '1 minute', n.at, 12, 250) AS c`, countLimit+1).
+		CROSS JOIN LATERAL iu_outbox.count_minute(n.at - interval '1 minute', n.at, 12, 250) AS c`, CountLimit+1).
 		Scan(&p.At, &n.In, &n.Composed, &n.Announced, &n.AnnounceP95, &n.P95, &n.Outbox, &n.OutboxAge, &n.Unannounced, &n.UnannouncedAge)
 	if err != nil {
 		return p, fmt.Errorf("read the pace: %w", err)

@@ -55,7 +55,7 @@ type Queue struct {
 
 // Queues returns the queues of jobs, and who paused them. Who did stands in the audit, of which the last thousand lines are read.
 func Queues(ctx context.Context, tx pgx.Tx) ([]Queue, error) {
-	queues, err := collect(ctx, tx, pgx.RowToStructByPos[Queue], `
+	queues, err := Collect(ctx, tx, pgx.RowToStructByPos[Queue], `
 		SELECT n.name, q.paused_at, CASE WHEN q.paused_at IS NOT NULL THEN (
 			SELECT a.actor FROM (SELECT a.* FROM iu_outbox.audit AS a ORDER BY a.id DESC LIMIT 1000) AS a
 			WHERE a.action = 'queue.pause' AND a.detail ->> 'queue' IN (n.name, '*') ORDER BY a.id DESC LIMIT 1) END

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/riverqueue/river"
 
+	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -28,14 +29,10 @@ func (cfg ScaleoutConfig) insertPatiently(ctx context.Context, client *river.Cli
 		if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == pgerrcode.LockNotAvailable {
 			locked = true
 		}
-		if err == nil || try == scaleoutTries || !jobs.MayPass(err) || ctx.Err() != nil {
+		if err == nil || try == scaleoutTries || !retry.MayPass(err) || ctx.Err() != nil {
 			return added, err
 		}
-		wait := time.NewTimer(jobs.Backoff(try))
-		select {
-		case <-wait.C:
-		case <-ctx.Done():
-			wait.Stop()
+		if !retry.Pause(ctx, retry.Work.Wait(try)) {
 			return 0, ctx.Err()
 		}
 	}

@@ -40,29 +40,17 @@ func readFirsts(ctx context.Context, tx pgx.Tx, s *Situation) error {
 			EXISTS (SELECT FROM public.iu_auto_instantiate_event_log),
 			EXISTS (SELECT FROM iu_outbox.consumer) OR EXISTS (
 				SELECT FROM pg_catalog.pg_stat_activity AS a
-				WHERE a.datname = pg_catalog.current_database() AND a.query ILIKE 'listen%iu.template.instance_auto_composed%')`, countLimit+1).
+				WHERE a.datname = pg_catalog.current_database() AND a.query ILIKE 'listen%iu.template.instance_auto_composed%')`, CountLimit+1).
 		Scan(&n, &s.Composed, &s.Subscribed)
-	s.Templates = counted(n)
+	s.Templates = Counted(n)
 	return err
 }
 
 func readVerification(ctx context.Context, tx pgx.Tx, s *Situation) error {
-	found, err := collect(ctx, tx, pgx.RowToAddrOfStructByPos[Verification], `
+	found, err := Collect(ctx, tx, pgx.RowToAddrOfStructByPos[Verification], `
 		SELECT v.at, v.seconds, v.wrong FROM iu_outbox.verification AS v`)
 	if err == nil && len(found) > 0 {
 		s.Verification = found[0]
 	}
 	return err
-}
-
-// RecordVerification notes how a verification went, for Situation. A later one replaces it.
-func RecordVerification(ctx context.Context, q Querier, report VerifyReport) error {
-	_, err := q.Exec(ctx, `
-		INSERT INTO iu_outbox.verification AS v (at, seconds, wrong) VALUES (pg_catalog.clock_timestamp(), $1, $2)
-		ON CONFLICT (singleton) DO UPDATE SET at = EXCLUDED.at, seconds = EXCLUDED.seconds, wrong = EXCLUDED.wrong`,
-		report.Seconds, report.Wrong)
-	if err != nil {
-		return fmt.Errorf("note a verification: %w", err)
-	}
-	return nil
 }

@@ -3,49 +3,12 @@ package operate
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/jobs"
 )
-
-// countLimit is how far a Status counts: whoever has more wants to know that there are many.
-const countLimit = 10_000
-
-// Count is a number of rows. More says that there are more than N.
-type Count struct {
-	N    int64 `json:"count"`
-	More bool  `json:"more,omitempty"`
-}
-
-// String returns "12" or "over 10,000".
-func (c Count) String() string {
-	if c.More {
-		return "over " + Thousands(c.N)
-	}
-	return Thousands(c.N)
-}
-
-// of writes the count with its noun.
-func (c Count) of(one, many string) string {
-	if c.N == 1 && !c.More {
-		return "1 " + one
-	}
-	return c.String() + " " + many
-}
-
-// Thousands writes a number with commas.
-func Thousands(n int64) string {
-	text := strconv.FormatInt(n, 10)
-	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
-}
-
-func counted(n int64) Count { return Count{N: min(n, countLimit), More: n > countLimit} }
 
 // Status is the state of everything, at one moment.
 type Status struct {

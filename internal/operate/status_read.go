@@ -2,16 +2,12 @@ package operate
 
 import (
 	"context"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
-
-// silentAfter is how long after its last heartbeat, one a second, a worker counts as dead.
-const silentAfter = 10 * time.Second
 
 func readSchema(ctx context.Context, tx pgx.Tx, s *Status) error {
 	return tx.QueryRow(ctx, `
@@ -30,18 +26,18 @@ func readOutbox(ctx context.Context, tx pgx.Tx, s *Status) error {
 	var n int64
 	err := tx.QueryRow(ctx, `
 		SELECT (SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.event LIMIT $1) AS e),
-			(SELECT e.created_at FROM iu_outbox.event AS e ORDER BY e.id LIMIT 1)`, countLimit+1).
+			(SELECT e.created_at FROM iu_outbox.event AS e ORDER BY e.id LIMIT 1)`, CountLimit+1).
 		Scan(&n, &s.Outbox.OldestAt)
-	s.Outbox.Count = counted(n)
+	s.Outbox.Count = Counted(n)
 	return err
 }
 
 // A queue and a state at a time: each is a range of River's index on (state, queue, ...).
 func readJobs(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
-	s.Jobs, err = collect(ctx, tx, func(row pgx.CollectableRow) (count JobCount, err error) {
+	s.Jobs, err = Collect(ctx, tx, func(row pgx.CollectableRow) (count JobCount, err error) {
 		var n int64
 		err = row.Scan(&count.Queue, &count.State, &n)
-		count.Count = counted(n)
+		count.Count = Counted(n)
 		return count, err
 	}, `
 		SELECT q.queue, st.state, n.n
@@ -51,15 +47,15 @@ func readJobs(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 			SELECT pg_catalog.count(*) AS n
 			FROM (SELECT FROM iu_river.river_job AS j WHERE j.state = st.state AND j.queue = q.queue LIMIT $2) AS j) AS n
 		WHERE n.n > 0
-		ORDER BY q.ordinal, st.state`, []string{jobs.QueueEvents, jobs.QueueScaleout}, countLimit+1)
+		ORDER BY q.ordinal, st.state`, []string{jobs.QueueEvents, jobs.QueueScaleout}, CountLimit+1)
 	return err
 }
 
 func readParked(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
-	s.Parked, err = collect(ctx, tx, func(row pgx.CollectableRow) (count ParkedCount, err error) {
+	s.Parked, err = Collect(ctx, tx, func(row pgx.CollectableRow) (count ParkedCount, err error) {
 		var n int64
 		err = row.Scan(&count.Gate, &n)
-		count.Count = counted(n)
+		count.Count = Counted(n)
 		return count, err
 	}, `
 		SELECT g.gate, n.n
@@ -70,21 +66,27 @@ func readParked(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 			      WHERE j.state = 'scheduled' AND j.metadata @> pg_catalog.jsonb_build_object(
 			          'parked', pg_catalog.jsonb_build_object('gate', g.gate))
 			      LIMIT $2) AS j) AS n
-		WHERE n.n > 0`, []string{string(jobs.GateComposer), string(jobs.GateAutoInstantiate)}, countLimit+1)
+		WHERE n.n > 0`, []string{string(jobs.GateComposer), string(jobs.GateAutoInstantiate)}, CountLimit+1)
 	return err
 }
 
 func readHeldInto(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
-	s.Held, err = readHeld(ctx, tx)
+	s.Held, err = ReadHeld(ctx, tx)
 	return err
 }
 
-// The recursion steps from one status to the next along the index on (status, id).
 func readDeadLetters(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
-	s.DeadLetters, err = collect(ctx, tx, func(row pgx.CollectableRow) (count DeadLetterCount, err error) {
+	s.DeadLetters, err = DeadLetterCounts(ctx, tx)
+	return err
+}
+
+// DeadLetterCounts counts the dead letters of each status. The recursion steps from one status to the next along the index on
+// (status, id).
+func DeadLetterCounts(ctx context.Context, tx pgx.Tx) ([]DeadLetterCount, error) {
+	return Collect(ctx, tx, func(row pgx.CollectableRow) (count DeadLetterCount, err error) {
 		var n int64
 		err = row.Scan(&count.Status, &n)
-		count.Count = counted(n)
+		count.Count = Counted(n)
 		return count, err
 	}, `
 		WITH RECURSIVE statuses AS (
@@ -96,8 +98,7 @@ func readDeadLetters(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 		SELECT s.status, (SELECT pg_catalog.count(*)
 			FROM (SELECT FROM iu_outbox.dead_letter AS d WHERE d.status = s.status LIMIT $1) AS d)
 		FROM statuses AS s
-		WHERE s.status IS NOT NULL`, countLimit+1)
-	return err
+		WHERE s.status IS NOT NULL`, CountLimit+1)
 }
 
 func readEmissions(ctx context.Context, tx pgx.Tx, s *Status) error {
@@ -110,14 +111,14 @@ func readEmissions(ctx context.Context, tx pgx.Tx, s *Status) error {
 			(SELECT e.created_at FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 1),
 			NOT EXISTS (SELECT FROM public.event_type_registry AS r
 			            WHERE r.event_type = 'iu.template.instance_auto_composed' AND r.active)
-		FROM iu_outbox.emission_counter AS c`, countLimit+1).
+		FROM iu_outbox.emission_counter AS c`, CountLimit+1).
 		Scan(&e.Epoch, &e.LastPosition, &e.LastEmittedAt, &n, &e.Waiting.OldestAt, &e.Held)
-	e.Waiting.Count = counted(n)
+	e.Waiting.Count = Counted(n)
 	return err
 }
 
 func readConsumers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
-	s.Consumers, err = collect(ctx, tx, func(row pgx.CollectableRow) (c ConsumerStatus, err error) {
+	s.Consumers, err = Collect(ctx, tx, func(row pgx.CollectableRow) (c ConsumerStatus, err error) {
 		var judged subscribe.Consumer
 		err = row.Scan(&c.Name, &c.Epoch, &c.Position, &c.State, &c.Lag, &c.LagSeconds, &c.Process, &c.DeadLetters, &c.UpdatedAt, &c.ActiveAt,
 			&judged.Tries, &judged.LastError, &judged.ExpiresSeconds, &judged.Expiring)
@@ -135,33 +136,21 @@ func readConsumers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 }
 
 func readWorkers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
-	s.Workers, err = collect(ctx, tx, pgx.RowToStructByPos[WorkerStatus], `
+	s.Workers, err = Collect(ctx, tx, pgx.RowToStructByPos[WorkerStatus], `
 		SELECT w.id, w.hostname, w.pid, w.version, w.started_at, w.seen_at,
 			w.seen_at BETWEEN pg_catalog.clock_timestamp() - $1::interval AND pg_catalog.clock_timestamp() + $1::interval
 		FROM iu_outbox.worker AS w
 		ORDER BY w.started_at, w.id
-		LIMIT 100`, silentAfter)
+		LIMIT 100`, SilentAfter)
 	return err
 }
 
 // Who paused a queue stands in the audit, of which the last thousand lines are read.
 func readPaused(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
-	s.Paused, err = collect(ctx, tx, pgx.RowToStructByPos[PausedQueue], `
+	s.Paused, err = Collect(ctx, tx, pgx.RowToStructByPos[PausedQueue], `
 		SELECT q.name, q.paused_at, (
 			SELECT a.actor FROM (SELECT a.* FROM iu_outbox.audit AS a ORDER BY a.id DESC LIMIT 1000) AS a
 			WHERE a.action = 'queue.pause' AND a.detail ->> 'queue' IN (q.name, '*') ORDER BY a.id DESC LIMIT 1)
 		FROM iu_river.river_queue AS q WHERE q.paused_at IS NOT NULL ORDER BY q.name LIMIT 100`)
 	return err
-}
-
-func collect[T any](ctx context.Context, tx pgx.Tx, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
-	rows, err := tx.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, err
-	}
-	collected, err := pgx.CollectRows(rows, scan)
-	if err != nil {
-		return nil, err
-	}
-	return collected, nil
 }

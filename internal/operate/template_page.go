@@ -140,7 +140,7 @@ func ReadTemplate(ctx context.Context, q Querier, key string) (t TemplateState, 
 				WHERE pg_catalog.left(d.event ->> 'template_collection_id', 36) = c.id::text LIMIT $3) AS d)
 		FROM public.iu_piece_collection AS c
 		LEFT JOIN public.iu_collection_template_registry AS r ON r.collection_id = c.id
-		WHERE c.collection_key = $1`, key, piecesShown, countLimit+1).
+		WHERE c.collection_key = $1`, key, piecesShown, CountLimit+1).
 		Scan(&t.ID, &t.Key, &t.Title, &t.Marked, &t.PieceKeys, &t.Digest, &instances, &dead)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return t, fmt.Errorf("%w: %q", ErrNoCollection, key)
@@ -148,7 +148,7 @@ func ReadTemplate(ctx context.Context, q Querier, key string) (t TemplateState, 
 	if err != nil {
 		return t, fmt.Errorf("read the template %q: %w", key, err)
 	}
-	t.Instances, t.Dead = counted(instances), counted(dead)
+	t.Instances, t.Dead = Counted(instances), Counted(dead)
 	rows, err := q.Query(ctx, `
 		SELECT v.version, v.digest, v.recorded_by, v.created_at FROM public.iu_collection_template_version AS v
 		WHERE v.collection_id = $1::text::uuid ORDER BY v.version DESC LIMIT $2`, t.ID.String(), versionsShown)

@@ -86,7 +86,7 @@ func (t *tracing) anyWorker(ctx context.Context) (alive bool, err error) {
 	err = t.tx.QueryRow(ctx, `
 		SELECT EXISTS (SELECT FROM iu_outbox.worker AS w
 			WHERE w.seen_at BETWEEN pg_catalog.clock_timestamp() - $1::interval AND pg_catalog.clock_timestamp() + $1::interval)`,
-		silentAfter).Scan(&alive)
+		SilentAfter).Scan(&alive)
 	return alive, err
 }
 
@@ -167,8 +167,8 @@ func (t *tracing) queued(ctx context.Context, job *TraceJob) (string, error) {
 		SELECT pg_catalog.count(*) FROM (
 			SELECT FROM iu_river.river_job AS j
 			WHERE j.state = 'available' AND j.queue = $1 AND j.scheduled_at <= $2 AND j.id <> $3
-			LIMIT $4) AS j`, job.Queue, job.ScheduledAt, job.ID, countLimit+1).Scan(&n)
-	return fmt.Sprintf("its turn in the queue %s: %s before it", job.Queue, ahead(counted(n))), err
+			LIMIT $4) AS j`, job.Queue, job.ScheduledAt, job.ID, CountLimit+1).Scan(&n)
+	return fmt.Sprintf("its turn in the queue %s: %s before it", job.Queue, ahead(Counted(n))), err
 }
 
 func ahead(n Count) string {

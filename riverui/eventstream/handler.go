@@ -17,6 +17,9 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
+// DefaultMaxConnections is the default of Config.MaxConnections.
+const DefaultMaxConnections = 5000
+
 // Config configures a Handler. The zero value of a field means its default.
 type Config struct {
 	// Pool reads events over at most five connections, however many clients follow. Required.
@@ -28,7 +31,8 @@ type Config struct {
 	// PollInterval is how often to poll if no notification arrives. Default 1 s.
 	PollInterval time.Duration
 
-	// MaxConnections is the number of clients that may follow at once; others are told to reconnect later. Default 5000.
+	// MaxConnections is the number of clients that may follow at once; others are told to reconnect later. Default
+	// DefaultMaxConnections.
 	MaxConnections int
 
 	// Heartbeat is how often an idle stream sends a comment. Default 15 s.
@@ -51,7 +55,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.MaxConnections < 0 || c.Heartbeat < 0 || c.WriteTimeout < 0 || c.Retry < 0 {
 		return c, errors.New("eventstream: the fields of Config must not be negative")
 	}
-	c.MaxConnections = cmp.Or(c.MaxConnections, 5000)
+	c.MaxConnections = cmp.Or(c.MaxConnections, DefaultMaxConnections)
 	c.Heartbeat = cmp.Or(c.Heartbeat, 15*time.Second)
 	c.WriteTimeout = cmp.Or(c.WriteTimeout, 10*time.Second)
 	c.Retry = cmp.Or(c.Retry, 2*time.Second)

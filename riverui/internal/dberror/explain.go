@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/internal/retry"
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
@@ -60,7 +60,7 @@ func Lost(err error) bool {
 		}
 		return pgerrcode.IsConnectionException(pgErr.Code)
 	}
-	return !errors.As(err, &connect) && !errors.Is(err, context.DeadlineExceeded) && jobs.MayPass(err)
+	return !errors.As(err, &connect) && !errors.Is(err, context.DeadlineExceeded) && retry.MayPass(err)
 }
 
 var (

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	webui "github.com/iu-core/iuworker/riverui"
+	"github.com/iu-core/iuworker/riverui/eventstream"
+	"github.com/iu-core/iuworker/worker"
+)
+
+// workFlags are the settings of a worker and of its pages.
+type workFlags struct {
+	worker      worker.Config
+	poolSize    int
+	httpAddr    string
+	metricsAddr string // "": with the pages
+	otlp        string // URL; "": no traces
+	basePath    string
+	environment string
+	credentials string // a file
+	tokens      string // a file
+	migrate     bool   // the schema, before the worker starts
+
+	eventsClients int
+}
+
+func defaultWorkFlags() workFlags {
+	return workFlags{
+		worker: worker.Defaults(), poolSize: 20, httpAddr: webui.DefaultAddr, eventsClients: eventstream.DefaultMaxConnections,
+	}
+}
+
+// users are the commands that have a setting.
+type users uint8
+
+const (
+	ofWork users = 1 << iota
+	ofDev
+	ofBench
+)
+
+// setting is a flag of programs that run long: its default is what the value has, its variable follows from its name.
+type setting struct {
+	name  string
+	value pflag.Value
+	of    users
+	help  string
+}
+
+// settings is the one table of the settings: flags, variables, the tables of the documents and what the pages show come
+// from it.
+func (f *workFlags) settings() []setting {
+	const century = 100 * 365 * day
+	w := &f.worker
+	interval := func(to *time.Duration) pflag.Value { return durationValue(to, 10*time.Millisecond, time.Hour) }
+	retention := func(to *time.Duration) pflag.Value { return foreverValue(to, time.Second, century) }
+	return []setting{
+		{"pool-size", intValue(&f.poolSize, 2, 1000), ofWork | ofDev | ofBench,
+			"maximum number of pooled connections to the database, not counting three that listen or hold locks"},
+		{"concurrency", intValue(&w.Concurrency, 1, 10_000), ofWork | ofBench, "maximum number of jobs of the queue events that run at once"},
+		{"scaleout-concurrency", intValue(&w.ScaleoutConcurrency, 0, 10_000), ofWork,
+			"maximum number of jobs of the queue scaleout that run at once; 0 runs none"},
+		{"lanes", intValue(&w.Lanes, 1, 100), ofWork | ofBench, "statements that compose at once, each for many jobs and on its own connection"},
+		{"relay-batch", intValue(&w.RelayBatch, 1, 5_000), ofWork | ofBench, "maximum number of outbox rows that become jobs in one transaction"},
+		{"emit-batch", intValue(&w.EmitBatch, 1, 10_000), ofWork | ofBench, "maximum number of emissions that get their position in one transaction"},
+		{"poll-interval", interval(&w.PollInterval), ofWork, "fallback polling interval"},
+		{"sweep-interval", interval(&w.SweepInterval), ofWork, "how often to check for parked jobs whose gate is open"},
+		{"yield", durationValue(&w.Yield, 0, day), ofWork, "longest delay added to events to keep producers fast; 0 = never delay"},
+		{"completed-retention", retention(&w.CompletedRetention), ofWork, "how long to retain completed jobs; 0 or forever = never delete them"},
+		{"cancelled-retention", retention(&w.CancelledRetention), ofWork,
+			"how long to retain cancelled jobs (dead letters stay); 0 or forever = never delete them"},
+		{"discarded-retention", retention(&w.DiscardedRetention), ofWork,
+			"how long to retain discarded jobs (dead letters stay); 0 or forever = never delete them"},
+		{"emission-retention", retention(&w.EmissionRetention), ofWork,
+			"how long to retain emissions that all consumers have handled; 0 or forever = never delete them"},
+		{"consumer-expiry", durationValue(&w.ConsumerExpiry, time.Minute, century), ofWork,
+			"how long an inactive consumer keeps emissions from being pruned, while workers run"},
+		{"verify-interval", retention(&w.VerifyInterval), ofWork, "how often one worker verifies all data; 0 or forever = never"},
+		{"shutdown-timeout", durationValue(&w.ShutdownTimeout, time.Second, time.Hour), ofWork | ofDev,
+			"time limit for stopping after SIGTERM; running jobs get most of it"},
+		{"migrate", boolValue(&f.migrate), ofWork, "migrate the schema first if it is missing or older than this program"},
+		{"worker-id", textValue(&w.ID, 100), ofWork, "unique name of this process (default host, pid and a random part)"},
+		{"http-addr", addrValue(&f.httpAddr), ofWork | ofDev, "host:port of the pages and probes, or off"},
+		{"metrics-addr", addrValue(&f.metricsAddr), ofWork | ofDev, "host:port of a separate listener for the metrics, such as " +
+			webui.DefaultMetricsAddr + ", or off (default: with the pages, at /metrics)"},
+		{"http-base-path", pathValue(&f.basePath), ofWork | ofDev, "path under which a proxy serves the pages, such as /iuworker"},
+		{"http-credentials-file", textValue(&f.credentials, pathMax), ofWork | ofDev,
+			"file of the pages' users, one role:user:password per line; the role is viewer or operator; or give its lines in " + credentialsVariable},
+		{"events-token-file", textValue(&f.tokens, pathMax), ofWork | ofDev,
+			"file of bearer tokens for /v1/events, one per line; or give its lines in " + tokensVariable},
+		{"events-max-connections", intValue(&f.eventsClients, 1, 1_000_000), ofWork | ofDev, "maximum number of clients that follow /v1/events at once"},
+		{"environment", stringValue(&f.environment, "name", webui.CheckEnvironment), ofWork | ofDev,
+			"name of this installation, such as production, shown in the header of the pages"},
+		{"otlp-endpoint", textValue(&f.otlp, 2048), ofWork | ofDev, "URL of an OpenTelemetry receiver (OTLP over HTTP) for traces, " +
+			"such as http://127.0.0.1:4318 (default " + otlpVariables + ", else no traces)"},
+	}
+}
+
+// register adds the settings of one command.
+func (f *workFlags) register(cmd *cobra.Command, of users) {
+	for _, s := range f.settings() {
+		if s.of&of != 0 {
+			flag := cmd.Flags().VarPF(s.value, s.name, "", s.help)
+			if s.value.Type() == boolKind {
+				flag.NoOptDefVal = "true"
+			}
+		}
+	}
+}
+
+const (
+	boolKind = "bool" // pflag shows no value for it
+	pathMax  = 4096
+)
+
+// pathValue is a base path of the pages.
+func pathValue(to *string) *value[string] {
+	v := stringValue(to, "path", nil)
+	v.parse = func(text string) (string, error) {
+		path, err := webui.CheckBasePath(text)
+		if err != nil {
+			return "", errors.New("it must be like /iuworker: a slash, then letters, digits and ._~- between slashes")
+		}
+		return path, nil
+	}
+	return v
+}
+
+// addrValue is an address to listen on, or off.
+func addrValue(to *string) *value[string] {
+	return stringValue(to, "address", func(text string) error {
+		if webui.CheckAddr(text) != nil {
+			return fmt.Errorf("it must be host:port such as %s, or %s", webui.DefaultAddr, webui.Off)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,15 @@
+// Package doctor checks what events need to be composed, and says what to do about what is wrong.
+//
+// Run goes through the table in doctor.go. A check is one method of examination in a file with the check's name. It reads
+// what it needs in a transaction that can only read, and returns a Check: ok, a warning, a failure, or skipped.
+//
+//	what happens                                  what the report says
+//	the database cannot be reached                "connection" fails, all others are skipped
+//	the schema is missing                         checks that need it are skipped
+//	the login lacks a privilege                   the check is skipped, with the role that it needs
+//	row security would hide rows                  the check is skipped, and "row security" says what to do
+//	a statement waits for a lock, or is too slow  the check fails: the worker's own statements fail likewise
+//	Config.Timeout is over                        the remaining checks are skipped
+//
+// Run changes nothing and is safe for concurrent use.
+package doctor

@@ -1,0 +1,79 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// sessionRoom is how many sessions there may be, by each limit.
+type sessionRoom struct {
+	Used, UsedHere, UsedByLogin int // on the server, in this database, by this login
+	Room                        int // on the server, for those who are not superusers
+	Database, Login             int // limits of the database and of the login; -1: none
+	Super, Reserved             bool
+	Pooled                      bool // the session that asks is not the one that the server knows
+}
+
+// room returns the smallest limit and what counts against it.
+func (r sessionRoom) room() (limit, used int, whose string) {
+	limit, used, whose = r.Room, r.Used, "the server's max_connections"
+	if r.Super {
+		return limit, used, whose
+	}
+	if r.Database >= 0 && r.Database-r.UsedHere < limit-used {
+		limit, used, whose = r.Database, r.UsedHere, "the connection limit of the database"
+	}
+	if r.Login >= 0 && r.Login-r.UsedByLogin < limit-used {
+		limit, used, whose = r.Login, r.UsedByLogin, "the connection limit of this login"
+	}
+	return limit, used, whose
+}
+
+const sessionRoomSQL = `
+	SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE a.datname = pg_catalog.current_database()),
+		pg_catalog.count(*) FILTER (WHERE a.usename = SESSION_USER),
+		pg_catalog.current_setting('max_connections')::integer
+			- pg_catalog.current_setting('superuser_reserved_connections')::integer
+			- CASE WHEN r.reserved THEN 0 ELSE COALESCE(pg_catalog.current_setting('reserved_connections', true), '0')::integer END,
+		d.datconnlimit, r.rolconnlimit, r.rolsuper, r.reserved, pg_catalog.pg_backend_pid() <> $1::bigint
+	FROM pg_catalog.pg_stat_activity AS a
+	CROSS JOIN (SELECT d.datconnlimit FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()) AS d
+	CROSS JOIN (
+		SELECT r.rolconnlimit, r.rolsuper, EXISTS (SELECT FROM pg_catalog.pg_roles AS u
+			WHERE u.rolname = 'pg_use_reserved_connections' AND pg_catalog.pg_has_role(r.oid, u.oid, 'USAGE')) AS reserved
+		FROM pg_catalog.pg_roles AS r WHERE r.rolname = SESSION_USER) AS r
+	WHERE a.backend_type = 'client backend' OR a.backend_type IS NULL AND a.usename IS NOT NULL
+	GROUP BY d.datconnlimit, r.rolconnlimit, r.rolsuper, r.reserved`
+
+func (e *examination) sessions(ctx context.Context) (Check, error) {
+	var r sessionRoom
+	err := e.read(ctx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, sessionRoomSQL, int(tx.Conn().PgConn().PID())).Scan(
+			&r.Used, &r.UsedHere, &r.UsedByLogin, &r.Room, &r.Database, &r.Login, &r.Super, &r.Reserved, &r.Pooled)
+	})
+	if err != nil {
+		return Check{}, err
+	}
+	return judgeSessions(r), nil
+}
+
+func judgeSessions(r sessionRoom) Check {
+	const wayOut = "lower --pool-size of workers and the pools of applications, put a pooler in between, or raise the limit"
+	limit, used, whose := r.room()
+	says := fmt.Sprintf("%d of %d sessions are taken", used, limit)
+	if r.Room != limit {
+		says += " (" + whose + ")"
+	}
+	if r.Pooled {
+		says += "; this address goes through a pooler, whose own limits only its console shows (SHOW POOLS)"
+	}
+	switch {
+	case used*100 >= limit*95:
+		return failed("%s", says).so(wayOut, "")
+	case used*100 >= limit*80:
+		return warn("%s", says).so(wayOut, "")
+	}
+	return fine("%s", says)
+}

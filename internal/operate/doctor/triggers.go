@@ -1,0 +1,64 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/operate"
+)
+
+// expectedTriggers are those through which events pass, by table.
+var expectedTriggers = []string{
+	"iu_outbox.event: event_doorbell", "iu_outbox.event: event_removed", "iu_outbox.event: event_truncated",
+	"iu_outbox.emission: emission_doorbell", "iu_outbox.consumer: iu_outbox_last_event_moved",
+	"iu_river.river_job: iu_outbox_dead_letter_on_delete", "iu_river.river_job: iu_outbox_dead_letter_on_end",
+	"iu_river.river_job: iu_outbox_said_again",
+	"iu_river.river_job: iu_outbox_due_now",
+	"public.dot_config: iu_outbox_gate_bell",
+	"public.iu_auto_instantiate_event_log: iu_outbox_emission_rolled_back",
+	"public.iu_auto_instantiate_event_log: iu_outbox_emission_written",
+}
+
+// triggers that are missing or switched off lose doorbells, emissions or dead letters without a word.
+func (e *examination) triggers(ctx context.Context) (Check, error) {
+	missing, err := e.texts(ctx, `
+		SELECT w.name || CASE WHEN g.tgname IS NULL THEN ' is missing' WHEN g.tgenabled = 'D' THEN ' is disabled'
+			ELSE ' does not fire always' END
+		FROM pg_catalog.unnest($1::text[]) AS w (name)
+		LEFT JOIN (
+			SELECT n.nspname || '.' || c.relname || ': ' || t.tgname AS name, t.tgname, t.tgenabled
+			FROM pg_catalog.pg_trigger AS t
+			JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
+			JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+			WHERE NOT t.tgisinternal
+		) AS g ON g.name = w.name
+		WHERE g.tgname IS NULL OR g.tgenabled <> 'A'
+		ORDER BY 1`, expectedTriggers)
+	if err != nil {
+		return Check{}, err
+	}
+	var role string
+	if err := e.row(ctx, []any{&role}, "SELECT pg_catalog.current_setting('session_replication_role')"); err != nil {
+		return Check{}, err
+	}
+	switch {
+	case len(missing) > 0:
+		commands := slices.Clone(reinstall)
+		if !strings.HasSuffix(missing[0], " is missing") {
+			table, rest, _ := strings.Cut(missing[0], ": ")
+			trigger, _, _ := strings.Cut(rest, " ")
+			commands = []string{psql(fmt.Sprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, trigger))}
+		}
+		return failed("%s disabled or missing: notifications, emissions or dead letters get lost", operate.Plural(len(missing), "trigger is", "triggers are")).
+			with(missing).so("enable or reinstall it, then look for what was lost", append(commands, "iuworker verify")...), nil
+	case role != "origin":
+		return failed("this login has session_replication_role = %s: no trigger fires for what it writes", role).
+			so("reset it for this login or database", psql("ALTER ROLE "+pgx.Identifier{e.cfg.Pool.Config().ConnConfig.User}.Sanitize()+
+				" RESET session_replication_role")), nil
+	}
+	return fine("all %d are present and always enabled", len(expectedTriggers)), nil
+}

@@ -1,0 +1,119 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/operate"
+)
+
+// vacuumed is how clean a table is.
+type vacuumed struct {
+	Name       string
+	Live, Dead int64
+	Enabled    bool
+	Trigger    int64   // dead rows at which autovacuum begins
+	Running    bool    // it is being vacuumed now
+	Seconds    float64 // since it was vacuumed, or the server started
+}
+
+// vacuumSQL reads the tables through which everything passes, and those that grow.
+const vacuumSQL = `
+	SELECT s.schemaname || '.' || s.relname, s.n_live_tup, s.n_dead_tup,
+		COALESCE(o.enabled, 'true')::boolean,
+		(COALESCE(o.threshold, pg_catalog.current_setting('autovacuum_vacuum_threshold'))::double precision
+			+ COALESCE(o.scale, pg_catalog.current_setting('autovacuum_vacuum_scale_factor'))::double precision
+			* GREATEST(c.reltuples, 0))::bigint,
+		EXISTS (SELECT FROM pg_catalog.pg_stat_progress_vacuum AS p WHERE p.relid = s.relid),
+		EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - GREATEST(s.last_vacuum, s.last_autovacuum, pg_catalog.pg_postmaster_start_time()))::double precision
+	FROM pg_catalog.pg_stat_user_tables AS s
+	JOIN pg_catalog.pg_class AS c ON c.oid = s.relid
+	CROSS JOIN LATERAL (
+		SELECT pg_catalog.max(r.option_value) FILTER (WHERE r.option_name = 'autovacuum_enabled') AS enabled,
+			pg_catalog.max(r.option_value) FILTER (WHERE r.option_name = 'autovacuum_vacuum_threshold') AS threshold,
+			pg_catalog.max(r.option_value) FILTER (WHERE r.option_name = 'autovacuum_vacuum_scale_factor') AS scale
+		FROM pg_catalog.pg_options_to_table(c.reloptions) AS r
+	) AS o
+	WHERE s.schemaname IN ('iu_outbox', 'iu_river') OR s.schemaname = 'public' AND s.relname IN (
+		'dot_config', 'event_type_registry', 'iu_piece', 'iu_piece_collection', 'iu_piece_membership',
+		'iu_collection_template_instance_lineage', 'iu_auto_instantiate_event_log')
+	ORDER BY s.n_dead_tup DESC, 1`
+
+// manyDead is how many dead rows a table may have, whatever its size, and unvacuumedFor how long they may be there
+// before somebody should look: at full load the outbox leaves more than a hundred thousand a minute.
+const (
+	manyDead      = 50_000
+	unvacuumedFor = 10 * 60.0
+)
+
+// problem: "" if there is none.
+func (v vacuumed) problem() string {
+	switch {
+	case !v.Enabled:
+		return v.Name + ": autovacuum is switched off"
+	case v.Dead > 2*v.Trigger+manyDead && v.Seconds > unvacuumedFor && !v.Running:
+		return fmt.Sprintf("%s: %d dead rows and %d live ones, not vacuumed for %s", v.Name, v.Dead, v.Live, operate.Lasted(v.Seconds))
+	}
+	return ""
+}
+
+// vacuum: without it, each look into the outbox or for the next job reads through all that ever passed.
+func (e *examination) vacuum(ctx context.Context) (Check, error) {
+	var on, counting bool
+	var age int64
+	var tables []vacuumed
+	err := e.read(ctx, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, `
+			SELECT pg_catalog.current_setting('autovacuum')::boolean, pg_catalog.current_setting('track_counts')::boolean,
+				pg_catalog.age(d.datfrozenxid)::bigint
+			FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()`).Scan(&on, &counting, &age)
+		if err != nil {
+			return err
+		}
+		tables, err = operate.Collect(ctx, tx, pgx.RowToStructByPos[vacuumed], vacuumSQL)
+		return err
+	})
+	if err != nil {
+		return Check{}, err
+	}
+	if !on || !counting {
+		return failed("autovacuum is off for the whole server").
+			so("turn it on: the outbox and the jobs slow down hour by hour",
+				psql("ALTER SYSTEM RESET autovacuum"), psql("ALTER SYSTEM RESET track_counts"), psql("SELECT pg_reload_conf()")), nil
+	}
+	if age > 1_000_000_000 {
+		return failed("the oldest transaction is %d transactions old: at 2 billion the server stops", age).
+			so("end what the checks transactions, prepared and slots name, then vacuum", psql("VACUUM FREEZE")), nil
+	}
+	return judgeVacuum(tables), nil
+}
+
+func judgeVacuum(tables []vacuumed) Check {
+	var details []string
+	var next string
+	off := false
+	for _, table := range tables {
+		problem := table.problem()
+		if problem == "" {
+			continue
+		}
+		details = append(details, problem)
+		off = off || !table.Enabled
+		if next == "" {
+			next = psql("VACUUM (ANALYZE) " + table.Name)
+			if !table.Enabled {
+				next = psql("ALTER TABLE " + table.Name + " RESET (autovacuum_enabled)")
+			}
+		}
+	}
+	switch {
+	case len(details) == 0:
+		return fine("no table has many dead rows")
+	case off:
+		return failed("autovacuum is off for tables that need it").with(details).so("turn it on", next)
+	}
+	return warn("%s many dead rows", operate.Plural(len(details), "table has", "tables have")).with(details).
+		so("end what the checks transactions, prepared and slots name; if they name nothing, autovacuum is too slow", next)
+}

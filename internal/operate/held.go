@@ -1,0 +1,33 @@
+package operate
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/jobs"
+)
+
+// HeldCount is how many jobs a fault of the installation holds back.
+type HeldCount struct {
+	Reason string `json:"reason"`
+	Count
+}
+
+// ReadHeld counts the jobs that faults of the installation hold back, by reason.
+func ReadHeld(ctx context.Context, tx pgx.Tx) ([]HeldCount, error) {
+	return Collect(ctx, tx, func(row pgx.CollectableRow) (held HeldCount, err error) {
+		var n int64
+		err = row.Scan(&held.Reason, &n)
+		held.Count = Counted(n)
+		return held, err
+	}, `
+		SELECT h.reason, pg_catalog.count(*)
+		FROM (SELECT COALESCE(j.metadata #>> '{parked,reason}', '') AS reason FROM iu_river.river_job AS j
+		      WHERE j.state = 'scheduled' AND j.metadata @> pg_catalog.jsonb_build_object(
+		          'parked', pg_catalog.jsonb_build_object('status', $1::text))
+		      LIMIT $2) AS h
+		GROUP BY h.reason
+		ORDER BY pg_catalog.count(*) DESC, h.reason
+		LIMIT 10`, string(jobs.StatusFault), CountLimit+1)
+}
