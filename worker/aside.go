@@ -207,13 +207,13 @@ func (r *Relay) mendAside(ctx context.Context) {
 func (r *Relay) locked(ctx context.Context, ids []int64) (locked []int64, err error) {
 	err = pgx.BeginTxFunc(ctx, r.pool, beginRelay, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `
-			SELECT e.id FROM iu_outbox.event AS e
-			CROSS JOIN LATERAL (
-				SELECT j.id FROM iu_river.river_job AS j
-				WHERE j.args @> pg_catalog.jsonb_build_object('idempotency_key', e.idempotency_key) AND j.kind || '' = $2
-				  AND j.state NOT IN ('cancelled', 'completed', 'discarded')) AS u
-			WHERE e.id = ANY ($1)
-			  AND NOT EXISTS (SELECT FROM iu_river.river_job AS j WHERE j.id = u.id FOR NO KEY UPDATE SKIP LOCKED)`, ids, jobs.Kind)
+			WITH unfinished AS MATERIALIZED (
+				SELECT e.id, j.job FROM iu_outbox.event AS e
+				CROSS JOIN LATERAL iu_outbox.unfinished_jobs(e.idempotency_key) AS j (job)
+				WHERE e.id = ANY ($1)
+			)
+			SELECT DISTINCT u.id FROM unfinished AS u
+			WHERE u.job <> ALL ((SELECT iu_outbox.lock_jobs(ARRAY(SELECT l.job FROM unfinished AS l)))::bigint[])`, ids)
 		if err != nil {
 			return err
 		}

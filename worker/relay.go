@@ -263,12 +263,7 @@ func sayAgain(ctx context.Context, tx pgx.Tx, running []*rivertype.JobRow, rows 
 		}
 		ids[i], events[i] = job.ID, string(event)
 	}
-	_, err := tx.Exec(ctx, `
-		UPDATE iu_river.river_job AS j
-		SET metadata = j.metadata || pg_catalog.jsonb_build_object('said_again', s.event::jsonb)
-		FROM ROWS FROM (pg_catalog.unnest($1::bigint[]), pg_catalog.unnest($2::text[])) AS s (id, event)
-		WHERE j.id = s.id`, ids, events)
-	if err != nil {
+	if _, err := tx.Exec(ctx, "SELECT iu_outbox.note_said_again($1, $2)", ids, events); err != nil {
 		return fmt.Errorf("mark jobs whose events were sent again: %w", err)
 	}
 	return nil

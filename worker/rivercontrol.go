@@ -100,8 +100,8 @@ const controlSQL = `
 	FROM iu_river.river_queue AS q WHERE q.name = ANY ($1)
 	UNION ALL
 	SELECT 'cancel', j.queue, j.id
-	FROM iu_river.river_job AS j
-	WHERE j.id = ANY ($2) AND j.state = 'running' AND j.metadata ? 'cancel_attempted_at'
+	FROM iu_outbox.job AS j
+	WHERE j.id = ANY ($2) AND j.state = 'running' AND j.cancel_requested
 	UNION ALL
 	SELECT 'resigned', '', 0
 	WHERE NOT EXISTS (SELECT FROM iu_river.river_leader AS l WHERE l.expires_at >= pg_catalog.now())`

@@ -17,6 +17,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
+	iusql "github.com/iu-core/iuworker/sql"
 )
 
 // running is what Start started and Stop stops: River's client and the parts around it.
@@ -188,7 +189,7 @@ func (r *running) startRiver(ctx context.Context, cfg Config, work *jobs.Worker)
 	var mayReindex bool
 	err := cfg.Pool.QueryRow(ctx, `
 		SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class AS c
-		WHERE c.oid = pg_catalog.to_regclass('iu_river.river_job')`).Scan(&mayReindex)
+		WHERE c.oid = pg_catalog.to_regclass($1)`, iusql.JobTable).Scan(&mayReindex)
 	if err != nil {
 		return fmt.Errorf("look for River's tables: %w", err)
 	}

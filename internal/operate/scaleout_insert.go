@@ -157,11 +157,8 @@ func withoutJobs(ctx context.Context, tx pgx.Tx, events []jobs.AutoInstantiateAr
 	rows, err := tx.Query(ctx, `
 		SELECT k.n::integer - 1
 		FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS k (key, n)
-		WHERE NOT EXISTS (
-			SELECT FROM iu_river.river_job AS j
-			WHERE j.args @> pg_catalog.jsonb_build_object('idempotency_key', k.key) AND j.kind || '' = $2
-			  AND j.state NOT IN ('cancelled', 'completed', 'discarded'))
-		ORDER BY k.n`, keys, jobs.Kind)
+		WHERE NOT EXISTS (SELECT FROM iu_outbox.unfinished_jobs(k.key))
+		ORDER BY k.n`, keys)
 	if err != nil {
 		return nil, fmt.Errorf("look for jobs that are there: %w", err)
 	}
