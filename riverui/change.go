@@ -2,6 +2,7 @@ package webui
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -36,4 +37,15 @@ func (h *Handler) change(r *http.Request, action string, do func(context.Context
 			slog.Any("detail", kept), slog.Int64("audit_id", id))
 	}
 	return id, nil
+}
+
+// detailOf makes an audit line's detail of a struct.
+func detailOf(value any) (detail, error) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	var d detail
+	err = json.Unmarshal(text, &d)
+	return d, err
 }

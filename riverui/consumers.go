@@ -104,7 +104,7 @@ func (h *Handler) consumersPage(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Consumers", "consumers")
 	v.Done = h.done(r)
 	add(v, "list", "", func(ctx context.Context) reading[[]consumerRow] {
-		all, lags := h.sources.consumers.get(ctx), h.watched.lags.get(ctx)
+		all, lags := h.sources.consumers.get(ctx), h.sources.lags.get(ctx)
 		lags.At, lags.Err = all.At, nil // without it there are no sparklines, but the list
 		return both(all, lags, consumerRows)
 	})

@@ -21,7 +21,6 @@ type Handler struct {
 	river   *riverui.Handler
 	probes  *probes
 	sources *sources
-	watched *watched
 	outage  *outage
 	streams chan struct{}
 	serves  serving
@@ -47,7 +46,7 @@ func New(cfg Config) (*Handler, error) {
 	}
 	probes := &probes{ready: cfg.Ready}
 	h := &Handler{
-		cfg: cfg, probes: probes, sources: newSources(cfg, probes), watched: newWatched(cfg), outage: &outage{pool: cfg.Pool},
+		cfg: cfg, probes: probes, sources: newSources(cfg, probes), outage: &outage{pool: cfg.Pool},
 		streams: make(chan struct{}, liveAtOnce), serves: servingPages, sessions: newSessions(),
 	}
 	if h.river, err = riverUI(cfg, nil); err != nil {
@@ -187,11 +186,7 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 func (h *Handler) thatChanges(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		next(w, r)
-		for _, shared := range []interface{ expire() }{
-			&h.sources.state, &h.sources.consumers, &h.sources.situation, &h.sources.feed, &h.sources.health, &h.watched.queues, &h.watched.settings,
-		} {
-			shared.expire()
-		}
+		h.sources.expire()
 	}
 }
 
