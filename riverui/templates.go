@@ -3,11 +3,9 @@ package webui
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -92,26 +90,6 @@ type templateUse struct {
 	Path   string
 	Sum    operate.TemplateSum
 	Chart  chart
-}
-
-// templateChart draws how many events of a template were composed, or became dead letters.
-func templateChart(id string, s operate.TemplateSeries, points []int64) chart {
-	series := operate.Series{From: s.From, Until: s.Until, Step: s.Step, Points: make([]operate.Point, len(points))}
-	totals := make([]float64, len(points))
-	a := axis{s.From, s.Step, len(points)}
-	c := chart{
-		ID: id, Title: "Events per " + a.stepName(), Unit: "events per " + a.stepName(), XTicks: clockTicks(a), Heads: []string{"Events"},
-	}
-	sum := int64(0)
-	for i, n := range points {
-		series.Points[i] = operate.Point{At: s.From.Add(time.Duration(i) * s.Step), Composed: n, Known: true}
-		totals[i] = float64(n)
-		sum += n
-		c.Rows = append(c.Rows, chartRow{At: series.Points[i].At, Cells: []string{number(n)}})
-	}
-	c.bars(a, series, totals)
-	c.Summary = fmt.Sprintf("Bars of events per %s since %s: %s", a.stepName(), moment(s.From), number(sum))
-	return c
 }
 
 func (h *Handler) templatePage(w http.ResponseWriter, r *http.Request) {

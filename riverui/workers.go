@@ -134,16 +134,9 @@ func (q queueRow) Command() string {
 func (h *Handler) workersPage(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Workers", "workers")
 	v.Done = h.done(r)
-	add(v, "workers", "Processes", func(ctx context.Context) reading[fleetPart] {
-		fleet := h.watched.fleet.get(ctx)
-		part := reading[fleetPart]{At: fleet.At, Err: fleet.Err}
-		if !fleet.At.IsZero() {
-			part.Value = fleetOf(fleet.Value)
-		}
-		return part
-	})
+	add(v, "workers", "Processes", func(ctx context.Context) reading[fleetPart] { return derived(h.sources.fleet.get(ctx), fleetOf) })
 	add(v, "queues", "Queues", func(ctx context.Context) reading[[]queueRow] {
-		return both(h.watched.queues.get(ctx), h.sources.state.get(ctx), queueRows)
+		return both(h.sources.queues.get(ctx), h.sources.state.get(ctx), queueRows)
 	})
 	h.serve(w, r, v)
 }
@@ -252,9 +245,9 @@ func (h *Handler) ownSettings() settingsPage {
 
 func (h *Handler) settingsPage(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Settings", "settings")
-	add(v, "database", "Settings of the installation", h.watched.settings.get)
-	add(v, "kept", "Retention", h.watched.kept.get)
-	add(v, "workers", "Settings of the workers", h.watched.fleet.get)
+	add(v, "database", "Settings of the installation", h.sources.settings.get)
+	add(v, "kept", "Retention", h.sources.kept.get)
+	add(v, "workers", "Settings of the workers", h.sources.fleet.get)
 	add(v, "pages", "These pages", func(context.Context) reading[settingsPage] { return fresh(h.ownSettings(), nil) })
 	h.serve(w, r, v)
 }
