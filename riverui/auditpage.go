@@ -97,7 +97,7 @@ func (d auditDetail) didElsewhere(action string) string {
 	case "consumer.reset":
 		text := "moved the consumer " + d.Consumer + " to " + d.To
 		if d.Skipped > 0 {
-			text += ", skipping " + plural(operate.Count{N: d.Skipped}, "event", "events")
+			text += ", skipping " + operate.Count{N: d.Skipped}.Of("event", "events")
 		}
 		return text
 	case "consumer.delete":
@@ -112,7 +112,7 @@ func (d auditDetail) didElsewhere(action string) string {
 }
 
 func (d auditDetail) counted() string {
-	return plural(operate.Count{N: *cmp.Or(d.Count, new(int64))}, "job", "jobs")
+	return operate.Count{N: *cmp.Or(d.Count, new(int64))}.Of("job", "jobs")
 }
 
 func (d auditDetail) mode() string {

@@ -129,7 +129,7 @@ func jobSteps(job *operate.TraceJob) []eventStep {
 	}
 	if job.Retry != nil {
 		steps = append(steps, eventStep{
-			Title: plural(operate.Count{N: int64(job.Retry.Count)}, "failure", "failures") + " that may pass by itself", State: stepFailed,
+			Title: operate.Count{N: int64(job.Retry.Count)}.Of("failure", "failures") + " that may pass by itself", State: stepFailed,
 			At: job.Retry.FirstAt, Text: job.Retry.Error,
 		})
 	}

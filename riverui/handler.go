@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
 	"riverqueue.com/riverui"
 
 	"github.com/iu-core/iuworker/riverui/eventstream"
@@ -16,14 +18,15 @@ import (
 
 // Handler serves everything below the base path. It is safe for concurrent use.
 type Handler struct {
-	cfg     Config
-	handler http.Handler
-	river   *riverui.Handler
-	probes  *probes
-	sources *sources
-	outage  *outage
-	streams chan struct{}
-	serves  serving
+	cfg         Config
+	handler     http.Handler
+	river       *riverui.Handler
+	riverClient *river.Client[pgx.Tx]
+	probes      *probes
+	sources     *sources
+	outage      *outage
+	streams     chan struct{}
+	serves      serving
 
 	sessions *sessions // of browsers that follow the events
 
@@ -49,7 +52,10 @@ func New(cfg Config) (*Handler, error) {
 		cfg: cfg, probes: probes, sources: newSources(cfg, probes), outage: &outage{pool: cfg.Pool},
 		streams: make(chan struct{}, liveAtOnce), serves: servingPages, sessions: newSessions(),
 	}
-	if h.river, err = riverUI(cfg, nil); err != nil {
+	if h.riverClient, err = newRiverClient(cfg); err != nil {
+		return nil, err
+	}
+	if h.river, err = h.riverUI(nil); err != nil {
 		return nil, err
 	}
 	h.handler = withHeaders(withLimits(h.besideEvents(h.behindProbes(h.guardedRoutes()))))

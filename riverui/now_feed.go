@@ -51,9 +51,9 @@ func readFeed(ctx context.Context, tx pgx.Tx) ([]feedLine, error) {
 func failureText(f operate.Failure) string {
 	n := operate.Count{N: f.Count, More: f.More}
 	if f.Consumer != "" {
-		return fmt.Sprintf("%s gave up %s", f.Consumer, plural(n, "event", "events"))
+		return fmt.Sprintf("%s gave up %s", f.Consumer, n.Of("event", "events"))
 	}
-	text := plural(n, "dead letter", "dead letters") + " of " + f.Status
+	text := n.Of("dead letter", "dead letters") + " of " + f.Status
 	if f.Actor != "" {
 		text += " from " + f.Actor
 	}

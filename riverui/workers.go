@@ -50,23 +50,14 @@ func fleetOf(fleet operate.Fleet) fleetPart {
 	}
 	for version, n := range count {
 		if len(count) > 1 {
-			part.Versions = append(part.Versions, fmt.Sprintf("%s (%s)", version, plural(operate.Count{N: int64(n)}, "worker", "workers")))
+			part.Versions = append(part.Versions, fmt.Sprintf("%s (%s)", version, operate.Count{N: int64(n)}.Of("worker", "workers")))
 		}
 	}
 	slices.Sort(part.Versions)
 	for _, w := range fleet.Workers {
 		part.Workers = append(part.Workers, fleetRow{w, w.Alive && w.Version != newest.Version})
 	}
-	slices.SortStableFunc(part.Workers, func(a, b fleetRow) int { // the silent first
-		switch {
-		case a.Alive == b.Alive:
-			return 0
-		case b.Alive:
-			return -1
-		default:
-			return 1
-		}
-	})
+	slices.SortStableFunc(part.Workers, func(a, b fleetRow) int { return trueFirst(!a.Alive, !b.Alive) }) // the silent first
 	return part
 }
 
@@ -264,9 +255,9 @@ func setTime(s any) string {
 	case v < 0:
 		return "forever"
 	case d >= day && d%day == 0:
-		return plural(operate.Count{N: int64(d / day)}, "day", "days")
+		return operate.Count{N: int64(d / day)}.Of("day", "days")
 	case d >= time.Hour && d%time.Hour == 0:
-		return plural(operate.Count{N: int64(d / time.Hour)}, "hour", "hours")
+		return operate.Count{N: int64(d / time.Hour)}.Of("hour", "hours")
 	default:
 		return d.String()
 	}
