@@ -21,11 +21,7 @@ type Gate struct {
 
 // Gates returns both gates.
 func Gates(ctx context.Context, q Querier) ([]Gate, error) {
-	rows, err := q.Query(ctx, "SELECT gate, key, open, updated_by, updated_at FROM iu_outbox.gate_status()")
-	if err != nil {
-		return nil, fmt.Errorf("read the gates: %w", err)
-	}
-	gates, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Gate])
+	gates, err := Collect(ctx, q, pgx.RowToStructByPos[Gate], "SELECT gate, key, open, updated_by, updated_at FROM iu_outbox.gate_status()")
 	if err != nil {
 		return nil, fmt.Errorf("read the gates: %w", err)
 	}

@@ -92,8 +92,12 @@ var operatorChanges = map[string]func(ctx context.Context, o operate.Operator) e
 	"CreateTemplate": func(ctx context.Context, o operate.Operator) error {
 		return second(o.CreateTemplate(ctx, "card", "Card", []string{"letter/1"}))
 	},
-	"MarkTemplate": func(ctx context.Context, o operate.Operator) error { return second(o.MarkTemplate(ctx, "letter", false)) },
-	"SendTest":     func(ctx context.Context, o operate.Operator) error { return second(o.SendTest(ctx, "letter", "dry_run")) },
+	"MarkTemplate": func(ctx context.Context, o operate.Operator) error {
+		return second(o.MarkTemplate(ctx, "letter", false))
+	},
+	"SendTest": func(ctx context.Context, o operate.Operator) error {
+		return second(o.SendTest(ctx, "letter", "dry_run"))
+	},
 	"ChangeInRiver": func(ctx context.Context, o operate.Operator) error {
 		return o.ChangeInRiver(ctx, "job.retry", map[string]any{}, func(pgx.Tx) error { return nil })
 	},

@@ -8,20 +8,13 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// CancelledScaleout says what CancelScaleout did.
-type CancelledScaleout struct {
-	Prefix    string `json:"prefix"`
-	Cancelled int    `json:"cancelled"`
-	Left      int64  `json:"left"` // had begun, or had been put back into the outbox
-}
-
 // CancelScaleout cancels the jobs of a scale-out that have not begun, and drops the dead letters that this makes: what
 // somebody took back needs no attention, and the same scale-out again adds it again. If they are more than most, it returns a
 // NotAsSeenError.
-func (o Operator) CancelScaleout(ctx context.Context, prefix string, most int64) (done CancelledScaleout, err error) {
+func (o Operator) CancelScaleout(ctx context.Context, prefix string, most int64) (done Cancelled, err error) {
 	done.Prefix = prefix
-	done.Cancelled, err = o.cancel(ctx, "scaleout.cancel", "prefix", prefix, most, scaleoutJobs, func(tx pgx.Tx, n int) error {
-		return noteCancelled(ctx, tx, prefix, n)
+	done.Cancelled, err = o.cancel(ctx, "scaleout.cancel", prefix, most, scaleoutJobs, func(tx pgx.Tx, n int) (any, error) {
+		return map[string]any{"prefix": prefix, "count": n}, noteCancelled(ctx, tx, prefix, n)
 	})
 	if err != nil {
 		return done, err
