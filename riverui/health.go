@@ -27,6 +27,7 @@ type healthReport struct {
 type healthCheck struct {
 	doctor.Check
 
+	Name string
 	Mend button // zero: no page mends it
 }
 
@@ -79,7 +80,7 @@ func healthOf(report doctor.Report, state operate.Status) healthReport {
 			if gate, closed := closedGate(state.Gates); closed && (check.Check == "gates" || check.Check == "parked") {
 				mend = openGate(gate.Gate, "Open "+string(gate.Gate)+"…")
 			}
-			shown.Problems = append(shown.Problems, healthCheck{check, mend})
+			shown.Problems = append(shown.Problems, healthCheck{check, check.Check, mend})
 		}
 	}
 	for _, name := range doctor.Groups() {
