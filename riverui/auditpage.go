@@ -210,7 +210,7 @@ func (f auditFilter) Actions() []string { return auditActions }
 
 // auditList is the section of the lines that match a filter.
 type auditList struct {
-	idList[auditLine]
+	listPage[auditLine, int64]
 
 	Filter auditFilter
 }
@@ -246,7 +246,8 @@ func (h *Handler) auditPage(w http.ResponseWriter, r *http.Request) {
 	add(v, "list", "", func(ctx context.Context) reading[auditList] {
 		return readOne(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) (auditList, error) {
 			lines, err := operate.AuditOf(ctx, tx, filter.choice, page)
-			return auditList{newIDList(auditLines(lines), page, func(l auditLine) int64 { return l.ID }), filter}, err
+			rows := newListPage(auditLines(lines), page.Limit, page.After > 0, page.Before > 0, func(l auditLine) int64 { return l.ID })
+			return auditList{rows, filter}, err
 		})
 	})
 	h.serve(w, r, v)

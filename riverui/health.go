@@ -31,7 +31,7 @@ type healthCheck struct {
 	Mend button // zero: no page mends it
 }
 
-// healthGroup is the checks of a group that are ok.
+// healthGroup has the checks of a group that are ok.
 type healthGroup struct {
 	Name   string
 	Checks []doctor.Check
@@ -108,7 +108,7 @@ func healthOf(report doctor.Report, state operate.Status) healthReport {
 	return shown
 }
 
-// Good returns how many checks are ok.
+// Good returns the number of checks that are ok.
 func (r healthReport) Good() (n int) {
 	for _, group := range r.Groups {
 		n += len(group.Checks)
@@ -116,7 +116,7 @@ func (r healthReport) Good() (n int) {
 	return n
 }
 
-// SkippedN returns how many checks were skipped.
+// SkippedN returns the number of checks that were skipped.
 func (r healthReport) SkippedN() (n int) {
 	for _, s := range r.Skipped {
 		n += len(s.Checks)

@@ -12,10 +12,10 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// feedShown is how many lines of what happened the page has room for.
+// feedShown is how many lines the page has room for.
 const feedShown = 8
 
-// feedLine is something that happened.
+// feedLine is a change by an operator, or events that ended badly.
 type feedLine struct {
 	At   time.Time
 	Text string
@@ -23,11 +23,7 @@ type feedLine struct {
 	Bad  bool   // an event ended badly
 }
 
-// feed is what happened last, newest first: changes by people, and events that ended badly.
-func (h *Handler) feed(ctx context.Context) reading[[]feedLine] {
-	return h.sources.feed.get(ctx)
-}
-
+// readFeed returns changes by operators and events that ended badly, newest first.
 func readFeed(ctx context.Context, tx pgx.Tx) ([]feedLine, error) {
 	audit, err := operate.Audit(ctx, tx, 0, feedShown)
 	if err != nil {

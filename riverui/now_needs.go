@@ -28,7 +28,7 @@ type need struct {
 	Command string
 }
 
-// button leads to the page that mends something.
+// button leads to the page that fixes something.
 type button struct {
 	Path, Label string
 	Operator    bool // only operators can use it
@@ -170,14 +170,14 @@ func (f facts) announcing() (found []need) {
 	if f.status.Emissions.Held {
 		waiting := f.status.Emissions.Waiting
 		found = append(found, need{
-			Bad: true, Text: "nothing is announced: the event type is not active; " + waiting.Count.Of("event waits", "events wait"),
+			Bad: true, Text: "nothing is announced: the event type is not active; " + waiting.Of("event waits", "events wait"),
 			Did: "the oldest", Since: waiting.OldestAt,
 			Button: button{Path: "/health#event%20type", Label: "Open check"}, Command: f.next("event type"),
 		})
 	}
 	for _, held := range f.status.Held {
 		found = append(found, need{
-			Bad: true, Text: held.Count.Of("job is", "jobs are") + " held back: " + held.Reason,
+			Bad: true, Text: held.Of("job is", "jobs are") + " held back: " + held.Reason,
 			Button: button{Path: "/health", Label: "Open health"}, Command: "iuworker doctor",
 		})
 	}

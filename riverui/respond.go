@@ -38,7 +38,7 @@ type sentencePage struct {
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status, sentence := dberror.Explain(err)
 	if r.Context().Err() != nil {
-		return // nobody waits for the response
+		return // the client has disconnected
 	}
 	h.cfg.Logger.WarnContext(r.Context(), "Pages: a request failed", slog.String("path", r.URL.Path), slog.String("error", dberror.Redact(err.Error())))
 	if changes(r) && dberror.Lost(err) {

@@ -22,7 +22,7 @@ import (
 // errRefused rolls back a change that River UI refused; the caller gets River UI's response.
 var errRefused = errors.New("refused by River UI")
 
-// riverChange lets River UI make a change in the transaction that keeps the audit line.
+// riverChange lets River UI make a change in the transaction of its audit line.
 func (h *Handler) riverChange(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, h.at("riverui"))
 	action, about, ok := riverAction(r.Method, path)

@@ -17,7 +17,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// fleetPart is the workers as the page shows them.
+// fleetPart has the workers as the page shows them.
 type fleetPart struct {
 	Workers  []fleetRow
 	Alive    int
@@ -61,7 +61,7 @@ func fleetOf(fleet operate.Fleet) fleetPart {
 	return part
 }
 
-// Leading returns what the worker does for all of them.
+// Leading returns what this worker does for all workers.
 func (w fleetRow) Leading() string { return strings.Join(w.Leads, ", ") }
 
 // queueRow is a queue as the page shows it.
@@ -76,7 +76,7 @@ type stateCount struct {
 	operate.Count
 }
 
-// jobStates are the states of jobs in the order in which they are passed.
+// jobStates are the states of jobs in the order in which a job passes them.
 var jobStates = []rivertype.JobState{
 	rivertype.JobStateScheduled, rivertype.JobStateAvailable, rivertype.JobStateRunning, rivertype.JobStateRetryable,
 	rivertype.JobStateCompleted, rivertype.JobStateCancelled, rivertype.JobStateDiscarded,
@@ -100,7 +100,7 @@ func queueRows(queues []operate.Queue, state operate.Status) []queueRow {
 	return rows
 }
 
-// Waiting returns how many jobs a worker could take now.
+// Waiting returns the number of jobs that a worker could take now.
 func (q queueRow) Waiting() operate.Count {
 	for _, c := range q.Counts {
 		if c.State == string(rivertype.JobStateAvailable) {
@@ -110,7 +110,7 @@ func (q queueRow) Waiting() operate.Count {
 	return operate.Count{}
 }
 
-// Command pauses the queue, or resumes it; "" if there is no command for it.
+// Command returns the command that pauses or resumes the queue; "" if there is none.
 func (q queueRow) Command() string {
 	switch {
 	case q.Name != jobs.QueueScaleout:
@@ -207,7 +207,7 @@ func (h *Handler) pauseQueue(w http.ResponseWriter, r *http.Request, queue strin
 	}
 }
 
-// settingsPage is what this process goes by.
+// settingsPage has the settings of this process.
 type settingsPage struct {
 	SignIn          bool
 	Operators       int
@@ -243,7 +243,7 @@ func (h *Handler) settingsPage(w http.ResponseWriter, r *http.Request) {
 	h.serve(w, r, v)
 }
 
-// setTime writes a length of time that was set, in seconds, as flags take it.
+// setTime returns a length of time in seconds in the words of its flag.
 func setTime(s any) string {
 	v, known := float(s)
 	if !known {
