@@ -110,7 +110,7 @@ func lagChart(id string, s history.ConsumerSeries) chart {
 		c.Lines = append(c.Lines, chartLine{class, linePath(gaps(lags), a, y)})
 	}
 	if others > 0 {
-		c.Note = plural(operate.Count{N: int64(others)}, "consumer that was", "consumers that were") + " less far behind are not drawn"
+		c.Note = operate.Count{N: int64(others)}.Of("consumer that was", "consumers that were") + " less far behind are not drawn"
 	}
 	return c
 }

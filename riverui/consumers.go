@@ -43,7 +43,7 @@ func (c consumerRow) Waits() string {
 	return seconds(*c.LagSeconds)
 }
 
-// Note returns what the mark does not tell already.
+// Note returns what the mark does not already tell.
 func (c consumerRow) Note() string {
 	if c.rank == 2 || c.rank == 4 {
 		return ""
@@ -165,7 +165,7 @@ func (h *Handler) consumerPage(w http.ResponseWriter, r *http.Request) {
 
 func consumerPath(name string) string { return "/consumers/" + url.PathEscape(name) }
 
-// knownConsumer reports whether there is a consumer of that name, as far as that can be asked; if not, it has said so.
+// knownConsumer reports whether there is a consumer of that name, or the database cannot tell. If not, it has responded.
 func (h *Handler) knownConsumer(w http.ResponseWriter, r *http.Request, name string) bool {
 	err := subscribe.ErrNoConsumer
 	if isText(name) {
@@ -181,15 +181,15 @@ func (h *Handler) knownConsumer(w http.ResponseWriter, r *http.Request, name str
 	return true
 }
 
-// Command returns a command about this consumer.
+// Command returns a command for this consumer.
 func (c consumerRow) Command(verb, more string) string {
 	return strings.TrimSpace("iuworker consumers " + verb + " " + quoted(c.Name) + " " + more)
 }
 
-// Word returns the consumer's name as a shell takes it.
+// Word returns the consumer's name, quoted for a shell.
 func (p consumerLettersPart) Word() string { return quoted(p.Name) }
 
-// Word returns the consumer's name as a shell takes it.
+// Word returns the consumer's name, quoted for a shell.
 func (c consumerRow) Word() string { return quoted(c.Name) }
 
 // More reports whether there are dead letters that are not shown.

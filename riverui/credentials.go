@@ -52,13 +52,15 @@ type credential struct {
 // others than its owner and its group may read is refused, unless it was mounted for this program.
 func ReadCredentials(path string) (*Credentials, error) {
 	c := &Credentials{}
-	return c, c.open(path, "credentials", parseUsers)
+	err := c.open(path, "credentials", parseUsers)
+	return c, err
 }
 
 // ParseCredentials parses the lines of such a file. An error names the line and nothing that it holds.
 func ParseCredentials(text string) (*Credentials, error) {
 	c := &Credentials{}
-	return c, c.store(parseUsers(text))
+	err := c.store(parseUsers(text))
+	return c, err
 }
 
 func parseUsers(text string) (*users, error) {

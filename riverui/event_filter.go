@@ -15,14 +15,14 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// eventFilter chooses events as the address of the page, or a form, says it.
+// eventFilter chooses events as the address of the page or a form says.
 type eventFilter struct {
 	State, Template, Suffix, Actor, EventType, Since, Until string
 
 	chosen operate.EventFilter
 }
 
-// eventFields are the names by which addresses and forms say a filter.
+// eventFields are the names of the fields in addresses and forms.
 var eventFields = []string{"state", "template", "suffix", "actor", "type", "since", "until"}
 
 func (f *eventFilter) field(name string) *string {
@@ -35,7 +35,7 @@ func (f *eventFilter) field(name string) *string {
 // Fields returns the fields that are set, for a form.
 func (f eventFilter) Fields() map[string]string { return setFields(eventFields, f.field) }
 
-// Query returns the filter as a query, beginning with ? if there is one. more are further pairs.
+// Query returns the filter and more pairs as a query that begins with ?, or "".
 func (f eventFilter) Query(more ...string) string { return queryOf(f.Fields(), more...) }
 
 // Words describes the filter: "state dead, actor ann".
@@ -49,10 +49,10 @@ func (f eventFilter) Words() string {
 	return strings.Join(words, ", ")
 }
 
-// States are those that the form offers.
+// States returns the states that the form offers.
 func (eventFilter) States() []string { return operate.EventStates }
 
-// readEventFilter reads a filter; false if it said what is wrong with it.
+// readEventFilter reads a filter. If it is invalid, it responds and returns false.
 func (h *Handler) readEventFilter(w http.ResponseWriter, r *http.Request, form url.Values) (f eventFilter, ok bool) {
 	wrong := func(format string, args ...any) (eventFilter, bool) {
 		h.say(w, r, http.StatusBadRequest, format, args...)

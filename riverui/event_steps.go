@@ -12,7 +12,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// How far an event is with a step.
+// States of a step.
 const (
 	stepDone   = "done"
 	stepFailed = "failed"
@@ -20,7 +20,7 @@ const (
 	stepOpen   = "open" // not reached
 )
 
-// eventStep is a step of an event's way.
+// eventStep is a step of an event's timeline.
 type eventStep struct {
 	Title, State string
 	At           time.Time // zero: not known, or not reached
@@ -29,7 +29,7 @@ type eventStep struct {
 	Link, To     string // a link's text and path
 }
 
-// Moment is when the step was, to the millisecond.
+// Moment returns the time of the step to the millisecond.
 func (s eventStep) Moment() string {
 	if s.At.IsZero() {
 		return ""
@@ -37,12 +37,12 @@ func (s eventStep) Moment() string {
 	return s.At.UTC().Format("2006-01-02 15:04:05.000 UTC")
 }
 
-// StateWord says the state to those who do not see its colour.
+// StateWord returns the state as text, for those who do not see its colour.
 func (s eventStep) StateWord() string {
 	return map[string]string{stepDone: "done", stepFailed: "failed", stepNow: "now", stepOpen: "not reached"}[s.State]
 }
 
-// eventSteps returns an event's way in the order of time, then what it has not reached.
+// eventSteps returns the steps of an event in the order of time, then those that it has not reached.
 func eventSteps(t *trace.Event) []eventStep {
 	var steps []eventStep
 	steps = append(steps, insertedSteps(t)...)
@@ -130,7 +130,7 @@ func jobSteps(job *trace.Job) []eventStep {
 	}
 	if job.Retry != nil {
 		steps = append(steps, eventStep{
-			Title: plural(operate.Count{N: int64(job.Retry.Count)}, "failure", "failures") + " that may pass by itself", State: stepFailed,
+			Title: operate.Count{N: int64(job.Retry.Count)}.Of("failure", "failures") + " that may pass by itself", State: stepFailed,
 			At: job.Retry.FirstAt, Text: job.Retry.Error,
 		})
 	}

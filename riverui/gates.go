@@ -53,7 +53,7 @@ func (h *Handler) askGate(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, n := range state.Jobs {
 		if n.State == string(rivertype.JobStateRunning) {
-			p.Running = operate.Count{N: p.Running.N + n.N, More: p.Running.More || n.More}
+			p.Running = plus(p.Running, n.Count)
 		}
 	}
 	for i, g := range state.Gates {

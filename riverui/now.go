@@ -3,6 +3,7 @@ package webui
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,8 +17,8 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// now serves the page that shows everything at once: what needs somebody, five numbers, the way of the events, charts,
-// consumers, templates, what happened, and what is running.
+// now serves the page that shows everything at once: what needs attention, five numbers, the pipeline, charts, consumers,
+// templates, recent activity, and what is running.
 func (h *Handler) now(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Now", "now")
 	v.Done, v.fixed = h.done(r), http.StatusOK // a section says what cannot be shown
@@ -28,12 +29,12 @@ func (h *Handler) now(w http.ResponseWriter, r *http.Request) {
 	add(v, "charts", "", func(ctx context.Context) reading[charts] { return derived(of.series.get(ctx), drawCharts(of.Range)) })
 	add(v, "consumers", "", h.nowConsumers(of))
 	add(v, "templates", "", h.topTemplates(of))
-	add(v, "feed", "", h.feed)
+	add(v, "feed", "", h.sources.feed.get)
 	add(v, "running", "", h.running)
 	h.serve(w, r, v)
 }
 
-// pipeline is the way of the events, and what waits at each step of it.
+// pipeline is the path of the events, and what waits at each step.
 type pipeline struct {
 	Outbox                  status.Backlog
 	Composer, Auto          gateStep
@@ -85,7 +86,7 @@ func plus(a, b operate.Count) operate.Count {
 // Steps returns both gates, in the order in which jobs need them.
 func (p pipeline) Steps() []gateStep { return []gateStep{p.Composer, p.Auto} }
 
-// consumersShown is how many consumers the page has room for: those that need somebody come first.
+// consumersShown is how many consumers the page has room for.
 const consumersShown = 7
 
 type consumerTable struct {
@@ -102,7 +103,7 @@ func (h *Handler) nowConsumers(of *ranged) func(context.Context) reading[consume
 	}
 }
 
-// running is what the footer of the page shows.
+// running is the footer of the page.
 type running struct {
 	status.Situation
 
@@ -122,14 +123,12 @@ func (h *Handler) running(ctx context.Context) reading[running] {
 	fleet := h.sources.fleet.get(ctx)
 	return both(h.sources.state.get(ctx), h.sources.situation.get(ctx), func(s status.Status, situation status.Situation) running {
 		now := running{Situation: situation, Paused: s.Paused, Workers: len(s.Workers), Server: strings.Fields(s.Server + " ?")[0], Schema: s.Schema.Version}
-		known := map[string]bool{}
 		for _, w := range s.Workers {
 			if !w.Alive {
 				continue
 			}
 			now.Alive++
-			if !known[w.Version] {
-				known[w.Version] = true
+			if !slices.Contains(now.Versions, w.Version) {
 				now.Versions = append(now.Versions, w.Version)
 			}
 		}
@@ -138,7 +137,7 @@ func (h *Handler) running(ctx context.Context) reading[running] {
 	})
 }
 
-// report adds up what the workers that are alive report of themselves.
+// report adds up what living workers report about themselves.
 func (r *running) report(fleet fleet.Fleet) {
 	for _, w := range fleet.Workers {
 		if !w.Alive || w.Settings == nil || w.Load == nil {
@@ -151,7 +150,7 @@ func (r *running) report(fleet fleet.Fleet) {
 	}
 }
 
-// done returns what was just done, if the address names an audit line: that line, and not the address, is told.
+// done returns the text of the audit line that the address names; "" if it names none.
 func (h *Handler) done(r *http.Request) string {
 	id, err := strconv.ParseInt(r.URL.Query().Get("done"), 10, 64)
 	if err != nil || id < 1 {

@@ -39,7 +39,7 @@ func rangedSources(db limited) (all []*ranged) {
 	return all
 }
 
-// rangeNamed returns the readings of the range with that name, or of the shortest.
+// rangeNamed returns the readings of the range with that name, or of the shortest range.
 func (s *sources) rangeNamed(name string) *ranged {
 	for _, r := range s.ranges {
 		if r.Name == history.RangeOf(name).Name {
@@ -64,7 +64,7 @@ func drawCharts(r history.Range) func(history.Series) charts {
 	}
 }
 
-// templateRow is a template and what was made of it in a range.
+// templateRow is a template and its events in a range.
 type templateRow struct {
 	history.TemplateSum
 

@@ -13,10 +13,10 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
-// feedShown is how many lines of what happened the page has room for.
+// feedShown is how many lines the page has room for.
 const feedShown = 8
 
-// feedLine is something that happened.
+// feedLine is a change by an operator, or events that ended badly.
 type feedLine struct {
 	At   time.Time
 	Text string
@@ -24,11 +24,7 @@ type feedLine struct {
 	Bad  bool   // an event ended badly
 }
 
-// feed is what happened last, newest first: changes by people, and events that ended badly.
-func (h *Handler) feed(ctx context.Context) reading[[]feedLine] {
-	return h.sources.feed.get(ctx)
-}
-
+// readFeed returns changes by operators and events that ended badly, newest first.
 func readFeed(ctx context.Context, tx pgx.Tx) ([]feedLine, error) {
 	audit, err := operate.Audit(ctx, tx, 0, feedShown)
 	if err != nil {
@@ -52,9 +48,9 @@ func readFeed(ctx context.Context, tx pgx.Tx) ([]feedLine, error) {
 func failureText(f status.Failure) string {
 	n := operate.Count{N: f.Count, More: f.More}
 	if f.Consumer != "" {
-		return fmt.Sprintf("%s gave up %s", f.Consumer, plural(n, "event", "events"))
+		return fmt.Sprintf("%s gave up %s", f.Consumer, n.Of("event", "events"))
 	}
-	text := plural(n, "dead letter", "dead letters") + " of " + f.Status
+	text := n.Of("dead letter", "dead letters") + " of " + f.Status
 	if f.Actor != "" {
 		text += " from " + f.Actor
 	}

@@ -70,7 +70,7 @@ func drawFigures(p history.Paces, hour history.Series) []figure {
 	return figures
 }
 
-// split takes the unit off a length of time.
+// split separates a length of time from its unit.
 func split(text string) (value, unit string) {
 	for i, c := range text {
 		if c == ' ' {
@@ -87,7 +87,7 @@ func asFloat(n *int64) *float64 {
 	return new(float64(*n))
 }
 
-// figureOf writes how many in a unit of time: two digits if they are few.
+// figureOf returns a number per unit of time: with two digits if it is small.
 func figureOf(n *float64) string {
 	switch {
 	case n == nil:
@@ -103,7 +103,7 @@ func figureOf(n *float64) string {
 	}
 }
 
-// change says how a value compares with the one of yesterday; "" if either is not known, or was nothing.
+// change returns how a value compares with yesterday's; "" if either is unknown.
 func change(now, before *float64) string {
 	if now == nil || before == nil {
 		return ""

@@ -22,7 +22,7 @@ const (
 	outageWait    = 100 * time.Millisecond // that a page waits for the first check
 )
 
-// outage tells the pages whether the database can be reached, and since when it cannot.
+// outage knows whether the database can be reached, and since when it cannot.
 type outage struct {
 	pool *pgxpool.Pool
 
@@ -34,14 +34,14 @@ type outage struct {
 	cause   string
 }
 
-// lostDatabase is what the banner says.
+// lostDatabase is the content of the banner.
 type lostDatabase struct {
 	Address, Cause string
 	Since          time.Time
 	Good           *time.Time // when the numbers are from; nil: there are none
 }
 
-// check returns nil if the database can be reached. It does not wait for a database that is silent.
+// check returns nil if the database can be reached. It waits for outageWait at most.
 func (o *outage) check(ctx context.Context) *lostDatabase {
 	o.mu.Lock()
 	if o.running == nil && time.Since(o.at) >= outageEvery {
@@ -90,7 +90,7 @@ func (o *outage) ping(ctx context.Context, ended chan struct{}) {
 	o.cause = causeOf(err)
 }
 
-// causeOf names in a few words why a connection failed.
+// causeOf returns in a few words why a connection failed.
 func causeOf(err error) string {
 	pgErr, said := errors.AsType[*pgconn.PgError](err)
 	timeout, isNet := errors.AsType[net.Error](err)

@@ -14,7 +14,7 @@ import (
 
 const readyTimeout = 2 * time.Second
 
-// probes respond to orchestrators and load balancers, which have no credentials.
+// probes serves orchestrators and load balancers, which have no credentials.
 type probes struct {
 	ready func(context.Context) error
 	once  singleflight.Group
@@ -30,7 +30,7 @@ type readiness struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-func (p *probes) answerReady(w http.ResponseWriter, r *http.Request) {
+func (p *probes) serveReady(w http.ResponseWriter, r *http.Request) {
 	if err := p.check(r.Context()); err != nil {
 		answerJSON(w, http.StatusServiceUnavailable, readiness{Reason: readyReason(err)})
 		return
@@ -38,7 +38,7 @@ func (p *probes) answerReady(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, http.StatusOK, readiness{Ready: true})
 }
 
-// check asks once for all who wait: everybody may ask, and must not be able to keep the database busy by it.
+// check runs once for all requests that wait for it, so that probes cannot keep the database busy.
 func (p *probes) check(ctx context.Context) error {
 	shared := context.WithoutCancel(ctx)
 	asked := p.once.DoChan("", func() (any, error) {
@@ -56,7 +56,7 @@ func (p *probes) check(ctx context.Context) error {
 	}
 }
 
-// readyReason tells strangers what is wrong and nothing of where the database is or who connects as what.
+// readyReason returns what is wrong without the address of the database and its logins: anybody may request a probe.
 func readyReason(err error) string {
 	var connect *pgconn.ConnectError
 	var parse *pgconn.ParseConfigError

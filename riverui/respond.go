@@ -11,8 +11,8 @@ import (
 	"github.com/iu-core/iuworker/riverui/internal/dberror"
 )
 
-// say responds with one sentence, in the form that the caller reads: a page, JSON for River UI and
-// for the events, else a line of text.
+// say responds with one sentence in the form that the caller reads: JSON for River UI and for the events, a page, or a line of
+// text.
 func (h *Handler) say(w http.ResponseWriter, r *http.Request, status int, format string, args ...any) {
 	text := dberror.Redact(fmt.Sprintf(format, args...))
 	switch {
@@ -34,11 +34,11 @@ type sentencePage struct {
 	Text string
 }
 
-// fail responds to an error of the database: a sentence for what the caller can do something about, else the log has it.
+// fail logs an error of the database and responds with its sentence.
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status, sentence := dberror.Explain(err)
 	if r.Context().Err() != nil {
-		return // nobody waits for the response
+		return // the client has disconnected
 	}
 	h.cfg.Logger.WarnContext(r.Context(), "Pages: a request failed", slog.String("path", r.URL.Path), slog.String("error", dberror.Redact(err.Error())))
 	if changes(r) && dberror.Lost(err) {
@@ -53,7 +53,7 @@ func answerJSON(w http.ResponseWriter, status int, value any) {
 	_ = json.NewEncoder(w).Encode(value) // if this fails, the client has disconnected
 }
 
-// withSentences makes a mux say what is wrong with a path or a method that it does not know.
+// withSentences makes a mux refuse an unknown path or method with a sentence of ours.
 func (h *Handler) withSentences(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler, pattern := mux.Handler(r)
@@ -61,10 +61,10 @@ func (h *Handler) withSentences(mux *http.ServeMux) http.Handler {
 			mux.ServeHTTP(w, r)
 			return
 		}
-		var refused refusal
+		var refused answer
 		handler.ServeHTTP(&refused, r)
 		if refused.status == http.StatusMethodNotAllowed {
-			allow := refused.header.Get("Allow")
+			allow := refused.Header().Get("Allow")
 			w.Header().Set("Allow", allow)
 			h.say(w, r, http.StatusMethodNotAllowed, "%s is not allowed here; allowed: %s", r.Method, allow)
 			return
@@ -73,22 +73,7 @@ func (h *Handler) withSentences(mux *http.ServeMux) http.Handler {
 	})
 }
 
-// refusal takes a mux's response to what it does not know, to say it in our words.
-type refusal struct {
-	header http.Header
-	status int
-}
-
-func (r *refusal) Header() http.Header {
-	if r.header == nil {
-		r.header = http.Header{}
-	}
-	return r.header
-}
-func (r *refusal) WriteHeader(status int)      { r.status = status }
-func (r *refusal) Write(p []byte) (int, error) { return len(p), nil }
-
-// printable returns what a caller sent, short and harmless, for a sentence.
+// printable returns what a caller sent in a form that is short and harmless in a sentence.
 func printable(text string) string {
 	text = strings.Map(func(c rune) rune {
 		if c < ' ' || c == 0x7f || c == '\uFFFD' {

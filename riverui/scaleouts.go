@@ -75,7 +75,7 @@ func (h *Handler) scaleoutDone(r *http.Request) string {
 	if err != nil || line.Cancelled == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s of the scale-out %s cancelled", plural(operate.Count{N: line.Cancelled}, "job", "jobs"), line.Prefix)
+	return fmt.Sprintf("%s of the scale-out %s cancelled", operate.Count{N: line.Cancelled}.Of("job", "jobs"), line.Prefix)
 }
 
 var errNoSuchScaleout = errors.New("there is no such scale-out")

@@ -45,7 +45,7 @@ func (s *secrets[T]) open(path, what string, parse func(text string) (*T, error)
 	return s.store(read, err)
 }
 
-// store takes what was parsed, if that succeeded.
+// store takes the result of a parse if it succeeded.
 func (s *secrets[T]) store(read *T, err error) error {
 	if err == nil {
 		s.now.Store(read)
@@ -150,7 +150,7 @@ func readSecrets(path, what string) (string, os.FileInfo, error) {
 	}
 	forbidden := os.FileMode(0o027)
 	if mounted(path, file) {
-		forbidden = 0o022 // everybody in the container may read it, and that is this program
+		forbidden = 0o022 // only this program runs in the container
 	}
 	if mode := info.Mode().Perm(); mode&forbidden != 0 && runtime.GOOS != "windows" {
 		return "", nil, fmt.Errorf("the %s file %s may be read or changed by others (mode %04o): run chmod 600 %s", what, path, mode, path)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// eventsPath is where the events are, below the base path.
+// eventsPath is the path of the events below the base path.
 const eventsPath = "v1/events"
 
 // isEvents reports whether a request is for the events.
@@ -17,8 +17,8 @@ func (h *Handler) isEvents(r *http.Request) bool {
 	return h.cfg.Events != nil && r.URL.Path == h.at(eventsPath)
 }
 
-// besideEvents serves the events behind a guard of their own, and leaves all else to next.
-func (h *Handler) besideEvents(next http.Handler) http.Handler {
+// withEvents serves the events behind a guard of their own, and everything else by next.
+func (h *Handler) withEvents(next http.Handler) http.Handler {
 	events := h.guardEvents(h.stream(h.cfg.Events))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if h.isEvents(r) {
@@ -29,8 +29,8 @@ func (h *Handler) besideEvents(next http.Handler) http.Handler {
 	})
 }
 
-// guardEvents lets through who may follow the events: by a token or a user of the pages in the Authorization header, or
-// by the cookie that the pages gave a browser; everybody of this machine if none of these is asked for.
+// guardEvents lets a request through that has a token or a user of the pages in its Authorization header, or the cookie that the
+// pages gave a browser. If neither tokens nor credentials are configured, it lets every request of this machine through.
 func (h *Handler) guardEvents(next http.Handler) http.Handler {
 	origins := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -60,7 +60,7 @@ func (h *Handler) guardEvents(next http.Handler) http.Handler {
 				return
 			}
 		}
-		// Browsers send passwords and open connections for any site's pages, which cannot read the answer, but fill the house.
+		// A page of another site cannot read the response, but its browser would send passwords and use up connections.
 		if origins.Check(asChange(r)) != nil {
 			h.say(w, r, http.StatusForbidden, "this request comes from another site; follow the events from these pages, or with a token")
 			return
@@ -75,7 +75,7 @@ func (h *Handler) guardEvents(next http.Handler) http.Handler {
 	})
 }
 
-// asChange is the request as one that other sites may not make.
+// asChange returns the request as one that other sites must not make.
 func asChange(r *http.Request) *http.Request {
 	changed := *r
 	changed.Method = http.MethodPost
@@ -84,7 +84,7 @@ func asChange(r *http.Request) *http.Request {
 
 var secretNames = []string{"token", "access_token", "auth", "authorization", "bearer", "api_key", "apikey", "password"}
 
-// secretInURL returns the parameter by which somebody gives a secret away; "" if there is none.
+// secretInURL returns the part of a URL that reveals a secret; "" if there is none.
 func secretInURL(u *url.URL) string {
 	for name := range u.Query() {
 		if slices.Contains(secretNames, strings.ToLower(name)) {
@@ -97,7 +97,7 @@ func secretInURL(u *url.URL) string {
 	return ""
 }
 
-// withToken reports whether a request has a right token.
+// withToken reports whether a request has a valid token.
 func (h *Handler) withToken(r *http.Request) bool {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if h.cfg.EventsTokens == nil || !strings.EqualFold(scheme, "Bearer") {
@@ -110,8 +110,8 @@ func (h *Handler) withToken(r *http.Request) bool {
 	return right
 }
 
-// signInToEvents returns who follows, if it is not somebody with a token. What an Authorization header says counts,
-// right or wrong.
+// signInToEvents returns the user of a request without a token. An Authorization header takes precedence over the cookie, even if
+// it is wrong.
 func (h *Handler) signInToEvents(r *http.Request) (account, bool) {
 	switch {
 	case h.cfg.Credentials == nil && h.cfg.EventsTokens == nil:

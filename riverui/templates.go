@@ -5,8 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgerrcode"
@@ -25,10 +23,19 @@ const (
 
 // templateList is the section of the templates that match a search.
 type templateList struct {
-	Rows         []templates.Row
-	Total        int64
-	Search       string
-	Newer, Older string // the query of the page before, and of the one after; "" if there is none
+	listPage[templates.Row, string]
+
+	Total  int64
+	Search string
+}
+
+// Query returns the query of the page before or after a key.
+func (l templateList) Query(name, key string) string {
+	fields := map[string]string{}
+	if l.Search != "" {
+		fields["q"] = l.Search
+	}
+	return queryOf(fields, name, key)
 }
 
 func (h *Handler) templatesPage(w http.ResponseWriter, r *http.Request) {
@@ -49,40 +56,10 @@ func (h *Handler) templatesPage(w http.ResponseWriter, r *http.Request) {
 	h.serve(w, r, v)
 }
 
-func isText(text string) bool {
-	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= 1000 && !strings.ContainsRune(text, 0)
-}
-
-func readTemplates(ctx context.Context, tx pgx.Tx, page templates.Page) (list templateList, err error) {
-	list.Search = page.Search
-	if list.Rows, list.Total, err = templates.ReadPage(ctx, tx, page); err != nil {
-		return list, err
-	}
-	more := len(list.Rows) == page.Limit
-	backwards := page.Before != ""
-	switch {
-	case more && backwards:
-		list.Rows = list.Rows[1:]
-	case more:
-		list.Rows = list.Rows[:len(list.Rows)-1]
-	}
-	if len(list.Rows) == 0 {
-		return list, nil
-	}
-	link := func(name, key string) string {
-		query := url.Values{name: {key}}
-		if page.Search != "" {
-			query.Set("q", page.Search)
-		}
-		return "?" + query.Encode()
-	}
-	if backwards && more || !backwards && page.After != "" {
-		list.Newer = link("before", list.Rows[0].Key)
-	}
-	if backwards || more {
-		list.Older = link("after", list.Rows[len(list.Rows)-1].Key)
-	}
-	return list, nil
+func readTemplates(ctx context.Context, tx pgx.Tx, page templates.Page) (templateList, error) {
+	rows, total, err := templates.ReadPage(ctx, tx, page)
+	key := func(row templates.Row) string { return row.Key }
+	return templateList{newListPage(rows, page.Limit, page.Before != "", page.After != "", key), total, page.Search}, err
 }
 
 // templateUse is the section of a template's throughput.
@@ -103,12 +80,10 @@ func (h *Handler) templatePage(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Template "+printable(key), "template")
 	v.Done = h.done(r)
 	v.patience = readLimit // the template decides the status
-	read := func(ctx context.Context) (state templates.State, err error) {
-		err = h.db().read(ctx, func(tx pgx.Tx) (err error) {
-			state, err = templates.Read(ctx, tx, key)
-			return err
+	read := func(ctx context.Context) (templates.State, error) {
+		return snapshot(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) (templates.State, error) {
+			return templates.Read(ctx, tx, key)
 		})
-		return state, err
 	}
 	state, err := read(r.Context())
 	if errors.Is(err, operate.ErrNoCollection) {
@@ -150,7 +125,7 @@ type markPage struct {
 	State templates.State
 }
 
-// askUnmark says what happens if a template is no longer one.
+// askUnmark asks before a collection is unmarked, and says what happens then.
 func (h *Handler) askUnmark(w http.ResponseWriter, r *http.Request) {
 	key := r.PathValue("key")
 	p := &markPage{page: h.page(r, "Unmark a template"), Key: key, Path: "templates/" + url.PathEscape(key)}
@@ -168,7 +143,7 @@ func (h *Handler) askUnmark(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// markTemplate marks a collection as a template, or no longer as one.
+// markTemplate marks or unmarks a collection as a template.
 func (h *Handler) markTemplate(w http.ResponseWriter, r *http.Request) {
 	if !h.form(w, r) {
 		return

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-const minToken = 16 // characters: nobody has to remember one
+const minToken = 16 // characters; tokens need not be remembered
 
 // Tokens let programs follow the events: they send the header "Authorization: Bearer TOKEN". A Tokens value holds digests, not
 // tokens. It is safe for concurrent use.
@@ -25,13 +25,15 @@ type tokens struct {
 // may read is refused, unless it was mounted for this program.
 func ReadTokens(path string) (*Tokens, error) {
 	t := &Tokens{}
-	return t, t.open(path, "tokens", parseTokens)
+	err := t.open(path, "tokens", parseTokens)
+	return t, err
 }
 
 // ParseTokens parses the lines of such a file. An error names the line and nothing that it holds.
 func ParseTokens(text string) (*Tokens, error) {
 	t := &Tokens{}
-	return t, t.store(parseTokens(text))
+	err := t.store(parseTokens(text))
+	return t, err
 }
 
 // count returns the number of tokens.

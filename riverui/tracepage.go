@@ -11,7 +11,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/trace"
 )
 
-// foundPage says what a search found if that is not one event.
+// foundPage lists what a search found if it is not exactly one event.
 type foundPage struct {
 	page
 	Query  string
@@ -37,7 +37,7 @@ type eventDetail struct {
 	NoWorker bool
 }
 
-// Repair is the command that helps an event that waits; "" if there is none.
+// Repair returns the command that lets a waiting event continue; "" if there is none.
 func (d eventDetail) Repair() string {
 	switch {
 	case d.NoWorker:
@@ -53,7 +53,7 @@ func (d eventDetail) Repair() string {
 	}
 }
 
-// TemplatePath is the page of the event's template; "" if it does not exist.
+// TemplatePath returns the page of the event's template; "" if it does not exist.
 func (d eventDetail) TemplatePath() string {
 	if d.TemplateKey == nil {
 		return ""
@@ -61,7 +61,7 @@ func (d eventDetail) TemplatePath() string {
 	return "/templates/" + url.PathEscape(*d.TemplateKey)
 }
 
-// Actor is whose event it is; "" if that is not known.
+// Actor returns the event's actor; "" if it is not known.
 func (d eventDetail) Actor() string {
 	switch {
 	case d.Instance != nil:
@@ -85,7 +85,7 @@ func (h *Handler) trace(w http.ResponseWriter, r *http.Request) {
 	h.findEvent(w, r, query)
 }
 
-// event shows one event, by its idempotency key, or leads to it from whatever else names it.
+// event shows the event with an idempotency key, or redirects to it from anything else that names it.
 func (h *Handler) event(w http.ResponseWriter, r *http.Request) {
 	h.findEvent(w, r, r.PathValue("key"))
 }
@@ -115,7 +115,7 @@ func (h *Handler) findEvent(w http.ResponseWriter, r *http.Request, reference st
 	}
 }
 
-// severalEvents lists the events of which an id begins with a prefix.
+// severalEvents lists the events that have an id with a prefix.
 func (h *Handler) severalEvents(w http.ResponseWriter, r *http.Request, prefix string, references []string) {
 	p := &foundPage{page: h.page(r, "Events found"), Query: prefix}
 	for _, reference := range references {

@@ -19,7 +19,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// fleetPart is the workers as the page shows them.
+// fleetPart has the workers as the page shows them.
 type fleetPart struct {
 	Workers  []fleetRow
 	Alive    int
@@ -52,27 +52,18 @@ func fleetOf(all fleet.Fleet) fleetPart {
 	}
 	for version, n := range count {
 		if len(count) > 1 {
-			part.Versions = append(part.Versions, fmt.Sprintf("%s (%s)", version, plural(operate.Count{N: int64(n)}, "worker", "workers")))
+			part.Versions = append(part.Versions, fmt.Sprintf("%s (%s)", version, operate.Count{N: int64(n)}.Of("worker", "workers")))
 		}
 	}
 	slices.Sort(part.Versions)
 	for _, w := range all.Workers {
 		part.Workers = append(part.Workers, fleetRow{w, w.Alive && w.Version != newest.Version})
 	}
-	slices.SortStableFunc(part.Workers, func(a, b fleetRow) int { // the silent first
-		switch {
-		case a.Alive == b.Alive:
-			return 0
-		case b.Alive:
-			return -1
-		default:
-			return 1
-		}
-	})
+	slices.SortStableFunc(part.Workers, func(a, b fleetRow) int { return trueFirst(!a.Alive, !b.Alive) }) // the silent first
 	return part
 }
 
-// Leading returns what the worker does for all of them.
+// Leading returns what this worker does for all workers.
 func (w fleetRow) Leading() string { return strings.Join(w.Leads, ", ") }
 
 // queueRow is a queue as the page shows it.
@@ -87,7 +78,7 @@ type stateCount struct {
 	operate.Count
 }
 
-// jobStates are the states of jobs in the order in which they are passed.
+// jobStates are the states of jobs in the order in which a job passes them.
 var jobStates = []rivertype.JobState{
 	rivertype.JobStateScheduled, rivertype.JobStateAvailable, rivertype.JobStateRunning, rivertype.JobStateRetryable,
 	rivertype.JobStateCompleted, rivertype.JobStateCancelled, rivertype.JobStateDiscarded,
@@ -111,7 +102,7 @@ func queueRows(queues []operate.Queue, state status.Status) []queueRow {
 	return rows
 }
 
-// Waiting returns how many jobs a worker could take now.
+// Waiting returns the number of jobs that a worker could take now.
 func (q queueRow) Waiting() operate.Count {
 	for _, c := range q.Counts {
 		if c.State == string(rivertype.JobStateAvailable) {
@@ -121,7 +112,7 @@ func (q queueRow) Waiting() operate.Count {
 	return operate.Count{}
 }
 
-// Command pauses the queue, or resumes it; "" if there is no command for it.
+// Command returns the command that pauses or resumes the queue; "" if there is none.
 func (q queueRow) Command() string {
 	switch {
 	case q.Name != jobs.QueueScaleout:
@@ -218,7 +209,7 @@ func (h *Handler) pauseQueue(w http.ResponseWriter, r *http.Request, queue strin
 	}
 }
 
-// settingsPage is what this process goes by.
+// settingsPage has the settings of this process.
 type settingsPage struct {
 	SignIn          bool
 	Operators       int
@@ -254,7 +245,7 @@ func (h *Handler) settingsPage(w http.ResponseWriter, r *http.Request) {
 	h.serve(w, r, v)
 }
 
-// setTime writes a length of time that was set, in seconds, as flags take it.
+// setTime returns a length of time in seconds in the words of its flag.
 func setTime(s any) string {
 	v, known := float(s)
 	if !known {
@@ -266,9 +257,9 @@ func setTime(s any) string {
 	case v < 0:
 		return "forever"
 	case d >= day && d%day == 0:
-		return plural(operate.Count{N: int64(d / day)}, "day", "days")
+		return operate.Count{N: int64(d / day)}.Of("day", "days")
 	case d >= time.Hour && d%time.Hour == 0:
-		return plural(operate.Count{N: int64(d / time.Hour)}, "hour", "hours")
+		return operate.Count{N: int64(d / time.Hour)}.Of("hour", "hours")
 	default:
 		return d.String()
 	}
