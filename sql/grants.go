@@ -62,20 +62,12 @@ type MissingGrant struct {
 // MissingGrants returns the intended grants that the roles, or the login that asks, lack. Roles that are not there lack
 // nothing. It needs no privilege.
 func MissingGrants(ctx context.Context, q Queryer) ([]MissingGrant, error) {
-	rows, err := q.Query(ctx, `
+	return collect(ctx, q, "compare grants", pgx.RowToStructByPos[MissingGrant], `
 		SELECT i.role, pg_catalog.format('%s%s on %s %s', i.privilege, ' (' || i.column_name || ')', i.kind, i.object),
 		       i.statement, i.mine, i.effective
 		FROM (`+intendedGrants+`) AS i
 		WHERE i.role_oid IS NOT NULL AND NOT (i.effective AND i.mine)
 		ORDER BY i.role, 2`)
-	if err != nil {
-		return nil, fmt.Errorf("compare grants: %w", err)
-	}
-	missing, err := pgx.CollectRows(rows, pgx.RowToStructByPos[MissingGrant])
-	if err != nil {
-		return nil, fmt.Errorf("compare grants: %w", err)
-	}
-	return missing, nil
 }
 
 // ForeignGrant is what somebody who is neither the owner nor one of our roles may do with objects of the worker or of
@@ -96,7 +88,7 @@ func ForeignGrants(ctx context.Context, q Queryer) ([]ForeignGrant, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for foreign grants: %w", err)
 	}
-	rows, err := q.Query(ctx, `
+	return collect(ctx, q, "look for foreign grants", pgx.RowToStructByPos[ForeignGrant], `
 		WITH f AS MATERIALIZED (`+foreignGrants+`
 		), object AS (
 			SELECT COALESCE(f.grantee, 'PUBLIC') AS grantee, f.grantee_oid, f.kind, f.object, f.option,
@@ -113,14 +105,6 @@ func ForeignGrants(ctx context.Context, q Queryer) ([]ForeignGrant, error) {
 		FROM object AS o
 		GROUP BY o.grantee, o.grantee_oid, o.kind, o.privileges, o.adopted, o.option
 		ORDER BY o.adopted, o.grantee, o.kind, 4`, ours)
-	if err != nil {
-		return nil, fmt.Errorf("look for foreign grants: %w", err)
-	}
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[ForeignGrant])
-	if err != nil {
-		return nil, fmt.Errorf("look for foreign grants: %w", err)
-	}
-	return found, nil
 }
 
 // instantiateCreated reports whether the 033 that is here is known to be ours.

@@ -55,7 +55,7 @@ func (st *state) report() *StatusReport {
 	for _, version := range slices.Compact(all) {
 		status := VersionStatus{Version: version, Name: versionName(version), State: pending}
 		if at, ok := st.applied[version]; ok {
-			status.State, status.AppliedAt, status.Origin = applied, &at, st.origins[originOf(version)]
+			status.State, status.AppliedAt, status.Origin = applied, &at, st.origins[originOf[version]]
 		}
 		report.Versions = append(report.Versions, status)
 	}
@@ -68,8 +68,7 @@ func (st *state) report() *StatusReport {
 	return report
 }
 
-func originOf(version int64) string {
-	return map[int64]string{
-		versionBaseline: originBaseline, versionInstantiate: originInstantiate, versionRiver: originRiver,
-	}[version]
+// originOf is what iu_migration.origin calls a version that may have been there before.
+var originOf = map[int64]string{
+	versionBaseline: originBaseline, versionInstantiate: originInstantiate, versionRiver: originRiver,
 }
