@@ -9,26 +9,24 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-const (
-	grantsFile      = functionsFolder + "grants.sql"
-	rowSecurityFile = functionsFolder + "row_security.sql"
-)
+const rowSecurityFile = functionsFolder + "row_security.sql"
 
-// viewText returns the query of a view of grantsFile. The views are in the database, too; the program runs their texts,
-// since what it asks about grants must not depend on grants.
-func viewText(name string) string {
-	_, query, found := strings.Cut(text(grantsFile), "CREATE OR REPLACE VIEW iu_outbox."+name+" AS\n")
+// viewText returns the query of a view of grants, which is in file. The views are in the database, too; the program runs their
+// texts, since what it asks about grants must not depend on grants.
+func viewText(file, name string) string {
+	_, query, found := strings.Cut(text(functionsFolder+file), "CREATE OR REPLACE VIEW iu_outbox."+name+" AS\n")
 	query, _, ended := strings.Cut(query, "\n;\n")
 	if !found || !ended {
-		panic("iusql: " + grantsFile + " has no view " + name)
+		panic("iusql: " + file + " has no view " + name)
 	}
 	return query
 }
 
 var (
-	intendedGrants = viewText("intended_grant")
-	foreignGrants  = "WITH intended_grant AS (" + intendedGrants + ")\nSELECT * FROM (" +
-		strings.ReplaceAll(viewText("foreign_grant"), "iu_outbox.intended_grant", "intended_grant") + ") AS f"
+	intendedGrants = strings.ReplaceAll(viewText("intended_grant.sql", "intended_grant"),
+		"iu_outbox.listed_grant", "("+viewText("grants.sql", "listed_grant")+") AS l")
+	foreignGrants = "WITH intended_grant AS (" + intendedGrants + ")\nSELECT * FROM (" +
+		strings.ReplaceAll(viewText("foreign_grant.sql", "foreign_grant"), "iu_outbox.intended_grant", "intended_grant") + ") AS f"
 )
 
 // closeSQL takes from everybody but the owner what default privileges gave in our schemas. It is a block of 036.
