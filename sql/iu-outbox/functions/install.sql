@@ -68,4 +68,6 @@
 \ir write_history.sql
 \ir enable_triggers.sql
 \ir grants.sql
+\ir intended_grant.sql
+\ir foreign_grant.sql
 \ir roles.sql
