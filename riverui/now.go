@@ -8,8 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
-	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -58,7 +58,7 @@ func (h *Handler) pipeline(ctx context.Context) reading[pipeline] {
 		p := pipeline{Outbox: s.Outbox, Emissions: s.Emissions, Consumers: len(consumers)}
 		for _, gate := range s.Gates {
 			step := gateStep{gate, parkedAt(s, gate.Gate)}
-			if gate.Gate == jobs.GateComposer {
+			if gate.Gate == compose.GateComposer {
 				p.Composer = step
 			} else {
 				p.Auto = step

@@ -13,9 +13,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/internal/operate"
-	"github.com/iu-core/iuworker/jobs"
 )
 
 // Config configures a Worker. The zero value of a field means its default.
@@ -160,7 +160,7 @@ func (c Config) tracer() trace.Tracer {
 	if c.Tracing == nil {
 		return nil
 	}
-	return c.Tracing.Tracer(jobs.TracerName, trace.WithInstrumentationVersion(c.Version))
+	return c.Tracing.Tracer(compose.TracerName, trace.WithInstrumentationVersion(c.Version))
 }
 
 func hostname() string {

@@ -10,9 +10,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/internal/retry"
-	"github.com/iu-core/iuworker/jobs"
 )
 
 // standIn is how old the oldest emission without a position must be before an emitter that does not lead steps in:
@@ -114,7 +114,7 @@ func (e *Emitter) look(ctx context.Context) found {
 	case state.Emitted == 0:
 		return found{}
 	}
-	e.announced(ctx, jobs.Emission{Emitted: state.Emitted, LastPosition: *state.LastPosition, Notified: state.Notified}, start)
+	e.announced(ctx, compose.Emission{Emitted: state.Emitted, LastPosition: *state.LastPosition, Notified: state.Notified}, start)
 	return found{rows: state.Emitted, more: state.Emitted >= e.batch}
 }
 
@@ -134,7 +134,7 @@ func (e *Emitter) emit(ctx context.Context) (emitState, error) {
 // emitApart emits one by one after a batch failed, and returns how many got a position: one that cannot be announced as
 // it is must not hold up the others.
 func (e *Emitter) emitApart(ctx context.Context, cause error) (n int) {
-	if _, fault := jobs.FaultOf(cause); fault || !jobs.Divides(cause) {
+	if _, fault := compose.FaultOf(cause); fault || !compose.Divides(cause) {
 		return 0
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchTimeout)
@@ -150,7 +150,7 @@ func (e *Emitter) emitApart(ctx context.Context, cause error) (n int) {
 }
 
 // announced tells of emissions that are out, by the emitter or by a batch of jobs. Safe for concurrent use.
-func (e *Emitter) announced(ctx context.Context, emission jobs.Emission, start time.Time) {
+func (e *Emitter) announced(ctx context.Context, emission compose.Emission, start time.Time) {
 	took := time.Since(start)
 	e.metrics.Emitted(emission.Emitted, emission.Notified, took)
 	e.logger.InfoContext(ctx, "Emitter: announced instances", slog.Int("emitted", emission.Emitted),

@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/retry"
-	"github.com/iu-core/iuworker/jobs"
 )
 
 // ErrIDTaken means that another living process works under the same id. Its jobs and this one's could not be told apart.
@@ -41,8 +41,8 @@ type about struct {
 }
 
 // incarnation returns the incarnation that composes now.
-func (p *presence) incarnation() jobs.Incarnation {
-	return jobs.Incarnation{Worker: p.id, Number: p.number.Load()}
+func (p *presence) incarnation() compose.Incarnation {
+	return compose.Incarnation{Worker: p.id, Number: p.number.Load()}
 }
 
 // known is the row of a worker.

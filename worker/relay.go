@@ -18,6 +18,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
@@ -28,7 +29,7 @@ import (
 type Relay struct {
 	pool    *pgxpool.Pool
 	client  *river.Client[pgx.Tx]
-	by      func() jobs.Incarnation
+	by      func() compose.Incarnation
 	batch   int
 	sleeper sleeper
 	logger  *slog.Logger
@@ -198,7 +199,7 @@ func claimColumns() []string {
 	return names
 }
 
-func claim(ctx context.Context, tx pgx.Tx, limit int, without, only []int64, by jobs.Incarnation) ([]claimedRow, error) {
+func claim(ctx context.Context, tx pgx.Tx, limit int, without, only []int64, by compose.Incarnation) ([]claimedRow, error) {
 	rows, err := tx.Query(ctx, claimSQL, limit, without, only, by.Worker, by.Number)
 	if err != nil {
 		return nil, fmt.Errorf("claim outbox rows: %w", err)

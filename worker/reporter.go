@@ -9,9 +9,9 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/retry"
-	"github.com/iu-core/iuworker/jobs"
 )
 
 // reportEvery is how often a worker reports its load, if that changed.
@@ -21,7 +21,7 @@ const reportEvery = 3 * time.Second
 // which must stay small: a report that fails or is late harms nothing.
 type reporter struct {
 	pool     *pgxpool.Pool
-	id       func() jobs.Incarnation
+	id       func() compose.Incarnation
 	settings operate.WorkerSettings
 	load     func() operate.WorkerLoad
 	logger   *slog.Logger
@@ -31,7 +31,7 @@ type reporter struct {
 
 // report is what was stored last.
 type report struct {
-	by   jobs.Incarnation
+	by   compose.Incarnation
 	load operate.WorkerLoad
 }
 

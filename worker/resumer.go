@@ -8,10 +8,10 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/internal/retry"
-	"github.com/iu-core/iuworker/jobs"
 )
 
 const resumeBatch = 1000
@@ -22,7 +22,7 @@ const resumeBatch = 1000
 // Several may run: each takes jobs that no other has locked.
 type Resumer struct {
 	pool    *pgxpool.Pool
-	hold    *jobs.Hold
+	hold    *compose.Hold
 	bell    listen.Bell
 	sweep   time.Duration
 	logger  *slog.Logger

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -39,7 +40,7 @@ func (c Config) queues() map[string]river.QueueConfig {
 	return queues
 }
 
-func newRiver(cfg Config, work *jobs.Worker, control *riverControl, now *clock, mayReindex bool) (*river.Client[pgx.Tx], error) {
+func newRiver(cfg Config, work *compose.Worker, control *riverControl, now *clock, mayReindex bool) (*river.Client[pgx.Tx], error) {
 	workers := river.NewWorkers()
 	if err := river.AddWorkerSafely(workers, work); err != nil {
 		return nil, fmt.Errorf("register the job worker: %w", err)
@@ -50,7 +51,7 @@ func newRiver(cfg Config, work *jobs.Worker, control *riverControl, now *clock, 
 		Logger:                      quieter(cfg.Logger),
 		Queues:                      cfg.queues(),
 		Workers:                     workers,
-		JobTimeout:                  jobs.Timeout,
+		JobTimeout:                  compose.Timeout,
 		RescueStuckJobsAfter:        noRescue,
 		FetchCooldown:               fetchCooldown,
 		FetchPollInterval:           cfg.PollInterval,

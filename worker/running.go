@@ -13,10 +13,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/retry"
-	"github.com/iu-core/iuworker/jobs"
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
@@ -24,8 +24,8 @@ import (
 type running struct {
 	logger  *slog.Logger
 	client  *river.Client[pgx.Tx]
-	batcher *jobs.Batcher
-	hold    *jobs.Hold
+	batcher *compose.Batcher
+	hold    *compose.Hold
 
 	presence *presence
 	control  *riverControl
@@ -73,9 +73,9 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 		about: about{Hostname: hostname(), PID: os.Getpid(), Version: w.cfg.Version},
 	}
 	r.reporter = &reporter{pool: w.cfg.Pool, id: r.presence.incarnation, settings: w.cfg.settings(), logger: w.logger}
-	r.batcher = jobs.NewBatcher(jobs.BatcherConfig{
+	r.batcher = compose.NewBatcher(compose.BatcherConfig{
 		Pool: w.cfg.Pool, Lanes: w.cfg.Lanes, Incarnation: r.presence.incarnation, Waited: r.yielder.waited, Turn: r.yielder.turn,
-		Observe: func(b jobs.Batch) {
+		Observe: func(b compose.Batch) {
 			w.cfg.Metrics.Composed(b)
 			if !b.Split {
 				r.reporter.composed.Add(int64(b.Events))
@@ -86,7 +86,7 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 		},
 	})
 	base := context.WithoutCancel(ctx)
-	if err := r.open(ctx, w, sessions, jobs.NewWorker(r.batcher, r.hold, w.report, w.cfg.tracer(), now.Now)); err != nil {
+	if err := r.open(ctx, w, sessions, compose.NewWorker(r.batcher, r.hold, w.report, w.cfg.tracer(), now.Now)); err != nil {
 		_ = r.presence.leave(base) // the error that matters is err
 		r.close()
 		return nil, err
@@ -122,7 +122,7 @@ func (r *running) start(g *group, name string, part func(context.Context) error)
 }
 
 // open connects what needs a connection of its own, starts River, and builds the parts.
-func (r *running) open(ctx context.Context, w *Worker, sessions bool, work *jobs.Worker) error {
+func (r *running) open(ctx context.Context, w *Worker, sessions bool, work *compose.Worker) error {
 	cfg := w.cfg
 	if err := r.presence.tellTime(ctx); err != nil {
 		return err
@@ -185,7 +185,7 @@ func (r *running) open(ctx context.Context, w *Worker, sessions bool, work *jobs
 	return r.startRiver(ctx, cfg, work) // from now on there are jobs, that need the other parts
 }
 
-func (r *running) startRiver(ctx context.Context, cfg Config, work *jobs.Worker) error {
+func (r *running) startRiver(ctx context.Context, cfg Config, work *compose.Worker) error {
 	var mayReindex bool
 	err := cfg.Pool.QueryRow(ctx, `
 		SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class AS c

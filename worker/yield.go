@@ -11,9 +11,9 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/internal/retry"
-	"github.com/iu-core/iuworker/jobs"
 )
 
 const (
@@ -83,8 +83,8 @@ func newYielder(cfg Config) *yielder {
 // longestRest leaves jobs that River has fetched time: in each turn each lane composes a batch, and none of them shall wait for
 // half of its timeout.
 func longestRest(cfg Config) time.Duration {
-	turns := float64(cfg.Concurrency+cfg.ScaleoutConcurrency) / float64(cfg.Lanes*jobs.MaxBatch)
-	return min(5*time.Second, cfg.Yield/4, time.Duration(float64(jobs.Timeout/2)/turns))
+	turns := float64(cfg.Concurrency+cfg.ScaleoutConcurrency) / float64(cfg.Lanes*compose.MaxBatch)
+	return min(5*time.Second, cfg.Yield/4, time.Duration(float64(compose.Timeout/2)/turns))
 }
 
 // turn waits for the end of a rest, or stop, and begins a turn, which done ends.

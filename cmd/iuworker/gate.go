@@ -11,11 +11,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
-	"github.com/iu-core/iuworker/jobs"
 )
 
-var gateNames = []string{string(jobs.GateComposer), string(jobs.GateAutoInstantiate)}
+var gateNames = []string{string(compose.GateComposer), string(compose.GateAutoInstantiate)}
 
 func (a *app) gateCommand() *cobra.Command {
 	return holds(&cobra.Command{
@@ -78,7 +78,7 @@ func (a *app) gateSetCommand(name string, open bool) *cobra.Command {
 				return err
 			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				gate := jobs.Gate(args[0])
+				gate := compose.Gate(args[0])
 				parked, err := a.agreeToRelease(ctx, cmd, pool, gate, open, agreed)
 				if err != nil {
 					return err
@@ -105,7 +105,7 @@ const askAbove = 1000
 
 // agreeToRelease returns how many parked jobs a gate releases when it opens. If they are many, the user must agree.
 func (a *app) agreeToRelease(
-	ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, gate jobs.Gate, open bool, agreed confirmation,
+	ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, gate compose.Gate, open bool, agreed confirmation,
 ) (int64, error) {
 	if !open {
 		return 0, nil
@@ -121,7 +121,7 @@ func (a *app) agreeToRelease(
 }
 
 // setGate leaves an audit line in the same transaction.
-func setGate(ctx context.Context, pool *pgxpool.Pool, gate jobs.Gate, open bool, actor string) (wasOpen bool, err error) {
+func setGate(ctx context.Context, pool *pgxpool.Pool, gate compose.Gate, open bool, actor string) (wasOpen bool, err error) {
 	action := "gate.close"
 	if open {
 		action = "gate.open"
@@ -150,11 +150,11 @@ func oneGate(cmd *cobra.Command, args []string) error {
 }
 
 type gateMoved struct {
-	Gate   jobs.Gate `json:"gate"`
-	Before string    `json:"before"`
-	Now    string    `json:"now"`
-	Actor  string    `json:"actor"`
-	Parked int64     `json:"parked,omitempty"` // jobs that waited for the gate, and run now
+	Gate   compose.Gate `json:"gate"`
+	Before string       `json:"before"`
+	Now    string       `json:"now"`
+	Actor  string       `json:"actor"`
+	Parked int64        `json:"parked,omitempty"` // jobs that waited for the gate, and run now
 }
 
 func (m gateMoved) write(w io.Writer) {

@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
-	"github.com/iu-core/iuworker/jobs"
 )
 
 const (
@@ -25,7 +25,7 @@ var pieces = []string{"Dear customer,", "thank you for your order.", "Yours, the
 // Prepare opens both gates, and makes the template where it is not there.
 func Prepare(ctx context.Context, pool *pgxpool.Pool) error {
 	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		for _, gate := range []jobs.Gate{jobs.GateComposer, jobs.GateAutoInstantiate} {
+		for _, gate := range []compose.Gate{compose.GateComposer, compose.GateAutoInstantiate} {
 			if _, err := operate.SetGate(ctx, tx, gate, true, Actor); err != nil {
 				return err
 			}

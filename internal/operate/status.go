@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/internal/compose"
 )
 
 // Status is the state of everything, at one moment.
@@ -57,7 +57,7 @@ type JobCount struct {
 
 // ParkedCount counts the jobs that wait for a gate.
 type ParkedCount struct {
-	Gate jobs.Gate `json:"gate"`
+	Gate compose.Gate `json:"gate"`
 	Count
 }
 

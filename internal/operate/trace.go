@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -62,7 +63,7 @@ type TraceJob struct {
 	Worker      *string                  `json:"worker"` // had it last
 	Errors      []TraceError             `json:"errors"` // oldest first
 	Args        jobs.AutoInstantiateArgs `json:"args"`
-	Output      *jobs.Result             `json:"output"` // what the function answered last
+	Output      *compose.Result          `json:"output"` // what the function answered last
 	Parked      *TraceParked             `json:"parked"`
 	Retry       *TraceRetry              `json:"retry"`
 }
@@ -76,9 +77,9 @@ type TraceError struct {
 
 // TraceParked is why a job waits for a gate.
 type TraceParked struct {
-	Gate   jobs.Gate `json:"gate"`
-	Reason string    `json:"reason"`
-	At     time.Time `json:"at"`
+	Gate   compose.Gate `json:"gate"`
+	Reason string       `json:"reason"`
+	At     time.Time    `json:"at"`
 }
 
 // TraceRetry counts the errors that may pass by themselves.

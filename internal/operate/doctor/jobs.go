@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
-	"github.com/iu-core/iuworker/jobs"
 )
 
 // dueSQL reads the first job of each priority by River's index for fetching: a million jobs that are not due cost nothing.
@@ -24,7 +24,7 @@ func (e *examination) jobs(ctx context.Context) (Check, error) {
 	found := fine("no job has run or waited for long")
 	for _, kind := range []struct{ says, wayOut, sql string }{
 		{
-			"job %d has run for %s, and the limit is " + jobs.Timeout.String(),
+			"job %d has run for %s, and the limit is " + compose.Timeout.String(),
 			"its worker hangs, or lost it; a dead worker's jobs run again within 10s, others within two minutes: " + restart,
 			`SELECT j.id, EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - j.attempted_at)::double precision - 30
 			 FROM iu_outbox.job AS j

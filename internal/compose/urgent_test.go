@@ -1,4 +1,4 @@
-package jobs
+package compose
 
 import (
 	"fmt"
@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/jobs"
 )
 
 // An event does not wait for the scale-outs that came before it, nor do these wait for ever.
@@ -25,19 +26,19 @@ func TestEventsGoBeforeScaleouts(t *testing.T) {
 	var calls sync.WaitGroup
 	compose := func(queue string, n int) {
 		calls.Go(func() {
-			_, err := b.Compose(t.Context(), queue, time.Now(), AutoInstantiateArgs{
+			_, err := b.Compose(t.Context(), queue, time.Now(), jobs.AutoInstantiateArgs{
 				EventID: uuid.New(), EventType: queue, TemplateCollectionID: template, InstanceKeySuffix: fmt.Sprint(queue, "-", n),
 				EmitMode: "live", Actor: "a",
 			})
 			require.NoError(t, err)
 		})
 	}
-	compose(QueueScaleout, 0)
+	compose(jobs.QueueScaleout, 0)
 	require.Eventually(t, func() bool { return b.busy.Load() == 1 }, 30*time.Second, time.Millisecond)
 	const waiting = 20
 	for n := range waiting {
-		compose(QueueScaleout, n+1)
-		compose(QueueEvents, n+1)
+		compose(jobs.QueueScaleout, n+1)
+		compose(jobs.QueueEvents, n+1)
 	}
 	require.Eventually(t, func() bool { return len(b.scaleout) == waiting && len(b.events) == waiting }, 30*time.Second, time.Millisecond)
 	release()

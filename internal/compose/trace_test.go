@@ -1,4 +1,4 @@
-package jobs_test
+package compose_test
 
 import (
 	"encoding/json"
@@ -60,19 +60,5 @@ func TestBatchKeepsTracesApart(t *testing.T) {
 			require.NoError(t, db.Pool.QueryRow(t.Context(), wrongTraces).Scan(&wrong))
 			require.Zero(t, wrong)
 		})
-	}
-}
-
-// What an application keeps in trace_context is its own affair.
-func TestTraceOfAnApplication(t *testing.T) {
-	t.Parallel()
-	for context, want := range map[string][2]string{
-		`{"traceparent": "p", "tracestate": "s"}`:                      {"p", "s"},
-		`{"traceparent": "p", "tracestate": 5, "mine": {"a": [1, 2]}}`: {"p", ""},
-		`{"traceparent": ["p"], "tracestate": "s"}`:                    {"", "s"},
-		`{"traceparent": null}`:                                        {}, `{}`: {}, `[]`: {}, `nonsense`: {}, ``: {},
-	} {
-		args := jobs.AutoInstantiateArgs{TraceContext: json.RawMessage(context)}
-		require.Equal(t, want, [2]string{args.Traceparent(), args.Tracestate()}, context)
 	}
 }

@@ -1,4 +1,4 @@
-package jobs
+package compose
 
 import (
 	"context"
@@ -13,17 +13,19 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/jobs"
 )
 
 // Result is what fn_iu_auto_instantiate_from_event returns. Fields beside Status are set where the status
 // has them.
 type Result struct {
-	Status               Status     `json:"status"`
-	Detail               string     `json:"detail,omitempty"`
-	InstanceCollectionID *uuid.UUID `json:"instance_collection_id,omitempty"`
-	InstanceKey          string     `json:"instance_key,omitempty"`
-	PieceCount           int        `json:"piece_count,omitempty"`
-	IdempotencyKey       string     `json:"idempotency_key,omitempty"`
+	Status               jobs.Status `json:"status"`
+	Detail               string      `json:"detail,omitempty"`
+	InstanceCollectionID *uuid.UUID  `json:"instance_collection_id,omitempty"`
+	InstanceKey          string      `json:"instance_key,omitempty"`
+	PieceCount           int         `json:"piece_count,omitempty"`
+	IdempotencyKey       string      `json:"idempotency_key,omitempty"`
 }
 
 // Emission is what a transaction gave positions to, and whether it sent their notifications.
@@ -71,7 +73,7 @@ type composed struct {
 // composeAll composes events in one statement and transaction, and with emit announces them in it if it can; traces
 // are what their emissions carry (emittedTrace). After an error nothing is composed.
 func composeAll(
-	ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs, traces []string, emit bool, timeout time.Duration, by Incarnation,
+	ctx context.Context, pool *pgxpool.Pool, events []jobs.AutoInstantiateArgs, traces []string, emit bool, timeout time.Duration, by Incarnation,
 ) (composed, error) {
 	c := composed{results: make([]*Result, len(events))}
 	err := call(ctx, pool, timeout, composeSQL, append(append(columns(events), traces, emit), by.args()...), func(n int, raw []byte) error {
@@ -89,7 +91,7 @@ func composeAll(
 // composeApart composes events in one transaction, each of which fails by itself, and returns one answer for each. After an error
 // nothing is composed.
 func composeApart(
-	ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs, traces []string, timeout time.Duration, by Incarnation,
+	ctx context.Context, pool *pgxpool.Pool, events []jobs.AutoInstantiateArgs, traces []string, timeout time.Duration, by Incarnation,
 ) ([]answer, error) {
 	answers := make([]answer, len(events))
 	for i := range answers {
@@ -148,7 +150,7 @@ func call(ctx context.Context, pool *pgxpool.Pool, timeout time.Duration, sql st
 	return err
 }
 
-func columns(events []AutoInstantiateArgs) []any {
+func columns(events []jobs.AutoInstantiateArgs) []any {
 	n := len(events)
 	eventIDs, templates := make([]string, n), make([]string, n)
 	types, suffixes, modes, actors := make([]string, n), make([]string, n), make([]string, n), make([]string, n)

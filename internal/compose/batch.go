@@ -1,4 +1,4 @@
-package jobs
+package compose
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/jobs"
 )
 
 // MaxBatch is how many events are composed in one transaction at most. More gains nothing: what a transaction costs
@@ -100,7 +102,7 @@ var ErrFenced = errors.New("this worker was declared dead: the job runs elsewher
 
 type request struct {
 	ctx  context.Context //nolint:containedctx // of the job that waits for the answer
-	args AutoInstantiateArgs
+	args jobs.AutoInstantiateArgs
 	due  time.Time
 	by   Incarnation // that took the job
 	done chan answer // takes one without blocking
@@ -148,11 +150,11 @@ func (b *Batcher) Close() {
 
 // Compose composes the instance of an event of a queue that was due at a time, or finds that it has been. What it returns is
 // committed. A context that ends is answered at once; the event may be composed all the same, which the next call finds.
-func (b *Batcher) Compose(ctx context.Context, queue string, due time.Time, args AutoInstantiateArgs) (Result, error) {
+func (b *Batcher) Compose(ctx context.Context, queue string, due time.Time, args jobs.AutoInstantiateArgs) (Result, error) {
 	switch {
 	case b.isHeld(args.TemplateCollectionID):
 		return b.ComposeAgain(ctx, due, args)
-	case queue == QueueScaleout:
+	case queue == jobs.QueueScaleout:
 		return b.ask(ctx, b.scaleout, due, args)
 	default:
 		return b.ask(ctx, b.events, due, args)
@@ -160,12 +162,12 @@ func (b *Batcher) Compose(ctx context.Context, queue string, due time.Time, args
 }
 
 // ComposeAgain is Compose for an event that failed before: no other event waits for it.
-func (b *Batcher) ComposeAgain(ctx context.Context, due time.Time, args AutoInstantiateArgs) (Result, error) {
+func (b *Batcher) ComposeAgain(ctx context.Context, due time.Time, args jobs.AutoInstantiateArgs) (Result, error) {
 	return b.ask(ctx, b.again, due, args)
 }
 
 // composeAlone is Compose for an event that takes too long to be composed with others: alone, and one such at a time.
-func (b *Batcher) composeAlone(ctx context.Context, due time.Time, args AutoInstantiateArgs) (result Result, err error) {
+func (b *Batcher) composeAlone(ctx context.Context, due time.Time, args jobs.AutoInstantiateArgs) (result Result, err error) {
 	select {
 	case b.heavy <- struct{}{}:
 	default:
@@ -178,11 +180,11 @@ func (b *Batcher) composeAlone(ctx context.Context, due time.Time, args AutoInst
 	return a.result, a.err
 }
 
-func (b *Batcher) request(ctx context.Context, due time.Time, args AutoInstantiateArgs) *request {
+func (b *Batcher) request(ctx context.Context, due time.Time, args jobs.AutoInstantiateArgs) *request {
 	return &request{ctx: ctx, args: args, due: due, by: b.cfg.Incarnation(), done: make(chan answer, 1)}
 }
 
-func (b *Batcher) ask(ctx context.Context, requests chan<- *request, due time.Time, args AutoInstantiateArgs) (Result, error) {
+func (b *Batcher) ask(ctx context.Context, requests chan<- *request, due time.Time, args jobs.AutoInstantiateArgs) (Result, error) {
 	r := b.request(ctx, due, args)
 	select {
 	case requests <- r:
@@ -354,8 +356,8 @@ func (b *Batcher) compose(ctx context.Context, batch []*request) {
 	}
 }
 
-func contents(batch []*request) (events []AutoInstantiateArgs, traces []string) {
-	events, traces = make([]AutoInstantiateArgs, len(batch)), make([]string, len(batch))
+func contents(batch []*request) (events []jobs.AutoInstantiateArgs, traces []string) {
+	events, traces = make([]jobs.AutoInstantiateArgs, len(batch)), make([]string, len(batch))
 	for i, r := range batch {
 		events[i], traces[i] = r.args, emittedTrace(r.ctx, r.args)
 	}
