@@ -37,7 +37,7 @@ type Config struct {
 	// machine do everything: such a handler serves only this machine's own names.
 	Credentials *Credentials
 
-	// Metrics is served at /metrics, Events, such as NewEvents makes, at /v1/events. Default: nothing is served there.
+	// Metrics is served at /metrics, Events, such as an eventstream.Handler, at /v1/events. Default: nothing is served there.
 	Metrics, Events http.Handler
 
 	// EventsTokens are what programs may follow the events with, beside Credentials. With them and without Credentials,

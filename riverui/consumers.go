@@ -85,12 +85,7 @@ func consumerRows(all []subscribe.Consumer, lags operate.ConsumerSeries) []consu
 	for _, c := range all {
 		row := consumerRowOf(c)
 		if i := slices.IndexFunc(lags.Consumers, func(l operate.ConsumerLag) bool { return l.Name == c.Name }); i >= 0 {
-			values := make([]float64, len(lags.Consumers[i].Lag))
-			for step, lag := range lags.Consumers[i].Lag {
-				values[step] = orGap(lag)
-			}
-			drawn := sparkline("Events that "+c.Name+" was behind", values)
-			row.Spark = &drawn
+			row.Spark = new(sparkline("Events that "+c.Name+" was behind", gaps(lags.Consumers[i].Lag)))
 		}
 		rows = append(rows, row)
 	}
@@ -104,7 +99,7 @@ func (h *Handler) consumersPage(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Consumers", "consumers")
 	v.Done = h.done(r)
 	add(v, "list", "", func(ctx context.Context) reading[[]consumerRow] {
-		all, lags := h.sources.consumers.get(ctx), h.watched.lags.get(ctx)
+		all, lags := h.sources.consumers.get(ctx), h.sources.lags.get(ctx)
 		lags.At, lags.Err = all.At, nil // without it there are no sparklines, but the list
 		return both(all, lags, consumerRows)
 	})
@@ -184,27 +179,16 @@ func (h *Handler) knownConsumer(w http.ResponseWriter, r *http.Request, name str
 	return true
 }
 
-// shellWord quotes a text for a POSIX shell, if it needs that.
-func shellWord(text string) string {
-	plain := func(c rune) bool {
-		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._-/:@%+=", c)
-	}
-	if text != "" && !strings.ContainsFunc(text, func(c rune) bool { return !plain(c) }) {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
-}
-
 // Command returns a command about this consumer.
 func (c consumerRow) Command(verb, more string) string {
-	return strings.TrimSpace("iuworker consumers " + verb + " " + shellWord(c.Name) + " " + more)
+	return strings.TrimSpace("iuworker consumers " + verb + " " + quoted(c.Name) + " " + more)
 }
 
 // Word returns the consumer's name as a shell takes it.
-func (p consumerLettersPart) Word() string { return shellWord(p.Name) }
+func (p consumerLettersPart) Word() string { return quoted(p.Name) }
 
 // Word returns the consumer's name as a shell takes it.
-func (c consumerRow) Word() string { return shellWord(c.Name) }
+func (c consumerRow) Word() string { return quoted(c.Name) }
 
 // More reports whether there are dead letters that are not shown.
 func (p consumerLettersPart) More() bool { return p.Total > int64(len(p.Letters)) }

@@ -3,7 +3,6 @@ package webui
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -156,28 +155,13 @@ func newIDList[T any](rows []T, page operate.IDPage, id func(T) int64) idList[T]
 }
 
 // letter is a dead letter as the page shows it.
-type letter struct {
-	operate.DeadLetter
-
-	Args jobs.AutoInstantiateArgs // of its event, as far as it fits
-}
+type letter struct{ operate.DeadLetter }
 
 // Key is what the event's own page is called by; "" if it has none.
-func (l letter) Key() string {
-	if l.IdempotencyKey != nil {
-		return *l.IdempotencyKey
-	}
-	return ""
-}
+func (l letter) Key() string { return *cmp.Or(l.IdempotencyKey, new(string)) }
 
 // Why says in words why the event ended without an instance.
-func (l letter) Why() string {
-	template := l.Args.TemplateCollectionID.String()
-	if l.TemplateKey != nil {
-		template = *l.TemplateKey
-	}
-	return cmp.Or(l.Reason(template, l.Args.InstanceKeySuffix), operate.AdviceFor(l.Status).Why)
-}
+func (l letter) Why() string { return cmp.Or(l.Reason(), operate.AdviceFor(l.Status).Why) }
 
 // letterList is the section of the dead letters that match a filter.
 type letterList struct {
@@ -233,7 +217,6 @@ func readLetters(ctx context.Context, tx pgx.Tx, filter letterFilter, page opera
 	rows := make([]letter, len(letters))
 	for i, l := range letters {
 		rows[i].DeadLetter = l
-		_ = json.Unmarshal(l.Event, &rows[i].Args) // what does not fit is shown as it is
 	}
 	list.idList = newIDList(rows, page, func(l letter) int64 { return l.ID })
 	list.Matching, err = operate.CountDeadLettersUpTo(ctx, tx, filter.choice, lettersCounted)

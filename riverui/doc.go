@@ -12,7 +12,7 @@
 //	/audit            who changed what
 //	/riverui/         River UI
 //	/metrics          Config.Metrics
-//	/v1/events        Events: one subscribe.Tail reads the table, each stream follows it
+//	/v1/events        Config.Events: package eventstream
 //	/healthz          the process lives; asks nobody
 //	/readyz           the worker can work, as Config.Ready sees it
 //

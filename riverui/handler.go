@@ -2,7 +2,6 @@ package webui
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"riverqueue.com/riverui"
+
+	"github.com/iu-core/iuworker/riverui/eventstream"
 )
 
 // Handler serves everything below the base path. It is safe for concurrent use.
@@ -20,7 +21,6 @@ type Handler struct {
 	river   *riverui.Handler
 	probes  *probes
 	sources *sources
-	watched *watched
 	outage  *outage
 	streams chan struct{}
 	serves  serving
@@ -46,7 +46,7 @@ func New(cfg Config) (*Handler, error) {
 	}
 	probes := &probes{ready: cfg.Ready}
 	h := &Handler{
-		cfg: cfg, probes: probes, sources: newSources(cfg, probes), watched: newWatched(cfg), outage: &outage{pool: cfg.Pool},
+		cfg: cfg, probes: probes, sources: newSources(cfg, probes), outage: &outage{pool: cfg.Pool},
 		streams: make(chan struct{}, liveAtOnce), serves: servingPages, sessions: newSessions(),
 	}
 	if h.river, err = riverUI(cfg, nil); err != nil {
@@ -186,19 +186,12 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 func (h *Handler) thatChanges(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		next(w, r)
-		for _, shared := range []interface{ expire() }{
-			&h.sources.state, &h.sources.consumers, &h.sources.situation, &h.sources.feed, &h.sources.health, &h.watched.queues, &h.watched.settings,
-		} {
-			shared.expire()
-		}
+		h.sources.expire()
 	}
 }
 
-// errStopping is why a stream's context ended, if it was not its client that went.
-var errStopping = errors.New("stopping")
-
 // errSignedOut is why a stream ended whose caller may no longer read it.
-var errSignedOut = fmt.Errorf("%w: its caller is signed out", errStopping)
+var errSignedOut = fmt.Errorf("%w: its caller is signed out", eventstream.ErrStopping)
 
 // stillInterval is how often a stream checks whether its caller may still read it.
 const stillInterval = 2 * time.Second
@@ -211,7 +204,8 @@ func letThrough(r *http.Request, by account, again func() (account, bool)) *http
 		now, ok := again()
 		return ok && now == by
 	}
-	return r.WithContext(context.WithValue(context.WithValue(r.Context(), accountKey{}, by), stillKey{}, still))
+	ctx := context.WithValue(context.WithValue(r.Context(), accountKey{}, by), stillKey{}, still)
+	return r.WithContext(eventstream.WithUser(ctx, by.name))
 }
 
 // stream serves what does not end by itself: without a write deadline, until Stop, and for as long as its caller may read it:
@@ -225,7 +219,7 @@ func (h *Handler) stream(next http.Handler) http.Handler {
 		life := h.life
 		h.mu.Unlock()
 		if life != nil {
-			stop := context.AfterFunc(life, func() { cancel(errStopping) })
+			stop := context.AfterFunc(life, func() { cancel(eventstream.ErrStopping) })
 			defer stop()
 		}
 		if still, guarded := ctx.Value(stillKey{}).(func() bool); guarded {

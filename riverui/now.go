@@ -17,7 +17,7 @@ import (
 // consumers, templates, what happened, and what is running.
 func (h *Handler) now(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Now", "now")
-	v.Done, v.Fixed = h.done(r), http.StatusOK // what cannot be shown is said in its section
+	v.Done, v.fixed = h.done(r), http.StatusOK // a section says what cannot be shown
 	of := h.sources.rangeNamed(r.URL.Query().Get("range"))
 	add(v, "needs", "", h.needs)
 	add(v, "figures", "", h.figures)
@@ -28,14 +28,6 @@ func (h *Handler) now(w http.ResponseWriter, r *http.Request) {
 	add(v, "feed", "", h.feed)
 	add(v, "running", "", h.running)
 	h.serve(w, r, v)
-}
-
-// derived makes a reading of another, whose age and error it keeps.
-func derived[T, U any](of reading[T], value func(T) U) reading[U] {
-	if of.At.IsZero() {
-		return reading[U]{Err: of.Err}
-	}
-	return reading[U]{Value: value(of.Value), At: of.At, Err: of.Err}
 }
 
 // pipeline is the way of the events, and what waits at each step of it.
@@ -124,7 +116,7 @@ type running struct {
 }
 
 func (h *Handler) running(ctx context.Context) reading[running] {
-	fleet := h.watched.fleet.get(ctx)
+	fleet := h.sources.fleet.get(ctx)
 	return both(h.sources.state.get(ctx), h.sources.situation.get(ctx), func(s operate.Status, situation operate.Situation) running {
 		now := running{Situation: situation, Paused: s.Paused, Workers: len(s.Workers), Server: strings.Fields(s.Server + " ?")[0], Schema: s.Schema.Version}
 		known := map[string]bool{}

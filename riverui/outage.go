@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/riverui/internal/dberror"
 )
 
 const (
@@ -94,7 +96,7 @@ func causeOf(err error) string {
 	timeout, isNet := errors.AsType[net.Error](err)
 	switch {
 	case said:
-		return redact(pgErr.Message)
+		return dberror.Redact(pgErr.Message)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "connection refused"
 	case errors.Is(err, context.DeadlineExceeded), isNet && timeout.Timeout():

@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/iu-core/iuworker/riverui/internal/dberror"
 )
 
 const readyTimeout = 2 * time.Second
@@ -64,6 +66,6 @@ func readyReason(err error) string {
 	case errors.As(err, &connect), errors.As(err, &parse):
 		return "cannot connect to the database; the log says why"
 	default:
-		return redact(err.Error())
+		return dberror.Redact(err.Error())
 	}
 }

@@ -3,11 +3,9 @@ package webui
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -94,26 +92,6 @@ type templateUse struct {
 	Chart  chart
 }
 
-// templateChart draws how many events of a template were composed, or became dead letters.
-func templateChart(id string, s operate.TemplateSeries, points []int64) chart {
-	series := operate.Series{From: s.From, Until: s.Until, Step: s.Step, Points: make([]operate.Point, len(points))}
-	totals := make([]float64, len(points))
-	a := axis{s.From, s.Step, len(points)}
-	c := chart{
-		ID: id, Title: "Events per " + a.stepName(), Unit: "events per " + a.stepName(), XTicks: clockTicks(a), Heads: []string{"Events"},
-	}
-	sum := int64(0)
-	for i, n := range points {
-		series.Points[i] = operate.Point{At: s.From.Add(time.Duration(i) * s.Step), Composed: n, Known: true}
-		totals[i] = float64(n)
-		sum += n
-		c.Rows = append(c.Rows, chartRow{At: series.Points[i].At, Cells: []string{number(n)}})
-	}
-	c.bars(a, series, totals)
-	c.Summary = fmt.Sprintf("Bars of events per %s since %s: %s", a.stepName(), moment(s.From), number(sum))
-	return c
-}
-
 func (h *Handler) templatePage(w http.ResponseWriter, r *http.Request) {
 	key := r.PathValue("key")
 	if !isText(key) {
@@ -198,10 +176,8 @@ func (h *Handler) markTemplate(w http.ResponseWriter, r *http.Request) {
 		h.say(w, r, http.StatusBadRequest, "say whether to mark or to unmark the template")
 		return
 	}
-	id, err := h.change(r, "template."+to, func(ctx context.Context, tx pgx.Tx) (detail, error) {
-		_, err := operate.MarkCollection(ctx, tx, key, who(ctx).name, to == "mark")
-		return detail{"template": key}, err
-	})
+	by := h.operator(r)
+	_, err := by.MarkTemplate(r.Context(), key, to == "mark")
 	pgErr, _ := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case errors.Is(err, operate.ErrNoCollection):
@@ -211,7 +187,7 @@ func (h *Handler) markTemplate(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		h.fail(w, r, err)
 	default:
-		h.back(w, r, "templates/"+url.PathEscape(key), id)
+		h.back(w, r, "templates/"+url.PathEscape(key), by.auditID())
 	}
 }
 
@@ -229,11 +205,8 @@ func (h *Handler) sendTest(w http.ResponseWriter, r *http.Request) {
 		h.say(w, r, http.StatusBadRequest, "choose a dry run or a live event")
 		return
 	}
-	var key string
-	id, err := h.change(r, "event.test", func(ctx context.Context, tx pgx.Tx) (_ detail, err error) {
-		key, err = operate.SendTest(ctx, tx, template, mode, who(ctx).name)
-		return detail{"template": template, "emit_mode": mode, "idempotency_key": key}, err
-	})
+	by := h.operator(r)
+	key, err := by.SendTest(r.Context(), template, mode)
 	pgErr, _ := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case pgErr != nil && pgErr.Code == operate.SQLStateNoTemplate:
@@ -241,6 +214,6 @@ func (h *Handler) sendTest(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		h.fail(w, r, err)
 	default:
-		h.back(w, r, "events/"+key, id)
+		h.back(w, r, "events/"+key, by.auditID())
 	}
 }

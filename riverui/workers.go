@@ -134,16 +134,9 @@ func (q queueRow) Command() string {
 func (h *Handler) workersPage(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Workers", "workers")
 	v.Done = h.done(r)
-	add(v, "workers", "Processes", func(ctx context.Context) reading[fleetPart] {
-		fleet := h.watched.fleet.get(ctx)
-		part := reading[fleetPart]{At: fleet.At, Err: fleet.Err}
-		if !fleet.At.IsZero() {
-			part.Value = fleetOf(fleet.Value)
-		}
-		return part
-	})
+	add(v, "workers", "Processes", func(ctx context.Context) reading[fleetPart] { return derived(h.sources.fleet.get(ctx), fleetOf) })
 	add(v, "queues", "Queues", func(ctx context.Context) reading[[]queueRow] {
-		return both(h.watched.queues.get(ctx), h.sources.state.get(ctx), queueRows)
+		return both(h.sources.queues.get(ctx), h.sources.state.get(ctx), queueRows)
 	})
 	h.serve(w, r, v)
 }
@@ -211,27 +204,15 @@ func (h *Handler) setQueue(w http.ResponseWriter, r *http.Request) {
 
 // pauseQueue pauses or resumes a queue, and goes back to a page. One that is so already is left alone.
 func (h *Handler) pauseQueue(w http.ResponseWriter, r *http.Request, queue string, pause bool, back string) {
-	id, err := h.change(r, operate.QueueAction(pause), func(ctx context.Context, tx pgx.Tx) (detail, error) {
-		queues, err := operate.Queues(ctx, tx)
-		if err != nil {
-			return nil, err
-		}
-		i := slices.IndexFunc(queues, func(q operate.Queue) bool { return q.Name == queue })
-		if i >= 0 && (queues[i].PausedAt != nil) == pause {
-			return nil, nil //nolint:nilnil // it is so already
-		}
-		if err := operate.PauseQueue(ctx, tx, queue, pause); err != nil {
-			return nil, err
-		}
-		return detail{"queue": queue}, nil
-	})
+	by := h.operator(r)
+	err := by.PauseQueue(r.Context(), queue, pause)
 	switch {
 	case errors.Is(err, operate.ErrNoQueue):
 		h.say(w, r, http.StatusConflict, "nothing was changed: no worker has served the queue %s in the last day; start one first: iuworker work", queue)
 	case err != nil:
 		h.fail(w, r, err)
 	default:
-		h.back(w, r, back, id)
+		h.back(w, r, back, by.auditID())
 	}
 }
 
@@ -264,9 +245,9 @@ func (h *Handler) ownSettings() settingsPage {
 
 func (h *Handler) settingsPage(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Settings", "settings")
-	add(v, "database", "Settings of the installation", h.watched.settings.get)
-	add(v, "kept", "Retention", h.watched.kept.get)
-	add(v, "workers", "Settings of the workers", h.watched.fleet.get)
+	add(v, "database", "Settings of the installation", h.sources.settings.get)
+	add(v, "kept", "Retention", h.sources.kept.get)
+	add(v, "workers", "Settings of the workers", h.sources.fleet.get)
 	add(v, "pages", "These pages", func(context.Context) reading[settingsPage] { return fresh(h.ownSettings(), nil) })
 	h.serve(w, r, v)
 }

@@ -161,7 +161,7 @@ func TestDeliberateGrantsStayAndAreNamed(t *testing.T) {
 	grafana := stranger(t, db)
 	db.Exec(t, `GRANT USAGE ON SCHEMA iu_outbox TO `+grafana+`; GRANT SELECT ON iu_outbox.emission TO `+grafana+`;
 		GRANT SELECT (detail, status) ON iu_outbox.dead_letter TO `+grafana+`; GRANT INSERT ON iu_piece TO `+grafana+`;
-		GRANT EXECUTE ON FUNCTION iu_outbox.emit(integer) TO `+grafana+`; GRANT SELECT ON iu_outbox.ledger_entry_seq TO `+grafana+`;
+		GRANT EXECUTE ON FUNCTION iu_outbox.emit(integer, bigint) TO `+grafana+`; GRANT SELECT ON iu_outbox.ledger_entry_seq TO `+grafana+`;
 		GRANT USAGE ON TYPE iu_river.river_job_state TO `+grafana+`; GRANT UPDATE ON iu_auto_instantiate_event_log TO PUBLIC;
 		GRANT SELECT ON iu_outbox.event, iu_piece TO iu_app`)
 	before := held(t, db, grafana)

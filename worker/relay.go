@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/rivertype"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/iu-core/iuworker/internal/compose"
@@ -227,45 +225,10 @@ func (r *Relay) insert(ctx context.Context, tx pgx.Tx, rows []claimedRow) (int, 
 		return 0, fmt.Errorf("insert jobs: %w", err)
 	}
 	var inserted int
-	var running []*rivertype.JobRow
 	for _, result := range results {
-		switch {
-		case !result.UniqueSkippedAsDuplicate:
+		if !result.UniqueSkippedAsDuplicate {
 			inserted++
-		case result.Job.State == rivertype.JobStateRunning:
-			running = append(running, result.Job)
 		}
-	}
-	if err := sayAgain(ctx, tx, running, rows); err != nil {
-		return 0, err
 	}
 	return inserted, nil
-}
-
-// sayAgain marks running jobs, which this transaction has locked, with the rows that they stand for: such a job may have
-// composed already, and been rolled back, and only its end is still to be written. A trigger then puts the row back.
-func sayAgain(ctx context.Context, tx pgx.Tx, running []*rivertype.JobRow, rows []claimedRow) error {
-	if len(running) == 0 {
-		return nil
-	}
-	byKey := make(map[string]jobs.AutoInstantiateArgs, len(rows))
-	for _, row := range rows {
-		byKey[row.IdempotencyKey] = row.AutoInstantiateArgs
-	}
-	ids, events := make([]int64, len(running)), make([]string, len(running))
-	for i, job := range running {
-		var first jobs.AutoInstantiateArgs
-		if err := json.Unmarshal(job.EncodedArgs, &first); err != nil {
-			return fmt.Errorf("read the args of job %d: %w", job.ID, err)
-		}
-		event, err := json.Marshal(byKey[first.IdempotencyKey])
-		if err != nil {
-			return fmt.Errorf("write the event of job %d again: %w", job.ID, err)
-		}
-		ids[i], events[i] = job.ID, string(event)
-	}
-	if _, err := tx.Exec(ctx, "SELECT iu_outbox.note_said_again($1, $2)", ids, events); err != nil {
-		return fmt.Errorf("mark jobs whose events were sent again: %w", err)
-	}
-	return nil
 }

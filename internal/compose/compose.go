@@ -45,8 +45,8 @@ var errHeld = fmt.Errorf("%w (SQLSTATE %s)", ErrKeyHeld, pgerrcode.LockNotAvaila
 const (
 	composeSQL = `
 	SELECT b.n, b.result
-	FROM iu_outbox.compose_batch($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7, $8,
-		CASE WHEN iu_outbox.fence($10, $11) THEN $9::boolean END) AS b`
+	FROM iu_outbox.compose_batch($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7,
+		CASE WHEN iu_outbox.fence($9, $10) THEN $8::text[] END) AS b`
 
 	composeApartSQL = `
 	SELECT b.n, b.result
@@ -54,7 +54,10 @@ const (
 		CASE WHEN iu_outbox.fence($9, $10) THEN $8::text[] END) AS b`
 
 	// A statement's timeout runs from its beginning: so it is set by one before it, in the same transaction and round trip.
-	timeoutSQL = "SELECT pg_catalog.set_config('statement_timeout', $1, true)"
+	// The emitter's doorbell is off for a transaction that announces itself.
+	settingsSQL = "SELECT pg_catalog.set_config('statement_timeout', $1, true), pg_catalog.set_config('iu_outbox.doorbell', $2, true)"
+
+	emitSQL = "SELECT emitted, COALESCE(last_position, 0), COALESCE(notified, false) FROM iu_outbox.emit_alone()"
 )
 
 // sqlStateFenced is what iu_outbox.fence raises.
@@ -70,20 +73,24 @@ type composed struct {
 	emission *Emission
 }
 
-// composeAll composes events in one statement and transaction, and with emit announces them in it if it can; traces
-// are what their emissions carry (emittedTrace). After an error nothing is composed.
+// composeAll composes events in one statement and transaction, and with emit announces the one that there is at its end, if it
+// can; traces are what their emissions carry (emittedTrace). After an error nothing is composed.
 func composeAll(
 	ctx context.Context, pool *pgxpool.Pool, events []jobs.AutoInstantiateArgs, traces []string, emit bool, timeout time.Duration, by Incarnation,
 ) (composed, error) {
 	c := composed{results: make([]*Result, len(events))}
-	err := call(ctx, pool, timeout, composeSQL, append(append(columns(events), traces, emit), by.args()...), func(n int, raw []byte) error {
-		if n == 0 {
-			return json.Unmarshal(raw, &c.emission)
-		}
+	var emission *Emission
+	if emit {
+		emission = &Emission{}
+	}
+	err := call(ctx, pool, timeout, composeSQL, append(append(columns(events), traces), by.args()...), emission, func(n int, raw []byte) error {
 		return json.Unmarshal(raw, &c.results[n-1])
 	})
 	if err != nil {
 		return composed{}, fmt.Errorf("call compose_batch: %w", err)
+	}
+	if emit && emission.Emitted > 0 {
+		c.emission = emission
 	}
 	return c, nil
 }
@@ -97,7 +104,7 @@ func composeApart(
 	for i := range answers {
 		answers[i].err = errHeld
 	}
-	err := call(ctx, pool, timeout, composeApartSQL, append(append(columns(events), traces), by.args()...), func(n int, raw []byte) error {
+	err := call(ctx, pool, timeout, composeApartSQL, append(append(columns(events), traces), by.args()...), nil, func(n int, raw []byte) error {
 		var result struct {
 			Result
 
@@ -119,13 +126,23 @@ func composeApart(
 }
 
 // call runs a statement that returns numbers with those of their results that are not NULL, within a timeout that is this program's own,
-// whatever the role's or the database's is.
-func call(ctx context.Context, pool *pgxpool.Pool, timeout time.Duration, sql string, args []any, each func(n int, raw []byte) error) error {
+// whatever the role's or the database's is. Unless emission is nil the transaction then announces what it composed.
+func call(
+	ctx context.Context, pool *pgxpool.Pool, timeout time.Duration, sql string, args []any, emission *Emission,
+	each func(n int, raw []byte) error,
+) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout+grace)
 	defer cancel()
 	batch := &pgx.Batch{}
-	batch.Queue(timeoutSQL, strconv.FormatInt(timeout.Milliseconds(), 10))
+	doorbell := ""
+	if emission != nil {
+		doorbell = "off"
+	}
+	batch.Queue(settingsSQL, strconv.FormatInt(timeout.Milliseconds(), 10), doorbell)
 	batch.Queue(sql, args...)
+	if emission != nil {
+		batch.Queue(emitSQL)
+	}
 	results := pool.SendBatch(ctx, batch)
 	if _, err := results.Exec(); err != nil {
 		return errors.Join(err, results.Close())
@@ -140,6 +157,9 @@ func call(ctx context.Context, pool *pgxpool.Pool, timeout time.Duration, sql st
 			}
 			return each(n, raw)
 		})
+	}
+	if err == nil && emission != nil {
+		err = results.QueryRow().Scan(&emission.Emitted, &emission.LastPosition, &emission.Notified)
 	}
 	if closeErr := results.Close(); err == nil {
 		err = closeErr // of the commit

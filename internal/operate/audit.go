@@ -20,22 +20,6 @@ type AuditLine struct {
 	Detail json.RawMessage `json:"detail"` // an object: which ones, how many
 }
 
-// RecordAudit writes an audit line and returns its id. Call it in the transaction that makes the change, so that there
-// is neither without the other. detail becomes a JSON object.
-func RecordAudit(ctx context.Context, q Querier, actor, action string, detail any) (id int64, err error) {
-	text, err := json.Marshal(detail)
-	if err != nil {
-		return 0, fmt.Errorf("write an audit line: %w", err)
-	}
-	err = q.QueryRow(ctx, `
-		INSERT INTO iu_outbox.audit (actor, action, detail) VALUES ($1, $2, $3) RETURNING id`,
-		actor, action, string(text)).Scan(&id)
-	if err != nil {
-		return 0, fmt.Errorf("write an audit line: %w", err)
-	}
-	return id, nil
-}
-
 // Audit returns up to limit audit lines with an id below before (0: from the end), latest first.
 func Audit(ctx context.Context, q Querier, before int64, limit int) ([]AuditLine, error) {
 	return AuditOf(ctx, q, AuditChoice{}, IDPage{Before: before, Limit: limit})
@@ -51,41 +35,24 @@ type AuditChoice struct {
 
 // AuditOf returns a page of audit lines, latest first.
 func AuditOf(ctx context.Context, q Querier, choice AuditChoice, page IDPage) ([]AuditLine, error) {
-	conditions, args := []string{"true"}, []any{page.Limit}
-	narrow := func(condition string, value any) {
-		args = append(args, value)
-		conditions = append(conditions, fmt.Sprintf(condition, len(args)))
+	which := condition{args: []any{page.Limit}}
+	which.and(choice.Actor != "", "a.actor = $%d", choice.Actor)
+	if strings.Contains(choice.Action, ".") {
+		which.and(true, "a.action = $%d", choice.Action)
+	} else {
+		which.and(choice.Action != "", "(a.action = $%[1]d OR pg_catalog.starts_with(a.action, $%[1]d || '.'))", choice.Action)
 	}
-	if choice.Actor != "" {
-		narrow("a.actor = $%d", choice.Actor)
-	}
-	switch {
-	case strings.Contains(choice.Action, "."):
-		narrow("a.action = $%d", choice.Action)
-	case choice.Action != "":
-		narrow("(a.action = $%[1]d OR pg_catalog.starts_with(a.action, $%[1]d || '.'))", choice.Action)
-	}
-	if !choice.Since.IsZero() {
-		narrow("a.at >= $%d", choice.Since)
-	}
-	if !choice.Until.IsZero() {
-		narrow("a.at < $%d", choice.Until)
-	}
+	which.and(!choice.Since.IsZero(), "a.at >= $%d", choice.Since)
+	which.and(!choice.Until.IsZero(), "a.at < $%d", choice.Until)
+	which.and(page.After > 0, "a.id > $%d", page.After)
+	which.and(page.Before > 0, "a.id < $%d", page.Before)
 	order := "DESC"
-	switch {
-	case page.After > 0:
-		narrow("a.id > $%d", page.After)
+	if page.After > 0 {
 		order = "ASC"
-	case page.Before > 0:
-		narrow("a.id < $%d", page.Before)
 	}
-	rows, err := q.Query(ctx, `
+	lines, err := Collect(ctx, q, pgx.RowToStructByPos[AuditLine], `
 		SELECT a.id, a.at, a.actor, a.action, a.detail FROM iu_outbox.audit AS a
-		WHERE `+strings.Join(conditions, " AND ")+` ORDER BY a.id `+order+` LIMIT $1`, args...)
-	if err != nil {
-		return nil, fmt.Errorf("read the audit: %w", err)
-	}
-	lines, err := pgx.CollectRows(rows, pgx.RowToStructByPos[AuditLine])
+		WHERE `+which.String()+` ORDER BY a.id `+order+` LIMIT $1`, which.args...)
 	if err != nil {
 		return nil, fmt.Errorf("read the audit: %w", err)
 	}

@@ -2,6 +2,7 @@ package operate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -35,23 +36,25 @@ type Setting struct {
 
 // Settings returns all settings by name.
 func Settings(ctx context.Context, q Querier) ([]Setting, error) {
-	rows, err := q.Query(ctx, `
+	settings, err := Collect(ctx, q, pgx.RowToStructByPos[Setting], `
 		SELECT s.name, s.value, s.default_value, s.choices, s.meaning, s.updated_by, s.updated_at FROM iu_outbox.settings() AS s`)
-	if err != nil {
-		return nil, fmt.Errorf("read the settings: %w", err)
-	}
-	settings, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Setting])
 	if err != nil {
 		return nil, fmt.Errorf("read the settings: %w", err)
 	}
 	return settings, nil
 }
 
-// SetSetting sets a setting in the actor's name, leaves an audit line, and returns what it was before. Once it has
-// returned no process goes by the value before.
-func SetSetting(ctx context.Context, q Querier, name, value, actor string) (was string, err error) {
-	err = q.QueryRow(ctx, "SELECT iu_outbox.set_setting($1, $2, $3)", name, value, actor).Scan(&was)
-	if err != nil {
+// SetSetting sets a setting and returns what it was before. Once it has returned, no process uses the value before. The
+// database function writes the audit line.
+func (o Operator) SetSetting(ctx context.Context, name, value string) (was string, err error) {
+	err = pgx.BeginFunc(ctx, o.Pool, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, "SELECT iu_outbox.set_setting($1, $2, $3)", name, value, o.Actor).Scan(&was)
+		if err == nil && was == value {
+			err = errUnchanged
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, errUnchanged) {
 		return "", fmt.Errorf("set %s: %w", name, err)
 	}
 	return was, nil

@@ -66,31 +66,6 @@ func CollectionID(ctx context.Context, q Querier, reference string) (id uuid.UUI
 	return id, nil
 }
 
-// CollectionKeys returns the keys of those collections that there are.
-func CollectionKeys(ctx context.Context, q Querier, ids []uuid.UUID) (map[uuid.UUID]string, error) {
-	texts := make([]string, len(ids)) // texts pass in every mode of the protocol
-	for i, id := range ids {
-		texts[i] = id.String()
-	}
-	rows, err := q.Query(ctx, `
-		SELECT c.id, c.collection_key FROM public.iu_piece_collection AS c
-		WHERE c.id = ANY ($1::text[]::uuid[]) AND c.collection_key IS NOT NULL`, texts)
-	if err != nil {
-		return nil, fmt.Errorf("look for the keys of collections: %w", err)
-	}
-	keys := map[uuid.UUID]string{}
-	var id uuid.UUID
-	var key string
-	_, err = pgx.ForEachRow(rows, []any{&id, &key}, func() error {
-		keys[id] = key
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("look for the keys of collections: %w", err)
-	}
-	return keys, nil
-}
-
 func noTemplate(ctx context.Context, q Querier, reference string) error {
 	rows, err := q.Query(ctx, "SELECT n.collection_key FROM iu_outbox.nearest_templates($1) AS n", reference)
 	if err != nil {

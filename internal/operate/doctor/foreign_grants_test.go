@@ -22,7 +22,7 @@ func TestDoctorNamesForeignGrants(t *testing.T) {
 	t.Cleanup(func() { db.Exec(t, "DROP OWNED BY "+anon+"; DROP ROLE "+anon) })
 	require.Equal(t, operate.HealthOK, checked(t, examine(t, db.URL), "foreign grants").Result)
 	db.Exec(t, `GRANT SELECT, DELETE ON iu_outbox.emission, iu_outbox.event, iu_river.river_job TO `+anon+`;
-		GRANT UPDATE (value) ON dot_config TO `+anon+`; GRANT EXECUTE ON FUNCTION iu_outbox.emit(integer) TO PUBLIC;
+		GRANT UPDATE (value) ON dot_config TO `+anon+`; GRANT EXECUTE ON FUNCTION iu_outbox.emit(integer, bigint) TO PUBLIC;
 		GRANT USAGE ON SCHEMA iu_outbox TO `+anon+`; GRANT SELECT ON iu_migration.origin TO `+anon+`; GRANT DELETE ON iu_outbox.event TO iu_app`)
 
 	for _, role := range []string{"postgres", "iu_worker", "iu_operator", "iu_app"} {

@@ -45,6 +45,17 @@ LANGUAGE sql STABLE AS $$
       AND j.metadata @> pg_catalog.jsonb_build_object('parked', pg_catalog.jsonb_build_object('gate', p_gate))
 $$;
 
+-- Returns the job of an idempotency key that runs now, by River's index of unique keys; see unfinished_jobs. In line with the
+-- statement that calls it. The cast keeps a plan from reading all running jobs instead.
+CREATE OR REPLACE FUNCTION iu_outbox.running_jobs(p_key text) RETURNS SETOF bigint
+LANGUAGE sql STABLE AS $$
+    SELECT j.id FROM iu_river.river_job AS j
+    WHERE j.unique_key = pg_catalog.sha256(pg_catalog.convert_to(
+              '&kind=auto_instantiate&args={"idempotency_key":"' || p_key || '"}', 'UTF8'))
+      AND j.unique_states IS NOT NULL AND iu_river.river_job_state_in_bitmask(j.unique_states, j.state)
+      AND j.state::text = 'running'
+$$;
+
 -- Returns the unfinished job of an idempotency key: first by River's index of unique keys, which hold the hash of what River
 -- says there, then by what that does not find, which costs more. A job may be returned twice. In line with the statement that
 -- calls it.

@@ -1,4 +1,4 @@
-package webui_test
+package eventstream_test
 
 import (
 	"bufio"
@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	webui "github.com/iu-core/iuworker/riverui"
+	"github.com/iu-core/iuworker/riverui/eventstream"
 )
 
 // curl is a process that follows.
@@ -38,8 +39,11 @@ func startCurl(t *testing.T, args ...string) *curl {
 // What a shell script does: follow with curl, keep the last id, and go on there.
 func TestCurlFollows(t *testing.T) {
 	t.Parallel()
-	s := setupStreaming(t, func(_ *webui.EventsConfig, cfg *webui.Config) {
-		cfg.EventsTokens, cfg.Credentials = tokens(t), credentials(t)
+	s := setupStreaming(t, func(_ *eventstream.Config, cfg *webui.Config) {
+		var err error
+		cfg.EventsTokens = tokens(t)
+		cfg.Credentials, err = webui.ParseCredentials("viewer:vera:" + viewerPassword)
+		require.NoError(t, err)
 	})
 	keys := s.announce(t, 3)
 	first := startCurl(t, "-H", "Authorization: Bearer "+newToken, s.url+"/v1/events?from=beginning")
@@ -63,7 +67,7 @@ func TestCurlFollows(t *testing.T) {
 
 func TestCurlIsToldWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	s := setupStreaming(t, func(_ *webui.EventsConfig, cfg *webui.Config) { cfg.EventsTokens = tokens(t) })
+	s := setupStreaming(t, func(_ *eventstream.Config, cfg *webui.Config) { cfg.EventsTokens = tokens(t) })
 	for name, test := range map[string]struct {
 		args []string
 		says string

@@ -1,4 +1,4 @@
-package webui_test
+package eventstream_test
 
 import (
 	"bufio"
@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	webui "github.com/iu-core/iuworker/riverui"
+	"github.com/iu-core/iuworker/riverui/eventstream"
 )
 
 func lastEventID(id string) func(*http.Request) { return with("Last-Event-ID", id) }
@@ -367,16 +368,16 @@ func (s *streaming) lost(t *testing.T, want problem, path string, changes ...fun
 // What is wrong with the request itself ends an EventSource, as it should.
 func TestAnEventSourceGetsTheStatusOfItsMistake(t *testing.T) {
 	t.Parallel()
-	s := setupStreaming(t, func(_ *webui.EventsConfig, cfg *webui.Config) { cfg.EventsTokens = tokens(t) })
+	s := setupStreaming(t, func(_ *eventstream.Config, cfg *webui.Config) { cfg.EventsTokens = tokens(t) })
 	s.refused(t, http.StatusUnauthorized, "", eventSource)
 	s.refused(t, http.StatusBadRequest, "?after=x", eventSource, bearer(newToken))
-	s.refused(t, http.StatusForbidden, "", eventSource, host("events.example.com"))
+	s.refused(t, http.StatusForbidden, "", eventSource, func(r *http.Request) { r.Host = "events.example.com" })
 }
 
 // Who follows while the history is rewound is told at once, in an event of its own type, and again when it comes again.
 func TestAClientOfALostHistoryIsTold(t *testing.T) {
 	t.Parallel()
-	s := setupStreaming(t, func(cfg *webui.EventsConfig, _ *webui.Config) { cfg.PollInterval = 10 * time.Millisecond })
+	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) { cfg.PollInterval = 10 * time.Millisecond })
 	c := s.open(t, "")
 	s.announce(t, 5)
 	c.take(5)

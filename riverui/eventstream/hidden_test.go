@@ -1,4 +1,4 @@
-package webui_test
+package eventstream_test
 
 import (
 	"context"
@@ -11,13 +11,14 @@ import (
 
 	"github.com/iu-core/iuworker/internal/iutest"
 	webui "github.com/iu-core/iuworker/riverui"
+	"github.com/iu-core/iuworker/riverui/eventstream"
 )
 
 // What row security hides from the worker's login is not told to a client as pruned: it would accept a gap that is none.
 func TestHiddenEventsAreNotGone(t *testing.T) {
 	t.Parallel()
 	iutest.New(t).URLAs("iu_worker") // lets it log in
-	s := setupStreaming(t, func(events *webui.EventsConfig, _ *webui.Config) {
+	s := setupStreaming(t, func(events *eventstream.Config, _ *webui.Config) {
 		cfg := events.Pool.Config()
 		cfg.ConnConfig.User = "iu_worker"
 		pool, err := pgxpool.NewWithConfig(context.WithoutCancel(t.Context()), cfg)

@@ -1,4 +1,4 @@
-package webui_test
+package eventstream_test
 
 import (
 	"bufio"
@@ -19,11 +19,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	webui "github.com/iu-core/iuworker/riverui"
+	"github.com/iu-core/iuworker/riverui/eventstream"
 )
 
 func TestIdleStreamsSayThatTheyAreThere(t *testing.T) {
 	t.Parallel()
-	s := setupStreaming(t, func(cfg *webui.EventsConfig, _ *webui.Config) { cfg.Heartbeat = 20 * time.Millisecond })
+	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) { cfg.Heartbeat = 20 * time.Millisecond })
 	c := s.open(t, "?actor=nobody")
 	start := c.lastID
 	for len(c.comments) < 3 {
@@ -49,7 +50,7 @@ func TestIdleStreamsSayThatTheyAreThere(t *testing.T) {
 // A thousand clients that wait cost the database what one does.
 func TestAThousandIdleConnectionsCostNothing(t *testing.T) {
 	t.Parallel()
-	s := setupStreaming(t, func(cfg *webui.EventsConfig, _ *webui.Config) { cfg.Heartbeat = 500 * time.Millisecond })
+	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) { cfg.Heartbeat = 500 * time.Millisecond })
 	s.announce(t, 1)
 	connections := func() int {
 		return query[int](t, s.DB, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
@@ -103,7 +104,7 @@ func TestAThousandIdleConnectionsCostNothing(t *testing.T) {
 // on where it stopped.
 func TestASlowClientIsCutOff(t *testing.T) {
 	t.Parallel()
-	s := setupStreaming(t, func(cfg *webui.EventsConfig, _ *webui.Config) { cfg.WriteTimeout = 5 * time.Second })
+	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) { cfg.WriteTimeout = 5 * time.Second })
 	s.fill(t, 1, 1)
 	slow := s.slowly(t, "?after=1")
 	quick := s.open(t, "?after=1")
@@ -121,7 +122,7 @@ func TestASlowClientIsCutOff(t *testing.T) {
 		guard.Reset(patience)
 	}
 	guard.Stop()
-	eventually(t, func() bool { return s.events.Stats() == webui.EventsStats{Open: 1, CutOff: 1} }, s.events.Stats())
+	eventually(t, func() bool { return s.events.Stats() == eventstream.Stats{Open: 1, CutOff: 1} }, s.events.Stats())
 	require.Contains(t, s.log.String(), "Events: disconnected a client that reads too slowly")
 
 	// What it still gets is whole events, up to where the connection ends; there it goes on.
@@ -157,11 +158,11 @@ func (s *streaming) slowly(t *testing.T, path string) *stream {
 
 func TestNoMoreThanTheLimitFollow(t *testing.T) {
 	t.Parallel()
-	s := setupStreaming(t, func(cfg *webui.EventsConfig, _ *webui.Config) { cfg.MaxConnections = 2 })
+	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) { cfg.MaxConnections = 2 })
 	first, second := s.open(t, ""), s.open(t, "")
 	require.Equal(t, "5", s.ask(t, "").header.Get("Retry-After"))
 	require.Contains(t, s.refused(t, http.StatusServiceUnavailable, "").Detail, "too many clients (2)")
-	require.Equal(t, webui.EventsStats{Open: 2, Refused: 2}, s.events.Stats())
+	require.Equal(t, eventstream.Stats{Open: 2, Refused: 2}, s.events.Stats())
 	s.turnedAway(t, "", "too many clients (2)")
 	first.close()
 	eventually(t, func() bool { return s.events.Stats().Open == 1 })
@@ -174,7 +175,7 @@ func TestNoMoreThanTheLimitFollow(t *testing.T) {
 // A server that stops tells everybody to come again, and is not held up by somebody who does not read.
 func TestShutdownTellsClientsToComeAgain(t *testing.T) {
 	t.Parallel()
-	s := setupStreaming(t, func(cfg *webui.EventsConfig, _ *webui.Config) { cfg.Retry = time.Millisecond })
+	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) { cfg.Retry = time.Millisecond })
 	clients := make([]*stream, 10)
 	for i := range clients {
 		clients[i] = s.open(t, "?actor=nobody")
@@ -223,7 +224,7 @@ func TestWhoComesWhileThePagesStopIsToldToComeAgain(t *testing.T) {
 
 func TestWithoutADatabaseTheAnswerComesSoon(t *testing.T) {
 	t.Parallel()
-	s := setupStreaming(t, func(cfg *webui.EventsConfig, _ *webui.Config) {
+	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) {
 		config := cfg.Pool.Config()
 		config.ConnConfig.Port = 1
 		nowhere, err := pgxpool.NewWithConfig(t.Context(), config)
@@ -240,7 +241,7 @@ func TestWithoutADatabaseTheAnswerComesSoon(t *testing.T) {
 func TestALoginThatMayNotReadTheEventsIsNoClientsFault(t *testing.T) {
 	t.Parallel()
 	role := "web_" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	s := setupStreaming(t, func(cfg *webui.EventsConfig, _ *webui.Config) {
+	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) {
 		config := cfg.Pool.Config()
 		config.ConnConfig.User, config.ConnConfig.Password = role, role
 		stranger, err := pgxpool.NewWithConfig(t.Context(), config)
@@ -256,7 +257,7 @@ func TestALoginThatMayNotReadTheEventsIsNoClientsFault(t *testing.T) {
 
 // Ten thousand connects and disconnects leave no goroutine, no connection and no memory behind. Alone, for the counts.
 func TestConnectsAndDisconnectsLeaveNothing(t *testing.T) { //nolint:paralleltest // it counts goroutines and memory of the process
-	s := setupStreaming(t, func(events *webui.EventsConfig, cfg *webui.Config) {
+	s := setupStreaming(t, func(events *eventstream.Config, cfg *webui.Config) {
 		events.Logger, cfg.Logger = slog.New(slog.DiscardHandler), slog.New(slog.DiscardHandler) // the test's own log grows
 	})
 	s.announce(t, 3)

@@ -21,7 +21,7 @@ func TestABrowserFollowsOnAnotherSite(t *testing.T) {
 	const token = "the-token-of-the-site-0123456789"
 	tokens := filepath.Join(t.TempDir(), "tokens")
 	require.NoError(t, os.WriteFile(tokens, []byte(token+"\n"), 0o600))
-	s := setupStreaming(t, func(_ *webui.EventsConfig, cfg *webui.Config) {
+	s := setupStreaming(t, func(cfg *webui.Config) {
 		var err error
 		cfg.EventsTokens, err = webui.ReadTokens(tokens)
 		require.NoError(t, err)

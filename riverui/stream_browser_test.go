@@ -24,7 +24,7 @@ func TestABrowserFollows(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := setupStreaming(t, func(_ *webui.EventsConfig, cfg *webui.Config) {
+			s := setupStreaming(t, func(cfg *webui.Config) {
 				cfg.Credentials = credentials(t)
 			})
 			browserFollows(t, s, way(t, s.address))

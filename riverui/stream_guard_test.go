@@ -95,16 +95,12 @@ func TestWhoMayFollow(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := setupStreaming(t, func(_ *webui.EventsConfig, cfg *webui.Config) {
-				if test.configure != nil {
-					test.configure(cfg)
-				}
-			})
+			s := setupStreaming(t, test.configure)
 			for try, does := range test.tries {
 				if does.status != ok {
-					require.NotEmpty(t, s.refused(t, does.status, "", does.change).Detail)
+					require.NotEmpty(t, s.refused(t, does.status, does.change))
 				}
-				a := s.ask(t, "", does.change)
+				a := s.ask(t, does.change)
 				require.Equal(t, does.status, a.status, try)
 				if does.status == unauthorized {
 					require.Equal(t, test.challenges, a.header.Values("WWW-Authenticate"), try)
@@ -119,7 +115,7 @@ func TestWhoMayFollow(t *testing.T) {
 // The events' token opens nothing else, and the metrics have no events.
 func TestATokenIsForTheEventsAlone(t *testing.T) {
 	t.Parallel()
-	s := setupStreaming(t, func(_ *webui.EventsConfig, cfg *webui.Config) {
+	s := setupStreaming(t, func(cfg *webui.Config) {
 		cfg.EventsTokens, cfg.Credentials, cfg.BasePath = tokens(t), credentials(t), "/iu"
 	})
 	for path, status := range map[string]int{
@@ -130,7 +126,7 @@ func TestATokenIsForTheEventsAlone(t *testing.T) {
 		require.Equal(t, status, w.Code, path)
 	}
 	metrics, err := webui.NewMetrics(webui.Config{
-		Pool: s.Pool, Metrics: http.NotFoundHandler(), Events: s.events, Credentials: credentials(t),
+		Pool: s.Pool, Metrics: http.NotFoundHandler(), Events: s.cfg.Events, Credentials: credentials(t),
 	})
 	require.NoError(t, err)
 	require.Equal(t, http.StatusNotFound, serve(metrics, http.MethodHead, "/v1/events", nil, asViewer).Code)
@@ -150,7 +146,7 @@ func session(t *testing.T, s *streaming, changes ...func(*http.Request)) *http.C
 
 func TestASignedInBrowserFollowsByItsCookie(t *testing.T) {
 	t.Parallel()
-	s := setupStreaming(t, func(_ *webui.EventsConfig, cfg *webui.Config) {
+	s := setupStreaming(t, func(cfg *webui.Config) {
 		cfg.Credentials, cfg.BasePath = credentials(t), "/iu"
 	})
 	require.Nil(t, session(t, s), "nobody")
@@ -167,11 +163,11 @@ func TestASignedInBrowserFollowsByItsCookie(t *testing.T) {
 	sending := func(value string) func(*http.Request) {
 		return func(r *http.Request) { r.AddCookie(&http.Cookie{Name: cookie.Name, Value: value}) }
 	}
-	c := s.open(t, "", sending(cookie.Value), with("Sec-Fetch-Site", "same-origin"))
-	require.Equal(t, s.announce(t, 1), c.take(1))
-	s.open(t, "", sending("another.iuworker.here"), sending(cookie.Value)).close()
+	next := s.follow(t, sending(cookie.Value), with("Sec-Fetch-Site", "same-origin"))
+	require.Equal(t, s.announce(t, 1)[0], next())
+	s.follow(t, sending("another.iuworker.here"), sending(cookie.Value))
 
-	another := setupStreaming(t, func(_ *webui.EventsConfig, cfg *webui.Config) {
+	another := setupStreaming(t, func(cfg *webui.Config) {
 		cfg.Credentials, cfg.BasePath = credentials(t), "/iu"
 	})
 	name, rest, _ := strings.Cut(cookie.Value, ".")
@@ -182,10 +178,10 @@ func TestASignedInBrowserFollowsByItsCookie(t *testing.T) {
 		"over":            s.handler.Session("vera", time.Now().Add(-time.Second)),
 		"user is gone":    s.handler.Session("ann", time.Now().Add(time.Hour)),
 	} {
-		require.Equal(t, http.StatusUnauthorized, s.ask(t, "", sending(value)).status, why)
+		require.Equal(t, http.StatusUnauthorized, s.ask(t, sending(value)).status, why)
 	}
-	s.refused(t, http.StatusForbidden, "", sending(cookie.Value), with("Sec-Fetch-Site", "cross-site"))
-	s.refused(t, http.StatusUnauthorized, "", sending(cookie.Value), as("vera", "wrong password"))
+	s.refused(t, http.StatusForbidden, sending(cookie.Value), with("Sec-Fetch-Site", "cross-site"))
+	s.refused(t, http.StatusUnauthorized, sending(cookie.Value), as("vera", "wrong password"))
 
 	// It opens the events and nothing else.
 	for _, path := range []string{"/iu/", "/iu/audit", "/iu/riverui/api/jobs"} {

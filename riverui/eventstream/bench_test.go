@@ -1,4 +1,4 @@
-package webui_test
+package eventstream_test
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ import (
 // BenchmarkFanOut measures how long an event takes from the commit of its instance to clients over HTTP, through a
 // worker: for all clients, and for the one that gets it last.
 //
-//	go test -run - -bench FanOut -benchtime 200x ./riverui
+//	go test -run - -bench FanOut -benchtime 200x ./riverui/eventstream
 func BenchmarkFanOut(b *testing.B) {
 	for _, clients := range []int{1, 500} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {

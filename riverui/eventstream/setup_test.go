@@ -1,7 +1,8 @@
-package webui_test
+package eventstream_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,14 +25,55 @@ import (
 
 	"github.com/iu-core/iuworker/internal/iutest"
 	webui "github.com/iu-core/iuworker/riverui"
+	"github.com/iu-core/iuworker/riverui/eventstream"
 )
+
+// patience is how long a condition may take on a busy machine.
+const patience = 90 * time.Second
+
+// logs collects what is logged.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+const (
+	oldToken       = "0123456789abcdef"
+	newToken       = "fedcba9876543210-._~+/=="
+	viewerPassword = "only: looking"
+)
+
+func tokens(t *testing.T) *webui.Tokens {
+	t.Helper()
+	parsed, err := webui.ParseTokens(oldToken + "\n" + newToken + "\n")
+	require.NoError(t, err)
+	return parsed
+}
+
+func with(key, value string) func(*http.Request) {
+	return func(r *http.Request) { r.Header.Set(key, value) }
+}
+
+func bearer(token string) func(*http.Request) { return with("Authorization", "Bearer "+token) }
 
 // streaming is a server of events on a database of its own, whose gates are open.
 type streaming struct {
 	*iutest.DB
 	template uuid.UUID
 	cfg      webui.Config
-	events   *webui.Events
+	events   *eventstream.Handler
 	handler  *webui.Handler
 	address  string
 	url      string
@@ -39,7 +82,7 @@ type streaming struct {
 	suffixes atomic.Int64
 }
 
-func setupStreaming(t testing.TB, change func(*webui.EventsConfig, *webui.Config)) *streaming {
+func setupStreaming(t testing.TB, change func(*eventstream.Config, *webui.Config)) *streaming {
 	t.Helper()
 	s := &streaming{DB: iutest.New(t), log: &logs{}}
 	s.OpenGates(t)
@@ -48,12 +91,12 @@ func setupStreaming(t testing.TB, change func(*webui.EventsConfig, *webui.Config
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	logger := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	events := webui.EventsConfig{Pool: pool, Logger: logger}
+	events := eventstream.Config{Pool: pool, Logger: logger}
 	s.cfg = webui.Config{Pool: s.Pool, Logger: logger}
 	if change != nil {
 		change(&events, &s.cfg)
 	}
-	s.events, err = webui.NewEvents(events)
+	s.events, err = eventstream.New(events)
 	require.NoError(t, err)
 	t.Cleanup(s.events.Stop)
 	s.cfg.Events = s.events

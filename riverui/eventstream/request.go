@@ -1,4 +1,4 @@
-package webui
+package eventstream
 
 import (
 	"errors"
@@ -17,15 +17,15 @@ const (
 	maxFilterRunes = 1000 // of one value
 )
 
-// eventsRequest is what a client asks for.
-type eventsRequest struct {
+// request says which events a client asks for.
+type request struct {
 	start  subscribe.Start
 	filter subscribe.Filter
 }
 
-// readEventsRequest reads the parameters; an error is a sentence for the client. What a client that comes again says
-// in Last-Event-ID goes before where its URL told it to begin.
-func readEventsRequest(r *http.Request, now time.Time) (asked eventsRequest, err error) {
+// readRequest reads the parameters; an error is a sentence for the client. The Last-Event-ID of a client that reconnects takes
+// precedence over the start in its URL.
+func readRequest(r *http.Request, now time.Time) (asked request, err error) {
 	if r.ContentLength != 0 {
 		return asked, errors.New("this request must not have a body")
 	}
@@ -48,7 +48,7 @@ func readEventsRequest(r *http.Request, now time.Time) (asked eventsRequest, err
 		case "event_type":
 			asked.filter.EventTypes, err = list, checkFilter(name, list)
 		default:
-			err = fmt.Errorf("there is no parameter %q: give after, since or from, and template, actor or event_type", printable(name))
+			err = fmt.Errorf("there is no parameter %.60q: give after, since or from, and template, actor or event_type", name)
 		}
 		if err != nil {
 			return asked, err
@@ -70,7 +70,7 @@ func readStart(lastEventID []string, values url.Values, now time.Time) (subscrib
 	case values.Has("after"):
 		return after("after", values.Get("after"))
 	case values.Has("since"):
-		// A plus sign that was not percent-encoded is a blank.
+		// A plus sign that was not percent-encoded arrives as a blank.
 		at, err := subscribe.ParseSince(strings.ReplaceAll(values.Get("since"), " ", "+"), now)
 		if err != nil {
 			return subscribe.Start{}, fmt.Errorf("since is %w", err)
@@ -83,7 +83,7 @@ func readStart(lastEventID []string, values url.Values, now time.Time) (subscrib
 	case from == "now", !values.Has("from"):
 		return subscribe.Now(), nil
 	default:
-		return subscribe.Start{}, fmt.Errorf("from is %q: it must be beginning or now", printable(from))
+		return subscribe.Start{}, fmt.Errorf("from is %.60q: it must be beginning or now", from)
 	}
 }
 
