@@ -110,7 +110,6 @@ type running struct {
 	LanesBusy      int
 	Lanes          int
 	PoolUsed, Pool int
-	Throttled      bool   // a worker makes room for producers
 	Server         string // version of PostgreSQL
 	Schema         int
 }
@@ -144,7 +143,6 @@ func (r *running) report(fleet operate.Fleet) {
 		r.Reported = true
 		r.LanesBusy, r.Lanes = r.LanesBusy+w.Load.LanesBusy, r.Lanes+w.Settings.Lanes
 		r.PoolUsed, r.Pool = r.PoolUsed+w.Load.PoolUsed, r.Pool+w.Settings.PoolSize
-		r.Throttled = r.Throttled || w.Load.Throttled
 	}
 }
 

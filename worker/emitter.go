@@ -7,11 +7,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/iu-core/iuworker/internal/compose"
-	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/internal/names"
 	"github.com/iu-core/iuworker/internal/retry"
 )
@@ -23,13 +21,11 @@ const standIn = 3 * time.Second
 // Emitter gives emissions their positions and announces them. The counter row lets one through at a time, whoever
 // else is at it; a session lock says who leads, so that the others are idle meanwhile. Run it once a process.
 type Emitter struct {
-	pool    *pgxpool.Pool
+	tools
+
 	session *session // nil: no leader, the counter row alone
 	batch   int
 	sleeper sleeper
-	logger  *slog.Logger
-	outage  *retry.Outage
-	metrics *metrics.Metrics
 	tracer  trace.Tracer // nil: nothing is traced
 
 	held  bool // said so in the log already

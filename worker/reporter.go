@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/retry"
@@ -20,11 +18,11 @@ const reportEvery = 3 * time.Second
 // reporter stores what this process goes by and does, for the pages of other processes. It is apart from the heartbeat,
 // which must stay small: a report that fails or is late harms nothing.
 type reporter struct {
-	pool     *pgxpool.Pool
+	tools
+
 	id       func() compose.Incarnation
 	settings operate.WorkerSettings
 	load     func() operate.WorkerLoad
-	logger   *slog.Logger
 
 	composed atomic.Int64 // events, ever
 }
@@ -66,30 +64,25 @@ func (r *reporter) store(ctx context.Context, now report) error {
 
 // settings are what other processes are told of the configuration.
 func (c Config) settings() operate.WorkerSettings {
-	kept := func(d, byDefault time.Duration) float64 {
-		switch {
-		case d < 0:
+	seconds := func(d time.Duration) float64 {
+		if d < 0 {
 			return -1
-		case d == 0:
-			return byDefault.Seconds()
-		default:
-			return d.Seconds()
 		}
+		return d.Seconds()
 	}
-	const day = 24 * time.Hour
 	return operate.WorkerSettings{
-		Lanes: c.Lanes, Concurrency: c.Concurrency, ScaleoutConcurrency: c.ScaleoutConcurrency, PoolSize: int(c.Pool.Config().MaxConns),
-		CompletedRetention: kept(c.CompletedRetention, day), CancelledRetention: kept(c.CancelledRetention, day),
-		DiscardedRetention: kept(c.DiscardedRetention, 7*day), EmissionRetention: kept(c.EmissionRetention, 30*day),
-		ConsumerExpiry: kept(c.ConsumerExpiry, 30*day), Given: c.Given,
+		Lanes: c.Lanes + c.scaleoutLanes(), Concurrency: c.Concurrency, ScaleoutConcurrency: c.ScaleoutConcurrency, PoolSize: int(c.Pool.Config().MaxConns),
+		CompletedRetention: seconds(c.CompletedRetention), CancelledRetention: seconds(c.CancelledRetention),
+		DiscardedRetention: seconds(c.DiscardedRetention), EmissionRetention: seconds(c.EmissionRetention),
+		ConsumerExpiry: seconds(c.ConsumerExpiry), Given: c.Given,
 	}
 }
 
 // load is what the process does now.
-func (r *running) load(pool *pgxpool.Pool, running func() []int64) operate.WorkerLoad {
+func (r *running) load() operate.WorkerLoad {
 	load := operate.WorkerLoad{
-		LanesBusy: r.batcher.Busy(), Running: len(running()), PoolUsed: int(pool.Stat().AcquiredConns()),
-		Throttled: r.yielder.throttled.Load(), Hears: operate.HearsByPolling,
+		LanesBusy: r.events.Busy() + r.scaleouts.Busy(), Running: len(r.work.ActiveJobs()),
+		PoolUsed: int(r.cfg.Pool.Stat().AcquiredConns()), Hears: operate.HearsByPolling,
 	}
 	switch {
 	case r.listener == nil:

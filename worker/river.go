@@ -31,16 +31,16 @@ const (
 	noRescue = 100 * 365 * 24 * time.Hour
 )
 
-// queues are the queues that this process works.
-func (c Config) queues() map[string]river.QueueConfig {
-	queues := map[string]river.QueueConfig{jobs.QueueEvents: {MaxWorkers: c.Concurrency}}
+// queues returns the queues that this process works.
+func (c Config) queues(throttle *compose.Throttle) map[string]river.QueueConfig {
+	queues := map[string]river.QueueConfig{jobs.QueueEvents: {MaxWorkers: throttle.Jobs(c.Concurrency)}}
 	if c.ScaleoutConcurrency > 0 {
-		queues[jobs.QueueScaleout] = river.QueueConfig{MaxWorkers: c.ScaleoutConcurrency}
+		queues[jobs.QueueScaleout] = river.QueueConfig{MaxWorkers: throttle.Jobs(c.ScaleoutConcurrency)}
 	}
 	return queues
 }
 
-func newRiver(cfg Config, work *compose.Worker, control *riverControl, now *clock, mayReindex bool) (*river.Client[pgx.Tx], error) {
+func newRiver(cfg Config, work *compose.Worker, throttle *compose.Throttle, control *riverControl, now *clock, mayReindex bool) (*river.Client[pgx.Tx], error) {
 	workers := river.NewWorkers()
 	if err := river.AddWorkerSafely(workers, work); err != nil {
 		return nil, fmt.Errorf("register the job worker: %w", err)
@@ -49,7 +49,7 @@ func newRiver(cfg Config, work *compose.Worker, control *riverControl, now *cloc
 		ID:                          cfg.ID,
 		Schema:                      jobs.RiverSchema,
 		Logger:                      quieter(cfg.Logger),
-		Queues:                      cfg.queues(),
+		Queues:                      cfg.queues(throttle),
 		Workers:                     workers,
 		JobTimeout:                  compose.Timeout,
 		RescueStuckJobsAfter:        noRescue,

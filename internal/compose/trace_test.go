@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -52,7 +51,7 @@ func TestBatchKeepsTracesApart(t *testing.T) {
 			}
 			together(t.Context(), batcher(t, db, 1), events...)
 			alone := batcher(t, db, 1)
-			_, err := alone.Compose(t.Context(), jobs.QueueEvents, time.Now(), tracedEvent(event(template, "s-60"), 60))
+			_, err := alone.Compose(t.Context(), tracedEvent(event(template, "s-60"), 60))
 			require.NoError(t, err)
 			var emissions, wrong int
 			require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT count(*) FROM iu_outbox.emission").Scan(&emissions))

@@ -11,7 +11,6 @@ import (
 	"github.com/riverqueue/river/rivertype"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
-	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
@@ -24,13 +23,19 @@ const Timeout = 30 * time.Second
 type Worker struct {
 	river.WorkerDefaults[jobs.AutoInstantiateArgs]
 
-	batcher *Batcher
-	hold    *Hold
-	observe func(Outcome)
-	tracer  trace.Tracer
-	now     func() time.Time
-	active  sync.Map // job id -> struct{}
-	fenced  sync.Map // the same, of jobs that this process must not say anything of
+	cfg    WorkerConfig
+	active sync.Map // job id -> struct{}
+	fenced sync.Map // the same, of jobs that this process must not say anything of
+}
+
+// WorkerConfig configures a Worker. All fields are required.
+type WorkerConfig struct {
+	Events, Scaleouts *Batcher // of the two queues
+
+	Hold    *Hold // holds jobs back while the installation is at fault
+	Observe func(Outcome)
+	Tracer  trace.Tracer
+	Now     func() time.Time // the server's time, by which retries are set
 }
 
 // Outcome is what became of one run of a job, for logs and metrics.
@@ -59,31 +64,15 @@ const (
 	EndingInterrupted Ending = "interrupted"
 )
 
-// NewWorker makes a worker that composes through b, holds jobs back by h while the installation is at fault, and tells
-// observe about each run. A nil h is one of its own, a nil observe tells nobody, and a nil tracer traces nothing. now is the
-// server's time, by which retries are set; nil is this machine's.
-func NewWorker(b *Batcher, h *Hold, observe func(Outcome), tracer trace.Tracer, now func() time.Time) *Worker {
-	if h == nil {
-		h = &Hold{}
-	}
-	if observe == nil {
-		observe = func(Outcome) {}
-	}
-	if tracer == nil {
-		tracer = noop.NewTracerProvider().Tracer(TracerName)
-	}
-	if now == nil {
-		now = time.Now
-	}
-	return &Worker{batcher: b, hold: h, observe: observe, tracer: tracer, now: now}
-}
+// NewWorker returns a Worker for one River client.
+func NewWorker(cfg WorkerConfig) *Worker { return &Worker{cfg: cfg} }
 
 // Timeout implements river.Worker.
 func (*Worker) Timeout(*river.Job[jobs.AutoInstantiateArgs]) time.Duration { return Timeout }
 
 // NextRetry implements river.Worker: the wait after an error that will not pass by itself.
 func (w *Worker) NextRetry(job *river.Job[jobs.AutoInstantiateArgs]) time.Time {
-	return w.now().Add(retry.Work.Wait(job.Attempt + 3))
+	return w.cfg.Now().Add(retry.Work.Wait(job.Attempt + 3))
 }
 
 // Active reports whether this process is working the job now.
@@ -115,7 +104,7 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[jobs.AutoInstantiateAr
 	defer w.active.Delete(job.ID)
 
 	start := time.Now()
-	ctx, span := w.tracer.Start(Traced(ctx, job.Args), jobs.Kind, trace.WithSpanKind(trace.SpanKindConsumer),
+	ctx, span := w.cfg.Tracer.Start(Traced(ctx, job.Args), jobs.Kind, trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithAttributes(attribute.Int64("iuworker.job_id", job.ID), attribute.String("iuworker.queue", job.Queue)),
 		trace.WithAttributes(Attributes(job.Args)...))
 	result, err := w.compose(ctx, job)
@@ -126,10 +115,10 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[jobs.AutoInstantiateAr
 	concluded := w.conclude(ctx, job, result, err)
 	outcome := Outcome{
 		Args: job.Args, JobID: job.ID, Queue: job.Queue, Result: result, Err: err, Ending: ending(job, concluded), Took: took,
-		Waited: w.now().Sub(job.Args.Due()), Trace: span.SpanContext(),
+		Waited: w.cfg.Now().Sub(job.Args.Due()), Trace: span.SpanContext(),
 	}
 	endSpan(span, outcome)
-	w.observe(outcome)
+	w.cfg.Observe(outcome)
 	return concluded
 }
 
@@ -147,16 +136,20 @@ func (w *Worker) compose(ctx context.Context, job *river.Job[jobs.AutoInstantiat
 	if job.Args.CreatedAt.IsZero() { // inserted by an application; the metrics count from there
 		job.Args.CreatedAt = job.CreatedAt
 	}
-	if fault := w.hold.try(); fault != nil {
+	if fault := w.cfg.Hold.try(); fault != nil {
 		return Result{}, heldError{*fault}
+	}
+	batcher := w.cfg.Events
+	if job.Queue == jobs.QueueScaleout {
+		batcher = w.cfg.Scaleouts
 	}
 	switch before := readRetryMark(job.JobRow); {
 	case before.Alone:
-		return w.batcher.composeAlone(ctx, job.ScheduledAt, job.Args)
+		return batcher.composeAlone(ctx, job.Args)
 	case before.Count > 0, len(job.Errors) > 0, readHeldMark(job.JobRow).Times > 0:
-		return w.batcher.ComposeAgain(ctx, job.ScheduledAt, job.Args)
+		return batcher.ComposeAgain(ctx, job.Args)
 	}
-	return w.batcher.Compose(ctx, job.Queue, job.ScheduledAt, job.Args)
+	return batcher.Compose(ctx, job.Args)
 }
 
 // conclude turns the answer of the function, or why there is none, into what River is told.
@@ -165,7 +158,7 @@ func (w *Worker) conclude(ctx context.Context, job *river.Job[jobs.AutoInstantia
 		return w.failed(ctx, job, err)
 	}
 	if result.Status == jobs.StatusInstantiated { // what writes nothing shows nothing
-		w.hold.Over()
+		w.cfg.Hold.Over()
 	}
 	if err := river.RecordOutput(ctx, result); err != nil {
 		return fmt.Errorf("record the job's output: %w", err)
@@ -229,7 +222,7 @@ func (w *Worker) failed(ctx context.Context, job *river.Job[jobs.AutoInstantiate
 	if fault, ok := FaultOf(err); ok && held.Times < maxHolds {
 		_, own := errors.AsType[ownError](err)
 		if !own {
-			w.hold.met(fault)
+			w.cfg.Hold.met(fault)
 		}
 		if own || held.Resumed {
 			held = heldMark{Times: held.Times + 1}

@@ -3,11 +3,13 @@ package compose_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertest"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/iutest"
@@ -20,7 +22,10 @@ func TestTheWorkerRefusesAKeyThatDoesNotMatch(t *testing.T) {
 	db := iutest.New(t)
 	db.OpenGates(t)
 	driver, config := riverpgxv5.New(db.Pool), &river.Config{Schema: jobs.RiverSchema}
-	worker := rivertest.NewWorker(t, driver, config, compose.NewWorker(batcher(t, db, 1), nil, nil, nil, nil))
+	worker := rivertest.NewWorker(t, driver, config, compose.NewWorker(compose.WorkerConfig{
+		Events: batcher(t, db, 1), Hold: &compose.Hold{}, Observe: func(compose.Outcome) {}, Now: time.Now,
+		Tracer: noop.NewTracerProvider().Tracer(""),
+	}))
 	client, err := river.NewClient(driver, config)
 	require.NoError(t, err)
 	for _, key := range []string{"", "order-1", strings.Repeat("0", 32)} {

@@ -92,17 +92,6 @@ func (m *Metrics) Emitted(emissions int, notified bool, took time.Duration) {
 	}
 }
 
-// Yielding notes whether the process makes room for producers.
-func (m *Metrics) Yielding(yes bool) {
-	m.yielding.Set(0)
-	if yes {
-		m.yielding.Set(1)
-	}
-}
-
-// Rested notes how long a part of the process waited, making room.
-func (m *Metrics) Rested(d time.Duration) { m.rested.Add(d.Seconds()) }
-
 // Resumed notes parked jobs that run again.
 func (m *Metrics) Resumed(n int) { m.resumed.Add(float64(n)) }
 
