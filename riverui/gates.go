@@ -5,9 +5,9 @@ import (
 
 	"github.com/riverqueue/river/rivertype"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/status"
-	"github.com/iu-core/iuworker/jobs"
 )
 
 type gatePage struct {
@@ -20,13 +20,13 @@ type gatePage struct {
 }
 
 // Held reports whether opening the gate lets nothing run yet: nothing is composed while the composer is closed.
-func (p *gatePage) Held() bool { return p.Other != nil && p.Other.Gate == jobs.GateComposer }
+func (p *gatePage) Held() bool { return p.Other != nil && p.Other.Gate == compose.GateComposer }
 
 // gateAsked returns which gate and what with it a request is about; false if it said what is wrong.
-func (h *Handler) gateAsked(w http.ResponseWriter, r *http.Request, to string) (gate jobs.Gate, open, ok bool) {
-	gate = jobs.Gate(r.PathValue("gate"))
-	if gate != jobs.GateComposer && gate != jobs.GateAutoInstantiate {
-		h.say(w, r, http.StatusNotFound, "there is no gate %s: there are %s and %s", printable(string(gate)), jobs.GateComposer, jobs.GateAutoInstantiate)
+func (h *Handler) gateAsked(w http.ResponseWriter, r *http.Request, to string) (gate compose.Gate, open, ok bool) {
+	gate = compose.Gate(r.PathValue("gate"))
+	if gate != compose.GateComposer && gate != compose.GateAutoInstantiate {
+		h.say(w, r, http.StatusNotFound, "there is no gate %s: there are %s and %s", printable(string(gate)), compose.GateComposer, compose.GateAutoInstantiate)
 		return gate, false, false
 	}
 	if to != "open" && to != "close" {
@@ -67,7 +67,7 @@ func (h *Handler) askGate(w http.ResponseWriter, r *http.Request) {
 	h.render(w, r, http.StatusOK, "gate.html", p)
 }
 
-func parkedAt(state status.Status, gate jobs.Gate) operate.Count {
+func parkedAt(state status.Status, gate compose.Gate) operate.Count {
 	for _, parked := range state.Parked {
 		if parked.Gate == gate {
 			return parked.Count

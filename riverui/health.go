@@ -6,10 +6,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/doctor"
 	"github.com/iu-core/iuworker/internal/operate/status"
-	"github.com/iu-core/iuworker/jobs"
 )
 
 // leastBetweenRuns is how old the doctor's report must be before a request makes a new one. All requests share it.
@@ -57,7 +57,7 @@ var mendings = map[string]button{
 }
 
 // openGate leads to the page that opens a gate.
-func openGate(gate jobs.Gate, label string) button {
+func openGate(gate compose.Gate, label string) button {
 	return button{Path: "/gates/" + string(gate) + "?to=open", Label: label, Operator: true}
 }
 

@@ -9,11 +9,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/fleet"
 	"github.com/iu-core/iuworker/internal/operate/history"
 	"github.com/iu-core/iuworker/internal/operate/status"
-	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -54,7 +54,7 @@ func (h *Handler) pipeline(ctx context.Context) reading[pipeline] {
 		p := pipeline{Outbox: s.Outbox, Emissions: s.Emissions, Consumers: len(consumers)}
 		for _, gate := range s.Gates {
 			step := gateStep{gate, parkedAt(s, gate.Gate)}
-			if gate.Gate == jobs.GateComposer {
+			if gate.Gate == compose.GateComposer {
 				p.Composer = step
 			} else {
 				p.Auto = step
@@ -114,7 +114,6 @@ type running struct {
 	LanesBusy      int
 	Lanes          int
 	PoolUsed, Pool int
-	Throttled      bool   // a worker makes room for producers
 	Server         string // version of PostgreSQL
 	Schema         int
 }
@@ -146,7 +145,6 @@ func (r *running) report(fleet fleet.Fleet) {
 		r.Reported = true
 		r.LanesBusy, r.Lanes = r.LanesBusy+w.Load.LanesBusy, r.Lanes+w.Settings.Lanes
 		r.PoolUsed, r.Pool = r.PoolUsed+w.Load.PoolUsed, r.Pool+w.Settings.PoolSize
-		r.Throttled = r.Throttled || w.Load.Throttled
 	}
 }
 

@@ -11,11 +11,11 @@ import (
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/doctor"
 	"github.com/iu-core/iuworker/internal/operate/history"
 	"github.com/iu-core/iuworker/internal/operate/status"
-	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -283,7 +283,7 @@ func (f facts) deadLetters() (found []need) {
 
 // setupSteps returns the steps of a set-up, ticked by facts.
 func setupSteps(f facts) []setupStep {
-	gate := setupStep{Text: "gates open", Command: jobs.GateComposer.OpenCommand()}
+	gate := setupStep{Text: "gates open", Command: compose.GateComposer.OpenCommand()}
 	if f.migrated {
 		closed, isClosed := closedGate(f.status.Gates)
 		gate = setupStep{Text: gate.Text, Done: !isClosed, Button: openGate(closed.Gate, "Open "+string(closed.Gate)+"…"), Command: closed.Gate.OpenCommand()}

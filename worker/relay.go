@@ -12,26 +12,22 @@ import (
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/iu-core/iuworker/internal/metrics"
-	"github.com/iu-core/iuworker/internal/retry"
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/jobs"
 )
 
 // Relay turns outbox rows into River jobs. Several share the work: each claims rows that no other has locked.
 // Safe to run once a process.
 type Relay struct {
-	pool    *pgxpool.Pool
+	tools
+
 	client  *river.Client[pgx.Tx]
-	by      func() jobs.Incarnation
+	by      func() compose.Incarnation
 	batch   int
 	sleeper sleeper
-	logger  *slog.Logger
-	outage  *retry.Outage
-	metrics *metrics.Metrics
 	tracer  trace.Tracer // nil: nothing is traced
 	aside   aside
 }
@@ -45,8 +41,7 @@ type moved struct {
 	Jobs   int // jobs inserted
 	Merged int // rows whose idempotency key had an unfinished job, or a lower row in the batch
 	Took   time.Duration
-	More   bool      // as many as were asked for
-	Due    time.Time // when the one was due that waited longest; zero: none was
+	More   bool // as many as were asked for
 }
 
 // claimedRow is a row of iu_outbox.claim.
@@ -97,10 +92,6 @@ func (r *Relay) moved(ctx context.Context, batch moved) {
 	if batch.Rows == 0 {
 		return
 	}
-	r.sleeper.yield.stirred(batch.Rows)
-	if !batch.Due.IsZero() {
-		r.sleeper.yield.waited(batch.Due)
-	}
 	r.metrics.Relayed(batch.Rows, batch.Jobs, batch.Merged, batch.Took)
 	r.logger.InfoContext(ctx, "Relay: moved rows to jobs", slog.Int("rows", batch.Rows), slog.Int("jobs", batch.Jobs),
 		slog.Int("merged", batch.Merged), slog.Duration("took", batch.Took))
@@ -124,7 +115,7 @@ var beginRelay = pgx.TxOptions{BeginQuery: fmt.Sprintf(`BEGIN ISOLATION LEVEL RE
 
 // move moves a batch without the rows that were set aside.
 func (r *Relay) move(ctx context.Context) (moved, error) {
-	most := r.aside.most(r.sleeper.yield.rows(r.batch))
+	most := r.aside.most(r.batch)
 	r.aside.tried(most, nil)
 	batch, err := r.handOff(ctx, most, r.aside.ids(), nil)
 	if err == nil {
@@ -152,7 +143,6 @@ func (r *Relay) handOff(ctx context.Context, most int, without, only []int64) (m
 		}
 		r.aside.tried(most, ids)
 		batch.Rows = len(rows) + batch.Merged
-		batch.Due = firstDue(rows)
 		batch.More = batch.Rows >= most
 		spans = r.traceRows(ctx, rows)
 		batch.Jobs, err = r.insert(ctx, tx, rows)
@@ -167,17 +157,6 @@ func (r *Relay) handOff(ctx context.Context, most int, without, only []int64) (m
 	}
 	batch.Took = time.Since(start)
 	return batch, nil
-}
-
-// firstDue answers when the row was due that has waited longest; zero: none waited.
-func firstDue(rows []claimedRow) time.Time {
-	var first time.Time
-	for _, row := range rows {
-		if due := row.Due(); !row.Later && (first.IsZero() || due.Before(first)) {
-			first = due
-		}
-	}
-	return first
 }
 
 // claimSQL claims nothing for a process that was taken for dead. It locks nothing for that, as composing does: a machine
@@ -196,7 +175,7 @@ func claimColumns() []string {
 	return names
 }
 
-func claim(ctx context.Context, tx pgx.Tx, limit int, without, only []int64, by jobs.Incarnation) ([]claimedRow, error) {
+func claim(ctx context.Context, tx pgx.Tx, limit int, without, only []int64, by compose.Incarnation) ([]claimedRow, error) {
 	rows, err := tx.Query(ctx, claimSQL, limit, without, only, by.Worker, by.Number)
 	if err != nil {
 		return nil, fmt.Errorf("claim outbox rows: %w", err)

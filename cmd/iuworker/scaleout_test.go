@@ -20,8 +20,8 @@ func scaleOut(t testing.TB, db *iutest.DB, count string, more ...string) result 
 	return run(t, on(db), append([]string{"scaleout", "--template", "letter", "--count", count, "--prefix", "spring", "--actor", "bulk"}, more...)...)
 }
 
-// compose does the jobs of these suffixes.
-func compose(t testing.TB, db *iutest.DB, suffixes ...string) {
+// composeJobs does the jobs of these suffixes.
+func composeJobs(t testing.TB, db *iutest.DB, suffixes ...string) {
 	t.Helper()
 	db.Exec(t, `
 		SELECT public.fn_iu_auto_instantiate_from_event((j.args ->> 'event_id')::uuid, 'x', (j.args ->> 'template_collection_id')::uuid,
@@ -38,7 +38,7 @@ func TestScaleoutStatus(t *testing.T) {
 	run(t, on(db), "scaleout", "status", "spring").failed(t, exitFailed, `no such scale-out: "spring"`)
 	scaleOut(t, db, "10").done(t)
 	run(t, on(db), "scaleout", "--template", "letter", "--count", "3", "--prefix", "spring-2", "--actor", "a").done(t)
-	compose(t, db, "spring-1", "spring-2")
+	composeJobs(t, db, "spring-1", "spring-2")
 	db.Exec(t, `
 		UPDATE iu_river.river_job SET state = 'scheduled', metadata = '{"parked": {"gate": "composer"}}' WHERE args ->> 'instance_key_suffix' = 'spring-3';
 		UPDATE iu_river.river_job SET state = 'retryable' WHERE args ->> 'instance_key_suffix' = 'spring-4';
@@ -62,7 +62,7 @@ func TestScaleoutCancel(t *testing.T) {
 	db.OpenGates(t)
 	template := db.Template(t, "letter", 1)
 	scaleOut(t, db, "1200").done(t)
-	compose(t, db, "spring-1")
+	composeJobs(t, db, "spring-1")
 	db.Exec(t, `
 		UPDATE iu_river.river_job SET state = 'running' WHERE args ->> 'instance_key_suffix' = 'spring-5';
 		INSERT INTO iu_river.river_job (args, kind, max_attempts, queue)
@@ -170,7 +170,7 @@ func TestScaleoutsAreListed(t *testing.T) {
 	db.Template(t, "letter", 1)
 	require.Contains(t, run(t, on(db), "scaleout", "list").done(t).out, "no scale-outs; to start one")
 	scaleOut(t, db, "10").done(t)
-	compose(t, db, "spring-1", "spring-2", "spring-4")
+	composeJobs(t, db, "spring-1", "spring-2", "spring-4")
 	db.Exec(t, `UPDATE iu_river.river_job SET state = 'cancelled', finalized_at = now() WHERE args ->> 'instance_key_suffix' = 'spring-3'`)
 	list := func() scaleout.Line {
 		t.Helper()
@@ -189,7 +189,7 @@ func TestScaleoutsAreListed(t *testing.T) {
 	scaleOut(t, db, "10").done(t)
 	l = list()
 	require.Equal(t, []any{scaleout.StateRunning, int64(0), int64(6)}, []any{l.State, l.Cancelled, l.Waiting}, "the same again goes on")
-	compose(t, db, "spring-5", "spring-6", "spring-7", "spring-8", "spring-9", "spring-10")
+	composeJobs(t, db, "spring-5", "spring-6", "spring-7", "spring-8", "spring-9", "spring-10")
 	l = list()
 	require.Equal(t, []any{scaleout.StateFinished, int64(10)}, []any{l.State, l.Done})
 	db.Exec(t, "SELECT public.fn_iu_auto_instantiate_rollback_by_actor('bulk', false)")

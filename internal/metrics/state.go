@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river/rivertype"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/jobs"
@@ -194,7 +195,7 @@ func tellJobs(set setter, s status.Status) {
 			set("iuworker_queue_jobs", float64(counts[[2]string{queue, string(state)}]), queue, string(state))
 		}
 	}
-	parked := make(map[jobs.Gate]int64)
+	parked := make(map[compose.Gate]int64)
 	for _, c := range s.Parked {
 		parked[c.Gate] = c.N
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/scaleout"
@@ -47,8 +48,8 @@ func somethingToChange(t *testing.T) *iutest.DB {
 // operatorChanges calls each method of Operator so that it changes something.
 var operatorChanges = map[string]func(ctx context.Context, o operate.Operator) error{
 	"SetGate": func(ctx context.Context, o operate.Operator) error {
-		_, err := o.SetGate(ctx, jobs.GateComposer, false)
-		return errors.Join(err, second(o.SetGate(ctx, jobs.GateComposer, false)))
+		_, err := o.SetGate(ctx, compose.GateComposer, false)
+		return errors.Join(err, second(o.SetGate(ctx, compose.GateComposer, false)))
 	},
 	"SetSetting": func(ctx context.Context, o operate.Operator) error {
 		return errors.Join(second(o.SetSetting(ctx, operate.SettingNotifyPayload, operate.PayloadCursor)),

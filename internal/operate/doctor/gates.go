@@ -7,9 +7,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/retry"
-	"github.com/iu-core/iuworker/jobs"
 )
 
 func (e *examination) gates(ctx context.Context, tx pgx.Tx) (Check, error) {
@@ -35,7 +35,7 @@ func (e *examination) gates(ctx context.Context, tx pgx.Tx) (Check, error) {
 
 // overlooked is how many jobs are parked behind an open gate.
 type overlooked struct {
-	Gate jobs.Gate
+	Gate compose.Gate
 	Jobs int64
 }
 

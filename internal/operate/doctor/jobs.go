@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/jobs"
@@ -27,7 +28,7 @@ const dueSQL = `
 // overdue are the ways in which a job is late, and how to find the latest one.
 var overdue = []struct{ says, wayOut, sql string }{
 	{
-		"job %d has run for %s, and the limit is " + jobs.Timeout.String(),
+		"job %d has run for %s, and the limit is " + compose.Timeout.String(),
 		"its worker hangs, or lost it; a dead worker's jobs run again within 10s, others within two minutes: " + restart,
 		`SELECT j.id, EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - j.attempted_at)::double precision - 30
 		 FROM iu_outbox.job AS j

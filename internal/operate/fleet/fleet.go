@@ -47,7 +47,6 @@ type Load struct {
 	Running   int     `json:"running"` // jobs
 	PoolUsed  int     `json:"pool_used"`
 	PerSecond float64 `json:"composed_per_second"` // since its report before
-	Throttled bool    `json:"throttled"`           // it makes room for producers
 	Hears     string  `json:"hears"`
 }
 

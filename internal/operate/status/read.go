@@ -5,6 +5,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/subscribe"
@@ -64,7 +65,7 @@ func readParked(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 		CROSS JOIN LATERAL (
 			SELECT pg_catalog.count(*) AS n
 			FROM (SELECT FROM iu_outbox.parked_jobs(g.gate) LIMIT $2) AS j) AS n
-		WHERE n.n > 0`, []string{string(jobs.GateComposer), string(jobs.GateAutoInstantiate)}, operate.CountLimit+1)
+		WHERE n.n > 0`, []string{string(compose.GateComposer), string(compose.GateAutoInstantiate)}, operate.CountLimit+1)
 	return err
 }
 

@@ -7,8 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
-	"github.com/iu-core/iuworker/jobs"
 )
 
 // Status is the state of everything, at one moment.
@@ -58,7 +58,7 @@ type JobCount struct {
 
 // ParkedCount counts the jobs that wait for a gate.
 type ParkedCount struct {
-	Gate jobs.Gate `json:"gate"`
+	Gate compose.Gate `json:"gate"`
 	operate.Count
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/jobs"
 )
@@ -62,7 +63,7 @@ type Job struct {
 	Worker      *string                  `json:"worker"` // had it last
 	Errors      []Failure                `json:"errors"` // oldest first
 	Args        jobs.AutoInstantiateArgs `json:"args"`
-	Output      *jobs.Result             `json:"output"` // what the function returned last
+	Output      *compose.Result          `json:"output"` // what the function returned last
 	Parked      *Parked                  `json:"parked"`
 	Retry       *Retry                   `json:"retry"`
 
@@ -83,9 +84,9 @@ type Failure struct {
 
 // Parked is why a job waits for a gate.
 type Parked struct {
-	Gate   jobs.Gate `json:"gate"`
-	Reason string    `json:"reason"`
-	At     time.Time `json:"at"`
+	Gate   compose.Gate `json:"gate"`
+	Reason string       `json:"reason"`
+	At     time.Time    `json:"at"`
 }
 
 // Retry counts the errors that may pass by themselves.

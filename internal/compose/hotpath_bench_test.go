@@ -1,4 +1,4 @@
-package jobs_test
+package compose_test
 
 import (
 	"encoding/json"
@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/jobs"
 )
@@ -49,7 +50,7 @@ func BenchmarkTraceparent(b *testing.B) {
 	args := benchArgs()
 	b.ReportAllocs()
 	for b.Loop() {
-		if args.Traceparent() == "" {
+		if traceparent, _ := args.Trace(); traceparent == "" {
 			b.Fatal("no traceparent")
 		}
 	}
@@ -62,7 +63,7 @@ func BenchmarkBatcher(b *testing.B) {
 			db := iutest.New(b)
 			db.OpenGates(b)
 			template := db.Template(b, "t", 12)
-			batcher := jobs.NewBatcher(jobs.BatcherConfig{Pool: db.Pool, Lanes: 2})
+			batcher := compose.NewBatcher(compose.BatcherConfig{Pool: db.Pool, Lanes: 2})
 			b.Cleanup(batcher.Close)
 			b.ReportAllocs()
 			b.ResetTimer()
@@ -70,7 +71,7 @@ func BenchmarkBatcher(b *testing.B) {
 			for caller := range atOnce {
 				callers.Go(func() {
 					for n := caller; n < b.N; n += atOnce {
-						if _, err := batcher.Compose(b.Context(), jobs.QueueEvents, time.Now(), event(template, strconv.Itoa(n))); err != nil {
+						if _, err := batcher.Compose(b.Context(), event(template, strconv.Itoa(n))); err != nil {
 							b.Error(err)
 							return
 						}

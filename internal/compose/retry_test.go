@@ -1,4 +1,4 @@
-package jobs_test
+package compose_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
-	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/internal/compose"
 )
 
 // What is the installation's is told by name, with what mends it; what an application's own tables refuse is not.
@@ -38,7 +38,7 @@ func TestFaultOf(t *testing.T) {
 		{pgconn.PgError{Code: "57014"}, "", ""},
 		{pgconn.PgError{Code: "55P03"}, "", ""},
 	} {
-		fault, ok := jobs.FaultOf(fmt.Errorf("call: %w", &test.err))
+		fault, ok := compose.FaultOf(fmt.Errorf("call: %w", &test.err))
 		require.Equal(t, test.says != "", ok, test.err.Code)
 		require.Contains(t, fault.Says, test.says)
 		require.Contains(t, fault.Help, test.help)
@@ -52,8 +52,8 @@ func TestDivides(t *testing.T) {
 		"57014": true, "53200": true, "54001": true, "XX000": true, "55P03": true, "40P01": true, "P0001": true, "22P05": true, "42883": true,
 		"57P01": false, "08006": false, "25006": false, "53100": false, "53300": false, "58030": false,
 	} {
-		require.Equal(t, want, jobs.Divides(fmt.Errorf("call: %w", &pgconn.PgError{Code: code})), code)
+		require.Equal(t, want, compose.Divides(fmt.Errorf("call: %w", &pgconn.PgError{Code: code})), code)
 	}
-	require.True(t, jobs.Divides(context.DeadlineExceeded))
-	require.False(t, jobs.Divides(io.ErrUnexpectedEOF))
+	require.True(t, compose.Divides(context.DeadlineExceeded))
+	require.False(t, compose.Divides(io.ErrUnexpectedEOF))
 }

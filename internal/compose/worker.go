@@ -1,4 +1,4 @@
-package jobs
+package compose
 
 import (
 	"context"
@@ -11,9 +11,9 @@ import (
 	"github.com/riverqueue/river/rivertype"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
-	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/iu-core/iuworker/internal/retry"
+	"github.com/iu-core/iuworker/jobs"
 )
 
 // Timeout bounds one job. A call takes about a millisecond; what lasts longer waits for a lock.
@@ -21,20 +21,26 @@ const Timeout = 30 * time.Second
 
 // Worker works the jobs of kind auto_instantiate. It is safe for concurrent use.
 type Worker struct {
-	river.WorkerDefaults[AutoInstantiateArgs]
+	river.WorkerDefaults[jobs.AutoInstantiateArgs]
 
-	batcher *Batcher
-	hold    *Hold
-	observe func(Outcome)
-	tracer  trace.Tracer
-	now     func() time.Time
-	active  sync.Map // job id -> struct{}
-	fenced  sync.Map // the same, of jobs that this process must not say anything of
+	cfg    WorkerConfig
+	active sync.Map // job id -> struct{}
+	fenced sync.Map // the same, of jobs that this process must not say anything of
+}
+
+// WorkerConfig configures a Worker. All fields are required.
+type WorkerConfig struct {
+	Events, Scaleouts *Batcher // of the two queues
+
+	Hold    *Hold // holds jobs back while the installation is at fault
+	Observe func(Outcome)
+	Tracer  trace.Tracer
+	Now     func() time.Time // the server's time, by which retries are set
 }
 
 // Outcome is what became of one run of a job, for logs and metrics.
 type Outcome struct {
-	Args   AutoInstantiateArgs
+	Args   jobs.AutoInstantiateArgs
 	JobID  int64
 	Queue  string
 	Result Result // Status is empty if Err is set
@@ -58,31 +64,15 @@ const (
 	EndingInterrupted Ending = "interrupted"
 )
 
-// NewWorker makes a worker that composes through b, holds jobs back by h while the installation is at fault, and tells
-// observe about each run. A nil h is one of its own, a nil observe tells nobody, and a nil tracer traces nothing. now is the
-// server's time, by which retries are set; nil is this machine's.
-func NewWorker(b *Batcher, h *Hold, observe func(Outcome), tracer trace.Tracer, now func() time.Time) *Worker {
-	if h == nil {
-		h = &Hold{}
-	}
-	if observe == nil {
-		observe = func(Outcome) {}
-	}
-	if tracer == nil {
-		tracer = noop.NewTracerProvider().Tracer(TracerName)
-	}
-	if now == nil {
-		now = time.Now
-	}
-	return &Worker{batcher: b, hold: h, observe: observe, tracer: tracer, now: now}
-}
+// NewWorker returns a Worker for one River client.
+func NewWorker(cfg WorkerConfig) *Worker { return &Worker{cfg: cfg} }
 
 // Timeout implements river.Worker.
-func (*Worker) Timeout(*river.Job[AutoInstantiateArgs]) time.Duration { return Timeout }
+func (*Worker) Timeout(*river.Job[jobs.AutoInstantiateArgs]) time.Duration { return Timeout }
 
 // NextRetry implements river.Worker: the wait after an error that will not pass by itself.
-func (w *Worker) NextRetry(job *river.Job[AutoInstantiateArgs]) time.Time {
-	return w.now().Add(retry.Work.Wait(job.Attempt + 3))
+func (w *Worker) NextRetry(job *river.Job[jobs.AutoInstantiateArgs]) time.Time {
+	return w.cfg.Now().Add(retry.Work.Wait(job.Attempt + 3))
 }
 
 // Active reports whether this process is working the job now.
@@ -108,15 +98,15 @@ func (w *Worker) Fenced(jobID int64) bool {
 }
 
 // Work implements river.Worker; the table of outcomes is in the package's documentation.
-func (w *Worker) Work(ctx context.Context, job *river.Job[AutoInstantiateArgs]) error {
+func (w *Worker) Work(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs]) error {
 	w.fenced.Delete(job.ID)
 	w.active.Store(job.ID, struct{}{})
 	defer w.active.Delete(job.ID)
 
 	start := time.Now()
-	ctx, span := w.tracer.Start(job.Args.Traced(ctx), Kind, trace.WithSpanKind(trace.SpanKindConsumer),
+	ctx, span := w.cfg.Tracer.Start(Traced(ctx, job.Args), jobs.Kind, trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithAttributes(attribute.Int64("iuworker.job_id", job.ID), attribute.String("iuworker.queue", job.Queue)),
-		trace.WithAttributes(job.Args.Attributes()...))
+		trace.WithAttributes(Attributes(job.Args)...))
 	result, err := w.compose(ctx, job)
 	took := time.Since(start)
 	if errors.Is(err, ErrFenced) {
@@ -125,10 +115,10 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[AutoInstantiateArgs]) 
 	concluded := w.conclude(ctx, job, result, err)
 	outcome := Outcome{
 		Args: job.Args, JobID: job.ID, Queue: job.Queue, Result: result, Err: err, Ending: ending(job, concluded), Took: took,
-		Waited: w.now().Sub(job.Args.Due()), Trace: span.SpanContext(),
+		Waited: w.cfg.Now().Sub(job.Args.Due()), Trace: span.SpanContext(),
 	}
 	endSpan(span, outcome)
-	w.observe(outcome)
+	w.cfg.Observe(outcome)
 	return concluded
 }
 
@@ -139,32 +129,36 @@ func (e heldError) Error() string { return e.fault.String() }
 
 // compose calls the function, unless the job's key is not its event's (such a job stands in the way of others, or would let
 // the same event through twice), or it is known that the call would fail whatever the event is.
-func (w *Worker) compose(ctx context.Context, job *river.Job[AutoInstantiateArgs]) (Result, error) {
-	if err := job.Args.checkKey(); err != nil {
-		return Result{Status: StatusInvalidInput, Detail: err.Error()}, nil //nolint:nilerr // it is the answer
+func (w *Worker) compose(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs]) (Result, error) {
+	if err := job.Args.CheckKey(); err != nil {
+		return Result{Status: jobs.StatusInvalidInput, Detail: err.Error()}, nil //nolint:nilerr // it is the answer
 	}
 	if job.Args.CreatedAt.IsZero() { // inserted by an application; the metrics count from there
 		job.Args.CreatedAt = job.CreatedAt
 	}
-	if fault := w.hold.try(); fault != nil {
+	if fault := w.cfg.Hold.try(); fault != nil {
 		return Result{}, heldError{*fault}
+	}
+	batcher := w.cfg.Events
+	if job.Queue == jobs.QueueScaleout {
+		batcher = w.cfg.Scaleouts
 	}
 	switch before := readRetryMark(job.JobRow); {
 	case before.Alone:
-		return w.batcher.composeAlone(ctx, job.ScheduledAt, job.Args)
+		return batcher.composeAlone(ctx, job.Args)
 	case before.Count > 0, len(job.Errors) > 0, readHeldMark(job.JobRow).Times > 0:
-		return w.batcher.ComposeAgain(ctx, job.ScheduledAt, job.Args)
+		return batcher.ComposeAgain(ctx, job.Args)
 	}
-	return w.batcher.Compose(ctx, job.Queue, job.ScheduledAt, job.Args)
+	return batcher.Compose(ctx, job.Args)
 }
 
 // conclude turns the answer of the function, or why there is none, into what River is told.
-func (w *Worker) conclude(ctx context.Context, job *river.Job[AutoInstantiateArgs], result Result, err error) error {
+func (w *Worker) conclude(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs], result Result, err error) error {
 	if err != nil {
 		return w.failed(ctx, job, err)
 	}
-	if result.Status == StatusInstantiated { // what writes nothing shows nothing
-		w.hold.Over()
+	if result.Status == jobs.StatusInstantiated { // what writes nothing shows nothing
+		w.cfg.Hold.Over()
 	}
 	if err := river.RecordOutput(ctx, result); err != nil {
 		return fmt.Errorf("record the job's output: %w", err)
@@ -173,7 +167,7 @@ func (w *Worker) conclude(ctx context.Context, job *river.Job[AutoInstantiateArg
 }
 
 // ending tells what River makes of what it is told.
-func ending(job *river.Job[AutoInstantiateArgs], concluded error) Ending {
+func ending(job *river.Job[jobs.AutoInstantiateArgs], concluded error) Ending {
 	var snooze *rivertype.JobSnoozeError
 	var cancel *rivertype.JobCancelError
 	switch {
@@ -203,10 +197,10 @@ func settle(ctx context.Context, result Result) error {
 		return park(ctx, gate, result.Status)
 	}
 	switch result.Status {
-	case StatusInstantiated, StatusIdempotentReplay:
+	case jobs.StatusInstantiated, jobs.StatusIdempotentReplay:
 		return nil
-	case StatusInvalidInput, StatusTemplateNotFound, StatusTemplateNotMarked, StatusTemplateEmpty,
-		StatusInstanceKeyConflict:
+	case jobs.StatusInvalidInput, jobs.StatusTemplateNotFound, jobs.StatusTemplateNotMarked, jobs.StatusTemplateEmpty,
+		jobs.StatusInstanceKeyConflict:
 		return river.JobCancel(&RefusedError{Status: result.Status, Detail: result.Detail})
 	default:
 		return fmt.Errorf("fn_iu_auto_instantiate_from_event returned the unknown status %q", result.Status)
@@ -214,7 +208,7 @@ func settle(ctx context.Context, result Result) error {
 }
 
 // failed tells the event's own errors from the installation's and from those that pass.
-func (w *Worker) failed(ctx context.Context, job *river.Job[AutoInstantiateArgs], err error) error {
+func (w *Worker) failed(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs], err error) error {
 	if errors.Is(err, ErrFenced) {
 		return errors.Join(ErrFenced, river.JobSnooze(0)) // River writes nothing down: see Fenced
 	}
@@ -228,7 +222,7 @@ func (w *Worker) failed(ctx context.Context, job *river.Job[AutoInstantiateArgs]
 	if fault, ok := FaultOf(err); ok && held.Times < maxHolds {
 		_, own := errors.AsType[ownError](err)
 		if !own {
-			w.hold.met(fault)
+			w.cfg.Hold.met(fault)
 		}
 		if own || held.Resumed {
 			held = heldMark{Times: held.Times + 1}
@@ -241,11 +235,8 @@ func (w *Worker) failed(ctx context.Context, job *river.Job[AutoInstantiateArgs]
 	return errors.Join(err, recordError(ctx, err))
 }
 
-// StatusError is what a job's output says where the call failed: the dead letter takes it over.
-const StatusError Status = "error"
-
 func recordError(ctx context.Context, cause error) error {
-	if err := river.RecordOutput(ctx, Result{Status: StatusError, Detail: cause.Error()}); err != nil {
+	if err := river.RecordOutput(ctx, Result{Status: jobs.StatusError, Detail: cause.Error()}); err != nil {
 		return fmt.Errorf("record the job's output: %w", err)
 	}
 	return nil

@@ -1,4 +1,4 @@
-package jobs_test
+package compose_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/jobs"
 )
@@ -18,9 +19,9 @@ func TestMain(m *testing.M) { iutest.Main(m) }
 
 const patience = 90 * time.Second
 
-func batcher(t *testing.T, db *iutest.DB, lanes int) *jobs.Batcher {
+func batcher(t *testing.T, db *iutest.DB, lanes int) *compose.Batcher {
 	t.Helper()
-	b := jobs.NewBatcher(jobs.BatcherConfig{Pool: db.Pool, Lanes: lanes})
+	b := compose.NewBatcher(compose.BatcherConfig{Pool: db.Pool, Lanes: lanes})
 	t.Cleanup(b.Close)
 	return b
 }
@@ -33,16 +34,16 @@ func event(template uuid.UUID, suffix string) jobs.AutoInstantiateArgs {
 }
 
 type composed struct {
-	result jobs.Result
+	result compose.Result
 	err    error
 }
 
 // together composes events by as many goroutines, and answers in their order.
-func together(ctx context.Context, b *jobs.Batcher, events ...jobs.AutoInstantiateArgs) []composed {
+func together(ctx context.Context, b *compose.Batcher, events ...jobs.AutoInstantiateArgs) []composed {
 	out := make([]composed, len(events))
 	var wg sync.WaitGroup
 	for i, e := range events {
-		wg.Go(func() { out[i].result, out[i].err = b.Compose(ctx, jobs.QueueEvents, time.Now(), e) })
+		wg.Go(func() { out[i].result, out[i].err = b.Compose(ctx, e) })
 	}
 	wg.Wait()
 	return out
@@ -98,7 +99,7 @@ func TestBatchKeepsAnswersApart(t *testing.T) {
 	}
 	out := together(t.Context(), batcher(t, db, 1), events...)
 	require.ErrorContains(t, out[0].err, "poison")
-	require.False(t, jobs.MayPass(out[0].err))
+	require.False(t, compose.MayPass(out[0].err))
 	require.Equal(t, jobs.StatusTemplateEmpty, out[1].result.Status)
 	require.Equal(t, jobs.StatusTemplateNotFound, out[2].result.Status)
 	require.ElementsMatch(t, []jobs.Status{jobs.StatusInstantiated, jobs.StatusInstanceKeyConflict}, []jobs.Status{out[3].result.Status, out[4].result.Status})
@@ -127,8 +128,8 @@ func TestBatchSetsHeldKeysAside(t *testing.T) {
 		events = append(events, event(template, fmt.Sprint("s-", i)))
 	}
 	out := together(t.Context(), b, events...)
-	require.ErrorIs(t, out[0].err, jobs.ErrKeyHeld)
-	require.True(t, jobs.MayPass(out[0].err))
+	require.ErrorIs(t, out[0].err, compose.ErrKeyHeld)
+	require.True(t, compose.MayPass(out[0].err))
 	for _, c := range out[1:] {
 		require.NoError(t, c.err)
 	}
@@ -153,7 +154,7 @@ func TestBatchOutlastsHeldRows(t *testing.T) {
 	}
 	out := together(t.Context(), batcher(t, db, 1), events...)
 	require.ErrorContains(t, out[0].err, "55P03")
-	require.True(t, jobs.MayPass(out[0].err))
+	require.True(t, compose.MayPass(out[0].err))
 	for _, c := range out[1:] {
 		require.NoError(t, c.err)
 	}
@@ -198,7 +199,7 @@ func TestLanesTakeTurnsAtOneKey(t *testing.T) {
 	for _, c := range together(t.Context(), b, events...) {
 		switch {
 		case c.err != nil:
-			require.ErrorIs(t, c.err, jobs.ErrKeyHeld)
+			require.ErrorIs(t, c.err, compose.ErrKeyHeld)
 		case c.result.Status == jobs.StatusInstantiated:
 			instantiated++
 		default:

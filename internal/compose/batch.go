@@ -1,4 +1,4 @@
-package jobs
+package compose
 
 import (
 	"context"
@@ -11,14 +11,13 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/jobs"
 )
 
 // MaxBatch is how many events are composed in one transaction at most. More gains nothing: what a transaction costs
 // is spread thin enough by then.
 const MaxBatch = 100
-
-// urgentInARow is how many batches of events a lane composes while scale-outs wait, too, before it composes one of theirs.
-const urgentInARow = 4
 
 const (
 	// batchTimeout bounds a statement that composes, but for that of an event which is known to take long: a usual one
@@ -30,19 +29,17 @@ const (
 	heldFor = 10 * time.Second
 )
 
-// Batcher gathers the calls of jobs that run at once into few statements: what waits while all lanes are busy goes
-// together, and what comes to an idle lane goes at once, alone. A batch is one transaction. If it fails it is tried once
-// more with a savepoint an event, so that one which cannot be composed costs only itself; if that takes too long, an
-// event at a time. Events and scale-outs are not mixed, events go first, and of four lanes three are theirs alone: none
-// waits for hundreds of others, or competes with them for the server's CPUs in as many sessions.
+// Batcher gathers the calls of jobs of one queue that run at once into few statements. What arrives while all lanes are busy is
+// composed together, and what arrives at an idle lane is composed at once, alone. A batch is one transaction. If it fails it is
+// tried once more with a savepoint per event, so that one event which cannot be composed costs only itself; if that takes too
+// long, one event at a time. Each queue has a Batcher of its own, so that no live event waits for a scale-out.
 //
-// What has failed before, and events of a template that somebody else's transaction holds, go by a lane of their own,
-// always with savepoints: so no event makes the batches of others fail twice. One that takes long is composed beside
-// the lanes, one such event at a time. Safe for concurrent use.
+// Events that have failed before, and events of a template that another transaction holds, have a lane of their own that always
+// uses savepoints: so no event makes the batches of others fail twice. Events that take long are composed outside the lanes, one
+// at a time. Safe for concurrent use.
 type Batcher struct {
 	cfg      BatcherConfig
-	events   chan *request
-	scaleout chan *request
+	requests chan *request
 	again    chan *request
 	quit     chan struct{}
 	lanes    sync.WaitGroup
@@ -54,22 +51,17 @@ type Batcher struct {
 	held map[uuid.UUID]time.Time // templates, until when their events are tried apart
 }
 
-// BatcherConfig configures a Batcher. Funcs that are nil do nothing; others are called by several goroutines.
+// BatcherConfig configures a Batcher. Functions are called by several goroutines.
 type BatcherConfig struct {
-	Pool  *pgxpool.Pool // Required.
-	Lanes int           // run at once, each with one connection of the pool at a time; two more while events fail. Required.
+	Pool     *pgxpool.Pool // Required.
+	Lanes    int           // that compose at once, each with one connection of the pool; two more while events fail. Required.
+	Throttle *Throttle     // Default: no limit.
 
-	// Observe is told about each transaction.
+	// Observe is told about each transaction. Default: no call.
 	Observe func(Batch)
-
-	// Turn is called before each batch: it waits until there may be one, or stop is closed; done ends it.
-	Turn func(stop <-chan struct{}) (done func())
 
 	// Incarnation returns the incarnation that composes now. Default: it is not checked whether this process was taken for dead.
 	Incarnation func() Incarnation
-
-	// Waited is told when the first event of a batch could first have been composed; a scale-out's waits for no time.
-	Waited func(due time.Time)
 }
 
 // Batch is one transaction of a Batcher, for metrics.
@@ -99,9 +91,8 @@ func (i Incarnation) args() []any {
 var ErrFenced = errors.New("this worker was declared dead: the job runs elsewhere")
 
 type request struct {
-	ctx  context.Context //nolint:containedctx // of the job that waits for the answer
-	args AutoInstantiateArgs
-	due  time.Time
+	ctx  context.Context //nolint:containedctx // of the job that waits for the result
+	args jobs.AutoInstantiateArgs
 	by   Incarnation // that took the job
 	done chan answer // takes one without blocking
 }
@@ -113,77 +104,70 @@ type answer struct {
 
 // NewBatcher starts the lanes. Close ends them.
 func NewBatcher(cfg BatcherConfig) *Batcher {
+	if cfg.Throttle == nil {
+		cfg.Throttle = NewThrottle(0)
+	}
 	if cfg.Observe == nil {
 		cfg.Observe = func(Batch) {}
-	}
-	if cfg.Turn == nil {
-		cfg.Turn = func(<-chan struct{}) func() { return func() {} }
-	}
-	if cfg.Waited == nil {
-		cfg.Waited = func(time.Time) {}
 	}
 	if cfg.Incarnation == nil {
 		cfg.Incarnation = func() Incarnation { return Incarnation{} }
 	}
 	b := &Batcher{
-		cfg: cfg, quit: make(chan struct{}),
-		events: make(chan *request, MaxBatch), scaleout: make(chan *request, MaxBatch), again: make(chan *request, MaxBatch),
+		cfg: cfg, requests: make(chan *request, MaxBatch), again: make(chan *request, MaxBatch), quit: make(chan struct{}),
 		heavy: make(chan struct{}, 1), held: make(map[uuid.UUID]time.Time),
 	}
-	b.lanes.Go(b.apartLane)
-	for n := range cfg.Lanes {
-		b.lanes.Go(func() { b.lane(n >= max(1, cfg.Lanes/4)) })
+	for range cfg.Lanes {
+		b.lanes.Go(func() { b.lane(b.requests, b.together) })
 	}
+	b.lanes.Go(func() { b.lane(b.again, b.apart) })
 	return b
 }
 
 // Busy returns how many lanes compose now.
 func (b *Batcher) Busy() int { return int(b.busy.Load()) }
 
-// Close ends the lanes once they have answered what they took. Calls that still wait are answered by their contexts.
+// Close ends the lanes once the batches that they took are done. Calls that still wait return when their contexts end.
 func (b *Batcher) Close() {
 	b.closed.Do(func() { close(b.quit) })
 	b.lanes.Wait()
 }
 
-// Compose composes the instance of an event of a queue that was due at a time, or finds that it has been. What it returns is
-// committed. A context that ends is answered at once; the event may be composed all the same, which the next call finds.
-func (b *Batcher) Compose(ctx context.Context, queue string, due time.Time, args AutoInstantiateArgs) (Result, error) {
-	switch {
-	case b.isHeld(args.TemplateCollectionID):
-		return b.ComposeAgain(ctx, due, args)
-	case queue == QueueScaleout:
-		return b.ask(ctx, b.scaleout, due, args)
-	default:
-		return b.ask(ctx, b.events, due, args)
+// Compose composes the instance of an event, or finds that it has been composed. The result is that of a committed
+// transaction. Compose returns as soon as ctx ends; the event may be composed all the same, which the next call finds.
+func (b *Batcher) Compose(ctx context.Context, args jobs.AutoInstantiateArgs) (Result, error) {
+	if b.isHeld(args.TemplateCollectionID) {
+		return b.ComposeAgain(ctx, args)
 	}
+	return b.ask(ctx, b.requests, args)
 }
 
 // ComposeAgain is Compose for an event that failed before: no other event waits for it.
-func (b *Batcher) ComposeAgain(ctx context.Context, due time.Time, args AutoInstantiateArgs) (Result, error) {
-	return b.ask(ctx, b.again, due, args)
+func (b *Batcher) ComposeAgain(ctx context.Context, args jobs.AutoInstantiateArgs) (Result, error) {
+	return b.ask(ctx, b.again, args)
 }
 
-// composeAlone is Compose for an event that takes too long to be composed with others: alone, and one such at a time.
-func (b *Batcher) composeAlone(ctx context.Context, due time.Time, args AutoInstantiateArgs) (result Result, err error) {
+// composeAlone is Compose for an event that takes too long to be composed with others: alone, and one such event at a time.
+func (b *Batcher) composeAlone(ctx context.Context, args jobs.AutoInstantiateArgs) (Result, error) {
 	select {
 	case b.heavy <- struct{}{}:
 	default:
 		return Result{}, errBusy
 	}
 	defer func() { <-b.heavy }()
-	r := b.request(ctx, due, args)
-	b.run([]*request{r}, func(ctx context.Context, _ []*request) { b.single(ctx, r, aloneTimeout) })
+	b.cfg.Throttle.wait(1)
+	r := b.request(ctx, args)
+	b.run([]*request{r}, func(ctx context.Context, batch []*request) { b.single(ctx, batch, aloneTimeout) })
 	a := <-r.done
 	return a.result, a.err
 }
 
-func (b *Batcher) request(ctx context.Context, due time.Time, args AutoInstantiateArgs) *request {
-	return &request{ctx: ctx, args: args, due: due, by: b.cfg.Incarnation(), done: make(chan answer, 1)}
+func (b *Batcher) request(ctx context.Context, args jobs.AutoInstantiateArgs) *request {
+	return &request{ctx: ctx, args: args, by: b.cfg.Incarnation(), done: make(chan answer, 1)}
 }
 
-func (b *Batcher) ask(ctx context.Context, requests chan<- *request, due time.Time, args AutoInstantiateArgs) (Result, error) {
-	r := b.request(ctx, due, args)
+func (b *Batcher) ask(ctx context.Context, requests chan<- *request, args jobs.AutoInstantiateArgs) (Result, error) {
+	r := b.request(ctx, args)
 	select {
 	case requests <- r:
 	case <-ctx.Done():
@@ -197,61 +181,26 @@ func (b *Batcher) ask(ctx context.Context, requests chan<- *request, due time.Ti
 	}
 }
 
-func (b *Batcher) lane(reserved bool) {
-	scaleout := b.scaleout
-	if reserved {
-		scaleout = nil // nothing ever comes
-	}
-	urgent := 0
+// lane composes what is requested, one batch after the other, until the batcher is closed.
+func (b *Batcher) lane(requests <-chan *request, compose func(context.Context, []*request)) {
 	for {
-		first, requests := b.next(scaleout, urgent < urgentInARow)
-		if first == nil {
+		select {
+		case <-b.quit:
 			return
+		case first := <-requests:
+			batch := gather(first, requests, b.cfg.Throttle.most())
+			b.cfg.Throttle.wait(len(batch))
+			if batch = b.unfenced(batch); len(batch) > 0 {
+				b.run(batch, compose)
+			}
 		}
-		if urgent++; requests == b.scaleout {
-			urgent = 0
-		}
-		if requests == b.events {
-			b.cfg.Waited(first.due)
-		}
-		done := b.cfg.Turn(b.quit)
-		b.busy.Add(1)
-		if batch := b.unfenced(gather(first, requests)); len(batch) > 0 {
-			b.run(batch, b.compose)
-		}
-		b.busy.Add(-1)
-		done()
 	}
 }
 
-// next waits for a request, and returns where others like it are; nil: the batcher is closed. Where requests of both kinds
-// wait it takes an event's, or, not urgent, a scale-out's.
-func (b *Batcher) next(scaleout chan *request, urgent bool) (*request, chan *request) {
-	preferred := b.events
-	if !urgent {
-		preferred = scaleout
-	}
-	select {
-	case <-b.quit:
-		return nil, nil
-	case r := <-preferred:
-		return r, preferred
-	default:
-	}
-	select {
-	case <-b.quit:
-		return nil, nil
-	case r := <-b.events:
-		return r, b.events
-	case r := <-scaleout:
-		return r, scaleout
-	}
-}
-
-// gather takes what waits already.
-func gather(first *request, requests <-chan *request) []*request {
+// gather returns a batch of at most so many requests: the first, and those that wait already.
+func gather(first *request, requests <-chan *request, most int) []*request {
 	batch := []*request{first}
-	for len(batch) < MaxBatch {
+	for len(batch) < most {
 		select {
 		case r := <-requests:
 			batch = append(batch, r)
@@ -272,22 +221,6 @@ func (b *Batcher) unfenced(batch []*request) []*request {
 		r.done <- answer{err: ErrFenced}
 		return true
 	})
-}
-
-// apartLane composes what failed before, or is held.
-func (b *Batcher) apartLane() {
-	for {
-		select {
-		case <-b.quit:
-			return
-		case first := <-b.again:
-			done := b.cfg.Turn(b.quit)
-			if batch := b.unfenced(gather(first, b.again)); len(batch) > 0 {
-				b.run(batch, b.apart)
-			}
-			done()
-		}
-	}
 }
 
 // run composes a batch and sends each request its result. It goes on while one of them still waits.
@@ -322,19 +255,28 @@ func cancelWith(batch []*request, cancel func()) (release func()) {
 	}
 }
 
-func (b *Batcher) compose(ctx context.Context, batch []*request) {
-	events, traces := contents(batch)
-	start, endCalls := time.Now(), beginCalls(batch)
+// together composes a batch in one statement.
+func (b *Batcher) together(ctx context.Context, batch []*request) {
+	b.busy.Add(1)
+	defer b.busy.Add(-1)
 	timeout := batchTimeout
 	if len(batch) == 1 {
 		timeout *= 2 // no other event waits for it
 	}
+	events, traces := contents(batch)
+	start, endCalls := time.Now(), beginCalls(batch)
 	done, err := composeAll(ctx, b.cfg.Pool, events, traces, b.alone(batch), timeout, batch[0].by)
 	endCalls(err)
 	split := err != nil && (len(batch) > 1 || lockHeld(err)) && Divides(err)
-	about := Batch{Events: len(batch), Began: start, Took: time.Since(start), Split: split, Emission: done.emission}
+	b.cfg.Observe(Batch{Events: len(batch), Began: start, Took: time.Since(start), Split: split, Emission: done.emission})
 	switch {
-	case err == nil:
+	case split && lasting(err):
+		b.singles(ctx, batch)
+	case split:
+		b.apart(ctx, batch)
+	case err != nil:
+		answerAll(batch, err)
+	default:
 		for i, r := range batch {
 			if done.results[i] == nil {
 				r.done <- answer{err: ErrKeyHeld}
@@ -342,42 +284,56 @@ func (b *Batcher) compose(ctx context.Context, batch []*request) {
 			}
 			r.done <- answer{result: *done.results[i]}
 		}
-	case !split:
-		answerAll(batch, err)
-	}
-	b.cfg.Observe(about)
-	switch {
-	case split && lasting(err):
-		b.singles(ctx, batch)
-	case split:
-		b.apart(ctx, batch)
 	}
 }
 
-func contents(batch []*request) (events []AutoInstantiateArgs, traces []string) {
-	events, traces = make([]AutoInstantiateArgs, len(batch)), make([]string, len(batch))
+// apart composes a batch in one transaction with a savepoint per event; if that takes too long, or too much memory, each event
+// in a transaction of its own.
+func (b *Batcher) apart(ctx context.Context, batch []*request) {
+	answers, err := b.transact(ctx, batch, batchTimeout)
+	switch {
+	case err == nil:
+		b.answerApart(batch, answers)
+	case len(batch) > 1 && lasting(err):
+		b.singles(ctx, batch)
+	default:
+		answerAll(batch, err)
+	}
+}
+
+func (b *Batcher) singles(ctx context.Context, batch []*request) {
+	for i := range batch {
+		b.single(ctx, batch[i:i+1], batchTimeout)
+	}
+}
+
+// single composes the one event of a batch.
+func (b *Batcher) single(ctx context.Context, batch []*request, timeout time.Duration) {
+	answers, err := b.transact(ctx, batch, timeout)
+	if err != nil {
+		answerAll(batch, err)
+		return
+	}
+	batch[0].done <- answers[0]
+}
+
+// transact composes a batch in one transaction with a savepoint per event.
+func (b *Batcher) transact(ctx context.Context, batch []*request, timeout time.Duration) ([]answer, error) {
+	events, traces := contents(batch)
+	start, endCalls := time.Now(), beginCalls(batch)
+	answers, err := composeApart(ctx, b.cfg.Pool, events, traces, timeout, batch[0].by)
+	endCalls(err)
+	split := err != nil && len(batch) > 1 && lasting(err)
+	b.cfg.Observe(Batch{Events: len(batch), Began: start, Took: time.Since(start), Split: split})
+	return answers, err
+}
+
+func contents(batch []*request) (events []jobs.AutoInstantiateArgs, traces []string) {
+	events, traces = make([]jobs.AutoInstantiateArgs, len(batch)), make([]string, len(batch))
 	for i, r := range batch {
 		events[i], traces[i] = r.args, emittedTrace(r.ctx, r.args)
 	}
 	return events, traces
-}
-
-// apart composes a batch with a savepoint an event; if the whole takes too long, or too much, each in a transaction.
-func (b *Batcher) apart(ctx context.Context, batch []*request) {
-	events, traces := contents(batch)
-	start, endCalls := time.Now(), beginCalls(batch)
-	answers, err := composeApart(ctx, b.cfg.Pool, events, traces, batchTimeout, batch[0].by)
-	endCalls(err)
-	split := err != nil && len(batch) > 1 && lasting(err)
-	b.cfg.Observe(Batch{Events: len(batch), Began: start, Took: time.Since(start), Split: split})
-	switch {
-	case split:
-		b.singles(ctx, batch)
-	case err != nil:
-		answerAll(batch, err)
-	default:
-		b.answerApart(batch, answers)
-	}
 }
 
 // answerApart tells each request what became of it, and notes which templates are held: those of which no event went
@@ -418,27 +374,6 @@ func (b *Batcher) isHeld(template uuid.UUID) bool {
 		return false
 	}
 	return held
-}
-
-func (b *Batcher) singles(ctx context.Context, batch []*request) {
-	for _, r := range batch {
-		b.single(ctx, r, batchTimeout)
-	}
-}
-
-// single composes one event in a transaction of its own.
-func (b *Batcher) single(ctx context.Context, r *request, timeout time.Duration) {
-	batch := []*request{r}
-	events, traces := contents(batch)
-	start, endCalls := time.Now(), beginCalls(batch)
-	answers, err := composeApart(ctx, b.cfg.Pool, events, traces, timeout, r.by)
-	endCalls(err)
-	b.cfg.Observe(Batch{Events: 1, Began: start, Took: time.Since(start)})
-	if err != nil {
-		answerAll(batch, err)
-		return
-	}
-	r.done <- answers[0]
 }
 
 // errBusy means that another slow event is being composed.

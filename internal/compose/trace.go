@@ -1,4 +1,4 @@
-package jobs
+package compose
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/iu-core/iuworker/jobs"
 )
 
 // TracerName is the instrumentation scope of all spans.
@@ -16,61 +18,49 @@ const TracerName = "github.com/iu-core/iuworker"
 // wire is how a trace travels in trace_context and in the event: W3C traceparent and tracestate.
 var wire propagation.TraceContext
 
-// Traced returns ctx with the trace that the event came with, if any.
-func (a AutoInstantiateArgs) Traced(ctx context.Context) context.Context {
-	carrier := propagation.MapCarrier{}
-	for key, raw := range a.traceContext() {
-		var text string
-		if json.Unmarshal(raw, &text) == nil { // whatever else an application keeps there is its own affair
-			carrier[key] = text
-		}
-	}
-	return wire.Extract(ctx, carrier)
+// Traced returns ctx with the trace that an event came with, if any.
+func Traced(ctx context.Context, args jobs.AutoInstantiateArgs) context.Context {
+	traceparent, tracestate := args.Trace()
+	return wire.Extract(ctx, propagation.MapCarrier{"traceparent": traceparent, "tracestate": tracestate})
 }
 
 // WithTrace returns the args with the span of ctx as the one that their job comes from. What else trace_context holds
 // stays; a tracestate belongs to its traceparent and does not.
-func (a AutoInstantiateArgs) WithTrace(ctx context.Context) AutoInstantiateArgs {
+func WithTrace(ctx context.Context, args jobs.AutoInstantiateArgs) jobs.AutoInstantiateArgs {
 	carrier := propagation.MapCarrier{}
 	wire.Inject(ctx, carrier)
-	fields := a.traceContext()
+	fields := make(map[string]json.RawMessage)
+	if json.Unmarshal(args.TraceContext, &fields) != nil || fields == nil {
+		fields = make(map[string]json.RawMessage)
+	}
 	delete(fields, "tracestate")
 	for key, text := range carrier {
 		raw, err := json.Marshal(text)
 		if err != nil {
-			return a // a text always is JSON
+			return args // a text always is JSON
 		}
 		fields[key] = raw
 	}
 	if merged, err := json.Marshal(fields); err == nil {
-		a.TraceContext = merged
+		args.TraceContext = merged
 	}
-	return a
-}
-
-// traceContext is never nil.
-func (a AutoInstantiateArgs) traceContext() map[string]json.RawMessage {
-	fields := make(map[string]json.RawMessage)
-	if json.Unmarshal(a.TraceContext, &fields) != nil || fields == nil {
-		return make(map[string]json.RawMessage)
-	}
-	return fields
+	return args
 }
 
 // Attributes are what spans tell of an event.
-func (a AutoInstantiateArgs) Attributes() []attribute.KeyValue {
+func Attributes(args jobs.AutoInstantiateArgs) []attribute.KeyValue {
 	return []attribute.KeyValue{
-		attribute.String("iuworker.event_id", a.EventID.String()),
-		attribute.String("iuworker.event_type", a.EventType),
-		attribute.String("iuworker.idempotency_key", a.IdempotencyKey),
-		attribute.String("iuworker.template", a.TemplateCollectionID.String()),
+		attribute.String("iuworker.event_id", args.EventID.String()),
+		attribute.String("iuworker.event_type", args.EventType),
+		attribute.String("iuworker.idempotency_key", args.IdempotencyKey),
+		attribute.String("iuworker.template", args.TemplateCollectionID.String()),
 	}
 }
 
 // emittedTrace returns the trace that the emission carries: a traceparent, and after a space its tracestate, if it has one.
 // They are those of the span that ctx is in if it records one, else the application's. The database drops what is not valid.
-func emittedTrace(ctx context.Context, args AutoInstantiateArgs) string {
-	traceparent, tracestate := args.trace()
+func emittedTrace(ctx context.Context, args jobs.AutoInstantiateArgs) string {
+	traceparent, tracestate := args.Trace()
 	if trace.SpanFromContext(ctx).IsRecording() {
 		carrier := propagation.MapCarrier{}
 		wire.Inject(ctx, carrier)
@@ -104,7 +94,7 @@ func endSpan(span trace.Span, o Outcome) {
 	}
 	status := o.Result.Status
 	if o.Err != nil {
-		status = StatusError
+		status = jobs.StatusError
 		span.RecordError(o.Err)
 	}
 	span.SetAttributes(attribute.String("iuworker.status", string(status)), attribute.String("iuworker.ending", string(o.Ending)))

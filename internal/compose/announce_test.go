@@ -1,24 +1,24 @@
-package jobs_test
+package compose_test
 
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/jobs"
 )
 
 // announcing composes one event by a batcher without a worker, and answers the batch.
-func announcing(t *testing.T, db *iutest.DB, e jobs.AutoInstantiateArgs) jobs.Batch {
+func announcing(t *testing.T, db *iutest.DB, e jobs.AutoInstantiateArgs) compose.Batch {
 	t.Helper()
-	batches := make(chan jobs.Batch, 10)
-	b := jobs.NewBatcher(jobs.BatcherConfig{Pool: db.Pool, Lanes: 1, Observe: func(b jobs.Batch) { batches <- b }})
+	batches := make(chan compose.Batch, 10)
+	b := compose.NewBatcher(compose.BatcherConfig{Pool: db.Pool, Lanes: 1, Observe: func(b compose.Batch) { batches <- b }})
 	defer b.Close()
-	result, err := b.Compose(t.Context(), jobs.QueueEvents, time.Now(), e)
+	result, err := b.Compose(t.Context(), e)
 	require.NoError(t, err)
 	require.Equal(t, jobs.StatusInstantiated, result.Status)
 	return <-batches
@@ -42,7 +42,7 @@ func TestEventThatIsAloneIsAnnouncedAtOnce(t *testing.T) {
 	require.NoError(t, err)
 	for i := range int64(3) {
 		batch := announcing(t, db, event(template, fmt.Sprint("s-", i)))
-		require.Equal(t, &jobs.Emission{Emitted: 1, LastPosition: i + 1, Notified: true}, batch.Emission)
+		require.Equal(t, &compose.Emission{Emitted: 1, LastPosition: i + 1, Notified: true}, batch.Emission)
 		heard, err := conn.WaitForNotification(t.Context())
 		require.NoError(t, err)
 		var stored string

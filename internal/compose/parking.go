@@ -1,4 +1,4 @@
-package jobs
+package compose
 
 import (
 	"context"
@@ -9,24 +9,26 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+
+	"github.com/iu-core/iuworker/jobs"
 )
 
 // ParkFor is how long a parked job sleeps if nothing resumes it. The gate's doorbell and a sweep resume it
 // long before; the length keeps a million parked jobs from costing anything while the gate is closed.
 const ParkFor = 24 * time.Hour
 
-// StatusFault is the status under "parked" of a job that the installation's fault holds back.
-const StatusFault Status = "installation_fault"
+// statusFault is the status under "parked" of a job that the installation's fault holds back.
+const statusFault jobs.Status = "installation_fault"
 
 // maxHolds is how often a job is held back again although others were composed since: then the fault is its own.
 const maxHolds = 3
 
 // parkedMark is the job's metadata under "parked". iu_outbox.resume_parked looks for the gate, resume_held for the status.
 type parkedMark struct {
-	Gate   Gate      `json:"gate,omitempty"`
-	Status Status    `json:"status"`
-	Reason string    `json:"reason"`
-	At     time.Time `json:"at"`
+	Gate   Gate        `json:"gate,omitempty"`
+	Status jobs.Status `json:"status"`
+	Reason string      `json:"reason"`
+	At     time.Time   `json:"at"`
 }
 
 // heldMark is the job's metadata under "held": how often it was held back again although others were composed, and
@@ -37,7 +39,7 @@ type heldMark struct {
 }
 
 // park marks the job and snoozes it until its gate opens. River gives the attempt back.
-func park(ctx context.Context, gate Gate, status Status) error {
+func park(ctx context.Context, gate Gate, status jobs.Status) error {
 	return parkWith(ctx, parkedMark{
 		Gate:   gate,
 		Status: status,
@@ -61,7 +63,7 @@ func hold(ctx context.Context, held heldMark, fault Fault) error {
 			return fmt.Errorf("count how often the job was held back: %w", err)
 		}
 	}
-	return parkWith(ctx, parkedMark{Status: StatusFault, Reason: fault.String(), At: time.Now().UTC()})
+	return parkWith(ctx, parkedMark{Status: statusFault, Reason: fault.String(), At: time.Now().UTC()})
 }
 
 func readHeldMark(row *rivertype.JobRow) heldMark {

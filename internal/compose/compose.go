@@ -1,4 +1,4 @@
-package jobs
+package compose
 
 import (
 	"context"
@@ -13,17 +13,19 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/jobs"
 )
 
 // Result is what fn_iu_auto_instantiate_from_event returns. Fields beside Status are set where the status
 // has them.
 type Result struct {
-	Status               Status     `json:"status"`
-	Detail               string     `json:"detail,omitempty"`
-	InstanceCollectionID *uuid.UUID `json:"instance_collection_id,omitempty"`
-	InstanceKey          string     `json:"instance_key,omitempty"`
-	PieceCount           int        `json:"piece_count,omitempty"`
-	IdempotencyKey       string     `json:"idempotency_key,omitempty"`
+	Status               jobs.Status `json:"status"`
+	Detail               string      `json:"detail,omitempty"`
+	InstanceCollectionID *uuid.UUID  `json:"instance_collection_id,omitempty"`
+	InstanceKey          string      `json:"instance_key,omitempty"`
+	PieceCount           int         `json:"piece_count,omitempty"`
+	IdempotencyKey       string      `json:"idempotency_key,omitempty"`
 }
 
 // Emission is what a transaction gave positions to, and whether it sent their notifications.
@@ -74,7 +76,7 @@ type composed struct {
 // composeAll composes events in one statement and transaction, and with emit announces the one that there is at its end, if it
 // can; traces are what their emissions carry (emittedTrace). After an error nothing is composed.
 func composeAll(
-	ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs, traces []string, emit bool, timeout time.Duration, by Incarnation,
+	ctx context.Context, pool *pgxpool.Pool, events []jobs.AutoInstantiateArgs, traces []string, emit bool, timeout time.Duration, by Incarnation,
 ) (composed, error) {
 	c := composed{results: make([]*Result, len(events))}
 	var emission *Emission
@@ -96,7 +98,7 @@ func composeAll(
 // composeApart composes events in one transaction, each of which fails by itself, and returns one answer for each. After an error
 // nothing is composed.
 func composeApart(
-	ctx context.Context, pool *pgxpool.Pool, events []AutoInstantiateArgs, traces []string, timeout time.Duration, by Incarnation,
+	ctx context.Context, pool *pgxpool.Pool, events []jobs.AutoInstantiateArgs, traces []string, timeout time.Duration, by Incarnation,
 ) ([]answer, error) {
 	answers := make([]answer, len(events))
 	for i := range answers {
@@ -168,7 +170,7 @@ func call(
 	return err
 }
 
-func columns(events []AutoInstantiateArgs) []any {
+func columns(events []jobs.AutoInstantiateArgs) []any {
 	n := len(events)
 	eventIDs, templates := make([]string, n), make([]string, n)
 	types, suffixes, modes, actors := make([]string, n), make([]string, n), make([]string, n), make([]string, n)

@@ -1,10 +1,9 @@
-package jobs_test
+package compose_test
 
 import (
 	"encoding/json"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -52,7 +51,7 @@ func TestBatchKeepsTracesApart(t *testing.T) {
 			}
 			together(t.Context(), batcher(t, db, 1), events...)
 			alone := batcher(t, db, 1)
-			_, err := alone.Compose(t.Context(), jobs.QueueEvents, time.Now(), tracedEvent(event(template, "s-60"), 60))
+			_, err := alone.Compose(t.Context(), tracedEvent(event(template, "s-60"), 60))
 			require.NoError(t, err)
 			var emissions, wrong int
 			require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT count(*) FROM iu_outbox.emission").Scan(&emissions))
@@ -60,19 +59,5 @@ func TestBatchKeepsTracesApart(t *testing.T) {
 			require.NoError(t, db.Pool.QueryRow(t.Context(), wrongTraces).Scan(&wrong))
 			require.Zero(t, wrong)
 		})
-	}
-}
-
-// What an application keeps in trace_context is its own affair.
-func TestTraceOfAnApplication(t *testing.T) {
-	t.Parallel()
-	for context, want := range map[string][2]string{
-		`{"traceparent": "p", "tracestate": "s"}`:                      {"p", "s"},
-		`{"traceparent": "p", "tracestate": 5, "mine": {"a": [1, 2]}}`: {"p", ""},
-		`{"traceparent": ["p"], "tracestate": "s"}`:                    {"", "s"},
-		`{"traceparent": null}`:                                        {}, `{}`: {}, `[]`: {}, `nonsense`: {}, ``: {},
-	} {
-		args := jobs.AutoInstantiateArgs{TraceContext: json.RawMessage(context)}
-		require.Equal(t, want, [2]string{args.Traceparent(), args.Tracestate()}, context)
 	}
 }
