@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"github.com/iu-core/iuworker/cmd/iuworker/internal/spelling"
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
@@ -130,7 +131,7 @@ func findConsumer(ctx context.Context, db subscribe.DB, name string) (subscribe.
 			names = append(names, consumer.Name)
 		}
 		return subscribe.Consumer{}, fmt.Errorf("%w %q%s; to list the consumers, run: iuworker consumers",
-			subscribe.ErrNoConsumer, name, didYouMean("", nearest(name, names)))
+			subscribe.ErrNoConsumer, name, didYouMean("", spelling.Nearest(name, names)))
 	}
 	return consumers[i], nil
 }

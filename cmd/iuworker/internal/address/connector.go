@@ -1,6 +1,7 @@
 package address
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,17 +60,11 @@ type attempt struct {
 	plan   *plan
 }
 
-func (a *attempt) dialed() target {
+// dialed returns the server that was dialed last, and whether that was once more, as no other server was better.
+func (a *attempt) dialed() (last target, again bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.tried[len(a.tried)-1]
-}
-
-// onceMore reports whether no other server was better.
-func (a *attempt) onceMore() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.again
+	return a.tried[len(a.tried)-1], a.again
 }
 
 // end ends the attempt, and returns what was dialed.
@@ -142,7 +137,7 @@ func (c *connector) TraceConnectEnd(ctx context.Context, data pgx.TraceConnectEn
 	}
 	good := tried[len(tried)-1].key()
 	delete(c.bad, good)
-	if wanted := first(a.plan.settings["target_session_attrs"], "any"); wanted != "any" || !readOnly(data.Conn.PgConn()) {
+	if wanted := cmp.Or(a.plan.settings["target_session_attrs"], "any"); wanted != "any" || !readOnly(data.Conn.PgConn()) {
 		c.good = good
 	}
 }
@@ -280,15 +275,15 @@ func (a *attempt) byAddress(address string) target {
 // and find the same.
 func (a *attempt) validate(judge pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 	return func(ctx context.Context, conn *pgconn.PgConn) error {
-		key := a.dialed().key()
-		if before := a.judged[key]; before != nil && !a.onceMore() {
+		server, again := a.dialed()
+		if before := a.judged[server.key()]; before != nil && !again {
 			return fmt.Errorf("%s, as found before", before.Error()) // not wrapped: it is no server to come back to
 		}
 		err := judge(ctx, conn)
-		if a.onceMore() && errors.Is(err, errReadOnly) {
+		if again && errors.Is(err, errReadOnly) {
 			return nil
 		}
-		a.judged[key] = err
+		a.judged[server.key()] = err
 		return err
 	}
 }

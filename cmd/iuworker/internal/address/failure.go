@@ -59,29 +59,11 @@ func Failures(err *pgconn.ConnectError) (failures []Failure) {
 	return failures
 }
 
-// flatten returns the errors that were joined.
+// flatten returns the errors that were joined in err.
 func flatten(err error) []error {
-	for err != nil {
-		if joined, ok := err.(interface{ Unwrap() []error }); ok {
-			return joined.Unwrap()
-		}
-		if _, ok := err.(*hostError); ok { //nolint:errorlint // likewise
-			return []error{err}
-		}
-		inner := errors.Unwrap(err)
-		if inner == nil || !hasJoined(inner) {
-			return []error{err}
-		}
-		err = inner
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		return joined.Unwrap()
 	}
-	return nil
-}
-
-func hasJoined(err error) bool {
-	for ; err != nil; err = errors.Unwrap(err) {
-		if _, ok := err.(interface{ Unwrap() []error }); ok {
-			return true
-		}
-	}
-	return false
+	return []error{err}
 }

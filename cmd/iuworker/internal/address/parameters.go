@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/iu-core/iuworker/cmd/iuworker/internal/spelling"
 )
 
 // parameter is one that an address may have.
@@ -89,7 +91,7 @@ var parameters = map[string]parameter{
 	"pool_max_conn_idle_time":       {nil, duration},
 	"pool_health_check_period":      {nil, duration},
 	"pool_ping_timeout":             {nil, duration},
-	"default_query_exec_mode":       {nil, only(slices.Sorted(maps.Keys(execModes))...)},
+	"default_query_exec_mode":       {nil, only("cache_describe", "cache_statement", "describe_exec", "exec", "simple_protocol")},
 	"statement_cache_capacity":      {nil, atLeast(0)},
 	"description_cache_capacity":    {nil, atLeast(0)},
 }
@@ -121,6 +123,9 @@ func (s settings) check() error {
 	}
 	if strings.Contains(s["user"], ":") && s["password"] == "" {
 		return wrong("cannot be used: user has a colon in it and there is no password: leave the : between them as it is, or give the password apart")
+	}
+	if s["max_protocol_version"] == "3.0" && s["min_protocol_version"] > "3.0" {
+		return wrong("cannot be used: min_protocol_version is above max_protocol_version")
 	}
 	return nil
 }
@@ -228,28 +233,5 @@ func nearest(key string) string {
 			return name
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(parameters)) {
-		if key == name || (len(name) > 3 && oneApart(key, name)) {
-			return name
-		}
-	}
-	return ""
-}
-
-// oneApart reports whether one letter more, less or other makes one text of the other.
-func oneApart(a, b string) bool {
-	if len(a) > len(b) {
-		a, b = b, a
-	}
-	if len(b)-len(a) > 1 {
-		return false
-	}
-	i := 0
-	for i < len(a) && a[i] == b[i] {
-		i++
-	}
-	if len(a) == len(b) {
-		return i == len(a) || a[i+1:] == b[i+1:]
-	}
-	return a[i:] == b[i+1:]
+	return spelling.Nearest(key, slices.Sorted(maps.Keys(parameters)))
 }

@@ -1,6 +1,7 @@
 package address
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -77,7 +78,7 @@ func (s settings) plan(passfileNamed bool) (*plan, error) {
 		h := &p.hosts[i]
 		h.password = s["password"]
 		if h.password == "" {
-			h.password = lines.find(h.dialed(), strconv.Itoa(int(h.port)), first(p.database, p.user), p.user)
+			h.password = lines.find(h.dialed(), strconv.Itoa(int(h.port)), cmp.Or(p.database, p.user), p.user)
 		}
 	}
 	return p, nil
@@ -157,7 +158,7 @@ func defaultHost() string {
 
 // options are the parameters that are sent to the server, besides user and database.
 func (p *plan) options() map[string]string {
-	sent := map[string]string{"application_name": first(p.settings["application_name"], p.settings["fallback_application_name"], "iuworker")}
+	sent := map[string]string{"application_name": cmp.Or(p.settings["application_name"], p.settings["fallback_application_name"], "iuworker")}
 	if options := p.settings["options"]; options != "" {
 		sent["options"] = options
 	}

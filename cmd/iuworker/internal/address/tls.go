@@ -2,6 +2,7 @@ package address
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -32,7 +33,7 @@ type security struct {
 // security reads the files that the parameters name.
 func (s settings) security() (*security, error) {
 	t := &security{
-		mode: s["sslmode"], negotiation: first(s["sslnegotiation"], "postgres"), sendName: s["sslsni"] != "0",
+		mode: s["sslmode"], negotiation: cmp.Or(s["sslnegotiation"], "postgres"), sendName: s["sslsni"] != "0",
 		config: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: ""},
 	}
 	if err := t.readRoots(s); err != nil {
@@ -76,7 +77,7 @@ func (t *security) readRoots(s settings) error {
 		t.mode, t.verify, t.verifyName = "verify-full", true, true
 		return nil
 	}
-	t.mode = first(t.mode, "prefer")
+	t.mode = cmp.Or(t.mode, "prefer")
 	t.verifyName = t.mode == "verify-full"
 	t.verify = t.verifyName || t.mode == "verify-ca" || (t.mode == "require" && file != "")
 	switch {
