@@ -28,7 +28,7 @@ func TestWorkersShowWhatTheyReport(t *testing.T) {
 		VALUES ('old', 7, 'box <1>', 42, '1.2.2', now() + interval '2 days', now() - interval '1 day')`)
 	page := b.get(t, "/workers")
 	for _, says := range []string{
-		"0 of 10 + 200", `data-label="Hears by"><span>notifications`, "job maintenance", "box &lt;1&gt;, 42",
+		"0 of 10 + 200", `data-label="Woken by"><span>notifications`, "job maintenance", "box &lt;1&gt;, 42",
 		`<span class="mark bad">silent</span>`, "not reported",
 	} {
 		shows(t, page, says)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgerrcode"
@@ -182,9 +184,19 @@ func firstDue(rows []claimedRow) time.Time {
 
 // claimSQL claims nothing for a process that was taken for dead. It locks nothing for that, as composing does: a machine
 // that dies with this transaction open must not keep its jobs from going on elsewhere.
-const claimSQL = `
-	SELECT * FROM iu_outbox.claim(CASE WHEN EXISTS (
+var claimSQL = `
+	SELECT ` + strings.Join(claimColumns(), ", ") + ` FROM iu_outbox.claim(CASE WHEN EXISTS (
 		SELECT FROM iu_outbox.worker AS w WHERE w.id = $4 AND w.lock_key = $5) THEN $1::integer ELSE 0 END, $2, $3)`
+
+// claimColumns names the columns of a claimedRow: the outbox of a newer schema may have more.
+func claimColumns() []string {
+	names := []string{"later", "merged"}
+	for field := range reflect.TypeFor[jobs.AutoInstantiateArgs]().Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		names = append(names, name)
+	}
+	return names
+}
 
 func claim(ctx context.Context, tx pgx.Tx, limit int, without, only []int64, by jobs.Incarnation) ([]claimedRow, error) {
 	rows, err := tx.Query(ctx, claimSQL, limit, without, only, by.Worker, by.Number)

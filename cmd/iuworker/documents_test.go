@@ -27,6 +27,7 @@ var documents = []struct {
 	{name: "docs/operate.md", notRun: 1},
 	{name: "docs/configure.md"},
 	{name: "docs/adopt.md"},
+	{name: "docs/states.md"},
 	{name: "docs/reference.md"},
 	{name: "docs/performance.md"},
 	{name: "OPERATIONS.md"},

@@ -8,17 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// insertSQL inserts events from a JSON array, in its order. One parameter of type text is what every driver takes in every
-// mode of the protocol.
-const insertSQL = `
-	INSERT INTO iu_outbox.event AS e (event_id, event_type, template_collection_id, instance_key_suffix, emit_mode,
-		actor, note, priority, available_at, trace_context)
-	SELECT COALESCE(n.event_id, pg_catalog.gen_random_uuid()), n.event_type, n.template_collection_id, n.instance_key_suffix,
-		COALESCE(n.emit_mode, 'live'), COALESCE(n.actor, SESSION_USER), n.note, COALESCE(n.priority, 1),
-		COALESCE(n.available_at, pg_catalog.now()), COALESCE(n.trace_context, '{}')
-	FROM ROWS FROM (pg_catalog.json_populate_recordset(NULL::iu_outbox.event, $1::text::json)) WITH ORDINALITY AS n
-	ORDER BY n.ordinality
-	RETURNING e.id, e.event_id, e.idempotency_key, e.created_at`
+// insertSQL has one parameter of type text, which every driver takes in every mode of the protocol.
+const insertSQL = "SELECT i.id, i.event_id, i.idempotency_key, i.created_at FROM iu_outbox.insert_events($1::text::jsonb) AS i"
 
 // Insert inserts an event in the caller's transaction. A value that no event may have is an *InvalidError.
 func Insert(ctx context.Context, tx pgx.Tx, event Event) (Inserted, error) {

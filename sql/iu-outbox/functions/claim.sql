@@ -1,4 +1,8 @@
--- The relay's half of the hand-off from the outbox to River, and what the ledger notes of it.
+-- The relay's half of the hand-off from the outbox to River.
+
+-- The type of a row that claim() returns: all columns of the outbox, after two more. It has no rows itself.
+CREATE OR REPLACE VIEW iu_outbox.claimed_event AS
+SELECT false AS later, 0 AS merged, e.* FROM iu_outbox.event AS e WHERE false;
 
 -- Takes up to p_limit rows out of the outbox, lowest id first, each the first of its idempotency key, and with each
 -- one the later rows of its key (merged: how many), which its job stands for. later: available_at is to come. Rows whose
@@ -10,11 +14,9 @@
 -- An outbox that a vacuum found empty counts as empty until it is analysed, however full it gets. So nothing here is left
 -- to estimates: keys are looked up row by row (OFFSET 0; id + 0, for which the primary key is no use), rows are deleted
 -- by a list of ids, and the settings leave no way to begin but the primary key, in its order.
-DROP FUNCTION IF EXISTS iu_outbox.claim(integer);
-CREATE OR REPLACE FUNCTION iu_outbox.claim(p_limit integer, p_without bigint[] DEFAULT '{}', p_only bigint[] DEFAULT NULL)
-RETURNS TABLE (id bigint, event_id uuid, event_type text, template_collection_id uuid, instance_key_suffix text,
-               emit_mode text, actor text, note text, priority smallint, available_at timestamptz,
-               trace_context jsonb, idempotency_key text, created_at timestamptz, later boolean, merged integer)
+DROP FUNCTION IF EXISTS iu_outbox.claim(integer), iu_outbox.claim(integer, bigint[], bigint[]);
+CREATE FUNCTION iu_outbox.claim(p_limit integer, p_without bigint[] DEFAULT '{}', p_only bigint[] DEFAULT NULL)
+RETURNS SETOF iu_outbox.claimed_event
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
 #variable_conflict use_column
@@ -45,10 +47,7 @@ BEGIN
         SELECT s.first_id, pg_catalog.count(*)::integer AS merged FROM same_key AS s GROUP BY s.first_id
     ), taken AS (
         DELETE FROM iu_outbox.event AS e WHERE e.id = ANY (ARRAY(SELECT f.id FROM first AS f))
-        RETURNING e.id, e.event_id, e.event_type, e.template_collection_id, e.instance_key_suffix, e.emit_mode, e.actor,
-                  e.note, e.priority, e.available_at, e.trace_context, e.idempotency_key, e.created_at,
-                  -- Not now(): this transaction may have begun before the one that inserted the row.
-                  e.available_at > pg_catalog.clock_timestamp() AS later
+        RETURNING e.*
     ), noted AS (
         INSERT INTO iu_outbox.claimed (from_outbox, events, keys)
         SELECT true, pg_catalog.count(*) + (SELECT pg_catalog.count(*) FROM dropped),
@@ -56,7 +55,8 @@ BEGIN
         FROM taken AS t
         HAVING pg_catalog.count(*) > 0
     )
-    SELECT t.*, COALESCE(c.merged, 0)
+    -- Not now(): this transaction may have begun before the one that inserted the row.
+    SELECT t.available_at > pg_catalog.clock_timestamp(), COALESCE(c.merged, 0), t.*
     FROM taken AS t LEFT JOIN counted AS c ON c.first_id = t.id
     ORDER BY t.id;
     IF FOUND THEN

@@ -18,6 +18,7 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_app', 'SELECT', 'SEQUENCE', 'iu_outbox.event_id_seq'), -- lastval and currval, which drivers ask for the new id; no nextval
     ('iu_app', 'SELECT', 'TABLE', 'iu_outbox.template, iu_outbox.schema_info'),
     ('iu_app', 'EXECUTE', 'FUNCTION', 'iu_outbox.event_state(uuid), iu_outbox.template_id(text), iu_outbox.nearest_templates(text)'),
+    ('iu_app', 'EXECUTE', 'FUNCTION', 'iu_outbox.insert_events(jsonb)'),
     ('iu_app', 'EXECUTE', 'FUNCTION',
      'iu_outbox.add_event(text, text, uuid, text, text, text, text, integer, timestamp with time zone, jsonb)'),
 
@@ -86,6 +87,7 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_operator', 'USAGE, SELECT', 'SEQUENCE', 'iu_river.*'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_river.*'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.event_state(uuid), iu_outbox.template_id(text), iu_outbox.nearest_templates(text)'),
+    ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.insert_events(jsonb)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION',
      'iu_outbox.add_event(text, text, uuid, text, text, text, text, integer, timestamp with time zone, jsonb)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.gate_open(text), iu_outbox.gate_status()'),

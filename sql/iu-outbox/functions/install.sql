@@ -32,6 +32,8 @@
 \ir server.sql
 \ir doorbell.sql
 \ir ledger.sql
+\ir template.sql
+\ir add_event.sql
 \ir claim.sql
 \ir set_row_aside.sql
 \ir compose_batch.sql
@@ -56,8 +58,6 @@
 \ir retry_dead_letters.sql
 \ir drop_dead_letters.sql
 \ir sequences.sql
-\ir template.sql
-\ir add_event.sql
 \ir new_event.sql
 \ir cursor.sql
 \ir consumer.sql

@@ -2,10 +2,7 @@
 -- none, so that no application reads what another one inserted. An INSERT runs with the privileges of the view's owner.
 -- security_barrier: the planner must not call a function of the query's author on a row before it drops the row.
 CREATE OR REPLACE VIEW iu_outbox.new_event WITH (security_barrier) AS
-SELECT e.id, e.event_id, e.event_type, e.template_collection_id, e.instance_key_suffix, e.emit_mode, e.actor, e.note, e.priority,
-       e.available_at, e.trace_context, e.idempotency_key, e.created_at
-FROM iu_outbox.event AS e
-WHERE false;
+SELECT e.* FROM iu_outbox.event AS e WHERE false;
 
 -- The table's defaults would do. ORMs that read the catalog look for the view's.
 DO $$

@@ -1,3 +1,13 @@
+-- Returns the event of a dead letter as insert_events takes it: due now, and without what the outbox assigns. Texts that were
+-- kept byte by byte, under hex (set_row_aside), are texts again.
+CREATE OR REPLACE FUNCTION iu_outbox.event_again(p_event jsonb) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT p_event - ARRAY['id', 'idempotency_key', 'created_at', 'available_at'] || COALESCE((
+        SELECT pg_catalog.jsonb_object_agg(h.key, CASE h.key WHEN 'trace_context' THEN t.text::jsonb ELSE pg_catalog.to_jsonb(t.text) END)
+        FROM pg_catalog.jsonb_each_text(p_event -> 'hex') AS h
+        CROSS JOIN LATERAL pg_catalog.convert_from(pg_catalog.decode(h.value, 'hex'), pg_catalog.getdatabaseencoding()) AS t (text)), '{}')
+$$;
+
 -- Moves these dead letters into the outbox, all of them or none, and returns how many: those that are locked or gone
 -- are not counted. The ledger notes their keys. Bulk work keeps out of the way of live events (priority 4).
 -- Locks dead letters.
@@ -15,16 +25,11 @@ BEGIN
         INSERT INTO iu_outbox.settled (key, how)
         SELECT t.idempotency_key::uuid, 'retried' FROM taken AS t WHERE t.idempotency_key ~ '^[0-9a-f]{32}$'
     )
-    INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix, emit_mode,
-                                 actor, note, priority, trace_context)
-    SELECT (t.event ->> 'event_id')::uuid, iu_outbox.event_text(t.event, 'event_type'),
-           (t.event ->> 'template_collection_id')::uuid, iu_outbox.event_text(t.event, 'instance_key_suffix'),
-           t.event ->> 'emit_mode', iu_outbox.event_text(t.event, 'actor'), iu_outbox.event_text(t.event, 'note'),
-           CASE WHEN t.queue = 'scaleout' THEN 4 ELSE COALESCE((t.event ->> 'priority')::smallint, 1) END,
-           COALESCE(iu_outbox.event_text(t.event, 'trace_context')::jsonb, '{}')
-    FROM taken AS t
-    ORDER BY t.id;
-    GET DIAGNOSTICS v_count = ROW_COUNT;
+    SELECT pg_catalog.count(*) INTO v_count
+    FROM iu_outbox.insert_events((
+        SELECT pg_catalog.jsonb_agg(iu_outbox.event_again(t.event) ||
+                   CASE WHEN t.queue = 'scaleout' THEN '{"priority": 4}' ELSE '{}' END::jsonb ORDER BY t.id)
+        FROM taken AS t));
     RETURN v_count;
 END
 $$;

@@ -14,11 +14,7 @@ BEGIN
     FOR KEY SHARE SKIP LOCKED;
     IF NOT FOUND THEN
         INSERT INTO iu_outbox.settled (key, how) VALUES ((v_event ->> 'idempotency_key')::uuid, 'retried');
-        INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix, emit_mode,
-                                     actor, note, priority, trace_context)
-        VALUES ((v_event ->> 'event_id')::uuid, v_event ->> 'event_type', (v_event ->> 'template_collection_id')::uuid,
-                v_event ->> 'instance_key_suffix', v_event ->> 'emit_mode', v_event ->> 'actor', v_event ->> 'note',
-                (v_event ->> 'priority')::smallint, COALESCE(v_event -> 'trace_context', '{}'));
+        PERFORM iu_outbox.insert_events(pg_catalog.jsonb_build_array(iu_outbox.event_again(v_event)));
     END IF;
     RETURN NULL;
 END

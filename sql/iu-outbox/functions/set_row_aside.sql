@@ -9,13 +9,6 @@ EXCEPTION WHEN data_exception THEN
 END
 $$;
 
--- Returns a text of a dead letter's event; one that no session can read is kept byte by byte, under hex.
-CREATE OR REPLACE FUNCTION iu_outbox.event_text(p_event jsonb, p_key text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT COALESCE(pg_catalog.convert_from(pg_catalog.decode(p_event -> 'hex' ->> p_key, 'hex'), pg_catalog.getdatabaseencoding()),
-                    p_event ->> p_key)
-$$;
-
 -- Makes a dead letter of an outbox row that the relay cannot make a job of, with the reason; returns whether the row was there.
 -- The texts that no session can read are in the event with question marks, and whole as bytes, under hex. The ledger
 -- notes that it was claimed. Locks the row; skips one that is locked.
@@ -33,8 +26,7 @@ BEGIN
         RETURN false;
     END IF;
     v_event := pg_catalog.to_jsonb(v_row);
-    FOREACH v_key IN ARRAY ARRAY['event_type', 'instance_key_suffix', 'emit_mode', 'actor', 'note', 'trace_context'] LOOP
-        v_text := v_event ->> v_key;
+    FOR v_key, v_text IN SELECT * FROM pg_catalog.jsonb_each_text(v_event) LOOP
         IF NOT iu_outbox.readable(v_text) THEN
             v_hex := v_hex || pg_catalog.jsonb_build_object(v_key, pg_catalog.encode(
                 pg_catalog.convert_to(v_text, pg_catalog.getdatabaseencoding()), 'hex'));

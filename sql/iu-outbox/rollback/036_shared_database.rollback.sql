@@ -26,6 +26,7 @@ DROP TABLE IF EXISTS iu_outbox.scaleout CASCADE;
 DROP VIEW IF EXISTS iu_outbox.foreign_grant, iu_outbox.intended_grant;
 
 DROP VIEW IF EXISTS iu_outbox.new_event;
+DROP VIEW IF EXISTS iu_outbox.claimed_event CASCADE; -- and claim(), which returns its rows
 
 -- 034's rollback knows of tables and functions alone.
 DO $$
