@@ -8,13 +8,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Failure is why one host could not be connected to.
+// Failure says why the connection to one host failed.
 type Failure struct {
 	Host string // host:port, or the socket
 	Err  error
 }
 
-// Failures lists the hosts that were tried, in that order, each with the error that says most.
+// Failures returns the hosts that were tried, in that order, each with its most telling error.
 func Failures(err *pgconn.ConnectError) (failures []Failure) {
 	add := func(host string, err error) {
 		for i, f := range failures {
@@ -23,7 +23,7 @@ func Failures(err *pgconn.ConnectError) (failures []Failure) {
 			}
 			_, told := errors.AsType[*pgconn.PgError](f.Err)
 			if _, tells := errors.AsType[*pgconn.PgError](err); tells && !told {
-				failures[i].Err = err // a server's reply says more than an earlier error
+				failures[i].Err = err // a server's reply says more than another error
 			}
 			return
 		}

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// complete adds what a service, the environment and the defaults say, in libpq's order.
+// complete adds values from a service, the environment and the defaults, in libpq's order, and checks the result.
 func (s settings) complete(getenv func(string) string) error {
 	environment := settings{}
 	for key, p := range parameters {
@@ -37,14 +37,14 @@ func (s settings) complete(getenv func(string) string) error {
 	return s.check()
 }
 
-// under adds to other what it does not have.
+// under adds to other the parameters that it lacks.
 func (s settings) under(other settings) {
 	added := maps.Clone(s)
 	maps.Copy(added, other)
 	maps.Copy(other, added)
 }
 
-// defaults are the files in the home directory that libpq takes if they exist.
+// defaults returns the files in the home directory that libpq uses if they exist.
 func defaults(getenv func(string) string) settings {
 	found := settings{}
 	home := getenv("HOME")
@@ -82,7 +82,7 @@ func serviceFiles(given string, getenv func(string) string) (files []string) {
 	return append(files, "/etc/postgresql-common/pg_service.conf", "/etc/pg_service.conf")
 }
 
-// readService returns the parameters of a service: lines key=value below a line [name].
+// readService returns the parameters of a service: the lines key=value below the line [name].
 func readService(name string, files []string) (settings, error) {
 	for i, file := range files {
 		text, err := os.ReadFile(file) //nolint:gosec // the user names the file
@@ -117,14 +117,14 @@ func parseService(text, name string) (found settings, err error) {
 			if line == "["+name+"]" {
 				found = settings{}
 			}
-		case found == nil: // another service's
+		case found == nil: // the line is another service's
 		default:
 			key, value, ok := strings.Cut(line, "=")
 			key = strings.Trim(key, blanks)
 			if _, known := parameters[key]; !known || !ok || key == "service" || key == "servicefile" {
 				return nil, fmt.Errorf("line %d is not key=value with a parameter of PostgreSQL", number)
 			}
-			if _, twice := found[key]; !twice { // the first counts, as for libpq
+			if _, twice := found[key]; !twice { // the first one counts, as in libpq
 				found[key] = strings.Trim(value, blanks)
 			}
 		}
@@ -132,7 +132,7 @@ func parseService(text, name string) (found settings, err error) {
 	return found, nil
 }
 
-// fileError names a file that cannot be read.
+// fileError returns the error for a file that cannot be read.
 func fileError(parameter string, err error) *Error {
 	path, reason := "", err.Error()
 	if p, ok := errors.AsType[*fs.PathError](err); ok {
