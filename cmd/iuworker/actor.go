@@ -9,7 +9,7 @@ import (
 
 const actorMax = 200
 
-// actorFlag adds --actor: in whose name something is done.
+// actorFlag adds --actor.
 func actorFlag(cmd *cobra.Command, to *string, what string) {
 	cmd.Flags().Var(textValue(to, actorMax), "actor", what)
 }
@@ -21,7 +21,7 @@ func auditFlag(cmd *cobra.Command, to *string) {
 
 func actorOrUser(actor string) string { return cmp.Or(actor, systemUser()) }
 
-// systemUser is the actor if none is given: the user who runs the program.
+// systemUser returns the user who runs the program.
 func systemUser() string {
 	current, err := user.Current()
 	if err != nil || current.Username == "" {
