@@ -52,9 +52,9 @@ func consumerLag(c subscribe.Consumer) string {
 	case *c.LagEvents == 0:
 		return "nothing"
 	case *c.LagEvents == 1:
-		return "1 event, " + short(time.Duration(*c.LagSeconds*float64(time.Second)))
+		return "1 event, " + short(seconds(*c.LagSeconds))
 	default:
-		return fmt.Sprintf("%s events, %s", operate.Thousands(*c.LagEvents), short(time.Duration(*c.LagSeconds*float64(time.Second))))
+		return fmt.Sprintf("%s events, %s", operate.Thousands(*c.LagEvents), short(seconds(*c.LagSeconds)))
 	}
 }
 
@@ -62,7 +62,7 @@ func consumerProcess(c subscribe.Consumer, now time.Time) string {
 	if c.Process == nil {
 		text := "none for " + ago(now, c.ActiveAt)
 		if c.Expiring && c.ExpiresSeconds != nil {
-			text += ", expires in " + short(time.Duration(*c.ExpiresSeconds*float64(time.Second)))
+			text += ", expires in " + short(seconds(*c.ExpiresSeconds))
 		}
 		return text
 	}

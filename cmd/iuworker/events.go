@@ -72,7 +72,7 @@ If few events match, the search stops after a bounded number of rows and prints 
 	return cmd
 }
 
-// continued returns the command that lists what comes after a page.
+// continued returns the command that lists what follows a page.
 func continued(cmd *cobra.Command, place string) string {
 	words := []string{"iuworker events list"}
 	for _, name := range []string{"since", "until", "template", "state", "suffix", "actor", "type", "limit"} {
@@ -117,9 +117,9 @@ func eventTemplate(e *operate.EventRow) string {
 	}
 }
 
-func latency(seconds *float64) string {
-	if seconds == nil {
+func latency(s *float64) string {
+	if s == nil {
 		return ""
 	}
-	return time.Duration(*seconds * float64(time.Second)).Round(time.Millisecond).String()
+	return seconds(*s).Round(time.Millisecond).String()
 }

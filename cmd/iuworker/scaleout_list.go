@@ -42,7 +42,7 @@ func writeScaleouts(w io.Writer, lines []operate.ScaleoutLine) {
 			}
 			left := ""
 			if l.SecondsLeft != nil {
-				left = time.Duration(*l.SecondsLeft * float64(time.Second)).Round(time.Second).String()
+				left = seconds(*l.SecondsLeft).Round(time.Second).String()
 			}
 			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%.0f\t%s\t%s\t%s\t%s\n", flat(l.Prefix), flat(template), l.State, l.Done, l.Total,
 				l.DeadLetters, l.Waiting, l.Rate, left, stamp(l.StartedAt), flat(l.StartedBy), flat(l.Actor))

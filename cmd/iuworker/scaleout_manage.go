@@ -45,7 +45,7 @@ func (a *app) watchToTheEnd(ctx context.Context, pool *pgxpool.Pool, state opera
 		return err
 	}
 	if !ended {
-		a.lookAgain(state.Prefix)
+		a.sayHowToWatch(state.Prefix)
 		return nil
 	}
 	if state, err = operate.ReadScaleout(ctx, pool, state.Prefix); err != nil {
