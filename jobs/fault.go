@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"strings"
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // Whose fault an error is decides what becomes of an event:
@@ -110,23 +110,8 @@ var sequenceOf = func() map[string]Sequence {
 	return byConstraint
 }()
 
-// MayPass reports whether an error may go away by itself: connections (class 08), serialization and deadlocks (40),
-// resources (53), program limits that depend on others (54), locks (55), operator intervention and timeouts (57), the
-// system (58, XX), a server that is read-only now (25006), and what kept the question from reaching the server.
-func MayPass(err error) bool {
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
-		switch pgErr.Code[:2] {
-		case "08", "40", "53", "55", "57", "58", "XX":
-			return true
-		}
-		return pgErr.Code == pgerrcode.ReadOnlySQLTransaction
-	}
-	var netErr net.Error
-	var connectErr *pgconn.ConnectError
-	return errors.Is(err, ErrKeyHeld) || errors.As(err, &netErr) || errors.As(err, &connectErr) || pgconn.SafeToRetry(err) ||
-		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed)
-}
+// MayPass reports whether an error may go away by itself: what retry.MayPass says, or a key that somebody holds now.
+func MayPass(err error) bool { return errors.Is(err, ErrKeyHeld) || retry.MayPass(err) }
 
 // Divides reports whether an error may be the fault of one row of a batch, so that the others are worth a try without
 // it: the server's, but none that ends a session or says that the server is not there.

@@ -4,18 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 const (
 	// RetryFor is how long an error that may pass is borne, from its first time on.
 	RetryFor = 24 * time.Hour
-	// retryMax is the longest wait between two tries.
-	retryMax = time.Minute
 	// lockedMax is the longest wait where somebody else's transaction holds what an event needs.
 	lockedMax = 5 * time.Second
 )
@@ -51,7 +50,7 @@ func retryLater(ctx context.Context, row *rivertype.JobRow, cause error) error {
 	if err := river.MetadataSet(ctx, "retry", mark); err != nil {
 		return fmt.Errorf("mark the job for a retry: %w", err)
 	}
-	wait := Backoff(mark.Count)
+	wait := retry.Work.Wait(mark.Count)
 	if lockHeld(cause) {
 		wait = min(wait, lockedMax) // it costs nothing, and the lock may end at any moment
 	}
@@ -66,14 +65,4 @@ func readRetryMark(row *rivertype.JobRow) retryMark {
 		return retryMark{} // somebody else's metadata under our key: start counting again
 	}
 	return metadata.Retry
-}
-
-// Backoff returns the wait before try number n+1, n from 1: it doubles from 100 ms to a minute, less up to a half
-// at random, so that those who failed together do not come back together.
-func Backoff(n int) time.Duration {
-	wait := retryMax
-	if n < 10 {
-		wait = min(retryMax, 100*time.Millisecond<<max(n-1, 0))
-	}
-	return wait - rand.N(wait/2) //nolint:gosec // spreads load, guards nothing
 }

@@ -12,6 +12,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // Timeout bounds one job. A call takes about a millisecond; what lasts longer waits for a lock.
@@ -80,7 +82,7 @@ func (*Worker) Timeout(*river.Job[AutoInstantiateArgs]) time.Duration { return T
 
 // NextRetry implements river.Worker: the wait after an error that will not pass by itself.
 func (w *Worker) NextRetry(job *river.Job[AutoInstantiateArgs]) time.Time {
-	return w.now().Add(Backoff(job.Attempt + 3))
+	return w.now().Add(retry.Work.Wait(job.Attempt + 3))
 }
 
 // Active reports whether this process is working the job now.

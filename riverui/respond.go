@@ -13,8 +13,9 @@ import (
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/iu-core/iuworker/jobs"
 	iusql "github.com/iu-core/iuworker/sql"
+
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // say responds with one sentence, in the form that the caller reads: a page, JSON for River UI and
@@ -97,7 +98,7 @@ func lostConnection(err error) bool {
 		}
 		return pgerrcode.IsConnectionException(pgErr.Code)
 	}
-	return !errors.As(err, &connect) && !errors.Is(err, context.DeadlineExceeded) && jobs.MayPass(err)
+	return !errors.As(err, &connect) && !errors.Is(err, context.DeadlineExceeded) && retry.MayPass(err)
 }
 
 func answerJSON(w http.ResponseWriter, status int, value any) {

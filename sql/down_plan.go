@@ -43,7 +43,7 @@ func planDown(st *state, to int64) downPlan {
 // outbox, jobs, dead letters, log, emissions.
 var downLocks = []string{
 	"public.dot_config", "public.iu_piece_collection", "public.iu_collection_template_instance_lineage",
-	"iu_outbox.event", "iu_river.river_job", "iu_outbox.dead_letter", "iu_outbox.consumer_dead_letter",
+	"iu_outbox.event", JobTable, "iu_outbox.dead_letter", "iu_outbox.consumer_dead_letter",
 	"public." + logTable, "iu_outbox.emission",
 }
 
@@ -65,8 +65,8 @@ func (p *downPlan) river(st *state) {
 	next := step{title: riverSchema, sql: []string{dropRiverSQL, forgetOriginSQL(originRiver)}}
 	if st.has(versionRiver) {
 		next.version, next.title, next.origin = versionRiver, versionName(versionRiver), created
-		p.lock("iu_river.river_job")
-		p.losses = append(p.losses, loss{"unfinished jobs", "SELECT count(*) FROM iu_river.river_job WHERE finalized_at IS NULL"})
+		p.lock(JobTable)
+		p.losses = append(p.losses, loss{"unfinished jobs", "SELECT count(*) FROM " + JobTable + " WHERE finalized_at IS NULL"})
 	}
 	if st.schema != nil {
 		next.sql = append(next.sql, schemaVersionSQL(versionOutbox))

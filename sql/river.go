@@ -14,6 +14,9 @@ import (
 const (
 	riverSchema = "iu_river"
 
+	// JobTable is River's table of jobs. Statements read the view iu_outbox.job in its place.
+	JobTable = riverSchema + ".river_job"
+
 	// riverTarget is the migration of River that versionRiver leads to. A River that needs a later one gets a
 	// version of ours after it.
 	riverTarget = 8

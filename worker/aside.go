@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -127,7 +128,7 @@ func (r *Relay) setAside(ctx context.Context, id int64, cause error) bool {
 			r.logger.WarnContext(ctx, "Relay: passing by a row that cannot be moved; it is tried again alone",
 				slog.Int64("row", id), slog.String("error", cause.Error()))
 		}
-		row.until = time.Now().Add(jobs.Backoff(row.tries + 3))
+		row.until = time.Now().Add(retry.Work.Wait(row.tries + 3))
 	}
 	a.set(id, *row)
 	return true
@@ -148,7 +149,7 @@ func (r *Relay) bury(ctx context.Context, id int64, cause error) bool {
 	})
 	if err != nil {
 		r.outage.Failed(ctx, fmt.Errorf("make a dead letter of outbox row %d, which cannot be moved: %w", id, err))
-		r.aside.set(id, asideRow{tries: asideTries, until: time.Now().Add(jobs.Backoff(asideTries))})
+		r.aside.set(id, asideRow{tries: asideTries, until: time.Now().Add(retry.Work.Wait(asideTries))})
 		return true
 	}
 	delete(r.aside.rows, id)
@@ -206,13 +207,13 @@ func (r *Relay) mendAside(ctx context.Context) {
 func (r *Relay) locked(ctx context.Context, ids []int64) (locked []int64, err error) {
 	err = pgx.BeginTxFunc(ctx, r.pool, beginRelay, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `
-			SELECT e.id FROM iu_outbox.event AS e
-			CROSS JOIN LATERAL (
-				SELECT j.id FROM iu_river.river_job AS j
-				WHERE j.args @> pg_catalog.jsonb_build_object('idempotency_key', e.idempotency_key) AND j.kind || '' = $2
-				  AND j.state NOT IN ('cancelled', 'completed', 'discarded')) AS u
-			WHERE e.id = ANY ($1)
-			  AND NOT EXISTS (SELECT FROM iu_river.river_job AS j WHERE j.id = u.id FOR NO KEY UPDATE SKIP LOCKED)`, ids, jobs.Kind)
+			WITH unfinished AS MATERIALIZED (
+				SELECT e.id, j.job FROM iu_outbox.event AS e
+				CROSS JOIN LATERAL iu_outbox.unfinished_jobs(e.idempotency_key) AS j (job)
+				WHERE e.id = ANY ($1)
+			)
+			SELECT DISTINCT u.id FROM unfinished AS u
+			WHERE u.job <> ALL ((SELECT iu_outbox.lock_jobs(ARRAY(SELECT l.job FROM unfinished AS l)))::bigint[])`, ids)
 		if err != nil {
 			return err
 		}
@@ -245,14 +246,14 @@ func rowsFault(err error) bool {
 	if _, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return jobs.Divides(err)
 	}
-	return !jobs.MayPass(err) && !errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	return !retry.MayPass(err) && !errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // neverMoves reports whether an error is of what a row holds: data that cannot be read or written.
 func neverMoves(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
-		return !jobs.MayPass(err)
+		return !retry.MayPass(err)
 	}
 	return pgErr.Code[:2] == "22" || pgErr.Code[:2] == "54"
 }

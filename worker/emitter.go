@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/metrics"
+	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -27,7 +27,7 @@ type Emitter struct {
 	batch   int
 	sleeper sleeper
 	logger  *slog.Logger
-	outage  *listen.Outage
+	outage  *retry.Outage
 	metrics *metrics.Metrics
 	tracer  trace.Tracer // nil: nothing is traced
 
@@ -51,7 +51,7 @@ func (e *Emitter) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if e.leads(ctx) {
 			e.sleeper.work(ctx, e.look)
-		} else if listen.Pause(ctx, min(e.sleeper.poll, time.Second)) && e.overdue(ctx) {
+		} else if retry.Pause(ctx, min(e.sleeper.poll, time.Second)) && e.overdue(ctx) {
 			e.drain(ctx)
 		}
 	}
@@ -109,7 +109,7 @@ func (e *Emitter) look(ctx context.Context) found {
 	e.say(ctx, state)
 	switch {
 	case state.State == "busy": // with a batch of jobs that emits itself, or with another emitter
-		listen.Pause(ctx, heldWait)
+		retry.Pause(ctx, heldWait)
 		return found{more: true}
 	case state.Emitted == 0:
 		return found{}

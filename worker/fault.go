@@ -26,7 +26,7 @@ func newHold(logger *slog.Logger) *jobs.Hold {
 	}
 }
 
-// faultName names what keeps a part from working, for listen.Outage: a fault of the installation, or what else the server
+// faultName names what keeps a part from working, for retry.Outage: a fault of the installation, or what else the server
 // says that is no loss of the connection.
 func faultName(err error) (says, help string) {
 	if f, ok := jobs.FaultOf(err); ok {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // historyAfter is how long after its end a minute is written; iu_outbox.write_history waits for it as well.
@@ -17,7 +17,7 @@ const historyAfter = 5*time.Second + 200*time.Millisecond
 type Historian struct {
 	pool   *pgxpool.Pool
 	now    func() time.Time // the server's
-	outage *listen.Outage
+	outage *retry.Outage
 }
 
 // Run writes what is missing, then each minute as it ends, until ctx ends.
@@ -29,7 +29,7 @@ func (h *Historian) Run(ctx context.Context) error {
 			h.outage.Failed(ctx, err)
 		}
 		since := h.now().Add(-historyAfter)
-		listen.Pause(ctx, since.Truncate(time.Minute).Add(time.Minute).Sub(since))
+		retry.Pause(ctx, since.Truncate(time.Minute).Add(time.Minute).Sub(since))
 	}
 	return nil
 }

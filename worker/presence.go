@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -106,7 +106,7 @@ func (p *presence) join(ctx context.Context) error {
 			}
 			continue
 		}
-		if !listen.Pause(ctx, 100*time.Millisecond) {
+		if !retry.Pause(ctx, 100*time.Millisecond) {
 			return fmt.Errorf("wait for the last heartbeat of %s: %w", p.id, ctx.Err())
 		}
 	}

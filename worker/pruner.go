@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/metrics"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 const (
@@ -25,7 +25,7 @@ type Pruner struct {
 	pool              *pgxpool.Pool
 	retention, expiry time.Duration
 	logger            *slog.Logger
-	outage            *listen.Outage
+	outage            *retry.Outage
 	metrics           *metrics.Metrics
 
 	told     map[string]string // what was logged about a consumer
@@ -41,7 +41,7 @@ func (p *Pruner) Run(ctx context.Context) error {
 		} else if ctx.Err() == nil {
 			p.outage.Failed(ctx, err)
 		}
-		listen.Pause(ctx, pruneInterval)
+		retry.Pause(ctx, pruneInterval)
 	}
 	return nil
 }

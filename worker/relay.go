@@ -18,8 +18,8 @@ import (
 	"github.com/riverqueue/river/rivertype"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/metrics"
+	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -32,7 +32,7 @@ type Relay struct {
 	batch   int
 	sleeper sleeper
 	logger  *slog.Logger
-	outage  *listen.Outage
+	outage  *retry.Outage
 	metrics *metrics.Metrics
 	tracer  trace.Tracer // nil: nothing is traced
 	aside   aside
@@ -263,12 +263,7 @@ func sayAgain(ctx context.Context, tx pgx.Tx, running []*rivertype.JobRow, rows 
 		}
 		ids[i], events[i] = job.ID, string(event)
 	}
-	_, err := tx.Exec(ctx, `
-		UPDATE iu_river.river_job AS j
-		SET metadata = j.metadata || pg_catalog.jsonb_build_object('said_again', s.event::jsonb)
-		FROM ROWS FROM (pg_catalog.unnest($1::bigint[]), pg_catalog.unnest($2::text[])) AS s (id, event)
-		WHERE j.id = s.id`, ids, events)
-	if err != nil {
+	if _, err := tx.Exec(ctx, "SELECT iu_outbox.note_said_again($1, $2)", ids, events); err != nil {
 		return fmt.Errorf("mark jobs whose events were sent again: %w", err)
 	}
 	return nil

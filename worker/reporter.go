@@ -9,8 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -53,7 +53,7 @@ func (r *reporter) Run(ctx context.Context) error {
 				r.logger.DebugContext(ctx, "Worker: cannot report its load", slog.String("error", err.Error()))
 			}
 		}
-		listen.Pause(ctx, reportEvery)
+		retry.Pause(ctx, reportEvery)
 	}
 	return nil
 }

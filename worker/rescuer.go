@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/metrics"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // How a process is known to be dead: functions/worker.sql has the rule. After a restart of the server all locks are
@@ -36,7 +36,7 @@ type Rescuer struct {
 	active   func(jobID int64) bool
 	taken    func(error) // called if another process has this one's id
 	logger   *slog.Logger
-	outage   *listen.Outage
+	outage   *retry.Outage
 	metrics  *metrics.Metrics
 
 	dead map[corpse]time.Time // since when each was seen dead
@@ -57,8 +57,7 @@ const deadSQL = `
 	WHERE w.id <> $1 AND NOT iu_outbox.lives(w.seen_at, w.lock_key)
 	UNION
 	SELECT r.worker, 0, NULL::timestamptz
-	FROM (SELECT COALESCE(j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)], '') AS worker
-	      FROM iu_river.river_job AS j WHERE j.state = 'running') AS r
+	FROM (SELECT COALESCE(j.worker, '') AS worker FROM iu_outbox.job AS j WHERE j.state = 'running') AS r
 	WHERE r.worker <> $1 AND NOT EXISTS (SELECT FROM iu_outbox.worker AS w WHERE w.id = r.worker)`
 
 // Run beats and watches until ctx ends.
@@ -72,7 +71,7 @@ func (r *Rescuer) Run(ctx context.Context) error {
 		} else {
 			r.outage.Worked(ctx)
 		}
-		listen.Pause(ctx, heartbeatInterval)
+		retry.Pause(ctx, heartbeatInterval)
 	}
 	return nil
 }
@@ -183,8 +182,8 @@ func (r *Rescuer) bury(ctx context.Context, c corpse) error {
 // lost with the database, and River itself would leave them.
 func (r *Rescuer) reclaim(ctx context.Context) error {
 	rows, err := r.pool.Query(ctx, `
-		SELECT j.id FROM iu_river.river_job AS j
-		WHERE j.state = 'running' AND j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)] = $1
+		SELECT j.id FROM iu_outbox.job AS j
+		WHERE j.state = 'running' AND j.worker = $1
 		  AND j.attempted_at NOT BETWEEN pg_catalog.now() - $2::interval AND pg_catalog.now() + $2::interval`,
 		r.presence.id, staleAfter)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/metrics"
+	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -25,7 +26,7 @@ type Resumer struct {
 	bell    listen.Bell
 	sweep   time.Duration
 	logger  *slog.Logger
-	outage  *listen.Outage
+	outage  *retry.Outage
 	metrics *metrics.Metrics
 }
 
@@ -33,13 +34,7 @@ type Resumer struct {
 func (r *Resumer) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		r.resume(ctx)
-		timer := time.NewTimer(r.sweep)
-		select {
-		case <-ctx.Done():
-		case <-r.bell:
-		case <-timer.C:
-		}
-		timer.Stop()
+		r.bell.Wait(ctx, r.sweep)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/riverqueue/river/riverdriver"
 
 	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -36,7 +37,7 @@ const (
 type riverControl struct {
 	pool   *pgxpool.Pool
 	active func() []int64 // the jobs that this process runs
-	outage *listen.Outage
+	outage *retry.Outage
 
 	inserts map[string]listen.Bell // by queue
 	changed listen.Bell
@@ -51,7 +52,7 @@ func newRiverControl(
 	pool *pgxpool.Pool, listener *listen.Listener, queues []string, active func() []int64, logger *slog.Logger,
 ) *riverControl {
 	c := &riverControl{
-		pool: pool, active: active, outage: &listen.Outage{Logger: logger, What: "Control: database", Name: faultName},
+		pool: pool, active: active, outage: &retry.Outage{Logger: logger, What: "Control: database", Name: faultName},
 		inserts: make(map[string]listen.Bell), changed: listen.NewBell(), told: make(chan *riverdriver.Notification),
 		paused: make(map[string]bool),
 	}
@@ -85,16 +86,10 @@ func (c *riverControl) Run(ctx context.Context) error {
 		} else {
 			c.outage.Worked(ctx)
 		}
-		if !listen.Pause(ctx, controlRest) {
+		if !retry.Pause(ctx, controlRest) {
 			break
 		}
-		timer := time.NewTimer(controlPoll - controlRest)
-		select {
-		case <-ctx.Done():
-		case <-c.changed:
-		case <-timer.C:
-		}
-		timer.Stop()
+		c.changed.Wait(ctx, controlPoll-controlRest)
 	}
 	return nil
 }
@@ -105,8 +100,8 @@ const controlSQL = `
 	FROM iu_river.river_queue AS q WHERE q.name = ANY ($1)
 	UNION ALL
 	SELECT 'cancel', j.queue, j.id
-	FROM iu_river.river_job AS j
-	WHERE j.id = ANY ($2) AND j.state = 'running' AND j.metadata ? 'cancel_attempted_at'
+	FROM iu_outbox.job AS j
+	WHERE j.id = ANY ($2) AND j.state = 'running' AND j.cancel_requested
 	UNION ALL
 	SELECT 'resigned', '', 0
 	WHERE NOT EXISTS (SELECT FROM iu_river.river_leader AS l WHERE l.expires_at >= pg_catalog.now())`

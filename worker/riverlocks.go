@@ -55,9 +55,7 @@ func (e lockWary) JobSetStateIfRunningMany(
 	var left int
 	_, err = e.warily(ctx, func(tx riverdriver.ExecutorTx) error {
 		var free []int64
-		err := tx.QueryRow(ctx, `
-			SELECT ARRAY(SELECT j.id FROM iu_river.river_job AS j WHERE j.id = ANY ($1) ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED)`,
-			params.ID).Scan(&free)
+		err := tx.QueryRow(ctx, "SELECT iu_outbox.lock_jobs($1)", params.ID).Scan(&free)
 		if err != nil {
 			return fmt.Errorf("look for jobs that are not locked: %w", err)
 		}

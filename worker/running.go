@@ -15,7 +15,9 @@ import (
 
 	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
+	iusql "github.com/iu-core/iuworker/sql"
 )
 
 // running is what Start started and Stop stops: River's client and the parts around it.
@@ -39,7 +41,7 @@ type running struct {
 	reporter *reporter
 	history  *Historian
 
-	outages []*listen.Outage // of the parts
+	outages []*retry.Outage // of the parts
 
 	taking, emitting, serving group // in the order in which they end
 }
@@ -146,8 +148,8 @@ func (r *running) open(ctx context.Context, w *Worker, sessions bool, work *jobs
 	if err != nil {
 		return err
 	}
-	lost := func(what string) *listen.Outage {
-		outage := &listen.Outage{
+	lost := func(what string) *retry.Outage {
+		outage := &retry.Outage{
 			Logger: r.logger, What: what + ": database", Name: faultName,
 			Observe: func() { cfg.Metrics.Failed(strings.ToLower(what)) },
 		}
@@ -187,7 +189,7 @@ func (r *running) startRiver(ctx context.Context, cfg Config, work *jobs.Worker)
 	var mayReindex bool
 	err := cfg.Pool.QueryRow(ctx, `
 		SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class AS c
-		WHERE c.oid = pg_catalog.to_regclass('iu_river.river_job')`).Scan(&mayReindex)
+		WHERE c.oid = pg_catalog.to_regclass($1)`, iusql.JobTable).Scan(&mayReindex)
 	if err != nil {
 		return fmt.Errorf("look for River's tables: %w", err)
 	}

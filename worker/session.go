@@ -12,6 +12,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/dbsession"
 	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // Classes and keys of the session locks; functions/doorbell.sql names the first class, too.
@@ -35,7 +36,7 @@ var (
 type session struct {
 	direct  *pgx.ConnConfig
 	logger  *slog.Logger
-	outage  *listen.Outage
+	outage  *retry.Outage
 	lockKey func() int32 // of this process's incarnation
 
 	mu    sync.Mutex
@@ -59,7 +60,7 @@ func newSession(direct *pgx.ConnConfig, logger *slog.Logger, lockKey func() int3
 	gone := make(chan struct{})
 	close(gone)
 	return &session{
-		direct: listen.KeepAlive(direct), outage: &listen.Outage{Logger: logger, What: "Session: connection"},
+		direct: listen.KeepAlive(direct), outage: &retry.Outage{Logger: logger, What: "Session: connection"},
 		logger: logger, lockKey: lockKey, gone: gone, strangers: make(map[int32]stranger),
 	}
 }
@@ -73,7 +74,7 @@ func (s *session) run(ctx context.Context) error {
 			continue
 		}
 		if err := s.open(ctx); err != nil {
-			listen.Pause(ctx, listen.Backoff(s.outage.Failed(ctx, err)))
+			retry.Pause(ctx, retry.Reconnect.Wait(s.outage.Failed(ctx, err)))
 			continue
 		}
 		s.outage.Worked(ctx)
@@ -83,7 +84,7 @@ func (s *session) run(ctx context.Context) error {
 
 // watch asks the session each second whether it is there, until it is not, or ctx ends.
 func (s *session) watch(ctx context.Context) {
-	for listen.Pause(ctx, time.Second) {
+	for retry.Pause(ctx, time.Second) {
 		if err := s.alive(ctx); err != nil {
 			s.outage.Failed(ctx, err)
 			return

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // found is what a look at a table came upon and handled.
@@ -47,7 +48,7 @@ func (s sleeper) work(ctx context.Context, look func(context.Context) found) {
 	for ctx.Err() == nil {
 		if last := s.turn(ctx, look); last.more || last.rows > 0 {
 			if !last.more {
-				listen.Pause(ctx, min(time.Duration(last.rows)*pace, longestPace))
+				retry.Pause(ctx, min(time.Duration(last.rows)*pace, longestPace))
 			}
 			shared = time.Millisecond
 			continue

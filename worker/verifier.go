@@ -8,9 +8,9 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/internal/operate/verify"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 const (
@@ -27,7 +27,7 @@ type Verifier struct {
 	session  *session // nil: no leader
 	interval time.Duration
 	logger   *slog.Logger
-	outage   *listen.Outage
+	outage   *retry.Outage
 	metrics  *metrics.Metrics
 }
 
@@ -36,7 +36,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 	if v.interval < 0 {
 		return nil
 	}
-	for wait := min(v.interval, firstVerify); listen.Pause(ctx, wait); wait = v.interval {
+	for wait := min(v.interval, firstVerify); retry.Pause(ctx, wait); wait = v.interval {
 		if !v.leads(ctx) {
 			v.metrics.NotVerifying() // another process does, and tells how it went
 			continue

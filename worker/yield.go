@@ -11,8 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/metrics"
+	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -246,7 +246,7 @@ func (y *yielder) run(ctx context.Context) error {
 		}
 		if err := y.attend(ctx); err != nil && ctx.Err() == nil {
 			y.logger.DebugContext(ctx, "Worker: cannot see how busy producers are", slog.String("error", err.Error()))
-			listen.Pause(ctx, time.Second)
+			retry.Pause(ctx, time.Second)
 		}
 	}
 	return nil
@@ -273,7 +273,7 @@ func (y *yielder) stirred(rows int) {
 // attend looks whether producers are busy, and watches them for as long as they are.
 func (y *yielder) attend(ctx context.Context) error {
 	before, err := y.look(ctx)
-	if err != nil || !listen.Pause(ctx, 5*slotLength) {
+	if err != nil || !retry.Pause(ctx, 5*slotLength) {
 		return err
 	}
 	now, err := y.look(ctx)
@@ -302,7 +302,7 @@ type watch struct {
 func (w *watch) run(ctx context.Context, last look) error {
 	calm := last
 	w.usual, w.from = last, last.at
-	for length := slotLength; listen.Pause(ctx, length); {
+	for length := slotLength; retry.Pause(ctx, length); {
 		now, err := w.look(ctx)
 		if err != nil {
 			return err
@@ -394,15 +394,15 @@ func (w *watch) pace(ctx context.Context, took time.Duration) {
 		w.shorten(share < 1)
 		if share == 1 {
 			w.work()
-			listen.Pause(ctx, calmAfter)
+			retry.Pause(ctx, calmAfter)
 			continue
 		}
 		w.rest()
-		listen.Pause(ctx, min(time.Duration(float64(took)*(1/share-1)), w.longest))
+		retry.Pause(ctx, min(time.Duration(float64(took)*(1/share-1)), w.longest))
 		from, fromErr := w.look(ctx)
 		began := time.Now()
 		w.work()
-		listen.Pause(ctx, turnLength)
+		retry.Pause(ctx, turnLength)
 		w.rest()
 		w.untilIdle(ctx)
 		took = time.Since(began)

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
-	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/metrics"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 func TestShareGrowsWithTheWait(t *testing.T) {
@@ -183,7 +183,7 @@ func TestLooksAsAWorker(t *testing.T) {
 func workAllTheTime(ctx context.Context, y *yielder) {
 	for ctx.Err() == nil {
 		done := y.turn(ctx.Done())
-		listen.Pause(ctx, 5*time.Millisecond) // the work
+		retry.Pause(ctx, 5*time.Millisecond) // the work
 		y.stirred(1000)
 		done()
 	}
@@ -194,7 +194,7 @@ func produce(t *testing.T, ctx context.Context, db *iutest.DB, y *yielder, held,
 	t.Helper()
 	for ctx.Err() == nil && !stopped.Load() {
 		if held.Load() && !y.quiet() {
-			listen.Pause(ctx, 10*time.Millisecond) // as long as some inserts take
+			retry.Pause(ctx, 10*time.Millisecond) // as long as some inserts take
 		}
 		_, _ = db.Pool.Exec(ctx, `
 			INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)

@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/schollz/progressbar/v3"
 
-	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 const (
@@ -51,7 +51,7 @@ func (a *app) watchScaleout(ctx context.Context, pool *pgxpool.Pool, prefix stri
 		if left.Unfinished() == 0 {
 			return true, nil
 		}
-		if !listen.Pause(ctx, max(watchEvery, (watchShare-1)*time.Since(began))) {
+		if !retry.Pause(ctx, max(watchEvery, (watchShare-1)*time.Since(began))) {
 			return false, nil
 		}
 	}

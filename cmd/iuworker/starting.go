@@ -9,8 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/iu-core/iuworker/internal/listen"
-	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/internal/retry"
 	iusql "github.com/iu-core/iuworker/sql"
 	"github.com/iu-core/iuworker/worker"
 )
@@ -35,12 +34,12 @@ func (s *starting) run(ctx context.Context) error {
 				s.logger.InfoContext(ctx, "Worker: the database is reachable", slog.Int("tries", try))
 			}
 			return nil
-		case ctx.Err() != nil || !jobs.MayPass(err):
+		case ctx.Err() != nil || !retry.MayPass(err):
 			return err
 		case s.waiting.Swap(&err) == nil:
 			s.logger.WarnContext(ctx, "Worker: waiting for the database; retrying until it is reachable", slog.String("error", sentence(err)))
 		}
-		if !listen.Pause(ctx, listen.Backoff(try)) {
+		if !retry.Pause(ctx, retry.Reconnect.Wait(try)) {
 			return fmt.Errorf("wait for the database: %w", ctx.Err())
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
-	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -67,7 +67,7 @@ func (a *app) watchStatus(ctx context.Context, pool *pgxpool.Pool) error {
 		if err := a.showStatus(&w); err != nil {
 			return err
 		}
-		if !listen.Pause(ctx, max(watchEvery, (watchShare-1)*time.Since(began))) {
+		if !retry.Pause(ctx, max(watchEvery, (watchShare-1)*time.Since(began))) {
 			return nil
 		}
 		status, err = readStatus(ctx, pool)

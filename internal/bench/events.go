@@ -95,7 +95,7 @@ func (s *scratch) count(ctx context.Context) (tally, error) {
 	var t tally
 	err := s.pool.QueryRow(ctx, `
 		SELECT (SELECT pg_catalog.count(*) FROM public.iu_auto_instantiate_event_log),
-		       (SELECT pg_catalog.count(*) FROM iu_river.river_job WHERE state = 'completed'),
+		       (SELECT pg_catalog.count(*) FROM iu_outbox.job WHERE state = 'completed'),
 		       (SELECT c.position FROM iu_outbox.emission_counter AS c),
 		       (SELECT pg_catalog.count(*) FROM iu_outbox.dead_letter)`).Scan(&t.instances, &t.completed, &t.emitted, &t.dead)
 	if err != nil {
@@ -127,7 +127,7 @@ func (s *scratch) await(ctx context.Context, what sent, how whole) error {
 		lookAgain = time.Now().Add(2 * time.Second)
 		err = s.pool.QueryRow(ctx, `
 			SELECT NOT EXISTS (SELECT FROM iu_outbox.event)
-			   AND NOT EXISTS (SELECT FROM iu_river.river_job AS j WHERE j.state IN ('running', 'available', 'retryable', 'scheduled', 'pending'))
+			   AND NOT EXISTS (SELECT FROM iu_outbox.job AS j WHERE j.unfinished)
 			   AND NOT ($1 AND EXISTS (SELECT FROM iu_outbox.emission AS e WHERE e.position IS NULL))`, bool(how)).Scan(&done)
 		return done, err
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	iusql "github.com/iu-core/iuworker/sql"
 )
 
 const (
@@ -75,7 +76,7 @@ func (b *bench) besideScaleout(ctx context.Context, s *scratch, prefix string, n
 
 // emptyQueue takes away what was enqueued and not composed.
 func (s *scratch) emptyQueue(ctx context.Context) error {
-	if _, err := s.pool.Exec(ctx, "TRUNCATE iu_river.river_job"); err != nil {
+	if _, err := s.pool.Exec(ctx, "TRUNCATE "+iusql.JobTable); err != nil {
 		return fmt.Errorf("empty the queue: %w", err)
 	}
 	return s.settle(ctx)

@@ -186,7 +186,7 @@ func (s *scratch) settle(ctx context.Context) error {
 		}
 	}
 	for _, table := range []string{
-		"iu_outbox.event", "iu_outbox.emission", "iu_outbox.emission_counter", "iu_river.river_job",
+		"iu_outbox.event", "iu_outbox.emission", "iu_outbox.emission_counter", iusql.JobTable,
 		"public.iu_piece_collection", "public.iu_piece_membership",
 		"public.iu_collection_template_instance_lineage", "public.iu_auto_instantiate_event_log",
 	} {

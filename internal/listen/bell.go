@@ -1,5 +1,10 @@
 package listen
 
+import (
+	"context"
+	"time"
+)
+
 // Bell is a doorbell inside the process: rings that nobody waited for yet are one ring. Receive from it to wait. Safe
 // for concurrent use.
 type Bell chan struct{}
@@ -12,5 +17,16 @@ func (b Bell) Ring() {
 	select {
 	case b <- struct{}{}:
 	default:
+	}
+}
+
+// Wait waits for a ring, for d, or for the end of ctx.
+func (b Bell) Wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-b:
+	case <-timer.C:
 	}
 }

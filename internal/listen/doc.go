@@ -1,7 +1,6 @@
 // Package listen keeps connections to PostgreSQL that outlive a server's outage.
 //
 //	Listener   one connection that listens; rings a Bell for each notification and after each (re)connect
-//	Outage     says in the log once that something was lost, and once that it is back
 //	KeepAlive  makes the operating system notice a dead server within seconds
 //	Works      asks whether notifications reach a session at all
 //

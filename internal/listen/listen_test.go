@@ -1,12 +1,9 @@
 package listen_test
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"log/slog"
 	"net"
-	"strings"
 	"testing"
 	"time"
 
@@ -90,24 +87,4 @@ func TestKeepAliveKeepsTheDialer(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, dialed)
 	require.NoError(t, conn.Close(t.Context()))
-}
-
-func TestOutageIsSaidOnce(t *testing.T) {
-	t.Parallel()
-	var log bytes.Buffer
-	o := &listen.Outage{Logger: slog.New(slog.NewTextHandler(&log, nil)), What: "Part: database"}
-	o.Worked(t.Context())
-	require.Zero(t, log.Len(), "nothing was lost")
-	for n := 1; n <= 3; n++ {
-		require.Equal(t, n, o.Failed(t.Context(), errors.New("gone")))
-	}
-	o.Worked(t.Context())
-	o.Worked(t.Context())
-	require.Equal(t, 1, strings.Count(log.String(), "Part: database lost"))
-	require.Equal(t, 1, strings.Count(log.String(), "Part: database is back"))
-	require.Zero(t, o.Tries())
-	for n := range 50 {
-		require.LessOrEqual(t, listen.Backoff(n), 2*time.Second)
-		require.Positive(t, listen.Backoff(n))
-	}
 }

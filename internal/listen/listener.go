@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgxlisten"
 
 	"github.com/iu-core/iuworker/internal/dbsession"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 const (
@@ -46,7 +47,7 @@ type Config struct {
 // silent by pinging itself through the pool. Safe for concurrent use once Run was called.
 type Listener struct {
 	cfg     Config
-	outage  *Outage
+	outage  *retry.Outage
 	bells   map[string][]*paced
 	channel string // of this listener's own pings
 	pinged  Bell
@@ -70,7 +71,7 @@ func New(cfg Config) *Listener {
 	cfg.Direct = KeepAlive(cfg.Direct)
 	return &Listener{
 		cfg:     cfg,
-		outage:  &Outage{Logger: cfg.Logger, What: "Listener: connection"},
+		outage:  &retry.Outage{Logger: cfg.Logger, What: "Listener: connection"},
 		bells:   make(map[string][]*paced),
 		channel: "iu_outbox_ping_" + uuid.NewString(),
 		pinged:  NewBell(),
@@ -144,7 +145,7 @@ func (r *ringer) HandleBacklog(ctx context.Context, _ string, _ *pgx.Conn) error
 }
 
 func (l *Listener) connect(ctx context.Context) (*pgx.Conn, error) {
-	if tries := l.outage.Tries(); tries > 0 && !Pause(ctx, Backoff(tries)) {
+	if tries := l.outage.Tries(); tries > 0 && !retry.Pause(ctx, retry.Reconnect.Wait(tries)) {
 		return nil, ctx.Err()
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
@@ -171,7 +172,7 @@ func (l *Listener) lost(ctx context.Context, err error) {
 // pingLoop sends this listener a notification through the pool now and then. One that does not arrive means a
 // connection that looks open and is dead: it is cut, and pgxlisten connects anew.
 func (l *Listener) pingLoop(ctx context.Context) {
-	for Pause(ctx, l.cfg.PingInterval) {
+	for retry.Pause(ctx, l.cfg.PingInterval) {
 		if !l.up.Load() {
 			continue
 		}

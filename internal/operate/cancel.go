@@ -8,8 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/iu-core/iuworker/jobs"
 )
 
 // CancelledActor is what CancelActor did.
@@ -47,8 +45,8 @@ func CancelActor(ctx context.Context, pool *pgxpool.Pool, by, actor string) (Can
 	}
 	err := pool.QueryRow(ctx, `
 		SELECT (SELECT pg_catalog.count(*) FROM iu_outbox.event AS e WHERE e.actor = $1)
-			+ (SELECT pg_catalog.count(*) FROM iu_river.river_job AS j
-			   WHERE j.state = 'running' AND j.kind || '' = $2 AND j.args ->> 'actor' = $1)`, actor, jobs.Kind).Scan(&done.Left)
+			+ (SELECT pg_catalog.count(*) FROM iu_outbox.job AS j
+			   WHERE j.state = 'running' AND j.event ->> 'actor' = $1)`, actor).Scan(&done.Left)
 	if err == nil && done.Cancelled > 0 && done.Cancelled <= cancelBatch {
 		err = pool.QueryRow(ctx, `
 			SELECT COALESCE(pg_catalog.max(a.id), 0) FROM iu_outbox.audit AS a
@@ -64,9 +62,7 @@ func CancelActor(ctx context.Context, pool *pgxpool.Pool, by, actor string) (Can
 // actorJobs returns the jobs of an actor that have not run yet, lowest id first.
 func actorJobs(ctx context.Context, q Querier, actor string) ([]int64, error) {
 	rows, err := q.Query(ctx, `
-		SELECT j.id FROM iu_river.river_job AS j
-		WHERE j.state IN ('available', 'pending', 'retryable', 'scheduled') AND j.kind || '' = $2 AND j.args ->> 'actor' = $1
-		ORDER BY j.id`, actor, jobs.Kind)
+		SELECT j.id FROM iu_outbox.job AS j WHERE j.cancellable AND j.event ->> 'actor' = $1 ORDER BY j.id`, actor)
 	if err != nil {
 		return nil, fmt.Errorf("look for the jobs of %q: %w", actor, err)
 	}

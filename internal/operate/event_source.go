@@ -29,22 +29,13 @@ type eventSource struct {
 	templateText string // the template as a text, if that is what the table has: it is cheaper to compare
 }
 
-const (
-	jobStateSQL = `CASE WHEN s.metadata ? 'parked' THEN 'parked'
-		WHEN s.state = 'scheduled' AND s.attempt = 0 AND NOT s.metadata ? 'retry' THEN 'waiting' ELSE 'working' END`
-	jobReasonSQL = `COALESCE(s.metadata #>> '{parked,reason}', s.metadata #>> '{retry,error}',
-		s.errors[pg_catalog.array_upper(s.errors, 1)] ->> 'error')`
-	uuidSQL       = `CASE WHEN %[1]s ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' THEN (%[1]s)::uuid END`
-	unfinishedSQL = `s.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')`
-)
-
-// inArgs are the expressions for a job's arguments in a column.
-func inArgs(s eventSource, column string) eventSource {
-	of := func(name string) string { return "(" + column + " ->> '" + name + "')" }
+// inJSON are the expressions for an event that is JSON in the column event.
+func inJSON(s eventSource) eventSource {
+	of := func(name string) string { return "(s.event ->> '" + name + "')" }
 	if s.key == "" {
-		s.event, s.key = fmt.Sprintf(uuidSQL, of("event_id")), of("idempotency_key")
+		s.event, s.key = "iu_outbox.as_uuid"+of("event_id"), of("idempotency_key")
 	}
-	s.template, s.templateText = fmt.Sprintf(uuidSQL, of("template_collection_id")), of("template_collection_id")
+	s.template, s.templateText = "iu_outbox.as_uuid"+of("template_collection_id"), of("template_collection_id")
 	s.suffix, s.eventType, s.actor, s.mode = of("instance_key_suffix"), of("event_type"), of("actor"), of("emit_mode")
 	return s
 }
@@ -57,23 +48,22 @@ var eventSources = [...]eventSource{
 		event:  "s.event_id", key: "s.idempotency_key", template: "s.template_collection_id", suffix: "s.instance_key_suffix",
 		eventType: "s.event_type", actor: "s.actor", mode: "s.emit_mode",
 	},
-	inArgs(eventSource{
-		table: "iu_river.river_job", base: "s.kind || '' = '" + jobs.Kind + "' AND " + unfinishedSQL, few: unfinishedSQL,
+	inJSON(eventSource{
+		table: "iu_outbox.job", base: "s.unfinished", few: "s.unfinished",
 		states: []string{EventWaiting, EventWorking, EventParked},
-		at:     "s.created_at", state: jobStateSQL, reason: jobReasonSQL, queue: "s.queue", job: "s.id",
-	}, "s.args"),
-	inArgs(eventSource{
-		table: "iu_river.river_job", states: []string{EventDone}, loose: true,
-		base: "s.kind || '' = '" + jobs.Kind + "' AND s.state = 'completed' AND s.args ->> 'emit_mode' = 'dry_run'" +
-			" AND s.metadata #>> '{output,status}' = 'instantiated'",
-		at: "s.created_at", state: "'done'", queue: "s.queue", job: "s.id",
-		instance: fmt.Sprintf(uuidSQL, "(s.metadata #>> '{output,instance_collection_id}')"),
-	}, "s.args"),
-	inArgs(eventSource{
+		at:     "s.created_at", state: "s.event_state", reason: "s.reason", queue: "s.queue", job: "s.id",
+	}),
+	inJSON(eventSource{
+		table: "iu_outbox.job", states: []string{EventDone}, loose: true,
+		base: "s.state = 'completed' AND s.event ->> 'emit_mode' = 'dry_run' AND s.output ->> 'status' = 'instantiated'",
+		at:   "s.created_at", state: "'done'", queue: "s.queue", job: "s.id",
+		instance: "iu_outbox.as_uuid(s.output ->> 'instance_collection_id')",
+	}),
+	inJSON(eventSource{
 		table: "iu_outbox.dead_letter", states: []string{EventDead},
 		event: "s.event_id", key: "s.idempotency_key",
 		at: "s.created_at", state: "'dead'", reason: "pg_catalog.concat_ws(': ', s.status, s.detail)", queue: "s.queue", job: "s.job_id", letter: "s.id",
-	}, "s.event"),
+	}),
 	{
 		table: "iu_outbox.emission", states: []string{EventDone, EventRolledBack},
 		at: "s.created_at", state: "CASE WHEN s.rolled_back_at IS NULL THEN 'done' ELSE 'rolled_back' END",
@@ -305,13 +295,13 @@ func (l *eventList) complete(ctx context.Context, events []EventRow) error {
 // durations returns how long jobs took that composed, of those that River still has.
 func (l *eventList) durations(ctx context.Context, keys []string) (map[string]float64, error) {
 	rows, err := l.tx.Query(ctx, `
-		SELECT k.key, j.args, j.created_at, j.finalized_at
+		SELECT k.key, j.event, j.created_at, j.finalized_at
 		FROM pg_catalog.unnest($1::text[]) AS k (key)
 		CROSS JOIN LATERAL (
-			SELECT j.args, j.created_at, j.finalized_at FROM iu_river.river_job AS j
-			WHERE j.kind || '' = $2 AND j.args @> pg_catalog.jsonb_build_object('idempotency_key', k.key) AND j.state = 'completed'
-			  AND j.metadata #>> '{output,status}' = 'instantiated'
-			LIMIT 1) AS j`, keys, jobs.Kind)
+			SELECT j.event, j.created_at, j.finalized_at FROM iu_outbox.job AS j
+			WHERE j.event @> pg_catalog.jsonb_build_object('idempotency_key', k.key) AND j.state = 'completed'
+			  AND j.output ->> 'status' = 'instantiated'
+			LIMIT 1) AS j`, keys)
 	if err != nil {
 		return nil, err
 	}

@@ -34,10 +34,7 @@ func Gates(ctx context.Context, q Querier) ([]Gate, error) {
 
 // ParkedBy returns how many jobs are parked for a gate.
 func ParkedBy(ctx context.Context, q Querier, gate jobs.Gate) (n int64, err error) {
-	err = q.QueryRow(ctx, `
-		SELECT pg_catalog.count(*) FROM iu_river.river_job AS j
-		WHERE j.state = 'scheduled' AND j.metadata @> pg_catalog.jsonb_build_object('parked', pg_catalog.jsonb_build_object('gate', $1::text))`,
-		string(gate)).Scan(&n)
+	err = q.QueryRow(ctx, "SELECT pg_catalog.count(*) FROM iu_outbox.parked_jobs($1)", string(gate)).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("count the jobs parked for the gate %s: %w", gate, err)
 	}

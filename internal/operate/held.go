@@ -4,8 +4,6 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/iu-core/iuworker/jobs"
 )
 
 // HeldCount is how many jobs a fault of the installation holds back.
@@ -23,11 +21,8 @@ func ReadHeld(ctx context.Context, tx pgx.Tx) ([]HeldCount, error) {
 		return held, err
 	}, `
 		SELECT h.reason, pg_catalog.count(*)
-		FROM (SELECT COALESCE(j.metadata #>> '{parked,reason}', '') AS reason FROM iu_river.river_job AS j
-		      WHERE j.state = 'scheduled' AND j.metadata @> pg_catalog.jsonb_build_object(
-		          'parked', pg_catalog.jsonb_build_object('status', $1::text))
-		      LIMIT $2) AS h
+		FROM (SELECT COALESCE(j.reason, '') AS reason FROM iu_outbox.job AS j WHERE j.held LIMIT $1) AS h
 		GROUP BY h.reason
 		ORDER BY pg_catalog.count(*) DESC, h.reason
-		LIMIT 10`, string(jobs.StatusFault), CountLimit+1)
+		LIMIT 10`, CountLimit+1)
 }

@@ -51,7 +51,7 @@ func TestPagesReadABoundedPartOfDeadLettersAndOfTheHistory(t *testing.T) {
 	})
 	reads(100, func(q operate.Querier) error {
 		var key string
-		return q.QueryRow(t.Context(), operate.KeyOfSuffixSQL, "spring-1-3000", "auto_instantiate").Scan(&key)
+		return q.QueryRow(t.Context(), operate.KeyOfSuffixSQL, "spring-1-3000").Scan(&key)
 	})
 	reads(1000, func(q operate.Querier) error {
 		templates, _, err := operate.ListTemplates(t.Context(), q, operate.TemplatePage{Limit: 50})

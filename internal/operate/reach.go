@@ -52,9 +52,7 @@ func RollbackReach(ctx context.Context, q Querier, actor string) (Reach, error) 
 	err := q.QueryRow(ctx, `
 		SELECT pg_catalog.count(*), pg_catalog.count(e.position), pg_catalog.count(*) FILTER (WHERE e.id IS NOT NULL AND e.position IS NULL),
 		       (SELECT pg_catalog.count(*) FROM iu_outbox.event AS o WHERE o.actor = $1)
-		     + (SELECT pg_catalog.count(*) FROM iu_river.river_job AS j
-		        WHERE j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
-		          AND j.kind = 'auto_instantiate' AND j.args ->> 'actor' = $1)
+		     + (SELECT pg_catalog.count(*) FROM iu_outbox.job AS j WHERE j.unfinished AND j.event ->> 'actor' = $1)
 		FROM public.iu_auto_instantiate_event_log AS l
 		LEFT JOIN iu_outbox.emission AS e ON e.instance_collection_id = l.instance_collection_id
 		WHERE l.triggered_by = $1`, actor).Scan(&reach.Instances, &reach.Announced, &reach.Waiting, &reach.ToCome)

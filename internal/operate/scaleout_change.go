@@ -75,11 +75,10 @@ func CountCancellable(ctx context.Context, pool *pgxpool.Pool, prefix string) (i
 // it may be another event's: the event id tells.
 func scaleoutJobs(ctx context.Context, q Querier, prefix string) (ids []int64, err error) {
 	rows, err := q.Query(ctx, `
-		SELECT j.id, j.args ->> 'event_id', pg_catalog.substr(j.args ->> 'instance_key_suffix', pg_catalog.length($1::text) + 2)::integer
-		FROM iu_river.river_job AS j
-		WHERE j.state IN ('available', 'pending', 'retryable', 'scheduled') AND j.kind || '' = $2
-		  AND `+ofPrefix("(j.args ->> 'instance_key_suffix')")+`
-		ORDER BY j.id`, prefix, jobs.Kind)
+		SELECT j.id, j.event ->> 'event_id', pg_catalog.substr(j.event ->> 'instance_key_suffix', pg_catalog.length($1::text) + 2)::integer
+		FROM iu_outbox.job AS j
+		WHERE j.cancellable AND `+ofPrefix("(j.event ->> 'instance_key_suffix')")+`
+		ORDER BY j.id`, prefix)
 	if err != nil {
 		return nil, err
 	}

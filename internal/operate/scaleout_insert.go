@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/riverqueue/river"
 
+	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -28,14 +29,10 @@ func (cfg ScaleoutConfig) insertPatiently(ctx context.Context, client *river.Cli
 		if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == pgerrcode.LockNotAvailable {
 			locked = true
 		}
-		if err == nil || try == scaleoutTries || !jobs.MayPass(err) || ctx.Err() != nil {
+		if err == nil || try == scaleoutTries || !retry.MayPass(err) || ctx.Err() != nil {
 			return added, err
 		}
-		wait := time.NewTimer(jobs.Backoff(try))
-		select {
-		case <-wait.C:
-		case <-ctx.Done():
-			wait.Stop()
+		if !retry.Pause(ctx, retry.Work.Wait(try)) {
 			return 0, ctx.Err()
 		}
 	}
@@ -160,11 +157,8 @@ func withoutJobs(ctx context.Context, tx pgx.Tx, events []jobs.AutoInstantiateAr
 	rows, err := tx.Query(ctx, `
 		SELECT k.n::integer - 1
 		FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS k (key, n)
-		WHERE NOT EXISTS (
-			SELECT FROM iu_river.river_job AS j
-			WHERE j.args @> pg_catalog.jsonb_build_object('idempotency_key', k.key) AND j.kind || '' = $2
-			  AND j.state NOT IN ('cancelled', 'completed', 'discarded'))
-		ORDER BY k.n`, keys, jobs.Kind)
+		WHERE NOT EXISTS (SELECT FROM iu_outbox.unfinished_jobs(k.key))
+		ORDER BY k.n`, keys)
 	if err != nil {
 		return nil, fmt.Errorf("look for jobs that are there: %w", err)
 	}

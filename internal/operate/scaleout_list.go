@@ -221,10 +221,8 @@ func withJobs(ctx context.Context, q Querier, events []string) (n int, err error
 	err = q.QueryRow(ctx, `
 		SELECT pg_catalog.count(*) FROM pg_catalog.unnest($1::text[]) AS i (id)
 		WHERE EXISTS (
-			SELECT FROM iu_river.river_job AS j
-			WHERE j.args @> pg_catalog.jsonb_build_object('event_id', i.id) AND j.kind || '' = $2
-			  AND j.state NOT IN ('cancelled', 'completed', 'discarded'))
-		   OR EXISTS (SELECT FROM iu_outbox.event AS e WHERE e.event_id = i.id::uuid)`, events, jobs.Kind).Scan(&n)
+			SELECT FROM iu_outbox.job AS j WHERE j.event @> pg_catalog.jsonb_build_object('event_id', i.id) AND j.unfinished)
+		   OR EXISTS (SELECT FROM iu_outbox.event AS e WHERE e.event_id = i.id::uuid)`, events).Scan(&n)
 	return n, err
 }
 

@@ -51,23 +51,22 @@ func ReadScaleoutLeft(ctx context.Context, q Querier, prefix string) (ScaleoutLe
 	var l ScaleoutLeft
 	err := q.QueryRow(ctx, `
 		WITH job AS (
-			SELECT j.state, j.metadata ? 'parked' AS parked, j.metadata ? 'retry' AS retry,
-				pg_catalog.substr(j.args ->> 'instance_key_suffix', pg_catalog.length($1::text) + 2)::integer AS n
-			FROM iu_river.river_job AS j
-			WHERE j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled') AND j.kind || '' = $2
-			  AND `+ofPrefix("(j.args ->> 'instance_key_suffix')")+`
+			SELECT j.state, j.event_state, j.retrying,
+				pg_catalog.substr(j.event ->> 'instance_key_suffix', pg_catalog.length($1::text) + 2)::integer AS n
+			FROM iu_outbox.job AS j
+			WHERE j.unfinished AND `+ofPrefix("(j.event ->> 'instance_key_suffix')")+`
 		), counted AS (
 			SELECT pg_catalog.count(*) FILTER (WHERE j.state = 'running') AS running,
-				pg_catalog.count(*) FILTER (WHERE j.state = 'scheduled' AND j.parked) AS parked,
-				pg_catalog.count(*) FILTER (WHERE j.state = 'retryable' OR j.state = 'scheduled' AND j.retry AND NOT j.parked) AS retrying,
+				pg_catalog.count(*) FILTER (WHERE j.event_state = 'parked') AS parked,
+				pg_catalog.count(*) FILTER (WHERE j.retrying) AS retrying,
 				pg_catalog.count(*) AS unfinished, COALESCE(pg_catalog.max(j.n), 0) AS last
 			FROM job AS j
 		)
 		SELECT c.unfinished - c.running - c.parked - c.retrying, c.running, c.parked, c.retrying, c.last,
 			(SELECT pg_catalog.count(*) FROM iu_outbox.event AS e WHERE `+ofPrefix("e.instance_key_suffix")+`),
 			(SELECT pg_catalog.count(*) FROM iu_outbox.dead_letter AS d WHERE `+ofPrefix("(d.event ->> 'instance_key_suffix')")+`),
-			EXISTS (SELECT FROM iu_river.river_queue AS r WHERE r.name = $3 AND r.paused_at IS NOT NULL)
-		FROM counted AS c`, prefix, jobs.Kind, jobs.QueueScaleout).
+			EXISTS (SELECT FROM iu_river.river_queue AS r WHERE r.name = $2 AND r.paused_at IS NOT NULL)
+		FROM counted AS c`, prefix, jobs.QueueScaleout).
 		Scan(&l.Waiting, &l.Running, &l.Parked, &l.Retrying, &l.last, &l.Outbox, &l.DeadLetters, &l.QueuePaused)
 	if err != nil {
 		return l, fmt.Errorf("count what is left of the scale-out %q: %w", prefix, err)

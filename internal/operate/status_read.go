@@ -42,10 +42,10 @@ func readJobs(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 	}, `
 		SELECT q.queue, st.state, n.n
 		FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS q (queue, ordinal)
-		CROSS JOIN pg_catalog.unnest(pg_catalog.enum_range(NULL::iu_river.river_job_state)) AS st (state)
+		CROSS JOIN pg_catalog.unnest(pg_catalog.enum_range((NULL::iu_outbox.job).state)) AS st (state)
 		CROSS JOIN LATERAL (
 			SELECT pg_catalog.count(*) AS n
-			FROM (SELECT FROM iu_river.river_job AS j WHERE j.state = st.state AND j.queue = q.queue LIMIT $2) AS j) AS n
+			FROM (SELECT FROM iu_outbox.job AS j WHERE j.state = st.state AND j.queue = q.queue LIMIT $2) AS j) AS n
 		WHERE n.n > 0
 		ORDER BY q.ordinal, st.state`, []string{jobs.QueueEvents, jobs.QueueScaleout}, CountLimit+1)
 	return err
@@ -62,10 +62,7 @@ func readParked(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 		FROM pg_catalog.unnest($1::text[]) AS g (gate)
 		CROSS JOIN LATERAL (
 			SELECT pg_catalog.count(*) AS n
-			FROM (SELECT FROM iu_river.river_job AS j
-			      WHERE j.state = 'scheduled' AND j.metadata @> pg_catalog.jsonb_build_object(
-			          'parked', pg_catalog.jsonb_build_object('gate', g.gate))
-			      LIMIT $2) AS j) AS n
+			FROM (SELECT FROM iu_outbox.parked_jobs(g.gate) LIMIT $2) AS j) AS n
 		WHERE n.n > 0`, []string{string(jobs.GateComposer), string(jobs.GateAutoInstantiate)}, CountLimit+1)
 	return err
 }

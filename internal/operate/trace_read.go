@@ -52,8 +52,7 @@ func (t *tracing) resolve(ctx context.Context, reference string) (*traceKey, err
 	var key *string
 	var err error
 	if number, numberErr := strconv.ParseInt(reference, 10, 64); numberErr == nil {
-		err = t.tx.QueryRow(ctx, `SELECT j.args ->> 'idempotency_key' FROM iu_river.river_job AS j WHERE j.id = $1 AND j.kind = $2`,
-			number, jobs.Kind).Scan(&key)
+		err = t.tx.QueryRow(ctx, "SELECT j.event ->> 'idempotency_key' FROM iu_outbox.job AS j WHERE j.id = $1", number).Scan(&key)
 		if errors.Is(err, pgx.ErrNoRows) {
 			err = t.tx.QueryRow(ctx, `SELECT d.idempotency_key FROM iu_outbox.dead_letter AS d WHERE d.job_id = $1`, number).Scan(&key)
 		}
@@ -64,7 +63,7 @@ func (t *tracing) resolve(ctx context.Context, reference string) (*traceKey, err
 			JOIN public.iu_auto_instantiate_event_log AS l ON l.instance_collection_id = c.id
 			WHERE c.collection_key = 'tpl-inst:auto:' || $1::text`, suffix).Scan(&key)
 		if errors.Is(err, pgx.ErrNoRows) {
-			err = t.tx.QueryRow(ctx, keyOfSuffixSQL, suffix, jobs.Kind).Scan(&key)
+			err = t.tx.QueryRow(ctx, keyOfSuffixSQL, suffix).Scan(&key)
 		}
 	}
 	if (errors.Is(err, pgx.ErrNoRows) || err == nil && key == nil) && prefixForm.MatchString(reference) {
@@ -101,25 +100,25 @@ func (t *tracing) byPrefix(ctx context.Context, prefix string) (*traceKey, error
 	rows, err := t.tx.Query(ctx, `
 		SELECT DISTINCT k.key, CASE WHEN k.key IS NULL THEN k.event END FROM (
 			(SELECT l.idempotency_key AS key, l.event_id AS event FROM public.iu_auto_instantiate_event_log AS l
-			 WHERE l.event_id BETWEEN $1::text::uuid AND $2::text::uuid LIMIT $5)
+			 WHERE l.event_id BETWEEN $1::text::uuid AND $2::text::uuid LIMIT $4)
 			UNION ALL
 			(SELECT l.idempotency_key, l.event_id FROM public.iu_auto_instantiate_event_log AS l
-			 WHERE l.instance_collection_id BETWEEN $1::text::uuid AND $2::text::uuid LIMIT $5)
+			 WHERE l.instance_collection_id BETWEEN $1::text::uuid AND $2::text::uuid LIMIT $4)
 			UNION ALL
 			(SELECT l.idempotency_key, l.event_id FROM public.iu_auto_instantiate_event_log AS l
-			 WHERE l.idempotency_key BETWEEN $1::text AND $2::text LIMIT $5)
+			 WHERE l.idempotency_key BETWEEN $1::text AND $2::text LIMIT $4)
 			UNION ALL
 			(SELECT e.idempotency_key, e.event_id FROM iu_outbox.event AS e
-			 WHERE e.event_id BETWEEN $1::text::uuid AND $2::text::uuid OR e.idempotency_key BETWEEN $1::text AND $2::text LIMIT $5)
+			 WHERE e.event_id BETWEEN $1::text::uuid AND $2::text::uuid OR e.idempotency_key BETWEEN $1::text AND $2::text LIMIT $4)
 			UNION ALL
 			(SELECT d.idempotency_key, d.event_id FROM iu_outbox.dead_letter AS d
-			 WHERE d.event_id BETWEEN $1::text::uuid AND $2::text::uuid OR d.idempotency_key BETWEEN $1::text AND $2::text LIMIT $5)
+			 WHERE d.event_id BETWEEN $1::text::uuid AND $2::text::uuid OR d.idempotency_key BETWEEN $1::text AND $2::text LIMIT $4)
 			UNION ALL
-			(SELECT j.args ->> 'idempotency_key', NULL FROM iu_river.river_job AS j
-			 WHERE j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled') AND j.kind || '' = $4
-			   AND (pg_catalog.starts_with(j.args ->> 'event_id', $3) OR pg_catalog.starts_with(j.args ->> 'idempotency_key', $3)) LIMIT $5)
+			(SELECT j.event ->> 'idempotency_key', NULL FROM iu_outbox.job AS j
+			 WHERE j.unfinished
+			   AND (pg_catalog.starts_with(j.event ->> 'event_id', $3) OR pg_catalog.starts_with(j.event ->> 'idempotency_key', $3)) LIMIT $4)
 		) AS k
-		WHERE k.key IS NOT NULL OR k.event IS NOT NULL LIMIT $5`, low, high, prefix, jobs.Kind, prefixMatches)
+		WHERE k.key IS NOT NULL OR k.event IS NOT NULL LIMIT $4`, low, high, prefix, prefixMatches)
 	if err != nil {
 		return nil, err
 	}
@@ -169,8 +168,8 @@ const keyOfSuffixSQL = `
 	SELECT k.idempotency_key FROM (
 		SELECT e.idempotency_key FROM iu_outbox.event AS e WHERE e.instance_key_suffix = $1::text
 		UNION ALL
-		SELECT j.args ->> 'idempotency_key' FROM iu_river.river_job AS j
-		WHERE j.kind || '' = $2 AND j.args @> pg_catalog.jsonb_build_object('instance_key_suffix', $1::text)
+		SELECT j.event ->> 'idempotency_key' FROM iu_outbox.job AS j
+		WHERE j.event @> pg_catalog.jsonb_build_object('instance_key_suffix', $1::text)
 		UNION ALL
 		SELECT d.idempotency_key FROM iu_outbox.dead_letter AS d 
 		WHERE pg_catalog.left(d.event ->> 'instance_key_suffix', 200) COLLATE "C" = $1::text
@@ -228,42 +227,34 @@ func (t *tracing) readOutbox(ctx context.Context, by *traceKey) error {
 func (t *tracing) readJobs(ctx context.Context, by *traceKey) error {
 	return t.each(ctx, func(row pgx.CollectableRow) error {
 		var job TraceJob
-		var args, metadata []byte
+		var event, output, parked, retry []byte
 		var errorTexts [][]byte
 		err := row.Scan(&job.ID, &job.Queue, &job.QueuePaused, &job.State, &job.Attempt, &job.MaxAttempts, &job.CreatedAt,
-			&job.ScheduledAt, &job.AttemptedAt, &job.FinalizedAt, &job.Worker, &errorTexts, &args, &metadata)
+			&job.ScheduledAt, &job.AttemptedAt, &job.FinalizedAt, &job.Worker, &errorTexts, &event, &output, &parked, &retry)
 		if err != nil {
 			return err
 		}
-		job.take(args, metadata, errorTexts)
+		// What does not fit was put there by somebody else, and is left out.
+		_ = json.Unmarshal(event, &job.Args)
+		_ = json.Unmarshal(output, &job.Output)
+		_ = json.Unmarshal(parked, &job.Parked)
+		_ = json.Unmarshal(retry, &job.Retry)
+		for _, text := range errorTexts {
+			var e TraceError
+			if json.Unmarshal(text, &e) == nil {
+				job.Errors = append(job.Errors, e)
+			}
+		}
 		trace := t.of(job.Args.IdempotencyKey, job.Args.EventID, job.Args.TemplateCollectionID, job.Args.InstanceKeySuffix)
 		trace.Jobs = append(trace.Jobs, job)
 		return nil
 	}, `
 		SELECT j.id, j.queue, q.paused_at IS NOT NULL, j.state::text, j.attempt, j.max_attempts, j.created_at, j.scheduled_at,
-			j.attempted_at, j.finalized_at, j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)], j.errors, j.args, j.metadata
-		FROM iu_river.river_job AS j
+			j.attempted_at, j.finalized_at, j.worker, j.errors, j.event, j.output, j.parked, j.retry
+		FROM iu_outbox.job AS j
 		LEFT JOIN iu_river.river_queue AS q ON q.name = j.queue
-		WHERE j.kind || '' = $3 AND j.args @> $1::jsonb
-		ORDER BY j.id DESC LIMIT $2`, by.args(), traceLimit, jobs.Kind)
-}
-
-// take reads what a job keeps as JSON. What does not fit was put there by somebody else, and is left out.
-func (j *TraceJob) take(args, metadata []byte, errorTexts [][]byte) {
-	_ = json.Unmarshal(args, &j.Args)
-	var kept struct {
-		Output *jobs.Result `json:"output"`
-		Parked *TraceParked `json:"parked"`
-		Retry  *TraceRetry  `json:"retry"`
-	}
-	_ = json.Unmarshal(metadata, &kept)
-	j.Output, j.Parked, j.Retry = kept.Output, kept.Parked, kept.Retry
-	for _, text := range errorTexts {
-		var e TraceError
-		if json.Unmarshal(text, &e) == nil {
-			j.Errors = append(j.Errors, e)
-		}
-	}
+		WHERE j.event @> $1::jsonb
+		ORDER BY j.id DESC LIMIT $2`, by.args(), traceLimit)
 }
 
 func (t *tracing) readInstances(ctx context.Context, by *traceKey) error {

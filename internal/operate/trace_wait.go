@@ -165,7 +165,7 @@ func (t *tracing) queued(ctx context.Context, job *TraceJob) (string, error) {
 	var n int64
 	err := t.tx.QueryRow(ctx, `
 		SELECT pg_catalog.count(*) FROM (
-			SELECT FROM iu_river.river_job AS j
+			SELECT FROM iu_outbox.job AS j
 			WHERE j.state = 'available' AND j.queue = $1 AND j.scheduled_at <= $2 AND j.id <> $3
 			LIMIT $4) AS j`, job.Queue, job.ScheduledAt, job.ID, CountLimit+1).Scan(&n)
 	return fmt.Sprintf("its turn in the queue %s: %s before it", job.Queue, ahead(Counted(n))), err

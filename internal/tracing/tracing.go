@@ -13,7 +13,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
-	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // Config configures a Provider. The zero value of a field means its default.
@@ -53,7 +53,7 @@ func New(ctx context.Context, cfg Config) (*Provider, error) {
 		return nil, errors.Join(fmt.Errorf("set tracing up: %w", err), exporter.Shutdown(ctx))
 	}
 	client := &reporting{
-		SpanExporter: exporter, outage: &listen.Outage{Logger: cfg.Logger, What: "Tracing: receiver"},
+		SpanExporter: exporter, outage: &retry.Outage{Logger: cfg.Logger, What: "Tracing: receiver"},
 	}
 	return &Provider{sdktrace.NewTracerProvider(
 		sdktrace.WithResource(about), sdktrace.WithBatcher(client, sdktrace.WithMaxQueueSize(queueSize)))}, nil
@@ -71,7 +71,7 @@ func (p *Provider) Stop(ctx context.Context) error {
 type reporting struct {
 	sdktrace.SpanExporter
 
-	outage *listen.Outage
+	outage *retry.Outage
 }
 
 // ExportSpans implements sdktrace.SpanExporter. It logs failures and never returns one.

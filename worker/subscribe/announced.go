@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // announcements ring a bell when events are announced. If notifications do not come through, those who wait at the bell
@@ -40,10 +41,10 @@ func (a *announcements) run(ctx context.Context) {
 	for try := 1; ; try++ {
 		var err error
 		works, err = listen.Works(ctx, a.pool, a.direct)
-		if err == nil || !mayPass(err) || readOnly(err) {
+		if err == nil || !retry.MayPass(err) || readOnly(err) {
 			break
 		}
-		if !listen.Pause(ctx, listen.Backoff(try)) {
+		if !retry.Pause(ctx, retry.Reconnect.Wait(try)) {
 			return
 		}
 	}
@@ -64,15 +65,4 @@ func (a *announcements) run(ctx context.Context) {
 func readOnly(err error) bool {
 	var pgErr *pgconn.PgError
 	return errors.As(err, &pgErr) && (pgErr.Code == "25006" || pgErr.Code == "55000")
-}
-
-// wait waits for the bell, for d, or for the end of ctx.
-func wait(ctx context.Context, bell listen.Bell, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-bell:
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // Config configures a subscriber. The zero value of a field means its default.
@@ -85,12 +87,9 @@ const (
 	DeadLetter
 )
 
+// wait returns how long to wait after so many failures.
 func (r Retry) wait(failures int) time.Duration {
-	wait := r.MaxBackoff
-	if doublings := max(failures-1, 0); doublings < 30 {
-		wait = min(wait, r.Backoff<<doublings)
-	}
-	return wait - rand.N(wait/2+1) //nolint:gosec // spreads load, guards nothing
+	return retry.Backoff{First: r.Backoff, Longest: r.MaxBackoff}.Wait(failures)
 }
 
 func (c Config) withDefaults() (Config, error) {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // ConsumerDeadLetter is an event that a consumer could not handle.
@@ -151,7 +153,7 @@ func ackReplay(ctx context.Context, db DB, id int64) error {
 func (s *subscriber) replayFailed(ctx context.Context, id int64, event Event, cause error) error {
 	var stop *stopError
 	var blamed *handlerError
-	if errors.As(cause, &stop) || !errors.As(cause, &blamed) || mayPass(cause) || ctx.Err() != nil {
+	if errors.As(cause, &stop) || !errors.As(cause, &blamed) || retry.MayPass(cause) || ctx.Err() != nil {
 		return s.failed(ctx, event.Cursor, []Event{event}, cause)
 	}
 	s.logger.WarnContext(ctx, "Subscriber: the handler failed for a dead letter again", s.about([]Event{event}, 1, 0, cause)...)

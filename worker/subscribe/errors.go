@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // The errors that this package wraps; compare with errors.Is.
@@ -134,24 +130,6 @@ type handlerError struct{ err error }
 
 func (e *handlerError) Error() string { return e.err.Error() }
 func (e *handlerError) Unwrap() error { return e.err }
-
-// mayPass reports whether a database error may go away by itself: connections (class 08), serialization and
-// deadlocks (40), resources (53), locks (55), operator intervention (57), the system (58, XX), a server that is still a
-// standby (25006), and whatever kept the question from reaching the server.
-func mayPass(err error) bool {
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
-		switch pgErr.Code[:2] {
-		case "08", "40", "53", "55", "57", "58", "XX":
-			return true
-		}
-		return pgErr.Code == "25006"
-	}
-	var netErr net.Error
-	var connectErr *pgconn.ConnectError
-	return errors.As(err, &netErr) || errors.As(err, &connectErr) || pgconn.SafeToRetry(err) ||
-		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed)
-}
 
 // absent returns the error of a consumer that was not found: gone, or ErrRowSecurity if it may be there and hidden.
 func absent(ctx context.Context, db DB, gone error) error {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // failed waits and returns nil if the events are to be read and tried again, and returns an error if Run ends.
@@ -23,17 +23,17 @@ func (s *subscriber) failed(ctx context.Context, from Cursor, events []Event, er
 		return s.moved(ctx, from)
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case !errors.As(err, &blamed) && !mayPass(err):
+	case !errors.As(err, &blamed) && !retry.MayPass(err):
 		return err
 	case !errors.As(err, &blamed):
-		listen.Pause(ctx, listen.Backoff(s.outage.Failed(ctx, err)))
+		retry.Pause(ctx, retry.Reconnect.Wait(s.outage.Failed(ctx, err)))
 		return nil
 	}
 	s.failures++
 	if len(events) > 1 {
 		s.suspicious = events[len(events)-1].Cursor.Position
 	}
-	counts := len(events) == 1 && !mayPass(err)
+	counts := len(events) == 1 && !retry.MayPass(err)
 	tries, noteErr := s.note(ctx, from, err, counts)
 	if noteErr != nil {
 		return noteErr
@@ -43,7 +43,7 @@ func (s *subscriber) failed(ctx context.Context, from Cursor, events []Event, er
 	}
 	wait := s.cfg.Retry.wait(s.failures)
 	s.logger.WarnContext(ctx, "Subscriber: the handler failed; trying again", s.about(events, tries, wait, err)...)
-	listen.Pause(ctx, wait)
+	retry.Pause(ctx, wait)
 	return nil
 }
 
@@ -63,7 +63,7 @@ func (s *subscriber) note(ctx context.Context, from Cursor, cause error, counts 
 	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
 	defer cancel()
 	tries, err = s.place.failed(ctx, from, cause, counts)
-	if err != nil && (mayPass(err) || ctx.Err() != nil) {
+	if err != nil && (retry.MayPass(err) || ctx.Err() != nil) {
 		s.outage.Failed(ctx, err)
 		return 0, nil
 	}

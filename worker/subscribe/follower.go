@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 const (
@@ -122,7 +122,7 @@ func (f *Follower) next(ctx context.Context) ([]*Event, error) {
 
 // replay reads a page from the database, as one of at most Replays followers.
 func (f *Follower) replay(ctx context.Context) ([]*Event, error) {
-	if f.failures > 0 && !listen.Pause(ctx, listen.Backoff(f.failures)) {
+	if f.failures > 0 && !retry.Pause(ctx, retry.Reconnect.Wait(f.failures)) {
 		return nil, nil
 	}
 	if err := f.tail.acquire(ctx); err != nil {
@@ -133,7 +133,7 @@ func (f *Follower) replay(ctx context.Context) ([]*Event, error) {
 	defer cancel()
 	p, err := readAfter(bounded, f.tail.cfg.Pool, f.at, f.filter, followPage)
 	if err != nil {
-		if !mayPass(err) {
+		if !retry.MayPass(err) {
 			return nil, err
 		}
 		f.failures++

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // attempt handles events and acknowledges them, or does neither.
@@ -28,7 +30,7 @@ func plainAttempt(handler BatchHandler) attempt {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackTimeout)
 		err := ack(end, s.cfg.Pool)
 		cancel()
-		if err == nil || !mayPass(err) {
+		if err == nil || !retry.MayPass(err) {
 			return err
 		}
 		// The effect has happened: a short outage of the database must not repeat it.
@@ -65,7 +67,7 @@ func txAttempt(handler TxHandler) attempt {
 
 // blame attributes an error to the handler's statements, unless it is an outage or a moved cursor.
 func blame(err error) error {
-	if errors.Is(err, errMoved) || mayPass(err) {
+	if errors.Is(err, errMoved) || retry.MayPass(err) {
 		return err
 	}
 	return &handlerError{err}

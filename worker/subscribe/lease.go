@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // errLeaseLost: another process may have taken the consumer over.
@@ -24,7 +25,7 @@ type lease struct {
 	process string
 	ttl     time.Duration
 	logger  *slog.Logger
-	outage  *listen.Outage
+	outage  *retry.Outage
 	conn    *pgx.Conn
 	mayHold bool // unless the last reply said otherwise
 }
@@ -32,7 +33,7 @@ type lease struct {
 func newLease(cfg Config, process string) *lease {
 	return &lease{
 		direct: listen.KeepAlive(cfg.Direct), name: cfg.Consumer, process: process, ttl: cfg.LeaseTTL, logger: cfg.Logger,
-		outage: &listen.Outage{Logger: cfg.Logger, What: "Subscriber: lease connection"},
+		outage: &retry.Outage{Logger: cfg.Logger, What: "Subscriber: lease connection"},
 	}
 }
 
@@ -81,10 +82,10 @@ func (l *lease) acquire(ctx context.Context, observe func(context.Context) error
 		switch {
 		case ctx.Err() != nil:
 			return time.Time{}, ctx.Err()
-		case err != nil && !mayPass(err):
+		case err != nil && !retry.MayPass(err):
 			return time.Time{}, err
 		case err != nil:
-			wait = listen.Backoff(l.outage.Failed(ctx, err))
+			wait = retry.Reconnect.Wait(l.outage.Failed(ctx, err))
 		case state == "gone":
 			return time.Time{}, fmt.Errorf("%w %q: it was deleted while it ran", ErrNoConsumer, l.name)
 		default:
@@ -102,7 +103,7 @@ func (l *lease) acquire(ctx context.Context, observe func(context.Context) error
 				l.logger.InfoContext(ctx, "Subscriber: another process works for this consumer; standing by")
 			}
 		}
-		if !listen.Pause(ctx, wait) {
+		if !retry.Pause(ctx, wait) {
 			return time.Time{}, ctx.Err()
 		}
 	}
@@ -125,7 +126,7 @@ func (l *lease) keep(ctx context.Context, until time.Time) (held context.Context
 
 // renew renews the lease until it is lost (errLeaseLost) or ctx ends (nil).
 func (l *lease) renew(ctx context.Context, until time.Time) error {
-	for listen.Pause(ctx, l.ttl/5) {
+	for retry.Pause(ctx, l.ttl/5) {
 		begun := time.Now()
 		state, err := l.hold(ctx)
 		switch {

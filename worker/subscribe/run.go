@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/iu-core/iuworker/internal/dbsession"
-	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // Run passes events to the handler one at a time, in the order of their positions, until ctx ends or Limit is reached; then
@@ -46,7 +46,7 @@ type subscriber struct {
 	attempt  attempt
 	single   bool // one event at a time
 	goesBack bool // the handler's effects are in the database, and are set back with it
-	outage   *listen.Outage
+	outage   *retry.Outage
 	logger   *slog.Logger
 
 	announced *announcements
@@ -63,7 +63,7 @@ func run(ctx context.Context, cfg Config, prepare func(*subscriber)) error {
 	}
 	s := &subscriber{
 		cfg: cfg, logger: cfg.Logger,
-		outage:    &listen.Outage{Logger: cfg.Logger, What: "Subscriber: database"},
+		outage:    &retry.Outage{Logger: cfg.Logger, What: "Subscriber: database"},
 		announced: newAnnouncements(cfg.Pool, cfg.Direct, cfg.PollInterval, "Subscriber", cfg.Logger),
 	}
 	prepare(s)
@@ -176,7 +176,7 @@ func (s *subscriber) work(ctx context.Context, p page) error {
 	case p.Next != p.after.Cursor:
 		return s.move(ctx, p.after.Cursor, p.next())
 	default:
-		wait(ctx, s.announced.bell, s.cfg.PollInterval)
+		s.announced.bell.Wait(ctx, s.cfg.PollInterval)
 		return ctx.Err()
 	}
 }
@@ -198,12 +198,12 @@ func (s *subscriber) try(ctx context.Context, query func(context.Context) error)
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case !mayPass(err):
+		case !retry.MayPass(err):
 			return err
 		}
 		if dbsession.ReadOnlyError(err) {
 			s.cfg.Pool.Reset() // its connections lead to a server that is no longer the primary
 		}
-		listen.Pause(ctx, listen.Backoff(s.outage.Failed(ctx, err)))
+		retry.Pause(ctx, retry.Reconnect.Wait(s.outage.Failed(ctx, err)))
 	}
 }

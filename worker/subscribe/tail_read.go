@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 const tailPage = 200
@@ -26,14 +27,14 @@ func (t *Tail) run() {
 	t.running.Go(func() { announced.run(ctx) })
 	defer cancel()
 	t.forget()
-	outage := &listen.Outage{Logger: t.logger, What: "Tail: database"}
+	outage := &retry.Outage{Logger: t.logger, What: "Tail: database"}
 	for ctx.Err() == nil && t.wanted() {
 		more, err := t.read(ctx)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
 			// t.asked is ignored meanwhile: it would make this a busy loop.
-			listen.Pause(ctx, listen.Backoff(outage.Failed(ctx, err)))
+			retry.Pause(ctx, retry.Reconnect.Wait(outage.Failed(ctx, err)))
 		default:
 			outage.Worked(ctx)
 			if !more {

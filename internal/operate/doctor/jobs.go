@@ -11,11 +11,11 @@ import (
 // dueSQL reads the first job of each priority by River's index for fetching: a million jobs that are not due cost nothing.
 const dueSQL = `
 	SELECT j.id, EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - j.scheduled_at)::double precision - %[2]d
-	FROM pg_catalog.unnest(ARRAY[%[1]s]::iu_river.river_job_state[]) AS s (state)
+	FROM pg_catalog.unnest(pg_catalog.enum_range((NULL::iu_outbox.job).state)) AS s (state)
 	CROSS JOIN pg_catalog.generate_series(1, 4) AS p (priority)
 	CROSS JOIN LATERAL (
-		SELECT j.id, j.scheduled_at FROM iu_river.river_job AS j
-		WHERE j.state = s.state AND j.queue = 'events' AND j.priority = p.priority
+		SELECT j.id, j.scheduled_at FROM iu_outbox.job AS j
+		WHERE s.state IN (%[1]s) AND j.state = s.state AND j.queue = 'events' AND j.priority = p.priority
 		ORDER BY j.scheduled_at, j.id LIMIT 1) AS j
 	ORDER BY j.scheduled_at LIMIT 1`
 
@@ -27,7 +27,7 @@ func (e *examination) jobs(ctx context.Context) (Check, error) {
 			"job %d has run for %s, and the limit is " + jobs.Timeout.String(),
 			"its worker hangs, or lost it; a dead worker's jobs run again within 10s, others within two minutes: " + restart,
 			`SELECT j.id, EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - j.attempted_at)::double precision - 30
-			 FROM iu_river.river_job AS j
+			 FROM iu_outbox.job AS j
 			 WHERE j.state = 'running' AND j.queue IN ('events', 'scaleout')
 			 ORDER BY j.attempted_at LIMIT 1`,
 		},

@@ -5,8 +5,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // parked jobs must run again at once when their gate opens.
@@ -22,11 +22,7 @@ func (e *examination) parked(ctx context.Context) (Check, error) {
 				SELECT g.gate, n.n
 				FROM iu_outbox.gate_status() AS g
 				CROSS JOIN LATERAL (
-					SELECT pg_catalog.count(*) AS n
-					FROM (SELECT FROM iu_river.river_job AS j
-					      WHERE j.state = 'scheduled' AND j.metadata @> pg_catalog.jsonb_build_object(
-					          'parked', pg_catalog.jsonb_build_object('gate', g.gate))
-					      LIMIT $1) AS j) AS n
+					SELECT pg_catalog.count(*) AS n FROM (SELECT FROM iu_outbox.parked_jobs(g.gate) LIMIT $1) AS j) AS n
 				WHERE g.open AND iu_outbox.gate_open('iu_core.composer_enabled') AND n.n > 0
 				  AND COALESCE(g.updated_at, '-infinity') < pg_catalog.clock_timestamp() - interval '10 seconds'`, operate.CountLimit+1)
 			return err
@@ -37,7 +33,7 @@ func (e *examination) parked(ctx context.Context) (Check, error) {
 	if err != nil || len(found) == 0 {
 		return fine("no job is parked behind an open gate"), err
 	}
-	if !listen.Pause(ctx, 2*again) { // longer than a sweep
+	if !retry.Pause(ctx, 2*again) { // longer than a sweep
 		return Check{}, ctx.Err()
 	}
 	later, err := overlooked()

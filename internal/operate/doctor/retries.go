@@ -13,12 +13,9 @@ func (e *examination) retries(ctx context.Context) (Check, error) {
 	var last *string
 	err := e.row(ctx, []any{&n, &last}, `
 		WITH retried AS MATERIALIZED (
-			SELECT j.id, COALESCE(j.metadata #>> '{retry,error}', j.errors[pg_catalog.array_upper(j.errors, 1)] ->> 'error') AS error
-			FROM iu_river.river_job AS j
-			WHERE j.state = 'retryable' OR j.state = 'scheduled' AND j.metadata ? 'retry'
-			LIMIT $1
+			SELECT j.id, j.reason FROM iu_outbox.job AS j WHERE j.retrying LIMIT $1
 		)
-		SELECT pg_catalog.count(*), (SELECT r.error FROM retried AS r ORDER BY r.id DESC LIMIT 1) FROM retried`, operate.CountLimit+1)
+		SELECT pg_catalog.count(*), (SELECT r.reason FROM retried AS r ORDER BY r.id DESC LIMIT 1) FROM retried`, operate.CountLimit+1)
 	if err != nil || n == 0 {
 		return fine("no job waits for a retry"), err
 	}

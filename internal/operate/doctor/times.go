@@ -48,17 +48,17 @@ type workerClock struct {
 const workerClocksSQL = `
 	SELECT c.worker, c.seconds
 	FROM (
-		SELECT j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)] AS worker,
+		SELECT j.worker,
 			CASE WHEN pg_catalog.max(j.finalized_at) > pg_catalog.clock_timestamp()
 				THEN EXTRACT(EPOCH FROM pg_catalog.max(j.finalized_at) - pg_catalog.clock_timestamp())
 				ELSE EXTRACT(EPOCH FROM LEAST(pg_catalog.max(j.finalized_at - j.attempted_at), interval '0')) END::double precision AS seconds
 		FROM (
-			SELECT j.attempted_by, j.attempted_at, j.finalized_at FROM iu_river.river_job AS j
+			SELECT j.worker, j.attempted_at, j.finalized_at FROM iu_outbox.job AS j
 			WHERE j.state = 'completed' AND j.finalized_at > pg_catalog.clock_timestamp() - interval '1 hour'
 			ORDER BY j.finalized_at DESC LIMIT 500
 		) AS j
-		WHERE j.attempted_by IS NOT NULL
-		GROUP BY 1
+		WHERE j.worker IS NOT NULL
+		GROUP BY j.worker
 	) AS c
 	WHERE pg_catalog.abs(c.seconds) > 2
 	ORDER BY pg_catalog.abs(c.seconds) DESC

@@ -9,15 +9,16 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	iusql "github.com/iu-core/iuworker/sql"
 )
 
 // expectedTriggers are those through which events pass, by table.
 var expectedTriggers = []string{
 	"iu_outbox.event: event_doorbell", "iu_outbox.event: event_removed", "iu_outbox.event: event_truncated",
 	"iu_outbox.emission: emission_doorbell", "iu_outbox.consumer: iu_outbox_last_event_moved",
-	"iu_river.river_job: iu_outbox_dead_letter_on_delete", "iu_river.river_job: iu_outbox_dead_letter_on_end",
-	"iu_river.river_job: iu_outbox_said_again",
-	"iu_river.river_job: iu_outbox_due_now",
+	iusql.JobTable + ": iu_outbox_dead_letter_on_delete", iusql.JobTable + ": iu_outbox_dead_letter_on_end",
+	iusql.JobTable + ": iu_outbox_said_again",
+	iusql.JobTable + ": iu_outbox_due_now",
 	"public.dot_config: iu_outbox_gate_bell",
 	"public.iu_auto_instantiate_event_log: iu_outbox_emission_rolled_back",
 	"public.iu_auto_instantiate_event_log: iu_outbox_emission_written",

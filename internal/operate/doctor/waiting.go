@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // How long things may take that take moments while all is well, in seconds.
@@ -38,7 +38,7 @@ func (e *examination) lingering(ctx context.Context, sql string, args ...any) (*
 	if err != nil {
 		return nil, err
 	}
-	if !listen.Pause(ctx, again) {
+	if !retry.Pause(ctx, again) {
 		return nil, ctx.Err()
 	}
 	err = e.row(ctx, []any{&second.ID, &second.Seconds}, sql, args...)

@@ -21,7 +21,7 @@ func (a *audit) outbox(ctx context.Context, check *Check) error {
 			      AND e.idempotency_key = r.idempotency_key LIMIT 1)
 			  OR (SELECT true FROM iu_outbox.dead_letter AS d WHERE d.idempotency_key = r.idempotency_key LIMIT 1)
 			  OR (SELECT true FROM iu_outbox.settled AS s WHERE s.key = r.key AND s.entry > r.entry AND s.how <> 'removed' LIMIT 1)
-			  OR `+unfinishedJob+` THEN NULL
+			  OR (SELECT true FROM iu_outbox.unfinished_jobs(r.idempotency_key) LIMIT 1) THEN NULL
 			ELSE pg_catalog.format('event %s was deleted from the outbox at %s', r.event ->> 'event_id', pg_catalog.date_trunc('second', r.at)) END
 		FROM (SELECT s.*, pg_catalog.replace(s.key::text, '-', '') AS idempotency_key FROM iu_outbox.settled AS s
 		      WHERE s.how = 'removed' AND s.entry > $1 AND s.entry <= $2) AS r`)
@@ -32,17 +32,6 @@ func (a *audit) outbox(ctx context.Context, check *Check) error {
 	a.report.Balance.Waiting = waiting["waiting"]
 	return nil
 }
-
-// unfinishedJob is a condition on r.idempotency_key. The first look is by River's index of unique keys, which hold the
-// hash of what River says there; the second finds what that does not, and costs more.
-const unfinishedJob = `(
-	(SELECT true FROM iu_river.river_job AS j
-	 WHERE j.unique_key = pg_catalog.sha256(pg_catalog.convert_to(
-	        '&kind=auto_instantiate&args={"idempotency_key":"' || r.idempotency_key || '"}', 'UTF8'))
-	   AND j.unique_states IS NOT NULL AND iu_river.river_job_state_in_bitmask(j.unique_states, j.state) LIMIT 1) IS NOT NULL
-	OR (SELECT true FROM iu_river.river_job AS j
-	    WHERE j.args @> pg_catalog.jsonb_build_object('idempotency_key', r.idempotency_key)
-	      AND j.kind || '' = 'auto_instantiate' AND j.state NOT IN ('cancelled', 'completed', 'discarded') LIMIT 1) IS NOT NULL)`
 
 // events accounts for every key that was claimed, once for each claim. Each is somewhere in every snapshot, since whatever
 // moves it from one place to the next is one transaction. What an operator did after a claim goes first: a dead letter that
@@ -64,7 +53,8 @@ func (a *audit) events(ctx context.Context, check *Check) error {
 				      WHERE l.idempotency_key = r.idempotency_key LIMIT 1) THEN 'composed'
 				WHEN (SELECT true FROM iu_outbox.dead_letter AS d
 				      WHERE d.idempotency_key = r.idempotency_key LIMIT 1) THEN 'dead_letter'
-				WHEN `+unfinishedJob+` THEN 'unfinished' ELSE 'lost' END) AS place
+				WHEN (SELECT true FROM iu_outbox.unfinished_jobs(r.idempotency_key) LIMIT 1) THEN 'unfinished'
+				ELSE 'lost' END) AS place
 			FROM (SELECT c.entry, c.at, k.key, pg_catalog.replace(k.key::text, '-', '') AS idempotency_key
 			      FROM iu_outbox.claimed AS c CROSS JOIN LATERAL pg_catalog.unnest(c.keys) AS k (key)
 			      WHERE c.entry > $1 AND c.entry <= $2) AS r
@@ -86,8 +76,8 @@ func (a *audit) deadLetters(ctx context.Context, check *Check) error {
 	sums, err := a.numbers(ctx, check, `
 		SELECT COALESCE(pg_catalog.min(d.id) - 1, 0), COALESCE(pg_catalog.max(d.id), 0) FROM iu_outbox.dead_letter AS d`, `
 		SELECT d.id::text, ''::text, 1, (
-			SELECT pg_catalog.format('job %s is %s', j.id, j.state) FROM iu_river.river_job AS j
-			WHERE j.id = d.job_id AND j.kind = 'auto_instantiate' AND j.state NOT IN ('cancelled', 'completed', 'discarded'))
+			SELECT pg_catalog.format('job %s is %s', j.id, j.state) FROM iu_outbox.job AS j
+			WHERE j.id = d.job_id AND j.unfinished)
 		FROM iu_outbox.dead_letter AS d
 		WHERE d.id > $1 AND d.id <= $2`)
 	check.Looked = sums[""]

@@ -123,7 +123,7 @@ var steps = []step{
 	{
 		check: "dead letters", run: (*audit).deadLetters,
 		holds:  "the job of each dead letter has ended",
-		wayOut: "run iuworker doctor: a trigger of iu_river.river_job may be disabled; drop the dead letter once its job has ended",
+		wayOut: "run iuworker doctor: a trigger of River's table of jobs may be disabled; drop the dead letter once its job has ended",
 	},
 	{
 		check: "instances", run: (*audit).instances,

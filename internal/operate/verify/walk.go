@@ -8,8 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/iu-core/iuworker/internal/listen"
-	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 const (
@@ -86,7 +85,7 @@ func (a *audit) look(ctx context.Context, check *Check, sql string, args ...any)
 		return found, err
 	}
 	if len(found.problems) > 0 {
-		if !listen.Pause(ctx, pieceAgain) {
+		if !retry.Pause(ctx, pieceAgain) {
 			return found, ctx.Err()
 		}
 		again, err := a.ask(ctx, sql, args...)
@@ -135,7 +134,7 @@ func (a *audit) walk(ctx context.Context, check *Check, s span, sql string) (map
 		found, err := a.look(ctx, check, sql, s.bound(from), s.bound(to))
 		if err != nil {
 			tries++
-			if !jobs.MayPass(err) || tries == pieceTries || ctx.Err() != nil || !listen.Pause(ctx, jobs.Backoff(tries)) {
+			if !retry.MayPass(err) || tries == pieceTries || ctx.Err() != nil || !retry.Pause(ctx, retry.Work.Wait(tries)) {
 				return sums, err
 			}
 			size = s.least
@@ -148,7 +147,7 @@ func (a *audit) walk(ctx context.Context, check *Check, s span, sql string) (map
 		if len(found.problems) == 0 {
 			size = resized(size, time.Since(start), s.least, s.most)
 		}
-		if a.cfg.Rest > 0 && !listen.Pause(ctx, a.cfg.Rest) {
+		if a.cfg.Rest > 0 && !retry.Pause(ctx, a.cfg.Rest) {
 			return sums, ctx.Err()
 		}
 	}

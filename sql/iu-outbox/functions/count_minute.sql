@@ -27,7 +27,7 @@ BEGIN
         SELECT pg_catalog.count(*)
         FROM (SELECT d.job_id, d.created_at FROM iu_outbox.dead_letter AS d ORDER BY d.id DESC LIMIT 5000) AS d
         WHERE d.created_at >= p_from AND d.created_at < p_until
-          AND NOT EXISTS (SELECT FROM iu_river.river_job AS j WHERE j.id = d.job_id));
+          AND NOT EXISTS (SELECT FROM iu_outbox.job AS j WHERE j.id = d.job_id));
 
     -- Positions have no gaps: their difference counts what was announced. Two hundred of them are measured.
     announced := iu_outbox.position_before(p_until) - v_before;

@@ -28,32 +28,3 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
         LIMIT p_limit
         FOR UPDATE SKIP LOCKED))
 $$;
-
--- Cancels those of these jobs that have not begun, drops the dead letters that this makes, and returns how many: for
--- work that an operator takes back and that needs no attention. Locks jobs in the order of their ids, then dead letters;
--- skips jobs that are locked.
-CREATE OR REPLACE FUNCTION iu_outbox.cancel_jobs(p_ids bigint[]) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_cancelled bigint[];
-BEGIN
-    WITH picked AS MATERIALIZED (
-        SELECT j.id FROM iu_river.river_job AS j
-        WHERE j.id = ANY (p_ids) AND j.kind || '' = 'auto_instantiate'
-          AND j.state IN ('available', 'pending', 'retryable', 'scheduled')
-        ORDER BY j.id
-        FOR UPDATE SKIP LOCKED
-    ), cancelled AS (
-        UPDATE iu_river.river_job AS j
-        SET state = 'cancelled', finalized_at = pg_catalog.now(),
-            metadata = j.metadata || pg_catalog.jsonb_build_object('cancel_attempted_at', pg_catalog.now())
-        FROM picked AS p
-        WHERE j.id = p.id
-        RETURNING j.id
-    )
-    SELECT pg_catalog.array_agg(c.id) INTO v_cancelled FROM cancelled AS c;
-    PERFORM iu_outbox.drop_dead_letters(ARRAY(
-        SELECT d.id FROM iu_outbox.dead_letter AS d WHERE d.job_id = ANY (v_cancelled)));
-    RETURN COALESCE(pg_catalog.cardinality(v_cancelled), 0);
-END
-$$;

@@ -11,34 +11,29 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = o
                * CASE WHEN c.n < 20 * p_limit THEN 1
                       ELSE GREATEST(1, EXTRACT(EPOCH FROM s.until - s.at) / NULLIF(EXTRACT(EPOCH FROM c.last_at - s.at), 0)) END,
            CASE
-               WHEN j.state = 'completed' AND j.metadata #>> '{output,status}' IS DISTINCT FROM 'instantiated' THEN 'other'
-               WHEN j.state = 'completed' AND j.args ->> 'emit_mode' = 'dry_run' THEN 'dry_run'
+               WHEN j.state = 'completed' AND j.output ->> 'status' IS DISTINCT FROM 'instantiated' THEN 'other'
+               WHEN j.state = 'completed' AND j.event ->> 'emit_mode' = 'dry_run' THEN 'dry_run'
                WHEN j.state = 'completed' AND j.queue = 'scaleout' THEN 'scaleout'
                WHEN j.state = 'completed' THEN 'composed'
-               WHEN j.metadata ? 'unique_key_conflict' THEN 'other'
-               WHEN j.metadata ? 'cancel_attempted_at'
-                    AND NOT EXISTS (SELECT FROM iu_outbox.dead_letter AS d WHERE d.job_id = j.id) THEN 'other'
+               WHEN j.duplicate THEN 'other'
+               WHEN j.cancel_requested AND NOT EXISTS (SELECT FROM iu_outbox.dead_letter AS d WHERE d.job_id = j.id) THEN 'other'
                ELSE 'dead' END,
-           j.args ->> 'template_collection_id',
+           j.event ->> 'template_collection_id',
            GREATEST(0, EXTRACT(EPOCH FROM j.finalized_at - GREATEST(
-               CASE WHEN j.args ->> 'created_at' ~ '^20\d\d-\d\d-\d\dT' THEN (j.args ->> 'created_at')::timestamptz ELSE j.created_at END,
-               CASE WHEN j.args ->> 'available_at' ~ '^20\d\d-\d\d-\d\dT' THEN (j.args ->> 'available_at')::timestamptz END))),
-           -- River counts snoozes: those for another try, which we count as well, and those of parked jobs.
-           CASE WHEN pg_catalog.jsonb_typeof(j.metadata -> 'snoozes') = 'number' THEN (j.metadata -> 'snoozes')::numeric
-                     > CASE WHEN pg_catalog.jsonb_typeof(j.metadata #> '{retry,count}') = 'number'
-                            THEN (j.metadata #> '{retry,count}')::numeric ELSE 0 END
-                ELSE false END
+               CASE WHEN j.event ->> 'created_at' ~ '^20\d\d-\d\d-\d\dT' THEN (j.event ->> 'created_at')::timestamptz ELSE j.created_at END,
+               CASE WHEN j.event ->> 'available_at' ~ '^20\d\d-\d\d-\d\dT' THEN (j.event ->> 'available_at')::timestamptz END))),
+           j.was_parked
     FROM (SELECT p_from + (p_until - p_from) * (i::double precision / p_slices) AS at,
                  p_from + (p_until - p_from) * ((i + 1)::double precision / p_slices) AS until
           FROM pg_catalog.generate_series(0, p_slices - 1) AS i) AS s
     CROSS JOIN (VALUES ('completed'::iu_river.river_job_state), ('cancelled'), ('discarded')) AS st (state)
     CROSS JOIN LATERAL (
         SELECT pg_catalog.count(*) AS n, pg_catalog.max(j.finalized_at) AS last_at
-        FROM (SELECT j.finalized_at FROM iu_river.river_job AS j
-              WHERE j.state = st.state AND j.kind || '' = 'auto_instantiate' AND j.finalized_at >= s.at AND j.finalized_at < s.until
+        FROM (SELECT j.finalized_at FROM iu_outbox.job AS j
+              WHERE j.state = st.state AND j.finalized_at >= s.at AND j.finalized_at < s.until
               ORDER BY j.finalized_at LIMIT 20 * p_limit) AS j) AS c
     CROSS JOIN LATERAL (
-        SELECT j.id, j.state, j.queue, j.args, j.metadata, j.created_at, j.finalized_at FROM iu_river.river_job AS j
-        WHERE c.n > 0 AND j.state = st.state AND j.kind || '' = 'auto_instantiate' AND j.finalized_at >= s.at AND j.finalized_at < s.until
+        SELECT j.* FROM iu_outbox.job AS j
+        WHERE c.n > 0 AND j.state = st.state AND j.finalized_at >= s.at AND j.finalized_at < s.until
         ORDER BY j.finalized_at LIMIT p_limit) AS j
 $$;

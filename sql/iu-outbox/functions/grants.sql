@@ -34,6 +34,9 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_worker', 'SELECT', 'TABLE', 'iu_outbox.attendance'),
     ('iu_worker', 'SELECT, INSERT (actor, action, detail)', 'TABLE', 'iu_outbox.audit'),
     ('iu_worker', 'SELECT, UPDATE', 'TABLE', 'iu_outbox.scaleout'),
+    ('iu_worker', 'SELECT', 'TABLE', 'iu_outbox.job'),
+    ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.parked_jobs(text), iu_outbox.unfinished_jobs(text), iu_outbox.as_uuid(text)'),
+    ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.note_said_again(bigint[], text[]), iu_outbox.lock_jobs(bigint[])'),
     ('iu_worker', 'SELECT', 'TABLE', 'iu_migration.*'),
     ('iu_worker', 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE', 'TABLE', 'iu_river.*'),
     ('iu_worker', 'USAGE, SELECT', 'SEQUENCE', 'iu_river.*'),
@@ -86,6 +89,8 @@ WITH listed (role, privileges, kind, objects) AS (VALUES
     ('iu_operator', 'UPDATE (paused_at, updated_at)', 'TABLE', 'iu_river.river_queue'), -- to pause and resume one
     ('iu_operator', 'USAGE, SELECT', 'SEQUENCE', 'iu_river.*'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_river.*'),
+    ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.parked_jobs(text), iu_outbox.unfinished_jobs(text), iu_outbox.as_uuid(text)'),
+    ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.find_event(uuid)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.event_state(uuid), iu_outbox.template_id(text), iu_outbox.nearest_templates(text)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.insert_events(jsonb)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION',

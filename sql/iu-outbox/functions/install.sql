@@ -30,6 +30,8 @@
 
 \ir row_security.sql
 \ir server.sql
+\ir as_uuid.sql
+\ir job.sql
 \ir doorbell.sql
 \ir ledger.sql
 \ir template.sql
@@ -45,12 +47,9 @@
 \ir emit_apart.sql
 \ir write_emission.sql
 \ir roll_back_emission.sql
-\ir river_job.sql
 \ir keep_dead_letter.sql
 \ir say_again.sql
-\ir resume_jobs.sql
-\ir schedule_jobs.sql
-\ir release_jobs.sql
+\ir change_jobs.sql
 \ir event_state.sql
 \ir worker.sql
 \ir gate.sql

@@ -34,8 +34,7 @@ BEGIN
                         ELSE c.collection_key || ' has no active piece' END
             INTO v_detail
             FROM (SELECT OLD.args ->> 'template_collection_id' AS id) AS t
-            LEFT JOIN public.iu_piece_collection AS c
-                ON c.id = CASE WHEN t.id ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' THEN t.id::uuid END;
+            LEFT JOIN public.iu_piece_collection AS c ON c.id = iu_outbox.as_uuid(t.id);
         END IF;
     ELSE
         v_status := 'deleted';
@@ -45,9 +44,7 @@ BEGIN
     INSERT INTO iu_outbox.dead_letter
         (job_id, status, detail, event_id, idempotency_key, event, queue, attempts)
     VALUES (OLD.id, v_status, v_detail,
-            CASE WHEN OLD.args ->> 'event_id' ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
-                 THEN (OLD.args ->> 'event_id')::uuid END,
-            OLD.args ->> 'idempotency_key', OLD.args, OLD.queue, OLD.attempt)
+            iu_outbox.as_uuid(OLD.args ->> 'event_id'), OLD.args ->> 'idempotency_key', OLD.args, OLD.queue, OLD.attempt)
     ON CONFLICT (job_id) DO UPDATE
     SET status = EXCLUDED.status, detail = EXCLUDED.detail, attempts = EXCLUDED.attempts,
         created_at = pg_catalog.now();

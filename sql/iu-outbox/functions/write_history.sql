@@ -36,13 +36,13 @@ BEGIN
     WHERE h.at = v_at;
 
     INSERT INTO iu_outbox.history_template AS t (at, template_collection_id, composed, dead, p95)
-    SELECT pg_catalog.date_bin('5 minutes', v_at, '2000-01-01 00:00:00+00'), e.template::uuid,
+    SELECT pg_catalog.date_bin('5 minutes', v_at, '2000-01-01 00:00:00+00'), iu_outbox.as_uuid(e.template),
            COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome <> 'dead'), 0),
            COALESCE(pg_catalog.sum(e.weight) FILTER (WHERE e.outcome = 'dead'), 0),
            pg_catalog.percentile_cont(0.95) WITHIN GROUP (ORDER BY e.seconds) FILTER (WHERE e.outcome = 'composed' AND NOT e.parked)
     FROM iu_outbox.ended_jobs(v_at, v_until, 60, 2000) AS e
-    WHERE e.outcome <> 'other' AND e.template ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
-    GROUP BY e.template::uuid
+    WHERE e.outcome <> 'other' AND iu_outbox.as_uuid(e.template) IS NOT NULL
+    GROUP BY iu_outbox.as_uuid(e.template)
     ORDER BY pg_catalog.sum(e.weight) DESC
     LIMIT 50
     ON CONFLICT (at, template_collection_id) DO UPDATE
@@ -82,8 +82,7 @@ BEGIN
     FROM (SELECT pg_catalog.count(*) FILTER (WHERE j.mark ->> 'gate' = 'composer') AS composer,
                  pg_catalog.count(*) FILTER (WHERE j.mark ->> 'gate' = 'auto-instantiate') AS auto_instantiate,
                  pg_catalog.count(*) FILTER (WHERE j.mark ->> 'status' = 'installation_fault') AS held
-          FROM (SELECT j.metadata -> 'parked' AS mark FROM iu_river.river_job AS j
-                WHERE j.state = 'scheduled' AND j.kind || '' = 'auto_instantiate' LIMIT 100000) AS j) AS p,
+          FROM (SELECT j.parked AS mark FROM iu_outbox.job AS j WHERE j.state = 'scheduled' LIMIT 100000) AS j) AS p,
          (SELECT pg_catalog.count(*) AS alive,
                  pg_catalog.count(*) FILTER (WHERE w.started_at >= p_at AND w.started_at < p_at + interval '1 minute') AS started,
                  pg_catalog.array_agg(DISTINCT w.version ORDER BY w.version) AS versions

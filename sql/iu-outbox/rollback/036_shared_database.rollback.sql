@@ -28,6 +28,9 @@ DROP VIEW IF EXISTS iu_outbox.foreign_grant, iu_outbox.intended_grant;
 DROP VIEW IF EXISTS iu_outbox.new_event;
 DROP VIEW IF EXISTS iu_outbox.claimed_event CASCADE; -- and claim(), which returns its rows
 
+-- It would keep River's table from being dropped.
+DROP VIEW IF EXISTS iu_outbox.job;
+
 -- 034's rollback knows of tables and functions alone.
 DO $$
 DECLARE

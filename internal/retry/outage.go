@@ -1,9 +1,8 @@
-package listen
+package retry
 
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -101,26 +100,4 @@ func (o *Outage) Tries() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.tries
-}
-
-// Pause waits for d or the end of ctx, and reports whether ctx goes on.
-func Pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}
-
-// Backoff answers the wait before try n (from 1) to reach the database: doubling from 100 ms to 2 s, less up to
-// a half at random. It stays short, since others take a silent process for dead after some seconds.
-func Backoff(n int) time.Duration {
-	wait := 2 * time.Second
-	if n < 6 {
-		wait = min(wait, 100*time.Millisecond<<max(n-1, 0))
-	}
-	return wait - rand.N(wait/2) //nolint:gosec // spreads load, guards nothing
 }

@@ -1,0 +1,170 @@
+-- What moves our jobs from one of River's states to another, beside River itself. Every function locks job rows, skips those
+-- that are locked, which a later call finds again, and returns how many jobs it moved. The rows are chosen by a list of ids,
+-- not by a join: see emit().
+
+-- Wakes River's producers of these queues, one of each job that is available now; returns how many jobs that are.
+CREATE OR REPLACE FUNCTION iu_outbox.wake_queues(p_queues text[]) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pg_catalog.pg_notify('iu_river.river_insert', pg_catalog.json_build_object('queue', q.queue)::text)
+    FROM (SELECT DISTINCT u.queue FROM pg_catalog.unnest(p_queues) AS u (queue)) AS q;
+    RETURN COALESCE(pg_catalog.cardinality(p_queues), 0);
+END
+$$;
+
+-- Makes these parked jobs available. p_over: the fault that held them is known to be over; they keep that in mind.
+CREATE OR REPLACE FUNCTION iu_outbox.unpark(p_ids bigint[], p_over boolean) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    WITH resumed AS (
+        UPDATE iu_river.river_job AS j
+        SET state = 'available', scheduled_at = pg_catalog.now(),
+            metadata = j.metadata - 'parked' || CASE WHEN p_over
+                THEN pg_catalog.jsonb_build_object('held', COALESCE(j.metadata -> 'held', '{}') || '{"resumed": true}') ELSE '{}' END
+        WHERE j.id = ANY (p_ids)
+        RETURNING j.queue
+    )
+    SELECT iu_outbox.wake_queues(pg_catalog.array_agg(r.queue)) INTO v_count FROM resumed AS r;
+    RETURN v_count;
+END
+$$;
+
+-- Makes up to p_limit parked jobs available whose gate is open, lowest id first. With the composer closed it reads two rows
+-- and no job.
+CREATE OR REPLACE FUNCTION iu_outbox.resume_parked(p_limit integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    v_live_open boolean := iu_outbox.gate_open('iu_core.auto_instantiate_enabled');
+BEGIN
+    IF NOT iu_outbox.gate_open('iu_core.composer_enabled') THEN
+        RETURN 0;
+    END IF;
+    RETURN iu_outbox.unpark(ARRAY(
+        SELECT j.id FROM iu_river.river_job AS j
+        WHERE j.state = 'scheduled' AND j.kind = 'auto_instantiate'
+          AND (j.metadata @> '{"parked": {"gate": "composer"}}'
+               OR (v_live_open AND j.metadata @> '{"parked": {"gate": "auto-instantiate"}}'))
+        ORDER BY j.id
+        LIMIT p_limit
+        FOR UPDATE SKIP LOCKED), false);
+END
+$$;
+
+-- Makes up to p_limit jobs available that a fault of the installation held back, lowest id first. With p_probe the jobs find
+-- out whether the fault is over; without, it is known to be over.
+CREATE OR REPLACE FUNCTION iu_outbox.resume_held(p_limit integer, p_probe boolean) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET jit = off AS $$
+BEGIN
+    RETURN iu_outbox.unpark(ARRAY(
+        SELECT j.id FROM iu_outbox.job AS j WHERE j.held ORDER BY j.id LIMIT p_limit FOR UPDATE SKIP LOCKED), NOT p_probe);
+END
+$$;
+
+-- Makes up to p_limit of our jobs available whose time has come, as River's scheduler does, which waits for locked rows.
+CREATE OR REPLACE FUNCTION iu_outbox.schedule_jobs(p_limit integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    v_ids bigint[] := ARRAY(
+        SELECT j.id FROM iu_outbox.job AS j
+        WHERE j.state IN ('retryable', 'scheduled') AND j.scheduled_at <= pg_catalog.now()
+        LIMIT p_limit
+        FOR UPDATE SKIP LOCKED);
+    v_count integer;
+BEGIN
+    WITH due AS (
+        UPDATE iu_river.river_job AS j SET state = 'available' WHERE j.id = ANY (v_ids) RETURNING j.queue
+    )
+    SELECT iu_outbox.wake_queues(pg_catalog.array_agg(d.queue)) INTO v_count FROM due AS d;
+    RETURN v_count;
+END
+$$;
+
+-- Makes jobs due that wait for another try until a time that none of ours waits for: the server's clock was set back
+-- since. Waits are a minute at most; what an application put off (available_at) stays.
+CREATE OR REPLACE FUNCTION iu_outbox.wake_late() RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    WITH late AS MATERIALIZED (
+        SELECT j.id FROM iu_outbox.job AS j
+        WHERE (j.state = 'available' OR j.retrying) AND j.scheduled_at > pg_catalog.clock_timestamp() + interval '2 minutes'
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE iu_river.river_job AS j SET scheduled_at = pg_catalog.now() FROM late AS l WHERE j.id = l.id;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END
+$$;
+
+-- Lets the running jobs of a worker ('': of none; p_jobs: these of them; NULL: all) run again, with no attempt used up. A job
+-- whose cancelling was asked for is cancelled instead.
+CREATE OR REPLACE FUNCTION iu_outbox.release_jobs(p_worker text, p_jobs bigint[]) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+DECLARE
+    v_ids bigint[] := ARRAY(
+        SELECT j.id FROM iu_river.river_job AS j
+        WHERE j.state = 'running' AND COALESCE(j.attempted_by[pg_catalog.array_upper(j.attempted_by, 1)], '') = p_worker
+          AND (p_jobs IS NULL OR j.id = ANY (p_jobs))
+        FOR UPDATE SKIP LOCKED);
+    v_count integer;
+BEGIN
+    WITH released AS (
+        UPDATE iu_river.river_job AS j
+        SET state = CASE WHEN j.metadata ? 'cancel_attempted_at' THEN 'cancelled' ELSE 'available' END::iu_river.river_job_state,
+            finalized_at = CASE WHEN j.metadata ? 'cancel_attempted_at' THEN pg_catalog.now() END,
+            scheduled_at = pg_catalog.now(),
+            attempt = GREATEST(j.attempt - 1, 0),
+            metadata = j.metadata || pg_catalog.jsonb_build_object('released_from', p_worker)
+        WHERE j.id = ANY (v_ids)
+        RETURNING j.queue
+    )
+    SELECT iu_outbox.wake_queues(pg_catalog.array_agg(r.queue)) INTO v_count FROM released AS r;
+    RETURN v_count;
+END
+$$;
+
+-- Cancels those of these jobs that have not begun and drops the dead letters that this makes: for work that an operator
+-- takes back and that needs no attention. Locks dead letters after the jobs, which it locks in the order of their ids.
+CREATE OR REPLACE FUNCTION iu_outbox.cancel_jobs(p_ids bigint[]) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_cancelled bigint[];
+BEGIN
+    WITH picked AS MATERIALIZED (
+        SELECT j.id FROM iu_outbox.job AS j WHERE j.id = ANY (p_ids) AND j.cancellable ORDER BY j.id FOR UPDATE SKIP LOCKED
+    ), cancelled AS (
+        UPDATE iu_river.river_job AS j
+        SET state = 'cancelled', finalized_at = pg_catalog.now(),
+            metadata = j.metadata || pg_catalog.jsonb_build_object('cancel_attempted_at', pg_catalog.now())
+        FROM picked AS p
+        WHERE j.id = p.id
+        RETURNING j.id
+    )
+    SELECT pg_catalog.array_agg(c.id) INTO v_cancelled FROM cancelled AS c;
+    PERFORM iu_outbox.drop_dead_letters(ARRAY(
+        SELECT d.id FROM iu_outbox.dead_letter AS d WHERE d.job_id = ANY (v_cancelled)));
+    RETURN COALESCE(pg_catalog.cardinality(v_cancelled), 0);
+END
+$$;
+
+-- Notes in these running jobs the events that came again meanwhile; see say_again().
+CREATE OR REPLACE FUNCTION iu_outbox.note_said_again(p_ids bigint[], p_events text[]) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    UPDATE iu_river.river_job AS j
+    SET metadata = j.metadata || pg_catalog.jsonb_build_object('said_again', s.event::jsonb)
+    FROM ROWS FROM (pg_catalog.unnest(p_ids), pg_catalog.unnest(p_events)) AS s (id, event)
+    WHERE j.id = s.id
+$$;
+
+-- Locks those of these jobs that no other transaction has locked, in the order of their ids, and returns them.
+CREATE OR REPLACE FUNCTION iu_outbox.lock_jobs(p_ids bigint[]) RETURNS bigint[]
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ARRAY(SELECT j.id FROM iu_river.river_job AS j WHERE j.id = ANY (p_ids) ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED)
+$$;
