@@ -39,22 +39,14 @@ func (e *ending) allow(limit time.Duration) {
 	e.limit = limit
 }
 
-// begin begins the end, unless it has begun, and returns how long it may last.
-func (e *ending) begin() time.Duration {
+// begin begins the end, unless it has begun, and returns how long it may last and until when.
+func (e *ending) begin() (limit time.Duration, by time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.by.IsZero() {
 		e.by = time.Now().Add(e.limit)
 	}
-	return e.limit
-}
-
-// deadline begins the end, unless it has begun, and returns when it must be over.
-func (e *ending) deadline() time.Time {
-	e.begin()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.by
+	return e.limit, e.by
 }
 
 // flushTime returns how long the log may take to be written.
@@ -87,8 +79,8 @@ func (a *app) execute(ctx context.Context, root *cobra.Command) error {
 		return err
 	case <-ctx.Done():
 	}
-	limit := a.ending.begin()
-	timer := time.NewTimer(time.Until(a.ending.deadline()))
+	limit, by := a.ending.begin()
+	timer := time.NewTimer(time.Until(by))
 	defer timer.Stop()
 	select {
 	case err := <-ended:
@@ -103,7 +95,8 @@ func (a *app) does(what string) { a.doing.Store(&what) }
 
 // stopContext returns a context for stopping a part of the program, room before the deadline; ctx may be done already.
 func (a *app) stopContext(ctx context.Context, room time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithDeadline(context.WithoutCancel(ctx), a.ending.deadline().Add(-room))
+	_, by := a.ending.begin()
+	return context.WithDeadline(context.WithoutCancel(ctx), by.Add(-room))
 }
 
 // wait runs do, and returns when it has ended or ctx is done. In the second case do runs on until the process ends.

@@ -37,7 +37,7 @@ type Config struct {
 	// of it. Default 5 min.
 	LongTransaction time.Duration
 
-	// PoolSize is how many connections the pool of a worker has. Default 20, as a worker's.
+	// PoolSize is how many connections the pool of a worker has. Default dbsession.DefaultPoolSize.
 	PoolSize int
 
 	// LongWait is how long a session may wait for a lock before it is worth a word. Default 5 s.

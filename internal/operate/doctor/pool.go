@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/dbsession"
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
@@ -31,7 +32,7 @@ func (e *examination) pool(ctx context.Context) (Check, error) {
 	if err != nil {
 		return Check{}, err
 	}
-	return judgePool(r, max(workers, 1), cmp.Or(e.cfg.PoolSize, 20)), nil
+	return judgePool(r, max(workers, 1), cmp.Or(e.cfg.PoolSize, dbsession.DefaultPoolSize)), nil
 }
 
 func judgePool(r sessionRoom, workers, size int) Check {
