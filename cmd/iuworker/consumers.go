@@ -32,16 +32,10 @@ workers run, the events that it has not handled are deleted. This is shown here 
 
 func writeConsumers(w io.Writer, consumers []subscribe.Consumer) {
 	now := time.Now()
-	if len(consumers) == 0 {
-		fmt.Fprintln(w, "no durable consumers; to create one, run: iuworker subscribe --consumer NAME")
-		return
-	}
-	columns(w, func(w io.Writer) {
-		fmt.Fprintln(w, "NAME\tAT\tBEHIND\tPROCESS\tDEAD LETTERS\tLAST ERROR")
-		for _, c := range consumers {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n",
-				oneLine(&c.Name), c.Cursor, consumerLag(c), consumerProcess(c, now), c.DeadLetters, consumerError(c, now))
-		}
+	const none = "no durable consumers; to create one, run: iuworker subscribe --consumer NAME"
+	table(w, consumers, none, "NAME\tAT\tBEHIND\tPROCESS\tDEAD LETTERS\tLAST ERROR", func(w io.Writer, c subscribe.Consumer) {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n",
+			oneLine(&c.Name), c.Cursor, consumerLag(c), consumerProcess(c, now), c.DeadLetters, consumerError(c, now))
 	})
 }
 

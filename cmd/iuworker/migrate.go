@@ -157,7 +157,7 @@ func writeSchema(w io.Writer, report *iusql.StatusReport) {
 		for _, version := range report.Versions {
 			at := ""
 			if version.AppliedAt != nil {
-				at = version.AppliedAt.UTC().Format(time.RFC3339)
+				at = stamp(*version.AppliedAt)
 			}
 			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", version.Version, version.Name, version.State, at, version.Origin)
 		}

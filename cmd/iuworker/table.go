@@ -106,9 +106,18 @@ func columns(w io.Writer, lines func(io.Writer)) {
 	}
 }
 
-// tabled is columns for print.
-func tabled(lines func(io.Writer)) func(io.Writer) {
-	return func(w io.Writer) { columns(w, lines) }
+// table writes rows as lines of columns below a heading. Without rows it writes none instead.
+func table[T any](w io.Writer, rows []T, none, heading string, row func(w io.Writer, r T)) {
+	if len(rows) == 0 {
+		fmt.Fprintln(w, none)
+		return
+	}
+	columns(w, func(w io.Writer) {
+		fmt.Fprintln(w, heading)
+		for _, r := range rows {
+			row(w, r)
+		}
+	})
 }
 
 // fit makes the widest columns narrower until the table fits; 0 is no limit.

@@ -117,10 +117,11 @@ var withoutService sync.Mutex
 // configuration returns a configuration that leads to the plan's hosts. pgx makes one by parsing alone, which reads the
 // process's environment as well; nothing can overrule PGSERVICE there.
 func (p *plan) configuration() (*pgxpool.Config, error) {
-	text := overrules
+	var text strings.Builder
+	text.WriteString(overrules)
 	for _, key := range handedOn {
 		if value := p.settings[key]; value != "" {
-			text += " " + key + "='" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
+			fmt.Fprintf(&text, " %s='%s'", key, strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value))
 		}
 	}
 	withoutService.Lock()
@@ -131,7 +132,7 @@ func (p *plan) configuration() (*pgxpool.Config, error) {
 		}
 		defer func() { _ = os.Setenv("PGSERVICE", service) }() // it was set before
 	}
-	pool, err := pgxpool.ParseConfig(text)
+	pool, err := pgxpool.ParseConfig(text.String())
 	if err != nil {
 		return nil, fmt.Errorf("make a configuration: %w", err)
 	}
