@@ -1,39 +1,37 @@
 package webui
 
 import (
-	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// detail says which ones a change was about, and how many.
-type detail map[string]any
+// operator makes the changes of one request.
+type operator struct {
+	operate.Operator
 
-// change makes a change and writes its audit line in one transaction, then logs it. do returns what to keep in the
-// line; nil with no error means that nothing was changed, and nothing is kept. It returns the line's id, 0 for none.
-func (h *Handler) change(r *http.Request, action string, do func(context.Context, pgx.Tx) (detail, error)) (int64, error) {
-	ctx, by := r.Context(), who(r.Context())
-	var id int64
-	var kept detail
-	err := pgx.BeginFunc(ctx, h.cfg.Pool, func(tx pgx.Tx) (err error) {
-		if kept, err = do(ctx, tx); err != nil || kept == nil {
-			return err
-		}
-		kept["remote"] = remote(r)
-		id, err = operate.RecordAudit(ctx, tx, by.name, action, kept)
-		return err
-	})
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", action, err)
+	auditIDs []int64 // of what was changed
+}
+
+// operator returns the user of a request as an operator whose changes are logged.
+func (h *Handler) operator(r *http.Request) *operator {
+	by := &operator{}
+	by.Operator = operate.Operator{
+		Pool: h.cfg.Pool, Actor: who(r.Context()).name, Remote: remote(r),
+		Audited: func(line operate.AuditLine) {
+			by.auditIDs = append(by.auditIDs, line.ID)
+			h.cfg.Logger.InfoContext(r.Context(), "Audit: a change from the pages", slog.String("actor", line.Actor),
+				slog.String("action", line.Action), slog.Any("detail", line.Detail), slog.Int64("audit_id", line.ID))
+		},
 	}
-	if kept != nil {
-		h.cfg.Logger.InfoContext(ctx, "Audit: a change from the pages", slog.String("actor", by.name), slog.String("action", action),
-			slog.Any("detail", kept), slog.Int64("audit_id", id))
+	return by
+}
+
+// auditID returns the id of the audit line that tells of the whole change; 0 if there is none.
+func (by *operator) auditID() int64 {
+	if len(by.auditIDs) != 1 {
+		return 0
 	}
-	return id, nil
+	return by.auditIDs[0]
 }

@@ -1,7 +1,6 @@
 package webui
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -65,12 +64,13 @@ func (h *Handler) showReset(w http.ResponseWriter, r *http.Request, status int, 
 
 // consumerFailed says why a consumer could not be changed.
 func (h *Handler) consumerFailed(w http.ResponseWriter, r *http.Request, err error) {
+	_, isOther := errors.AsType[*operate.NotAsSeenError](err)
 	switch {
 	case errors.Is(err, subscribe.ErrNoConsumer):
 		h.say(w, r, http.StatusNotFound, "there is no consumer %s; it was deleted, or never subscribed", printable(r.PathValue("name")))
 	case errors.Is(err, subscribe.ErrBeyondEnd), errors.Is(err, subscribe.ErrRewound), errors.Is(err, subscribe.ErrPruned):
-		h.say(w, r, http.StatusConflict, "nothing was changed: %s", strings.TrimPrefix(err.Error(), "consumer.reset: "))
-	case errors.Is(err, operate.ErrMoreThanSeen):
+		h.say(w, r, http.StatusConflict, "nothing was changed: %v", err)
+	case isOther:
 		h.say(w, r, http.StatusConflict, "nothing was changed: that is more than the page showed; go back and check again")
 	default:
 		h.fail(w, r, err)
@@ -96,18 +96,12 @@ func (h *Handler) resetConsumer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	name := r.PathValue("name")
-	id, err := h.change(r, "consumer.reset", func(ctx context.Context, tx pgx.Tx) (detail, error) {
-		move, err := operate.ResetConsumer(ctx, tx, name, to, most)
-		if err != nil {
-			return nil, err
-		}
-		return detailOf(move)
-	})
-	if err != nil {
+	by := h.operator(r)
+	if _, err := by.ResetConsumer(r.Context(), name, to, most); err != nil {
 		h.consumerFailed(w, r, err)
 		return
 	}
-	h.back(w, r, consumerPath(name), id)
+	h.back(w, r, consumerPath(name), by.auditID())
 }
 
 // digits drops what people write between the digits of a number.
@@ -168,18 +162,12 @@ func (h *Handler) deleteConsumer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	force := seen.Process != nil || seen.DeadLetters > 0
-	id, err := h.change(r, "consumer.delete", func(ctx context.Context, tx pgx.Tx) (detail, error) {
-		deleted, err := operate.DeleteConsumer(ctx, tx, seen, force)
-		if err != nil {
-			return nil, err
-		}
-		return detailOf(deleted)
-	})
-	if err != nil {
+	by := h.operator(r)
+	if err := by.DeleteConsumer(r.Context(), seen, force); err != nil {
 		h.consumerFailed(w, r, err)
 		return
 	}
-	h.back(w, r, "consumers", id)
+	h.back(w, r, "consumers", by.auditID())
 }
 
 // chosenConsumerLetters reads which dead letters a form is about: no ids for all. false: it has said what is wrong.
@@ -198,7 +186,14 @@ func (h *Handler) chosenConsumerLetters(w http.ResponseWriter, r *http.Request, 
 }
 
 func (h *Handler) replayConsumerLetters(w http.ResponseWriter, r *http.Request) {
-	h.changeConsumerLetters(w, r, "consumer.replay", operate.ReplayConsumerLetters)
+	if !h.form(w, r) {
+		return
+	}
+	if ids, ok := h.chosenConsumerLetters(w, r, r.PostForm); ok {
+		by := h.operator(r)
+		n, err := by.ReplayConsumerLetters(r.Context(), r.PathValue("name"), ids...)
+		h.consumerLettersChanged(w, r, by, n, err)
+	}
 }
 
 func (h *Handler) dropConsumerLetters(w http.ResponseWriter, r *http.Request) {
@@ -210,36 +205,22 @@ func (h *Handler) dropConsumerLetters(w http.ResponseWriter, r *http.Request) {
 		h.say(w, r, http.StatusBadRequest, "the number of dead letters to drop is missing: start from the page of the consumer")
 		return
 	}
-	h.changeConsumerLetters(w, r, "consumer.drop", func(ctx context.Context, tx pgx.Tx, name string, ids ...int64) (operate.ConsumerLetters, error) {
-		return operate.DropConsumerLetters(ctx, tx, name, most, ids...)
-	})
+	if ids, ok := h.chosenConsumerLetters(w, r, r.PostForm); ok {
+		by := h.operator(r)
+		n, err := by.DropConsumerLetters(r.Context(), r.PathValue("name"), most, ids...)
+		h.consumerLettersChanged(w, r, by, n, err)
+	}
 }
 
-func (h *Handler) changeConsumerLetters(w http.ResponseWriter, r *http.Request, action string,
-	do func(context.Context, pgx.Tx, string, ...int64) (operate.ConsumerLetters, error),
-) {
-	if !h.form(w, r) {
-		return
-	}
-	ids, ok := h.chosenConsumerLetters(w, r, r.PostForm)
-	if !ok {
-		return
-	}
-	name := r.PathValue("name")
-	id, err := h.change(r, action, func(ctx context.Context, tx pgx.Tx) (detail, error) {
-		changed, err := do(ctx, tx, name, ids...)
-		if err != nil || changed.Count == 0 {
-			return nil, err
-		}
-		return detailOf(changed)
-	})
+// consumerLettersChanged responds to a change of n dead letters.
+func (h *Handler) consumerLettersChanged(w http.ResponseWriter, r *http.Request, by *operator, n int, err error) {
 	switch {
 	case err != nil:
 		h.consumerFailed(w, r, err)
-	case id == 0:
+	case n == 0:
 		h.say(w, r, http.StatusConflict, "nothing was changed: these dead letters no longer exist")
 	default:
-		h.back(w, r, consumerPath(name), id)
+		h.back(w, r, consumerPath(r.PathValue("name")), by.auditID())
 	}
 }
 

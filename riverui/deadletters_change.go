@@ -61,31 +61,17 @@ func (h *Handler) readLetterIDs(w http.ResponseWriter, r *http.Request, texts []
 // Back is where the user comes from.
 func (c chosenLetters) Back() string { return "dead-letters" + c.Filter.Query() }
 
-// detail is what the audit line says of them.
-func (c chosenLetters) detail(ids []int64, n int) detail {
-	kept := detail{"ids": ids, "count": n}
-	if len(c.IDs) == 0 {
-		c.Filter.choice.Describe(kept)
-	} else if c.Filter.Status != "" {
-		kept["status"] = c.Filter.Status
-	}
-	return kept
-}
-
 func (h *Handler) retryLetters(w http.ResponseWriter, r *http.Request) {
-	h.changeLetters(w, r, "dead_letter.retry", operate.RetryIDs, false,
+	h.changeLetters(w, r, operate.Operator.RetryDeadLetters, false,
 		"no dead letter was retried: they no longer exist, another session has them, or the outbox refuses their events")
 }
 
 func (h *Handler) dropLetters(w http.ResponseWriter, r *http.Request) {
-	h.changeLetters(w, r, "dead_letter.drop", operate.DropIDs, true, "no dead letter was dropped: they no longer exist, or another session has them")
+	h.changeLetters(w, r, operate.Operator.DropDeadLetters, true, "no dead letter was dropped: they no longer exist, or another session has them")
 }
 
-// errMore says that more match a filter than somebody saw when they were asked.
-var errMore = errors.New("more match now")
-
-func (h *Handler) changeLetters(w http.ResponseWriter, r *http.Request, action string,
-	do func(context.Context, operate.Querier, []int64) (int, error), destroys bool, none string,
+func (h *Handler) changeLetters(w http.ResponseWriter, r *http.Request,
+	change func(operate.Operator, context.Context, operate.Letters, int64) (operate.Moved, error), destroys bool, none string,
 ) {
 	if !h.form(w, r) {
 		return
@@ -94,40 +80,26 @@ func (h *Handler) changeLetters(w http.ResponseWriter, r *http.Request, action s
 	if !ok {
 		return
 	}
-	most := lettersAtOnce
+	most := int64(lettersAtOnce)
 	if text := r.PostForm.Get("expect"); text != "" || destroys && len(chosen.IDs) == 0 {
 		var err error
-		if most, err = strconv.Atoi(text); err != nil || most < 1 || most > lettersAtOnce {
+		if most, err = strconv.ParseInt(text, 10, 64); err != nil || most < 1 || most > lettersAtOnce {
 			h.say(w, r, http.StatusBadRequest, "expect must be the number of dead letters, from 1 to %d", lettersAtOnce)
 			return
 		}
 	}
-	id, err := h.change(r, action, func(ctx context.Context, tx pgx.Tx) (detail, error) {
-		ids := chosen.IDs
-		if len(ids) == 0 {
-			var err error
-			if ids, err = operate.ChooseDeadLetters(ctx, tx, chosen.Filter.choice, min(most+1, lettersAtOnce)); err != nil {
-				return nil, err
-			}
-			if len(ids) > most {
-				return nil, errMore
-			}
-		}
-		n, err := do(ctx, tx, ids)
-		if err != nil || n == 0 {
-			return nil, err
-		}
-		return chosen.detail(ids, n), nil
-	})
+	by := h.operator(r)
+	moved, err := change(by.Operator, r.Context(), operate.Letters{IDs: chosen.IDs, Filter: chosen.Filter.choice, Limit: lettersAtOnce}, most)
+	_, isOther := errors.AsType[*operate.NotAsSeenError](err)
 	switch {
-	case errors.Is(err, errMore):
+	case isOther:
 		h.say(w, r, http.StatusConflict, "nothing was changed: more than %d dead letters match now; go back and check them", most)
 	case err != nil:
 		h.fail(w, r, err)
-	case id == 0:
+	case moved.Done == 0:
 		h.say(w, r, http.StatusConflict, "%s", none)
 	default:
-		h.back(w, r, chosen.Back(), id)
+		h.back(w, r, chosen.Back(), by.auditID())
 	}
 }
 

@@ -1,7 +1,7 @@
 package webui
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -9,13 +9,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/iu-core/iuworker/internal/operate"
 )
-
-// eventsAtOnce is how many events one change takes.
-const eventsAtOnce = 10_000
 
 // eventChange is what a form wants to be done, to which events.
 type eventChange struct {
@@ -26,11 +21,11 @@ type eventChange struct {
 	Event  string  // the event from whose page it came: its idempotency key
 }
 
-// eventActions are the changes, by how forms name them, with the letter that names what they take, and the audit's action.
-var eventActions = map[operate.EventChange]struct{ letter, action, of, done string }{
-	operate.EventRetry:  {"l", "dead_letter.retry", "dead letter", "retried"},
-	operate.EventDrop:   {"l", "dead_letter.drop", "dead letter", "dropped"},
-	operate.EventCancel: {"j", "job.cancel", "event", "cancelled"},
+// eventActions are the changes, by how forms name them, with the letter that names what they take.
+var eventActions = map[operate.EventChange]struct{ letter, of, done string }{
+	operate.EventRetry:  {"l", "dead letter", "retried"},
+	operate.EventDrop:   {"l", "dead letter", "dropped"},
+	operate.EventCancel: {"j", "event", "cancelled"},
 }
 
 // readEventChange reads what a form wants; false if it said what is wrong.
@@ -64,7 +59,7 @@ func (h *Handler) readEventChange(w http.ResponseWriter, r *http.Request, form u
 	}
 	slices.Sort(c.IDs)
 	c.IDs = slices.Compact(c.IDs)
-	if len(c.IDs) > eventsAtOnce || len(form["id"]) == 0 {
+	if len(c.IDs) > operate.MaxEventsChanged || len(form["id"]) == 0 {
 		h.say(w, r, http.StatusBadRequest, "say which events: select some, or choose all that match")
 		return c, false
 	}
@@ -120,12 +115,12 @@ func (h *Handler) askEvents(w http.ResponseWriter, r *http.Request) {
 	}
 	p := &eventChangePage{page: h.page(r, sentence(string(c.Do))+" events"), eventChange: c, Count: len(c.IDs)}
 	if c.All {
-		ids, complete, err := operate.ChooseEvents(r.Context(), h.db(), c.Filter.chosen, c.Do, eventsAtOnce+1)
+		ids, complete, err := operate.ChooseEvents(r.Context(), h.db(), c.Filter.chosen, c.Do, operate.MaxEventsChanged+1)
 		if err != nil {
 			h.fail(w, r, err)
 			return
 		}
-		p.Count, p.Part = min(len(ids), eventsAtOnce), len(ids) > eventsAtOnce || !complete
+		p.Count, p.Part = min(len(ids), operate.MaxEventsChanged), len(ids) > operate.MaxEventsChanged || !complete
 	}
 	h.render(w, r, http.StatusOK, "eventchange.html", p)
 }
@@ -139,43 +134,30 @@ func (h *Handler) changeEvents(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	ids := c.IDs
+	which := operate.PickedEvents{IDs: c.IDs}
 	if c.All {
 		most, err := strconv.Atoi(r.PostForm.Get("expect"))
-		if err != nil || most < 1 || most > eventsAtOnce {
-			h.say(w, r, http.StatusBadRequest, "expect must be the number of events that were confirmed, from 1 to %d", eventsAtOnce)
+		if err != nil || most < 1 || most > operate.MaxEventsChanged {
+			h.say(w, r, http.StatusBadRequest, "expect must be the number of events that were confirmed, from 1 to %d", operate.MaxEventsChanged)
 			return
 		}
-		if ids, _, err = operate.ChooseEvents(r.Context(), h.db(), c.Filter.chosen, c.Do, most+1); err != nil {
-			h.fail(w, r, err)
-			return
-		}
-		if len(ids) > most && most < eventsAtOnce {
-			h.say(w, r, http.StatusConflict, "nothing was changed: more than %d match now; go back and check them", most)
-			return
-		}
-		ids = ids[:min(len(ids), most)]
-	}
-	action := eventActions[c.Do]
-	id, err := h.change(r, action.action, func(ctx context.Context, tx pgx.Tx) (detail, error) {
-		n, err := c.Do.Change(ctx, tx, ids)
-		if err != nil || n == 0 {
-			return nil, err
-		}
-		kept := detail{"ids": ids, "count": n}
+		which = operate.PickedEvents{Filter: c.Filter.chosen, Most: most, Says: map[string]string{}}
 		for name, value := range c.Filter.Fields() {
-			if c.All {
-				kept["filter_"+name] = value
-			}
+			which.Says["filter_"+name] = value
 		}
-		return kept, nil
-	})
+	}
+	by := h.operator(r)
+	n, err := by.ChangeEvents(r.Context(), c.Do, which)
+	if _, isOther := errors.AsType[*operate.NotAsSeenError](err); isOther {
+		h.say(w, r, http.StatusConflict, "nothing was changed: more than %d match now; go back and check them", which.Most)
+		return
+	}
 	switch {
 	case err != nil:
 		h.fail(w, r, fmt.Errorf("%s events: %w", c.Do, err))
-	case id == 0:
-		h.say(w, r, http.StatusConflict, "no event was %s: they no longer exist, are running or composed, or another session has them", action.done)
+	case n == 0:
+		h.say(w, r, http.StatusConflict, "no event was %s: they no longer exist, are running or composed, or another session has them", eventActions[c.Do].done)
 	default:
-		h.back(w, r, c.Back(), id)
+		h.back(w, r, c.Back(), by.auditID())
 	}
 }

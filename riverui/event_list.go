@@ -95,7 +95,7 @@ func (h *Handler) eventsPage(w http.ResponseWriter, r *http.Request) {
 	read := func(ctx context.Context) (eventListData, error) {
 		page, err := operate.Events(ctx, h.db(), filter.chosen, place, eventsShown)
 		data := eventListData{
-			EventPage: page, Filter: filter, Filtered: filter.Query() != "", First: place == "", AtOnce: eventsAtOnce,
+			EventPage: page, Filter: filter, Filtered: filter.Query() != "", First: place == "", AtOnce: operate.MaxEventsChanged,
 		}
 		for _, e := range page.Events {
 			data.Rows = append(data.Rows, eventRow{e})

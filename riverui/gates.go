@@ -1,10 +1,8 @@
 package webui
 
 import (
-	"context"
 	"net/http"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/iu-core/iuworker/internal/operate"
@@ -86,29 +84,10 @@ func (h *Handler) setGate(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	state, err := operate.ReadStatus(r.Context(), h.db())
-	if err != nil {
+	by := h.operator(r)
+	if _, err := by.SetGate(r.Context(), gate, open); err != nil {
 		h.fail(w, r, err)
 		return
 	}
-	action := "gate.close"
-	if open {
-		action = "gate.open"
-	}
-	id, err := h.change(r, action, func(ctx context.Context, tx pgx.Tx) (detail, error) {
-		wasOpen, err := operate.SetGate(ctx, tx, gate, open, who(ctx).name)
-		if err != nil || wasOpen == open {
-			return nil, err
-		}
-		kept := detail{"gate": gate, "was_open": wasOpen}
-		if open {
-			kept["parked"] = parkedAt(state, gate).String()
-		}
-		return kept, nil
-	})
-	if err != nil {
-		h.fail(w, r, err)
-		return
-	}
-	h.back(w, r, "", id)
+	h.back(w, r, "", by.auditID())
 }

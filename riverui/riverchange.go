@@ -3,7 +3,6 @@ package webui
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,18 +51,18 @@ func (h *Handler) riverChange(w http.ResponseWriter, r *http.Request) {
 		about["concurrency"] = request.Concurrency
 	}
 	var answer answer
-	_, err = h.change(r, action, func(ctx context.Context, tx pgx.Tx) (detail, error) {
+	err = h.operator(r).ChangeInRiver(r.Context(), action, about, func(tx pgx.Tx) error {
 		inTx, err := riverUI(h.cfg, &tx)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		again := r.Clone(ctx)
+		again := r.Clone(r.Context())
 		again.Body = io.NopCloser(bytes.NewReader(body))
 		inTx.ServeHTTP(&answer, again)
 		if answer.status >= http.StatusBadRequest {
-			return nil, errRefused
+			return errRefused
 		}
-		return about, nil
+		return nil
 	})
 	if err != nil && !errors.Is(err, errRefused) {
 		h.fail(w, r, err)
@@ -73,15 +72,15 @@ func (h *Handler) riverChange(w http.ResponseWriter, r *http.Request) {
 }
 
 // riverAction names the change that a request to River UI makes, and what its path says of it.
-func riverAction(method, path string) (action string, about detail, ok bool) {
+func riverAction(method, path string) (action string, about map[string]any, ok bool) {
 	parts := strings.Split(strings.Trim(path, "/"), "/") // api, jobs, cancel, or api, queues, a name, pause
 	switch {
 	case method == http.MethodPost && len(parts) == 3 && parts[1] == "jobs":
-		return "job." + parts[2], detail{}, true
+		return "job." + parts[2], map[string]any{}, true
 	case method == http.MethodPut && len(parts) == 4 && parts[1] == "queues":
-		return "queue." + parts[3], detail{"queue": parts[2]}, true
+		return "queue." + parts[3], map[string]any{"queue": parts[2]}, true
 	case method == http.MethodPatch && len(parts) == 3 && parts[1] == "queues":
-		return "queue.update", detail{"queue": parts[2]}, true
+		return "queue.update", map[string]any{"queue": parts[2]}, true
 	default:
 		return "", nil, false
 	}

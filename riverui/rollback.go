@@ -46,8 +46,7 @@ func (h *Handler) showRollback(w http.ResponseWriter, r *http.Request, status in
 			h.say(w, r, http.StatusBadRequest, "%s", bad)
 			return
 		}
-		h.takeLonger(w)
-		ctx, cancel := context.WithTimeout(r.Context(), rollbackLimit)
+		ctx, cancel := h.longer(w, r)
 		defer cancel()
 		preview, err := operate.PreviewRollback(ctx, h.cfg.Pool, actor)
 		if err != nil {
@@ -100,58 +99,49 @@ func (h *Handler) askCancelActor(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) showCancelActor(w http.ResponseWriter, r *http.Request, status int, actor, problem string) {
-	n, ok := h.countToCome(w, r, actor)
-	if !ok {
-		return
-	}
-	h.render(w, r, status, "cancelactor.html", &cancelActorPage{page: h.page(r, "Cancel what is still to come"), Actor: actor, Count: n, Problem: problem})
-}
-
-// countToCome counts the jobs of an actor that can be cancelled; false if it said why not.
-func (h *Handler) countToCome(w http.ResponseWriter, r *http.Request, actor string) (int, bool) {
 	if bad := badActor(actor); bad != "" {
 		h.say(w, r, http.StatusBadRequest, "%s", bad)
-		return 0, false
+		return
 	}
-	h.takeLonger(w)
-	ctx, cancel := context.WithTimeout(r.Context(), rollbackLimit)
+	ctx, cancel := h.longer(w, r)
 	defer cancel()
 	n, err := operate.CountToCome(ctx, h.cfg.Pool, actor)
 	if err != nil {
 		h.fail(w, r, err)
-		return 0, false
+		return
 	}
-	return n, true
+	h.render(w, r, status, "cancelactor.html", &cancelActorPage{page: h.page(r, "Cancel what is still to come"), Actor: actor, Count: int(n), Problem: problem})
 }
 
-// cancelActor cancels the jobs of an actor that have not run yet, if they are no more than somebody was shown.
+// cancelActor cancels the jobs of an actor that have not run yet, if they are no more than the page showed.
 func (h *Handler) cancelActor(w http.ResponseWriter, r *http.Request) {
 	if !h.form(w, r) {
 		return
 	}
 	actor := r.PostForm.Get("actor")
-	seen, err := strconv.Atoi(r.PostForm.Get("expect"))
+	seen, err := strconv.ParseInt(r.PostForm.Get("expect"), 10, 64)
 	if err != nil {
 		h.say(w, r, http.StatusBadRequest, "the number of jobs that was shown is missing")
 		return
 	}
-	n, ok := h.countToCome(w, r, actor)
-	switch {
-	case !ok:
-		return
-	case n > seen:
-		h.showCancelActor(w, r, http.StatusConflict, actor, fmt.Sprintf(
-			"nothing was cancelled: %d jobs were shown, and there are %d now; check the number and confirm again", seen, n))
+	if bad := badActor(actor); bad != "" {
+		h.say(w, r, http.StatusBadRequest, "%s", bad)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), rollbackLimit)
+	ctx, cancel := h.longer(w, r)
 	defer cancel()
-	done, err := operate.CancelActor(ctx, h.cfg.Pool, who(r.Context()).name, actor)
+	by := h.operator(r)
+	done, err := by.CancelActor(ctx, actor, seen)
+	if changed, ok := errors.AsType[*operate.NotAsSeenError](err); ok {
+		h.showCancelActor(w, r, http.StatusConflict, actor, fmt.Sprintf(
+			"nothing was cancelled: %d jobs were shown, and there are %d now; check the number and confirm again", seen, changed.Now))
+		return
+	}
 	if err != nil {
 		h.fail(w, r, fmt.Errorf("%d jobs cancelled, then: %w", done.Cancelled, err))
 		return
 	}
-	h.back(w, r, "rollback?actor="+url.QueryEscape(actor), done.AuditID)
+	h.back(w, r, "rollback?actor="+url.QueryEscape(actor), by.auditID())
 }
 
 // rollback executes a rollback that was confirmed by the actor's name, if it deletes what the dry run had shown.
@@ -172,27 +162,21 @@ func (h *Handler) rollback(w http.ResponseWriter, r *http.Request) {
 		h.showRollback(w, r, http.StatusBadRequest, actor, "nothing was deleted: to confirm, type the actor's name exactly as it is above")
 		return
 	}
-	h.takeLonger(w)
-	var done operate.RollbackPreview
-	id, err := h.change(r, "rollback", func(ctx context.Context, tx pgx.Tx) (_ detail, err error) {
-		ctx, cancel := context.WithTimeout(ctx, rollbackLimit)
-		defer cancel()
-		done, err = operate.RollbackAsSeen(ctx, tx, actor, &seen)
-		if err != nil || done.Status != operate.RollbackRolledBack || done.Counts.EventLog == 0 {
-			return nil, err
-		}
-		return done.AuditDetail(), nil
-	})
+	ctx, cancel := h.longer(w, r)
+	defer cancel()
+	by := h.operator(r)
+	done, err := by.Rollback(ctx, actor, seen)
+	changed, isOther := errors.AsType[*operate.NotAsSeenError](err)
 	switch {
-	case errors.Is(err, operate.ErrNotAsSeen) && done.Counts.EventLog > 0:
+	case isOther && changed.Now > 0:
 		h.showRollback(w, r, http.StatusConflict, actor, fmt.Sprintf(
-			"nothing was deleted: the dry run showed %d instances, and there are %d now; check the number and confirm again", seen, done.Counts.EventLog))
-	case err != nil && !errors.Is(err, operate.ErrNotAsSeen):
+			"nothing was deleted: the dry run showed %d instances, and there are %d now; check the number and confirm again", seen, changed.Now))
+	case err != nil && !isOther:
 		h.fail(w, r, err)
-	case id == 0:
+	case by.auditID() == 0:
 		h.showRollback(w, r, http.StatusConflict, actor, "nothing was deleted: "+notRolledBack(done.RollbackReport))
 	default:
-		h.back(w, r, "rollback?actor="+url.QueryEscape(actor), id)
+		h.back(w, r, "rollback?actor="+url.QueryEscape(actor), by.auditID())
 	}
 }
 
@@ -207,7 +191,8 @@ func notRolledBack(report operate.RollbackReport) string {
 	}
 }
 
-// takeLonger lets a response take as long as a rollback.
-func (h *Handler) takeLonger(w http.ResponseWriter) {
+// longer gives a request as much time as a rollback takes.
+func (h *Handler) longer(w http.ResponseWriter, r *http.Request) (context.Context, context.CancelFunc) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(rollbackLimit + writeTimeout)) // fails if there is none
+	return context.WithTimeout(r.Context(), rollbackLimit)
 }

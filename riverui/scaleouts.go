@@ -143,7 +143,7 @@ func (h *Handler) findScaleout(w http.ResponseWriter, r *http.Request, prefix st
 	return line, false
 }
 
-// cancelScaleout cancels the jobs of a scale-out that have not run yet, if they are no more than somebody was shown.
+// cancelScaleout cancels the jobs of a scale-out that have not run yet, if they are no more than the page showed.
 func (h *Handler) cancelScaleout(w http.ResponseWriter, r *http.Request) {
 	if !h.form(w, r) {
 		return
@@ -154,22 +154,21 @@ func (h *Handler) cancelScaleout(w http.ResponseWriter, r *http.Request) {
 		h.say(w, r, http.StatusBadRequest, "the number of jobs that was shown is missing")
 		return
 	}
-	line, ok := h.findScaleout(w, r, prefix)
-	switch {
-	case !ok:
-		return
-	case line.Waiting > seen:
-		h.showCancelScaleout(w, r, http.StatusConflict, prefix, fmt.Sprintf(
-			"nothing was cancelled: %d jobs were shown, and %d wait now; check the number and confirm again", seen, line.Waiting))
-		return
-	case line.Waiting >= scaleoutsTyped && r.PostForm.Get("confirm") != prefix:
+	if seen >= scaleoutsTyped && r.PostForm.Get("confirm") != prefix {
 		h.showCancelScaleout(w, r, http.StatusBadRequest, prefix, "nothing was cancelled: to confirm, type the prefix exactly as it is shown")
 		return
 	}
-	h.takeLonger(w)
-	ctx, cancel := context.WithTimeout(r.Context(), rollbackLimit)
+	if _, ok := h.findScaleout(w, r, prefix); !ok {
+		return
+	}
+	ctx, cancel := h.longer(w, r)
 	defer cancel()
-	done, err := operate.CancelScaleout(ctx, h.cfg.Pool, who(r.Context()).name, prefix)
+	done, err := h.operator(r).CancelScaleout(ctx, prefix, seen)
+	if changed, ok := errors.AsType[*operate.NotAsSeenError](err); ok {
+		h.showCancelScaleout(w, r, http.StatusConflict, prefix, fmt.Sprintf(
+			"nothing was cancelled: %d jobs were shown, and %d wait now; check the number and confirm again", seen, changed.Now))
+		return
+	}
 	if err != nil {
 		h.fail(w, r, fmt.Errorf("%d jobs cancelled, then: %w", done.Cancelled, err))
 		return

@@ -39,6 +39,8 @@ func TestScaleoutsAreListedPausedAndCancelled(t *testing.T) {
 	require.NotContains(t, viewer, "/scaleouts/pause")
 	b.done(t, b.post("/scaleouts/pause", url.Values{"to": {"resume"}}), "otto resumed the queue scaleout.")
 
+	// The jobs are parked first: one that runs at this moment is not cancelled.
+	b.db.WaitFor(t, patience, "SELECT count(*) = 1203 FROM iu_river.river_job WHERE metadata ? 'parked'")
 	shows(t, b.get(t, "/scaleouts/cancel?prefix=spring+%26+summer"), "<strong>1,200 jobs</strong> of the scale-out <b>spring &amp; summer</b>")
 	require.NotContains(t, b.get(t, "/scaleouts/cancel?prefix=autumn", asViewer), `method="post"`)
 	form := url.Values{"prefix": {"spring & summer"}, "expect": {"1200"}}
@@ -51,8 +53,6 @@ func TestScaleoutsAreListedPausedAndCancelled(t *testing.T) {
 	require.Equal(t, http.StatusConflict, more.Code)
 	shows(t, more.Body.String(), "1199 jobs were shown, and 1200 wait now")
 	form.Set("expect", "1200")
-	// The jobs are parked first: one that runs at this moment is not cancelled.
-	b.db.WaitFor(t, patience, "SELECT count(*) = 1203 FROM iu_river.river_job WHERE metadata ? 'parked'")
 	b.done(t, b.post("/scaleouts/cancel", form), "1,200 jobs of the scale-out spring &amp; summer cancelled.")
 	shows(t, b.get(t, "/scaleouts"), "1,200 cancelled")
 	shows(t, b.get(t, "/scaleouts/cancel?prefix=spring+%26+summer"), "is waiting any more")

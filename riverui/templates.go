@@ -198,10 +198,8 @@ func (h *Handler) markTemplate(w http.ResponseWriter, r *http.Request) {
 		h.say(w, r, http.StatusBadRequest, "say whether to mark or to unmark the template")
 		return
 	}
-	id, err := h.change(r, "template."+to, func(ctx context.Context, tx pgx.Tx) (detail, error) {
-		_, err := operate.MarkCollection(ctx, tx, key, who(ctx).name, to == "mark")
-		return detail{"template": key}, err
-	})
+	by := h.operator(r)
+	_, err := by.MarkTemplate(r.Context(), key, to == "mark")
 	pgErr, _ := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case errors.Is(err, operate.ErrNoCollection):
@@ -211,7 +209,7 @@ func (h *Handler) markTemplate(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		h.fail(w, r, err)
 	default:
-		h.back(w, r, "templates/"+url.PathEscape(key), id)
+		h.back(w, r, "templates/"+url.PathEscape(key), by.auditID())
 	}
 }
 
@@ -229,11 +227,8 @@ func (h *Handler) sendTest(w http.ResponseWriter, r *http.Request) {
 		h.say(w, r, http.StatusBadRequest, "choose a dry run or a live event")
 		return
 	}
-	var key string
-	id, err := h.change(r, "event.test", func(ctx context.Context, tx pgx.Tx) (_ detail, err error) {
-		key, err = operate.SendTest(ctx, tx, template, mode, who(ctx).name)
-		return detail{"template": template, "emit_mode": mode, "idempotency_key": key}, err
-	})
+	by := h.operator(r)
+	key, err := by.SendTest(r.Context(), template, mode)
 	pgErr, _ := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case pgErr != nil && pgErr.Code == operate.SQLStateNoTemplate:
@@ -241,6 +236,6 @@ func (h *Handler) sendTest(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		h.fail(w, r, err)
 	default:
-		h.back(w, r, "events/"+key, id)
+		h.back(w, r, "events/"+key, by.auditID())
 	}
 }

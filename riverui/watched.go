@@ -2,7 +2,6 @@ package webui
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -49,15 +48,4 @@ func both[A, B, C any](a reading[A], b reading[B], join func(A, B) C) reading[C]
 		joined.Value = join(a.Value, b.Value)
 	}
 	return joined
-}
-
-// detailOf makes an audit line's detail of a struct.
-func detailOf(value any) (detail, error) {
-	text, err := json.Marshal(value)
-	if err != nil {
-		return nil, err
-	}
-	var d detail
-	err = json.Unmarshal(text, &d)
-	return d, err
 }

@@ -211,27 +211,15 @@ func (h *Handler) setQueue(w http.ResponseWriter, r *http.Request) {
 
 // pauseQueue pauses or resumes a queue, and goes back to a page. One that is so already is left alone.
 func (h *Handler) pauseQueue(w http.ResponseWriter, r *http.Request, queue string, pause bool, back string) {
-	id, err := h.change(r, operate.QueueAction(pause), func(ctx context.Context, tx pgx.Tx) (detail, error) {
-		queues, err := operate.Queues(ctx, tx)
-		if err != nil {
-			return nil, err
-		}
-		i := slices.IndexFunc(queues, func(q operate.Queue) bool { return q.Name == queue })
-		if i >= 0 && (queues[i].PausedAt != nil) == pause {
-			return nil, nil //nolint:nilnil // it is so already
-		}
-		if err := operate.PauseQueue(ctx, tx, queue, pause); err != nil {
-			return nil, err
-		}
-		return detail{"queue": queue}, nil
-	})
+	by := h.operator(r)
+	err := by.PauseQueue(r.Context(), queue, pause)
 	switch {
 	case errors.Is(err, operate.ErrNoQueue):
 		h.say(w, r, http.StatusConflict, "nothing was changed: no worker has served the queue %s in the last day; start one first: iuworker work", queue)
 	case err != nil:
 		h.fail(w, r, err)
 	default:
-		h.back(w, r, back, id)
+		h.back(w, r, back, by.auditID())
 	}
 }
 

@@ -93,9 +93,9 @@ func TestUnreadableRow(t *testing.T) {
 
 	// Retried, it comes back as it was, and is found out again.
 	id := letters[0].ID
-	n, err := operate.Retry(t.Context(), db.Pool, operate.Selection{})
+	moved, err := operate.Operator{Pool: db.Pool, Actor: "otto"}.RetryDeadLetters(t.Context(), operate.Letters{}, 1)
 	require.NoError(t, err)
-	require.Equal(t, 1, n)
+	require.Equal(t, 1, moved.Done)
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.dead_letter WHERE id > $1 AND event #>> '{hex,note}' = '636166e981'", id)
 	allIsWell(t, db)
 }

@@ -50,7 +50,7 @@ func TestAWorkerReportsItsSettingsAndLoad(t *testing.T) {
 	require.Contains(t, one.Leads, operate.LeadsEmitter)
 
 	// One that was taken for dead reports again when it has begun again, and its end takes the report away.
-	db.Exec(t, "SELECT iu_outbox.bury(w.id, w.lock_key, w.seen_at) FROM iu_outbox.worker AS w")
+	db.Exec(t, "DELETE FROM iu_outbox.worker")
 	db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM iu_outbox.worker_report)")
 	require.NoError(t, w.Stop(t.Context()))
 	db.WaitFor(t, patience, "SELECT NOT EXISTS (SELECT FROM iu_outbox.worker_report)")

@@ -27,7 +27,7 @@ type running struct {
 	batcher *jobs.Batcher
 	hold    *jobs.Hold
 
-	presence *presence
+	lease    *lease
 	control  *riverControl
 	listener *listen.Listener // nil: polling
 	session  *session         // nil: polling
@@ -68,13 +68,13 @@ func (g *group) end() {
 func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 	now := &clock{}
 	r := &running{logger: w.logger, yielder: newYielder(w.cfg), hold: newHold(w.logger)}
-	r.presence = &presence{
-		pool: w.cfg.Pool, id: w.cfg.ID, sessions: sessions, clock: now, logger: w.logger,
-		about: about{Hostname: hostname(), PID: os.Getpid(), Version: w.cfg.Version},
+	r.lease = &lease{
+		pool: w.cfg.Pool, id: w.cfg.ID, hostname: hostname(), pid: os.Getpid(), version: w.cfg.Version,
+		session: func() int32 { return r.session.pid() }, clock: now, logger: w.logger,
 	}
-	r.reporter = &reporter{pool: w.cfg.Pool, id: r.presence.incarnation, settings: w.cfg.settings(), logger: w.logger}
+	r.reporter = &reporter{pool: w.cfg.Pool, id: r.lease.incarnation, settings: w.cfg.settings(), logger: w.logger}
 	r.batcher = jobs.NewBatcher(jobs.BatcherConfig{
-		Pool: w.cfg.Pool, Lanes: w.cfg.Lanes, Incarnation: r.presence.incarnation, Waited: r.yielder.waited, Turn: r.yielder.turn,
+		Pool: w.cfg.Pool, Lanes: w.cfg.Lanes, Incarnation: r.lease.incarnation, Waited: r.yielder.waited, Turn: r.yielder.turn,
 		Observe: func(b jobs.Batch) {
 			w.cfg.Metrics.Composed(b)
 			if !b.Split {
@@ -87,7 +87,7 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 	})
 	base := context.WithoutCancel(ctx)
 	if err := r.open(ctx, w, sessions, jobs.NewWorker(r.batcher, r.hold, w.report, w.cfg.tracer(), now.Now)); err != nil {
-		_ = r.presence.leave(base) // the error that matters is err
+		_ = r.lease.giveUp(base) // the error that matters is err
 		r.close()
 		return nil, err
 	}
@@ -124,10 +124,7 @@ func (r *running) start(g *group, name string, part func(context.Context) error)
 // open connects what needs a connection of its own, starts River, and builds the parts.
 func (r *running) open(ctx context.Context, w *Worker, sessions bool, work *jobs.Worker) error {
 	cfg := w.cfg
-	if err := r.presence.tellTime(ctx); err != nil {
-		return err
-	}
-	if err := r.presence.join(ctx); err != nil {
+	if err := r.lease.take(ctx); err != nil {
 		return err
 	}
 	eventBell, emissionBell, gateBell := listen.NewBell(), listen.NewBell(), listen.NewBell()
@@ -137,7 +134,7 @@ func (r *running) open(ctx context.Context, w *Worker, sessions bool, work *jobs
 		})
 		cfg.Metrics.Listening(false) // not yet
 		eventBell, emissionBell, gateBell = r.listener.On(ChannelEvent), r.listener.On(ChannelEmission), r.listener.On(ChannelGate)
-		session := newSession(cfg.Direct, r.logger, r.presence.number.Load)
+		session := newSession(cfg.Direct, r.logger)
 		if err := session.open(ctx); err != nil {
 			return fmt.Errorf("open the worker's session: %w", err)
 		}
@@ -157,7 +154,7 @@ func (r *running) open(ctx context.Context, w *Worker, sessions bool, work *jobs
 		return outage
 	}
 	r.relay = &Relay{
-		pool: cfg.Pool, client: inserter, by: r.presence.incarnation, batch: cfg.RelayBatch, logger: r.logger, outage: lost("Relay"), metrics: cfg.Metrics,
+		pool: cfg.Pool, client: inserter, by: r.lease.incarnation, batch: cfg.RelayBatch, logger: r.logger, outage: lost("Relay"), metrics: cfg.Metrics,
 		tracer:  cfg.tracer(),
 		sleeper: sleeper{session: r.session, key: lockRelaySleeps, bell: eventBell, poll: cfg.PollInterval, yield: r.yielder},
 	}
@@ -176,11 +173,10 @@ func (r *running) open(ctx context.Context, w *Worker, sessions bool, work *jobs
 	r.verifier = &Verifier{
 		pool: cfg.Pool, session: r.session, interval: cfg.VerifyInterval, logger: r.logger, outage: lost("Verifier"), metrics: cfg.Metrics,
 	}
-	r.history = &Historian{pool: cfg.Pool, now: r.presence.clock.Now, outage: lost("Historian")}
+	r.history = &Historian{pool: cfg.Pool, now: r.lease.clock.Now, outage: lost("Historian")}
 	r.reporter.load = func() operate.WorkerLoad { return r.load(cfg.Pool, work.ActiveJobs) }
 	r.rescuer = &Rescuer{
-		pool: cfg.Pool, presence: r.presence, session: r.session, active: work.Active, taken: w.fail, logger: r.logger,
-		outage: lost("Rescuer"), metrics: cfg.Metrics,
+		pool: cfg.Pool, lease: r.lease, active: work.Active, taken: w.fail, logger: r.logger, outage: lost("Rescuer"), metrics: cfg.Metrics,
 	}
 	return r.startRiver(ctx, cfg, work) // from now on there are jobs, that need the other parts
 }
@@ -193,7 +189,7 @@ func (r *running) startRiver(ctx context.Context, cfg Config, work *jobs.Worker)
 	if err != nil {
 		return fmt.Errorf("look for River's tables: %w", err)
 	}
-	client, err := newRiver(cfg, work, r.control, r.presence.clock, mayReindex)
+	client, err := newRiver(cfg, work, r.control, r.lease.clock, mayReindex)
 	if err != nil {
 		return err
 	}

@@ -117,7 +117,7 @@ func (r *running) stop(ctx context.Context) error {
 	}
 	e.end(by, &r.serving)
 	var left error
-	e.stop(by, "sign-off", func() { left = r.presence.leave(ctx) })
+	e.stop(by, "sign-off", func() { left = r.lease.giveUp(ctx) })
 	e.stop(by, "connections", r.close)
 	switch late := e.late(); {
 	case late != nil:

@@ -24,23 +24,17 @@ Instances that were composed stay: iuworker rollback removes them. Jobs that are
 			if err := required(cmd, "actor"); err != nil {
 				return err
 			}
-			if err := agreed.read(cmd); err != nil {
-				return err
-			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				n, err := operate.CountToCome(ctx, pool, actor)
 				if err != nil {
 					return err
 				}
-				if n > 0 || agreed.given {
-					what := fmt.Sprintf("jobs of %q", actor)
-					if err := a.confirm(cmd, agreed, stake{count: int64(n), what: what, done: "cancelled"}); err != nil {
-						return err
-					}
+				if err := a.confirm(cmd, agreed, stake{count: n, what: fmt.Sprintf("jobs of %q", actor), done: "cancelled"}); err != nil {
+					return err
 				}
-				done, err := operate.CancelActor(ctx, pool, systemUser(), actor)
+				done, err := operator(pool, "").CancelActor(ctx, actor, agreed.most(n))
 				if err != nil {
-					return fmt.Errorf("%d cancelled, then: %w", done.Cancelled, err)
+					return soFar(done.Cancelled, "cancelled", err)
 				}
 				return a.print(done, func(w io.Writer) {
 					fmt.Fprintf(w, "%d cancelled", done.Cancelled)
@@ -56,4 +50,12 @@ Instances that were composed stay: iuworker rollback removes them. Jobs that are
 	agreed.registerYes(cmd, "jobs")
 	a.jsonFlag(cmd)
 	return cmd
+}
+
+// soFar adds to an error how many a change took before it failed.
+func soFar(n int, did string, err error) error {
+	if n == 0 {
+		return err
+	}
+	return fmt.Errorf("%d %s, then: %w", n, did, err)
 }

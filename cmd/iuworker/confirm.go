@@ -22,7 +22,7 @@ type confirmation struct {
 
 // stake is what would be lost.
 type stake struct {
-	count int64
+	count int64  // 0 is confirmed without a question, unless asks is set
 	what  string // the things that count counts: "events"
 	done  string // what happens to them: "deleted"
 	asks  string // the first sentence of the prompt; "" means "5 events will be deleted."
@@ -36,6 +36,7 @@ func (c *confirmation) registerYes(cmd *cobra.Command, what string) {
 }
 
 func (c *confirmation) registerExpect(cmd *cobra.Command, what string) {
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return c.read(cmd) }
 	cmd.Flags().Var(intValue(&c.expect, 0, math.MaxInt32), "expect", "confirm without a prompt, if there are exactly this many "+what)
 }
 
@@ -48,15 +49,20 @@ func (c *confirmation) read(cmd *cobra.Command) error {
 	return nil
 }
 
-// readFor is read for a flag that makes a command destructive.
-func (c *confirmation) readFor(cmd *cobra.Command, flag string, destroys bool) error {
-	if err := c.read(cmd); err != nil {
-		return err
-	}
+// needs fails if the user confirmed a command that destroys nothing without a flag.
+func (c *confirmation) needs(cmd *cobra.Command, flag string, destroys bool) error {
 	if (c.given || c.yes) && !destroys {
 		return usage(cmd, "--expect and --yes need --%s", flag)
 	}
 	return nil
+}
+
+// most returns how many a change may take if so many were shown: the user agreed to these, or to any number.
+func (c *confirmation) most(shown int64) int64 {
+	if c.yes {
+		return math.MaxInt64
+	}
+	return shown
 }
 
 // confirm returns nil if the user agrees to lose what is at stake. On a terminal it asks, which is decided by stdin alone;
@@ -65,7 +71,7 @@ func (a *app) confirm(cmd *cobra.Command, c confirmation, s stake) error {
 	switch {
 	case c.given && int64(c.expect) != s.count:
 		return fmt.Errorf("nothing was %s: there are %d %s now, not %d; check again", s.done, s.count, s.what, c.expect)
-	case c.given || c.yes:
+	case c.given || c.yes || s.count == 0 && s.asks == "":
 		return nil
 	case isTerminal(os.Stdin):
 		return ask(cmd.Context(), os.Stdin, a.stderr, s)

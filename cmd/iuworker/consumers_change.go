@@ -6,7 +6,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
@@ -37,9 +36,6 @@ process continues from there after its current event. The last error is cleared.
 			if err := required(cmd, "to"); err != nil {
 				return err
 			}
-			if err := agreed.read(cmd); err != nil {
-				return err
-			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				if _, err := findConsumer(ctx, pool, args[0]); err != nil {
 					return err
@@ -48,15 +44,11 @@ process continues from there after its current event. The last error is cleared.
 				if err != nil {
 					return err
 				}
-				if plan.Skipped > 0 || agreed.given {
-					err := a.confirm(cmd, agreed, stake{
-						count: plan.Skipped, what: fmt.Sprintf("events that consumer %q has not handled", args[0]), done: "skipped",
-					})
-					if err != nil {
-						return err
-					}
+				what := fmt.Sprintf("events that consumer %q has not handled", args[0])
+				if err := a.confirm(cmd, agreed, stake{count: plan.Skipped, what: what, done: "skipped"}); err != nil {
+					return err
 				}
-				moved, err := resetConsumer(ctx, pool, plan)
+				moved, err := operator(pool, "").ResetConsumer(ctx, args[0], subscribe.After(plan.To), plan.Skipped)
 				if err != nil {
 					return err
 				}
@@ -73,18 +65,6 @@ process continues from there after its current event. The last error is cleared.
 	return cmd
 }
 
-// resetConsumer leaves an audit line in the same transaction.
-func resetConsumer(ctx context.Context, pool *pgxpool.Pool, plan operate.ConsumerMove) (moved operate.ConsumerMove, err error) {
-	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if moved, err = operate.ResetConsumer(ctx, tx, plan.Consumer, subscribe.After(plan.To), plan.Skipped); err != nil {
-			return err
-		}
-		_, err = operate.RecordAudit(ctx, tx, systemUser(), "consumer.reset", moved)
-		return err
-	})
-	return moved, err
-}
-
 func (a *app) consumersDeleteCommand() *cobra.Command {
 	var force bool
 	var agreed confirmation
@@ -94,9 +74,6 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 		Args:              oneConsumer,
 		ValidArgsFunction: a.completeConsumers(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := agreed.read(cmd); err != nil {
-				return err
-			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				consumer, err := findConsumer(ctx, pool, args[0])
 				if err != nil {
@@ -108,7 +85,7 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 				if err := a.confirm(cmd, agreed, consumerStake(consumer)); err != nil {
 					return err
 				}
-				if err := deleteConsumer(ctx, pool, consumer, force); err != nil {
+				if err := operator(pool, "").DeleteConsumer(ctx, consumer, force); err != nil {
 					return err
 				}
 				return a.print(map[string]string{"deleted": args[0]}, func(w io.Writer) {
@@ -136,15 +113,4 @@ func consumerStake(c subscribe.Consumer) stake {
 		asks = fmt.Sprintf("Consumer %s and its %d dead letters will be deleted: %s.", flat(c.Name), c.DeadLetters, behind)
 	}
 	return stake{count: lag, what: fmt.Sprintf("events that consumer %q has not handled", c.Name), done: "deleted", asks: asks}
-}
-
-func deleteConsumer(ctx context.Context, pool *pgxpool.Pool, seen subscribe.Consumer, force bool) error {
-	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		deleted, err := operate.DeleteConsumer(ctx, tx, seen, force)
-		if err != nil {
-			return err
-		}
-		_, err = operate.RecordAudit(ctx, tx, systemUser(), "consumer.delete", deleted)
-		return err
-	})
 }

@@ -8,12 +8,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/cmd/iuworker/internal/spelling"
-	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -39,24 +37,12 @@ func (a *app) consumersDeadLettersCommand() *cobra.Command {
 		Args:              oneConsumer,
 		ValidArgsFunction: a.completeConsumers(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := agreed.readFor(cmd, "drop", drop); err != nil {
+			if err := agreed.needs(cmd, "drop", drop); err != nil {
 				return err
 			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				if drop {
-					consumer, err := findConsumer(ctx, pool, args[0])
-					if err != nil {
-						return err
-					}
-					if consumer.DeadLetters > 0 || agreed.given {
-						what := fmt.Sprintf("dead letters of consumer %q", args[0])
-						if err := a.confirm(cmd, agreed, stake{count: consumer.DeadLetters, what: what, done: "dropped"}); err != nil {
-							return err
-						}
-					}
-					return a.changeLetters(ctx, pool, args[0], "consumer.drop", func(ctx context.Context, tx pgx.Tx) (operate.ConsumerLetters, error) {
-						return operate.DropConsumerLetters(ctx, tx, args[0], consumer.DeadLetters)
-					})
+					return a.dropConsumerLetters(ctx, cmd, pool, args[0], agreed)
 				}
 				letters, err := readConsumerLetters(ctx, pool, args[0])
 				if err != nil {
@@ -72,6 +58,23 @@ func (a *app) consumersDeadLettersCommand() *cobra.Command {
 	return cmd
 }
 
+// dropConsumerLetters drops all dead letters of a consumer once the user agrees.
+func (a *app) dropConsumerLetters(ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, name string, agreed confirmation) error {
+	consumer, err := findConsumer(ctx, pool, name)
+	if err != nil {
+		return err
+	}
+	what := fmt.Sprintf("dead letters of consumer %q", name)
+	if err := a.confirm(cmd, agreed, stake{count: consumer.DeadLetters, what: what, done: "dropped"}); err != nil {
+		return err
+	}
+	n, err := operator(pool, "").DropConsumerLetters(ctx, name, agreed.most(consumer.DeadLetters))
+	if err != nil {
+		return err
+	}
+	return a.print(map[string]any{"consumer": name, "dropped": n}, func(w io.Writer) { fmt.Fprintf(w, "%d dropped\n", n) })
+}
+
 func (a *app) consumersReplayCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay NAME",
@@ -82,40 +85,19 @@ it starts. What it handles is deleted; what fails again stays, with its new erro
 		ValidArgsFunction: a.completeConsumers(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				return a.changeLetters(ctx, pool, args[0], "consumer.replay", func(ctx context.Context, tx pgx.Tx) (operate.ConsumerLetters, error) {
-					return operate.ReplayConsumerLetters(ctx, tx, args[0])
-				})
+				if _, err := findConsumer(ctx, pool, args[0]); err != nil {
+					return err
+				}
+				n, err := operator(pool, "").ReplayConsumerLetters(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				return a.print(map[string]any{"consumer": args[0], "replayed": n}, func(w io.Writer) { fmt.Fprintf(w, "%d will be replayed\n", n) })
 			})
 		},
 	}
 	a.jsonFlag(cmd)
 	return cmd
-}
-
-// changeLetters changes all dead letters of a consumer, and leaves an audit line in the same transaction.
-func (a *app) changeLetters(ctx context.Context, pool *pgxpool.Pool, name, action string,
-	change func(context.Context, pgx.Tx) (operate.ConsumerLetters, error),
-) error {
-	did, key := "will be replayed", "replayed"
-	if action == "consumer.drop" {
-		did, key = "dropped", "dropped"
-	}
-	if _, err := findConsumer(ctx, pool, name); err != nil {
-		return err
-	}
-	var n int
-	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		changed, err := change(ctx, tx)
-		if n = changed.Count; err != nil || n == 0 {
-			return err
-		}
-		_, err = operate.RecordAudit(ctx, tx, systemUser(), action, changed)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return a.print(map[string]any{"consumer": name, key: n}, func(w io.Writer) { fmt.Fprintf(w, "%d %s\n", n, did) })
 }
 
 // findConsumer returns subscribe.ErrNoConsumer, with the nearest name, if there is no consumer of that name.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -75,7 +76,7 @@ func (a *app) enqueue(ctx context.Context, pool *pgxpool.Pool, f enqueueFlags) e
 			return fmt.Errorf("the template's key is too long for a suffix: give --suffix")
 		}
 	}
-	event.Actor = actorOrUser(event.Actor)
+	event.Actor = cmp.Or(event.Actor, systemUser())
 	if f.in > 0 {
 		if event.AvailableAt, err = databaseTime(ctx, pool, f.in); err != nil {
 			return err

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
@@ -71,23 +70,19 @@ func (a *app) gateSetCommand(name string, open bool) *cobra.Command {
 		ValidArgs: gateNames,
 		Args:      oneGate,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if actor == "" {
-				actor = systemUser()
-			}
-			if err := agreed.read(cmd); err != nil {
-				return err
-			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				gate := jobs.Gate(args[0])
-				parked, err := a.agreeToRelease(ctx, cmd, pool, gate, open, agreed)
+				if open {
+					if err := a.agreeToRelease(ctx, cmd, pool, gate, agreed); err != nil {
+						return err
+					}
+				}
+				by := operator(pool, actor)
+				done, err := by.SetGate(ctx, gate, open)
 				if err != nil {
 					return err
 				}
-				wasOpen, err := setGate(ctx, pool, gate, open, actor)
-				if err != nil {
-					return err
-				}
-				moved := gateMoved{Gate: gate, Before: openOrClosed(wasOpen), Now: openOrClosed(open), Actor: actor, Parked: parked}
+				moved := gateMoved{Gate: gate, Before: openOrClosed(done.WasOpen), Now: openOrClosed(open), Actor: by.Actor, Parked: done.Parked}
 				return a.print(moved, moved.write)
 			})
 		},
@@ -103,37 +98,16 @@ func (a *app) gateSetCommand(name string, open bool) *cobra.Command {
 // askAbove is how many parked jobs a gate may release without a question.
 const askAbove = 1000
 
-// agreeToRelease returns how many parked jobs a gate releases when it opens. If they are many, the user must agree.
-func (a *app) agreeToRelease(
-	ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, gate jobs.Gate, open bool, agreed confirmation,
-) (int64, error) {
-	if !open {
-		return 0, nil
-	}
+// agreeToRelease asks the user to agree if opening a gate releases many parked jobs.
+func (a *app) agreeToRelease(ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, gate jobs.Gate, agreed confirmation) error {
 	parked, err := operate.ParkedBy(ctx, pool, gate)
 	if err != nil || parked <= askAbove && !agreed.given {
-		return parked, err
+		return err
 	}
 	what := fmt.Sprintf("jobs parked for the gate %s", gate)
-	return parked, a.confirm(cmd, agreed, stake{
+	return a.confirm(cmd, agreed, stake{
 		count: parked, what: what, done: "opened", asks: fmt.Sprintf("%s %s will run now.", operate.Thousands(parked), what),
 	})
-}
-
-// setGate leaves an audit line in the same transaction.
-func setGate(ctx context.Context, pool *pgxpool.Pool, gate jobs.Gate, open bool, actor string) (wasOpen bool, err error) {
-	action := "gate.close"
-	if open {
-		action = "gate.open"
-	}
-	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if wasOpen, err = operate.SetGate(ctx, tx, gate, open, actor); err != nil {
-			return err
-		}
-		_, err = operate.RecordAudit(ctx, tx, actor, action, map[string]any{"gate": gate, "was_open": wasOpen})
-		return err
-	})
-	return wasOpen, err
 }
 
 func oneGate(cmd *cobra.Command, args []string) error {

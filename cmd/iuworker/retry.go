@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"strings"
 
 	"github.com/google/uuid"
@@ -75,29 +76,26 @@ func (a *app) retryCommand() *cobra.Command {
 			if err := checkRetry(cmd); err != nil {
 				return err
 			}
-			if err := agreed.readFor(cmd, "drop", drop); err != nil {
+			if err := agreed.needs(cmd, "drop", drop); err != nil {
 				return err
 			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				switch {
-				case list:
+				if list {
 					return a.listDeadLetters(ctx, pool, choice)
-				case drop:
-					n, err := operate.CountDeadLetters(ctx, pool, choice)
-					if err != nil {
-						return err
-					}
-					if n > 0 || agreed.given {
-						if err := a.confirm(cmd, agreed, stake{count: n, what: "dead letters", done: "dropped"}); err != nil {
-							return err
-						}
-					}
-					moved, err := operate.DropAs(ctx, pool, systemUser(), choice)
-					return a.reportRetry(ctx, pool, "dropped", choice, moved, err)
-				default:
-					moved, err := operate.RetryAs(ctx, pool, systemUser(), choice)
+				}
+				if !drop {
+					moved, err := operator(pool, "").RetryDeadLetters(ctx, operate.Letters{Filter: choice}, math.MaxInt64)
 					return a.reportRetry(ctx, pool, "retried", choice, moved, err)
 				}
+				n, err := operate.CountDeadLetters(ctx, pool, choice)
+				if err == nil {
+					err = a.confirm(cmd, agreed, stake{count: n, what: "dead letters", done: "dropped"})
+				}
+				if err != nil {
+					return err
+				}
+				moved, err := operator(pool, "").DropDeadLetters(ctx, operate.Letters{Filter: choice}, agreed.most(n))
+				return a.reportRetry(ctx, pool, "dropped", choice, moved, err)
 			})
 		},
 	}
@@ -134,7 +132,7 @@ func (a *app) reportRetry(
 	ctx context.Context, pool *pgxpool.Pool, what string, choice operate.Selection, moved operate.Moved, err error,
 ) error {
 	if err != nil {
-		return fmt.Errorf("%d %s, then: %w", moved.Done, what, err)
+		return soFar(moved.Done, what, err)
 	}
 	none, err := noDeadLetters(ctx, pool, choice)
 	if err != nil {

@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
@@ -29,9 +27,6 @@ Announcements stay and are marked as rolled back. The same events sent again com
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := required(cmd, "actor"); err != nil {
-				return err
-			}
-			if err := agreed.read(cmd); err != nil {
 				return err
 			}
 			if agreed.given && !execute {
@@ -75,26 +70,11 @@ func (a *app) rollback(
 	if err != nil {
 		return err
 	}
-	done, err := rollBack(ctx, pool, actor, &seen)
-	if errors.Is(err, operate.ErrNotAsSeen) {
-		return fmt.Errorf("nothing was deleted: %q has %d instances now, not %d; check again", actor, done.Counts.EventLog, seen)
-	}
+	done, err := operator(pool, "").Rollback(ctx, actor, seen)
 	if err != nil {
 		return err
 	}
 	return a.showRollback(done)
-}
-
-// rollBack leaves an audit line in the transaction that deletes.
-func rollBack(ctx context.Context, pool *pgxpool.Pool, actor string, seen *int64) (done operate.RollbackPreview, err error) {
-	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if done, err = operate.RollbackAsSeen(ctx, tx, actor, seen); err != nil || done.Status != operate.RollbackRolledBack {
-			return err
-		}
-		_, err = operate.RecordAudit(ctx, tx, systemUser(), "rollback", done.AuditDetail())
-		return err
-	})
-	return done, err
 }
 
 func writeRollback(w io.Writer, preview operate.RollbackPreview) {

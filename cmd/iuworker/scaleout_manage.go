@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/jobs"
 )
 
 func (a *app) scaleoutStatusCommand() *cobra.Command {
@@ -97,10 +98,10 @@ func (a *app) scaleoutPauseCommand(name string, pause bool) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				if err := operate.PauseScaleouts(ctx, pool, systemUser(), pause); err != nil {
+				if err := operator(pool, "").PauseQueue(ctx, jobs.QueueScaleout, pause); err != nil {
 					return err
 				}
-				return a.print(map[string]any{"queue": "scaleout", "paused": pause}, func(w io.Writer) { fmt.Fprintln(w, says) })
+				return a.print(map[string]any{"queue": jobs.QueueScaleout, "paused": pause}, func(w io.Writer) { fmt.Fprintln(w, says) })
 			})
 		},
 	}
@@ -121,39 +122,32 @@ adds them again. Instances that were composed stay; a rollback of the actor remo
 		ValidArgsFunction: a.completeScaleouts(),
 
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := agreed.read(cmd); err != nil {
-				return err
-			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				n, err := operate.CountCancellable(ctx, pool, args[0])
 				if err != nil {
 					return err
 				}
-				if n > 0 || agreed.given {
-					what := fmt.Sprintf("jobs of the scale-out %q", args[0])
-					if err := a.confirm(cmd, agreed, stake{count: int64(n), what: what, done: "cancelled"}); err != nil {
-						return err
-					}
+				what := fmt.Sprintf("jobs of the scale-out %q", args[0])
+				if err := a.confirm(cmd, agreed, stake{count: n, what: what, done: "cancelled"}); err != nil {
+					return err
 				}
-				done, err := operate.CancelScaleout(ctx, pool, systemUser(), args[0])
+				done, err := operator(pool, "").CancelScaleout(ctx, args[0], agreed.most(n))
 				if err != nil {
-					return fmt.Errorf("%d cancelled, then: %w", done.Cancelled, err)
+					return soFar(done.Cancelled, "cancelled", err)
 				}
-				return a.print(done, func(w io.Writer) { writeCancelled(w, done) })
+				return a.print(done, func(w io.Writer) {
+					fmt.Fprintf(w, "%d cancelled", done.Cancelled)
+					if done.Left > 0 {
+						fmt.Fprintf(w, "; %d were already running and will finish", done.Left)
+					}
+					fmt.Fprintln(w)
+				})
 			})
 		},
 	}
 	agreed.registerYes(cmd, "jobs")
 	a.jsonFlag(cmd)
 	return cmd
-}
-
-func writeCancelled(w io.Writer, done operate.CancelledScaleout) {
-	fmt.Fprintf(w, "%d cancelled", done.Cancelled)
-	if done.Left > 0 {
-		fmt.Fprintf(w, "; %d were already running and will finish", done.Left)
-	}
-	fmt.Fprintln(w)
 }
 
 // onePrefix is for commands whose argument is the prefix of a scale-out.

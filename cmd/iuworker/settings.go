@@ -57,9 +57,9 @@ func (a *app) settingsSetCommand() *cobra.Command {
 		ValidArgs: []string{operate.SettingNotifyPayload},
 		Args:      oneSetting,
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (settingChanged, error) {
-			actor = actorOrUser(actor)
-			was, err := operate.SetSetting(ctx, pool, args[0], args[1], actor)
-			return settingChanged{Name: args[0], Before: was, Now: args[1], Actor: actor}, err
+			by := operator(pool, actor)
+			was, err := by.SetSetting(ctx, args[0], args[1])
+			return settingChanged{Name: args[0], Before: was, Now: args[1], Actor: by.Actor}, err
 		}, writeSettingChanged),
 	}
 	auditFlag(cmd, &actor)

@@ -106,7 +106,7 @@ composer must be open. Use a login that owns iu-core or may call its functions.`
 			return cmp.Or(checkKeys(cmd, args...), required(cmd, "title"))
 		},
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (operate.MarkedTemplate, error) {
-			return operate.CreateTemplate(ctx, pool, actorOrUser(actor), args[0], title, args[1:])
+			return operator(pool, actor).CreateTemplate(ctx, args[0], title, args[1:])
 		}, func(w io.Writer, marked operate.MarkedTemplate) { writeMarked(w, "created", marked) }),
 	}
 	cmd.Flags().Var(textValue(&title, 1000), "title", "title of the collection")
@@ -126,7 +126,7 @@ then end as template_not_marked.`,
 		Args:              oneTemplate,
 		ValidArgsFunction: a.completeTemplates(),
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (operate.MarkedTemplate, error) {
-			return operate.MarkTemplate(ctx, pool, actorOrUser(actor), args[0], !off)
+			return operator(pool, actor).MarkTemplate(ctx, args[0], !off)
 		}, func(w io.Writer, marked operate.MarkedTemplate) {
 			if off {
 				writeMarked(w, "unmarked", marked)

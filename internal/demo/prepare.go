@@ -8,7 +8,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -26,8 +25,8 @@ var pieces = []string{"Dear customer,", "thank you for your order.", "Yours, the
 func Prepare(ctx context.Context, pool *pgxpool.Pool) error {
 	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		for _, gate := range []jobs.Gate{jobs.GateComposer, jobs.GateAutoInstantiate} {
-			if _, err := operate.SetGate(ctx, tx, gate, true, Actor); err != nil {
-				return err
+			if _, err := tx.Exec(ctx, "SELECT iu_outbox.set_gate($1, true, $2)", string(gate), Actor); err != nil {
+				return fmt.Errorf("open the gate %s: %w", gate, err)
 			}
 		}
 		return createTemplate(ctx, tx)

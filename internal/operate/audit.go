@@ -20,22 +20,6 @@ type AuditLine struct {
 	Detail json.RawMessage `json:"detail"` // an object: which ones, how many
 }
 
-// RecordAudit writes an audit line and returns its id. Call it in the transaction that makes the change, so that there
-// is neither without the other. detail becomes a JSON object.
-func RecordAudit(ctx context.Context, q Querier, actor, action string, detail any) (id int64, err error) {
-	text, err := json.Marshal(detail)
-	if err != nil {
-		return 0, fmt.Errorf("write an audit line: %w", err)
-	}
-	err = q.QueryRow(ctx, `
-		INSERT INTO iu_outbox.audit (actor, action, detail) VALUES ($1, $2, $3) RETURNING id`,
-		actor, action, string(text)).Scan(&id)
-	if err != nil {
-		return 0, fmt.Errorf("write an audit line: %w", err)
-	}
-	return id, nil
-}
-
 // Audit returns up to limit audit lines with an id below before (0: from the end), latest first.
 func Audit(ctx context.Context, q Querier, before int64, limit int) ([]AuditLine, error) {
 	return AuditOf(ctx, q, AuditChoice{}, IDPage{Before: before, Limit: limit})

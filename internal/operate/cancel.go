@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // CancelledActor is what CancelActor did.
@@ -15,48 +13,55 @@ type CancelledActor struct {
 	Actor     string `json:"actor"`
 	Cancelled int    `json:"cancelled"`
 	Left      int64  `json:"left"` // running, or in the outbox
-	AuditID   int64  `json:"-"`    // of the audit line, if one tells all of it
 }
 
 // CountToCome returns how many jobs CancelActor would cancel now.
-func CountToCome(ctx context.Context, q Querier, actor string) (int, error) {
+func CountToCome(ctx context.Context, q Querier, actor string) (int64, error) {
 	ids, err := actorJobs(ctx, q, actor)
-	return len(ids), err
+	return int64(len(ids)), err
 }
 
-// CancelActor cancels the jobs of an actor that have not run yet, and drops the dead letters that this makes. Each
-// transaction, of up to a thousand jobs, leaves an audit line in the name of by. The result says how far it came, also if
-// it fails. Rows in the outbox are left to the relay: they become jobs within a second.
-func CancelActor(ctx context.Context, pool *pgxpool.Pool, by, actor string) (CancelledActor, error) {
-	done := CancelledActor{Actor: actor}
-	for before := -1; before < done.Cancelled; { // again for those that came meanwhile
-		before = done.Cancelled
-		ids, err := actorJobs(ctx, pool, actor)
-		if err != nil {
-			return done, err
-		}
-		for batch := range slices.Chunk(ids, cancelBatch) {
-			n, err := cancelJobs(ctx, pool, by, "actor.cancel", map[string]any{"actor": actor}, batch)
-			if err != nil {
-				return done, fmt.Errorf("cancel the jobs of %q: %w", actor, err)
-			}
-			done.Cancelled += n
-		}
+// CancelActor cancels the jobs of an actor that have not run yet, and drops the dead letters that this makes. If they are more
+// than most, it returns a NotAsSeenError. Rows in the outbox are left to the relay: they become jobs within a second.
+func (o Operator) CancelActor(ctx context.Context, actor string, most int64) (done CancelledActor, err error) {
+	done.Actor = actor
+	done.Cancelled, err = o.cancel(ctx, "actor.cancel", "actor", actor, most, actorJobs)
+	if err != nil {
+		return done, err
 	}
-	err := pool.QueryRow(ctx, `
+	err = o.Pool.QueryRow(ctx, `
 		SELECT (SELECT pg_catalog.count(*) FROM iu_outbox.event AS e WHERE e.actor = $1)
 			+ (SELECT pg_catalog.count(*) FROM iu_outbox.job AS j
 			   WHERE j.state = 'running' AND j.event ->> 'actor' = $1)`, actor).Scan(&done.Left)
-	if err == nil && done.Cancelled > 0 && done.Cancelled <= cancelBatch {
-		err = pool.QueryRow(ctx, `
-			SELECT COALESCE(pg_catalog.max(a.id), 0) FROM iu_outbox.audit AS a
-			WHERE a.action = 'actor.cancel' AND a.actor = $1 AND a.detail ->> 'actor' = $2 AND a.detail ->> 'count' = $3::text`,
-			by, actor, strconv.Itoa(done.Cancelled)).Scan(&done.AuditID)
-	}
 	if err != nil {
 		return done, fmt.Errorf("count what is left of %q: %w", actor, err)
 	}
 	return done, nil
+}
+
+// cancel cancels the jobs that find returns for a name, until none is left: some are added meanwhile, or wait for their next
+// attempt. key is what the audit lines call the name.
+func (o Operator) cancel(ctx context.Context, action, key, name string, most int64,
+	find func(ctx context.Context, q Querier, name string) ([]int64, error), also ...func(tx pgx.Tx, n int) error,
+) (cancelled int, err error) {
+	for before := -1; before < cancelled; {
+		ids, err := find(ctx, o.Pool, name)
+		switch {
+		case err != nil:
+			return cancelled, err
+		case before < 0 && int64(len(ids)) > most:
+			return 0, &NotAsSeenError{int64(len(ids)), fmt.Sprintf("there are %d jobs of %q now, not %d", len(ids), name, most)}
+		}
+		before = cancelled
+		for ids := range slices.Chunk(ids, changedAtOnce) {
+			n, err := o.changeRows(ctx, action, map[string]any{key: name}, cancelSQL, ids, also...)
+			if err != nil {
+				return cancelled, fmt.Errorf("cancel the jobs of %q: %w", name, err)
+			}
+			cancelled += n
+		}
+	}
+	return cancelled, nil
 }
 
 // actorJobs returns the jobs of an actor that have not run yet, lowest id first.

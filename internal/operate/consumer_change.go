@@ -2,16 +2,13 @@ package operate
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"math"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
-
-// ErrMoreThanSeen means that a change would destroy or skip more than was shown to the user who confirmed it.
-var ErrMoreThanSeen = errors.New("more than was confirmed")
 
 // ConsumerMove is a reset of a consumer, and the detail of its audit line.
 type ConsumerMove struct {
@@ -46,25 +43,27 @@ func PlanReset(ctx context.Context, db subscribe.DB, name string, to subscribe.S
 	return move, nil
 }
 
-// ResetConsumer moves a consumer if that skips no more than most events, else it returns ErrMoreThanSeen. A process that
-// works for the consumer continues from there after its current event. The caller records the audit line in tx.
-func ResetConsumer(ctx context.Context, tx pgx.Tx, name string, to subscribe.Start, most int64) (ConsumerMove, error) {
-	if _, err := tx.Exec(ctx, "SELECT FROM iu_outbox.consumer AS c WHERE c.name = $1 FOR NO KEY UPDATE", name); err != nil {
-		return ConsumerMove{}, fmt.Errorf("lock consumer %q: %w", name, err)
-	}
-	move, err := PlanReset(ctx, tx, name, to)
-	if err != nil {
+// ResetConsumer moves a consumer, unless that skips more than most events: then it returns a NotAsSeenError. A process that
+// works for the consumer continues from there after its current event.
+func (o Operator) ResetConsumer(ctx context.Context, name string, to subscribe.Start, most int64) (move ConsumerMove, err error) {
+	err = o.change(ctx, "consumer.reset", func(tx pgx.Tx) (any, error) {
+		if _, err := tx.Exec(ctx, "SELECT FROM iu_outbox.consumer AS c WHERE c.name = $1 FOR NO KEY UPDATE", name); err != nil {
+			return nil, fmt.Errorf("lock consumer %q: %w", name, err)
+		}
+		if move, err = PlanReset(ctx, tx, name, to); err != nil {
+			return nil, err
+		}
+		if move.Skipped > most {
+			return nil, &NotAsSeenError{move.Skipped, fmt.Sprintf("%d events would be skipped now", move.Skipped)}
+		}
+		move.To, err = subscribe.ResetConsumer(ctx, tx, name, subscribe.After(move.To))
 		return move, err
-	}
-	if move.Skipped > most {
-		return move, fmt.Errorf("%w: %d events would be skipped", ErrMoreThanSeen, move.Skipped)
-	}
-	move.To, err = subscribe.ResetConsumer(ctx, tx, name, subscribe.After(move.To))
+	})
 	return move, err
 }
 
-// ConsumerDeletion is the deletion of a consumer, and the detail of its audit line.
-type ConsumerDeletion struct {
+// consumerDeletion is the detail of the audit line of a deletion.
+type consumerDeletion struct {
 	Consumer    string           `json:"consumer"`
 	Force       bool             `json:"force"`
 	At          subscribe.Cursor `json:"at"`
@@ -73,56 +72,62 @@ type ConsumerDeletion struct {
 }
 
 // DeleteConsumer deletes a consumer. seen is the consumer as it was shown to the user; if it has more dead letters since, was
-// moved back, or got a process, DeleteConsumer returns ErrMoreThanSeen. The caller records the audit line in tx.
-func DeleteConsumer(ctx context.Context, tx pgx.Tx, seen subscribe.Consumer, force bool) (ConsumerDeletion, error) {
-	done := ConsumerDeletion{Consumer: seen.Name, Force: force}
-	now, err := subscribe.FindConsumer(ctx, tx, seen.Name)
-	if err != nil {
-		return done, err
-	}
-	switch {
-	case now.DeadLetters > seen.DeadLetters:
-		return done, fmt.Errorf("%w: the consumer has %d dead letters now", ErrMoreThanSeen, now.DeadLetters)
-	case now.Cursor.Position < seen.Cursor.Position:
-		return done, fmt.Errorf("%w: the consumer was moved back to %s", ErrMoreThanSeen, now.Cursor)
-	case now.Process != nil && seen.Process == nil:
-		return done, fmt.Errorf("%w: %s works for the consumer now", ErrMoreThanSeen, *now.Process)
-	}
-	done.At, done.LagEvents, done.DeadLetters = now.Cursor, now.LagEvents, now.DeadLetters
-	return done, subscribe.DeleteConsumer(ctx, tx, seen.Name, force)
+// moved back, or got a process, DeleteConsumer returns a NotAsSeenError.
+func (o Operator) DeleteConsumer(ctx context.Context, seen subscribe.Consumer, force bool) error {
+	return o.change(ctx, "consumer.delete", func(tx pgx.Tx) (any, error) {
+		now, err := subscribe.FindConsumer(ctx, tx, seen.Name)
+		switch {
+		case err != nil:
+			return nil, err
+		case now.DeadLetters > seen.DeadLetters:
+			return nil, &NotAsSeenError{now.DeadLetters, fmt.Sprintf("the consumer has %d dead letters now", now.DeadLetters)}
+		case now.Cursor.Position < seen.Cursor.Position:
+			return nil, &NotAsSeenError{Says: fmt.Sprintf("the consumer was moved back to %s", now.Cursor)}
+		case now.Process != nil && seen.Process == nil:
+			return nil, &NotAsSeenError{Says: *now.Process + " works for the consumer now"}
+		}
+		return consumerDeletion{
+			Consumer: now.Name, Force: force, At: now.Cursor, LagEvents: now.LagEvents, DeadLetters: now.DeadLetters,
+		}, subscribe.DeleteConsumer(ctx, tx, now.Name, force)
+	})
 }
 
-// ConsumerLetters is a change of a consumer's dead letters, and the detail of its audit line.
-type ConsumerLetters struct {
+// consumerLetters is the detail of the audit line of a change of a consumer's dead letters.
+type consumerLetters struct {
 	Consumer string  `json:"consumer"`
 	Count    int     `json:"count"`
 	IDs      []int64 `json:"ids,omitempty"` // empty: all that there were
 }
 
-// ReplayConsumerLetters asks the consumer's process to handle dead letters again, all of them without ids. The caller records
-// the audit line in tx.
-func ReplayConsumerLetters(ctx context.Context, tx pgx.Tx, name string, ids ...int64) (ConsumerLetters, error) {
-	return changeConsumerLetters(ctx, tx, subscribe.ReplayDeadLetters, name, ids)
+// ReplayConsumerLetters asks the consumer's process to handle dead letters again, all of them without ids, and returns how
+// many.
+func (o Operator) ReplayConsumerLetters(ctx context.Context, name string, ids ...int64) (int, error) {
+	return o.changeConsumerLetters(ctx, "consumer.replay", name, ids, math.MaxInt64, subscribe.ReplayDeadLetters)
 }
 
-// DropConsumerLetters deletes dead letters, all of them without ids. If that are more than most, it returns ErrMoreThanSeen.
-// The caller records the audit line in tx.
-func DropConsumerLetters(ctx context.Context, tx pgx.Tx, name string, most int64, ids ...int64) (ConsumerLetters, error) {
-	done, err := changeConsumerLetters(ctx, tx, subscribe.DropDeadLetters, name, ids)
-	if err == nil && int64(done.Count) > most {
-		return done, fmt.Errorf("%w: there are %d dead letters now", ErrMoreThanSeen, done.Count)
-	}
-	return done, err
+// DropConsumerLetters deletes dead letters of a consumer, all of them without ids, and returns how many. If that are more than
+// most, it returns a NotAsSeenError.
+func (o Operator) DropConsumerLetters(ctx context.Context, name string, most int64, ids ...int64) (int, error) {
+	return o.changeConsumerLetters(ctx, "consumer.drop", name, ids, most, subscribe.DropDeadLetters)
 }
 
-func changeConsumerLetters(ctx context.Context, tx pgx.Tx,
-	change func(context.Context, subscribe.DB, string, ...int64) (int, error), name string, ids []int64,
-) (ConsumerLetters, error) {
-	done := ConsumerLetters{Consumer: name, IDs: ids}
-	if _, err := subscribe.FindConsumer(ctx, tx, name); err != nil {
-		return done, err
-	}
-	var err error
-	done.Count, err = change(ctx, tx, name, ids...)
-	return done, err
+func (o Operator) changeConsumerLetters(ctx context.Context, action, name string, ids []int64, most int64,
+	change func(context.Context, subscribe.DB, string, ...int64) (int, error),
+) (n int, err error) {
+	err = o.change(ctx, action, func(tx pgx.Tx) (any, error) {
+		if _, err = subscribe.FindConsumer(ctx, tx, name); err != nil {
+			return nil, err
+		}
+		n, err = change(ctx, tx, name, ids...)
+		switch {
+		case err != nil:
+			return nil, err
+		case n == 0:
+			return nil, errUnchanged
+		case int64(n) > most:
+			return nil, &NotAsSeenError{int64(n), fmt.Sprintf("there are %d dead letters now", n)}
+		}
+		return consumerLetters{Consumer: name, Count: n, IDs: ids}, nil
+	})
+	return n, err
 }

@@ -10,11 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
-
-// deadLetterBatch is how many dead letters one transaction takes.
-const deadLetterBatch = 1000
 
 // DeadLetter is an event that ended without an instance.
 type DeadLetter struct {
@@ -142,98 +138,4 @@ func CountDeadLettersUpTo(ctx context.Context, q Querier, choice Selection, most
 		return count, fmt.Errorf("count dead letters: %w", err)
 	}
 	return Count{N: min(n, int64(most)), More: n > int64(most)}, nil
-}
-
-// Moved says what became of the dead letters that were chosen.
-type Moved struct {
-	Done int `json:"done"`
-	Left int `json:"left"` // the outbox refuses their events, or somebody else has them
-}
-
-// Retry puts the chosen dead letters back into the outbox, and returns how many, also if it fails
-// half-way. Those that become dead letters again meanwhile are left for the next time.
-func Retry(ctx context.Context, q Querier, choice Selection) (int, error) {
-	moved, err := inBatches(ctx, q, choice, func(ids []int64) (int, error) { return RetryIDs(ctx, q, ids) })
-	return moved.Done, err
-}
-
-// RetryAs is Retry with an audit line in the actor's name in each transaction, a thousand dead letters each.
-func RetryAs(ctx context.Context, pool *pgxpool.Pool, actor string, choice Selection) (Moved, error) {
-	return inBatches(ctx, pool, choice, audited(ctx, pool, actor, "dead_letter.retry", choice, RetryIDs))
-}
-
-// DropAs deletes the dead letters that are chosen now for good; everything else as in RetryAs.
-func DropAs(ctx context.Context, pool *pgxpool.Pool, actor string, choice Selection) (Moved, error) {
-	return inBatches(ctx, pool, choice, audited(ctx, pool, actor, "dead_letter.drop", choice, DropIDs))
-}
-
-func audited(ctx context.Context, pool *pgxpool.Pool, actor, action string, choice Selection,
-	take func(ctx context.Context, q Querier, ids []int64) (int, error),
-) func([]int64) (int, error) {
-	return func(ids []int64) (n int, err error) {
-		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-			if n, err = take(ctx, tx, ids); err != nil || n == 0 {
-				return err
-			}
-			_, err = RecordAudit(ctx, tx, actor, action, choice.detail(n))
-			return err
-		})
-		return n, err
-	}
-}
-
-// inBatches goes once through those that there were when it began: their ids are below those of whatever comes later.
-func inBatches(ctx context.Context, q Querier, choice Selection, take func(ids []int64) (int, error)) (moved Moved, err error) {
-	var last, after int64
-	err = q.QueryRow(ctx, `SELECT COALESCE(pg_catalog.max(d.id), 0) FROM iu_outbox.dead_letter AS d`).Scan(&last)
-	if err != nil {
-		return moved, fmt.Errorf("look for dead letters: %w", err)
-	}
-	for {
-		var ids []int64
-		where, args := choice.where(after, last, deadLetterBatch)
-		err := q.QueryRow(ctx, `
-			SELECT ARRAY(
-				SELECT d.id FROM iu_outbox.dead_letter AS d
-				WHERE d.id > $1 AND d.id <= $2 AND `+where+`
-				ORDER BY d.id LIMIT $3)`, args...).Scan(&ids)
-		if err != nil {
-			return moved, fmt.Errorf("choose dead letters: %w", err)
-		}
-		if len(ids) == 0 {
-			return moved, nil
-		}
-		n, err := take(ids)
-		if err != nil {
-			return moved, err
-		}
-		moved.Done += n
-		moved.Left += len(ids) - n
-		after = ids[len(ids)-1]
-	}
-}
-
-func (s Selection) detail(n int) map[string]any {
-	detail := map[string]any{"count": n}
-	s.Describe(detail)
-	return detail
-}
-
-// Describe adds to the detail of an audit line how its dead letters were chosen.
-func (s Selection) Describe(detail map[string]any) {
-	for name, value := range map[string]string{"status": s.Status, "actor_filter": s.Actor, "event_type": s.EventType} {
-		if value != "" {
-			detail[name] = value
-		}
-	}
-	for name, id := range map[string]uuid.UUID{"event_id": s.EventID, "template_id": s.Template} {
-		if id != uuid.Nil {
-			detail[name] = id
-		}
-	}
-	for name, at := range map[string]time.Time{"since": s.Since, "until": s.Until} {
-		if !at.IsZero() {
-			detail[name] = at.UTC().Format(time.RFC3339)
-		}
-	}
 }

@@ -6,16 +6,6 @@ import (
 	"slices"
 )
 
-// EventChange is what an operator does to many events.
-type EventChange string
-
-// Changes of events.
-const (
-	EventRetry  EventChange = "retry"  // of dead letters
-	EventDrop   EventChange = "drop"   // of dead letters
-	EventCancel EventChange = "cancel" // of jobs that have not run
-)
-
 // states returns the states whose events a change is for.
 func (c EventChange) states() []string {
 	if c == EventCancel {
@@ -80,23 +70,3 @@ func ChooseEvents(ctx context.Context, db Beginner, filter EventFilter, change E
 
 // maxChoosePages bounds how much ChooseEvents reads of each state.
 const maxChoosePages = 50
-
-// CancelJobs cancels jobs that have not run yet, and returns how many.
-func CancelJobs(ctx context.Context, q Querier, ids []int64) (n int, err error) {
-	if err = q.QueryRow(ctx, "SELECT iu_outbox.cancel_jobs($1::bigint[])", ids).Scan(&n); err != nil {
-		return 0, fmt.Errorf("cancel jobs: %w", err)
-	}
-	return n, nil
-}
-
-// Change makes a change to dead letters or jobs that ChooseEvents returned, and returns to how many.
-func (c EventChange) Change(ctx context.Context, q Querier, ids []int64) (int, error) {
-	switch c {
-	case EventRetry:
-		return RetryIDs(ctx, q, ids)
-	case EventDrop:
-		return DropIDs(ctx, q, ids)
-	default:
-		return CancelJobs(ctx, q, ids)
-	}
-}

@@ -41,12 +41,34 @@ func ParkedBy(ctx context.Context, q Querier, gate jobs.Gate) (n int64, err erro
 	return n, nil
 }
 
-// SetGate opens or closes a gate in the actor's name, and returns whether it was open before. Parked jobs run again
-// at once if a gate opens.
-func SetGate(ctx context.Context, q Querier, gate jobs.Gate, open bool, actor string) (wasOpen bool, err error) {
-	err = q.QueryRow(ctx, "SELECT iu_outbox.set_gate($1, $2, $3)", string(gate), open, actor).Scan(&wasOpen)
-	if err != nil {
-		return false, fmt.Errorf("set the gate %s: %w", gate, err)
+// GateChange is what SetGate did.
+type GateChange struct {
+	WasOpen bool
+	Parked  int64 // jobs that were parked for a gate that opened: they run at once
+}
+
+// SetGate opens or closes a gate. A gate that is so already is left alone.
+func (o Operator) SetGate(ctx context.Context, gate jobs.Gate, open bool) (done GateChange, err error) {
+	action := "gate.close"
+	if open {
+		action = "gate.open"
 	}
-	return wasOpen, nil
+	err = o.change(ctx, action, func(tx pgx.Tx) (any, error) {
+		err := tx.QueryRow(ctx, "SELECT iu_outbox.set_gate($1, $2, $3)", string(gate), open, o.Actor).Scan(&done.WasOpen)
+		if err != nil {
+			return nil, fmt.Errorf("set the gate %s: %w", gate, err)
+		}
+		if done.WasOpen == open {
+			return nil, errUnchanged
+		}
+		detail := map[string]any{"gate": gate, "was_open": done.WasOpen}
+		if open {
+			if done.Parked, err = ParkedBy(ctx, tx, gate); err != nil {
+				return nil, err
+			}
+			detail["parked"] = Thousands(done.Parked)
+		}
+		return detail, nil
+	})
+	return done, err
 }

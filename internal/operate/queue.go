@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,30 +19,32 @@ import (
 // ErrNoQueue means that River does not know a queue: no worker has served it in the last day.
 var ErrNoQueue = errors.New("no worker has served it in the last day; start one first: iuworker work")
 
-// QueueAction is the action of the audit line of PauseQueue.
-func QueueAction(pause bool) string {
-	if pause {
-		return "queue.pause"
-	}
-	return "queue.resume"
-}
-
-// PauseQueue pauses a queue, or resumes it, as River does. Jobs that run end. The caller records the audit line in tx.
-func PauseQueue(ctx context.Context, tx pgx.Tx, queue string, pause bool) error {
+// PauseQueue pauses a queue of jobs, or resumes it. Jobs that run finish. One that is so already is left alone.
+func (o Operator) PauseQueue(ctx context.Context, queue string, pause bool) error {
 	client, err := river.NewClient(riverpgxv5.New(nil), &river.Config{Schema: jobs.RiverSchema, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return fmt.Errorf("set River up: %w", err)
 	}
-	change, what := client.QueueResumeTx, "resume"
+	change, did := client.QueueResumeTx, "resume"
 	if pause {
-		change, what = client.QueuePauseTx, "pause"
+		change, did = client.QueuePauseTx, "pause"
 	}
-	err = change(ctx, tx, queue, nil)
+	err = o.change(ctx, "queue."+did, func(tx pgx.Tx) (any, error) {
+		queues, err := Queues(ctx, tx)
+		if err != nil {
+			return nil, err
+		}
+		i := slices.IndexFunc(queues, func(q Queue) bool { return q.Name == queue })
+		if i >= 0 && (queues[i].PausedAt != nil) == pause {
+			return nil, errUnchanged
+		}
+		return map[string]any{"queue": queue}, change(ctx, tx, queue, nil)
+	})
 	if errors.Is(err, rivertype.ErrNotFound) {
 		err = ErrNoQueue
 	}
 	if err != nil {
-		return fmt.Errorf("%s the queue %s: %w", what, queue, err)
+		return fmt.Errorf("%s the queue %s: %w", did, queue, err)
 	}
 	return nil
 }

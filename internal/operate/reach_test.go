@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/operate"
@@ -34,7 +35,7 @@ func TestARollbacksReachIsKnownBeforehand(t *testing.T) {
 	require.EqualValues(t, 1, *received["past"])
 	require.Nil(t, received["lost"], "its place is in no history that is known")
 
-	report, err := operate.Rollback(t.Context(), b.Pool, "ann", true)
+	report, err := operate.PreviewRollback(t.Context(), b.Pool, "ann")
 	require.NoError(t, err)
 	require.Equal(t, reach.Instances, report.Counts.EventLog)
 }
@@ -43,8 +44,8 @@ func TestTheAuditIsReadFromItsEnd(t *testing.T) {
 	t.Parallel()
 	b := setupTrace(t)
 	for _, action := range []string{"first", "second", "third"} {
-		_, err := operate.RecordAudit(t.Context(), b.Pool, "ann", action, map[string]int{"count": 1})
-		require.NoError(t, err)
+		operator := operate.Operator{Pool: b.Pool, Actor: "ann"}
+		require.NoError(t, operator.ChangeInRiver(t.Context(), action, map[string]int{"count": 1}, func(pgx.Tx) error { return nil }))
 	}
 	lines, err := operate.Audit(t.Context(), b.Pool, 0, 2)
 	require.NoError(t, err)

@@ -2,8 +2,6 @@ package operate
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -43,18 +41,16 @@ type RollbackCounts struct {
 	Collection int64 `json:"collection"`
 }
 
-// Rollback deletes the instances that were composed for an actor, all of them or none, or, in a dry run, counts them.
-func Rollback(ctx context.Context, q Querier, actor string, dryRun bool) (RollbackReport, error) {
-	var raw []byte
-	err := q.QueryRow(ctx, "SELECT public.fn_iu_auto_instantiate_rollback_by_actor($1, $2)", actor, dryRun).Scan(&raw)
+// rollBack deletes the instances that were composed for an actor, all of them or none, or, in a dry run, counts them.
+func rollBack(ctx context.Context, tx pgx.Tx, actor string, dryRun bool) (p RollbackPreview, err error) {
+	if p.Reach, err = RollbackReach(ctx, tx, actor); err != nil {
+		return p, err
+	}
+	err = tx.QueryRow(ctx, "SELECT public.fn_iu_auto_instantiate_rollback_by_actor($1, $2)", actor, dryRun).Scan(&p.RollbackReport)
 	if err != nil {
-		return RollbackReport{}, fmt.Errorf("roll back %q: %w", actor, err)
+		return p, fmt.Errorf("roll back %q: %w", actor, err)
 	}
-	var report RollbackReport
-	if err := json.Unmarshal(raw, &report); err != nil {
-		return RollbackReport{}, fmt.Errorf("read the result of fn_iu_auto_instantiate_rollback_by_actor: %w", err)
-	}
-	return report, nil
+	return p, nil
 }
 
 // RollbackPreview is what a rollback deletes, and how far that had come.
@@ -68,34 +64,31 @@ type RollbackPreview struct {
 func PreviewRollback(ctx context.Context, pool *pgxpool.Pool, actor string) (preview RollbackPreview, err error) {
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err = pgx.BeginTxFunc(ctx, pool, snapshot, func(tx pgx.Tx) error {
-		if preview.RollbackReport, err = Rollback(ctx, tx, actor, true); err != nil {
-			return err
-		}
-		preview.Reach, err = RollbackReach(ctx, tx, actor)
+		preview, err = rollBack(ctx, tx, actor, true)
 		return err
 	})
 	return preview, err
 }
 
-// ErrNotAsSeen says that a rollback would delete another number of instances than somebody saw and confirmed.
-var ErrNotAsSeen = errors.New("not what the dry run showed")
-
-// RollbackAsSeen rolls an actor back in a transaction that fails with ErrNotAsSeen where that deletes another number of
-// instances than seen; nil: any number. What it returns is true in both cases. It locks what Rollback locks.
-func RollbackAsSeen(ctx context.Context, tx pgx.Tx, actor string, seen *int64) (preview RollbackPreview, err error) {
-	if preview.Reach, err = RollbackReach(ctx, tx, actor); err != nil {
-		return preview, err
-	}
-	if preview.RollbackReport, err = Rollback(ctx, tx, actor, false); err != nil {
-		return preview, err
-	}
-	if seen != nil && preview.Status == RollbackRolledBack && preview.Counts.EventLog != *seen {
-		return preview, ErrNotAsSeen
-	}
-	return preview, nil
-}
-
-// AuditDetail is what the audit line of a rollback says.
-func (p RollbackPreview) AuditDetail() map[string]any {
-	return map[string]any{"actor": p.Actor, "counts": p.Counts, "announced": p.Reach.Announced, "consumers": p.Reach.Consumers}
+// Rollback deletes the instances that were composed for an actor, all of them or none. It returns a NotAsSeenError unless they
+// are as many as were seen. Check the status: nothing was deleted unless it is RollbackRolledBack.
+func (o Operator) Rollback(ctx context.Context, actor string, seen int64) (done RollbackPreview, err error) {
+	err = o.change(ctx, "rollback", func(tx pgx.Tx) (any, error) {
+		if done, err = rollBack(ctx, tx, actor, false); err != nil {
+			return nil, err
+		}
+		now := done.Counts.EventLog
+		switch {
+		case done.Status != RollbackRolledBack:
+			return nil, errUnchanged
+		case now != seen:
+			return nil, &NotAsSeenError{now, fmt.Sprintf("%q has %d instances now, not %d", actor, now, seen)}
+		case now == 0:
+			return nil, errUnchanged
+		}
+		return map[string]any{
+			"actor": actor, "counts": done.Counts, "announced": done.Reach.Announced, "consumers": done.Reach.Consumers,
+		}, nil
+	})
+	return done, err
 }

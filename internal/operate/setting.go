@@ -2,6 +2,7 @@ package operate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -47,11 +48,17 @@ func Settings(ctx context.Context, q Querier) ([]Setting, error) {
 	return settings, nil
 }
 
-// SetSetting sets a setting in the actor's name, leaves an audit line, and returns what it was before. Once it has
-// returned no process goes by the value before.
-func SetSetting(ctx context.Context, q Querier, name, value, actor string) (was string, err error) {
-	err = q.QueryRow(ctx, "SELECT iu_outbox.set_setting($1, $2, $3)", name, value, actor).Scan(&was)
-	if err != nil {
+// SetSetting sets a setting and returns what it was before. Once it has returned, no process uses the value before. The
+// database function writes the audit line.
+func (o Operator) SetSetting(ctx context.Context, name, value string) (was string, err error) {
+	err = pgx.BeginFunc(ctx, o.Pool, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, "SELECT iu_outbox.set_setting($1, $2, $3)", name, value, o.Actor).Scan(&was)
+		if err == nil && was == value {
+			err = errUnchanged
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, errUnchanged) {
 		return "", fmt.Errorf("set %s: %w", name, err)
 	}
 	return was, nil

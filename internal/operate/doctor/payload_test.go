@@ -31,7 +31,7 @@ func TestDoctorSaysWhatNotificationsCarry(t *testing.T) {
 	require.Equal(t, []string{stranger}, check.Details)
 	db.Exec(t, "REVOKE CONNECT ON DATABASE "+db.Name+" FROM "+stranger+", "+subscriber) // what a role has keeps it from being dropped
 
-	was, err := operate.SetSetting(t.Context(), db.Pool, operate.SettingNotifyPayload, operate.PayloadCursor, "me")
+	was, err := operate.Operator{Pool: db.Pool, Actor: "me"}.SetSetting(t.Context(), operate.SettingNotifyPayload, operate.PayloadCursor)
 	require.NoError(t, err)
 	require.Equal(t, operate.PayloadEvent, was)
 	require.Equal(t, "notifications carry the cursor alone", payload().Says)

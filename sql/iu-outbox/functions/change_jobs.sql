@@ -84,13 +84,15 @@ BEGIN
 END
 $$;
 
--- Makes jobs due that wait for another try until a time that none of ours waits for: the server's clock was set back
--- since. Waits are a minute at most; what an application put off (available_at) stays.
+-- Repairs what was written before the server's clock was set back. Jobs that wait for another try longer than any of ours
+-- does, a minute, are due now; what an application put off (available_at) stays. A row of River's leader that expires
+-- later than any that River elects is deleted.
 CREATE OR REPLACE FUNCTION iu_outbox.wake_late() RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_count integer;
 BEGIN
+    DELETE FROM iu_river.river_leader AS l WHERE l.expires_at > pg_catalog.clock_timestamp() + interval '1 minute';
     WITH late AS MATERIALIZED (
         SELECT j.id FROM iu_outbox.job AS j
         WHERE (j.state = 'available' OR j.retrying) AND j.scheduled_at > pg_catalog.clock_timestamp() + interval '2 minutes'

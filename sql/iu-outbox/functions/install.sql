@@ -19,8 +19,9 @@
 -- is not taken for one of this history (cursor_state).
 -- A consumer is a cursor with a name and a lease (open_consumer, hold_consumer). prune_emissions() deletes old emissions
 -- that no consumer still needs; attend() measures time for that, and only while workers run.
--- Each worker process has a row in iu_outbox.worker. bury() deletes the row of a dead one and releases its jobs
--- (release_jobs); fence() fails in a process that was buried while it was suspended.
+-- Each worker process has a row in iu_outbox.worker, its lease, and renews it each second (renew_lease). sweep_leases() deletes
+-- those that have expired and releases their jobs (release_jobs); fence() fails in a process whose lease was deleted while it
+-- was suspended.
 -- The ledger (iu_outbox.claimed, iu_outbox.settled) notes every event that leaves the outbox, so that verify can prove
 -- that none was lost. write_history() counts what happened, a row a minute, for the pages' charts.
 -- What roles may do is the list in grants.sql.
@@ -51,7 +52,8 @@
 \ir say_again.sql
 \ir change_jobs.sql
 \ir event_state.sql
-\ir worker.sql
+\ir lock_holder.sql
+\ir lease.sql
 \ir gate.sql
 \ir setting.sql
 \ir retry_dead_letters.sql

@@ -19,21 +19,20 @@ func TestADeadLetterThatTheOutboxRefusesHoldsUpNoOther(t *testing.T) {
 			'emit_mode', 'live', 'actor', 'ann', 'priority', 2), 'events', 1
 		FROM generate_series(1, 4) AS n;
 		UPDATE iu_outbox.dead_letter SET event = '{"event_id": "none"}' WHERE job_id = 4`)
-	ids, err := operate.ChooseDeadLetters(t.Context(), db.Pool, operate.Selection{Status: "cancelled"}, 10)
-	require.NoError(t, err)
-	require.Len(t, ids, 4)
+	operator := operate.Operator{Pool: db.Pool, Actor: "otto"}
+	some := operate.Letters{Filter: operate.Selection{Status: "cancelled"}}
 
-	n, err := operate.RetryIDs(t.Context(), db.Pool, ids)
+	moved, err := operator.RetryDeadLetters(t.Context(), some, 4)
 	require.NoError(t, err)
-	require.Equal(t, 2, n)
-	n, err = operate.Retry(t.Context(), db.Pool, operate.Selection{})
+	require.Equal(t, operate.Moved{Done: 2, Left: 2}, moved)
+	moved, err = operator.RetryDeadLetters(t.Context(), operate.Letters{}, 4)
 	require.NoError(t, err)
-	require.Zero(t, n, "those that stay are still refused")
+	require.Zero(t, moved.Done, "those that stay are still refused")
 
-	n, err = operate.DropIDs(t.Context(), db.Pool, ids)
+	moved, err = operator.DropDeadLetters(t.Context(), some, 4)
 	require.NoError(t, err)
-	require.Equal(t, 2, n)
-	left, err := operate.ChooseDeadLetters(t.Context(), db.Pool, operate.Selection{}, 10)
+	require.Equal(t, operate.Moved{Done: 2}, moved)
+	left, err := operate.CountDeadLetters(t.Context(), db.Pool, operate.Selection{})
 	require.NoError(t, err)
-	require.Empty(t, left)
+	require.Zero(t, left)
 }

@@ -1,0 +1,116 @@
+package operate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Operator makes changes in the name of a person. Each method makes its change and writes its audit line in one
+// transaction: there is neither without the other. A method that finds nothing to change leaves no line. Methods that change
+// many rows take them in batches, each with a transaction and an audit line of its own; what they return says how far they
+// came, also if they fail. Safe for concurrent use.
+type Operator struct {
+	// Pool is the database. Required.
+	Pool *pgxpool.Pool
+
+	// Actor is who makes the changes. Required.
+	Actor string
+
+	// Remote is the address that the request came from, for the audit lines. Default: none.
+	Remote string
+
+	// Audited, if it is not nil, is called with each audit line after its transaction was committed.
+	Audited func(AuditLine)
+}
+
+// NotAsSeenError says that a change would do something else than what was shown to the user who confirmed it. Nothing was
+// changed.
+type NotAsSeenError struct {
+	Now  int64  // how many it would take now, if numbers differ
+	Says string // what is different now
+}
+
+// Error implements error.
+func (e *NotAsSeenError) Error() string {
+	return "nothing was changed: " + e.Says + "; check again"
+}
+
+// errUnchanged rolls back a transaction that found nothing to change.
+var errUnchanged = errors.New("nothing to change")
+
+// ChangeInRiver makes a change that River UI makes in the transaction that it is given.
+func (o Operator) ChangeInRiver(ctx context.Context, action string, detail any, change func(tx pgx.Tx) error) error {
+	return o.change(ctx, action, func(tx pgx.Tx) (any, error) { return detail, change(tx) })
+}
+
+// change makes a change and writes its audit line in one transaction. do returns the line's detail, which becomes a JSON
+// object, or errUnchanged.
+func (o Operator) change(ctx context.Context, action string, do func(tx pgx.Tx) (detail any, err error)) error {
+	var line AuditLine
+	err := pgx.BeginFunc(ctx, o.Pool, func(tx pgx.Tx) error {
+		detail, err := do(tx)
+		if err == nil {
+			line, err = o.audit(ctx, tx, action, detail)
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, errUnchanged):
+		return nil
+	case err != nil:
+		return err
+	case o.Audited != nil:
+		o.Audited(line)
+	}
+	return nil
+}
+
+// audit writes an audit line.
+func (o Operator) audit(ctx context.Context, tx pgx.Tx, action string, detail any) (line AuditLine, err error) {
+	text, err := json.Marshal(detail)
+	if err == nil {
+		var rows pgx.Rows
+		rows, err = tx.Query(ctx, `
+			INSERT INTO iu_outbox.audit AS a (actor, action, detail)
+			VALUES ($1, $2, $3::jsonb || CASE WHEN $4::text = '' THEN '{}' ELSE pg_catalog.jsonb_build_object('remote', $4::text) END)
+			RETURNING a.id, a.at, a.actor, a.action, a.detail`, o.Actor, action, string(text), o.Remote)
+		if err == nil {
+			line, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[AuditLine])
+		}
+	}
+	if err != nil {
+		return line, fmt.Errorf("write an audit line: %w", err)
+	}
+	return line, nil
+}
+
+// changedAtOnce is how many rows one transaction changes.
+const changedAtOnce = 1000
+
+// changeRows runs a function of the schema that changes the rows with these ids and returns how many, and then also, if that is
+// not nil. It adds the number to the audit line's detail.
+func (o Operator) changeRows(ctx context.Context, action string, detail map[string]any, sql string, ids []int64,
+	also ...func(tx pgx.Tx, n int) error,
+) (n int, err error) {
+	err = o.change(ctx, action, func(tx pgx.Tx) (any, error) {
+		if err := tx.QueryRow(ctx, sql, ids).Scan(&n); err != nil {
+			return nil, fmt.Errorf("%s: %w", action, err)
+		}
+		if n == 0 {
+			return nil, errUnchanged
+		}
+		for _, step := range also {
+			if err := step(tx, n); err != nil {
+				return nil, err
+			}
+		}
+		detail["count"] = n
+		return detail, nil
+	})
+	return n, err
+}

@@ -1,0 +1,123 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// Errors of making templates.
+var (
+	ErrNoPiece      = errors.New("no such piece")
+	ErrNoCollection = errors.New("no such collection")
+)
+
+// MarkedTemplate is what marking a collection returned.
+type MarkedTemplate struct {
+	ID         uuid.UUID `json:"id"`
+	Key        string    `json:"collection_key"`
+	IsTemplate bool      `json:"is_template"`
+	Version    *int      `json:"version"`
+	Digest     *string   `json:"digest"`
+}
+
+// CreateTemplate composes a collection of pieces, named by their keys in this order, and marks it as a template. ErrNoPiece
+// names the pieces that do not exist.
+func (o Operator) CreateTemplate(ctx context.Context, key, title string, pieces []string) (marked MarkedTemplate, err error) {
+	err = o.change(ctx, "template.create", func(tx pgx.Tx) (any, error) {
+		ids, err := pieceIDs(ctx, tx, pieces)
+		if err != nil {
+			return nil, err
+		}
+		var status, detail string
+		err = tx.QueryRow(ctx, `
+			SELECT c.answer ->> 'status', COALESCE(c.answer ->> 'detail', '')
+			FROM (SELECT public.fn_iu_compose($1, $2, $3::text[]::uuid[], $4) AS answer) AS c`, key, title, ids, o.Actor).Scan(&status, &detail)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("compose the collection %q: %w", key, err)
+		case status == "composer_disabled":
+			return nil, errors.New("the gate composer is closed; open it first: iuworker gate open composer")
+		case status == "key_conflict":
+			return nil, fmt.Errorf("the collection %q exists already; to mark it, run: iuworker templates mark %s", key, key)
+		case status != "composed":
+			return nil, fmt.Errorf("compose the collection %q: %s: %s", key, status, detail)
+		}
+		marked, err = markCollection(ctx, tx, key, o.Actor, true)
+		return map[string]any{"template": key, "pieces": len(pieces)}, err
+	})
+	return marked, err
+}
+
+// MarkTemplate marks a collection as a template, or no longer as one. ErrNoCollection if there is none of that key.
+func (o Operator) MarkTemplate(ctx context.Context, key string, isTemplate bool) (marked MarkedTemplate, err error) {
+	action := "template.mark"
+	if !isTemplate {
+		action = "template.unmark"
+	}
+	err = o.change(ctx, action, func(tx pgx.Tx) (any, error) {
+		marked, err = markCollection(ctx, tx, key, o.Actor, isTemplate)
+		return map[string]any{"template": key}, err
+	})
+	return marked, err
+}
+
+func markCollection(ctx context.Context, tx pgx.Tx, key, actor string, isTemplate bool) (MarkedTemplate, error) {
+	marked := MarkedTemplate{Key: key, IsTemplate: isTemplate}
+	var status string
+	err := tx.QueryRow(ctx, `
+		SELECT c.id, m.answer ->> 'status', (m.answer ->> 'version')::integer, m.answer ->> 'digest'
+		FROM public.iu_piece_collection AS c
+		CROSS JOIN LATERAL public.fn_iu_collection_mark_template(c.id, $2, $3) AS m (answer)
+		WHERE c.collection_key = $1`, key, actor, isTemplate).Scan(&marked.ID, &status, &marked.Version, &marked.Digest)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return marked, fmt.Errorf("%w: %q", ErrNoCollection, key)
+	case err != nil:
+		return marked, fmt.Errorf("mark the collection %q: %w", key, err)
+	case status != "marked":
+		return marked, fmt.Errorf("mark the collection %q: %s", key, status)
+	}
+	return marked, nil
+}
+
+// pieceIDs returns the ids of pieces as texts, in the order of their keys.
+func pieceIDs(ctx context.Context, tx pgx.Tx, keys []string) ([]string, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT k.key, p.id::text FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS k (key, n)
+		LEFT JOIN public.iu_piece AS p ON p.piece_key = k.key ORDER BY k.n`, keys)
+	if err != nil {
+		return nil, fmt.Errorf("look for pieces: %w", err)
+	}
+	var key string
+	var id *string
+	var ids, missing []string
+	_, err = pgx.ForEachRow(rows, []any{&key, &id}, func() error {
+		if id == nil {
+			missing = append(missing, fmt.Sprintf("%q", key))
+			return nil
+		}
+		ids = append(ids, *id)
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("look for pieces: %w", err)
+	case len(missing) > 0:
+		return nil, fmt.Errorf("%w: %s", ErrNoPiece, joined(missing))
+	}
+	return ids, nil
+}
+
+func joined(names []string) string {
+	const most = 5
+	text := strings.Join(names[:min(len(names), most)], ", ")
+	if len(names) > most {
+		text += fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return text
+}
