@@ -27,8 +27,6 @@ func auditFlag(cmd *cobra.Command, to *string) {
 	actorFlag(cmd, to, "name for the audit (default the user of this process)")
 }
 
-func actorOrUser(actor string) string { return cmp.Or(actor, systemUser()) }
-
 // systemUser returns the user who runs the program.
 func systemUser() string {
 	current, err := user.Current()
