@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"github.com/iu-core/iuworker/cmd/iuworker/internal/spelling"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -82,18 +82,13 @@ func (a *app) consumersReplayCommand() *cobra.Command {
 it starts. What it handles is deleted; what fails again stays, with its new error.`,
 		Args:              oneConsumer,
 		ValidArgsFunction: a.completeConsumers(),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				if _, err := findConsumer(ctx, pool, args[0]); err != nil {
-					return err
-				}
-				n, err := operator(pool, "").ReplayConsumerLetters(ctx, args[0])
-				if err != nil {
-					return err
-				}
-				return a.print(map[string]any{"consumer": args[0], "replayed": n}, func(w io.Writer) { fmt.Fprintf(w, "%d will be replayed\n", n) })
-			})
-		},
+		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (map[string]any, error) {
+			if _, err := findConsumer(ctx, pool, args[0]); err != nil {
+				return nil, err
+			}
+			n, err := operator(pool, "").ReplayConsumerLetters(ctx, args[0])
+			return map[string]any{"consumer": args[0], "replayed": n}, err
+		}, func(w io.Writer, done map[string]any) { fmt.Fprintf(w, "%d will be replayed\n", done["replayed"]) }),
 	}
 	a.jsonFlag(cmd)
 	return cmd
@@ -112,7 +107,7 @@ func findConsumer(ctx context.Context, db subscribe.DB, name string) (subscribe.
 			names = append(names, consumer.Name)
 		}
 		return subscribe.Consumer{}, fmt.Errorf("%w %q%s; to list the consumers, run: iuworker consumers",
-			subscribe.ErrNoConsumer, name, didYouMean("", nearest(name, names)))
+			subscribe.ErrNoConsumer, name, didYouMean("", spelling.Nearest(name, names)))
 	}
 	return consumers[i], nil
 }
@@ -132,20 +127,13 @@ func readConsumerLetters(ctx context.Context, pool *pgxpool.Pool, name string) (
 }
 
 func (l consumerLetters) write(w io.Writer) {
-	if len(l.Letters) == 0 {
-		fmt.Fprintln(w, "no dead letters")
-		return
-	}
-	columns(w, func(w io.Writer) {
-		fmt.Fprintln(w, "SINCE\tCURSOR\tINSTANCE\tTRIES\tERROR")
-		for _, letter := range l.Letters {
-			asked := ""
-			if letter.ReplayRequestedAt != nil {
-				asked = "(to be replayed) "
-			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s%s\n", letter.CreatedAt.UTC().Format(time.RFC3339), letter.Cursor,
-				flat(letter.ConsumerDeadLetter.Event.Subject), letter.Tries, asked, oneLine(&letter.Error))
+	table(w, l.Letters, "no dead letters", "SINCE\tCURSOR\tINSTANCE\tTRIES\tERROR", func(w io.Writer, letter consumerLetter) {
+		asked := ""
+		if letter.ReplayRequestedAt != nil {
+			asked = "(to be replayed) "
 		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s%s\n", stamp(letter.CreatedAt), letter.Cursor,
+			flat(letter.ConsumerDeadLetter.Event.Subject), letter.Tries, asked, oneLine(&letter.Error))
 	})
 	if l.Total > int64(len(l.Letters)) {
 		fmt.Fprintf(w, "the oldest %d of %d\n", len(l.Letters), l.Total)
