@@ -65,7 +65,7 @@ func TestStatus(t *testing.T) {
 		{Queue: "scaleout", State: "available", Count: operate.Count{N: 2}},
 		{Queue: "scaleout", State: "scheduled", Count: operate.Count{N: 1}},
 	}, state.Jobs)
-	require.Equal(t, []state.ParkedCount{{Gate: "composer", Count: operate.Count{N: 1}}}, state.Parked)
+	require.Equal(t, []status.ParkedCount{{Gate: "composer", Count: operate.Count{N: 1}}}, state.Parked)
 	require.Equal(t, []status.DeadLetterCount{
 		{Status: "cancelled", Count: operate.Count{N: 10000, More: true}},
 		{Status: "invalid_input", Count: operate.Count{N: 2}},
