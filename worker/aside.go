@@ -76,7 +76,7 @@ func (a *aside) progress(rows int) {
 }
 
 // isolate finds the rows at fault of a batch that failed, and reports whether it is worth another try at once.
-func (r *Relay) isolate(ctx context.Context, cause error) bool {
+func (r *relay) isolate(ctx context.Context, cause error) bool {
 	a := &r.aside
 	if _, fault := compose.FaultOf(cause); fault || !rowsFault(cause) {
 		return false
@@ -106,7 +106,7 @@ func (r *Relay) isolate(ctx context.Context, cause error) bool {
 }
 
 // setAside passes a row by, or makes a dead letter of it, and reports whether others are worth a try.
-func (r *Relay) setAside(ctx context.Context, id int64, cause error) bool {
+func (r *relay) setAside(ctx context.Context, id int64, cause error) bool {
 	a := &r.aside
 	row := a.rows[id]
 	if row == nil {
@@ -143,7 +143,7 @@ func (a *aside) set(id int64, row asideRow) {
 }
 
 // bury makes a dead letter of a row.
-func (r *Relay) bury(ctx context.Context, id int64, cause error) bool {
+func (r *relay) bury(ctx context.Context, id int64, cause error) bool {
 	var done bool
 	err := pgx.BeginTxFunc(ctx, r.pool, beginRelay, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, "SELECT iu_outbox.set_row_aside($1, $2)", id, "the row cannot be moved to a job: "+cause.Error()).Scan(&done)
@@ -162,7 +162,7 @@ func (r *Relay) bury(ctx context.Context, id int64, cause error) bool {
 }
 
 // mendAside tries the rows again that were set aside and whose time has come, each alone.
-func (r *Relay) mendAside(ctx context.Context) {
+func (r *relay) mendAside(ctx context.Context) {
 	a := &r.aside
 	var locked []int64
 	var next int64
@@ -205,7 +205,7 @@ func (r *Relay) mendAside(ctx context.Context) {
 }
 
 // locked returns which of these rows stand for an unfinished job whose row another transaction has locked.
-func (r *Relay) locked(ctx context.Context, ids []int64) (locked []int64, err error) {
+func (r *relay) locked(ctx context.Context, ids []int64) (locked []int64, err error) {
 	err = pgx.BeginTxFunc(ctx, r.pool, beginRelay, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `
 			WITH unfinished AS MATERIALIZED (
@@ -227,7 +227,7 @@ func (r *Relay) locked(ctx context.Context, ids []int64) (locked []int64, err er
 var errLooked = errors.New("looked")
 
 // nextRow returns the row that would be claimed first; 0: none. It reads nothing of it but its number.
-func (r *Relay) nextRow(ctx context.Context) (id int64, err error) {
+func (r *relay) nextRow(ctx context.Context) (id int64, err error) {
 	err = pgx.BeginTxFunc(ctx, r.pool, beginRelay, func(tx pgx.Tx) error {
 		err := tx.QueryRow(ctx, "SELECT c.id FROM iu_outbox.claim(1, $1) AS c", r.aside.ids()).Scan(&id)
 		if err != nil {

@@ -18,9 +18,9 @@ import (
 // the leader's process may hang, and hold its lock all the same.
 const standIn = 3 * time.Second
 
-// Emitter gives emissions their positions and announces them. The counter row lets one through at a time, whoever
+// emitter gives emissions their positions and announces them. The counter row lets one through at a time, whoever
 // else is at it; a session lock says who leads, so that the others are idle meanwhile. Run it once a process.
-type Emitter struct {
+type emitter struct {
 	tools
 
 	session *session // nil: no leader, the counter row alone
@@ -43,8 +43,8 @@ type emitState struct {
 // heldWait is how long is waited while another transaction holds the counter row.
 const heldWait = 10 * time.Millisecond
 
-// Run emits until ctx ends. Finish comes after it.
-func (e *Emitter) Run(ctx context.Context) error {
+// run emits until ctx ends. finish comes after it.
+func (e *emitter) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if e.leads(ctx) {
 			e.sleeper.work(ctx, e.look)
@@ -55,9 +55,9 @@ func (e *Emitter) Run(ctx context.Context) error {
 	return nil
 }
 
-// Finish emits what is there, so that a worker that stops announces what its last jobs composed, and gives the lead
+// finish emits what is there, so that a worker that stops announces what its last jobs composed, and gives the lead
 // away.
-func (e *Emitter) Finish(ctx context.Context) {
+func (e *emitter) finish(ctx context.Context) {
 	e.drain(ctx)
 	if e.session != nil && e.session.up() {
 		_ = e.session.unlock(ctx, lockEmitterLeads) // failing, the session ended, and the lock with it
@@ -65,7 +65,7 @@ func (e *Emitter) Finish(ctx context.Context) {
 }
 
 // leads reports whether this process leads; the lock stays with the session once it is won.
-func (e *Emitter) leads(ctx context.Context) bool {
+func (e *emitter) leads(ctx context.Context) bool {
 	if e.session == nil {
 		return true
 	}
@@ -73,7 +73,7 @@ func (e *Emitter) leads(ctx context.Context) bool {
 	return err == nil && leads
 }
 
-func (e *Emitter) overdue(ctx context.Context) bool {
+func (e *emitter) overdue(ctx context.Context) bool {
 	var overdue bool
 	err := e.pool.QueryRow(ctx, `
 		SELECT EXISTS (
@@ -86,13 +86,13 @@ func (e *Emitter) overdue(ctx context.Context) bool {
 }
 
 // drain emits until nothing is left, or another transaction holds the counter row: it waits for none.
-func (e *Emitter) drain(ctx context.Context) {
+func (e *emitter) drain(ctx context.Context) {
 	for ctx.Err() == nil && e.look(ctx).rows > 0 {
 	}
 }
 
 // look emits one batch.
-func (e *Emitter) look(ctx context.Context) found {
+func (e *emitter) look(ctx context.Context) found {
 	start := time.Now()
 	state, err := e.emit(ctx)
 	if err != nil {
@@ -116,7 +116,7 @@ func (e *Emitter) look(ctx context.Context) found {
 }
 
 // emit finishes a batch that began: one that is cut off holds the counter row until the server has noticed.
-func (e *Emitter) emit(ctx context.Context) (emitState, error) {
+func (e *emitter) emit(ctx context.Context) (emitState, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchTimeout)
 	defer cancel()
 	var state emitState
@@ -130,7 +130,7 @@ func (e *Emitter) emit(ctx context.Context) (emitState, error) {
 
 // emitApart emits one by one after a batch failed, and returns how many got a position: one that cannot be announced as
 // it is must not hold up the others.
-func (e *Emitter) emitApart(ctx context.Context, cause error) (n int) {
+func (e *emitter) emitApart(ctx context.Context, cause error) (n int) {
 	if _, fault := compose.FaultOf(cause); fault || !compose.Divides(cause) {
 		return 0
 	}
@@ -147,7 +147,7 @@ func (e *Emitter) emitApart(ctx context.Context, cause error) (n int) {
 }
 
 // announced tells of emissions that are out, by the emitter or by a batch of jobs. Safe for concurrent use.
-func (e *Emitter) announced(ctx context.Context, emission compose.Emission, start time.Time) {
+func (e *emitter) announced(ctx context.Context, emission compose.Emission, start time.Time) {
 	took := time.Since(start)
 	e.metrics.Emitted(emission.Emitted, emission.Notified, took)
 	e.logger.InfoContext(ctx, "Emitter: announced instances", slog.Int("emitted", emission.Emitted),
@@ -164,7 +164,7 @@ func (e *Emitter) announced(ctx context.Context, emission compose.Emission, star
 }
 
 // say logs that emissions are held back, when it begins and when it ends.
-func (e *Emitter) say(ctx context.Context, state emitState) {
+func (e *emitter) say(ctx context.Context, state emitState) {
 	held := state.State == "held"
 	if held == e.held || state.State == "busy" {
 		return

@@ -9,15 +9,15 @@ import (
 // historyAfter is how long after its end a minute is written; iu_outbox.write_history waits for it as well.
 const historyAfter = 5*time.Second + 200*time.Millisecond
 
-// Historian writes the row of each minute into the history. All workers try; the first one does it.
-type Historian struct {
+// historian writes the row of each minute into the history. All workers try; the first one does it.
+type historian struct {
 	tools
 
 	now func() time.Time // the server's
 }
 
-// Run writes what is missing, then each minute as it ends, until ctx ends.
-func (h *Historian) Run(ctx context.Context) error {
+// run writes what is missing, then each minute as it ends, until ctx ends.
+func (h *historian) run(ctx context.Context) error {
 	untilNext := func() time.Duration {
 		since := h.now().Add(-historyAfter)
 		return since.Truncate(time.Minute).Add(time.Minute).Sub(since)
@@ -25,7 +25,7 @@ func (h *Historian) Run(ctx context.Context) error {
 	return h.repeat(ctx, untilNext, h.round)
 }
 
-func (h *Historian) round(ctx context.Context) error {
+func (h *historian) round(ctx context.Context) error {
 	for ctx.Err() == nil {
 		var written *time.Time
 		if err := h.pool.QueryRow(ctx, "SELECT iu_outbox.write_history()").Scan(&written); err != nil {

@@ -14,10 +14,10 @@ const (
 	pruneBatch    = 5000
 )
 
-// Pruner deletes emissions that are older than the retention, but none that a consumer has yet to see which was
+// pruner deletes emissions that are older than the retention, but none that a consumer has yet to see which was
 // active within the expiry. Several may run: they take turns at the lock of the retention. Each also keeps the clock of
 // attended time, by which consumers expire, and says which are about to.
-type Pruner struct {
+type pruner struct {
 	tools
 
 	retention, expiry time.Duration
@@ -26,13 +26,13 @@ type Pruner struct {
 	attended time.Time         // when the clock was last kept
 }
 
-// Run prunes now and then until ctx ends.
-func (p *Pruner) Run(ctx context.Context) error {
+// run prunes now and then until ctx ends.
+func (p *pruner) run(ctx context.Context) error {
 	p.told = make(map[string]string)
 	return p.repeat(ctx, func() time.Duration { return pruneInterval }, p.round)
 }
 
-func (p *Pruner) round(ctx context.Context) error {
+func (p *pruner) round(ctx context.Context) error {
 	if err := p.attend(ctx); err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (p *Pruner) round(ctx context.Context) error {
 }
 
 // attend keeps the clock.
-func (p *Pruner) attend(ctx context.Context) error {
+func (p *pruner) attend(ctx context.Context) error {
 	retention, expiry := &p.retention, &p.expiry
 	if p.retention < 0 {
 		retention, expiry = nil, nil
@@ -65,7 +65,7 @@ func (p *Pruner) attend(ctx context.Context) error {
 	return nil
 }
 
-func (p *Pruner) prune(ctx context.Context) (total int, err error) {
+func (p *pruner) prune(ctx context.Context) (total int, err error) {
 	for ctx.Err() == nil {
 		var n int
 		err := p.pool.QueryRow(ctx, "SELECT iu_outbox.prune_emissions($1, $2, $3)", p.retention, p.expiry, pruneBatch).Scan(&n)
@@ -94,7 +94,7 @@ type expiring struct {
 }
 
 // warn tells the log of consumers that are about to lose events, and of those that have: of each once.
-func (p *Pruner) warn(ctx context.Context) error {
+func (p *pruner) warn(ctx context.Context) error {
 	rows, err := p.pool.Query(ctx, `
 		SELECT c.name, c.state = 'pruned', c.expires_seconds FROM iu_outbox.consumer_status AS c
 		WHERE c.state = 'pruned' OR c.expiring ORDER BY c.name LIMIT 1000`)
@@ -120,7 +120,7 @@ func (p *Pruner) warn(ctx context.Context) error {
 	return nil
 }
 
-func (p *Pruner) tell(ctx context.Context, c expiring) {
+func (p *pruner) tell(ctx context.Context, c expiring) {
 	if c.Pruned {
 		p.logger.ErrorContext(ctx, "Pruner: deleted events that this consumer had not handled; to move it to the oldest retained event, run: "+
 			"iuworker consumers reset NAME --to beginning",

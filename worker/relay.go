@@ -19,9 +19,9 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// Relay turns outbox rows into River jobs. Several share the work: each claims rows that no other has locked.
+// relay turns outbox rows into River jobs. Several share the work: each claims rows that no other has locked.
 // Safe to run once a process.
-type Relay struct {
+type relay struct {
 	tools
 
 	client  *river.Client[pgx.Tx]
@@ -51,8 +51,8 @@ type claimedRow struct {
 	Merged int  // rows of the same key that left with this one
 }
 
-// Run moves rows until ctx ends; a batch that began is finished.
-func (r *Relay) Run(ctx context.Context) error {
+// run moves rows until ctx ends; a batch that began is finished.
+func (r *relay) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		r.sleeper.work(ctx, r.look)
 	}
@@ -60,7 +60,7 @@ func (r *Relay) Run(ctx context.Context) error {
 }
 
 // look moves one batch.
-func (r *Relay) look(ctx context.Context) found {
+func (r *relay) look(ctx context.Context) found {
 	uncut := context.WithoutCancel(ctx)
 	r.mendAside(uncut)
 	var batch moved
@@ -88,7 +88,7 @@ func (r *Relay) look(ctx context.Context) found {
 }
 
 // moved tells of rows that were moved.
-func (r *Relay) moved(ctx context.Context, batch moved) {
+func (r *relay) moved(ctx context.Context, batch moved) {
 	if batch.Rows == 0 {
 		return
 	}
@@ -114,7 +114,7 @@ var beginRelay = pgx.TxOptions{BeginQuery: fmt.Sprintf(`BEGIN ISOLATION LEVEL RE
 	batchTimeout.Milliseconds(), batchTimeout.Milliseconds())}
 
 // move moves a batch without the rows that were set aside.
-func (r *Relay) move(ctx context.Context) (moved, error) {
+func (r *relay) move(ctx context.Context) (moved, error) {
 	most := r.aside.most(r.batch)
 	r.aside.tried(most, nil)
 	batch, err := r.handOff(ctx, most, r.aside.ids(), nil)
@@ -125,7 +125,7 @@ func (r *Relay) move(ctx context.Context) (moved, error) {
 }
 
 // handOff claims rows, which deletes them, and inserts their jobs, in one transaction: without some rows, or only some.
-func (r *Relay) handOff(ctx context.Context, most int, without, only []int64) (moved, error) {
+func (r *relay) handOff(ctx context.Context, most int, without, only []int64) (moved, error) {
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	start := time.Now()
@@ -188,7 +188,7 @@ func claim(ctx context.Context, tx pgx.Tx, limit int, without, only []int64, by 
 }
 
 // insert answers how many jobs were new. A key whose job is unfinished is no error: that job stands for the row.
-func (r *Relay) insert(ctx context.Context, tx pgx.Tx, rows []claimedRow) (int, error) {
+func (r *relay) insert(ctx context.Context, tx pgx.Tx, rows []claimedRow) (int, error) {
 	params := make([]river.InsertManyParams, len(rows))
 	for i, row := range rows {
 		opts := &river.InsertOpts{Priority: int(row.Priority), Queue: jobs.QueueEvents}

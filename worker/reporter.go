@@ -33,8 +33,8 @@ type report struct {
 	load fleet.Load
 }
 
-// Run reports until ctx ends.
-func (r *reporter) Run(ctx context.Context) error {
+// run reports until ctx ends.
+func (r *reporter) run(ctx context.Context) error {
 	var last report
 	before, at := r.composed.Load(), time.Now()
 	for ctx.Err() == nil {

@@ -14,9 +14,9 @@ import (
 // reclaimAfter is how long after its fetch a job that the table gives to this process may be unknown to it.
 const reclaimAfter = 4 * time.Second
 
-// Rescuer renews this process's lease. It makes the jobs of processes run again whose leases have expired, if it is this
+// rescuer renews this process's lease. It makes the jobs of processes run again whose leases have expired, if it is this
 // process's turn to look for them, and this process's own jobs that it does not know of. Run it once a process.
-type Rescuer struct {
+type rescuer struct {
 	tools
 
 	lease  *lease
@@ -26,8 +26,8 @@ type Rescuer struct {
 	left []int64 // jobs that ran by the table alone in the last round
 }
 
-// Run renews the lease and looks for such jobs until ctx ends.
-func (r *Rescuer) Run(ctx context.Context) error {
+// run renews the lease and looks for such jobs until ctx ends.
+func (r *rescuer) run(ctx context.Context) error {
 	return r.repeat(ctx, func() time.Duration { return heartbeat }, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
@@ -39,7 +39,7 @@ func (r *Rescuer) Run(ctx context.Context) error {
 	})
 }
 
-func (r *Rescuer) round(ctx context.Context) error {
+func (r *rescuer) round(ctx context.Context) error {
 	renewed, err := r.lease.renew(ctx)
 	if err != nil {
 		return err
@@ -61,7 +61,7 @@ func (r *Rescuer) round(ctx context.Context) error {
 }
 
 // begin makes this process a new incarnation, after another one took the last one for dead.
-func (r *Rescuer) begin(ctx context.Context) error {
+func (r *rescuer) begin(ctx context.Context) error {
 	err := r.lease.take(ctx)
 	if errors.Is(err, ErrIDTaken) {
 		r.taken(err)
@@ -74,7 +74,7 @@ func (r *Rescuer) begin(ctx context.Context) error {
 	return err
 }
 
-func (r *Rescuer) wakeLate(ctx context.Context) error {
+func (r *rescuer) wakeLate(ctx context.Context) error {
 	var n int
 	if err := r.pool.QueryRow(ctx, "SELECT iu_outbox.wake_late()").Scan(&n); err != nil {
 		return fmt.Errorf("look for jobs from before the server's clock was set back: %w", err)
@@ -87,7 +87,7 @@ func (r *Rescuer) wakeLate(ctx context.Context) error {
 }
 
 // sweep releases the jobs of dead workers.
-func (r *Rescuer) sweep(ctx context.Context) error {
+func (r *rescuer) sweep(ctx context.Context) error {
 	rows, err := r.pool.Query(ctx, "SELECT worker, released FROM iu_outbox.sweep_leases()")
 	if err != nil {
 		return fmt.Errorf("release the jobs of dead workers: %w", err)
@@ -109,7 +109,7 @@ func (r *Rescuer) sweep(ctx context.Context) error {
 // reclaim releases jobs that the table gives to this process, and that it does not work: their fetch or completion was
 // lost with the database, and River itself would leave them. The lease cannot tell, for the process lives. A completion may
 // be on its way, so a job is released by the second round that finds it.
-func (r *Rescuer) reclaim(ctx context.Context) error {
+func (r *rescuer) reclaim(ctx context.Context) error {
 	rows, err := r.pool.Query(ctx, `
 		SELECT j.id FROM iu_outbox.job AS j
 		WHERE j.state = 'running' AND j.worker = $1

@@ -12,11 +12,11 @@ import (
 
 const resumeBatch = 1000
 
-// Resumer makes parked jobs run again: at once when a gate's doorbell rings, and by a sweep while the gate is open,
+// resumer makes parked jobs run again: at once when a gate's doorbell rings, and by a sweep while the gate is open,
 // which finds the job that was parked by a call that saw the gate closed and ended after it had opened. Jobs that a fault of
 // the installation held back it makes run one by one, to find out whether the fault is over, and all of them when it is.
 // Several may run: each takes jobs that no other has locked.
-type Resumer struct {
+type resumer struct {
 	tools
 
 	hold  *compose.Hold
@@ -24,8 +24,8 @@ type Resumer struct {
 	sweep time.Duration
 }
 
-// Run resumes until ctx ends.
-func (r *Resumer) Run(ctx context.Context) error {
+// run resumes until ctx ends.
+func (r *resumer) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		r.resume(ctx)
 		r.bell.Wait(ctx, r.sweep)
@@ -33,7 +33,7 @@ func (r *Resumer) Run(ctx context.Context) error {
 	return nil
 }
 
-func (r *Resumer) resume(ctx context.Context) {
+func (r *resumer) resume(ctx context.Context) {
 	total, ok := r.all(ctx, "SELECT iu_outbox.resume_parked($1)", resumeBatch)
 	if !ok {
 		return
@@ -58,7 +58,7 @@ func (r *Resumer) resume(ctx context.Context) {
 
 // all runs a statement that resumes up to limit jobs until there are fewer, or once if limit is 1, and reports whether
 // it went through.
-func (r *Resumer) all(ctx context.Context, sql string, limit int) (total int, ok bool) {
+func (r *resumer) all(ctx context.Context, sql string, limit int) (total int, ok bool) {
 	for ctx.Err() == nil {
 		var n int
 		if err := r.pool.QueryRow(ctx, sql, limit).Scan(&n); err != nil {

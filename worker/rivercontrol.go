@@ -76,8 +76,8 @@ func namesQueue(queue string) func(string) bool {
 	}
 }
 
-// Run reads the tables until ctx ends: each second, and whenever the bell rings.
-func (c *riverControl) Run(ctx context.Context) error {
+// run reads the tables until ctx ends: each second, and whenever the bell rings.
+func (c *riverControl) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if err := c.look(ctx); err != nil {
 			if ctx.Err() == nil {

@@ -33,7 +33,7 @@ type running struct {
 	client            *river.Client[pgx.Tx]
 
 	control *riverControl
-	emitter *Emitter
+	emitter *emitter
 	outages []*retry.Outage // of the parts
 
 	taking, emitting, serving group // in the order in which they stop
@@ -114,29 +114,29 @@ type part struct {
 // parts returns all parts.
 func (r *running) parts(inserter *river.Client[pgx.Tx], report *reporter, failed func(error)) []part {
 	cfg := r.cfg
-	r.emitter = &Emitter{
+	r.emitter = &emitter{
 		tools: r.tools("emitter"), session: r.session, batch: cfg.EmitBatch, tracer: cfg.tracer(),
 		sleeper: r.sleeper(lockEmitterSleeps, ChannelEmission),
 	}
-	relay := &Relay{
+	relay := &relay{
 		tools: r.tools("relay"), client: inserter, by: r.lease.incarnation, batch: cfg.RelayBatch, tracer: cfg.tracer(),
 		sleeper: r.sleeper(lockRelaySleeps, ChannelEvent),
 	}
-	resumer := &Resumer{tools: r.tools("resumer"), hold: r.hold, bell: r.bell(ChannelGate), sweep: cfg.SweepInterval}
-	pruner := &Pruner{tools: r.tools("pruner"), retention: cfg.EmissionRetention, expiry: cfg.ConsumerExpiry}
-	verifier := &Verifier{tools: r.tools("verifier"), session: r.session, interval: cfg.VerifyInterval}
-	historian := &Historian{tools: r.tools("historian"), now: r.lease.clock.Now}
-	rescuer := &Rescuer{tools: r.tools("rescuer"), lease: r.lease, active: r.work.Active, taken: failed}
+	resumer := &resumer{tools: r.tools("resumer"), hold: r.hold, bell: r.bell(ChannelGate), sweep: cfg.SweepInterval}
+	pruner := &pruner{tools: r.tools("pruner"), retention: cfg.EmissionRetention, expiry: cfg.ConsumerExpiry}
+	verifier := &verifier{tools: r.tools("verifier"), session: r.session, interval: cfg.VerifyInterval}
+	historian := &historian{tools: r.tools("historian"), now: r.lease.clock.Now}
+	rescuer := &rescuer{tools: r.tools("rescuer"), lease: r.lease, active: r.work.Active, taken: failed}
 	parts := []part{
-		{"relay", &r.taking, relay.Run},
-		{"resumer", &r.taking, resumer.Run},
-		{"pruner", &r.taking, pruner.Run},
-		{"verifier", &r.taking, verifier.Run},
-		{"historian", &r.taking, historian.Run},
-		{"reporter", &r.taking, report.Run},
-		{"emitter", &r.emitting, r.emitter.Run},
-		{"rescuer", &r.serving, rescuer.Run},
-		{"control", &r.serving, r.control.Run},
+		{"relay", &r.taking, relay.run},
+		{"resumer", &r.taking, resumer.run},
+		{"pruner", &r.taking, pruner.run},
+		{"verifier", &r.taking, verifier.run},
+		{"historian", &r.taking, historian.run},
+		{"reporter", &r.taking, report.run},
+		{"emitter", &r.emitting, r.emitter.run},
+		{"rescuer", &r.serving, rescuer.run},
+		{"control", &r.serving, r.control.run},
 	}
 	if r.session != nil {
 		parts = append(parts, part{"listener", &r.serving, r.listener.Run}, part{"session", &r.serving, r.session.run})

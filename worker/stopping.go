@@ -113,7 +113,7 @@ func (r *running) stop(ctx context.Context) error {
 	jobsEnd, emitterEnd := e.room(.1, time.Second), e.room(.05, time.Second/2)
 	e.stop(jobsEnd, "River", func() { r.stopRiver(ctx, e.room(.35, 4*time.Second)) })
 	if e.end(emitterEnd, &r.emitting) {
-		e.stop(emitterEnd, "emitter", func() { r.emitter.Finish(ctx) })
+		e.stop(emitterEnd, "emitter", func() { r.emitter.finish(ctx) })
 	}
 	e.end(by, &r.serving)
 	var left error

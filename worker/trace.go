@@ -15,7 +15,7 @@ import (
 
 // traceRows begins a span for each row that becomes a job, and lets the job follow from it; the spans are ended when
 // the jobs are committed, and forgotten where they are not: the rows will be moved again.
-func (r *Relay) traceRows(ctx context.Context, rows []claimedRow) []trace.Span {
+func (r *relay) traceRows(ctx context.Context, rows []claimedRow) []trace.Span {
 	if r.tracer == nil {
 		return nil
 	}
@@ -34,7 +34,7 @@ func (r *Relay) traceRows(ctx context.Context, rows []claimedRow) []trace.Span {
 }
 
 // traceEmissions makes a span for each emission of a batch, below the job that composed it.
-func (e *Emitter) traceEmissions(ctx context.Context, emission compose.Emission, start time.Time) {
+func (e *emitter) traceEmissions(ctx context.Context, emission compose.Emission, start time.Time) {
 	if e.tracer == nil {
 		return
 	}

@@ -17,17 +17,17 @@ const (
 	verifyRest = 100 * time.Millisecond
 )
 
-// Verifier verifies all data now and then, for the metrics and the log. A session lock says which process does; behind
+// verifier verifies all data now and then, for the metrics and the log. A session lock says which process does; behind
 // a transaction pooler each one does.
-type Verifier struct {
+type verifier struct {
 	tools
 
 	session  *session // nil: no leader
 	interval time.Duration
 }
 
-// Run verifies until ctx ends; not at all where the interval is forever.
-func (v *Verifier) Run(ctx context.Context) error {
+// run verifies until ctx ends; not at all where the interval is forever.
+func (v *verifier) run(ctx context.Context) error {
 	if v.interval < 0 {
 		return nil
 	}
@@ -41,7 +41,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 	return nil
 }
 
-func (v *Verifier) leads(ctx context.Context) bool {
+func (v *verifier) leads(ctx context.Context) bool {
 	if v.session == nil {
 		return true
 	}
@@ -49,7 +49,7 @@ func (v *Verifier) leads(ctx context.Context) bool {
 	return err == nil && leads
 }
 
-func (v *Verifier) verify(ctx context.Context) {
+func (v *verifier) verify(ctx context.Context) {
 	start := time.Now()
 	report, err := verify.Run(ctx, verify.Config{Pool: v.pool, Rest: verifyRest})
 	if err != nil {

@@ -96,7 +96,7 @@ What is compared, alternately and in one run, so that ratios also hold on a mach
   fan-out     the same until the last of many subscribers has the event, against one subscriber
   idle        CPU of the worker and of the server while nothing happens (Linux, server on this machine)
   inserts     rows into the outbox by 1, 16 and 64 clients, and 1,000 rows per statement, against the same table without
-              its trigger; without notifications, and while a worker composes the events (see --yield of work)
+              its trigger; without a worker, beside a busy one, and beside one with --rate 200
   memory      of the worker while it drains (Linux)
   growth      (--growth) drain on a long history against a short one
 
