@@ -14,6 +14,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+
+	"github.com/iu-core/iuworker/internal/names"
 )
 
 const (
@@ -24,7 +26,7 @@ const (
 	// QueueScaleout is the queue of bulk work; it has workers of its own, so that it delays no live event.
 	QueueScaleout = "scaleout"
 	// RiverSchema is the schema that holds River's tables.
-	RiverSchema = "iu_river"
+	RiverSchema = names.RiverSchema
 	// MaxAttempts is how often a job is tried that fails with an error which will not pass by itself.
 	MaxAttempts = 10
 )

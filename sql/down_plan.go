@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/iu-core/iuworker/internal/names"
 )
 
 // A downPlan is one transaction.
@@ -27,7 +29,7 @@ func planDown(st *state, to int64) downPlan {
 		plan.shared()
 	}
 	// A run of up that ended among River's migrations left the schema without the version.
-	if to < versionRiver && st.schemas[riverSchema] && st.origins[originRiver] == created {
+	if to < versionRiver && st.schemas[names.RiverSchema] && st.origins[originRiver] == created {
 		plan.river(st)
 	}
 	if goes(versionOutbox) {
@@ -61,8 +63,8 @@ func schemaVersionSQL(version int64) string {
 }
 
 func (p *downPlan) river(st *state) {
-	p.schemas = append(p.schemas, riverSchema)
-	next := step{title: riverSchema, sql: []string{dropRiverSQL, forgetOriginSQL(originRiver)}}
+	p.schemas = append(p.schemas, names.RiverSchema)
+	next := step{title: names.RiverSchema, sql: []string{dropRiverSQL, forgetOriginSQL(originRiver)}}
 	if st.has(versionRiver) {
 		next.version, next.title, next.origin = versionRiver, versionName(versionRiver), created
 		p.lock(JobTable)

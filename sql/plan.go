@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/iu-core/iuworker/internal/names"
 )
 
 // A step is what one transaction of up does: run by Up, written by Print.
@@ -25,7 +27,7 @@ const (
 const (
 	originBaseline    = "iu_core_032"
 	originInstantiate = "iu_core_033"
-	originRiver       = "iu_river"
+	originRiver       = names.RiverSchema
 )
 
 const bookkeepingSQL = `CREATE SCHEMA IF NOT EXISTS iu_migration;

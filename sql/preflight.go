@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/names"
 )
 
 const (
@@ -114,7 +116,7 @@ func (found *findings) checkSchemas(st *state) {
 	if st.schemas["iu_outbox"] && !st.has(versionOutbox) {
 		found.differences = append(found.differences, "schema iu_outbox exists, and iuworker did not create it")
 	}
-	if st.schemas[riverSchema] && st.origins[originRiver] != created {
+	if st.schemas[names.RiverSchema] && st.origins[originRiver] != created {
 		found.differences = append(found.differences, "schema iu_river exists, and iuworker did not create it (another River's tables must not be shared)")
 	}
 }

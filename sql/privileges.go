@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/names"
 )
 
 // A need is a privilege in words and as a condition.
@@ -93,7 +95,7 @@ func missingPrivileges(ctx context.Context, tx pgx.Tx, st *state, cat *catalog, 
 
 func (n *needs) schemas(st *state) {
 	n.schema("public", "USAGE")
-	if !st.schemas["iu_migration"] || !st.schemas["iu_outbox"] || !st.schemas[riverSchema] {
+	if !st.schemas["iu_migration"] || !st.schemas["iu_outbox"] || !st.schemas[names.RiverSchema] {
 		n.add(fmt.Sprintf("CREATE on database %s", st.database), "pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')")
 	}
 	for _, language := range []string{"plpgsql", "sql"} {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/iu-core/iuworker/internal/names"
 )
 
 const logTable = "iu_auto_instantiate_event_log"
@@ -89,10 +91,10 @@ func instantiateDifferences(cat *catalog, rows instantiateRows) []string {
 	}
 	switch {
 	case rows.Stream == nil:
-		found = append(found, "row iu.template.instance_auto_composed of public.event_type_registry is missing")
+		found = append(found, "row "+names.EventType+" of public.event_type_registry is missing")
 	case *rows.Stream != "update delayed":
 		found = append(found, fmt.Sprintf(
-			"row iu.template.instance_auto_composed of public.event_type_registry has stream and lane %s, not update delayed", *rows.Stream))
+			"row %s of public.event_type_registry has stream and lane %s, not update delayed", names.EventType, *rows.Stream))
 	}
 	return found
 }
@@ -106,7 +108,7 @@ type instantiateRows struct {
 const instantiateRowsQuery = `
 	SELECT EXISTS (SELECT FROM public.dot_config AS c WHERE c.key = 'iu_core.auto_instantiate_enabled'),
 	       (SELECT pg_catalog.concat_ws(' ', COALESCE(r.event_stream, 'NULL'), COALESCE(r.delivery_lane, 'NULL'))
-	        FROM public.event_type_registry AS r WHERE r.event_type = 'iu.template.instance_auto_composed')`
+	        FROM public.event_type_registry AS r WHERE r.event_type = '` + names.EventType + `')`
 
 func logDifferences(cat *catalog) []string {
 	found := logShape.differences(cat)

@@ -6,9 +6,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/names"
 )
 
-var ourSchemas = []string{"iu_migration", "iu_outbox", riverSchema}
+var ourSchemas = []string{"iu_migration", "iu_outbox", names.RiverSchema}
 
 // state is what a database has of ours.
 type state struct {

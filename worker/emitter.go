@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/iu-core/iuworker/internal/metrics"
+	"github.com/iu-core/iuworker/internal/names"
 	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
 )
@@ -174,7 +175,7 @@ func (e *Emitter) say(ctx context.Context, state emitState) {
 	}
 	e.held = held
 	if held {
-		e.logger.WarnContext(ctx, "Emitter: holding emissions back: the registry row iu.template.instance_auto_composed is not active")
+		e.logger.WarnContext(ctx, "Emitter: holding emissions back: the registry row "+names.EventType+" is not active")
 	} else {
 		e.logger.InfoContext(ctx, "Emitter: the registry row is active again")
 	}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/names"
 )
 
 // Situation is what the page Now shows besides the status.
@@ -40,7 +42,7 @@ func readFirsts(ctx context.Context, tx pgx.Tx, s *Situation) error {
 			EXISTS (SELECT FROM public.iu_auto_instantiate_event_log),
 			EXISTS (SELECT FROM iu_outbox.consumer) OR EXISTS (
 				SELECT FROM pg_catalog.pg_stat_activity AS a
-				WHERE a.datname = pg_catalog.current_database() AND a.query ILIKE 'listen%iu.template.instance_auto_composed%')`, CountLimit+1).
+				WHERE a.datname = pg_catalog.current_database() AND a.query ILIKE 'listen%`+names.EventType+`%')`, CountLimit+1).
 		Scan(&n, &s.Composed, &s.Subscribed)
 	s.Templates = Counted(n)
 	return err

@@ -106,8 +106,7 @@ func readEmissions(ctx context.Context, tx pgx.Tx, s *Status) error {
 			(SELECT e.emitted_at FROM iu_outbox.emission AS e WHERE e.position <= c.position ORDER BY e.position DESC LIMIT 1),
 			(SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.emission AS e WHERE e.position IS NULL LIMIT $1) AS e),
 			(SELECT e.created_at FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 1),
-			NOT EXISTS (SELECT FROM public.event_type_registry AS r
-			            WHERE r.event_type = 'iu.template.instance_auto_composed' AND r.active)
+			NOT iu_outbox.announcing()
 		FROM iu_outbox.emission_counter AS c`, CountLimit+1).
 		Scan(&e.Epoch, &e.LastPosition, &e.LastEmittedAt, &n, &e.Waiting.OldestAt, &e.Held)
 	e.Waiting.Count = Counted(n)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/names"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -237,14 +238,12 @@ func (t *tracing) announcing(ctx context.Context, trace *Trace) (string, error) 
 		return "", nil
 	}
 	var active bool
-	err := t.tx.QueryRow(ctx, `
-		SELECT EXISTS (SELECT FROM public.event_type_registry AS r
-		               WHERE r.event_type = 'iu.template.instance_auto_composed' AND r.active)`).Scan(&active)
+	err := t.tx.QueryRow(ctx, "SELECT iu_outbox.announcing()").Scan(&active)
 	if err != nil {
 		return "", err
 	}
 	if !active {
-		return "the event type iu.template.instance_auto_composed to be active again in the registry", nil
+		return "the event type " + names.EventType + " to be active again in the registry", nil
 	}
 	if alive, err := t.anyWorker(ctx); err != nil || !alive {
 		return noWorker, err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/names"
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
@@ -25,7 +26,7 @@ const standingSQL = `
 		COALESCE(pg_catalog.array_agg(g.rolname::text ORDER BY g.rolname) FILTER (WHERE pg_catalog.pg_has_role(r.oid, g.oid, %s)
 			AND NOT pg_catalog.pg_has_role(r.oid, g.oid, 'USAGE')), '{}')
 	FROM pg_catalog.pg_roles AS r
-	LEFT JOIN pg_catalog.pg_roles AS g ON g.rolname IN ('iu_app', 'iu_worker', 'iu_operator', 'iu_subscriber')
+	LEFT JOIN pg_catalog.pg_roles AS g ON g.rolname IN ` + names.RolesSQL + `
 	WHERE %s
 	GROUP BY r.oid, r.rolname, r.rolinherit
 	ORDER BY r.rolname`

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/names"
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
@@ -36,7 +37,7 @@ const roleSettingsSQL = `
 	WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()))
 	  AND (s.setrole = 0 OR r.rolname = CURRENT_USER OR r.rolcanlogin AND NOT r.rolsuper AND EXISTS (
 		SELECT FROM pg_catalog.pg_roles AS o
-		WHERE o.rolname IN ('iu_app', 'iu_worker', 'iu_operator', 'iu_subscriber') AND pg_catalog.pg_has_role(r.oid, o.oid, 'MEMBER')))
+		WHERE o.rolname IN ` + names.RolesSQL + ` AND pg_catalog.pg_has_role(r.oid, o.oid, 'MEMBER')))
 	ORDER BY s.setrole = 0, r.rolname, c.name
 	LIMIT 1000`
 

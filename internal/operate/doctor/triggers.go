@@ -13,16 +13,7 @@ import (
 )
 
 // expectedTriggers are those through which events pass, by table.
-var expectedTriggers = []string{
-	"iu_outbox.event: event_doorbell", "iu_outbox.event: event_removed", "iu_outbox.event: event_truncated",
-	"iu_outbox.emission: emission_doorbell", "iu_outbox.consumer: iu_outbox_last_event_moved",
-	iusql.JobTable + ": iu_outbox_dead_letter_on_delete", iusql.JobTable + ": iu_outbox_dead_letter_on_end",
-	iusql.JobTable + ": iu_outbox_said_again",
-	iusql.JobTable + ": iu_outbox_due_now",
-	"public.dot_config: iu_outbox_gate_bell",
-	"public.iu_auto_instantiate_event_log: iu_outbox_emission_rolled_back",
-	"public.iu_auto_instantiate_event_log: iu_outbox_emission_written",
-}
+var expectedTriggers = iusql.Triggers()
 
 // triggers that are missing or switched off lose doorbells, emissions or dead letters without a word.
 func (e *examination) triggers(ctx context.Context) (Check, error) {

@@ -60,7 +60,7 @@ BEGIN
     FROM taken AS t LEFT JOIN counted AS c ON c.first_id = t.id
     ORDER BY t.id;
     IF FOUND THEN
-        PERFORM pg_catalog.pg_notify('iu_river.river_insert', '{"queue": "events"}');
+        PERFORM iu_outbox.wake_queues(ARRAY['events']);
         PERFORM pg_catalog.set_config('synchronous_commit', 'off', true);
     END IF;
     PERFORM pg_catalog.set_config('iu_outbox.claiming', 'off', true);

@@ -14,8 +14,7 @@ DECLARE
 BEGIN
     SELECT c.epoch, c.position + 1 INTO v_epoch, v_position
     FROM iu_outbox.emission_counter AS c
-    WHERE EXISTS (SELECT FROM public.event_type_registry AS r
-                  WHERE r.event_type = 'iu.template.instance_auto_composed' AND r.active)
+    WHERE iu_outbox.announcing()
       AND NOT EXISTS (SELECT FROM iu_outbox.emission AS e WHERE e.position IS NULL)
     FOR UPDATE OF c SKIP LOCKED;
     IF NOT FOUND THEN
@@ -28,7 +27,7 @@ BEGIN
     VALUES (v_position, p_instance_collection_id, v_event, pg_catalog.clock_timestamp());
     UPDATE iu_outbox.emission_counter AS c SET position = v_position;
     IF v_notified THEN
-        PERFORM pg_catalog.pg_notify('iu.template.instance_auto_composed', iu_outbox.payload(v_event, v_whole));
+        PERFORM pg_catalog.pg_notify(iu_outbox.event_type(), iu_outbox.payload(v_event, v_whole));
     END IF;
     PERFORM pg_catalog.set_config('iu_outbox.emitted', pg_catalog.jsonb_build_object(
         'emitted', 1, 'last_position', v_position, 'notified', v_notified)::text, true);
@@ -63,8 +62,7 @@ BEGIN
         state := 'busy';
         RETURN;
     END IF;
-    IF NOT EXISTS (SELECT FROM public.event_type_registry AS r
-                   WHERE r.event_type = 'iu.template.instance_auto_composed' AND r.active) THEN
+    IF NOT iu_outbox.announcing() THEN
         state := 'held';
         RETURN;
     END IF;
@@ -85,7 +83,7 @@ BEGIN
     ), announced AS (
         SELECT w.position,
                CASE WHEN notified THEN pg_catalog.pg_notify(
-                   'iu.template.instance_auto_composed', iu_outbox.payload(w.event, v_whole)) END
+                   iu_outbox.event_type(), iu_outbox.payload(w.event, v_whole)) END
         FROM (SELECT * FROM written ORDER BY written.position) AS w
     )
     SELECT pg_catalog.count(*), pg_catalog.max(a.position) INTO emitted, last_position FROM announced AS a;

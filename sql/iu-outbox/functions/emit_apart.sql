@@ -17,8 +17,7 @@ DECLARE
     v_whole boolean;
 BEGIN
     SELECT c.epoch, c.position INTO v_epoch, v_position FROM iu_outbox.emission_counter AS c FOR UPDATE SKIP LOCKED;
-    IF NOT FOUND OR NOT EXISTS (SELECT FROM public.event_type_registry AS r
-                                WHERE r.event_type = 'iu.template.instance_auto_composed' AND r.active) THEN
+    IF NOT FOUND OR NOT iu_outbox.announcing() THEN
         RETURN 0;
     END IF;
     v_epoch := iu_outbox.current_epoch(v_epoch, v_position);
@@ -31,14 +30,14 @@ BEGIN
             BEGIN
                 v_event := CASE WHEN v_try = 1 THEN v_emission.event ELSE pg_catalog.jsonb_build_object(
                     'specversion', '1.0', 'id', v_emission.instance_collection_id, 'source', iu_outbox.event_source(),
-                    'type', 'iu.template.instance_auto_composed', 'original', v_emission.event::text,
+                    'type', iu_outbox.event_type(), 'original', v_emission.event::text,
                     'data', pg_catalog.jsonb_build_object('instance_collection_id', v_emission.instance_collection_id)) END
                     || pg_catalog.jsonb_build_object('position', v_position + 1, 'cursor', v_epoch || '-' || (v_position + 1));
                 UPDATE iu_outbox.emission AS e
                 SET position = v_position + 1, emitted_at = pg_catalog.clock_timestamp(), event = v_event
                 WHERE e.id = v_emission.id;
                 IF iu_outbox.may_notify() THEN
-                    PERFORM pg_catalog.pg_notify('iu.template.instance_auto_composed', iu_outbox.payload(
+                    PERFORM pg_catalog.pg_notify(iu_outbox.event_type(), iu_outbox.payload(
                         CASE WHEN v_try = 1 THEN v_event ELSE v_event - 'original' || '{"truncated": true}' END, v_whole));
                 END IF;
                 v_position := v_position + 1;
