@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -151,8 +152,8 @@ func (found *findings) err(st *state) error {
 }
 
 func coreRelations() []string {
-	names := []string{logTable}
-	for _, shape := range append(append([]tableShape{}, baselineTables...), instantiateViews...) {
+	names := CoreTables()
+	for _, shape := range instantiateViews {
 		names = append(names, shape.name)
 	}
 	return names
@@ -160,7 +161,7 @@ func coreRelations() []string {
 
 func coreFunctions() []string {
 	var names []string
-	for _, shape := range append(append([]functionShape{}, baselineFunctions...), instantiateFunctions...) {
+	for _, shape := range slices.Concat(baselineFunctions, instantiateFunctions) {
 		names = append(names, shape.name)
 	}
 	return names

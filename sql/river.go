@@ -85,6 +85,7 @@ func (s *session) planRiver(ctx context.Context, st *state) ([]step, error) {
 	}
 	last := &steps[len(steps)-1]
 	last.version, last.title, last.origin = versionRiver, versionName(versionRiver), created
+	last.sql = append(last.sql, recordSQL(versionRiver))
 	return steps, nil
 }
 
@@ -98,7 +99,7 @@ func riverRecordSQL(version int) string {
 // riverMigrations returns the migrations that the database lacks, up to riverTarget.
 func (s *session) riverMigrations(ctx context.Context) ([]rivermigrate.MigrateVersion, error) {
 	var result *rivermigrate.MigrateResult
-	err := s.inTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+	err := s.read(ctx, func(tx pgx.Tx) error {
 		migrator, err := rivermigrate.New(riverpgxv5.New(nil), &rivermigrate.Config{
 			Schema: names.RiverSchema,
 			Logger: slog.New(slog.DiscardHandler), // it says "applied" of a dry run, too

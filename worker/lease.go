@@ -11,8 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/retry"
-	"github.com/iu-core/iuworker/jobs"
 )
 
 // ErrIDTaken means that another living process works under the same id. Its jobs and this one's could not be told apart.
@@ -39,8 +39,8 @@ type lease struct {
 }
 
 // incarnation returns the incarnation that composes now.
-func (l *lease) incarnation() jobs.Incarnation {
-	return jobs.Incarnation{Worker: l.id, Number: l.number.Load()}
+func (l *lease) incarnation() compose.Incarnation {
+	return compose.Incarnation{Worker: l.id, Number: l.number.Load()}
 }
 
 // take makes this process a new incarnation, and sets the clock. If another process has the lease, take waits until it expires; a renewal

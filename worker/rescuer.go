@@ -9,10 +9,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/iu-core/iuworker/internal/metrics"
-	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // reclaimAfter is how long after its fetch a job that the table gives to this process may be unknown to it.
@@ -21,36 +17,29 @@ const reclaimAfter = 4 * time.Second
 // Rescuer renews this process's lease. It makes the jobs of processes run again whose leases have expired, if it is this
 // process's turn to look for them, and this process's own jobs that it does not know of. Run it once a process.
 type Rescuer struct {
-	pool    *pgxpool.Pool
-	lease   *lease
-	active  func(jobID int64) bool
-	taken   func(error) // called if another process has this one's id
-	logger  *slog.Logger
-	outage  *retry.Outage
-	metrics *metrics.Metrics
+	tools
+
+	lease  *lease
+	active func(jobID int64) bool
+	taken  func(error) // called if another process has this one's id
 
 	left []int64 // jobs that ran by the table alone in the last round
 }
 
 // Run renews the lease and looks for such jobs until ctx ends.
 func (r *Rescuer) Run(ctx context.Context) error {
-	for ctx.Err() == nil {
-		if err := r.round(ctx); err != nil {
+	return r.repeat(ctx, func() time.Duration { return heartbeat }, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		err := r.round(ctx)
+		if err != nil {
 			r.left = nil // what was seen before an outage says nothing after it
-			if ctx.Err() == nil {
-				r.outage.Failed(ctx, err)
-			}
-		} else {
-			r.outage.Worked(ctx)
 		}
-		retry.Pause(ctx, heartbeat)
-	}
-	return nil
+		return err
+	})
 }
 
 func (r *Rescuer) round(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
 	renewed, err := r.lease.renew(ctx)
 	if err != nil {
 		return err

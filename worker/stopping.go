@@ -109,7 +109,7 @@ func (r *running) stop(ctx context.Context) error {
 	by, _ := ctx.Deadline()
 	e := newEnding(by)
 	e.end(e.room(.75, longestStop), &r.taking)
-	r.yielder.end()
+	r.throttle.Lift()
 	jobsEnd, emitterEnd := e.room(.1, time.Second), e.room(.05, time.Second/2)
 	e.stop(jobsEnd, "River", func() { r.stopRiver(ctx, e.room(.35, 4*time.Second)) })
 	if e.end(emitterEnd, &r.emitting) {

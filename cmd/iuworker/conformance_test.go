@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/conformance"
 )
 
 func TestConformance(t *testing.T) {
@@ -22,7 +22,7 @@ func TestConformance(t *testing.T) {
 	db.Exec(t, "DROP VIEW public.v_iu_auto_instantiate_event_summary")
 	r := run(t, on(db), "conformance").failed(t, exitFailed, "iu-core does not conform: 6/7 PASS")
 	require.Regexp(t, `v_iu_auto_instantiate_event_summary +FAIL +missing`, r.out)
-	report := decode[operate.ConformanceReport](t, run(t, on(db), "conformance", "--json"))
+	report := decode[conformance.Report](t, run(t, on(db), "conformance", "--json"))
 	require.Equal(t, "6/7 PASS", report.Verdict)
 	require.False(t, report.Passed())
 
@@ -39,7 +39,7 @@ func TestSelftest(t *testing.T) {
 	db.Exec(t, "INSERT INTO public.event_route (event_type, target) VALUES ('iu.template.instance_auto_composed', 'x')")
 	r = run(t, on(db), "selftest").failed(t, exitFailed, "11 of 12 probes passed")
 	require.Contains(t, r.out, "FAIL")
-	report := decode[operate.SelftestReport](t, run(t, on(db), "selftest", "--json"))
+	report := decode[conformance.SelftestReport](t, run(t, on(db), "selftest", "--json"))
 	require.Len(t, report.Probes, 12)
 	require.Equal(t, 11, report.Passed)
 }

@@ -3,12 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"math"
-	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -16,7 +14,6 @@ import (
 
 	"github.com/iu-core/iuworker/cmd/iuworker/internal/spelling"
 	"github.com/iu-core/iuworker/internal/operate"
-	"github.com/iu-core/iuworker/jobs"
 )
 
 const deadLettersShown = 100
@@ -24,113 +21,104 @@ const deadLettersShown = 100
 const retryHelp = `A dead letter is an event that ended without an instance. First fix the cause, which its detail names. Then retry it: it
 becomes an outbox row again. An event that fails again becomes a dead letter again.`
 
-// deadLettersCommand is retry with one command per verb.
-func (a *app) deadLettersCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "dead-letters",
-		Short: "List, retry or drop events that ended without an instance",
-	}
-	const chosen = " --status STATUS | --event ID | --all"
-	for _, verb := range []struct {
-		name, use, short, long, flag string
-		hidden                       []string
-	}{
-		{
-			"list", " [--status STATUS | --event ID]", "List dead letters, the oldest first",
-			fmt.Sprintf("Lists the oldest %d dead letters, with their template and why no instance was composed.", deadLettersShown),
-			"list", []string{"list", "drop", "all", "yes", "expect"},
-		},
-		{"retry", chosen, "Put dead letters back into the outbox", retryHelp, "", []string{"list", "drop", "yes", "expect"}},
-		{
-			"drop", chosen, "Delete dead letters permanently",
-			"Deletes dead letters permanently. To process their events, the application must send them again.",
-			"drop", []string{"list", "drop"},
-		},
-	} {
-		sub := a.retryCommand()
-		sub.Use, sub.Short = verb.name+verb.use, verb.short
-		sub.Long = verb.long
-		for _, flag := range verb.hidden {
-			_ = sub.Flags().MarkHidden(flag) // they exist
-		}
-		if verb.flag != "" {
-			_ = sub.Flags().Set(verb.flag, "true")
-		}
-		cmd.AddCommand(sub)
-	}
-	return holds(cmd)
+// deadLetters is what a command does with which dead letters: it retries them unless it lists or drops them.
+type deadLetters struct {
+	choice          operate.Selection
+	all, list, drop bool
+	agreed          confirmation
 }
 
-func (a *app) retryCommand() *cobra.Command {
-	var (
-		choice          operate.Selection
-		all, list, drop bool
-		agreed          confirmation
+func (a *app) deadLettersCommand() *cobra.Command {
+	const chosen = " --status STATUS | --event ID | --all"
+	return holds(
+		&cobra.Command{Use: "dead-letters", Short: "List, retry or drop events that ended without an instance"},
+		a.changeDeadLetters(&deadLetters{list: true}, &cobra.Command{
+			Use: "list [--status STATUS | --event ID]", Short: "List dead letters, the oldest first",
+			Long: fmt.Sprintf("Lists the oldest %d dead letters, with their template and why no instance was composed.", deadLettersShown),
+		}),
+		a.changeDeadLetters(&deadLetters{}, &cobra.Command{
+			Use: "retry" + chosen, Short: "Put dead letters back into the outbox", Long: retryHelp,
+		}),
+		a.changeDeadLetters(&deadLetters{drop: true}, &cobra.Command{
+			Use: "drop" + chosen, Short: "Delete dead letters permanently",
+			Long: "Deletes dead letters permanently. To process their events, the application must send them again.",
+		}),
 	)
-	cmd := &cobra.Command{
-		Use:   "retry --status STATUS | --event ID | --all",
-		Short: "Same as dead-letters retry",
-		Long:  retryHelp + "\nThis is the old name of: iuworker dead-letters list, retry and drop.",
-		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkRetry(cmd); err != nil {
-				return err
+}
+
+// retryCommand is the old form of the commands below dead-letters.
+func (a *app) retryCommand() *cobra.Command {
+	letters := &deadLetters{}
+	cmd := a.changeDeadLetters(letters, &cobra.Command{
+		Use: "retry --status STATUS | --event ID | --all", Short: "Same as dead-letters retry",
+		Long: retryHelp + "\nThis is the old name of: iuworker dead-letters list, retry and drop.",
+	})
+	cmd.Flags().BoolVar(&letters.list, "list", false, fmt.Sprintf("list the oldest %d instead", deadLettersShown))
+	cmd.Flags().BoolVar(&letters.drop, "drop", false, "drop them instead")
+	letters.agreed.registerYes(cmd, "dead letters")
+	return cmd
+}
+
+// changeDeadLetters completes a command that lists, retries or drops dead letters.
+func (a *app) changeDeadLetters(l *deadLetters, cmd *cobra.Command) *cobra.Command {
+	cmd.Args = noArguments
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := cmp.Or(l.check(cmd), l.agreed.needs(cmd, "drop", l.drop)); err != nil {
+			return err
+		}
+		return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
+			switch {
+			case l.list:
+				return a.listDeadLetters(ctx, pool, l.choice)
+			case l.drop:
+				return a.dropDeadLetters(ctx, cmd, pool, l)
+			default:
+				moved, err := operator(pool, "").RetryDeadLetters(ctx, operate.Letters{Filter: l.choice}, math.MaxInt64)
+				return a.reportMoved(ctx, pool, "retried", l.choice, moved, err)
 			}
-			if err := agreed.needs(cmd, "drop", drop); err != nil {
-				return err
-			}
-			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				if list {
-					return a.listDeadLetters(ctx, pool, choice)
-				}
-				if !drop {
-					moved, err := operator(pool, "").RetryDeadLetters(ctx, operate.Letters{Filter: choice}, math.MaxInt64)
-					return a.reportRetry(ctx, pool, "retried", choice, moved, err)
-				}
-				n, err := operate.CountDeadLetters(ctx, pool, choice)
-				if err == nil {
-					err = a.confirm(cmd, agreed, stake{count: n, what: "dead letters", done: "dropped"})
-				}
-				if err != nil {
-					return err
-				}
-				moved, err := operator(pool, "").DropDeadLetters(ctx, operate.Letters{Filter: choice}, agreed.most(n))
-				return a.reportRetry(ctx, pool, "dropped", choice, moved, err)
-			})
-		},
+		})
 	}
-	cmd.Flags().Var(textValue(&choice.Status, 200), "status", "dead letters with this status, such as template_not_found")
-	cmd.Flags().Var(uuidValue(&choice.EventID), "event", "dead letters of this event")
-	cmd.Flags().BoolVar(&all, "all", false, "all dead letters")
-	cmd.Flags().BoolVar(&list, "list", false, fmt.Sprintf("list the oldest %d instead", deadLettersShown))
-	cmd.Flags().BoolVar(&drop, "drop", false, "drop them instead")
-	agreed.registerYes(cmd, "dead letters")
+	cmd.Flags().Var(textValue(&l.choice.Status, 200), "status", "dead letters with this status, such as template_not_found")
+	cmd.Flags().Var(uuidValue(&l.choice.EventID), "event", "dead letters of this event")
+	cmd.Flags().BoolVar(&l.all, "all", false, "all dead letters")
+	if l.list {
+		_ = cmd.Flags().MarkHidden("all") // it exists
+	}
+	if l.drop {
+		l.agreed.registerYes(cmd, "dead letters")
+	}
 	a.jsonFlag(cmd)
 	return cmd
 }
 
-// checkRetry fails unless the flags say which dead letters.
-func checkRetry(cmd *cobra.Command) error {
-	chosen := func(name string) bool {
-		yes, err := cmd.Flags().GetBool(name)
-		return err == nil && yes
-	}
+// check fails unless the flags say which dead letters.
+func (l *deadLetters) check(cmd *cobra.Command) error {
 	selected := given(cmd, "status") || given(cmd, "event")
 	switch {
-	case chosen("list") && chosen("drop"):
+	case l.list && l.drop:
 		return usage(cmd, "--list and --drop contradict each other: give one of them")
-	case chosen("all") && selected:
+	case l.all && selected:
 		return usage(cmd, "--all contradicts --status and --event: give one or the other")
-	case !chosen("all") && !selected && !chosen("list"):
+	case !l.all && !selected && !l.list:
 		return usage(cmd, "say which dead letters: --status, --event or --all; to see them, run: iuworker dead-letters list")
 	}
 	return nil
 }
 
-// reportRetry prints how many were moved, also if an error came half-way: those stay moved.
-func (a *app) reportRetry(
-	ctx context.Context, pool *pgxpool.Pool, what string, choice operate.Selection, moved operate.Moved, err error,
-) error {
+func (a *app) dropDeadLetters(ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, l *deadLetters) error {
+	n, err := operate.CountDeadLetters(ctx, pool, l.choice)
+	if err == nil {
+		err = a.confirm(cmd, l.agreed, stake{count: n, what: "dead letters", done: "dropped"})
+	}
+	if err != nil {
+		return err
+	}
+	moved, err := operator(pool, "").DropDeadLetters(ctx, operate.Letters{Filter: l.choice}, l.agreed.most(n))
+	return a.reportMoved(ctx, pool, "dropped", l.choice, moved, err)
+}
+
+// reportMoved prints how many were moved, also if an error came half-way: those stay moved.
+func (a *app) reportMoved(ctx context.Context, pool *pgxpool.Pool, what string, choice operate.Selection, moved operate.Moved, err error) error {
 	if err != nil {
 		return soFar(moved.Done, what, err)
 	}
@@ -179,12 +167,7 @@ func (a *app) listDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice op
 	if err != nil {
 		return err
 	}
-	more := len(letters) > deadLettersShown
-	letters = letters[:min(len(letters), deadLettersShown)]
-	lines, err := letterLines(ctx, pool, letters)
-	if err != nil {
-		return err
-	}
+	letters, more := firstOf(letters, deadLettersShown)
 	none, err := noDeadLetters(ctx, pool, choice)
 	if err != nil {
 		return err
@@ -199,36 +182,14 @@ func (a *app) listDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice op
 		}
 		columns(w, func(w io.Writer) {
 			fmt.Fprintln(w, "SINCE\tEVENT\tTEMPLATE\tSUFFIX\tSTATUS\tREASON")
-			for _, line := range lines {
-				fmt.Fprintln(w, line)
+			for _, letter := range letters {
+				reason := letter.Reason()
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", stamp(letter.CreatedAt), cmp.Or(letter.EventID, &uuid.Nil),
+					flat(letter.Template()), flat(letter.Args().InstanceKeySuffix), flat(letter.Status), oneLine(&reason))
 			}
 		})
 		if more {
 			fmt.Fprintf(w, "these are the oldest %d; there are more: select with --status or --event, or count them with iuworker status\n", len(letters))
 		}
 	})
-}
-
-// letterLines makes the rows of a table. A template that is not there is shown by the id that the event has.
-func letterLines(ctx context.Context, pool *pgxpool.Pool, letters []operate.DeadLetter) ([]string, error) {
-	events := make([]jobs.AutoInstantiateArgs, len(letters))
-	ids := make([]uuid.UUID, len(letters))
-	for i, letter := range letters {
-		_ = json.Unmarshal(letter.Event, &events[i]) // what does not fit is told by the detail
-		ids[i] = events[i].TemplateCollectionID
-	}
-	keys, err := operate.CollectionKeys(ctx, pool, ids)
-	if err != nil {
-		return nil, err
-	}
-	lines := make([]string, len(letters))
-	for i, letter := range letters {
-		template := cmp.Or(keys[ids[i]], ids[i].String())
-		reason := letter.Reason(template, events[i].InstanceKeySuffix)
-		lines[i] = strings.Join([]string{
-			stamp(letter.CreatedAt), cmp.Or(letter.EventID, &uuid.Nil).String(), flat(template),
-			flat(events[i].InstanceKeySuffix), flat(letter.Status), oneLine(&reason),
-		}, "\t")
-	}
-	return lines, nil
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/scaleout"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -24,7 +24,7 @@ func (a *app) scaleoutStatusCommand() *cobra.Command {
 
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				state, err := operate.ReadScaleout(ctx, pool, args[0])
+				state, err := scaleout.Read(ctx, pool, args[0])
 				if err != nil {
 					return err
 				}
@@ -40,7 +40,7 @@ func (a *app) scaleoutStatusCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) watchToTheEnd(ctx context.Context, pool *pgxpool.Pool, state operate.ScaleoutState) error {
+func (a *app) watchToTheEnd(ctx context.Context, pool *pgxpool.Pool, state scaleout.Status) error {
 	ended, err := a.watchScaleout(ctx, pool, state.Prefix, state.Composed+state.Unfinished()+state.DeadLetters)
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (a *app) watchToTheEnd(ctx context.Context, pool *pgxpool.Pool, state opera
 		a.sayHowToWatch(state.Prefix)
 		return nil
 	}
-	if state, err = operate.ReadScaleout(ctx, pool, state.Prefix); err != nil {
+	if state, err = scaleout.Read(ctx, pool, state.Prefix); err != nil {
 		return err
 	}
 	if err := a.print(state, func(w io.Writer) { writeScaleout(w, state) }); err != nil {
@@ -58,7 +58,7 @@ func (a *app) watchToTheEnd(ctx context.Context, pool *pgxpool.Pool, state opera
 	return failures(state)
 }
 
-func writeScaleout(w io.Writer, s operate.ScaleoutState) {
+func writeScaleout(w io.Writer, s scaleout.Status) {
 	columns(w, func(w io.Writer) {
 		fmt.Fprintf(w, "composed\t%d\n", s.Composed)
 		for _, some := range []struct {
@@ -117,7 +117,7 @@ adds them again. Instances that were composed stay; a rollback of the actor remo
 
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				n, err := operate.CountCancellable(ctx, pool, args[0])
+				n, err := scaleout.CountCancellable(ctx, pool, args[0])
 				if err != nil {
 					return err
 				}
@@ -125,7 +125,7 @@ adds them again. Instances that were composed stay; a rollback of the actor remo
 				if err := a.confirm(cmd, agreed, stake{count: n, what: what, done: "cancelled"}); err != nil {
 					return err
 				}
-				done, err := operator(pool, "").CancelScaleout(ctx, args[0], agreed.most(n))
+				done, err := scaleout.Cancel(ctx, operator(pool, ""), args[0], agreed.most(n))
 				if err != nil {
 					return soFar(done.Cancelled, "cancelled", err)
 				}

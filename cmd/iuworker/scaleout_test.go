@@ -11,6 +11,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/scaleout"
 )
 
 // scaleOut enqueues count jobs with the prefix spring.
@@ -19,8 +20,8 @@ func scaleOut(t testing.TB, db *iutest.DB, count string, more ...string) result 
 	return run(t, on(db), append([]string{"scaleout", "--template", "letter", "--count", count, "--prefix", "spring", "--actor", "bulk"}, more...)...)
 }
 
-// compose does the jobs of these suffixes.
-func compose(t testing.TB, db *iutest.DB, suffixes ...string) {
+// composeJobs does the jobs of these suffixes.
+func composeJobs(t testing.TB, db *iutest.DB, suffixes ...string) {
 	t.Helper()
 	db.Exec(t, `
 		SELECT public.fn_iu_auto_instantiate_from_event((j.args ->> 'event_id')::uuid, 'x', (j.args ->> 'template_collection_id')::uuid,
@@ -37,7 +38,7 @@ func TestScaleoutStatus(t *testing.T) {
 	run(t, on(db), "scaleout", "status", "spring").failed(t, exitFailed, `no such scale-out: "spring"`)
 	scaleOut(t, db, "10").done(t)
 	run(t, on(db), "scaleout", "--template", "letter", "--count", "3", "--prefix", "spring-2", "--actor", "a").done(t)
-	compose(t, db, "spring-1", "spring-2")
+	composeJobs(t, db, "spring-1", "spring-2")
 	db.Exec(t, `
 		UPDATE iu_river.river_job SET state = 'scheduled', metadata = '{"parked": {"gate": "composer"}}' WHERE args ->> 'instance_key_suffix' = 'spring-3';
 		UPDATE iu_river.river_job SET state = 'retryable' WHERE args ->> 'instance_key_suffix' = 'spring-4';
@@ -46,8 +47,8 @@ func TestScaleoutStatus(t *testing.T) {
 	var letter string
 	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT event_id FROM iu_outbox.dead_letter ORDER BY id").Scan(&letter))
 	run(t, on(db), "retry", "--event", letter).done(t)
-	state := decode[operate.ScaleoutState](t, run(t, on(db), "scaleout", "status", "spring", "--json").done(t))
-	require.Equal(t, operate.ScaleoutState{Prefix: "spring", Composed: 2, ScaleoutLeft: operate.ScaleoutLeft{
+	state := decode[scaleout.Status](t, run(t, on(db), "scaleout", "status", "spring", "--json").done(t))
+	require.Equal(t, scaleout.Status{Prefix: "spring", Composed: 2, Left: scaleout.Left{
 		Waiting: 3, Running: 1, Retrying: 1, Parked: 1, Outbox: 1, DeadLetters: 1,
 	}}, state)
 	require.Regexp(t, `^composed +2\nwaiting +3\nrunning +1\nto be retried +1\nparked +1; .*\nback in the outbox +1\n`+
@@ -61,7 +62,7 @@ func TestScaleoutCancel(t *testing.T) {
 	db.OpenGates(t)
 	template := db.Template(t, "letter", 1)
 	scaleOut(t, db, "1200").done(t)
-	compose(t, db, "spring-1")
+	composeJobs(t, db, "spring-1")
 	db.Exec(t, `
 		UPDATE iu_river.river_job SET state = 'running' WHERE args ->> 'instance_key_suffix' = 'spring-5';
 		INSERT INTO iu_river.river_job (args, kind, max_attempts, queue)
@@ -108,7 +109,7 @@ func TestScaleoutIsWatchedToItsEnd(t *testing.T) {
 	require.Equal(t, "300 added, 0 skipped\ncomposed  300\n", r.out)
 	require.Contains(t, r.errOut, "composed 300 of 300, 0 left\n")
 	r = scaleOut(t, db, "300", "--watch", "--json")
-	require.Equal(t, operate.ScaleoutState{Prefix: "spring", Composed: 300}, decode[operate.ScaleoutState](t, r))
+	require.Equal(t, scaleout.Status{Prefix: "spring", Composed: 300}, decode[scaleout.Status](t, r))
 	stop()
 	(<-ended).done(t)
 }
@@ -138,7 +139,7 @@ func TestScaleoutThatFailedInPartSaysSo(t *testing.T) {
 	r := scaleOut(t, db, "2", "--watch", "--json")
 	require.Equal(t, exitFailed, r.code)
 	require.Contains(t, r.errOut, `2 jobs of the scale-out "spring" ended as dead letters; to see why, run: iuworker dead-letters list`)
-	var state operate.ScaleoutState
+	var state scaleout.Status
 	require.NoError(t, json.Unmarshal([]byte(r.out), &state))
 	require.EqualValues(t, 2, state.DeadLetters)
 }
@@ -154,10 +155,10 @@ func TestScaleoutKeepsToItsRate(t *testing.T) {
 
 func TestProgressSaysWhatABarCannot(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "150 left, 50/s, about 3s to go, 2 failed, 1 to be retried, 9 parked, paused", progressText(operate.ScaleoutLeft{
+	require.Equal(t, "150 left, 50/s, about 3s to go, 2 failed, 1 to be retried, 9 parked, paused", progressText(scaleout.Left{
 		Waiting: 140, Retrying: 1, Parked: 9, DeadLetters: 2, QueuePaused: true,
 	}, 50))
-	require.Equal(t, "0 left", progressText(operate.ScaleoutLeft{}, 50))
+	require.Equal(t, "0 left", progressText(scaleout.Left{}, 50))
 	require.Zero(t, rateOf(10, 0))
 	require.InDelta(t, 5, rateOf(10, 2*time.Second), 0.01)
 }
@@ -169,30 +170,30 @@ func TestScaleoutsAreListed(t *testing.T) {
 	db.Template(t, "letter", 1)
 	require.Contains(t, run(t, on(db), "scaleout", "list").done(t).out, "no scale-outs; to start one")
 	scaleOut(t, db, "10").done(t)
-	compose(t, db, "spring-1", "spring-2", "spring-4")
+	composeJobs(t, db, "spring-1", "spring-2", "spring-4")
 	db.Exec(t, `UPDATE iu_river.river_job SET state = 'cancelled', finalized_at = now() WHERE args ->> 'instance_key_suffix' = 'spring-3'`)
-	list := func() operate.ScaleoutLine {
+	list := func() scaleout.Line {
 		t.Helper()
-		lines := decode[[]operate.ScaleoutLine](t, run(t, on(db), "scaleout", "list", "--json").done(t))
+		lines := decode[[]scaleout.Line](t, run(t, on(db), "scaleout", "list", "--json").done(t))
 		require.Len(t, lines, 1)
 		return lines[0]
 	}
 	l := list()
-	require.Equal(t, []any{"spring", "letter", "bulk", int64(10), int64(4), int64(6), int64(1), operate.ScaleoutRunning},
+	require.Equal(t, []any{"spring", "letter", "bulk", int64(10), int64(4), int64(6), int64(1), scaleout.StateRunning},
 		[]any{l.Prefix, *l.TemplateKey, l.Actor, l.Enqueued, l.Done, l.Waiting, l.DeadLetters, l.State})
 	require.Regexp(t, `spring +letter +running +4 +10 +1 +6 `, run(t, on(db), "scaleout", "list").done(t).out)
 
 	run(t, on(db), "scaleout", "cancel", "spring", "--yes").done(t)
 	l = list()
-	require.Equal(t, []any{operate.ScaleoutCancelled, int64(6), int64(0)}, []any{l.State, l.Cancelled, l.Waiting})
+	require.Equal(t, []any{scaleout.StateCancelled, int64(6), int64(0)}, []any{l.State, l.Cancelled, l.Waiting})
 	scaleOut(t, db, "10").done(t)
 	l = list()
-	require.Equal(t, []any{operate.ScaleoutRunning, int64(0), int64(6)}, []any{l.State, l.Cancelled, l.Waiting}, "the same again goes on")
-	compose(t, db, "spring-5", "spring-6", "spring-7", "spring-8", "spring-9", "spring-10")
+	require.Equal(t, []any{scaleout.StateRunning, int64(0), int64(6)}, []any{l.State, l.Cancelled, l.Waiting}, "the same again goes on")
+	composeJobs(t, db, "spring-5", "spring-6", "spring-7", "spring-8", "spring-9", "spring-10")
 	l = list()
-	require.Equal(t, []any{operate.ScaleoutFinished, int64(10)}, []any{l.State, l.Done})
+	require.Equal(t, []any{scaleout.StateFinished, int64(10)}, []any{l.State, l.Done})
 	db.Exec(t, "SELECT public.fn_iu_auto_instantiate_rollback_by_actor('bulk', false)")
-	require.Equal(t, operate.ScaleoutFinished, list().State, "what was counted stays counted")
+	require.Equal(t, scaleout.StateFinished, list().State, "what was counted stays counted")
 }
 
 func TestScaleout(t *testing.T) {
@@ -203,9 +204,9 @@ func TestScaleout(t *testing.T) {
 	args := func(count string, more ...string) []string {
 		return append([]string{"scaleout", "--template", "letter", "--count", count, "--prefix", "spring", "--actor", "bulk", "--json"}, more...)
 	}
-	first := decode[operate.ScaleoutResult](t, run(t, on(db), args("1500")...).done(t))
-	require.Equal(t, operate.ScaleoutResult{Template: template, Prefix: "spring", Count: 1500, Done: 1500, Added: 1500}, first)
-	second := decode[operate.ScaleoutResult](t, run(t, on(db), args("1502")...).done(t))
+	first := decode[scaleout.Result](t, run(t, on(db), args("1500")...).done(t))
+	require.Equal(t, scaleout.Result{Template: template, Prefix: "spring", Count: 1500, Done: 1500, Added: 1500}, first)
+	second := decode[scaleout.Result](t, run(t, on(db), args("1502")...).done(t))
 	require.Equal(t, 2, second.Added)
 	require.Equal(t, 1500, second.Skipped)
 
@@ -215,7 +216,7 @@ func TestScaleout(t *testing.T) {
 		DELETE FROM iu_river.river_job WHERE args ->> 'instance_key_suffix' IN ('spring-1', 'spring-2', 'spring-3');
 		DELETE FROM iu_outbox.dead_letter WHERE event ->> 'instance_key_suffix' = 'spring-1';
 		SELECT iu_outbox.retry_dead_letters(NULL, (SELECT event_id FROM iu_outbox.dead_letter WHERE event ->> 'instance_key_suffix' = 'spring-2'), 1)`)
-	third := decode[operate.ScaleoutResult](t, run(t, on(db), args("10", "--emit-mode", "dry_run")...).done(t))
+	third := decode[scaleout.Result](t, run(t, on(db), args("10", "--emit-mode", "dry_run")...).done(t))
 	require.Equal(t, 1, third.Added, "the one that nobody knows of any more")
 
 	var right bool
@@ -238,9 +239,9 @@ func TestScaleoutThatIsInterruptedSaysHowFarItCame(t *testing.T) {
 	template := db.Template(t, "letter", 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	result, err := operate.Scaleout(ctx, operate.ScaleoutConfig{
+	result, err := scaleout.Start(ctx, scaleout.Config{
 		Pool: db.Pool, Template: template, Prefix: "p", Count: 100, Actor: "a", Batch: 10,
-		Progress: func(r operate.ScaleoutResult) {
+		Progress: func(r scaleout.Result) {
 			if r.Done == 30 {
 				cancel()
 			}
@@ -249,7 +250,7 @@ func TestScaleoutThatIsInterruptedSaysHowFarItCame(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, 30, result.Done)
 	require.Equal(t, 30, result.Added)
-	result, err = operate.Scaleout(t.Context(), operate.ScaleoutConfig{
+	result, err = scaleout.Start(t.Context(), scaleout.Config{
 		Pool: db.Pool, Template: template, Prefix: "p", Count: 100, Actor: "a",
 	})
 	require.NoError(t, err)
@@ -257,9 +258,9 @@ func TestScaleoutThatIsInterruptedSaysHowFarItCame(t *testing.T) {
 
 	ctx, cancel = context.WithCancel(t.Context())
 	a := &app{stdout: &results{w: io.Discard}, stderr: newLogWriter(io.Discard)}
-	_, err = a.enqueueScaleout(ctx, operate.ScaleoutConfig{
+	_, err = a.enqueueScaleout(ctx, scaleout.Config{
 		Pool: db.Pool, Template: template, Prefix: "q", Count: 100, Actor: "a", Batch: 10,
-		Progress: func(operate.ScaleoutResult) { cancel() },
+		Progress: func(scaleout.Result) { cancel() },
 	})
 	require.EqualError(t, err, "interrupted after 10 of 100: 10 added, 0 skipped; the same command continues from there")
 }

@@ -27,7 +27,7 @@ func TestTheDatabaseHasTheseNames(t *testing.T) {
 			WHERE tgfoid = 'iu_outbox.ring'::regproc ORDER BY 1`, []string{names.ChannelEmission, names.ChannelEvent}},
 		"gates": {`SELECT DISTINCT (regexp_matches(prosrc, 'pg_notify\(''(\w+)'))[1] FROM pg_proc WHERE proname = 'ring_gate'`,
 			[]string{names.ChannelGate}},
-		"roles": {"SELECT DISTINCT role FROM iu_outbox.intended_grant WHERE role NOT LIKE 'owner%' ORDER BY role",
+		"roles": {"SELECT DISTINCT role FROM iu_outbox.listed_grant WHERE role NOT LIKE 'owner%' ORDER BY role",
 			[]string{names.RoleApp, names.RoleOperator, names.RoleSubscriber, names.RoleWorker}},
 	} {
 		rows, err := db.Pool.Query(t.Context(), query.sql)

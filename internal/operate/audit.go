@@ -35,41 +35,24 @@ type AuditChoice struct {
 
 // AuditOf returns a page of audit lines, latest first.
 func AuditOf(ctx context.Context, q Querier, choice AuditChoice, page IDPage) ([]AuditLine, error) {
-	conditions, args := []string{"true"}, []any{page.Limit}
-	narrow := func(condition string, value any) {
-		args = append(args, value)
-		conditions = append(conditions, fmt.Sprintf(condition, len(args)))
+	which := condition{args: []any{page.Limit}}
+	which.and(choice.Actor != "", "a.actor = $%d", choice.Actor)
+	if strings.Contains(choice.Action, ".") {
+		which.and(true, "a.action = $%d", choice.Action)
+	} else {
+		which.and(choice.Action != "", "(a.action = $%[1]d OR pg_catalog.starts_with(a.action, $%[1]d || '.'))", choice.Action)
 	}
-	if choice.Actor != "" {
-		narrow("a.actor = $%d", choice.Actor)
-	}
-	switch {
-	case strings.Contains(choice.Action, "."):
-		narrow("a.action = $%d", choice.Action)
-	case choice.Action != "":
-		narrow("(a.action = $%[1]d OR pg_catalog.starts_with(a.action, $%[1]d || '.'))", choice.Action)
-	}
-	if !choice.Since.IsZero() {
-		narrow("a.at >= $%d", choice.Since)
-	}
-	if !choice.Until.IsZero() {
-		narrow("a.at < $%d", choice.Until)
-	}
+	which.and(!choice.Since.IsZero(), "a.at >= $%d", choice.Since)
+	which.and(!choice.Until.IsZero(), "a.at < $%d", choice.Until)
+	which.and(page.After > 0, "a.id > $%d", page.After)
+	which.and(page.Before > 0, "a.id < $%d", page.Before)
 	order := "DESC"
-	switch {
-	case page.After > 0:
-		narrow("a.id > $%d", page.After)
+	if page.After > 0 {
 		order = "ASC"
-	case page.Before > 0:
-		narrow("a.id < $%d", page.Before)
 	}
-	rows, err := q.Query(ctx, `
+	lines, err := Collect(ctx, q, pgx.RowToStructByPos[AuditLine], `
 		SELECT a.id, a.at, a.actor, a.action, a.detail FROM iu_outbox.audit AS a
-		WHERE `+strings.Join(conditions, " AND ")+` ORDER BY a.id `+order+` LIMIT $1`, args...)
-	if err != nil {
-		return nil, fmt.Errorf("read the audit: %w", err)
-	}
-	lines, err := pgx.CollectRows(rows, pgx.RowToStructByPos[AuditLine])
+		WHERE `+which.String()+` ORDER BY a.id `+order+` LIMIT $1`, which.args...)
 	if err != nil {
 		return nil, fmt.Errorf("read the audit: %w", err)
 	}

@@ -8,9 +8,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// CancelledActor is what CancelActor did.
-type CancelledActor struct {
-	Actor     string `json:"actor"`
+// Cancelled is what CancelActor or CancelScaleout did.
+type Cancelled struct {
+	Actor     string `json:"actor,omitempty"`
+	Prefix    string `json:"prefix,omitempty"`
 	Cancelled int    `json:"cancelled"`
 	Left      int64  `json:"left"` // running, or in the outbox
 }
@@ -23,9 +24,11 @@ func CountToCome(ctx context.Context, q Querier, actor string) (int64, error) {
 
 // CancelActor cancels the jobs of an actor that have not run yet, and drops the dead letters that this makes. If they are more
 // than most, it returns a NotAsSeenError. Rows in the outbox are left to the relay: they become jobs within a second.
-func (o Operator) CancelActor(ctx context.Context, actor string, most int64) (done CancelledActor, err error) {
+func (o Operator) CancelActor(ctx context.Context, actor string, most int64) (done Cancelled, err error) {
 	done.Actor = actor
-	done.Cancelled, err = o.cancel(ctx, "actor.cancel", "actor", actor, most, actorJobs)
+	done.Cancelled, err = o.CancelJobs(ctx, "actor.cancel", actor, most, actorJobs, func(_ pgx.Tx, n int) (any, error) {
+		return map[string]any{"actor": actor, "count": n}, nil
+	})
 	if err != nil {
 		return done, err
 	}
@@ -39,10 +42,11 @@ func (o Operator) CancelActor(ctx context.Context, actor string, most int64) (do
 	return done, nil
 }
 
-// cancel cancels the jobs that find returns for a name, until none is left: some are added meanwhile, or wait for their next
-// attempt. key is what the audit lines call the name.
-func (o Operator) cancel(ctx context.Context, action, key, name string, most int64,
-	find func(ctx context.Context, q Querier, name string) ([]int64, error), also ...func(tx pgx.Tx, n int) error,
+// CancelJobs cancels the jobs that find returns for a name, until none is left: some are added meanwhile, or wait for their next
+// attempt. If they are more than most, it returns a NotAsSeenError. detail runs in each transaction, which cancelled n jobs, and
+// returns what its audit line says.
+func (o Operator) CancelJobs(ctx context.Context, action, name string, most int64,
+	find func(ctx context.Context, q Querier, name string) ([]int64, error), detail func(tx pgx.Tx, n int) (any, error),
 ) (cancelled int, err error) {
 	for before := -1; before < cancelled; {
 		ids, err := find(ctx, o.Pool, name)
@@ -54,7 +58,7 @@ func (o Operator) cancel(ctx context.Context, action, key, name string, most int
 		}
 		before = cancelled
 		for ids := range slices.Chunk(ids, changedAtOnce) {
-			n, err := o.changeRows(ctx, action, map[string]any{key: name}, cancelSQL, ids, also...)
+			n, err := o.changeRows(ctx, action, cancelSQL, ids, detail)
 			if err != nil {
 				return cancelled, fmt.Errorf("cancel the jobs of %q: %w", name, err)
 			}
@@ -66,12 +70,8 @@ func (o Operator) cancel(ctx context.Context, action, key, name string, most int
 
 // actorJobs returns the jobs of an actor that have not run yet, lowest id first.
 func actorJobs(ctx context.Context, q Querier, actor string) ([]int64, error) {
-	rows, err := q.Query(ctx, `
+	ids, err := Collect(ctx, q, pgx.RowTo[int64], `
 		SELECT j.id FROM iu_outbox.job AS j WHERE j.cancellable AND j.event ->> 'actor' = $1 ORDER BY j.id`, actor)
-	if err != nil {
-		return nil, fmt.Errorf("look for the jobs of %q: %w", actor, err)
-	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	if err != nil {
 		return nil, fmt.Errorf("look for the jobs of %q: %w", actor, err)
 	}

@@ -62,15 +62,6 @@ func (o Operator) ResetConsumer(ctx context.Context, name string, to subscribe.S
 	return move, err
 }
 
-// consumerDeletion is the detail of the audit line of a deletion.
-type consumerDeletion struct {
-	Consumer    string           `json:"consumer"`
-	Force       bool             `json:"force"`
-	At          subscribe.Cursor `json:"at"`
-	LagEvents   *int64           `json:"lag_events"` // nil: its position was lost
-	DeadLetters int64            `json:"dead_letters"`
-}
-
 // DeleteConsumer deletes a consumer. seen is the consumer as it was shown to the user; if it has more dead letters since, was
 // moved back, or got a process, DeleteConsumer returns a NotAsSeenError.
 func (o Operator) DeleteConsumer(ctx context.Context, seen subscribe.Consumer, force bool) error {
@@ -86,17 +77,10 @@ func (o Operator) DeleteConsumer(ctx context.Context, seen subscribe.Consumer, f
 		case now.Process != nil && seen.Process == nil:
 			return nil, &NotAsSeenError{Says: *now.Process + " works for the consumer now"}
 		}
-		return consumerDeletion{
-			Consumer: now.Name, Force: force, At: now.Cursor, LagEvents: now.LagEvents, DeadLetters: now.DeadLetters,
+		return map[string]any{
+			"consumer": now.Name, "force": force, "at": now.Cursor, "lag_events": now.LagEvents, "dead_letters": now.DeadLetters,
 		}, subscribe.DeleteConsumer(ctx, tx, now.Name, force)
 	})
-}
-
-// consumerLetters is the detail of the audit line of a change of a consumer's dead letters.
-type consumerLetters struct {
-	Consumer string  `json:"consumer"`
-	Count    int     `json:"count"`
-	IDs      []int64 `json:"ids,omitempty"` // empty: all that there were
 }
 
 // ReplayConsumerLetters asks the consumer's process to handle dead letters again, all of them without ids, and returns how
@@ -127,7 +111,11 @@ func (o Operator) changeConsumerLetters(ctx context.Context, action, name string
 		case int64(n) > most:
 			return nil, &NotAsSeenError{int64(n), fmt.Sprintf("there are %d dead letters now", n)}
 		}
-		return consumerLetters{Consumer: name, Count: n, IDs: ids}, nil
+		detail := map[string]any{"consumer": name, "count": n}
+		if len(ids) > 0 {
+			detail["ids"] = ids
+		}
+		return detail, nil
 	})
 	return n, err
 }

@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,62 +27,38 @@ type DeadLetter struct {
 	TemplateKey    *string         `json:"template_key"` // nil if the collection does not exist
 }
 
-// deadLetterColumns are the fields of a DeadLetter, of a row d of iu_outbox.dead_letter.
-const deadLetterColumns = `d.id, d.job_id, d.status, d.detail, d.event_id, d.idempotency_key, d.event, d.queue, d.attempts, d.created_at, (
-	SELECT c.collection_key FROM public.iu_piece_collection AS c
-	WHERE c.id = CASE WHEN d.event ->> 'template_collection_id' ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
-	THEN (d.event ->> 'template_collection_id')::uuid END)`
-
 // Selection chooses dead letters; its zero value chooses all.
 type Selection struct {
-	Status    string    // "" means any
-	EventID   uuid.UUID // zero means any
-	Template  uuid.UUID // zero means any
-	Actor     string    // "" means any
-	EventType string    // "" means any
-	Since     time.Time // zero: from the first
-	Until     time.Time // zero: to the last
+	Status         string    `json:"status,omitempty"`          // "" means any
+	EventID        uuid.UUID `json:"event_id,omitzero"`         // zero means any
+	IdempotencyKey string    `json:"idempotency_key,omitempty"` // "" means any
+	Template       uuid.UUID `json:"template_id,omitzero"`      // zero means any
+	Actor          string    `json:"actor_filter,omitempty"`    // "" means any
+	EventType      string    `json:"event_type,omitempty"`      // "" means any
+	Since          time.Time `json:"since,omitzero"`            // zero: from the first
+	Until          time.Time `json:"until,omitzero"`            // zero: to the last
 }
 
-// where returns the condition on the rows of dead_letter AS d, and its arguments, which follow the ones that are given.
-func (s Selection) where(args ...any) (string, []any) {
-	var conditions []string
-	narrow := func(condition string, value any) {
-		args = append(args, value)
-		conditions = append(conditions, fmt.Sprintf(condition, len(args)))
-	}
-	if s.Status != "" {
-		narrow("d.status = $%d", s.Status)
-	}
-	if s.EventID != uuid.Nil {
-		narrow("d.event_id = $%d::text::uuid", s.EventID.String())
-	}
+// where returns the condition on the rows of dead_letter AS d; its arguments follow those that are given.
+func (s Selection) where(args ...any) condition {
+	which := condition{args: args}
+	which.and(s.Status != "", "d.status = $%d", s.Status)
+	which.and(s.EventID != uuid.Nil, "d.event_id = $%d::text::uuid", s.EventID.String())
+	which.and(s.IdempotencyKey != "", "d.idempotency_key = $%d", s.IdempotencyKey)
 	// These are the expressions of indexes.
-	if s.Template != uuid.Nil {
-		narrow("pg_catalog.left(d.event ->> 'template_collection_id', 36) = $%d", s.Template.String())
-	}
-	if s.Actor != "" {
-		narrow("pg_catalog.left(d.event ->> 'actor', 200) = $%d", s.Actor)
-	}
-	if s.EventType != "" {
-		narrow("pg_catalog.left(d.event ->> 'event_type', 200) = $%d", s.EventType)
-	}
-	if !s.Since.IsZero() {
-		narrow("d.created_at >= $%d", s.Since)
-	}
-	if !s.Until.IsZero() {
-		narrow("d.created_at < $%d", s.Until)
-	}
-	if len(conditions) == 0 {
-		return "true", args
-	}
-	return strings.Join(conditions, " AND "), args
+	which.and(s.Template != uuid.Nil, "pg_catalog.left(d.event ->> 'template_collection_id', 36) = $%d", s.Template.String())
+	which.and(s.Actor != "", "pg_catalog.left(d.event ->> 'actor', 200) = $%d", s.Actor)
+	which.and(s.EventType != "", "pg_catalog.left(d.event ->> 'event_type', 200) = $%d", s.EventType)
+	which.and(!s.Since.IsZero(), "d.created_at >= $%d", s.Since)
+	which.and(!s.Until.IsZero(), "d.created_at < $%d", s.Until)
+	return which
 }
 
 // DeadLetters returns up to limit dead letters with an id above after, oldest first.
 func DeadLetters(ctx context.Context, q Querier, choice Selection, after int64, limit int) ([]DeadLetter, error) {
-	where, args := choice.where(after, limit)
-	return listDeadLetters(ctx, q, where+" AND d.id > $1 ORDER BY d.id LIMIT $2", args)
+	which := choice.where(limit)
+	which.and(after > 0, "d.id > $%d", after)
+	return listDeadLetters(ctx, q, which, "ASC")
 }
 
 // IDPage is a part of a list whose latest entry comes first: up to Limit entries with an id below Before, or the nearest
@@ -99,19 +75,18 @@ func LatestDeadLetters(ctx context.Context, q Querier, choice Selection, page ID
 		slices.Reverse(letters)
 		return letters, err
 	}
-	where, args := choice.where(page.Before, page.Limit)
-	return listDeadLetters(ctx, q, where+" AND ($1::bigint = 0 OR d.id < $1) ORDER BY d.id DESC LIMIT $2", args)
+	which := choice.where(page.Limit)
+	which.and(page.Before > 0, "d.id < $%d", page.Before)
+	return listDeadLetters(ctx, q, which, "DESC")
 }
 
-func listDeadLetters(ctx context.Context, q Querier, where string, args []any) ([]DeadLetter, error) {
-	rows, err := q.Query(ctx, `
-		SELECT `+deadLetterColumns+`
+func listDeadLetters(ctx context.Context, q Querier, which condition, order string) ([]DeadLetter, error) {
+	letters, err := Collect(ctx, q, pgx.RowToStructByPos[DeadLetter], `
+		SELECT d.id, d.job_id, d.status, d.detail, d.event_id, d.idempotency_key, d.event, d.queue, d.attempts, d.created_at, (
+			SELECT c.collection_key FROM public.iu_piece_collection AS c
+			WHERE c.id = iu_outbox.as_uuid(d.event ->> 'template_collection_id'))
 		FROM iu_outbox.dead_letter AS d
-		WHERE `+where, args...)
-	if err != nil {
-		return nil, fmt.Errorf("list dead letters: %w", err)
-	}
-	letters, err := pgx.CollectRows(rows, pgx.RowToStructByPos[DeadLetter])
+		WHERE `+which.String()+` ORDER BY d.id `+order+` LIMIT $1`, which.args...)
 	if err != nil {
 		return nil, fmt.Errorf("list dead letters: %w", err)
 	}
@@ -119,23 +94,19 @@ func listDeadLetters(ctx context.Context, q Querier, where string, args []any) (
 }
 
 // CountDeadLetters returns how many dead letters are chosen.
-func CountDeadLetters(ctx context.Context, q Querier, choice Selection) (n int64, err error) {
-	where, args := choice.where()
-	err = q.QueryRow(ctx, `SELECT pg_catalog.count(*) FROM iu_outbox.dead_letter AS d WHERE `+where, args...).Scan(&n)
-	if err != nil {
-		return 0, fmt.Errorf("count dead letters: %w", err)
-	}
-	return n, nil
+func CountDeadLetters(ctx context.Context, q Querier, choice Selection) (int64, error) {
+	count, err := CountDeadLettersUpTo(ctx, q, choice, math.MaxInt64-1)
+	return count.N, err
 }
 
 // CountDeadLettersUpTo is CountDeadLetters that stops after most.
-func CountDeadLettersUpTo(ctx context.Context, q Querier, choice Selection, most int) (count Count, err error) {
-	where, args := choice.where(most + 1)
+func CountDeadLettersUpTo(ctx context.Context, q Querier, choice Selection, most int64) (Count, error) {
+	which := choice.where(most + 1)
 	var n int64
-	err = q.QueryRow(ctx, `
-		SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.dead_letter AS d WHERE `+where+` LIMIT $1) AS d`, args...).Scan(&n)
+	err := q.QueryRow(ctx, `
+		SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.dead_letter AS d WHERE `+which.String()+` LIMIT $1) AS d`, which.args...).Scan(&n)
 	if err != nil {
-		return count, fmt.Errorf("count dead letters: %w", err)
+		return Count{}, fmt.Errorf("count dead letters: %w", err)
 	}
-	return Count{N: min(n, int64(most)), More: n > int64(most)}, nil
+	return Count{N: min(n, most), More: n > most}, nil
 }

@@ -5,9 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -41,15 +39,22 @@ func (o Operator) DropDeadLetters(ctx context.Context, which Letters, most int64
 }
 
 func (o Operator) moveLetters(ctx context.Context, action string, which Letters, most int64, sql string) (moved Moved, err error) {
-	ids, err := which.choose(ctx, o.Pool)
-	if err != nil {
-		return moved, err
+	chosen := which.IDs
+	if len(chosen) == 0 {
+		where := which.Filter.where(which.Limit)
+		chosen, err = Collect(ctx, o.Pool, pgx.RowTo[int64], `
+			SELECT d.id FROM iu_outbox.dead_letter AS d WHERE `+where.String()+` ORDER BY d.id LIMIT NULLIF($1::bigint, 0)`, where.args...)
+		if err != nil {
+			return moved, fmt.Errorf("choose dead letters: %w", err)
+		}
 	}
-	if now := int64(len(ids)); now > most {
+	if now := int64(len(chosen)); now > most {
 		return moved, &NotAsSeenError{now, fmt.Sprintf("there are %d dead letters now, not %d", now, most)}
 	}
-	for ids := range slices.Chunk(ids, cmp.Or(which.Limit, changedAtOnce)) {
-		n, err := o.changeRows(ctx, action, which.detail(ids), sql, ids)
+	for ids := range slices.Chunk(chosen, cmp.Or(which.Limit, changedAtOnce)) {
+		n, err := o.changeRows(ctx, action, sql, ids, func(_ pgx.Tx, n int) (any, error) {
+			return lettersChanged{which.Filter, ids, n}, nil
+		})
 		if err != nil {
 			return moved, err
 		}
@@ -59,40 +64,10 @@ func (o Operator) moveLetters(ctx context.Context, action string, which Letters,
 	return moved, nil
 }
 
-// choose returns the ids of dead letters to take, the oldest first.
-func (l Letters) choose(ctx context.Context, q Querier) ([]int64, error) {
-	if len(l.IDs) > 0 {
-		return l.IDs, nil
-	}
-	where, args := l.Filter.where(l.Limit)
-	rows, err := q.Query(ctx, "SELECT d.id FROM iu_outbox.dead_letter AS d WHERE "+where+" ORDER BY d.id LIMIT NULLIF($1::bigint, 0)", args...)
-	if err != nil {
-		return nil, fmt.Errorf("choose dead letters: %w", err)
-	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil {
-		return nil, fmt.Errorf("choose dead letters: %w", err)
-	}
-	return ids, nil
-}
+// lettersChanged is the detail of an audit line: how dead letters were chosen, which ones these were, and how many changed.
+type lettersChanged struct {
+	Selection
 
-// detail is what an audit line says of which dead letters were chosen, and how.
-func (l Letters) detail(ids []int64) map[string]any {
-	detail := map[string]any{"ids": ids}
-	for name, value := range map[string]string{"status": l.Filter.Status, "actor_filter": l.Filter.Actor, "event_type": l.Filter.EventType} {
-		if value != "" {
-			detail[name] = value
-		}
-	}
-	for name, id := range map[string]uuid.UUID{"event_id": l.Filter.EventID, "template_id": l.Filter.Template} {
-		if id != uuid.Nil {
-			detail[name] = id
-		}
-	}
-	for name, at := range map[string]time.Time{"since": l.Filter.Since, "until": l.Filter.Until} {
-		if !at.IsZero() {
-			detail[name] = at.UTC().Format(time.RFC3339)
-		}
-	}
-	return detail
+	IDs   []int64 `json:"ids"`
+	Count int     `json:"count"`
 }

@@ -2,6 +2,7 @@ package operate
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -9,21 +10,34 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// Reason returns in words why no instance was composed: the letter's detail, or what its status means. template is the key
-// of its template, or its id if there is no such collection.
-func (d DeadLetter) Reason(template, suffix string) string {
+// Args returns the job arguments that the event has, as far as it fits: what does not is told by the detail.
+func (d DeadLetter) Args() (args jobs.AutoInstantiateArgs) {
+	_ = json.Unmarshal(d.Event, &args)
+	return args
+}
+
+// Template returns the key of the template, or its id if there is no such collection.
+func (d DeadLetter) Template() string {
+	if d.TemplateKey != nil {
+		return *d.TemplateKey
+	}
+	return d.Args().TemplateCollectionID.String()
+}
+
+// Reason returns in words why no instance was composed: the letter's detail, or what its status means.
+func (d DeadLetter) Reason() string {
 	if d.Detail != nil && *d.Detail != "" {
 		return *d.Detail
 	}
 	switch jobs.Status(d.Status) {
 	case jobs.StatusTemplateNotFound:
-		return fmt.Sprintf("template %s does not exist", template)
+		return "template " + d.Template() + " does not exist"
 	case jobs.StatusTemplateNotMarked:
-		return fmt.Sprintf("%s is not marked as a template", template)
+		return d.Template() + " is not marked as a template"
 	case jobs.StatusTemplateEmpty:
-		return fmt.Sprintf("template %s has no active pieces", template)
+		return "template " + d.Template() + " has no active pieces"
 	case jobs.StatusInstanceKeyConflict:
-		return fmt.Sprintf("another event owns the instance key tpl-inst:auto:%s", suffix)
+		return "another event owns the instance key tpl-inst:auto:" + d.Args().InstanceKeySuffix
 	case jobs.StatusInvalidInput:
 		return "the event has an invalid value"
 	case "cancelled":
@@ -37,7 +51,7 @@ func (d DeadLetter) Reason(template, suffix string) string {
 
 // DeadLetterStatuses returns the statuses that dead letters have, in alphabetical order.
 func DeadLetterStatuses(ctx context.Context, q Querier) ([]string, error) {
-	rows, err := q.Query(ctx, `
+	statuses, err := Collect(ctx, q, pgx.RowTo[string], `
 		WITH RECURSIVE statuses AS (
 			SELECT (SELECT d.status FROM iu_outbox.dead_letter AS d ORDER BY d.status LIMIT 1) AS status
 			UNION ALL
@@ -45,10 +59,6 @@ func DeadLetterStatuses(ctx context.Context, q Querier) ([]string, error) {
 			FROM statuses AS s WHERE s.status IS NOT NULL
 		)
 		SELECT s.status FROM statuses AS s WHERE s.status IS NOT NULL`)
-	if err != nil {
-		return nil, fmt.Errorf("list the statuses of dead letters: %w", err)
-	}
-	statuses, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return nil, fmt.Errorf("list the statuses of dead letters: %w", err)
 	}

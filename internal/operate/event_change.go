@@ -3,6 +3,8 @@ package operate
 import (
 	"context"
 	"fmt"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // EventChange is what an operator does to many events.
@@ -50,16 +52,19 @@ func (o Operator) ChangeEvents(ctx context.Context, do EventChange, which Picked
 			return 0, &NotAsSeenError{int64(len(ids)), fmt.Sprintf("more than %d events match now", which.Most)}
 		}
 	}
-	detail := map[string]any{"ids": ids}
-	for name, value := range which.Says {
-		detail[name] = value
+	audited := func(_ pgx.Tx, n int) (any, error) {
+		detail := map[string]any{"ids": ids, "count": n}
+		for name, value := range which.Says {
+			detail[name] = value
+		}
+		return detail, nil
 	}
 	switch do {
 	case EventRetry:
-		return o.changeRows(ctx, "dead_letter.retry", detail, retrySQL, ids)
+		return o.changeRows(ctx, "dead_letter.retry", retrySQL, ids, audited)
 	case EventDrop:
-		return o.changeRows(ctx, "dead_letter.drop", detail, dropSQL, ids)
+		return o.changeRows(ctx, "dead_letter.drop", dropSQL, ids, audited)
 	default:
-		return o.changeRows(ctx, "job.cancel", detail, cancelSQL, ids)
+		return o.changeRows(ctx, "job.cancel", cancelSQL, ids, audited)
 	}
 }

@@ -74,14 +74,11 @@ func (o Operator) change(ctx context.Context, action string, do func(tx pgx.Tx) 
 func (o Operator) audit(ctx context.Context, tx pgx.Tx, action string, detail any) (line AuditLine, err error) {
 	text, err := json.Marshal(detail)
 	if err == nil {
-		var rows pgx.Rows
-		rows, err = tx.Query(ctx, `
+		err = tx.QueryRow(ctx, `
 			INSERT INTO iu_outbox.audit AS a (actor, action, detail)
 			VALUES ($1, $2, $3::jsonb || CASE WHEN $4::text = '' THEN '{}' ELSE pg_catalog.jsonb_build_object('remote', $4::text) END)
-			RETURNING a.id, a.at, a.actor, a.action, a.detail`, o.Actor, action, string(text), o.Remote)
-		if err == nil {
-			line, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[AuditLine])
-		}
+			RETURNING a.id, a.at, a.actor, a.action, a.detail`, o.Actor, action, string(text), o.Remote).
+			Scan(&line.ID, &line.At, &line.Actor, &line.Action, &line.Detail)
 	}
 	if err != nil {
 		return line, fmt.Errorf("write an audit line: %w", err)
@@ -92,25 +89,18 @@ func (o Operator) audit(ctx context.Context, tx pgx.Tx, action string, detail an
 // changedAtOnce is how many rows one transaction changes.
 const changedAtOnce = 1000
 
-// changeRows runs a function of the schema that changes the rows with these ids and returns how many, and then also, if that is
-// not nil. It adds the number to the audit line's detail.
-func (o Operator) changeRows(ctx context.Context, action string, detail map[string]any, sql string, ids []int64,
-	also ...func(tx pgx.Tx, n int) error,
-) (n int, err error) {
+// changeRows runs a function of the schema that changes the rows with these ids and returns how many. detail returns what the
+// audit line says of n rows.
+func (o Operator) changeRows(ctx context.Context, action, sql string, ids []int64, detail func(tx pgx.Tx, n int) (any, error)) (n int, err error) {
 	err = o.change(ctx, action, func(tx pgx.Tx) (any, error) {
-		if err := tx.QueryRow(ctx, sql, ids).Scan(&n); err != nil {
+		err := tx.QueryRow(ctx, sql, ids).Scan(&n)
+		switch {
+		case err != nil:
 			return nil, fmt.Errorf("%s: %w", action, err)
-		}
-		if n == 0 {
+		case n == 0:
 			return nil, errUnchanged
 		}
-		for _, step := range also {
-			if err := step(tx, n); err != nil {
-				return nil, err
-			}
-		}
-		detail["count"] = n
-		return detail, nil
+		return detail(tx, n)
 	})
 	return n, err
 }

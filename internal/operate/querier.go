@@ -2,6 +2,8 @@ package operate
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,8 +23,8 @@ type Beginner interface {
 }
 
 // Collect runs a query and returns its rows.
-func Collect[T any](ctx context.Context, tx pgx.Tx, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
-	rows, err := tx.Query(ctx, sql, args...)
+func Collect[T any](ctx context.Context, q Querier, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
+	rows, err := q.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -35,3 +37,21 @@ func Collect[T any](ctx context.Context, tx pgx.Tx, scan pgx.RowToFunc[T], sql s
 
 // SilentAfter is how long after its last heartbeat, one a second, a worker counts as dead.
 const SilentAfter = 10 * time.Second
+
+// condition is a WHERE clause and its arguments, to which conditions are added one by one.
+type condition struct {
+	text []string
+	args []any
+}
+
+// and adds a condition on a value, whose place in the text is %d, if the value is given.
+func (c *condition) and(given bool, text string, value any) {
+	if given {
+		c.args = append(c.args, value)
+		c.text = append(c.text, fmt.Sprintf(text, len(c.args)))
+	}
+}
+
+func (c *condition) String() string {
+	return strings.Join(append([]string{"true"}, c.text...), " AND ")
+}

@@ -36,12 +36,8 @@ type Setting struct {
 
 // Settings returns all settings by name.
 func Settings(ctx context.Context, q Querier) ([]Setting, error) {
-	rows, err := q.Query(ctx, `
+	settings, err := Collect(ctx, q, pgx.RowToStructByPos[Setting], `
 		SELECT s.name, s.value, s.default_value, s.choices, s.meaning, s.updated_by, s.updated_at FROM iu_outbox.settings() AS s`)
-	if err != nil {
-		return nil, fmt.Errorf("read the settings: %w", err)
-	}
-	settings, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Setting])
 	if err != nil {
 		return nil, fmt.Errorf("read the settings: %w", err)
 	}

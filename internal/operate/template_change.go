@@ -86,38 +86,22 @@ func markCollection(ctx context.Context, tx pgx.Tx, key, actor string, isTemplat
 }
 
 // pieceIDs returns the ids of pieces as texts, in the order of their keys.
-func pieceIDs(ctx context.Context, tx pgx.Tx, keys []string) ([]string, error) {
-	rows, err := tx.Query(ctx, `
-		SELECT k.key, p.id::text FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS k (key, n)
-		LEFT JOIN public.iu_piece AS p ON p.piece_key = k.key ORDER BY k.n`, keys)
+func pieceIDs(ctx context.Context, tx pgx.Tx, keys []string) (ids []string, err error) {
+	var missing []string
+	err = tx.QueryRow(ctx, `
+		SELECT pg_catalog.array_agg(p.id::text ORDER BY k.n) FILTER (WHERE p.id IS NOT NULL),
+			pg_catalog.array_agg(pg_catalog.concat('"', k.key, '"') ORDER BY k.n) FILTER (WHERE p.id IS NULL)
+		FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS k (key, n)
+		LEFT JOIN public.iu_piece AS p ON p.piece_key = k.key`, keys).Scan(&ids, &missing)
 	if err != nil {
 		return nil, fmt.Errorf("look for pieces: %w", err)
 	}
-	var key string
-	var id *string
-	var ids, missing []string
-	_, err = pgx.ForEachRow(rows, []any{&key, &id}, func() error {
-		if id == nil {
-			missing = append(missing, fmt.Sprintf("%q", key))
-			return nil
-		}
-		ids = append(ids, *id)
-		return nil
-	})
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("look for pieces: %w", err)
-	case len(missing) > 0:
-		return nil, fmt.Errorf("%w: %s", ErrNoPiece, joined(missing))
+	const named = 5
+	if n := len(missing) - named; n > 0 {
+		missing = append(missing[:named-1], fmt.Sprintf("%s and %d more", missing[named-1], n))
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("%w: %s", ErrNoPiece, strings.Join(missing, ", "))
 	}
 	return ids, nil
-}
-
-func joined(names []string) string {
-	const most = 5
-	text := strings.Join(names[:min(len(names), most)], ", ")
-	if len(names) > most {
-		text += fmt.Sprintf(" and %d more", len(names)-most)
-	}
-	return text
 }

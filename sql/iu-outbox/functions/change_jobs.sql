@@ -156,15 +156,6 @@ BEGIN
 END
 $$;
 
--- Notes in these running jobs the events that came again meanwhile; see say_again().
-CREATE OR REPLACE FUNCTION iu_outbox.note_said_again(p_ids bigint[], p_events text[]) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    UPDATE iu_river.river_job AS j
-    SET metadata = j.metadata || pg_catalog.jsonb_build_object('said_again', s.event::jsonb)
-    FROM ROWS FROM (pg_catalog.unnest(p_ids), pg_catalog.unnest(p_events)) AS s (id, event)
-    WHERE j.id = s.id
-$$;
-
 -- Locks those of these jobs that no other transaction has locked, in the order of their ids, and returns them.
 CREATE OR REPLACE FUNCTION iu_outbox.lock_jobs(p_ids bigint[]) RETURNS bigint[]
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$

@@ -12,8 +12,8 @@
 -- outbox (retry_dead_letters), or drops it (drop_dead_letters). event_state() says where an event is.
 -- A trigger on the log table writes an emission for each live instance (write_emission): the CloudEvent to announce.
 -- emit() gives emissions their positions and sends a NOTIFY for each. The counter row, which it locks, makes positions
--- commit in order: a reader that has read up to P never finds a row at or below P later. A batch that composes events
--- on its own gives positions itself (emit_now), without waiting for the emitter.
+-- commit in order: a reader that has read up to P never finds a row at or below P later. A transaction that
+-- composes a single event calls it at its end (emit_alone), without waiting for the emitter.
 -- A rollback in iu-core deletes emissions that have no position and marks the others (roll_back_emission).
 -- A restored or promoted database begins a new epoch (current_epoch), so that a cursor, EPOCH-POSITION, of a lost history
 -- is not taken for one of this history (cursor_state).
@@ -45,11 +45,9 @@
 \ir payload.sql
 \ir epoch.sql
 \ir emit.sql
-\ir emit_apart.sql
 \ir write_emission.sql
 \ir roll_back_emission.sql
 \ir keep_dead_letter.sql
-\ir say_again.sql
 \ir change_jobs.sql
 \ir event_state.sql
 \ir lock_holder.sql
@@ -70,4 +68,6 @@
 \ir write_history.sql
 \ir enable_triggers.sql
 \ir grants.sql
+\ir intended_grant.sql
+\ir foreign_grant.sql
 \ir roles.sql

@@ -23,7 +23,7 @@ DROP INDEX IF EXISTS iu_outbox.dead_letter_template_idx, iu_outbox.dead_letter_a
     iu_outbox.dead_letter_created_at_idx, iu_outbox.dead_letter_suffix_idx, iu_outbox.audit_actor_idx, iu_outbox.audit_action_idx, iu_outbox.audit_at_idx;
 DROP TABLE IF EXISTS iu_outbox.scaleout CASCADE;
 
-DROP VIEW IF EXISTS iu_outbox.foreign_grant, iu_outbox.intended_grant;
+DROP VIEW IF EXISTS iu_outbox.foreign_grant, iu_outbox.intended_grant, iu_outbox.listed_grant;
 
 DROP VIEW IF EXISTS iu_outbox.new_event;
 DROP VIEW IF EXISTS iu_outbox.claimed_event CASCADE; -- and claim(), which returns its rows
