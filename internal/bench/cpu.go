@@ -11,41 +11,36 @@ type cost struct {
 	client time.Duration // the worker and this measuring, or pgbench
 }
 
-// meter measures costs. Its zero value measures none: the server runs elsewhere, or the system does not tell.
+// meter measures costs. Those of the server are 0 if postmaster is 0: it runs elsewhere, or the system does not tell.
 type meter struct{ postmaster int }
 
-// start answers what to call at the end. It answers nil where something could not be read.
+// start returns what to call at the end. That returns nil if something could not be read.
 func (m meter) start() (stop func() *cost) {
-	before, ok := m.read()
+	before, err := m.read()
 	return func() *cost {
-		after, okAfter := m.read()
-		if !ok || !okAfter {
+		after, errAfter := m.read()
+		if err != nil || errAfter != nil {
 			return nil
 		}
 		return &cost{server: after.server - before.server, client: after.client - before.client}
 	}
 }
 
-func (m meter) read() (cost, bool) {
-	if m.postmaster == 0 {
-		return cost{}, false
+func (m meter) read() (c cost, err error) {
+	if m.postmaster != 0 {
+		if c.server, err = serverCPU(m.postmaster); err != nil {
+			return c, err
+		}
 	}
-	server, err := serverCPU(m.postmaster)
-	if err != nil {
-		return cost{}, false
-	}
-	client, err := ownCPU()
-	if err != nil {
-		return cost{}, false
-	}
-	return cost{server: server, client: client}, true
+	c.client, err = ownCPU()
+	return c, err
 }
 
 // costs are those of several measurements, in microseconds an event.
 type costs struct{ total, server, client []float64 }
 
 func (c *costs) add(cost *cost, events int) {
-	if cost == nil || events == 0 {
+	if cost == nil || cost.server == 0 || events == 0 {
 		return
 	}
 	each := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(events) }

@@ -29,22 +29,17 @@ func (b *bench) growth(ctx context.Context) (err error) {
 		return err
 	}
 	var few, many rates
-	n := b.cfg.Sizes.Events
-	for i := range b.cfg.Sizes.Repetitions {
-		b.step("drain with a short and a long history, %d of %d", i+1, b.cfg.Sizes.Repetitions)
-		run := func(s *scratch, into *rates) func() error {
-			return func() error {
-				if err := into.take(b.drain(ctx, s, n)); err != nil {
-					return err
-				}
-				return s.settle(ctx)
-			}
-		}
-		for _, measure := range turns(i, run(short, &few), run(b.main, &many)) {
-			if err := measure(); err != nil {
+	drain := func(s *scratch, into *rates) func(int) error {
+		return func(int) error {
+			if err := into.take(b.drain(ctx, s, b.cfg.Sizes.Events)); err != nil {
 				return err
 			}
+			return s.settle(ctx)
 		}
+	}
+	err = b.alternate(ctx, b.cfg.Sizes.Repetitions, "drain with a short and a long history", asItIs, drain(short, &few), drain(b.main, &many))
+	if err != nil {
+		return err
 	}
 	t, err := b.main.count(ctx)
 	if err != nil {

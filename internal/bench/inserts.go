@@ -11,8 +11,8 @@ const (
 	plainReference = "the same inserts into a copy of the table with its columns, defaults, checks and indexes, without the trigger, while no worker runs"
 )
 
-// atWork is how many times as long a measurement beside a working worker takes.
-const atWork = 3
+// workerRate is the --rate of the worker that leaves producers room.
+const workerRate = 200
 
 // inserts measures what the outbox costs those who insert.
 func (b *bench) inserts(ctx context.Context) error {
@@ -59,39 +59,34 @@ func (s *scratch) insertMany(table string, rows int) string {
 		table, s.template, actor, rows)
 }
 
-// insertRate measures an insert into the outbox in two ways beside one into the plain table: while nobody sleeps, so
-// that no bell is rung and no worker takes the producers' cores; and while a worker on this machine moves, composes and
-// announces all that comes.
+// insertRate measures an insert into the outbox against one into the plain table: without a worker, so that nothing notifies
+// and producers have all cores; while a worker on this machine moves, composes and announces all that comes; and while a
+// worker does so at a rate.
 func (b *bench) insertRate(
 	ctx context.Context, s *scratch, name, unit string, script func(table string) string, clients, rows int, bar *Bar,
 ) error {
-	var awake, working, plain []float64
-	run := func(into *[]float64, table string, duration time.Duration) error {
-		result, err := b.pgbench(ctx, s, load{script: script(table), clients: clients, duration: duration})
+	var plain, alone, beside, besideRated []float64
+	run := func(into *[]float64, table string) error {
+		result, err := b.pgbench(ctx, s, load{script: script(table), clients: clients, duration: b.cfg.Sizes.Insert})
 		*into = append(*into, result.rate*float64(rows))
 		return err
 	}
-	repetitions := min(b.cfg.Sizes.Repetitions, 3) // each is a rate of many rows, and they take long
-	for i := range repetitions {
-		b.step("%s, %d of %d", name, i+1, repetitions)
-		for _, measure := range turns(i,
-			func() error { return run(&plain, plainTable, b.cfg.Sizes.Insert) },
-			func() error { return run(&awake, "iu_outbox.event", b.cfg.Sizes.Insert) },
-			func() error {
-				return b.withWorker(ctx, s, func() error { return run(&working, "iu_outbox.event", atWork*b.cfg.Sizes.Insert) })
-			}) {
-			if err := measure(); err != nil {
-				return err
-			}
-			if err := s.emptyOutbox(ctx); err != nil {
-				return err
-			}
+	withWorker := func(into *[]float64, rate int) func(int) error {
+		return func(int) error {
+			return b.withWorkerAt(ctx, s, rate, func() error { return run(into, "iu_outbox.event") })
 		}
 	}
-	cost := compare(name, unit, awake, plainReference, plain, bar)
-	shared := compare(name+", worker at work", unit, working, plainReference, plain, bar)
-	shared.Note = fmt.Sprintf("over %s, in the first of which the worker finds out that it is in their way", atWork*b.cfg.Sizes.Insert)
-	b.add(cost, shared)
+	repetitions := min(b.cfg.Sizes.Repetitions, 3) // each is a rate of many rows, and they take long
+	err := b.alternate(ctx, repetitions, name, s.emptyOutbox,
+		func(int) error { return run(&plain, plainTable) },
+		func(int) error { return run(&alone, "iu_outbox.event") },
+		withWorker(&beside, 0), withWorker(&besideRated, workerRate))
+	if err != nil {
+		return err
+	}
+	b.add(compare(name, unit, alone, plainReference, plain, bar),
+		compare(name+", worker at work", unit, beside, plainReference, plain, nil),
+		compare(fmt.Sprintf("%s, worker at --rate %d", name, workerRate), unit, besideRated, plainReference, plain, nil))
 	return nil
 }
 

@@ -34,16 +34,12 @@ func (b *bench) latency(ctx context.Context) error {
 	}
 	var ours, theirs, idle latencies
 	n := b.cfg.Sizes.LatencyEvents
-	for i := range b.cfg.Sizes.Repetitions {
-		b.step("latency at %d events a second, %d of %d", eventsPerSecond, i+1, b.cfg.Sizes.Repetitions)
-		for _, run := range turns(i,
-			func() error { return ours.take(b.outboxLatency(ctx, s, n)) },
-			func() error { return theirs.take(bare.latency(ctx, b.cfg.PoolSize, n, s.composeAndNotify())) },
-			func() error { return idle.take(bare.latency(ctx, b.cfg.PoolSize, n, s.notify())) }) {
-			if err := run(); err != nil {
-				return err
-			}
-		}
+	err = b.alternate(ctx, b.cfg.Sizes.Repetitions, fmt.Sprintf("latency at %d events per second", eventsPerSecond), asItIs,
+		func(int) error { return ours.take(b.outboxLatency(ctx, s, n)) },
+		func(int) error { return theirs.take(bare.latency(ctx, b.cfg.PoolSize, n, s.composeAndNotify())) },
+		func(int) error { return idle.take(bare.latency(ctx, b.cfg.PoolSize, n, s.notify())) })
+	if err != nil {
+		return err
 	}
 	p50 := compare("latency, p50", "ms", ours.blocks(50), bareRiver, theirs.blocks(50), atMost(3, 2))
 	p99 := compare("latency, p99", "ms", ours.blocks(99), bareRiver, theirs.blocks(99), atMost(5, 3))

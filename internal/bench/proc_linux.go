@@ -1,21 +1,20 @@
 package bench
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
 // clockTicks is the kernel's USER_HZ, which is 100 wherever Go runs.
 const clockTicks = 100
 
-// ownCPU answers the CPU time that this process has used, and those that it started and that ended.
+// ownCPU returns the CPU time that this process has used, and its children that ended.
 func ownCPU() (time.Duration, error) {
 	var total time.Duration
 	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
@@ -28,24 +27,16 @@ func ownCPU() (time.Duration, error) {
 	return total, nil
 }
 
-// ownRSS answers this process's resident memory in bytes, 0 where it is not known.
+// ownRSS returns this process's resident memory in bytes, 0 if it is not known.
 func ownRSS() int64 {
-	statm, err := os.ReadFile("/proc/self/statm")
+	stat, err := statOf(os.Getpid())
 	if err != nil {
 		return 0
 	}
-	fields := strings.Fields(string(statm))
-	if len(fields) < 2 {
-		return 0
-	}
-	pages, err := strconv.ParseInt(fields[1], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return pages * int64(os.Getpagesize())
+	return int64(stat.ResidentMemory())
 }
 
-// loadAverage answers a sentence on what the machine had to do, "" where that is not known.
+// loadAverage returns a sentence with the machine's load, "" if it is not known.
 func loadAverage() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
@@ -54,73 +45,49 @@ func loadAverage() string {
 	return "Load average at the end, this run's included: " + strings.Join(strings.Fields(string(text))[:3], " ")
 }
 
-// procStat is what /proc/<pid>/stat says of a process.
-type procStat struct {
-	name   string
-	parent int
-	cpu    time.Duration // its own and that of children that ended
-}
-
-func readStat(pid int) (procStat, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+func statOf(pid int) (procfs.ProcStat, error) {
+	process, err := procfs.NewProc(pid)
 	if err != nil {
-		return procStat{}, err
+		return procfs.ProcStat{}, err
 	}
-	open, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
-	if open < 0 || end < open {
-		return procStat{}, fmt.Errorf("read /proc/%d/stat: %q", pid, text)
-	}
-	fields := strings.Fields(string(text[end+1:]))
-	if len(fields) < 15 {
-		return procStat{}, fmt.Errorf("read /proc/%d/stat: %q", pid, text)
-	}
-	stat := procStat{name: string(text[open+1 : end])}
-	if stat.parent, err = strconv.Atoi(fields[1]); err != nil {
-		return procStat{}, fmt.Errorf("read /proc/%d/stat: %w", pid, err)
-	}
-	for _, field := range fields[11:15] { // utime, stime, cutime, cstime
-		ticks, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			return procStat{}, fmt.Errorf("read /proc/%d/stat: %w", pid, err)
-		}
-		stat.cpu += time.Duration(ticks) * time.Second / clockTicks
-	}
-	return stat, nil
+	return process.Stat()
 }
 
-// postmaster answers the pid of the server on this machine, 0 where it runs elsewhere: one of its processes must be the
-// backend that says so in its title.
+// cpuOf returns the CPU time of a process and of its children that ended.
+func cpuOf(stat procfs.ProcStat) time.Duration {
+	ticks := int(stat.UTime) + int(stat.STime) + stat.CUTime + stat.CSTime //nolint:gosec // the seconds of a process
+	return time.Duration(ticks) * time.Second / clockTicks
+}
+
+// postmaster returns the pid of the server, 0 if it runs elsewhere: one of this machine's processes must be the backend that
+// names the scratch database in its title.
 func (s *scratch) postmaster(ctx context.Context) (int, error) {
 	var pid int
 	if err := s.pool.QueryRow(ctx, "SELECT pg_catalog.pg_backend_pid()").Scan(&pid); err != nil {
 		return 0, fmt.Errorf("ask for the backend's pid: %w", err)
 	}
 	title, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if here := err == nil && bytes.Contains(title, []byte(s.name)); !here {
+	if here := err == nil && strings.Contains(string(title), s.name); !here {
 		return 0, nil
 	}
-	stat, err := readStat(pid)
-	return stat.parent, err
+	stat, err := statOf(pid)
+	return stat.PPID, err
 }
 
-// serverCPU answers the CPU time that a server's processes have used.
+// serverCPU returns the CPU time that a server's processes have used.
 func serverCPU(postmaster int) (time.Duration, error) {
-	stat, err := readStat(postmaster)
+	stat, err := statOf(postmaster)
 	if err != nil {
 		return 0, err
 	}
-	total := stat.cpu
-	paths, err := filepath.Glob("/proc/[0-9]*/stat")
+	total := cpuOf(stat)
+	processes, err := procfs.AllProcs()
 	if err != nil {
 		return 0, err
 	}
-	for _, path := range paths {
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if err != nil {
-			continue
-		}
-		if stat, err := readStat(pid); err == nil && stat.parent == postmaster {
-			total += stat.cpu
+	for _, process := range processes {
+		if stat, err := process.Stat(); err == nil && stat.PPID == postmaster {
+			total += cpuOf(stat)
 		}
 	}
 	return total, nil

@@ -108,6 +108,28 @@ func (b *bench) begin(ctx context.Context) error {
 	return err
 }
 
+// alternate repeats measurements one after the other, beginning with another one each time, so that all of them meet the same
+// machine. Between two of them it calls settle.
+func (b *bench) alternate(
+	ctx context.Context, repetitions int, what string, settle func(context.Context) error, measurements ...func(repetition int) error,
+) error {
+	for i := range repetitions {
+		b.step("%s, %d of %d", what, i+1, repetitions)
+		for n := range measurements {
+			if err := measurements[(i+n)%len(measurements)](i); err != nil {
+				return err
+			}
+			if err := settle(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// asItIs leaves the database as it is between two measurements.
+func asItIs(context.Context) error { return nil }
+
 func (b *bench) add(measures ...Measure) { b.report.Measures = append(b.report.Measures, measures...) }
 
 func (b *bench) step(format string, args ...any) { b.cfg.Progress(fmt.Sprintf(format, args...)) }

@@ -25,15 +25,11 @@ func (b *bench) scaleout(ctx context.Context) error {
 	}
 	var quiet, beside latencies
 	n, repetitions := b.cfg.Sizes.LatencyEvents, min(b.cfg.Sizes.Repetitions, 3) // each needs a settled database
-	for i := range repetitions {
-		b.step("latency beside a scale-out, %d of %d", i+1, repetitions)
-		for _, run := range turns(i,
-			func() error { return quiet.take(b.outboxLatency(ctx, s, n)) },
-			func() error { return beside.take(b.besideScaleout(ctx, s, fmt.Sprint(scaleoutBatch, "-", i), n)) }) {
-			if err := run(); err != nil {
-				return err
-			}
-		}
+	err := b.alternate(ctx, repetitions, "latency beside a scale-out", asItIs,
+		func(int) error { return quiet.take(b.outboxLatency(ctx, s, n)) },
+		func(i int) error { return beside.take(b.besideScaleout(ctx, s, fmt.Sprint(scaleoutBatch, "-", i), n)) })
+	if err != nil {
+		return err
 	}
 	p50 := compare("beside a scale-out, p50", "ms", beside.blocks(50), alone, quiet.blocks(50), nil)
 	p99 := compare("beside a scale-out, p99", "ms", beside.blocks(99), alone, quiet.blocks(99), nil)

@@ -23,8 +23,13 @@ type station struct {
 }
 
 // withWorker runs do while a worker works, and stops it.
-func (b *bench) withWorker(ctx context.Context, s *scratch, do func() error) (err error) {
-	st, err := b.startWorker(ctx, s)
+func (b *bench) withWorker(ctx context.Context, s *scratch, do func() error) error {
+	return b.withWorkerAt(ctx, s, b.cfg.Worker.Rate, do)
+}
+
+// withWorkerAt is withWorker with a worker that composes at most so many events per second; 0: as many as it can.
+func (b *bench) withWorkerAt(ctx context.Context, s *scratch, rate int, do func() error) (err error) {
+	st, err := b.startWorker(ctx, s, rate)
 	if err != nil {
 		return err
 	}
@@ -32,12 +37,13 @@ func (b *bench) withWorker(ctx context.Context, s *scratch, do func() error) (er
 	return do()
 }
 
-func (b *bench) startWorker(ctx context.Context, s *scratch) (*station, error) {
+func (b *bench) startWorker(ctx context.Context, s *scratch, rate int) (*station, error) {
 	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), s.config(b.cfg.PoolSize))
 	if err != nil {
 		return nil, fmt.Errorf("open the worker's pool: %w", err)
 	}
 	cfg := b.cfg.Worker
+	cfg.Rate = rate
 	cfg.Pool, cfg.Direct, cfg.ID, cfg.Version = pool, nil, "", iusql.ProgramVersion
 	cfg.Logger = slog.New(warnings{b.cfg.Logger.Handler()})
 	w, err := worker.New(cfg)

@@ -45,27 +45,20 @@ func (b *bench) throughput(ctx context.Context) error {
 	s, n := b.main, b.cfg.Sizes.Events
 	var drain, whole, live, dry rates
 	var rss []rssPoint
-	if _, err := b.calls(ctx, s, "live"); err != nil { // what is cold is nobody's fault
+	if _, err := b.calls(ctx, s, "live"); err != nil { // warms the caches up
 		return err
 	}
-	for i := range b.cfg.Sizes.Repetitions {
-		b.step("drain, pipeline and their reference, %d of %d", i+1, b.cfg.Sizes.Repetitions)
-		for _, run := range turns(i,
-			func() error { return live.take(b.calls(ctx, s, "live")) },
-			func() error { return drain.take(b.drain(ctx, s, n)) },
-			func() error {
-				m, err := b.wholeWay(ctx, s, n)
-				rss = append(rss, m.rss...) // those of drain have the making of its jobs in them
-				return whole.take(m, err)
-			},
-			func() error { return dry.take(b.calls(ctx, s, "dry_run")) }) {
-			if err := run(); err != nil {
-				return err
-			}
-			if err := s.settle(ctx); err != nil {
-				return err
-			}
-		}
+	err := b.alternate(ctx, b.cfg.Sizes.Repetitions, "drain, pipeline and their reference", s.settle,
+		func(int) error { return live.take(b.calls(ctx, s, "live")) },
+		func(int) error { return drain.take(b.drain(ctx, s, n)) },
+		func(int) error {
+			m, err := b.wholeWay(ctx, s, n)
+			rss = append(rss, m.rss...) // those of drain include the making of its jobs
+			return whole.take(m, err)
+		},
+		func(int) error { return dry.take(b.calls(ctx, s, "dry_run")) })
+	if err != nil {
+		return err
 	}
 	b.add(compare("drain", "jobs/s", drain.rate, referenceCall, live.rate, atLeast(1.0, 1.5)),
 		compare("pipeline", "events/s", whole.rate, referenceCall, live.rate, atLeast(0.7, 1.0)))
@@ -76,12 +69,6 @@ func (b *bench) throughput(ctx context.Context) error {
 	b.add(announced)
 	b.memory("memory", rss)
 	return nil
-}
-
-// turns answers the runs beginning with another one each time.
-func turns(i int, runs ...func() error) []func() error {
-	i %= len(runs)
-	return append(append([]func() error{}, runs[i:]...), runs[:i]...)
 }
 
 // calls is one measurement of the reference.
