@@ -163,14 +163,14 @@ func (h *Handler) cancelScaleout(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := h.longer(w, r)
 	defer cancel()
-	done, err := h.operator(r).CancelScaleout(ctx, prefix, seen)
+	_, err = h.operator(r).CancelScaleout(ctx, prefix, seen)
 	if changed, ok := errors.AsType[*operate.NotAsSeenError](err); ok {
 		h.showCancelScaleout(w, r, http.StatusConflict, prefix, fmt.Sprintf(
 			"nothing was cancelled: %d jobs were shown, and %d wait now; check the number and confirm again", seen, changed.Now))
 		return
 	}
 	if err != nil {
-		h.fail(w, r, fmt.Errorf("%d jobs cancelled, then: %w", done.Cancelled, err))
+		h.fail(w, r, err)
 		return
 	}
 	http.Redirect(w, r, h.at("scaleouts?done="+url.QueryEscape("cancelled:"+prefix)), http.StatusSeeOther)

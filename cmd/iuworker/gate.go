@@ -30,15 +30,9 @@ func (a *app) gateStatusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show both gates and who last changed them",
 		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				gates, err := operate.Gates(ctx, pool)
-				if err != nil {
-					return err
-				}
-				return a.print(gates, func(w io.Writer) { columns(w, func(w io.Writer) { writeGates(w, gates) }) })
-			})
-		},
+		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) ([]operate.Gate, error) {
+			return operate.Gates(ctx, pool)
+		}, func(w io.Writer, gates []operate.Gate) { columns(w, func(w io.Writer) { writeGates(w, gates) }) }),
 	}
 	a.jsonFlag(cmd)
 	return cmd

@@ -59,7 +59,7 @@ func (o Operator) cancel(ctx context.Context, action, name string, most int64,
 		for ids := range slices.Chunk(ids, changedAtOnce) {
 			n, err := o.changeRows(ctx, action, cancelSQL, ids, detail)
 			if err != nil {
-				return cancelled, fmt.Errorf("cancel the jobs of %q: %w", name, err)
+				return cancelled, fmt.Errorf("%d jobs of %q cancelled, then: %w", cancelled, name, err)
 			}
 			cancelled += n
 		}
