@@ -14,6 +14,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+
+	"github.com/iu-core/iuworker/internal/names"
 )
 
 const (
@@ -24,7 +26,7 @@ const (
 	// QueueScaleout is the queue of bulk work; it has workers of its own, so that it delays no live event.
 	QueueScaleout = "scaleout"
 	// RiverSchema is the schema that holds River's tables.
-	RiverSchema = "iu_river"
+	RiverSchema = names.RiverSchema
 	// MaxAttempts is how often a job is tried that fails with an error which will not pass by itself.
 	MaxAttempts = 10
 )
@@ -91,7 +93,7 @@ func NewAutoInstantiate(event AutoInstantiateArgs) (AutoInstantiateArgs, error) 
 		return event, err
 	}
 	event.IdempotencyKey = cmp.Or(event.IdempotencyKey, event.Key())
-	return event, event.checkKey()
+	return event, event.CheckKey()
 }
 
 // ErrInvalidArgs is wrapped by what is wrong with the arguments of a job.
@@ -132,8 +134,8 @@ func (a AutoInstantiateArgs) Key() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// checkKey compares the key with the event's. That of an outbox row is the database's own, which counts bytes of its encoding.
-func (a AutoInstantiateArgs) checkKey() error {
+// CheckKey returns an error if the idempotency key is not the event's. The key of an outbox row is the database's own, which counts bytes of its encoding.
+func (a AutoInstantiateArgs) CheckKey() error {
 	if a.ID != 0 {
 		return nil
 	}
@@ -149,7 +151,7 @@ func (a AutoInstantiateArgs) MarshalJSON() ([]byte, error) {
 	if a.IdempotencyKey == "" {
 		a.IdempotencyKey = a.Key()
 	}
-	if err := a.checkKey(); err != nil {
+	if err := a.CheckKey(); err != nil {
 		return nil, err
 	}
 	type plain AutoInstantiateArgs // without this method
@@ -164,19 +166,8 @@ func (a AutoInstantiateArgs) Due() time.Time {
 	return a.CreatedAt
 }
 
-// Traceparent returns the W3C traceparent that the application put into trace_context, or "".
-func (a AutoInstantiateArgs) Traceparent() string {
-	traceparent, _ := a.trace()
-	return traceparent
-}
-
-// Tracestate returns the W3C tracestate that the application put into trace_context, or "".
-func (a AutoInstantiateArgs) Tracestate() string {
-	_, tracestate := a.trace()
-	return tracestate
-}
-
-func (a AutoInstantiateArgs) trace() (traceparent, tracestate string) {
+// Trace returns the W3C traceparent and tracestate that the application put into trace_context, "" if there is none.
+func (a AutoInstantiateArgs) Trace() (traceparent, tracestate string) {
 	var carrier struct {
 		Traceparent text `json:"traceparent"`
 		Tracestate  text `json:"tracestate"`

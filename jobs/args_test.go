@@ -5,18 +5,27 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
-	"github.com/riverqueue/river/rivertest"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/jobs"
 )
+
+func TestMain(m *testing.M) { iutest.Main(m) }
+
+func event(template uuid.UUID, suffix string) jobs.AutoInstantiateArgs {
+	return jobs.AutoInstantiateArgs{
+		EventID: uuid.New(), EventType: "e", TemplateCollectionID: template, InstanceKeySuffix: suffix,
+		EmitMode: "live", Actor: "a",
+	}
+}
 
 func inserter(t *testing.T, db *iutest.DB) *river.Client[pgx.Tx] {
 	t.Helper()
@@ -51,7 +60,7 @@ func TestJobsWithoutAKeyAreNotMerged(t *testing.T) {
 	}
 	_, err = client.InsertManyFast(t.Context(), params("fast-"))
 	require.NoError(t, err)
-	db.WaitFor(t, patience, `SELECT count(*) = 30 AND count(DISTINCT unique_key) = 30 AND bool_and(args ->> 'idempotency_key'
+	db.WaitFor(t, 90*time.Second, `SELECT count(*) = 30 AND count(DISTINCT unique_key) = 30 AND bool_and(args ->> 'idempotency_key'
 		= md5((args ->> 'event_id') || ':' || (args ->> 'template_collection_id') || ':' || (args ->> 'instance_key_suffix'))) FROM iu_river.river_job`)
 }
 
@@ -76,7 +85,7 @@ func TestDuplicatesInBulk(t *testing.T) {
 	require.Equal(t, "23505", code(err))
 	_, err = client.InsertManyFast(t.Context(), []river.InsertManyParams{fresh, fresh})
 	require.Equal(t, "23505", code(err))
-	db.WaitFor(t, patience, "SELECT count(*) = 1 FROM iu_river.river_job")
+	db.WaitFor(t, 90*time.Second, "SELECT count(*) = 1 FROM iu_river.river_job")
 	results, err := client.InsertMany(t.Context(), []river.InsertManyParams{there, fresh, other})
 	require.NoError(t, err)
 	require.Equal(t, []bool{true, false, false},
@@ -118,30 +127,6 @@ func TestNewAutoInstantiateChecksAndFillsIn(t *testing.T) {
 	}
 }
 
-// A job that another program inserted with a key that is not its event's is refused before anything is composed.
-func TestTheWorkerRefusesAKeyThatDoesNotMatch(t *testing.T) {
-	t.Parallel()
-	db := iutest.New(t)
-	db.OpenGates(t)
-	driver, config := riverpgxv5.New(db.Pool), &river.Config{Schema: jobs.RiverSchema}
-	worker := rivertest.NewWorker(t, driver, config, jobs.NewWorker(batcher(t, db, 1), nil, nil, nil, nil))
-	for _, key := range []string{"", "order-1", strings.Repeat("0", 32)} {
-		inserted, err := inserter(t, db).Insert(t.Context(), event(db.Template(t, "t"+key, 1), "s"+key), nil)
-		require.NoError(t, err)
-		job := inserted.Job
-		db.Exec(t, "UPDATE iu_river.river_job SET args = jsonb_set(args, '{idempotency_key}', to_jsonb($2::text)) WHERE id = $1", job.ID, key)
-		tx, err := db.Pool.Begin(t.Context())
-		require.NoError(t, err)
-		result, err := worker.WorkJob(t.Context(), t, tx, job)
-		require.NoError(t, err)
-		require.Equal(t, river.EventKindJobCancelled, result.EventKind)
-		require.Contains(t, string(result.Job.Metadata), "invalid_input")
-		require.NoError(t, tx.Rollback(t.Context()))
-	}
-	instances, _ := count(t, db)
-	require.Zero(t, instances)
-}
-
 func ExampleNewAutoInstantiate() {
 	insert := func(ctx context.Context, client *river.Client[pgx.Tx], tx pgx.Tx, order, template uuid.UUID) error {
 		event, err := jobs.NewAutoInstantiate(jobs.AutoInstantiateArgs{
@@ -154,4 +139,19 @@ func ExampleNewAutoInstantiate() {
 		return err
 	}
 	_ = insert
+}
+
+// What an application keeps in trace_context is its own affair.
+func TestTraceOfAnApplication(t *testing.T) {
+	t.Parallel()
+	for context, want := range map[string][2]string{
+		`{"traceparent": "p", "tracestate": "s"}`:                      {"p", "s"},
+		`{"traceparent": "p", "tracestate": 5, "mine": {"a": [1, 2]}}`: {"p", ""},
+		`{"traceparent": ["p"], "tracestate": "s"}`:                    {"", "s"},
+		`{"traceparent": null}`:                                        {}, `{}`: {}, `[]`: {}, `nonsense`: {}, ``: {},
+	} {
+		args := jobs.AutoInstantiateArgs{TraceContext: json.RawMessage(context)}
+		traceparent, tracestate := args.Trace()
+		require.Equal(t, want, [2]string{traceparent, tracestate}, context)
+	}
 }

@@ -22,7 +22,7 @@ var assets = map[string][]byte{
 	"page.js":  append([]byte("\"use strict\";\n"), together("assets/script", "{\n", "}\n")...),
 	"icon.svg": together("assets/icon.svg", "", ""),
 
-	// The frame around River UI, whose own styles these must not touch.
+	// The frame around River UI: it must not change River UI's own styles.
 	"river.css": together("assets/river/river.css", "", ""),
 	"river.js":  together("assets/river/river.js", "", ""),
 }
@@ -45,7 +45,7 @@ func together(at, before, after string) []byte {
 	return all.Bytes()
 }
 
-// asset serves a file of this binary; the browser asks again each time and gets it when the program changed.
+// asset serves a file of this binary. The browser revalidates it each time, and gets it again after the program changed.
 func (h *Handler) asset(w http.ResponseWriter, r *http.Request) {
 	content, ok := assets[r.PathValue("name")]
 	if !ok {
@@ -59,7 +59,7 @@ func (h *Handler) asset(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 }
 
-// favicon is for what asks for an icon without reading a page.
+// favicon serves programs that request an icon without reading a page.
 func (h *Handler) favicon(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, h.at("assets/icon.svg"), http.StatusMovedPermanently)
 }

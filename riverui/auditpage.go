@@ -97,7 +97,7 @@ func (d auditDetail) didElsewhere(action string) string {
 	case "consumer.reset":
 		text := "moved the consumer " + d.Consumer + " to " + d.To
 		if d.Skipped > 0 {
-			text += ", skipping " + plural(operate.Count{N: d.Skipped}, "event", "events")
+			text += ", skipping " + operate.Count{N: d.Skipped}.Of("event", "events")
 		}
 		return text
 	case "consumer.delete":
@@ -112,7 +112,7 @@ func (d auditDetail) didElsewhere(action string) string {
 }
 
 func (d auditDetail) counted() string {
-	return plural(operate.Count{N: *cmp.Or(d.Count, new(int64))}, "job", "jobs")
+	return operate.Count{N: *cmp.Or(d.Count, new(int64))}.Of("job", "jobs")
 }
 
 func (d auditDetail) mode() string {
@@ -210,7 +210,7 @@ func (f auditFilter) Actions() []string { return auditActions }
 
 // auditList is the section of the lines that match a filter.
 type auditList struct {
-	idList[auditLine]
+	listPage[auditLine, int64]
 
 	Filter auditFilter
 }
@@ -246,7 +246,8 @@ func (h *Handler) auditPage(w http.ResponseWriter, r *http.Request) {
 	add(v, "list", "", func(ctx context.Context) reading[auditList] {
 		return readOne(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) (auditList, error) {
 			lines, err := operate.AuditOf(ctx, tx, filter.choice, page)
-			return auditList{newIDList(auditLines(lines), page, func(l auditLine) int64 { return l.ID }), filter}, err
+			rows := newListPage(auditLines(lines), page.Limit, page.After > 0, page.Before > 0, func(l auditLine) int64 { return l.ID })
+			return auditList{rows, filter}, err
 		})
 	})
 	h.serve(w, r, v)

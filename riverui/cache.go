@@ -1,6 +1,7 @@
 package webui
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -10,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// readLimit bounds a statement of a page; whoever asks more of the database uses psql.
+// readLimit bounds each statement of a page.
 const readLimit = 5 * time.Second
 
 // limited runs transactions on a pool whose statements end after readLimit.
@@ -36,26 +37,35 @@ func (l limited) read(ctx context.Context, do func(pgx.Tx) error) error {
 	return pgx.BeginTxFunc(ctx, l, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, do)
 }
 
-// readOne reads one value in one transaction, for a section of a view.
-func readOne[T any](ctx context.Context, db limited, do func(context.Context, pgx.Tx) (T, error)) reading[T] {
-	var value T
-	err := db.read(ctx, func(tx pgx.Tx) (err error) {
+// snapshot reads one value in one transaction.
+func snapshot[T any](ctx context.Context, db limited, do func(context.Context, pgx.Tx) (T, error)) (value T, err error) {
+	err = db.read(ctx, func(tx pgx.Tx) (err error) {
 		value, err = do(ctx, tx)
 		return err
 	})
-	return fresh(value, err)
+	return value, err
 }
 
-// cached keeps a value for all pages: for a while, and for twenty times as long as it took to read, so that pages cost
-// the database a twentieth of one core at most, however many are open. If it cannot be read, the last value stays.
+// readOne reads one value in one transaction, for a section of a view.
+func readOne[T any](ctx context.Context, db limited, do func(context.Context, pgx.Tx) (T, error)) reading[T] {
+	return fresh(snapshot(ctx, db, do))
+}
+
+// source reads one value in one transaction and keeps it.
+func source[T any](db limited, keep time.Duration, do func(context.Context, pgx.Tx) (T, error)) cached[T] {
+	return cached[T]{keep: keep, read: func(ctx context.Context) (T, error) { return snapshot(ctx, db, do) }}
+}
+
+// cached keeps a value for all pages for at least twenty times as long as it took to read. So the pages use at most a twentieth
+// of one core of the database, however many are open. If the value cannot be read, the last one stays.
 type cached[T any] struct {
 	read func(context.Context) (T, error)
 	keep time.Duration
 
-	mu   sync.Mutex // requests that come while it is read wait for the same value
+	mu   sync.Mutex // requests that arrive while it is read wait for the same value
 	at   time.Time
 	took time.Duration
-	due  atomic.Bool // a change was made since it was read
+	due  atomic.Bool // it must be read again, whatever its age
 
 	lastMu sync.Mutex
 	last   reading[T]
@@ -75,7 +85,7 @@ func (c *cached[T]) get(ctx context.Context) reading[T] {
 	c.lastMu.Lock()
 	defer c.lastMu.Unlock()
 	if err != nil {
-		c.took = min(c.took, c.keep/20) // what failed is read again soon: it may have waited for a database that was away
+		c.took = min(c.took, c.keep/20) // it may have waited for a database that was away, so it is retried soon
 		c.last.Err = err
 	} else {
 		c.last = reading[T]{Value: value, At: c.at}
@@ -83,8 +93,8 @@ func (c *cached[T]) get(ctx context.Context) reading[T] {
 	return c.last
 }
 
-// soon returns what was read last without waiting for it to be read again, which it starts if that is due. The first time it
-// waits a moment; if nothing is read by then, the reading is empty, without an error.
+// soon returns the last reading at once and reads again in the background if that is due. Without a last reading it waits for as
+// long as patience; then it returns an empty reading without an error.
 func (c *cached[T]) soon(ctx context.Context, patience time.Duration) reading[T] {
 	last := c.peek()
 	read := make(chan reading[T], 1)
@@ -102,7 +112,7 @@ func (c *cached[T]) soon(ctx context.Context, patience time.Duration) reading[T]
 	}
 }
 
-// again reads the value again if it is older than least, however long it would have been kept.
+// again reads the value again if it is older than least, even if it would have been kept longer.
 func (c *cached[T]) again(ctx context.Context, least time.Duration) {
 	c.mu.Lock()
 	if time.Since(c.at) >= max(least, 2*c.took) {
@@ -112,12 +122,29 @@ func (c *cached[T]) again(ctx context.Context, least time.Duration) {
 	c.get(ctx)
 }
 
-// expire makes the next get read the value: a change may have made it wrong.
+// expire makes the next get read the value again.
 func (c *cached[T]) expire() { c.due.Store(true) }
 
-// peek returns what was read last, without reading.
+// peek returns the last reading and never reads.
 func (c *cached[T]) peek() reading[T] {
 	c.lastMu.Lock()
 	defer c.lastMu.Unlock()
 	return c.last
+}
+
+// both joins two readings. The result is as old as the older one, and failed if either failed.
+func both[A, B, C any](a reading[A], b reading[B], join func(A, B) C) reading[C] {
+	joined := reading[C]{At: a.At, Err: cmp.Or(a.Err, b.Err)}
+	if b.At.Before(joined.At) {
+		joined.At = b.At
+	}
+	if !joined.At.IsZero() {
+		joined.Value = join(a.Value, b.Value)
+	}
+	return joined
+}
+
+// derived converts a reading, and keeps its age and its error.
+func derived[T, U any](of reading[T], convert func(T) U) reading[U] {
+	return both(of, of, func(value, _ T) U { return convert(value) })
 }

@@ -8,29 +8,26 @@ import (
 	"strings"
 	"time"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/history"
 )
 
 // Charts are SVG that the server draws: a page makes one from a series of operate and hands it to a template. Ids are unique
 // in the page; class names come from 50_chart.css, which has the colours for light and dark.
 //
-//	eventsChart("events-chart", series)             stacked bars by kind          {{template "chart" .Events}}
-//	latencyChart("latency-chart", series)           p50 and p95, log scale        {{template "chart" .Latency}}
-//	lagChart("lag-chart", consumers)                a line a consumer, log scale  {{template "chart" .Lag}}
-//	sparkline("Composed per minute", values)        a small line, without axes    {{template "sparkline" .Spark}}
+//	eventsChart("events-chart", series)             stacked bars by kind               {{template "chart" .Events}}
+//	latencyChart("latency-chart", series)           p50 and p95, log scale             {{template "chart" .Latency}}
+//	lagChart("lag-chart", consumers)                a line per consumer, log scale     {{template "chart" .Lag}}
+//	sparkline("Composed per minute", values)        a small line, without axes         {{template "sparkline" .Spark}}
 //
-// sparkValues picks what a sparkline draws from a series. A chart has its heading in its caption: the section needs none.
-// Each chart carries its numbers as a table, for people without the script or without the picture, and the script reads the
-// values of its hover line from that table.
-//
-// Positions are percentages: the plot is as wide as its place, and texts keep their size on a phone. Only paths need units
-// of their own, in a nested SVG that is stretched.
+// A chart has its heading in its caption. It carries its numbers as a table, for people without the script or the picture; the
+// script reads the values of its hover line from that table. Positions are percentages, so the plot is as wide as its place and
+// texts keep their size on a phone. Paths alone need units of their own, in a nested SVG that is stretched.
 type chart struct {
 	ID, Title string
 	Unit      string // what the y axis counts, such as events per 5 min
 	Summary   string // what the chart shows, in a sentence
-	Empty     string // what will be shown here; "" if there is something
-	Note      string // what has to be said about the scale
+	Empty     string // what will be shown here; "" if something is
+	Note      string // about the scale
 	Keys      []chartKey
 	YTicks    []chartTick
 	XTicks    []chartTick
@@ -43,7 +40,7 @@ type chart struct {
 	Rows      []chartRow
 }
 
-// LatestMarks returns the marks as they are listed, the latest first: the list may have to be scrolled.
+// LatestMarks returns the marks latest first, because their list may have to be scrolled.
 func (c chart) LatestMarks() []chartMark {
 	latest := slices.Clone(c.Marks)
 	slices.Reverse(latest)
@@ -65,17 +62,17 @@ type chartBar struct {
 
 type chartPart struct{ Class, X, Y, Width, Height string }
 
-// chartCut is a bar that is higher than the scale; Label, its number, is "" if that of a neighbour is in its place.
+// chartCut is a bar that is higher than the scale. Label is its number, or "" if a neighbour's number is in the way.
 type chartCut struct{ X, Label string }
 
 // chartLine is a path in a square of lineUnits.
 type chartLine struct{ Class, Path string }
 
-// chartMark is a moment of which a list below the chart tells. Several that fall together have one number.
+// chartMark is a moment that a list below the chart explains. Marks that fall together share a number.
 type chartMark struct {
-	X    string // "" if the one before it has the same place
+	X    string // "" if the mark before it has the same place
 	N    int
-	Mark operate.Mark
+	Mark history.Mark
 	When string
 }
 
@@ -114,13 +111,13 @@ func (a axis) stepName() string {
 	return lengthOf(a.step.Seconds())
 }
 
-// percent writes a share of a width or a height.
+// percent returns a share of a width or a height as CSS and SVG take it.
 func percent(share float64) string {
 	return strconv.FormatFloat(math.Round(share*10000)/100, 'f', -1, 64) + "%"
 }
 
-// mark places the marks of a series, the latest marksShown of them.
-func (c *chart) mark(a axis, marks []operate.Mark) {
+// mark places the latest marksShown marks of a series.
+func (c *chart) mark(a axis, marks []history.Mark) {
 	if a.steps == 0 {
 		return
 	}
@@ -135,7 +132,7 @@ func (c *chart) mark(a axis, marks []operate.Mark) {
 		if a.span() > 24*time.Hour {
 			placed.When = m.At.UTC().Format("Mon 2 15:04 UTC")
 		}
-		if x-last > 0.025 { // else the numbers would cover each other
+		if x-last > 0.025 { // otherwise the numbers would cover each other
 			n++
 			placed.N, placed.X = n, percent(x)
 			last = x
@@ -148,34 +145,50 @@ func (c *chart) mark(a axis, marks []operate.Mark) {
 	}
 }
 
-// linePath draws a line through places; NaN is a gap, and a value between two gaps is a dot.
-func linePath(values []float64, a axis, y func(float64) float64) string {
-	var b strings.Builder
-	drawing := false
+// runs returns where values have no gap, as [from, until).
+func runs(values []float64) (all [][2]int) {
 	for i, v := range values {
-		if math.IsNaN(v) {
-			drawing = false
-			continue
+		switch {
+		case math.IsNaN(v):
+		case i == 0 || math.IsNaN(values[i-1]):
+			all = append(all, [2]int{i, i + 1})
+		default:
+			all[len(all)-1][1]++
 		}
-		pen := "M"
-		if drawing {
-			pen = "L"
+	}
+	return all
+}
+
+// linePath draws a line through values. NaN is a gap; a value between two gaps is a dot.
+func linePath(values []float64, a axis, y func(float64) float64) (path string) {
+	for _, run := range runs(values) {
+		path += runPath(values, run, a, y)
+	}
+	return path
+}
+
+func runPath(values []float64, run [2]int, a axis, y func(float64) float64) string {
+	var b strings.Builder
+	for i := run[0]; i < run[1]; i++ {
+		pen, dot := "L", ""
+		if i == run[0] {
+			pen, dot = "M", "h0"
 		}
-		fmt.Fprintf(&b, "%s%s %s", pen, units(a.middle(i)*lineUnits), units((1-y(v))*lineUnits))
-		if !drawing {
-			b.WriteString("h0")
-		}
-		drawing = true
+		fmt.Fprintf(&b, "%s%s %s%s", pen, units(a.middle(i)*lineUnits), units((1-y(values[i]))*lineUnits), dot)
 	}
 	return b.String()
 }
 
 func units(v float64) string { return fmt.Sprintf("%g", math.Round(v*10)/10) }
 
-// orGap returns the value, or what a path takes for a gap.
-func orGap[N int64 | float64](v *N) float64 {
-	if v == nil {
-		return math.NaN()
+// gaps converts values for a path, to which nil is a gap.
+func gaps[N int64 | float64](values []*N) []float64 {
+	converted := make([]float64, len(values))
+	for i, v := range values {
+		converted[i] = math.NaN()
+		if v != nil {
+			converted[i] = float64(*v)
+		}
 	}
-	return float64(*v)
+	return converted
 }

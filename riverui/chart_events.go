@@ -5,62 +5,87 @@ import (
 	"strings"
 	"time"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/history"
 )
 
-// barLeast is the height of the smallest bar, as a share: one event is seen as well.
+// barLeast is the height of the smallest bar, as a share, so that a single event can be seen.
 const barLeast = 0.015
 
-// kinds are what bars are stacked of, lowest first.
+// kinds are the parts of a bar, lowest first.
 var kinds = []struct {
 	chartKey
 
-	of func(operate.Point) int64
+	of func(history.Point) int64
 }{
-	{chartKey{"composed", "Live"}, func(p operate.Point) int64 { return p.Composed }},
-	{chartKey{"scaleout", "Scale-outs"}, func(p operate.Point) int64 { return p.Scaleout }},
-	{chartKey{"dead", "Dead letters"}, func(p operate.Point) int64 { return p.Dead }},
+	{chartKey{"composed", "Live"}, func(p history.Point) int64 { return p.Composed }},
+	{chartKey{"scaleout", "Scale-outs"}, func(p history.Point) int64 { return p.Scaleout }},
+	{chartKey{"dead", "Dead letters"}, func(p history.Point) int64 { return p.Dead }},
 }
 
-// eventsChart draws what events became, a bar a step.
-func eventsChart(id string, s operate.Series) chart {
-	a := axis{s.From, s.Step, len(s.Points)}
-	c := chart{
-		ID: id, Title: "Events per " + a.stepName(), Unit: "events per " + a.stepName(), XTicks: clockTicks(a),
-		Heads: []string{"Inserted", "Live", "Scale-outs", "Dry runs", "Dead letters", "Announced"},
-	}
-	totals := make([]float64, len(s.Points))
+// eventsChart draws what events became, one bar per step.
+func eventsChart(id string, s history.Series) chart {
+	c, a := barChart(id, s)
+	c.Heads = []string{"Inserted", "Live", "Scale-outs", "Dry runs", "Dead letters", "Announced"}
 	sums := make([]int64, len(kinds))
 	for i, p := range s.Points {
 		for k, kind := range kinds {
-			totals[i] += float64(kind.of(p))
 			sums[k] += kind.of(p)
 		}
-		row := chartRow{At: p.At, Cells: []string{"–", "–", "–", "–", "–", "–"}}
+		c.Rows[i].Cells = []string{"–", "–", "–", "–", "–", "–"}
 		if p.Known {
-			row.Cells = []string{
+			c.Rows[i].Cells = []string{
 				number(p.Inserted), number(p.Composed), number(p.Scaleout), number(p.DryRun), number(p.Dead), number(p.Announced),
 			}
 		}
-		c.Rows = append(c.Rows, row)
 	}
 	for k, kind := range kinds {
 		c.Keys = append(c.Keys, chartKey{kind.Class, kind.Name + " " + number(sums[k])})
 	}
-	c.bars(a, s, totals)
 	c.mark(a, s.Marks)
 	c.Summary = fmt.Sprintf("Bars of events per %s since %s: %s live, %s by scale-outs, %s dead letters", a.stepName(), moment(s.From),
 		number(sums[0]), number(sums[1]), number(sums[2]))
-	if sums[0]+sums[1]+sums[2] == 0 {
+	if len(c.Bars) == 0 {
 		c.Empty = "A bar appears here for each " + a.stepName() + " in which events were composed."
 	}
 	return c
 }
 
-func (c *chart) bars(a axis, s operate.Series, totals []float64) {
+// templateChart draws how many events of a template were composed or became dead letters.
+func templateChart(id string, s history.TemplateSeries, points []int64) chart {
+	series := history.Series{From: s.From, Until: s.Until, Step: s.Step}
+	sum := int64(0)
+	for i, n := range points {
+		series.Points = append(series.Points, history.Point{At: s.From.Add(time.Duration(i) * s.Step), Composed: n, Known: true})
+		sum += n
+	}
+	c, a := barChart(id, series)
+	c.Heads = []string{"Events"}
+	for i, n := range points {
+		c.Rows[i].Cells = []string{number(n)}
+	}
+	c.Summary = fmt.Sprintf("Bars of events per %s since %s: %s", a.stepName(), moment(s.From), number(sum))
+	return c
+}
+
+// barChart returns a chart with its axes and bars, and rows that lack their cells.
+func barChart(id string, s history.Series) (chart, axis) {
+	a := axis{s.From, s.Step, len(s.Points)}
+	c := chart{ID: id, Title: "Events per " + a.stepName(), Unit: "events per " + a.stepName(), XTicks: clockTicks(a)}
+	totals := make([]float64, len(s.Points))
+	for i, p := range s.Points {
+		c.Rows = append(c.Rows, chartRow{At: p.At})
+		for _, kind := range kinds {
+			totals[i] += float64(kind.of(p))
+		}
+	}
+	c.bars(a, s, totals)
+	return c, a
+}
+
+func (c *chart) bars(a axis, s history.Series, totals []float64) {
 	ticks := linearTicks(cutAt(totals))
 	y, top := linear(ticks), ticks[len(ticks)-1]
-	c.YTicks = scaled(ticks, y, func(v float64) string { return number(int64(v)) })
+	c.YTicks = placed(ticks, y, func(v float64) string { return number(int64(v)) })
 	width := 1 / float64(max(a.steps, 1))
 	highest, labelled, label := -1, -1, -1 // steps, and a cut
 	for i, p := range s.Points {
@@ -75,8 +100,7 @@ func (c *chart) bars(a axis, s operate.Series, totals []float64) {
 			if n == 0 {
 				continue
 			}
-			height := max(float64(n)*share/top, barLeast)
-			height = min(height, bottom)
+			height := min(max(float64(n)*share/top, barLeast), bottom)
 			bottom -= height
 			bar.Parts = append(bar.Parts, chartPart{
 				kind.Class, percent((float64(i) + 0.1) * width), percent(bottom), percent(0.8 * width), percent(height),
@@ -87,7 +111,7 @@ func (c *chart) bars(a axis, s operate.Series, totals []float64) {
 		c.Bars = append(c.Bars, bar)
 		if totals[i] > top {
 			c.Cuts = append(c.Cuts, chartCut{X: percent(a.middle(i))})
-			apart := labelled < 0 || a.middle(i)-a.middle(labelled) > 0.12 // else the numbers would cover each other
+			apart := labelled < 0 || a.middle(i)-a.middle(labelled) > 0.12 // otherwise the numbers would cover each other
 			if apart || totals[i] > totals[labelled] {
 				if !apart {
 					c.Cuts[label].Label = ""
@@ -106,5 +130,5 @@ func (c *chart) bars(a axis, s operate.Series, totals []float64) {
 	}
 }
 
-// moment names a step for people.
+// moment returns the time of a step as text.
 func moment(t time.Time) string { return t.UTC().Format("Mon 2 Jan, 15:04 UTC") }

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/history"
 )
 
 // element is a part of what a chart's template writes.
@@ -31,7 +31,7 @@ type element struct {
 func draw(t *testing.T, name string, data any) (elements []element) {
 	t.Helper()
 	var b bytes.Buffer
-	require.NoError(t, templates.ExecuteTemplate(&b, name, data))
+	require.NoError(t, htmlTemplates.ExecuteTemplate(&b, name, data))
 	text := strings.ReplaceAll(b.String(), " data-ago ", ` data-ago="" `) // HTML needs no value
 	decoder := xml.NewDecoder(strings.NewReader(text))
 	var open []int
@@ -81,10 +81,10 @@ func share(t *testing.T, percentage string) float64 {
 var start = time.Date(2026, 3, 1, 17, 0, 0, 0, time.UTC)
 
 // madeSeries is a series of a range whose points are made by point.
-func madeSeries(r operate.Range, point func(i int, p *operate.Point)) operate.Series {
-	s := operate.Series{From: start, Step: r.Step, Until: start.Add(r.Span - r.Step/2)}
+func madeSeries(r history.Range, point func(i int, p *history.Point)) history.Series {
+	s := history.Series{From: start, Step: r.Step, Until: start.Add(r.Span - r.Step/2)}
 	for i := range int(r.Span / r.Step) {
-		p := operate.Point{At: start.Add(time.Duration(i) * r.Step), Known: true}
+		p := history.Point{At: start.Add(time.Duration(i) * r.Step), Known: true}
 		point(i, &p)
 		s.Points = append(s.Points, p)
 	}
@@ -93,7 +93,7 @@ func madeSeries(r operate.Range, point func(i int, p *operate.Point)) operate.Se
 
 func TestOneBurstLeavesTheOtherBarsVisible(t *testing.T) {
 	t.Parallel()
-	s := madeSeries(operate.RangeOf("1h"), func(i int, p *operate.Point) {
+	s := madeSeries(history.RangeOf("1h"), func(i int, p *history.Point) {
 		p.Composed = int64(20 + i%10)
 		if i == 30 || i == 31 {
 			p.Scaleout = 12_699 + int64(i)
@@ -120,14 +120,14 @@ func TestOneBurstLeavesTheOtherBarsVisible(t *testing.T) {
 	}
 	require.Len(t, only(elements, "g", "running"), 1, "the last step is not over")
 
-	even := eventsChart("c", madeSeries(operate.RangeOf("1h"), func(i int, p *operate.Point) { p.Composed = int64(i) }))
+	even := eventsChart("c", madeSeries(history.RangeOf("1h"), func(i int, p *history.Point) { p.Composed = int64(i) }))
 	require.Empty(t, even.Cuts, "nothing is cut without need")
 	require.Empty(t, even.Note)
 }
 
 func TestOneEventIsSeen(t *testing.T) {
 	t.Parallel()
-	s := madeSeries(operate.RangeOf("1h"), func(i int, p *operate.Point) {
+	s := madeSeries(history.RangeOf("1h"), func(i int, p *history.Point) {
 		p.Composed = 5000
 		if i == 3 {
 			p.Composed, p.Dead = 0, 1
@@ -140,7 +140,7 @@ func TestOneEventIsSeen(t *testing.T) {
 
 func TestGapsAreGaps(t *testing.T) {
 	t.Parallel()
-	s := madeSeries(operate.RangeOf("1h"), func(i int, p *operate.Point) {
+	s := madeSeries(history.RangeOf("1h"), func(i int, p *history.Point) {
 		p.P50, p.P95 = new(0.01), new(0.1*float64(i+1))
 		if i >= 20 && i < 25 {
 			p.Known, p.P50, p.P95 = false, nil, nil
@@ -155,7 +155,7 @@ func TestGapsAreGaps(t *testing.T) {
 	}
 	require.Contains(t, only(elements, "td", "")[20*3].Text, "–")
 
-	line := sparkline("x", sparkValues(s, func(p operate.Point) *float64 { return p.P95 }))
+	line := sparkline("x", sparkValues(s, func(p history.Point) *float64 { return p.P95 }))
 	require.Equal(t, 2, strings.Count(line.Line, "M"))
 	require.Equal(t, 2, strings.Count(line.Area, "Z"))
 	require.Equal(t, "x", draw(t, "sparkline", line)[0].Attrs["aria-label"])
@@ -165,23 +165,23 @@ func TestGapsAreGaps(t *testing.T) {
 func TestTextsAreEscaped(t *testing.T) {
 	t.Parallel()
 	name := `<script>alert("1")</script>&'`
-	s := operate.ConsumerSeries{From: start, Until: start.Add(59 * time.Minute), Step: time.Minute}
-	s.Consumers = []operate.ConsumerLag{{Name: name, Lag: []*int64{new(int64(3))}}}
+	s := history.ConsumerSeries{From: start, Until: start.Add(59 * time.Minute), Step: time.Minute}
+	s.Consumers = []history.ConsumerLag{{Name: name, Lag: []*int64{new(int64(3))}}}
 	elements := draw(t, "chart", lagChart("c", s))
 	require.Equal(t, name, only(elements, "span", "chart-key c1")[0].Text)
 	draw(t, "sparkline", sparkline(name, []float64{1}))
 
-	marked := madeSeries(operate.RangeOf("1h"), func(int, *operate.Point) {})
-	marked.Marks = []operate.Mark{{At: start.Add(time.Minute), Kind: operate.MarkGate, Text: name, By: name}}
+	marked := madeSeries(history.RangeOf("1h"), func(int, *history.Point) {})
+	marked.Marks = []history.Mark{{At: start.Add(time.Minute), Kind: history.MarkGate, Text: name, By: name}}
 	require.Contains(t, only(draw(t, "chart", eventsChart("c", marked)), "li", "")[0].Text, name)
 }
 
 func TestMarksStandWhereTheyHappened(t *testing.T) {
 	t.Parallel()
-	s := madeSeries(operate.RangeOf("1h"), func(int, *operate.Point) {})
+	s := madeSeries(history.RangeOf("1h"), func(int, *history.Point) {})
 	for _, minute := range []float64{6, 6.2, 30} {
-		s.Marks = append(s.Marks, operate.Mark{
-			At: start.Add(time.Duration(minute * float64(time.Minute))), Kind: operate.MarkGate, Text: "composer closed", By: "ann",
+		s.Marks = append(s.Marks, history.Mark{
+			At: start.Add(time.Duration(minute * float64(time.Minute))), Kind: history.MarkGate, Text: "composer closed", By: "ann",
 		})
 	}
 	c := eventsChart("c", s)
@@ -203,10 +203,10 @@ func TestMarksStandWhereTheyHappened(t *testing.T) {
 
 func TestEmptyChartsHaveAxesAndSayWhatComes(t *testing.T) {
 	t.Parallel()
-	empty := madeSeries(operate.RangeOf("24h"), func(_ int, p *operate.Point) { p.Known = false })
+	empty := madeSeries(history.RangeOf("24h"), func(_ int, p *history.Point) { p.Known = false })
 	for _, c := range []chart{
-		eventsChart("c", empty), latencyChart("c", empty), lagChart("c", operate.ConsumerSeries{From: start, Until: start.Add(time.Hour), Step: time.Minute}),
-		eventsChart("c", operate.Series{}), latencyChart("c", operate.Series{}), lagChart("c", operate.ConsumerSeries{}),
+		eventsChart("c", empty), latencyChart("c", empty), lagChart("c", history.ConsumerSeries{From: start, Until: start.Add(time.Hour), Step: time.Minute}),
+		eventsChart("c", history.Series{}), latencyChart("c", history.Series{}), lagChart("c", history.ConsumerSeries{}),
 	} {
 		elements := draw(t, "chart", c)
 		require.NotEmpty(t, c.Empty)
@@ -218,7 +218,7 @@ func TestEmptyChartsHaveAxesAndSayWhatComes(t *testing.T) {
 
 func TestATableHasTheSameNumbers(t *testing.T) {
 	t.Parallel()
-	s := madeSeries(operate.RangeOf("7d"), func(i int, p *operate.Point) {
+	s := madeSeries(history.RangeOf("7d"), func(i int, p *history.Point) {
 		p.Composed, p.Scaleout, p.Dead, p.Inserted = int64(i), 2, 3, new(int64(i+5))
 	})
 	elements := draw(t, "chart", eventsChart("c", s))
@@ -231,13 +231,13 @@ func TestATableHasTheSameNumbers(t *testing.T) {
 
 func TestMoreConsumersThanLines(t *testing.T) {
 	t.Parallel()
-	s := operate.ConsumerSeries{From: start, Until: start.Add(59 * time.Minute), Step: time.Minute}
+	s := history.ConsumerSeries{From: start, Until: start.Add(59 * time.Minute), Step: time.Minute}
 	for i := range 9 {
 		lag := make([]*int64, 60)
 		for j := range lag {
 			lag[j] = new(int64(i * 1000))
 		}
-		s.Consumers = append(s.Consumers, operate.ConsumerLag{Name: "c" + strconv.Itoa(i), Lag: lag})
+		s.Consumers = append(s.Consumers, history.ConsumerLag{Name: "c" + strconv.Itoa(i), Lag: lag})
 	}
 	c := lagChart("c", s)
 	require.Len(t, c.Lines, linesShown)
@@ -287,7 +287,7 @@ func TestLogTicksCoverTheValues(t *testing.T) {
 
 func TestClockTicksAreRoundAndInRange(t *testing.T) {
 	t.Parallel()
-	for _, r := range operate.Ranges {
+	for _, r := range history.Ranges {
 		a := axis{start.Add(r.Step), r.Step, int(r.Span / r.Step)}
 		ticks := clockTicks(a)
 		require.GreaterOrEqual(t, len(ticks), 5, r.Name)
@@ -303,8 +303,8 @@ func TestClockTicksAreRoundAndInRange(t *testing.T) {
 
 // NewChartsPage is a page of all kinds of charts.
 func NewChartsPage() http.Handler {
-	busy := func(r operate.Range) operate.Series {
-		s := madeSeries(r, func(i int, p *operate.Point) {
+	busy := func(r history.Range) history.Series {
+		s := madeSeries(r, func(i int, p *history.Point) {
 			wave := math.Sin(float64(i) / 7)
 			p.Composed = int64(float64(r.Step/time.Minute) * (180 + 90*wave))
 			p.Inserted = new(p.Composed)
@@ -314,22 +314,22 @@ func NewChartsPage() http.Handler {
 			case n >= 22 && n < 25:
 				p.Scaleout, p.P95 = 12_699*int64(r.Step/time.Minute), new(3.2)
 			case n >= 38 && n < 42:
-				*p = operate.Point{At: p.At}
+				*p = history.Point{At: p.At}
 			case n%11 == 0:
 				p.Dead = 30 * int64(r.Step/time.Minute)
 			}
 		})
 		at := func(share float64) time.Time { return start.Add(time.Duration(share * float64(r.Span))) }
-		s.Marks = []operate.Mark{
-			{At: at(0.2), Kind: operate.MarkGate, Text: "auto-instantiate closed", By: "ann"},
-			{At: at(0.3), Kind: operate.MarkGate, Text: "auto-instantiate opened", By: "ann"},
-			{At: at(0.7), Kind: operate.MarkVersion, Text: "version 0.2.0"},
+		s.Marks = []history.Mark{
+			{At: at(0.2), Kind: history.MarkGate, Text: "auto-instantiate closed", By: "ann"},
+			{At: at(0.3), Kind: history.MarkGate, Text: "auto-instantiate opened", By: "ann"},
+			{At: at(0.7), Kind: history.MarkVersion, Text: "version 0.2.0"},
 		}
 		return s
 	}
-	lag := operate.ConsumerSeries{From: start, Until: start.Add(59 * time.Minute), Step: time.Minute}
+	lag := history.ConsumerSeries{From: start, Until: start.Add(59 * time.Minute), Step: time.Minute}
 	for i, name := range []string{"search-index", "data-warehouse", "analytics", "mailer", "crm", "billing"} {
-		c := operate.ConsumerLag{Name: name}
+		c := history.ConsumerLag{Name: name}
 		for j := range 60 {
 			v := int64(0)
 			if i < 4 {
@@ -339,32 +339,32 @@ func NewChartsPage() http.Handler {
 		}
 		lag.Consumers = append(lag.Consumers, c)
 	}
-	empty := madeSeries(operate.RangeOf("1h"), func(_ int, p *operate.Point) { p.Known = false })
+	empty := madeSeries(history.RangeOf("1h"), func(_ int, p *history.Point) { p.Known = false })
 	page := struct {
 		page
 
 		Charts []chart
 		Sparks []spark
 	}{page: page{Title: "Charts", Database: "shop@db-1"}}
-	for _, r := range operate.Ranges {
+	for _, r := range history.Ranges {
 		page.Charts = append(page.Charts, eventsChart("events-"+r.Name, busy(r)))
 	}
-	hour := busy(operate.RangeOf("1h"))
+	hour := busy(history.RangeOf("1h"))
 	page.Charts = append(page.Charts, latencyChart("latency", hour), lagChart("lag", lag), eventsChart("none", empty), latencyChart("no-latency", empty))
-	page.Sparks = append(page.Sparks, sparkline("Composed per minute, the last hour", sparkValues(hour, func(p operate.Point) *float64 {
+	page.Sparks = append(page.Sparks, sparkline("Composed per minute, the last hour", sparkValues(hour, func(p history.Point) *float64 {
 		return new(float64(p.Composed))
 	})), sparkline("Nothing", counts(make([]int64, 12))))
 	mux := http.NewServeMux()
 	mux.HandleFunc("/assets/{name}", (&Handler{}).asset)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_ = templates.ExecuteTemplate(w, "test-charts", page)
+		_ = htmlTemplates.ExecuteTemplate(w, "test-charts", page)
 	})
 	return withHeaders(mux)
 }
 
 func init() { //nolint:gochecknoinits // templates cannot be added once one was executed
-	templates = template.Must(templates.Parse(`{{define "test-charts"}}{{template "head" .}}<h1>Charts</h1>
+	htmlTemplates = template.Must(htmlTemplates.Parse(`{{define "test-charts"}}{{template "head" .}}<h1>Charts</h1>
 <div class="grid">{{range .Charts}}<section class="card w-6" id="{{.ID}}">{{template "chart" .}}</section>{{end}}
 {{range .Sparks}}<section class="card w-3">{{template "sparkline" .}}</section>{{end}}</div>{{template "foot" .}}{{end}}`))
 }

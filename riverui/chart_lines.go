@@ -8,26 +8,28 @@ import (
 	"strconv"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/history"
 )
 
 // latencyChart draws how long events took from INSERT to instance.
-func latencyChart(id string, s operate.Series) chart {
+func latencyChart(id string, s history.Series) chart {
 	a := axis{s.From, s.Step, len(s.Points)}
 	c := chart{
 		ID: id, Title: "From INSERT to instance", Unit: "log scale", XTicks: clockTicks(a),
-		Heads: []string{"p50", "p95", "After parking, not measured"},
+		Heads: []string{"p50", "p95", "After parking, not measured"}, Keys: []chartKey{{"p50", "p50"}, {"p95", "p95"}},
 	}
 	low, high := math.Inf(1), 0.0
-	var p50, p95 []float64
+	var p50, p95 []*float64
 	var median, last, worst *float64
 	for _, p := range s.Points {
 		c.Rows = append(c.Rows, chartRow{At: p.At, Cells: []string{length(p.P50), length(p.P95), number(p.AfterParking)}})
-		p50, p95 = append(p50, orGap(p.P50)), append(p95, orGap(p.P95))
-		if p.P50 != nil {
-			low, high = min(low, *p.P50), max(high, *p.P50)
+		p50, p95 = append(p50, p.P50), append(p95, p.P95)
+		for _, v := range []*float64{p.P50, p.P95} {
+			if v != nil {
+				low, high = min(low, *v), max(high, *v)
+			}
 		}
 		if p.P95 != nil {
-			low, high = min(low, *p.P95), max(high, *p.P95)
 			median, last = p.P50, p.P95
 			if worst == nil || *p.P95 > *worst {
 				worst = p.P95
@@ -36,25 +38,22 @@ func latencyChart(id string, s operate.Series) chart {
 	}
 	if worst == nil {
 		low, high = 0.001, 10
-		c.Empty = "Two lines appear here once events are composed: the times within which 50 % and 95 % of them were. Parked events are left out."
+		c.Empty = "Two lines appear here once events are composed: the times within which 50 % and 95 % of them were. Parked events are left out."
 		c.Summary = "No event was measured since " + moment(s.From)
 	} else {
+		c.Keys = []chartKey{{"p50", "p50 " + length(median)}, {"p95", "p95 " + length(last)}}
 		c.Summary = fmt.Sprintf("Lines of the 50th and the 95th percentile since %s: 95 %% within %s last, within %s at worst",
 			moment(s.From), seconds(last), seconds(worst))
 	}
 	ticks := lengthTicks(max(low, 0.001), high)
 	y := logarithmic(ticks)
-	c.YTicks = scaled(ticks, y, lengthOf)
-	c.Keys = []chartKey{{"p50", "p50"}, {"p95", "p95"}}
-	if last != nil {
-		c.Keys = []chartKey{{"p50", "p50 " + length(median)}, {"p95", "p95 " + length(last)}}
-	}
-	c.Lines = []chartLine{{"p95", linePath(p95, a, y)}, {"p50", linePath(p50, a, y)}}
+	c.YTicks = placed(ticks, y, lengthOf)
+	c.Lines = []chartLine{{"p95", linePath(gaps(p95), a, y)}, {"p50", linePath(gaps(p50), a, y)}}
 	c.mark(a, s.Marks)
 	return c
 }
 
-// length writes a latency; "–" if there is none.
+// length returns a latency as text; "–" if there is none.
 func length(v *float64) string {
 	if v != nil && *v > 0 && *v < 0.001 {
 		return "under 1 ms"
@@ -65,9 +64,9 @@ func length(v *float64) string {
 // linesShown is how many consumers have a line: more could not be told apart.
 const linesShown = 6
 
-// lagChart draws how far behind consumers were, those with the greatest lag if there are too many.
-func lagChart(id string, s operate.ConsumerSeries) chart {
-	most := func(l operate.ConsumerLag) (most int64) {
+// lagChart draws how far behind consumers were: those with the greatest lag if there are too many.
+func lagChart(id string, s history.ConsumerSeries) chart {
+	most := func(l history.ConsumerLag) (most int64) {
 		for _, lag := range l.Lag {
 			if lag != nil {
 				most = max(most, *lag)
@@ -76,7 +75,7 @@ func lagChart(id string, s operate.ConsumerSeries) chart {
 		return most
 	}
 	consumers := slices.Clone(s.Consumers)
-	slices.SortStableFunc(consumers, func(a, b operate.ConsumerLag) int { return cmp.Compare(most(b), most(a)) })
+	slices.SortStableFunc(consumers, func(a, b history.ConsumerLag) int { return cmp.Compare(most(b), most(a)) })
 	others := max(0, len(consumers)-linesShown)
 	consumers = consumers[:len(consumers)-others]
 
@@ -98,24 +97,66 @@ func lagChart(id string, s operate.ConsumerSeries) chart {
 	}
 	ticks := countTicks(float64(high))
 	y := logarithmicFromZero(ticks)
-	c.YTicks = scaled(ticks, y, func(v float64) string { return number(int64(v)) })
+	c.YTicks = placed(ticks, y, func(v float64) string { return number(int64(v)) })
 	for i, consumer := range consumers {
-		values := make([]float64, a.steps)
-		for step := range a.steps {
-			var lag *int64
-			if step < len(consumer.Lag) {
-				lag = consumer.Lag[step]
-			}
-			values[step] = orGap(lag)
+		lags := make([]*int64, a.steps)
+		copy(lags, consumer.Lag)
+		for step, lag := range lags {
 			c.Rows[step].Cells = append(c.Rows[step].Cells, number(lag))
 		}
 		class := "c" + strconv.Itoa(i+1)
 		c.Heads = append(c.Heads, consumer.Name)
 		c.Keys = append(c.Keys, chartKey{class, consumer.Name})
-		c.Lines = append(c.Lines, chartLine{class, linePath(values, a, y)})
+		c.Lines = append(c.Lines, chartLine{class, linePath(gaps(lags), a, y)})
 	}
 	if others > 0 {
-		c.Note = plural(operate.Count{N: int64(others)}, "consumer that was", "consumers that were") + " less far behind are not drawn"
+		c.Note = operate.Count{N: int64(others)}.Of("consumer that was", "consumers that were") + " less far behind are not drawn"
 	}
 	return c
+}
+
+// spark is a line without axes, in a square of lineUnits that is stretched.
+type spark struct {
+	Name string // what it shows, and for how long
+	Line string
+	Area string // below the line
+}
+
+// sparkline draws values from 0 to the highest; NaN is a gap. name is read to those who do not see the line.
+func sparkline(name string, values []float64) spark {
+	a := axis{steps: len(values)}
+	top := 0.0
+	for _, v := range values {
+		if v > top {
+			top = v
+		}
+	}
+	y := func(v float64) float64 { return 0.06 + 0.88*v/cmp.Or(top, 1) } // room for the width of the line
+	s := spark{Name: name, Line: linePath(values, a, y)}
+	for _, run := range runs(values) {
+		if run[1]-run[0] > 1 {
+			s.Area += runPath(values, run, a, y) + "V" + units(lineUnits) + "H" + units(a.middle(run[0])*lineUnits) + "Z"
+		}
+	}
+	return s
+}
+
+// sparkValues picks one value of each point of a series. An unknown value and an unknown point are gaps.
+func sparkValues(s history.Series, value func(history.Point) *float64) []float64 {
+	values := make([]*float64, len(s.Points))
+	for i, p := range s.Points {
+		if p.Known {
+			values[i] = value(p)
+		}
+	}
+	return gaps(values)
+}
+
+// counts converts counts, such as those of operate.TemplateSum, for a sparkline.
+func counts(n []int64) []float64 {
+	values := make([]float64, len(n))
+	for i, v := range n {
+		values[i] = float64(v)
+	}
+	return values
 }

@@ -9,9 +9,7 @@ import (
 
 // linearTicks returns round numbers from 0 to at least top, four or five steps of 1, 2 or 5 times a power of ten.
 func linearTicks(top float64) []float64 {
-	if top < 4 {
-		top = 4
-	}
+	top = max(top, 4)
 	unit := math.Pow(10, math.Floor(math.Log10(top/4)))
 	step := unit
 	for _, times := range []float64{1, 2, 5, 10} {
@@ -28,11 +26,10 @@ func linearTicks(top float64) []float64 {
 	}
 }
 
-// burst is how many times higher than the bars that are nearly the highest a bar is when it is cut.
+// A bar is cut if it is burst times higher than nine tenths of the bars.
 const burst = 4
 
-// cutAt returns the height at which bars end. It is the highest, unless a few are so much higher than nearly all others
-// that these could not be seen beside them.
+// cutAt returns the height at which bars end: that of the highest, unless the other bars could not be seen beside it.
 func cutAt(totals []float64) float64 {
 	var some []float64
 	for _, v := range totals {
@@ -51,7 +48,7 @@ func cutAt(totals []float64) float64 {
 	return top
 }
 
-// Lengths of time that are ticks, in seconds. Of the coarse ones each is labelled; the others are if there is room.
+// Lengths of time that are ticks, in seconds: the fine ones if six of them cover a scale, otherwise the coarse ones.
 var (
 	coarseLengths = []float64{0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 36000, 86400, 864000}
 	fineLengths   = []float64{
@@ -80,26 +77,23 @@ func lengthTicks(low, high float64) []float64 {
 	return nil
 }
 
-// countTicks returns ticks of a log scale of counts that has a place for 0.
+// countTicks returns ticks of a log scale of counts that has a place for 0 and at most six ticks.
 func countTicks(high float64) []float64 {
 	if high <= 10 {
 		return []float64{0, 1, 2, 5, 10}
 	}
 	ticks := []float64{0}
-	for v := 1.0; ; v *= 10 {
+	for v := 1.0; ticks[len(ticks)-1] < high; v *= 10 {
 		ticks = append(ticks, v)
-		if v >= high {
-			break
-		}
 	}
-	if len(ticks) > 6 { // every other one, the highest among them
-		kept := []float64{0}
-		for i := 1 + (len(ticks)-1-1)%2; i < len(ticks); i += 2 {
-			kept = append(kept, ticks[i])
-		}
-		return kept
+	if len(ticks) <= 6 {
+		return ticks
 	}
-	return ticks
+	kept := []float64{0}
+	for i := 1 + len(ticks)%2; i < len(ticks); i += 2 { // every other one, the highest among them
+		kept = append(kept, ticks[i])
+	}
+	return kept
 }
 
 // lengthOf names a length of time that is a tick or a step, such as 10 min.
@@ -118,8 +112,7 @@ func lengthOf(seconds float64) string {
 	}
 }
 
-// clockTicks returns round times of the clock in a series, in UTC. Midnights, and all ticks of a range of days, have their
-// day below.
+// clockTicks returns round times of the clock in a series, in UTC. Midnights have their day below.
 func clockTicks(a axis) []chartTick {
 	every := 24 * time.Hour
 	for _, d := range []time.Duration{time.Minute, 5 * time.Minute, 10 * time.Minute, time.Hour, 4 * time.Hour} {
@@ -142,8 +135,8 @@ func clockTicks(a axis) []chartTick {
 	return ticks
 }
 
-// scale places values from the bottom to the top, 0 to 1, and has ticks there.
-func scaled(ticks []float64, y func(float64) float64, label func(float64) string) []chartTick {
+// placed returns labelled ticks at their places from the top; y returns a place from the bottom, 0 to 1.
+func placed(ticks []float64, y func(float64) float64, label func(float64) string) []chartTick {
 	placed := make([]chartTick, len(ticks))
 	for i, v := range ticks {
 		placed[i] = chartTick{Pos: percent(1 - y(v)), Label: label(v)}

@@ -11,37 +11,33 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/riverqueue/river"
 )
 
 // Config configures a Handler. The zero value of a field means its default.
 type Config struct {
-	// Pool is what the pages read from and act on. Required.
+	// Pool is the database that the pages show and change. Required.
 	Pool *pgxpool.Pool
 
-	// Direct is where a worker listens, for the checks of Health. Default: the pool's address.
+	// Direct is the address on which a worker listens, for the checks of Health. Default: the pool's address.
 	Direct *pgx.ConnConfig
 
-	// Client is what River UI acts on; it need not be started. Default: one that only inserts, over Pool.
-	Client *river.Client[pgx.Tx]
-
-	// Ready returns why the worker cannot work, nil if it can; /readyz calls it with a timeout of 2 s, and once for
-	// all who ask at the same time. Default: always ready.
+	// Ready returns why the worker cannot work, or nil if it can. /readyz calls it with a timeout of 2 s, and once for all
+	// requests that arrive at the same time. Default: always ready.
 	Ready func(ctx context.Context) error
 
-	// BasePath is where a proxy mounts the pages, such as /iuworker. Default: the root. The probes answer below it and
-	// at the root.
+	// BasePath is where a proxy mounts the pages, such as /iuworker. The probes are served below it and at the root.
+	// Default: the root.
 	BasePath string
 
-	// Credentials are who may see the pages and who may change something; nil asks for none and lets everybody on this
-	// machine do everything: such a handler serves only this machine's own names.
+	// Credentials lists who may see the pages and who may change something. Default: everybody on this machine may do
+	// everything, and requests from other machines are refused.
 	Credentials *Credentials
 
-	// Metrics is served at /metrics, Events, such as NewEvents makes, at /v1/events. Default: nothing is served there.
+	// Metrics is served at /metrics, and Events, an eventstream.Handler, at /v1/events. Default: nothing is.
 	Metrics, Events http.Handler
 
-	// EventsTokens are what programs may follow the events with, beside Credentials. With them and without Credentials,
-	// the events are for nobody else. Default: there are none.
+	// EventsTokens lists the tokens with which programs may follow the events, besides Credentials. With tokens and without
+	// Credentials, the events require a token. Default: none.
 	EventsTokens *Tokens
 
 	// Environment names the installation in header and title, such as production: at most 20 characters. Default: no name.
@@ -58,8 +54,7 @@ var errEnvironment = errors.New("the name of an environment has at most 20 chara
 
 var basePathForm = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*$`)
 
-// CheckBasePath returns a base path as it is used, without a slash at its end, "" for the root; an error if it
-// cannot be one.
+// CheckBasePath returns a base path without a slash at its end, "" for the root, or an error if it is not valid.
 func CheckBasePath(path string) (string, error) {
 	path = strings.TrimRight(path, "/")
 	if !basePathForm.MatchString(path) || strings.Contains(path+"/", "/./") || strings.Contains(path+"/", "/../") {
@@ -84,11 +79,6 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Ready == nil {
 		c.Ready = func(context.Context) error { return nil }
-	}
-	if c.Client == nil {
-		if c.Client, err = NewRiverClient(c.Pool, c.Logger); err != nil {
-			return c, err
-		}
 	}
 	return c, nil
 }

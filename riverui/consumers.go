@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/history"
+	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -41,7 +43,7 @@ func (c consumerRow) Waits() string {
 	return seconds(*c.LagSeconds)
 }
 
-// Note returns what the mark does not tell already.
+// Note returns what the mark does not already tell.
 func (c consumerRow) Note() string {
 	if c.rank == 2 || c.rank == 4 {
 		return ""
@@ -52,7 +54,7 @@ func (c consumerRow) Note() string {
 // consumerRowOf judges a consumer.
 func consumerRowOf(c subscribe.Consumer) consumerRow {
 	row := consumerRow{Consumer: c}
-	result, says := operate.JudgeConsumer(c)
+	result, says := status.JudgeConsumer(c)
 	row.Says = says
 	late := c.LagEvents != nil && *c.LagEvents > 0
 	switch {
@@ -80,17 +82,12 @@ func consumerRowOf(c subscribe.Consumer) consumerRow {
 }
 
 // consumerRows returns all consumers, the worst first.
-func consumerRows(all []subscribe.Consumer, lags operate.ConsumerSeries) []consumerRow {
+func consumerRows(all []subscribe.Consumer, lags history.ConsumerSeries) []consumerRow {
 	rows := make([]consumerRow, 0, len(all))
 	for _, c := range all {
 		row := consumerRowOf(c)
-		if i := slices.IndexFunc(lags.Consumers, func(l operate.ConsumerLag) bool { return l.Name == c.Name }); i >= 0 {
-			values := make([]float64, len(lags.Consumers[i].Lag))
-			for step, lag := range lags.Consumers[i].Lag {
-				values[step] = orGap(lag)
-			}
-			drawn := sparkline("Events that "+c.Name+" was behind", values)
-			row.Spark = &drawn
+		if i := slices.IndexFunc(lags.Consumers, func(l history.ConsumerLag) bool { return l.Name == c.Name }); i >= 0 {
+			row.Spark = new(sparkline("Events that "+c.Name+" was behind", gaps(lags.Consumers[i].Lag)))
 		}
 		rows = append(rows, row)
 	}
@@ -104,7 +101,7 @@ func (h *Handler) consumersPage(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Consumers", "consumers")
 	v.Done = h.done(r)
 	add(v, "list", "", func(ctx context.Context) reading[[]consumerRow] {
-		all, lags := h.sources.consumers.get(ctx), h.watched.lags.get(ctx)
+		all, lags := h.sources.consumers.get(ctx), h.sources.lags.get(ctx)
 		lags.At, lags.Err = all.At, nil // without it there are no sparklines, but the list
 		return both(all, lags, consumerRows)
 	})
@@ -123,7 +120,7 @@ type consumerLettersPart struct {
 
 type consumerLagPart struct {
 	Chart  chart
-	Ranges []operate.Range
+	Ranges []history.Range
 	Range  string
 	Path   string
 }
@@ -141,11 +138,11 @@ func (h *Handler) consumerPage(w http.ResponseWriter, r *http.Request) {
 		return consumerRowOf(c), err
 	})
 	add(v, "state", "", one.get)
-	span := operate.RangeOf(r.URL.Query().Get("range"))
+	span := history.RangeOf(r.URL.Query().Get("range"))
 	lags := source(db, keepRecent, func(ctx context.Context, tx pgx.Tx) (consumerLagPart, error) {
-		series, err := operate.ConsumerHistory(ctx, tx, span.Span, name)
+		series, err := history.Consumers(ctx, tx, span.Span, name)
 		return consumerLagPart{
-			Chart: lagChart("lag-chart", series), Ranges: operate.Ranges, Range: span.Name, Path: consumerPath(name),
+			Chart: lagChart("lag-chart", series), Ranges: history.Ranges, Range: span.Name, Path: consumerPath(name),
 		}, err
 	})
 	add(v, "lag", "Lag", lags.get)
@@ -168,7 +165,7 @@ func (h *Handler) consumerPage(w http.ResponseWriter, r *http.Request) {
 
 func consumerPath(name string) string { return "/consumers/" + url.PathEscape(name) }
 
-// knownConsumer reports whether there is a consumer of that name, as far as that can be asked; if not, it has said so.
+// knownConsumer reports whether there is a consumer of that name, or the database cannot tell. If not, it has responded.
 func (h *Handler) knownConsumer(w http.ResponseWriter, r *http.Request, name string) bool {
 	err := subscribe.ErrNoConsumer
 	if isText(name) {
@@ -184,27 +181,16 @@ func (h *Handler) knownConsumer(w http.ResponseWriter, r *http.Request, name str
 	return true
 }
 
-// shellWord quotes a text for a POSIX shell, if it needs that.
-func shellWord(text string) string {
-	plain := func(c rune) bool {
-		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._-/:@%+=", c)
-	}
-	if text != "" && !strings.ContainsFunc(text, func(c rune) bool { return !plain(c) }) {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
-}
-
-// Command returns a command about this consumer.
+// Command returns a command for this consumer.
 func (c consumerRow) Command(verb, more string) string {
-	return strings.TrimSpace("iuworker consumers " + verb + " " + shellWord(c.Name) + " " + more)
+	return strings.TrimSpace("iuworker consumers " + verb + " " + quoted(c.Name) + " " + more)
 }
 
-// Word returns the consumer's name as a shell takes it.
-func (p consumerLettersPart) Word() string { return shellWord(p.Name) }
+// Word returns the consumer's name, quoted for a shell.
+func (p consumerLettersPart) Word() string { return quoted(p.Name) }
 
-// Word returns the consumer's name as a shell takes it.
-func (c consumerRow) Word() string { return shellWord(c.Name) }
+// Word returns the consumer's name, quoted for a shell.
+func (c consumerRow) Word() string { return quoted(c.Name) }
 
 // More reports whether there are dead letters that are not shown.
 func (p consumerLettersPart) More() bool { return p.Total > int64(len(p.Letters)) }

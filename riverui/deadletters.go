@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
+	"github.com/iu-core/iuworker/internal/operate/templates"
 	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
@@ -76,7 +78,7 @@ func (h *Handler) readLetterFilter(w http.ResponseWriter, r *http.Request, form 
 		return f, true
 	}
 	err = h.db().read(r.Context(), func(tx pgx.Tx) (err error) {
-		f.choice.Template, err = operate.CollectionID(r.Context(), tx, f.Template)
+		f.choice.Template, err = templates.CollectionID(r.Context(), tx, f.Template)
 		return err
 	})
 	if err != nil {
@@ -127,33 +129,6 @@ func (h *Handler) readIDPage(w http.ResponseWriter, r *http.Request, limit int, 
 	return page, true
 }
 
-// idList is a page of a list, latest first.
-type idList[T any] struct {
-	Rows         []T
-	Newer, Older int64 // the ids that the pages before and after it are bounded by; 0: there is none
-}
-
-func newIDList[T any](rows []T, page operate.IDPage, id func(T) int64) idList[T] {
-	more := len(rows) == page.Limit
-	list := idList[T]{Rows: rows}
-	switch {
-	case more && page.After > 0:
-		list.Rows = rows[1:]
-	case more:
-		list.Rows = rows[:len(rows)-1]
-	}
-	if len(list.Rows) == 0 {
-		return list
-	}
-	if page.Before > 0 || page.After > 0 && more {
-		list.Newer = id(list.Rows[0])
-	}
-	if page.After > 0 || more {
-		list.Older = id(list.Rows[len(list.Rows)-1])
-	}
-	return list
-}
-
 // letter is a dead letter as the page shows it.
 type letter struct{ operate.DeadLetter }
 
@@ -165,7 +140,7 @@ func (l letter) Why() string { return cmp.Or(l.Reason(), operate.AdviceFor(l.Sta
 
 // letterList is the section of the dead letters that match a filter.
 type letterList struct {
-	idList[letter]
+	listPage[letter, int64]
 
 	Filter   letterFilter
 	Matching operate.Count
@@ -185,7 +160,7 @@ type letterReasons struct {
 }
 
 type letterReason struct {
-	operate.DeadLetterCount
+	status.DeadLetterCount
 	operate.DeadLetterAdvice
 }
 
@@ -218,7 +193,7 @@ func readLetters(ctx context.Context, tx pgx.Tx, filter letterFilter, page opera
 	for i, l := range letters {
 		rows[i].DeadLetter = l
 	}
-	list.idList = newIDList(rows, page, func(l letter) int64 { return l.ID })
+	list.listPage = newListPage(rows, page.Limit, page.After > 0, page.Before > 0, func(l letter) int64 { return l.ID })
 	list.Matching, err = operate.CountDeadLettersUpTo(ctx, tx, filter.choice, lettersCounted)
 	list.AtOnce = operate.Count{N: min(list.Matching.N, lettersAtOnce)}
 	return list, err

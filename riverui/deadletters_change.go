@@ -116,7 +116,7 @@ func (p *dropPage) What() string {
 	if len(p.IDs) == 1 {
 		return fmt.Sprintf("dead letter %d", p.IDs[0])
 	}
-	text := plural(operate.Count{N: p.Count}, "dead letter", "dead letters")
+	text := operate.Count{N: p.Count}.Of("dead letter", "dead letters")
 	if p.Part {
 		text = "the oldest " + text
 	}

@@ -94,7 +94,7 @@ type eventChangePage struct {
 // What describes the events in words.
 func (p *eventChangePage) What() string {
 	of := eventActions[p.Do].of
-	text := plural(operate.Count{N: int64(p.Count)}, of, of+"s")
+	text := operate.Count{N: int64(p.Count)}.Of(of, of+"s")
 	if p.Do == operate.EventCancel && p.Count != 1 {
 		text += " that have not been composed yet"
 	}

@@ -11,17 +11,18 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/templates"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// eventFilter chooses events as the address of the page, or a form, says it.
+// eventFilter chooses events as the address of the page or a form says.
 type eventFilter struct {
 	State, Template, Suffix, Actor, EventType, Since, Until string
 
 	chosen operate.EventFilter
 }
 
-// eventFields are the names by which addresses and forms say a filter.
+// eventFields are the names of the fields in addresses and forms.
 var eventFields = []string{"state", "template", "suffix", "actor", "type", "since", "until"}
 
 func (f *eventFilter) field(name string) *string {
@@ -34,7 +35,7 @@ func (f *eventFilter) field(name string) *string {
 // Fields returns the fields that are set, for a form.
 func (f eventFilter) Fields() map[string]string { return setFields(eventFields, f.field) }
 
-// Query returns the filter as a query, beginning with ? if there is one. more are further pairs.
+// Query returns the filter and more pairs as a query that begins with ?, or "".
 func (f eventFilter) Query(more ...string) string { return queryOf(f.Fields(), more...) }
 
 // Words describes the filter: "state dead, actor ann".
@@ -48,10 +49,10 @@ func (f eventFilter) Words() string {
 	return strings.Join(words, ", ")
 }
 
-// States are those that the form offers.
+// States returns the states that the form offers.
 func (eventFilter) States() []string { return operate.EventStates }
 
-// readEventFilter reads a filter; false if it said what is wrong with it.
+// readEventFilter reads a filter. If it is invalid, it responds and returns false.
 func (h *Handler) readEventFilter(w http.ResponseWriter, r *http.Request, form url.Values) (f eventFilter, ok bool) {
 	wrong := func(format string, args ...any) (eventFilter, bool) {
 		h.say(w, r, http.StatusBadRequest, format, args...)
@@ -79,11 +80,11 @@ func (h *Handler) readEventFilter(w http.ResponseWriter, r *http.Request, form u
 		return f, true
 	}
 	err := h.db().read(r.Context(), func(tx pgx.Tx) error {
-		template, err := operate.FindTemplate(r.Context(), tx, f.Template)
+		template, err := templates.Find(r.Context(), tx, f.Template)
 		f.chosen.Template = template.ID
 		return err
 	})
-	var none *operate.TemplateNotFoundError
+	var none *templates.NotFoundError
 	switch {
 	case errors.As(err, &none) && len(none.Nearest) > 0:
 		return wrong("there is no template %s; did you mean %s?", printable(f.Template), strings.Join(none.Nearest, ", "))

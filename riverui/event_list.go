@@ -8,16 +8,17 @@ import (
 	"net/url"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
 const eventsShown = 50
 
-// eventRow is an event in the list, with what its row offers.
+// eventRow is an event in the list.
 type eventRow struct {
 	operate.EventRow
 }
 
-// Path is the event's own page.
+// Path returns the event's own page; "" if it has none.
 func (e eventRow) Path() string {
 	switch {
 	case e.IdempotencyKey != "":
@@ -31,7 +32,7 @@ func (e eventRow) Path() string {
 
 func eventPath(key string) string { return "/events/" + url.PathEscape(key) }
 
-// TemplatePath is the page of the event's template; "" if it does not exist.
+// TemplatePath returns the page of the event's template; "" if it does not exist.
 func (e eventRow) TemplatePath() string {
 	if e.TemplateKey == nil {
 		return ""
@@ -39,7 +40,7 @@ func (e eventRow) TemplatePath() string {
 	return "/templates/" + url.PathEscape(*e.TemplateKey)
 }
 
-// Pick is how a form names the event: a dead letter by l and its id, a job that may be cancelled by j and its id.
+// Pick returns how a form names the event: l and the id of a dead letter, or j and the id of a job that may be cancelled.
 func (e eventRow) Pick() string {
 	if id, ok := operate.EventRetry.Takes(&e.EventRow); ok {
 		return fmt.Sprintf("l%d", id)
@@ -112,7 +113,7 @@ func (h *Handler) eventsPage(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Events", "events")
 	v.Done = h.done(r)
 	if place != "" {
-		v.Live = "" // nobody loses the place
+		v.Live = "" // an update would move the rows
 	}
 	add(v, "filters", "", func(context.Context) reading[eventFilter] { return fresh(filter, nil) })
 	add(v, "counts", "", func(ctx context.Context) reading[eventFilterData] {
@@ -123,11 +124,11 @@ func (h *Handler) eventsPage(w http.ResponseWriter, r *http.Request) {
 	h.serve(w, r, v)
 }
 
-// countEvents counts what the status counts: what has not ended, and dead letters.
-func countEvents(s operate.Status) []eventCount {
+// countEvents returns the counts of the status: events that have not ended, and dead letters.
+func countEvents(s status.Status) []eventCount {
 	counts := map[string]operate.Count{operate.EventWaiting: s.Outbox.Count}
 	sum := func(state string, n operate.Count) {
-		counts[state] = operate.Count{N: counts[state].N + n.N, More: counts[state].More || n.More}
+		counts[state] = plus(counts[state], n)
 	}
 	for _, parked := range s.Parked {
 		sum(operate.EventParked, parked.Count)

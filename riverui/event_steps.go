@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/trace"
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// How far an event is with a step.
+// States of a step.
 const (
 	stepDone   = "done"
 	stepFailed = "failed"
@@ -19,7 +20,7 @@ const (
 	stepOpen   = "open" // not reached
 )
 
-// eventStep is a step of an event's way.
+// eventStep is a step of an event's timeline.
 type eventStep struct {
 	Title, State string
 	At           time.Time // zero: not known, or not reached
@@ -28,7 +29,7 @@ type eventStep struct {
 	Link, To     string // a link's text and path
 }
 
-// Moment is when the step was, to the millisecond.
+// Moment returns the time of the step to the millisecond.
 func (s eventStep) Moment() string {
 	if s.At.IsZero() {
 		return ""
@@ -36,13 +37,13 @@ func (s eventStep) Moment() string {
 	return s.At.UTC().Format("2006-01-02 15:04:05.000 UTC")
 }
 
-// StateWord says the state to those who do not see its colour.
+// StateWord returns the state as text, for those who do not see its colour.
 func (s eventStep) StateWord() string {
 	return map[string]string{stepDone: "done", stepFailed: "failed", stepNow: "now", stepOpen: "not reached"}[s.State]
 }
 
-// eventSteps returns an event's way in the order of time, then what it has not reached.
-func eventSteps(t *operate.Trace) []eventStep {
+// eventSteps returns the steps of an event in the order of time, then those that it has not reached.
+func eventSteps(t *trace.Event) []eventStep {
 	var steps []eventStep
 	steps = append(steps, insertedSteps(t)...)
 	for i := len(t.Jobs) - 1; i >= 0; i-- {
@@ -61,7 +62,7 @@ func eventSteps(t *operate.Trace) []eventStep {
 	var open []eventStep
 	if i := t.Instance; i != nil {
 		steps = append(steps, eventStep{Title: "Composed", State: stepDone, At: i.CreatedAt, Text: i.Key})
-	} else if t.State != operate.TraceRolledBack {
+	} else if t.State != operate.EventRolledBack {
 		open = append(open, eventStep{Title: "Composed", State: stepOpen})
 	}
 	announced, reached := announcedSteps(t)
@@ -84,7 +85,7 @@ func eventSteps(t *operate.Trace) []eventStep {
 	return steps
 }
 
-func insertedSteps(t *operate.Trace) []eventStep {
+func insertedSteps(t *trace.Event) []eventStep {
 	inserted := eventStep{Title: "Inserted into the outbox", State: stepDone}
 	var due time.Time
 	switch {
@@ -107,7 +108,7 @@ func insertedSteps(t *operate.Trace) []eventStep {
 	return steps
 }
 
-func jobSteps(job *operate.TraceJob) []eventStep {
+func jobSteps(job *trace.Job) []eventStep {
 	link, to := fmt.Sprintf("Job %d in River UI", job.ID), fmt.Sprintf("/riverui/jobs/%d", job.ID)
 	steps := []eventStep{{
 		Title: "Dispatched to the queue " + job.Queue, State: stepDone, At: job.CreatedAt, Link: link, To: to,
@@ -129,7 +130,7 @@ func jobSteps(job *operate.TraceJob) []eventStep {
 	}
 	if job.Retry != nil {
 		steps = append(steps, eventStep{
-			Title: plural(operate.Count{N: int64(job.Retry.Count)}, "failure", "failures") + " that may pass by itself", State: stepFailed,
+			Title: operate.Count{N: int64(job.Retry.Count)}.Of("failure", "failures") + " that may pass by itself", State: stepFailed,
 			At: job.Retry.FirstAt, Text: job.Retry.Error,
 		})
 	}
@@ -146,7 +147,7 @@ func jobSteps(job *operate.TraceJob) []eventStep {
 	return steps
 }
 
-func endedStep(job *operate.TraceJob) eventStep {
+func endedStep(job *trace.Job) eventStep {
 	step := eventStep{Title: "Job " + job.State, State: stepFailed, At: *job.FinalizedAt}
 	if job.Output == nil {
 		if job.State == "completed" {
@@ -170,7 +171,7 @@ func endedStep(job *operate.TraceJob) eventStep {
 }
 
 // announcedSteps returns the announcement, and whether it was reached.
-func announcedSteps(t *operate.Trace) (steps []eventStep, reached bool) {
+func announcedSteps(t *trace.Event) (steps []eventStep, reached bool) {
 	switch e := t.Emission; {
 	case e == nil && t.Instance != nil && t.Instance.EmitMode == "dry_run":
 		return []eventStep{{Title: "Announced", State: stepOpen, Text: "a dry run is not announced"}}, false
@@ -189,7 +190,7 @@ func announcedSteps(t *operate.Trace) (steps []eventStep, reached bool) {
 	}
 }
 
-func consumerStep(c operate.TraceConsumer) eventStep {
+func consumerStep(c trace.Consumer) eventStep {
 	step := eventStep{State: stepOpen, Link: c.Name, To: "/consumers/" + url.PathEscape(c.Name), Text: "at position " + number(c.Position)}
 	switch {
 	case c.Past == nil:

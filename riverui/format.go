@@ -18,9 +18,8 @@ import (
 var functions = template.FuncMap{
 	"at":      at,
 	"exactly": exactly,
-	"rfc":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"number":  number,
-	"count":   count,
+	"count":   operate.Count.String,
 	"seconds": seconds,
 	"rate":    rate, "timeLeft": timeLeft,
 	"trace":   func(base string, of any) string { return base + "/trace?q=" + template.URLQueryEscaper(of) },
@@ -34,8 +33,8 @@ var functions = template.FuncMap{
 	"toConsumer":   func(base, name string) string { return base + consumerPath(name) },
 	"cursorBefore": cursorBefore,
 	"sentence":     sentence,
-	"jobs":         func(n operate.Count) string { return plural(n, "job", "jobs") },
-	"some":         func(n int, one, many string) string { return plural(operate.Count{N: int64(n)}, one, many) },
+	"jobs":         func(n operate.Count) string { return n.Of("job", "jobs") },
+	"some":         operate.Plural,
 	"dict":         dict,
 	"known":        known,
 	"pretty":       pretty,
@@ -44,7 +43,7 @@ var functions = template.FuncMap{
 	"withoutCommand": func(text string) string { return command.ReplaceAllString(text, "") },
 }
 
-// command is the end of a text that says what to run, which a page shows beside its buttons instead.
+// command matches the end of a text that says what to run. A page shows the command beside its buttons instead.
 var command = regexp.MustCompile(`; [^;]*\brun: .*$`)
 
 // cursorBefore returns the cursor after which the event of a cursor is the first.
@@ -57,36 +56,36 @@ func cursorBefore(cursor string) string {
 	return fmt.Sprintf("%s-%d", epoch, n-1)
 }
 
-// at returns a moment as the page shows it; the page's script says how long ago it was.
-func at(t any) template.HTML {
-	var when time.Time
-	switch v := t.(type) {
+// timeOf returns a time that may be missing, in UTC.
+func timeOf(t any) (at time.Time, known bool) {
+	switch t := t.(type) {
 	case time.Time:
-		when = v
+		return t.UTC(), true
 	case *time.Time:
-		if v == nil {
-			return "never"
+		if t != nil {
+			return t.UTC(), true
 		}
-		when = *v
 	}
-	when = when.UTC()
-	text := when.Format("2006-01-02 15:04:05")
+	return at, false
+}
+
+// at returns a time as the page shows it; the page's script shows how long ago it was.
+func at(t any) template.HTML {
+	when, known := timeOf(t)
+	if !known {
+		return "never"
+	}
+	text := when.Format(time.DateTime)
 	//nolint:gosec // digits alone
 	return template.HTML(`<time data-ago datetime="` + when.Format(time.RFC3339) + `" title="` + text + ` UTC">` + text + ` UTC</time>`)
 }
 
 // exactly returns a time of the day in UTC, with the date if it is not today's.
 func exactly(t any) template.HTML {
-	var when time.Time
-	switch v := t.(type) {
-	case time.Time:
-		when = v.UTC()
-	case *time.Time:
-		when = v.UTC()
-	}
-	text := when.Format("15:04:05")
-	if now := time.Now().UTC(); now.YearDay() != when.YearDay() || now.Year() != when.Year() {
-		text = when.Format("2006-01-02 15:04:05")
+	when, _ := timeOf(t)
+	text := when.Format(time.TimeOnly)
+	if when.Format(time.DateOnly) != time.Now().UTC().Format(time.DateOnly) {
+		text = when.Format(time.DateTime)
 	}
 	//nolint:gosec // digits alone
 	return template.HTML(`<time datetime="` + when.Format(time.RFC3339) + `">` + text + ` UTC</time>`)
@@ -94,35 +93,19 @@ func exactly(t any) template.HTML {
 
 // number returns 12345 as "12,345".
 func number(n any) string {
-	var v int64
 	switch n := n.(type) {
+	case int:
+		return operate.Thousands(int64(n))
 	case int64:
-		v = n
+		return operate.Thousands(n)
 	case *int64:
 		if n == nil {
 			return "–"
 		}
-		v = *n
-	case int:
-		v = int64(n)
+		return operate.Thousands(*n)
 	default:
 		return fmt.Sprint(n)
 	}
-	return operate.Thousands(v)
-}
-
-func count(c operate.Count) string {
-	if c.More {
-		return "over " + number(c.N)
-	}
-	return number(c.N)
-}
-
-func plural(c operate.Count, one, many string) string {
-	if c.N == 1 && !c.More {
-		return "1 " + one
-	}
-	return count(c) + " " + many
 }
 
 // float returns a number that may be missing.
@@ -138,7 +121,7 @@ func float(n any) (v float64, known bool) {
 	return 0, false
 }
 
-// seconds returns a length of time in the unit that suits it.
+// seconds returns a length of time in a suitable unit.
 func seconds(s any) string {
 	v, known := float(s)
 	if !known {
@@ -158,7 +141,7 @@ func seconds(s any) string {
 	}
 }
 
-// rate returns how many a second, or a minute if they are few.
+// rate returns a number per second, or per minute if it is small.
 func rate(perSecond float64) string {
 	if perSecond >= 10 || perSecond == 0 {
 		return number(int64(perSecond+0.5)) + " per second"
@@ -166,7 +149,7 @@ func rate(perSecond float64) string {
 	return number(int64(perSecond*60+0.5)) + " per minute"
 }
 
-// timeLeft returns a length of time of which seconds are enough: 42 s, 3 min 10 s, 2 h 5 min, 1 d 3 h.
+// timeLeft returns a length of time in its two largest units: 42 s, 3 min 10 s, 2 h 5 min, 1 d 3 h.
 func timeLeft(seconds *float64) string {
 	if seconds == nil {
 		return "–"
@@ -184,7 +167,7 @@ func timeLeft(seconds *float64) string {
 	}
 }
 
-// known returns "yes", "no" or, if it is not known, "".
+// known returns "yes", "no", or "" for nil.
 func known(b *bool) string {
 	switch {
 	case b == nil:
@@ -204,7 +187,7 @@ func pretty(text json.RawMessage) string {
 	return b.String()
 }
 
-// sentence begins a text with a capital.
+// sentence returns a text that begins with a capital.
 func sentence(text string) string {
 	if text == "" {
 		return ""
@@ -212,7 +195,7 @@ func sentence(text string) string {
 	return strings.ToUpper(text[:1]) + text[1:]
 }
 
-// dict hands several values to a template.
+// dict passes several values to a template.
 func dict(pairs ...any) (map[string]any, error) {
 	d := make(map[string]any, len(pairs)/2)
 	for i := 0; i+1 < len(pairs); i += 2 {

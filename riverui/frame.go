@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
 // navItem is a page in the navigation.
@@ -14,7 +15,7 @@ type navItem struct {
 	Path, Title string
 	Key         string // with g before it, the keys that lead there
 	Bar         string // its short title in the bar at the bottom of a phone; "" keeps it out
-	Count       string // shown beside the title
+	Count       string // shown next to the title
 	Bad         bool   // the count asks for action
 	Current     bool
 }
@@ -35,13 +36,13 @@ var navigation = []navItem{
 	{Path: "/stream", Title: "Stream", Key: "l"},
 }
 
-// badge is a number beside a page's name.
+// badge is a number next to a page's title.
 type badge struct {
 	n   int64
 	bad bool
 }
 
-// badges returns the numbers in the navigation, by path, as far as they are known without asking the database.
+// badges returns the numbers in the navigation by path, as far as they are known without reading.
 func (h *Handler) badges() map[string]badge {
 	known := map[string]badge{}
 	if state := h.sources.state.peek(); !state.At.IsZero() {
@@ -54,11 +55,10 @@ func (h *Handler) badges() map[string]badge {
 	return known
 }
 
-func letters(s operate.Status) operate.Count {
+func letters(s status.Status) operate.Count {
 	var all operate.Count
 	for _, c := range s.DeadLetters {
-		all.N += c.N
-		all.More = all.More || c.More
+		all = plus(all, c.Count)
 	}
 	return all
 }
@@ -91,7 +91,7 @@ var (
 	staging    = regexp.MustCompile(`(?i)^(stag|pre|uat|qa|test|integ)`)
 )
 
-// EnvironmentKind is the colour of the environment's name: production, staging or other.
+// EnvironmentKind returns the class of the environment's name: production, staging or other.
 func (p page) EnvironmentKind() string {
 	switch {
 	case production.MatchString(p.Environment):
@@ -103,7 +103,7 @@ func (p page) EnvironmentKind() string {
 	}
 }
 
-// CheckEnvironment reports why text cannot name an environment; nil if it can.
+// CheckEnvironment returns an error if text cannot name an environment.
 func CheckEnvironment(text string) error {
 	if runes := []rune(text); len(runes) > 20 || printable(text) != text {
 		return errEnvironment

@@ -5,8 +5,9 @@ import (
 
 	"github.com/riverqueue/river/rivertype"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
-	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
 type gatePage struct {
@@ -19,13 +20,13 @@ type gatePage struct {
 }
 
 // Held reports whether opening the gate lets nothing run yet: nothing is composed while the composer is closed.
-func (p *gatePage) Held() bool { return p.Other != nil && p.Other.Gate == jobs.GateComposer }
+func (p *gatePage) Held() bool { return p.Other != nil && p.Other.Gate == compose.GateComposer }
 
 // gateAsked returns which gate and what with it a request is about; false if it said what is wrong.
-func (h *Handler) gateAsked(w http.ResponseWriter, r *http.Request, to string) (gate jobs.Gate, open, ok bool) {
-	gate = jobs.Gate(r.PathValue("gate"))
-	if gate != jobs.GateComposer && gate != jobs.GateAutoInstantiate {
-		h.say(w, r, http.StatusNotFound, "there is no gate %s: there are %s and %s", printable(string(gate)), jobs.GateComposer, jobs.GateAutoInstantiate)
+func (h *Handler) gateAsked(w http.ResponseWriter, r *http.Request, to string) (gate compose.Gate, open, ok bool) {
+	gate = compose.Gate(r.PathValue("gate"))
+	if gate != compose.GateComposer && gate != compose.GateAutoInstantiate {
+		h.say(w, r, http.StatusNotFound, "there is no gate %s: there are %s and %s", printable(string(gate)), compose.GateComposer, compose.GateAutoInstantiate)
 		return gate, false, false
 	}
 	if to != "open" && to != "close" {
@@ -41,7 +42,7 @@ func (h *Handler) askGate(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	state, err := operate.ReadStatus(r.Context(), h.db())
+	state, err := status.Read(r.Context(), h.db())
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -52,7 +53,7 @@ func (h *Handler) askGate(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, n := range state.Jobs {
 		if n.State == string(rivertype.JobStateRunning) {
-			p.Running = operate.Count{N: p.Running.N + n.N, More: p.Running.More || n.More}
+			p.Running = plus(p.Running, n.Count)
 		}
 	}
 	for i, g := range state.Gates {
@@ -66,7 +67,7 @@ func (h *Handler) askGate(w http.ResponseWriter, r *http.Request) {
 	h.render(w, r, http.StatusOK, "gate.html", p)
 }
 
-func parkedAt(state operate.Status, gate jobs.Gate) operate.Count {
+func parkedAt(state status.Status, gate compose.Gate) operate.Count {
 	for _, parked := range state.Parked {
 		if parked.Gate == gate {
 			return parked.Count

@@ -8,18 +8,18 @@ import (
 	"strings"
 )
 
-// account is who makes a request.
+// account is the user who makes a request.
 type account struct {
 	name string
 	role Role
 }
 
-// nobody is who uses pages that ask for no credentials.
+// nobody is the user of pages that require no credentials.
 var nobody = account{name: "anonymous", role: RoleOperator}
 
 type accountKey struct{}
 
-// who returns who makes a request that the guard let through.
+// who returns the user of a request that the guard let through.
 func who(ctx context.Context) account {
 	a, ok := ctx.Value(accountKey{}).(account)
 	if !ok {
@@ -32,7 +32,7 @@ func changes(r *http.Request) bool {
 	return r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions
 }
 
-// guard lets through who may make a request, and who may make changes if it makes one.
+// guard lets a request through if its user is known, and may make changes if it is one.
 func (h *Handler) guard(next http.Handler) http.Handler {
 	origins := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -72,7 +72,7 @@ func (h *Handler) signIn(r *http.Request) (account, bool) {
 		return account{}, false
 	}
 	a, right := h.cfg.Credentials.check(user, password)
-	if !right { // what was typed as user may be a password: only a known one is told
+	if !right { // the text in place of a user may be a password: log known users only
 		h.cfg.Logger.WarnContext(r.Context(), "Pages: wrong credentials", slog.String("known_user", a.name), slog.String("remote", remote(r)))
 	}
 	return a, right

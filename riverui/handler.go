@@ -2,7 +2,6 @@ package webui
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -10,20 +9,24 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
 	"riverqueue.com/riverui"
+
+	"github.com/iu-core/iuworker/riverui/eventstream"
 )
 
 // Handler serves everything below the base path. It is safe for concurrent use.
 type Handler struct {
-	cfg     Config
-	handler http.Handler
-	river   *riverui.Handler
-	probes  *probes
-	sources *sources
-	watched *watched
-	outage  *outage
-	streams chan struct{}
-	serves  serving
+	cfg         Config
+	handler     http.Handler
+	river       *riverui.Handler
+	riverClient *river.Client[pgx.Tx]
+	probes      *probes
+	sources     *sources
+	outage      *outage
+	streams     chan struct{}
+	serves      serving
 
 	sessions *sessions // of browsers that follow the events
 
@@ -32,7 +35,7 @@ type Handler struct {
 	stop context.CancelFunc
 }
 
-// New checks the configuration and builds the handler; it does not connect.
+// New checks the configuration and returns a handler. It does not connect.
 func New(cfg Config) (*Handler, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -46,18 +49,21 @@ func New(cfg Config) (*Handler, error) {
 	}
 	probes := &probes{ready: cfg.Ready}
 	h := &Handler{
-		cfg: cfg, probes: probes, sources: newSources(cfg, probes), watched: newWatched(cfg), outage: &outage{pool: cfg.Pool},
+		cfg: cfg, probes: probes, sources: newSources(cfg, probes), outage: &outage{pool: cfg.Pool},
 		streams: make(chan struct{}, liveAtOnce), serves: servingPages, sessions: newSessions(),
 	}
-	if h.river, err = riverUI(cfg, nil); err != nil {
+	if h.riverClient, err = newRiverClient(cfg); err != nil {
 		return nil, err
 	}
-	h.handler = withHeaders(withLimits(h.besideEvents(h.behindProbes(h.guardedRoutes()))))
+	if h.river, err = h.riverUI(nil); err != nil {
+		return nil, err
+	}
+	h.handler = withHeaders(withLimits(h.withEvents(h.behindProbes(h.guardedRoutes()))))
 	return h, nil
 }
 
-// Start starts what runs between requests: River UI's counts of jobs. It does not listen. It runs until Stop; ctx bounds
-// nothing. Safe to call twice.
+// Start starts what runs between requests, which is River UI's counts of jobs, until Stop. It does not listen. The end of ctx
+// has no effect. It is safe to call twice.
 func (h *Handler) Start(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -75,7 +81,7 @@ func (h *Handler) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop ends what Start started, and streams. Safe to call twice, and before Start.
+// Stop ends all streams and what Start started. It is safe to call twice, and before Start.
 func (h *Handler) Stop() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -88,13 +94,13 @@ func (h *Handler) Stop() {
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.handler.ServeHTTP(w, r) }
 
-// behindProbes are the probes, for everybody, and all else behind the guard.
+// behindProbes serves the probes without a guard and everything else behind the guard.
 func (h *Handler) behindProbes(routes *http.ServeMux) http.Handler {
 	base := h.cfg.BasePath
 	open := http.NewServeMux()
 	for _, at := range slices.Compact([]string{"", base}) {
 		open.HandleFunc("GET "+at+"/healthz", h.probes.alive)
-		open.HandleFunc("GET "+at+"/readyz", h.probes.answerReady)
+		open.HandleFunc("GET "+at+"/readyz", h.probes.serveReady)
 	}
 	guarded := h.guard(h.withSentences(routes))
 	known := h.withSentences(open)
@@ -182,40 +188,34 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 	return mux
 }
 
-// thatChanges has the pages read again after a change: the page that follows it must not show what was before.
+// thatChanges makes the pages read again after a change, so that the next page shows it.
 func (h *Handler) thatChanges(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		next(w, r)
-		for _, shared := range []interface{ expire() }{
-			&h.sources.state, &h.sources.consumers, &h.sources.situation, &h.sources.feed, &h.sources.health, &h.watched.queues, &h.watched.settings,
-		} {
-			shared.expire()
-		}
+		h.sources.expire()
 	}
 }
 
-// errStopping is why a stream's context ended, if it was not its client that went.
-var errStopping = errors.New("stopping")
-
-// errSignedOut is why a stream ended whose caller may no longer read it.
-var errSignedOut = fmt.Errorf("%w: its caller is signed out", errStopping)
+// errSignedOut is the cause that ends a stream whose caller may no longer read it.
+var errSignedOut = fmt.Errorf("%w: its caller is signed out", eventstream.ErrStopping)
 
 // stillInterval is how often a stream checks whether its caller may still read it.
 const stillInterval = 2 * time.Second
 
 type stillKey struct{}
 
-// letThrough returns a request as that of by, for as long as again returns the same account.
+// letThrough returns the request of an account. Its streams end when again no longer returns the same account.
 func letThrough(r *http.Request, by account, again func() (account, bool)) *http.Request {
 	still := func() bool {
 		now, ok := again()
 		return ok && now == by
 	}
-	return r.WithContext(context.WithValue(context.WithValue(r.Context(), accountKey{}, by), stillKey{}, still))
+	ctx := context.WithValue(context.WithValue(r.Context(), accountKey{}, by), stillKey{}, still)
+	return r.WithContext(eventstream.WithUser(ctx, by.name))
 }
 
-// stream serves what does not end by itself: without a write deadline, until Stop, and for as long as its caller may read it:
-// a session ends, and credentials are changed.
+// stream serves responses that do not end by themselves: without a write deadline, until Stop, and for as long as the caller may
+// read them. Sessions expire and credentials change meanwhile.
 func (h *Handler) stream(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // fails if there is none
@@ -225,7 +225,7 @@ func (h *Handler) stream(next http.Handler) http.Handler {
 		life := h.life
 		h.mu.Unlock()
 		if life != nil {
-			stop := context.AfterFunc(life, func() { cancel(errStopping) })
+			stop := context.AfterFunc(life, func() { cancel(eventstream.ErrStopping) })
 			defer stop()
 		}
 		if still, guarded := ctx.Value(stillKey{}).(func() bool); guarded {
@@ -246,5 +246,5 @@ func (h *Handler) stream(next http.Handler) http.Handler {
 	})
 }
 
-// at returns a path of ours as the browser must ask for it.
+// at returns one of our paths with the base path.
 func (h *Handler) at(path string) string { return h.cfg.BasePath + "/" + strings.TrimPrefix(path, "/") }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// pagePolicy: scripts, styles and images of this binary alone, nothing inline, in nobody's frame.
+// pagePolicy allows scripts, styles and images of this binary alone, nothing inline, and no frames.
 const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
@@ -29,11 +29,11 @@ const (
 	writeTimeout = time.Minute
 )
 
-// withLimits bounds the body and the time of a request. What streams lifts the write deadline.
+// withLimits bounds the body and the time of a request. Streams remove the write deadline.
 func withLimits(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
-		// Errors mean that the writer has no deadlines (a recorder): then there is no connection to hold, either.
+		// An error means that the writer has no deadlines, as in a test; then there is no connection to hold, either.
 		_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
 		if r.ContentLength != 0 {
 			_ = control.SetReadDeadline(time.Now().Add(readTimeout))

@@ -6,11 +6,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/doctor"
+	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
-// leastBetweenRuns is how old the doctor's report must be to be made again on request: all requests share one.
+// leastBetweenRuns is how old the doctor's report must be before a request makes a new one. All requests share it.
 const leastBetweenRuns = 2 * time.Second
 
 // healthReport is the doctor's report as the page shows it.
@@ -26,13 +28,11 @@ type healthReport struct {
 type healthCheck struct {
 	doctor.Check
 
-	Mend mending // zero: no page mends it
+	Name string
+	Mend button // zero: no page mends it
 }
 
-// mending leads to the page that mends what a check found.
-type mending struct{ Path, Label string }
-
-// healthGroup is the checks of a group that are ok.
+// healthGroup has the checks of a group that are ok.
 type healthGroup struct {
 	Name   string
 	Checks []doctor.Check
@@ -44,40 +44,44 @@ type skippedChecks struct {
 	Checks               []string
 }
 
-// mendings are the pages that mend what checks find. The page says that nothing is to be done for those without one.
-var mendings = map[string]mending{
-	"consumers":    {"/consumers", "Open consumers"},
-	"dead letters": {"/dead-letters", "Review dead letters"},
-	"jobs":         {"/workers", "Open workers"},
-	"outbox":       {"/workers", "Open workers"},
-	"queues":       {"/workers#queues", "Open queues"},
-	"retries":      {"/riverui/jobs?state=retryable", "Open retrying jobs"},
-	"settings":     {"/settings", "Open settings"},
-	"workers":      {"/workers", "Open workers"},
+// mendings are the pages that mend what checks find, by the name of the check.
+var mendings = map[string]button{
+	"consumers":    {Path: "/consumers", Label: "Open consumers"},
+	"dead letters": {Path: "/dead-letters", Label: "Review dead letters"},
+	"jobs":         {Path: "/workers", Label: "Open workers"},
+	"outbox":       {Path: "/workers", Label: "Open workers"},
+	"queues":       {Path: "/workers#queues", Label: "Open queues"},
+	"retries":      {Path: "/riverui/jobs?state=retryable", Label: "Open retrying jobs"},
+	"settings":     {Path: "/settings", Label: "Open settings"},
+	"workers":      {Path: "/workers", Label: "Open workers"},
 }
 
-// gateMending leads to the gate that is closed; the composer first, since the other one waits for it.
-func gateMending(state operate.Status) mending {
-	for _, gate := range state.Gates {
-		if !gate.Open {
-			return mending{"/gates/" + string(gate.Gate) + "?to=open", "Open " + string(gate.Gate) + "…"}
-		}
+// openGate leads to the page that opens a gate.
+func openGate(gate compose.Gate, label string) button {
+	return button{Path: "/gates/" + string(gate) + "?to=open", Label: label, Operator: true}
+}
+
+// closedGate returns the first closed gate: the composer before the other one, which waits for it.
+func closedGate(gates []operate.Gate) (operate.Gate, bool) {
+	i := slices.IndexFunc(gates, func(g operate.Gate) bool { return !g.Open })
+	if i < 0 {
+		return operate.Gate{}, false
 	}
-	return mending{}
+	return gates[i], true
 }
 
-func healthOf(report doctor.Report, state operate.Status) healthReport {
+func healthOf(report doctor.Report, state status.Status) healthReport {
 	shown := healthReport{At: report.At, Seconds: report.Seconds, Total: len(report.Checks)}
 	for _, result := range []operate.Health{operate.HealthFail, operate.HealthWarn} {
 		for _, check := range report.Checks {
 			if check.Result != result {
 				continue
 			}
-			mend := mendings[check.Check]
-			if check.Check == "gates" || check.Check == "parked" {
-				mend = gateMending(state)
+			mend := mendings[check.Name]
+			if gate, closed := closedGate(state.Gates); closed && (check.Name == "gates" || check.Name == "parked") {
+				mend = openGate(gate.Gate, "Open "+string(gate.Gate)+"…")
 			}
-			shown.Problems = append(shown.Problems, healthCheck{check, mend})
+			shown.Problems = append(shown.Problems, healthCheck{check, check.Name, mend})
 		}
 	}
 	for _, name := range doctor.Groups() {
@@ -100,12 +104,12 @@ func healthOf(report doctor.Report, state operate.Status) healthReport {
 			i = len(shown.Skipped)
 			shown.Skipped = append(shown.Skipped, skippedChecks{Reason: check.Says, WayOut: check.WayOut, Next: check.Next})
 		}
-		shown.Skipped[i].Checks = append(shown.Skipped[i].Checks, check.Check)
+		shown.Skipped[i].Checks = append(shown.Skipped[i].Checks, check.Name)
 	}
 	return shown
 }
 
-// Good returns how many checks are ok.
+// Good returns the number of checks that are ok.
 func (r healthReport) Good() (n int) {
 	for _, group := range r.Groups {
 		n += len(group.Checks)
@@ -113,7 +117,7 @@ func (r healthReport) Good() (n int) {
 	return n
 }
 
-// SkippedN returns how many checks were skipped.
+// SkippedN returns the number of checks that were skipped.
 func (r healthReport) SkippedN() (n int) {
 	for _, s := range r.Skipped {
 		n += len(s.Checks)
@@ -121,7 +125,7 @@ func (r healthReport) SkippedN() (n int) {
 	return n
 }
 
-// healthPage shows what the doctor found. Requested with run=again it has the checks made again first.
+// healthPage shows what the doctor found. With run=again, the checks run again first.
 func (h *Handler) healthPage(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Get("run") != "" {
 		h.sources.health.again(r.Context(), leastBetweenRuns)
@@ -131,7 +135,7 @@ func (h *Handler) healthPage(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Health", "health")
 	add(v, "report", "", func(ctx context.Context) reading[healthReport] {
 		report, state := h.sources.health.get(ctx), h.sources.state.get(ctx)
-		state.At, state.Err = report.At, nil // without it no gate is named; the report itself tells why
+		state.At, state.Err = report.At, nil // without the state, the report is shown and names no gate
 		return both(report, state, healthOf)
 	})
 	h.serve(w, r, v)

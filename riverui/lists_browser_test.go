@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	webui "github.com/iu-core/iuworker/riverui"
+	"github.com/iu-core/iuworker/riverui/eventstream"
 )
 
 // looks keeps pictures of the page as a desktop and a phone show it, in light and in dark, and requires that nothing is cut
@@ -116,7 +117,7 @@ func TestScaleoutsAndTemplatesInABrowser(t *testing.T) {
 func TestEventsAreFollowedOnThePage(t *testing.T) {
 	t.Parallel()
 	s := visit(t, "otto", operatorPassword, func(cfg *webui.Config) {
-		events, err := webui.NewEvents(webui.EventsConfig{Pool: cfg.Pool})
+		events, err := eventstream.New(eventstream.Config{Pool: cfg.Pool})
 		require.NoError(t, err)
 		t.Cleanup(events.Stop)
 		cfg.Events = events

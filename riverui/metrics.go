@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// serving is what a handler serves, for messages: to whom it listens is told by the flag.
+// serving names what a handler serves, for messages.
 type serving struct{ component, what, these, flag, example string }
 
 var (
@@ -13,11 +13,11 @@ var (
 	servingMetrics = serving{"Metrics", "the metrics", "the metrics", "--metrics-addr", DefaultMetricsAddr}
 )
 
-// DefaultMetricsAddr is an address for the metrics where they are served apart.
+// DefaultMetricsAddr is the suggested address for metrics that are served on a port of their own.
 const DefaultMetricsAddr = "127.0.0.1:9464"
 
-// NewMetrics builds a handler that serves Config.Metrics and the probes, and none of the pages: for an address of its
-// own. BasePath does not concern it. It asks for credentials as the pages do.
+// NewMetrics returns a handler for an address of its own: it serves Config.Metrics and the probes at the root, and no pages. It
+// requires credentials as the pages do.
 func NewMetrics(cfg Config) (*Handler, error) {
 	cfg.BasePath = ""
 	cfg, err := cfg.withDefaults()

@@ -3,21 +3,25 @@ package webui
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
-	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/internal/operate/fleet"
+	"github.com/iu-core/iuworker/internal/operate/history"
+	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// now serves the page that shows everything at once: what needs somebody, five numbers, the way of the events, charts,
-// consumers, templates, what happened, and what is running.
+// now serves the page that shows everything at once: what needs attention, five numbers, the pipeline, charts, consumers,
+// templates, recent activity, and what is running.
 func (h *Handler) now(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Now", "now")
-	v.Done, v.Fixed = h.done(r), http.StatusOK // what cannot be shown is said in its section
+	v.Done, v.fixed = h.done(r), http.StatusOK // a section says what cannot be shown
 	of := h.sources.rangeNamed(r.URL.Query().Get("range"))
 	add(v, "needs", "", h.needs)
 	add(v, "figures", "", h.figures)
@@ -25,25 +29,17 @@ func (h *Handler) now(w http.ResponseWriter, r *http.Request) {
 	add(v, "charts", "", func(ctx context.Context) reading[charts] { return derived(of.series.get(ctx), drawCharts(of.Range)) })
 	add(v, "consumers", "", h.nowConsumers(of))
 	add(v, "templates", "", h.topTemplates(of))
-	add(v, "feed", "", h.feed)
+	add(v, "feed", "", h.sources.feed.get)
 	add(v, "running", "", h.running)
 	h.serve(w, r, v)
 }
 
-// derived makes a reading of another, whose age and error it keeps.
-func derived[T, U any](of reading[T], value func(T) U) reading[U] {
-	if of.At.IsZero() {
-		return reading[U]{Err: of.Err}
-	}
-	return reading[U]{Value: value(of.Value), At: of.At, Err: of.Err}
-}
-
-// pipeline is the way of the events, and what waits at each step of it.
+// pipeline is the path of the events, and what waits at each step.
 type pipeline struct {
-	Outbox                  operate.Backlog
+	Outbox                  status.Backlog
 	Composer, Auto          gateStep
 	Ready, Running, Retried operate.Count // jobs
-	Emissions               operate.EmissionStatus
+	Emissions               status.Emissions
 	Consumers, Behind       int
 }
 
@@ -54,11 +50,11 @@ type gateStep struct {
 }
 
 func (h *Handler) pipeline(ctx context.Context) reading[pipeline] {
-	return both(h.sources.state.get(ctx), h.sources.consumers.get(ctx), func(s operate.Status, consumers []subscribe.Consumer) pipeline {
+	return both(h.sources.state.get(ctx), h.sources.consumers.get(ctx), func(s status.Status, consumers []subscribe.Consumer) pipeline {
 		p := pipeline{Outbox: s.Outbox, Emissions: s.Emissions, Consumers: len(consumers)}
 		for _, gate := range s.Gates {
 			step := gateStep{gate, parkedAt(s, gate.Gate)}
-			if gate.Gate == jobs.GateComposer {
+			if gate.Gate == compose.GateComposer {
 				p.Composer = step
 			} else {
 				p.Auto = step
@@ -75,7 +71,7 @@ func (h *Handler) pipeline(ctx context.Context) reading[pipeline] {
 			}
 		}
 		for _, c := range consumers {
-			if result, _ := operate.JudgeConsumer(c); result != operate.HealthOK {
+			if result, _ := status.JudgeConsumer(c); result != operate.HealthOK {
 				p.Behind++
 			}
 		}
@@ -90,7 +86,7 @@ func plus(a, b operate.Count) operate.Count {
 // Steps returns both gates, in the order in which jobs need them.
 func (p pipeline) Steps() []gateStep { return []gateStep{p.Composer, p.Auto} }
 
-// consumersShown is how many consumers the page has room for: those that need somebody come first.
+// consumersShown is how many consumers the page has room for.
 const consumersShown = 7
 
 type consumerTable struct {
@@ -100,41 +96,38 @@ type consumerTable struct {
 
 func (h *Handler) nowConsumers(of *ranged) func(context.Context) reading[consumerTable] {
 	return func(ctx context.Context) reading[consumerTable] {
-		return both(h.sources.consumers.get(ctx), of.lags.get(ctx), func(all []subscribe.Consumer, lags operate.ConsumerSeries) consumerTable {
+		return both(h.sources.consumers.get(ctx), of.lags.get(ctx), func(all []subscribe.Consumer, lags history.ConsumerSeries) consumerTable {
 			rows := consumerRows(all, lags)
 			return consumerTable{Rows: rows[:min(len(rows), consumersShown)], All: len(rows)}
 		})
 	}
 }
 
-// running is what the footer of the page shows.
+// running is the footer of the page.
 type running struct {
-	operate.Situation
+	status.Situation
 
-	Paused         []operate.PausedQueue
+	Paused         []status.PausedQueue
 	Workers, Alive int
 	Versions       []string // of the workers that are alive
 	Reported       bool     // the next five are known
 	LanesBusy      int
 	Lanes          int
 	PoolUsed, Pool int
-	Throttled      bool   // a worker makes room for producers
 	Server         string // version of PostgreSQL
 	Schema         int
 }
 
 func (h *Handler) running(ctx context.Context) reading[running] {
-	fleet := h.watched.fleet.get(ctx)
-	return both(h.sources.state.get(ctx), h.sources.situation.get(ctx), func(s operate.Status, situation operate.Situation) running {
+	fleet := h.sources.fleet.get(ctx)
+	return both(h.sources.state.get(ctx), h.sources.situation.get(ctx), func(s status.Status, situation status.Situation) running {
 		now := running{Situation: situation, Paused: s.Paused, Workers: len(s.Workers), Server: strings.Fields(s.Server + " ?")[0], Schema: s.Schema.Version}
-		known := map[string]bool{}
 		for _, w := range s.Workers {
 			if !w.Alive {
 				continue
 			}
 			now.Alive++
-			if !known[w.Version] {
-				known[w.Version] = true
+			if !slices.Contains(now.Versions, w.Version) {
 				now.Versions = append(now.Versions, w.Version)
 			}
 		}
@@ -143,8 +136,8 @@ func (h *Handler) running(ctx context.Context) reading[running] {
 	})
 }
 
-// report adds up what the workers that are alive report of themselves.
-func (r *running) report(fleet operate.Fleet) {
+// report adds up what living workers report about themselves.
+func (r *running) report(fleet fleet.Fleet) {
 	for _, w := range fleet.Workers {
 		if !w.Alive || w.Settings == nil || w.Load == nil {
 			continue
@@ -152,11 +145,10 @@ func (r *running) report(fleet operate.Fleet) {
 		r.Reported = true
 		r.LanesBusy, r.Lanes = r.LanesBusy+w.Load.LanesBusy, r.Lanes+w.Settings.Lanes
 		r.PoolUsed, r.Pool = r.PoolUsed+w.Load.PoolUsed, r.Pool+w.Settings.PoolSize
-		r.Throttled = r.Throttled || w.Load.Throttled
 	}
 }
 
-// done returns what was just done, if the address names an audit line: that line, and not the address, is told.
+// done returns the text of the audit line that the address names; "" if it names none.
 func (h *Handler) done(r *http.Request) string {
 	id, err := strconv.ParseInt(r.URL.Query().Get("done"), 10, 64)
 	if err != nil || id < 1 {

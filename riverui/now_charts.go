@@ -6,41 +6,43 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/history"
+	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
 const topTemplates = 8
 
-// ranged are the readings of one of operate.Ranges.
+// ranged are the readings of one of history.Ranges.
 type ranged struct {
-	operate.Range
+	history.Range
 
-	series    cached[operate.Series]
-	lags      cached[operate.ConsumerSeries]
-	templates cached[operate.TemplateSeries]
+	series    cached[history.Series]
+	lags      cached[history.ConsumerSeries]
+	templates cached[history.TemplateSeries]
 }
 
 func rangedSources(db limited) (all []*ranged) {
-	for _, r := range operate.Ranges {
+	for _, r := range history.Ranges {
 		all = append(all, &ranged{
 			Range: r,
-			series: source(db, keepRecent, func(ctx context.Context, tx pgx.Tx) (operate.Series, error) {
-				return operate.History(ctx, tx, r.Span)
+			series: source(db, keepRecent, func(ctx context.Context, tx pgx.Tx) (history.Series, error) {
+				return history.Read(ctx, tx, r.Span)
 			}),
-			lags: source(db, keepRecent, func(ctx context.Context, tx pgx.Tx) (operate.ConsumerSeries, error) {
-				return operate.ConsumerHistory(ctx, tx, r.Span)
+			lags: source(db, keepRecent, func(ctx context.Context, tx pgx.Tx) (history.ConsumerSeries, error) {
+				return history.Consumers(ctx, tx, r.Span)
 			}),
-			templates: source(db, keepSlow, func(ctx context.Context, tx pgx.Tx) (operate.TemplateSeries, error) {
-				return operate.TemplateHistory(ctx, tx, r.Span, topTemplates)
+			templates: source(db, keepSlow, func(ctx context.Context, tx pgx.Tx) (history.TemplateSeries, error) {
+				return history.Templates(ctx, tx, r.Span, topTemplates)
 			}),
 		})
 	}
 	return all
 }
 
-// rangeNamed returns the readings of the range with that name, or of the shortest.
+// rangeNamed returns the readings of the range with that name, or of the shortest range.
 func (s *sources) rangeNamed(name string) *ranged {
 	for _, r := range s.ranges {
-		if r.Name == operate.RangeOf(name).Name {
+		if r.Name == history.RangeOf(name).Name {
 			return r
 		}
 	}
@@ -50,21 +52,21 @@ func (s *sources) rangeNamed(name string) *ranged {
 // charts are both charts of a range.
 type charts struct {
 	Range           string
-	Ranges          []operate.Range
+	Ranges          []history.Range
 	Events, Latency chart
 }
 
-func drawCharts(r operate.Range) func(operate.Series) charts {
-	return func(s operate.Series) charts {
+func drawCharts(r history.Range) func(history.Series) charts {
+	return func(s history.Series) charts {
 		return charts{
-			Range: r.Name, Ranges: operate.Ranges, Events: eventsChart("events-chart", s), Latency: latencyChart("latency-chart", s),
+			Range: r.Name, Ranges: history.Ranges, Events: eventsChart("events-chart", s), Latency: latencyChart("latency-chart", s),
 		}
 	}
 }
 
-// templateRow is a template and what was made of it in a range.
+// templateRow is a template and its events in a range.
 type templateRow struct {
-	operate.TemplateSum
+	history.TemplateSum
 
 	PerMinute string
 	Spark     spark
@@ -78,7 +80,7 @@ type templateTable struct {
 
 func (h *Handler) topTemplates(of *ranged) func(context.Context) reading[templateTable] {
 	return func(ctx context.Context) reading[templateTable] {
-		return both(of.templates.get(ctx), h.sources.situation.get(ctx), func(s operate.TemplateSeries, situation operate.Situation) templateTable {
+		return both(of.templates.get(ctx), h.sources.situation.get(ctx), func(s history.TemplateSeries, situation status.Situation) templateTable {
 			t := templateTable{Range: of.Name, All: situation.Templates}
 			for _, sum := range s.Templates {
 				perMinute := float64(sum.Composed+sum.Dead) / of.Span.Minutes()

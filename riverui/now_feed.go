@@ -10,12 +10,13 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
-// feedShown is how many lines of what happened the page has room for.
+// feedShown is how many lines the page has room for.
 const feedShown = 8
 
-// feedLine is something that happened.
+// feedLine is a change by an operator, or events that ended badly.
 type feedLine struct {
 	At   time.Time
 	Text string
@@ -23,17 +24,13 @@ type feedLine struct {
 	Bad  bool   // an event ended badly
 }
 
-// feed is what happened last, newest first: changes by people, and events that ended badly.
-func (h *Handler) feed(ctx context.Context) reading[[]feedLine] {
-	return h.sources.feed.get(ctx)
-}
-
+// readFeed returns changes by operators and events that ended badly, newest first.
 func readFeed(ctx context.Context, tx pgx.Tx) ([]feedLine, error) {
 	audit, err := operate.Audit(ctx, tx, 0, feedShown)
 	if err != nil {
 		return nil, err
 	}
-	failures, err := operate.RecentFailures(ctx, tx, feedShown)
+	failures, err := status.RecentFailures(ctx, tx, feedShown)
 	if err != nil {
 		return nil, err
 	}
@@ -48,19 +45,19 @@ func readFeed(ctx context.Context, tx pgx.Tx) ([]feedLine, error) {
 	return lines[:min(len(lines), feedShown)], nil
 }
 
-func failureText(f operate.Failure) string {
+func failureText(f status.Failure) string {
 	n := operate.Count{N: f.Count, More: f.More}
 	if f.Consumer != "" {
-		return fmt.Sprintf("%s gave up %s", f.Consumer, plural(n, "event", "events"))
+		return fmt.Sprintf("%s gave up %s", f.Consumer, n.Of("event", "events"))
 	}
-	text := plural(n, "dead letter", "dead letters") + " of " + f.Status
+	text := n.Of("dead letter", "dead letters") + " of " + f.Status
 	if f.Actor != "" {
 		text += " from " + f.Actor
 	}
 	return text
 }
 
-func failurePath(f operate.Failure) string {
+func failurePath(f status.Failure) string {
 	if f.Consumer != "" {
 		return "/consumers/" + url.PathEscape(f.Consumer)
 	}

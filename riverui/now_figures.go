@@ -6,7 +6,7 @@ import (
 	"math"
 	"strings"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/history"
 )
 
 // figure is one of the five numbers.
@@ -23,36 +23,36 @@ func (h *Handler) figures(ctx context.Context) reading[[]figure] {
 	return both(h.sources.paces.get(ctx), h.sources.ranges[0].series.get(ctx), drawFigures)
 }
 
-func drawFigures(p operate.Paces, hour operate.Series) []figure {
-	now, before := p.Now, operate.Pace{}
+func drawFigures(p history.Paces, hour history.Series) []figure {
+	now, before := p.Now, history.Pace{}
 	if p.Yesterday != nil {
 		before = *p.Yesterday
 	}
-	draw := func(what string, value func(operate.Point) *float64) spark {
+	draw := func(what string, value func(history.Point) *float64) spark {
 		return sparkline(what+" in the last hour", sparkValues(hour, value))
 	}
 	figures := []figure{
 		{
 			ID: "in", Title: "In", Path: "/events", Value: figureOf(now.In), Unit: "/s", Delta: change(now.In, before.In),
-			Spark: draw("Rows into the outbox", func(p operate.Point) *float64 { return asFloat(p.Inserted) }),
+			Spark: draw("Rows into the outbox", func(p history.Point) *float64 { return asFloat(p.Inserted) }),
 		},
 		{
 			ID: "outbox", Title: "Outbox", Path: "/events?state=waiting", Value: number(now.Outbox),
-			Spark: draw("Rows that waited in the outbox", func(p operate.Point) *float64 { return asFloat(p.Outbox) }),
+			Spark: draw("Rows that waited in the outbox", func(p history.Point) *float64 { return asFloat(p.Outbox) }),
 		},
 		{
 			ID: "composed", Title: "Composed", Path: "/events?state=done", Value: figureOf(now.Composed), Unit: "/s",
 			Delta: change(now.Composed, before.Composed),
-			Spark: draw("Instances", func(p operate.Point) *float64 { return new(float64(p.Composed + p.Scaleout + p.DryRun)) }),
+			Spark: draw("Instances", func(p history.Point) *float64 { return new(float64(p.Composed + p.Scaleout + p.DryRun)) }),
 		},
 		{
 			ID: "announced", Title: "Announced", Path: "/consumers", Value: figureOf(now.Announced), Unit: "/s",
 			Delta: change(now.Announced, before.Announced),
-			Spark: draw("Announced events", func(p operate.Point) *float64 { return new(float64(p.Announced)) }),
+			Spark: draw("Announced events", func(p history.Point) *float64 { return new(float64(p.Announced)) }),
 		},
 		{
 			ID: "latency", Title: "Latency p95", Path: "#charts", Value: "–", Delta: change(now.P95, before.P95),
-			Spark: draw("Latency, 95th percentile,", func(p operate.Point) *float64 { return p.P95 }),
+			Spark: draw("Latency, 95th percentile,", func(p history.Point) *float64 { return p.P95 }),
 		},
 	}
 	if now.OutboxAge != nil {
@@ -70,7 +70,7 @@ func drawFigures(p operate.Paces, hour operate.Series) []figure {
 	return figures
 }
 
-// split takes the unit off a length of time.
+// split separates a length of time from its unit.
 func split(text string) (value, unit string) {
 	for i, c := range text {
 		if c == ' ' {
@@ -87,7 +87,7 @@ func asFloat(n *int64) *float64 {
 	return new(float64(*n))
 }
 
-// figureOf writes how many in a unit of time: two digits if they are few.
+// figureOf returns a number per unit of time: with two digits if it is small.
 func figureOf(n *float64) string {
 	switch {
 	case n == nil:
@@ -103,7 +103,7 @@ func figureOf(n *float64) string {
 	}
 }
 
-// change says how a value compares with the one of yesterday; "" if either is not known, or was nothing.
+// change returns how a value compares with yesterday's; "" if either is unknown.
 func change(now, before *float64) string {
 	if now == nil || before == nil {
 		return ""

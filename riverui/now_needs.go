@@ -11,14 +11,17 @@ import (
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/doctor"
+	"github.com/iu-core/iuworker/internal/operate/history"
+	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// need is something that needs an operator.
+// need is one thing that needs an operator.
 type need struct {
-	Bad     bool       // act now; otherwise look
+	Bad     bool       // act now; otherwise soon
 	Text    string     // what it is
 	Did     string     // what happened at Since
 	Since   *time.Time // since when
@@ -27,7 +30,7 @@ type need struct {
 	Command string
 }
 
-// button leads to the page that mends something.
+// button leads to the page that fixes something.
 type button struct {
 	Path, Label string
 	Operator    bool // only operators can use it
@@ -57,7 +60,7 @@ type setupStep struct {
 	Command string
 }
 
-// needs reads what the judgements are made of. They are made again for each page, from readings that all pages share.
+// needs judges the readings that all pages share.
 func (h *Handler) needs(ctx context.Context) reading[needs] {
 	state := h.sources.state.get(ctx)
 	if state.At.IsZero() && schemaMissing(state.Err) {
@@ -69,7 +72,7 @@ func (h *Handler) needs(ctx context.Context) reading[needs] {
 	if state.Err == nil {
 		state.Err = errors.Join(situation.Err, consumers.Err)
 	}
-	return derived(state, func(s operate.Status) needs {
+	return derived(state, func(s status.Status) needs {
 		return facts{
 			migrated: true, status: s, situation: situation.Value, consumers: consumers.Value, report: health.Value, notReady: ready.Value,
 		}.judge()
@@ -81,11 +84,11 @@ func schemaMissing(err error) bool {
 	return ok && slices.Contains([]string{pgerrcode.UndefinedTable, pgerrcode.InvalidSchemaName, pgerrcode.UndefinedFunction}, pgErr.Code)
 }
 
-// facts are what judgements are made of.
+// facts are what needs are judged by.
 type facts struct {
 	migrated  bool
-	status    operate.Status
-	situation operate.Situation
+	status    status.Status
+	situation status.Situation
 	consumers []subscribe.Consumer
 	report    doctor.Report
 	notReady  string // why this worker is not ready
@@ -99,10 +102,10 @@ func (f facts) judge() needs {
 	if steps := setupSteps(f); f.status.Emissions.LastPosition < inUse && slices.ContainsFunc(steps, func(s setupStep) bool { return !s.Done }) {
 		n.Setup = steps
 	}
-	told := map[string]bool{"connection": true} // checks of the doctor whose matter is told more sharply; the banner has the connection
+	told := map[string]bool{"connection": true} // checks of the doctor that something else tells better; the banner tells the connection
 	for _, judge := range []struct {
 		checks []string
-		whole  bool // found is all that these checks could report, and newer
+		whole  bool // found has all that these checks report, and is newer
 		found  []need
 	}{
 		{[]string{"workers"}, false, f.workers(n.Setup != nil)},
@@ -118,36 +121,39 @@ func (f facts) judge() needs {
 		}
 	}
 	for _, check := range f.report.Checks {
-		if told[check.Check] || check.Result != operate.HealthFail && check.Result != operate.HealthWarn {
+		if told[check.Name] || check.Result != operate.HealthFail && check.Result != operate.HealthWarn {
 			continue
 		}
 		found := need{
-			Bad: check.Result == operate.HealthFail, Text: check.Check + ": " + check.Says, Command: check.Next,
-			Button: button{Path: "/health#" + url.PathEscape(check.Check), Label: "Open check"},
+			Bad: check.Result == operate.HealthFail, Text: check.Name + ": " + check.Says, Command: check.Next,
+			Button: button{Path: "/health#" + url.PathEscape(check.Name), Label: "Open check"},
 		}
-		if mend, ok := mendings[check.Check]; ok {
-			found.Button = button{Path: mend.Path, Label: mend.Label}
+		if mend, ok := mendings[check.Name]; ok {
+			found.Button = mend
 		}
 		n.All = append(n.All, found)
 	}
-	slices.SortStableFunc(n.All, func(a, b need) int {
-		switch {
-		case a.Bad == b.Bad:
-			return 0
-		case a.Bad:
-			return -1
-		default:
-			return 1
-		}
-	})
+	slices.SortStableFunc(n.All, func(a, b need) int { return trueFirst(a.Bad, b.Bad) })
 	return n
 }
 
-func (f facts) alive() bool {
-	return slices.ContainsFunc(f.status.Workers, func(w operate.WorkerStatus) bool { return w.Alive })
+// trueFirst compares flags for a sort that puts those that are set first.
+func trueFirst(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	default:
+		return 1
+	}
 }
 
-// workers tells once why nothing is composed: no worker, or else this one's own cause.
+func (f facts) alive() bool {
+	return slices.ContainsFunc(f.status.Workers, func(w status.Worker) bool { return w.Alive })
+}
+
+// workers tells why nothing is composed: there is no worker, or this one is not ready.
 func (f facts) workers(fresh bool) (found []need) {
 	switch {
 	case !f.alive() && !fresh:
@@ -166,14 +172,14 @@ func (f facts) announcing() (found []need) {
 	if f.status.Emissions.Held {
 		waiting := f.status.Emissions.Waiting
 		found = append(found, need{
-			Bad: true, Text: "nothing is announced: the event type is not active; " + plural(waiting.Count, "event waits", "events wait"),
+			Bad: true, Text: "nothing is announced: the event type is not active; " + waiting.Of("event waits", "events wait"),
 			Did: "the oldest", Since: waiting.OldestAt,
 			Button: button{Path: "/health#event%20type", Label: "Open check"}, Command: f.next("event type"),
 		})
 	}
 	for _, held := range f.status.Held {
 		found = append(found, need{
-			Bad: true, Text: plural(held.Count, "job is", "jobs are") + " held back: " + held.Reason,
+			Bad: true, Text: held.Of("job is", "jobs are") + " held back: " + held.Reason,
 			Button: button{Path: "/health", Label: "Open health"}, Command: "iuworker doctor",
 		})
 	}
@@ -183,14 +189,14 @@ func (f facts) announcing() (found []need) {
 // next returns the command that the doctor names for a check.
 func (f facts) next(check string) string {
 	for _, c := range f.report.Checks {
-		if c.Check == check {
+		if c.Name == check {
 			return c.Next
 		}
 	}
 	return ""
 }
 
-// gates tells of closed gates. On a fresh installation that is one of the steps, unless jobs are parked.
+// gates tells of closed gates. On a fresh installation they are a step of the set-up, unless jobs are parked.
 func (f facts) gates(fresh bool) (found []need) {
 	for _, gate := range f.status.Gates {
 		parked := parkedAt(f.status, gate.Gate)
@@ -199,11 +205,11 @@ func (f facts) gates(fresh bool) (found []need) {
 		}
 		n := need{
 			Bad: parked.N > 0, Text: fmt.Sprintf("the gate %s is closed: no job is parked", gate.Gate), Did: "closed", Since: gate.UpdatedAt,
-			Button:  button{Path: "/gates/" + string(gate.Gate) + "?to=open", Label: "Open gate…", Operator: true},
+			Button:  openGate(gate.Gate, "Open gate…"),
 			Command: gate.Gate.OpenCommand(),
 		}
 		if parked.N > 0 {
-			n.Text = fmt.Sprintf("the gate %s is closed: %s parked", gate.Gate, plural(parked, "job is", "jobs are"))
+			n.Text = fmt.Sprintf("the gate %s is closed: %s parked", gate.Gate, parked.Of("job is", "jobs are"))
 		}
 		if gate.UpdatedBy != nil {
 			n.Who = *gate.UpdatedBy
@@ -230,10 +236,10 @@ func (f facts) queues() (found []need) {
 	return found
 }
 
-// consumersBehind is one line, however many consumers need attention: that of the worst one.
+// consumersBehind returns one line for all consumers that need attention: that of the worst one.
 func (f facts) consumersBehind() []need {
 	var rows []consumerRow
-	for _, c := range consumerRows(f.consumers, operate.ConsumerSeries{}) {
+	for _, c := range consumerRows(f.consumers, history.ConsumerSeries{}) {
 		if c.Mark != "" {
 			rows = append(rows, c)
 		}
@@ -247,7 +253,7 @@ func (f facts) consumersBehind() []need {
 		Button: button{Path: c.Path(), Label: "Open consumer"},
 	}
 	if c.LagEvents != nil && *c.LagEvents > 0 && c.Process == nil {
-		behind := plural(operate.Count{N: *c.LagEvents}, "event", "events")
+		behind := operate.Count{N: *c.LagEvents}.Of("event", "events")
 		n.Text = fmt.Sprintf("the consumer %s is %s behind, and no process works for it", c.Name, behind)
 		n.Did, n.Since = "last active", &c.ActiveAt
 	}
@@ -264,29 +270,23 @@ func (f facts) deadLetters() (found []need) {
 		return nil
 	}
 	n := need{
-		Text: plural(all, "dead letter", "dead letters"), Button: button{Path: "/dead-letters", Label: "Review"}, Command: "iuworker dead-letters list",
+		Text: all.Of("dead letter", "dead letters"), Button: button{Path: "/dead-letters", Label: "Review"}, Command: "iuworker dead-letters list",
 	}
-	most := slices.MaxFunc(f.status.DeadLetters, func(a, b operate.DeadLetterCount) int { return int(a.N - b.N) })
+	most := slices.MaxFunc(f.status.DeadLetters, func(a, b status.DeadLetterCount) int { return int(a.N - b.N) })
 	if len(f.status.DeadLetters) == 1 {
 		n.Text += " of " + most.Status
 	} else {
-		n.Text += fmt.Sprintf(", %s of them of %s", count(most.Count), most.Status)
+		n.Text += fmt.Sprintf(", %s of them of %s", most.Count, most.Status)
 	}
 	return append(found, n)
 }
 
-// setupSteps are ticked by facts.
+// setupSteps returns the steps of a set-up, ticked by facts.
 func setupSteps(f facts) []setupStep {
-	gate := setupStep{Done: f.migrated, Text: "gates open"}
-	for _, g := range f.status.Gates {
-		if !g.Open && gate.Done {
-			gate.Done = false
-			gate.Button = button{Path: "/gates/" + string(g.Gate) + "?to=open", Label: "Open " + string(g.Gate) + "…", Operator: true}
-			gate.Command = g.Gate.OpenCommand()
-		}
-	}
-	if !f.migrated {
-		gate.Command = "iuworker gate open composer"
+	gate := setupStep{Text: "gates open", Command: compose.GateComposer.OpenCommand()}
+	if f.migrated {
+		closed, isClosed := closedGate(f.status.Gates)
+		gate = setupStep{Text: gate.Text, Done: !isClosed, Button: openGate(closed.Gate, "Open "+string(closed.Gate)+"…"), Command: closed.Gate.OpenCommand()}
 	}
 	return []setupStep{
 		{Done: f.migrated, Text: "schema installed", Command: "iuworker migrate up"},

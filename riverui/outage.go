@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/riverui/internal/dberror"
 )
 
 const (
@@ -20,7 +22,7 @@ const (
 	outageWait    = 100 * time.Millisecond // that a page waits for the first check
 )
 
-// outage tells the pages whether the database can be reached, and since when it cannot.
+// outage knows whether the database can be reached, and since when it cannot.
 type outage struct {
 	pool *pgxpool.Pool
 
@@ -32,14 +34,14 @@ type outage struct {
 	cause   string
 }
 
-// lostDatabase is what the banner says.
+// lostDatabase is the content of the banner.
 type lostDatabase struct {
 	Address, Cause string
 	Since          time.Time
 	Good           *time.Time // when the numbers are from; nil: there are none
 }
 
-// check returns nil if the database can be reached. It does not wait for a database that is silent.
+// check returns nil if the database can be reached. It waits for outageWait at most.
 func (o *outage) check(ctx context.Context) *lostDatabase {
 	o.mu.Lock()
 	if o.running == nil && time.Since(o.at) >= outageEvery {
@@ -88,13 +90,13 @@ func (o *outage) ping(ctx context.Context, ended chan struct{}) {
 	o.cause = causeOf(err)
 }
 
-// causeOf names in a few words why a connection failed.
+// causeOf returns in a few words why a connection failed.
 func causeOf(err error) string {
 	pgErr, said := errors.AsType[*pgconn.PgError](err)
 	timeout, isNet := errors.AsType[net.Error](err)
 	switch {
 	case said:
-		return redact(pgErr.Message)
+		return dberror.Redact(pgErr.Message)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "connection refused"
 	case errors.Is(err, context.DeadlineExceeded), isNet && timeout.Timeout():

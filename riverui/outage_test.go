@@ -1,19 +1,12 @@
 package webui_test
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
-	"syscall"
 	"testing"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
@@ -86,33 +79,4 @@ func TestPagesSayThatTheDatabaseIsAway(t *testing.T) {
 	home := serve(handler, http.MethodGet, "/", nil)
 	require.Equal(t, http.StatusOK, home.Code, "it says so in its sections")
 	require.Contains(t, home.Body.String(), "cannot connect to the database")
-}
-
-func TestALostConnectionIsToldAsOne(t *testing.T) {
-	t.Parallel()
-	for err, status := range map[error]int{
-		&pgconn.PgError{Code: "57P01"}:                      http.StatusServiceUnavailable,
-		&pgconn.PgError{Code: "57P02"}:                      http.StatusServiceUnavailable,
-		&pgconn.PgError{Code: "57P03"}:                      http.StatusServiceUnavailable,
-		&pgconn.PgError{Code: "08006"}:                      http.StatusServiceUnavailable,
-		&pgconn.PgError{Code: "25P03"}:                      http.StatusServiceUnavailable,
-		&pgconn.PgError{Code: "25006"}:                      http.StatusServiceUnavailable,
-		&pgconn.PgError{Code: "57014"}:                      http.StatusServiceUnavailable,
-		&pgconn.PgError{Code: "XX000"}:                      http.StatusInternalServerError,
-		fmt.Errorf("read: %w", io.ErrUnexpectedEOF):         http.StatusServiceUnavailable,
-		&net.OpError{Op: "read", Err: syscall.ECONNRESET}:   http.StatusServiceUnavailable,
-		fmt.Errorf("write: %w", net.ErrClosed):              http.StatusServiceUnavailable,
-		fmt.Errorf("commit: %w", context.DeadlineExceeded):  http.StatusServiceUnavailable,
-		errors.New("what the program does wrong"):           http.StatusInternalServerError,
-		fmt.Errorf("x: %w", &pgconn.PgError{Code: "42501"}): http.StatusForbidden,
-		fmt.Errorf("x: %w", &pgconn.PgError{Code: "42P01"}): http.StatusServiceUnavailable,
-		fmt.Errorf("x: %w", &pgconn.PgError{Code: "23505"}): http.StatusBadRequest,
-		fmt.Errorf("x: %w", &pgconn.PgError{Code: "40001"}): http.StatusServiceUnavailable,
-		fmt.Errorf("x: %w", &pgconn.PgError{Code: "53300"}): http.StatusServiceUnavailable,
-		fmt.Errorf("x: %w", &pgconn.PgError{Code: "55P03"}): http.StatusServiceUnavailable,
-	} {
-		got, sentence := webui.Explain(err)
-		require.Equal(t, status, got, err)
-		require.NotContains(t, sentence, "busy (terminating", err)
-	}
 }

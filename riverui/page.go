@@ -14,17 +14,17 @@ import (
 //go:embed templates
 var templateFiles embed.FS
 
-var templates = template.Must(template.New("").Funcs(functions).ParseFS(templateFiles, "templates/*.html"))
+var htmlTemplates = template.Must(template.New("").Funcs(functions).ParseFS(templateFiles, "templates/*.html"))
 
-// page is what all pages have.
+// page has the data that all pages share.
 type page struct {
 	Base, Title, Version string
-	User                 string // "" if nobody has to sign in
+	User                 string // "" if no sign-in is required
 	Operator             bool   // may make changes
 	Done                 string // what was just done
 	Metrics, Events      bool   // are served
 
-	Environment string // such as PROD; "" if nobody said
+	Environment string // such as PROD; "" if it has no name
 	Database    string // shop@db-1
 	Live        string // where updates come from; "" if the page does not change while it is open
 	Nav         []navItem
@@ -50,10 +50,10 @@ func (h *Handler) page(r *http.Request, title string) page {
 	return p
 }
 
-// render writes a page whole, or nothing of it.
+// render writes a whole page, or an error.
 func (h *Handler) render(w http.ResponseWriter, r *http.Request, status int, name string, data any) {
 	var page bytes.Buffer
-	if err := templates.ExecuteTemplate(&page, name, data); err != nil {
+	if err := htmlTemplates.ExecuteTemplate(&page, name, data); err != nil {
 		h.cfg.Logger.ErrorContext(r.Context(), "Pages: cannot write a page", slog.String("page", name), slog.String("error", err.Error()))
 		http.Error(w, "this page cannot be shown; the log says why", http.StatusInternalServerError)
 		return
@@ -63,7 +63,7 @@ func (h *Handler) render(w http.ResponseWriter, r *http.Request, status int, nam
 	_, _ = page.WriteTo(w) // if this fails, the client has disconnected
 }
 
-// form reads a form; false if it said what is wrong.
+// form reads a form. If it is invalid, it responds and returns false.
 func (h *Handler) form(w http.ResponseWriter, r *http.Request) bool {
 	err := r.ParseForm()
 	var tooLong *http.MaxBytesError
@@ -78,7 +78,7 @@ func (h *Handler) form(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// back sends the browser to a page of ours after a change; the page tells the audit line. path may have a query.
+// back redirects to one of our pages after a change; the page shows the audit line. path may have a query.
 func (h *Handler) back(w http.ResponseWriter, r *http.Request, path string, auditID int64) {
 	to := h.at(path)
 	if auditID > 0 {
@@ -91,5 +91,5 @@ func (h *Handler) back(w http.ResponseWriter, r *http.Request, path string, audi
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
-// db is the pool, for reading.
+// db returns the pool for reading.
 func (h *Handler) db() limited { return limited{h.cfg.Pool} }

@@ -8,11 +8,13 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/iu-core/iuworker/riverui/internal/dberror"
 )
 
 const readyTimeout = 2 * time.Second
 
-// probes respond to orchestrators and load balancers, which have no credentials.
+// probes serves orchestrators and load balancers, which have no credentials.
 type probes struct {
 	ready func(context.Context) error
 	once  singleflight.Group
@@ -28,7 +30,7 @@ type readiness struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-func (p *probes) answerReady(w http.ResponseWriter, r *http.Request) {
+func (p *probes) serveReady(w http.ResponseWriter, r *http.Request) {
 	if err := p.check(r.Context()); err != nil {
 		answerJSON(w, http.StatusServiceUnavailable, readiness{Reason: readyReason(err)})
 		return
@@ -36,7 +38,7 @@ func (p *probes) answerReady(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, http.StatusOK, readiness{Ready: true})
 }
 
-// check asks once for all who wait: everybody may ask, and must not be able to keep the database busy by it.
+// check runs once for all requests that wait for it, so that probes cannot keep the database busy.
 func (p *probes) check(ctx context.Context) error {
 	shared := context.WithoutCancel(ctx)
 	asked := p.once.DoChan("", func() (any, error) {
@@ -54,7 +56,7 @@ func (p *probes) check(ctx context.Context) error {
 	}
 }
 
-// readyReason tells strangers what is wrong and nothing of where the database is or who connects as what.
+// readyReason returns what is wrong without the address of the database and its logins: anybody may request a probe.
 func readyReason(err error) string {
 	var connect *pgconn.ConnectError
 	var parse *pgconn.ParseConfigError
@@ -64,6 +66,6 @@ func readyReason(err error) string {
 	case errors.As(err, &connect), errors.As(err, &parse):
 		return "cannot connect to the database; the log says why"
 	default:
-		return redact(err.Error())
+		return dberror.Redact(err.Error())
 	}
 }

@@ -8,12 +8,11 @@ import (
 	"strings"
 )
 
-// Without credentials anyone who reaches the pages may do everything, so only this machine may reach them. A proxy on
-// this machine reaches them for the whole world, from a loopback address and mostly with the Host that it was told to
-// connect to. A proxied request shows in the headers that the proxy adds, in its HTTP version, and in the origin that a
-// browser behind it sends.
+// Without credentials anyone who reaches the pages may do everything, so only this machine may reach them. But a proxy on this
+// machine passes on requests of the whole world from a loopback address, mostly with the Host that it was told to connect to. A
+// proxied request can be recognized by the headers that the proxy adds, its HTTP version, and the origin that a browser sends.
 
-// proxyHeaders are names that no local client sends, but those that proxies, load balancers and tunnels add.
+// proxyHeaders are headers that proxies, load balancers and tunnels add, and no local client sends.
 var proxyHeaders = map[string]bool{
 	"Forwarded": true, "Via": true, "Max-Forwards": true, "Cdn-Loop": true, "Client-Ip": true, "True-Client-Ip": true,
 	"X-Client-Ip": true, "X-Cluster-Client-Ip": true, "X-Proxyuser-Ip": true, "X-Host": true, "X-Scheme": true,
@@ -26,7 +25,7 @@ var proxyHeaderPrefixes = []string{
 	"X-Vercel-", "X-Amz-Cf-", "Cf-", "Cloudfront-", "Fastly-", "Fly-", "Incap-", "Proxy-", "Tailscale-",
 }
 
-// throughProxy reports what gives a request away that did not come from this machine itself; "" if nothing does.
+// throughProxy returns what shows that a request did not come directly from this machine; "" if nothing does.
 func throughProxy(r *http.Request) string {
 	for name := range r.Header { // in canonical form
 		if proxyHeaders[name] {
@@ -53,7 +52,7 @@ func throughProxy(r *http.Request) string {
 	return ""
 }
 
-// ports returns the port that a request names and the one that it came to.
+// ports returns the port that a request names and the port on which it arrived.
 func ports(r *http.Request) (named, ours string) {
 	at, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
 	if !ok {
@@ -66,9 +65,8 @@ func ports(r *http.Request) (named, ours string) {
 	return printable(named), strconv.Itoa(at.Port)
 }
 
-// comesFrom returns the host of the page that a request comes from, if it is not this machine's; "" otherwise. A browser
-// that says itself that the page is another site's is believed: it may follow a link to here, and the check of origins
-// keeps it from anything else.
+// comesFrom returns the host of the page that a request comes from, or "" if it is this machine's. A request that its browser
+// marks as another site's is let through: it may follow a link to here, and the check of origins refuses the rest.
 func comesFrom(r *http.Request) string {
 	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
 		return ""
@@ -85,10 +83,10 @@ func comesFrom(r *http.Request) string {
 	return ""
 }
 
-// notLocal returns the sentence for a request that must not be served without credentials; "" if it may be. what is
-// asked for, such as "these pages"; out is the option that serves those behind a proxy, "" if it is given.
+// notLocal returns why a request must not be served without credentials; "" if it may be. what names what is requested, such as
+// "these pages". out is the option that serves requests through a proxy; "" if it is set.
 func notLocal(r *http.Request, what, out string) string {
-	// Another site's name that was made to point to this machine would let that site's pages read ours.
+	// A site could make its name point to this machine, so that its pages read ours.
 	if !isLoopback(r.Host) {
 		return "without credentials " + what + " are served only under this machine's own names, such as localhost, and not under " + printable(r.Host)
 	}

@@ -9,30 +9,13 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
-
-	"github.com/iu-core/iuworker/jobs"
 )
 
-// NewRiverClient makes a client of our River that works no jobs: enough to look at them, retry, cancel and delete
-// them, and to pause queues.
-func NewRiverClient(pool *pgxpool.Pool, logger *slog.Logger) (*river.Client[pgx.Tx], error) {
-	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{Schema: jobs.RiverSchema, Logger: logger})
-	if err != nil {
-		return nil, fmt.Errorf("set River up: %w", err)
-	}
-	return client, nil
-}
-
-// riverPolicy lets River UI set styles on its elements, which it does all over; all else is as in our pages.
+// riverPolicy is pagePolicy, but lets River UI set styles on its elements and use data: images.
 const riverPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
 	"font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// riverPage serves River UI's files, and its page with a bar of ours: a link back, the database, and what its states mean.
+// riverPage serves River UI's files, and its page with our bar: a link back, the database, and what its states mean.
 func (h *Handler) riverPage(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Security-Policy", riverPolicy)
 	if strings.HasPrefix(r.URL.Path, h.at("riverui/assets/")) {
@@ -53,11 +36,11 @@ func (h *Handler) riverPage(w http.ResponseWriter, r *http.Request) {
 
 var riverTitle = regexp.MustCompile(`<title>[^<]*</title>`)
 
-// frameRiver puts the frame into River UI's page. Without a head and a body it is left as it is.
+// frameRiver puts the bar into River UI's page. A page without a head and a body stays as it is.
 func frameRiver(page *bytes.Buffer, p page) error {
 	var head, bar bytes.Buffer
 	for name, to := range map[string]*bytes.Buffer{"river-head": &head, "river-bar": &bar} {
-		if err := templates.ExecuteTemplate(to, name, &p); err != nil {
+		if err := htmlTemplates.ExecuteTemplate(to, name, &p); err != nil {
 			return fmt.Errorf("write %s: %w", name, err)
 		}
 	}
@@ -75,14 +58,14 @@ func frameRiver(page *bytes.Buffer, p page) error {
 	return nil
 }
 
-// riverBanner says what the frame says of the database now: the frame asks for it while it is open.
+// riverBanner serves what the bar says about the database. The bar requests it while it is open.
 func (h *Handler) riverBanner(w http.ResponseWriter, r *http.Request) {
 	p := h.page(r, "Jobs")
 	h.render(w, r, http.StatusOK, "river-banner", &p)
 }
 
-// riverRead lets River UI read. It takes a database that is away for a mistake of the request (400), and a session that
-// was cut off for one of its own (500): the first is said as the pages say it, the second read again.
+// riverRead lets River UI read. River UI responds with 400 if the database is away, and with 500 if a session was cut off: the
+// first becomes a sentence of ours, and the second is retried.
 func (h *Handler) riverRead(w http.ResponseWriter, r *http.Request) {
 	first := h.askRiver(r)
 	if first.status != http.StatusBadRequest && first.status < http.StatusInternalServerError {

@@ -12,13 +12,17 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"riverqueue.com/riverui"
+
+	"github.com/iu-core/iuworker/jobs"
 )
 
-// errRefused is a change that River UI refused: it goes back, and River UI's answer to the caller.
+// errRefused rolls back a change that River UI refused; the caller gets River UI's response.
 var errRefused = errors.New("refused by River UI")
 
-// riverChange lets River UI make a change in the transaction that keeps the audit line.
+// riverChange lets River UI make a change in the transaction of its audit line.
 func (h *Handler) riverChange(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, h.at("riverui"))
 	action, about, ok := riverAction(r.Method, path)
@@ -52,7 +56,7 @@ func (h *Handler) riverChange(w http.ResponseWriter, r *http.Request) {
 	}
 	var answer answer
 	err = h.operator(r).ChangeInRiver(r.Context(), action, about, func(tx pgx.Tx) error {
-		inTx, err := riverUI(h.cfg, &tx)
+		inTx, err := h.riverUI(&tx)
 		if err != nil {
 			return err
 		}
@@ -71,7 +75,7 @@ func (h *Handler) riverChange(w http.ResponseWriter, r *http.Request) {
 	answer.send(w)
 }
 
-// riverAction names the change that a request to River UI makes, and what its path says of it.
+// riverAction returns the change that a request to River UI makes, and what its path says about it.
 func riverAction(method, path string) (action string, about map[string]any, ok bool) {
 	parts := strings.Split(strings.Trim(path, "/"), "/") // api, jobs, cancel, or api, queues, a name, pause
 	switch {
@@ -86,7 +90,7 @@ func riverAction(method, path string) (action string, about map[string]any, ok b
 	}
 }
 
-// answer holds an answer back until the change is committed.
+// answer records a response, which is sent once the change is committed.
 type answer struct {
 	header http.Header
 	status int
@@ -117,13 +121,22 @@ func (a *answer) send(w http.ResponseWriter) {
 	_, _ = a.body.WriteTo(w) // if this fails, the client has disconnected
 }
 
-// riverUI is River UI below /riverui/ of the base path: over the client's pool, which needs its Start for the counts
-// of jobs that it keeps, or, for one change, in a transaction.
-func riverUI(cfg Config, tx *pgx.Tx) (*riverui.Handler, error) {
+// newRiverClient returns a client of our River that works no jobs.
+func newRiverClient(cfg Config) (*river.Client[pgx.Tx], error) {
+	client, err := river.NewClient(riverpgxv5.New(cfg.Pool), &river.Config{Schema: jobs.RiverSchema, Logger: cfg.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("set River up: %w", err)
+	}
+	return client, nil
+}
+
+// riverUI returns River UI below /riverui/ of the base path: over the client's pool, which needs its Start for the counts of jobs
+// that it keeps, or, for one change, in a transaction.
+func (h *Handler) riverUI(tx *pgx.Tx) (*riverui.Handler, error) {
 	handler, err := riverui.NewHandler(&riverui.HandlerOpts{
-		Endpoints: riverui.NewEndpoints(cfg.Client, &riverui.EndpointsOpts[pgx.Tx]{Tx: tx}),
-		Logger:    cfg.Logger,
-		Prefix:    cfg.BasePath + "/riverui",
+		Endpoints: riverui.NewEndpoints(h.riverClient, &riverui.EndpointsOpts[pgx.Tx]{Tx: tx}),
+		Logger:    h.cfg.Logger,
+		Prefix:    h.cfg.BasePath + "/riverui",
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set River UI up: %w", err)

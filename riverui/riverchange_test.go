@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
 	"github.com/stretchr/testify/require"
 
@@ -28,7 +29,7 @@ type riverBundle struct {
 func setupRiver(t *testing.T) riverBundle {
 	t.Helper()
 	handler, db := newHandler(t, func(cfg *webui.Config) { cfg.Credentials = credentials(t) })
-	client, err := webui.NewRiverClient(db.Pool, nil)
+	client, err := river.NewClient(riverpgxv5.New(db.Pool), &river.Config{Schema: jobs.RiverSchema})
 	require.NoError(t, err)
 	return riverBundle{handler: handler, db: db, client: client}
 }

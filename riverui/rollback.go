@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/riverui/internal/dberror"
 )
 
 // rollbackLimit bounds a rollback and its dry run: a million instances take minutes.
@@ -80,7 +81,7 @@ func (h *Handler) knownActors(ctx context.Context) []string {
 		return err
 	})
 	if err != nil {
-		h.cfg.Logger.DebugContext(ctx, "Pages: cannot list recent actors", slog.String("error", redact(err.Error())))
+		h.cfg.Logger.DebugContext(ctx, "Pages: cannot list recent actors", slog.String("error", dberror.Redact(err.Error())))
 	}
 	return actors
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/scaleout"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -22,10 +23,10 @@ const (
 )
 
 // readScaleouts reads the scale-outs, and how fast they are now.
-func (h *Handler) readScaleouts(ctx context.Context) ([]operate.ScaleoutLine, error) {
+func (h *Handler) readScaleouts(ctx context.Context) ([]scaleout.Line, error) {
 	ctx, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()
-	lines, err := operate.Scaleouts(ctx, h.cfg.Pool, scaleoutsShown)
+	lines, err := scaleout.List(ctx, h.cfg.Pool, scaleoutsShown)
 	if err == nil {
 		h.sources.scaleouts.Measure(lines, time.Now())
 	}
@@ -44,7 +45,7 @@ func (h *Handler) scaleoutsPage(w http.ResponseWriter, r *http.Request) {
 	v.Done = h.scaleoutDone(r)
 	add(v, "notes", "", func(ctx context.Context) reading[scaleoutNotes] {
 		return readOne(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) (notes scaleoutNotes, err error) {
-			if notes.Paused, err = operate.ScaleoutsPaused(ctx, tx); err != nil {
+			if notes.Paused, err = scaleout.Paused(ctx, tx); err != nil {
 				return notes, err
 			}
 			state := h.sources.state.get(ctx)
@@ -60,7 +61,7 @@ func (h *Handler) scaleoutsPage(w http.ResponseWriter, r *http.Request) {
 			return notes, state.Err
 		})
 	})
-	add(v, "list", "", func(ctx context.Context) reading[[]operate.ScaleoutLine] { return fresh(h.readScaleouts(ctx)) })
+	add(v, "list", "", func(ctx context.Context) reading[[]scaleout.Line] { return fresh(h.readScaleouts(ctx)) })
 	h.serve(w, r, v)
 }
 
@@ -74,23 +75,23 @@ func (h *Handler) scaleoutDone(r *http.Request) string {
 	if err != nil || line.Cancelled == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s of the scale-out %s cancelled", plural(operate.Count{N: line.Cancelled}, "job", "jobs"), line.Prefix)
+	return fmt.Sprintf("%s of the scale-out %s cancelled", operate.Count{N: line.Cancelled}.Of("job", "jobs"), line.Prefix)
 }
 
 var errNoSuchScaleout = errors.New("there is no such scale-out")
 
 // scaleout reads one scale-out.
-func (h *Handler) scaleout(ctx context.Context, prefix string) (operate.ScaleoutLine, error) {
+func (h *Handler) scaleout(ctx context.Context, prefix string) (scaleout.Line, error) {
 	lines, err := h.readScaleouts(ctx)
 	if err != nil {
-		return operate.ScaleoutLine{}, err
+		return scaleout.Line{}, err
 	}
 	for _, line := range lines {
 		if line.Prefix == prefix {
 			return line, nil
 		}
 	}
-	return operate.ScaleoutLine{}, errNoSuchScaleout
+	return scaleout.Line{}, errNoSuchScaleout
 }
 
 // pauseScaleouts pauses the queue of all scale-outs, or resumes it.
@@ -109,7 +110,7 @@ func (h *Handler) pauseScaleouts(w http.ResponseWriter, r *http.Request) {
 type cancelScaleoutPage struct {
 	page
 
-	Line    operate.ScaleoutLine
+	Line    scaleout.Line
 	Typed   bool   // the prefix has to be typed
 	Problem string // why nothing was cancelled
 }
@@ -130,7 +131,7 @@ func (h *Handler) showCancelScaleout(w http.ResponseWriter, r *http.Request, sta
 }
 
 // findScaleout reads a scale-out; false if it said why not.
-func (h *Handler) findScaleout(w http.ResponseWriter, r *http.Request, prefix string) (operate.ScaleoutLine, bool) {
+func (h *Handler) findScaleout(w http.ResponseWriter, r *http.Request, prefix string) (scaleout.Line, bool) {
 	line, err := h.scaleout(r.Context(), prefix)
 	switch {
 	case errors.Is(err, errNoSuchScaleout):
@@ -163,7 +164,7 @@ func (h *Handler) cancelScaleout(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := h.longer(w, r)
 	defer cancel()
-	_, err = h.operator(r).CancelScaleout(ctx, prefix, seen)
+	_, err = scaleout.Cancel(ctx, h.operator(r).Operator, prefix, seen)
 	if changed, ok := errors.AsType[*operate.NotAsSeenError](err); ok {
 		h.showCancelScaleout(w, r, http.StatusConflict, prefix, fmt.Sprintf(
 			"nothing was cancelled: %d jobs were shown, and %d wait now; check the number and confirm again", seen, changed.Now))

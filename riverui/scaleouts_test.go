@@ -8,11 +8,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/scaleout"
 )
 
 func (b operating) scaleOut(t *testing.T, prefix string, count int) {
 	t.Helper()
-	_, err := operate.Scaleout(t.Context(), operate.ScaleoutConfig{
+	_, err := scaleout.Start(t.Context(), scaleout.Config{
 		Pool: b.db.Pool, Template: b.template, Prefix: prefix, Count: count, Actor: "bulk", By: "ann",
 	})
 	require.NoError(t, err)

@@ -2,6 +2,9 @@ package webui
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,17 +19,17 @@ import (
 
 const (
 	maxSecrets = 1 << 20     // bytes of a file
-	lookEvery  = time.Second // at most: everybody may make a request
+	checkEvery = time.Second // at most: anybody may make a request
 )
 
-// secrets hold the users or tokens that a text lists. If it comes from a file, that is read again when it changes; a new
-// text that is wrong leaves the old one in use, and the log says so once. Safe for concurrent use.
+// secrets holds the users or tokens of a text. A file is read again when it changes. If its new contents are wrong, the old ones
+// stay in use and the log says so once. It is safe for concurrent use.
 type secrets[T any] struct {
 	path, what string // "": there is no file
 	parse      func(text string) (*T, error)
 	logger     atomic.Pointer[slog.Logger]
 	now        atomic.Pointer[T]
-	looked     atomic.Int64 // when, in nanoseconds
+	checked    atomic.Int64 // when, in nanoseconds
 
 	mu     sync.Mutex
 	info   os.FileInfo // of the file as it was read last
@@ -37,13 +40,17 @@ type secrets[T any] struct {
 func (s *secrets[T]) open(path, what string, parse func(text string) (*T, error)) error {
 	s.path, s.what, s.parse = path, what, parse
 	read, info, err := s.read()
-	if err != nil {
-		return err
-	}
 	s.info = info
-	s.now.Store(read)
-	s.looked.Store(time.Now().UnixNano())
-	return nil
+	s.checked.Store(time.Now().UnixNano())
+	return s.store(read, err)
+}
+
+// store takes the result of a parse if it succeeded.
+func (s *secrets[T]) store(read *T, err error) error {
+	if err == nil {
+		s.now.Store(read)
+	}
+	return err
 }
 
 func (s *secrets[T]) read() (*T, os.FileInfo, error) {
@@ -58,19 +65,20 @@ func (s *secrets[T]) read() (*T, os.FileInfo, error) {
 	return read, info, nil
 }
 
-// current returns the secrets as of now. It checks the file for changes, at most once a second.
+// current returns the secrets. It checks the file for changes, at most once per second.
 func (s *secrets[T]) current() *T {
-	if s.path != "" {
-		looked, now := s.looked.Load(), time.Now().UnixNano()
-		if (now-looked >= int64(lookEvery) || now < looked) && s.looked.CompareAndSwap(looked, now) {
-			s.look(false)
-		}
+	checked, now := s.checked.Load(), time.Now().UnixNano()
+	if (now-checked >= int64(checkEvery) || now < checked) && s.checked.CompareAndSwap(checked, now) {
+		s.refresh(false)
 	}
 	return s.now.Load()
 }
 
-// look reads the file if it changed, or if it is forced to.
-func (s *secrets[T]) look(anyway bool) {
+// Reload reads the file again at once.
+func (s *secrets[T]) Reload() { s.refresh(true) }
+
+// refresh reads the file if it changed, or always if force is set.
+func (s *secrets[T]) refresh(force bool) {
 	if s.path == "" {
 		return
 	}
@@ -78,7 +86,7 @@ func (s *secrets[T]) look(anyway bool) {
 	defer s.mu.Unlock()
 	info, err := os.Stat(s.path)
 	same := err == nil && s.broken == "" && os.SameFile(info, s.info) && info.ModTime().Equal(s.info.ModTime()) && info.Size() == s.info.Size()
-	if same && !anyway {
+	if same && !force {
 		return
 	}
 	read, info, err := s.read()
@@ -100,6 +108,35 @@ func (s *secrets[T]) log(level slog.Level, message string, attrs ...slog.Attr) {
 	}
 }
 
+// secretLines calls parse for each line that is neither empty nor a comment. Its errors name the line.
+func secretLines(text string, parse func(line string) error) error {
+	number := 0
+	for line := range strings.Lines(strings.TrimPrefix(text, "\uFEFF")) {
+		number++
+		if trimmed := strings.TrimSpace(line); trimmed == "" || strings.HasPrefix(trimmed, "#") {
+			continue
+		}
+		if err := parse(strings.TrimRight(line, "\r\n")); err != nil {
+			return fmt.Errorf("line %d: %w", number, err)
+		}
+	}
+	return nil
+}
+
+// digestKey makes digests that say nothing outside of this process.
+type digestKey [32]byte
+
+func newDigestKey() (key digestKey) {
+	_, _ = rand.Read(key[:]) // never fails
+	return key
+}
+
+func (key digestKey) digest(text string) [32]byte {
+	mac := hmac.New(sha256.New, key[:])
+	_, _ = mac.Write([]byte(text)) // a hash never fails
+	return [32]byte(mac.Sum(nil))
+}
+
 // readSecrets reads a file that others than its owner and its group may not read, unless it was mounted for this program.
 func readSecrets(path, what string) (string, os.FileInfo, error) {
 	file, err := os.Open(path) //nolint:gosec // an operator names the file
@@ -113,7 +150,7 @@ func readSecrets(path, what string) (string, os.FileInfo, error) {
 	}
 	forbidden := os.FileMode(0o027)
 	if mounted(path, file) {
-		forbidden = 0o022 // everybody in the container may read it, and that is this program
+		forbidden = 0o022 // only this program runs in the container
 	}
 	if mode := info.Mode().Perm(); mode&forbidden != 0 && runtime.GOOS != "windows" {
 		return "", nil, fmt.Errorf("the %s file %s may be read or changed by others (mode %04o): run chmod 600 %s", what, path, mode, path)
@@ -125,7 +162,7 @@ func readSecrets(path, what string) (string, os.FileInfo, error) {
 	return string(text), info, nil
 }
 
-// mounted reports whether a file was put there for this program: by a Kubernetes volume, which links to it through ..data and
+// mounted reports whether a file was mounted for this program: in a Kubernetes volume, which links to it through ..data and
 // makes it readable for everybody by default, or on a file system that is mounted read-only.
 func mounted(path string, file *os.File) bool {
 	if link, err := os.Readlink(path); err == nil && strings.HasPrefix(filepath.ToSlash(link), "..data/") {

@@ -8,13 +8,12 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 )
 
 const (
-	// DefaultAddr is where the pages are served unless told otherwise.
+	// DefaultAddr is the default address of the pages.
 	DefaultAddr = "127.0.0.1:8080"
 	// Off is the address that serves nothing.
 	Off = "off"
@@ -25,10 +24,10 @@ const (
 	drainTimeout   = 5 * time.Second
 )
 
-// ErrAddr is wrapped by what CheckAddr returns.
+// ErrAddr is wrapped by the errors of CheckAddr.
 var ErrAddr = errors.New("not an address to listen on")
 
-// CheckAddr returns what is wrong with the text of an address: it must be host:port, or off. "" is the default.
+// CheckAddr returns an error if an address is neither host:port, nor off, nor "" for the default.
 func CheckAddr(addr string) error {
 	if addr == "" || addr == Off {
 		return nil
@@ -50,8 +49,8 @@ type Server struct {
 	logger   *slog.Logger
 }
 
-// Listen takes the address ("" is the default, port 0 a free one), so that whoever starts the program hears at once
-// if it cannot. Nil and no error if addr is off. The caller serves or closes it.
+// Listen takes the address, so that a program that cannot have it fails at once. "" is DefaultAddr, port 0 a free port. If addr
+// is off, Listen returns nil and no error. The caller serves or closes the server.
 func Listen(ctx context.Context, addr string, handler *Handler) (*Server, error) {
 	if err := CheckAddr(addr); err != nil {
 		return nil, err
@@ -97,7 +96,7 @@ func listenError(addr, flag string, err error) error {
 	return &ListenError{text: fmt.Sprintf("cannot listen on %s: %s; %s", addr, cause, out), err: err}
 }
 
-// ListenError is why an address could not be taken or was refused, and the way out: the configuration is wrong.
+// ListenError says why an address could not be taken or was refused, and the way out. The configuration is wrong.
 type ListenError struct {
 	text string
 	err  error
@@ -108,12 +107,12 @@ func (e *ListenError) Error() string { return e.text }
 // Unwrap returns the system's error; nil if the address was refused.
 func (e *ListenError) Unwrap() error { return e.err }
 
-// URL is where the operators' page is, or the root of what else is served.
+// URL returns the address of the operators' page, or the root of a handler without pages.
 func (s *Server) URL() string {
 	return "http://" + s.listener.Addr().String() + s.handler.at("/")
 }
 
-// Close gives the address back where Serve was not called.
+// Close releases the address if Serve was not called.
 func (s *Server) Close() error {
 	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("close the HTTP listener: %w", err)
@@ -121,7 +120,7 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// Serve serves until ctx is done, then ends streams and lets other running requests end, for 5 s at most.
+// Serve serves until ctx is done. Then it ends all streams, and waits up to 5 s for other requests to end.
 func (s *Server) Serve(ctx context.Context) error {
 	if err := s.handler.Start(ctx); err != nil {
 		return errors.Join(fmt.Errorf("start the pages: %w", err), s.Close())
@@ -152,17 +151,4 @@ func (s *Server) Serve(ctx context.Context) error {
 		return fmt.Errorf("serve HTTP: %w", err)
 	}
 	return nil
-}
-
-// Serve listens on addr and serves until ctx is done; if addr is off it returns at once. A nil logger means the
-// handler's.
-func Serve(ctx context.Context, addr string, handler *Handler, logger *slog.Logger) error {
-	server, err := Listen(ctx, strings.TrimSpace(addr), handler)
-	if err != nil || server == nil {
-		return err
-	}
-	if logger != nil {
-		server.logger = logger
-	}
-	return server.Serve(ctx)
 }

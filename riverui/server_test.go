@@ -60,8 +60,10 @@ func TestListenSaysWhyItCannot(t *testing.T) {
 		"127.0.0.1:http":      "it must be host:port",
 		"192.0.2.7:0":         "this machine does not have that address",
 	} {
-		err := webui.Serve(t.Context(), addr, handler, nil)
+		_, err := webui.Listen(t.Context(), addr, handler)
 		require.ErrorContains(t, err, says, addr)
 	}
-	require.NoError(t, webui.Serve(t.Context(), webui.Off, handler, nil))
+	off, err := webui.Listen(t.Context(), webui.Off, handler)
+	require.NoError(t, err)
+	require.Nil(t, off)
 }

@@ -2,8 +2,6 @@ package webui
 
 import (
 	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
 	"strconv"
@@ -16,21 +14,16 @@ const (
 	sessionLasts  = 12 * time.Hour
 )
 
-// sessions make and know the cookies by which a browser that is signed in to the pages follows the events: its
-// EventSource cannot send a header. A cookie says who it is and until when, signed with a key that lives and dies with
-// the process; it is of use for the events alone. Safe for concurrent use.
-type sessions struct{ key [32]byte }
+// sessions makes and reads the cookies by which a browser that is signed in to the pages follows the events: its EventSource
+// cannot send a header. A cookie names the user and its end, and is signed with a key that lives as long as the process. It opens
+// nothing but the events. It is safe for concurrent use.
+type sessions struct{ key digestKey }
 
-func newSessions() *sessions {
-	var s sessions
-	_, _ = rand.Read(s.key[:]) // never fails
-	return &s
-}
+func newSessions() *sessions { return &sessions{key: newDigestKey()} }
 
 func (s *sessions) sign(text string) string {
-	mac := hmac.New(sha256.New, s.key[:])
-	_, _ = mac.Write([]byte(text)) // a hash never fails
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+	sum := s.key.digest(text)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 func (s *sessions) make(user string, until time.Time) string {
@@ -38,7 +31,7 @@ func (s *sessions) make(user string, until time.Time) string {
 	return text + "." + s.sign(text)
 }
 
-// read returns the user of a cookie that we made and that is not over.
+// read returns the user of a cookie that we made and that has not expired.
 func (s *sessions) read(cookie string, now time.Time) (user string, ok bool) {
 	end := strings.LastIndexByte(cookie, '.')
 	if end < 0 || !hmac.Equal([]byte(s.sign(cookie[:end])), []byte(cookie[end+1:])) {
@@ -53,7 +46,7 @@ func (s *sessions) read(cookie string, now time.Time) (user string, ok bool) {
 	return string(text), err == nil
 }
 
-// of returns who sends a cookie of ours and still is a user.
+// of returns the account of a request that has a valid cookie, if its user still exists.
 func (s *sessions) of(r *http.Request, users *Credentials, now time.Time) (account, bool) {
 	for _, cookie := range r.CookiesNamed(sessionCookie) { // another iuworker on this host may have given one, too
 		user, ok := s.read(cookie.Value, now)
@@ -69,7 +62,7 @@ func (s *sessions) of(r *http.Request, users *Credentials, now time.Time) (accou
 	return account{}, false
 }
 
-// giveSession gives a browser that shows a page the cookie.
+// giveSession gives the cookie to a browser that requests a page.
 func (h *Handler) giveSession(w http.ResponseWriter, r *http.Request, by account) {
 	if h.sessions == nil || h.cfg.Credentials == nil || h.cfg.Events == nil || changes(r) || !strings.Contains(r.Header.Get("Accept"), "text/html") {
 		return

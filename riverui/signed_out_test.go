@@ -23,7 +23,7 @@ func TestAStreamEndsWhenItsCallerIsSignedOut(t *testing.T) {
 	}
 	write(users, "viewer:vera:"+viewerPassword+"\noperator:otto:"+operatorPassword+"\n")
 	write(programs, oldToken+"\n"+newToken+"\n")
-	s := setupStreaming(t, func(_ *webui.EventsConfig, cfg *webui.Config) {
+	s := setupStreaming(t, func(cfg *webui.Config) {
 		var err error
 		cfg.Credentials, err = webui.ReadCredentials(users)
 		require.NoError(t, err)

@@ -8,6 +8,11 @@ import (
 
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/doctor"
+	"github.com/iu-core/iuworker/internal/operate/fleet"
+	"github.com/iu-core/iuworker/internal/operate/history"
+	"github.com/iu-core/iuworker/internal/operate/scaleout"
+	"github.com/iu-core/iuworker/internal/operate/status"
+	"github.com/iu-core/iuworker/riverui/internal/dberror"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -15,22 +20,27 @@ import (
 const (
 	keepState   = time.Second
 	keepRecent  = 5 * time.Second
+	keepHealth  = 10 * time.Second
 	keepSlow    = 20 * time.Second
 	keepSummary = 30 * time.Second
-	keepHealth  = 10 * time.Second
 )
 
-// sources are readings that all pages share.
+// sources are the readings that all pages share.
 type sources struct {
-	state     cached[operate.Status]
+	state     cached[status.Status]
 	consumers cached[[]subscribe.Consumer]
-	situation cached[operate.Situation]
+	lags      cached[history.ConsumerSeries] // of all consumers, in the last hour
+	situation cached[status.Situation]
 	feed      cached[[]feedLine]
-	paces     cached[operate.Paces]
-	ranges    []*ranged      // in the order of operate.Ranges
+	paces     cached[history.Paces]
+	fleet     cached[fleet.Fleet]
+	queues    cached[[]operate.Queue]
+	settings  cached[[]operate.Setting]
+	kept      cached[status.Kept]
+	ranges    []*ranged      // in the order of history.Ranges
 	ready     cached[string] // why this worker is not ready; "" if it is
 	health    cached[doctor.Report]
-	scaleouts operate.ScaleoutMeter
+	scaleouts scaleout.Meter
 }
 
 func newSources(cfg Config, probes *probes) *sources {
@@ -39,22 +49,31 @@ func newSources(cfg Config, probes *probes) *sources {
 		health: cached[doctor.Report]{keep: keepHealth, read: func(ctx context.Context) (doctor.Report, error) {
 			return doctor.Run(ctx, doctor.Config{
 				Pool: cfg.Pool, Direct: cfg.Direct, PoolSize: int(cfg.Pool.Config().MaxConns), Explain: func(err error) string {
-					_, sentence := explain(err)
+					_, sentence := dberror.Explain(err)
 					return sentence
 				},
 			}), nil
 		}},
-		state: cached[operate.Status]{keep: keepState, read: func(ctx context.Context) (operate.Status, error) {
-			return operate.ReadStatus(ctx, db)
+		state: cached[status.Status]{keep: keepState, read: func(ctx context.Context) (status.Status, error) {
+			return status.Read(ctx, db)
 		}},
 		consumers: source(db, keepState, func(ctx context.Context, tx pgx.Tx) ([]subscribe.Consumer, error) {
 			return subscribe.ListConsumers(ctx, tx)
 		}),
-		situation: source(db, keepState, operate.ReadSituation),
-		feed:      source(db, keepState, readFeed),
-		paces: source(db, keepState, func(ctx context.Context, tx pgx.Tx) (operate.Paces, error) {
-			return operate.ReadPaces(ctx, tx)
+		lags: source(db, keepSummary, func(ctx context.Context, tx pgx.Tx) (history.ConsumerSeries, error) {
+			return history.Consumers(ctx, tx, time.Hour)
 		}),
+		situation: source(db, keepState, status.ReadSituation),
+		feed:      source(db, keepState, readFeed),
+		paces: source(db, keepState, func(ctx context.Context, tx pgx.Tx) (history.Paces, error) {
+			return history.ReadPaces(ctx, tx)
+		}),
+		fleet:  source(db, keepState, fleet.Read),
+		queues: source(db, keepState, operate.Queues),
+		settings: source(db, keepState, func(ctx context.Context, tx pgx.Tx) ([]operate.Setting, error) {
+			return operate.Settings(ctx, tx)
+		}),
+		kept:   source(db, keepSummary, status.ReadKept),
 		ranges: rangedSources(db),
 		ready: cached[string]{keep: keepState, read: func(ctx context.Context) (string, error) {
 			if err := probes.check(ctx); err != nil {
@@ -65,12 +84,9 @@ func newSources(cfg Config, probes *probes) *sources {
 	}
 }
 
-func source[T any](db limited, keep time.Duration, read func(context.Context, pgx.Tx) (T, error)) cached[T] {
-	return cached[T]{keep: keep, read: func(ctx context.Context) (value T, err error) {
-		err = db.read(ctx, func(tx pgx.Tx) (err error) {
-			value, err = read(ctx, tx)
-			return err
-		})
-		return value, err
-	}}
+// expire makes the readings that a change may have made wrong be read again.
+func (s *sources) expire() {
+	for _, shared := range []interface{ expire() }{&s.state, &s.consumers, &s.situation, &s.feed, &s.health, &s.queues, &s.settings} {
+		shared.expire()
+	}
 }

@@ -7,10 +7,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/templates"
 )
 
-// streamView is what the live event viewer starts from.
+// streamView has what the live event viewer starts with.
 type streamView struct {
 	URL                  string // of the events, with the filter and where to begin
 	Template, Actor      string
@@ -21,7 +21,7 @@ type streamView struct {
 	LiveOpen             bool     // both gates are open
 }
 
-// streamPage shows the events as they are announced, in a browser that follows them as any other client does.
+// streamPage shows the events as they are announced. Its script follows them as any other client does.
 func (h *Handler) streamPage(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	view := streamView{
@@ -52,9 +52,9 @@ func (h *Handler) streamPage(w http.ResponseWriter, r *http.Request) {
 		for _, gate := range state.Value.Gates {
 			filled.LiveOpen = filled.LiveOpen && gate.Open
 		}
-		// Without the keys the form takes a key all the same.
+		// Without the keys, the form still takes one.
 		_ = h.db().read(ctx, func(tx pgx.Tx) (err error) {
-			filled.Templates, err = operate.TemplateKeys(ctx, tx, "", templatesShown)
+			filled.Templates, err = templates.Keys(ctx, tx, "", templatesShown)
 			return err
 		})
 		return fresh(filled, nil)
@@ -82,7 +82,7 @@ func (v streamView) query() string {
 	return "?" + query.Encode()
 }
 
-// Only returns the template, if there is a single one: then nobody has to type it.
+// Only returns the template that the form begins with: the only one, or that of the filter.
 func (v streamView) Only() string {
 	if len(v.Templates) == 1 {
 		return v.Templates[0]
@@ -90,12 +90,12 @@ func (v streamView) Only() string {
 	return v.Template
 }
 
-// Curl is the command that follows the same events.
+// Curl returns the command that follows the same events.
 func (v streamView) Curl() string {
 	return "curl --no-buffer '" + v.Scheme + "://" + v.Host + v.Prefix + "/" + eventsPath + v.query() + "'"
 }
 
-// Subscribe is the command that prints the same events from the database.
+// Subscribe returns the command that prints the same events from the database.
 func (v streamView) Subscribe() string {
 	command := "iuworker subscribe"
 	switch {

@@ -1,9 +1,6 @@
 package webui
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -11,85 +8,65 @@ import (
 	"strings"
 )
 
-const minToken = 16 // characters: nobody has to remember one
+const minToken = 16 // characters; tokens need not be remembered
 
-// Tokens are what programs follow the events with: the header "Authorization: Bearer TOKEN". They hold no token, only
-// digests. Safe for concurrent use.
+// Tokens let programs follow the events: they send the header "Authorization: Bearer TOKEN". A Tokens value holds digests, not
+// tokens. It is safe for concurrent use.
 type Tokens struct{ secrets[tokens] }
 
 // tokens are the lines of one text.
 type tokens struct {
-	key  [32]byte // digests say nothing outside of this process
+	key  digestKey
 	sums [][32]byte
 }
 
-// ReadTokens reads a file with a token on each line: while a new one is rolled out, the old one stays. Empty lines and
-// lines that begin with # say nothing. The file is read again when it changes. One that others than its owner and its group
+// ReadTokens reads a file with one token per line, so that an old token may stay while a new one is rolled out. Empty lines and
+// lines that begin with # are ignored. The file is read again when it changes. A file that others than its owner and its group
 // may read is refused, unless it was mounted for this program.
 func ReadTokens(path string) (*Tokens, error) {
 	t := &Tokens{}
-	if err := t.open(path, "tokens", parseTokens); err != nil {
-		return nil, err
-	}
-	return t, nil
+	err := t.open(path, "tokens", parseTokens)
+	return t, err
 }
 
-// Reload reads the file again at once.
-func (t *Tokens) Reload() { t.look(true) }
+// ParseTokens parses the lines of such a file. An error names the line and nothing that it holds.
+func ParseTokens(text string) (*Tokens, error) {
+	t := &Tokens{}
+	err := t.store(parseTokens(text))
+	return t, err
+}
 
-// count returns how many tokens there are.
+// count returns the number of tokens.
 func (t *Tokens) count() int { return len(t.current().sums) }
 
-// RFC 6750 has no other characters.
+// tokenForm has the characters that RFC 6750 allows.
 var tokenForm = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
-// ParseTokens reads the lines of such a file; an error names the line and nothing that it holds.
-func ParseTokens(text string) (*Tokens, error) {
-	parsed, err := parseTokens(text)
-	if err != nil {
-		return nil, err
-	}
-	t := &Tokens{}
-	t.now.Store(parsed)
-	return t, nil
-}
-
 func parseTokens(text string) (*tokens, error) {
-	var t tokens
-	_, _ = rand.Read(t.key[:]) // never fails
-	number := 0
-	for line := range strings.Lines(strings.TrimPrefix(text, "\uFEFF")) {
-		number++
+	t := &tokens{key: newDigestKey()}
+	err := secretLines(text, func(line string) error {
 		token := strings.TrimSpace(line)
 		switch {
-		case token == "" || strings.HasPrefix(token, "#"):
-			continue
 		case len(token) < minToken:
-			return nil, fmt.Errorf("line %d: the token has fewer than %d characters", number, minToken)
+			return fmt.Errorf("the token has fewer than %d characters", minToken)
 		case !tokenForm.MatchString(token):
-			return nil, fmt.Errorf("line %d: a token consists of letters, digits and -._~+/, and may end with =", number)
+			return errors.New("a token consists of letters, digits and -._~+/, and may end with =")
 		}
-		t.sums = append(t.sums, t.digest(token))
+		t.sums = append(t.sums, t.key.digest(token))
+		return nil
+	})
+	if err == nil && len(t.sums) == 0 {
+		err = errors.New("it has no token: write one per line, such as openssl rand -hex 32 prints")
 	}
-	if len(t.sums) == 0 {
-		return nil, errors.New("it has no token: write one per line, such as openssl rand -hex 32 prints")
-	}
-	return &t, nil
+	return t, err
 }
 
-func (t *tokens) digest(token string) [32]byte {
-	mac := hmac.New(sha256.New, t.key[:])
-	_, _ = mac.Write([]byte(token)) // a hash never fails
-	return [32]byte(mac.Sum(nil))
-}
-
-func (t *Tokens) check(token string) bool { return t.current().check(token) }
-
-// check compares with all tokens, so that its time says nothing.
-func (t *tokens) check(token string) bool {
-	sum, right := t.digest(token), 0
-	for _, known := range t.sums {
-		right |= subtle.ConstantTimeCompare(sum[:], known[:])
+// check compares a token with all known ones, so that its duration reveals nothing.
+func (t *Tokens) check(token string) bool {
+	known := t.current()
+	sum, right := known.key.digest(token), 0
+	for _, k := range known.sums {
+		right |= subtle.ConstantTimeCompare(sum[:], k[:])
 	}
 	return right == 1
 }

@@ -8,10 +8,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/trace"
 )
 
-// foundPage says what a search found if that is not one event.
+// foundPage lists what a search found if it is not exactly one event.
 type foundPage struct {
 	page
 	Query  string
@@ -21,13 +21,13 @@ type foundPage struct {
 
 // foundEvent is one of several events that a search found.
 type foundEvent struct {
-	operate.Trace
+	trace.Event
 	Path string
 }
 
 // eventDetail is what the page of an event shows.
 type eventDetail struct {
-	operate.Trace
+	trace.Event
 
 	Steps    []eventStep
 	Letters  []string // its dead letters, as forms name them
@@ -37,7 +37,7 @@ type eventDetail struct {
 	NoWorker bool
 }
 
-// Repair is the command that helps an event that waits; "" if there is none.
+// Repair returns the command that lets a waiting event continue; "" if there is none.
 func (d eventDetail) Repair() string {
 	switch {
 	case d.NoWorker:
@@ -53,7 +53,7 @@ func (d eventDetail) Repair() string {
 	}
 }
 
-// TemplatePath is the page of the event's template; "" if it does not exist.
+// TemplatePath returns the page of the event's template; "" if it does not exist.
 func (d eventDetail) TemplatePath() string {
 	if d.TemplateKey == nil {
 		return ""
@@ -61,7 +61,7 @@ func (d eventDetail) TemplatePath() string {
 	return "/templates/" + url.PathEscape(*d.TemplateKey)
 }
 
-// Actor is whose event it is; "" if that is not known.
+// Actor returns the event's actor; "" if it is not known.
 func (d eventDetail) Actor() string {
 	switch {
 	case d.Instance != nil:
@@ -85,7 +85,7 @@ func (h *Handler) trace(w http.ResponseWriter, r *http.Request) {
 	h.findEvent(w, r, query)
 }
 
-// event shows one event, by its idempotency key, or leads to it from whatever else names it.
+// event shows the event with an idempotency key, or redirects to it from anything else that names it.
 func (h *Handler) event(w http.ResponseWriter, r *http.Request) {
 	h.findEvent(w, r, r.PathValue("key"))
 }
@@ -95,10 +95,10 @@ func (h *Handler) findEvent(w http.ResponseWriter, r *http.Request, reference st
 		h.say(w, r, http.StatusBadRequest, "%s", bad)
 		return
 	}
-	traces, err := operate.FindTraces(r.Context(), h.db(), reference)
-	var several *operate.AmbiguousError
+	traces, err := trace.Find(r.Context(), h.db(), reference)
+	var several *trace.AmbiguousError
 	switch {
-	case errors.Is(err, operate.ErrNoTrace):
+	case errors.Is(err, trace.ErrNotFound):
 		h.render(w, r, http.StatusNotFound, "found.html", &foundPage{page: h.page(r, "No event found"), Query: reference})
 	case errors.As(err, &several):
 		h.severalEvents(w, r, reference, several.References)
@@ -115,12 +115,12 @@ func (h *Handler) findEvent(w http.ResponseWriter, r *http.Request, reference st
 	}
 }
 
-// severalEvents lists the events of which an id begins with a prefix.
+// severalEvents lists the events that have an id with a prefix.
 func (h *Handler) severalEvents(w http.ResponseWriter, r *http.Request, prefix string, references []string) {
 	p := &foundPage{page: h.page(r, "Events found"), Query: prefix}
 	for _, reference := range references {
-		traces, err := operate.FindTraces(r.Context(), h.db(), reference)
-		if errors.Is(err, operate.ErrNoTrace) {
+		traces, err := trace.Find(r.Context(), h.db(), reference)
+		if errors.Is(err, trace.ErrNotFound) {
 			continue // it ended meanwhile
 		}
 		if err != nil {
@@ -133,28 +133,28 @@ func (h *Handler) severalEvents(w http.ResponseWriter, r *http.Request, prefix s
 	h.render(w, r, http.StatusOK, "found.html", p)
 }
 
-func foundEvents(traces []operate.Trace) []foundEvent {
-	events := make([]foundEvent, len(traces))
-	for i, trace := range traces {
-		events[i] = foundEvent{Trace: trace, Path: eventPath(trace.IdempotencyKey)}
-		if trace.IdempotencyKey == "" && len(trace.DeadLetters) > 0 {
-			events[i].Path = eventPath(strconv.FormatInt(trace.DeadLetters[0].JobID, 10))
+func foundEvents(found []trace.Event) []foundEvent {
+	events := make([]foundEvent, len(found))
+	for i, event := range found {
+		events[i] = foundEvent{Event: event, Path: eventPath(event.IdempotencyKey)}
+		if event.IdempotencyKey == "" && len(event.DeadLetters) > 0 {
+			events[i].Path = eventPath(strconv.FormatInt(event.DeadLetters[0].JobID, 10))
 		}
 	}
 	return events
 }
 
-func (h *Handler) eventPage(w http.ResponseWriter, r *http.Request, reference string, first operate.Trace) {
+func (h *Handler) eventPage(w http.ResponseWriter, r *http.Request, reference string, first trace.Event) {
 	v := h.view(r, "Event", "event")
 	v.Done = h.done(r)
 	unread := &first
 	add(v, "detail", "", func(ctx context.Context) reading[eventDetail] {
 		if unread != nil {
-			trace := *unread
+			event := *unread
 			unread = nil
-			return fresh(eventDetailOf(trace), nil)
+			return fresh(eventDetailOf(event), nil)
 		}
-		traces, err := operate.FindTraces(ctx, h.db(), reference)
+		traces, err := trace.Find(ctx, h.db(), reference)
 		if err != nil || len(traces) == 0 {
 			return reading[eventDetail]{Err: err}
 		}
@@ -164,22 +164,22 @@ func (h *Handler) eventPage(w http.ResponseWriter, r *http.Request, reference st
 }
 
 // eventDetailOf returns what an event's page shows and offers.
-func eventDetailOf(trace operate.Trace) eventDetail {
-	d := eventDetail{Trace: trace, Steps: eventSteps(&trace), NoWorker: trace.NoWorker()}
-	for _, letter := range trace.DeadLetters {
+func eventDetailOf(event trace.Event) eventDetail {
+	d := eventDetail{Event: event, Steps: eventSteps(&event), NoWorker: event.NoWorker()}
+	for _, letter := range event.DeadLetters {
 		d.Letters = append(d.Letters, "l"+strconv.FormatInt(letter.ID, 10))
 	}
-	for i := range trace.Jobs {
-		job := &trace.Jobs[i]
-		switch job.State {
-		case "available", "pending", "retryable", "scheduled":
-			d.Job = "j" + strconv.FormatInt(job.ID, 10)
-			if job.Parked != nil {
-				d.Gate = string(job.Parked.Gate)
-			}
-			if job.QueuePaused {
-				d.Paused = job.Queue
-			}
+	for i := range event.Jobs {
+		job := &event.Jobs[i]
+		if !job.Cancellable {
+			continue
+		}
+		d.Job = "j" + strconv.FormatInt(job.ID, 10)
+		if job.Parked != nil {
+			d.Gate = string(job.Parked.Gate)
+		}
+		if job.QueuePaused {
+			d.Paused = job.Queue
 		}
 	}
 	return d

@@ -3,30 +3,32 @@ package webui
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"html/template"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
+
+	"github.com/iu-core/iuworker/riverui/eventstream"
+	"github.com/iu-core/iuworker/riverui/internal/dberror"
 )
 
-// A view is a page that is made of sections. The frame is sent at once; then each section follows in the page's order, as
-// soon as it is read. All sections are read at the same time. Requested as an event stream, the same address sends the
-// sections whose HTML changed, so that every view stays current in an open browser.
+// A view is a page that is made of sections. The frame is sent at once; the sections follow in the page's order as soon as each
+// is read. All sections are read at the same time. Requested as an event stream, the same address sends the sections whose HTML
+// changed, so that every view stays current in an open browser.
 //
 // A page handler makes a view, adds its sections, and serves it:
 //
 //	v := h.view(r, "Consumers", "consumers")
-//	add(v, "list", "All consumers", func(ctx context.Context) reading[[]subscribe.Consumer] {
-//		return h.sources.consumers.get(ctx)
-//	})
+//	add(v, "list", "All consumers", h.sources.consumers.get)
 //	h.serve(w, r, v)
 //
 // The file templates/consumers.html lays the page out: {{template "head" .}}, {{.Section "list"}}, {{template "foot" .}}. The
-// template "consumers-list" is the section's content and gets a sectionData. It is not called while there is nothing to show:
-// then the section says why.
+// template "consumers-list" is the section's content and gets a sectionData. If there is no value, "unread" is shown in its place.
 type view struct {
 	page
 
@@ -35,14 +37,14 @@ type view struct {
 	sections map[string]*section
 	patience time.Duration
 
-	// Fixed is the status to send. 0: 200, or that of a section that failed before the frame was sent.
-	Fixed int
+	// fixed is the status to send. 0: 200, or that of a section that failed before the frame was sent.
+	fixed int
 
 	out     *bufio.Writer
 	control *http.ResponseController
 }
 
-// section is a part of a view that is read and sent by itself.
+// section is a part of a view that is read and sent on its own.
 type section struct {
 	id, heading string
 	load        func(context.Context) reading[any]
@@ -50,14 +52,14 @@ type section struct {
 	got         reading[any]
 }
 
-// reading is what was read, or what was read last if that failed since.
+// reading is a value, or the last value if reading it has failed since.
 type reading[T any] struct {
 	Value T
 	At    time.Time // when Value was read; zero: never
 	Err   error     // why Value is missing or old
 }
 
-// fresh is a reading of now.
+// fresh returns a reading as of now.
 func fresh[T any](value T, err error) reading[T] {
 	if err != nil {
 		return reading[T]{Err: err}
@@ -76,7 +78,7 @@ type sectionData struct {
 	Error       string    // why there is no Value, or why it is stale
 }
 
-// firstPaint is how long the frame may wait for the sections, which decide the status.
+// firstPaint is how long the frame waits for the sections, which decide the status.
 var firstPaint = 150 * time.Millisecond
 
 func (h *Handler) view(r *http.Request, title, name string) *view {
@@ -85,12 +87,11 @@ func (h *Handler) view(r *http.Request, title, name string) *view {
 	return v
 }
 
-// add adds a section. heading is shown above it; "" shows none. load may run again, while the page is open.
+// add adds a section. heading is shown above it; "" shows none. load runs again while the page is open.
 func add[T any](v *view, id, heading string, load func(context.Context) reading[T]) {
 	v.order = append(v.order, id)
 	v.sections[id] = &section{id: id, heading: heading, load: func(ctx context.Context) reading[any] {
-		got := load(ctx)
-		return reading[any]{Value: got.Value, At: got.At, Err: got.Err}
+		return derived(load(ctx), func(value T) any { return value })
 	}}
 }
 
@@ -106,9 +107,9 @@ func (v *view) read(ctx context.Context) {
 	}
 }
 
-// serve sends a view, or keeps one up to date that was sent before.
+// serve sends a view, or follows one that was sent before.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, v *view) {
-	if wantsStream(r) {
+	if eventstream.Wanted(r) {
 		h.stream(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.follow(w, r, v) })).ServeHTTP(w, r)
 		return
 	}
@@ -117,7 +118,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, v *view) {
 	v.out, v.control = bufio.NewWriterSize(w, 16<<10), http.NewResponseController(w)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	if err := templates.ExecuteTemplate(v.out, v.template+".html", v); err != nil {
+	if err := htmlTemplates.ExecuteTemplate(v.out, v.template+".html", v); err != nil {
 		h.cfg.Logger.ErrorContext(r.Context(), "Pages: cannot write a page", slog.String("page", v.template), slog.String("error", err.Error()))
 	}
 	_ = v.out.Flush() // if this fails, the client has disconnected
@@ -126,8 +127,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, v *view) {
 // status waits a moment for the sections, and returns the status that says whether the page can be shown.
 func (v *view) status() int {
 	switch {
-	case v.Fixed != 0:
-		return v.Fixed
+	case v.fixed != 0:
+		return v.fixed
 	case v.Lost != nil:
 		return http.StatusServiceUnavailable
 	}
@@ -138,7 +139,7 @@ func (v *view) status() int {
 		select {
 		case <-s.ready:
 			if s.got.Err != nil && s.got.At.IsZero() {
-				status, _ := explain(s.got.Err)
+				status, _ := dberror.Explain(s.got.Err)
 				return status
 			}
 		case <-timer.C:
@@ -148,7 +149,7 @@ func (v *view) status() int {
 	return http.StatusOK
 }
 
-// Section returns a section for the page's template. What is written already is sent before it waits.
+// Section returns a section for the page's template. It sends what is already written before it waits.
 func (v *view) Section(id string) (template.HTML, error) {
 	s, ok := v.sections[id]
 	if !ok {
@@ -185,136 +186,103 @@ func (v *view) html(s *section) (string, error) {
 	}
 	name := v.template + "-" + s.id
 	if s.got.Err != nil {
-		_, data.Error = explain(s.got.Err)
+		_, data.Error = dberror.Explain(s.got.Err)
 		if s.got.At.IsZero() {
 			name = "unread"
 		}
 	}
 	var b bytes.Buffer
 	if s.heading != "" {
-		if err := templates.ExecuteTemplate(&b, "heading", data); err != nil {
+		if err := htmlTemplates.ExecuteTemplate(&b, "heading", data); err != nil {
 			return "", fmt.Errorf("write the heading of section %s: %w", s.id, err)
 		}
 	}
-	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
+	if err := htmlTemplates.ExecuteTemplate(&b, name, data); err != nil {
 		return "", fmt.Errorf("write section %s: %w", s.id, err)
 	}
 	return b.String(), nil
 }
 
-// update is what the stream of a view says of a section. Without HTML the browser keeps what it shows, greyed.
+// update is a message of a view's stream. Without HTML the browser keeps what it shows, greyed.
 type update struct {
 	ID    string `json:"id"`
 	HTML  string `json:"html,omitempty"`
 	Stale bool   `json:"stale,omitempty"`
 }
 
-// updates reads all sections, and returns those that changed since the last call with the same sent.
-func (v *view) updates(ctx context.Context, sent map[string]update) ([]update, error) {
+// updates reads all sections, and returns what changed since the last call with the same sent: parts of the frame, then sections.
+func (v *view) updates(ctx context.Context, sent map[string]update) (changed []update, err error) {
+	note := func(u update) {
+		if sent[u.ID] != u {
+			sent[u.ID] = u
+			changed = append(changed, u)
+		}
+	}
 	v.read(ctx)
-	var changed []update
+	for _, id := range []string{"frame-banner", "frame-nav"} {
+		var b strings.Builder
+		if err := htmlTemplates.ExecuteTemplate(&b, id, &v.page); err != nil {
+			return nil, fmt.Errorf("write %s: %w", id, err)
+		}
+		note(update{ID: id, HTML: cmp.Or(b.String(), "\n")}) // an update without HTML would keep what is shown
+	}
 	for _, id := range v.order {
 		s := v.sections[id]
 		<-s.ready
-		now := update{ID: id, Stale: s.got.Err != nil}
-		if last, shown := sent[id]; !now.Stale || !s.got.At.IsZero() || !shown || last.HTML == "" {
-			html, err := v.html(s)
-			if err != nil {
+		u := update{ID: id, Stale: s.got.Err != nil}
+		if !u.Stale || !s.got.At.IsZero() || sent[id].HTML == "" {
+			if u.HTML, err = v.html(s); err != nil {
 				return nil, err
 			}
-			now.HTML = html
 		}
-		if last, ok := sent[id]; ok && last == now {
-			continue
-		}
-		sent[id] = now
-		changed = append(changed, now)
+		note(u)
 	}
 	return changed, nil
 }
 
-// follow keeps an open page up to date. A page whose readings are not shared
-// costs the database at most a twentieth of a connection's time, or a statement each liveMost.
+const (
+	liveInterval = 2 * time.Second
+	liveMost     = 10 * time.Second // between two updates, however long they take
+	liveWrite    = 10 * time.Second // for a browser to read an update; then it may reconnect
+	liveAtOnce   = 100              // streams; a browser opens one per page
+	liveBusy     = 10 * time.Second // before a page reconnects if there are too many
+)
+
+// follow keeps an open page up to date. If its readings are not shared, it uses at most a twentieth of a connection's time, or one
+// statement per liveMost.
 func (h *Handler) follow(w http.ResponseWriter, r *http.Request, v *view) {
-	release, ok := h.takeStream(w)
-	if !ok {
+	eventstream.SetHeaders(w.Header())
+	select {
+	case h.streams <- struct{}{}:
+		defer func() { <-h.streams }()
+	default: // any status but 200 would be the last that the page asks for
+		_, _ = fmt.Fprintf(w, "retry: %d\n: %d pages are already kept up to date\n\n", liveBusy.Milliseconds(), liveAtOnce)
 		return
 	}
-	defer release()
-	streamHeaders(w.Header())
-	stream := &liveStream{w: w, control: http.NewResponseController(w)}
+	control := http.NewResponseController(w)
 	sent := map[string]update{}
 	for {
 		began := time.Now()
 		v.page = h.page(r, v.Title)
 		changed, err := v.updates(r.Context(), sent)
-		if err == nil {
-			err = stream.sendFrame(&v.page, sent)
+		if err != nil {
+			h.cfg.Logger.ErrorContext(r.Context(), "Pages: cannot update a page", slog.String("page", v.template), slog.String("error", err.Error()))
+			return
 		}
+		var b bytes.Buffer
 		for _, u := range changed {
-			if err == nil {
-				err = stream.send("", u)
-			}
+			text, _ := json.Marshal(u) // texts and flags do not fail
+			fmt.Fprintf(&b, "data: %s\n\n", text)
 		}
-		if err == nil {
-			err = stream.send("tick", map[string]time.Time{"at": time.Now().UTC().Truncate(time.Millisecond)})
-		}
-		if err != nil || stream.control.Flush() != nil {
-			return // the client is gone
+		fmt.Fprintf(&b, "event: tick\ndata: {\"at\":%q}\n\n", time.Now().UTC().Truncate(time.Millisecond).Format(time.RFC3339Nano))
+		_ = control.SetWriteDeadline(time.Now().Add(liveWrite)) // fails if there is no connection
+		if _, err := b.WriteTo(w); err != nil || control.Flush() != nil {
+			return // the client has disconnected
 		}
 		select {
 		case <-time.After(min(max(liveInterval, 20*time.Since(began)), liveMost)):
 		case <-r.Context().Done():
 			return
 		}
-	}
-}
-
-// frame are the parts of every page that change while it is open.
-var frame = []string{"frame-banner", "frame-nav"}
-
-func (s *liveStream) sendFrame(p *page, sent map[string]update) error {
-	for _, id := range frame {
-		var b bytes.Buffer
-		if err := templates.ExecuteTemplate(&b, id, p); err != nil {
-			return fmt.Errorf("write %s: %w", id, err)
-		}
-		if b.Len() == 0 {
-			b.WriteByte('\n') // an update without HTML would keep what is shown
-		}
-		now := update{ID: id, HTML: b.String()}
-		if sent[id] == now {
-			continue
-		}
-		sent[id] = now
-		if err := s.send("", now); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *liveStream) send(event string, value any) error {
-	data, err := json.Marshal(value)
-	if err != nil {
-		return fmt.Errorf("write an update: %w", err)
-	}
-	if event != "" {
-		if err := s.write("event: %s\n", event); err != nil {
-			return err
-		}
-	}
-	return s.write("data: %s\n\n", data)
-}
-
-// takeStream takes one of the streams that pages may hold; false if there is none, which the client is told.
-func (h *Handler) takeStream(w http.ResponseWriter) (release func(), ok bool) {
-	select {
-	case h.streams <- struct{}{}:
-		return func() { <-h.streams }, true
-	default: // any status but 200 would be the last that the page asks for
-		streamHeaders(w.Header())
-		_, _ = fmt.Fprintf(w, "retry: %d\n: %d pages are already kept up to date\n\n", liveBusy.Milliseconds(), liveAtOnce)
-		return nil, false
 	}
 }

@@ -13,12 +13,12 @@ import (
 )
 
 func init() { //nolint:gochecknoinits // templates cannot be added once one was executed
-	template.Must(templates.New("test.html").Parse(`{{template "head" .}}<h1>Test</h1>
+	template.Must(htmlTemplates.New("test.html").Parse(`{{template "head" .}}<h1>Test</h1>
 {{.Section "one"}}
 {{.Section "two"}}
 {{template "foot" .}}`))
-	template.Must(templates.New("test-one").Parse(`<p>{{.Value}}</p>`))
-	template.Must(templates.New("test-two").Parse(`<p>{{.Value}}</p>`))
+	template.Must(htmlTemplates.New("test-one").Parse(`<p>{{.Value}}</p>`))
+	template.Must(htmlTemplates.New("test-two").Parse(`<p>{{.Value}}</p>`))
 }
 
 // NewTestView returns a page of two sections, over a database that is away.

@@ -14,10 +14,12 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/fleet"
+	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// fleetPart is the workers as the page shows them.
+// fleetPart has the workers as the page shows them.
 type fleetPart struct {
 	Workers  []fleetRow
 	Alive    int
@@ -26,16 +28,16 @@ type fleetPart struct {
 }
 
 type fleetRow struct {
-	operate.FleetWorker
+	fleet.Worker
 
 	Skewed bool // its version is not that of the worker that started last
 }
 
-func fleetOf(fleet operate.Fleet) fleetPart {
+func fleetOf(all fleet.Fleet) fleetPart {
 	var part fleetPart
-	var newest operate.FleetWorker
+	var newest fleet.Worker
 	count := map[string]int{}
-	for _, w := range fleet.Workers {
+	for _, w := range all.Workers {
 		if !w.Alive {
 			continue
 		}
@@ -45,32 +47,23 @@ func fleetOf(fleet operate.Fleet) fleetPart {
 			newest = w
 		}
 	}
-	if fleet.Peak != nil {
-		part.Missing = max(0, *fleet.Peak-int64(part.Alive))
+	if all.Peak != nil {
+		part.Missing = max(0, *all.Peak-int64(part.Alive))
 	}
 	for version, n := range count {
 		if len(count) > 1 {
-			part.Versions = append(part.Versions, fmt.Sprintf("%s (%s)", version, plural(operate.Count{N: int64(n)}, "worker", "workers")))
+			part.Versions = append(part.Versions, fmt.Sprintf("%s (%s)", version, operate.Count{N: int64(n)}.Of("worker", "workers")))
 		}
 	}
 	slices.Sort(part.Versions)
-	for _, w := range fleet.Workers {
+	for _, w := range all.Workers {
 		part.Workers = append(part.Workers, fleetRow{w, w.Alive && w.Version != newest.Version})
 	}
-	slices.SortStableFunc(part.Workers, func(a, b fleetRow) int { // the silent first
-		switch {
-		case a.Alive == b.Alive:
-			return 0
-		case b.Alive:
-			return -1
-		default:
-			return 1
-		}
-	})
+	slices.SortStableFunc(part.Workers, func(a, b fleetRow) int { return trueFirst(!a.Alive, !b.Alive) }) // the silent first
 	return part
 }
 
-// Leading returns what the worker does for all of them.
+// Leading returns what this worker does for all workers.
 func (w fleetRow) Leading() string { return strings.Join(w.Leads, ", ") }
 
 // queueRow is a queue as the page shows it.
@@ -85,13 +78,13 @@ type stateCount struct {
 	operate.Count
 }
 
-// jobStates are the states of jobs in the order in which they are passed.
+// jobStates are the states of jobs in the order in which a job passes them.
 var jobStates = []rivertype.JobState{
 	rivertype.JobStateScheduled, rivertype.JobStateAvailable, rivertype.JobStateRunning, rivertype.JobStateRetryable,
 	rivertype.JobStateCompleted, rivertype.JobStateCancelled, rivertype.JobStateDiscarded,
 }
 
-func queueRows(queues []operate.Queue, state operate.Status) []queueRow {
+func queueRows(queues []operate.Queue, state status.Status) []queueRow {
 	rows := make([]queueRow, 0, len(queues))
 	for _, queue := range queues {
 		row := queueRow{Queue: queue}
@@ -109,7 +102,7 @@ func queueRows(queues []operate.Queue, state operate.Status) []queueRow {
 	return rows
 }
 
-// Waiting returns how many jobs a worker could take now.
+// Waiting returns the number of jobs that a worker could take now.
 func (q queueRow) Waiting() operate.Count {
 	for _, c := range q.Counts {
 		if c.State == string(rivertype.JobStateAvailable) {
@@ -119,7 +112,7 @@ func (q queueRow) Waiting() operate.Count {
 	return operate.Count{}
 }
 
-// Command pauses the queue, or resumes it; "" if there is no command for it.
+// Command returns the command that pauses or resumes the queue; "" if there is none.
 func (q queueRow) Command() string {
 	switch {
 	case q.Name != jobs.QueueScaleout:
@@ -134,16 +127,9 @@ func (q queueRow) Command() string {
 func (h *Handler) workersPage(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Workers", "workers")
 	v.Done = h.done(r)
-	add(v, "workers", "Processes", func(ctx context.Context) reading[fleetPart] {
-		fleet := h.watched.fleet.get(ctx)
-		part := reading[fleetPart]{At: fleet.At, Err: fleet.Err}
-		if !fleet.At.IsZero() {
-			part.Value = fleetOf(fleet.Value)
-		}
-		return part
-	})
+	add(v, "workers", "Processes", func(ctx context.Context) reading[fleetPart] { return derived(h.sources.fleet.get(ctx), fleetOf) })
 	add(v, "queues", "Queues", func(ctx context.Context) reading[[]queueRow] {
-		return both(h.watched.queues.get(ctx), h.sources.state.get(ctx), queueRows)
+		return both(h.sources.queues.get(ctx), h.sources.state.get(ctx), queueRows)
 	})
 	h.serve(w, r, v)
 }
@@ -178,7 +164,7 @@ func (h *Handler) askQueue(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	state, err := operate.ReadStatus(r.Context(), h.db())
+	state, err := status.Read(r.Context(), h.db())
 	if err == nil {
 		err = h.db().read(r.Context(), func(tx pgx.Tx) error {
 			queues, err := operate.Queues(r.Context(), tx)
@@ -223,7 +209,7 @@ func (h *Handler) pauseQueue(w http.ResponseWriter, r *http.Request, queue strin
 	}
 }
 
-// settingsPage is what this process goes by.
+// settingsPage has the settings of this process.
 type settingsPage struct {
 	SignIn          bool
 	Operators       int
@@ -252,14 +238,14 @@ func (h *Handler) ownSettings() settingsPage {
 
 func (h *Handler) settingsPage(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Settings", "settings")
-	add(v, "database", "Settings of the installation", h.watched.settings.get)
-	add(v, "kept", "Retention", h.watched.kept.get)
-	add(v, "workers", "Settings of the workers", h.watched.fleet.get)
+	add(v, "database", "Settings of the installation", h.sources.settings.get)
+	add(v, "kept", "Retention", h.sources.kept.get)
+	add(v, "workers", "Settings of the workers", h.sources.fleet.get)
 	add(v, "pages", "These pages", func(context.Context) reading[settingsPage] { return fresh(h.ownSettings(), nil) })
 	h.serve(w, r, v)
 }
 
-// setTime writes a length of time that was set, in seconds, as flags take it.
+// setTime returns a length of time in seconds in the words of its flag.
 func setTime(s any) string {
 	v, known := float(s)
 	if !known {
@@ -271,9 +257,9 @@ func setTime(s any) string {
 	case v < 0:
 		return "forever"
 	case d >= day && d%day == 0:
-		return plural(operate.Count{N: int64(d / day)}, "day", "days")
+		return operate.Count{N: int64(d / day)}.Of("day", "days")
 	case d >= time.Hour && d%time.Hour == 0:
-		return plural(operate.Count{N: int64(d / time.Hour)}, "hour", "hours")
+		return operate.Count{N: int64(d / time.Hour)}.Of("hour", "hours")
 	default:
 		return d.String()
 	}

@@ -118,17 +118,13 @@ var systemFunctions = sync.OnceValue(func() []string {
 
 // checkFunctions: somebody may have taken EXECUTE on PostgreSQL's own functions away from PUBLIC.
 func checkFunctions(ctx context.Context, tx pgx.Tx, found *findings) error {
-	rows, err := tx.Query(ctx, `
+	denied, err := collect(ctx, tx, "look for functions that this role may not call", pgx.RowTo[string], `
 		SELECT p.oid::pg_catalog.regprocedure::text
 		FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
 		WHERE n.nspname = 'pg_catalog' AND p.proname = ANY ($1::text[]) AND NOT pg_catalog.has_function_privilege(p.oid, 'EXECUTE')
 		ORDER BY 1`, systemFunctions())
 	if err != nil {
-		return fmt.Errorf("look for functions that this role may not call: %w", err)
-	}
-	denied, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return fmt.Errorf("look for functions that this role may not call: %w", err)
+		return err
 	}
 	for _, function := range denied {
 		found.privileges = append(found.privileges, "EXECUTE on function pg_catalog."+function)

@@ -40,7 +40,7 @@ func (s *session) watchBlockers(ctx context.Context) *blockerWatch {
 		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 		for {
 			var who *string
-			err := conn.QueryRow(ctx, blockersQuery, s.pid.Load()).Scan(&who)
+			err := conn.QueryRow(ctx, blockersQuery, s.conn.PgConn().PID()).Scan(&who)
 			if err != nil {
 				return
 			}

@@ -64,22 +64,15 @@ func readCatalog(ctx context.Context, tx pgx.Tx, relations, functions []string) 
 		cat.readRelations, cat.readColumns, cat.readIndexes, cat.readForeignKeys, cat.readChecks,
 	} {
 		if err := read(ctx, tx, relations); err != nil {
-			return nil, fmt.Errorf("read the catalog: %w", err)
+			return nil, err
 		}
 	}
-	if err := cat.readFunctions(ctx, tx, functions); err != nil {
-		return nil, fmt.Errorf("read the catalog: %w", err)
-	}
-	return cat, nil
+	return cat, cat.readFunctions(ctx, tx, functions)
 }
 
 // each calls use for every row of a query over names of schema public.
 func each[T any](ctx context.Context, tx pgx.Tx, query string, names []string, use func(T)) error {
-	rows, err := tx.Query(ctx, query, names)
-	if err != nil {
-		return err
-	}
-	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[T])
+	all, err := collect(ctx, tx, "read the catalog", pgx.RowToStructByPos[T], query, names)
 	for _, row := range all {
 		use(row)
 	}
@@ -90,8 +83,8 @@ func (cat *catalog) readRelations(ctx context.Context, tx pgx.Tx, names []string
 	type row struct{ Name, Kind string }
 	return each(ctx, tx, `
 		SELECT c.relname::text, c.relkind::text
-		FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-		WHERE n.nspname = 'public' AND c.relname = ANY ($1)`, names,
+		FROM pg_catalog.pg_class AS c
+		WHERE c.relnamespace = pg_catalog.to_regnamespace('public') AND c.relname = ANY ($1)`, names,
 		func(r row) {
 			cat.relations[r.Name] = &relation{Name: r.Name, Kind: r.Kind, columns: map[string]*column{}}
 		})
@@ -102,10 +95,9 @@ func (cat *catalog) readColumns(ctx context.Context, tx pgx.Tx, names []string) 
 		SELECT c.relname::text, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull,
 		       a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL
 		FROM pg_catalog.pg_class AS c
-		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 		JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid
 		JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
-		WHERE n.nspname = 'public' AND c.relname = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
+		WHERE c.relnamespace = pg_catalog.to_regnamespace('public') AND c.relname = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
 		ORDER BY c.relname, a.attnum`, names,
 		func(col column) {
 			rel := cat.relations[col.Table]
@@ -129,8 +121,7 @@ func (cat *catalog) readIndexes(ctx context.Context, tx pgx.Tx, names []string) 
 		       i.indisunique AND i.indimmediate
 		FROM pg_catalog.pg_index AS i
 		JOIN pg_catalog.pg_class AS c ON c.oid = i.indrelid
-		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-		WHERE n.nspname = 'public' AND c.relname = ANY ($1)
+		WHERE c.relnamespace = pg_catalog.to_regnamespace('public') AND c.relname = ANY ($1)
 		  AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL`, names,
 		func(r row) {
 			rel := cat.relations[r.Table]
@@ -147,10 +138,9 @@ func (cat *catalog) readForeignKeys(ctx context.Context, tx pgx.Tx, names []stri
 		SELECT c.relname::text, a.attname::text, f.confrelid::pg_catalog.regclass::text, fa.attname::text, f.confdeltype::text
 		FROM pg_catalog.pg_constraint AS f
 		JOIN pg_catalog.pg_class AS c ON c.oid = f.conrelid
-		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 		JOIN pg_catalog.pg_attribute AS a ON a.attrelid = f.conrelid AND a.attnum = f.conkey[1]
 		JOIN pg_catalog.pg_attribute AS fa ON fa.attrelid = f.confrelid AND fa.attnum = f.confkey[1]
-		WHERE n.nspname = 'public' AND c.relname = ANY ($1)
+		WHERE c.relnamespace = pg_catalog.to_regnamespace('public') AND c.relname = ANY ($1)
 		  AND f.contype = 'f' AND pg_catalog.cardinality(f.conkey) = 1`, names,
 		func(key foreignKey) {
 			rel := cat.relations[key.Table]
@@ -165,8 +155,7 @@ func (cat *catalog) readChecks(ctx context.Context, tx pgx.Tx, names []string) e
 		             WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey) ORDER BY a.attnum)
 		FROM pg_catalog.pg_constraint AS k
 		JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid
-		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-		WHERE n.nspname = 'public' AND c.relname = ANY ($1) AND k.contype = 'c' AND k.convalidated`, names,
+		WHERE c.relnamespace = pg_catalog.to_regnamespace('public') AND c.relname = ANY ($1) AND k.contype = 'c' AND k.convalidated`, names,
 		func(c check) {
 			rel := cat.relations[c.Table]
 			rel.checks = append(rel.checks, c)
@@ -182,8 +171,8 @@ func (cat *catalog) readFunctions(ctx context.Context, tx pgx.Tx, names []string
 		                 FROM pg_catalog.unnest(p.proconfig) AS s (setting) WHERE s.setting LIKE 'search\_path=%'), ''),
 		       EXISTS (SELECT FROM pg_catalog.aclexplode(COALESCE(p.proacl, pg_catalog.acldefault('f', p.proowner))) AS a
 		               WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE')
-		FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
-		WHERE n.nspname = 'public' AND p.proname = ANY ($1)
+		FROM pg_catalog.pg_proc AS p
+		WHERE p.pronamespace = pg_catalog.to_regnamespace('public') AND p.proname = ANY ($1)
 		ORDER BY p.proname, p.oid`, names,
 		func(f function) { cat.functions[f.Name] = append(cat.functions[f.Name], &f) })
 }

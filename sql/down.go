@@ -9,7 +9,6 @@ import (
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/pressly/goose/v3/database"
 )
 
 // Down takes away all versions above to, which is 32 to 35: at 32 nothing is left of 034 and later, of iu_river,
@@ -21,32 +20,34 @@ func Down(ctx context.Context, cfg Config, to int64) (result *Result, err error)
 	if err := checkTarget(to); err != nil {
 		return nil, err
 	}
-	s, err := openSession(cfg)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.lock(ctx); err != nil {
-		return nil, err
-	}
-	var st *state
-	err = s.inTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		st, err = readState(ctx, tx)
+	err = inSession(ctx, cfg, func(s *session) error {
+		if err := s.lock(ctx); err != nil {
+			return err
+		}
+		st, err := s.state(ctx)
+		if err != nil {
+			return err
+		}
+		if st.version() > SchemaVersion {
+			return fail(ErrSchemaNew, "the database is at version %d, which iuworker %s does not know; migrate it down with the iuworker that migrated it up",
+				st.version(), ProgramVersion)
+		}
+		result, err = s.down(ctx, st, to)
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	if st.version() > SchemaVersion {
-		return nil, fail(ErrSchemaNew, "the database is at version %d, which iuworker %s does not know; migrate it down with the iuworker that migrated it up",
-			st.version(), ProgramVersion)
-	}
+	return result, err
+}
+
+func (s *session) down(ctx context.Context, st *state, to int64) (*Result, error) {
 	plan := planDown(st, to)
-	result = &Result{From: st.version(), To: st.version()}
+	result := &Result{From: st.version(), To: st.version()}
 	if len(plan.steps) == 0 {
 		return result, nil
 	}
-	if err := s.retry(ctx, fmt.Sprintf("down to %d", to), func() error { return s.runDown(ctx, plan, to) }); err != nil {
+	err := s.retry(ctx, fmt.Sprintf("down to %d", to), func() error {
+		return s.write(ctx, func(tx pgx.Tx) error { return plan.run(ctx, tx, to, s.cfg.Force) })
+	})
+	if err != nil {
 		return nil, err
 	}
 	result.To = min(to, result.From)
@@ -68,37 +69,6 @@ func checkTarget(to int64) error {
 		return fail(ErrUsage, "there is no version %d; give one of %v", to, versions)
 	}
 	return nil
-}
-
-// runDown is the one transaction.
-func (s *session) runDown(ctx context.Context, plan downPlan, to int64) (err error) {
-	store, err := database.NewStore(database.DialectPostgres, gooseTable)
-	if err != nil {
-		return fmt.Errorf("set up the migrations: %w", err)
-	}
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			_ = tx.Rollback() // the error that counts is known
-		}
-	}()
-	if err := plan.prepare(ctx, tx, to, s.cfg.Force); err != nil {
-		return err
-	}
-	for _, step := range plan.steps {
-		if _, err := tx.ExecContext(ctx, step.text()); err != nil {
-			return fmt.Errorf("remove %s: %w", step.title, explain(err))
-		}
-		if step.version > 0 {
-			if err := store.Delete(ctx, tx, step.version); err != nil {
-				return err
-			}
-		}
-	}
-	return tx.Commit()
 }
 
 // explain adds what PostgreSQL says beside its message, such as which objects depend on one, and who may do it.

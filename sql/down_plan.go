@@ -2,10 +2,13 @@ package iusql
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/names"
 )
 
 // A downPlan is one transaction.
@@ -27,7 +30,7 @@ func planDown(st *state, to int64) downPlan {
 		plan.shared()
 	}
 	// A run of up that ended among River's migrations left the schema without the version.
-	if to < versionRiver && st.schemas[riverSchema] && st.origins[originRiver] == created {
+	if to < versionRiver && st.schemas[names.RiverSchema] && st.origins[originRiver] == created {
 		plan.river(st)
 	}
 	if goes(versionOutbox) {
@@ -61,8 +64,8 @@ func schemaVersionSQL(version int64) string {
 }
 
 func (p *downPlan) river(st *state) {
-	p.schemas = append(p.schemas, riverSchema)
-	next := step{title: riverSchema, sql: []string{dropRiverSQL, forgetOriginSQL(originRiver)}}
+	p.schemas = append(p.schemas, names.RiverSchema)
+	next := step{title: names.RiverSchema, sql: []string{dropRiverSQL, forgetOriginSQL(originRiver)}}
 	if st.has(versionRiver) {
 		next.version, next.title, next.origin = versionRiver, versionName(versionRiver), created
 		p.lock(JobTable)
@@ -101,11 +104,28 @@ func forgetOriginSQL(object string) string {
 	return fmt.Sprintf("DELETE FROM iu_migration.origin WHERE object = '%s';\n", object)
 }
 
+// run removes everything, or nothing if that would lose something.
+func (p *downPlan) run(ctx context.Context, tx pgx.Tx, to int64, force bool) error {
+	if err := p.prepare(ctx, tx, to, force); err != nil {
+		return err
+	}
+	for _, step := range p.steps {
+		text := step.text()
+		if step.version > 0 {
+			text += forgetSQL(step.version)
+		}
+		if _, err := tx.Exec(ctx, text); err != nil {
+			return fmt.Errorf("remove %s: %w", step.title, explain(err))
+		}
+	}
+	return nil
+}
+
 // prepare locks, and looks for what would be lost.
-func (p *downPlan) prepare(ctx context.Context, tx *sql.Tx, to int64, force bool) error {
+func (p *downPlan) prepare(ctx context.Context, tx pgx.Tx, to int64, force bool) error {
 	locks := slices.DeleteFunc(slices.Clone(downLocks), func(table string) bool { return !slices.Contains(p.locks, table) })
 	if len(locks) > 0 {
-		if _, err := tx.ExecContext(ctx, "LOCK TABLE "+strings.Join(locks, ", ")+" IN ACCESS EXCLUSIVE MODE"); err != nil {
+		if _, err := tx.Exec(ctx, "LOCK TABLE "+strings.Join(locks, ", ")+" IN ACCESS EXCLUSIVE MODE"); err != nil {
 			return fmt.Errorf("lock tables: %w", explain(err))
 		}
 	}
@@ -113,13 +133,13 @@ func (p *downPlan) prepare(ctx context.Context, tx *sql.Tx, to int64, force bool
 		return err
 	}
 	if force {
-		_, err := tx.ExecContext(ctx, "SET LOCAL iu_core.force_rollback_033 = 'true'")
+		_, err := tx.Exec(ctx, "SET LOCAL iu_core.force_rollback_033 = 'true'")
 		return err
 	}
 	var lost []string
 	for _, loss := range p.losses {
 		var rows int64
-		if err := tx.QueryRowContext(ctx, loss.query).Scan(&rows); err != nil {
+		if err := tx.QueryRow(ctx, loss.query).Scan(&rows); err != nil {
 			return fmt.Errorf("count %s: %w", loss.what, err)
 		}
 		if rows > 0 {
@@ -133,13 +153,13 @@ func (p *downPlan) prepare(ctx context.Context, tx *sql.Tx, to int64, force bool
 }
 
 // refuseDependents stops if somebody made something of the tables that go: dropping the schema would take that, too.
-func (p *downPlan) refuseDependents(ctx context.Context, tx *sql.Tx, to int64) error {
-	var dependents sql.NullString
-	if err := tx.QueryRowContext(ctx, dependentsQuery, p.schemas).Scan(&dependents); err != nil {
+func (p *downPlan) refuseDependents(ctx context.Context, tx pgx.Tx, to int64) error {
+	var dependents *string
+	if err := tx.QueryRow(ctx, dependentsQuery, p.schemas).Scan(&dependents); err != nil {
 		return fmt.Errorf("look for what depends on the schema: %w", err)
 	}
-	if dependents.Valid {
-		return fail(ErrConflict, "going down to %d would drop %s, which iuworker did not create; nothing was changed; drop that first", to, dependents.String)
+	if dependents != nil {
+		return fail(ErrConflict, "going down to %d would drop %s, which iuworker did not create; nothing was changed; drop that first", to, *dependents)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"embed"
 	"encoding/hex"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 )
@@ -69,6 +70,19 @@ func functions() []string {
 	}
 	return names
 }
+
+// Triggers returns the triggers that the functions' files create, as "SCHEMA.TABLE: NAME". Events pass through each of them.
+func Triggers() []string {
+	var all []string
+	for _, file := range functions() {
+		for _, found := range trigger.FindAllStringSubmatch(text(file), -1) {
+			all = append(all, found[2]+": "+found[1])
+		}
+	}
+	return all
+}
+
+var trigger = regexp.MustCompile(`CREATE OR REPLACE TRIGGER (\w+)\s+[^;]*? ON (\S+)`)
 
 // functionsHash returns a digest of the functions' files, names included.
 var functionsHash = sync.OnceValue(func() string {

@@ -9,26 +9,24 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-const (
-	grantsFile      = functionsFolder + "grants.sql"
-	rowSecurityFile = functionsFolder + "row_security.sql"
-)
+const rowSecurityFile = functionsFolder + "row_security.sql"
 
-// viewText returns the query of a view of grantsFile. The views are in the database, too; the program runs their texts,
-// since what it asks about grants must not depend on grants.
-func viewText(name string) string {
-	_, query, found := strings.Cut(text(grantsFile), "CREATE OR REPLACE VIEW iu_outbox."+name+" AS\n")
+// viewText returns the query of a view of grants, which is in file. The views are in the database, too; the program runs their
+// texts, since what it asks about grants must not depend on grants.
+func viewText(file, name string) string {
+	_, query, found := strings.Cut(text(functionsFolder+file), "CREATE OR REPLACE VIEW iu_outbox."+name+" AS\n")
 	query, _, ended := strings.Cut(query, "\n;\n")
 	if !found || !ended {
-		panic("iusql: " + grantsFile + " has no view " + name)
+		panic("iusql: " + file + " has no view " + name)
 	}
 	return query
 }
 
 var (
-	intendedGrants = viewText("intended_grant")
-	foreignGrants  = "WITH intended_grant AS (" + intendedGrants + ")\nSELECT * FROM (" +
-		strings.ReplaceAll(viewText("foreign_grant"), "iu_outbox.intended_grant", "intended_grant") + ") AS f"
+	intendedGrants = strings.ReplaceAll(viewText("intended_grant.sql", "intended_grant"),
+		"iu_outbox.listed_grant", "("+viewText("grants.sql", "listed_grant")+") AS l")
+	foreignGrants = "WITH intended_grant AS (" + intendedGrants + ")\nSELECT * FROM (" +
+		strings.ReplaceAll(viewText("foreign_grant.sql", "foreign_grant"), "iu_outbox.intended_grant", "intended_grant") + ") AS f"
 )
 
 // closeSQL takes from everybody but the owner what default privileges gave in our schemas. It is a block of 036.
@@ -62,20 +60,12 @@ type MissingGrant struct {
 // MissingGrants returns the intended grants that the roles, or the login that asks, lack. Roles that are not there lack
 // nothing. It needs no privilege.
 func MissingGrants(ctx context.Context, q Queryer) ([]MissingGrant, error) {
-	rows, err := q.Query(ctx, `
+	return collect(ctx, q, "compare grants", pgx.RowToStructByPos[MissingGrant], `
 		SELECT i.role, pg_catalog.format('%s%s on %s %s', i.privilege, ' (' || i.column_name || ')', i.kind, i.object),
 		       i.statement, i.mine, i.effective
 		FROM (`+intendedGrants+`) AS i
 		WHERE i.role_oid IS NOT NULL AND NOT (i.effective AND i.mine)
 		ORDER BY i.role, 2`)
-	if err != nil {
-		return nil, fmt.Errorf("compare grants: %w", err)
-	}
-	missing, err := pgx.CollectRows(rows, pgx.RowToStructByPos[MissingGrant])
-	if err != nil {
-		return nil, fmt.Errorf("compare grants: %w", err)
-	}
-	return missing, nil
 }
 
 // ForeignGrant is what somebody who is neither the owner nor one of our roles may do with objects of the worker or of
@@ -96,7 +86,7 @@ func ForeignGrants(ctx context.Context, q Queryer) ([]ForeignGrant, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for foreign grants: %w", err)
 	}
-	rows, err := q.Query(ctx, `
+	return collect(ctx, q, "look for foreign grants", pgx.RowToStructByPos[ForeignGrant], `
 		WITH f AS MATERIALIZED (`+foreignGrants+`
 		), object AS (
 			SELECT COALESCE(f.grantee, 'PUBLIC') AS grantee, f.grantee_oid, f.kind, f.object, f.option,
@@ -113,14 +103,6 @@ func ForeignGrants(ctx context.Context, q Queryer) ([]ForeignGrant, error) {
 		FROM object AS o
 		GROUP BY o.grantee, o.grantee_oid, o.kind, o.privileges, o.adopted, o.option
 		ORDER BY o.adopted, o.grantee, o.kind, 4`, ours)
-	if err != nil {
-		return nil, fmt.Errorf("look for foreign grants: %w", err)
-	}
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[ForeignGrant])
-	if err != nil {
-		return nil, fmt.Errorf("look for foreign grants: %w", err)
-	}
-	return found, nil
 }
 
 // instantiateCreated reports whether the 033 that is here is known to be ours.

@@ -46,7 +46,7 @@ func TestFunctionsPinTheirSearchPath(t *testing.T) {
 	require.Equal(t, []string{
 		"as_uuid(text)", "composed_event(iu_auto_instantiate_event_log)", // these are called by functions that do, or name everything in full
 		"event_source()", "keep_last_event()", "parked_jobs(text)", "payload(jsonb,boolean)", "rfc3339(timestamp with time zone)", "ring()",
-		"unfinished_jobs(text)",
+		"running_jobs(text)", "unfinished_jobs(text)",
 	}, rows(t, db, `
 		SELECT replace(p.oid::regprocedure::text, 'iu_outbox.', '') FROM pg_proc AS p
 		WHERE p.pronamespace = 'iu_outbox'::regnamespace

@@ -2,8 +2,6 @@ package iusql
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -17,21 +15,14 @@ const (
 	lockPoll = 200 * time.Millisecond
 )
 
-// sessionLocker is goose's lock of a session, on one advisory lock. goose has a locker of its own, which asks every
-// 5 s: five of six processes that start at once would wait that long for nothing. It asks rather than waits in
-// pg_advisory_lock, since a session that waits there holds a snapshot, for which CREATE INDEX CONCURRENTLY waits in
-// turn. A session that has the lock gets it again; it has to give it back as often.
-type sessionLocker struct {
-	wait   time.Duration
-	logger *slog.Logger
-}
-
-// SessionLock returns when conn has the lock, or ErrBusy with the name of who has it.
-func (l sessionLocker) SessionLock(ctx context.Context, conn *sql.Conn) error {
-	deadline := time.Now().Add(l.wait)
+// lock takes the migrations' lock, which the session keeps until its connection ends, or fails with ErrBusy and the name of the
+// session that has it. It polls: a session that waits in pg_advisory_lock holds a snapshot, for which CREATE INDEX
+// CONCURRENTLY waits in turn.
+func (s *session) lock(ctx context.Context) error {
+	deadline := time.Now().Add(s.cfg.Wait)
 	for try := 0; ; try++ {
 		var got bool
-		if err := conn.QueryRowContext(ctx, "SELECT pg_catalog.pg_try_advisory_lock($1)", int64(lockKey)).Scan(&got); err != nil {
+		if err := s.conn.QueryRow(ctx, "SELECT pg_catalog.pg_try_advisory_lock($1)", int64(lockKey)).Scan(&got); err != nil {
 			return fmt.Errorf("lock migrations: %w", err)
 		}
 		switch {
@@ -39,9 +30,9 @@ func (l sessionLocker) SessionLock(ctx context.Context, conn *sql.Conn) error {
 			return nil
 		case time.Now().After(deadline):
 			return fail(ErrBusy, "another migration of this database did not end within %s: %s; wait for it, or end that session with pg_terminate_backend",
-				l.wait, l.holder(ctx, conn))
+				s.cfg.Wait, s.lockHolder(ctx))
 		case try == 0:
-			l.logger.InfoContext(ctx, "Migration: waiting for another migration of this database", slog.String("holder", l.holder(ctx, conn)))
+			s.cfg.Logger.InfoContext(ctx, "Migration: waiting for another migration of this database", slog.String("holder", s.lockHolder(ctx)))
 		}
 		if !sleep(ctx, lockPoll/2+rand.N(lockPoll)) {
 			return fmt.Errorf("lock migrations: %w", context.Cause(ctx))
@@ -49,23 +40,10 @@ func (l sessionLocker) SessionLock(ctx context.Context, conn *sql.Conn) error {
 	}
 }
 
-// SessionUnlock gives the lock back, once.
-func (l sessionLocker) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
-	var had bool
-	err := conn.QueryRowContext(ctx, "SELECT pg_catalog.pg_advisory_unlock($1)", int64(lockKey)).Scan(&had)
-	if err != nil {
-		return fmt.Errorf("unlock migrations: %w", err)
-	}
-	if !had {
-		return errors.New("unlock migrations: the lock was lost with its connection")
-	}
-	return nil
-}
-
-// holder returns who has the lock, as far as it can be known.
-func (l sessionLocker) holder(ctx context.Context, conn *sql.Conn) string {
+// lockHolder describes the session that has the lock, as far as it can be known.
+func (s *session) lockHolder(ctx context.Context) string {
 	var who string
-	err := conn.QueryRowContext(ctx, `
+	err := s.conn.QueryRow(ctx, `
 		SELECT `+describeSession+`
 		FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
 		WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1

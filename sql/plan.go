@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/iu-core/iuworker/internal/names"
 )
 
 // A step is what one transaction of up does: run by Up, written by Print.
 type step struct {
-	version int64 // goose's, 0 if goose does not know of it
+	version int64 // goose's, whose record is part of sql; 0 if goose does not know of it
 	title   string
 	origin  string // created or adopted, empty if nothing can be adopted
 	sql     []string
@@ -25,7 +27,7 @@ const (
 const (
 	originBaseline    = "iu_core_032"
 	originInstantiate = "iu_core_033"
-	originRiver       = "iu_river"
+	originRiver       = names.RiverSchema
 )
 
 const bookkeepingSQL = `CREATE SCHEMA IF NOT EXISTS iu_migration;
@@ -50,11 +52,7 @@ func (s *session) planUp(ctx context.Context, st *state, found *findings) ([]ste
 	if !st.origin || !st.gooseDB {
 		next := step{title: "bookkeeping", sql: []string{bookkeepingSQL}}
 		if !st.gooseDB {
-			table, err := gooseTableSQL(ctx)
-			if err != nil {
-				return nil, err
-			}
-			next.sql = append(next.sql, table)
+			next.sql = append(next.sql, gooseTableSQL())
 		}
 		next.sql = sealed(next.sql...)
 		steps = append(steps, next)
@@ -90,6 +88,7 @@ func (s *session) planUp(ctx context.Context, st *state, found *findings) ([]ste
 		case versionShared:
 			next.sql = sealed(body(sharedFile))
 		}
+		next.sql = append(next.sql, recordSQL(version))
 		steps = append(steps, next)
 	}
 	if !st.current() {

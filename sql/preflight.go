@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/names"
 )
 
 const (
@@ -114,7 +117,7 @@ func (found *findings) checkSchemas(st *state) {
 	if st.schemas["iu_outbox"] && !st.has(versionOutbox) {
 		found.differences = append(found.differences, "schema iu_outbox exists, and iuworker did not create it")
 	}
-	if st.schemas[riverSchema] && st.origins[originRiver] != created {
+	if st.schemas[names.RiverSchema] && st.origins[originRiver] != created {
 		found.differences = append(found.differences, "schema iu_river exists, and iuworker did not create it (another River's tables must not be shared)")
 	}
 }
@@ -149,8 +152,8 @@ func (found *findings) err(st *state) error {
 }
 
 func coreRelations() []string {
-	names := []string{logTable}
-	for _, shape := range append(append([]tableShape{}, baselineTables...), instantiateViews...) {
+	names := CoreTables()
+	for _, shape := range instantiateViews {
 		names = append(names, shape.name)
 	}
 	return names
@@ -158,7 +161,7 @@ func coreRelations() []string {
 
 func coreFunctions() []string {
 	var names []string
-	for _, shape := range append(append([]functionShape{}, baselineFunctions...), instantiateFunctions...) {
+	for _, shape := range slices.Concat(baselineFunctions, instantiateFunctions) {
 		names = append(names, shape.name)
 	}
 	return names

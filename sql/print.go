@@ -2,7 +2,6 @@ package iusql
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -14,24 +13,17 @@ import (
 // Print writes what Up would run on the database as a script for psql -v ON_ERROR_STOP=1 -f, River's statements and
 // all bookkeeping included; after it there is nothing left for Up to do. It changes nothing, and needs to be allowed
 // nothing but to read: who runs the script needs the privileges. What Up refuses for another reason, it refuses.
-func Print(ctx context.Context, cfg Config, w io.Writer) (err error) {
-	s, err := openSession(cfg)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	st, steps, err := s.prepareUp(ctx, false)
-	if err != nil {
-		return err
-	}
-	script, err := s.script(ctx, st, steps)
-	if err != nil {
-		return err
-	}
-	if _, err := io.WriteString(w, script); err != nil {
-		return fmt.Errorf("write the script: %w", err)
-	}
-	return nil
+func Print(ctx context.Context, cfg Config, w io.Writer) error {
+	return inSession(ctx, cfg, func(s *session) error {
+		st, steps, err := s.prepareUp(ctx, false)
+		if err != nil {
+			return err
+		}
+		if _, err := io.WriteString(w, s.script(st, steps)); err != nil {
+			return fmt.Errorf("write the script: %w", err)
+		}
+		return nil
+	})
 }
 
 // printedSettings are those that sessions of ours begin with, as far as statements that change the schema depend on them.
@@ -44,25 +36,21 @@ SET row_security = on;
 SET TimeZone = 'UTC';
 `
 
-func (s *session) script(ctx context.Context, st *state, steps []step) (string, error) {
+func (s *session) script(st *state, steps []step) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "-- What iuworker %s would run to migrate database %s, which is at version %d.\n",
 		ProgramVersion, strconv.Quote(st.database), st.version())
 	if len(steps) == 0 {
 		b.WriteString("-- Nothing: the database is up to date.\n")
-		return b.String(), nil
+		return b.String()
 	}
 	b.WriteString("-- Run it with: psql -X -v ON_ERROR_STOP=1 -f THIS_FILE\n")
 	b.WriteString(printedSettings + settings(s.cfg.LockTimeout))
 	fmt.Fprintf(&b, "SELECT pg_catalog.pg_advisory_lock(%d); -- until psql ends\n%s", int64(lockKey), guardSQL(st))
 	for _, step := range steps {
-		record, err := step.recordSQL(ctx)
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(&b, "\n-- %s\nBEGIN;\n%s\n%sCOMMIT;\n", step.title, step.text(), record)
+		fmt.Fprintf(&b, "\n-- %s\nBEGIN;\n%s\nCOMMIT;\n", step.title, step.text())
 	}
-	return b.String(), nil
+	return b.String()
 }
 
 // guardSQL stops a script that was printed for another state of the database.

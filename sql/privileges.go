@@ -3,27 +3,23 @@ package iusql
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/names"
 )
 
 // A need is a privilege in words and as a condition.
 type need struct{ what, condition string }
 
 // needs collects what the migrating role must be allowed to do.
-type needs struct {
-	list []need
-	seen map[string]bool
-}
+type needs struct{ list []need }
 
 func (n *needs) add(what, condition string) {
-	if n.seen == nil {
-		n.seen = map[string]bool{}
-	}
-	if !n.seen[what] {
-		n.seen[what] = true
-		n.list = append(n.list, need{what, condition})
+	if next := (need{what, condition}); !slices.Contains(n.list, next) {
+		n.list = append(n.list, next)
 	}
 }
 
@@ -78,14 +74,10 @@ func missingPrivileges(ctx context.Context, tx pgx.Tx, st *state, cat *catalog, 
 	for i, need := range n.list {
 		conditions = append(conditions, fmt.Sprintf("(%d, '%s', %s)", i, strings.ReplaceAll(need.what, "'", "''"), need.condition))
 	}
-	rows, err := tx.Query(ctx, `SELECT m.what FROM (VALUES `+strings.Join(conditions, ",\n")+`) AS m (n, what, given)
-		WHERE m.given IS FALSE ORDER BY m.n`)
+	missing, err := collect(ctx, tx, "check privileges", pgx.RowTo[string],
+		`SELECT m.what FROM (VALUES `+strings.Join(conditions, ",\n")+`) AS m (n, what, given) WHERE m.given IS FALSE ORDER BY m.n`)
 	if err != nil {
-		return nil, fmt.Errorf("check privileges: %w", err)
-	}
-	missing, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, fmt.Errorf("check privileges: %w", err)
+		return nil, err
 	}
 	grants, err := ungrantable(ctx, tx)
 	return append(missing, grants...), err
@@ -93,7 +85,7 @@ func missingPrivileges(ctx context.Context, tx pgx.Tx, st *state, cat *catalog, 
 
 func (n *needs) schemas(st *state) {
 	n.schema("public", "USAGE")
-	if !st.schemas["iu_migration"] || !st.schemas["iu_outbox"] || !st.schemas[riverSchema] {
+	if !st.schemas["iu_migration"] || !st.schemas["iu_outbox"] || !st.schemas[names.RiverSchema] {
 		n.add(fmt.Sprintf("CREATE on database %s", st.database), "pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')")
 	}
 	for _, language := range []string{"plpgsql", "sql"} {
@@ -149,7 +141,7 @@ func (n *needs) newInstantiate(cat *catalog) {
 // ungrantable returns what is to be granted on objects of public that are not ours, and cannot be: the role may not grant
 // it, and the grantee does not have it by another grant. A role that is not there, and cannot be made, gets nothing.
 func ungrantable(ctx context.Context, tx pgx.Tx) ([]string, error) {
-	rows, err := tx.Query(ctx, `
+	return collect(ctx, tx, "check privileges", pgx.RowTo[string], `
 		SELECT pg_catalog.format('%s%s WITH GRANT OPTION on %s%s', i.privilege, ' (' || i.column_name || ')',
 		                         CASE WHEN i.kind <> 'TABLE' THEN pg_catalog.lower(i.kind) || ' ' END, i.object)
 		FROM (`+intendedGrants+`) AS i
@@ -159,12 +151,4 @@ func ungrantable(ctx context.Context, tx pgx.Tx) ([]string, error) {
 		       OR (SELECT r.rolsuper OR r.rolcreaterole FROM pg_catalog.pg_roles AS r WHERE r.rolname = CURRENT_USER))
 		GROUP BY 1
 		ORDER BY 1`)
-	if err != nil {
-		return nil, fmt.Errorf("check privileges: %w", err)
-	}
-	missing, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, fmt.Errorf("check privileges: %w", err)
-	}
-	return missing, nil
 }

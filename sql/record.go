@@ -10,39 +10,44 @@ import (
 	"github.com/pressly/goose/v3/database"
 )
 
-// recordSQL returns what goose would run to remember that a step was done.
-func (st step) recordSQL(ctx context.Context) (string, error) {
-	if st.version == 0 {
-		return "", nil
-	}
-	return gooseSQL(func(store database.Store, to database.DBTxConn) error {
-		return store.Insert(ctx, to, database.InsertRequest{Version: st.version})
-	})
-}
+const gooseTable = "iu_migration.goose_db_version"
 
-// gooseTableSQL returns what goose would run to make its table.
-func gooseTableSQL(ctx context.Context) (string, error) {
-	return gooseSQL(func(store database.Store, to database.DBTxConn) error {
+// gooseTableSQL makes goose's table.
+func gooseTableSQL() string {
+	return gooseSQL(func(ctx context.Context, store database.Store, to database.DBTxConn) error {
 		return errors.Join(store.CreateVersionTable(ctx, to), store.Insert(ctx, to, database.InsertRequest{Version: 0}))
 	})
 }
 
-func gooseSQL(write func(database.Store, database.DBTxConn) error) (string, error) {
-	store, err := database.NewStore(database.DialectPostgres, gooseTable)
-	if err != nil {
-		return "", fmt.Errorf("set up the migrations: %w", err)
-	}
+// recordSQL records that a version was applied.
+func recordSQL(version int64) string {
+	return gooseSQL(func(ctx context.Context, store database.Store, to database.DBTxConn) error {
+		return store.Insert(ctx, to, database.InsertRequest{Version: version})
+	})
+}
+
+// forgetSQL deletes the record of a version.
+func forgetSQL(version int64) string {
+	return gooseSQL(func(ctx context.Context, store database.Store, to database.DBTxConn) error {
+		return store.Delete(ctx, to, version)
+	})
+}
+
+// gooseSQL returns the statements that goose runs to write its records.
+func gooseSQL(write func(context.Context, database.Store, database.DBTxConn) error) string {
 	var texts recorder
-	if err := write(store, &texts); err != nil {
-		return "", fmt.Errorf("set up the migrations: %w", err)
+	store, err := database.NewStore(database.DialectPostgres, gooseTable)
+	if err == nil {
+		err = write(context.Background(), store, &texts)
 	}
-	return strings.Join(texts, ""), nil
+	if err != nil {
+		panic(fmt.Sprintf("iusql: %v", err))
+	}
+	return strings.Join(texts, "")
 }
 
 // recorder keeps the statements that goose would run. Their arguments are numbers and booleans.
 type recorder []string
-
-var errReads = errors.New("a recorder of statements answers none")
 
 // ExecContext keeps a statement with its arguments written into it.
 func (r *recorder) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
@@ -53,10 +58,10 @@ func (r *recorder) ExecContext(_ context.Context, query string, args ...any) (sq
 	return nil, nil
 }
 
-// QueryContext fails.
-func (r *recorder) QueryContext(context.Context, string, ...any) (*sql.Rows, error) {
-	return nil, errReads
+// QueryContext fails: goose writes its records without reading.
+func (*recorder) QueryContext(context.Context, string, ...any) (*sql.Rows, error) {
+	return nil, errors.ErrUnsupported
 }
 
-// QueryRowContext returns nothing that could be scanned; goose writes without reading.
-func (r *recorder) QueryRowContext(context.Context, string, ...any) *sql.Row { return &sql.Row{} }
+// QueryRowContext returns nothing that can be scanned.
+func (*recorder) QueryRowContext(context.Context, string, ...any) *sql.Row { return &sql.Row{} }

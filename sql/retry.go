@@ -11,7 +11,6 @@ import (
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/pressly/goose/v3"
 )
 
 const (
@@ -27,9 +26,6 @@ func (s *session) retry(ctx context.Context, what string, do func() error) error
 		watch := s.watchBlockers(ctx)
 		err := do()
 		blockers := watch.stop()
-		if partial, ok := errors.AsType[*goose.PartialError](err); ok {
-			err = partial.Err // goose's own words say less than ours
-		}
 		if err == nil {
 			return nil
 		}

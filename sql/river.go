@@ -9,13 +9,13 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
+
+	"github.com/iu-core/iuworker/internal/names"
 )
 
 const (
-	riverSchema = "iu_river"
-
 	// JobTable is River's table of jobs. Statements read the view iu_outbox.job in its place.
-	JobTable = riverSchema + ".river_job"
+	JobTable = names.RiverSchema + ".river_job"
 
 	// riverTarget is the migration of River that versionRiver leads to. A River that needs a later one gets a
 	// version of ours after it.
@@ -76,7 +76,7 @@ func (s *session) planRiver(ctx context.Context, st *state) ([]step, error) {
 	if len(steps) == 0 {
 		steps = append(steps, step{})
 	}
-	if !st.schemas[riverSchema] {
+	if !st.schemas[names.RiverSchema] {
 		first := &steps[0]
 		first.sql = append([]string{riverSchemaSQL, originSQL(originRiver, created)}, first.sql...)
 	}
@@ -85,6 +85,7 @@ func (s *session) planRiver(ctx context.Context, st *state) ([]step, error) {
 	}
 	last := &steps[len(steps)-1]
 	last.version, last.title, last.origin = versionRiver, versionName(versionRiver), created
+	last.sql = append(last.sql, recordSQL(versionRiver))
 	return steps, nil
 }
 
@@ -98,9 +99,9 @@ func riverRecordSQL(version int) string {
 // riverMigrations returns the migrations that the database lacks, up to riverTarget.
 func (s *session) riverMigrations(ctx context.Context) ([]rivermigrate.MigrateVersion, error) {
 	var result *rivermigrate.MigrateResult
-	err := s.inTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+	err := s.read(ctx, func(tx pgx.Tx) error {
 		migrator, err := rivermigrate.New(riverpgxv5.New(nil), &rivermigrate.Config{
-			Schema: riverSchema,
+			Schema: names.RiverSchema,
 			Logger: slog.New(slog.DiscardHandler), // it says "applied" of a dry run, too
 		})
 		if err != nil {

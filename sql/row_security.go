@@ -75,7 +75,7 @@ func hiddenCore(ctx context.Context, tx pgx.Tx) (tables []string, err error) {
 // others, and the rest to readState, if this login may not.
 func (s *session) showRows(ctx context.Context) error {
 	var on bool
-	err := s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+	err := s.write(ctx, func(tx pgx.Tx) error {
 		err := tx.QueryRow(ctx, `
 			SELECT COALESCE(pg_catalog.bool_or(c.relrowsecurity OR c.relforcerowsecurity)
 			                AND pg_catalog.bool_and(pg_catalog.pg_has_role(c.relowner, 'USAGE')), false)

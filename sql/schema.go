@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/mod/semver"
+
+	"github.com/iu-core/iuworker/internal/names"
 )
 
 // Queryer is what the schema is read with: a pgx pool, connection or transaction.
@@ -53,7 +55,7 @@ func InspectSchema(ctx context.Context, q Queryer) (*Schema, error) {
 	case !exists:
 		return nil, nil
 	case !readable:
-		return nil, fail(ErrPrivileges, "role %s may not read iu_outbox.schema_info; grant it one of iu_app, iu_worker, iu_operator and iu_subscriber", role)
+		return nil, fail(ErrPrivileges, "role %s may not read iu_outbox.schema_info; grant it one of %s", role, strings.Join(names.Roles, ", "))
 	}
 	if err := checkRows(ctx, q); err != nil {
 		return nil, err

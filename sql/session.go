@@ -2,49 +2,50 @@ package iusql
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/iu-core/iuworker/internal/dbsession"
 )
 
-// A session is the one connection on which a run happens: database/sql is allowed no second one, so that goose's
-// transactions, our own and the lock share it. Not safe for concurrent use.
+// A session is the one connection on which a run happens: the migrations' lock lasts as long as the connection. Not safe for
+// concurrent use.
 type session struct {
-	cfg Config
-	db  *sql.DB
-	pid atomic.Uint32 // the server's process of the connection, 0 before there is one
+	cfg  Config
+	conn *pgx.Conn
 }
 
-func openSession(cfg Config) (*session, error) {
+// closeTimeout bounds how long a session takes to say goodbye.
+const closeTimeout = 5 * time.Second
+
+// inSession calls fn with a session that ends when fn returns.
+func inSession(ctx context.Context, cfg Config, fn func(s *session) error) error {
 	cfg = cfg.withDefaults()
 	if cfg.ConnConfig == nil {
-		return nil, fail(ErrUsage, "iusql: Config.ConnConfig must be given")
+		return fail(ErrUsage, "iusql: Config.ConnConfig must be given")
 	}
 	config := cfg.ConnConfig.Copy()
 	// Nothing is prepared and kept: the schema changes under our statements.
 	config.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
 	dbsession.Prepare(config)
 	config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) { logNotice(cfg.Logger, notice) }
-	s := &session{cfg: cfg}
-	s.db = stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
-		if !s.pid.CompareAndSwap(0, conn.PgConn().PID()) {
-			// database/sql would go on with a new connection, which has no lock.
-			return errors.New("the connection was lost, and with it the lock of this migration; run it again")
-		}
-		_, err := conn.Exec(ctx, settings(cfg.LockTimeout))
-		return err
-	}))
-	s.db.SetMaxOpenConns(1)
-	return s, nil
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		_ = conn.Close(ctx) // what was done is committed
+	}()
+	if _, err := conn.Exec(ctx, settings(cfg.LockTimeout)); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	return fn(&session{cfg: cfg, conn: conn})
 }
 
 // settings are those in which a session that migrates differs from others of ours, whatever the address asks for.
@@ -70,34 +71,31 @@ func logNotice(logger *slog.Logger, notice *pgconn.Notice) {
 	logger.LogAttrs(context.Background(), level, "Migration: the database says: "+notice.Message, attributes...)
 }
 
-func (s *session) close() error { return s.db.Close() }
+// write runs fn in a transaction.
+func (s *session) write(ctx context.Context, fn func(tx pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, s.conn, fn)
+}
 
-// do lends the connection out as pgx has it.
-func (s *session) do(ctx context.Context, fn func(conn *pgx.Conn) error) (err error) {
-	conn, err := s.db.Conn(ctx)
+// read runs fn in a transaction that changes nothing.
+func (s *session) read(ctx context.Context, fn func(tx pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, s.conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, fn)
+}
+
+// state reads what the database has.
+func (s *session) state(ctx context.Context) (st *state, err error) {
+	err = s.read(ctx, func(tx pgx.Tx) error {
+		st, err = readState(ctx, tx)
+		return err
+	})
+	return st, err
+}
+
+// collect returns the rows of a query. doing begins its error.
+func collect[T any](ctx context.Context, q Queryer, doing string, as pgx.RowToFunc[T], query string, args ...any) ([]T, error) {
+	rows, _ := q.Query(ctx, query, args...) // CollectRows returns its error
+	all, err := pgx.CollectRows(rows, as)
 	if err != nil {
-		return fmt.Errorf("connect: %w", err)
+		return nil, fmt.Errorf("%s: %w", doing, err)
 	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	return conn.Raw(func(driverConn any) error { return fn(driverConn.(*stdlib.Conn).Conn()) })
-}
-
-// inTx runs fn in a transaction.
-func (s *session) inTx(ctx context.Context, options pgx.TxOptions, fn func(tx pgx.Tx) error) error {
-	return s.do(ctx, func(conn *pgx.Conn) error { return pgx.BeginTxFunc(ctx, conn, options, fn) })
-}
-
-// lock takes the migrations' lock for as long as the session is open: closing it gives the lock back, however it
-// comes to be closed.
-func (s *session) lock(ctx context.Context) (err error) {
-	conn, err := s.db.Conn(ctx)
-	if err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	return s.locker().SessionLock(ctx, conn)
-}
-
-func (s *session) locker() sessionLocker {
-	return sessionLocker{wait: s.cfg.Wait, logger: s.cfg.Logger}
+	return all, nil
 }

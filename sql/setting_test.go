@@ -39,11 +39,10 @@ func (c *composer) announce(t *testing.T, atOnce bool) {
 
 func (c *composer) compose(t *testing.T, tx pgx.Tx, atOnce bool) error {
 	t.Helper()
-	if atOnce {
-		_, err := tx.Exec(t.Context(), "SELECT set_config('iu_outbox.emitting', 'on', true)")
-		require.NoError(t, err)
-	}
 	_, err := tx.Exec(t.Context(), composeSQL, c.template)
+	if err == nil && atOnce {
+		_, err = tx.Exec(t.Context(), "SELECT iu_outbox.emit_alone()")
+	}
 	return err
 }
 

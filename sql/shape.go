@@ -6,9 +6,10 @@ import (
 	"strings"
 )
 
-// A tableShape is what we need of a table; it may have more.
+// A tableShape is what we need of a table, or of a view; it may have more.
 type tableShape struct {
 	name    string
+	view    bool
 	columns [][2]string // name and type
 	keys    []string    // columns that are unique: our foreign keys, ON CONFLICT and promises stand on them
 	insert  []string    // the columns we give in an INSERT; nil if we insert nothing
@@ -22,16 +23,29 @@ type functionShape struct {
 	defaults int // arguments that callers may leave out
 }
 
+// differences returns the differences of all shapes.
+func differences[S interface{ differences(cat *catalog) []string }](cat *catalog, shapes []S) []string {
+	var found []string
+	for _, shape := range shapes {
+		found = append(found, shape.differences(cat)...)
+	}
+	return found
+}
+
 func (shape functionShape) signature() string { return shape.name + "(" + shape.types + ")" }
 
 // differences returns what a table lacks or has otherwise, one phrase each.
 func (shape tableShape) differences(cat *catalog) []string {
+	kind, kinds := "table", "rp"
+	if shape.view {
+		kind, kinds = "view", "v"
+	}
 	rel := cat.relations[shape.name]
 	if rel == nil {
-		return []string{fmt.Sprintf("table public.%s is missing", shape.name)}
+		return []string{fmt.Sprintf("%s public.%s is missing", kind, shape.name)}
 	}
-	if rel.Kind != "r" && rel.Kind != "p" {
-		return []string{fmt.Sprintf("public.%s is not a table", shape.name)}
+	if !strings.Contains(kinds, rel.Kind) {
+		return []string{fmt.Sprintf("public.%s is not a %s", shape.name, kind)}
 	}
 	var found []string
 	for _, want := range shape.columns {

@@ -68,14 +68,7 @@ var baselineFunctions = []functionShape{
 
 // baselineDifferences returns what an iu-core that is there lacks or has otherwise.
 func baselineDifferences(cat *catalog) []string {
-	var found []string
-	for _, shape := range baselineTables {
-		found = append(found, shape.differences(cat)...)
-	}
-	for _, shape := range baselineFunctions {
-		found = append(found, shape.differences(cat)...)
-	}
-	return found
+	return append(differences(cat, baselineTables), differences(cat, baselineFunctions)...)
 }
 
 // baselineStrays returns the names of iu-core that a database without one has all the same.

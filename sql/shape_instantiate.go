@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/iu-core/iuworker/internal/names"
 )
 
 const logTable = "iu_auto_instantiate_event_log"
@@ -30,13 +32,13 @@ var logIndexes = []string{"event_id", "triggered_by", "template_collection_id"}
 // instantiateViews are the views of 033 with the columns that are promised.
 var instantiateViews = []tableShape{
 	{
-		name: "v_iu_auto_instantiate_event_log",
+		name: "v_iu_auto_instantiate_event_log", view: true,
 		columns: append(slices.Clone(logShape.columns), [][2]string{
 			{"template_digest", "text"}, {"instance_digest", "text"}, {"digest_match", "boolean"},
 		}...),
 	},
 	{
-		name: "v_iu_auto_instantiate_event_summary",
+		name: "v_iu_auto_instantiate_event_summary", view: true,
 		columns: [][2]string{
 			{"template_collection_id", "uuid"}, {"emit_mode", "text"}, {"instances_total", "bigint"}, {"instances_last_hour", "bigint"},
 			{"instances_last_day", "bigint"}, {"first_at", "timestamp with time zone"}, {"last_at", "timestamp with time zone"},
@@ -45,12 +47,8 @@ var instantiateViews = []tableShape{
 }
 
 var instantiateFunctions = []functionShape{
-	{
-		name: "fn_iu_auto_instantiate_from_event", types: "uuid, text, uuid, text, text, text, text", returns: "jsonb", defaults: 1,
-	},
-	{
-		name: "fn_iu_auto_instantiate_rollback_by_actor", types: "text, boolean", returns: "jsonb", defaults: 1,
-	},
+	{name: "fn_iu_auto_instantiate_from_event", types: "uuid, text, uuid, text, text, text, text", returns: "jsonb", defaults: 1},
+	{name: "fn_iu_auto_instantiate_rollback_by_actor", types: "text, boolean", returns: "jsonb", defaults: 1},
 }
 
 // instantiateArguments are the arguments' names, which callers may use.
@@ -74,10 +72,7 @@ func instantiateThere(cat *catalog) bool {
 
 // instantiateDifferences returns what a 033 that is there lacks or has otherwise.
 func instantiateDifferences(cat *catalog, rows instantiateRows) []string {
-	found := logDifferences(cat)
-	for _, shape := range instantiateViews {
-		found = append(found, viewDifferences(shape, cat)...)
-	}
+	found := append(logDifferences(cat), differences(cat, instantiateViews)...)
 	for _, shape := range instantiateFunctions {
 		found = append(found, shape.differences(cat)...)
 		if have := shape.find(cat); have != nil {
@@ -89,10 +84,10 @@ func instantiateDifferences(cat *catalog, rows instantiateRows) []string {
 	}
 	switch {
 	case rows.Stream == nil:
-		found = append(found, "row iu.template.instance_auto_composed of public.event_type_registry is missing")
+		found = append(found, "row "+names.EventType+" of public.event_type_registry is missing")
 	case *rows.Stream != "update delayed":
 		found = append(found, fmt.Sprintf(
-			"row iu.template.instance_auto_composed of public.event_type_registry has stream and lane %s, not update delayed", *rows.Stream))
+			"row %s of public.event_type_registry has stream and lane %s, not update delayed", names.EventType, *rows.Stream))
 	}
 	return found
 }
@@ -106,7 +101,7 @@ type instantiateRows struct {
 const instantiateRowsQuery = `
 	SELECT EXISTS (SELECT FROM public.dot_config AS c WHERE c.key = 'iu_core.auto_instantiate_enabled'),
 	       (SELECT pg_catalog.concat_ws(' ', COALESCE(r.event_stream, 'NULL'), COALESCE(r.delivery_lane, 'NULL'))
-	        FROM public.event_type_registry AS r WHERE r.event_type = 'iu.template.instance_auto_composed')`
+	        FROM public.event_type_registry AS r WHERE r.event_type = '` + names.EventType + `')`
 
 func logDifferences(cat *catalog) []string {
 	found := logShape.differences(cat)
@@ -148,19 +143,6 @@ func (want foreignKey) sameAs(have foreignKey) bool {
 func checksEmitMode(c check) bool {
 	return slices.Equal(c.Columns, []string{"emit_mode"}) &&
 		strings.Contains(c.Definition, "'dry_run'") && strings.Contains(c.Definition, "'live'")
-}
-
-func viewDifferences(shape tableShape, cat *catalog) []string {
-	rel := cat.relations[shape.name]
-	if rel == nil {
-		return []string{fmt.Sprintf("view public.%s is missing", shape.name)}
-	}
-	if rel.Kind != "v" {
-		return []string{fmt.Sprintf("public.%s is not a view", shape.name)}
-	}
-	asTable := *cat.relations[shape.name]
-	asTable.Kind = "r"
-	return shape.differences(&catalog{relations: map[string]*relation{shape.name: &asTable}})
 }
 
 // callableDifferences returns what differs in how a function of 033 is called and what it runs as.

@@ -3,12 +3,16 @@ package iusql
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/names"
 )
 
-var ourSchemas = []string{"iu_migration", "iu_outbox", riverSchema}
+var ourSchemas = []string{"iu_migration", "iu_outbox", names.RiverSchema}
 
 // state is what a database has of ours.
 type state struct {
@@ -36,35 +40,26 @@ type state struct {
 
 func readState(ctx context.Context, tx pgx.Tx) (*state, error) {
 	st := &state{applied: map[int64]time.Time{}, origins: map[string]string{}, schemas: map[string]bool{}}
+	var schemas []string
 	err := tx.QueryRow(ctx, `
 		SELECT pg_catalog.current_database(), CURRENT_USER, pg_catalog.current_setting('server_version_num')::integer,
-		       pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('default_transaction_read_only')::boolean,
+		       pg_catalog.pg_is_in_recovery(),
 		       `+relationExists("public", "iu_piece_collection")+`,
 		       `+coreCreated+`,
 		       `+relationExists("iu_migration", "goose_db_version")+`,
-		       `+relationExists("iu_migration", "origin")).
-		Scan(&st.database, &st.role, &st.serverVersion, &st.standby, &st.readOnly, &st.core, &st.marked, &st.gooseDB, &st.origin)
+		       `+relationExists("iu_migration", "origin")+`,
+		       ARRAY(SELECT n.nspname::text FROM pg_catalog.pg_namespace AS n WHERE n.nspname = ANY ($1))`, ourSchemas).
+		Scan(&st.database, &st.role, &st.serverVersion, &st.standby, &st.core, &st.marked, &st.gooseDB, &st.origin, &schemas)
 	if err != nil {
 		return nil, fmt.Errorf("read the state of the database: %w", err)
 	}
-	if err := st.readSchemas(ctx, tx); err != nil {
-		return nil, err
+	for _, name := range schemas {
+		st.schemas[name] = true
 	}
-	if err := st.checkReadable(ctx, tx); err != nil {
-		return nil, err
-	}
-	if st.gooseDB {
-		if err := st.readVersions(ctx, tx); err != nil {
+	for _, read := range []func(context.Context, pgx.Tx) error{st.checkReadable, st.readVersions, st.readOrigins, st.readRest} {
+		if err := read(ctx, tx); err != nil {
 			return nil, err
 		}
-	}
-	if st.origin {
-		if err := st.readOrigins(ctx, tx); err != nil {
-			return nil, err
-		}
-	}
-	if err := st.readRest(ctx, tx); err != nil {
-		return nil, err
 	}
 	st.schema, err = InspectSchema(ctx, tx)
 	return st, err
@@ -100,22 +95,6 @@ func relationExists(schema, name string) string {
 		        WHERE n.nspname = '%s' AND c.relname = '%s')`, schema, name)
 }
 
-func (st *state) readSchemas(ctx context.Context, tx pgx.Tx) error {
-	rows, err := tx.Query(ctx, `
-		SELECT n.nspname::text FROM pg_catalog.pg_namespace AS n WHERE n.nspname = ANY ($1)`, ourSchemas)
-	if err != nil {
-		return fmt.Errorf("read schemas: %w", err)
-	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return fmt.Errorf("read schemas: %w", err)
-	}
-	for _, name := range names {
-		st.schemas[name] = true
-	}
-	return nil
-}
-
 // checkReadable: who may not read the bookkeeping is told so in our words.
 func (st *state) checkReadable(ctx context.Context, tx pgx.Tx) error {
 	if !st.gooseDB && !st.origin {
@@ -140,39 +119,33 @@ func (st *state) checkReadable(ctx context.Context, tx pgx.Tx) error {
 }
 
 func (st *state) readVersions(ctx context.Context, tx pgx.Tx) error {
-	rows, err := tx.Query(ctx, `
+	if !st.gooseDB {
+		return nil
+	}
+	type row struct {
+		Version int64
+		At      time.Time
+	}
+	rows, err := collect(ctx, tx, "read versions", pgx.RowToStructByPos[row], `
 		SELECT v.version_id, pg_catalog.max(v.tstamp) FROM iu_migration.goose_db_version AS v
 		WHERE v.is_applied AND v.version_id > 0
 		GROUP BY v.version_id`)
-	if err != nil {
-		return fmt.Errorf("read versions: %w", err)
+	for _, row := range rows {
+		st.applied[row.Version] = row.At
 	}
-	var version int64
-	var at time.Time
-	_, err = pgx.ForEachRow(rows, []any{&version, &at}, func() error {
-		st.applied[version] = at
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("read versions: %w", err)
-	}
-	return nil
+	return err
 }
 
 func (st *state) readOrigins(ctx context.Context, tx pgx.Tx) error {
-	rows, err := tx.Query(ctx, "SELECT o.object, o.origin FROM iu_migration.origin AS o")
-	if err != nil {
-		return fmt.Errorf("read origins: %w", err)
-	}
-	var object, origin string
-	_, err = pgx.ForEachRow(rows, []any{&object, &origin}, func() error {
-		st.origins[object] = origin
+	if !st.origin {
 		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("read origins: %w", err)
 	}
-	return nil
+	type row struct{ Object, Origin string }
+	rows, err := collect(ctx, tx, "read origins", pgx.RowToStructByPos[row], "SELECT o.object, o.origin FROM iu_migration.origin AS o")
+	for _, row := range rows {
+		st.origins[row.Object] = row.Origin
+	}
+	return err
 }
 
 func (st *state) has(version int64) bool {
@@ -187,20 +160,10 @@ func (st *state) current() bool {
 
 // version is the highest version that was applied, 0 for none.
 func (st *state) version() int64 {
-	var highest int64
-	for version := range st.applied {
-		highest = max(highest, version)
-	}
-	return highest
+	return slices.Max(append(slices.Collect(maps.Keys(st.applied)), 0))
 }
 
 // pending are the versions that up would apply, in order.
 func (st *state) pending() []int64 {
-	var missing []int64
-	for _, version := range versions {
-		if !st.has(version) {
-			missing = append(missing, version)
-		}
-	}
-	return missing
+	return slices.DeleteFunc(slices.Clone(versions), st.has)
 }

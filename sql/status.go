@@ -2,12 +2,9 @@ package iusql
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 const (
@@ -41,20 +38,14 @@ type StatusReport struct {
 
 // Status reads what the database has. It takes no lock and changes nothing.
 func Status(ctx context.Context, cfg Config) (report *StatusReport, err error) {
-	s, err := openSession(cfg)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	var st *state
-	err = s.inTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		st, err = readState(ctx, tx)
+	err = inSession(ctx, cfg, func(s *session) error {
+		st, err := s.state(ctx)
+		if err == nil {
+			report = st.report()
+		}
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return st.report(), nil
+	return report, err
 }
 
 func (st *state) report() *StatusReport {
@@ -64,7 +55,7 @@ func (st *state) report() *StatusReport {
 	for _, version := range slices.Compact(all) {
 		status := VersionStatus{Version: version, Name: versionName(version), State: pending}
 		if at, ok := st.applied[version]; ok {
-			status.State, status.AppliedAt, status.Origin = applied, &at, st.origins[originOf(version)]
+			status.State, status.AppliedAt, status.Origin = applied, &at, st.origins[originOf[version]]
 		}
 		report.Versions = append(report.Versions, status)
 	}
@@ -77,8 +68,7 @@ func (st *state) report() *StatusReport {
 	return report
 }
 
-func originOf(version int64) string {
-	return map[int64]string{
-		versionBaseline: originBaseline, versionInstantiate: originInstantiate, versionRiver: originRiver,
-	}[version]
+// originOf is what iu_migration.origin calls a version that may have been there before.
+var originOf = map[int64]string{
+	versionBaseline: originBaseline, versionInstantiate: originInstantiate, versionRiver: originRiver,
 }

@@ -2,16 +2,10 @@ package iusql
 
 import (
 	"context"
-	"database/sql"
-	"errors"
-	"fmt"
 	"log/slog"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/pressly/goose/v3"
 )
-
-const gooseTable = "iu_migration.goose_db_version"
 
 // Result says what a run did.
 type Result struct {
@@ -25,29 +19,27 @@ type Result struct {
 // its record; a run that ends early is continued by the next one. Any number of processes may run it at once: one
 // migrates, the others wait and find it done. On a newer schema it does nothing.
 func Up(ctx context.Context, cfg Config) (result *Result, err error) {
-	s, err := openSession(cfg)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.lock(ctx); err != nil {
-		return nil, err
-	}
-	if err := s.showRows(ctx); err != nil {
-		return nil, err
-	}
-	st, steps, err := s.prepareUp(ctx, true)
-	if err != nil {
-		return nil, err
-	}
-	result = &Result{From: st.version(), To: st.version()}
-	return result, s.runUp(ctx, steps, result)
+	err = inSession(ctx, cfg, func(s *session) error {
+		if err := s.lock(ctx); err != nil {
+			return err
+		}
+		if err := s.showRows(ctx); err != nil {
+			return err
+		}
+		st, steps, err := s.prepareUp(ctx, true)
+		if err != nil {
+			return err
+		}
+		result = &Result{From: st.version(), To: st.version()}
+		return s.runUp(ctx, steps, result)
+	})
+	return result, err
 }
 
 // prepareUp reads the database and decides, before anything is changed.
 func (s *session) prepareUp(ctx context.Context, checkPrivileges bool) (st *state, steps []step, err error) {
 	found := &findings{}
-	err = s.inTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+	err = s.read(ctx, func(tx pgx.Tx) error {
 		if st, err = readState(ctx, tx); err != nil || st.schema.Newer() || st.current() {
 			return err
 		}
@@ -70,20 +62,12 @@ func (s *session) prepareUp(ctx context.Context, checkPrivileges bool) (st *stat
 }
 
 func (s *session) runUp(ctx context.Context, steps []step, result *Result) error {
-	provider, err := s.provider(steps)
-	if err != nil {
-		return err
-	}
 	for _, step := range steps {
 		err := s.retry(ctx, step.title, func() error {
-			if step.version == 0 {
-				return s.inTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
-					_, err := tx.Exec(ctx, step.text())
-					return err
-				})
-			}
-			_, err := provider.ApplyVersion(ctx, step.version, true)
-			return err
+			return s.write(ctx, func(tx pgx.Tx) error {
+				_, err := tx.Exec(ctx, step.text())
+				return err
+			})
 		})
 		if err != nil {
 			return err
@@ -111,36 +95,4 @@ func (s *session) logStep(ctx context.Context, message string, step step) {
 		attributes = append(attributes, slog.String("origin", step.origin))
 	}
 	s.cfg.Logger.LogAttrs(ctx, level, message, attributes...)
-}
-
-// provider is goose's, with one migration for each step that has a version. There is no way down in it: goose commits
-// each version apart, and Down is one transaction.
-func (s *session) provider(steps []step) (*goose.Provider, error) {
-	var migrations []*goose.Migration
-	for _, step := range steps {
-		if step.version == 0 {
-			continue
-		}
-		migrations = append(migrations, goose.NewGoMigration(step.version, &goose.GoFunc{
-			RunTx: func(ctx context.Context, tx *sql.Tx) error {
-				// Without arguments pgx sends the text as it is, all statements at once.
-				_, err := tx.ExecContext(ctx, step.text())
-				return err
-			},
-		}, nil))
-	}
-	if len(migrations) == 0 {
-		return nil, nil
-	}
-	provider, err := goose.NewProvider(goose.DialectPostgres, s.db, nil,
-		goose.WithTableName(gooseTable),
-		goose.WithGoMigrations(migrations...),
-		goose.WithDisableGlobalRegistry(true),
-		goose.WithSessionLocker(s.locker()),
-		goose.WithVerbose(false),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("set up the migrations: %w", err)
-	}
-	return provider, nil
 }

@@ -1,5 +1,7 @@
 package iusql
 
+import "cmp"
+
 // ProgramVersion is this program's version, without a leading v.
 const ProgramVersion = "0.1.0"
 
@@ -21,18 +23,11 @@ const (
 // versions are all there are, in order.
 var versions = []int64{versionBaseline, versionInstantiate, versionOutbox, versionRiver, versionShared}
 
+var versionNames = map[int64]string{
+	versionBaseline: "iu-core baseline", versionInstantiate: "auto-instantiate from event", versionOutbox: "outbox",
+	versionRiver: "river", versionShared: "shared database",
+}
+
 func versionName(version int64) string {
-	switch version {
-	case versionBaseline:
-		return "iu-core baseline"
-	case versionInstantiate:
-		return "auto-instantiate from event"
-	case versionOutbox:
-		return "outbox"
-	case versionRiver:
-		return "river"
-	case versionShared:
-		return "shared database"
-	}
-	return "unknown to this program"
+	return cmp.Or(versionNames[version], "unknown to this program")
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
 )
@@ -77,7 +78,7 @@ func (a *aside) progress(rows int) {
 // isolate finds the rows at fault of a batch that failed, and reports whether it is worth another try at once.
 func (r *Relay) isolate(ctx context.Context, cause error) bool {
 	a := &r.aside
-	if _, fault := jobs.FaultOf(cause); fault || !rowsFault(cause) {
+	if _, fault := compose.FaultOf(cause); fault || !rowsFault(cause) {
 		return false
 	}
 	if isCode(cause, pgerrcode.LockNotAvailable) && len(a.failed) > 0 {
@@ -244,7 +245,7 @@ func (r *Relay) nextRow(ctx context.Context) (id int64, err error) {
 // the row.
 func rowsFault(err error) bool {
 	if _, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return jobs.Divides(err)
+		return compose.Divides(err)
 	}
 	return !retry.MayPass(err) && !errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

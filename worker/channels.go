@@ -1,8 +1,10 @@
 package worker
 
+import "github.com/iu-core/iuworker/internal/names"
+
 // The channels of the doorbells.
 const (
-	ChannelEvent    = "iu_outbox_event"    // rows came in
-	ChannelEmission = "iu_outbox_emission" // something to emit
-	ChannelGate     = "iu_outbox_gate"     // a gate moved
+	ChannelEvent    = names.ChannelEvent    // rows came in
+	ChannelEmission = names.ChannelEmission // something to emit
+	ChannelGate     = names.ChannelGate     // a gate moved
 )

@@ -12,15 +12,16 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/metrics"
-	"github.com/iu-core/iuworker/internal/operate"
-	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/internal/operate/fleet"
 )
 
 // Config configures a Worker. The zero value of a field means its default.
 type Config struct {
-	// Pool runs all queries. Required. It may go through a transaction pooler. Eight connections are enough for the
+	// Pool runs all queries. Required. It may go through a transaction pooler. Nine connections are enough for the
 	// default number of lanes.
 	Pool *pgxpool.Pool
 
@@ -51,9 +52,9 @@ type Config struct {
 	// ScaleoutConcurrency is how many jobs of the queue scaleout run at once. Default 200. -1: this process works none.
 	ScaleoutConcurrency int
 
-	// Lanes is how many statements that compose run at once, each on a connection of the pool; one of four is for
-	// scale-outs, too. Default 4, and less where the pool is small: four of its connections are for River, the relay and the
-	// emitter.
+	// Lanes is how many statements that compose live events run at once, each on a connection of the pool. Scale-outs have a
+	// quarter as many lanes of their own, at least one. Default 4, and less if the pool is small: five of its connections are
+	// for a lane of scale-outs, River, the relay and the emitter.
 	Lanes int
 
 	// PollInterval is how often the relay, the emitter and River look into their tables where no doorbell
@@ -63,10 +64,9 @@ type Config struct {
 	// SweepInterval is how often parked jobs are looked for while their gate is open. Default 2 s.
 	SweepInterval time.Duration
 
-	// Yield is how long events may wait while producers insert as fast as the server lets them and the worker, which
-	// holds them up, makes room: it works a twentieth of its time, more from half of Yield on, and all of it where events
-	// have waited for Yield. Default 1 min. -1: it never makes room.
-	Yield time.Duration
+	// Rate is how many events per second this process composes at most, those of scale-outs included. Default 0: no limit. A
+	// worker that stops composes the jobs that it has fetched without a limit.
+	Rate int
 
 	// RelayBatch is how many outbox rows become jobs in one transaction. Default 500.
 	RelayBatch int
@@ -87,15 +87,15 @@ type Config struct {
 	VerifyInterval time.Duration
 
 	// Given are the settings that somebody gave, for the pages to show: without passwords.
-	Given []operate.GivenSetting
+	Given []fleet.GivenSetting
 
 	// ShutdownTimeout bounds Stop: jobs that take longer than most of it are cut off and run again elsewhere. Default 20 s.
 	ShutdownTimeout time.Duration
 }
 
-// reserved is how many of the pool's connections are left to River, the relay and the emitter: jobs that wait for locks
-// must not keep the worker from saying that it lives.
-const reserved = 4
+// reserved is how many of the pool's connections are left to a lane of scale-outs, River, the relay and the emitter: jobs that
+// wait for locks must not keep the worker from renewing its lease.
+const reserved = 5
 
 // Defaults returns the defaults of the settings, each stated here only; withDefaults sets the other fields.
 func Defaults() Config {
@@ -106,7 +106,6 @@ func Defaults() Config {
 		Lanes:               4,
 		PollInterval:        time.Second,
 		SweepInterval:       2 * time.Second,
-		Yield:               time.Minute,
 		RelayBatch:          500,
 		EmitBatch:           500,
 		CompletedRetention:  day,
@@ -142,7 +141,6 @@ func (c Config) withDefaults() (Config, error) {
 	c.Lanes = max(1, min(cmp.Or(c.Lanes, d.Lanes), int(c.Pool.Config().MaxConns)-reserved))
 	c.PollInterval = cmp.Or(c.PollInterval, d.PollInterval)
 	c.SweepInterval = cmp.Or(c.SweepInterval, d.SweepInterval)
-	c.Yield = cmp.Or(c.Yield, d.Yield)
 	c.RelayBatch = cmp.Or(c.RelayBatch, d.RelayBatch)
 	c.EmitBatch = cmp.Or(c.EmitBatch, d.EmitBatch)
 	c.CompletedRetention = cmp.Or(c.CompletedRetention, d.CompletedRetention)
@@ -155,12 +153,28 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// tracer answers nil where nothing is traced.
+// scaleoutLanes returns how many statements that compose scale-outs run at once.
+func (c Config) scaleoutLanes() int {
+	if c.ScaleoutConcurrency < 0 {
+		return 0
+	}
+	return max(1, c.Lanes/4)
+}
+
+// jobTracer returns the tracer of jobs, never nil.
+func (c Config) jobTracer() trace.Tracer {
+	if tracer := c.tracer(); tracer != nil {
+		return tracer
+	}
+	return noop.NewTracerProvider().Tracer(compose.TracerName)
+}
+
+// tracer returns nil if nothing is traced.
 func (c Config) tracer() trace.Tracer {
 	if c.Tracing == nil {
 		return nil
 	}
-	return c.Tracing.Tracer(jobs.TracerName, trace.WithInstrumentationVersion(c.Version))
+	return c.Tracing.Tracer(compose.TracerName, trace.WithInstrumentationVersion(c.Version))
 }
 
 func hostname() string {

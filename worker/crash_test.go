@@ -101,8 +101,8 @@ func TestStoppedWorkerKeepsItsJobs(t *testing.T) {
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'running'")
 	start(t, db)
 	require.NoError(t, victim.Process.Signal(syscall.SIGSTOP))
-	// Long enough for its row to be stale and more: another worker's heartbeat is the clock.
-	eventually(t, db, "SELECT bool_or(w.seen_at > v.seen_at + interval '9 seconds') FROM iu_outbox.worker AS w, iu_outbox.worker AS v WHERE v.id = 'victim'")
+	// For less time than its lease lasts: another worker's heartbeat is the clock.
+	eventually(t, db, "SELECT bool_or(w.seen_at > v.seen_at + interval '6 seconds') FROM iu_outbox.worker AS w, iu_outbox.worker AS v WHERE v.id = 'victim'")
 	require.Equal(t, "victim", value[string](t, db, "SELECT attempted_by[cardinality(attempted_by)] FROM iu_river.river_job WHERE state = 'running'"))
 	require.NoError(t, victim.Process.Signal(syscall.SIGCONT))
 	release()

@@ -14,15 +14,16 @@
 // the truth, a NOTIFY only saves waiting.
 //
 //	failure                                 what happens then
-//	worker killed (-9)                      its running jobs are released within 10 s; rows it had claimed
-//	                                        stay in the outbox; another process's emitter takes over
+//	worker killed (-9)                      its lease expires after 8 s and its jobs run elsewhere within 10 s; rows that it was
+//	                                        moving stay in the outbox; another process's emitter takes over
 //	connection or server lost               every part reconnects with backoff; the listener notices a silent
 //	                                        server within seconds by its own ping
-//	worker's machine dies silently          its session stays open, and is ignored after 15 s without a heartbeat: its
-//	                                        jobs are released within 20 s, and go on within 30 s
-//	worker stopped (SIGSTOP), then goes on  its jobs are not taken for 15 s while its session lives; then it is fenced:
-//	                                        it composes nothing before it has begun again
-//	the same id comes back                  it takes over the row and its jobs; it is refused while the other lives
+//	worker's machine dies silently          the same; a transaction that it left open holds its jobs until the server ends it
+//	worker stopped (SIGSTOP), then goes on  it keeps its jobs for as long as its lease lasts; after that it is fenced: it
+//	                                        composes nothing before it has taken a new lease
+//	the same id comes back                  it takes the lease and the jobs once the lease has expired; it is refused while the
+//	                                        other process renews it
+//	server stops, or its clock jumps        nobody sweeps expired leases who has not renewed its own for 8 s without a gap
 //	machines' clocks differ                 times of jobs are the server's (clock); what lies far ahead is not believed
 //	a stranger notifies, or takes locks     a bell rings, at a limited rate; River is told what the tables say
 //	                                        (riverControl); a lock counts only if its holder may work

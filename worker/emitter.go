@@ -7,12 +7,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/iu-core/iuworker/internal/metrics"
+	"github.com/iu-core/iuworker/internal/compose"
+	"github.com/iu-core/iuworker/internal/names"
 	"github.com/iu-core/iuworker/internal/retry"
-	"github.com/iu-core/iuworker/jobs"
 )
 
 // standIn is how old the oldest emission without a position must be before an emitter that does not lead steps in:
@@ -22,13 +21,11 @@ const standIn = 3 * time.Second
 // Emitter gives emissions their positions and announces them. The counter row lets one through at a time, whoever
 // else is at it; a session lock says who leads, so that the others are idle meanwhile. Run it once a process.
 type Emitter struct {
-	pool    *pgxpool.Pool
+	tools
+
 	session *session // nil: no leader, the counter row alone
 	batch   int
 	sleeper sleeper
-	logger  *slog.Logger
-	outage  *retry.Outage
-	metrics *metrics.Metrics
 	tracer  trace.Tracer // nil: nothing is traced
 
 	held  bool // said so in the log already
@@ -114,7 +111,7 @@ func (e *Emitter) look(ctx context.Context) found {
 	case state.Emitted == 0:
 		return found{}
 	}
-	e.announced(ctx, jobs.Emission{Emitted: state.Emitted, LastPosition: *state.LastPosition, Notified: state.Notified}, start)
+	e.announced(ctx, compose.Emission{Emitted: state.Emitted, LastPosition: *state.LastPosition, Notified: state.Notified}, start)
 	return found{rows: state.Emitted, more: state.Emitted >= e.batch}
 }
 
@@ -134,7 +131,7 @@ func (e *Emitter) emit(ctx context.Context) (emitState, error) {
 // emitApart emits one by one after a batch failed, and returns how many got a position: one that cannot be announced as
 // it is must not hold up the others.
 func (e *Emitter) emitApart(ctx context.Context, cause error) (n int) {
-	if _, fault := jobs.FaultOf(cause); fault || !jobs.Divides(cause) {
+	if _, fault := compose.FaultOf(cause); fault || !compose.Divides(cause) {
 		return 0
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchTimeout)
@@ -150,7 +147,7 @@ func (e *Emitter) emitApart(ctx context.Context, cause error) (n int) {
 }
 
 // announced tells of emissions that are out, by the emitter or by a batch of jobs. Safe for concurrent use.
-func (e *Emitter) announced(ctx context.Context, emission jobs.Emission, start time.Time) {
+func (e *Emitter) announced(ctx context.Context, emission compose.Emission, start time.Time) {
 	took := time.Since(start)
 	e.metrics.Emitted(emission.Emitted, emission.Notified, took)
 	e.logger.InfoContext(ctx, "Emitter: announced instances", slog.Int("emitted", emission.Emitted),
@@ -174,7 +171,7 @@ func (e *Emitter) say(ctx context.Context, state emitState) {
 	}
 	e.held = held
 	if held {
-		e.logger.WarnContext(ctx, "Emitter: holding emissions back: the registry row iu.template.instance_auto_composed is not active")
+		e.logger.WarnContext(ctx, "Emitter: holding emissions back: the registry row "+names.EventType+" is not active")
 	} else {
 		e.logger.InfoContext(ctx, "Emitter: the registry row is active again")
 	}

@@ -9,17 +9,17 @@ import (
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/internal/compose"
 )
 
 // newHold returns the Hold that keeps jobs back while the installation is at fault, and logs that once.
-func newHold(logger *slog.Logger) *jobs.Hold {
-	return &jobs.Hold{
-		Began: func(f jobs.Fault) {
+func newHold(logger *slog.Logger) *compose.Hold {
+	return &compose.Hold{
+		Began: func(f compose.Fault) {
 			logger.ErrorContext(context.Background(), "Jobs: held back, the installation is at fault; they use up no attempt",
 				slog.String("fault", f.Says), slog.String("way_out", f.Help))
 		},
-		Ended: func(f jobs.Fault, after time.Duration) {
+		Ended: func(f compose.Fault, after time.Duration) {
 			logger.InfoContext(context.Background(), "Jobs: the installation's fault is over; those held back run again",
 				slog.String("fault", f.Says), slog.Duration("after", after.Round(time.Millisecond)))
 		},
@@ -29,7 +29,7 @@ func newHold(logger *slog.Logger) *jobs.Hold {
 // faultName names what keeps a part from working, for retry.Outage: a fault of the installation, or what else the server
 // says that is no loss of the connection.
 func faultName(err error) (says, help string) {
-	if f, ok := jobs.FaultOf(err); ok {
+	if f, ok := compose.FaultOf(err); ok {
 		return f.Says, f.Help
 	}
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)

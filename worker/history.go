@@ -4,10 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // historyAfter is how long after its end a minute is written; iu_outbox.write_history waits for it as well.
@@ -15,23 +11,18 @@ const historyAfter = 5*time.Second + 200*time.Millisecond
 
 // Historian writes the row of each minute into the history. All workers try; the first one does it.
 type Historian struct {
-	pool   *pgxpool.Pool
-	now    func() time.Time // the server's
-	outage *retry.Outage
+	tools
+
+	now func() time.Time // the server's
 }
 
 // Run writes what is missing, then each minute as it ends, until ctx ends.
 func (h *Historian) Run(ctx context.Context) error {
-	for ctx.Err() == nil {
-		if err := h.round(ctx); err == nil {
-			h.outage.Worked(ctx)
-		} else if ctx.Err() == nil {
-			h.outage.Failed(ctx, err)
-		}
+	untilNext := func() time.Duration {
 		since := h.now().Add(-historyAfter)
-		retry.Pause(ctx, since.Truncate(time.Minute).Add(time.Minute).Sub(since))
+		return since.Truncate(time.Minute).Add(time.Minute).Sub(since)
 	}
-	return nil
+	return h.repeat(ctx, untilNext, h.round)
 }
 
 func (h *Historian) round(ctx context.Context) error {

@@ -7,10 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/iu-core/iuworker/internal/metrics"
-	"github.com/iu-core/iuworker/internal/retry"
 )
 
 const (
@@ -22,11 +18,9 @@ const (
 // active within the expiry. Several may run: they take turns at the lock of the retention. Each also keeps the clock of
 // attended time, by which consumers expire, and says which are about to.
 type Pruner struct {
-	pool              *pgxpool.Pool
+	tools
+
 	retention, expiry time.Duration
-	logger            *slog.Logger
-	outage            *retry.Outage
-	metrics           *metrics.Metrics
 
 	told     map[string]string // what was logged about a consumer
 	attended time.Time         // when the clock was last kept
@@ -35,15 +29,7 @@ type Pruner struct {
 // Run prunes now and then until ctx ends.
 func (p *Pruner) Run(ctx context.Context) error {
 	p.told = make(map[string]string)
-	for ctx.Err() == nil {
-		if err := p.round(ctx); err == nil {
-			p.outage.Worked(ctx)
-		} else if ctx.Err() == nil {
-			p.outage.Failed(ctx, err)
-		}
-		retry.Pause(ctx, pruneInterval)
-	}
-	return nil
+	return p.repeat(ctx, func() time.Duration { return pruneInterval }, p.round)
 }
 
 func (p *Pruner) round(ctx context.Context) error {

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,27 +12,22 @@ import (
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/rivertype"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/iu-core/iuworker/internal/metrics"
-	"github.com/iu-core/iuworker/internal/retry"
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/jobs"
 )
 
 // Relay turns outbox rows into River jobs. Several share the work: each claims rows that no other has locked.
 // Safe to run once a process.
 type Relay struct {
-	pool    *pgxpool.Pool
+	tools
+
 	client  *river.Client[pgx.Tx]
-	by      func() jobs.Incarnation
+	by      func() compose.Incarnation
 	batch   int
 	sleeper sleeper
-	logger  *slog.Logger
-	outage  *retry.Outage
-	metrics *metrics.Metrics
 	tracer  trace.Tracer // nil: nothing is traced
 	aside   aside
 }
@@ -47,8 +41,7 @@ type moved struct {
 	Jobs   int // jobs inserted
 	Merged int // rows whose idempotency key had an unfinished job, or a lower row in the batch
 	Took   time.Duration
-	More   bool      // as many as were asked for
-	Due    time.Time // when the one was due that waited longest; zero: none was
+	More   bool // as many as were asked for
 }
 
 // claimedRow is a row of iu_outbox.claim.
@@ -99,10 +92,6 @@ func (r *Relay) moved(ctx context.Context, batch moved) {
 	if batch.Rows == 0 {
 		return
 	}
-	r.sleeper.yield.stirred(batch.Rows)
-	if !batch.Due.IsZero() {
-		r.sleeper.yield.waited(batch.Due)
-	}
 	r.metrics.Relayed(batch.Rows, batch.Jobs, batch.Merged, batch.Took)
 	r.logger.InfoContext(ctx, "Relay: moved rows to jobs", slog.Int("rows", batch.Rows), slog.Int("jobs", batch.Jobs),
 		slog.Int("merged", batch.Merged), slog.Duration("took", batch.Took))
@@ -126,7 +115,7 @@ var beginRelay = pgx.TxOptions{BeginQuery: fmt.Sprintf(`BEGIN ISOLATION LEVEL RE
 
 // move moves a batch without the rows that were set aside.
 func (r *Relay) move(ctx context.Context) (moved, error) {
-	most := r.aside.most(r.sleeper.yield.rows(r.batch))
+	most := r.aside.most(r.batch)
 	r.aside.tried(most, nil)
 	batch, err := r.handOff(ctx, most, r.aside.ids(), nil)
 	if err == nil {
@@ -154,7 +143,6 @@ func (r *Relay) handOff(ctx context.Context, most int, without, only []int64) (m
 		}
 		r.aside.tried(most, ids)
 		batch.Rows = len(rows) + batch.Merged
-		batch.Due = firstDue(rows)
 		batch.More = batch.Rows >= most
 		spans = r.traceRows(ctx, rows)
 		batch.Jobs, err = r.insert(ctx, tx, rows)
@@ -169,17 +157,6 @@ func (r *Relay) handOff(ctx context.Context, most int, without, only []int64) (m
 	}
 	batch.Took = time.Since(start)
 	return batch, nil
-}
-
-// firstDue answers when the row was due that has waited longest; zero: none waited.
-func firstDue(rows []claimedRow) time.Time {
-	var first time.Time
-	for _, row := range rows {
-		if due := row.Due(); !row.Later && (first.IsZero() || due.Before(first)) {
-			first = due
-		}
-	}
-	return first
 }
 
 // claimSQL claims nothing for a process that was taken for dead. It locks nothing for that, as composing does: a machine
@@ -198,7 +175,7 @@ func claimColumns() []string {
 	return names
 }
 
-func claim(ctx context.Context, tx pgx.Tx, limit int, without, only []int64, by jobs.Incarnation) ([]claimedRow, error) {
+func claim(ctx context.Context, tx pgx.Tx, limit int, without, only []int64, by compose.Incarnation) ([]claimedRow, error) {
 	rows, err := tx.Query(ctx, claimSQL, limit, without, only, by.Worker, by.Number)
 	if err != nil {
 		return nil, fmt.Errorf("claim outbox rows: %w", err)
@@ -226,45 +203,10 @@ func (r *Relay) insert(ctx context.Context, tx pgx.Tx, rows []claimedRow) (int, 
 		return 0, fmt.Errorf("insert jobs: %w", err)
 	}
 	var inserted int
-	var running []*rivertype.JobRow
 	for _, result := range results {
-		switch {
-		case !result.UniqueSkippedAsDuplicate:
+		if !result.UniqueSkippedAsDuplicate {
 			inserted++
-		case result.Job.State == rivertype.JobStateRunning:
-			running = append(running, result.Job)
 		}
-	}
-	if err := sayAgain(ctx, tx, running, rows); err != nil {
-		return 0, err
 	}
 	return inserted, nil
-}
-
-// sayAgain marks running jobs, which this transaction has locked, with the rows that they stand for: such a job may have
-// composed already, and been rolled back, and only its end is still to be written. A trigger then puts the row back.
-func sayAgain(ctx context.Context, tx pgx.Tx, running []*rivertype.JobRow, rows []claimedRow) error {
-	if len(running) == 0 {
-		return nil
-	}
-	byKey := make(map[string]jobs.AutoInstantiateArgs, len(rows))
-	for _, row := range rows {
-		byKey[row.IdempotencyKey] = row.AutoInstantiateArgs
-	}
-	ids, events := make([]int64, len(running)), make([]string, len(running))
-	for i, job := range running {
-		var first jobs.AutoInstantiateArgs
-		if err := json.Unmarshal(job.EncodedArgs, &first); err != nil {
-			return fmt.Errorf("read the args of job %d: %w", job.ID, err)
-		}
-		event, err := json.Marshal(byKey[first.IdempotencyKey])
-		if err != nil {
-			return fmt.Errorf("write the event of job %d again: %w", job.ID, err)
-		}
-		ids[i], events[i] = job.ID, string(event)
-	}
-	if _, err := tx.Exec(ctx, "SELECT iu_outbox.note_said_again($1, $2)", ids, events); err != nil {
-		return fmt.Errorf("mark jobs whose events were sent again: %w", err)
-	}
-	return nil
 }

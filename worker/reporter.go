@@ -7,11 +7,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/compose"
+	"github.com/iu-core/iuworker/internal/operate/fleet"
 	"github.com/iu-core/iuworker/internal/retry"
-	"github.com/iu-core/iuworker/jobs"
 )
 
 // reportEvery is how often a worker reports its load, if that changed.
@@ -20,19 +18,19 @@ const reportEvery = 3 * time.Second
 // reporter stores what this process goes by and does, for the pages of other processes. It is apart from the heartbeat,
 // which must stay small: a report that fails or is late harms nothing.
 type reporter struct {
-	pool     *pgxpool.Pool
-	id       func() jobs.Incarnation
-	settings operate.WorkerSettings
-	load     func() operate.WorkerLoad
-	logger   *slog.Logger
+	tools
+
+	id       func() compose.Incarnation
+	settings fleet.Settings
+	load     func() fleet.Load
 
 	composed atomic.Int64 // events, ever
 }
 
 // report is what was stored last.
 type report struct {
-	by   jobs.Incarnation
-	load operate.WorkerLoad
+	by   compose.Incarnation
+	load fleet.Load
 }
 
 // Run reports until ctx ends.
@@ -61,42 +59,37 @@ func (r *reporter) Run(ctx context.Context) error {
 func (r *reporter) store(ctx context.Context, now report) error {
 	ctx, cancel := context.WithTimeout(ctx, reportEvery)
 	defer cancel()
-	return operate.ReportWorker(ctx, r.pool, now.by.Worker, now.by.Number, r.settings, now.load)
+	return fleet.Report(ctx, r.pool, now.by.Worker, now.by.Number, r.settings, now.load)
 }
 
 // settings are what other processes are told of the configuration.
-func (c Config) settings() operate.WorkerSettings {
-	kept := func(d, byDefault time.Duration) float64 {
-		switch {
-		case d < 0:
+func (c Config) settings() fleet.Settings {
+	seconds := func(d time.Duration) float64 {
+		if d < 0 {
 			return -1
-		case d == 0:
-			return byDefault.Seconds()
-		default:
-			return d.Seconds()
 		}
+		return d.Seconds()
 	}
-	const day = 24 * time.Hour
-	return operate.WorkerSettings{
-		Lanes: c.Lanes, Concurrency: c.Concurrency, ScaleoutConcurrency: c.ScaleoutConcurrency, PoolSize: int(c.Pool.Config().MaxConns),
-		CompletedRetention: kept(c.CompletedRetention, day), CancelledRetention: kept(c.CancelledRetention, day),
-		DiscardedRetention: kept(c.DiscardedRetention, 7*day), EmissionRetention: kept(c.EmissionRetention, 30*day),
-		ConsumerExpiry: kept(c.ConsumerExpiry, 30*day), Given: c.Given,
+	return fleet.Settings{
+		Lanes: c.Lanes + c.scaleoutLanes(), Concurrency: c.Concurrency, ScaleoutConcurrency: c.ScaleoutConcurrency, PoolSize: int(c.Pool.Config().MaxConns),
+		CompletedRetention: seconds(c.CompletedRetention), CancelledRetention: seconds(c.CancelledRetention),
+		DiscardedRetention: seconds(c.DiscardedRetention), EmissionRetention: seconds(c.EmissionRetention),
+		ConsumerExpiry: seconds(c.ConsumerExpiry), Given: c.Given,
 	}
 }
 
 // load is what the process does now.
-func (r *running) load(pool *pgxpool.Pool, running func() []int64) operate.WorkerLoad {
-	load := operate.WorkerLoad{
-		LanesBusy: r.batcher.Busy(), Running: len(running()), PoolUsed: int(pool.Stat().AcquiredConns()),
-		Throttled: r.yielder.throttled.Load(), Hears: operate.HearsByPolling,
+func (r *running) load() fleet.Load {
+	load := fleet.Load{
+		LanesBusy: r.events.Busy() + r.scaleouts.Busy(), Running: len(r.work.ActiveJobs()),
+		PoolUsed: int(r.cfg.Pool.Stat().AcquiredConns()), Hears: fleet.HearsByPolling,
 	}
 	switch {
 	case r.listener == nil:
 	case r.listener.Up():
-		load.Hears = operate.HearsNotifications
+		load.Hears = fleet.HearsNotifications
 	default:
-		load.Hears = operate.HearsNothing
+		load.Hears = fleet.HearsNothing
 	}
 	return load
 }

@@ -6,12 +6,8 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/listen"
-	"github.com/iu-core/iuworker/internal/metrics"
-	"github.com/iu-core/iuworker/internal/retry"
-	"github.com/iu-core/iuworker/jobs"
 )
 
 const resumeBatch = 1000
@@ -21,13 +17,11 @@ const resumeBatch = 1000
 // the installation held back it makes run one by one, to find out whether the fault is over, and all of them when it is.
 // Several may run: each takes jobs that no other has locked.
 type Resumer struct {
-	pool    *pgxpool.Pool
-	hold    *jobs.Hold
-	bell    listen.Bell
-	sweep   time.Duration
-	logger  *slog.Logger
-	outage  *retry.Outage
-	metrics *metrics.Metrics
+	tools
+
+	hold  *compose.Hold
+	bell  listen.Bell
+	sweep time.Duration
 }
 
 // Run resumes until ctx ends.

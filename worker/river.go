@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -30,16 +31,16 @@ const (
 	noRescue = 100 * 365 * 24 * time.Hour
 )
 
-// queues are the queues that this process works.
-func (c Config) queues() map[string]river.QueueConfig {
-	queues := map[string]river.QueueConfig{jobs.QueueEvents: {MaxWorkers: c.Concurrency}}
+// queues returns the queues that this process works.
+func (c Config) queues(throttle *compose.Throttle) map[string]river.QueueConfig {
+	queues := map[string]river.QueueConfig{jobs.QueueEvents: {MaxWorkers: throttle.Jobs(c.Concurrency)}}
 	if c.ScaleoutConcurrency > 0 {
-		queues[jobs.QueueScaleout] = river.QueueConfig{MaxWorkers: c.ScaleoutConcurrency}
+		queues[jobs.QueueScaleout] = river.QueueConfig{MaxWorkers: throttle.Jobs(c.ScaleoutConcurrency)}
 	}
 	return queues
 }
 
-func newRiver(cfg Config, work *jobs.Worker, control *riverControl, now *clock, mayReindex bool) (*river.Client[pgx.Tx], error) {
+func newRiver(cfg Config, work *compose.Worker, throttle *compose.Throttle, control *riverControl, now *clock, mayReindex bool) (*river.Client[pgx.Tx], error) {
 	workers := river.NewWorkers()
 	if err := river.AddWorkerSafely(workers, work); err != nil {
 		return nil, fmt.Errorf("register the job worker: %w", err)
@@ -48,9 +49,9 @@ func newRiver(cfg Config, work *jobs.Worker, control *riverControl, now *clock, 
 		ID:                          cfg.ID,
 		Schema:                      jobs.RiverSchema,
 		Logger:                      quieter(cfg.Logger),
-		Queues:                      cfg.queues(),
+		Queues:                      cfg.queues(throttle),
 		Workers:                     workers,
-		JobTimeout:                  jobs.Timeout,
+		JobTimeout:                  compose.Timeout,
 		RescueStuckJobsAfter:        noRescue,
 		FetchCooldown:               fetchCooldown,
 		FetchPollInterval:           cfg.PollInterval,

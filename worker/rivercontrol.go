@@ -59,7 +59,7 @@ func newRiverControl(
 	for _, queue := range queues {
 		c.inserts[queue] = listen.NewBell()
 		if listener != nil {
-			c.inserts[queue] = listener.OnPayload(jobs.RiverSchema+"."+topicInsert, names(queue))
+			c.inserts[queue] = listener.OnPayload(jobs.RiverSchema+"."+topicInsert, namesQueue(queue))
 		}
 	}
 	if listener != nil {
@@ -68,8 +68,8 @@ func newRiverControl(
 	return c
 }
 
-// names reports whether a payload of river_insert may mean a queue.
-func names(queue string) func(string) bool {
+// namesQueue reports whether a payload of river_insert may mean a queue.
+func namesQueue(queue string) func(string) bool {
 	quoted := `"` + queue + `"`
 	return func(payload string) bool {
 		return payload == "" || len(payload) < 100 && strings.Contains(payload, quoted)

@@ -7,193 +7,164 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
-	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/listen"
-	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/retry"
-	"github.com/iu-core/iuworker/jobs"
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
 // running is what Start started and Stop stops: River's client and the parts around it.
 type running struct {
-	logger  *slog.Logger
-	client  *river.Client[pgx.Tx]
-	batcher *jobs.Batcher
-	hold    *jobs.Hold
+	cfg    Config
+	logger *slog.Logger
 
-	presence *presence
-	control  *riverControl
+	lease    *lease
 	listener *listen.Listener // nil: polling
 	session  *session         // nil: polling
-	yielder  *yielder
-	relay    *Relay
-	emitter  *Emitter
-	resumer  *Resumer
-	rescuer  *Rescuer
-	pruner   *Pruner
-	verifier *Verifier
-	reporter *reporter
-	history  *Historian
 
+	throttle          *compose.Throttle
+	events, scaleouts *compose.Batcher
+	hold              *compose.Hold
+	work              *compose.Worker
+	client            *river.Client[pgx.Tx]
+
+	control *riverControl
+	emitter *Emitter
 	outages []*retry.Outage // of the parts
 
-	taking, emitting, serving group // in the order in which they end
+	taking, emitting, serving group // in the order in which they stop
 }
 
-// group is goroutines that end together.
-type group struct {
-	ctx    context.Context //nolint:containedctx // the lifetime of the goroutines, not of a call
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-	parts  map[string]chan struct{} // by name; each is closed when the part has ended
-}
-
-func newGroup(ctx context.Context) group {
-	ctx, cancel := context.WithCancel(ctx)
-	return group{ctx: ctx, cancel: cancel, parts: make(map[string]chan struct{})}
-}
-
-func (g *group) end() {
-	g.cancel()
-	g.wg.Wait()
-}
-
-// run starts the parts. Where one fails, those before it are stopped again.
+// run connects what needs a connection of its own, and starts River and the parts. If something fails, run stops what has
+// started.
 func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
-	now := &clock{}
-	r := &running{logger: w.logger, yielder: newYielder(w.cfg), hold: newHold(w.logger)}
-	r.presence = &presence{
-		pool: w.cfg.Pool, id: w.cfg.ID, sessions: sessions, clock: now, logger: w.logger,
-		about: about{Hostname: hostname(), PID: os.Getpid(), Version: w.cfg.Version},
+	r := &running{cfg: w.cfg, logger: w.logger, throttle: compose.NewThrottle(w.cfg.Rate), hold: newHold(w.logger)}
+	r.lease = &lease{
+		pool: w.cfg.Pool, id: w.cfg.ID, hostname: hostname(), pid: os.Getpid(), version: w.cfg.Version,
+		session: func() int32 { return r.session.pid() }, clock: &clock{}, logger: w.logger,
 	}
-	r.reporter = &reporter{pool: w.cfg.Pool, id: r.presence.incarnation, settings: w.cfg.settings(), logger: w.logger}
-	r.batcher = jobs.NewBatcher(jobs.BatcherConfig{
-		Pool: w.cfg.Pool, Lanes: w.cfg.Lanes, Incarnation: r.presence.incarnation, Waited: r.yielder.waited, Turn: r.yielder.turn,
-		Observe: func(b jobs.Batch) {
-			w.cfg.Metrics.Composed(b)
-			if !b.Split {
-				r.reporter.composed.Add(int64(b.Events))
-			}
-			if b.Emission != nil {
-				r.emitter.announced(context.WithoutCancel(ctx), *b.Emission, b.Began)
-			}
-		},
-	})
 	base := context.WithoutCancel(ctx)
-	if err := r.open(ctx, w, sessions, jobs.NewWorker(r.batcher, r.hold, w.report, w.cfg.tracer(), now.Now)); err != nil {
-		_ = r.presence.leave(base) // the error that matters is err
+	report := &reporter{tools: tools{pool: w.cfg.Pool, logger: w.logger}, id: r.lease.incarnation, settings: w.cfg.settings(), load: r.load}
+	batcher := func(lanes int) *compose.Batcher {
+		return compose.NewBatcher(compose.BatcherConfig{
+			Pool: w.cfg.Pool, Lanes: lanes, Throttle: r.throttle, Incarnation: r.lease.incarnation,
+			Observe: func(b compose.Batch) {
+				w.cfg.Metrics.Composed(b)
+				if !b.Split {
+					report.composed.Add(int64(b.Events))
+				}
+				if b.Emission != nil {
+					r.emitter.announced(base, *b.Emission, b.Began)
+				}
+			},
+		})
+	}
+	r.events, r.scaleouts = batcher(w.cfg.Lanes), batcher(w.cfg.scaleoutLanes())
+	r.work = compose.NewWorker(compose.WorkerConfig{
+		Events: r.events, Scaleouts: r.scaleouts, Hold: r.hold, Observe: w.report, Tracer: w.cfg.jobTracer(), Now: r.lease.clock.Now,
+	})
+	parts, err := r.open(ctx, sessions, report, w.fail)
+	if err != nil {
+		_ = r.lease.giveUp(base) // the error that matters is err
 		r.close()
 		return nil, err
 	}
 	r.taking, r.emitting, r.serving = newGroup(base), newGroup(base), newGroup(base)
-	r.start(&r.taking, "relay", r.relay.Run)
-	r.start(&r.taking, "yielder", r.yielder.run)
-	r.start(&r.taking, "resumer", r.resumer.Run)
-	r.start(&r.taking, "pruner", r.pruner.Run)
-	r.start(&r.taking, "verifier", r.verifier.Run)
-	r.start(&r.taking, "historian", r.history.Run)
-	r.start(&r.taking, "reporter", r.reporter.Run)
-	r.start(&r.emitting, "emitter", r.emitter.Run)
-	r.start(&r.serving, "rescuer", r.rescuer.Run)
-	r.start(&r.serving, "control", r.control.Run)
-	if sessions {
-		r.start(&r.serving, "listener", r.listener.Run)
-		r.start(&r.serving, "session", r.session.run)
+	for _, p := range parts {
+		r.start(p.group, p.name, p.run)
 	}
 	return r, nil
 }
 
-// start runs a part; one that ends before it was told to is a bug that the log must show.
-func (r *running) start(g *group, name string, part func(context.Context) error) {
-	ended := make(chan struct{})
-	g.parts[name] = ended
-	g.wg.Go(func() {
-		defer close(ended)
-		if err := part(g.ctx); err != nil && g.ctx.Err() == nil {
-			r.logger.ErrorContext(g.ctx, "Worker: a part ended", slog.String("part", name), slog.String("error", err.Error()))
-		}
-	})
-}
-
-// open connects what needs a connection of its own, starts River, and builds the parts.
-func (r *running) open(ctx context.Context, w *Worker, sessions bool, work *jobs.Worker) error {
-	cfg := w.cfg
-	if err := r.presence.tellTime(ctx); err != nil {
-		return err
+// open takes the lease, connects the listener and the session, makes the parts, and starts River.
+func (r *running) open(ctx context.Context, sessions bool, report *reporter, failed func(error)) ([]part, error) {
+	cfg := r.cfg
+	if err := r.lease.take(ctx); err != nil {
+		return nil, err
 	}
-	if err := r.presence.join(ctx); err != nil {
-		return err
-	}
-	eventBell, emissionBell, gateBell := listen.NewBell(), listen.NewBell(), listen.NewBell()
 	if sessions {
-		r.listener = listen.New(listen.Config{
-			Pool: cfg.Pool, Direct: cfg.Direct, Logger: r.logger, Observe: cfg.Metrics.Listening,
-		})
+		r.listener = listen.New(listen.Config{Pool: cfg.Pool, Direct: cfg.Direct, Logger: r.logger, Observe: cfg.Metrics.Listening})
 		cfg.Metrics.Listening(false) // not yet
-		eventBell, emissionBell, gateBell = r.listener.On(ChannelEvent), r.listener.On(ChannelEmission), r.listener.On(ChannelGate)
-		session := newSession(cfg.Direct, r.logger, r.presence.number.Load)
+		session := newSession(cfg.Direct, r.logger)
 		if err := session.open(ctx); err != nil {
-			return fmt.Errorf("open the worker's session: %w", err)
+			return nil, fmt.Errorf("open the worker's session: %w", err)
 		}
 		r.session = session
 	}
-	r.control = newRiverControl(cfg.Pool, r.listener, slices.Collect(maps.Keys(cfg.queues())), work.ActiveJobs, r.logger)
 	inserter, err := newInserter(cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	lost := func(what string) *retry.Outage {
-		outage := &retry.Outage{
-			Logger: r.logger, What: what + ": database", Name: faultName,
-			Observe: func() { cfg.Metrics.Failed(strings.ToLower(what)) },
-		}
-		r.outages = append(r.outages, outage)
-		return outage
-	}
-	r.relay = &Relay{
-		pool: cfg.Pool, client: inserter, by: r.presence.incarnation, batch: cfg.RelayBatch, logger: r.logger, outage: lost("Relay"), metrics: cfg.Metrics,
-		tracer:  cfg.tracer(),
-		sleeper: sleeper{session: r.session, key: lockRelaySleeps, bell: eventBell, poll: cfg.PollInterval, yield: r.yielder},
-	}
-	r.emitter = &Emitter{
-		pool: cfg.Pool, session: r.session, batch: cfg.EmitBatch, logger: r.logger, outage: lost("Emitter"), metrics: cfg.Metrics,
-		tracer:  cfg.tracer(),
-		sleeper: sleeper{session: r.session, key: lockEmitterSleeps, bell: emissionBell, poll: cfg.PollInterval},
-	}
-	r.resumer = &Resumer{
-		pool: cfg.Pool, hold: r.hold, bell: gateBell, sweep: cfg.SweepInterval, logger: r.logger, outage: lost("Resumer"), metrics: cfg.Metrics,
-	}
-	r.pruner = &Pruner{
-		pool: cfg.Pool, retention: cfg.EmissionRetention, expiry: cfg.ConsumerExpiry, logger: r.logger, outage: lost("Pruner"),
-		metrics: cfg.Metrics,
-	}
-	r.verifier = &Verifier{
-		pool: cfg.Pool, session: r.session, interval: cfg.VerifyInterval, logger: r.logger, outage: lost("Verifier"), metrics: cfg.Metrics,
-	}
-	r.history = &Historian{pool: cfg.Pool, now: r.presence.clock.Now, outage: lost("Historian")}
-	r.reporter.load = func() operate.WorkerLoad { return r.load(cfg.Pool, work.ActiveJobs) }
-	r.rescuer = &Rescuer{
-		pool: cfg.Pool, presence: r.presence, session: r.session, active: work.Active, taken: w.fail, logger: r.logger,
-		outage: lost("Rescuer"), metrics: cfg.Metrics,
-	}
-	return r.startRiver(ctx, cfg, work) // from now on there are jobs, that need the other parts
+	r.control = newRiverControl(cfg.Pool, r.listener, slices.Collect(maps.Keys(cfg.queues(r.throttle))), r.work.ActiveJobs, r.logger)
+	parts := r.parts(inserter, report, failed)
+	return parts, r.startRiver(ctx) // from now on there are jobs, which need the parts
 }
 
-func (r *running) startRiver(ctx context.Context, cfg Config, work *jobs.Worker) error {
+// part is what runs in a worker besides River, until the context of its group ends.
+type part struct {
+	name  string
+	group *group
+	run   func(context.Context) error
+}
+
+// parts returns all parts.
+func (r *running) parts(inserter *river.Client[pgx.Tx], report *reporter, failed func(error)) []part {
+	cfg := r.cfg
+	r.emitter = &Emitter{
+		tools: r.tools("emitter"), session: r.session, batch: cfg.EmitBatch, tracer: cfg.tracer(),
+		sleeper: r.sleeper(lockEmitterSleeps, ChannelEmission),
+	}
+	relay := &Relay{
+		tools: r.tools("relay"), client: inserter, by: r.lease.incarnation, batch: cfg.RelayBatch, tracer: cfg.tracer(),
+		sleeper: r.sleeper(lockRelaySleeps, ChannelEvent),
+	}
+	resumer := &Resumer{tools: r.tools("resumer"), hold: r.hold, bell: r.bell(ChannelGate), sweep: cfg.SweepInterval}
+	pruner := &Pruner{tools: r.tools("pruner"), retention: cfg.EmissionRetention, expiry: cfg.ConsumerExpiry}
+	verifier := &Verifier{tools: r.tools("verifier"), session: r.session, interval: cfg.VerifyInterval}
+	historian := &Historian{tools: r.tools("historian"), now: r.lease.clock.Now}
+	rescuer := &Rescuer{tools: r.tools("rescuer"), lease: r.lease, active: r.work.Active, taken: failed}
+	parts := []part{
+		{"relay", &r.taking, relay.Run},
+		{"resumer", &r.taking, resumer.Run},
+		{"pruner", &r.taking, pruner.Run},
+		{"verifier", &r.taking, verifier.Run},
+		{"historian", &r.taking, historian.Run},
+		{"reporter", &r.taking, report.Run},
+		{"emitter", &r.emitting, r.emitter.Run},
+		{"rescuer", &r.serving, rescuer.Run},
+		{"control", &r.serving, r.control.Run},
+	}
+	if r.session != nil {
+		parts = append(parts, part{"listener", &r.serving, r.listener.Run}, part{"session", &r.serving, r.session.run})
+	}
+	return parts
+}
+
+// bell returns the doorbell of a channel; nobody rings it if the worker polls.
+func (r *running) bell(channel string) listen.Bell {
+	if r.listener == nil {
+		return listen.NewBell()
+	}
+	return r.listener.On(channel)
+}
+
+func (r *running) sleeper(key int32, channel string) sleeper {
+	return sleeper{session: r.session, key: key, bell: r.bell(channel), poll: r.cfg.PollInterval}
+}
+
+func (r *running) startRiver(ctx context.Context) error {
 	var mayReindex bool
-	err := cfg.Pool.QueryRow(ctx, `
+	err := r.cfg.Pool.QueryRow(ctx, `
 		SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class AS c
 		WHERE c.oid = pg_catalog.to_regclass($1)`, iusql.JobTable).Scan(&mayReindex)
 	if err != nil {
 		return fmt.Errorf("look for River's tables: %w", err)
 	}
-	client, err := newRiver(cfg, work, r.control, r.presence.clock, mayReindex)
+	client, err := newRiver(r.cfg, r.work, r.throttle, r.control, r.lease.clock, mayReindex)
 	if err != nil {
 		return err
 	}
@@ -204,9 +175,11 @@ func (r *running) startRiver(ctx context.Context, cfg Config, work *jobs.Worker)
 	return nil
 }
 
-// close gives back what open opened; the groups are over, or never began.
+// close gives back what run opened; the parts have ended, or never began.
 func (r *running) close() {
-	r.batcher.Close()
+	r.throttle.Lift()
+	r.events.Close()
+	r.scaleouts.Close()
 	if r.session != nil {
 		r.session.drop()
 	}

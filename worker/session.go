@@ -15,10 +15,9 @@ import (
 	"github.com/iu-core/iuworker/internal/retry"
 )
 
-// Classes and keys of the session locks; functions/doorbell.sql names the first class, too.
+// The class of the session locks and their keys; functions/doorbell.sql and functions/lock_holder.sql have them, too.
 const (
-	lockClassDoorbell = 26997 // key 1: the relay sleeps; key 2: the emitter sleeps; key 3: the emitter leads; key 4: the verifier leads
-	lockClassWorker   = 26998 // key: iu_outbox.worker.lock_key: that worker lives
+	lockClass = 26997
 
 	lockRelaySleeps   = 1
 	lockEmitterSleeps = 2
@@ -34,15 +33,15 @@ var (
 // session keeps one connection whose advisory locks live and die with it. Locks are gone when the
 // connection is: whoever holds one waits on lost() as well. Safe for concurrent use.
 type session struct {
-	direct  *pgx.ConnConfig
-	logger  *slog.Logger
-	outage  *retry.Outage
-	lockKey func() int32 // of this process's incarnation
+	direct *pgx.ConnConfig
+	logger *slog.Logger
+	outage *retry.Outage
 
-	mu    sync.Mutex
-	conn  *pgx.Conn
-	gone  chan struct{}  // closed when conn is lost
-	leads map[int32]bool // locks that conn keeps
+	mu      sync.Mutex
+	conn    *pgx.Conn
+	backend int32
+	gone    chan struct{}  // closed when conn is lost
+	leads   map[int32]bool // locks that conn keeps
 
 	strangers map[int32]stranger // by key: the last session that was found to hold it
 }
@@ -56,12 +55,12 @@ type stranger struct {
 // askAgain is how long what was found out about a lock's holder is believed.
 const askAgain = 5 * time.Second
 
-func newSession(direct *pgx.ConnConfig, logger *slog.Logger, lockKey func() int32) *session {
+func newSession(direct *pgx.ConnConfig, logger *slog.Logger) *session {
 	gone := make(chan struct{})
 	close(gone)
 	return &session{
 		direct: listen.KeepAlive(direct), outage: &retry.Outage{Logger: logger, What: "Session: connection"},
-		logger: logger, lockKey: lockKey, gone: gone, strangers: make(map[int32]stranger),
+		logger: logger, gone: gone, strangers: make(map[int32]stranger),
 	}
 }
 
@@ -112,18 +111,14 @@ func (s *session) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var alive bool
-	err = conn.QueryRow(ctx, "SELECT pg_catalog.pg_try_advisory_lock($1, $2)", lockClassWorker, s.lockKey()).Scan(&alive)
-	if err == nil && !alive {
-		err = errors.New("the lock of this worker is held by another session")
-	}
-	if err != nil {
+	var backend int32 // not conn's own PID: a pooler in between makes one up
+	if err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_backend_pid()").Scan(&backend); err != nil {
 		_ = conn.Close(ctx) // the error that matters is err
-		return fmt.Errorf("take this worker's lock: %w", err)
+		return fmt.Errorf("ask for the session's backend: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.conn = conn
+	s.conn, s.backend = conn, backend
 	s.gone = make(chan struct{})
 	s.leads = make(map[int32]bool)
 	return nil
@@ -136,10 +131,16 @@ func (s *session) lost() <-chan struct{} {
 	return s.gone
 }
 
-func (s *session) up() bool {
+func (s *session) up() bool { return s.pid() != 0 }
+
+// pid returns the session's backend; 0 if there is no session.
+func (s *session) pid() int32 {
+	if s == nil {
+		return 0
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.conn != nil
+	return s.backend
 }
 
 // tried is how the try of an exclusive lock went.
@@ -158,16 +159,16 @@ const trySQL = `
 		WHEN pg_catalog.pg_advisory_unlock_shared($1, $2) THEN 'shared'
 	END`
 
-// try tries the exclusive lock of a key of lockClassDoorbell, and never waits for it.
+// try tries the exclusive lock of a key of lockClass, and never waits for it.
 func (s *session) try(ctx context.Context, key int32) (tried, error) {
 	var got tried
-	err := s.query(ctx, &got, trySQL, lockClassDoorbell, key)
+	err := s.query(ctx, &got, trySQL, lockClass, key)
 	return got, err
 }
 
 func (s *session) unlock(ctx context.Context, key int32) error {
 	var held bool
-	return s.query(ctx, &held, "SELECT pg_catalog.pg_advisory_unlock($1, $2)", lockClassDoorbell, key)
+	return s.query(ctx, &held, "SELECT pg_catalog.pg_advisory_unlock($1, $2)", lockClass, key)
 }
 
 // query runs a statement that answers one value; an error ends the session, since its locks may be gone.
@@ -200,7 +201,7 @@ func (s *session) dropLocked() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = s.conn.Close(ctx) // what could not be closed in time is cut
-	s.conn = nil
+	s.conn, s.backend = nil, 0
 	close(s.gone)
 }
 
@@ -213,7 +214,7 @@ func (s *session) lead(ctx context.Context, key int32) (bool, error) {
 	if leads {
 		return true, nil
 	}
-	if err := s.query(ctx, &leads, "SELECT pg_catalog.pg_try_advisory_lock($1, $2)", lockClassDoorbell, key); err != nil {
+	if err := s.query(ctx, &leads, "SELECT pg_catalog.pg_try_advisory_lock($1, $2)", lockClass, key); err != nil {
 		return false, err
 	}
 	if !leads {
@@ -235,7 +236,7 @@ const strangerSQL = `
 		WHERE h.class = $1 AND h.key = $2 AND NOT h.may_work
 		LIMIT 1), '{"pid": 0}')`
 
-// strange reports whether a session that may not work holds a key of lockClassDoorbell, and logs it once.
+// strange reports whether a session that may not work holds a key of lockClass, and logs it once.
 func (s *session) strange(ctx context.Context, key int32) (bool, error) {
 	s.mu.Lock()
 	last := s.strangers[key]
@@ -248,7 +249,7 @@ func (s *session) strange(ctx context.Context, key int32) (bool, error) {
 		Login       string
 		Application string
 	}
-	if err := s.query(ctx, &holder, strangerSQL, lockClassDoorbell, key); err != nil {
+	if err := s.query(ctx, &holder, strangerSQL, lockClass, key); err != nil {
 		return false, err
 	}
 	s.mu.Lock()
@@ -264,4 +265,4 @@ func (s *session) strange(ctx context.Context, key int32) (bool, error) {
 	return holder.PID != 0, nil
 }
 
-func lockName(key int32) string { return fmt.Sprintf("(%d, %d)", lockClassDoorbell, key) }
+func lockName(key int32) string { return fmt.Sprintf("(%d, %d)", lockClass, key) }

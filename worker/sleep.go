@@ -39,14 +39,13 @@ type sleeper struct {
 	key     int32
 	bell    listen.Bell
 	poll    time.Duration // how long to sleep at most
-	yield   *yielder      // nil: never rest
 }
 
 // work looks whenever there may be something to do, until ctx ends, or the session ends whose lock it sleeps with.
 func (s sleeper) work(ctx context.Context, look func(context.Context) found) {
 	shared := time.Millisecond
 	for ctx.Err() == nil {
-		if last := s.turn(ctx, look); last.more || last.rows > 0 {
+		if last := look(ctx); last.more || last.rows > 0 {
 			if !last.more {
 				retry.Pause(ctx, min(time.Duration(last.rows)*pace, longestPace))
 			}
@@ -87,14 +86,6 @@ func (s sleeper) unlocked(ctx context.Context) time.Duration {
 	return s.poll
 }
 
-// turn looks, when it may.
-func (s sleeper) turn(ctx context.Context, look func(context.Context) found) found {
-	if s.yield != nil {
-		defer s.yield.turn(ctx.Done())()
-	}
-	return look(ctx)
-}
-
 // sleep holds the exclusive lock, and handles what the bell is rung for, until the bell rings again before that is done.
 func (s sleeper) sleep(ctx context.Context, look func(context.Context) found, lost <-chan struct{}) {
 	defer func() { _ = s.session.unlock(ctx, s.key) }() // failing, the session ended, and the lock with it
@@ -103,8 +94,7 @@ func (s sleeper) sleep(ctx context.Context, look func(context.Context) found, lo
 	default:
 	}
 	for ctx.Err() == nil {
-		// Nobody rests with the lock: each producer would ring, and commits that notify go one by one.
-		if s.yield != nil && s.yield.resting() || s.turn(ctx, look).more || len(s.bell) > 0 {
+		if look(ctx).more || len(s.bell) > 0 {
 			return
 		}
 		s.wait(ctx, s.poll, lost)

@@ -109,7 +109,7 @@ func (r *running) stop(ctx context.Context) error {
 	by, _ := ctx.Deadline()
 	e := newEnding(by)
 	e.end(e.room(.75, longestStop), &r.taking)
-	r.yielder.end()
+	r.throttle.Lift()
 	jobsEnd, emitterEnd := e.room(.1, time.Second), e.room(.05, time.Second/2)
 	e.stop(jobsEnd, "River", func() { r.stopRiver(ctx, e.room(.35, 4*time.Second)) })
 	if e.end(emitterEnd, &r.emitting) {
@@ -117,7 +117,7 @@ func (r *running) stop(ctx context.Context) error {
 	}
 	e.end(by, &r.serving)
 	var left error
-	e.stop(by, "sign-off", func() { left = r.presence.leave(ctx) })
+	e.stop(by, "sign-off", func() { left = r.lease.giveUp(ctx) })
 	e.stop(by, "connections", r.close)
 	switch late := e.late(); {
 	case late != nil:

@@ -186,19 +186,3 @@ func TestLocksOfStrangersHoldUpNothing(t *testing.T) {
 		})
 	}
 }
-
-// The same with the lock of a worker that died.
-func TestALockOfAStrangerKeepsNoWorkerAlive(t *testing.T) {
-	t.Parallel()
-	db := iutest.New(t)
-	db.OpenGates(t)
-	template := db.Template(t, "t", 1)
-	start(t, db)
-	insert(t, db, template, "s")
-	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed'")
-	do(t, stranger(t, db), "SELECT pg_advisory_lock(26998, 4711)")
-	db.Exec(t, "INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at) VALUES ('ghost', 4711, 'h', 1, 'v', now() - interval '5 seconds')")
-	require.False(t, value[bool](t, db, "SELECT iu_outbox.lives(seen_at, lock_key) FROM iu_outbox.worker WHERE id = 'ghost'"))
-	db.Exec(t, `UPDATE iu_river.river_job SET state = 'running', finalized_at = NULL, attempted_by = '{ghost}'`)
-	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed' AND metadata ->> 'released_from' = 'ghost'")
-}

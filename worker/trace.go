@@ -10,7 +10,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/internal/compose"
 )
 
 // traceRows begins a span for each row that becomes a job, and lets the job follow from it; the spans are ended when
@@ -22,11 +22,11 @@ func (r *Relay) traceRows(ctx context.Context, rows []claimedRow) []trace.Span {
 	spans := make([]trace.Span, 0, len(rows))
 	for i := range rows {
 		args := rows[i].AutoInstantiateArgs
-		ctx, span := r.tracer.Start(args.Traced(ctx), "relay",
-			trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(args.Attributes()...),
+		ctx, span := r.tracer.Start(compose.Traced(ctx, args), "relay",
+			trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(compose.Attributes(args)...),
 			trace.WithAttributes(attribute.Int("iuworker.batch.rows", len(rows))))
 		if span.IsRecording() { // else the application's own trace is handed on
-			rows[i].AutoInstantiateArgs = args.WithTrace(ctx)
+			rows[i].AutoInstantiateArgs = compose.WithTrace(ctx, args)
 			spans = append(spans, span)
 		}
 	}
@@ -34,7 +34,7 @@ func (r *Relay) traceRows(ctx context.Context, rows []claimedRow) []trace.Span {
 }
 
 // traceEmissions makes a span for each emission of a batch, below the job that composed it.
-func (e *Emitter) traceEmissions(ctx context.Context, emission jobs.Emission, start time.Time) {
+func (e *Emitter) traceEmissions(ctx context.Context, emission compose.Emission, start time.Time) {
 	if e.tracer == nil {
 		return
 	}

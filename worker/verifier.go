@@ -6,9 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/internal/operate/verify"
 	"github.com/iu-core/iuworker/internal/retry"
 )
@@ -23,12 +20,10 @@ const (
 // Verifier verifies all data now and then, for the metrics and the log. A session lock says which process does; behind
 // a transaction pooler each one does.
 type Verifier struct {
-	pool     *pgxpool.Pool
+	tools
+
 	session  *session // nil: no leader
 	interval time.Duration
-	logger   *slog.Logger
-	outage   *retry.Outage
-	metrics  *metrics.Metrics
 }
 
 // Run verifies until ctx ends; not at all where the interval is forever.
@@ -75,7 +70,7 @@ func (v *Verifier) verify(ctx context.Context) {
 	for _, check := range report.Checks {
 		if check.Wrong > 0 {
 			v.logger.ErrorContext(ctx, "Verifier: data does not agree; to see all of it, run: iuworker verify",
-				slog.String("check", check.Check), slog.Int64("wrong", check.Wrong), slog.Any("findings", check.Findings))
+				slog.String("check", check.Name), slog.Int64("wrong", check.Wrong), slog.Any("findings", check.Findings))
 		}
 	}
 }

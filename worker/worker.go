@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/dbsession"
 	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/jobs"
@@ -127,10 +128,10 @@ func (w *Worker) Start(ctx context.Context) error {
 
 // report counts what became of a job and logs what an operator may have to act on. What went well shows in the logged
 // batches of relay and emitter.
-func (w *Worker) report(o jobs.Outcome) {
+func (w *Worker) report(o compose.Outcome) {
 	w.cfg.Metrics.Ran(o)
 	level := slog.LevelDebug
-	if o.Err != nil && o.Ending != jobs.EndingParked || o.Ending == jobs.EndingCancelled { // Hold logs a fault once
+	if o.Err != nil && o.Ending != compose.EndingParked || o.Ending == compose.EndingCancelled { // Hold logs a fault once
 		level = slog.LevelWarn
 	}
 	status := o.Result.Status

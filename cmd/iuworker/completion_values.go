@@ -8,7 +8,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/scaleout"
+	"github.com/iu-core/iuworker/internal/operate/templates"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -48,12 +49,12 @@ func (a *app) completeConsumers() cobra.CompletionFunc {
 
 func (a *app) completeScaleouts() cobra.CompletionFunc {
 	return a.completes(func(ctx context.Context, pool *pgxpool.Pool, prefix string) ([]string, error) {
-		return operate.ScaleoutPrefixes(ctx, pool, prefix, completed)
+		return scaleout.Prefixes(ctx, pool, prefix, completed)
 	})
 }
 
 func (a *app) completeTemplates() cobra.CompletionFunc {
 	return a.completes(func(ctx context.Context, pool *pgxpool.Pool, prefix string) ([]string, error) {
-		return operate.TemplateKeys(ctx, pool, prefix, completed)
+		return templates.Keys(ctx, pool, prefix, completed)
 	})
 }

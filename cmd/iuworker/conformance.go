@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/conformance"
 )
 
 func (a *app) conformanceCommand() *cobra.Command {
@@ -23,7 +23,7 @@ they do not change the verdict. Exit code 1 unless the verdict is 7/7 PASS.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onServer(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool, _ addresses) error {
-				report, err := operate.Conformance(ctx, pool)
+				report, err := conformance.Scan(ctx, pool)
 				if err != nil {
 					return err
 				}
@@ -37,12 +37,12 @@ they do not change the verdict. Exit code 1 unless the verdict is 7/7 PASS.`,
 	return cmd
 }
 
-func writeConformance(w io.Writer, report operate.ConformanceReport, all bool) {
+func writeConformance(w io.Writer, report conformance.Report, all bool) {
 	columns(w, func(w io.Writer) {
 		for _, class := range report.Classes {
 			fmt.Fprintf(w, "%s\t%s\t%s\n", class.Class, class.Result, class.Note)
 			for _, object := range report.Objects {
-				if object.Class == class.Class && (all || object.Result != operate.ResultPass) {
+				if object.Class == class.Class && (all || object.Result != conformance.Pass) {
 					fmt.Fprintf(w, "  %s\t%s\t%s\n", oneLine(&object.Name), object.Result, object.Note)
 				}
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/internal/demo"
+	"github.com/iu-core/iuworker/internal/names"
 	"github.com/iu-core/iuworker/internal/pgserver"
 	webui "github.com/iu-core/iuworker/riverui"
 	iusql "github.com/iu-core/iuworker/sql"
@@ -142,7 +143,7 @@ func (r *demoResult) write(w io.Writer) {
 	fmt.Fprintf(w, "template  %s, %d pieces\n", r.Template, first.Pieces)
 	fmt.Fprintf(w, "inserted  %d rows into iu_outbox.event, in one transaction\n", r.Inserted)
 	fmt.Fprintf(w, "composed  %d instances\n", r.Composed)
-	fmt.Fprintf(w, "received  %d events by LISTEN %q, the last %.0f ms after the commit\n", r.Received, demo.Channel, last.AfterMS)
+	fmt.Fprintf(w, "received  %d events by LISTEN %q, the last %.0f ms after the commit\n", r.Received, names.EventType, last.AfterMS)
 	columns(w, func(w io.Writer) {
 		fmt.Fprintln(w, "  EVENT\tINSTANCE\tCURSOR\tRECEIVED AFTER")
 		for i, order := range r.Orders {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/internal/demo"
+	"github.com/iu-core/iuworker/internal/names"
 	"github.com/iu-core/iuworker/internal/pgserver"
 )
 
@@ -80,7 +81,7 @@ func writeDev(w io.Writer, s *stage, pages string, who access) {
 	fmt.Fprintf(w, "insert    SELECT iu_outbox.add_event(template => '%s', event_type => 'order.placed',\n"+
 		"          event_id => '%s', suffix => 'my-order-%.8s');\n", demo.TemplateKey, id, id)
 	fmt.Fprintln(w, "subscribe iuworker subscribe")
-	fmt.Fprintf(w, "listen    LISTEN %q;\n", demo.Channel)
+	fmt.Fprintf(w, "listen    LISTEN %q;\n", names.EventType)
 	if pages != "" {
 		fmt.Fprintf(w, "follow    %s\n", who.curl(pages))
 	}

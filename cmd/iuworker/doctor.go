@@ -57,7 +57,7 @@ func doctorVerdict(report doctor.Report) string {
 	if first < 0 {
 		return verdict
 	}
-	verdict += "; begin with " + report.Checks[first].Check
+	verdict += "; begin with " + report.Checks[first].Name
 	if next := report.Checks[first].Next; next != "" {
 		verdict += ": " + next
 	}
@@ -100,7 +100,7 @@ func writeDoctor(w io.Writer, report doctor.Report, all bool) {
 }
 
 func writeCheck(w io.Writer, check doctor.Check) {
-	fmt.Fprintf(w, "%s  %-14s  %s\n", stateAs(w, string(check.Result), fmt.Sprintf("%-7s", check.Result)), check.Check, flat(check.Says))
+	fmt.Fprintf(w, "%s  %-14s  %s\n", stateAs(w, string(check.Result), fmt.Sprintf("%-7s", check.Result)), check.Name, flat(check.Says))
 	for _, detail := range check.Details {
 		fmt.Fprintf(w, "%25s- %s\n", "", oneLine(&detail))
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/templates"
 	"github.com/iu-core/iuworker/worker/outbox"
 )
 
@@ -97,10 +97,10 @@ func (a *app) enqueue(ctx context.Context, pool *pgxpool.Pool, f enqueueFlags) e
 
 // resolveTemplate returns a template by key or id. An id that is no template's goes through: the event's job says so,
 // as it does for every application.
-func resolveTemplate(ctx context.Context, pool *pgxpool.Pool, reference string) (operate.Template, error) {
-	template, err := operate.FindTemplate(ctx, pool, reference)
+func resolveTemplate(ctx context.Context, pool *pgxpool.Pool, reference string) (templates.Template, error) {
+	template, err := templates.Find(ctx, pool, reference)
 	if id, parseErr := uuid.Parse(reference); err != nil && parseErr == nil && isNoTemplate(err) {
-		return operate.Template{ID: id, Key: id.String()}, nil
+		return templates.Template{ID: id, Key: id.String()}, nil
 	}
 	return template, err
 }

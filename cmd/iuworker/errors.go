@@ -18,6 +18,7 @@ import (
 
 	"github.com/iu-core/iuworker/cmd/iuworker/internal/address"
 	"github.com/iu-core/iuworker/internal/dbsession"
+	"github.com/iu-core/iuworker/internal/names"
 	webui "github.com/iu-core/iuworker/riverui"
 	iusql "github.com/iu-core/iuworker/sql"
 )
@@ -76,11 +77,11 @@ func isConfiguration(err error) bool {
 
 // roleOf has the role that each command needs; "" is the owner of iu-core, which is no role to grant.
 var roleOf = map[string]string{
-	"enqueue": "iu_app", "work": "iu_worker", "subscribe": "iu_subscriber", "publish": "iu_subscriber",
-	"status": "iu_operator", "gate": "iu_operator", "rollback": "iu_operator", "retry": "iu_operator", "dead-letters": "iu_operator",
-	"trace": "iu_operator", "consumers": "iu_operator", "settings": "iu_operator", "verify": "iu_operator", "audit": "iu_operator",
-	"cancel": "iu_operator", "scaleout": "iu_operator", "events": "iu_operator",
-	"templates": "iu_operator", "templates create": "", "templates mark": "",
+	"enqueue": names.RoleApp, "work": names.RoleWorker, "subscribe": names.RoleSubscriber, "publish": names.RoleSubscriber,
+	"status": names.RoleOperator, "gate": names.RoleOperator, "rollback": names.RoleOperator, "retry": names.RoleOperator, "dead-letters": names.RoleOperator,
+	"trace": names.RoleOperator, "consumers": names.RoleOperator, "settings": names.RoleOperator, "verify": names.RoleOperator, "audit": names.RoleOperator,
+	"cancel": names.RoleOperator, "scaleout": names.RoleOperator, "events": names.RoleOperator,
+	"templates": names.RoleOperator, "templates create": "", "templates mark": "",
 }
 
 // denied returns the sentence for a missing privilege: which user may not run which command, and the statement that grants

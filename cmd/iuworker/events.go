@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/templates"
 )
 
 func (a *app) eventsCommand() *cobra.Command {
@@ -36,7 +37,7 @@ If few events match, the search stops after a bounded number of rows and prints 
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
 				if template != "" {
-					found, err := operate.FindTemplate(ctx, pool, template)
+					found, err := templates.Find(ctx, pool, template)
 					if err != nil {
 						return err
 					}

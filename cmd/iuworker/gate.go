@@ -10,11 +10,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
-	"github.com/iu-core/iuworker/jobs"
 )
 
-var gateNames = []string{string(jobs.GateComposer), string(jobs.GateAutoInstantiate)}
+var gateNames = []string{string(compose.GateComposer), string(compose.GateAutoInstantiate)}
 
 func (a *app) gateCommand() *cobra.Command {
 	return holds(&cobra.Command{
@@ -65,7 +65,7 @@ func (a *app) gateSetCommand(name string, open bool) *cobra.Command {
 		Args:      oneGate,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				gate := jobs.Gate(args[0])
+				gate := compose.Gate(args[0])
 				if open {
 					if err := a.agreeToRelease(ctx, cmd, pool, gate, agreed); err != nil {
 						return err
@@ -93,7 +93,7 @@ func (a *app) gateSetCommand(name string, open bool) *cobra.Command {
 const askAbove = 1000
 
 // agreeToRelease asks the user to agree if opening a gate releases many parked jobs.
-func (a *app) agreeToRelease(ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, gate jobs.Gate, agreed confirmation) error {
+func (a *app) agreeToRelease(ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, gate compose.Gate, agreed confirmation) error {
 	parked, err := operate.ParkedBy(ctx, pool, gate)
 	if err != nil || parked <= askAbove && !agreed.given {
 		return err
@@ -118,11 +118,11 @@ func oneGate(cmd *cobra.Command, args []string) error {
 }
 
 type gateMoved struct {
-	Gate   jobs.Gate `json:"gate"`
-	Before string    `json:"before"`
-	Now    string    `json:"now"`
-	Actor  string    `json:"actor"`
-	Parked int64     `json:"parked,omitempty"` // jobs that waited for the gate, and run now
+	Gate   compose.Gate `json:"gate"`
+	Before string       `json:"before"`
+	Now    string       `json:"now"`
+	Actor  string       `json:"actor"`
+	Parked int64        `json:"parked,omitempty"` // jobs that waited for the gate, and run now
 }
 
 func (m gateMoved) write(w io.Writer) {

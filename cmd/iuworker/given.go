@@ -9,20 +9,20 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/fleet"
 )
 
 // cameFrom is the annotation of a flag that a variable set.
 const cameFrom = "variable"
 
 // givenSettings returns the settings of a command that somebody gave, for the pages. Addresses come without passwords.
-func givenSettings(cmd *cobra.Command, at addresses) []operate.GivenSetting {
-	var given []operate.GivenSetting
+func givenSettings(cmd *cobra.Command, at addresses) []fleet.GivenSetting {
+	var given []fleet.GivenSetting
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if !f.Changed || !hasVariable(cmd, f) {
 			return
 		}
-		s := operate.GivenSetting{Name: f.Name, Value: f.Value.String(), Default: f.DefValue, From: "--" + f.Name}
+		s := fleet.GivenSetting{Name: f.Name, Value: f.Value.String(), Default: f.DefValue, From: "--" + f.Name}
 		if variable := f.Annotations[cameFrom]; len(variable) > 0 {
 			s.From = "$" + variable[0]
 		}

@@ -59,7 +59,7 @@ func TestHostileSettings(t *testing.T) {
 		require.Equal(t, exitDone, r.code, "%s: %s%s", command, r.out, r.errOut)
 	}
 	for _, check := range decode[doctor.Report](t, run(t, on(db), "doctor", "--json")).Checks {
-		if check.Check == "settings" { // these get in the way of applications, whose sessions are not ours
+		if check.Name == "settings" { // these get in the way of applications, whose sessions are not ours
 			require.Equal(t, operate.HealthFail, check.Result)
 			continue
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/templates"
 )
 
 func TestTemplates(t *testing.T) {
@@ -31,7 +31,7 @@ func TestTemplates(t *testing.T) {
 	require.Contains(t, run(t, on(db), "templates", "--limit", "1").done(t).out, "to list them, run: iuworker templates --after card")
 	require.NotContains(t, run(t, on(db), "templates", "--after", "card").done(t).out, "card ")
 
-	detail := decode[operate.TemplateDetail](t, run(t, on(db), "templates", "show", "letter", "--json").done(t))
+	detail := decode[templates.Detail](t, run(t, on(db), "templates", "show", "letter", "--json").done(t))
 	require.Equal(t, []string{"terms", "greeting"}, detail.PieceKeys, "in the order that was given")
 	require.Regexp(t, `piece 1 +terms\npiece 2 +greeting\n`, run(t, on(db), "templates", "show", "letter").done(t).out)
 	run(t, on(db), "templates", "show", "lettr").

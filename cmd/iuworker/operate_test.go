@@ -17,6 +17,8 @@ import (
 
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/conformance"
+	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
 func TestGates(t *testing.T) {
@@ -187,7 +189,7 @@ func TestStatusWatch(t *testing.T) {
 		require.NoError(t, <-p.ended, p.errOut.String())
 	}
 	for line := range strings.Lines(lines.out.String()) {
-		var status operate.Status
+		var status status.Status
 		require.NoError(t, json.Unmarshal([]byte(line), &status), line)
 		require.Equal(t, 36, status.Schema.Version)
 	}
@@ -277,27 +279,27 @@ func TestStatus(t *testing.T) {
 	instantiate(t, db, template, "a-2", "ann")
 	db.Exec(t, "UPDATE public.event_type_registry SET active = false")
 
-	status := decode[operate.Status](t, run(t, on(db), "status", "--json").done(t))
-	require.Equal(t, db.Name, status.Database)
-	require.Len(t, status.Gates, 2)
-	require.EqualValues(t, 1, status.Outbox.N)
-	require.NotNil(t, status.Outbox.OldestAt)
-	require.Equal(t, []operate.JobCount{
+	state := decode[status.Status](t, run(t, on(db), "status", "--json").done(t))
+	require.Equal(t, db.Name, state.Database)
+	require.Len(t, state.Gates, 2)
+	require.EqualValues(t, 1, state.Outbox.N)
+	require.NotNil(t, state.Outbox.OldestAt)
+	require.Equal(t, []status.JobCount{
 		{Queue: "scaleout", State: "available", Count: operate.Count{N: 2}},
 		{Queue: "scaleout", State: "scheduled", Count: operate.Count{N: 1}},
-	}, status.Jobs)
-	require.Equal(t, []operate.ParkedCount{{Gate: "composer", Count: operate.Count{N: 1}}}, status.Parked)
-	require.Equal(t, []operate.DeadLetterCount{
+	}, state.Jobs)
+	require.Equal(t, []status.ParkedCount{{Gate: "composer", Count: operate.Count{N: 1}}}, state.Parked)
+	require.Equal(t, []status.DeadLetterCount{
 		{Status: "cancelled", Count: operate.Count{N: 10000, More: true}},
 		{Status: "invalid_input", Count: operate.Count{N: 2}},
-	}, status.DeadLetters)
-	require.EqualValues(t, 1, status.Emissions.LastPosition)
-	require.EqualValues(t, 1, status.Emissions.Waiting.N)
-	require.True(t, status.Emissions.Held)
-	require.Len(t, status.Consumers, 1)
-	require.EqualValues(t, 1, *status.Consumers[0].Lag)
-	require.True(t, status.Workers[0].Alive)
-	require.False(t, status.Workers[1].Alive)
+	}, state.DeadLetters)
+	require.EqualValues(t, 1, state.Emissions.LastPosition)
+	require.EqualValues(t, 1, state.Emissions.Waiting.N)
+	require.True(t, state.Emissions.Held)
+	require.Len(t, state.Consumers, 1)
+	require.EqualValues(t, 1, *state.Consumers[0].Lag)
+	require.True(t, state.Workers[0].Alive)
+	require.False(t, state.Workers[1].Alive)
 
 	db.Exec(t, `INSERT INTO iu_river.river_queue (name, paused_at, updated_at) VALUES ('scaleout', now() - interval '90 minutes', now())
 		ON CONFLICT (name) DO UPDATE SET paused_at = excluded.paused_at`)
@@ -338,7 +340,7 @@ func TestConformance(t *testing.T) {
 	db.Exec(t, "DROP VIEW public.v_iu_auto_instantiate_event_summary")
 	r := run(t, on(db), "conformance").failed(t, exitFailed, "iu-core does not conform: 6/7 PASS")
 	require.Regexp(t, `v_iu_auto_instantiate_event_summary +FAIL +missing`, r.out)
-	report := decode[operate.ConformanceReport](t, run(t, on(db), "conformance", "--json"))
+	report := decode[conformance.Report](t, run(t, on(db), "conformance", "--json"))
 	require.Equal(t, "6/7 PASS", report.Verdict)
 	require.False(t, report.Passed())
 
@@ -355,7 +357,7 @@ func TestSelftest(t *testing.T) {
 	db.Exec(t, "INSERT INTO public.event_route (event_type, target) VALUES ('iu.template.instance_auto_composed', 'x')")
 	r = run(t, on(db), "selftest").failed(t, exitFailed, "11 of 12 probes passed")
 	require.Contains(t, r.out, "FAIL")
-	report := decode[operate.SelftestReport](t, run(t, on(db), "selftest", "--json"))
+	report := decode[conformance.SelftestReport](t, run(t, on(db), "selftest", "--json"))
 	require.Len(t, report.Probes, 12)
 	require.Equal(t, 11, report.Passed)
 }

@@ -11,12 +11,13 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/scaleout"
+	"github.com/iu-core/iuworker/internal/operate/templates"
 	"github.com/iu-core/iuworker/worker/outbox"
 )
 
 func isNoTemplate(err error) bool {
-	_, notFound := errors.AsType[*operate.TemplateNotFoundError](err)
+	_, notFound := errors.AsType[*templates.NotFoundError](err)
 	return notFound
 }
 
@@ -34,7 +35,7 @@ func (a *app) scaleoutCommand() *cobra.Command {
 func (a *app) scaleoutStartCommand(name string) *cobra.Command {
 	var template string
 	var watch bool
-	cfg := operate.ScaleoutConfig{EmitMode: outbox.EmitLive}
+	cfg := scaleout.Config{EmitMode: outbox.EmitLive}
 	cmd := &cobra.Command{
 		Use:   name + " --template TEMPLATE --count N --prefix PREFIX --actor ACTOR",
 		Short: "Enqueue many jobs for a template",
@@ -52,7 +53,7 @@ is PREFIX-n, and its event id derives from that: a second run adds nothing, and 
 				return usage(cmd, "--count is missing")
 			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				found, err := operate.FindTemplate(ctx, pool, template)
+				found, err := templates.Find(ctx, pool, template)
 				if err != nil {
 					return err
 				}
@@ -63,7 +64,7 @@ is PREFIX-n, and its event id derives from that: a second run adds nothing, and 
 	}
 	flags := cmd.Flags()
 	flags.Var(textValue(&template, 1000), "template", "collection key or id of the template")
-	flags.Var(intValue(&cfg.Count, 1, operate.MaxScaleout), "count", fmt.Sprintf("number of jobs, at most %d", operate.MaxScaleout))
+	flags.Var(intValue(&cfg.Count, 1, scaleout.Max), "count", fmt.Sprintf("number of jobs, at most %d", scaleout.Max))
 	flags.Var(textValue(&cfg.Prefix, prefixMax), "prefix", "prefix of the suffixes, which are global: the name of this scale-out")
 	actorFlag(cmd, &cfg.Actor, "actor of the events; a rollback of this actor deletes the instances")
 	flags.Var(choiceValue(&cfg.EmitMode, outbox.EmitLive, outbox.EmitDryRun), "emit-mode",
@@ -77,7 +78,7 @@ is PREFIX-n, and its event id derives from that: a second run adds nothing, and 
 // prefixMax leaves room for the number.
 const prefixMax = suffixMax - 9
 
-func (a *app) scaleout(ctx context.Context, cfg operate.ScaleoutConfig, watch bool) error {
+func (a *app) scaleout(ctx context.Context, cfg scaleout.Config, watch bool) error {
 	result, err := a.enqueueScaleout(ctx, cfg)
 	if err != nil {
 		return err
@@ -88,20 +89,20 @@ func (a *app) scaleout(ctx context.Context, cfg operate.ScaleoutConfig, watch bo
 			return err
 		}
 	}
-	state := operate.ScaleoutState{Prefix: cfg.Prefix, ScaleoutLeft: operate.ScaleoutLeft{Waiting: int64(cfg.Count)}}
+	state := scaleout.Status{Prefix: cfg.Prefix, Left: scaleout.Left{Waiting: int64(cfg.Count)}}
 	return a.watchToTheEnd(ctx, cfg.Pool, state)
 }
 
 // enqueueScaleout says how far it came also if it fails.
-func (a *app) enqueueScaleout(ctx context.Context, cfg operate.ScaleoutConfig) (operate.ScaleoutResult, error) {
+func (a *app) enqueueScaleout(ctx context.Context, cfg scaleout.Config) (scaleout.Result, error) {
 	if isTerminal(a.stderr) {
 		bar := progressbar.NewOptions(cfg.Count,
 			progressbar.OptionSetWriter(a.stderr), progressbar.OptionSetDescription("jobs"),
 			progressbar.OptionShowCount(), progressbar.OptionClearOnFinish())
 		defer func() { _ = bar.Clear() }() // a terminal that cannot be written to shows nothing anyway
-		cfg.Progress = func(r operate.ScaleoutResult) { _ = bar.Set(r.Done) }
+		cfg.Progress = func(r scaleout.Result) { _ = bar.Set(r.Done) }
 	}
-	result, err := operate.Scaleout(ctx, cfg)
+	result, err := scaleout.Start(ctx, cfg)
 	if err != nil && ctx.Err() != nil {
 		return result, fmt.Errorf("interrupted after %d of %d: %d added, %d skipped; the same command continues from there",
 			result.Done, result.Count, result.Added, result.Skipped)

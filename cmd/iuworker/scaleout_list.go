@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/scaleout"
 )
 
 func (a *app) scaleoutListCommand() *cobra.Command {
@@ -19,8 +19,8 @@ func (a *app) scaleoutListCommand() *cobra.Command {
 		Short: "List scale-outs and their progress",
 		Long:  `Lists the scale-outs, the latest first. DONE counts jobs that ended, however they ended; DEAD LETTERS are among them.`,
 		Args:  noArguments,
-		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) ([]operate.ScaleoutLine, error) {
-			return operate.Scaleouts(ctx, pool, limit)
+		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) ([]scaleout.Line, error) {
+			return scaleout.List(ctx, pool, limit)
 		}, writeScaleouts),
 	}
 	cmd.Flags().Var(intValue(&limit, 1, 1000), "limit", "scale-outs to list")
@@ -28,7 +28,7 @@ func (a *app) scaleoutListCommand() *cobra.Command {
 	return cmd
 }
 
-func writeScaleouts(w io.Writer, lines []operate.ScaleoutLine) {
+func writeScaleouts(w io.Writer, lines []scaleout.Line) {
 	if len(lines) == 0 {
 		fmt.Fprintln(w, "no scale-outs; to start one, run: iuworker scaleout start --template KEY --count N --prefix PREFIX --actor ACTOR")
 		return

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/scaleout"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -24,7 +25,7 @@ func (a *app) scaleoutStatusCommand() *cobra.Command {
 
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				state, err := operate.ReadScaleout(ctx, pool, args[0])
+				state, err := scaleout.Read(ctx, pool, args[0])
 				if err != nil {
 					return err
 				}
@@ -40,7 +41,7 @@ func (a *app) scaleoutStatusCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) watchToTheEnd(ctx context.Context, pool *pgxpool.Pool, state operate.ScaleoutState) error {
+func (a *app) watchToTheEnd(ctx context.Context, pool *pgxpool.Pool, state scaleout.Status) error {
 	ended, err := a.watchScaleout(ctx, pool, state.Prefix, state.Composed+state.Unfinished()+state.DeadLetters)
 	if err != nil {
 		return err
@@ -49,7 +50,7 @@ func (a *app) watchToTheEnd(ctx context.Context, pool *pgxpool.Pool, state opera
 		a.lookAgain(state.Prefix)
 		return nil
 	}
-	if state, err = operate.ReadScaleout(ctx, pool, state.Prefix); err != nil {
+	if state, err = scaleout.Read(ctx, pool, state.Prefix); err != nil {
 		return err
 	}
 	if err := a.print(state, func(w io.Writer) { writeScaleout(w, state) }); err != nil {
@@ -58,7 +59,7 @@ func (a *app) watchToTheEnd(ctx context.Context, pool *pgxpool.Pool, state opera
 	return failures(state)
 }
 
-func writeScaleout(w io.Writer, s operate.ScaleoutState) {
+func writeScaleout(w io.Writer, s scaleout.Status) {
 	columns(w, func(w io.Writer) {
 		fmt.Fprintf(w, "composed\t%d\n", s.Composed)
 		for _, some := range []struct {
@@ -122,10 +123,10 @@ adds them again. Instances that were composed stay; a rollback of the actor remo
 		ValidArgsFunction: a.completeScaleouts(),
 
 		RunE: changes(a, &agreed, func(ctx context.Context, pool *pgxpool.Pool, args []string) (stake, error) {
-			n, err := operate.CountCancellable(ctx, pool, args[0])
+			n, err := scaleout.CountCancellable(ctx, pool, args[0])
 			return stake{count: n, what: fmt.Sprintf("jobs of the scale-out %q", args[0]), done: "cancelled"}, err
 		}, func(ctx context.Context, by operate.Operator, args []string, most int64) (operate.Cancelled, error) {
-			return by.CancelScaleout(ctx, args[0], most)
+			return scaleout.Cancel(ctx, by, args[0], most)
 		}, func(w io.Writer, done operate.Cancelled) {
 			writeCancelled(w, done, "were already running and will finish")
 		}),

@@ -11,6 +11,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/scaleout"
 )
 
 // scaleOut enqueues count jobs with the prefix spring.
@@ -19,8 +20,8 @@ func scaleOut(t testing.TB, db *iutest.DB, count string, more ...string) result 
 	return run(t, on(db), append([]string{"scaleout", "--template", "letter", "--count", count, "--prefix", "spring", "--actor", "bulk"}, more...)...)
 }
 
-// compose does the jobs of these suffixes.
-func compose(t testing.TB, db *iutest.DB, suffixes ...string) {
+// composeJobs does the jobs of these suffixes.
+func composeJobs(t testing.TB, db *iutest.DB, suffixes ...string) {
 	t.Helper()
 	db.Exec(t, `
 		SELECT public.fn_iu_auto_instantiate_from_event((j.args ->> 'event_id')::uuid, 'x', (j.args ->> 'template_collection_id')::uuid,
@@ -37,7 +38,7 @@ func TestScaleoutStatus(t *testing.T) {
 	run(t, on(db), "scaleout", "status", "spring").failed(t, exitFailed, `no such scale-out: "spring"`)
 	scaleOut(t, db, "10").done(t)
 	run(t, on(db), "scaleout", "--template", "letter", "--count", "3", "--prefix", "spring-2", "--actor", "a").done(t)
-	compose(t, db, "spring-1", "spring-2")
+	composeJobs(t, db, "spring-1", "spring-2")
 	db.Exec(t, `
 		UPDATE iu_river.river_job SET state = 'scheduled', metadata = '{"parked": {"gate": "composer"}}' WHERE args ->> 'instance_key_suffix' = 'spring-3';
 		UPDATE iu_river.river_job SET state = 'retryable' WHERE args ->> 'instance_key_suffix' = 'spring-4';
@@ -46,8 +47,8 @@ func TestScaleoutStatus(t *testing.T) {
 	var letter string
 	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT event_id FROM iu_outbox.dead_letter ORDER BY id").Scan(&letter))
 	run(t, on(db), "retry", "--event", letter).done(t)
-	state := decode[operate.ScaleoutState](t, run(t, on(db), "scaleout", "status", "spring", "--json").done(t))
-	require.Equal(t, operate.ScaleoutState{Prefix: "spring", Composed: 2, ScaleoutLeft: operate.ScaleoutLeft{
+	state := decode[scaleout.Status](t, run(t, on(db), "scaleout", "status", "spring", "--json").done(t))
+	require.Equal(t, scaleout.Status{Prefix: "spring", Composed: 2, Left: scaleout.Left{
 		Waiting: 3, Running: 1, Retrying: 1, Parked: 1, Outbox: 1, DeadLetters: 1,
 	}}, state)
 	require.Regexp(t, `^composed +2\nwaiting +3\nrunning +1\nto be retried +1\nparked +1; .*\nback in the outbox +1\n`+
@@ -61,7 +62,7 @@ func TestScaleoutCancel(t *testing.T) {
 	db.OpenGates(t)
 	template := db.Template(t, "letter", 1)
 	scaleOut(t, db, "1200").done(t)
-	compose(t, db, "spring-1")
+	composeJobs(t, db, "spring-1")
 	db.Exec(t, `
 		UPDATE iu_river.river_job SET state = 'running' WHERE args ->> 'instance_key_suffix' = 'spring-5';
 		INSERT INTO iu_river.river_job (args, kind, max_attempts, queue)
@@ -108,7 +109,7 @@ func TestScaleoutIsWatchedToItsEnd(t *testing.T) {
 	require.Equal(t, "300 added, 0 skipped\ncomposed  300\n", r.out)
 	require.Contains(t, r.errOut, "composed 300 of 300, 0 left\n")
 	r = scaleOut(t, db, "300", "--watch", "--json")
-	require.Equal(t, operate.ScaleoutState{Prefix: "spring", Composed: 300}, decode[operate.ScaleoutState](t, r))
+	require.Equal(t, scaleout.Status{Prefix: "spring", Composed: 300}, decode[scaleout.Status](t, r))
 	stop()
 	(<-ended).done(t)
 }
@@ -138,7 +139,7 @@ func TestScaleoutThatFailedInPartSaysSo(t *testing.T) {
 	r := scaleOut(t, db, "2", "--watch", "--json")
 	require.Equal(t, exitFailed, r.code)
 	require.Contains(t, r.errOut, `2 jobs of the scale-out "spring" ended as dead letters; to see why, run: iuworker dead-letters list`)
-	var state operate.ScaleoutState
+	var state scaleout.Status
 	require.NoError(t, json.Unmarshal([]byte(r.out), &state))
 	require.EqualValues(t, 2, state.DeadLetters)
 }
@@ -154,10 +155,10 @@ func TestScaleoutKeepsToItsRate(t *testing.T) {
 
 func TestProgressSaysWhatABarCannot(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "150 left, 50/s, about 3s to go, 2 failed, 1 to be retried, 9 parked, paused", progressText(operate.ScaleoutLeft{
+	require.Equal(t, "150 left, 50/s, about 3s to go, 2 failed, 1 to be retried, 9 parked, paused", progressText(scaleout.Left{
 		Waiting: 140, Retrying: 1, Parked: 9, DeadLetters: 2, QueuePaused: true,
 	}, 50))
-	require.Equal(t, "0 left", progressText(operate.ScaleoutLeft{}, 50))
+	require.Equal(t, "0 left", progressText(scaleout.Left{}, 50))
 	require.Zero(t, rateOf(10, 0))
 	require.InDelta(t, 5, rateOf(10, 2*time.Second), 0.01)
 }
@@ -169,28 +170,28 @@ func TestScaleoutsAreListed(t *testing.T) {
 	db.Template(t, "letter", 1)
 	require.Contains(t, run(t, on(db), "scaleout", "list").done(t).out, "no scale-outs; to start one")
 	scaleOut(t, db, "10").done(t)
-	compose(t, db, "spring-1", "spring-2", "spring-4")
+	composeJobs(t, db, "spring-1", "spring-2", "spring-4")
 	db.Exec(t, `UPDATE iu_river.river_job SET state = 'cancelled', finalized_at = now() WHERE args ->> 'instance_key_suffix' = 'spring-3'`)
-	list := func() operate.ScaleoutLine {
+	list := func() scaleout.Line {
 		t.Helper()
-		lines := decode[[]operate.ScaleoutLine](t, run(t, on(db), "scaleout", "list", "--json").done(t))
+		lines := decode[[]scaleout.Line](t, run(t, on(db), "scaleout", "list", "--json").done(t))
 		require.Len(t, lines, 1)
 		return lines[0]
 	}
 	l := list()
-	require.Equal(t, []any{"spring", "letter", "bulk", int64(10), int64(4), int64(6), int64(1), operate.ScaleoutRunning},
+	require.Equal(t, []any{"spring", "letter", "bulk", int64(10), int64(4), int64(6), int64(1), scaleout.StateRunning},
 		[]any{l.Prefix, *l.TemplateKey, l.Actor, l.Enqueued, l.Done, l.Waiting, l.DeadLetters, l.State})
 	require.Regexp(t, `spring +letter +running +4 +10 +1 +6 `, run(t, on(db), "scaleout", "list").done(t).out)
 
 	run(t, on(db), "scaleout", "cancel", "spring", "--yes").done(t)
 	l = list()
-	require.Equal(t, []any{operate.ScaleoutCancelled, int64(6), int64(0)}, []any{l.State, l.Cancelled, l.Waiting})
+	require.Equal(t, []any{scaleout.StateCancelled, int64(6), int64(0)}, []any{l.State, l.Cancelled, l.Waiting})
 	scaleOut(t, db, "10").done(t)
 	l = list()
-	require.Equal(t, []any{operate.ScaleoutRunning, int64(0), int64(6)}, []any{l.State, l.Cancelled, l.Waiting}, "the same again goes on")
-	compose(t, db, "spring-5", "spring-6", "spring-7", "spring-8", "spring-9", "spring-10")
+	require.Equal(t, []any{scaleout.StateRunning, int64(0), int64(6)}, []any{l.State, l.Cancelled, l.Waiting}, "the same again goes on")
+	composeJobs(t, db, "spring-5", "spring-6", "spring-7", "spring-8", "spring-9", "spring-10")
 	l = list()
-	require.Equal(t, []any{operate.ScaleoutFinished, int64(10)}, []any{l.State, l.Done})
+	require.Equal(t, []any{scaleout.StateFinished, int64(10)}, []any{l.State, l.Done})
 	db.Exec(t, "SELECT public.fn_iu_auto_instantiate_rollback_by_actor('bulk', false)")
-	require.Equal(t, operate.ScaleoutFinished, list().State, "what was counted stays counted")
+	require.Equal(t, scaleout.StateFinished, list().State, "what was counted stays counted")
 }

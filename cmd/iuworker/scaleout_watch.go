@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/schollz/progressbar/v3"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/scaleout"
 	"github.com/iu-core/iuworker/internal/retry"
 )
 
@@ -40,7 +40,7 @@ func (a *app) watchScaleout(ctx context.Context, pool *pgxpool.Pool, prefix stri
 	}
 	for {
 		began := time.Now()
-		left, err := operate.ReadScaleoutLeft(ctx, pool, prefix)
+		left, err := scaleout.ReadLeft(ctx, pool, prefix)
 		if ctx.Err() != nil {
 			return false, nil
 		}
@@ -57,7 +57,7 @@ func (a *app) watchScaleout(ctx context.Context, pool *pgxpool.Pool, prefix stri
 	}
 }
 
-func (s *watched) show(left operate.ScaleoutLeft, now time.Time) {
+func (s *watched) show(left scaleout.Left, now time.Time) {
 	composed := max(s.total-left.Unfinished()-left.DeadLetters, 0)
 	if s.atBegin < 0 {
 		s.atBegin = composed
@@ -84,7 +84,7 @@ func rateOf(n int64, in time.Duration) float64 {
 }
 
 // progressText says what a bar cannot.
-func progressText(left operate.ScaleoutLeft, rate float64) string {
+func progressText(left scaleout.Left, rate float64) string {
 	parts := []string{fmt.Sprintf("%d left", left.Unfinished())}
 	if rate > 0 && left.Unfinished() > 0 {
 		parts = append(parts, fmt.Sprintf("%.0f/s", rate),
@@ -110,7 +110,7 @@ func (a *app) lookAgain(prefix string) {
 }
 
 // failures is an error if some numbers ended as dead letters.
-func failures(state operate.ScaleoutState) error {
+func failures(state scaleout.Status) error {
 	if state.DeadLetters == 0 {
 		return nil
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/conformance"
 )
 
 const selftestTimeout = 5 * time.Minute
@@ -23,12 +23,12 @@ and gates may be open or closed. Run it as the owner of iu-core. Exit code 1 unl
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, selftestTimeout, func(ctx context.Context, pool *pgxpool.Pool) error {
-				report, err := operate.Selftest(ctx, pool)
+				report, err := conformance.Selftest(ctx, pool)
 				if err != nil {
 					return err
 				}
 				return a.report(report, func(w io.Writer) { writeSelftest(w, report) }, report.OK(),
-					fmt.Errorf("%d of %d probes passed; to check iu-core, run: iuworker conformance", report.Passed, operate.Probes))
+					fmt.Errorf("%d of %d probes passed; to check iu-core, run: iuworker conformance", report.Passed, conformance.Probes))
 			})
 		},
 	}
@@ -36,11 +36,11 @@ and gates may be open or closed. Run it as the owner of iu-core. Exit code 1 unl
 	return cmd
 }
 
-func writeSelftest(w io.Writer, report operate.SelftestReport) {
+func writeSelftest(w io.Writer, report conformance.SelftestReport) {
 	columns(w, func(w io.Writer) {
 		for _, probe := range report.Probes {
 			fmt.Fprintf(w, "%s\t%s\t%s\n", probe.Name, probe.Result, oneLine(&probe.Note))
 		}
 	})
-	fmt.Fprintf(w, "%d/%d PASS\n", report.Passed, operate.Probes)
+	fmt.Fprintf(w, "%d/%d PASS\n", report.Passed, conformance.Probes)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/metrics"
 	webui "github.com/iu-core/iuworker/riverui"
+	"github.com/iu-core/iuworker/riverui/eventstream"
 	iusql "github.com/iu-core/iuworker/sql"
 	"github.com/iu-core/iuworker/worker"
 )
@@ -49,7 +50,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	}
 	stopMetrics, metricsEnded := a.servePages(ctx, apart)
 	defer a.stopping(ctx, "the metrics", stopMetrics)
-	events, err := webui.NewEvents(webui.EventsConfig{
+	events, err := eventstream.New(eventstream.Config{
 		Pool: pool, Direct: at.direct, PollInterval: cfg.PollInterval, MaxConnections: f.eventsClients, Logger: a.logger,
 	})
 	if err != nil {

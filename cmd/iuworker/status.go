@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/internal/retry"
 )
 
@@ -26,8 +26,8 @@ func (a *app) statusCommand() *cobra.Command {
 					return a.watchStatus(ctx, pool)
 				})
 			}
-			return query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) (operate.Status, error) {
-				return operate.ReadStatus(ctx, pool)
+			return query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) (status.Status, error) {
+				return status.Read(ctx, pool)
 			}, writeStatus)(cmd, args)
 		},
 	}
@@ -81,14 +81,14 @@ func (a *app) watchStatus(ctx context.Context, pool *pgxpool.Pool) error {
 type statusWatch struct {
 	terminal bool
 	shown    bool
-	last     operate.Status
+	last     status.Status
 	failed   error // of the last read; nil if it worked
 }
 
-func readStatus(ctx context.Context, pool *pgxpool.Pool) (operate.Status, error) {
+func readStatus(ctx context.Context, pool *pgxpool.Pool) (status.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, quickly)
 	defer cancel()
-	return operate.ReadStatus(ctx, pool)
+	return status.Read(ctx, pool)
 }
 
 func (a *app) showStatus(watch *statusWatch) error {

@@ -8,14 +8,15 @@ import (
 	"time"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/jobs"
 )
 
 // writeStatus shows the state in sections, each a table of its own: a long name in one does not move the others.
-func writeStatus(w io.Writer, s operate.Status) {
+func writeStatus(w io.Writer, s status.Status) {
 	fmt.Fprintf(w, "%s  PostgreSQL %s, schema %d, %s\n", bold(w, flat(s.Database)), serverVersion(s.Server), s.Schema.Version, s.At.UTC().Format(time.RFC3339))
 	section(w, "Pipeline", "", func(w io.Writer) { writePipeline(w, s) })
-	section(w, "Jobs", total(s.Jobs, func(c operate.JobCount) operate.Count { return c.Count }), func(w io.Writer) {
+	section(w, "Jobs", total(s.Jobs, func(c status.JobCount) operate.Count { return c.Count }), func(w io.Writer) {
 		for _, count := range s.Jobs {
 			fmt.Fprintf(w, "  %s\t%s\t%s\n", oneLine(&count.Queue), count.State, count.Count)
 		}
@@ -29,7 +30,7 @@ func writeStatus(w io.Writer, s operate.Status) {
 			fmt.Fprintf(w, "  queue %s\t%s\tfor %s\n", oneLine(&queue.Queue), state(w, "paused"), ago(s.At, queue.Since))
 		}
 	})
-	section(w, "Dead letters", total(s.DeadLetters, func(c operate.DeadLetterCount) operate.Count { return c.Count }), func(w io.Writer) {
+	section(w, "Dead letters", total(s.DeadLetters, func(c status.DeadLetterCount) operate.Count { return c.Count }), func(w io.Writer) {
 		for _, count := range s.DeadLetters {
 			fmt.Fprintf(w, "  %s\t%s\n", oneLine(&count.Status), count.Count)
 		}
@@ -58,7 +59,7 @@ func section(w io.Writer, title, total string, rows func(io.Writer)) {
 	columns(w, rows)
 }
 
-func writePipeline(w io.Writer, s operate.Status) {
+func writePipeline(w io.Writer, s status.Status) {
 	fmt.Fprintf(w, "  outbox\t%s\n", backlog(s.Outbox, s.At))
 	for _, gate := range s.Gates {
 		fmt.Fprintf(w, "  gate %s\t%s", gate.Gate, state(w, openOrClosed(gate.Open)))
@@ -78,7 +79,7 @@ func writePipeline(w io.Writer, s operate.Status) {
 	fmt.Fprintln(w)
 }
 
-func writeWorkers(w io.Writer, s operate.Status) {
+func writeWorkers(w io.Writer, s status.Status) {
 	for _, worker := range s.Workers {
 		alive := state(w, "alive")
 		if !worker.Alive {
@@ -89,10 +90,10 @@ func writeWorkers(w io.Writer, s operate.Status) {
 }
 
 // writeNext shows the commands for what can be resumed by one, as lines to copy.
-func writeNext(w io.Writer, s operate.Status) {
+func writeNext(w io.Writer, s status.Status) {
 	var commands []string
 	for _, gate := range s.Gates {
-		parked := slices.ContainsFunc(s.Parked, func(c operate.ParkedCount) bool { return c.Gate == gate.Gate })
+		parked := slices.ContainsFunc(s.Parked, func(c status.ParkedCount) bool { return c.Gate == gate.Gate })
 		if parked && !gate.Open {
 			commands = append(commands, gate.Gate.OpenCommand())
 		}
@@ -105,7 +106,7 @@ func writeNext(w io.Writer, s operate.Status) {
 	if len(s.DeadLetters) > 0 {
 		commands = append(commands, "iuworker dead-letters list")
 	}
-	if slices.ContainsFunc(s.Consumers, func(c operate.ConsumerStatus) bool { return c.Attention }) {
+	if slices.ContainsFunc(s.Consumers, func(c status.Consumer) bool { return c.Attention }) {
 		commands = append(commands, "iuworker consumers")
 	}
 	if aliveWorkers(s.Workers) == 0 {
@@ -131,7 +132,7 @@ func total[T any](counts []T, of func(T) operate.Count) string {
 	return sum.String()
 }
 
-func consumersTotal(consumers []operate.ConsumerStatus) string {
+func consumersTotal(consumers []status.Consumer) string {
 	attention := 0
 	for _, c := range consumers {
 		if c.Attention {
@@ -148,7 +149,7 @@ func consumersTotal(consumers []operate.ConsumerStatus) string {
 	}
 }
 
-func aliveWorkers(workers []operate.WorkerStatus) (n int) {
+func aliveWorkers(workers []status.Worker) (n int) {
 	for _, worker := range workers {
 		if worker.Alive {
 			n++
@@ -157,7 +158,7 @@ func aliveWorkers(workers []operate.WorkerStatus) (n int) {
 	return n
 }
 
-func workersTotal(workers []operate.WorkerStatus) string {
+func workersTotal(workers []status.Worker) string {
 	alive := aliveWorkers(workers)
 	switch {
 	case len(workers) == 0:
@@ -170,7 +171,7 @@ func workersTotal(workers []operate.WorkerStatus) string {
 }
 
 // consumerState is what a consumer needs, in words.
-func consumerState(w io.Writer, c operate.ConsumerStatus, now time.Time) string {
+func consumerState(w io.Writer, c status.Consumer, now time.Time) string {
 	var text string
 	switch {
 	case c.Lag == nil || c.LagSeconds == nil:
@@ -192,7 +193,7 @@ func consumerState(w io.Writer, c operate.ConsumerStatus, now time.Time) string 
 	return text
 }
 
-func backlog(b operate.Backlog, now time.Time) string {
+func backlog(b status.Backlog, now time.Time) string {
 	if b.OldestAt == nil {
 		return "empty"
 	}

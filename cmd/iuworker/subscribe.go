@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/templates"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -113,7 +113,7 @@ func (a *app) subscribe(ctx context.Context, pool *pgxpool.Pool, direct *pgx.Con
 // need not be allowed to read templates.
 func (a *app) warnOfTemplates(ctx context.Context, pool *pgxpool.Pool, references []string) error {
 	for _, reference := range references {
-		_, err := operate.FindTemplate(ctx, pool, reference)
+		_, err := templates.Find(ctx, pool, reference)
 		switch {
 		case isNoTemplate(err):
 			a.logger.WarnContext(ctx, "Subscriber: no such template yet", slog.String("template", reference))

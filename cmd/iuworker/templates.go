@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/templates"
 )
 
 func (a *app) templatesCommand() *cobra.Command {
@@ -24,11 +25,11 @@ func (a *app) templatesCommand() *cobra.Command {
 		Example: `  iuworker templates
   iuworker templates show welcome-letter
   iuworker templates create welcome-letter --title 'Welcome letter' welcome/greeting welcome/terms`,
-		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) (lines []operate.TemplateLine, err error) {
-			lines, err = operate.Templates(ctx, pool, after, limit+1)
+		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) (lines []templates.Line, err error) {
+			lines, err = templates.List(ctx, pool, after, limit+1)
 			lines, more = firstOf(lines, limit)
 			return lines, err
-		}, func(w io.Writer, lines []operate.TemplateLine) { writeTemplates(w, lines, more) }),
+		}, func(w io.Writer, lines []templates.Line) { writeTemplates(w, lines, more) }),
 	}
 	cmd.Flags().Var(intValue(&limit, 1, 10_000), "limit", "number of templates to list")
 	cmd.Flags().Var(textValue(&after, 1000), "after", "list the templates that sort after this key")
@@ -38,7 +39,7 @@ func (a *app) templatesCommand() *cobra.Command {
 	return cmd
 }
 
-func writeTemplates(w io.Writer, lines []operate.TemplateLine, more bool) {
+func writeTemplates(w io.Writer, lines []templates.Line, more bool) {
 	if len(lines) == 0 {
 		fmt.Fprintln(w, "no templates; to create one, run: iuworker templates create KEY --title TITLE PIECE...")
 		return
@@ -71,15 +72,15 @@ func (a *app) templatesShowCommand() *cobra.Command {
 		Short:             "Show a template's pieces and versions",
 		Args:              oneTemplate,
 		ValidArgsFunction: a.completeTemplates(),
-		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (operate.TemplateDetail, error) {
-			return operate.ShowTemplate(ctx, pool, args[0])
+		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (templates.Detail, error) {
+			return templates.Show(ctx, pool, args[0])
 		}, writeTemplate),
 	}
 	a.jsonFlag(cmd)
 	return cmd
 }
 
-func writeTemplate(w io.Writer, d operate.TemplateDetail) {
+func writeTemplate(w io.Writer, d templates.Detail) {
 	columns(w, func(w io.Writer) {
 		fmt.Fprintf(w, "key\t%s\n", flat(d.Key))
 		fmt.Fprintf(w, "id\t%s\n", d.ID)

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/trace"
 )
 
 const referenceMax = 300
@@ -26,8 +26,8 @@ found.`,
 		Example: `  iuworker trace 0b54b1f2-5d4c-4f0e-9a4e-3a1d2c7b9e10
   iuworker trace tpl-inst:auto:shop-order-1 --json`,
 		Args: oneReference,
-		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) ([]operate.Trace, error) {
-			return operate.FindTraces(ctx, pool, args[0])
+		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) ([]trace.Event, error) {
+			return trace.Find(ctx, pool, args[0])
 		}, writeTraces),
 	}
 	a.jsonFlag(cmd)
@@ -43,7 +43,7 @@ var oneReference = oneArgument(references, "id, key or suffix", func(cmd *cobra.
 	return nil
 })
 
-func writeTraces(w io.Writer, traces []operate.Trace) {
+func writeTraces(w io.Writer, traces []trace.Event) {
 	for i, trace := range traces {
 		if i > 0 {
 			fmt.Fprintln(w)
@@ -52,7 +52,7 @@ func writeTraces(w io.Writer, traces []operate.Trace) {
 	}
 }
 
-func writeTrace(w io.Writer, t operate.Trace) {
+func writeTrace(w io.Writer, t trace.Event) {
 	fmt.Fprintf(w, "state\t%s\n", t.State)
 	if t.Waits != "" {
 		fmt.Fprintf(w, "waits for\t%s\n", flat(t.Waits))
@@ -79,7 +79,7 @@ func writeTrace(w io.Writer, t operate.Trace) {
 	}
 }
 
-func writeTraceJob(w io.Writer, job operate.TraceJob) {
+func writeTraceJob(w io.Writer, job trace.Job) {
 	fmt.Fprintf(w, "job %d\t%s in the queue %s", job.ID, job.State, job.Queue)
 	if job.QueuePaused {
 		fmt.Fprint(w, ", which is paused")
@@ -117,7 +117,7 @@ func writeDetail(w io.Writer, detail *string) {
 	fmt.Fprintln(w)
 }
 
-func writeTraceInstance(w io.Writer, t operate.Trace) {
+func writeTraceInstance(w io.Writer, t trace.Event) {
 	if t.Instance == nil {
 		return
 	}
@@ -137,7 +137,7 @@ func writeTraceInstance(w io.Writer, t operate.Trace) {
 	fmt.Fprintf(w, "  digest\t%s\n", digest)
 }
 
-func writeTraceEmission(w io.Writer, t operate.Trace) {
+func writeTraceEmission(w io.Writer, t trace.Event) {
 	e := t.Emission
 	switch {
 	case e == nil && t.Instance != nil && t.Instance.EmitMode == "dry_run":
@@ -159,7 +159,7 @@ func writeTraceEmission(w io.Writer, t operate.Trace) {
 	}
 }
 
-func traceTemplate(t operate.Trace) string {
+func traceTemplate(t trace.Event) string {
 	switch {
 	case t.TemplateKey != nil:
 		return fmt.Sprintf("%s, %s", oneLine(t.TemplateKey), orUnknown(t.TemplateID))
@@ -170,7 +170,7 @@ func traceTemplate(t operate.Trace) string {
 	}
 }
 
-func pastIt(c operate.TraceConsumer) string {
+func pastIt(c trace.Consumer) string {
 	switch {
 	case c.Past == nil:
 		return "unknown, its position is " + c.State

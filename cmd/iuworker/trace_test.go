@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/trace"
 	"github.com/iu-core/iuworker/worker/outbox"
 )
 
@@ -41,7 +41,7 @@ func TestTrace(t *testing.T) {
 	} {
 		require.Regexp(t, `(?m)^`+says, shown)
 	}
-	traces := decode[[]operate.Trace](t, run(t, on(db), "trace", "tpl-inst:auto:a-1", "--json").done(t))
+	traces := decode[[]trace.Event](t, run(t, on(db), "trace", "tpl-inst:auto:a-1", "--json").done(t))
 	require.Len(t, traces, 1)
 	require.Equal(t, instance, traces[0].Instance.ID)
 

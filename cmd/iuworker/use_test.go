@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/scaleout"
 	"github.com/iu-core/iuworker/worker/outbox"
 )
 
@@ -72,9 +72,9 @@ func TestScaleout(t *testing.T) {
 	args := func(count string, more ...string) []string {
 		return append([]string{"scaleout", "--template", "letter", "--count", count, "--prefix", "spring", "--actor", "bulk", "--json"}, more...)
 	}
-	first := decode[operate.ScaleoutResult](t, run(t, on(db), args("1500")...).done(t))
-	require.Equal(t, operate.ScaleoutResult{Template: template, Prefix: "spring", Count: 1500, Done: 1500, Added: 1500}, first)
-	second := decode[operate.ScaleoutResult](t, run(t, on(db), args("1502")...).done(t))
+	first := decode[scaleout.Result](t, run(t, on(db), args("1500")...).done(t))
+	require.Equal(t, scaleout.Result{Template: template, Prefix: "spring", Count: 1500, Done: 1500, Added: 1500}, first)
+	second := decode[scaleout.Result](t, run(t, on(db), args("1502")...).done(t))
 	require.Equal(t, 2, second.Added)
 	require.Equal(t, 1500, second.Skipped)
 
@@ -84,7 +84,7 @@ func TestScaleout(t *testing.T) {
 		DELETE FROM iu_river.river_job WHERE args ->> 'instance_key_suffix' IN ('spring-1', 'spring-2', 'spring-3');
 		DELETE FROM iu_outbox.dead_letter WHERE event ->> 'instance_key_suffix' = 'spring-1';
 		SELECT iu_outbox.retry_dead_letters(NULL, (SELECT event_id FROM iu_outbox.dead_letter WHERE event ->> 'instance_key_suffix' = 'spring-2'), 1)`)
-	third := decode[operate.ScaleoutResult](t, run(t, on(db), args("10", "--emit-mode", "dry_run")...).done(t))
+	third := decode[scaleout.Result](t, run(t, on(db), args("10", "--emit-mode", "dry_run")...).done(t))
 	require.Equal(t, 1, third.Added, "the one that nobody knows of any more")
 
 	var right bool
@@ -107,9 +107,9 @@ func TestScaleoutThatIsInterruptedSaysHowFarItCame(t *testing.T) {
 	template := db.Template(t, "letter", 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	result, err := operate.Scaleout(ctx, operate.ScaleoutConfig{
+	result, err := scaleout.Start(ctx, scaleout.Config{
 		Pool: db.Pool, Template: template, Prefix: "p", Count: 100, Actor: "a", Batch: 10,
-		Progress: func(r operate.ScaleoutResult) {
+		Progress: func(r scaleout.Result) {
 			if r.Done == 30 {
 				cancel()
 			}
@@ -118,7 +118,7 @@ func TestScaleoutThatIsInterruptedSaysHowFarItCame(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, 30, result.Done)
 	require.Equal(t, 30, result.Added)
-	result, err = operate.Scaleout(t.Context(), operate.ScaleoutConfig{
+	result, err = scaleout.Start(t.Context(), scaleout.Config{
 		Pool: db.Pool, Template: template, Prefix: "p", Count: 100, Actor: "a",
 	})
 	require.NoError(t, err)
@@ -126,9 +126,9 @@ func TestScaleoutThatIsInterruptedSaysHowFarItCame(t *testing.T) {
 
 	ctx, cancel = context.WithCancel(t.Context())
 	a := &app{stdout: &results{w: io.Discard}, stderr: newLogWriter(io.Discard)}
-	_, err = a.enqueueScaleout(ctx, operate.ScaleoutConfig{
+	_, err = a.enqueueScaleout(ctx, scaleout.Config{
 		Pool: db.Pool, Template: template, Prefix: "q", Count: 100, Actor: "a", Batch: 10,
-		Progress: func(operate.ScaleoutResult) { cancel() },
+		Progress: func(scaleout.Result) { cancel() },
 	})
 	require.EqualError(t, err, "interrupted after 10 of 100: 10 added, 0 skipped; the same command continues from there")
 }

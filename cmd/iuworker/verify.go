@@ -50,7 +50,7 @@ func wrongThings(n int64) error {
 
 func (a *app) logVerified(ctx context.Context) func(verify.Check) {
 	return func(check verify.Check) {
-		a.logger.InfoContext(ctx, "Verify: checked", slog.String("check", check.Check),
+		a.logger.InfoContext(ctx, "Verify: checked", slog.String("check", check.Name),
 			slog.Int64("rows", check.Looked), slog.Int64("wrong", check.Wrong))
 	}
 }
@@ -64,7 +64,7 @@ func writeVerified(w io.Writer, report verify.Report) {
 			if check.Wrong > 0 {
 				verdict = operate.Thousands(check.Wrong) + " " + state(w, "WRONG")
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s rows\t%s\n", check.Check, verdict, operate.Thousands(check.Looked), check.Holds)
+			fmt.Fprintf(w, "%s\t%s\t%s rows\t%s\n", check.Name, verdict, operate.Thousands(check.Looked), check.Holds)
 		}
 	})
 	for _, check := range report.Checks {
@@ -89,7 +89,7 @@ func writeFindings(w io.Writer, check verify.Check) {
 	if check.Wrong == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\n%s, %d wrong:\n", check.Check, check.Wrong)
+	fmt.Fprintf(w, "\n%s, %d wrong:\n", check.Name, check.Wrong)
 	columns(w, func(w io.Writer) {
 		for _, finding := range check.Findings {
 			fmt.Fprintf(w, "  %s\t%s\n", oneLine(&finding.ID), oneLine(&finding.Problem))

@@ -22,9 +22,6 @@ the program ends within --shutdown-timeout; a second signal ends it at once. Not
 			if f.worker.ScaleoutConcurrency == 0 {
 				f.worker.ScaleoutConcurrency = -1
 			}
-			if f.worker.Yield == 0 {
-				f.worker.Yield = -1
-			}
 			who, err := f.access(cmd, a.getenv)
 			if err != nil {
 				return err

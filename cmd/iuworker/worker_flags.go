@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	webui "github.com/iu-core/iuworker/riverui"
+	"github.com/iu-core/iuworker/riverui/eventstream"
 	"github.com/iu-core/iuworker/worker"
 )
 
@@ -30,7 +31,7 @@ type workFlags struct {
 
 func defaultWorkFlags() workFlags {
 	return workFlags{
-		worker: worker.Defaults(), poolSize: 20, httpAddr: webui.DefaultAddr, eventsClients: webui.DefaultEventsConnections,
+		worker: worker.Defaults(), poolSize: 20, httpAddr: webui.DefaultAddr, eventsClients: eventstream.DefaultMaxConnections,
 	}
 }
 
@@ -69,7 +70,7 @@ func (f *workFlags) settings() []setting {
 		{"emit-batch", intValue(&w.EmitBatch, 1, 10_000), ofWork | ofBench, "maximum number of emissions that get their position in one transaction"},
 		{"poll-interval", interval(&w.PollInterval), ofWork, "fallback polling interval"},
 		{"sweep-interval", interval(&w.SweepInterval), ofWork, "how often to check for parked jobs whose gate is open"},
-		{"yield", durationValue(&w.Yield, 0, day), ofWork, "longest delay added to events to keep producers fast; 0 = never delay"},
+		{"rate", intValue(&w.Rate, 0, 1_000_000), ofWork, "maximum number of events that this process composes per second; 0 = unlimited"},
 		{"completed-retention", retention(&w.CompletedRetention), ofWork, "how long to retain completed jobs; 0 or forever = never delete them"},
 		{"cancelled-retention", retention(&w.CancelledRetention), ofWork,
 			"how long to retain cancelled jobs (dead letters stay); 0 or forever = never delete them"},

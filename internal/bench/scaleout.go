@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/scaleout"
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
@@ -48,9 +48,9 @@ func (b *bench) besideScaleout(ctx context.Context, s *scratch, prefix string, n
 	defer stop()
 	began, ended := make(chan struct{}, 1), make(chan error, 1)
 	go func() {
-		_, err := operate.Scaleout(scaling, operate.ScaleoutConfig{
+		_, err := scaleout.Start(scaling, scaleout.Config{
 			Pool: s.pool, Template: s.template, Prefix: prefix, Count: million, Actor: actor,
-			Progress: func(operate.ScaleoutResult) {
+			Progress: func(scaleout.Result) {
 				select {
 				case began <- struct{}{}:
 				default:

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/iu-core/iuworker/internal/names"
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
@@ -99,7 +100,7 @@ func (s *scratch) onServer(ctx context.Context, do func(conn *pgx.Conn) error) e
 func roles(ctx context.Context, conn *pgx.Conn) ([]string, error) {
 	rows, err := conn.Query(ctx, `
 		SELECT r.rolname::text FROM pg_catalog.pg_roles AS r
-		WHERE r.rolname IN ('iu_app', 'iu_operator', 'iu_subscriber', 'iu_worker')`)
+		WHERE r.rolname = ANY ($1)`, names.Roles)
 	if err != nil {
 		return nil, fmt.Errorf("look for roles: %w", err)
 	}

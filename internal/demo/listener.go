@@ -9,10 +9,9 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-)
 
-// Channel is where instances are announced.
-const Channel = "iu.template.instance_auto_composed"
+	"github.com/iu-core/iuworker/internal/names"
+)
 
 // Listener is a subscriber with a plain connection. Not safe for concurrent use.
 type Listener struct {
@@ -32,7 +31,7 @@ func Listen(ctx context.Context, cfg *pgx.ConnConfig) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to listen: %w", err)
 	}
-	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{Channel}.Sanitize()); err != nil {
+	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{names.EventType}.Sanitize()); err != nil {
 		_ = conn.Close(ctx) // the error that matters is err
 		return nil, fmt.Errorf("listen: %w", err)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/internal/compose"
 )
 
 const (
@@ -24,7 +24,7 @@ var pieces = []string{"Dear customer,", "thank you for your order.", "Yours, the
 // Prepare opens both gates, and makes the template where it is not there.
 func Prepare(ctx context.Context, pool *pgxpool.Pool) error {
 	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		for _, gate := range []jobs.Gate{jobs.GateComposer, jobs.GateAutoInstantiate} {
+		for _, gate := range []compose.Gate{compose.GateComposer, compose.GateAutoInstantiate} {
 			if _, err := tx.Exec(ctx, "SELECT iu_outbox.set_gate($1, true, $2)", string(gate), Actor); err != nil {
 				return fmt.Errorf("open the gate %s: %w", gate, err)
 			}

@@ -46,8 +46,6 @@ var catalog = []Instrument{
 	{"iuworker_compose_batch_events", typeHistogram, nil, "Events per transaction that composes."},
 	{"iuworker_compose_batch_duration_seconds", typeHistogram, nil, "Duration of a transaction that composes."},
 	{"iuworker_compose_batch_splits_total", typeCounter, nil, "Batches that failed and were retried in halves."},
-	{"iuworker_yielding", typeGauge, nil, "1 if this process throttles itself because its work slows producers down."},
-	{"iuworker_yield_seconds_total", typeCounter, nil, "Time that the relay and the lanes of this process have rested for producers, in total."},
 	{"iuworker_resumed_jobs_total", typeCounter, nil, "Parked jobs that this process resumed."},
 	{"iuworker_rescued_jobs_total", typeCounter, nil, "Jobs of dead workers, or left behind, that this process rescued."},
 	{"iuworker_dead_letters_created_total", typeCounter, nil, "Dead letters ever created, as the database counts them; the same from every process."},

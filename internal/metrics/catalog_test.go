@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/jobs"
@@ -31,11 +32,11 @@ func used(t *testing.T, db *iutest.DB) *metrics.Metrics {
 	m.ObserveStreams(func() metrics.Streams { return metrics.Streams{Open: 3, Refused: 2, CutOff: 1} })
 	m.ObserveLog(func() int64 { return 4 })
 	m.Relayed(3, 2, 1, time.Millisecond)
-	m.Ran(jobs.Outcome{
-		Queue: jobs.QueueEvents, Result: jobs.Result{Status: jobs.StatusInstantiated}, Ending: jobs.EndingCompleted, Took: time.Millisecond,
+	m.Ran(compose.Outcome{
+		Queue: jobs.QueueEvents, Result: compose.Result{Status: jobs.StatusInstantiated}, Ending: compose.EndingCompleted, Took: time.Millisecond,
 		Args: jobs.AutoInstantiateArgs{CreatedAt: time.Now().Add(-time.Second)},
 	})
-	m.Composed(jobs.Batch{Events: 7, Took: time.Millisecond, Split: true})
+	m.Composed(compose.Batch{Events: 7, Took: time.Millisecond, Split: true})
 	m.Emitted(5, false, time.Millisecond)
 	m.Resumed(1)
 	m.Rescued(1)
@@ -83,8 +84,8 @@ func TestLabelsAreBounded(t *testing.T) {
 	t.Parallel()
 	m := metrics.New(metrics.Config{})
 	for i := range 1000 {
-		m.Ran(jobs.Outcome{Queue: fmt.Sprint("q", i), Result: jobs.Result{Status: jobs.Status(fmt.Sprint("s", i))}, Ending: jobs.EndingRetried})
-		m.Ran(jobs.Outcome{Queue: jobs.QueueScaleout, Err: errors.New(fmt.Sprint("e", i)), Ending: jobs.EndingRetried})
+		m.Ran(compose.Outcome{Queue: fmt.Sprint("q", i), Result: compose.Result{Status: jobs.Status(fmt.Sprint("s", i))}, Ending: compose.EndingRetried})
+		m.Ran(compose.Outcome{Queue: jobs.QueueScaleout, Err: errors.New(fmt.Sprint("e", i)), Ending: compose.EndingRetried})
 	}
 	found := gather(t, m)
 	require.EqualValues(t, 1000, found.value(t, "iuworker_job_runs_total", "queue", "other", "status", "other"))

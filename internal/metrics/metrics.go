@@ -45,8 +45,7 @@ type Metrics struct {
 	emitted, silent, pruned           prometheus.Counter
 	emitBatch, emitTook               prometheus.Observer
 	failures                          *prometheus.CounterVec
-	reconnects, rested                prometheus.Counter
-	yielding                          prometheus.Gauge
+	reconnects                        prometheus.Counter
 
 	heard                                      atomic.Bool // the listener was up before
 	listenerUp                                 *prometheus.GaugeVec
@@ -82,8 +81,6 @@ func New(cfg Config) *Metrics {
 		failures:    r.counters("iuworker_part_failures_total"),
 		listenerUp:  r.gauges("iuworker_listener_up"),
 		reconnects:  r.counter("iuworker_listener_reconnects_total"),
-		rested:      r.counter("iuworker_yield_seconds_total"),
-		yielding:    r.gauges("iuworker_yielding").WithLabelValues(),
 		verified:    r.gauges("iuworker_verify_success"),
 		findings:    r.gauges("iuworker_verify_findings"),
 		verifiedAt:  r.gauges("iuworker_verify_timestamp_seconds"),

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -14,22 +15,22 @@ const other = "other"
 
 var (
 	queues = []string{jobs.QueueEvents, jobs.QueueScaleout}
-	gates  = []jobs.Gate{jobs.GateComposer, jobs.GateAutoInstantiate}
+	gates  = []compose.Gate{compose.GateComposer, compose.GateAutoInstantiate}
 	parts  = []string{"relay", "emitter", "resumer", "pruner", "rescuer", "verifier"}
 )
 
 // usual are the endings of jobs that there are wherever the worker runs, and that rates shall not miss the first of.
-var usual = map[jobs.Status]jobs.Ending{
-	jobs.StatusInstantiated:        jobs.EndingCompleted,
-	jobs.StatusIdempotentReplay:    jobs.EndingCompleted,
-	jobs.StatusComposerDisabled:    jobs.EndingParked,
-	jobs.StatusLiveGateClosed:      jobs.EndingParked,
-	jobs.StatusInvalidInput:        jobs.EndingCancelled,
-	jobs.StatusTemplateNotFound:    jobs.EndingCancelled,
-	jobs.StatusTemplateNotMarked:   jobs.EndingCancelled,
-	jobs.StatusTemplateEmpty:       jobs.EndingCancelled,
-	jobs.StatusInstanceKeyConflict: jobs.EndingCancelled,
-	jobs.StatusError:               jobs.EndingRetried,
+var usual = map[jobs.Status]compose.Ending{
+	jobs.StatusInstantiated:        compose.EndingCompleted,
+	jobs.StatusIdempotentReplay:    compose.EndingCompleted,
+	jobs.StatusComposerDisabled:    compose.EndingParked,
+	jobs.StatusLiveGateClosed:      compose.EndingParked,
+	jobs.StatusInvalidInput:        compose.EndingCancelled,
+	jobs.StatusTemplateNotFound:    compose.EndingCancelled,
+	jobs.StatusTemplateNotMarked:   compose.EndingCancelled,
+	jobs.StatusTemplateEmpty:       compose.EndingCancelled,
+	jobs.StatusInstanceKeyConflict: compose.EndingCancelled,
+	jobs.StatusError:               compose.EndingRetried,
 }
 
 func (m *Metrics) beginAtZero() {
@@ -55,7 +56,7 @@ func (m *Metrics) Relayed(rows, jobs, merged int, took time.Duration) {
 }
 
 // Ran notes a run of a job.
-func (m *Metrics) Ran(o jobs.Outcome) {
+func (m *Metrics) Ran(o compose.Outcome) {
 	queue, status := o.Queue, o.Result.Status
 	if !slices.Contains(queues, queue) {
 		queue = other
@@ -73,7 +74,7 @@ func (m *Metrics) Ran(o jobs.Outcome) {
 }
 
 // Composed notes a transaction that composes.
-func (m *Metrics) Composed(b jobs.Batch) {
+func (m *Metrics) Composed(b compose.Batch) {
 	m.batchEvents.Observe(float64(b.Events))
 	m.batchTook.Observe(b.Took.Seconds())
 	if b.Split {
@@ -90,17 +91,6 @@ func (m *Metrics) Emitted(emissions int, notified bool, took time.Duration) {
 		m.silent.Inc()
 	}
 }
-
-// Yielding notes whether the process makes room for producers.
-func (m *Metrics) Yielding(yes bool) {
-	m.yielding.Set(0)
-	if yes {
-		m.yielding.Set(1)
-	}
-}
-
-// Rested notes how long a part of the process waited, making room.
-func (m *Metrics) Rested(d time.Duration) { m.rested.Add(d.Seconds()) }
 
 // Resumed notes parked jobs that run again.
 func (m *Metrics) Resumed(n int) { m.resumed.Add(float64(n)) }

@@ -15,7 +15,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river/rivertype"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -46,11 +48,11 @@ type reading struct {
 	at    time.Time
 	took  time.Duration
 	err   error
-	state operate.Status
+	state status.Status
 	extra extra
 }
 
-// extra is what operate.Status does not have.
+// extra is what status.Status does not have.
 type extra struct {
 	NotificationQueueUsage float64
 	OutboxSpan             int64 // from the lowest id to the highest; no fewer than there are rows
@@ -115,7 +117,7 @@ func (s *state) read() reading {
 	defer cancel()
 	start := time.Now()
 	read := reading{}
-	if read.state, read.err = operate.ReadStatus(ctx, s.pool); read.err == nil {
+	if read.state, read.err = status.Read(ctx, s.pool); read.err == nil {
 		read.extra, read.err = s.readExtra(ctx)
 	}
 	read.at, read.took = time.Now(), time.Since(start)
@@ -183,7 +185,7 @@ func (r reading) tell(set setter) {
 }
 
 // tellJobs says 0 where there are none: a series that is missing tells nobody that all is well.
-func tellJobs(set setter, s operate.Status) {
+func tellJobs(set setter, s status.Status) {
 	counts := make(map[[2]string]int64)
 	for _, c := range s.Jobs {
 		counts[[2]string{c.Queue, c.State}] = c.N
@@ -193,7 +195,7 @@ func tellJobs(set setter, s operate.Status) {
 			set("iuworker_queue_jobs", float64(counts[[2]string{queue, string(state)}]), queue, string(state))
 		}
 	}
-	parked := make(map[jobs.Gate]int64)
+	parked := make(map[compose.Gate]int64)
 	for _, c := range s.Parked {
 		parked[c.Gate] = c.N
 	}
@@ -216,7 +218,7 @@ func tellJobs(set setter, s operate.Status) {
 	}
 }
 
-func tellConsumer(set setter, c operate.ConsumerStatus) {
+func tellConsumer(set setter, c status.Consumer) {
 	name := strings.ToValidUTF8(c.Name, "\uFFFD")
 	if c.Lag != nil {
 		set("iuworker_consumer_lag_events", float64(*c.Lag), name)

@@ -8,12 +8,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Cancelled is what CancelActor or CancelScaleout did.
+// Cancelled says what a change that cancels jobs did.
 type Cancelled struct {
 	Actor     string `json:"actor,omitempty"`
 	Prefix    string `json:"prefix,omitempty"`
 	Cancelled int    `json:"cancelled"`
-	Left      int64  `json:"left"` // running, or in the outbox
+	Left      int64  `json:"left"` // have begun, or are in the outbox
 }
 
 // CountToCome returns how many jobs CancelActor would cancel now.
@@ -26,7 +26,7 @@ func CountToCome(ctx context.Context, q Querier, actor string) (int64, error) {
 // than most, it returns a NotAsSeenError. Rows in the outbox are left to the relay: they become jobs within a second.
 func (o Operator) CancelActor(ctx context.Context, actor string, most int64) (done Cancelled, err error) {
 	done.Actor = actor
-	done.Cancelled, err = o.cancel(ctx, "actor.cancel", actor, most, actorJobs, func(_ pgx.Tx, n int) (any, error) {
+	done.Cancelled, err = o.CancelJobs(ctx, "actor.cancel", actor, most, actorJobs, func(_ pgx.Tx, n int) (any, error) {
 		return map[string]any{"actor": actor, "count": n}, nil
 	})
 	if err != nil {
@@ -42,9 +42,10 @@ func (o Operator) CancelActor(ctx context.Context, actor string, most int64) (do
 	return done, nil
 }
 
-// cancel cancels the jobs that find returns for a name, until none is left: some are added meanwhile, or wait for their next
-// attempt.
-func (o Operator) cancel(ctx context.Context, action, name string, most int64,
+// CancelJobs cancels the jobs that find returns for a name, until none is left: some are added meanwhile, or wait for their next
+// attempt. If they are more than most, it returns a NotAsSeenError. detail runs in each transaction, which cancelled n jobs, and
+// returns what its audit line says.
+func (o Operator) CancelJobs(ctx context.Context, action, name string, most int64,
 	find func(ctx context.Context, q Querier, name string) ([]int64, error), detail func(tx pgx.Tx, n int) (any, error),
 ) (cancelled int, err error) {
 	for before := -1; before < cancelled; {

@@ -27,21 +27,16 @@ type DeadLetter struct {
 	TemplateKey    *string         `json:"template_key"` // nil if the collection does not exist
 }
 
-// deadLetterColumns are the fields of a DeadLetter, of a row d of iu_outbox.dead_letter.
-const deadLetterColumns = `d.id, d.job_id, d.status, d.detail, d.event_id, d.idempotency_key, d.event, d.queue, d.attempts, d.created_at, (
-	SELECT c.collection_key FROM public.iu_piece_collection AS c
-	WHERE c.id = CASE WHEN d.event ->> 'template_collection_id' ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
-	THEN (d.event ->> 'template_collection_id')::uuid END)`
-
 // Selection chooses dead letters; its zero value chooses all.
 type Selection struct {
-	Status    string    `json:"status,omitempty"`       // "" means any
-	EventID   uuid.UUID `json:"event_id,omitzero"`      // zero means any
-	Template  uuid.UUID `json:"template_id,omitzero"`   // zero means any
-	Actor     string    `json:"actor_filter,omitempty"` // "" means any
-	EventType string    `json:"event_type,omitempty"`   // "" means any
-	Since     time.Time `json:"since,omitzero"`         // zero: from the first
-	Until     time.Time `json:"until,omitzero"`         // zero: to the last
+	Status         string    `json:"status,omitempty"`          // "" means any
+	EventID        uuid.UUID `json:"event_id,omitzero"`         // zero means any
+	IdempotencyKey string    `json:"idempotency_key,omitempty"` // "" means any
+	Template       uuid.UUID `json:"template_id,omitzero"`      // zero means any
+	Actor          string    `json:"actor_filter,omitempty"`    // "" means any
+	EventType      string    `json:"event_type,omitempty"`      // "" means any
+	Since          time.Time `json:"since,omitzero"`            // zero: from the first
+	Until          time.Time `json:"until,omitzero"`            // zero: to the last
 }
 
 // where returns the condition on the rows of dead_letter AS d; its arguments follow those that are given.
@@ -49,6 +44,7 @@ func (s Selection) where(args ...any) condition {
 	which := condition{args: args}
 	which.and(s.Status != "", "d.status = $%d", s.Status)
 	which.and(s.EventID != uuid.Nil, "d.event_id = $%d::text::uuid", s.EventID.String())
+	which.and(s.IdempotencyKey != "", "d.idempotency_key = $%d", s.IdempotencyKey)
 	// These are the expressions of indexes.
 	which.and(s.Template != uuid.Nil, "pg_catalog.left(d.event ->> 'template_collection_id', 36) = $%d", s.Template.String())
 	which.and(s.Actor != "", "pg_catalog.left(d.event ->> 'actor', 200) = $%d", s.Actor)
@@ -86,7 +82,9 @@ func LatestDeadLetters(ctx context.Context, q Querier, choice Selection, page ID
 
 func listDeadLetters(ctx context.Context, q Querier, which condition, order string) ([]DeadLetter, error) {
 	letters, err := Collect(ctx, q, pgx.RowToStructByPos[DeadLetter], `
-		SELECT `+deadLetterColumns+`
+		SELECT d.id, d.job_id, d.status, d.detail, d.event_id, d.idempotency_key, d.event, d.queue, d.attempts, d.created_at, (
+			SELECT c.collection_key FROM public.iu_piece_collection AS c
+			WHERE c.id = iu_outbox.as_uuid(d.event ->> 'template_collection_id'))
 		FROM iu_outbox.dead_letter AS d
 		WHERE `+which.String()+` ORDER BY d.id `+order+` LIMIT $1`, which.args...)
 	if err != nil {

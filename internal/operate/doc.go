@@ -1,21 +1,23 @@
 // Package operate is what operators do, as functions that the command line and the pages call.
 //
-//	Gates, SetGate                 the two switches that hold composing back
-//	Rollback, RollbackReach        takes an actor's instances away; who knows of them already
-//	DeadLetters, Retry, Drop       what could not be composed
-//	Scaleout                       bulk work, in a queue of its own
-//	FindTemplate                   a template by id or key
-//	ReadStatus                     the state of everything, cheap on millions of rows
-//	History, ConsumerHistory,
-//	TemplateHistory, ReadPaces     what happened in the last hour, up to seven days, and how fast it goes now
-//	ReadSituation, RecentFailures  what the page Now shows besides the status
-//	FindTraces                     one event's whole way, and what it waits for
-//	RecordAudit, Audit             who changed what
-//	Conformance, Selftest          is iu-core whole, and does it work
+//	Operator               changes in a person's name: each is one transaction with its audit line
+//	Gates                  the two switches that hold composing back
+//	PreviewRollback        what rolling an actor back takes away, and who knows of it already
+//	DeadLetters            what could not be composed
+//	Events, ChooseEvents   every event and its state, by filter
+//	Queues, Settings       what is paused, and what is set
+//	Audit                  who changed what
 //
-// Packages below it: doctor (what is wrong now, and what to do) and verify (is anything lost, doubled or orphaned, over all
-// data).
+// Packages below it, none of which this package imports:
 //
-// Functions do what SQL functions of the schema do, take a connection, a transaction or a pool, and are safe for
-// concurrent use where that is. Errors are wrapped and keep the server's; results have JSON tags.
+//	trace                  one event's whole way, and what it waits for
+//	scaleout               bulk work, in a queue of its own
+//	status, fleet          the state of everything, cheap on millions of rows; the workers
+//	history                what happened in the last hour, up to seven days, and how fast it goes now
+//	templates              templates by id, key or page
+//	doctor                 what is wrong now, and what to do
+//	verify                 whether anything is lost, doubled or orphaned, over all data
+//	conformance            whether iu-core is whole and works
+//
+// Functions take a connection, a transaction or a pool. Errors are wrapped and keep the server's; results have JSON tags.
 package operate

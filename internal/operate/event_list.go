@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// States of an event.
+// States of an event. The database decides them: the function find_event for an event, the view job for a job.
 const (
 	EventWaiting    = "waiting"     // in the outbox, or not due yet
 	EventWorking    = "working"     // has a job
@@ -21,6 +21,7 @@ const (
 	EventDone       = "done"        // its instance was composed
 	EventDead       = "dead"        // it is a dead letter
 	EventRolledBack = "rolled_back" // its instance was deleted
+	EventGone       = "gone"        // a job ended that left neither an instance nor a dead letter: the letter was dropped, or retried
 )
 
 // EventStates lists the states that EventFilter takes, in the order of an event's way.

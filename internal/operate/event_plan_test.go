@@ -1,68 +1,15 @@
 package operate_test
 
 import (
-	"context"
-	"encoding/json"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/operatetest"
 )
-
-// explaining begins transactions that explain each statement before they run it.
-type explaining struct {
-	pool *pgxpool.Pool
-	seen []explained
-}
-
-type explained struct {
-	sql          string
-	blocks       int
-	milliseconds float64
-}
-
-func (e *explaining) BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error) {
-	tx, err := e.pool.BeginTx(ctx, options)
-	return &explainingTx{tx, e}, err
-}
-
-type explainingTx struct {
-	pgx.Tx
-
-	to *explaining
-}
-
-func (t *explainingTx) explain(ctx context.Context, sql string, args []any) {
-	var text []byte
-	if err := t.Tx.QueryRow(ctx, "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+sql, args...).Scan(&text); err != nil {
-		return // the statement itself fails as well, and is told
-	}
-	var plans []struct {
-		Plan struct {
-			Hit  int `json:"Shared Hit Blocks"`
-			Read int `json:"Shared Read Blocks"`
-		}
-		Milliseconds float64 `json:"Execution Time"`
-	}
-	if json.Unmarshal(text, &plans) == nil && len(plans) == 1 {
-		t.to.seen = append(t.to.seen, explained{sql, plans[0].Plan.Hit + plans[0].Plan.Read, plans[0].Milliseconds})
-	}
-}
-
-func (t *explainingTx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	t.explain(ctx, sql, args)
-	return t.Tx.Query(ctx, sql, args...)
-}
-
-func (t *explainingTx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	t.explain(ctx, sql, args)
-	return t.Tx.QueryRow(ctx, sql, args...)
-}
 
 // No statement of the list reads more than a bounded number of blocks, whatever the filter and the page.
 func TestEventsReadsABoundedPartOfTheTables(t *testing.T) {
@@ -91,26 +38,26 @@ func TestEventsReadsABoundedPartOfTheTables(t *testing.T) {
 			filters = append(filters, f)
 		}
 	}
-	worst := explained{}
-	slowest := explained{}
+	worst := operatetest.Explained{}
+	slowest := operatetest.Explained{}
 	for _, filter := range filters {
-		on := &explaining{pool: db.Pool}
+		on := &operatetest.Explaining{Pool: db.Pool}
 		page, err := operate.Events(t.Context(), on, filter, "", 50)
 		require.NoError(t, err)
 		if page.Older != "" {
 			_, err = operate.Events(t.Context(), on, filter, page.Older, 50)
 			require.NoError(t, err)
 		}
-		require.NotEmpty(t, on.seen)
-		for _, statement := range on.seen {
-			if statement.blocks > worst.blocks {
+		require.NotEmpty(t, on.Seen)
+		for _, statement := range on.Seen {
+			if statement.Blocks > worst.Blocks {
 				worst = statement
 			}
-			if statement.milliseconds > slowest.milliseconds {
+			if statement.Milliseconds > slowest.Milliseconds {
 				slowest = statement
 			}
-			require.LessOrEqual(t, statement.blocks, mostBlocks, "%+v\n%s", filter, statement.sql)
+			require.LessOrEqual(t, statement.Blocks, mostBlocks, "%+v\n%s", filter, statement.SQL)
 		}
 	}
-	t.Logf("most blocks: %d, slowest: %.0f ms: %s", worst.blocks, slowest.milliseconds, slowest.sql)
+	t.Logf("most blocks: %d, slowest: %.0f ms: %s", worst.Blocks, slowest.Milliseconds, slowest.SQL)
 }

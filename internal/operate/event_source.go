@@ -21,7 +21,7 @@ type eventSource struct {
 	base   string // which of its rows are events of the list; "": all
 	states []string
 	loose  bool   // rare rows among many others: what was searched of it does not hold the other sources' rows back
-	few    string // a condition on an indexed column that holds for all of them; if few rows meet it they are read by it
+	few    string // a condition on an indexed column that unfinished jobs meet; if few are unfinished they are read by it
 
 	at, state, reason, event, key, template, suffix, eventType, actor, mode string // expressions
 	queue, job, letter, instance, position                                  string
@@ -116,9 +116,7 @@ func (l *eventList) readSource(ctx context.Context, index int, source eventSourc
 	bounded := source.base != "" || len(filter.conditions) > 0
 	if bounded && source.few != "" {
 		var n int
-		err := l.tx.QueryRow(ctx, fmt.Sprintf("SELECT pg_catalog.count(*) FROM (SELECT FROM %s AS s WHERE %s LIMIT %d) AS f",
-			source.table, source.few, fewRows+1)).Scan(&n)
-		if err != nil {
+		if err := l.tx.QueryRow(ctx, "SELECT iu_outbox.count_unfinished($1)", fewRows+1).Scan(&n); err != nil {
 			return sourceRows{}, err
 		}
 		if n <= fewRows {

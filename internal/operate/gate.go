@@ -7,16 +7,16 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/internal/compose"
 )
 
 // Gate is one of the two switches. While one is closed, jobs that need it are parked.
 type Gate struct {
-	Gate      jobs.Gate  `json:"gate"`
-	Key       string     `json:"key"` // in public.dot_config
-	Open      bool       `json:"open"`
-	UpdatedBy *string    `json:"updated_by"` // nil if nobody ever did
-	UpdatedAt *time.Time `json:"updated_at"`
+	Gate      compose.Gate `json:"gate"`
+	Key       string       `json:"key"` // in public.dot_config
+	Open      bool         `json:"open"`
+	UpdatedBy *string      `json:"updated_by"` // nil if nobody ever did
+	UpdatedAt *time.Time   `json:"updated_at"`
 }
 
 // Gates returns both gates.
@@ -29,7 +29,7 @@ func Gates(ctx context.Context, q Querier) ([]Gate, error) {
 }
 
 // ParkedBy returns how many jobs are parked for a gate.
-func ParkedBy(ctx context.Context, q Querier, gate jobs.Gate) (n int64, err error) {
+func ParkedBy(ctx context.Context, q Querier, gate compose.Gate) (n int64, err error) {
 	err = q.QueryRow(ctx, "SELECT pg_catalog.count(*) FROM iu_outbox.parked_jobs($1)", string(gate)).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("count the jobs parked for the gate %s: %w", gate, err)
@@ -44,7 +44,7 @@ type GateChange struct {
 }
 
 // SetGate opens or closes a gate. A gate that is so already is left alone.
-func (o Operator) SetGate(ctx context.Context, gate jobs.Gate, open bool) (done GateChange, err error) {
+func (o Operator) SetGate(ctx context.Context, gate compose.Gate, open bool) (done GateChange, err error) {
 	action := "gate.close"
 	if open {
 		action = "gate.open"

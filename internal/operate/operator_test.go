@@ -9,8 +9,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/scaleout"
 	"github.com/iu-core/iuworker/jobs"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
@@ -37,7 +39,7 @@ func somethingToChange(t *testing.T) *iutest.DB {
 		FROM generate_series(1, 3) AS n CROSS JOIN LATERAL (SELECT gen_random_uuid() AS id WHERE n > 0) AS e`, template)
 	db.Exec(t, "INSERT INTO iu_river.river_queue (name, updated_at) VALUES ('events', now()), ('scaleout', now())")
 	for _, prefix := range []string{"spring", "autumn"} {
-		_, err := operate.Scaleout(t.Context(), operate.ScaleoutConfig{Pool: db.Pool, Template: template, Prefix: prefix, Count: 3, Actor: prefix})
+		_, err := scaleout.Start(t.Context(), scaleout.Config{Pool: db.Pool, Template: template, Prefix: prefix, Count: 3, Actor: prefix})
 		require.NoError(t, err)
 	}
 	return db
@@ -46,8 +48,8 @@ func somethingToChange(t *testing.T) *iutest.DB {
 // operatorChanges calls each method of Operator so that it changes something.
 var operatorChanges = map[string]func(ctx context.Context, o operate.Operator) error{
 	"SetGate": func(ctx context.Context, o operate.Operator) error {
-		_, err := o.SetGate(ctx, jobs.GateComposer, false)
-		return errors.Join(err, second(o.SetGate(ctx, jobs.GateComposer, false)))
+		_, err := o.SetGate(ctx, compose.GateComposer, false)
+		return errors.Join(err, second(o.SetGate(ctx, compose.GateComposer, false)))
 	},
 	"SetSetting": func(ctx context.Context, o operate.Operator) error {
 		return errors.Join(second(o.SetSetting(ctx, operate.SettingNotifyPayload, operate.PayloadCursor)),
@@ -74,8 +76,8 @@ var operatorChanges = map[string]func(ctx context.Context, o operate.Operator) e
 	"CancelActor": func(ctx context.Context, o operate.Operator) error {
 		return errors.Join(second(o.CancelActor(ctx, "spring", 3)), second(o.CancelActor(ctx, "spring", 0)))
 	},
-	"CancelScaleout": func(ctx context.Context, o operate.Operator) error {
-		return errors.Join(second(o.CancelScaleout(ctx, "autumn", 3)), second(o.CancelScaleout(ctx, "autumn", 0)))
+	"CancelJobs": func(ctx context.Context, o operate.Operator) error {
+		return errors.Join(second(scaleout.Cancel(ctx, o, "autumn", 3)), second(scaleout.Cancel(ctx, o, "autumn", 0)))
 	},
 	"ResetConsumer": func(ctx context.Context, o operate.Operator) error {
 		return second(o.ResetConsumer(ctx, "mail", subscribe.Now(), 1))
@@ -143,7 +145,7 @@ func TestAChangeThatIsNotAsWasSeenChangesNothing(t *testing.T) {
 		"dead letters":         second(o.DropDeadLetters(t.Context(), operate.Letters{}, 2)),
 		"events":               second(o.ChangeEvents(t.Context(), operate.EventCancel, operate.PickedEvents{Most: 5})),
 		"actor":                second(o.CancelActor(t.Context(), "spring", 2)),
-		"scale-out":            second(o.CancelScaleout(t.Context(), "autumn", 2)),
+		"scale-out":            second(scaleout.Cancel(t.Context(), o, "autumn", 2)),
 		"skipped events":       second(o.ResetConsumer(t.Context(), "mail", subscribe.Now(), 0)),
 		"a consumer's letters": second(o.DropConsumerLetters(t.Context(), "failing", 0)),
 		"a consumer":           o.DeleteConsumer(t.Context(), subscribe.Consumer{Name: "failing", Process: &process}, true),

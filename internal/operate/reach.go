@@ -12,6 +12,9 @@ import (
 // reachSample is how many instances a Reach names.
 const reachSample = 20
 
+// recentEmissions is among how many of the newest emissions RecentActors looks.
+const recentEmissions = 2000
+
 // Reach says how far an actor's instances came: who else knows of them already.
 type Reach struct {
 	Instances int64           `json:"instances"`

@@ -38,9 +38,11 @@ CREATE TABLE iu_outbox.consumer_attendance (
 -- The id of the event at a consumer's position, as its process read it: another event there now is another history.
 ALTER TABLE iu_outbox.consumer ADD COLUMN last_event_id uuid;
 
--- Whether a process of its own session holds an advisory lock: one without (behind a transaction pooler) is known to
--- live by its heartbeat alone.
-ALTER TABLE iu_outbox.worker ADD COLUMN session boolean NOT NULL DEFAULT true;
+-- A row is the lease of a process (functions/lease.sql). steady_since: it has renewed it without a gap since then.
+-- session_pid: the backend of its session with advisory locks; NULL: it has none, as behind a transaction pooler.
+ALTER TABLE iu_outbox.worker
+    ADD COLUMN steady_since timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    ADD COLUMN session_pid integer;
 
 -- The row whose lock keeps emissions from being pruned under a new consumer. Not an advisory lock: any login may take one,
 -- and keep it.

@@ -10,10 +10,12 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/uuid"
+
+	"github.com/iu-core/iuworker/internal/names"
 )
 
 // EventType is the type of every event, and the channel on which it is announced.
-const EventType = "iu.template.instance_auto_composed"
+const EventType = names.EventType
 
 // Event says that an instance was composed. It is not the application's event (outbox.Event), from which the instance was
 // composed: Data names that one.

@@ -10,13 +10,23 @@ import (
 
 // Check is what one check found.
 type Check struct {
-	Check    string         `json:"check"`
+	Name     string         `json:"check"`
 	Result   operate.Health `json:"result"`
 	Says     string         `json:"says"`               // a sentence
 	Details  []string       `json:"details,omitempty"`  // the first of what it is about
 	WayOut   string         `json:"way_out,omitempty"`  // if something is wrong
 	Commands []string       `json:"commands,omitempty"` // to run, in this order
 	Next     string         `json:"next,omitempty"`     // Commands, as one line for a shell
+}
+
+// Group returns the group that the check belongs to.
+func (c Check) Group() string {
+	for _, check := range checks {
+		if check.name == c.Name {
+			return check.group
+		}
+	}
+	return ""
 }
 
 func fine(format string, args ...any) Check {
@@ -35,6 +45,14 @@ func skipped(format string, args ...any) Check {
 	return Check{Result: operate.HealthSkipped, Says: fmt.Sprintf(format, args...)}
 }
 
+// wrong is failed if what is wrong is grave, else warn.
+func wrong(grave bool, format string, args ...any) Check {
+	if grave {
+		return failed(format, args...)
+	}
+	return warn(format, args...)
+}
+
 // so adds the way out and the commands to run; "" is none.
 func (c Check) so(wayOut string, commands ...string) Check {
 	c.WayOut = wayOut
@@ -43,55 +61,55 @@ func (c Check) so(wayOut string, commands ...string) Check {
 	return c
 }
 
+const detailsShown = 5
+
 // with adds the first details.
 func (c Check) with(details []string) Check {
 	c.Details = details[:min(len(details), detailsShown)]
 	return c
 }
 
-// worse returns the graver of two results, the first one if they are alike.
-func (c Check) worse(other Check) Check {
-	gravity := []operate.Health{operate.HealthOK, operate.HealthSkipped, operate.HealthWarn, operate.HealthFail}
-	if slices.Index(gravity, other.Result) > slices.Index(gravity, c.Result) {
-		return other
-	}
+// withAll adds all details: the one that is left out may be the one that matters.
+func (c Check) withAll(details []string) Check {
+	c.Details = details
 	return c
 }
 
-// psql is the command that runs a statement.
-func psql(statement string) string {
-	return "psql -c '" + strings.ReplaceAll(statement, "'", `'\''`) + "'"
-}
-
-// psqlIn is psql for a database by its name: another one would be changed in vain.
-func psqlIn(database, statement string) string {
-	quote := func(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
-	return "psql -d " + quote(database) + " -c " + quote(statement)
-}
-
-// literal writes a text as SQL does.
-func literal(text string) string {
-	var b []rune
-	for _, r := range text {
-		if r == '\'' {
-			b = append(b, r)
-		}
-		b = append(b, r)
+// lines returns a detail for each row.
+func lines[T any](rows []T, line func(T) string) (details []string) {
+	for _, row := range rows {
+		details = append(details, line(row))
 	}
-	return "'" + string(b) + "'"
+	return details
 }
+
+// worse reports whether the first of two results is graver.
+func worse(a, b operate.Health) bool {
+	gravity := []operate.Health{operate.HealthOK, operate.HealthSkipped, operate.HealthWarn, operate.HealthFail}
+	return slices.Index(gravity, a) > slices.Index(gravity, b)
+}
+
+const migrateUp = "iuworker migrate up"
+
+// psql is the command that runs a statement.
+func psql(statement string) string { return "psql -c " + shellQuoted(statement) }
+
+// psqlIn is psql for a database by its name: run in another one, the statement would change nothing here.
+func psqlIn(database, statement string) string {
+	return "psql -d " + shellQuoted(database) + " -c " + shellQuoted(statement)
+}
+
+func shellQuoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+
+// literal returns a text as an SQL literal.
+func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
+
+// terminate is the command that ends a session.
+func terminate(pid int) string { return psql(fmt.Sprintf("SELECT pg_terminate_backend(%d)", pid)) }
 
 func orUnnamed(application string) string {
 	if application == "" {
 		return "an unnamed program"
 	}
 	return application
-}
-
-// terminate is the command that ends the first of these sessions.
-func terminate(open []openTransaction) string {
-	if len(open) == 0 {
-		return ""
-	}
-	return psql(fmt.Sprintf("SELECT pg_terminate_backend(%d)", open[0].PID))
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// outdated is a collation whose rules may not be those that indexes were built by.
+// outdated is a collation whose rules may have changed since indexes were built by it.
 type outdated struct {
 	Name              string // quoted; "": the database's own
 	Recorded, Present string
@@ -33,19 +33,15 @@ const outdatedSQL = `
 	ORDER BY 1
 	LIMIT 20`
 
-// collations: an operating system that sorts otherwise than it did makes an index look in the wrong place: unique keys let
-// duplicates in, and rows are not found.
-func (e *examination) collations(ctx context.Context) (Check, error) {
-	var database string
-	if err := e.row(ctx, []any{&database}, "SELECT pg_catalog.current_database()"); err != nil {
-		return Check{}, err
-	}
-	changed, err := readAll[outdated](ctx, e, outdatedSQL)
+// collations looks for collations whose rules changed with the operating system: indexes then miss rows, and unique keys let
+// duplicates in.
+func (e *examination) collations(ctx context.Context, tx pgx.Tx) (Check, error) {
+	changed, err := structs[outdated](ctx, tx, outdatedSQL)
 	if err != nil || len(changed) == 0 {
 		return fine("the server sorts text as it did when the indexes were built"), err
 	}
 	var details []string
-	quoted := pgx.Identifier{database}.Sanitize()
+	quoted := pgx.Identifier{e.database}.Sanitize()
 	next := []string{psql("REINDEX DATABASE CONCURRENTLY " + quoted)}
 	for _, c := range changed {
 		name, refresh := "collation "+c.Name, "ALTER COLLATION "+c.Name+" REFRESH VERSION"

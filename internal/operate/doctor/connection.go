@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-func (e *examination) connection(ctx context.Context) (Check, error) {
+func (e *examination) connection(ctx context.Context, _ pgx.Tx) (Check, error) {
 	ctx, cancel := context.WithTimeout(ctx, min(4*time.Second, e.cfg.Timeout))
 	defer cancel()
 	start := time.Now()
@@ -43,4 +43,64 @@ func hostPort(host string, port uint16) string {
 		return host
 	}
 	return net.JoinHostPort(host, fmt.Sprint(port))
+}
+
+// place tells one database of one server from another, and says whether it can be written to.
+type place struct {
+	database  uint32
+	started   time.Time
+	standby   bool
+	readOnly  bool
+	connected string
+}
+
+const placeSQL = `
+	SELECT (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()),
+		pg_catalog.pg_postmaster_start_time(), pg_catalog.pg_is_in_recovery(),
+		pg_catalog.current_setting('default_transaction_read_only')::boolean,
+		pg_catalog.current_database() || ' at ' || COALESCE(pg_catalog.host(pg_catalog.inet_server_addr()) || ':'
+			|| pg_catalog.inet_server_port(), 'a local socket')`
+
+func (p *place) scan(row pgx.Row) error {
+	return row.Scan(&p.database, &p.started, &p.standby, &p.readOnly, &p.connected)
+}
+
+// direct checks that the address for LISTEN, locks and migrations leads to the pool's database, which can be written to.
+func (e *examination) direct(ctx context.Context, tx pgx.Tx) (Check, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*checkTimeout)
+	defer cancel()
+	var pool, direct place
+	if err := pool.scan(tx.QueryRow(ctx, placeSQL)); err != nil {
+		return Check{}, err
+	}
+	conn, err := pgx.ConnectConfig(ctx, e.cfg.Direct)
+	if err != nil {
+		return failed("%s", e.cfg.Explain(err)).so("workers can neither listen nor hold their locks: pass an address that works", giveDirect), nil
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = conn.Close(closing) // it only read
+	}()
+	if err := direct.scan(conn.QueryRow(ctx, placeSQL)); err != nil {
+		return Check{}, fmt.Errorf("read at the direct address: %w", err)
+	}
+	return judgeDirect(pool, direct), nil
+}
+
+const giveDirect = "iuworker work --direct-database-url ..."
+
+func judgeDirect(pool, direct place) Check {
+	const give = "give the address of the server that the first one leads to"
+	switch {
+	case direct.standby:
+		return failed("sessions that listen and lock are on a standby: %s", direct.connected).so(give, giveDirect)
+	case direct.database != pool.database || !direct.started.Equal(pool.started):
+		return failed("the two addresses lead to different databases: %s and %s", pool.connected, direct.connected).
+			so(give, giveDirect)
+	case direct.readOnly:
+		return failed("sessions that listen and lock are read-only by default").
+			so("pass the address of the primary, or reset default_transaction_read_only", psql("SHOW default_transaction_read_only"))
+	}
+	return fine("both addresses lead to the same database, which can be written to")
 }

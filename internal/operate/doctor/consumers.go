@@ -7,30 +7,27 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-func (e *examination) consumers(ctx context.Context) (Check, error) {
-	var all []subscribe.Consumer
-	err := e.read(ctx, func(tx pgx.Tx) (err error) {
-		all, err = subscribe.ListConsumers(ctx, tx)
-		return err
-	})
-	if err != nil {
-		return Check{}, err
+func (e *examination) consumers(ctx context.Context, tx pgx.Tx) (Check, error) {
+	all, err := subscribe.ListConsumers(ctx, tx)
+	if err != nil || len(all) == 0 {
+		return fine("no durable consumers"), err
 	}
 	found := fine("%s up to date", operate.Plural(len(all), "consumer is", "consumers are"))
 	var details []string
 	for _, c := range all {
-		if result, says := operate.JudgeConsumer(c); result != operate.HealthOK {
+		result, says := status.JudgeConsumer(c)
+		if result != operate.HealthOK {
 			details = append(details, fmt.Sprintf("%.60s: %s", c.Name, says))
-			found.Result = found.worse(Check{Result: result}).Result
+		}
+		if worse(result, found.Result) {
+			found.Result = result
 		}
 	}
 	if len(details) == 0 {
-		if len(all) == 0 {
-			found.Says = "no durable consumers"
-		}
 		return found, nil
 	}
 	needing := "need"

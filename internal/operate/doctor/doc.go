@@ -1,7 +1,8 @@
 // Package doctor checks what events need to be composed, and says what to do about what is wrong.
 //
-// Run goes through the table in doctor.go. A check is one method of examination in a file with the check's name. It reads
-// what it needs in a transaction that can only read, and returns a Check: ok, a warning, a failure, or skipped.
+// The table in doctor.go names the checks, what they need and their order. A check is one method of examination, in a file
+// named after what it checks. It reads in a transaction that can only read, and returns a Check: fine, warn, failed or
+// skipped, with the details and the commands to run.
 //
 //	what happens                                  what the report says
 //	the database cannot be reached                "connection" fails, all others are skipped

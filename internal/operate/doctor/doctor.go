@@ -4,12 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	iusql "github.com/iu-core/iuworker/sql"
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
@@ -17,9 +16,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	iusql "github.com/iu-core/iuworker/sql"
 )
 
-// Config configures Doctor. The zero value of a field means its default.
+// Config configures Run. The zero value of a field means its default.
 type Config struct {
 	// Pool is the database. Required. It need not be reachable.
 	Pool *pgxpool.Pool
@@ -33,14 +33,14 @@ type Config struct {
 	// Timeout bounds all checks together. Default 10 s.
 	Timeout time.Duration
 
-	// LongTransaction is how long a transaction may be open, or prepared, before it is worth a word; idle ones a fifth
-	// of it. Default 5 min.
+	// LongTransaction is how long a transaction may be open, or prepared, before it is reported; an idle one a fifth of
+	// it. Default 5 min.
 	LongTransaction time.Duration
 
 	// PoolSize is how many connections the pool of a worker has. Default 20, as a worker's.
 	PoolSize int
 
-	// LongWait is how long a session may wait for a lock before it is worth a word. Default 5 s.
+	// LongWait is how long a session may wait for a lock before it is reported. Default 5 s.
 	LongWait time.Duration
 }
 
@@ -64,86 +64,103 @@ func (r Report) Count(result operate.Health) (n int) {
 // OK reports whether no check failed.
 func (r Report) OK() bool { return r.Count(operate.HealthFail) == 0 }
 
+// Groups of checks.
 const (
-	detailsShown = 5
-	checkTimeout = 2 * time.Second // of one check's statements
-	checksAtOnce = 4
+	GroupServer        = "Server"
+	GroupSchema        = "Schema and privileges"
+	GroupFlow          = "Flow of events"
+	GroupNotifications = "Notifications"
+	GroupLoad          = "Load and clean-up"
 )
 
-// examination is a run of Doctor.
-type examination struct {
-	cfg Config
+// Groups returns the groups of checks in the order in which they are shown.
+func Groups() []string {
+	return []string{GroupFlow, GroupNotifications, GroupServer, GroupSchema, GroupLoad}
 }
 
-// step is a check, and what it needs to be asked.
-type step struct {
-	check string
-	ask   func(*examination, context.Context) (Check, error)
-	needs need
-}
-
-// need is what must be there for a check to be asked.
+// need is what a check needs to run.
 type need int
 
 const (
-	needsNothing need = iota
-	needsServer       // a connection
-	needsSchema       // the worker's schema
+	needsNothing    need = iota
+	needsConnection      // the database can be reached; the check opens its own sessions
+	needsServer          // a transaction
+	needsSchema          // a transaction, and the worker's schema
 )
 
-var checks = []step{
-	{"connection", (*examination).connection, needsNothing},
-	{"installation", (*examination).installation, needsSchema},
-	{"server", (*examination).server, needsServer},
-	{"clock", (*examination).clock, needsServer},
-	{"direct", (*examination).direct, needsServer},
-	{"times", (*examination).times, needsSchema},
-	{"settings", (*examination).settings, needsServer},
-	{"collations", (*examination).collations, needsServer},
-	{"sessions", (*examination).sessions, needsServer},
-	{"pool", (*examination).pool, needsSchema},
-	{"schema", (*examination).schema, needsServer},
-	{"row security", (*examination).rowSecurity, needsServer},
-	{"privileges", (*examination).privileges, needsSchema},
-	{"logins", (*examination).logins, needsServer},
-	{"foreign grants", (*examination).foreignGrants, needsServer},
-	{"triggers", (*examination).triggers, needsSchema},
-	{"sequences", (*examination).sequences, needsSchema},
-	{"indexes", (*examination).indexes, needsServer},
-	{"conformance", (*examination).conformance, needsServer},
-	{"event type", (*examination).eventType, needsSchema},
-	{"route", (*examination).route, needsSchema},
-	{"gates", (*examination).gates, needsSchema},
-	{"listener", (*examination).listener, needsServer},
-	{"notifications", (*examination).notifications, needsServer},
-	{"payload", (*examination).payload, needsSchema},
-	{"listeners", (*examination).listeners, needsServer},
-	{"workers", (*examination).workers, needsSchema},
-	{"outbox", (*examination).outbox, needsSchema},
-	{"jobs", (*examination).jobs, needsSchema},
-	{"queues", (*examination).queues, needsSchema},
-	{"retries", (*examination).retries, needsSchema},
-	{"parked", (*examination).parked, needsSchema},
-	{"dead letters", (*examination).deadLetters, needsSchema},
-	{"emissions", (*examination).emissions, needsSchema},
-	{"consumers", (*examination).consumers, needsSchema},
-	{"locks", (*examination).locks, needsServer},
-	{"transactions", (*examination).transactions, needsServer},
-	{"prepared", (*examination).prepared, needsServer},
-	{"slots", (*examination).slots, needsServer},
-	{"replicas", (*examination).replicas, needsServer},
-	{"horizon", (*examination).horizon, needsServer},
-	{"vacuum", (*examination).vacuum, needsServer},
+// checks are all checks, in the order of the report. run has a transaction that can only read, nil unless needs says that
+// there is one. An error of run becomes a check that was skipped, or that failed if there was no reply.
+var checks = []struct {
+	name, group string
+	needs       need
+	run         func(e *examination, ctx context.Context, tx pgx.Tx) (Check, error)
+}{
+	{"connection", GroupServer, needsNothing, (*examination).connection},
+	{"installation", GroupSchema, needsSchema, (*examination).installation},
+	{"server", GroupServer, needsServer, (*examination).server},
+	{"clock", GroupServer, needsServer, (*examination).clock},
+	{"direct", GroupServer, needsServer, (*examination).direct},
+	{"times", GroupServer, needsSchema, (*examination).times},
+	{"settings", GroupServer, needsServer, (*examination).settings},
+	{"collations", GroupSchema, needsServer, (*examination).collations},
+	{"sessions", GroupServer, needsServer, (*examination).sessions},
+	{"pool", GroupServer, needsSchema, (*examination).pool},
+	{"schema", GroupSchema, needsServer, (*examination).schema},
+	{"row security", GroupSchema, needsServer, (*examination).rowSecurity},
+	{"privileges", GroupSchema, needsSchema, (*examination).privileges},
+	{"logins", GroupSchema, needsServer, (*examination).logins},
+	{"foreign grants", GroupSchema, needsServer, (*examination).foreignGrants},
+	{"triggers", GroupSchema, needsSchema, (*examination).triggers},
+	{"sequences", GroupSchema, needsSchema, (*examination).sequences},
+	{"indexes", GroupSchema, needsServer, (*examination).indexes},
+	{"conformance", GroupSchema, needsServer, (*examination).conformance},
+	{"event type", GroupFlow, needsSchema, (*examination).eventType},
+	{"route", GroupFlow, needsSchema, (*examination).route},
+	{"gates", GroupFlow, needsSchema, (*examination).gates},
+	{"listener", GroupNotifications, needsConnection, (*examination).listener},
+	{"notifications", GroupNotifications, needsServer, (*examination).notifications},
+	{"payload", GroupNotifications, needsSchema, (*examination).payload},
+	{"listeners", GroupNotifications, needsServer, (*examination).listeners},
+	{"workers", GroupFlow, needsSchema, (*examination).workers},
+	{"outbox", GroupFlow, needsSchema, (*examination).outbox},
+	{"jobs", GroupFlow, needsSchema, (*examination).jobs},
+	{"queues", GroupFlow, needsSchema, (*examination).queues},
+	{"retries", GroupFlow, needsSchema, (*examination).retries},
+	{"parked", GroupFlow, needsSchema, (*examination).parked},
+	{"dead letters", GroupFlow, needsSchema, (*examination).deadLetters},
+	{"emissions", GroupFlow, needsSchema, (*examination).emissions},
+	{"consumers", GroupFlow, needsSchema, (*examination).consumers},
+	{"locks", GroupLoad, needsServer, (*examination).locks},
+	{"transactions", GroupLoad, needsServer, (*examination).transactions},
+	{"prepared", GroupLoad, needsServer, (*examination).prepared},
+	{"slots", GroupLoad, needsServer, (*examination).slots},
+	{"replicas", GroupLoad, needsServer, (*examination).replicas},
+	{"horizon", GroupLoad, needsServer, (*examination).horizon},
+	{"vacuum", GroupLoad, needsServer, (*examination).vacuum},
 }
 
-// Run looks at everything that has to be well for events to be composed, and says for what is not what to do. It
-// changes nothing, is done within Timeout, and returns a report whatever state the database is in: what cannot be asked is
-// skipped, with the reason.
+const (
+	checkTimeout = 2 * time.Second // of each statement of a check
+	checksAtOnce = 4
+)
+
+// examination is a run of Run.
+type examination struct {
+	cfg      Config
+	database string // its name
+	// missing is why checks with a need cannot run.
+	missing map[need]string
+}
+
+// Run checks everything that events need to be composed, and says what to do about what is wrong. It changes nothing, ends
+// within Timeout, and returns a report whatever state the database is in: a check that cannot run is skipped, with the
+// reason.
 func Run(ctx context.Context, cfg Config) Report {
 	report := Report{At: time.Now(), Checks: make([]Check, len(checks))}
 	cfg.Timeout = cmp.Or(cfg.Timeout, 10*time.Second)
 	cfg.LongTransaction = cmp.Or(cfg.LongTransaction, 5*time.Minute)
 	cfg.LongWait = cmp.Or(cfg.LongWait, 5*time.Second)
+	cfg.PoolSize = cmp.Or(cfg.PoolSize, 20)
 	if cfg.Explain == nil {
 		cfg.Explain = error.Error
 	}
@@ -152,85 +169,36 @@ func Run(ctx context.Context, cfg Config) Report {
 	}
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
-	e := &examination{cfg: cfg}
-	// The first two, in this order, say what the others can be asked.
-	missing := map[need]string{}
-	e.run(ctx, &report, missing, func(s step) bool { return s.needs == needsNothing })
+	e := &examination{cfg: cfg, missing: map[need]string{}}
+	report.Checks[0] = e.check(ctx, 0) // says whether the others can run
 	if report.Checks[0].Result == operate.HealthFail {
-		missing[needsServer], missing[needsSchema] = "no connection", "no connection"
-	} else if reason := e.schemaMissing(ctx); reason != "" {
-		missing[needsSchema] = reason
+		e.missing[needsConnection], e.missing[needsServer], e.missing[needsSchema] = "no connection", "no connection", "no connection"
+	} else {
+		e.missing[needsSchema] = e.readDatabase(ctx)
 	}
-	e.run(ctx, &report, missing, func(s step) bool { return s.needs != needsNothing })
+	var wg sync.WaitGroup
+	room := make(chan struct{}, checksAtOnce)
+	for i := 1; i < len(checks); i++ {
+		room <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-room }()
+			report.Checks[i] = e.check(ctx, i)
+		})
+	}
+	wg.Wait()
 	report.Seconds = time.Since(report.At).Seconds()
 	return report
 }
 
-// run asks the chosen checks, a few at once.
-func (e *examination) run(ctx context.Context, report *Report, missing map[need]string, chosen func(step) bool) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	room := make(chan struct{}, checksAtOnce)
-	for i, step := range checks {
-		if !chosen(step) {
-			continue
-		}
-		if reason := missing[step.needs]; reason != "" {
-			report.Checks[i] = skipped("%s", reason)
-			report.Checks[i].Check = step.check
-			continue
-		}
-		room <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-room }()
-			report.Checks[i] = e.check(ctx, step)
-		})
-	}
-}
-
-// check asks one check. Those that could not be asked say why; one that got no answer failed, since the worker's own
-// questions get none either.
-func (e *examination) check(ctx context.Context, step step) Check {
-	found, err := step.ask(e, ctx)
-	var pgErr *pgconn.PgError
-	switch {
-	case err == nil:
-	case errors.As(err, &pgErr) && iusql.RefusedByRowSecurity(err):
-		found = skipped("row security would hide rows: %s", pgErr.Message).so("see the check row security")
-	case errors.As(err, &pgErr) && pgErr.Code == pgerrcode.InsufficientPrivilege:
-		found = skipped("this login lacks a privilege: %s", pgErr.Message).
-			so("run it as a login with the role iu_operator, and with pg_monitor for the checks of the server")
-	case errors.As(err, &pgErr) && (pgErr.Code == pgerrcode.QueryCanceled || pgErr.Code == pgerrcode.LockNotAvailable):
-		found = failed("no reply within %s: something holds a lock, or the server is overloaded", checkTimeout).
-			so("the checks locks and transactions name the blocking sessions")
-	case errors.Is(err, context.Canceled):
-		found = skipped("it was interrupted")
-	case errors.Is(err, context.DeadlineExceeded):
-		found = skipped("there was no time left")
-	case errors.As(err, &pgErr) && slices.Contains(otherSchema, pgErr.Code):
-		found = skipped("the schema does not fit this program: %s", pgErr.Message).so("", migrateUp)
-	default:
-		found = skipped("it could not be checked: %s", e.cfg.Explain(err))
-	}
-	found.Check = step.check
-	return found
-}
-
-// otherSchema are the errors of asking for what is not there.
-var otherSchema = []string{
-	pgerrcode.UndefinedTable, pgerrcode.UndefinedColumn, pgerrcode.UndefinedFunction, pgerrcode.InvalidSchemaName,
-	pgerrcode.UndefinedObject,
-}
-
-const migrateUp = "iuworker migrate up"
-
-// schemaMissing returns why the worker's schema cannot be asked; "" if it can.
-func (e *examination) schemaMissing(ctx context.Context) string {
+// readDatabase reads the database's name, and returns why the worker's schema cannot be read; "" if it can.
+func (e *examination) readDatabase(ctx context.Context) string {
 	var missing []string
-	err := e.row(ctx, []any{&missing}, `
-		SELECT COALESCE(pg_catalog.array_agg(s.name) FILTER (WHERE n.oid IS NULL), '{}')
-		FROM pg_catalog.unnest(ARRAY['iu_outbox', 'iu_river']) AS s (name)
-		LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = s.name`)
+	err := e.read(ctx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `
+			SELECT pg_catalog.current_database(), COALESCE(pg_catalog.array_agg(s.name) FILTER (WHERE n.oid IS NULL), '{}')
+			FROM pg_catalog.unnest(ARRAY['iu_outbox', 'iu_river']) AS s (name)
+			LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = s.name`).Scan(&e.database, &missing)
+	})
 	switch {
 	case err != nil:
 		return "unknown whether the schema exists: " + e.cfg.Explain(err)
@@ -238,4 +206,75 @@ func (e *examination) schemaMissing(ctx context.Context) string {
 		return "there is no schema " + strings.Join(missing, " and no ")
 	}
 	return ""
+}
+
+// otherSchema are the errors of reading what is not there.
+var otherSchema = []string{
+	pgerrcode.UndefinedTable, pgerrcode.UndefinedColumn, pgerrcode.UndefinedFunction, pgerrcode.InvalidSchemaName,
+	pgerrcode.UndefinedObject,
+}
+
+// check runs a check. Without a reply the check failed: the worker's own statements get none either.
+func (e *examination) check(ctx context.Context, number int) (found Check) {
+	check := checks[number]
+	defer func() { found.Name = check.name }()
+	if reason := e.missing[check.needs]; reason != "" {
+		return skipped("%s", reason)
+	}
+	var err error
+	if check.needs < needsServer {
+		found, err = check.run(e, ctx, nil)
+	} else {
+		err = e.read(ctx, func(tx pgx.Tx) (err error) {
+			found, err = check.run(e, ctx, tx)
+			return err
+		})
+	}
+	var pgErr *pgconn.PgError
+	code := ""
+	if errors.As(err, &pgErr) {
+		code = pgErr.Code
+	}
+	switch {
+	case err == nil:
+		return found
+	case iusql.RefusedByRowSecurity(err):
+		return skipped("row security would hide rows: %s", pgErr.Message).so("see the check row security")
+	case code == pgerrcode.InsufficientPrivilege:
+		return skipped("this login lacks a privilege: %s", pgErr.Message).
+			so("run it as a login with the role iu_operator, and with pg_monitor for the checks of the server")
+	case code == pgerrcode.QueryCanceled || code == pgerrcode.LockNotAvailable:
+		return failed("no reply within %s: something holds a lock, or the server is overloaded", checkTimeout).
+			so("the checks locks and transactions name the blocking sessions")
+	case errors.Is(err, context.Canceled):
+		return skipped("it was interrupted")
+	case errors.Is(err, context.DeadlineExceeded):
+		return skipped("there was no time left")
+	case slices.Contains(otherSchema, code):
+		return skipped("the schema does not fit this program: %s", pgErr.Message).so("", migrateUp)
+	}
+	return skipped("it could not be checked: %s", e.cfg.Explain(err))
+}
+
+// read runs do in a transaction that can only read, whose statements the server cancels after checkTimeout.
+func (e *examination) read(ctx context.Context, do func(pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, e.cfg.Pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `
+			SELECT pg_catalog.set_config('statement_timeout', $1, true), pg_catalog.set_config('lock_timeout', $1, true),
+				pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('row_security', 'off', true)`, fmt.Sprint(checkTimeout.Milliseconds()))
+		if err != nil {
+			return fmt.Errorf("set timeouts: %w", err)
+		}
+		return do(tx)
+	})
+}
+
+// structs reads rows, whose columns are the fields of T in their order.
+func structs[T any](ctx context.Context, tx pgx.Tx, sql string, args ...any) ([]T, error) {
+	return operate.Collect(ctx, tx, pgx.RowToStructByPos[T], sql, args...)
+}
+
+// texts reads rows of one text each.
+func texts(ctx context.Context, tx pgx.Tx, sql string, args ...any) ([]string, error) {
+	return operate.Collect(ctx, tx, pgx.RowTo[string], sql, args...)
 }

@@ -32,10 +32,10 @@ func examine(t *testing.T, url string, change ...func(*doctor.Config)) doctor.Re
 	}
 	report := doctor.Run(t.Context(), cfg)
 	for _, check := range report.Checks {
-		require.NotEmpty(t, check.Check)
-		require.NotEmpty(t, check.Says, check.Check)
+		require.NotEmpty(t, check.Name)
+		require.NotEmpty(t, check.Says, check.Name)
 		if check.Result == operate.HealthFail {
-			require.NotEmpty(t, check.WayOut+check.Next, check.Check)
+			require.NotEmpty(t, check.WayOut+check.Next, check.Name)
 		}
 	}
 	return report
@@ -44,7 +44,7 @@ func examine(t *testing.T, url string, change ...func(*doctor.Config)) doctor.Re
 func checked(t *testing.T, report doctor.Report, name string) doctor.Check {
 	t.Helper()
 	for _, check := range report.Checks {
-		if check.Check == name {
+		if check.Name == name {
 			return check
 		}
 	}
@@ -56,9 +56,9 @@ func checked(t *testing.T, report doctor.Report, name string) doctor.Check {
 func healthy(t *testing.T, report doctor.Report, excused ...string) {
 	t.Helper()
 	for _, check := range report.Checks {
-		if check.Check != shareable && !strings.Contains(strings.Join(excused, ","), check.Check) {
+		if check.Name != shareable && !strings.Contains(strings.Join(excused, ","), check.Name) {
 			require.Equal(t, operate.HealthOK, check.Result, "%+v", check)
-			require.Empty(t, check.WayOut+check.Next, check.Check)
+			require.Empty(t, check.WayOut+check.Next, check.Name)
 		}
 	}
 }
@@ -209,7 +209,7 @@ func TestDoctorAsEachRole(t *testing.T) {
 		require.Contains(t, checked(t, report, "privileges").Says, says)
 		for _, check := range report.Checks {
 			switch {
-			case check.Check == "privileges" || check.Check == shareable:
+			case check.Name == "privileges" || check.Name == shareable:
 			case check.Result == operate.HealthSkipped:
 				require.Regexp(t, "this login lacks a privilege|role .* may not", check.Says, "%s: %+v", role, check)
 				require.NotEqual(t, "iu_operator", role, "%+v", check)

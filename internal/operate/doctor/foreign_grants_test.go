@@ -11,6 +11,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/operate/conformance"
 )
 
 // Each grant that a stranger has is named, with the REVOKE that takes it away.
@@ -22,7 +23,7 @@ func TestDoctorNamesForeignGrants(t *testing.T) {
 	t.Cleanup(func() { db.Exec(t, "DROP OWNED BY "+anon+"; DROP ROLE "+anon) })
 	require.Equal(t, operate.HealthOK, checked(t, examine(t, db.URL), "foreign grants").Result)
 	db.Exec(t, `GRANT SELECT, DELETE ON iu_outbox.emission, iu_outbox.event, iu_river.river_job TO `+anon+`;
-		GRANT UPDATE (value) ON dot_config TO `+anon+`; GRANT EXECUTE ON FUNCTION iu_outbox.emit(integer) TO PUBLIC;
+		GRANT UPDATE (value) ON dot_config TO `+anon+`; GRANT EXECUTE ON FUNCTION iu_outbox.emit(integer, bigint) TO PUBLIC;
 		GRANT USAGE ON SCHEMA iu_outbox TO `+anon+`; GRANT SELECT ON iu_migration.origin TO `+anon+`; GRANT DELETE ON iu_outbox.event TO iu_app`)
 
 	for _, role := range []string{"postgres", "iu_worker", "iu_operator", "iu_app"} {
@@ -48,7 +49,7 @@ func TestDoctorNamesForeignGrants(t *testing.T) {
 	}
 	require.Equal(t, operate.HealthOK, checked(t, examine(t, db.URL), "foreign grants").Result)
 
-	report, err := operate.Conformance(t.Context(), db.Pool)
+	report, err := conformance.Scan(t.Context(), db.Pool)
 	require.NoError(t, err)
 	require.Empty(t, report.ForeignGrants)
 }

@@ -3,6 +3,9 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
 )
@@ -16,19 +19,32 @@ type holder struct {
 	Seconds float64
 }
 
+// holds reports whether the process holds back vacuum for long: walsenders have no transaction of their own.
+func (h holder) holds(limit float64) bool {
+	return h.Behind >= oldSnapshot || h.Seconds >= limit && h.Type != "walsender"
+}
+
+func (h holder) String() string {
+	text := fmt.Sprintf("pid %d, %s %s: a snapshot %d transactions old", h.PID, h.Type, h.Name, h.Behind)
+	if h.Seconds > 0 {
+		text += ", for " + operate.Lasted(h.Seconds)
+	}
+	return text
+}
+
 // horizon looks for what holds back vacuum and is in no other check: standbys with feedback, and background processes.
-// Sessions are under transactions, prepared ones under prepared, slots under slots. A query in another database holds
-// nothing back here.
-func (e *examination) horizon(ctx context.Context) (Check, error) {
+// Sessions are under transactions, prepared transactions under prepared, slots under slots. A query in another database
+// holds nothing back here.
+func (e *examination) horizon(ctx context.Context, tx pgx.Tx) (Check, error) {
 	var behind int64
-	err := e.row(ctx, []any{&behind}, `
+	err := tx.QueryRow(ctx, `
 		SELECT COALESCE(pg_catalog.max(GREATEST(pg_catalog.age(a.backend_xmin), pg_catalog.age(a.backend_xid))), 0)
 		FROM pg_catalog.pg_stat_activity AS a
-		WHERE a.datname = pg_catalog.current_database() OR a.datid IS NULL`)
+		WHERE a.datname = pg_catalog.current_database() OR a.datid IS NULL`).Scan(&behind)
 	if err != nil {
 		return Check{}, err
 	}
-	holders, err := readAll[holder](ctx, e, `
+	holders, err := structs[holder](ctx, tx, `
 		SELECT a.pid, COALESCE(a.backend_type, 'hidden'), COALESCE(r.application_name, a.application_name, ''), pg_catalog.age(a.backend_xmin)::bigint,
 			COALESCE(EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - a.xact_start), 0)::double precision
 		FROM pg_catalog.pg_stat_activity AS a
@@ -37,35 +53,19 @@ func (e *examination) horizon(ctx context.Context) (Check, error) {
 		  AND (a.datname = pg_catalog.current_database() OR a.datid IS NULL)
 		ORDER BY 4 DESC
 		LIMIT 20`)
-	if err != nil {
-		return Check{}, err
-	}
-	return judgeHorizon(behind, holders, e.cfg.LongTransaction.Seconds()), nil
+	return judgeHorizon(behind, holders, e.cfg.LongTransaction.Seconds()), err
 }
 
 func judgeHorizon(behind int64, holders []holder, limit float64) Check {
-	var details []string
-	wayOut, next := "", ""
-	for _, h := range holders {
-		if h.Behind < oldSnapshot && (h.Seconds < limit || h.Type == "walsender") {
-			continue
-		}
-		detail := fmt.Sprintf("pid %d, %s %s: a snapshot %d transactions old", h.PID, h.Type, h.Name, h.Behind)
-		if h.Seconds > 0 {
-			detail += ", for " + operate.Lasted(h.Seconds)
-		}
-		details = append(details, detail)
-		if len(details) > 1 {
-			continue
-		}
-		wayOut, next = "find out what it does, and end it if it does not matter", psql(fmt.Sprintf("SELECT pg_terminate_backend(%d)", h.PID))
-		if h.Type == "walsender" {
-			wayOut = "on the standby, end the query that holds it by hot_standby_feedback, or turn that off; the command is for the standby"
-			next = psql("SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xmin IS NOT NULL ORDER BY xact_start")
-		}
-	}
-	if len(details) == 0 {
+	holders = slices.DeleteFunc(holders, func(h holder) bool { return !h.holds(limit) })
+	if len(holders) == 0 {
 		return fine("vacuum may remove what is older than %d transactions", behind)
 	}
-	return warn("vacuum cannot remove what %s may still see", operate.Plural(len(details), "process", "processes")).with(details).so(wayOut, next)
+	wayOut, next := "find out what it does, and end it if it does not matter", terminate(holders[0].PID)
+	if holders[0].Type == "walsender" {
+		wayOut = "on the standby, end the query that holds it by hot_standby_feedback, or turn that off; the command is for the standby"
+		next = psql("SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xmin IS NOT NULL ORDER BY xact_start")
+	}
+	return warn("vacuum cannot remove what %s may still see", operate.Plural(len(holders), "process", "processes")).
+		with(lines(holders, holder.String)).so(wayOut, next)
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
@@ -15,9 +17,9 @@ type waitingSession struct {
 	Blockers string
 }
 
-// locks looks for who waits for one for long, and for whom.
-func (e *examination) locks(ctx context.Context) (Check, error) {
-	waiting, err := readAll[waitingSession](ctx, e, `
+// locks looks for sessions that wait long for a lock, and for those that hold it.
+func (e *examination) locks(ctx context.Context, tx pgx.Tx) (Check, error) {
+	waiting, err := structs[waitingSession](ctx, tx, `
 		SELECT w.pid, w.seconds,
 			COALESCE(pg_catalog.format('%s on %s', w.mode, w.relation), w.mode || ' on a ' || w.locktype),
 			pg_catalog.array_to_string(pg_catalog.pg_blocking_pids(w.pid), ', ')
@@ -35,16 +37,11 @@ func (e *examination) locks(ctx context.Context) (Check, error) {
 	if err != nil || len(waiting) == 0 {
 		return fine("no session has waited long for a lock"), err
 	}
-	var details []string
-	for _, w := range waiting {
-		details = append(details, fmt.Sprintf("pid %d has waited for %s for %s, blocked by pid %s", w.PID, w.What, operate.Lasted(w.Seconds), w.Blockers))
-	}
-	says := operate.Plural(len(waiting), "session waits", "sessions wait") + " for a lock for more than " + e.cfg.LongWait.String()
-	found := warn("%s", says)
-	if waiting[0].Seconds > 6*e.cfg.LongWait.Seconds() {
-		found = failed("%s", says)
-	}
+	details := lines(waiting, func(w waitingSession) string {
+		return fmt.Sprintf("pid %d has waited for %s for %s, blocked by pid %s", w.PID, w.What, operate.Lasted(w.Seconds), w.Blockers)
+	})
 	blocker, _, _ := strings.Cut(waiting[0].Blockers, ",")
-	return found.with(details).so("find out what the blocking session does, and end it if it does not matter",
-		psql("SELECT pg_terminate_backend("+blocker+")")), nil
+	return wrong(waiting[0].Seconds > 6*e.cfg.LongWait.Seconds(), "%s for a lock for more than %s",
+		operate.Plural(len(waiting), "session waits", "sessions wait"), e.cfg.LongWait).with(details).
+		so("find out what the blocking session does, and end it if it does not matter", psql("SELECT pg_terminate_backend("+blocker+")")), nil
 }

@@ -1,42 +1,36 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
 
-	iusql "github.com/iu-core/iuworker/sql"
-
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/names"
 	"github.com/iu-core/iuworker/internal/operate"
+	iusql "github.com/iu-core/iuworker/sql"
 )
 
-// privileges reports what this login may do: work, operate, both, or neither; and which intended grants are missing.
-func (e *examination) privileges(ctx context.Context) (Check, error) {
-	var found []standing
-	var missing []iusql.MissingGrant
-	err := e.read(ctx, func(tx pgx.Tx) (err error) {
-		if found, err = standings(ctx, tx, "r.rolname = CURRENT_USER"); err != nil {
-			return err
-		}
-		missing, err = iusql.MissingGrants(ctx, tx)
-		return err
-	})
+// privileges reports whether this login can run workers, operate, both or neither, and which intended grants are missing.
+func (e *examination) privileges(ctx context.Context, tx pgx.Tx) (Check, error) {
+	found, err := standings(ctx, tx, "r.rolname = CURRENT_USER")
 	if err != nil || len(found) == 0 {
 		return Check{}, err
 	}
-	return judgePrivileges(found[0], missing), nil
+	missing, err := iusql.MissingGrants(ctx, tx)
+	return judgePrivileges(found[0], missing), err
 }
 
 func judgePrivileges(login standing, missing []iusql.MissingGrant) Check {
 	var details, lacking []string
-	lacks := map[string]int{} // by this login
+	lacks := map[string]bool{} // this login, some privilege of a role
 	next := migrateUp
 	for _, grant := range missing {
 		if !grant.Mine {
-			lacks[grant.Role]++
+			lacks[grant.Role] = true
 		}
 		if grant.Effective {
 			continue
@@ -50,17 +44,10 @@ func judgePrivileges(login standing, missing []iusql.MissingGrant) Check {
 		}
 	}
 	if len(details) > 0 {
-		check := failed("%s missing for %s", operate.Plural(len(details), "privilege is", "privileges are"), strings.Join(lacking, ", ")).
-			so("grant them again as the owner of the schema; privileges on an adopted iu-core as its owner", next)
-		check.Details = details // each of them
-		return check
+		return failed("%s missing for %s", operate.Plural(len(details), "privilege is", "privileges are"), strings.Join(lacking, ", ")).
+			so("grant them again as the owner of the schema; privileges on an adopted iu-core as its owner", next).withAll(details)
 	}
-	works, operates := lacks["iu_worker"] == 0, lacks["iu_operator"] == 0
-	if role := firstOf(login.Member, "iu_worker", "iu_operator"); role != "" && !works && !operates {
-		return failed("user %s is a member of %s and does not inherit its privileges", login.Login, role).
-			so("have an administrator let it inherit them: iuworker never runs SET ROLE", psqlIn(login.Database, login.grant(role)))
-	}
-	switch {
+	switch works, operates := !lacks["iu_worker"], !lacks["iu_operator"]; {
 	case works && operates:
 		return fine("user %s can run workers and operate", login.Login)
 	case works:
@@ -68,16 +55,84 @@ func judgePrivileges(login standing, missing []iusql.MissingGrant) Check {
 	case operates:
 		return fine("user %s can operate (iu_operator), but not run workers: they need a login of their own", login.Login)
 	}
+	for _, role := range []string{"iu_worker", "iu_operator"} {
+		if slices.Contains(login.Member, role) {
+			return failed("user %s is a member of %s and does not inherit its privileges", login.Login, role).
+				so("have an administrator let it inherit them: iuworker never runs SET ROLE", psqlIn(login.Database, login.grant(role)))
+		}
+	}
 	return failed("user %s can neither run workers nor operate in database %s", login.Login, login.Database).
 		so("use a login with the role iu_worker or iu_operator, or have an administrator grant one", psqlIn(login.Database, login.grant("iu_operator")))
 }
 
-// firstOf returns the first of these names that is in a list, "" if none is.
-func firstOf(list []string, names ...string) string {
-	for _, name := range names {
-		if slices.Contains(list, name) {
-			return name
+// standing is which of our roles a login has.
+type standing struct {
+	Login, Database string
+	ServerVersion   int
+	Inherits        bool     // the login's attribute
+	Has             []string // our roles whose privileges it has
+	Member          []string // our roles that it is a member of without having their privileges
+}
+
+const standingSQL = `
+	SELECT r.rolname::text, pg_catalog.current_database()::text, pg_catalog.current_setting('server_version_num')::integer, r.rolinherit,
+		COALESCE(pg_catalog.array_agg(g.rolname::text ORDER BY g.rolname) FILTER (WHERE pg_catalog.pg_has_role(r.oid, g.oid, 'USAGE')), '{}'),
+		COALESCE(pg_catalog.array_agg(g.rolname::text ORDER BY g.rolname) FILTER (WHERE pg_catalog.pg_has_role(r.oid, g.oid, %s)
+			AND NOT pg_catalog.pg_has_role(r.oid, g.oid, 'USAGE')), '{}')
+	FROM pg_catalog.pg_roles AS r
+	LEFT JOIN pg_catalog.pg_roles AS g ON g.rolname IN ` + names.RolesSQL + `
+	WHERE %s
+	GROUP BY r.oid, r.rolname, r.rolinherit
+	ORDER BY r.rolname`
+
+// standings reads those of the logins that fulfil a condition. From PostgreSQL 16 on, a role that may administer another one
+// is its member without more: only a login that may SET ROLE to it was meant to have it.
+func standings(ctx context.Context, tx pgx.Tx, condition string) ([]standing, error) {
+	var version int
+	if err := tx.QueryRow(ctx, "SELECT pg_catalog.current_setting('server_version_num')::integer").Scan(&version); err != nil {
+		return nil, err
+	}
+	membership := "'MEMBER'"
+	if version >= memberships {
+		membership = "'SET'"
+	}
+	return structs[standing](ctx, tx, fmt.Sprintf(standingSQL, membership, condition))
+}
+
+// memberships is the server version since which each membership, not the login, says whether privileges are inherited.
+const memberships = 160000
+
+// grant returns the statements that give the login the privileges of a role, whatever memberships it has now.
+func (s standing) grant(role string) string {
+	login := pgx.Identifier{s.Login}.Sanitize()
+	switch {
+	case s.ServerVersion >= memberships && (!s.Inherits || slices.Contains(s.Member, role)):
+		return fmt.Sprintf("GRANT %s TO %s WITH INHERIT TRUE", role, login)
+	case s.Inherits:
+		return fmt.Sprintf("GRANT %s TO %s", role, login)
+	}
+	return fmt.Sprintf("GRANT %s TO %s; ALTER ROLE %s INHERIT", role, login, login)
+}
+
+// logins names those that were granted one of our roles and do not get its privileges.
+func (e *examination) logins(ctx context.Context, tx pgx.Tx) (Check, error) {
+	all, err := standings(ctx, tx, "r.rolcanlogin AND NOT r.rolsuper")
+	var details []string
+	var next string
+	members := 0
+	for _, login := range all {
+		if len(login.Has)+len(login.Member) > 0 {
+			members++
+		}
+		for _, role := range login.Member {
+			statement := login.grant(role)
+			details = append(details, fmt.Sprintf("%s is a member of %s and does not inherit its privileges: %s", login.Login, role, statement))
+			next = cmp.Or(next, psqlIn(login.Database, statement))
 		}
 	}
-	return ""
+	if len(details) == 0 {
+		return fine("%s of iuworker's roles, with inherited privileges", operate.Plural(members, "login is a member", "logins are members")), err
+	}
+	return warn("%s not get the privileges of a role that it was granted", operate.Plural(len(details), "login does", "logins do")).
+		so("let it inherit them, unless a person uses it who runs SET ROLE", next).withAll(details), err
 }

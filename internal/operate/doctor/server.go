@@ -1,19 +1,23 @@
 package doctor
 
-import "context"
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
 
 const (
 	oldestServer = 15
 	newestServer = 18
 )
 
-func (e *examination) server(ctx context.Context) (Check, error) {
+func (e *examination) server(ctx context.Context, tx pgx.Tx) (Check, error) {
 	var number int
 	var version string
 	var standby, readOnly bool
-	err := e.row(ctx, []any{&number, &version, &standby, &readOnly}, `
+	err := tx.QueryRow(ctx, `
 		SELECT pg_catalog.current_setting('server_version_num')::integer, pg_catalog.current_setting('server_version'),
-			pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('default_transaction_read_only')::boolean`)
+			pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('default_transaction_read_only')::boolean`).Scan(&number, &version, &standby, &readOnly)
 	switch major := number / 10_000; {
 	case err != nil:
 		return Check{}, err
@@ -24,7 +28,7 @@ func (e *examination) server(ctx context.Context) (Check, error) {
 		return failed("this server is a standby: nothing can be written").so("pass the address of the primary, or promote this server"), nil
 	case readOnly:
 		return failed("sessions of this login are read-only by default").
-			so("pass the address of the primary, or reset default_transaction_read_only", ""), nil
+			so("pass the address of the primary, or reset default_transaction_read_only"), nil
 	case major > newestServer:
 		return warn("this is PostgreSQL %s, and iuworker is tested on %d to %d", version, oldestServer, newestServer).
 			so("check for a newer iuworker"), nil

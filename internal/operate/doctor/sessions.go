@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 // sessionRoom is how many sessions there may be, by each limit.
@@ -47,20 +49,21 @@ const sessionRoomSQL = `
 	WHERE a.backend_type = 'client backend' OR a.backend_type IS NULL AND a.usename IS NOT NULL
 	GROUP BY d.datconnlimit, r.rolconnlimit, r.rolsuper, r.reserved`
 
-func (e *examination) sessions(ctx context.Context) (Check, error) {
-	var r sessionRoom
-	err := e.read(ctx, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, sessionRoomSQL, int(tx.Conn().PgConn().PID())).Scan(
-			&r.Used, &r.UsedHere, &r.UsedByLogin, &r.Room, &r.Database, &r.Login, &r.Super, &r.Reserved, &r.Pooled)
-	})
+// readRoom reads how many sessions there may be, and are.
+func readRoom(ctx context.Context, tx pgx.Tx) (sessionRoom, error) {
+	rows, err := tx.Query(ctx, sessionRoomSQL, int(tx.Conn().PgConn().PID()))
 	if err != nil {
-		return Check{}, err
+		return sessionRoom{}, err
 	}
-	return judgeSessions(r), nil
+	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[sessionRoom])
+}
+
+func (e *examination) sessions(ctx context.Context, tx pgx.Tx) (Check, error) {
+	room, err := readRoom(ctx, tx)
+	return judgeSessions(room), err
 }
 
 func judgeSessions(r sessionRoom) Check {
-	const wayOut = "lower --pool-size of workers and the pools of applications, put a pooler in between, or raise the limit"
 	limit, used, whose := r.room()
 	says := fmt.Sprintf("%d of %d sessions are taken", used, limit)
 	if r.Room != limit {
@@ -69,11 +72,45 @@ func judgeSessions(r sessionRoom) Check {
 	if r.Pooled {
 		says += "; this address goes through a pooler, whose own limits only its console shows (SHOW POOLS)"
 	}
-	switch {
-	case used*100 >= limit*95:
-		return failed("%s", says).so(wayOut, "")
-	case used*100 >= limit*80:
-		return warn("%s", says).so(wayOut, "")
+	if used*100 < limit*80 {
+		return fine("%s", says)
 	}
-	return fine("%s", says)
+	return wrong(used*100 >= limit*95, "%s", says).
+		so("lower --pool-size of workers and the pools of applications, put a pooler in between, or raise the limit")
+}
+
+// besidesPool is how many sessions a worker opens at most outside its pool: to listen, for its locks, and to follow events
+// for /v1/events.
+const besidesPool = 3
+
+// pool compares how many sessions the workers may open with how many the server allows.
+func (e *examination) pool(ctx context.Context, tx pgx.Tx) (Check, error) {
+	room, err := readRoom(ctx, tx)
+	if err != nil {
+		return Check{}, err
+	}
+	var workers int
+	err = tx.QueryRow(ctx, `
+		SELECT pg_catalog.count(*) FROM iu_outbox.worker AS w
+		WHERE w.seen_at > pg_catalog.clock_timestamp() - interval '1 minute'`).Scan(&workers)
+	return judgePool(room, max(workers, 1), e.cfg.PoolSize), err
+}
+
+func judgePool(r sessionRoom, workers, size int) Check {
+	r.Used, r.UsedHere, r.UsedByLogin = 0, 0, 0 // what may be opened is compared with all of the room
+	limit, _, whose := r.room()
+	need := workers * (size + besidesPool)
+	says := fmt.Sprintf("%s with %d connections each, and %d more that listen or hold locks, may open %d sessions; %s allows %d",
+		operate.Plural(workers, "worker", "workers"), size, besidesPool, need, whose, limit)
+	switch {
+	case r.Pooled:
+		return fine("%s; a pooler is in between, and its pool is what counts", says)
+	case need <= limit:
+		return fine("%s", says)
+	}
+	next := ""
+	if most := limit/workers - besidesPool; most >= 2 {
+		next = fmt.Sprintf("iuworker work --pool-size %d", most)
+	}
+	return warn("%s", says).so("raise the limit, run fewer workers, or give each a smaller pool", next)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/names"
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
@@ -36,12 +37,11 @@ const roleSettingsSQL = `
 	WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()))
 	  AND (s.setrole = 0 OR r.rolname = CURRENT_USER OR r.rolcanlogin AND NOT r.rolsuper AND EXISTS (
 		SELECT FROM pg_catalog.pg_roles AS o
-		WHERE o.rolname IN ('iu_app', 'iu_worker', 'iu_operator', 'iu_subscriber') AND pg_catalog.pg_has_role(r.oid, o.oid, 'MEMBER')))
+		WHERE o.rolname IN ` + names.RolesSQL + ` AND pg_catalog.pg_has_role(r.oid, o.oid, 'MEMBER')))
 	ORDER BY s.setrole = 0, r.rolname, c.name
 	LIMIT 1000`
 
-// settingRule says which values of a setting get in the way of those whose sessions are not iuworker's own: its sessions set
-// what they need.
+// settingRule says which values of a setting disturb programs that are not iuworker: its own sessions set what they need.
 type settingRule struct {
 	name   string
 	wrong  func(roleSetting) bool
@@ -86,48 +86,37 @@ func (s roleSetting) named() bool { return !is("none")(s) }
 
 // rule returns the rule that the setting breaks; nil: none.
 func (s roleSetting) rule() *settingRule {
-	at := slices.IndexFunc(settingRules, func(r settingRule) bool { return strings.EqualFold(r.name, s.Name) && r.wrong(s) })
-	if at < 0 {
-		return nil
-	}
-	return &settingRules[at]
-}
-
-// whose names what the setting is attached to, as ALTER has it; reset is the statement that takes it away.
-func (s roleSetting) whose(database string) (whose, reset string) {
-	quoted := pgx.Identifier{database}.Sanitize()
-	switch {
-	case s.Role == "" && s.Database:
-		whose = "DATABASE " + quoted
-	case s.Role == "":
-		whose = "ROLE ALL"
-	default:
-		whose = "ROLE " + pgx.Identifier{s.Role}.Sanitize()
-		if s.Database {
-			whose += " IN DATABASE " + quoted
+	for i, rule := range settingRules {
+		if strings.EqualFold(rule.name, s.Name) && rule.wrong(s) {
+			return &settingRules[i]
 		}
 	}
-	return whose, "ALTER " + whose + " RESET " + s.Name
+	return nil
 }
 
-// settings looks for defaults of the database and of our logins that producers, subscribers and psql would suffer from.
-func (e *examination) settings(ctx context.Context) (Check, error) {
-	var database string
-	if err := e.row(ctx, []any{&database}, "SELECT pg_catalog.current_database()"); err != nil {
-		return Check{}, err
+// whose returns what the setting is attached to, in the words of ALTER.
+func (s roleSetting) whose(database string) string {
+	quoted := pgx.Identifier{database}.Sanitize()
+	if s.Role == "" && s.Database {
+		return "DATABASE " + quoted
 	}
-	set, err := readAll[roleSetting](ctx, e, roleSettingsSQL)
-	if err != nil {
-		return Check{}, err
+	whose := "ROLE ALL"
+	if s.Role != "" {
+		whose = "ROLE " + pgx.Identifier{s.Role}.Sanitize()
 	}
-	return judgeSettings(database, set), nil
+	if s.Database {
+		whose += " IN DATABASE " + quoted
+	}
+	return whose
 }
 
-func judgeSettings(database string, set []roleSetting) Check {
-	found := fine("neither the database nor iuworker's logins have settings of their own")
-	if len(set) > 0 {
-		found = fine("%s for logins or the database, all harmless", operate.Plural(len(set), "setting", "settings"))
+// settings looks for defaults of the database and of our logins that disturb producers, subscribers and psql.
+func (e *examination) settings(ctx context.Context, tx pgx.Tx) (Check, error) {
+	set, err := structs[roleSetting](ctx, tx, roleSettingsSQL)
+	if err != nil || len(set) == 0 {
+		return fine("neither the database nor iuworker's logins have settings of their own"), err
 	}
+	found := fine("%s for logins or the database, all harmless", operate.Plural(len(set), "setting", "settings"))
 	var details []string
 	var next string
 	for _, s := range set {
@@ -135,15 +124,15 @@ func judgeSettings(database string, set []roleSetting) Check {
 		if rule == nil {
 			continue
 		}
-		whose, reset := s.whose(database)
+		whose := s.whose(e.database)
 		details = append(details, fmt.Sprintf("%s SET %s = %.40s: %s", whose, s.Name, s.Value, rule.then))
-		if worse := found.worse(Check{Result: rule.result}); worse.Result != found.Result {
-			found.Result, next = worse.Result, psql(reset)
+		if worse(rule.result, found.Result) {
+			found.Result, next = rule.result, psql("ALTER "+whose+" RESET "+s.Name)
 		}
 	}
 	if len(details) == 0 {
-		return found
+		return found, nil
 	}
 	found.Says = operate.Plural(len(details), "setting", "settings") + " of logins or of the database would disturb programs that insert or read events"
-	return found.with(details).so("reset it, and reconnect those sessions; iuworker's own sessions set what they need", next)
+	return found.with(details).so("reset it, and reconnect those sessions; iuworker's own sessions set what they need", next), nil
 }

@@ -3,7 +3,10 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
 )
@@ -19,20 +22,24 @@ type openTransaction struct {
 	Behind      int64   // transactions since its snapshot
 }
 
+// idles reports whether the transaction waits for its client.
+func (t openTransaction) idles() bool { return strings.HasPrefix(t.State, "idle") }
+
 func (t openTransaction) String() string {
 	if t.State == "" {
 		return fmt.Sprintf("pid %d, user %s: a snapshot %d transactions old (grant pg_monitor to see more)", t.PID, t.User, t.Behind)
 	}
 	idle := ""
-	if strings.HasPrefix(t.State, "idle") {
+	if t.idles() {
 		idle = " for " + operate.Lasted(t.Idle)
 	}
-	return fmt.Sprintf("pid %d, user %s, %s: in a transaction for %s, %s%s", t.PID, t.User, orUnnamed(t.Application), operate.Lasted(t.Seconds), t.State, idle)
+	return fmt.Sprintf("pid %d, user %s, %s: in a transaction for %s, %s%s",
+		t.PID, t.User, orUnnamed(t.Application), operate.Lasted(t.Seconds), t.State, idle)
 }
 
-// openTransactions returns those that are open longest, of this database, or of all of them.
-func (e *examination) openTransactions(ctx context.Context, everywhere bool) ([]openTransaction, error) {
-	return readAll[openTransaction](ctx, e, `
+// openTransactions returns those that are open longest, of this database or of all databases.
+func openTransactions(ctx context.Context, tx pgx.Tx, everywhere bool) ([]openTransaction, error) {
+	return structs[openTransaction](ctx, tx, `
 		SELECT a.pid, COALESCE(a.usename, ''), COALESCE(a.application_name, ''), COALESCE(a.state, ''),
 			COALESCE(EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - a.xact_start), 0)::double precision,
 			COALESCE(EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - a.state_change), 0)::double precision,
@@ -49,40 +56,53 @@ func (e *examination) openTransactions(ctx context.Context, everywhere bool) ([]
 // oldSnapshot is how many transactions ago a snapshot may have been taken.
 const oldSnapshot = 1_000_000
 
-// transactions that last keep vacuum from cleaning up after the tables through which everything passes.
-func (e *examination) transactions(ctx context.Context) (Check, error) {
-	open, err := e.openTransactions(ctx, false)
-	if err != nil {
-		return Check{}, err
-	}
-	var long []openTransaction
-	var details []string
-	hidden := 0
-	found := fine("no transaction has been open for long")
+// transactions looks for those that are open for long: vacuum cannot clean up after them.
+func (e *examination) transactions(ctx context.Context, tx pgx.Tx) (Check, error) {
+	open, err := openTransactions(ctx, tx, false)
 	limit := e.cfg.LongTransaction.Seconds()
+	hidden := 0
+	var long []openTransaction
 	for _, t := range open {
 		if t.State == "" {
 			hidden++
 		}
-		idle := strings.HasPrefix(t.State, "idle") && t.Idle > limit/5
-		if t.Seconds < limit && !idle && t.Behind < oldSnapshot {
-			continue
-		}
-		long = append(long, t)
-		details = append(details, t.String())
-		if t.Seconds > 12*limit {
-			found = failed("")
-		} else {
-			found = found.worse(warn(""))
+		if t.Seconds >= limit || t.idles() && t.Idle > limit/5 || t.Behind >= oldSnapshot {
+			long = append(long, t)
 		}
 	}
-	if len(long) == 0 {
-		if hidden > 0 {
-			found.Says += fmt.Sprintf("; %s hidden from this login (pg_monitor shows them)", operate.Plural(hidden, "session is", "sessions are"))
-		}
-		return found, nil
+	switch {
+	case len(long) == 0 && hidden > 0:
+		return fine("no transaction has been open for long; %s", hiddenSessions(hidden)), err
+	case len(long) == 0:
+		return fine("no transaction has been open for long"), err
 	}
-	found.Says = operate.Plural(len(long), "transaction has", "transactions have") +
-		" been open for long: vacuum cannot remove what they may still see, and their locks are held"
-	return found.with(details).so("find out what they do, and end them if they do not matter", terminate(long)), nil
+	grave := slices.ContainsFunc(long, func(t openTransaction) bool { return t.Seconds > 12*limit })
+	return wrong(grave, "%s been open for long: vacuum cannot remove what they may still see, and their locks are held",
+		operate.Plural(len(long), "transaction has", "transactions have")).with(lines(long, openTransaction.String)).
+		so("find out what they do, and end them if they do not matter", terminate(long[0].PID)), nil
+}
+
+type preparedTransaction struct {
+	GID, Owner string
+	Seconds    float64
+}
+
+// prepared looks for transactions that were prepared and forgotten: they survive every restart, with their locks and their
+// snapshots.
+func (e *examination) prepared(ctx context.Context, tx pgx.Tx) (Check, error) {
+	old, err := structs[preparedTransaction](ctx, tx, `
+		SELECT p.gid, p.owner::text, EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - p.prepared)::double precision
+		FROM pg_catalog.pg_prepared_xacts AS p
+		WHERE p.database = pg_catalog.current_database() AND p.prepared < pg_catalog.clock_timestamp() - $1::interval
+		ORDER BY p.prepared
+		LIMIT 10`, e.cfg.LongTransaction)
+	if err != nil || len(old) == 0 {
+		return fine("no prepared transaction is open"), err
+	}
+	return wrong(old[0].Seconds > 2*e.cfg.LongTransaction.Seconds(),
+		"%s left: vacuum cannot remove what they may see, and their locks are held",
+		operate.Plural(len(old), "prepared transaction is", "prepared transactions are")).
+		with(lines(old, func(t preparedTransaction) string {
+			return fmt.Sprintf("%s of %s, for %s", t.GID, t.Owner, operate.Lasted(t.Seconds))
+		})).so("ask its transaction manager; if that does not know it, roll it back", psql("ROLLBACK PREPARED "+literal(old[0].GID))), nil
 }

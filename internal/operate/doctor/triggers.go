@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -13,20 +12,11 @@ import (
 )
 
 // expectedTriggers are those through which events pass, by table.
-var expectedTriggers = []string{
-	"iu_outbox.event: event_doorbell", "iu_outbox.event: event_removed", "iu_outbox.event: event_truncated",
-	"iu_outbox.emission: emission_doorbell", "iu_outbox.consumer: iu_outbox_last_event_moved",
-	iusql.JobTable + ": iu_outbox_dead_letter_on_delete", iusql.JobTable + ": iu_outbox_dead_letter_on_end",
-	iusql.JobTable + ": iu_outbox_said_again",
-	iusql.JobTable + ": iu_outbox_due_now",
-	"public.dot_config: iu_outbox_gate_bell",
-	"public.iu_auto_instantiate_event_log: iu_outbox_emission_rolled_back",
-	"public.iu_auto_instantiate_event_log: iu_outbox_emission_written",
-}
+var expectedTriggers = iusql.Triggers()
 
-// triggers that are missing or switched off lose doorbells, emissions or dead letters without a word.
-func (e *examination) triggers(ctx context.Context) (Check, error) {
-	missing, err := e.texts(ctx, `
+// triggers checks that each is there and always fires: without one, doorbells, emissions or dead letters are lost silently.
+func (e *examination) triggers(ctx context.Context, tx pgx.Tx) (Check, error) {
+	missing, err := texts(ctx, tx, `
 		SELECT w.name || CASE WHEN g.tgname IS NULL THEN ' is missing' WHEN g.tgenabled = 'D' THEN ' is disabled'
 			ELSE ' does not fire always' END
 		FROM pg_catalog.unnest($1::text[]) AS w (name)
@@ -42,24 +32,23 @@ func (e *examination) triggers(ctx context.Context) (Check, error) {
 	if err != nil {
 		return Check{}, err
 	}
-	var role string
-	if err := e.row(ctx, []any{&role}, "SELECT pg_catalog.current_setting('session_replication_role')"); err != nil {
-		return Check{}, err
-	}
-	switch {
-	case len(missing) > 0:
-		commands := slices.Clone(reinstall)
+	if len(missing) > 0 {
+		commands := []string{psql("UPDATE iu_outbox.schema_info SET functions_hash = ''"), migrateUp}
 		if !strings.HasSuffix(missing[0], " is missing") {
 			table, rest, _ := strings.Cut(missing[0], ": ")
 			trigger, _, _ := strings.Cut(rest, " ")
 			commands = []string{psql(fmt.Sprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, trigger))}
 		}
-		return failed("%s disabled or missing: notifications, emissions or dead letters get lost", operate.Plural(len(missing), "trigger is", "triggers are")).
+		return failed("%s disabled or missing: notifications, emissions or dead letters get lost",
+			operate.Plural(len(missing), "trigger is", "triggers are")).
 			with(missing).so("enable or reinstall it, then look for what was lost", append(commands, "iuworker verify")...), nil
-	case role != "origin":
+	}
+	var role string
+	err = tx.QueryRow(ctx, "SELECT pg_catalog.current_setting('session_replication_role')").Scan(&role)
+	if err == nil && role != "origin" {
 		return failed("this login has session_replication_role = %s: no trigger fires for what it writes", role).
 			so("reset it for this login or database", psql("ALTER ROLE "+pgx.Identifier{e.cfg.Pool.Config().ConnConfig.User}.Sanitize()+
 				" RESET session_replication_role")), nil
 	}
-	return fine("all %d are present and always enabled", len(expectedTriggers)), nil
+	return fine("all %d are present and always enabled", len(expectedTriggers)), err
 }

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -41,14 +42,14 @@ const vacuumSQL = `
 		'iu_collection_template_instance_lineage', 'iu_auto_instantiate_event_log')
 	ORDER BY s.n_dead_tup DESC, 1`
 
-// manyDead is how many dead rows a table may have, whatever its size, and unvacuumedFor how long they may be there
-// before somebody should look: at full load the outbox leaves more than a hundred thousand a minute.
+// manyDead is how many dead rows a table may have, whatever its size, and unvacuumedFor for how many seconds: at full load
+// the outbox leaves more than a hundred thousand dead rows per minute.
 const (
 	manyDead      = 50_000
 	unvacuumedFor = 10 * 60.0
 )
 
-// problem: "" if there is none.
+// problem returns what is wrong; "" if nothing is.
 func (v vacuumed) problem() string {
 	switch {
 	case !v.Enabled:
@@ -59,61 +60,42 @@ func (v vacuumed) problem() string {
 	return ""
 }
 
-// vacuum: without it, each look into the outbox or for the next job reads through all that ever passed.
-func (e *examination) vacuum(ctx context.Context) (Check, error) {
+// vacuum looks for tables with many dead rows: whoever reads the outbox or fetches a job reads through them.
+func (e *examination) vacuum(ctx context.Context, tx pgx.Tx) (Check, error) {
 	var on, counting bool
 	var age int64
-	var tables []vacuumed
-	err := e.read(ctx, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, `
-			SELECT pg_catalog.current_setting('autovacuum')::boolean, pg_catalog.current_setting('track_counts')::boolean,
-				pg_catalog.age(d.datfrozenxid)::bigint
-			FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()`).Scan(&on, &counting, &age)
-		if err != nil {
-			return err
-		}
-		tables, err = operate.Collect(ctx, tx, pgx.RowToStructByPos[vacuumed], vacuumSQL)
-		return err
-	})
-	if err != nil {
+	err := tx.QueryRow(ctx, `
+		SELECT pg_catalog.current_setting('autovacuum')::boolean, pg_catalog.current_setting('track_counts')::boolean,
+			pg_catalog.age(d.datfrozenxid)::bigint
+		FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()`).Scan(&on, &counting, &age)
+	switch {
+	case err != nil:
 		return Check{}, err
-	}
-	if !on || !counting {
+	case !on || !counting:
 		return failed("autovacuum is off for the whole server").
 			so("turn it on: the outbox and the jobs slow down hour by hour",
 				psql("ALTER SYSTEM RESET autovacuum"), psql("ALTER SYSTEM RESET track_counts"), psql("SELECT pg_reload_conf()")), nil
-	}
-	if age > 1_000_000_000 {
+	case age > 1_000_000_000:
 		return failed("the oldest transaction is %d transactions old: at 2 billion the server stops", age).
 			so("end what the checks transactions, prepared and slots name, then vacuum", psql("VACUUM FREEZE")), nil
 	}
-	return judgeVacuum(tables), nil
+	tables, err := structs[vacuumed](ctx, tx, vacuumSQL)
+	return judgeVacuum(tables), err
 }
 
 func judgeVacuum(tables []vacuumed) Check {
-	var details []string
-	var next string
-	off := false
-	for _, table := range tables {
-		problem := table.problem()
-		if problem == "" {
-			continue
-		}
-		details = append(details, problem)
-		off = off || !table.Enabled
-		if next == "" {
-			next = psql("VACUUM (ANALYZE) " + table.Name)
-			if !table.Enabled {
-				next = psql("ALTER TABLE " + table.Name + " RESET (autovacuum_enabled)")
-			}
-		}
-	}
-	switch {
-	case len(details) == 0:
+	tables = slices.DeleteFunc(tables, func(table vacuumed) bool { return table.problem() == "" })
+	if len(tables) == 0 {
 		return fine("no table has many dead rows")
-	case off:
+	}
+	details := lines(tables, vacuumed.problem)
+	next := psql("VACUUM (ANALYZE) " + tables[0].Name)
+	if !tables[0].Enabled {
+		next = psql("ALTER TABLE " + tables[0].Name + " RESET (autovacuum_enabled)")
+	}
+	if slices.ContainsFunc(tables, func(table vacuumed) bool { return !table.Enabled }) {
 		return failed("autovacuum is off for tables that need it").with(details).so("turn it on", next)
 	}
-	return warn("%s many dead rows", operate.Plural(len(details), "table has", "tables have")).with(details).
+	return warn("%s many dead rows", operate.Plural(len(tables), "table has", "tables have")).with(details).
 		so("end what the checks transactions, prepared and slots name; if they name nothing, autovacuum is too slow", next)
 }

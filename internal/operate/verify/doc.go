@@ -1,7 +1,8 @@
 // Package verify checks all data: whether an event was lost, an instance has no log row, or a position is missing.
 //
-// Run goes through the steps in verify.go, in the order in which events pass the tables. A step reads its table in pieces.
-// A piece is one short read-only statement that returns rows (id, tally, n, problem), with its own snapshot.
+// Run goes through the steps in verify.go, in the order in which events pass the tables. A step has scans, each of which reads
+// a table in pieces. A piece is one short read-only statement, with a snapshot of its own, that returns rows (id, tally, n,
+// problem).
 //
 //	what happens                      what Run does
 //	a piece has a problem             reads it again after 200 ms; only what is wrong both times counts

@@ -1,6 +1,6 @@
 package verify
 
-import "context"
+import "github.com/iu-core/iuworker/internal/operate"
 
 // emissionProblem is a CASE expression on an emission e and the log row l of its instance.
 const emissionProblem = `
@@ -9,28 +9,29 @@ const emissionProblem = `
 	WHEN l.instance_collection_id IS NOT NULL AND e.rolled_back_at IS NOT NULL THEN 'it is marked as rolled back, and its instance is in the log'
 	WHEN l.emit_mode <> 'live' THEN 'it announces a dry run'`
 
-// positions looks at what was announced, in the order of positions, and at the counter. What was pruned is below all
-// that is kept. Epochs follow one another: each has the positions after its beginning, up to the next one's.
-func (a *audit) positions(ctx context.Context, check *Check) error {
-	if _, err := a.look(ctx, check, `
-		SELECT pg_catalog.format('position %s', e.position), ''::text, 1,
+// What was pruned is below all that is kept. Each epoch has the positions after its beginning, up to the next one's.
+var positions = step{
+	name:   "positions",
+	holds:  "positions are unique and have no gaps up to the counter, and each emission is that of one live instance, or marked as rolled back",
+	wayOut: "subscribers may have missed an event: restore the emission from a backup, or inform them",
+	scans: []scan{
+		{sql: `
+		SELECT pg_catalog.format('position %s', e.position), ''::text, 0,
 			pg_catalog.format('emission of %s: the counter is at %s', e.instance_collection_id, c.position)
 		FROM iu_outbox.emission_counter AS c JOIN iu_outbox.emission AS e ON e.position > c.position
 		UNION ALL
-		SELECT pg_catalog.format('position %s', e.position), '', 1,
+		SELECT pg_catalog.format('position %s', e.position), '', 0,
 			pg_catalog.format('emission of %s: it is counted as pruned', e.instance_collection_id)
 		FROM iu_outbox.emission_pruned AS p JOIN iu_outbox.emission AS e ON e.position <= p.position
 		UNION ALL
-		SELECT 'epoch ' || c.epoch, '', 1, 'the counter is in it, and it is not the last one'
+		SELECT 'epoch ' || c.epoch, '', 0, 'the counter is in it, and it is not the last one'
 		FROM iu_outbox.emission_counter AS c
 		WHERE c.epoch <> (SELECT e.epoch FROM iu_outbox.epoch AS e ORDER BY e.id DESC LIMIT 1)
-		LIMIT 10000`); err != nil {
-		return err
-	}
-	sums, err := a.numbers(ctx, check, `
-		SELECT p.position, c.position FROM iu_outbox.emission_pruned AS p, iu_outbox.emission_counter AS c`, `
+		LIMIT 10000`},
+		{bounds: `
+		SELECT p.position, c.position FROM iu_outbox.emission_pruned AS p, iu_outbox.emission_counter AS c`, sql: `
 		WITH kept AS MATERIALIZED (
-			SELECT e.position, e.instance_collection_id, pg_catalog.count(*) OVER (PARTITION BY e.position) AS times, CASE `+emissionProblem+`
+			SELECT e.position, e.instance_collection_id, pg_catalog.count(*) OVER (PARTITION BY e.position) AS times, CASE ` + emissionProblem + `
 				WHEN e.rolled_back_at IS NOT NULL AND e.event ->> 'rolledbackat' IS NULL THEN 'its event does not say that it was rolled back'
 				WHEN e.event ->> 'position' IS DISTINCT FROM e.position::text
 				  OR e.event ->> 'cursor' IS DISTINCT FROM o.epoch || '-' || e.position
@@ -60,30 +61,45 @@ func (a *audit) positions(ctx context.Context, check *Check) error {
 			WHERE (SELECT pg_catalog.count(*) FROM kept) <> d.upto - d.above
 			EXCEPT
 			SELECT k.position FROM kept AS k
-		) AS h`)
-	check.Looked = sums[""]
-	return err
+		) AS h`},
+	},
 }
 
-// waiting looks at what is to be announced.
-func (a *audit) waiting(ctx context.Context, check *Check) error {
-	sums, err := a.numbers(ctx, check, `
+var waiting = step{
+	name:   "waiting",
+	holds:  "each emission without a position is that of one live instance in the log",
+	wayOut: "it will be announced without an instance: restore the instance, or delete the emission",
+	scans: []scan{{bounds: `
 		SELECT COALESCE(pg_catalog.min(e.id) - 1, 0), COALESCE(pg_catalog.max(e.id), 0)
-		FROM iu_outbox.emission AS e WHERE e.position IS NULL`, `
-		SELECT e.instance_collection_id::text, ''::text, 1, CASE `+emissionProblem+` END
+		FROM iu_outbox.emission AS e WHERE e.position IS NULL`, sql: `
+		SELECT e.instance_collection_id::text, ''::text, 1, CASE ` + emissionProblem + ` END
 		FROM iu_outbox.emission AS e
 		LEFT JOIN public.iu_auto_instantiate_event_log AS l ON l.instance_collection_id = e.instance_collection_id
-		WHERE e.position IS NULL AND e.id > $1 AND e.id <= $2`)
-	check.Looked = sums[""]
-	return err
+		WHERE e.position IS NULL AND e.id > $1 AND e.id <= $2`}},
 }
 
-func (a *audit) consumers(ctx context.Context, check *Check) error {
-	found, err := a.look(ctx, check, `
+var sequences = step{
+	name:   "sequences",
+	holds:  "every sequence is ahead of its table",
+	wayOut: "logical replication does not copy sequences: run these statements as the owner",
+	scans: []scan{{sql: `
+		SELECT s.name, ''::text, 1, CASE WHEN s.behind THEN 'it is behind; run: ' END FROM iu_outbox.sequences() AS s`}},
+	count: func(check *Check, _ *Balance, sums map[string]int64) {
+		check.Looked = sums[""]
+		for i, finding := range check.Findings {
+			check.Findings[i].Problem += operate.ForwardSequence(finding.ID)
+		}
+	},
+}
+
+var consumers = step{
+	name:  "consumers",
+	holds: "no consumer is ahead of the announcements",
+	wayOut: "a restore or failover set the database back: decide what to do with what the consumer received, then run: " +
+		"iuworker consumers reset NAME --to CURSOR",
+	scans: []scan{{sql: `
 		SELECT c.name, ''::text, 1, CASE WHEN c.state IN ('beyond_end', 'rewound') THEN pg_catalog.format(
 			'it handled what is after %s-%s, and announced was what is up to %s-%s (%s)',
 			c.epoch, c.position, c.end_epoch, c.end_position, c.state) END
-		FROM iu_outbox.consumer_status AS c`)
-	check.Looked = found.tally[""]
-	return err
+		FROM iu_outbox.consumer_status AS c`}},
 }

@@ -1,44 +1,34 @@
 package verify
 
-import (
-	"context"
-	"fmt"
+import "fmt"
 
-	"github.com/jackc/pgx/v5"
-)
-
-func (a *audit) instances(ctx context.Context, check *Check) error {
-	sums, err := a.pages(ctx, check, "public.iu_piece_collection", `
+var instances = step{
+	name:   "instances",
+	holds:  "each collection tpl-inst:auto:* is in the log",
+	wayOut: "its log row was deleted, or something else took such a key: rename the collection, or delete it",
+	scans: []scan{{table: "public.iu_piece_collection", sql: `
 		SELECT c.id::text, ''::text, 1, CASE WHEN (
 			SELECT true FROM public.iu_auto_instantiate_event_log AS l WHERE l.instance_collection_id = c.id LIMIT 1) IS NULL
 			THEN c.collection_key || ' is not in the log' END
 		FROM public.iu_piece_collection AS c
-		WHERE c.ctid >= $1::text::tid AND c.ctid < $2::text::tid AND c.collection_key LIKE 'tpl-inst:auto:%'`)
-	check.Looked = sums[""]
-	return err
+		WHERE c.ctid >= $1::text::tid AND c.ctid < $2::text::tid AND c.collection_key LIKE 'tpl-inst:auto:%'`}},
 }
 
-// pruned is what stands for emissions that were pruned.
-type pruned struct{ instances, rolledBack int64 }
+// prunedSQL counts what stands for the emissions that were pruned, by tallies with a suffix.
+const prunedSQL = `
+	SELECT NULL::text, x.tally || '%s', x.n, NULL::text
+	FROM iu_outbox.emission_pruned AS p
+	CROSS JOIN LATERAL (VALUES ('instances ', p.instances), ('rolled back ', p.rolled_back)) AS x (tally, n)`
 
-func (a *audit) pruned(ctx context.Context) (p pruned, err error) {
-	err = a.read(ctx, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, "SELECT p.instances, p.rolled_back FROM iu_outbox.emission_pruned AS p").Scan(&p.instances, &p.rolledBack)
-	})
-	if err != nil {
-		return p, fmt.Errorf("read how many emissions were pruned: %w", err)
-	}
-	return p, nil
-}
-
-// log looks at the log's rows. A live one may be without its emission where that was pruned: one that is younger than
-// all that was pruned is wrong by itself, the others must be as many as were pruned.
-func (a *audit) log(ctx context.Context, check *Check) error {
-	before, err := a.pruned(ctx)
-	if err != nil {
-		return err
-	}
-	sums, err := a.pages(ctx, check, "public.iu_auto_instantiate_event_log", `
+// A live instance has no emission if that was pruned. One that is younger than all that was pruned is wrong by itself; the
+// others must be as many as were pruned. While the log is read, more may be pruned, and pruned ones rolled back.
+var log = step{
+	name:   "log",
+	holds:  "each row of the log has its instance with pieces, its lineage with the template's digest and, if it is live, its emission",
+	wayOut: "restore what is missing from a backup, or roll the actor back and send its events again: iuworker rollback --actor ACTOR",
+	scans: []scan{
+		{sql: fmt.Sprintf(prunedSQL, "before")},
+		{table: "public.iu_auto_instantiate_event_log", sql: `
 		SELECT r.instance_collection_id::text,
 			CASE WHEN r.emission = 'pruned' THEN 'pruned' ELSE '' END, 1,
 			CASE
@@ -65,27 +55,25 @@ func (a *audit) log(ctx context.Context, check *Check) error {
 			LEFT JOIN public.iu_collection_template_instance_lineage AS g ON g.instance_collection_id = l.instance_collection_id
 			LEFT JOIN public.iu_piece_collection AS i ON i.id = l.instance_collection_id
 			WHERE l.ctid >= $1::text::tid AND l.ctid < $2::text::tid
-			OFFSET 0) AS r`)
-	if err != nil {
-		return err
-	}
-	after, err := a.pruned(ctx)
-	if err != nil {
-		return err
-	}
-	check.Looked = sums[""] + sums["pruned"]
-	// Meanwhile more may have been pruned, and what was pruned may have been rolled back.
-	least := before.instances - after.rolledBack
-	most := after.instances - before.rolledBack
-	if n := sums["pruned"]; n < least || n > most {
-		a.note(check, map[string]string{"all": fmt.Sprintf(
-			"%d live instances have no emission, and the emissions of %d were pruned", n, after.instances-after.rolledBack)})
-	}
-	return nil
+			OFFSET 0) AS r`},
+		{sql: fmt.Sprintf(prunedSQL, "after")},
+	},
+	count: func(check *Check, _ *Balance, sums map[string]int64) {
+		check.Looked = sums[""] + sums["pruned"]
+		least := sums["instances before"] - sums["rolled back after"]
+		most := sums["instances after"] - sums["rolled back before"]
+		if n := sums["pruned"]; n < least || n > most {
+			check.add("all", fmt.Sprintf("%d live instances have no emission, and the emissions of %d were pruned",
+				n, sums["instances after"]-sums["rolled back after"]))
+		}
+	},
 }
 
-func (a *audit) lineage(ctx context.Context, check *Check) error {
-	sums, err := a.pages(ctx, check, "public.iu_collection_template_instance_lineage", `
+var lineage = step{
+	name:   "lineage",
+	holds:  "each lineage has its instance and its template",
+	wayOut: "foreign keys were off when these collections were deleted: restore them, or delete the orphans",
+	scans: []scan{{table: "public.iu_collection_template_instance_lineage", sql: `
 		SELECT g.instance_collection_id::text, ''::text, 1, CASE
 			WHEN (SELECT true FROM public.iu_piece_collection AS c WHERE c.id = g.instance_collection_id LIMIT 1) IS NULL
 				THEN 'its collection is missing'
@@ -93,19 +81,18 @@ func (a *audit) lineage(ctx context.Context, check *Check) error {
 			 AND (SELECT true FROM public.iu_piece_collection AS c WHERE c.id = g.template_collection_id LIMIT 1) IS NULL
 				THEN pg_catalog.format('its template %s is missing', g.template_collection_id) END
 		FROM public.iu_collection_template_instance_lineage AS g
-		WHERE g.ctid >= $1::text::tid AND g.ctid < $2::text::tid`)
-	check.Looked = sums[""]
-	return err
+		WHERE g.ctid >= $1::text::tid AND g.ctid < $2::text::tid`}},
 }
 
-func (a *audit) memberships(ctx context.Context, check *Check) error {
-	sums, err := a.pages(ctx, check, "public.iu_piece_membership", `
+var memberships = step{
+	name:   "memberships",
+	holds:  "each membership has its collection and its piece",
+	wayOut: "foreign keys were off when these were deleted: restore them, or delete the orphans",
+	scans: []scan{{table: "public.iu_piece_membership", sql: `
 		SELECT m.collection_id || '/' || m.piece_id, ''::text, 1, CASE
 			WHEN (SELECT true FROM public.iu_piece_collection AS c WHERE c.id = m.collection_id LIMIT 1) IS NULL
 				THEN 'its collection is missing'
 			WHEN (SELECT true FROM public.iu_piece AS p WHERE p.id = m.piece_id LIMIT 1) IS NULL THEN 'its piece is missing' END
 		FROM public.iu_piece_membership AS m
-		WHERE m.ctid >= $1::text::tid AND m.ctid < $2::text::tid`)
-	check.Looked = sums[""]
-	return err
+		WHERE m.ctid >= $1::text::tid AND m.ctid < $2::text::tid`}},
 }

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,12 +41,22 @@ func (r Report) OK() bool { return r.Wrong == 0 }
 
 // Check is one thing that must hold for all rows of a kind.
 type Check struct {
-	Check    string    `json:"check"`
+	Name     string    `json:"check"`
 	Holds    string    `json:"holds"`    // what must hold
 	Looked   int64     `json:"looked"`   // rows looked at
 	Wrong    int64     `json:"wrong"`    // rows for which it does not hold
 	Findings []Finding `json:"findings"` // the first of those
 	WayOut   string    `json:"way_out"`  // what to do about findings
+
+	most int // findings
+}
+
+// add adds a row for which the check does not hold.
+func (c *Check) add(id, problem string) {
+	if len(c.Findings) < c.most {
+		c.Findings = append(c.Findings, Finding{ID: id, Problem: problem})
+	}
+	c.Wrong++
 }
 
 // Finding is a row for which a check does not hold.
@@ -71,29 +82,40 @@ type Balance struct {
 	Lost        int64 `json:"lost"`
 }
 
-// step is a check and how it is done.
+// step is a check of the data.
 type step struct {
-	check, holds, wayOut string
-	run                  func(*audit, context.Context, *Check) error
+	name, holds, wayOut string
+
+	// scans are made in this order. Their statements return rows (id, tally, n, problem); problem is NULL if all is well.
+	scans []scan
+
+	// count sets Looked and the balance from the sums of n by tally. Default: Looked is the sum of the tally ''.
+	count func(check *Check, balance *Balance, sums map[string]int64)
 }
 
-// Run checks all data, and returns what is wrong. It changes nothing. It goes through the tables in pieces: short
-// statements, each with a snapshot of its own, in which the invariants must hold whatever happens meanwhile; a piece
-// in which something is wrong is looked at twice. An error means that it could not look at everything; the report then
-// has the checks that ended.
+// steps follow the events through the tables.
+var steps = []step{outbox, events, deadLetters, instances, log, lineage, memberships, positions, waiting, sequences, consumers}
+
+// Run checks all data, and returns what is wrong. It changes nothing. It reads the tables in pieces: short statements, each with
+// a snapshot of its own, in which the invariants hold whatever happens meanwhile. An error means that it could not read
+// everything; the report then has the checks that ended.
 func Run(ctx context.Context, cfg Config) (Report, error) {
 	report := Report{At: time.Now(), Checks: []Check{}}
 	if cfg.Pool == nil {
 		return report, errors.New("verify: Pool is required")
 	}
-	if cfg.Findings == 0 {
-		cfg.Findings = 20
-	}
-	a := &audit{cfg: cfg, report: &report}
+	cfg.Findings = cmp.Or(cfg.Findings, 20)
 	for _, step := range steps {
-		check := Check{Check: step.check, Holds: step.holds, Findings: []Finding{}}
-		if err := step.run(a, ctx, &check); err != nil {
-			return report, fmt.Errorf("verify %s: %w", step.check, err)
+		check := Check{Name: step.name, Holds: step.holds, Findings: []Finding{}, most: cfg.Findings}
+		w := walk{cfg: cfg, check: &check, sums: map[string]int64{}}
+		for _, scan := range step.scans {
+			if err := w.scan(ctx, scan); err != nil {
+				return report, fmt.Errorf("verify %s: %w", step.name, err)
+			}
+		}
+		check.Looked = w.sums[""]
+		if step.count != nil {
+			step.count(&check, &report.Balance, w.sums)
 		}
 		if check.Wrong > 0 {
 			check.WayOut = step.wayOut
@@ -106,66 +128,6 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 		}
 	}
 	return report, nil
-}
-
-// steps go the way that events go.
-var steps = []step{
-	{
-		check: "outbox", run: (*audit).outbox,
-		holds:  "no row was deleted from the outbox by hand",
-		wayOut: "the rows are in iu_outbox.settled (how = 'removed'): insert their events again, or delete these rows to accept the loss",
-	},
-	{
-		check: "events", run: (*audit).events,
-		holds:  "every event that left the outbox is composed, in a job, a dead letter, or was removed by an operator",
-		wayOut: "have the application send these events again; iuworker trace KEY shows one of them",
-	},
-	{
-		check: "dead letters", run: (*audit).deadLetters,
-		holds:  "the job of each dead letter has ended",
-		wayOut: "run iuworker doctor: a trigger of River's table of jobs may be disabled; drop the dead letter once its job has ended",
-	},
-	{
-		check: "instances", run: (*audit).instances,
-		holds:  "each collection tpl-inst:auto:* is in the log",
-		wayOut: "its log row was deleted, or something else took such a key: rename the collection, or delete it",
-	},
-	{
-		check: "log", run: (*audit).log,
-		holds:  "each row of the log has its instance with pieces, its lineage with the template's digest and, if it is live, its emission",
-		wayOut: "restore what is missing from a backup, or roll the actor back and send its events again: iuworker rollback --actor ACTOR",
-	},
-	{
-		check: "lineage", run: (*audit).lineage,
-		holds:  "each lineage has its instance and its template",
-		wayOut: "foreign keys were off when these collections were deleted: restore them, or delete the orphans",
-	},
-	{
-		check: "memberships", run: (*audit).memberships,
-		holds:  "each membership has its collection and its piece",
-		wayOut: "foreign keys were off when these were deleted: restore them, or delete the orphans",
-	},
-	{
-		check: "positions", run: (*audit).positions,
-		holds:  "positions are unique and have no gaps up to the counter, and each emission is that of one live instance, or marked as rolled back",
-		wayOut: "subscribers may have missed an event: restore the emission from a backup, or inform them",
-	},
-	{
-		check: "waiting", run: (*audit).waiting,
-		holds:  "each emission without a position is that of one live instance in the log",
-		wayOut: "it will be announced without an instance: restore the instance, or delete the emission",
-	},
-	{
-		check: "sequences", run: (*audit).sequences,
-		holds:  "every sequence is ahead of its table",
-		wayOut: "logical replication does not copy sequences: run these statements as the owner",
-	},
-	{
-		check: "consumers", run: (*audit).consumers,
-		holds: "no consumer is ahead of the announcements",
-		wayOut: "a restore or failover set the database back: decide what to do with what the consumer received, then run: " +
-			"iuworker consumers reset NAME --to CURSOR",
-	},
 }
 
 // Record stores how a verification went, for the pages. A later one replaces it.

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
-	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/operatetest"
+	"github.com/iu-core/iuworker/internal/operate/scaleout"
 	"github.com/iu-core/iuworker/internal/operate/verify"
 )
 
@@ -26,9 +26,9 @@ func run(t *testing.T, db *iutest.DB) verify.Report {
 func whole(t *testing.T, report verify.Report) {
 	t.Helper()
 	for _, check := range report.Checks {
-		require.Empty(t, check.Findings, check.Check)
-		require.Zero(t, check.Wrong, check.Check)
-		require.Empty(t, check.WayOut, check.Check)
+		require.Empty(t, check.Findings, check.Name)
+		require.Zero(t, check.Wrong, check.Name)
+		require.Empty(t, check.WayOut, check.Name)
 	}
 	require.True(t, report.OK())
 }
@@ -163,7 +163,7 @@ func TestVerifyNamesWhatIsWrong(t *testing.T) {
 			report := run(t, db)
 			require.False(t, report.OK())
 			for _, check := range report.Checks {
-				if check.Check == test.check {
+				if check.Name == test.check {
 					require.NotEmpty(t, check.Findings, "%+v", report)
 					require.EqualValues(t, len(check.Findings), check.Wrong)
 					require.NotEmpty(t, check.WayOut)
@@ -197,12 +197,12 @@ func TestVerifyNamesNoMoreThanItMay(t *testing.T) {
 	db.Exec(t, "DELETE FROM iu_piece_membership WHERE collection_id IN (SELECT id FROM iu_piece_collection WHERE collection_key LIKE 'tpl-inst:auto:s%')")
 	var done []string
 	report, err := verify.Run(t.Context(), verify.Config{
-		Pool: db.Pool, Findings: 2, Rest: time.Millisecond, Done: func(c verify.Check) { done = append(done, c.Check) },
+		Pool: db.Pool, Findings: 2, Rest: time.Millisecond, Done: func(c verify.Check) { done = append(done, c.Name) },
 	})
 	require.NoError(t, err)
 	require.Len(t, done, len(report.Checks))
 	for _, check := range report.Checks {
-		if check.Check == "log" {
+		if check.Name == "log" {
 			require.Len(t, check.Findings, 2)
 			require.EqualValues(t, 5, check.Wrong)
 		}
@@ -298,7 +298,7 @@ func TestVerifyUnderLoad(t *testing.T) {
 func TestVerifyAccountsForScaleouts(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
-	_, err := operate.Scaleout(t.Context(), operate.ScaleoutConfig{
+	_, err := scaleout.Start(t.Context(), scaleout.Config{
 		Pool: db.Pool, Template: db.Template(t, "t", 1), Prefix: "p", Count: 5, Actor: "ann",
 	})
 	require.NoError(t, err)

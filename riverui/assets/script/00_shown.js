@@ -1,5 +1,5 @@
-// Other scripts register what they do with new content: it runs for the document now, and for each section that is
-// replaced later.
+// Other scripts register functions that prepare new content. They run for the document now, and for each section when it is
+// replaced.
 const registered = [];
 window.whenShown = (prepare) => {
   registered.push(prepare);

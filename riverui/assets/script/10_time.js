@@ -1,5 +1,5 @@
-// Times: the server writes them in UTC. Shown are ages ("3 min ago"), UTC or local time, as the user chose last. A click
-// on a time shows all three.
+// Times: the server writes them in UTC. The page shows ages ("3 min ago"), UTC or local time, as the user last chose. A click on
+// a time shows all three.
 const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
 const modes = { age: "Ages", utc: "UTC", local: "Local time" };
 
@@ -44,7 +44,7 @@ toggle.addEventListener("click", () => {
   showTimes(document);
 });
 
-// The box with all three forms; each is copied by a click.
+// The box has all three forms; a click copies one.
 const box = document.createElement("div");
 box.className = "moment";
 box.hidden = true;

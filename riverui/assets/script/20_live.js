@@ -1,5 +1,5 @@
-// Live pages: the server sends the sections that changed. One that holds the focus or a selection is left alone until it
-// does not, so that nobody loses their place.
+// Live pages: the server sends the sections that changed. A section that has the focus or a selection is replaced later, so that
+// users do not lose their place.
 function keepUpToDate(line) {
   const [status, since, button] = [line.querySelector("[role=status]"), line.querySelector(".since"), line.querySelector("button")];
   const waiting = new Map();
@@ -53,7 +53,7 @@ function keepUpToDate(line) {
     source.onopen = () => say(lost() ? "No data" : "Live");
     source.onerror = (error) => {
       say("Not connected, trying again");
-      // A proxy that says that the server is away ends an EventSource.
+      // An error response of a proxy ends an EventSource.
       if (error.target.readyState === EventSource.CLOSED) setTimeout(() => { if (source === error.target) start(); }, 5000);
     };
     source.addEventListener("tick", () => {
@@ -85,7 +85,7 @@ function keepUpToDate(line) {
   document.addEventListener("focusout", () => setTimeout(replaceWaiting));
   document.addEventListener("change", () => setTimeout(replaceWaiting));
   document.addEventListener("selectionchange", replaceWaiting);
-  // A page that nobody sees costs the server nothing.
+  // A hidden page costs the server nothing.
   document.addEventListener("visibilitychange", () => {
     if (button.getAttribute("aria-pressed") === "true") return;
     if (document.hidden && source) { source.close(); source = null; }
@@ -98,7 +98,7 @@ function keepUpToDate(line) {
 
 for (const line of document.querySelectorAll("[data-live]")) keepUpToDate(line);
 
-// What was just done is told once: not on a reload, and not in a copied link.
+// The page says once what was done: not after a reload, and not in a copied link.
 const address = new URL(location.href);
 if (address.searchParams.has("done")) {
   address.searchParams.delete("done");

@@ -47,7 +47,7 @@ window.whenShown((root) => {
   for (const all of root.querySelectorAll("[data-check-all]")) if (all.form) counted(all.form);
 });
 
-// A form that changes something says that it works, and cannot be sent twice.
+// A form that changes something shows that it is busy, and cannot be sent twice.
 document.addEventListener("submit", (event) => {
   const button = event.submitter;
   if ((button?.getAttribute("formmethod") || event.target.method) !== "post") return;
@@ -60,7 +60,7 @@ addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
 });
 
-// Keys: / finds, g and a letter goes to a page, r presses the page's button data-key-button="r".
+// Keys: / goes to the search, g and a letter to a page, and r presses the page's button data-key-button="r".
 let going = 0;
 document.addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;

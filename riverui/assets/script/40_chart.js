@@ -1,5 +1,5 @@
 // Charts: a line under the pointer, the finger or the arrow keys, and a box with the time and all values there. They come
-// from the chart's table. Sections are replaced while a page is open: so all is delegated, and the line comes back.
+// from the chart's table. Sections are replaced while a page is open, so events are delegated and the line is restored.
 let shown = null; // { id, index }
 
 function rowsOf(plot) { return [...plot.closest(".chart").querySelectorAll(".chart-table tbody tr")]; }

@@ -46,7 +46,7 @@ function followEvents(section) {
 
   const start = () => {
     const url = new URL(section.dataset.events, location.href);
-    if (cursor) { // go on where it stopped
+    if (cursor) { // continue after the last event
       for (const name of ["from", "since"]) url.searchParams.delete(name);
       url.searchParams.set("after", cursor);
     }
@@ -58,7 +58,7 @@ function followEvents(section) {
     mine.onerror = () => {
       if (mine !== source) return;
       say("Not connected, trying again");
-      // A refusal ends an EventSource: ask why, and try again.
+      // A refusal ends an EventSource: find out why, and retry.
       if (mine.readyState === EventSource.CLOSED) explain(url).then(() => setTimeout(() => { if (mine === source) start(); }, 5000));
     };
   };

@@ -84,13 +84,15 @@ BEGIN
 END
 $$;
 
--- Makes jobs due that wait for another try until a time that none of ours waits for: the server's clock was set back
--- since. Waits are a minute at most; what an application put off (available_at) stays.
+-- Repairs what was written before the server's clock was set back. Jobs that wait for another try longer than any of ours
+-- does, a minute, are due now; what an application put off (available_at) stays. A row of River's leader that expires
+-- later than any that River elects is deleted.
 CREATE OR REPLACE FUNCTION iu_outbox.wake_late() RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_count integer;
 BEGIN
+    DELETE FROM iu_river.river_leader AS l WHERE l.expires_at > pg_catalog.clock_timestamp() + interval '1 minute';
     WITH late AS MATERIALIZED (
         SELECT j.id FROM iu_outbox.job AS j
         WHERE (j.state = 'available' OR j.retrying) AND j.scheduled_at > pg_catalog.clock_timestamp() + interval '2 minutes'
@@ -152,15 +154,6 @@ BEGIN
         SELECT d.id FROM iu_outbox.dead_letter AS d WHERE d.job_id = ANY (v_cancelled)));
     RETURN COALESCE(pg_catalog.cardinality(v_cancelled), 0);
 END
-$$;
-
--- Notes in these running jobs the events that came again meanwhile; see say_again().
-CREATE OR REPLACE FUNCTION iu_outbox.note_said_again(p_ids bigint[], p_events text[]) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    UPDATE iu_river.river_job AS j
-    SET metadata = j.metadata || pg_catalog.jsonb_build_object('said_again', s.event::jsonb)
-    FROM ROWS FROM (pg_catalog.unnest(p_ids), pg_catalog.unnest(p_events)) AS s (id, event)
-    WHERE j.id = s.id
 $$;
 
 -- Locks those of these jobs that no other transaction has locked, in the order of their ids, and returns them.

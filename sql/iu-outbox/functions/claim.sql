@@ -6,7 +6,8 @@ SELECT false AS later, 0 AS merged, e.* FROM iu_outbox.event AS e WHERE false;
 
 -- Takes up to p_limit rows out of the outbox, lowest id first, each the first of its idempotency key, and with each
 -- one the later rows of its key (merged: how many), which its job stands for. later: available_at is to come. Rows whose
--- ids are in p_without stay, and so do all but those in p_only, unless that is NULL.
+-- ids are in p_without stay, and so do all but those in p_only, unless that is NULL. A row whose key's job runs stays until
+-- that job has ended: it may have composed already, and been rolled back, and would not compose again for this row.
 -- A row whose forerunner another relay holds waits for that one's commit: so the lowest id wins, and no two relays
 -- insert the job of one key at a time. The ledger notes what was claimed; River is told to fetch.
 -- Locks outbox rows; skips those that are locked. The commit waits for no disk: rows and jobs are lost together, and so
@@ -30,6 +31,7 @@ BEGIN
             SELECT FROM iu_outbox.event AS o
             WHERE o.event_id = e.event_id AND o.idempotency_key = e.idempotency_key AND o.id + 0 < e.id
             OFFSET 0)
+          AND NOT EXISTS (SELECT FROM iu_outbox.running_jobs(e.idempotency_key) OFFSET 0)
           AND e.id <> ALL (p_without) AND (p_only IS NULL OR e.id = ANY (p_only))
         ORDER BY e.id
         LIMIT p_limit
@@ -60,7 +62,7 @@ BEGIN
     FROM taken AS t LEFT JOIN counted AS c ON c.first_id = t.id
     ORDER BY t.id;
     IF FOUND THEN
-        PERFORM pg_catalog.pg_notify('iu_river.river_insert', '{"queue": "events"}');
+        PERFORM iu_outbox.wake_queues(ARRAY['events']);
         PERFORM pg_catalog.set_config('synchronous_commit', 'off', true);
     END IF;
     PERFORM pg_catalog.set_config('iu_outbox.claiming', 'off', true);

@@ -1,3 +1,15 @@
+-- Returns the type of the events that announce instances. It is their channel, too, and their key in the registry.
+CREATE OR REPLACE FUNCTION iu_outbox.event_type() RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'iu.template.instance_auto_composed'
+$$;
+
+-- Returns whether emissions may be announced: the registry has their type, and it is active.
+CREATE OR REPLACE FUNCTION iu_outbox.announcing() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM public.event_type_registry AS r WHERE r.event_type = iu_outbox.event_type() AND r.active)
+$$;
+
 -- Returns the CloudEvents source of this database; a name that is no plain URI segment is
 -- percent-encoded.
 CREATE OR REPLACE FUNCTION iu_outbox.event_source() RETURNS text
@@ -44,7 +56,7 @@ BEGIN
         'specversion', '1.0',
         'id', p_log.instance_collection_id,
         'source', iu_outbox.event_source(),
-        'type', 'iu.template.instance_auto_composed',
+        'type', iu_outbox.event_type(),
         'subject', v_instance_key,
         'time', iu_outbox.rfc3339(p_log.created_at),
         'datacontenttype', 'application/json',

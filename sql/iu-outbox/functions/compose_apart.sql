@@ -39,7 +39,6 @@ DECLARE
     v_table text;
     v_constraint text;
 BEGIN
-    PERFORM pg_catalog.set_config('iu_outbox.emitting', 'off', true);
     FOR v_event IN
         SELECT u.*, pg_catalog.md5(u.event_id::text || ':' || u.template_id::text || ':' || u.suffix) AS idempotency_key
         FROM ROWS FROM (

@@ -1,27 +1,19 @@
--- Composing the events of many jobs in one transaction, and announcing them in it if nobody else does.
-
 -- Calls fn_iu_auto_instantiate_from_event for each element of the arrays (p_notes and p_traceparents may hold NULLs)
 -- and returns its result with the element's number, from 1; NULL: set aside, another transaction works on its suffix.
 -- p_traceparents: a W3C traceparent each, or one with its tracestate after a space.
 -- An error of one element is the error of all: the caller tries compose_apart.
--- With p_emit emissions get their position as they are written (write_emission), and number 0 is the last one's, NULL:
--- left to the emitter. That saves a transaction and a doorbell an event, and is for callers who are alone: the counter row
--- is held until the end of the transaction.
 -- Locks, in the order of idempotency keys: each suffix by a try, what the function locks by a short wait: an idle
 -- transaction of somebody else delays nobody for long. The other settings keep plans, those of foreign-key checks
 -- among them, that were made while tables were small.
 CREATE OR REPLACE FUNCTION iu_outbox.compose_batch(
     p_event_ids uuid[], p_event_types text[], p_template_collection_ids uuid[], p_instance_key_suffixes text[],
-    p_emit_modes text[], p_actors text[], p_notes text[], p_traceparents text[],
-    p_emit boolean)
+    p_emit_modes text[], p_actors text[], p_notes text[], p_traceparents text[])
 RETURNS TABLE (n integer, result jsonb)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET jit = off SET lock_timeout = '250ms' AS $$
 DECLARE
     v_event record;
 BEGIN
-    PERFORM pg_catalog.set_config('iu_outbox.emitting', CASE WHEN p_emit THEN 'on' ELSE 'off' END, true);
-    PERFORM pg_catalog.set_config('iu_outbox.emitted', '', true);
     FOR v_event IN
         SELECT u.*, pg_catalog.md5(u.event_id::text || ':' || u.template_id::text || ':' || u.suffix) AS idempotency_key
         FROM ROWS FROM (
@@ -44,10 +36,5 @@ BEGIN
         END IF;
         RETURN NEXT;
     END LOOP;
-    IF p_emit THEN
-        n := 0;
-        result := NULLIF(pg_catalog.current_setting('iu_outbox.emitted'), '')::jsonb;
-        RETURN NEXT;
-    END IF;
 END
 $$;

@@ -29,6 +29,5 @@ CREATE OR REPLACE TRIGGER emission_doorbell
     AFTER INSERT ON iu_outbox.emission
     FOR EACH STATEMENT
     WHEN (pg_catalog.current_setting('iu_outbox.doorbell', true) IS DISTINCT FROM 'off'
-          AND pg_catalog.current_setting('iu_outbox.emitting', true) IS DISTINCT FROM 'on'
           AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(26997, 2))
     EXECUTE FUNCTION iu_outbox.ring('iu_outbox_emission');

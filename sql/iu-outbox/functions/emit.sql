@@ -1,52 +1,12 @@
--- Writes an emission that has its position at once, announces it, and notes that in the setting iu_outbox.emitted.
--- Returns false, and has done nothing, if that is for the emitter: emissions wait already, the counter row is locked,
--- the registry row is not active, or an error came, which the emitter will meet and tell.
--- Locks the counter row; waits for nothing.
-CREATE OR REPLACE FUNCTION iu_outbox.emit_now(p_instance_collection_id uuid, p_event jsonb) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
-DECLARE
-    v_notified boolean := iu_outbox.may_notify();
-    v_epoch text;
-    v_position bigint;
-    v_event jsonb;
-    v_whole boolean;
-BEGIN
-    SELECT c.epoch, c.position + 1 INTO v_epoch, v_position
-    FROM iu_outbox.emission_counter AS c
-    WHERE EXISTS (SELECT FROM public.event_type_registry AS r
-                  WHERE r.event_type = 'iu.template.instance_auto_composed' AND r.active)
-      AND NOT EXISTS (SELECT FROM iu_outbox.emission AS e WHERE e.position IS NULL)
-    FOR UPDATE OF c SKIP LOCKED;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    v_whole := iu_outbox.payload_whole();
-    v_epoch := iu_outbox.current_epoch(v_epoch, v_position - 1);
-    v_event := p_event || pg_catalog.jsonb_build_object('position', v_position, 'cursor', v_epoch || '-' || v_position);
-    INSERT INTO iu_outbox.emission (position, instance_collection_id, event, emitted_at)
-    VALUES (v_position, p_instance_collection_id, v_event, pg_catalog.clock_timestamp());
-    UPDATE iu_outbox.emission_counter AS c SET position = v_position;
-    IF v_notified THEN
-        PERFORM pg_catalog.pg_notify('iu.template.instance_auto_composed', iu_outbox.payload(v_event, v_whole));
-    END IF;
-    PERFORM pg_catalog.set_config('iu_outbox.emitted', pg_catalog.jsonb_build_object(
-        'emitted', 1, 'last_position', v_position, 'notified', v_notified)::text, true);
-    RETURN true;
-EXCEPTION WHEN OTHERS THEN
-    RETURN false;
-END
-$$;
-
--- Gives up to p_limit emissions their positions and announces them, oldest first. state: emitted;
--- idle (nothing to do); held (the registry row is not active); busy (another emitter works).
--- notified is false if the notification queue is more than half full: positions are given all
--- the same, and subscribers find them by their poll.
+-- Gives up to p_limit emissions their positions and announces them, oldest first; with p_id only that one. Nothing else gives
+-- positions. state: emitted; idle (nothing to do); held (the registry row is not active); busy (another transaction emits).
+-- notified is false if the notification queue is more than half full: positions are given all the same, and subscribers
+-- find them by their poll.
 -- Locks the counter row, then emission rows; waits for neither. READ COMMITTED only.
 -- A join with the picked rows could read the whole table once for each of them, where the table counts as empty or a plan
 -- was made while it was: so they are a list of ids, and the settings leave their index as the only way to find them.
 CREATE OR REPLACE FUNCTION iu_outbox.emit(
-    p_limit integer,
+    p_limit integer, p_id bigint DEFAULT NULL,
     OUT state text, OUT emitted integer, OUT last_position bigint, OUT notified boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
@@ -63,15 +23,14 @@ BEGIN
         state := 'busy';
         RETURN;
     END IF;
-    IF NOT EXISTS (SELECT FROM public.event_type_registry AS r
-                   WHERE r.event_type = 'iu.template.instance_auto_composed' AND r.active) THEN
+    IF NOT iu_outbox.announcing() THEN
         state := 'held';
         RETURN;
     END IF;
     v_whole := iu_outbox.payload_whole();
     v_epoch := iu_outbox.current_epoch(v_epoch, last_position);
 
-    v_ids := ARRAY(SELECT e.id FROM iu_outbox.emission AS e WHERE e.position IS NULL
+    v_ids := ARRAY(SELECT e.id FROM iu_outbox.emission AS e WHERE e.position IS NULL AND (p_id IS NULL OR e.id = p_id)
                    ORDER BY e.id LIMIT p_limit FOR UPDATE SKIP LOCKED);
     WITH written AS (
         UPDATE iu_outbox.emission AS e
@@ -85,7 +44,7 @@ BEGIN
     ), announced AS (
         SELECT w.position,
                CASE WHEN notified THEN pg_catalog.pg_notify(
-                   'iu.template.instance_auto_composed', iu_outbox.payload(w.event, v_whole)) END
+                   iu_outbox.event_type(), iu_outbox.payload(w.event, v_whole)) END
         FROM (SELECT * FROM written ORDER BY written.position) AS w
     )
     SELECT pg_catalog.count(*), pg_catalog.max(a.position) INTO emitted, last_position FROM announced AS a;
@@ -96,5 +55,60 @@ BEGIN
     END IF;
     UPDATE iu_outbox.emission_counter AS c SET position = last_position;
     state := 'emitted';
+END
+$$;
+
+-- Emits what this transaction composed, at its end, if nothing else waits to be emitted: for a caller who composes one event and
+-- has iu_outbox.doorbell off. That saves a transaction and a doorbell. If it is not emitted, for whatever reason, this rings
+-- for the emitter, which will meet an error as well and tell. Holds the counter row until the end of the transaction.
+CREATE OR REPLACE FUNCTION iu_outbox.emit_alone(OUT emitted integer, OUT last_position bigint, OUT notified boolean)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+DECLARE
+    v_waiting bigint[] := ARRAY(SELECT e.id FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 2);
+BEGIN
+    emitted := 0;
+    IF pg_catalog.cardinality(v_waiting) = 1 THEN
+        BEGIN
+            SELECT e.emitted, e.last_position, e.notified INTO STRICT emitted, last_position, notified FROM iu_outbox.emit(1) AS e;
+        EXCEPTION WHEN OTHERS THEN
+            emitted := 0;
+        END;
+    END IF;
+    IF emitted = 0 AND v_waiting <> '{}' AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(26997, 2) THEN
+        PERFORM pg_catalog.pg_notify('iu_outbox_emission', '');
+    END IF;
+END
+$$;
+
+-- Does what emit does with a savepoint an emission, for up to p_limit of them, oldest first; returns how many got a position. One
+-- whose event cannot be announced as it is (somebody edited it) is announced by its cursor: its event becomes an object with
+-- the ids, and with what was there, as text, under original. One that cannot even be written stays, and the others go on.
+CREATE OR REPLACE FUNCTION iu_outbox.emit_apart(p_limit integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+DECLARE
+    v_emitted integer := 0;
+    v_id bigint;
+BEGIN
+    FOR v_id IN SELECT e.id FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT p_limit LOOP
+        FOR v_try IN 1..2 LOOP
+            BEGIN
+                IF v_try = 2 THEN
+                    UPDATE iu_outbox.emission AS e
+                    SET event = pg_catalog.jsonb_build_object(
+                        'specversion', '1.0', 'id', e.instance_collection_id, 'source', iu_outbox.event_source(),
+                        'type', iu_outbox.event_type(), 'original', e.event::text,
+                        'data', pg_catalog.jsonb_build_object('instance_collection_id', e.instance_collection_id))
+                    WHERE e.id = v_id;
+                END IF;
+                v_emitted := v_emitted + (SELECT e.emitted FROM iu_outbox.emit(1, v_id) AS e);
+                EXIT;
+            EXCEPTION WHEN OTHERS THEN
+                NULL; -- the second try, or the next emission
+            END;
+        END LOOP;
+    END LOOP;
+    RETURN v_emitted;
 END
 $$;

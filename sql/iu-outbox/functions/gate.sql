@@ -43,10 +43,9 @@ $$;
 
 -- Rings iu_outbox_gate when one of the gates' rows changed, however it was changed.
 CREATE OR REPLACE FUNCTION iu_outbox.ring_gate() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF (TG_OP <> 'INSERT' AND OLD.key IN ('iu_core.composer_enabled', 'iu_core.auto_instantiate_enabled'))
-       OR (TG_OP <> 'DELETE' AND NEW.key IN ('iu_core.composer_enabled', 'iu_core.auto_instantiate_enabled')) THEN
+    IF EXISTS (SELECT FROM iu_outbox.gate_status() AS g WHERE g.key IN (OLD.key, NEW.key)) THEN
         PERFORM pg_catalog.pg_notify('iu_outbox_gate', '');
     END IF;
     RETURN NULL;

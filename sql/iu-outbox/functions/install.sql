@@ -12,15 +12,16 @@
 -- outbox (retry_dead_letters), or drops it (drop_dead_letters). event_state() says where an event is.
 -- A trigger on the log table writes an emission for each live instance (write_emission): the CloudEvent to announce.
 -- emit() gives emissions their positions and sends a NOTIFY for each. The counter row, which it locks, makes positions
--- commit in order: a reader that has read up to P never finds a row at or below P later. A batch that composes events
--- on its own gives positions itself (emit_now), without waiting for the emitter.
+-- commit in order: a reader that has read up to P never finds a row at or below P later. A transaction that
+-- composes a single event calls it at its end (emit_alone), without waiting for the emitter.
 -- A rollback in iu-core deletes emissions that have no position and marks the others (roll_back_emission).
 -- A restored or promoted database begins a new epoch (current_epoch), so that a cursor, EPOCH-POSITION, of a lost history
 -- is not taken for one of this history (cursor_state).
 -- A consumer is a cursor with a name and a lease (open_consumer, hold_consumer). prune_emissions() deletes old emissions
 -- that no consumer still needs; attend() measures time for that, and only while workers run.
--- Each worker process has a row in iu_outbox.worker. bury() deletes the row of a dead one and releases its jobs
--- (release_jobs); fence() fails in a process that was buried while it was suspended.
+-- Each worker process has a row in iu_outbox.worker, its lease, and renews it each second (renew_lease). sweep_leases() deletes
+-- those that have expired and releases their jobs (release_jobs); fence() fails in a process whose lease was deleted while it
+-- was suspended.
 -- The ledger (iu_outbox.claimed, iu_outbox.settled) notes every event that leaves the outbox, so that verify can prove
 -- that none was lost. write_history() counts what happened, a row a minute, for the pages' charts.
 -- What roles may do is the list in grants.sql.
@@ -44,14 +45,13 @@
 \ir payload.sql
 \ir epoch.sql
 \ir emit.sql
-\ir emit_apart.sql
 \ir write_emission.sql
 \ir roll_back_emission.sql
 \ir keep_dead_letter.sql
-\ir say_again.sql
 \ir change_jobs.sql
 \ir event_state.sql
-\ir worker.sql
+\ir lock_holder.sql
+\ir lease.sql
 \ir gate.sql
 \ir setting.sql
 \ir retry_dead_letters.sql
@@ -68,4 +68,6 @@
 \ir write_history.sql
 \ir enable_triggers.sql
 \ir grants.sql
+\ir intended_grant.sql
+\ir foreign_grant.sql
 \ir roles.sql

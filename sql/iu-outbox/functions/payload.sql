@@ -7,12 +7,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Returns an event as a NOTIFY payload. p_whole: the event if it is under 7900 bytes, else with the ids alone and
--- truncated: true. Not p_whole: an object that has only its cursor.
+-- truncated: true. Not p_whole: an object that has only its cursor. What an event has under original (emit_apart) is left out.
 DROP FUNCTION IF EXISTS iu_outbox.payload(jsonb);
 CREATE OR REPLACE FUNCTION iu_outbox.payload(p_event jsonb, p_whole boolean) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE
         WHEN p_whole IS NOT TRUE THEN pg_catalog.jsonb_build_object('cursor', p_event -> 'cursor')::text
+        WHEN p_event ? 'original' THEN (p_event - 'original' || '{"truncated": true}')::text
         WHEN pg_catalog.octet_length(p_event::text) < 7900 THEN p_event::text
         ELSE (p_event || pg_catalog.jsonb_build_object('data', pg_catalog.jsonb_build_object(
             'instance_collection_id', p_event -> 'data' -> 'instance_collection_id',

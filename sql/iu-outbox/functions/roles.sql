@@ -6,7 +6,7 @@ DECLARE
     v_may_create boolean := (SELECT r.rolsuper OR r.rolcreaterole FROM pg_catalog.pg_roles AS r
                              WHERE r.rolname = CURRENT_USER);
 BEGIN
-    FOREACH v_role IN ARRAY ARRAY['iu_app', 'iu_worker', 'iu_operator', 'iu_subscriber'] LOOP
+    FOR v_role IN SELECT DISTINCT l.role FROM iu_outbox.listed_grant AS l WHERE l.role NOT LIKE 'owner%' ORDER BY l.role LOOP
         CONTINUE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = v_role);
         IF NOT v_may_create THEN
             RAISE NOTICE 'role % is missing and % may not create it; run as an administrator: CREATE ROLE % NOLOGIN; then run iuworker migrate up again',
@@ -31,7 +31,7 @@ BEGIN
     FOR v_statement IN
         SELECT f.statement FROM iu_outbox.foreign_grant AS f
         WHERE f.part = 'worker'
-          AND (f.by_default OR f.grantee IN ('iu_app', 'iu_worker', 'iu_operator', 'iu_subscriber'))
+          AND (f.by_default OR f.grantee IN (SELECT l.role FROM iu_outbox.listed_grant AS l))
         ORDER BY f.column_name NULLS LAST
     LOOP
         EXECUTE v_statement;

@@ -21,12 +21,6 @@ BEGIN
         v_event := v_event || pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('traceparent', v_traceparent,
             'tracestate', iu_outbox.tracestate(pg_catalog.substr(v_trace, pg_catalog.length(v_traceparent) + 2))));
     END IF;
-    IF pg_catalog.current_setting('iu_outbox.emitting', true) = 'on' THEN
-        IF iu_outbox.emit_now(NEW.instance_collection_id, v_event) THEN
-            RETURN NULL;
-        END IF;
-        PERFORM pg_catalog.set_config('iu_outbox.emitting', 'off', true); -- ring, the emitter has to do it
-    END IF;
     INSERT INTO iu_outbox.emission (instance_collection_id, event) VALUES (NEW.instance_collection_id, v_event);
     RETURN NULL;
 END

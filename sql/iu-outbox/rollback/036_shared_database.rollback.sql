@@ -3,7 +3,7 @@ BEGIN;
 
 DROP TABLE IF EXISTS iu_outbox.setting CASCADE;
 
-ALTER TABLE iu_outbox.worker DROP COLUMN IF EXISTS session;
+ALTER TABLE iu_outbox.worker DROP COLUMN IF EXISTS steady_since, DROP COLUMN IF EXISTS session_pid;
 
 DROP TABLE IF EXISTS iu_outbox.retention CASCADE;
 
@@ -23,7 +23,7 @@ DROP INDEX IF EXISTS iu_outbox.dead_letter_template_idx, iu_outbox.dead_letter_a
     iu_outbox.dead_letter_created_at_idx, iu_outbox.dead_letter_suffix_idx, iu_outbox.audit_actor_idx, iu_outbox.audit_action_idx, iu_outbox.audit_at_idx;
 DROP TABLE IF EXISTS iu_outbox.scaleout CASCADE;
 
-DROP VIEW IF EXISTS iu_outbox.foreign_grant, iu_outbox.intended_grant;
+DROP VIEW IF EXISTS iu_outbox.foreign_grant, iu_outbox.intended_grant, iu_outbox.listed_grant;
 
 DROP VIEW IF EXISTS iu_outbox.new_event;
 DROP VIEW IF EXISTS iu_outbox.claimed_event CASCADE; -- and claim(), which returns its rows

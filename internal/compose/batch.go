@@ -1,0 +1,393 @@
+package compose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/jobs"
+)
+
+// MaxBatch is how many events are composed in one transaction at most. More gains nothing: what a transaction costs
+// is spread thin enough by then.
+const MaxBatch = 100
+
+const (
+	// batchTimeout bounds a statement that composes, but for that of an event which is known to take long: a usual one
+	// takes milliseconds.
+	batchTimeout = 5 * time.Second
+	// aloneTimeout bounds the statement of an event that is composed alone, since it took longer than batchTimeout.
+	aloneTimeout = Timeout - grace
+	// heldFor is how long events of a template are tried apart after one of them was held up.
+	heldFor = 10 * time.Second
+)
+
+// Batcher gathers the calls of jobs of one queue that run at once into few statements. What arrives while all lanes are busy is
+// composed together, and what arrives at an idle lane is composed at once, alone. A batch is one transaction. If it fails it is
+// tried once more with a savepoint per event, so that one event which cannot be composed costs only itself; if that takes too
+// long, one event at a time. Each queue has a Batcher of its own, so that no live event waits for a scale-out.
+//
+// Events that have failed before, and events of a template that another transaction holds, have a lane of their own that always
+// uses savepoints: so no event makes the batches of others fail twice. Events that take long are composed outside the lanes, one
+// at a time. Safe for concurrent use.
+type Batcher struct {
+	cfg      BatcherConfig
+	requests chan *request
+	again    chan *request
+	quit     chan struct{}
+	lanes    sync.WaitGroup
+	busy     atomic.Int32  // lanes
+	heavy    chan struct{} // holds one token
+	closed   sync.Once
+
+	mu   sync.Mutex
+	held map[uuid.UUID]time.Time // templates, until when their events are tried apart
+}
+
+// BatcherConfig configures a Batcher. Functions are called by several goroutines.
+type BatcherConfig struct {
+	Pool     *pgxpool.Pool // Required.
+	Lanes    int           // that compose at once, each with one connection of the pool; two more while events fail. Required.
+	Throttle *Throttle     // Default: no limit.
+
+	// Observe is told about each transaction. Default: no call.
+	Observe func(Batch)
+
+	// Incarnation returns the incarnation that composes now. Default: it is not checked whether this process was taken for dead.
+	Incarnation func() Incarnation
+}
+
+// Batch is one transaction of a Batcher, for metrics.
+type Batch struct {
+	Events   int
+	Began    time.Time
+	Took     time.Duration
+	Split    bool      // it failed, and its events are tried apart
+	Emission *Emission // nil: left to the emitter
+}
+
+// Incarnation is a worker's id with the number that it chose when it last began, or was last taken for dead.
+type Incarnation struct {
+	Worker string
+	Number int32
+}
+
+// args are what iu_outbox.fence takes; no worker is not fenced.
+func (i Incarnation) args() []any {
+	if i.Worker == "" {
+		return []any{nil, i.Number}
+	}
+	return []any{i.Worker, i.Number}
+}
+
+// ErrFenced means that this worker was taken for dead since it took a job: the job runs elsewhere.
+var ErrFenced = errors.New("this worker was declared dead: the job runs elsewhere")
+
+type request struct {
+	ctx  context.Context //nolint:containedctx // of the job that waits for the result
+	args jobs.AutoInstantiateArgs
+	by   Incarnation // that took the job
+	done chan answer // takes one without blocking
+}
+
+type answer struct {
+	result Result
+	err    error
+}
+
+// NewBatcher starts the lanes. Close ends them.
+func NewBatcher(cfg BatcherConfig) *Batcher {
+	if cfg.Throttle == nil {
+		cfg.Throttle = NewThrottle(0)
+	}
+	if cfg.Observe == nil {
+		cfg.Observe = func(Batch) {}
+	}
+	if cfg.Incarnation == nil {
+		cfg.Incarnation = func() Incarnation { return Incarnation{} }
+	}
+	b := &Batcher{
+		cfg: cfg, requests: make(chan *request, MaxBatch), again: make(chan *request, MaxBatch), quit: make(chan struct{}),
+		heavy: make(chan struct{}, 1), held: make(map[uuid.UUID]time.Time),
+	}
+	for range cfg.Lanes {
+		b.lanes.Go(func() { b.lane(b.requests, b.together) })
+	}
+	b.lanes.Go(func() { b.lane(b.again, b.apart) })
+	return b
+}
+
+// Busy returns how many lanes compose now.
+func (b *Batcher) Busy() int { return int(b.busy.Load()) }
+
+// Close ends the lanes once the batches that they took are done. Calls that still wait return when their contexts end.
+func (b *Batcher) Close() {
+	b.closed.Do(func() { close(b.quit) })
+	b.lanes.Wait()
+}
+
+// Compose composes the instance of an event, or finds that it has been composed. The result is that of a committed
+// transaction. Compose returns as soon as ctx ends; the event may be composed all the same, which the next call finds.
+func (b *Batcher) Compose(ctx context.Context, args jobs.AutoInstantiateArgs) (Result, error) {
+	if b.isHeld(args.TemplateCollectionID) {
+		return b.ComposeAgain(ctx, args)
+	}
+	return b.ask(ctx, b.requests, args)
+}
+
+// ComposeAgain is Compose for an event that failed before: no other event waits for it.
+func (b *Batcher) ComposeAgain(ctx context.Context, args jobs.AutoInstantiateArgs) (Result, error) {
+	return b.ask(ctx, b.again, args)
+}
+
+// composeAlone is Compose for an event that takes too long to be composed with others: alone, and one such event at a time.
+func (b *Batcher) composeAlone(ctx context.Context, args jobs.AutoInstantiateArgs) (Result, error) {
+	select {
+	case b.heavy <- struct{}{}:
+	default:
+		return Result{}, errBusy
+	}
+	defer func() { <-b.heavy }()
+	b.cfg.Throttle.wait(1)
+	r := b.request(ctx, args)
+	b.run([]*request{r}, func(ctx context.Context, batch []*request) { b.single(ctx, batch, aloneTimeout) })
+	a := <-r.done
+	return a.result, a.err
+}
+
+func (b *Batcher) request(ctx context.Context, args jobs.AutoInstantiateArgs) *request {
+	return &request{ctx: ctx, args: args, by: b.cfg.Incarnation(), done: make(chan answer, 1)}
+}
+
+func (b *Batcher) ask(ctx context.Context, requests chan<- *request, args jobs.AutoInstantiateArgs) (Result, error) {
+	r := b.request(ctx, args)
+	select {
+	case requests <- r:
+	case <-ctx.Done():
+		return Result{}, fmt.Errorf("wait for a batch: %w", ctx.Err())
+	}
+	select {
+	case a := <-r.done:
+		return a.result, a.err
+	case <-ctx.Done():
+		return Result{}, fmt.Errorf("wait for the batch: %w", ctx.Err())
+	}
+}
+
+// lane composes what is requested, one batch after the other, until the batcher is closed.
+func (b *Batcher) lane(requests <-chan *request, compose func(context.Context, []*request)) {
+	for {
+		select {
+		case <-b.quit:
+			return
+		case first := <-requests:
+			batch := gather(first, requests, b.cfg.Throttle.most())
+			b.cfg.Throttle.wait(len(batch))
+			if batch = b.unfenced(batch); len(batch) > 0 {
+				b.run(batch, compose)
+			}
+		}
+	}
+}
+
+// gather returns a batch of at most so many requests: the first, and those that wait already.
+func gather(first *request, requests <-chan *request, most int) []*request {
+	batch := []*request{first}
+	for len(batch) < most {
+		select {
+		case r := <-requests:
+			batch = append(batch, r)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// unfenced returns the requests for jobs that are still this process's own, and fails the others with ErrFenced.
+func (b *Batcher) unfenced(batch []*request) []*request {
+	now := b.cfg.Incarnation()
+	return slices.DeleteFunc(batch, func(r *request) bool {
+		if r.by == now {
+			return false
+		}
+		r.done <- answer{err: ErrFenced}
+		return true
+	})
+}
+
+// run composes a batch and sends each request its result. It goes on while one of them still waits.
+func (b *Batcher) run(batch []*request, compose func(context.Context, []*request)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	defer cancelWith(batch, cancel)()
+	defer func() {
+		if v := recover(); v != nil {
+			answerAll(batch, fmt.Errorf("panic while composing: %v", v))
+		}
+	}()
+	compose(ctx, batch)
+}
+
+// cancelWith calls cancel once the contexts of all requests have ended; what it returns lets go of them.
+func cancelWith(batch []*request, cancel func()) (release func()) {
+	var waiting atomic.Int64
+	waiting.Store(int64(len(batch)))
+	stops := make([]func() bool, len(batch))
+	for i, r := range batch {
+		stops[i] = context.AfterFunc(r.ctx, func() {
+			if waiting.Add(-1) == 0 {
+				cancel()
+			}
+		})
+	}
+	return func() {
+		for _, stop := range stops {
+			stop()
+		}
+	}
+}
+
+// together composes a batch in one statement.
+func (b *Batcher) together(ctx context.Context, batch []*request) {
+	b.busy.Add(1)
+	defer b.busy.Add(-1)
+	timeout := batchTimeout
+	if len(batch) == 1 {
+		timeout *= 2 // no other event waits for it
+	}
+	events, traces := contents(batch)
+	start, endCalls := time.Now(), beginCalls(batch)
+	done, err := composeAll(ctx, b.cfg.Pool, events, traces, b.alone(batch), timeout, batch[0].by)
+	endCalls(err)
+	split := err != nil && (len(batch) > 1 || lockHeld(err)) && Divides(err)
+	b.cfg.Observe(Batch{Events: len(batch), Began: start, Took: time.Since(start), Split: split, Emission: done.emission})
+	switch {
+	case split && lasting(err):
+		b.singles(ctx, batch)
+	case split:
+		b.apart(ctx, batch)
+	case err != nil:
+		answerAll(batch, err)
+	default:
+		for i, r := range batch {
+			if done.results[i] == nil {
+				r.done <- answer{err: ErrKeyHeld}
+				continue
+			}
+			r.done <- answer{result: *done.results[i]}
+		}
+	}
+}
+
+// apart composes a batch in one transaction with a savepoint per event; if that takes too long, or too much memory, each event
+// in a transaction of its own.
+func (b *Batcher) apart(ctx context.Context, batch []*request) {
+	answers, err := b.transact(ctx, batch, batchTimeout)
+	switch {
+	case err == nil:
+		b.answerApart(batch, answers)
+	case len(batch) > 1 && lasting(err):
+		b.singles(ctx, batch)
+	default:
+		answerAll(batch, err)
+	}
+}
+
+func (b *Batcher) singles(ctx context.Context, batch []*request) {
+	for i := range batch {
+		b.single(ctx, batch[i:i+1], batchTimeout)
+	}
+}
+
+// single composes the one event of a batch.
+func (b *Batcher) single(ctx context.Context, batch []*request, timeout time.Duration) {
+	answers, err := b.transact(ctx, batch, timeout)
+	if err != nil {
+		answerAll(batch, err)
+		return
+	}
+	batch[0].done <- answers[0]
+}
+
+// transact composes a batch in one transaction with a savepoint per event.
+func (b *Batcher) transact(ctx context.Context, batch []*request, timeout time.Duration) ([]answer, error) {
+	events, traces := contents(batch)
+	start, endCalls := time.Now(), beginCalls(batch)
+	answers, err := composeApart(ctx, b.cfg.Pool, events, traces, timeout, batch[0].by)
+	endCalls(err)
+	split := err != nil && len(batch) > 1 && lasting(err)
+	b.cfg.Observe(Batch{Events: len(batch), Began: start, Took: time.Since(start), Split: split})
+	return answers, err
+}
+
+func contents(batch []*request) (events []jobs.AutoInstantiateArgs, traces []string) {
+	events, traces = make([]jobs.AutoInstantiateArgs, len(batch)), make([]string, len(batch))
+	for i, r := range batch {
+		events[i], traces[i] = r.args, emittedTrace(r.ctx, r.args)
+	}
+	return events, traces
+}
+
+// answerApart tells each request what became of it, and notes which templates are held: those of which no event went
+// through, and one was held up.
+func (b *Batcher) answerApart(batch []*request, answers []answer) {
+	through, stuck := map[uuid.UUID]bool{}, map[uuid.UUID]bool{}
+	for i, r := range batch {
+		switch template := r.args.TemplateCollectionID; {
+		case answers[i].err == nil:
+			through[template] = true
+		case lockHeld(answers[i].err):
+			stuck[template] = true
+		}
+	}
+	b.mu.Lock()
+	for template := range stuck {
+		b.held[template] = time.Now().Add(heldFor)
+	}
+	for template := range through {
+		delete(b.held, template)
+	}
+	b.mu.Unlock()
+	for i, r := range batch {
+		a := answers[i]
+		if a.err != nil && len(through) > 0 {
+			a.err = ownError{a.err}
+		}
+		r.done <- a
+	}
+}
+
+func (b *Batcher) isHeld(template uuid.UUID) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	until, held := b.held[template]
+	if held && time.Now().After(until) {
+		delete(b.held, template)
+		return false
+	}
+	return held
+}
+
+// errBusy means that another slow event is being composed.
+var errBusy = fmt.Errorf("wait for a slow event: %w", ErrKeyHeld)
+
+// alone reports whether a batch may announce what it composes: there is one event, and no other batch runs. Announcing is
+// for one transaction at a time; if there is more to do the emitter does it for many at once, while others compose.
+func (b *Batcher) alone(batch []*request) bool { return len(batch) == 1 && b.busy.Load() == 1 }
+
+func answerAll(batch []*request, err error) {
+	for _, r := range batch {
+		select {
+		case r.done <- answer{err: err}:
+		default: // answered before
+		}
+	}
+}

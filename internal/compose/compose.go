@@ -1,0 +1,183 @@
+package compose
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/jobs"
+)
+
+// Result is what fn_iu_auto_instantiate_from_event returns. Fields beside Status are set where the status
+// has them.
+type Result struct {
+	Status               jobs.Status `json:"status"`
+	Detail               string      `json:"detail,omitempty"`
+	InstanceCollectionID *uuid.UUID  `json:"instance_collection_id,omitempty"`
+	InstanceKey          string      `json:"instance_key,omitempty"`
+	PieceCount           int         `json:"piece_count,omitempty"`
+	IdempotencyKey       string      `json:"idempotency_key,omitempty"`
+}
+
+// Emission is what a transaction gave positions to, and whether it sent their notifications.
+type Emission struct {
+	Emitted      int   `json:"emitted"`
+	LastPosition int64 `json:"last_position"`
+	Notified     bool  `json:"notified"`
+}
+
+// ErrKeyHeld means that another transaction holds the instance key, the template or a piece of it now. It passes.
+var ErrKeyHeld = errors.New("another transaction holds the instance key, the template or one of its pieces")
+
+// errHeld means the same for an event that was tried apart. It has the code with which waiting for the lock would have ended.
+var errHeld = fmt.Errorf("%w (SQLSTATE %s)", ErrKeyHeld, pgerrcode.LockNotAvailable)
+
+// Ids go as texts: an array of them passes in every mode of the protocol, those for transaction poolers included.
+const (
+	composeSQL = `
+	SELECT b.n, b.result
+	FROM iu_outbox.compose_batch($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7,
+		CASE WHEN iu_outbox.fence($9, $10) THEN $8::text[] END) AS b`
+
+	composeApartSQL = `
+	SELECT b.n, b.result
+	FROM iu_outbox.compose_apart($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7,
+		CASE WHEN iu_outbox.fence($9, $10) THEN $8::text[] END) AS b`
+
+	// A statement's timeout runs from its beginning: so it is set by one before it, in the same transaction and round trip.
+	// The emitter's doorbell is off for a transaction that announces itself.
+	settingsSQL = "SELECT pg_catalog.set_config('statement_timeout', $1, true), pg_catalog.set_config('iu_outbox.doorbell', $2, true)"
+
+	emitSQL = "SELECT emitted, COALESCE(last_position, 0), COALESCE(notified, false) FROM iu_outbox.emit_alone()"
+)
+
+// sqlStateFenced is what iu_outbox.fence raises.
+const sqlStateFenced = "IU002"
+
+// grace is how much longer than the server this process waits for a statement to time out.
+const grace = 5 * time.Second
+
+// composed is what one transaction did: a result for each event, nil for one that another transaction delays; and
+// what it emitted, nil: nothing.
+type composed struct {
+	results  []*Result
+	emission *Emission
+}
+
+// composeAll composes events in one statement and transaction, and with emit announces the one that there is at its end, if it
+// can; traces are what their emissions carry (emittedTrace). After an error nothing is composed.
+func composeAll(
+	ctx context.Context, pool *pgxpool.Pool, events []jobs.AutoInstantiateArgs, traces []string, emit bool, timeout time.Duration, by Incarnation,
+) (composed, error) {
+	c := composed{results: make([]*Result, len(events))}
+	var emission *Emission
+	if emit {
+		emission = &Emission{}
+	}
+	err := call(ctx, pool, timeout, composeSQL, append(append(columns(events), traces), by.args()...), emission, func(n int, raw []byte) error {
+		return json.Unmarshal(raw, &c.results[n-1])
+	})
+	if err != nil {
+		return composed{}, fmt.Errorf("call compose_batch: %w", err)
+	}
+	if emit && emission.Emitted > 0 {
+		c.emission = emission
+	}
+	return c, nil
+}
+
+// composeApart composes events in one transaction, each of which fails by itself, and returns one answer for each. After an error
+// nothing is composed.
+func composeApart(
+	ctx context.Context, pool *pgxpool.Pool, events []jobs.AutoInstantiateArgs, traces []string, timeout time.Duration, by Incarnation,
+) ([]answer, error) {
+	answers := make([]answer, len(events))
+	for i := range answers {
+		answers[i].err = errHeld
+	}
+	err := call(ctx, pool, timeout, composeApartSQL, append(append(columns(events), traces), by.args()...), nil, func(n int, raw []byte) error {
+		var result struct {
+			Result
+
+			Error *pgconn.PgError `json:"error"`
+		}
+		if err := json.Unmarshal(raw, &result); err != nil {
+			return err
+		}
+		answers[n-1] = answer{result: result.Result}
+		if result.Error != nil {
+			answers[n-1] = answer{err: fmt.Errorf("call fn_iu_auto_instantiate_from_event: %w", result.Error)}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("call compose_apart: %w", err)
+	}
+	return answers, nil
+}
+
+// call runs a statement that returns numbers with those of their results that are not NULL, within a timeout that is this program's own,
+// whatever the role's or the database's is. Unless emission is nil the transaction then announces what it composed.
+func call(
+	ctx context.Context, pool *pgxpool.Pool, timeout time.Duration, sql string, args []any, emission *Emission,
+	each func(n int, raw []byte) error,
+) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout+grace)
+	defer cancel()
+	batch := &pgx.Batch{}
+	doorbell := ""
+	if emission != nil {
+		doorbell = "off"
+	}
+	batch.Queue(settingsSQL, strconv.FormatInt(timeout.Milliseconds(), 10), doorbell)
+	batch.Queue(sql, args...)
+	if emission != nil {
+		batch.Queue(emitSQL)
+	}
+	results := pool.SendBatch(ctx, batch)
+	if _, err := results.Exec(); err != nil {
+		return errors.Join(err, results.Close())
+	}
+	var n int
+	var raw []byte
+	rows, err := results.Query()
+	if err == nil {
+		_, err = pgx.ForEachRow(rows, []any{&n, &raw}, func() error {
+			if raw == nil {
+				return nil
+			}
+			return each(n, raw)
+		})
+	}
+	if err == nil && emission != nil {
+		err = results.QueryRow().Scan(&emission.Emitted, &emission.LastPosition, &emission.Notified)
+	}
+	if closeErr := results.Close(); err == nil {
+		err = closeErr // of the commit
+	}
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == sqlStateFenced {
+		return fmt.Errorf("%w: %w", ErrFenced, err)
+	}
+	return err
+}
+
+func columns(events []jobs.AutoInstantiateArgs) []any {
+	n := len(events)
+	eventIDs, templates := make([]string, n), make([]string, n)
+	types, suffixes, modes, actors := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	notes := make([]*string, n)
+	for i, e := range events {
+		eventIDs[i], types[i], templates[i], suffixes[i] = e.EventID.String(), e.EventType, e.TemplateCollectionID.String(), e.InstanceKeySuffix
+		modes[i], actors[i], notes[i] = e.EmitMode, e.Actor, e.Note
+	}
+	return []any{eventIDs, types, templates, suffixes, modes, actors, notes}
+}

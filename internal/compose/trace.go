@@ -1,0 +1,134 @@
+package compose
+
+import (
+	"context"
+	"encoding/json"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/iu-core/iuworker/jobs"
+)
+
+// TracerName is the instrumentation scope of all spans.
+const TracerName = "github.com/iu-core/iuworker"
+
+// wire is how a trace travels in trace_context and in the event: W3C traceparent and tracestate.
+var wire propagation.TraceContext
+
+// Traced returns ctx with the trace that an event came with, if any.
+func Traced(ctx context.Context, args jobs.AutoInstantiateArgs) context.Context {
+	traceparent, tracestate := args.Trace()
+	return wire.Extract(ctx, propagation.MapCarrier{"traceparent": traceparent, "tracestate": tracestate})
+}
+
+// WithTrace returns the args with the span of ctx as the one that their job comes from. What else trace_context holds
+// stays; a tracestate belongs to its traceparent and does not.
+func WithTrace(ctx context.Context, args jobs.AutoInstantiateArgs) jobs.AutoInstantiateArgs {
+	carrier := propagation.MapCarrier{}
+	wire.Inject(ctx, carrier)
+	fields := make(map[string]json.RawMessage)
+	if json.Unmarshal(args.TraceContext, &fields) != nil || fields == nil {
+		fields = make(map[string]json.RawMessage)
+	}
+	delete(fields, "tracestate")
+	for key, text := range carrier {
+		raw, err := json.Marshal(text)
+		if err != nil {
+			return args // a text always is JSON
+		}
+		fields[key] = raw
+	}
+	if merged, err := json.Marshal(fields); err == nil {
+		args.TraceContext = merged
+	}
+	return args
+}
+
+// Attributes are what spans tell of an event.
+func Attributes(args jobs.AutoInstantiateArgs) []attribute.KeyValue {
+	return []attribute.KeyValue{
+		attribute.String("iuworker.event_id", args.EventID.String()),
+		attribute.String("iuworker.event_type", args.EventType),
+		attribute.String("iuworker.idempotency_key", args.IdempotencyKey),
+		attribute.String("iuworker.template", args.TemplateCollectionID.String()),
+	}
+}
+
+// emittedTrace returns the trace that the emission carries: a traceparent, and after a space its tracestate, if it has one.
+// They are those of the span that ctx is in if it records one, else the application's. The database drops what is not valid.
+func emittedTrace(ctx context.Context, args jobs.AutoInstantiateArgs) string {
+	traceparent, tracestate := args.Trace()
+	if trace.SpanFromContext(ctx).IsRecording() {
+		carrier := propagation.MapCarrier{}
+		wire.Inject(ctx, carrier)
+		traceparent, tracestate = carrier["traceparent"], carrier["tracestate"]
+	}
+	switch {
+	case !printable(traceparent):
+		return ""
+	case tracestate == "" || !printable(tracestate):
+		return traceparent
+	}
+	return traceparent + " " + tracestate
+}
+
+// printable reports whether a text is printable ASCII, blanks and tabs included. A header is; other texts might not pass
+// from this program's encoding to the database's, and would fail the whole batch.
+func printable(text string) bool {
+	for i := range len(text) {
+		if b := text[i]; (b < ' ' || b > '~') && b != '\t' {
+			return false
+		}
+	}
+	return true
+}
+
+// endSpan says in a job's span what became of the job.
+func endSpan(span trace.Span, o Outcome) {
+	defer span.End()
+	if !span.IsRecording() {
+		return
+	}
+	status := o.Result.Status
+	if o.Err != nil {
+		status = jobs.StatusError
+		span.RecordError(o.Err)
+	}
+	span.SetAttributes(attribute.String("iuworker.status", string(status)), attribute.String("iuworker.ending", string(o.Ending)))
+	if id := o.Result.InstanceCollectionID; id != nil {
+		span.SetAttributes(attribute.String("iuworker.instance", id.String()))
+	}
+	switch {
+	case o.Err != nil:
+		span.SetStatus(codes.Error, o.Err.Error())
+	case o.Ending == EndingCancelled:
+		span.SetStatus(codes.Error, (&RefusedError{Status: o.Result.Status, Detail: o.Result.Detail}).Error())
+	}
+}
+
+// beginCalls begins a span for the call of each event's function, below its job's; end ends them. The calls of a batch
+// begin and end together.
+func beginCalls(batch []*request) (end func(error)) {
+	var spans []trace.Span
+	for _, r := range batch {
+		job := trace.SpanFromContext(r.ctx)
+		if !job.IsRecording() {
+			continue
+		}
+		_, span := job.TracerProvider().Tracer(TracerName).Start(r.ctx, "fn_iu_auto_instantiate_from_event",
+			trace.WithSpanKind(trace.SpanKindClient),
+			trace.WithAttributes(attribute.String("db.system.name", "postgresql"), attribute.Int("iuworker.batch.events", len(batch))))
+		spans = append(spans, span)
+	}
+	return func(err error) {
+		for _, span := range spans {
+			if err != nil {
+				span.SetStatus(codes.Error, err.Error())
+			}
+			span.End()
+		}
+	}
+}

@@ -1,0 +1,243 @@
+package compose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/iu-core/iuworker/internal/retry"
+	"github.com/iu-core/iuworker/jobs"
+)
+
+// Timeout bounds one job. A call takes about a millisecond; what lasts longer waits for a lock.
+const Timeout = 30 * time.Second
+
+// Worker works the jobs of kind auto_instantiate. It is safe for concurrent use.
+type Worker struct {
+	river.WorkerDefaults[jobs.AutoInstantiateArgs]
+
+	cfg    WorkerConfig
+	active sync.Map // job id -> struct{}
+	fenced sync.Map // the same, of jobs that this process must not say anything of
+}
+
+// WorkerConfig configures a Worker. All fields are required.
+type WorkerConfig struct {
+	Events, Scaleouts *Batcher // of the two queues
+
+	Hold    *Hold // holds jobs back while the installation is at fault
+	Observe func(Outcome)
+	Tracer  trace.Tracer
+	Now     func() time.Time // the server's time, by which retries are set
+}
+
+// Outcome is what became of one run of a job, for logs and metrics.
+type Outcome struct {
+	Args   jobs.AutoInstantiateArgs
+	JobID  int64
+	Queue  string
+	Result Result // Status is empty if Err is set
+	Err    error
+	Ending Ending
+	Took   time.Duration
+	Waited time.Duration     // since the event could be composed, by the server's clock
+	Trace  trace.SpanContext // of the run, or else the application's; may be invalid
+}
+
+// Ending is what becomes of a job after a run of it.
+type Ending string
+
+// The endings. An interrupted job was cut off by a stop of the worker, or cancelled meanwhile by an operator.
+const (
+	EndingCompleted   Ending = "completed"
+	EndingParked      Ending = "parked" // by a closed gate, or by a fault of the installation: Err says which
+	EndingRetried     Ending = "retried"
+	EndingCancelled   Ending = "cancelled"
+	EndingDiscarded   Ending = "discarded"
+	EndingInterrupted Ending = "interrupted"
+)
+
+// NewWorker returns a Worker for one River client.
+func NewWorker(cfg WorkerConfig) *Worker { return &Worker{cfg: cfg} }
+
+// Timeout implements river.Worker.
+func (*Worker) Timeout(*river.Job[jobs.AutoInstantiateArgs]) time.Duration { return Timeout }
+
+// NextRetry implements river.Worker: the wait after an error that will not pass by itself.
+func (w *Worker) NextRetry(job *river.Job[jobs.AutoInstantiateArgs]) time.Time {
+	return w.cfg.Now().Add(retry.Work.Wait(job.Attempt + 3))
+}
+
+// Active reports whether this process is working the job now.
+func (w *Worker) Active(jobID int64) bool {
+	_, ok := w.active.Load(jobID)
+	return ok
+}
+
+// ActiveJobs returns the ids of the jobs that this process is working now.
+func (w *Worker) ActiveJobs() []int64 {
+	var ids []int64
+	w.active.Range(func(id, _ any) bool {
+		ids = append(ids, id.(int64)) //nolint:forcetypeassert // Work puts nothing else in
+		return true
+	})
+	return ids
+}
+
+// Fenced reports whether the job was given to another process while this one ran it.
+func (w *Worker) Fenced(jobID int64) bool {
+	_, ok := w.fenced.Load(jobID)
+	return ok
+}
+
+// Work implements river.Worker; the table of outcomes is in the package's documentation.
+func (w *Worker) Work(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs]) error {
+	w.fenced.Delete(job.ID)
+	w.active.Store(job.ID, struct{}{})
+	defer w.active.Delete(job.ID)
+
+	start := time.Now()
+	ctx, span := w.cfg.Tracer.Start(Traced(ctx, job.Args), jobs.Kind, trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithAttributes(attribute.Int64("iuworker.job_id", job.ID), attribute.String("iuworker.queue", job.Queue)),
+		trace.WithAttributes(Attributes(job.Args)...))
+	result, err := w.compose(ctx, job)
+	took := time.Since(start)
+	if errors.Is(err, ErrFenced) {
+		w.fenced.Store(job.ID, struct{}{})
+	}
+	concluded := w.conclude(ctx, job, result, err)
+	outcome := Outcome{
+		Args: job.Args, JobID: job.ID, Queue: job.Queue, Result: result, Err: err, Ending: ending(job, concluded), Took: took,
+		Waited: w.cfg.Now().Sub(job.Args.Due()), Trace: span.SpanContext(),
+	}
+	endSpan(span, outcome)
+	w.cfg.Observe(outcome)
+	return concluded
+}
+
+// heldError is why a job was not even tried.
+type heldError struct{ fault Fault }
+
+func (e heldError) Error() string { return e.fault.String() }
+
+// compose calls the function, unless the job's key is not its event's (such a job stands in the way of others, or would let
+// the same event through twice), or it is known that the call would fail whatever the event is.
+func (w *Worker) compose(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs]) (Result, error) {
+	if err := job.Args.CheckKey(); err != nil {
+		return Result{Status: jobs.StatusInvalidInput, Detail: err.Error()}, nil //nolint:nilerr // it is the answer
+	}
+	if job.Args.CreatedAt.IsZero() { // inserted by an application; the metrics count from there
+		job.Args.CreatedAt = job.CreatedAt
+	}
+	if fault := w.cfg.Hold.try(); fault != nil {
+		return Result{}, heldError{*fault}
+	}
+	batcher := w.cfg.Events
+	if job.Queue == jobs.QueueScaleout {
+		batcher = w.cfg.Scaleouts
+	}
+	switch before := readRetryMark(job.JobRow); {
+	case before.Alone:
+		return batcher.composeAlone(ctx, job.Args)
+	case before.Count > 0, len(job.Errors) > 0, readHeldMark(job.JobRow).Times > 0:
+		return batcher.ComposeAgain(ctx, job.Args)
+	}
+	return batcher.Compose(ctx, job.Args)
+}
+
+// conclude turns the answer of the function, or why there is none, into what River is told.
+func (w *Worker) conclude(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs], result Result, err error) error {
+	if err != nil {
+		return w.failed(ctx, job, err)
+	}
+	if result.Status == jobs.StatusInstantiated { // what writes nothing shows nothing
+		w.cfg.Hold.Over()
+	}
+	if err := river.RecordOutput(ctx, result); err != nil {
+		return fmt.Errorf("record the job's output: %w", err)
+	}
+	return settle(ctx, result)
+}
+
+// ending tells what River makes of what it is told.
+func ending(job *river.Job[jobs.AutoInstantiateArgs], concluded error) Ending {
+	var snooze *rivertype.JobSnoozeError
+	var cancel *rivertype.JobCancelError
+	switch {
+	case concluded == nil:
+		return EndingCompleted
+	case errors.Is(concluded, ErrFenced):
+		return EndingInterrupted
+	case errors.As(concluded, &snooze):
+		if snooze.Duration >= ParkFor {
+			return EndingParked
+		}
+		return EndingRetried
+	case errors.As(concluded, &cancel):
+		return EndingCancelled
+	case errors.Is(concluded, context.Canceled):
+		return EndingInterrupted
+	case job.Attempt >= job.MaxAttempts:
+		return EndingDiscarded
+	default:
+		return EndingRetried
+	}
+}
+
+// settle turns a status into River's outcome.
+func settle(ctx context.Context, result Result) error {
+	if gate, closed := closedGate(result.Status); closed {
+		return park(ctx, gate, result.Status)
+	}
+	switch result.Status {
+	case jobs.StatusInstantiated, jobs.StatusIdempotentReplay:
+		return nil
+	case jobs.StatusInvalidInput, jobs.StatusTemplateNotFound, jobs.StatusTemplateNotMarked, jobs.StatusTemplateEmpty,
+		jobs.StatusInstanceKeyConflict:
+		return river.JobCancel(&RefusedError{Status: result.Status, Detail: result.Detail})
+	default:
+		return fmt.Errorf("fn_iu_auto_instantiate_from_event returned the unknown status %q", result.Status)
+	}
+}
+
+// failed tells the event's own errors from the installation's and from those that pass.
+func (w *Worker) failed(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs], err error) error {
+	if errors.Is(err, ErrFenced) {
+		return errors.Join(ErrFenced, river.JobSnooze(0)) // River writes nothing down: see Fenced
+	}
+	if held, ok := errors.AsType[heldError](err); ok {
+		return hold(ctx, readHeldMark(job.JobRow), held.fault)
+	}
+	if errors.Is(err, context.Canceled) {
+		return err // the client stops, or somebody cancelled the job: River knows which
+	}
+	held := readHeldMark(job.JobRow)
+	if fault, ok := FaultOf(err); ok && held.Times < maxHolds {
+		_, own := errors.AsType[ownError](err)
+		if !own {
+			w.cfg.Hold.met(fault)
+		}
+		if own || held.Resumed {
+			held = heldMark{Times: held.Times + 1}
+		}
+		return hold(ctx, held, fault)
+	}
+	if MayPass(err) {
+		return retryLater(ctx, job.JobRow, err)
+	}
+	return errors.Join(err, recordError(ctx, err))
+}
+
+func recordError(ctx context.Context, cause error) error {
+	if err := river.RecordOutput(ctx, Result{Status: jobs.StatusError, Detail: cause.Error()}); err != nil {
+		return fmt.Errorf("record the job's output: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,4 @@
+package history
+
+// ReadSQL is the statement of History.
+const ReadSQL = historySQL

@@ -1,0 +1,4 @@
+package scaleout
+
+// ListSQL is the statement of List.
+const ListSQL = listSQL

@@ -1,0 +1,270 @@
+package scaleout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/jobs"
+
+	"github.com/iu-core/iuworker/internal/operate"
+)
+
+// States of a scale-out.
+const (
+	StateEnqueuing = "enqueuing" // its jobs are being inserted
+	StateStopped   = "stopped"   // not all jobs were inserted, and nobody goes on: the same command does
+	StateRunning   = "running"
+	StatePaused    = "paused" // with all others
+	StateFinished  = "finished"
+	StateCancelled = "cancelled"
+)
+
+// Line is a scale-out in a list.
+type Line struct {
+	Prefix      string     `json:"prefix"`
+	State       string     `json:"state"`
+	TemplateID  uuid.UUID  `json:"template_collection_id"`
+	TemplateKey *string    `json:"template_key"` // nil if the template does not exist any more
+	EmitMode    string     `json:"emit_mode"`
+	Actor       string     `json:"actor"`
+	StartedBy   string     `json:"started_by"`
+	Total       int64      `json:"total"`
+	Enqueued    int64      `json:"enqueued"`
+	Done        int64      `json:"done"`         // of them, however they ended
+	Waiting     int64      `json:"waiting"`      // of them: Enqueued less Done
+	DeadLetters int64      `json:"dead_letters"` // of them, now
+	Cancelled   int64      `json:"cancelled"`
+	Rate        float64    `json:"rate"`         // that end per second
+	SecondsLeft *float64   `json:"seconds_left"` // nil if it is not known
+	StartedAt   time.Time  `json:"started_at"`
+	FinishedAt  *time.Time `json:"finished_at"` // when it was noticed
+
+	enqueuedAt time.Time
+	counted    int64
+}
+
+// Unfinished reports whether it may still change.
+func (l Line) Unfinished() bool { return l.FinishedAt == nil }
+
+// Percent is how much of it is done.
+func (l Line) Percent() int64 { return 100 * l.Done / max(l.Total, 1) }
+
+const (
+	countedBatch   = 2000 // numbers that one statement looks for
+	countedBatches = 12   // batches that one reading looks for, of all scale-outs
+	countedSample  = 10   // numbers whose jobs stand for those of a batch
+	stoppedAfter   = time.Minute
+)
+
+const listSQL = `
+	SELECT s.prefix, s.template_collection_id, (SELECT c.collection_key FROM public.iu_piece_collection AS c WHERE c.id = s.template_collection_id),
+		s.emit_mode, s.actor, s.started_by, s.total, s.enqueued, s.counted, s.cancelled, s.started_at, s.enqueued_at, s.finished_at, (
+			SELECT pg_catalog.count(*) FROM (
+				SELECT FROM iu_outbox.dead_letter AS d
+				WHERE pg_catalog.left(d.event ->> 'instance_key_suffix', 200) COLLATE "C" >= s.prefix || '-'
+				  AND pg_catalog.left(d.event ->> 'instance_key_suffix', 200) COLLATE "C" < s.prefix || '.' -- which follows -
+				  AND d.event ->> 'actor' = s.actor
+				  AND pg_catalog.substr(d.event ->> 'instance_key_suffix', pg_catalog.length(s.prefix) + 2) ~ '^[1-9][0-9]{0,7}$'
+				LIMIT 10000) AS d),
+		EXISTS (SELECT FROM iu_river.river_queue AS r WHERE r.name = $2 AND r.paused_at IS NOT NULL), pg_catalog.now()
+	FROM iu_outbox.scaleout AS s
+	ORDER BY s.started_at DESC, s.prefix
+	LIMIT $1`
+
+// List returns up to limit scale-outs, the latest first. How far the unfinished ones are is found by the events' ids,
+// from where the last reading ended; that is noted for the next. One that nobody looked at while it ran a long way takes
+// several readings to be counted up to where it is.
+func List(ctx context.Context, pool *pgxpool.Pool, limit int) ([]Line, error) {
+	rows, err := pool.Query(ctx, listSQL, limit, jobs.QueueScaleout)
+	if err != nil {
+		return nil, fmt.Errorf("list scale-outs: %w", err)
+	}
+	var paused bool
+	var now time.Time
+	lines, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (l Line, err error) {
+		err = row.Scan(&l.Prefix, &l.TemplateID, &l.TemplateKey, &l.EmitMode, &l.Actor, &l.StartedBy, &l.Total, &l.Enqueued, &l.counted,
+			&l.Cancelled, &l.StartedAt, &l.enqueuedAt, &l.FinishedAt, &l.DeadLetters, &paused, &now)
+		return l, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list scale-outs: %w", err)
+	}
+	budget := countedBatches
+	for i := range lines {
+		l := &lines[i]
+		l.Done = l.counted
+		if l.Unfinished() {
+			if budget, err = l.count(ctx, pool, budget); err != nil {
+				return nil, fmt.Errorf("count how far the scale-out %q is: %w", l.Prefix, err)
+			}
+		}
+		l.judge(paused, now)
+	}
+	return lines, nil
+}
+
+// Paused reports whether the queue of all scale-outs is paused.
+func Paused(ctx context.Context, q operate.Querier) (paused bool, err error) {
+	err = q.QueryRow(ctx, "SELECT EXISTS (SELECT FROM iu_river.river_queue AS r WHERE r.name = $1 AND r.paused_at IS NOT NULL)",
+		jobs.QueueScaleout).Scan(&paused)
+	if err != nil {
+		return false, fmt.Errorf("read whether scale-outs are paused: %w", err)
+	}
+	return paused, nil
+}
+
+// judge sets what follows from the numbers.
+func (l *Line) judge(paused bool, now time.Time) {
+	l.Waiting = l.Enqueued - l.Done
+	switch {
+	case l.FinishedAt != nil && l.Cancelled > 0:
+		l.State = StateCancelled
+	case l.FinishedAt != nil:
+		l.State = StateFinished
+	case l.Enqueued < l.Total && now.Sub(l.enqueuedAt) > stoppedAfter:
+		l.State = StateStopped
+	case paused:
+		l.State = StatePaused
+	case l.Enqueued < l.Total:
+		l.State = StateEnqueuing
+	default:
+		l.State = StateRunning
+	}
+	end := now
+	if l.FinishedAt != nil {
+		end = *l.FinishedAt
+	}
+	l.setRate(float64(l.Done) / max(end.Sub(l.StartedAt).Seconds(), 1))
+}
+
+func (l *Line) setRate(rate float64) {
+	l.Rate, l.SecondsLeft = rate, nil
+	if l.State == StateRunning && rate > 0 {
+		left := float64(l.Waiting) / rate
+		l.SecondsLeft = &left
+	}
+}
+
+// count counts on from where the last reading ended, and returns what is left of the budget of batches.
+func (l *Line) count(ctx context.Context, pool *pgxpool.Pool, budget int) (int, error) {
+	before, contiguous := l.counted, true
+	for first := l.counted + 1; first <= l.Enqueued && budget > 0; first += countedBatch {
+		budget--
+		n := min(countedBatch, l.Enqueued-first+1)
+		open, err := l.unfinished(ctx, pool, first, n)
+		if err != nil {
+			return budget, err
+		}
+		l.Done += n - open
+		if contiguous = contiguous && open == 0; contiguous {
+			l.counted = first + n - 1
+		}
+		if open == n {
+			break // the numbers that follow have not had their turn
+		}
+	}
+	finished := l.counted == l.Total
+	if l.counted == before && !finished {
+		return budget, nil
+	}
+	if finished {
+		now := time.Now()
+		l.FinishedAt = &now
+	}
+	err := noteCounted(ctx, pool, *l, finished)
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok &&
+		(pgErr.Code == pgerrcode.InsufficientPrivilege || pgErr.Code == pgerrcode.ReadOnlySQLTransaction) {
+		err = nil // the next reading counts again
+	}
+	return budget, err
+}
+
+// unfinished returns how many of n numbers have a job that has not ended, or a row in the outbox.
+func (l *Line) unfinished(ctx context.Context, q operate.Querier, first, n int64) (int64, error) {
+	ids := make([]string, n) // texts pass in every mode of the protocol
+	for i := range ids {
+		ids[i] = eventID(l.Prefix, int(first)+i).String()
+	}
+	var missing []string
+	err := q.QueryRow(ctx, `
+		SELECT ARRAY(
+			SELECT i.id::text FROM pg_catalog.unnest($1::text[]::uuid[]) WITH ORDINALITY AS i (id, n)
+			WHERE NOT EXISTS (SELECT FROM public.iu_auto_instantiate_event_log AS l WHERE l.event_id = i.id)
+			  AND NOT EXISTS (SELECT FROM iu_outbox.dead_letter AS d WHERE d.event_id = i.id)
+			ORDER BY i.n)`, ids).Scan(&missing)
+	if err != nil || len(missing) == 0 {
+		return 0, err
+	}
+	if len(missing) > countedSample {
+		sample := make([]string, countedSample)
+		for i := range sample {
+			sample[i] = missing[i*(len(missing)-1)/(countedSample-1)]
+		}
+		open, err := withJobs(ctx, q, sample)
+		if err != nil || open == countedSample {
+			return int64(len(missing)), err
+		}
+	}
+	open, err := withJobs(ctx, q, missing)
+	return int64(open), err
+}
+
+// withJobs counts the events that have a job that has not ended, or a row in the outbox.
+func withJobs(ctx context.Context, q operate.Querier, events []string) (n int, err error) {
+	err = q.QueryRow(ctx, `
+		SELECT pg_catalog.count(*) FROM pg_catalog.unnest($1::text[]) AS i (id)
+		WHERE EXISTS (
+			SELECT FROM iu_outbox.job AS j WHERE j.event @> pg_catalog.jsonb_build_object('event_id', i.id) AND j.unfinished)
+		   OR EXISTS (SELECT FROM iu_outbox.event AS e WHERE e.event_id = i.id::uuid)`, events).Scan(&n)
+	return n, err
+}
+
+// Meter measures how fast scale-outs are now, by readings that it is shown. Its zero value is ready; safe for
+// concurrent use.
+type Meter struct {
+	mu   sync.Mutex
+	seen map[string][]sample // oldest first
+}
+
+type sample struct {
+	at   time.Time
+	done int64
+}
+
+const (
+	meterSpan    = time.Minute
+	meterMinimum = 5 * time.Second
+)
+
+// Measure replaces the rates of unfinished scale-outs by those of the last minute, as far as it was shown them before.
+func (m *Meter) Measure(lines []Line, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.seen == nil {
+		m.seen = map[string][]sample{}
+	}
+	for i := range lines {
+		l := &lines[i]
+		if !l.Unfinished() {
+			delete(m.seen, l.Prefix)
+			continue
+		}
+		samples := m.seen[l.Prefix]
+		for len(samples) > 0 && (now.Sub(samples[0].at) > meterSpan || samples[0].done > l.Done) {
+			samples = samples[1:]
+		}
+		if len(samples) > 0 && now.Sub(samples[0].at) >= meterMinimum {
+			l.setRate(float64(l.Done-samples[0].done) / now.Sub(samples[0].at).Seconds())
+		}
+		m.seen[l.Prefix] = append(samples, sample{now, l.Done})
+	}
+}

@@ -1,0 +1,154 @@
+package status
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/compose"
+	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/jobs"
+	"github.com/iu-core/iuworker/worker/subscribe"
+)
+
+func readSchema(ctx context.Context, tx pgx.Tx, s *Status) error {
+	return tx.QueryRow(ctx, `
+		SELECT pg_catalog.now(), pg_catalog.current_database(), pg_catalog.current_setting('server_version'),
+			i.schema_version, i.min_program_version, i.updated_at
+		FROM iu_outbox.schema_info AS i`).
+		Scan(&s.At, &s.Database, &s.Server, &s.Schema.Version, &s.Schema.MinProgramVersion, &s.Schema.UpdatedAt)
+}
+
+func readGates(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
+	s.Gates, err = operate.Gates(ctx, tx)
+	return err
+}
+
+func readOutbox(ctx context.Context, tx pgx.Tx, s *Status) error {
+	var n int64
+	err := tx.QueryRow(ctx, `
+		SELECT (SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.event LIMIT $1) AS e),
+			(SELECT e.created_at FROM iu_outbox.event AS e ORDER BY e.id LIMIT 1)`, operate.CountLimit+1).
+		Scan(&n, &s.Outbox.OldestAt)
+	s.Outbox.Count = operate.Counted(n)
+	return err
+}
+
+// A queue and a state at a time: each is a range of River's index on (state, queue, ...).
+func readJobs(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
+	s.Jobs, err = operate.Collect(ctx, tx, func(row pgx.CollectableRow) (count JobCount, err error) {
+		var n int64
+		err = row.Scan(&count.Queue, &count.State, &n)
+		count.Count = operate.Counted(n)
+		return count, err
+	}, `
+		SELECT q.queue, st.state, n.n
+		FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS q (queue, ordinal)
+		CROSS JOIN pg_catalog.unnest(pg_catalog.enum_range((NULL::iu_outbox.job).state)) AS st (state)
+		CROSS JOIN LATERAL (
+			SELECT pg_catalog.count(*) AS n
+			FROM (SELECT FROM iu_outbox.job AS j WHERE j.state = st.state AND j.queue = q.queue LIMIT $2) AS j) AS n
+		WHERE n.n > 0
+		ORDER BY q.ordinal, st.state`, []string{jobs.QueueEvents, jobs.QueueScaleout}, operate.CountLimit+1)
+	return err
+}
+
+func readParked(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
+	s.Parked, err = operate.Collect(ctx, tx, func(row pgx.CollectableRow) (count ParkedCount, err error) {
+		var n int64
+		err = row.Scan(&count.Gate, &n)
+		count.Count = operate.Counted(n)
+		return count, err
+	}, `
+		SELECT g.gate, n.n
+		FROM pg_catalog.unnest($1::text[]) AS g (gate)
+		CROSS JOIN LATERAL (
+			SELECT pg_catalog.count(*) AS n
+			FROM (SELECT FROM iu_outbox.parked_jobs(g.gate) LIMIT $2) AS j) AS n
+		WHERE n.n > 0`, []string{string(compose.GateComposer), string(compose.GateAutoInstantiate)}, operate.CountLimit+1)
+	return err
+}
+
+func readHeldInto(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
+	s.Held, err = ReadHeld(ctx, tx)
+	return err
+}
+
+func readDeadLetters(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
+	s.DeadLetters, err = DeadLetterCounts(ctx, tx)
+	return err
+}
+
+// DeadLetterCounts counts the dead letters of each status. The recursion steps from one status to the next along the index on
+// (status, id).
+func DeadLetterCounts(ctx context.Context, tx pgx.Tx) ([]DeadLetterCount, error) {
+	return operate.Collect(ctx, tx, func(row pgx.CollectableRow) (count DeadLetterCount, err error) {
+		var n int64
+		err = row.Scan(&count.Status, &n)
+		count.Count = operate.Counted(n)
+		return count, err
+	}, `
+		WITH RECURSIVE statuses AS (
+			SELECT (SELECT d.status FROM iu_outbox.dead_letter AS d ORDER BY d.status LIMIT 1) AS status
+			UNION ALL
+			SELECT (SELECT d.status FROM iu_outbox.dead_letter AS d WHERE d.status > s.status ORDER BY d.status LIMIT 1)
+			FROM statuses AS s WHERE s.status IS NOT NULL
+		)
+		SELECT s.status, (SELECT pg_catalog.count(*)
+			FROM (SELECT FROM iu_outbox.dead_letter AS d WHERE d.status = s.status LIMIT $1) AS d)
+		FROM statuses AS s
+		WHERE s.status IS NOT NULL`, operate.CountLimit+1)
+}
+
+func readEmissions(ctx context.Context, tx pgx.Tx, s *Status) error {
+	e := &s.Emissions
+	var n int64
+	err := tx.QueryRow(ctx, `
+		SELECT c.epoch, c.position,
+			(SELECT e.emitted_at FROM iu_outbox.emission AS e WHERE e.position <= c.position ORDER BY e.position DESC LIMIT 1),
+			(SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.emission AS e WHERE e.position IS NULL LIMIT $1) AS e),
+			(SELECT e.created_at FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 1),
+			NOT iu_outbox.announcing()
+		FROM iu_outbox.emission_counter AS c`, operate.CountLimit+1).
+		Scan(&e.Epoch, &e.LastPosition, &e.LastEmittedAt, &n, &e.Waiting.OldestAt, &e.Held)
+	e.Waiting.Count = operate.Counted(n)
+	return err
+}
+
+func readConsumers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
+	s.Consumers, err = operate.Collect(ctx, tx, func(row pgx.CollectableRow) (c Consumer, err error) {
+		var judged subscribe.Consumer
+		err = row.Scan(&c.Name, &c.Epoch, &c.Position, &c.State, &c.Lag, &c.LagSeconds, &c.Process, &c.DeadLetters, &c.UpdatedAt, &c.ActiveAt,
+			&judged.Tries, &judged.LastError, &judged.ExpiresSeconds, &judged.Expiring)
+		judged.State, judged.LagEvents, judged.LagSeconds, judged.Process, judged.DeadLetters = c.State, c.Lag, c.LagSeconds, c.Process, c.DeadLetters
+		result, _ := JudgeConsumer(judged)
+		c.Attention = result != operate.HealthOK
+		return c, err
+	}, `
+		SELECT c.name, c.epoch, c.position, c.state, c.lag_events, c.lag_seconds, c.process, c.dead_letters, c.updated_at, c.active_at,
+			c.tries, c.last_error, c.expires_seconds, c.expiring
+		FROM iu_outbox.consumer_status AS c
+		ORDER BY c.lag_events DESC NULLS FIRST, c.name
+		LIMIT 100`)
+	return err
+}
+
+func readWorkers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
+	s.Workers, err = operate.Collect(ctx, tx, pgx.RowToStructByPos[Worker], `
+		SELECT w.id, w.hostname, w.pid, w.version, w.started_at, w.seen_at,
+			w.seen_at BETWEEN pg_catalog.clock_timestamp() - $1::interval AND pg_catalog.clock_timestamp() + $1::interval
+		FROM iu_outbox.worker AS w
+		ORDER BY w.started_at, w.id
+		LIMIT 100`, operate.SilentAfter)
+	return err
+}
+
+// Who paused a queue stands in the audit, of which the last thousand lines are read.
+func readPaused(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
+	s.Paused, err = operate.Collect(ctx, tx, pgx.RowToStructByPos[PausedQueue], `
+		SELECT q.name, q.paused_at, (
+			SELECT a.actor FROM (SELECT a.* FROM iu_outbox.audit AS a ORDER BY a.id DESC LIMIT 1000) AS a
+			WHERE a.action = 'queue.pause' AND a.detail ->> 'queue' IN (q.name, '*') ORDER BY a.id DESC LIMIT 1)
+		FROM iu_river.river_queue AS q WHERE q.paused_at IS NOT NULL ORDER BY q.name LIMIT 100`)
+	return err
+}

@@ -1,0 +1,81 @@
+package templates
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/operate"
+)
+
+// Template is a collection that is marked as a template.
+type Template struct {
+	ID    uuid.UUID `json:"id"`
+	Key   string    `json:"collection_key"`
+	Title *string   `json:"title"`
+}
+
+// NotFoundError is returned by FindTemplate if there is no such template.
+type NotFoundError struct {
+	Reference string
+	Nearest   []string // keys of similar templates
+}
+
+// Error implements error.
+func (e *NotFoundError) Error() string {
+	meant := ""
+	if len(e.Nearest) > 0 {
+		meant = ", did you mean " + strings.Join(e.Nearest, ", ") + "?"
+	}
+	return fmt.Sprintf("there is no template %q%s; to list the templates, run: iuworker templates", e.Reference, meant)
+}
+
+// Find returns the template with that collection key, else the one with that id.
+func Find(ctx context.Context, q operate.Querier, reference string) (Template, error) {
+	var id *uuid.UUID
+	if parsed, err := uuid.Parse(reference); err == nil {
+		id = &parsed
+	}
+	var found Template
+	err := q.QueryRow(ctx, `
+		SELECT t.id, t.collection_key, t.title FROM iu_outbox.template AS t
+		WHERE t.collection_key = $1 OR t.id = $2
+		ORDER BY t.collection_key = $1 DESC
+		LIMIT 1`, reference, id).Scan(&found.ID, &found.Key, &found.Title)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Template{}, noTemplate(ctx, q, reference)
+	}
+	if err != nil {
+		return Template{}, fmt.Errorf("look for the template %q: %w", reference, err)
+	}
+	return found, nil
+}
+
+// CollectionID returns the id of the collection with that key, or that id itself; uuid.Nil if no collection has the key.
+func CollectionID(ctx context.Context, q operate.Querier, reference string) (id uuid.UUID, err error) {
+	err = q.QueryRow(ctx, "SELECT c.id FROM public.iu_piece_collection AS c WHERE c.collection_key = $1", reference).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		id, _ = uuid.Parse(reference)
+		return id, nil
+	}
+	if err != nil {
+		return uuid.Nil, fmt.Errorf("look for the collection %q: %w", reference, err)
+	}
+	return id, nil
+}
+
+func noTemplate(ctx context.Context, q operate.Querier, reference string) error {
+	rows, err := q.Query(ctx, "SELECT n.collection_key FROM iu_outbox.nearest_templates($1) AS n", reference)
+	if err != nil {
+		return fmt.Errorf("look for similar templates: %w", err)
+	}
+	keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("look for similar templates: %w", err)
+	}
+	return &NotFoundError{Reference: reference, Nearest: keys}
+}

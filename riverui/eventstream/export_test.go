@@ -1,0 +1,12 @@
+package eventstream
+
+import (
+	"net/http"
+	"time"
+)
+
+// CheckRequest returns what is wrong with the parameters of a request.
+func CheckRequest(r *http.Request) error {
+	_, err := readRequest(r, time.Now())
+	return err
+}

@@ -1,0 +1,145 @@
+package webui
+
+import (
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// eventsPath is the path of the events below the base path.
+const eventsPath = "v1/events"
+
+// isEvents reports whether a request is for the events.
+func (h *Handler) isEvents(r *http.Request) bool {
+	return h.cfg.Events != nil && r.URL.Path == h.at(eventsPath)
+}
+
+// withEvents serves the events behind a guard of their own, and everything else by next.
+func (h *Handler) withEvents(next http.Handler) http.Handler {
+	events := h.guardEvents(h.stream(h.cfg.Events))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h.isEvents(r) {
+			events.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// guardEvents lets a request through that has a token or a user of the pages in its Authorization header, or the cookie that the
+// pages gave a browser. If neither tokens nor credentials are configured, it lets every request of this machine through.
+func (h *Handler) guardEvents(next http.Handler) http.Handler {
+	origins := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			h.say(w, r, http.StatusMethodNotAllowed, "%s is not allowed here; allowed: GET, HEAD", printable(r.Method))
+			return
+		}
+		if name := secretInURL(r.URL); name != "" {
+			h.say(w, r, http.StatusBadRequest,
+				"%s must not be in the URL, which ends up in logs: send the header Authorization: Bearer, "+
+					"or use a browser that is signed in to the pages", name)
+			return
+		}
+		if h.withToken(r) {
+			token := account{name: "token", role: RoleViewer}
+			next.ServeHTTP(w, letThrough(r, token, func() (account, bool) { return token, h.withToken(r) }))
+			return
+		}
+		if h.cfg.Credentials == nil {
+			out := "--http-credentials-file or --events-token-file"
+			if h.cfg.EventsTokens != nil {
+				out = "" // a client without a token is told so
+			}
+			if sentence := notLocal(r, "the events", out); sentence != "" {
+				h.say(w, r, http.StatusForbidden, "%s", sentence)
+				return
+			}
+		}
+		// A page of another site cannot read the response, but its browser would send passwords and use up connections.
+		if origins.Check(asChange(r)) != nil {
+			h.say(w, r, http.StatusForbidden, "this request comes from another site; follow the events from these pages, or with a token")
+			return
+		}
+		by, ok := h.signInToEvents(r)
+		if !ok {
+			h.challenge(w)
+			h.say(w, r, http.StatusUnauthorized, "%s", h.howToSignIn())
+			return
+		}
+		next.ServeHTTP(w, letThrough(r, by, func() (account, bool) { return h.signInToEvents(r) }))
+	})
+}
+
+// asChange returns the request as one that other sites must not make.
+func asChange(r *http.Request) *http.Request {
+	changed := *r
+	changed.Method = http.MethodPost
+	return &changed
+}
+
+var secretNames = []string{"token", "access_token", "auth", "authorization", "bearer", "api_key", "apikey", "password"}
+
+// secretInURL returns the part of a URL that reveals a secret; "" if there is none.
+func secretInURL(u *url.URL) string {
+	for name := range u.Query() {
+		if slices.Contains(secretNames, strings.ToLower(name)) {
+			return strings.ToLower(name)
+		}
+	}
+	if u.User != nil {
+		return "a user"
+	}
+	return ""
+}
+
+// withToken reports whether a request has a valid token.
+func (h *Handler) withToken(r *http.Request) bool {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if h.cfg.EventsTokens == nil || !strings.EqualFold(scheme, "Bearer") {
+		return false
+	}
+	right := h.cfg.EventsTokens.check(strings.TrimSpace(token))
+	if !right {
+		h.cfg.Logger.WarnContext(r.Context(), "Events: wrong token", slog.String("remote", remote(r)))
+	}
+	return right
+}
+
+// signInToEvents returns the user of a request without a token. An Authorization header takes precedence over the cookie, even if
+// it is wrong.
+func (h *Handler) signInToEvents(r *http.Request) (account, bool) {
+	switch {
+	case h.cfg.Credentials == nil && h.cfg.EventsTokens == nil:
+		return nobody, true
+	case h.cfg.Credentials == nil:
+		return account{}, false
+	case r.Header.Get("Authorization") != "":
+		return h.signIn(r)
+	}
+	return h.sessions.of(r, h.cfg.Credentials, time.Now())
+}
+
+func (h *Handler) challenge(w http.ResponseWriter) {
+	if h.cfg.EventsTokens != nil {
+		w.Header().Add("WWW-Authenticate", `Bearer realm="iuworker"`)
+	}
+	if h.cfg.Credentials != nil {
+		w.Header().Add("WWW-Authenticate", basicChallenge)
+	}
+}
+
+func (h *Handler) howToSignIn() string {
+	switch {
+	case h.cfg.EventsTokens == nil:
+		return "sign in with a user and a password of the credentials file"
+	case h.cfg.Credentials == nil:
+		return "send a token of the tokens file: Authorization: Bearer TOKEN"
+	default:
+		return "send a token of the tokens file (Authorization: Bearer TOKEN), or sign in with a user and a password of the credentials file"
+	}
+}

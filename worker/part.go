@@ -1,0 +1,68 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/internal/metrics"
+	"github.com/iu-core/iuworker/internal/retry"
+)
+
+// group is goroutines that stop together.
+type group struct {
+	ctx    context.Context //nolint:containedctx // the lifetime of the goroutines, not of a call
+	cancel context.CancelFunc
+	parts  map[string]chan struct{} // by name; each is closed when the part has ended
+}
+
+func newGroup(ctx context.Context) group {
+	ctx, cancel := context.WithCancel(ctx)
+	return group{ctx: ctx, cancel: cancel, parts: make(map[string]chan struct{})}
+}
+
+// start runs a part; one that ends before it was told to is a bug that the log must show.
+func (r *running) start(g *group, name string, run func(context.Context) error) {
+	ended := make(chan struct{})
+	g.parts[name] = ended
+	go func() {
+		defer close(ended)
+		if err := run(g.ctx); err != nil && g.ctx.Err() == nil {
+			r.logger.ErrorContext(g.ctx, "Worker: a part ended", slog.String("part", name), slog.String("error", err.Error()))
+		}
+	}()
+}
+
+// tools are what most parts work with.
+type tools struct {
+	pool    *pgxpool.Pool
+	logger  *slog.Logger
+	metrics *metrics.Metrics
+	outage  *retry.Outage
+}
+
+// tools returns those of one part.
+func (r *running) tools(part string) tools {
+	outage := &retry.Outage{
+		Logger: r.logger, What: strings.ToUpper(part[:1]) + part[1:] + ": database", Name: faultName,
+		Observe: func() { r.cfg.Metrics.Failed(part) },
+	}
+	r.outages = append(r.outages, outage)
+	return tools{pool: r.cfg.Pool, logger: r.logger, metrics: r.cfg.Metrics, outage: outage}
+}
+
+// repeat does rounds until ctx ends, with a pause after each, and logs when they begin to fail and when they succeed again.
+func (t tools) repeat(ctx context.Context, pause func() time.Duration, round func(context.Context) error) error {
+	for ctx.Err() == nil {
+		if err := round(ctx); err == nil {
+			t.outage.Worked(ctx)
+		} else if ctx.Err() == nil {
+			t.outage.Failed(ctx, err)
+		}
+		retry.Pause(ctx, pause())
+	}
+	return nil
+}
