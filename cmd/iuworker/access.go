@@ -9,19 +9,19 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
-// Secrets that come from the environment itself, for installations without files: they hold the lines of one.
+// Variables that hold the lines of a secrets file, for installations without files.
 const (
 	credentialsVariable = "IUWORKER_HTTP_CREDENTIALS"
 	tokensVariable      = "IUWORKER_EVENTS_TOKEN"
 )
 
-// access is who may use what is served.
+// access says who may use the pages and the events.
 type access struct {
-	credentials *webui.Credentials // nil: nobody is asked for any
+	credentials *webui.Credentials // nil: the pages need none
 	tokens      *webui.Tokens      // nil: there are none
 }
 
-// access reads the secrets; what cannot be read is wrong usage.
+// access reads the secrets. A file that cannot be read is wrong usage.
 func (f *workFlags) access(cmd *cobra.Command, getenv func(string) string) (who access, err error) {
 	who.credentials, err = readSecrets(cmd, "--http-credentials-file", f.credentials, credentialsVariable, getenv,
 		webui.ReadCredentials, webui.ParseCredentials)
@@ -31,7 +31,7 @@ func (f *workFlags) access(cmd *cobra.Command, getenv func(string) string) (who 
 	return who, err
 }
 
-// readSecrets returns nil if neither a file nor the variable is given.
+// readSecrets reads the file or the variable; it returns nil if neither is given.
 func readSecrets[T any](cmd *cobra.Command, flag, file, variable string, getenv func(string) string,
 	read, parse func(string) (*T, error),
 ) (*T, error) {
@@ -55,7 +55,7 @@ func readSecrets[T any](cmd *cobra.Command, flag, file, variable string, getenv 
 	return secrets, nil
 }
 
-// curl is a command line that follows the events; whoever has a secret puts it in.
+// curl returns a command line that follows the events, without the secret.
 func (who access) curl(pages string) string {
 	var how string
 	switch {

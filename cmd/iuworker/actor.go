@@ -12,7 +12,7 @@ import (
 
 const actorMax = 200
 
-// actorFlag adds --actor: in whose name something is done.
+// actorFlag adds --actor.
 func actorFlag(cmd *cobra.Command, to *string, what string) {
 	cmd.Flags().Var(textValue(to, actorMax), "actor", what)
 }
@@ -27,7 +27,7 @@ func auditFlag(cmd *cobra.Command, to *string) {
 	actorFlag(cmd, to, "name for the audit (default the user of this process)")
 }
 
-// systemUser is the actor if none is given: the user who runs the program.
+// systemUser returns the user who runs the program.
 func systemUser() string {
 	current, err := user.Current()
 	if err != nil || current.Username == "" {

@@ -16,7 +16,7 @@ import (
 	"github.com/iu-core/iuworker/internal/pgserver"
 )
 
-// benchFlags are the settings of a run.
+// benchFlags are the flags of a benchmark.
 type benchFlags struct {
 	cfg                 bench.Config
 	work                workFlags
@@ -48,7 +48,7 @@ func (f *benchFlags) register(cmd *cobra.Command) {
 	flags.Var(textValue(&f.cfg.Pgbench, pathMax), "pgbench", "path of pgbench (default next to the server's binaries, else on PATH)")
 }
 
-// config settles the sizes; what makes no sense is wrong usage.
+// config returns the configuration; a group that does not exist is wrong usage.
 func (f *benchFlags) config(cmd *cobra.Command) (bench.Config, error) {
 	cfg := f.cfg
 	cfg.Worker, cfg.PoolSize, cfg.Sizes = f.work.worker, f.work.poolSize, bench.Full()
@@ -82,7 +82,7 @@ func (a *app) benchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Benchmark the worker against plain PostgreSQL",
-		Long: `Creates a database iuworker_bench_<random>, measures in it, and drops it, also after Ctrl-C; no other database is touched.
+		Long: `Creates a database iuworker_bench_<random>, measures in it, and drops it, even after Ctrl-C; no other database is touched.
 Without a database address (--database-url, IUWORKER_DATABASE_URL or DATABASE_URL) it starts a PostgreSQL of its own, with
 fsync on. The login must be allowed to create databases. The server is under full load meanwhile.
 
@@ -135,26 +135,18 @@ A whole run takes less than ten minutes on two cores. It needs pgbench, which co
 	return cmd
 }
 
-// bench runs on the given server, or on one of its own.
-func (a *app) bench(ctx context.Context, cmd *cobra.Command, cfg bench.Config) (report *bench.Report, err error) {
+// bench runs on the given server, or starts one.
+func (a *app) bench(ctx context.Context, cmd *cobra.Command, cfg bench.Config) (_ *bench.Report, failed error) {
 	cfg.Logger = a.logger
 	cfg.Progress = a.benchProgress()
 	from, given := a.source()
 	binaries := ""
-	if !given { // PG* alone do not count as given, as for demo
-		if _, given := a.directSource(); given {
-			return nil, usage(cmd, "--direct-database-url needs --database-url: there is one address for each use")
+	if !given { // PG* do not count as given, as for demo
+		server, err := a.startServer(ctx, cmd, pgserver.Config{Settings: bench.ServerSettings()})
+		if err != nil {
+			return nil, err
 		}
-		a.ending.allow(serverStop)
-		server, startErr := pgserver.Start(ctx, pgserver.Config{Settings: bench.ServerSettings(), Logger: a.logger})
-		if startErr != nil {
-			return nil, startErr
-		}
-		defer func() {
-			if stopErr := server.Stop(); stopErr != nil {
-				err = errors.Join(err, fmt.Errorf("stop the embedded PostgreSQL: %w", stopErr))
-			}
-		}()
+		defer func() { failed = errors.Join(failed, stopServer(server)) }()
 		from, binaries = a.startedServer(server.URL("postgres")), server.BinDir()
 	}
 	at, err := a.addressesOf(cmd, from)
@@ -162,7 +154,7 @@ func (a *app) bench(ctx context.Context, cmd *cobra.Command, cfg bench.Config) (
 		return nil, err
 	}
 	cfg.Server = at.pool
-	cfg.Server.ConnConfig = at.direct // databases come and go: nothing for a pooler
+	cfg.Server.ConnConfig = at.direct // a pooler does not know the databases that are created
 	if cfg.Pgbench == "" {
 		if cfg.Pgbench, err = bench.FindPgbench(ctx, binaries); err != nil {
 			return nil, err
@@ -171,14 +163,14 @@ func (a *app) bench(ctx context.Context, cmd *cobra.Command, cfg bench.Config) (
 	return bench.Run(ctx, cfg)
 }
 
-// benchProgress tells people what is measured now, and nobody else.
+// benchProgress shows on a terminal what is measured now.
 func (a *app) benchProgress() func(step string) {
 	if !isTerminal(a.stderr) {
 		return nil
 	}
 	begin := time.Now()
 	return func(step string) {
-		_, _ = fmt.Fprintf(a.stderr, "%4.0f s  %s\n", time.Since(begin).Seconds(), step) // nobody is told twice
+		fmt.Fprintf(a.stderr, "%4.0f s  %s\n", time.Since(begin).Seconds(), step)
 	}
 }
 

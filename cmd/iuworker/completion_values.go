@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	completed        = 100 // values that a shell is offered
+	completed        = 100 // most values that a shell gets
 	completeDeadline = 2 * time.Second
 )
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,11 +17,11 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// confirmation is how a user agrees to something that cannot be undone: at the prompt of a terminal, or by a flag.
+// confirmation is how a user confirms what cannot be undone: at the prompt of a terminal, or by a flag.
 type confirmation struct {
 	yes    bool
 	expect int
-	given  bool // --expect was
+	given  bool // whether --expect is
 }
 
 // stake is what would be lost.
@@ -91,8 +92,8 @@ func changes[T any](a *app, agreed *confirmation, lost func(ctx context.Context,
 	}
 }
 
-// confirm returns nil if the user agrees to lose what is at stake. On a terminal it asks, which is decided by stdin alone;
-// without one it needs a flag, and fails as wrong usage.
+// confirm returns nil if the user confirms the loss of what is at stake. It asks if stdin is a terminal; without a terminal it
+// needs a flag, and fails as wrong usage.
 func (a *app) confirm(cmd *cobra.Command, c confirmation, s stake) error {
 	switch {
 	case c.given && int64(c.expect) != s.count:
@@ -108,16 +109,10 @@ func (a *app) confirm(cmd *cobra.Command, c confirmation, s stake) error {
 	}
 }
 
-// ask has the user type a word; it ends with ctx as well.
+// ask waits until the user types a word, or ctx ends.
 func ask(ctx context.Context, from io.Reader, to io.Writer, s stake) error {
-	word := s.word
-	if word == "" {
-		word = "yes"
-	}
-	asks := s.asks
-	if asks == "" {
-		asks = fmt.Sprintf("%d %s will be %s.", s.count, s.what, s.done)
-	}
+	word := cmp.Or(s.word, "yes")
+	asks := cmp.Or(s.asks, fmt.Sprintf("%d %s will be %s.", s.count, s.what, s.done))
 	fmt.Fprintf(to, "%s Type %s to confirm: ", asks, flat(word))
 	var typed string
 	var err error

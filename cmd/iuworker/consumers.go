@@ -32,16 +32,10 @@ workers run, the events that it has not handled are deleted. This is shown here 
 
 func writeConsumers(w io.Writer, consumers []subscribe.Consumer) {
 	now := time.Now()
-	if len(consumers) == 0 {
-		fmt.Fprintln(w, "no durable consumers; to create one, run: iuworker subscribe --consumer NAME")
-		return
-	}
-	columns(w, func(w io.Writer) {
-		fmt.Fprintln(w, "NAME\tAT\tBEHIND\tPROCESS\tDEAD LETTERS\tLAST ERROR")
-		for _, c := range consumers {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n",
-				oneLine(&c.Name), c.Cursor, consumerLag(c), consumerProcess(c, now), c.DeadLetters, consumerError(c, now))
-		}
+	const none = "no durable consumers; to create one, run: iuworker subscribe --consumer NAME"
+	table(w, consumers, none, "NAME\tAT\tBEHIND\tPROCESS\tDEAD LETTERS\tLAST ERROR", func(w io.Writer, c subscribe.Consumer) {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n",
+			oneLine(&c.Name), c.Cursor, consumerLag(c), consumerProcess(c, now), c.DeadLetters, consumerError(c, now))
 	})
 }
 
@@ -52,9 +46,9 @@ func consumerLag(c subscribe.Consumer) string {
 	case *c.LagEvents == 0:
 		return "nothing"
 	case *c.LagEvents == 1:
-		return "1 event, " + short(time.Duration(*c.LagSeconds*float64(time.Second)))
+		return "1 event, " + short(seconds(*c.LagSeconds))
 	default:
-		return fmt.Sprintf("%s events, %s", operate.Thousands(*c.LagEvents), short(time.Duration(*c.LagSeconds*float64(time.Second))))
+		return fmt.Sprintf("%s events, %s", operate.Thousands(*c.LagEvents), short(seconds(*c.LagSeconds)))
 	}
 }
 
@@ -62,7 +56,7 @@ func consumerProcess(c subscribe.Consumer, now time.Time) string {
 	if c.Process == nil {
 		text := "none for " + ago(now, c.ActiveAt)
 		if c.Expiring && c.ExpiresSeconds != nil {
-			text += ", expires in " + short(time.Duration(*c.ExpiresSeconds*float64(time.Second)))
+			text += ", expires in " + short(seconds(*c.ExpiresSeconds))
 		}
 		return text
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// startValue is where in the history to begin: beginning, now, a cursor, a time, or how long ago.
+// startValue is where to begin in the history: beginning, now, a cursor, a time, or how long ago.
 func startValue(to *subscribe.Start) *value[subscribe.Start] {
 	given := ""
 	return &value[subscribe.Start]{to, "cursor|beginning|now", func(text string) (subscribe.Start, error) {
@@ -81,7 +81,7 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 	return cmd
 }
 
-// consumerStake is what deleting a consumer loses: its place, and with it what tells which events it has not handled.
+// consumerStake returns what is lost if a consumer is deleted: its position among the events.
 func consumerStake(c subscribe.Consumer) stake {
 	var lag int64
 	behind := "its position is already lost"

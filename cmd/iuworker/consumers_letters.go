@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"github.com/iu-core/iuworker/cmd/iuworker/internal/spelling"
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
@@ -35,10 +35,10 @@ func (a *app) consumersDeadLettersCommand() *cobra.Command {
 	dropAll := changes(a, &agreed, func(ctx context.Context, pool *pgxpool.Pool, args []string) (stake, error) {
 		consumer, err := findConsumer(ctx, pool, args[0])
 		return stake{count: consumer.DeadLetters, what: fmt.Sprintf("dead letters of consumer %q", args[0]), done: "dropped"}, err
-	}, func(ctx context.Context, by operate.Operator, args []string, most int64) (lettersDropped, error) {
+	}, func(ctx context.Context, by operate.Operator, args []string, most int64) (map[string]any, error) {
 		n, err := by.DropConsumerLetters(ctx, args[0], most)
-		return lettersDropped{args[0], n}, err
-	}, func(w io.Writer, done lettersDropped) { fmt.Fprintf(w, "%d dropped\n", done.Dropped) })
+		return map[string]any{"consumer": args[0], "dropped": n}, err
+	}, func(w io.Writer, done map[string]any) { fmt.Fprintf(w, "%d dropped\n", done["dropped"]) })
 	cmd := &cobra.Command{
 		Use:               "dead-letters NAME",
 		Short:             "List the events that a consumer failed to handle, or drop them",
@@ -60,16 +60,6 @@ func (a *app) consumersDeadLettersCommand() *cobra.Command {
 	return cmd
 }
 
-type lettersDropped struct {
-	Consumer string `json:"consumer"`
-	Dropped  int    `json:"dropped"`
-}
-
-type lettersReplayed struct {
-	Consumer string `json:"consumer"`
-	Replayed int    `json:"replayed"`
-}
-
 func (a *app) consumersReplayCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay NAME",
@@ -78,13 +68,13 @@ func (a *app) consumersReplayCommand() *cobra.Command {
 it starts. What it handles is deleted; what fails again stays, with its new error.`,
 		Args:              oneConsumer,
 		ValidArgsFunction: a.completeConsumers(),
-		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (lettersReplayed, error) {
+		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (map[string]any, error) {
 			if _, err := findConsumer(ctx, pool, args[0]); err != nil {
-				return lettersReplayed{}, err
+				return nil, err
 			}
 			n, err := operator(pool, "").ReplayConsumerLetters(ctx, args[0])
-			return lettersReplayed{args[0], n}, err
-		}, func(w io.Writer, done lettersReplayed) { fmt.Fprintf(w, "%d will be replayed\n", done.Replayed) }),
+			return map[string]any{"consumer": args[0], "replayed": n}, err
+		}, func(w io.Writer, done map[string]any) { fmt.Fprintf(w, "%d will be replayed\n", done["replayed"]) }),
 	}
 	a.jsonFlag(cmd)
 	return cmd
@@ -103,7 +93,7 @@ func findConsumer(ctx context.Context, db subscribe.DB, name string) (subscribe.
 			names = append(names, consumer.Name)
 		}
 		return subscribe.Consumer{}, fmt.Errorf("%w %q%s; to list the consumers, run: iuworker consumers",
-			subscribe.ErrNoConsumer, name, didYouMean("", nearest(name, names)))
+			subscribe.ErrNoConsumer, name, didYouMean("", spelling.Nearest(name, names)))
 	}
 	return consumers[i], nil
 }
@@ -124,20 +114,13 @@ func readConsumerLetters(ctx context.Context, pool *pgxpool.Pool, args []string)
 }
 
 func writeConsumerLetters(w io.Writer, l consumerLetters) {
-	if len(l.Letters) == 0 {
-		fmt.Fprintln(w, "no dead letters")
-		return
-	}
-	columns(w, func(w io.Writer) {
-		fmt.Fprintln(w, "SINCE\tCURSOR\tINSTANCE\tTRIES\tERROR")
-		for _, letter := range l.Letters {
-			asked := ""
-			if letter.ReplayRequestedAt != nil {
-				asked = "(to be replayed) "
-			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s%s\n", letter.CreatedAt.UTC().Format(time.RFC3339), letter.Cursor,
-				flat(letter.ConsumerDeadLetter.Event.Subject), letter.Tries, asked, oneLine(&letter.Error))
+	table(w, l.Letters, "no dead letters", "SINCE\tCURSOR\tINSTANCE\tTRIES\tERROR", func(w io.Writer, letter consumerLetter) {
+		asked := ""
+		if letter.ReplayRequestedAt != nil {
+			asked = "(to be replayed) "
 		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s%s\n", stamp(letter.CreatedAt), letter.Cursor,
+			flat(letter.ConsumerDeadLetter.Event.Subject), letter.Tries, asked, oneLine(&letter.Error))
 	})
 	if l.Total > int64(len(l.Letters)) {
 		fmt.Fprintf(w, "the oldest %d of %d\n", len(l.Letters), l.Total)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -92,4 +93,11 @@ func TestDeadLettersOfAConsumer(t *testing.T) {
 	require.JSONEq(t, `{"consumer": "mail", "dropped": 1}`, run(t, on(db), "consumers", "dead-letters", "mail", "--drop", "--yes", "--json").done(t).out)
 	require.Equal(t, "0 dropped\n", run(t, on(db), "consumers", "dead-letters", "mail", "--drop").done(t).out)
 	run(t, on(db), "consumers", "delete", "mail", "--yes").done(t)
+}
+
+func TestConsumersAreCompleted(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.Exec(t, "SELECT iu_outbox.open_consumer('mail', NULL, NULL), iu_outbox.open_consumer('search', NULL, NULL)")
+	require.Equal(t, []string{"mail", ":4"}, strings.Fields(run(t, on(db), "__complete", "consumers", "delete", "m").out))
 }

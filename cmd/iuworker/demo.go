@@ -20,7 +20,7 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// demoPatience is how long twelve instances may take; a busy machine needs a second.
+// demoPatience is how long twelve instances may take. A busy machine needs a second.
 const demoPatience = 30 * time.Second
 
 func (a *app) demoCommand() *cobra.Command {
@@ -50,7 +50,7 @@ func yesFlag(cmd *cobra.Command, to *bool) {
 	cmd.Flags().BoolVar(to, "yes", false, "allow a non-empty database: migrate it, open its gates, compose in it")
 }
 
-// errDemoShown ends the worker of a demo that is over.
+// errDemoShown stops the worker when the demo is over.
 var errDemoShown = errors.New("the demo is over")
 
 func (a *app) demo(ctx context.Context, s *stage) error {
@@ -70,7 +70,7 @@ func (a *app) demo(ctx context.Context, s *stage) error {
 	return err
 }
 
-// showDemo is the main job, once.
+// showDemo inserts events, and waits until they are composed and received.
 func (a *app) showDemo(ctx context.Context, s *stage) (*demoResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, demoPatience)
 	defer cancel()
@@ -113,9 +113,9 @@ func (s *stage) compare(ctx context.Context, pool *pgxpool.Pool, orders []demo.O
 	}, nil
 }
 
-// byCursor is the order in which events are announced.
+// byCursor compares orders by the position of their events.
 func byCursor(a, b demo.Order) int {
-	left, _ := subscribe.ParseCursor(a.Cursor) // what was not received has none, and comes first
+	left, _ := subscribe.ParseCursor(a.Cursor) // an order that was not received has none, and comes first
 	right, _ := subscribe.ParseCursor(b.Cursor)
 	return cmp.Compare(left.Position, right.Position)
 }
@@ -131,7 +131,7 @@ type demoResult struct {
 	Orders   []demo.Order `json:"orders"`
 }
 
-// write takes eleven lines: a README shows them.
+// write writes eleven lines, which README.md shows.
 func (r *demoResult) write(w io.Writer) {
 	whose := "as given"
 	if r.Embedded {

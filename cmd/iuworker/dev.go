@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,25 +89,9 @@ func writeDev(w io.Writer, s *stage, pages string, who access) {
 	fmt.Fprintln(w, "Ctrl-C ends it.")
 }
 
-// shown returns the database's address as psql takes it, without a password: psql asks, or knows it from elsewhere.
+// shown returns the database's address without a password.
 func (s *stage) shown() string {
-	if s.address != "" {
-		return s.address
-	}
-	cfg := s.at.pool.ConnConfig
-	shown := fmt.Sprintf("host=%s port=%d user=%s", conninfo(cfg.Host), cfg.Port, conninfo(cfg.User))
-	if cfg.Database != "" {
-		shown += " dbname=" + conninfo(cfg.Database)
-	}
-	return shown
-}
-
-// conninfo quotes a value for a connection string if it needs that.
-func conninfo(value string) string {
-	if value != "" && !strings.ContainsAny(value, ` '\`) {
-		return value
-	}
-	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
+	return cmp.Or(s.address, addressOf(s.at.pool.ConnConfig))
 }
 
 // shellQuoted quotes a text for a POSIX shell.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -30,7 +31,7 @@ last, then the commands to run. It changes nothing and takes ten seconds at most
 				return err
 			}
 			at.size(commandPool, false)
-			at.pool.MinConns = 0 // it need not be reachable
+			at.pool.MinConns = 0 // the server may be unreachable
 			pool, err := pgxpool.NewWithConfig(cmd.Context(), at.pool)
 			if err != nil {
 				return fmt.Errorf("open the connection pool: %w", err)
@@ -46,7 +47,7 @@ last, then the commands to run. It changes nothing and takes ten seconds at most
 	return cmd
 }
 
-// doctorVerdict returns how many checks fail, and where to begin.
+// doctorVerdict says how many checks fail, and where to begin.
 func doctorVerdict(report doctor.Report) string {
 	failing := "fail"
 	if report.Count(operate.HealthFail) == 1 {
@@ -64,21 +65,17 @@ func doctorVerdict(report doctor.Report) string {
 	return verdict
 }
 
-// writeDoctor shows what is not ok, the worst last, then the commands to run, the worst's first, and how many checks went how.
+// writeDoctor writes the checks that are not ok, the worst last, then the commands to run, those of the worst first, then the
+// summary.
 func writeDoctor(w io.Writer, report doctor.Report, all bool) {
-	alike := map[string]int{} // skipped checks by their reason
-	for _, check := range report.Checks {
-		if check.Result == operate.HealthSkipped {
-			alike[check.Says]++
-		}
-	}
+	skipped := skipReasons(report)
 	var commands []string
 	for _, result := range []operate.Health{operate.HealthOK, operate.HealthSkipped, operate.HealthWarn, operate.HealthFail} {
 		var here []string
 		for _, check := range report.Checks {
 			switch {
 			case check.Result != result:
-			case all, result == operate.HealthWarn, result == operate.HealthFail, result == operate.HealthSkipped && alike[check.Says] == 1:
+			case all, result == operate.HealthWarn, result == operate.HealthFail, result == operate.HealthSkipped && skipped[check.Says] == 1:
 				writeCheck(w, check)
 				here = append(here, check.Commands...)
 			}
@@ -109,7 +106,7 @@ func writeCheck(w io.Writer, check doctor.Check) {
 	}
 }
 
-// doctorSummary is one line: how many checks went how.
+// doctorSummary returns one line: how many checks have each result.
 func doctorSummary(report doctor.Report, all bool) string {
 	var parts []string
 	for _, kind := range []struct {
@@ -126,8 +123,10 @@ func doctorSummary(report doctor.Report, all bool) string {
 			continue
 		}
 		part := plural(n, kind.one, kind.many)
-		if reason := skipReason(report); kind.result == operate.HealthSkipped && reason != "" {
-			part += ": " + flat(reason)
+		if kind.result == operate.HealthSkipped && n > 1 {
+			if reasons := slices.Collect(maps.Keys(skipReasons(report))); len(reasons) == 1 {
+				part += ": " + flat(reasons[0])
+			}
 		}
 		parts = append(parts, part)
 	}
@@ -144,22 +143,15 @@ func doctorSummary(report doctor.Report, all bool) string {
 	return summary
 }
 
-// skipReason returns why checks were skipped, if it is one reason for several; "" otherwise.
-func skipReason(report doctor.Report) string {
-	reason, n := "", 0
+// skipReasons counts the skipped checks by their reason.
+func skipReasons(report doctor.Report) map[string]int {
+	reasons := map[string]int{}
 	for _, check := range report.Checks {
-		if check.Result != operate.HealthSkipped {
-			continue
+		if check.Result == operate.HealthSkipped {
+			reasons[check.Says]++
 		}
-		if n > 0 && check.Says != reason {
-			return ""
-		}
-		reason, n = check.Says, n+1
 	}
-	if n < 2 {
-		return ""
-	}
-	return reason
+	return reasons
 }
 
 func plural(n int, one, many string) string {

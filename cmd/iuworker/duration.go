@@ -31,7 +31,7 @@ func durationValue(to *time.Duration, least, most time.Duration) *value[time.Dur
 	}}
 }
 
-// foreverValue is a durationValue that may be "forever" as well, which 0 means, too.
+// foreverValue is a durationValue that may also be "forever" or 0, which mean the same.
 func foreverValue(to *time.Duration, least, most time.Duration) *value[time.Duration] {
 	v := durationValue(to, least, most)
 	parse, show := v.parse, v.show
@@ -55,7 +55,7 @@ var (
 	plainDigit = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`)
 )
 
-// parseDuration reads Go's units and, before them, days of 24 hours: 30d, 1d12h, 1.5d, 90m, 250ms. There is no sign.
+// parseDuration parses Go's units and, before them, days of 24 hours: 30d, 1d12h, 1.5d, 90m, 250ms. It accepts no sign.
 func parseDuration(text string) (time.Duration, error) {
 	if plainDigit.MatchString(text) && text != "0" {
 		return 0, fmt.Errorf("it has no unit: write %ss, %sm, %sh or %sd", text, text, text, text)
@@ -85,7 +85,7 @@ func parseDuration(text string) (time.Duration, error) {
 	return days + d, nil
 }
 
-// formatDuration writes what parseDuration reads, without Go's empty units: 7d, 24h, 1m30s.
+// formatDuration returns what parseDuration parses, without Go's empty units: 7d, 24h, 1m30s.
 func formatDuration(d time.Duration) string {
 	if d > day && d%day == 0 {
 		return strconv.FormatInt(int64(d/day), 10) + "d"

@@ -95,8 +95,8 @@ func (a *app) enqueue(ctx context.Context, pool *pgxpool.Pool, f enqueueFlags) e
 	})
 }
 
-// resolveTemplate returns a template by key or id. An id that is no template's goes through: the event's job says so,
-// as it does for every application.
+// resolveTemplate returns a template by key or id. It accepts an id of no template: the event's job reports it, as it does
+// for applications.
 func resolveTemplate(ctx context.Context, pool *pgxpool.Pool, reference string) (templates.Template, error) {
 	template, err := templates.Find(ctx, pool, reference)
 	if id, parseErr := uuid.Parse(reference); err != nil && parseErr == nil && isNoTemplate(err) {
@@ -105,7 +105,7 @@ func resolveTemplate(ctx context.Context, pool *pgxpool.Pool, reference string) 
 	return template, err
 }
 
-// databaseTime returns the time after some while by the clock that the worker goes by: the database's.
+// databaseTime returns a later time by the clock of the database, which the worker uses.
 func databaseTime(ctx context.Context, pool *pgxpool.Pool, after time.Duration) (time.Time, error) {
 	var at time.Time
 	if err := pool.QueryRow(ctx, "SELECT pg_catalog.now() + $1::interval", after).Scan(&at); err != nil {

@@ -73,7 +73,7 @@ If few events match, the search stops after a bounded number of rows and prints 
 	return cmd
 }
 
-// continued returns the command that lists what comes after a page.
+// continued returns the command that lists what follows a page.
 func continued(cmd *cobra.Command, place string) string {
 	words := []string{"iuworker events list"}
 	for _, name := range []string{"since", "until", "template", "state", "suffix", "actor", "type", "limit"} {
@@ -85,18 +85,12 @@ func continued(cmd *cobra.Command, place string) string {
 }
 
 func writeEvents(w io.Writer, page operate.EventPage, next string) {
-	if len(page.Events) == 0 && next == "" {
-		fmt.Fprintln(w, "no events; to insert one, run: iuworker enqueue; to find an older one, run: iuworker trace")
-		return
-	}
-	if len(page.Events) > 0 {
-		columns(w, func(w io.Writer) {
-			fmt.Fprintln(w, "AT\tSTATE\tTEMPLATE\tSUFFIX\tTYPE\tACTOR\tLATENCY\tEVENT\tREASON")
-			for i := range page.Events {
-				e := &page.Events[i]
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", stamp(e.At), state(w, e.State), eventTemplate(e), oneLine(&e.Suffix),
-					oneLine(&e.EventType), oneLine(&e.Actor), latency(e.Seconds), orUnknown(e.EventID), oneLine(e.Reason))
-			}
+	if len(page.Events) > 0 || next == "" {
+		const none = "no events; to insert one, run: iuworker enqueue; to find an older one, run: iuworker trace"
+		const heading = "AT\tSTATE\tTEMPLATE\tSUFFIX\tTYPE\tACTOR\tLATENCY\tEVENT\tREASON"
+		table(w, page.Events, none, heading, func(w io.Writer, e operate.EventRow) {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", stamp(e.At), state(w, e.State), eventTemplate(e), oneLine(&e.Suffix),
+				oneLine(&e.EventType), oneLine(&e.Actor), latency(e.Seconds), orUnknown(e.EventID), oneLine(e.Reason))
 		})
 	}
 	switch {
@@ -107,7 +101,7 @@ func writeEvents(w io.Writer, page operate.EventPage, next string) {
 	}
 }
 
-func eventTemplate(e *operate.EventRow) string {
+func eventTemplate(e operate.EventRow) string {
 	switch {
 	case e.TemplateKey != nil:
 		return oneLine(e.TemplateKey)
@@ -118,9 +112,9 @@ func eventTemplate(e *operate.EventRow) string {
 	}
 }
 
-func latency(seconds *float64) string {
-	if seconds == nil {
+func latency(s *float64) string {
+	if s == nil {
 		return ""
 	}
-	return time.Duration(*seconds * float64(time.Second)).Round(time.Millisecond).String()
+	return seconds(*s).Round(time.Millisecond).String()
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/iu-core/iuworker/cmd/iuworker/internal/spelling"
 )
 
 // usageTemplate is cobra's, but its lines fit a wide terminal, and only the help of the program itself lists the global flags.
@@ -137,7 +139,7 @@ func nearestFlag(cmd *cobra.Command, name string) string {
 			begins = f.Name
 		}
 	})
-	return cmp.Or(nearest(name, names), begins)
+	return cmp.Or(spelling.Nearest(name, names), begins)
 }
 
 func didYouMean(prefix, name string) string {
@@ -225,7 +227,7 @@ func noSuchSubcommand(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	names := subcommands(cmd)
-	meant := nearest(args[0], names)
+	meant := spelling.Nearest(args[0], names)
 	if begins := slices.IndexFunc(names, func(name string) bool { return strings.HasPrefix(name, args[0]) }); meant == "" && begins >= 0 {
 		meant = names[begins]
 	}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
@@ -42,7 +42,7 @@ func writeGates(w io.Writer, gates []operate.Gate) {
 	for _, gate := range gates {
 		fmt.Fprintf(w, "%s\t%s", gate.Gate, state(w, openOrClosed(gate.Open)))
 		if gate.UpdatedBy != nil && gate.UpdatedAt != nil {
-			fmt.Fprintf(w, "\tby %s, %s", oneLine(gate.UpdatedBy), gate.UpdatedAt.UTC().Format(time.RFC3339))
+			fmt.Fprintf(w, "\tby %s, %s", oneLine(gate.UpdatedBy), stamp(*gate.UpdatedAt))
 		}
 		fmt.Fprintln(w)
 	}
@@ -81,7 +81,7 @@ func (a *app) gateSetCommand(name string, open bool) *cobra.Command {
 			})
 		},
 	}
-	actorFlag(cmd, &actor, "name for the audit (default the user of this process)")
+	auditFlag(cmd, &actor)
 	if open {
 		agreed.registerYes(cmd, "parked jobs")
 	}
@@ -89,7 +89,7 @@ func (a *app) gateSetCommand(name string, open bool) *cobra.Command {
 	return cmd
 }
 
-// askAbove is how many parked jobs a gate may release without a question.
+// askAbove is how many parked jobs a gate may release without confirmation.
 const askAbove = 1000
 
 // agreeToRelease asks the user to agree if opening a gate releases many parked jobs.
@@ -104,25 +104,19 @@ func (a *app) agreeToRelease(ctx context.Context, cmd *cobra.Command, pool *pgxp
 	})
 }
 
-func oneGate(cmd *cobra.Command, args []string) error {
-	names := strings.Join(gateNames, " or ")
-	switch {
-	case len(args) == 0:
-		return usage(cmd, "%s needs a gate: %s", spoken(cmd), names)
-	case len(args) > 1:
-		return usage(cmd, "%s takes one gate, not %d", spoken(cmd), len(args))
-	case args[0] != gateNames[0] && args[0] != gateNames[1]:
-		return usage(cmd, "there is no gate %s: use %s", quoted(args[0]), names)
+var oneGate = oneArgument("a gate: "+strings.Join(gateNames, " or "), "gate", func(cmd *cobra.Command, gate string) error {
+	if !slices.Contains(gateNames, gate) {
+		return usage(cmd, "there is no gate %s: use %s", quoted(gate), strings.Join(gateNames, " or "))
 	}
 	return nil
-}
+})
 
 type gateMoved struct {
 	Gate   compose.Gate `json:"gate"`
 	Before string       `json:"before"`
 	Now    string       `json:"now"`
 	Actor  string       `json:"actor"`
-	Parked int64        `json:"parked,omitempty"` // jobs that waited for the gate, and run now
+	Parked int64        `json:"parked,omitempty"` // jobs that waited for the gate and run now
 }
 
 func (m gateMoved) write(w io.Writer) {

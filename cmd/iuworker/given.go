@@ -12,10 +12,10 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/fleet"
 )
 
-// cameFrom is the annotation of a flag that a variable set.
+// cameFrom annotates a flag with the variable that set it.
 const cameFrom = "variable"
 
-// givenSettings returns the settings of a command that somebody gave, for the pages. Addresses come without passwords.
+// givenSettings returns the settings that the user gave, for the pages. Addresses have no passwords.
 func givenSettings(cmd *cobra.Command, at addresses) []fleet.GivenSetting {
 	var given []fleet.GivenSetting
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -39,12 +39,24 @@ func givenSettings(cmd *cobra.Command, at addresses) []fleet.GivenSetting {
 	return given
 }
 
-// addressOf names a database as psql takes it, without a password.
+// addressOf returns an address as psql takes it, without a password: psql asks for it, or knows it from elsewhere.
 func addressOf(cfg *pgx.ConnConfig) string {
-	return fmt.Sprintf("host=%s port=%d user=%s dbname=%s", conninfo(cfg.Host), cfg.Port, conninfo(cfg.User), conninfo(cfg.Database))
+	text := fmt.Sprintf("host=%s port=%d user=%s", conninfo(cfg.Host), cfg.Port, conninfo(cfg.User))
+	if cfg.Database != "" {
+		text += " dbname=" + conninfo(cfg.Database)
+	}
+	return text
 }
 
-// withoutSecrets returns a URL without what may be one: user, password, query and fragment.
+// conninfo quotes a value for a connection string if it needs that.
+func conninfo(value string) string {
+	if value != "" && !strings.ContainsAny(value, ` '\`) {
+		return value
+	}
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
+}
+
+// withoutSecrets returns a URL without the parts that may be secret: user, password, query and fragment.
 func withoutSecrets(text string) string {
 	parsed, err := url.Parse(text)
 	if err != nil || parsed.Host == "" {

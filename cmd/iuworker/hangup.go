@@ -14,8 +14,8 @@ import (
 
 const hangupPoll = 500 * time.Millisecond
 
-// whileRead returns a context that ends, with errResultsClosed as its cause, when the reader of a pipe goes away. A write
-// would notice, but a subscriber may have nothing to write for long, and keep a consumer meanwhile. Call stop when done.
+// whileRead returns a context that ends, with the cause errResultsClosed, when the reader of a pipe closes it. A write would
+// notice, but a subscriber may have nothing to write for long, and occupy a consumer meanwhile. Call stop when done.
 func (r *results) whileRead(ctx context.Context) (reading context.Context, stop func()) {
 	reading, cancel := context.WithCancelCause(ctx)
 	file, ok := r.w.(*os.File)
@@ -41,23 +41,23 @@ func (r *results) whileRead(ctx context.Context) (reading context.Context, stop 
 	}
 }
 
-// hungUp reports whether nobody can read any more what is written to a pipe or a socket.
+// hungUp reports whether the other end of a pipe, a socket or a terminal is closed.
 func hungUp(file *os.File) bool {
 	raw, err := file.SyscallConn()
 	if err != nil {
 		return false
 	}
-	gone := false
-	_ = raw.Control(func(fd uintptr) { // fails if the file is closed: then a write will say so
+	closed := false
+	_ = raw.Control(func(fd uintptr) { // fails if the file is closed: then a write fails, too
 		poll := []unix.PollFd{{Fd: int32(fd)}} //nolint:gosec // file descriptors are small
 		n, err := unix.Poll(poll, 0)
-		gone = err == nil && n == 1 && poll[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
+		closed = err == nil && n == 1 && poll[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
 	})
-	return gone
+	return closed
 }
 
-// endAtHangup calls end if the terminal that the program was started on goes away. Any other SIGHUP ends nothing: it asks to
-// read files again, and comes to what was started by nohup, too.
+// endAtHangup calls end when the terminal closes on which the program was started. Any other SIGHUP is a request to read
+// files again.
 func endAtHangup(end func()) {
 	var terminals []*os.File
 	for _, file := range []*os.File{os.Stdin, os.Stderr} {
@@ -76,7 +76,7 @@ func endAtHangup(end func()) {
 	}()
 }
 
-// rereadAtHangup reads secrets again at each SIGHUP, until stop.
+// rereadAtHangup reads addresses and secrets again at each SIGHUP, until stop.
 func (a *app) rereadAtHangup(ctx context.Context, at addresses, who access) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	hangups := make(chan os.Signal, 1)

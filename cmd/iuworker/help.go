@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// helpCommand is cobra's, but for topics that there are not: those are wrong usage.
+// helpCommand is cobra's, but an unknown topic is wrong usage.
 func helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",

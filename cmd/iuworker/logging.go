@@ -12,7 +12,7 @@ import (
 	"golang.org/x/term"
 )
 
-// Default levels: a worker tells its story; a command has its result for that.
+// Default levels: those of a command that prints its result, and of one that logs what it does.
 const (
 	quietLevel = slog.LevelWarn
 	toldLevel  = slog.LevelInfo
@@ -31,11 +31,11 @@ func (f *logFlags) register(flags *pflag.FlagSet) {
 		"format of the log; auto is text on a terminal, JSON elsewhere")
 }
 
-// logger makes the log; defaultLevel applies if no level is given. NO_COLOR and TERM=dumb are honoured.
+// logger returns a logger; defaultLevel applies if no level is given. It honours NO_COLOR and TERM=dumb.
 func (f *logFlags) logger(w io.Writer, getenv func(string) string, defaultLevel slog.Level) *slog.Logger {
 	level := defaultLevel
 	if f.level != "" {
-		_ = level.UnmarshalText([]byte(f.level)) // the flag let only levels through
+		_ = level.UnmarshalText([]byte(f.level)) // the flag has checked it
 	}
 	terminal, asJSON := isTerminal(w), f.isJSON(w)
 	handler := func(w io.Writer, level slog.Level) slog.Handler {
@@ -63,7 +63,7 @@ func (f *logFlags) isJSON(w io.Writer) bool {
 	return f.format == "json" || f.format == "auto" && !isTerminal(w)
 }
 
-// durationsAsText writes a length of time as "54.7ms", with about four digits: slog's JSON would be a number without a unit.
+// durationsAsText writes durations like "54.7ms", with about four digits: slog's JSON has numbers without a unit.
 func durationsAsText(_ []string, attr slog.Attr) slog.Attr {
 	if attr.Value.Kind() != slog.KindDuration {
 		return attr

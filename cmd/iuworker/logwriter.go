@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// How much of the log waits for stderr at most. What comes beyond that is dropped and counted.
+// How much of the log may wait for stderr. Lines beyond that are dropped and counted.
 const (
 	logLines = 8192
 	logBytes = 4 << 20
 )
 
-// logWriter writes to stderr in the background, in order, so that a stderr that nobody reads (a full pipe, a stopped
-// terminal, a journal that hangs) holds nothing up. A line that is dropped is counted, and a notice stands in its place as
-// soon as stderr can be written to again. Write never blocks and never fails. Safe for concurrent use.
+// logWriter writes to stderr in the background, in order, so that nothing waits for a stderr that nobody reads (a full pipe,
+// a stopped terminal, a journal that hangs). It counts lines that it drops, and writes a notice in their place when stderr
+// works again. Write never blocks and never fails. Safe for concurrent use.
 type logWriter struct {
 	w io.Writer
 
@@ -26,15 +26,15 @@ type logWriter struct {
 	lost    int64 // lines since the last notice
 	dropped int64 // lines in all
 	notice  func(lost int64) []byte
-	writing bool          // there is a goroutine that writes
+	writing bool          // a goroutine is writing
 	any     bool          // something was written
-	idle    chan struct{} // closed when nothing is left to write
+	idle    chan struct{} // closed if nothing is left to write
 }
 
-// logLine is what was written at once: a line, or a part of one.
+// logLine is one write: a line, or a part of one.
 type logLine struct {
 	text []byte
-	lost int64 // in place of a text: a notice of so many lines
+	lost int64 // a notice of so many lines, in place of a text
 }
 
 func newLogWriter(w io.Writer) *logWriter {
@@ -56,7 +56,7 @@ func droppedText(lost int64) string {
 	return fmt.Sprintf("%d log lines were dropped, because stderr could not be written to", lost)
 }
 
-// noteBy sets what a notice looks like, as the rest of the log does.
+// noteBy sets how to write a notice, in the format of the log.
 func (l *logWriter) noteBy(notice func(lost int64) []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,7 +81,7 @@ func (l *logWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// push queues a line, and sees that somebody writes it. The caller holds mu.
+// push queues a line, and starts writing unless a goroutine writes already. The caller holds mu.
 func (l *logWriter) push(line logLine) {
 	l.queue = append(l.queue, line)
 	l.size += len(line.text)
@@ -92,7 +92,7 @@ func (l *logWriter) push(line logLine) {
 	}
 }
 
-// write writes what is queued until nothing is. A write that blocks for ever ends with the process.
+// write writes until the queue is empty. A write that blocks forever ends with the process.
 func (l *logWriter) write() {
 	failed := false
 	for {
@@ -107,8 +107,8 @@ func (l *logWriter) write() {
 	}
 }
 
-// next takes the next line out of the queue, or, if the last one could be written, a notice of those that are missing at its
-// end. Without a text, nothing is left.
+// next removes the next line from the queue. At its end it returns a notice of lost lines, if there are some and the last
+// write did not fail. A nil text means that nothing is left.
 func (l *logWriter) next(failed bool) (line logLine, text []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -132,7 +132,7 @@ func (l *logWriter) next(failed bool) (line logLine, text []byte) {
 	return line, line.text
 }
 
-// giveUp counts a line that could not be written; a notice stays due.
+// giveUp counts a line that could not be written. A notice remains due.
 func (l *logWriter) giveUp(line logLine) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

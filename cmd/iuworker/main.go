@@ -1,4 +1,4 @@
-// Command iuworker composes instances from templates when applications say that something happened.
+// Command iuworker composes instances from templates when applications insert events.
 package main
 
 import (
@@ -22,7 +22,7 @@ func main() {
 	os.Exit(Run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
 }
 
-// endBy ends the program at once, by the signal's default action.
+// endBy ends the program at once, by the default action of the signal.
 func endBy(s os.Signal) {
 	signal.Reset(s)
 	if number, ok := s.(syscall.Signal); ok && syscall.Kill(os.Getpid(), number) == nil {

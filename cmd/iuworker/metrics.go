@@ -42,15 +42,17 @@ func (a *app) metricsListCommand() *cobra.Command {
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			catalog := metrics.Catalog()
-			return a.print(catalog, tabled(func(w io.Writer) {
-				for _, i := range catalog {
-					name := i.Name
-					if len(i.Labels) > 0 {
-						name += "{" + strings.Join(i.Labels, ",") + "}"
+			return a.print(catalog, func(w io.Writer) {
+				columns(w, func(w io.Writer) {
+					for _, i := range catalog {
+						name := i.Name
+						if len(i.Labels) > 0 {
+							name += "{" + strings.Join(i.Labels, ",") + "}"
+						}
+						fmt.Fprintf(w, "%s\t%s\t%s\n", name, i.Type, i.Help)
 					}
-					fmt.Fprintf(w, "%s\t%s\t%s\n", name, i.Type, i.Help)
-				}
-			}))
+				})
+			})
 		},
 	}
 	a.jsonFlag(cmd)

@@ -29,9 +29,9 @@ func (a *app) migrateCommand() *cobra.Command {
 		a.migrateUpCommand(), a.migrateDownCommand(), a.migrateStatusCommand())
 }
 
-// migration makes the configuration of a migration; it connects where sessions are.
+// migration returns the configuration of a migration, which needs a session.
 func (a *app) migration(cmd *cobra.Command, f migrateFlags) (iusql.Config, error) {
-	a.logger = a.log.logger(a.stderr, a.getenv, toldLevel) // what the database says is in there
+	a.logger = a.log.logger(a.stderr, a.getenv, toldLevel) // it has the notices of the database
 	at, err := a.addresses(cmd)
 	if err != nil {
 		return iusql.Config{}, err
@@ -157,7 +157,7 @@ func writeSchema(w io.Writer, report *iusql.StatusReport) {
 		for _, version := range report.Versions {
 			at := ""
 			if version.AppliedAt != nil {
-				at = version.AppliedAt.UTC().Format(time.RFC3339)
+				at = stamp(*version.AppliedAt)
 			}
 			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", version.Version, version.Name, version.State, at, version.Origin)
 		}

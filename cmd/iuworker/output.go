@@ -16,23 +16,23 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// errResultsClosed ends a command whose reader went away: that is the reader's choice, and no failure.
+// errResultsClosed ends a command whose reader closed the pipe, which is no failure.
 var errResultsClosed = errors.New("the results are no longer read")
 
-// results is stdout. A reader that is slow holds its program up; one that has stopped does not keep it from ending.
+// results is stdout. The program waits for a slow reader, but a stopped reader does not keep it from ending.
 type results struct {
 	w         io.Writer
-	interrupt <-chan struct{} // closed when the program is told to end; nil: never
+	interrupt <-chan struct{} // closed when the program shall end; nil: never
 
 	mu    sync.Mutex
-	stuck bool // in a write that was given up
+	stuck bool // a write was abandoned
 }
 
-// resultsGrace is how long a write may take once the program is told to end.
+// resultsGrace is how long a write may take when the program shall end.
 const resultsGrace = time.Second
 
-// Write implements io.Writer; a closed pipe is errResultsClosed. A write that blocks is given up, with context.Canceled, soon
-// after the program is told to end.
+// Write implements io.Writer. It returns errResultsClosed for a closed pipe, and context.Canceled for a write that it
+// abandons because the program shall end.
 func (r *results) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -54,7 +54,7 @@ func (r *results) write(p []byte) (int, error) {
 		n   int
 		err error
 	}
-	p = bytes.Clone(p) // a write that was given up still reads it
+	p = bytes.Clone(p) // an abandoned write still reads it
 	written := make(chan outcome, 1)
 	go func() {
 		n, err := r.w.Write(p)
@@ -103,7 +103,7 @@ func writeJSON(w io.Writer, result any) error {
 	return nil
 }
 
-// oneLine makes a text from the database fit a table's cell; nil is "".
+// oneLine returns a text as one line of at most 120 characters, for a cell; nil is "".
 func oneLine(text *string) string {
 	if text == nil {
 		return ""
@@ -115,7 +115,7 @@ func oneLine(text *string) string {
 	return line
 }
 
-// flat makes a text one line that a terminal only shows, however long.
+// flat returns a text as one line without characters that control a terminal.
 func flat(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"github.com/iu-core/iuworker/cmd/iuworker/internal/spelling"
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
@@ -153,7 +154,7 @@ func noDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice operate.Selec
 		if err != nil {
 			return "", err
 		}
-		if meant := nearest(choice.Status, statuses); meant != "" && meant != choice.Status {
+		if meant := spelling.Nearest(choice.Status, statuses); meant != "" && meant != choice.Status {
 			text += didYouMean("", meant)
 		}
 		text += "; to see all, run: iuworker dead-letters list"

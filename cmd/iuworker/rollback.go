@@ -52,10 +52,8 @@ Announcements stay and are marked as rolled back. The same events sent again com
 }
 
 func (a *app) showRollback(shown operate.RollbackPreview) error {
-	if err := a.print(shown, func(w io.Writer) { writeRollback(w, shown) }); err != nil {
-		return err
-	}
-	return rollbackFailure(shown.RollbackReport)
+	failure := rollbackFailure(shown.RollbackReport)
+	return a.report(shown, func(w io.Writer) { writeRollback(w, shown) }, failure == nil, failure)
 }
 
 // rollback deletes what the preview showed, once the user agrees.
@@ -108,7 +106,7 @@ func writeRollback(w io.Writer, preview operate.RollbackPreview) {
 // announcedShown is how many announced instances are named; JSON names a hundred.
 const announcedShown = 10
 
-// writeReach says who knows of the instances already.
+// writeReach writes which instances were announced, and which consumers received them.
 func writeReach(w io.Writer, actor string, reach operate.Reach) {
 	fmt.Fprintf(w, "already announced: %d of %d; these announcements stay, marked as rolled back\n", reach.Announced, reach.Instances)
 	for i, instance := range reach.Sample {

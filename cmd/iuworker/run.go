@@ -18,10 +18,9 @@ const (
 	exitUsage  = 2
 )
 
-// Run is the program: it runs the command that args name and returns the exit code. Results go to stdout, logs and
-// the one sentence of an error to stderr. Soon after ctx is done it returns, whatever the command waits for, and a stderr
-// that nobody reads never holds it up. getenv returns IUWORKER_* and
-// DATABASE_URL; PG* are read by the database driver from the process's environment. Safe for concurrent use.
+// Run is the program: it runs the command in args and returns the exit code. Results go to stdout, logs and the sentence of
+// an error to stderr. It returns soon after ctx is done, whatever the command waits for, and never waits for a stderr that
+// nobody reads. Safe for concurrent use.
 func Run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	log := newLogWriter(stderr)
 	a := &app{
@@ -40,25 +39,25 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	return code
 }
 
-// app is what all commands share in one run of the program.
+// app holds what all commands share in one run of the program.
 type app struct {
 	getenv func(string) string
 	stdout *results
 	stderr *logWriter
 	logger *slog.Logger
 	ending ending
-	tells  bool                   // the command logs what it does: its failure is in the log as well
-	doing  atomic.Pointer[string] // what runs, or is being stopped: for the error of an end that takes too long
+	tells  bool                   // the command logs what it does, so its failure is logged as well
+	doing  atomic.Pointer[string] // what runs or is being stopped, for the error if that takes too long
 
 	command string // what runs, without the program's name
-	login   string // of the database that it is on; "" before the address is read
+	login   string // the database user; "" before the address is read
 
 	json     bool // --json
 	log      logFlags
 	database databaseFlags
 }
 
-// exit prints what failed, in one sentence on stderr, and returns the exit code.
+// exit prints an error as one sentence on stderr, and returns the exit code.
 func (a *app) exit(err error) int {
 	if err == nil || errors.Is(err, errResultsClosed) {
 		return exitDone
@@ -69,7 +68,7 @@ func (a *app) exit(err error) int {
 	}
 	fmt.Fprintln(a.stderr, "iuworker: "+text)
 	if isConfiguration(err) {
-		return exitUsage // a restart does not help
+		return exitUsage // a supervisor need not restart the program
 	}
 	return exitFailed
 }
@@ -101,13 +100,11 @@ func (a *app) rootCommand() *cobra.Command {
 	add("run", a.migrateCommand(), a.workCommand())
 	add("use", a.enqueueCommand(), a.scaleoutCommand(), a.subscribeCommand(), a.templatesCommand())
 	add("operate", a.statusCommand(), a.gateCommand(), a.rollbackCommand(), a.retryCommand(), a.conformanceCommand(),
-		a.selftestCommand(), a.benchCommand())
-	add("operate", a.metricsCommand())
-	add("operate", a.traceCommand(), a.consumersCommand(), a.settingsCommand())
-	add("operate", a.doctorCommand(), a.verifyCommand(), a.auditCommand(), a.cancelCommand(), a.deadLettersCommand(), a.eventsCommand())
+		a.selftestCommand(), a.benchCommand(), a.metricsCommand(), a.traceCommand(), a.consumersCommand(), a.settingsCommand(),
+		a.doctorCommand(), a.verifyCommand(), a.auditCommand(), a.cancelCommand(), a.deadLettersCommand(), a.eventsCommand())
 	root.AddCommand(a.completionCommand(root), a.versionCommand())
 	root.SetHelpCommand(helpCommand(root))
-	root.CompletionOptions.DisableDefaultCmd = true // ours is stricter
+	root.CompletionOptions.DisableDefaultCmd = true // ours checks its argument
 	holds(root)
 
 	a.database.register(root.PersistentFlags())
@@ -118,7 +115,7 @@ func (a *app) rootCommand() *cobra.Command {
 	return root
 }
 
-// prepare fills flags from the environment and sets the log up, before any command runs.
+// prepare sets flags from the environment and sets the log up, before any command runs.
 func (a *app) prepare(cmd *cobra.Command) error {
 	if err := applyEnvironment(cmd, a.getenv); err != nil {
 		return err

@@ -21,7 +21,7 @@ func isNoTemplate(err error) bool {
 	return notFound
 }
 
-// scaleoutCommand is the command that starts a scale-out, by its old name as well, and those that manage them.
+// scaleoutCommand starts a scale-out itself, as it did before there were commands below it.
 func (a *app) scaleoutCommand() *cobra.Command {
 	cmd := a.scaleoutStartCommand("scaleout")
 	cmd.Example = strings.ReplaceAll(cmd.Example, "scaleout --", "scaleout start --")
@@ -83,7 +83,7 @@ func (a *app) scaleout(ctx context.Context, cfg scaleout.Config, watch bool) err
 	if err != nil {
 		return err
 	}
-	if !watch || !a.json { // of JSON there is one document
+	if !watch || !a.json { // JSON is one document, of the final state
 		err := a.print(result, func(w io.Writer) { fmt.Fprintf(w, "%d added, %d skipped\n", result.Added, result.Skipped) })
 		if err != nil || !watch {
 			return err
@@ -93,7 +93,7 @@ func (a *app) scaleout(ctx context.Context, cfg scaleout.Config, watch bool) err
 	return a.watchToTheEnd(ctx, cfg.Pool, state)
 }
 
-// enqueueScaleout says how far it came also if it fails.
+// enqueueScaleout returns the progress even if it fails.
 func (a *app) enqueueScaleout(ctx context.Context, cfg scaleout.Config) (scaleout.Result, error) {
 	if isTerminal(a.stderr) {
 		bar := progressbar.NewOptions(cfg.Count,

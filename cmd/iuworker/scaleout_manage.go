@@ -47,7 +47,7 @@ func (a *app) watchToTheEnd(ctx context.Context, pool *pgxpool.Pool, state scale
 		return err
 	}
 	if !ended {
-		a.lookAgain(state.Prefix)
+		a.sayHowToWatch(state.Prefix)
 		return nil
 	}
 	if state, err = scaleout.Read(ctx, pool, state.Prefix); err != nil {
@@ -97,14 +97,9 @@ func (a *app) scaleoutPauseCommand(name string, pause bool) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				if err := operator(pool, "").PauseQueue(ctx, jobs.QueueScaleout, pause); err != nil {
-					return err
-				}
-				return a.print(map[string]any{"queue": jobs.QueueScaleout, "paused": pause}, func(w io.Writer) { fmt.Fprintln(w, says) })
-			})
-		},
+		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) (map[string]any, error) {
+			return map[string]any{"queue": jobs.QueueScaleout, "paused": pause}, operator(pool, "").PauseQueue(ctx, jobs.QueueScaleout, pause)
+		}, func(w io.Writer, _ map[string]any) { fmt.Fprintln(w, says) }),
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "all scale-outs, as without this flag: they share one queue")
 	a.jsonFlag(cmd)
@@ -118,8 +113,7 @@ func (a *app) scaleoutCancelCommand() *cobra.Command {
 		Short: "Cancel the jobs of a scale-out that have not run yet",
 		Long: `Cancels the jobs of a scale-out that have not run yet. They leave no dead letters, and starting the same scale-out again
 adds them again. Instances that were composed stay; a rollback of the actor removes them.`,
-		Args: onePrefix,
-
+		Args:              onePrefix,
 		ValidArgsFunction: a.completeScaleouts(),
 
 		RunE: changes(a, &agreed, func(ctx context.Context, pool *pgxpool.Pool, args []string) (stake, error) {
@@ -137,19 +131,12 @@ adds them again. Instances that were composed stay; a rollback of the actor remo
 }
 
 // onePrefix is for commands whose argument is the prefix of a scale-out.
-func onePrefix(cmd *cobra.Command, args []string) error {
-	switch {
-	case len(args) == 0:
-		return usage(cmd, "%s needs the prefix of a scale-out", spoken(cmd))
-	case len(args) > 1:
-		return usage(cmd, "%s takes one prefix, not %d", spoken(cmd), len(args))
-	}
-	var prefix string
-	if err := textValue(&prefix, prefixMax).Set(args[0]); err != nil {
-		return usage(cmd, "the prefix is %s: %v", quoted(args[0]), err)
+var onePrefix = oneArgument("the prefix of a scale-out", "prefix", func(cmd *cobra.Command, prefix string) error {
+	if err := checkText(prefix, prefixMax); err != nil {
+		return usage(cmd, "the prefix is %s: %v", quoted(prefix), err)
 	}
 	return nil
-}
+})
 
 // shellWord quotes a word for a POSIX shell if it needs that.
 func shellWord(word string) string {

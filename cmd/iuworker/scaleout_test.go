@@ -195,3 +195,72 @@ func TestScaleoutsAreListed(t *testing.T) {
 	db.Exec(t, "SELECT public.fn_iu_auto_instantiate_rollback_by_actor('bulk', false)")
 	require.Equal(t, scaleout.StateFinished, list().State, "what was counted stays counted")
 }
+
+func TestScaleout(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "letter", 1)
+	args := func(count string, more ...string) []string {
+		return append([]string{"scaleout", "--template", "letter", "--count", count, "--prefix", "spring", "--actor", "bulk", "--json"}, more...)
+	}
+	first := decode[scaleout.Result](t, run(t, on(db), args("1500")...).done(t))
+	require.Equal(t, scaleout.Result{Template: template, Prefix: "spring", Count: 1500, Done: 1500, Added: 1500}, first)
+	second := decode[scaleout.Result](t, run(t, on(db), args("1502")...).done(t))
+	require.Equal(t, 2, second.Added)
+	require.Equal(t, 1500, second.Skipped)
+
+	// A number is known while its job is unfinished, then by its instance, its dead letter, or its row in the outbox.
+	db.Exec(t, `
+		UPDATE iu_river.river_job SET state = 'cancelled', finalized_at = now() WHERE args ->> 'instance_key_suffix' IN ('spring-2', 'spring-3');
+		DELETE FROM iu_river.river_job WHERE args ->> 'instance_key_suffix' IN ('spring-1', 'spring-2', 'spring-3');
+		DELETE FROM iu_outbox.dead_letter WHERE event ->> 'instance_key_suffix' = 'spring-1';
+		SELECT iu_outbox.retry_dead_letters(NULL, (SELECT event_id FROM iu_outbox.dead_letter WHERE event ->> 'instance_key_suffix' = 'spring-2'), 1)`)
+	third := decode[scaleout.Result](t, run(t, on(db), args("10", "--emit-mode", "dry_run")...).done(t))
+	require.Equal(t, 1, third.Added, "the one that nobody knows of any more")
+
+	var right bool
+	require.NoError(t, db.Pool.QueryRow(t.Context(), `
+		SELECT bool_and(j.queue = 'scaleout' AND j.kind = 'auto_instantiate' AND j.args ->> 'actor' = 'bulk'
+			AND j.args ->> 'idempotency_key' = md5((j.args ->> 'event_id') || ':' || (j.args ->> 'template_collection_id') || ':'
+				|| (j.args ->> 'instance_key_suffix')))
+		FROM iu_river.river_job AS j`).Scan(&right))
+	require.True(t, right)
+	instantiate(t, db, template, "taken-1", "ann")
+	run(t, on(db), "scaleout", "--template", "letter", "--count", "1", "--prefix", "taken", "--actor", "a").
+		failed(t, exitFailed, `the prefix "taken" is taken: another event or another template owns tpl-inst:auto:taken-1`)
+	run(t, on(db), "scaleout", "--template", "nothing", "--count", "1", "--prefix", "p", "--actor", "a").
+		failed(t, exitFailed, `there is no template "nothing"`)
+}
+
+func TestScaleoutThatIsInterruptedSaysHowFarItCame(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	template := db.Template(t, "letter", 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	result, err := scaleout.Start(ctx, scaleout.Config{
+		Pool: db.Pool, Template: template, Prefix: "p", Count: 100, Actor: "a", Batch: 10,
+		Progress: func(r scaleout.Result) {
+			if r.Done == 30 {
+				cancel()
+			}
+		},
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, 30, result.Done)
+	require.Equal(t, 30, result.Added)
+	result, err = scaleout.Start(t.Context(), scaleout.Config{
+		Pool: db.Pool, Template: template, Prefix: "p", Count: 100, Actor: "a",
+	})
+	require.NoError(t, err)
+	require.Equal(t, 70, result.Added)
+
+	ctx, cancel = context.WithCancel(t.Context())
+	a := &app{stdout: &results{w: io.Discard}, stderr: newLogWriter(io.Discard)}
+	_, err = a.enqueueScaleout(ctx, scaleout.Config{
+		Pool: db.Pool, Template: template, Prefix: "q", Count: 100, Actor: "a", Batch: 10,
+		Progress: func(scaleout.Result) { cancel() },
+	})
+	require.EqualError(t, err, "interrupted after 10 of 100: 10 added, 0 skipped; the same command continues from there")
+}

@@ -16,10 +16,10 @@ import (
 
 const (
 	watchEvery = time.Second
-	watchShare = 5 // a reading takes at most one part in so many of the time
+	watchShare = 5 // reading takes at most this part of the time: one fifth
 )
 
-// watched shows how far a scale-out is: on a terminal a bar, elsewhere a line for each reading.
+// watched shows the progress of a scale-out: a bar on a terminal, elsewhere a line for each change.
 type watched struct {
 	total    int64
 	began    time.Time
@@ -29,8 +29,8 @@ type watched struct {
 	lastText string
 }
 
-// watchScaleout shows a scale-out of total numbers until no job of it is left, and returns whether that was so: else ctx
-// ended, and the jobs go on.
+// watchScaleout shows the progress of a scale-out until none of its total jobs is left. It returns false if ctx ended before;
+// the jobs continue then.
 func (a *app) watchScaleout(ctx context.Context, pool *pgxpool.Pool, prefix string, total int64) (ended bool, err error) {
 	shown := &watched{total: total, began: time.Now(), atBegin: -1, w: a.stderr}
 	if isTerminal(a.stderr) {
@@ -75,7 +75,7 @@ func (s *watched) show(left scaleout.Left, now time.Time) {
 	s.lastText = line
 }
 
-// rateOf returns how many per second; 0 if it is too early to say.
+// rateOf returns n per second; 0 if it is too early to know.
 func rateOf(n int64, in time.Duration) float64 {
 	if n <= 0 || in < watchEvery/2 {
 		return 0
@@ -83,12 +83,12 @@ func rateOf(n int64, in time.Duration) float64 {
 	return float64(n) / in.Seconds()
 }
 
-// progressText says what a bar cannot.
+// progressText returns what a bar does not show.
 func progressText(left scaleout.Left, rate float64) string {
 	parts := []string{fmt.Sprintf("%d left", left.Unfinished())}
 	if rate > 0 && left.Unfinished() > 0 {
 		parts = append(parts, fmt.Sprintf("%.0f/s", rate),
-			"about "+short(time.Duration(float64(left.Unfinished())/rate*float64(time.Second)))+" to go")
+			"about "+short(seconds(float64(left.Unfinished())/rate))+" to go")
 	}
 	for _, some := range []struct {
 		n    int64
@@ -104,12 +104,12 @@ func progressText(left scaleout.Left, rate float64) string {
 	return strings.Join(parts, ", ")
 }
 
-// lookAgain says to somebody who stops watching that the work goes on.
-func (a *app) lookAgain(prefix string) {
+// sayHowToWatch tells a user who stops watching that the jobs continue.
+func (a *app) sayHowToWatch(prefix string) {
 	fmt.Fprintf(a.stderr, "the jobs continue; to watch them again, run: iuworker scaleout status --watch %s\n", shellWord(prefix))
 }
 
-// failures is an error if some numbers ended as dead letters.
+// failures returns an error if some jobs ended as dead letters.
 func failures(state scaleout.Status) error {
 	if state.DeadLetters == 0 {
 		return nil

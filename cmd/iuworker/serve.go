@@ -17,8 +17,8 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// serve runs a worker and its pages until ctx is done or the pages fail, then stops them. started, if it is not
-// nil, is called once the worker works, with the pages' URL; serve goes on when it returns nil.
+// serve runs a worker and its pages until ctx is done or one of them fails, then stops them. If started is not nil, serve
+// calls it with the URL of the pages when the worker works, and stops if it fails.
 func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	started func(ctx context.Context, pages string) error,
 ) (err error) {
@@ -63,7 +63,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	if err != nil {
 		return configured(err)
 	}
-	pages, err := webui.Listen(ctx, f.httpAddr, handler) // before anything is started: a taken port is no reason to work
+	pages, err := webui.Listen(ctx, f.httpAddr, handler) // before anything starts: if the port is taken, nothing shall run
 	if err != nil {
 		return configured(err)
 	}
@@ -84,7 +84,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	}
 	select {
 	case <-ctx.Done():
-		go events.Stop() // clients are told to reconnect while the worker drains, not after it
+		go events.Stop() // tells clients to reconnect while the worker drains, not after it
 		return nil
 	case err := <-pagesEnded:
 		return err
@@ -95,7 +95,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	}
 }
 
-// migrateFirst is the migration that comes before the worker's start; nil without --migrate.
+// migrateFirst returns the migration before the worker starts; nil without --migrate.
 func (a *app) migrateFirst(f workFlags, at addresses) *iusql.Config {
 	if !f.migrate {
 		return nil
@@ -103,7 +103,7 @@ func (a *app) migrateFirst(f workFlags, at addresses) *iusql.Config {
 	return &iusql.Config{ConnConfig: at.direct, Logger: a.logger}
 }
 
-// workerConfig is the worker's configuration: the flags, where the database is, and what the program gives to all parts.
+// workerConfig returns the worker's configuration: the flags, the database, and what all parts share.
 func (a *app) workerConfig(f workFlags, at addresses, pool *pgxpool.Pool) worker.Config {
 	cfg := f.worker
 	cfg.Pool, cfg.Direct, cfg.Logger, cfg.Version = pool, at.direct, a.logger, iusql.ProgramVersion
@@ -112,7 +112,7 @@ func (a *app) workerConfig(f workFlags, at addresses, pool *pgxpool.Pool) worker
 	return cfg
 }
 
-// untilSignal takes an end by SIGTERM or Ctrl-C, however early it came, for what it is: no failure.
+// untilSignal returns nil for an end by SIGTERM or Ctrl-C, which is no failure.
 func untilSignal(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
@@ -120,8 +120,8 @@ func untilSignal(ctx context.Context, err error) error {
 	return err
 }
 
-// servePages serves in the background, beyond the end of ctx: probes are answered while the worker stops. ended says
-// why, if it ended by itself.
+// servePages serves in the background until stop, even after ctx is done: probes get replies while the worker stops. ended
+// receives the error of a server that fails.
 func (a *app) servePages(ctx context.Context, pages *webui.Server) (stop func(), ended <-chan error) {
 	if pages == nil {
 		return func() {}, nil
@@ -147,7 +147,7 @@ func urlOf(pages *webui.Server) string {
 	return pages.URL()
 }
 
-// awaitReady waits until the worker is ready, or for some seconds. A worker that is not ready then goes on trying.
+// awaitReady waits until the worker is ready, at most for readyWithin. A worker that is not ready then keeps trying.
 func (a *app) awaitReady(ctx context.Context, w *worker.Worker) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
@@ -171,7 +171,7 @@ func (a *app) awaitReady(ctx context.Context, w *worker.Worker) error {
 	}
 }
 
-// stopWorker lets running jobs end, for as long as the worker's configuration says.
+// stopWorker lets running jobs end, within --shutdown-timeout.
 func (a *app) stopWorker(ctx context.Context, w *worker.Worker, timeout time.Duration) error {
 	a.does("the worker")
 	ctx, cancel := a.stopContext(ctx, min(timeout/10, time.Second))
@@ -184,8 +184,8 @@ func (a *app) stopWorker(ctx context.Context, w *worker.Worker, timeout time.Dur
 	return nil
 }
 
-// stopping stops what runs beside the worker, for as long as the end of the program may last. What is cut off then is
-// connections that others opened, and spans.
+// stopping stops a part other than the worker, as long as the end of the program may last. Then connections of clients are
+// cut, and spans may be lost.
 func (a *app) stopping(ctx context.Context, what string, stop func()) {
 	a.does(what)
 	ctx, cancel := a.stopContext(ctx, lastStops)

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
@@ -33,15 +32,12 @@ alone. Subscribers work with either.`,
 }
 
 func writeSettings(w io.Writer, settings []operate.Setting) {
-	columns(w, func(w io.Writer) {
-		fmt.Fprintln(w, "NAME\tVALUE\tDEFAULT\tCHOICES\tSET\tMEANING")
-		for _, s := range settings {
-			set := "never"
-			if s.UpdatedBy != nil && s.UpdatedAt != nil {
-				set = "by " + oneLine(s.UpdatedBy) + ", " + s.UpdatedAt.UTC().Format(time.RFC3339)
-			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, oneLine(&s.Value), s.Default, strings.Join(s.Choices, " or "), set, s.Meaning)
+	table(w, settings, "", "NAME\tVALUE\tDEFAULT\tCHOICES\tSET\tMEANING", func(w io.Writer, s operate.Setting) {
+		set := "never"
+		if s.UpdatedBy != nil && s.UpdatedAt != nil {
+			set = "by " + oneLine(s.UpdatedBy) + ", " + stamp(*s.UpdatedAt)
 		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, oneLine(&s.Value), s.Default, strings.Join(s.Choices, " or "), set, s.Meaning)
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -16,7 +17,7 @@ import (
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
-// stage is a database for demo and dev: of their own, unless one is given.
+// stage is the database of demo and dev: a given one, or one on a server of their own.
 type stage struct {
 	at       addresses
 	server   *pgserver.Server // nil if a database was given
@@ -24,11 +25,11 @@ type stage struct {
 	postgres string           // the server's version
 }
 
-// setStage starts or finds the database, migrates it, opens the gates and makes the template.
+// setStage finds the database or starts a server with one, migrates it, opens the gates and creates the template.
 func (a *app) setStage(ctx context.Context, cmd *cobra.Command, overrule bool, server pgserver.Config) (s *stage, err error) {
 	s = &stage{}
 	if from, given := a.source(); given {
-		// PG* alone do not count as given: a demo must not run in the database that psql happens to use.
+		// PG* do not count as given: a demo must not run in the database that psql happens to use.
 		if s.at, err = a.addressesOf(cmd, from); err != nil {
 			return nil, err
 		}
@@ -41,17 +42,29 @@ func (a *app) setStage(ctx context.Context, cmd *cobra.Command, overrule bool, s
 	return s, nil
 }
 
-// start starts a server and makes a database in it.
-func (s *stage) start(ctx context.Context, a *app, cmd *cobra.Command, cfg pgserver.Config) error {
+// startServer starts a server for a command to which no database was given. Stop it with stopServer.
+func (a *app) startServer(ctx context.Context, cmd *cobra.Command, cfg pgserver.Config) (*pgserver.Server, error) {
 	if _, given := a.directSource(); given {
-		return usage(cmd, "--direct-database-url needs --database-url: there is one address for each use")
+		return nil, usage(cmd, "--direct-database-url needs --database-url: there is one address for each use")
 	}
 	a.ending.allow(serverStop)
 	cfg.Logger = a.logger
 	if pgserver.Find(ctx) == "" {
-		cfg.Logger = a.log.logger(a.stderr, a.getenv, toldLevel) // there will be a download, which takes its time
+		cfg.Logger = a.log.logger(a.stderr, a.getenv, toldLevel) // a download takes some time
 	}
-	server, err := pgserver.Start(ctx, cfg)
+	return pgserver.Start(ctx, cfg)
+}
+
+func stopServer(server *pgserver.Server) error {
+	if err := server.Stop(); err != nil {
+		return fmt.Errorf("stop the embedded PostgreSQL: %w", err)
+	}
+	return nil
+}
+
+// start starts a server and creates a database in it.
+func (s *stage) start(ctx context.Context, a *app, cmd *cobra.Command, cfg pgserver.Config) error {
+	server, err := a.startServer(ctx, cmd, cfg)
 	if err != nil {
 		return err
 	}
@@ -69,7 +82,7 @@ func (s *stage) start(ctx context.Context, a *app, cmd *cobra.Command, cfg pgser
 
 const databaseName = "iuworker"
 
-// startedServer is the source of the address of a server that this program started. PG* are about other servers.
+// startedServer is the address of a server that this program started, to which PG* do not apply.
 func (a *app) startedServer(url string) address.Source {
 	return address.Source{Name: "the server that was started", Text: url, Getenv: func(string) string { return "" }, Logger: a.logger}
 }
@@ -83,7 +96,7 @@ func createDatabase(ctx context.Context, cmd *cobra.Command, from address.Source
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // its work is done
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // it only created a database
 	var exists bool
 	err = conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_database AS d WHERE d.datname = $1)", databaseName).Scan(&exists)
 	if err == nil && !exists {
@@ -95,7 +108,7 @@ func createDatabase(ctx context.Context, cmd *cobra.Command, from address.Source
 	return nil
 }
 
-// furnish looks whose the database is before it changes anything.
+// furnish checks whose database it is before it changes anything in it.
 func (s *stage) furnish(ctx context.Context, logger *slog.Logger, overrule bool) error {
 	pool, err := connect(ctx, s.at.pool)
 	if err != nil {
@@ -122,15 +135,10 @@ func (s *stage) furnish(ctx context.Context, logger *slog.Logger, overrule bool)
 	if err := demo.Prepare(ctx, pool); err != nil {
 		return err
 	}
-	return s.describe(ctx, pool)
-}
-
-func (s *stage) describe(ctx context.Context, pool *pgxpool.Pool) error {
-	err := pool.QueryRow(ctx, "SELECT pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1)").Scan(&s.postgres)
-	if err != nil {
-		return fmt.Errorf("ask the server for its version: %w", err)
-	}
-	return nil
+	return pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
+		s.postgres, _, _ = strings.Cut(conn.Conn().PgConn().ParameterStatus("server_version"), " ")
+		return nil
+	})
 }
 
 // close ends the server that was started.
@@ -138,8 +146,5 @@ func (s *stage) close() error {
 	if s.server == nil {
 		return nil
 	}
-	if err := s.server.Stop(); err != nil {
-		return fmt.Errorf("stop the embedded PostgreSQL: %w", err)
-	}
-	return nil
+	return stopServer(s.server)
 }

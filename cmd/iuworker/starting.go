@@ -14,18 +14,17 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// starting starts a worker, and waits for its server if that is not there yet, or goes away meanwhile: a server that starts
-// later than its worker is no more than one that restarts under it.
+// starting starts a worker. If the server cannot be reached yet, or is lost meanwhile, it waits and tries again.
 type starting struct {
 	w       *worker.Worker
 	pool    *pgxpool.Pool
 	logger  *slog.Logger
-	migrate *iusql.Config         // not nil: bring the schema up first if that is needed
-	waiting atomic.Pointer[error] // why it did not start yet; nil: it did, or was not tried
+	migrate *iusql.Config         // migrates the schema first if that is needed; nil: never
+	waiting atomic.Pointer[error] // why the worker has not started; nil if it has, or before the first try
 }
 
-// run tries until the worker has started, ctx ends, or an error comes that waiting does not mend: a wrong password, a
-// database or schema that is missing, an id that is taken.
+// run tries until the worker has started, ctx ends, or an error occurs that waiting does not mend: a wrong password, a missing
+// database or schema, an id that is in use.
 func (s *starting) run(ctx context.Context) error {
 	for try := 1; ; try++ {
 		err := s.once(ctx)
@@ -72,7 +71,7 @@ func (s *starting) once(ctx context.Context) error {
 	return nil
 }
 
-// migrateUp brings the schema up if this program cannot work on it; a login that may only work needs no more otherwise.
+// migrateUp migrates the schema only if this program cannot work on it: a worker's login may be unable to migrate.
 func (s *starting) migrateUp(ctx context.Context) error {
 	err := iusql.CheckSchema(ctx, s.pool)
 	if !errors.Is(err, iusql.ErrSchemaMissing) && !errors.Is(err, iusql.ErrSchemaOld) {
@@ -84,7 +83,7 @@ func (s *starting) migrateUp(ctx context.Context) error {
 	return nil
 }
 
-// ready reports why the worker is not ready, that it still waits for its server included.
+// ready returns why the worker is not ready, which may be that it waits for the server.
 func (s *starting) ready(ctx context.Context) error {
 	if waiting := s.waiting.Load(); waiting != nil {
 		return *waiting

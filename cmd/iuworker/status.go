@@ -36,15 +36,15 @@ func (a *app) statusCommand() *cobra.Command {
 	return cmd
 }
 
-// The alternate screen leaves the terminal's own lines and its scrollback as they were, as in less and top.
+// The alternate screen, as in less and top, leaves the lines and the scrollback of the terminal as they were.
 const (
 	enterScreen = "\x1b[?1049h"
 	leaveScreen = "\x1b[?1049l"
 	clearScreen = "\x1b[H\x1b[2J"
 )
 
-// watchStatus shows the state until ctx ends. The first read must work; a later one that fails is reported and tried again,
-// with the last values still on the screen.
+// watchStatus shows the state until ctx ends. It fails if the first read does. If a later read fails, it says so, keeps the
+// last values on the screen, and tries again.
 func (a *app) watchStatus(ctx context.Context, pool *pgxpool.Pool) error {
 	var w statusWatch
 	status, err := readStatus(ctx, pool)
@@ -55,7 +55,7 @@ func (a *app) watchStatus(ctx context.Context, pool *pgxpool.Pool) error {
 		if _, err := a.stdout.Write([]byte(enterScreen)); err != nil {
 			return err
 		}
-		defer func() { _, _ = a.stdout.Write([]byte(leaveScreen)) }() // the terminal may be gone
+		defer func() { _, _ = a.stdout.Write([]byte(leaveScreen)) }() // the terminal may be closed
 	}
 	for {
 		began := time.Now()
@@ -71,7 +71,7 @@ func (a *app) watchStatus(ctx context.Context, pool *pgxpool.Pool) error {
 			return nil
 		}
 		status, err = readStatus(ctx, pool)
-		if ctx.Err() != nil { // the user has seen enough
+		if ctx.Err() != nil {
 			return nil
 		}
 	}
@@ -120,10 +120,13 @@ func (a *app) showStatus(watch *statusWatch) error {
 	})
 }
 
-// ago returns how long ago something was.
+// ago returns how long before now something was.
 func ago(now, then time.Time) string { return short(max(now.Sub(then), 0)) }
 
-// short writes a length of time in one or two units.
+// seconds is a length of time from the database.
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// short returns a length of time in one or two units.
 func short(d time.Duration) string {
 	switch {
 	case d < time.Second:

@@ -12,7 +12,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// writeStatus shows the state in sections, each a table of its own: a long name in one does not move the others.
+// writeStatus writes the state in sections. Each is a table of its own, so that a long name widens only one.
 func writeStatus(w io.Writer, s status.Status) {
 	fmt.Fprintf(w, "%s  PostgreSQL %s, schema %d, %s\n", bold(w, flat(s.Database)), serverVersion(s.Server), s.Schema.Version, s.At.UTC().Format(time.RFC3339))
 	section(w, "Pipeline", "", func(w io.Writer) { writePipeline(w, s) })
@@ -44,13 +44,13 @@ func writeStatus(w io.Writer, s status.Status) {
 	writeNext(w, s)
 }
 
-// serverVersion leaves out what a packager adds: "15.18 (Debian 15.18-1)".
+// serverVersion omits what packagers add: "15.18 (Debian 15.18-1)".
 func serverVersion(version string) string {
 	version, _, _ = strings.Cut(version, " ")
 	return flat(version)
 }
 
-// section writes a heading, with a total unless that is "", and a table.
+// section writes a heading, with a total if there is one, and a table.
 func section(w io.Writer, title, total string, rows func(io.Writer)) {
 	if total != "" {
 		title += ": " + total
@@ -89,7 +89,7 @@ func writeWorkers(w io.Writer, s status.Status) {
 	}
 }
 
-// writeNext shows the commands for what can be resumed by one, as lines to copy.
+// writeNext writes the commands that fix or resume something, as lines to copy.
 func writeNext(w io.Writer, s status.Status) {
 	var commands []string
 	for _, gate := range s.Gates {
@@ -120,7 +120,7 @@ func writeNext(w io.Writer, s status.Status) {
 	}
 }
 
-// total adds counts; "none" without any.
+// total returns the sum of counts, or "none".
 func total[T any](counts []T, of func(T) operate.Count) string {
 	var sum operate.Count
 	for _, count := range counts {
@@ -170,7 +170,7 @@ func workersTotal(workers []status.Worker) string {
 	}
 }
 
-// consumerState is what a consumer needs, in words.
+// consumerState returns the state of a consumer in words.
 func consumerState(w io.Writer, c status.Consumer, now time.Time) string {
 	var text string
 	switch {
@@ -181,7 +181,7 @@ func consumerState(w io.Writer, c status.Consumer, now time.Time) string {
 	default:
 		text = operate.Thousands(*c.Lag) + " " + state(w, "behind")
 		if c.Process != nil {
-			text += " for " + short(time.Duration(*c.LagSeconds*float64(time.Second)))
+			text += " for " + short(seconds(*c.LagSeconds))
 		}
 	}
 	if c.Process == nil {

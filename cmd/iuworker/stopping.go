@@ -11,25 +11,25 @@ import (
 )
 
 const (
-	// commandStop is how long a command may take to end after a signal. Those that work have --shutdown-timeout.
+	// commandStop is how long a command may take to end after a signal; work and dev have --shutdown-timeout.
 	commandStop = 5 * time.Second
-	// serverStop is how long one may take that ends a server of its own, too.
+	// serverStop is how long a command may take that also stops a server of its own.
 	serverStop = 20 * time.Second
-	// lastWords is how long the program may take beyond that to write what is left of its log.
+	// lastWords is how long the program may take after that to write the rest of its log.
 	lastWords = 700 * time.Millisecond
-	// flushLimit is how long it may take for that at any other end.
+	// flushLimit is how long it may take for that if no signal ended it.
 	flushLimit = 2 * time.Second
-	// lastStops is how long before the end of that what is beside the worker is given up.
+	// lastStops is how long before the end of the time limit the program stops waiting for parts other than the worker.
 	lastStops = 100 * time.Millisecond
-	// closeLimit is how long a pool may take to close. What is open then is cut when the process ends, and nothing is lost.
+	// closeLimit is how long a pool may take to close. The end of the process cuts what is open then, and nothing is lost.
 	closeLimit = time.Second
 )
 
-// ending is the end of a run: when it began, and until when it may last.
+// ending is the end of a run: how long it may last, and until when.
 type ending struct {
 	mu    sync.Mutex
 	limit time.Duration
-	by    time.Time // zero: it has not begun
+	by    time.Time // zero if it has not begun
 }
 
 // allow sets how long the end may last, unless it has begun.
@@ -39,22 +39,14 @@ func (e *ending) allow(limit time.Duration) {
 	e.limit = limit
 }
 
-// begin returns how long the end may last. It begins once.
-func (e *ending) begin() time.Duration {
+// begin begins the end, unless it has begun, and returns how long it may last and until when.
+func (e *ending) begin() (limit time.Duration, by time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.by.IsZero() {
 		e.by = time.Now().Add(e.limit)
 	}
-	return e.limit
-}
-
-// deadline returns the time by which the end must be over. It begins now if it did not before.
-func (e *ending) deadline() time.Time {
-	e.begin()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.by
+	return e.limit, e.by
 }
 
 // flushTime returns how long the log may take to be written.
@@ -67,7 +59,7 @@ func (e *ending) flushTime() time.Duration {
 	return min(max(time.Until(e.by), 0)+lastWords, flushLimit)
 }
 
-// stopTimeout is the error of a run that did not end in time.
+// stopTimeout is the error if a run does not end in time.
 type stopTimeout struct {
 	what  string
 	limit time.Duration
@@ -77,8 +69,8 @@ func (e *stopTimeout) Error() string {
 	return fmt.Sprintf("timed out stopping: %s, after %s", e.what, e.limit)
 }
 
-// execute runs the command. Once ctx is done the command may take as long as its ending says; one that does not end by then
-// is abandoned, whatever it waits for: the process ends, and cuts its connections.
+// execute runs the command. After ctx is done the command may take as long as its ending allows. Then it is abandoned,
+// whatever it waits for: the process ends, which cuts its connections.
 func (a *app) execute(ctx context.Context, root *cobra.Command) error {
 	ended := make(chan error, 1)
 	go func() { ended <- root.ExecuteContext(ctx) }()
@@ -87,8 +79,8 @@ func (a *app) execute(ctx context.Context, root *cobra.Command) error {
 		return err
 	case <-ctx.Done():
 	}
-	limit := a.ending.begin()
-	timer := time.NewTimer(time.Until(a.ending.deadline()))
+	limit, by := a.ending.begin()
+	timer := time.NewTimer(time.Until(by))
 	defer timer.Stop()
 	select {
 	case err := <-ended:
@@ -98,15 +90,16 @@ func (a *app) execute(ctx context.Context, root *cobra.Command) error {
 	}
 }
 
-// does says what runs now.
+// does notes what runs now.
 func (a *app) does(what string) { a.doing.Store(&what) }
 
-// stopContext bounds what stops a part of the program: ctx may be done already.
+// stopContext returns a context for stopping a part of the program, room before the deadline; ctx may be done already.
 func (a *app) stopContext(ctx context.Context, room time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithDeadline(context.WithoutCancel(ctx), a.ending.deadline().Add(-room))
+	_, by := a.ending.begin()
+	return context.WithDeadline(context.WithoutCancel(ctx), by.Add(-room))
 }
 
-// wait runs do, and returns once it has ended or ctx is done; do then goes on until the process ends.
+// wait runs do, and returns when it has ended or ctx is done. In the second case do runs on until the process ends.
 func wait(ctx context.Context, do func()) {
 	ended := make(chan struct{})
 	go func() {
@@ -119,7 +112,7 @@ func wait(ctx context.Context, do func()) {
 	}
 }
 
-// closePool closes a pool. A server that is silent would keep pgx waiting for each connection that a query was cut off on.
+// closePool closes a pool. If the server is silent, it does not wait for the connections.
 func closePool(pool *pgxpool.Pool) {
 	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
 	defer cancel()

@@ -305,3 +305,13 @@ func TestASubscriberEndsThoughItsReaderIsStopped(t *testing.T) {
 	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT position FROM iu_outbox.consumer WHERE name = 'c'").Scan(&position))
 	require.Zero(t, position, "what was not written was not handled")
 }
+
+func TestACancelledCommandEnds(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := runWith(ctx, on(db), "status")
+	require.Equal(t, exitFailed, r.code)
+	r.oneSentence(t)
+}

@@ -58,7 +58,7 @@ any of its values. A consumer counts filtered events as handled.`,
 	return cmd
 }
 
-// start makes where to begin of the flags that say it.
+// start sets where to begin.
 func (f *subscribeFlags) start(cmd *cobra.Command) error {
 	if err := notTogether(cmd, "after", "consumer"); err != nil {
 		return err
@@ -104,13 +104,13 @@ func (a *app) subscribe(ctx context.Context, pool *pgxpool.Pool, direct *pgx.Con
 			lines = append(append(lines, event.JSON...), '\n')
 		}
 		_, err := a.stdout.Write(lines)
-		return subscribe.Stop(err) // what cannot be written now will not be written by another try
+		return subscribe.Stop(err) // another try could not write either
 	})
 	return untilSignal(ctx, err)
 }
 
-// warnOfTemplates says which templates there are not: they may come, but a typing error would wait for ever. Subscribers
-// need not be allowed to read templates.
+// warnOfTemplates warns of templates that do not exist. They may be created later, but a mistyped one would wait forever.
+// A subscriber may be unable to read templates.
 func (a *app) warnOfTemplates(ctx context.Context, pool *pgxpool.Pool, references []string) error {
 	for _, reference := range references {
 		_, err := templates.Find(ctx, pool, reference)

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/term"
 )
 
-// page is a result that is being written, and what it will be shown on.
+// page collects a result, and knows what it will be shown on.
 type page struct {
 	bytes.Buffer
 	width  int  // of the terminal, in characters; 0: no limit
@@ -32,10 +32,10 @@ func (a *app) page() *page {
 	return &page{width: width, colour: a.colourful()}
 }
 
-// colourful reports whether the user lets terminals be coloured: see no-color.org.
+// colourful reports whether the user allows colours: see no-color.org.
 func (a *app) colourful() bool { return a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb" }
 
-// stateColours are the only words that are coloured.
+// stateColours has the words that are coloured.
 var stateColours = map[string]string{
 	"ok": "32", "open": "32", "alive": "32", "PASS": "32",
 	"warn": "33", "closed": "33", "paused": "33", "silent": "33", "inactive": "33", "behind": "33",
@@ -43,10 +43,10 @@ var stateColours = map[string]string{
 	"skipped": "2",
 }
 
-// state colours a word that names a state, if w is shown on a terminal.
+// state colours the name of a state, if w shows colours.
 func state(w io.Writer, word string) string { return stateAs(w, word, word) }
 
-// stateAs colours a text as the word that it stands for.
+// stateAs colours a text like a word.
 func stateAs(w io.Writer, word, text string) string {
 	to, ok := w.(*page)
 	if !ok || !to.colour || stateColours[word] == "" {
@@ -65,10 +65,10 @@ func bold(w io.Writer, text string) string {
 
 const (
 	tableGap   = "  "
-	leastWidth = 8 // that a terminal's width leaves of a column
+	leastWidth = 8 // of a column that is shortened to fit a terminal
 )
 
-// columns writes lines whose cells are separated by tabs as a table. On a terminal, cells that do not fit its width are cut.
+// columns writes lines, whose cells are separated by tabs, as a table. It shortens cells to fit the width of a terminal.
 func columns(w io.Writer, lines func(io.Writer)) {
 	inner := &page{}
 	if to, ok := w.(*page); ok {
@@ -106,12 +106,21 @@ func columns(w io.Writer, lines func(io.Writer)) {
 	}
 }
 
-// tabled is columns for print.
-func tabled(lines func(io.Writer)) func(io.Writer) {
-	return func(w io.Writer) { columns(w, lines) }
+// table writes rows as lines of columns below a heading. Without rows it writes none instead.
+func table[T any](w io.Writer, rows []T, none, heading string, row func(w io.Writer, r T)) {
+	if len(rows) == 0 {
+		fmt.Fprintln(w, none)
+		return
+	}
+	columns(w, func(w io.Writer) {
+		fmt.Fprintln(w, heading)
+		for _, r := range rows {
+			row(w, r)
+		}
+	})
 }
 
-// fit takes from the widest columns until a table fits; 0 is no limit.
+// fit makes the widest columns narrower until the table fits; 0 is no limit.
 func fit(widths []int, limit int) {
 	if limit == 0 {
 		return
@@ -136,7 +145,7 @@ func fit(widths []int, limit int) {
 
 var escapes = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
-// shown is how many characters a terminal shows of a text.
+// shown returns how many characters of a text a terminal shows.
 func shown(text string) int { return utf8.RuneCountInString(escapes.ReplaceAllString(text, "")) }
 
 // cut shortens a text to a number of characters, without its colour.

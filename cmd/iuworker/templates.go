@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -40,30 +41,20 @@ func (a *app) templatesCommand() *cobra.Command {
 }
 
 func writeTemplates(w io.Writer, lines []templates.Line, more bool) {
-	if len(lines) == 0 {
-		fmt.Fprintln(w, "no templates; to create one, run: iuworker templates create KEY --title TITLE PIECE...")
-		return
-	}
-	columns(w, func(w io.Writer) {
-		fmt.Fprintln(w, "KEY\tTITLE\tPIECES\tVERSION\tINSTANCES\tLAST")
-		for _, line := range lines {
-			last := ""
-			if line.LastAt != nil {
-				last = stamp(*line.LastAt)
-			}
-			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\n", oneLine(&line.Key), oneLine(line.Title), line.Pieces, version(line.Version), line.Instances, last)
+	const none = "no templates; to create one, run: iuworker templates create KEY --title TITLE PIECE..."
+	table(w, lines, none, "KEY\tTITLE\tPIECES\tVERSION\tINSTANCES\tLAST", func(w io.Writer, line templates.Line) {
+		version, last := "", ""
+		if line.Version != nil {
+			version = strconv.Itoa(*line.Version)
 		}
+		if line.LastAt != nil {
+			last = stamp(*line.LastAt)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\n", oneLine(&line.Key), oneLine(line.Title), line.Pieces, version, line.Instances, last)
 	})
 	if more {
 		fmt.Fprintf(w, "there are more; to list them, run: iuworker templates --after %s\n", shellWord(lines[len(lines)-1].Key))
 	}
-}
-
-func version(n *int) string {
-	if n == nil {
-		return ""
-	}
-	return fmt.Sprint(*n)
 }
 
 func (a *app) templatesShowCommand() *cobra.Command {

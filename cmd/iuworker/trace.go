@@ -181,7 +181,7 @@ func pastIt(c trace.Consumer) string {
 	}
 }
 
-// orUnknown is for what a forgotten row would have told.
+// orUnknown returns a value as text; it is unknown if the row that held it is deleted.
 func orUnknown[T fmt.Stringer](value *T) string {
 	if value == nil {
 		return "unknown"

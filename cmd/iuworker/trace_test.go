@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -54,4 +56,29 @@ func TestTrace(t *testing.T) {
 
 	run(t, on(db), "trace", uuid.NewString()).failed(t, exitFailed, "not found")
 	run(t, on(db), "trace", "nothing").failed(t, exitFailed, "not found")
+}
+
+// Users paste what they have at hand: the suffix that they inserted, or the short id that a page shows.
+func TestTraceBySuffixAndPrefix(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "letter", 1)
+	const event = "7d1f6a52-3c5e-4a53-9f0e-2b8f0c1d4e61"
+	db.Exec(t, `SELECT fn_iu_auto_instantiate_from_event($1::uuid, 'e', $2, 'shop.order-1', 'live', 'ann')`, event, template)
+	db.Exec(t, `INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix)
+		VALUES ('7d1f6a52-0000-4a53-9f0e-2b8f0c1d4e61', 'e', $1, 'shop.order-2')`, template)
+	bury(t, db, template, 1, "invalid_input")
+	var instance, key, dead string
+	require.NoError(t, db.Pool.QueryRow(t.Context(), `
+		SELECT l.instance_collection_id::text, l.idempotency_key, (SELECT event_id::text FROM iu_outbox.dead_letter)
+		FROM iu_auto_instantiate_event_log AS l`).Scan(&instance, &key, &dead))
+	for _, reference := range []string{"shop.order-1", "tpl-inst:auto:shop.order-1", "7d1f6a52-3c", instance[:8], key[:6], strings.ToUpper(key[:12])} {
+		require.Contains(t, run(t, on(db), "trace", reference).done(t).out, event, reference)
+	}
+	require.Contains(t, run(t, on(db), "trace", "shop.order-2").done(t).out, "7d1f6a52-0000")
+	require.Contains(t, run(t, on(db), "trace", dead[:8]).done(t).out, dead)
+	run(t, on(db), "trace", "7d1f6a52").failed(t, exitFailed, `several events begin with "7d1f6a52"`)
+	run(t, on(db), "trace", "7d1f6").failed(t, exitFailed, "not found")
+	run(t, on(db), "trace", fmt.Sprint("ffffff", "ffffff")).failed(t, exitFailed, "not found")
 }

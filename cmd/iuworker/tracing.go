@@ -14,7 +14,7 @@ import (
 // otlpVariables are OpenTelemetry's own, which set the receiver of all programs.
 const otlpVariables = "$OTEL_EXPORTER_OTLP_ENDPOINT"
 
-// readTracing completes the receiver's address; "" if nothing is traced.
+// readTracing sets the receiver's URL; "" if there is none.
 func (f *workFlags) readTracing(cmd *cobra.Command, getenv func(string) string) error {
 	given := f.otlp
 	endpoint, err := tracing.Endpoint(given, getenv)
@@ -29,7 +29,7 @@ func (f *workFlags) readTracing(cmd *cobra.Command, getenv func(string) string) 
 	return nil
 }
 
-// trace lets the worker's spans be sent, where there is somewhere to send them; stop sends the last ones.
+// trace sends the worker's spans to the endpoint, if there is one; stop sends the last spans.
 func (a *app) trace(ctx context.Context, cfg *worker.Config, endpoint string) (stop func(), err error) {
 	if endpoint == "" {
 		return func() {}, nil

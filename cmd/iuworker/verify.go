@@ -77,7 +77,7 @@ func writeVerified(w io.Writer, report verify.Report) {
 	fmt.Fprintf(w, "Went to:       %s composed, %s in jobs, %s rolled back, %s lost\n", n(b.Composed), n(b.Unfinished), n(b.RolledBack), n(b.Lost))
 	fmt.Fprintf(w, "Dead letters:  %s jobs ended as dead letters, %s of them retried since, %s dropped, %s remain\n",
 		n(b.DeadLetters+b.Retried+b.Dropped), n(b.Retried), n(b.Dropped), n(b.DeadLetters))
-	fmt.Fprintf(w, "Checked %s rows in %s: ", n(looked), short(time.Duration(report.Seconds*float64(time.Second))))
+	fmt.Fprintf(w, "Checked %s rows in %s: ", n(looked), short(seconds(report.Seconds)))
 	if report.OK() {
 		fmt.Fprintln(w, "nothing is wrong")
 	} else {

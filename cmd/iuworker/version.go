@@ -31,7 +31,7 @@ func (a *app) versionCommand() *cobra.Command {
 	return cmd
 }
 
-// build is what this program was built from. Commit and Date are "" if the build did not record them.
+// build says what this program was built from. Commit and Date are "" if the build did not record them.
 type build struct {
 	Program string `json:"program"`
 	Commit  string `json:"commit,omitempty"`
@@ -41,13 +41,12 @@ type build struct {
 	Go      string `json:"go"`
 }
 
-// pseudoVersion is how go install names a commit without a tag.
+// pseudoVersion matches the version that go install gives to a commit without a tag.
 var pseudoVersion = regexp.MustCompile(`[-.](\d{14})-([0-9a-f]{12})(\+.*)?$`)
 
 const shortCommit = 7
 
-// readBuild reads what the Go toolchain recorded: the repository's commit in a build from a clone, the module's version in
-// one by go install.
+// readBuild reads what the Go toolchain recorded: the commit if built from a clone, the module's version if by go install.
 func readBuild(info *debug.BuildInfo) build {
 	b := build{Program: iusql.ProgramVersion, Schema: iusql.SchemaVersion, Go: runtime.Version()}
 	if info == nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/iu-core/iuworker/internal/dbsession"
 	webui "github.com/iu-core/iuworker/riverui"
 	"github.com/iu-core/iuworker/riverui/eventstream"
 	"github.com/iu-core/iuworker/worker"
@@ -31,7 +32,7 @@ type workFlags struct {
 
 func defaultWorkFlags() workFlags {
 	return workFlags{
-		worker: worker.Defaults(), poolSize: 20, httpAddr: webui.DefaultAddr, eventsClients: eventstream.DefaultMaxConnections,
+		worker: worker.Defaults(), poolSize: dbsession.DefaultPoolSize, httpAddr: webui.DefaultAddr, eventsClients: eventstream.DefaultMaxConnections,
 	}
 }
 

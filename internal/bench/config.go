@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/iu-core/iuworker/internal/dbsession"
 	"github.com/iu-core/iuworker/worker"
 )
 
@@ -25,7 +26,7 @@ type Config struct {
 	// Worker are the settings of the worker to measure; Pool, Direct, Logger and ID are set by this package.
 	Worker worker.Config
 
-	// PoolSize is how many connections the worker has. Default 20.
+	// PoolSize is how many connections the worker has. Default dbsession.DefaultPoolSize.
 	PoolSize int
 
 	// Sizes are how much is measured. Default Full().
@@ -111,7 +112,7 @@ func (c Config) withDefaults() (Config, error) {
 	if len(c.Only) == 0 {
 		c.Only = slices.DeleteFunc(Groups(), func(name string) bool { return name == groupGrowth && !c.Growth })
 	}
-	c.PoolSize = cmp.Or(c.PoolSize, 20)
+	c.PoolSize = cmp.Or(c.PoolSize, dbsession.DefaultPoolSize)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}

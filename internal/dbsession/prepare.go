@@ -54,6 +54,9 @@ func Prepared(cfg *pgx.ConnConfig) *pgx.ConnConfig {
 	return cfg
 }
 
+// DefaultPoolSize is how many connections the pool of a worker has, unless --pool-size says otherwise.
+const DefaultPoolSize = 20
+
 const (
 	lifetime       = 10 * time.Minute
 	lifetimeJitter = time.Minute

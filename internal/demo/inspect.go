@@ -7,20 +7,20 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// Ground is whose a database is.
+// Ground says whose database it is.
 type Ground string
 
-// What Inspect answers.
+// Results of Inspect.
 const (
-	GroundEmpty   Ground = "empty"   // there is nothing in it
+	GroundEmpty   Ground = "empty"   // it is empty
 	GroundOwn     Ground = "own"     // a demo made what is in it
 	GroundForeign Ground = "foreign" // somebody else's
 )
 
-// markKey is the config row that Mark leaves, and Inspect finds.
+// markKey is the key of the config row by which Inspect recognizes a database that Mark marked.
 const markKey = "iuworker.demo"
 
-// Inspect looks for anything in the database that no extension brought along.
+// Inspect ignores objects that extensions created.
 func Inspect(ctx context.Context, q operate.Querier) (Ground, error) {
 	var empty, hasConfig bool
 	err := q.QueryRow(ctx, `
@@ -39,7 +39,7 @@ func Inspect(ctx context.Context, q operate.Querier) (Ground, error) {
 		                     AND ('pg_catalog.pg_namespace'::regclass, n.oid) NOT IN (SELECT e.classid, e.objid FROM extended AS e)),
 		       pg_catalog.to_regclass('public.dot_config') IS NOT NULL`).Scan(&empty, &hasConfig)
 	if err != nil {
-		return "", fmt.Errorf("look into the database: %w", err)
+		return "", fmt.Errorf("inspect the database: %w", err)
 	}
 	if empty {
 		return GroundEmpty, nil
@@ -58,7 +58,7 @@ func Inspect(ctx context.Context, q operate.Querier) (Ground, error) {
 	return GroundForeign, nil
 }
 
-// Mark makes the database one of the demo's own. Call it where Inspect found nothing before.
+// Mark marks a database as the demo's own. Call it if Inspect found it empty.
 func Mark(ctx context.Context, q operate.Querier) error {
 	_, err := q.Exec(ctx, `
 		INSERT INTO public.dot_config (key, value, description, updated_by)

@@ -19,7 +19,7 @@ type Listener struct {
 	Heard map[uuid.UUID]Heard // by event id
 }
 
-// Heard is an event that came.
+// Heard is an event that was received.
 type Heard struct {
 	Cursor string
 	At     time.Time
@@ -38,7 +38,7 @@ func Listen(ctx context.Context, cfg *pgx.ConnConfig) (*Listener, error) {
 	return &Listener{conn: conn, Heard: make(map[uuid.UUID]Heard)}, nil
 }
 
-// Wait listens until there was an event for each order, or ctx ends.
+// Wait waits until an event of each order was received, or ctx ends.
 func (l *Listener) Wait(ctx context.Context, orders []Order) error {
 	missing := make(map[uuid.UUID]bool, len(orders))
 	for _, order := range orders {
@@ -62,14 +62,14 @@ func (l *Listener) Wait(ctx context.Context, orders []Order) error {
 	return nil
 }
 
-// read returns the application's id of the event that a notification rings for, and its cursor. The notification has the
-// cursor, whatever else it carries; the row tells the rest. Any login can notify: what is nothing of ours has no id.
+// read returns the application's id and the cursor of the event that a notification announces. Every notification of ours has
+// the cursor; the row has the rest. Any login can notify: read returns no id for the notifications of others.
 func (l *Listener) read(ctx context.Context, payload string) (id uuid.UUID, cursor string, err error) {
 	var bell struct {
 		Cursor string `json:"cursor"`
 	}
 	if err := json.Unmarshal([]byte(payload), &bell); err != nil {
-		return id, "", nil //nolint:nilerr // nothing of ours
+		return id, "", nil //nolint:nilerr // not ours
 	}
 	err = l.conn.QueryRow(ctx, `
 		SELECT (e.event #>> '{data,event_id}')::uuid FROM iu_outbox.emission AS e

@@ -3,7 +3,6 @@ package demo
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -13,29 +12,26 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Orders is how many events the demo makes.
+// Orders is how many events the demo inserts.
 const Orders = 12
 
-// Order is one event, and what became of it.
+// Order is one event and its outcome.
 type Order struct {
 	EventID     uuid.UUID `json:"event_id"`
 	Suffix      string    `json:"instance_key_suffix"`
 	InstanceID  uuid.UUID `json:"instance_collection_id"`
 	InstanceKey string    `json:"instance_key"`
 	Pieces      int       `json:"piece_count"`
-	Cursor      string    `json:"cursor"`      // of the event that was heard
+	Cursor      string    `json:"cursor"`      // of the event that was received
 	AfterMS     float64   `json:"received_ms"` // from the commit of the insert to the event
 }
 
-// Insert says that twelve orders were placed, and answers when the transaction was committed.
+// Insert inserts the orders, and returns them and the time of the commit.
 func Insert(ctx context.Context, pool *pgxpool.Pool) (orders []Order, committed time.Time, err error) {
 	tag := make([]byte, 3)
 	_, _ = rand.Read(tag) // never fails
 	for n := 1; n <= Orders; n++ {
-		orders = append(orders, Order{
-			EventID: uuid.New(),
-			Suffix:  fmt.Sprintf("%s-order-%s-%02d", TemplateKey, hex.EncodeToString(tag), n),
-		})
+		orders = append(orders, Order{EventID: uuid.New(), Suffix: fmt.Sprintf("%s-order-%x-%02d", TemplateKey, tag, n)})
 	}
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		for _, order := range orders {
@@ -52,7 +48,7 @@ func Insert(ctx context.Context, pool *pgxpool.Pool) (orders []Order, committed 
 	return orders, time.Now(), err
 }
 
-// Compare fills in what was composed and what was heard of each order, and answers how many were composed.
+// Compare sets the outcome of each order, and returns how many were composed.
 func Compare(ctx context.Context, pool *pgxpool.Pool, orders []Order, heard map[uuid.UUID]Heard, committed time.Time) (composed int, err error) {
 	for i := range orders {
 		order := &orders[i]

@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	// Actor is in whose name the demo does everything: rolling it back takes the demo's instances away.
+	// Actor is the actor of all that the demo does. A rollback of this actor deletes its instances.
 	Actor = "iuworker-demo"
 	// TemplateKey is the collection key of the demo's template.
 	TemplateKey = "demo.welcome-letter"
 )
 
-// pieces are the template's, by what is written in them.
+// pieces are the texts of the template's pieces.
 var pieces = []string{"Dear customer,", "thank you for your order.", "Yours, the shop"}
 
-// Prepare opens both gates, and makes the template where it is not there.
+// Prepare opens both gates, and creates the template if it does not exist.
 func Prepare(ctx context.Context, pool *pgxpool.Pool) error {
 	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		for _, gate := range []compose.Gate{compose.GateComposer, compose.GateAutoInstantiate} {
@@ -29,11 +29,11 @@ func Prepare(ctx context.Context, pool *pgxpool.Pool) error {
 				return fmt.Errorf("open the gate %s: %w", gate, err)
 			}
 		}
-		return makeTemplate(ctx, tx)
+		return createTemplate(ctx, tx)
 	})
 }
 
-func makeTemplate(ctx context.Context, tx pgx.Tx) error {
+func createTemplate(ctx context.Context, tx pgx.Tx) error {
 	var exists bool
 	err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM iu_outbox.template AS t WHERE t.collection_key = $1)", TemplateKey).Scan(&exists)
 	if err != nil {
@@ -49,7 +49,7 @@ func makeTemplate(ctx context.Context, tx pgx.Tx) error {
 			VALUES ($1, pg_catalog.jsonb_build_object('text', $2::text), $3)
 			RETURNING id::text`, fmt.Sprintf("%s/%d", TemplateKey, i+1), text, Actor).Scan(&ids[i])
 		if err != nil {
-			return fmt.Errorf("make piece %d: %w", i+1, err)
+			return fmt.Errorf("create piece %d: %w", i+1, err)
 		}
 	}
 	var composed struct {

@@ -18,29 +18,24 @@ import (
 
 // Config configures a Provider. The zero value of a field means its default.
 type Config struct {
-	// Endpoint is the URL that spans are posted to: see Endpoint, which makes it. Required.
+	// Endpoint is the URL to which spans are posted, as Endpoint returns it. Required.
 	Endpoint string
 
-	// Version is the program's version. Instance tells this process from others; default: host and pid do.
+	// Version is the program's version. Instance identifies this process; default: host and pid do.
 	Version, Instance string
 
 	// Logger defaults to slog.Default.
 	Logger *slog.Logger
 }
 
-// queueSize is how many spans wait to be sent; what comes beyond that is dropped.
+// queueSize is how many spans may wait to be sent. Spans beyond that are dropped.
 const queueSize = 1 << 14
 
-// Provider makes tracers whose spans are sent in the background. It is a trace.TracerProvider, and safe for concurrent
-// use.
-type Provider struct {
-	*sdktrace.TracerProvider
+// Provider is a trace.TracerProvider that sends spans in the background. Safe for concurrent use.
+type Provider struct{ *sdktrace.TracerProvider }
 
-	client *reporting
-}
-
-// New makes a provider; it does not connect. What the receiver needs besides, such as headers and certificates, is
-// taken from the environment (OTEL_EXPORTER_OTLP_*), and so are the sampler and the service's name. Stop it.
+// New returns a provider, without connecting. Headers, certificates, the sampler and the name of the service come from
+// OpenTelemetry's variables (OTEL_*). Stop it when done.
 func New(ctx context.Context, cfg Config) (*Provider, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -60,14 +55,11 @@ func New(ctx context.Context, cfg Config) (*Provider, error) {
 	client := &reporting{
 		SpanExporter: exporter, outage: &retry.Outage{Logger: cfg.Logger, What: "Tracing: receiver"},
 	}
-	return &Provider{
-		TracerProvider: sdktrace.NewTracerProvider(
-			sdktrace.WithResource(about), sdktrace.WithBatcher(client, sdktrace.WithMaxQueueSize(queueSize))),
-		client: client,
-	}, nil
+	return &Provider{sdktrace.NewTracerProvider(
+		sdktrace.WithResource(about), sdktrace.WithBatcher(client, sdktrace.WithMaxQueueSize(queueSize)))}, nil
 }
 
-// Stop sends what is left, for as long as ctx allows.
+// Stop sends the last spans, at most until ctx is done.
 func (p *Provider) Stop(ctx context.Context) error {
 	if err := p.Shutdown(ctx); err != nil {
 		return fmt.Errorf("send the last spans: %w", err)
@@ -75,14 +67,14 @@ func (p *Provider) Stop(ctx context.Context) error {
 	return nil
 }
 
-// reporting logs once that spans cannot be sent, and once that they can again.
+// reporting logs once when spans cannot be sent, and once when they can be sent again.
 type reporting struct {
 	sdktrace.SpanExporter
 
 	outage *retry.Outage
 }
 
-// ExportSpans implements sdktrace.SpanExporter. It never fails: what failed is logged here.
+// ExportSpans implements sdktrace.SpanExporter. It logs failures and never returns one.
 func (r *reporting) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	if err := r.SpanExporter.ExportSpans(ctx, spans); err != nil {
 		r.outage.Failed(context.WithoutCancel(ctx), err)
@@ -92,11 +84,11 @@ func (r *reporting) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySp
 	return nil
 }
 
-// ErrEndpoint is wrapped by what Endpoint answers where a URL is none.
+// ErrEndpoint is wrapped by the error of Endpoint for an invalid URL.
 var ErrEndpoint = errors.New("not the URL of an OTLP receiver")
 
-// Endpoint answers where spans are posted to: below the given URL of a receiver, else where OpenTelemetry's own
-// variables say; "" where nothing is configured, or OTEL_SDK_DISABLED is true.
+// Endpoint returns the URL to which spans are posted: below the given URL of a receiver, or else from OpenTelemetry's
+// variables. It returns "" if nothing is configured, or OTEL_SDK_DISABLED is true.
 func Endpoint(given string, getenv func(string) string) (string, error) {
 	if strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") {
 		return "", nil

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/iu-core/iuworker/internal/dbsession"
 	"github.com/iu-core/iuworker/internal/operate"
 	iusql "github.com/iu-core/iuworker/sql"
 )
@@ -37,7 +38,7 @@ type Config struct {
 	// it. Default 5 min.
 	LongTransaction time.Duration
 
-	// PoolSize is how many connections the pool of a worker has. Default 20, as a worker's.
+	// PoolSize is how many connections the pool of a worker has. Default dbsession.DefaultPoolSize.
 	PoolSize int
 
 	// LongWait is how long a session may wait for a lock before it is reported. Default 5 s.
@@ -160,7 +161,7 @@ func Run(ctx context.Context, cfg Config) Report {
 	cfg.Timeout = cmp.Or(cfg.Timeout, 10*time.Second)
 	cfg.LongTransaction = cmp.Or(cfg.LongTransaction, 5*time.Minute)
 	cfg.LongWait = cmp.Or(cfg.LongWait, 5*time.Second)
-	cfg.PoolSize = cmp.Or(cfg.PoolSize, 20)
+	cfg.PoolSize = cmp.Or(cfg.PoolSize, dbsession.DefaultPoolSize)
 	if cfg.Explain == nil {
 		cfg.Explain = error.Error
 	}

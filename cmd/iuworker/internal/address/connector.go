@@ -1,6 +1,7 @@
 package address
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,21 +17,21 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// connector reads an address again before each connection is made, and knows which server was good last. pgx calls it as a
-// tracer of connections, with a configuration that is this connection's own; nothing else that is told before one is made
-// goes with a configuration through every way to connect, that of a pool and that of pgx.ConnectConfig. Safe for concurrent use.
+// connector reads an address again before each connection, and remembers which server worked last. It is a tracer of
+// connections: pgx calls it with the connection's own configuration, and there is no other hook that both a pool and
+// pgx.ConnectConfig call before they connect. Safe for concurrent use.
 type connector struct {
 	source Source
-	first  *plan // as the configuration was made: what differs from it was changed by its user, and stays
+	first  *plan // of the configuration: what differs from it was changed by the caller, and stays
 
 	mu     sync.Mutex
 	last   *plan                // the newest good reading
-	broken string               // what is wrong with the source since
-	good   string               // address of the server that was connected to last
+	broken string               // what is wrong with the source since then
+	good   string               // address of the server that worked last
 	bad    map[string]time.Time // when an address failed last
 }
 
-// TraceQueryStart implements pgx.QueryTracer; it is never called, since the tracer leaves its configuration.
+// TraceQueryStart implements pgx.QueryTracer. It is never called: TraceConnectStart removes the tracer.
 func (*connector) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
 	return ctx
 }
@@ -41,35 +42,29 @@ func (*connector) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndDat
 // target is one server, by one of its addresses.
 type target struct {
 	host    host
-	address string // IP address, or as host.name for sockets
-	err     error  // why there is no address
+	address string // IP address; for sockets, host.name
+	err     error  // why the name could not be resolved
 }
 
 func (t target) key() string { return fmt.Sprintf("%s %d", t.address, t.host.port) }
 
 // attempt is the making of one connection.
 type attempt struct {
-	entries []target // as in the configuration: one for each way to secure the connection
+	entries []target // as in the configuration: one for each way to secure a connection
 
-	mu     sync.Mutex // pgconn dials once more, in a goroutine of its own, to cancel what it gave up
-	tried  []target   // and dialed, in their order
-	again  bool       // no other server was better: the preferred one is dialed again
-	over   bool       // what is dialed from now on makes no connection
+	mu     sync.Mutex // pgconn dials in another goroutine to cancel a query
+	tried  []target   // what was dialed, in that order
+	again  bool       // no other server was better: the first one is dialed again
+	over   bool       // from now on, what is dialed belongs to no attempt
 	judged map[string]error
 	plan   *plan
 }
 
-func (a *attempt) dialed() target {
+// dialed returns the server that was dialed last, and whether that was once more, as no other server was better.
+func (a *attempt) dialed() (last target, again bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.tried[len(a.tried)-1]
-}
-
-// onceMore reports whether no other server was better.
-func (a *attempt) onceMore() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.again
+	return a.tried[len(a.tried)-1], a.again
 }
 
 // end ends the attempt, and returns what was dialed.
@@ -80,7 +75,7 @@ func (a *attempt) end() []target {
 	return a.tried
 }
 
-// next returns which server is dialed: the next one, or the one at the address once more.
+// next returns the server to dial: the next one that waits, or again the one at the address.
 func (a *attempt) next(waiting *[]target, address string) (t target, counts bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -98,7 +93,7 @@ func (a *attempt) next(waiting *[]target, address string) (t target, counts bool
 
 type attemptKey struct{}
 
-// TraceConnectStart implements pgx.ConnectTracer. It points the configuration at the address that the source has now.
+// TraceConnectStart implements pgx.ConnectTracer. It makes the configuration lead to the address that the source has now.
 func (c *connector) TraceConnectStart(ctx context.Context, data pgx.TraceConnectStartData) context.Context {
 	cfg := data.ConnConfig
 	cfg.Tracer = nil
@@ -125,7 +120,7 @@ func (c *connector) TraceConnectStart(ctx context.Context, data pgx.TraceConnect
 	return context.WithValue(ctx, attemptKey{}, a)
 }
 
-// TraceConnectEnd implements pgx.ConnectTracer. It remembers which server was good.
+// TraceConnectEnd implements pgx.ConnectTracer. It remembers which server worked.
 func (c *connector) TraceConnectEnd(ctx context.Context, data pgx.TraceConnectEndData) {
 	a, ok := ctx.Value(attemptKey{}).(*attempt)
 	if !ok {
@@ -142,12 +137,12 @@ func (c *connector) TraceConnectEnd(ctx context.Context, data pgx.TraceConnectEn
 	}
 	good := tried[len(tried)-1].key()
 	delete(c.bad, good)
-	if wanted := first(a.plan.settings["target_session_attrs"], "any"); wanted != "any" || !readOnly(data.Conn.PgConn()) {
+	if wanted := cmp.Or(a.plan.settings["target_session_attrs"], "any"); wanted != "any" || !readOnly(data.Conn.PgConn()) {
 		c.good = good
 	}
 }
 
-// refresh reads the source. If it cannot be read any more, the newest good reading is returned, and the log says so once.
+// refresh reads the source. If that fails, it returns the last good reading, and logs each error once.
 func (c *connector) refresh(ctx context.Context) *plan {
 	p, err := c.source.read()
 	c.mu.Lock()
@@ -166,7 +161,7 @@ func (c *connector) refresh(ctx context.Context) *plan {
 	return c.last
 }
 
-// resolve looks up all hosts at once, each within the time that it has.
+// resolve looks up all hosts at once, each within its own timeout.
 func resolve(ctx context.Context, cfg *pgx.ConnConfig, p *plan) (targets []target) {
 	found := make([][]target, len(p.hosts))
 	var looking sync.WaitGroup
@@ -196,12 +191,12 @@ func resolve(ctx context.Context, cfg *pgx.ConnConfig, p *plan) (targets []targe
 
 const badFor = 30 * time.Second
 
-// sort puts first what is to be tried first: the server that was good last, or any that did not just fail if the load is to
-// be spread.
+// sort puts the server that worked last first. To spread the load, it shuffles the servers instead, those that failed
+// recently last.
 func (c *connector) sort(p *plan, targets []target) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	last := func(t target) int { // 1 for what comes last
+	last := func(t target) int { // 1 for those that come last
 		if t.key() == c.good {
 			return 0
 		}
@@ -219,7 +214,7 @@ func (c *connector) sort(p *plan, targets []target) {
 	slices.SortStableFunc(targets, func(a, b target) int { return last(a) - last(b) })
 }
 
-// share shortens a timeout, if all servers would not get their turn otherwise before ctx is over.
+// share shortens a timeout, so that each server has its turn before ctx ends.
 func share(ctx context.Context, timeout time.Duration, among int) time.Duration {
 	deadline, ok := ctx.Deadline()
 	if !ok || among < 2 {
@@ -228,7 +223,7 @@ func share(ctx context.Context, timeout time.Duration, among int) time.Duration 
 	return min(timeout, max(time.Until(deadline)/time.Duration(among), 100*time.Millisecond))
 }
 
-// lookup returns what resolve found, entry by entry: pgconn asks in the order of the configuration, for all but directories.
+// lookup returns what resolve found, entry by entry: pgconn asks in that order, and skips directories.
 func (a *attempt) lookup() pgconn.LookupFunc {
 	waiting := slices.DeleteFunc(slices.Clone(a.entries), func(t target) bool { return strings.HasPrefix(t.host.name, "/") })
 	return func(_ context.Context, name string) ([]string, error) {
@@ -244,7 +239,7 @@ func (a *attempt) lookup() pgconn.LookupFunc {
 	}
 }
 
-// dial returns a dial that takes the host's own password, and knows sockets that have no place in a file system.
+// dial returns a dial function that uses each host's own password, and can dial abstract sockets.
 func (a *attempt) dial(cfg *pgx.ConnConfig) pgconn.DialFunc {
 	dial := cfg.DialFunc
 	waiting := slices.DeleteFunc(slices.Clone(a.entries), func(t target) bool { return t.err != nil })
@@ -276,25 +271,25 @@ func (a *attempt) byAddress(address string) target {
 	return target{address: address}
 }
 
-// validate judges a server once, however many ways there are to secure a connection to it: a second try would be less secure,
-// and find the same.
+// validate checks a server once, however many ways there are to secure a connection to it: a second try would be less
+// secure, with the same result.
 func (a *attempt) validate(judge pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 	return func(ctx context.Context, conn *pgconn.PgConn) error {
-		key := a.dialed().key()
-		if before := a.judged[key]; before != nil && !a.onceMore() {
-			return fmt.Errorf("%s, as found before", before.Error()) // not wrapped: it is no server to come back to
+		server, again := a.dialed()
+		if before := a.judged[server.key()]; before != nil && !again {
+			return fmt.Errorf("%s, as found before", before.Error()) // not wrapped, so that pgconn does not return to this server
 		}
 		err := judge(ctx, conn)
-		if a.onceMore() && errors.Is(err, errReadOnly) {
+		if again && errors.Is(err, errReadOnly) {
 			return nil
 		}
-		a.judged[key] = err
+		a.judged[server.key()] = err
 		return err
 	}
 }
 
-// preferWritable prefers a server that may write, if several are there and the address does not say which to take: one that
-// may not is of use only if there is no other.
+// preferWritable refuses a read-only server as long as there may be another. It applies to several hosts without
+// target_session_attrs.
 func preferWritable(_ context.Context, conn *pgconn.PgConn) error {
 	if readOnly(conn) {
 		return errReadOnly
@@ -302,19 +297,19 @@ func preferWritable(_ context.Context, conn *pgconn.PgConn) error {
 	return nil
 }
 
-// readOnly reports whether the server announced, while the connection was made, that it is read-only.
+// readOnly reports whether the server said at the start of the connection that it is read-only.
 func readOnly(conn *pgconn.PgConn) bool {
 	return conn.ParameterStatus("in_hot_standby") == "on" || conn.ParameterStatus("default_transaction_read_only") == "on"
 }
 
 var errReadOnly error = &readOnlyError{}
 
-// readOnlyError makes pgconn try the next server, and come back to this one if there is none.
+// readOnlyError makes pgconn try the next server, and return to this one if there is none.
 type readOnlyError struct{}
 
 func (*readOnlyError) Error() string { return "the server is read-only" }
 
-// As implements what errors.As asks for: pgconn.NotPreferredError can be made by its own package alone.
+// As lets errors.As find a pgconn.NotPreferredError, which only pgconn can make.
 func (*readOnlyError) As(target any) bool {
 	to, ok := target.(**pgconn.NotPreferredError)
 	if ok {
@@ -323,7 +318,7 @@ func (*readOnlyError) As(target any) bool {
 	return ok
 }
 
-// hostError is a host whose address is not known.
+// hostError is a host that cannot be resolved.
 type hostError struct {
 	host string
 	err  error

@@ -8,13 +8,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Failure is why one host could not be connected to.
+// Failure says why the connection to one host failed.
 type Failure struct {
 	Host string // host:port, or the socket
 	Err  error
 }
 
-// Failures lists the hosts that were tried, in that order, each with the error that says most.
+// Failures returns the hosts that were tried, in that order, each with its most telling error.
 func Failures(err *pgconn.ConnectError) (failures []Failure) {
 	add := func(host string, err error) {
 		for i, f := range failures {
@@ -23,7 +23,7 @@ func Failures(err *pgconn.ConnectError) (failures []Failure) {
 			}
 			_, told := errors.AsType[*pgconn.PgError](f.Err)
 			if _, tells := errors.AsType[*pgconn.PgError](err); tells && !told {
-				failures[i].Err = err // a server's reply says more than an earlier error
+				failures[i].Err = err // a server's reply says more than another error
 			}
 			return
 		}
@@ -59,29 +59,11 @@ func Failures(err *pgconn.ConnectError) (failures []Failure) {
 	return failures
 }
 
-// flatten returns the errors that were joined.
+// flatten returns the errors that were joined in err.
 func flatten(err error) []error {
-	for err != nil {
-		if joined, ok := err.(interface{ Unwrap() []error }); ok {
-			return joined.Unwrap()
-		}
-		if _, ok := err.(*hostError); ok { //nolint:errorlint // likewise
-			return []error{err}
-		}
-		inner := errors.Unwrap(err)
-		if inner == nil || !hasJoined(inner) {
-			return []error{err}
-		}
-		err = inner
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		return joined.Unwrap()
 	}
-	return nil
-}
-
-func hasJoined(err error) bool {
-	for ; err != nil; err = errors.Unwrap(err) {
-		if _, ok := err.(interface{ Unwrap() []error }); ok {
-			return true
-		}
-	}
-	return false
+	return []error{err}
 }

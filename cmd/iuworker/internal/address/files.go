@@ -1,16 +1,18 @@
 package address
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
-// complete adds what a service, the environment and the defaults say, in libpq's order.
+// complete adds values from a service, the environment and the defaults, in libpq's order, and checks the result.
 func (s settings) complete(getenv func(string) string) error {
 	environment := settings{}
 	for key, p := range parameters {
@@ -23,8 +25,8 @@ func (s settings) complete(getenv func(string) string) error {
 	if getenv("PGREQUIRESSL") == "1" && environment["sslmode"] == "" {
 		environment["sslmode"] = "require"
 	}
-	if name := first(s["service"], environment["service"]); name != "" {
-		service, err := readService(name, serviceFiles(first(s["servicefile"], environment["servicefile"]), getenv))
+	if name := cmp.Or(s["service"], environment["service"]); name != "" {
+		service, err := readService(name, serviceFiles(cmp.Or(s["servicefile"], environment["servicefile"]), getenv))
 		if err != nil {
 			return err
 		}
@@ -35,23 +37,14 @@ func (s settings) complete(getenv func(string) string) error {
 	return s.check()
 }
 
-// under adds to other what it does not have.
+// under adds to other the parameters that it lacks.
 func (s settings) under(other settings) {
 	added := maps.Clone(s)
 	maps.Copy(added, other)
 	maps.Copy(other, added)
 }
 
-func first(texts ...string) string {
-	for _, text := range texts {
-		if text != "" {
-			return text
-		}
-	}
-	return ""
-}
-
-// defaults are the files in the home directory that libpq takes if they exist.
+// defaults returns the files in the home directory that libpq uses if they exist.
 func defaults(getenv func(string) string) settings {
 	found := settings{}
 	home := getenv("HOME")
@@ -89,7 +82,7 @@ func serviceFiles(given string, getenv func(string) string) (files []string) {
 	return append(files, "/etc/postgresql-common/pg_service.conf", "/etc/pg_service.conf")
 }
 
-// readService returns the parameters of a service: lines key=value below a line [name].
+// readService returns the parameters of a service: the lines key=value below the line [name].
 func readService(name string, files []string) (settings, error) {
 	for i, file := range files {
 		text, err := os.ReadFile(file) //nolint:gosec // the user names the file
@@ -124,14 +117,14 @@ func parseService(text, name string) (found settings, err error) {
 			if line == "["+name+"]" {
 				found = settings{}
 			}
-		case found == nil: // another service's
+		case found == nil: // the line is another service's
 		default:
 			key, value, ok := strings.Cut(line, "=")
 			key = strings.Trim(key, blanks)
 			if _, known := parameters[key]; !known || !ok || key == "service" || key == "servicefile" {
 				return nil, fmt.Errorf("line %d is not key=value with a parameter of PostgreSQL", number)
 			}
-			if _, twice := found[key]; !twice { // the first counts, as for libpq
+			if _, twice := found[key]; !twice { // the first one counts, as in libpq
 				found[key] = strings.Trim(value, blanks)
 			}
 		}
@@ -139,7 +132,7 @@ func parseService(text, name string) (found settings, err error) {
 	return found, nil
 }
 
-// fileError names a file that cannot be read.
+// fileError returns the error for a file that cannot be read.
 func fileError(parameter string, err error) *Error {
 	path, reason := "", err.Error()
 	if p, ok := errors.AsType[*fs.PathError](err); ok {
@@ -148,13 +141,11 @@ func fileError(parameter string, err error) *Error {
 	return wrong("cannot be used: the %s%s: %s", parameter, path, reason)
 }
 
-// passwords are the lines of a passfile.
-type passwords []passLine
+// passwords are the lines of a passfile: host, port, database, user and password.
+type passwords [][]string
 
-type passLine struct{ host, port, database, user, password string }
-
-// readPasswords reads a passfile. One that the address names must be there; the default one, and that of PGPASSFILE, need not.
-func readPasswords(path string, named bool) (passwords, error) {
+// readPasswords reads a passfile. One that the address names must exist; the default one, and that of PGPASSFILE, need not.
+func readPasswords(path string, named bool) (lines passwords, err error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -165,62 +156,41 @@ func readPasswords(path string, named bool) (passwords, error) {
 	if err != nil {
 		return nil, fileError("passfile", err)
 	}
-	var lines passwords
 	for line := range strings.Lines(string(text)) {
-		line = strings.TrimRight(line, "\r\n")
-		if line == "" || line[0] == '#' {
-			continue
+		if fields := passFields(strings.TrimRight(line, "\r\n")); len(fields) == 5 && line[0] != '#' {
+			lines = append(lines, fields)
 		}
-		var fields [5]string
-		rest, ok := line, true
-		for i := range 4 {
-			fields[i], rest, ok = passField(rest)
-			if !ok {
-				break
-			}
-		}
-		if !ok {
-			continue
-		}
-		fields[4] = unescaped(rest)
-		lines = append(lines, passLine{fields[0], fields[1], fields[2], fields[3], fields[4]})
 	}
 	return lines, nil
 }
 
-// passField takes a field off a line, up to a colon that has no backslash before it.
-func passField(line string) (field, rest string, ok bool) {
+// passFields splits a line at the first four colons that have no backslash before them, and removes the backslashes.
+func passFields(line string) []string {
+	var fields []string
+	var field strings.Builder
 	for i := 0; i < len(line); i++ {
-		switch line[i] {
-		case '\\':
-			i++
-		case ':':
-			return unescaped(line[:i]), line[i+1:], true
+		if line[i] == ':' && len(fields) < 4 {
+			fields = append(fields, field.String())
+			field.Reset()
+			continue
 		}
-	}
-	return "", "", false
-}
-
-func unescaped(text string) string {
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		if text[i] == '\\' && i+1 < len(text) {
+		if line[i] == '\\' && i+1 < len(line) {
 			i++
 		}
-		b.WriteByte(text[i])
+		field.WriteByte(line[i])
 	}
-	return b.String()
+	return append(fields, field.String())
 }
 
-// find returns the password of the first line that fits, "" if none does.
+// find returns the password of the first line that matches; "" if none does.
 func (p passwords) find(host, port, database, user string) string {
 	if isSocket(host) {
 		host = "localhost"
 	}
-	fits := func(pattern, value string) bool { return pattern == "*" || pattern == value }
-	for _, line := range p {
-		if fits(line.host, host) && fits(line.port, port) && fits(line.database, database) && fits(line.user, user) {
-			return line.password
+	asked := []string{host, port, database, user}
+	for _, fields := range p {
+		if slices.EqualFunc(fields[:4], asked, func(pattern, value string) bool { return pattern == "*" || pattern == value }) {
+			return fields[4]
 		}
 	}
 	return ""

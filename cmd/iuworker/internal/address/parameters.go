@@ -9,16 +9,18 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/iu-core/iuworker/cmd/iuworker/internal/spelling"
 )
 
-// parameter is one that an address may have.
+// parameter describes a parameter of an address.
 type parameter struct {
 	variables []string                  // of the environment, as libpq reads them
-	refuse    func(value string) string // "" or why the value cannot be used; nil: any can
+	refuse    func(value string) string // returns why a value cannot be used, or ""; nil accepts all
 }
 
-// parameters are all of libpq's from PostgreSQL 15 to 18, and those of pgx. Each is honoured, or ignored if that takes nothing
-// away from what was asked for, or refused. What is not in here never reaches a server.
+// parameters are all of libpq's from PostgreSQL 15 to 18, and those of pgx. Each is honoured, or refused, or ignored if that
+// does not weaken what was asked for. What is not in the list never reaches a server.
 var parameters = map[string]parameter{
 	"host":     {[]string{"PGHOST"}, nil},
 	"hostaddr": {[]string{"PGHOSTADDR"}, nil},
@@ -34,7 +36,7 @@ var parameters = map[string]parameter{
 	"application_name":          {[]string{"PGAPPNAME"}, refuseAddress},
 	"fallback_application_name": {nil, refuseAddress},
 	"options":                   {[]string{"PGOPTIONS"}, refuseAddress},
-	"client_encoding":           {[]string{"PGCLIENTENCODING"}, nil}, // ignored: sessions speak UTF-8, whatever a terminal does
+	"client_encoding":           {[]string{"PGCLIENTENCODING"}, nil}, // ignored: sessions always use UTF-8
 	"replication":               {nil, only("off", "false", "no", "0", "f", "n")},
 
 	"connect_timeout":      {[]string{"PGCONNECT_TIMEOUT"}, wholeNumber},
@@ -48,7 +50,7 @@ var parameters = map[string]parameter{
 
 	"sslmode":                  {[]string{"PGSSLMODE"}, only("disable", "allow", "prefer", "require", "verify-ca", "verify-full")},
 	"sslnegotiation":           {[]string{"PGSSLNEGOTIATION"}, only("postgres", "direct")},
-	"sslcompression":           {[]string{"PGSSLCOMPRESSION"}, only("0", "1")}, // ignored, as by servers
+	"sslcompression":           {[]string{"PGSSLCOMPRESSION"}, only("0", "1")}, // ignored, as servers do
 	"sslcert":                  {[]string{"PGSSLCERT"}, nil},
 	"sslkey":                   {[]string{"PGSSLKEY"}, nil},
 	"sslcertmode":              {[]string{"PGSSLCERTMODE"}, only("disable", "allow", "require")},
@@ -57,7 +59,7 @@ var parameters = map[string]parameter{
 	"sslcrl":                   {[]string{"PGSSLCRL"}, nil},
 	"sslcrldir":                {[]string{"PGSSLCRLDIR"}, nil},
 	"sslsni":                   {[]string{"PGSSLSNI"}, only("0", "1")},
-	"sslkeylogfile":            {nil, nil}, // ignored: it would only help to read the traffic
+	"sslkeylogfile":            {nil, nil}, // ignored: it only helps to read the traffic
 	"ssl_min_protocol_version": {[]string{"PGSSLMINPROTOCOLVERSION"}, tlsVersion},
 	"ssl_max_protocol_version": {[]string{"PGSSLMAXPROTOCOLVERSION"}, tlsVersion},
 
@@ -67,7 +69,7 @@ var parameters = map[string]parameter{
 
 	"gssencmode":    {[]string{"PGGSSENCMODE"}, gssEncryption},
 	"gssdelegation": {[]string{"PGGSSDELEGATION"}, only("0", "1")}, // ignored: nothing is delegated
-	"gsslib":        {[]string{"PGGSSLIB"}, nil},                   // ignored: of use on Windows alone
+	"gsslib":        {[]string{"PGGSSLIB"}, nil},                   // ignored: only useful on Windows
 	"krbsrvname":    {[]string{"PGKRBSRVNAME"}, nil},
 	"krbspn":        {nil, nil}, // pgx
 
@@ -89,18 +91,18 @@ var parameters = map[string]parameter{
 	"pool_max_conn_idle_time":       {nil, duration},
 	"pool_health_check_period":      {nil, duration},
 	"pool_ping_timeout":             {nil, duration},
-	"default_query_exec_mode":       {nil, only(slices.Sorted(maps.Keys(execModes))...)},
+	"default_query_exec_mode":       {nil, only("cache_describe", "cache_statement", "describe_exec", "exec", "simple_protocol")},
 	"statement_cache_capacity":      {nil, atLeast(0)},
 	"description_cache_capacity":    {nil, atLeast(0)},
 }
 
-// isSecret reports whether a parameter's value is a secret: what follows it in a text that is badly quoted may be, too.
+// isSecret reports whether the value of a parameter is a secret.
 func isSecret(key string) bool {
 	return key == "password" || key == "sslpassword" || key == "scram_client_key" || key == "scram_server_key" || key == "oauth_client_secret"
 }
 
-// check refuses values that cannot be used, and those that swallowed a password: names are sent to a server, which logs them.
-// An empty value is none, as for libpq.
+// check refuses values that cannot be used, and names that contain a password: a server logs them. It deletes empty values,
+// which libpq ignores as well.
 func (s settings) check() error {
 	for _, key := range slices.Sorted(maps.Keys(s)) {
 		if s[key] == "" {
@@ -121,6 +123,9 @@ func (s settings) check() error {
 	}
 	if strings.Contains(s["user"], ":") && s["password"] == "" {
 		return wrong("cannot be used: user has a colon in it and there is no password: leave the : between them as it is, or give the password apart")
+	}
+	if s["max_protocol_version"] == "3.0" && s["min_protocol_version"] > "3.0" {
+		return wrong("cannot be used: min_protocol_version is above max_protocol_version")
 	}
 	return nil
 }
@@ -163,7 +168,7 @@ func unsupported(out string) func(string) string {
 
 func gssEncryption(value string) string {
 	switch value {
-	case "disable", "prefer": // encryption by Kerberos is never tried
+	case "disable", "prefer": // this program never encrypts by Kerberos
 		return ""
 	case "require":
 		return "must not be require, as encryption by Kerberos is not supported: use sslmode"
@@ -178,7 +183,7 @@ func tlsVersion(value string) string {
 	return ""
 }
 
-// authMethods judges as libpq does: methods, or methods all of which have a ! before them.
+// authMethods accepts what libpq accepts: a list of methods, all or none of them with a ! before it.
 func authMethods(value string) string {
 	methods := strings.Split(value, ",")
 	seen := map[string]bool{}
@@ -195,7 +200,7 @@ func authMethods(value string) string {
 
 var credentials = regexp.MustCompile(`:.*@`)
 
-// refuseAddress keeps an address that was given as a name from being sent to a server.
+// refuseAddress refuses an address in place of a name, which would be sent to a server.
 func refuseAddress(value string) string {
 	if strings.Contains(value, "://") || credentials.MatchString(value) {
 		return "holds an address: give that as the whole"
@@ -205,7 +210,7 @@ func refuseAddress(value string) string {
 
 var plainKey = regexp.MustCompile(`^[A-Za-z][A-Za-z_]{1,39}$`)
 
-// unknown refuses a parameter that is not in the list. It names it only if no password can be in that place.
+// unknown refuses a parameter that is not in the list. It names the parameter only if it cannot be a part of a password.
 func unknown(key string, safe bool) *Error {
 	const options = "; settings of the session go into options, as options=-c name=value"
 	if near := nearest(key); near != "" {
@@ -218,7 +223,7 @@ func unknown(key string, safe bool) *Error {
 		"quote values that hold blanks, or percent-encode special characters" + options)
 }
 
-// nearest returns the parameter that a mistyped one is meant to be; "" if there is none.
+// nearest returns the parameter that a mistyped one most likely means, or "".
 func nearest(key string) string {
 	key = strings.ReplaceAll(strings.ToLower(key), "-", "_")
 	for alias, name := range map[string]string{
@@ -228,28 +233,5 @@ func nearest(key string) string {
 			return name
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(parameters)) {
-		if key == name || (len(name) > 3 && oneApart(key, name)) {
-			return name
-		}
-	}
-	return ""
-}
-
-// oneApart reports whether one letter more, less or other makes one text of the other.
-func oneApart(a, b string) bool {
-	if len(a) > len(b) {
-		a, b = b, a
-	}
-	if len(b)-len(a) > 1 {
-		return false
-	}
-	i := 0
-	for i < len(a) && a[i] == b[i] {
-		i++
-	}
-	if len(a) == len(b) {
-		return i == len(a) || a[i+1:] == b[i+1:]
-	}
-	return a[i:] == b[i+1:]
+	return spelling.Nearest(key, slices.Sorted(maps.Keys(parameters)))
 }

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// Error is an address that cannot be used. Its text never repeats a value of the address, since a mistyped address may have
-// the password in any place.
+// Error is an address that cannot be used. Its text never repeats a value of the address: in a mistyped address the
+// password may be anywhere.
 type Error struct {
 	Source string // where the address comes from
 	Reason string // one sentence, without a full stop
@@ -27,11 +27,11 @@ func wrong(format string, args ...any) *Error { return &Error{Reason: fmt.Sprint
 
 const howTo = "write it like postgres://user@host:5432/database, with special characters of user and password percent-encoded"
 
-// settings are parameters and their values, by libpq's names.
+// settings are values of parameters, by libpq's names.
 type settings map[string]string
 
-// parse takes an address apart: a URI or keyword/value pairs, as libpq does. What libpq takes for a part of another kind
-// than its writer meant, such as a password with an @ in it, is refused.
+// parse parses an address as libpq does: a URI or keyword/value pairs. It refuses what libpq would take for something that
+// the writer did not mean, such as a password with an @ in it.
 func parse(text string) (settings, error) {
 	text, err := trim(text)
 	if err != nil {
@@ -58,7 +58,7 @@ func parse(text string) (settings, error) {
 
 const blanks = " \t\r\n\v\f"
 
-// trim takes away what files and shells leave around a value: blanks, line ends, a byte order mark, and a pair of quotes.
+// trim removes what files and shells leave around a value: blanks, line ends, a byte order mark, and a pair of quotes.
 func trim(text string) (string, error) {
 	around := func(r rune) bool { return unicode.IsSpace(r) || r == '\uFEFF' || r == '\u200B' }
 	text = strings.TrimFunc(text, around)
@@ -71,8 +71,8 @@ func trim(text string) (string, error) {
 	return strings.TrimFunc(text[1:len(text)-1], around), nil
 }
 
-// foreign recognizes what is no keyword/value text and has been taken for one: a wrong scheme, a command line, a URI without
-// a scheme. It names only what is in its own lists.
+// foreign refuses a text that is no keyword/value pairs: a wrong scheme, a command line, a URI without a scheme. Its errors
+// name only words from its own lists.
 func foreign(text string) error {
 	lower := strings.ToLower(text)
 	for _, name := range []string{
@@ -101,7 +101,7 @@ func foreign(text string) error {
 	case strings.Contains(before, "://"):
 		return wrong("has a scheme that is not postgres: %s", howTo)
 	case assigned && !strings.ContainsAny(before, "@/:"):
-		return nil // it is for parsePairs to judge
+		return nil // parsePairs checks it
 	default:
 		return wrong("is neither a URI that begins with postgres:// nor keyword=value pairs: %s", howTo)
 	}
@@ -115,10 +115,10 @@ func cutAny(text, chars string) (before, after string, found bool) {
 	return text[:i], text[i+1:], true
 }
 
-// parsePairs takes keyword=value pairs apart, as libpq's conninfo_parse does.
+// parsePairs parses keyword=value pairs as libpq's conninfo_parse does.
 func parsePairs(text string) (settings, error) {
 	found := settings{}
-	secret := false // a password came before: what follows may be the rest of it
+	secret := false // a password came before, and what follows may be the rest of it
 	for rest := strings.TrimLeft(text, blanks); rest != ""; rest = strings.TrimLeft(rest, blanks) {
 		end := strings.IndexAny(rest, "="+blanks)
 		if end < 0 {
@@ -143,7 +143,7 @@ func parsePairs(text string) (settings, error) {
 	return found, nil
 }
 
-// pairValue takes a value off the head of a text, quoted or not.
+// pairValue returns the value at the start of a text, quoted or not, and the rest of the text.
 func pairValue(text string) (value, rest string, ok bool) {
 	quoted := strings.HasPrefix(text, "'")
 	if quoted {
@@ -167,7 +167,7 @@ func pairValue(text string) (value, rest string, ok bool) {
 	return b.String(), "", !quoted
 }
 
-// parseURI takes the text after the scheme apart, as libpq's conninfo_uri_parse_options does.
+// parseURI parses the text after the scheme as libpq's conninfo_uri_parse_options does.
 func parseURI(rest string) (settings, error) {
 	found := settings{}
 	if i := strings.IndexAny(rest, "@/"); i >= 0 && rest[i] == '@' {
@@ -185,7 +185,7 @@ func parseURI(rest string) (settings, error) {
 	if strings.Contains(place, "@") {
 		return nil, stray()
 	}
-	hosts, dbname, _ := strings.Cut(place, "/") // libpq looks for no slash in brackets, either
+	hosts, dbname, _ := strings.Cut(place, "/") // even inside brackets, as libpq does
 	if err := found.parseHosts(hosts); err != nil {
 		return nil, err
 	}
@@ -199,7 +199,7 @@ func stray() *Error {
 	return wrong("has a misplaced @: percent-encode the special characters of user and password (@ is %%40, / is %%2F, ? is %%3F)")
 }
 
-// parseHosts takes a list such as host:port,[::1]:port apart, into two lists.
+// parseHosts splits a list such as host:port,[::1]:port into hosts and ports.
 func (s settings) parseHosts(text string) error {
 	var hosts, ports []string
 	given := false
@@ -223,12 +223,12 @@ func (s settings) parseHosts(text string) error {
 	return s.decode("port", strings.Join(ports, ","))
 }
 
-// mayHoldAt are the parameters in whose values of a query an @ is taken for what it is. In others it may be the end of a
-// password that was not encoded.
+// mayHoldAt are the parameters of a query whose values may hold an @. In others it may be the end of a password that was not
+// encoded.
 var mayHoldAt = map[string]bool{"user": true, "password": true, "sslpassword": true}
 
 func (s settings) parseQuery(query string, credentials bool) error {
-	secret := strings.Contains(query, "@") // what looks like a key may be a part of a password
+	secret := strings.Contains(query, "@") // a key may be a part of a password
 	asked := settings{}
 	for pair := range strings.SplitSeq(query, "&") {
 		if pair == "" {
@@ -243,7 +243,7 @@ func (s settings) parseQuery(query string, credentials bool) error {
 			return undecodable("a key")
 		}
 		if key == "ssl" && raw == "true" {
-			key, raw = "sslmode", "require" // as JDBC writes it; libpq takes it, too
+			key, raw = "sslmode", "require" // JDBC's form, which libpq accepts
 		}
 		if _, known := parameters[key]; !known {
 			return unknown(key, !secret)
@@ -261,8 +261,8 @@ func (s settings) parseQuery(query string, credentials bool) error {
 	return nil
 }
 
-// atBelongs reports whether each @ in a value is its own: those of a user such as me@server, or of a password, unless the
-// credentials came before; and the first one of an abstract socket. Any other may be the end of a password.
+// atBelongs reports whether each @ is a part of the value: in a user such as me@server or in a password, unless credentials
+// came before the host; and before the name of an abstract socket. Any other @ may be the end of a password.
 func atBelongs(key, raw string, credentials bool) bool {
 	if !strings.Contains(raw, "@") {
 		return true
@@ -273,7 +273,7 @@ func atBelongs(key, raw string, credentials bool) bool {
 	return mayHoldAt[key] && !credentials && !strings.Contains(raw, "/")
 }
 
-// decode sets a parameter unless its text is empty.
+// decode sets a parameter to a percent-encoded text, unless that is empty.
 func (s settings) decode(key, raw string) error {
 	if raw == "" {
 		return nil
@@ -290,7 +290,7 @@ func undecodable(what string) *Error {
 	return wrong("cannot be decoded in %s: write special characters as %% and two hexadecimal digits (a blank is %%20, %% itself is %%25)", what)
 }
 
-// percentDecoded decodes as libpq does: blanks around are dropped, blanks inside refused.
+// percentDecoded decodes as libpq does: it drops blanks around the text and refuses blanks inside.
 func percentDecoded(raw string) (string, bool) {
 	raw = strings.Trim(raw, " ")
 	var b strings.Builder

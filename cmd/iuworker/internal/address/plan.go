@@ -1,6 +1,7 @@
 package address
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -12,10 +13,10 @@ import (
 	"unicode"
 )
 
-// host is one of the servers that an address names.
+// host is one of the servers in an address.
 type host struct {
-	name      string   // as it was given: a DNS name, an IP address, a directory of sockets; "" only beside addresses
-	addresses []string // to connect to, if the address says so by hostaddr
+	name      string   // a DNS name, an IP address or a directory of sockets; "" only if addresses has one
+	addresses []string // from hostaddr
 	port      uint16
 	password  string
 }
@@ -28,7 +29,7 @@ func (h host) dialed() string {
 	return h.name
 }
 
-// plan is an address with everything that it names, as it was read at one moment.
+// plan is an address and the files that it names, as they were at one moment.
 type plan struct {
 	hosts          []host
 	user, database string
@@ -39,7 +40,7 @@ type plan struct {
 	settings       settings
 }
 
-// plan checks settings that are complete, and reads the files that they name.
+// plan checks complete settings, and reads the files that they name.
 func (s settings) plan(passfileNamed bool) (*plan, error) {
 	p := &plan{settings: s, random: s["load_balance_hosts"] == "random", peer: s["requirepeer"]}
 	if p.peer != "" && !peersKnown {
@@ -66,7 +67,7 @@ func (s settings) plan(passfileNamed bool) (*plan, error) {
 			p.user = u.Username
 		}
 	}
-	p.database = s["dbname"] // the server takes the user's name for a missing one
+	p.database = s["dbname"] // if it is missing, the server uses the user's name
 	var lines passwords
 	if s["password"] == "" {
 		if lines, err = readPasswords(s["passfile"], passfileNamed); err != nil {
@@ -77,13 +78,13 @@ func (s settings) plan(passfileNamed bool) (*plan, error) {
 		h := &p.hosts[i]
 		h.password = s["password"]
 		if h.password == "" {
-			h.password = lines.find(h.dialed(), strconv.Itoa(int(h.port)), first(p.database, p.user), p.user)
+			h.password = lines.find(h.dialed(), strconv.Itoa(int(h.port)), cmp.Or(p.database, p.user), p.user)
 		}
 	}
 	return p, nil
 }
 
-// list makes the list of hosts.
+// list sets the hosts.
 func (p *plan) list(s settings) error {
 	names, addresses, ports := strings.Split(s["host"], ","), strings.Split(s["hostaddr"], ","), strings.Split(s["port"], ",")
 	n := len(names)
@@ -131,7 +132,7 @@ const defaultPort = 5432
 // isSocket reports whether a host is a directory of sockets, or the name of an abstract one.
 func isSocket(name string) bool { return strings.HasPrefix(name, "/") || strings.HasPrefix(name, "@") }
 
-// isHost reports whether a text can be a host. A part of a mistyped address cannot, as resolvers would be asked for it.
+// isHost reports whether a text can be a host. A part of a mistyped address must not be sent to resolvers.
 func isHost(name string) bool {
 	if isSocket(name) || name == "" {
 		return !strings.ContainsFunc(name, unicode.IsControl) && !strings.Contains(name[min(1, len(name)):], "@")
@@ -145,7 +146,7 @@ func isHost(name string) bool {
 	})
 }
 
-// defaultHost is the host that libpq uses if none is given: the directory of sockets that exists.
+// defaultHost returns what libpq uses without a host: the directory of sockets that exists.
 func defaultHost() string {
 	for _, dir := range []string{"/var/run/postgresql", "/private/tmp", "/tmp"} {
 		if _, err := os.Stat(dir); err == nil {
@@ -155,9 +156,9 @@ func defaultHost() string {
 	return "localhost"
 }
 
-// options are the parameters that are sent to the server, besides user and database.
+// options returns the parameters that are sent to the server, other than user and database.
 func (p *plan) options() map[string]string {
-	sent := map[string]string{"application_name": first(p.settings["application_name"], p.settings["fallback_application_name"], "iuworker")}
+	sent := map[string]string{"application_name": cmp.Or(p.settings["application_name"], p.settings["fallback_application_name"], "iuworker")}
 	if options := p.settings["options"]; options != "" {
 		sent["options"] = options
 	}
@@ -171,7 +172,7 @@ func (p *plan) number(key string, otherwise int) int {
 	return otherwise
 }
 
-// dialer makes a connection notice that its peer is gone within about 15 s, unless the address says otherwise.
+// dialer makes a connection notice within about 15 s that its peer is dead, unless the address says otherwise.
 func (p *plan) dialer() *net.Dialer {
 	keepalive := net.KeepAliveConfig{
 		Enable:   p.settings["keepalives"] != "0",

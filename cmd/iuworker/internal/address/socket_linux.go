@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peersKnown reports whether the system identifies the process at the other end of a socket.
+// peersKnown is true if the system identifies the process at the other end of a socket.
 const peersKnown = true
 
-// userTimeout returns a dialer's control that limits how long data that were sent may stay without an acknowledgement.
+// userTimeout returns a dialer's control that sets how long sent data may stay unacknowledged.
 func userTimeout(milliseconds int) func(network, address string, conn syscall.RawConn) error {
 	return func(network, _ string, conn syscall.RawConn) (err error) {
 		if network == "unix" {
@@ -30,7 +30,7 @@ func userTimeout(milliseconds int) func(network, address string, conn syscall.Ra
 	}
 }
 
-// checkPeer fails unless a server that is reached by a socket runs as the user that requirepeer names.
+// checkPeer fails unless the server at the other end of a socket runs as the user that requirepeer names.
 func checkPeer(conn net.Conn, want string) error {
 	socket, ok := conn.(*net.UnixConn)
 	if !ok {

@@ -9,7 +9,7 @@ import (
 
 const peersKnown = false
 
-// userTimeout does nothing if the system has no such option, as libpq does nothing.
+// userTimeout does nothing, as in libpq: the system has no such option.
 func userTimeout(int) func(network, address string, conn syscall.RawConn) error {
 	return func(string, string, syscall.RawConn) error { return nil }
 }

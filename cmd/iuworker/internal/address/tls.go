@@ -2,6 +2,7 @@ package address
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -18,10 +19,10 @@ var tlsVersions = map[string]uint16{
 	"tlsv1": tls.VersionTLS10, "tlsv1.1": tls.VersionTLS11, "tlsv1.2": tls.VersionTLS12, "tlsv1.3": tls.VersionTLS13,
 }
 
-// security is what the parameters about TLS say, with the files that they name.
+// security holds the parameters about TLS and the files that they name.
 type security struct {
 	mode, negotiation string
-	config            *tls.Config // without a name
+	config            *tls.Config // without a server name
 	verify            bool        // the server's certificate, against roots
 	verifyName        bool
 	sendName          bool
@@ -32,7 +33,7 @@ type security struct {
 // security reads the files that the parameters name.
 func (s settings) security() (*security, error) {
 	t := &security{
-		mode: s["sslmode"], negotiation: first(s["sslnegotiation"], "postgres"), sendName: s["sslsni"] != "0",
+		mode: s["sslmode"], negotiation: cmp.Or(s["sslnegotiation"], "postgres"), sendName: s["sslsni"] != "0",
 		config: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: ""},
 	}
 	if err := t.readRoots(s); err != nil {
@@ -76,7 +77,7 @@ func (t *security) readRoots(s settings) error {
 		t.mode, t.verify, t.verifyName = "verify-full", true, true
 		return nil
 	}
-	t.mode = first(t.mode, "prefer")
+	t.mode = cmp.Or(t.mode, "prefer")
 	t.verifyName = t.mode == "verify-full"
 	t.verify = t.verifyName || t.mode == "verify-ca" || (t.mode == "require" && file != "")
 	switch {
@@ -158,7 +159,7 @@ func (t *security) readCertificate(s settings) error {
 	if block.Type == "ENCRYPTED PRIVATE KEY" {
 		return wrong("cannot be used: the sslkey %s is encrypted as PKCS #8: convert it by openssl rsa -traditional -aes256", key)
 	}
-	//nolint:staticcheck // the only encryption of keys that Go has, and that libpq's users may have
+	//nolint:staticcheck // the only encryption of keys that Go supports, and one that libpq supports
 	if x509.IsEncryptedPEMBlock(block) {
 		plain, err := x509.DecryptPEMBlock(block, []byte(s["sslpassword"]))
 		if err != nil {
@@ -174,7 +175,7 @@ func (t *security) readCertificate(s settings) error {
 	return nil
 }
 
-// attempts are the ways to secure a connection to a host, in the order in which they are tried; nil is none.
+// attempts returns the ways to secure a connection to a host, in the order in which to try them; nil is plain text.
 func (t *security) attempts(host string) []*tls.Config {
 	if t.mode == "disable" {
 		return []*tls.Config{nil}
@@ -183,7 +184,7 @@ func (t *security) attempts(host string) []*tls.Config {
 	if t.sendName && net.ParseIP(host) == nil {
 		config.ServerName = host
 	}
-	config.InsecureSkipVerify = true // VerifyConnection verifies, also without a name or against a revocation list
+	config.InsecureSkipVerify = true // VerifyConnection verifies instead: it can do without a name, and knows revocation lists
 	if t.verify {
 		config.VerifyConnection = func(state tls.ConnectionState) error { return t.check(host, state) }
 	}
@@ -211,7 +212,7 @@ func (t *security) check(host string, state tls.ConnectionState) error {
 	}
 	chains, err := state.PeerCertificates[0].Verify(opts)
 	if err != nil {
-		return err //nolint:wrapcheck // crypto/tls says that it is about the certificate
+		return err //nolint:wrapcheck // crypto/tls adds that it is about the certificate
 	}
 	for _, chain := range chains {
 		if err = t.checkRevoked(chain); err == nil {
@@ -221,7 +222,7 @@ func (t *security) check(host string, state tls.ConnectionState) error {
 	return err
 }
 
-// checkRevoked judges as OpenSSL does for libpq: with revocation lists, each authority of a chain needs one that is in force.
+// checkRevoked does what OpenSSL does for libpq: if there are revocation lists, each authority of a chain needs a valid one.
 func (t *security) checkRevoked(chain []*x509.Certificate) error {
 	if len(t.revoked) == 0 {
 		return nil

@@ -1,10 +1,10 @@
-package main
+// Package spelling finds the word that a mistyped one most likely means.
+package spelling
 
 import "slices"
 
-// nearest returns the word that a mistyped one most likely means: the one with the fewest edits, at most a third of it;
-// "" if none is near.
-func nearest(typed string, words []string) string {
+// Nearest returns the word that typed becomes with the fewest edits; "" if each needs more edits than a third of typed.
+func Nearest(typed string, words []string) string {
 	best, least := "", max(len([]rune(typed))/3, 1)+1
 	for _, word := range words {
 		if n := edits(typed, word); n < least {
@@ -14,7 +14,7 @@ func nearest(typed string, words []string) string {
 	return best
 }
 
-// edits counts what makes one word of another: characters that are inserted, removed, replaced, or swapped with the next.
+// edits returns how many characters must be inserted, removed, replaced or swapped with the next to turn one word into another.
 func edits(from, to string) int {
 	a, b := []rune(from), []rune(to)
 	var before, above []int

@@ -1,4 +1,4 @@
-package main
+package spelling
 
 import (
 	"testing"
@@ -12,7 +12,7 @@ func TestNearest(t *testing.T) {
 	for typed, meant := range map[string]string{
 		"stauts": "status", "statu": "status", "pase": "pause", "resume": "résumé", "x": "", "nonsense": "", "": "",
 	} {
-		require.Equal(t, meant, nearest(typed, words), typed)
+		require.Equal(t, meant, Nearest(typed, words), typed)
 	}
-	require.Empty(t, nearest("any", nil))
+	require.Empty(t, Nearest("any", nil))
 }
