@@ -5,8 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -52,63 +52,45 @@ func auditLines(lines []operate.AuditLine) []auditLine {
 	return read
 }
 
-func (d auditDetail) did(action string) string {
-	switch action {
-	case "gate.open":
-		return "opened the gate " + d.Gate + d.parked()
-	case "gate.close":
-		return "closed the gate " + d.Gate
-	case "dead_letter.retry":
-		return "retried " + d.letters()
-	case "dead_letter.drop":
-		return "dropped " + d.letters()
-	case "rollback":
-		return "rolled back " + d.Actor + d.rolledBack()
-	case "job.cancel", "job.retry", "job.delete":
-		return d.jobs(action)
-	case "queue.pause":
-		return "paused the queue " + d.Queue
-	case "queue.resume":
-		return "resumed the queue " + d.Queue
-	case "queue.update":
-		return "changed the queue " + d.Queue
-	case "scaleout.cancel":
-		return "cancelled " + d.counted() + " of the scale-out " + d.Prefix
-	case "setting.set":
-		return "set " + d.Name + " to " + d.Value
-	default:
-		return d.didElsewhere(action)
-	}
+// auditWords say what each action did.
+var auditWords = map[string]func(d auditDetail) string{
+	"gate.open":         func(d auditDetail) string { return "opened the gate " + d.Gate + d.parked() },
+	"gate.close":        func(d auditDetail) string { return "closed the gate " + d.Gate },
+	"dead_letter.retry": func(d auditDetail) string { return "retried " + d.letters() },
+	"dead_letter.drop":  func(d auditDetail) string { return "dropped " + d.letters() },
+	"rollback":          func(d auditDetail) string { return "rolled back " + d.Actor + d.rolledBack() },
+	"job.cancel":        func(d auditDetail) string { return "cancelled " + d.jobs() },
+	"job.retry":         func(d auditDetail) string { return "retried " + d.jobs() },
+	"job.delete":        func(d auditDetail) string { return "deleted " + d.jobs() },
+	"queue.pause":       func(d auditDetail) string { return "paused the queue " + d.Queue },
+	"queue.resume":      func(d auditDetail) string { return "resumed the queue " + d.Queue },
+	"queue.update":      func(d auditDetail) string { return "changed the queue " + d.Queue },
+	"scaleout.cancel":   func(d auditDetail) string { return "cancelled " + d.counted() + " of the scale-out " + d.Prefix },
+	"setting.set":       func(d auditDetail) string { return "set " + d.Name + " to " + d.Value },
+	"template.create":   func(d auditDetail) string { return "created the template " + d.Template },
+	"template.mark":     func(d auditDetail) string { return "marked the template " + d.Template },
+	"template.unmark":   func(d auditDetail) string { return "unmarked the template " + d.Template },
+	"event.test":        func(d auditDetail) string { return "sent a test event for " + d.Template + d.mode() },
+	"actor.cancel":      func(d auditDetail) string { return "cancelled " + d.counted() + " of " + d.Actor },
+	"consumer.reset":    auditDetail.moved,
+	"consumer.delete":   func(d auditDetail) string { return "deleted the consumer " + d.Consumer },
+	"consumer.replay":   func(d auditDetail) string { return "replayed " + d.letters() + " of the consumer " + d.Consumer },
+	"consumer.drop":     func(d auditDetail) string { return "dropped " + d.letters() + " of the consumer " + d.Consumer },
 }
 
-// didElsewhere words the changes of consumers, templates and actors.
-func (d auditDetail) didElsewhere(action string) string {
-	switch action {
-	case "template.create":
-		return "created the template " + d.Template
-	case "template.mark":
-		return "marked the template " + d.Template
-	case "template.unmark":
-		return "unmarked the template " + d.Template
-	case "event.test":
-		return "sent a test event for " + d.Template + d.mode()
-	case "actor.cancel":
-		return "cancelled " + d.counted() + " of " + d.Actor
-	case "consumer.reset":
-		text := "moved the consumer " + d.Consumer + " to " + d.To
-		if d.Skipped > 0 {
-			text += ", skipping " + operate.Count{N: d.Skipped}.Of("event", "events")
-		}
-		return text
-	case "consumer.delete":
-		return "deleted the consumer " + d.Consumer
-	case "consumer.replay":
-		return "replayed " + d.letters() + " of the consumer " + d.Consumer
-	case "consumer.drop":
-		return "dropped " + d.letters() + " of the consumer " + d.Consumer
-	default:
-		return "did " + action
+func (d auditDetail) did(action string) string {
+	if words, known := auditWords[action]; known {
+		return words(d)
 	}
+	return "did " + action
+}
+
+func (d auditDetail) moved() string {
+	text := "moved the consumer " + d.Consumer + " to " + d.To
+	if d.Skipped > 0 {
+		text += ", skipping " + operate.Count{N: d.Skipped}.Of("event", "events")
+	}
+	return text
 }
 
 func (d auditDetail) counted() string {
@@ -158,20 +140,20 @@ func (d auditDetail) rolledBack() string {
 	return text
 }
 
-func (d auditDetail) jobs(action string) string {
-	did := map[string]string{"job.cancel": "cancelled", "job.retry": "retried", "job.delete": "deleted"}[action]
+func (d auditDetail) jobs() string {
 	ids := make([]string, 0, len(d.IDs))
 	for _, id := range d.IDs {
 		ids = append(ids, strings.Trim(string(id), `"`))
 	}
 	const named = 5
-	if len(ids) > named {
-		return fmt.Sprintf("%s %d jobs: %s and others", did, len(ids), strings.Join(ids[:named], ", "))
+	switch {
+	case len(ids) == 1:
+		return "job " + ids[0]
+	case len(ids) > named:
+		return fmt.Sprintf("%d jobs: %s and others", len(ids), strings.Join(ids[:named], ", "))
+	default:
+		return "jobs " + strings.Join(ids, ", ")
 	}
-	if len(ids) == 1 {
-		return did + " job " + ids[0]
-	}
-	return did + " jobs " + strings.Join(ids, ", ")
 }
 
 // auditFilter chooses audit lines as the address of the page says it.
@@ -183,19 +165,9 @@ type auditFilter struct {
 
 // Query returns the filter as a query, beginning with ? if there is one. more are further pairs.
 func (f auditFilter) Query(more ...string) string {
-	query := url.Values{}
-	for _, pair := range [][2]string{{"actor", f.Actor}, {"action", f.Action}, {"since", f.Since}, {"until", f.Until}} {
-		if pair[1] != "" {
-			query.Set(pair[0], pair[1])
-		}
-	}
-	for i := 0; i+1 < len(more); i += 2 {
-		query.Set(more[i], more[i+1])
-	}
-	if len(query) == 0 {
-		return ""
-	}
-	return "?" + query.Encode()
+	fields := map[string]string{"actor": f.Actor, "action": f.Action, "since": f.Since, "until": f.Until}
+	maps.DeleteFunc(fields, func(_, value string) bool { return value == "" })
+	return queryOf(fields, more...)
 }
 
 // auditActions are what the form offers: all that begin with a word, or one.

@@ -132,14 +132,14 @@ func (h *Handler) cancelActor(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := h.longer(w, r)
 	defer cancel()
 	by := h.operator(r)
-	done, err := by.CancelActor(ctx, actor, seen)
+	_, err = by.CancelActor(ctx, actor, seen)
 	if changed, ok := errors.AsType[*operate.NotAsSeenError](err); ok {
 		h.showCancelActor(w, r, http.StatusConflict, actor, fmt.Sprintf(
 			"nothing was cancelled: %d jobs were shown, and there are %d now; check the number and confirm again", seen, changed.Now))
 		return
 	}
 	if err != nil {
-		h.fail(w, r, fmt.Errorf("%d jobs cancelled, then: %w", done.Cancelled, err))
+		h.fail(w, r, err)
 		return
 	}
 	h.back(w, r, "rollback?actor="+url.QueryEscape(actor), by.auditID())

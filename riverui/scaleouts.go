@@ -164,14 +164,14 @@ func (h *Handler) cancelScaleout(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := h.longer(w, r)
 	defer cancel()
-	done, err := scaleout.Cancel(ctx, h.operator(r).Operator, prefix, seen)
+	_, err = scaleout.Cancel(ctx, h.operator(r).Operator, prefix, seen)
 	if changed, ok := errors.AsType[*operate.NotAsSeenError](err); ok {
 		h.showCancelScaleout(w, r, http.StatusConflict, prefix, fmt.Sprintf(
 			"nothing was cancelled: %d jobs were shown, and %d wait now; check the number and confirm again", seen, changed.Now))
 		return
 	}
 	if err != nil {
-		h.fail(w, r, fmt.Errorf("%d jobs cancelled, then: %w", done.Cancelled, err))
+		h.fail(w, r, err)
 		return
 	}
 	http.Redirect(w, r, h.at("scaleouts?done="+url.QueryEscape("cancelled:"+prefix)), http.StatusSeeOther)

@@ -33,7 +33,7 @@
 //	row that cannot be moved                skipped, and tried alone; a dead letter in the end (aside)
 //	job rows locked by another transaction  neither relay nor completer waits for them (lockWary)
 //	emission that cannot be announced       announced by its cursor, others as they are
-//	producers at full speed                 relay and jobs make room, until events have waited for Config.Yield
+//	producers at full speed                 the worker slows them down, unless Config.Rate limits it
 //	notification queue filling up           emissions get positions without a NOTIFY; subscribers poll
 //	two emitters at once                    the counter row lets one through at a time
 //	behind a transaction pooler             no session to lock or listen with: every part polls

@@ -26,7 +26,7 @@ func (r *relay) traceRows(ctx context.Context, rows []claimedRow) []trace.Span {
 			trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(compose.Attributes(args)...),
 			trace.WithAttributes(attribute.Int("iuworker.batch.rows", len(rows))))
 		if span.IsRecording() { // else the application's own trace is handed on
-			rows[i].AutoInstantiateArgs = compose.WithTrace(ctx, args)
+			rows[i].AutoInstantiateArgs = args.WithTrace(ctx)
 			spans = append(spans, span)
 		}
 	}

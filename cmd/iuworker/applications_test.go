@@ -162,7 +162,7 @@ func main() {
 	require.NotContains(t, packages, "riverqueue")
 	for line := range strings.Lines(packages) {
 		if strings.HasPrefix(line, "github.com/iu-core/iuworker/") {
-			require.Contains(t, []string{"worker/outbox", "worker/subscribe", "internal/dbsession", "internal/listen"},
+			require.Contains(t, []string{"worker/outbox", "worker/subscribe", "internal/dbsession", "internal/listen", "internal/names", "internal/retry"},
 				strings.TrimPrefix(strings.TrimSpace(line), "github.com/iu-core/iuworker/"))
 		}
 	}

@@ -11,7 +11,10 @@ import (
 	"os"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
+
+	"github.com/iu-core/iuworker/internal/operate"
 )
 
 // confirmation is how a user confirms what cannot be undone: at the prompt of a terminal, or by a flag.
@@ -64,6 +67,29 @@ func (c *confirmation) most(shown int64) int64 {
 		return math.MaxInt64
 	}
 	return shown
+}
+
+// changes returns what a command runs that changes something once the user agrees: lost reads what is at stake, change takes at
+// most as much.
+func changes[T any](a *app, agreed *confirmation, lost func(ctx context.Context, pool *pgxpool.Pool, args []string) (stake, error),
+	change func(ctx context.Context, by operate.Operator, args []string, most int64) (T, error), write func(io.Writer, T),
+) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
+			stake, err := lost(ctx, pool, args)
+			if err == nil {
+				err = a.confirm(cmd, *agreed, stake)
+			}
+			if err != nil {
+				return err
+			}
+			done, err := change(ctx, operator(pool, ""), args, agreed.most(stake.count))
+			if err != nil {
+				return err
+			}
+			return a.print(done, func(w io.Writer) { write(w, done) })
+		})
+	}
 }
 
 // confirm returns nil if the user confirms the loss of what is at stake. It asks if stdin is a terminal; without a terminal it

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -25,38 +26,27 @@ func startValue(to *subscribe.Start) *value[subscribe.Start] {
 func (a *app) consumersResetCommand() *cobra.Command {
 	var agreed confirmation
 	var to subscribe.Start
+	var plan operate.ConsumerMove
 	cmd := &cobra.Command{
 		Use:   "reset NAME --to CURSOR|beginning|now",
 		Short: "Move a consumer to another position, back or forward",
 		Long: `Moves a consumer's cursor. Back, and it receives events again; forward, and it never receives those in between. A running
 process continues from there after its current event. The last error is cleared. Moving forward asks first.`,
-		Args:              oneConsumer,
-		ValidArgsFunction: a.completeConsumers(),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := required(cmd, "to"); err != nil {
-				return err
-			}
-			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				if _, err := findConsumer(ctx, pool, args[0]); err != nil {
-					return err
-				}
-				plan, err := operate.PlanReset(ctx, pool, args[0], to)
-				if err != nil {
-					return err
-				}
-				what := fmt.Sprintf("events that consumer %q has not handled", args[0])
-				if err := a.confirm(cmd, agreed, stake{count: plan.Skipped, what: what, done: "skipped"}); err != nil {
-					return err
-				}
-				moved, err := operator(pool, "").ResetConsumer(ctx, args[0], subscribe.After(plan.To), plan.Skipped)
-				if err != nil {
-					return err
-				}
-				return a.print(moved, func(w io.Writer) {
-					fmt.Fprintf(w, "moved consumer %s from %[3]s to %[2]s\n", moved.Consumer, moved.To, moved.From)
-				})
-			})
+		Args: func(cmd *cobra.Command, args []string) error {
+			return cmp.Or(oneConsumer(cmd, args), required(cmd, "to"))
 		},
+		ValidArgsFunction: a.completeConsumers(),
+		RunE: changes(a, &agreed, func(ctx context.Context, pool *pgxpool.Pool, args []string) (stake, error) {
+			_, err := findConsumer(ctx, pool, args[0])
+			if err == nil {
+				plan, err = operate.PlanReset(ctx, pool, args[0], to)
+			}
+			return stake{count: plan.Skipped, what: fmt.Sprintf("events that consumer %q has not handled", args[0]), done: "skipped"}, err
+		}, func(ctx context.Context, by operate.Operator, args []string, most int64) (operate.ConsumerMove, error) {
+			return by.ResetConsumer(ctx, args[0], subscribe.After(plan.To), most)
+		}, func(w io.Writer, moved operate.ConsumerMove) {
+			fmt.Fprintf(w, "moved consumer %s from %s to %s\n", moved.Consumer, moved.From, moved.To)
+		}),
 	}
 	cmd.Flags().Var(startValue(&to), "to", "a cursor or position, the oldest retained event, the next event, "+
 		"a time, or how long ago")
@@ -68,31 +58,22 @@ process continues from there after its current event. The last error is cleared.
 func (a *app) consumersDeleteCommand() *cobra.Command {
 	var force bool
 	var agreed confirmation
+	var consumer subscribe.Consumer
 	cmd := &cobra.Command{
 		Use:               "delete NAME",
 		Short:             "Delete a consumer: its cursor and its dead letters",
 		Args:              oneConsumer,
 		ValidArgsFunction: a.completeConsumers(),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				consumer, err := findConsumer(ctx, pool, args[0])
-				if err != nil {
-					return err
-				}
-				if err := subscribe.Deletable(consumer, force); err != nil {
-					return err
-				}
-				if err := a.confirm(cmd, agreed, consumerStake(consumer)); err != nil {
-					return err
-				}
-				if err := operator(pool, "").DeleteConsumer(ctx, consumer, force); err != nil {
-					return err
-				}
-				return a.print(map[string]string{"deleted": args[0]}, func(w io.Writer) {
-					fmt.Fprintf(w, "deleted consumer %s; a subscriber with that name starts from the beginning\n", args[0])
-				})
-			})
-		},
+		RunE: changes(a, &agreed, func(ctx context.Context, pool *pgxpool.Pool, args []string) (lost stake, err error) {
+			if consumer, err = findConsumer(ctx, pool, args[0]); err == nil {
+				err = subscribe.Deletable(consumer, force)
+			}
+			return consumerStake(consumer), err
+		}, func(ctx context.Context, by operate.Operator, args []string, _ int64) (map[string]string, error) {
+			return map[string]string{"deleted": args[0]}, by.DeleteConsumer(ctx, consumer, force)
+		}, func(w io.Writer, done map[string]string) {
+			fmt.Fprintf(w, "deleted consumer %s; a subscriber with that name starts from the beginning\n", done["deleted"])
+		}),
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "delete it even if a process uses it or it has dead letters")
 	agreed.registerYes(cmd, "events that it has not handled")

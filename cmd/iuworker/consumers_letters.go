@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/cmd/iuworker/internal/spelling"
+	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -30,6 +31,14 @@ type consumerLetters struct {
 func (a *app) consumersDeadLettersCommand() *cobra.Command {
 	var drop bool
 	var agreed confirmation
+	list := query(a, readConsumerLetters, writeConsumerLetters)
+	dropAll := changes(a, &agreed, func(ctx context.Context, pool *pgxpool.Pool, args []string) (stake, error) {
+		consumer, err := findConsumer(ctx, pool, args[0])
+		return stake{count: consumer.DeadLetters, what: fmt.Sprintf("dead letters of consumer %q", args[0]), done: "dropped"}, err
+	}, func(ctx context.Context, by operate.Operator, args []string, most int64) (map[string]any, error) {
+		n, err := by.DropConsumerLetters(ctx, args[0], most)
+		return map[string]any{"consumer": args[0], "dropped": n}, err
+	}, func(w io.Writer, done map[string]any) { fmt.Fprintf(w, "%d dropped\n", done["dropped"]) })
 	cmd := &cobra.Command{
 		Use:               "dead-letters NAME",
 		Short:             "List the events that a consumer failed to handle, or drop them",
@@ -39,39 +48,16 @@ func (a *app) consumersDeadLettersCommand() *cobra.Command {
 			if err := agreed.needs(cmd, "drop", drop); err != nil {
 				return err
 			}
-			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				if drop {
-					return a.dropConsumerLetters(ctx, cmd, pool, args[0], agreed)
-				}
-				letters, err := readConsumerLetters(ctx, pool, args[0])
-				if err != nil {
-					return err
-				}
-				return a.print(letters, letters.write)
-			})
+			if drop {
+				return dropAll(cmd, args)
+			}
+			return list(cmd, args)
 		},
 	}
 	cmd.Flags().BoolVar(&drop, "drop", false, "drop all of them instead")
 	agreed.registerYes(cmd, "dead letters")
 	a.jsonFlag(cmd)
 	return cmd
-}
-
-// dropConsumerLetters drops all dead letters of a consumer once the user agrees.
-func (a *app) dropConsumerLetters(ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, name string, agreed confirmation) error {
-	consumer, err := findConsumer(ctx, pool, name)
-	if err != nil {
-		return err
-	}
-	what := fmt.Sprintf("dead letters of consumer %q", name)
-	if err := a.confirm(cmd, agreed, stake{count: consumer.DeadLetters, what: what, done: "dropped"}); err != nil {
-		return err
-	}
-	n, err := operator(pool, "").DropConsumerLetters(ctx, name, agreed.most(consumer.DeadLetters))
-	if err != nil {
-		return err
-	}
-	return a.print(map[string]any{"consumer": name, "dropped": n}, func(w io.Writer) { fmt.Fprintf(w, "%d dropped\n", n) })
 }
 
 func (a *app) consumersReplayCommand() *cobra.Command {
@@ -112,7 +98,8 @@ func findConsumer(ctx context.Context, db subscribe.DB, name string) (subscribe.
 	return consumers[i], nil
 }
 
-func readConsumerLetters(ctx context.Context, pool *pgxpool.Pool, name string) (consumerLetters, error) {
+func readConsumerLetters(ctx context.Context, pool *pgxpool.Pool, args []string) (consumerLetters, error) {
+	name := args[0]
 	read := consumerLetters{Consumer: name, Letters: []consumerLetter{}}
 	consumer, err := findConsumer(ctx, pool, name)
 	if err != nil {
@@ -126,7 +113,7 @@ func readConsumerLetters(ctx context.Context, pool *pgxpool.Pool, name string) (
 	return read, err
 }
 
-func (l consumerLetters) write(w io.Writer) {
+func writeConsumerLetters(w io.Writer, l consumerLetters) {
 	table(w, l.Letters, "no dead letters", "SINCE\tCURSOR\tINSTANCE\tTRIES\tERROR", func(w io.Writer, letter consumerLetter) {
 		asked := ""
 		if letter.ReplayRequestedAt != nil {

@@ -120,7 +120,7 @@ func (a *app) dropDeadLetters(ctx context.Context, cmd *cobra.Command, pool *pgx
 // reportMoved prints how many were moved, also if an error came half-way: those stay moved.
 func (a *app) reportMoved(ctx context.Context, pool *pgxpool.Pool, what string, choice operate.Selection, moved operate.Moved, err error) error {
 	if err != nil {
-		return soFar(moved.Done, what, err)
+		return err
 	}
 	none, err := noDeadLetters(ctx, pool, choice)
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -24,11 +25,10 @@ announced, and which consumers received them.
 With --execute it deletes all of them or none, and only if the number is still the one shown: on a terminal after you type
 the actor's name, otherwise if --expect gives that number. It is blocked if an instance is used elsewhere.
 Announcements stay and are marked as rolled back. The same events sent again compose new instances.`,
-		Args: noArguments,
+		Args: func(cmd *cobra.Command, args []string) error {
+			return cmp.Or(noArguments(cmd, args), required(cmd, "actor"))
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := required(cmd, "actor"); err != nil {
-				return err
-			}
 			if agreed.given && !execute {
 				return usage(cmd, "--expect needs --execute: it is the number of instances to delete")
 			}
@@ -57,9 +57,7 @@ func (a *app) showRollback(shown operate.RollbackPreview) error {
 }
 
 // rollback deletes what the preview showed, once the user agrees.
-func (a *app) rollback(
-	ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, preview operate.RollbackPreview, agreed confirmation,
-) error {
+func (a *app) rollback(ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, preview operate.RollbackPreview, agreed confirmation) error {
 	if !agreed.given && isTerminal(os.Stdin) {
 		writeRollback(a.stderr, preview)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/scaleout"
 	"github.com/iu-core/iuworker/jobs"
 )
@@ -115,29 +116,14 @@ adds them again. Instances that were composed stay; a rollback of the actor remo
 		Args:              onePrefix,
 		ValidArgsFunction: a.completeScaleouts(),
 
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				n, err := scaleout.CountCancellable(ctx, pool, args[0])
-				if err != nil {
-					return err
-				}
-				what := fmt.Sprintf("jobs of the scale-out %q", args[0])
-				if err := a.confirm(cmd, agreed, stake{count: n, what: what, done: "cancelled"}); err != nil {
-					return err
-				}
-				done, err := scaleout.Cancel(ctx, operator(pool, ""), args[0], agreed.most(n))
-				if err != nil {
-					return soFar(done.Cancelled, "cancelled", err)
-				}
-				return a.print(done, func(w io.Writer) {
-					fmt.Fprintf(w, "%d cancelled", done.Cancelled)
-					if done.Left > 0 {
-						fmt.Fprintf(w, "; %d were already running and will finish", done.Left)
-					}
-					fmt.Fprintln(w)
-				})
-			})
-		},
+		RunE: changes(a, &agreed, func(ctx context.Context, pool *pgxpool.Pool, args []string) (stake, error) {
+			n, err := scaleout.CountCancellable(ctx, pool, args[0])
+			return stake{count: n, what: fmt.Sprintf("jobs of the scale-out %q", args[0]), done: "cancelled"}, err
+		}, func(ctx context.Context, by operate.Operator, args []string, most int64) (operate.Cancelled, error) {
+			return scaleout.Cancel(ctx, by, args[0], most)
+		}, func(w io.Writer, done operate.Cancelled) {
+			writeCancelled(w, done, "were already running and will finish")
+		}),
 	}
 	agreed.registerYes(cmd, "jobs")
 	a.jsonFlag(cmd)

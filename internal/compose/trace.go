@@ -2,7 +2,6 @@ package compose
 
 import (
 	"context"
-	"encoding/json"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -22,29 +21,6 @@ var wire propagation.TraceContext
 func Traced(ctx context.Context, args jobs.AutoInstantiateArgs) context.Context {
 	traceparent, tracestate := args.Trace()
 	return wire.Extract(ctx, propagation.MapCarrier{"traceparent": traceparent, "tracestate": tracestate})
-}
-
-// WithTrace returns the args with the span of ctx as the one that their job comes from. What else trace_context holds
-// stays; a tracestate belongs to its traceparent and does not.
-func WithTrace(ctx context.Context, args jobs.AutoInstantiateArgs) jobs.AutoInstantiateArgs {
-	carrier := propagation.MapCarrier{}
-	wire.Inject(ctx, carrier)
-	fields := make(map[string]json.RawMessage)
-	if json.Unmarshal(args.TraceContext, &fields) != nil || fields == nil {
-		fields = make(map[string]json.RawMessage)
-	}
-	delete(fields, "tracestate")
-	for key, text := range carrier {
-		raw, err := json.Marshal(text)
-		if err != nil {
-			return args // a text always is JSON
-		}
-		fields[key] = raw
-	}
-	if merged, err := json.Marshal(fields); err == nil {
-		args.TraceContext = merged
-	}
-	return args
 }
 
 // Attributes are what spans tell of an event.

@@ -6,9 +6,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -52,15 +50,8 @@ pidfile =
 `, host, port, login, own, mode), 0o600))
 	cmd := exec.CommandContext(t.Context(), program, config)
 	if os.Geteuid() == 0 { // it does not run as root
-		nobody, err := user.Lookup("nobody")
-		require.NoError(t, err)
-		uid, err := strconv.ParseUint(nobody.Uid, 10, 32)
-		require.NoError(t, err)
-		gid, err := strconv.ParseUint(nobody.Gid, 10, 32)
-		require.NoError(t, err)
-		require.NoError(t, os.Lchown(dir, int(uid), int(gid)))
-		require.NoError(t, os.Lchown(config, int(uid), int(gid)))
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+		owner := ownAs(t, dir, value(t, db, "SHOW data_directory"))
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: owner.Uid, Gid: owner.Gid}}
 	}
 	output, err := os.CreateTemp(t.TempDir(), "log")
 	require.NoError(t, err)

@@ -21,28 +21,26 @@ const (
 	retryPause   = 20 * time.Millisecond
 )
 
-// shared is this process's server; it exists once a test asked for it.
-var shared cluster
+// shared is this process's server; it starts when the first test asks for it.
+var shared = newCluster("")
 
 // cluster is a server and its template database, each made when it is first needed.
 type cluster struct {
-	starting sync.Once
-	startErr error
-	binDir   string // "": pgserver finds one
+	start    func() error // starts the server, once
+	template func() error // makes the template database, once
+	binDir   string       // "": pgserver finds one
 	server   *pgserver.Server
 	admin    *pgxpool.Pool
-
-	migrating  sync.Once
-	migrateErr error
 
 	copying sync.Mutex // CREATE DATABASE: two at once only wait for each other's reads of the template
 	roles   sync.Mutex // ALTER ROLE: two at once fail with "tuple concurrently updated"
 }
 
-// start starts the server if nobody has.
-func (c *cluster) start() error {
-	c.starting.Do(func() { c.startErr = c.startServer() })
-	return c.startErr
+func newCluster(binDir string) *cluster {
+	c := &cluster{binDir: binDir}
+	c.start = sync.OnceValue(c.startServer)
+	c.template = sync.OnceValue(c.migrateTemplate)
+	return c
 }
 
 // settings are those of test servers: fast, and roomy enough for many tests at once.

@@ -49,7 +49,7 @@ func (c *cluster) database(t testing.TB, template string, options ...string) *DB
 	require.NoError(t, c.start(), "start the test server")
 	name := "test_" + strconv.FormatInt(databases.Add(1), 10)
 	require.NoError(t, c.create(name, template, options...), "create database %s", name)
-	if c == &shared { // others end with their test
+	if c == shared { // others end with their test
 		t.Cleanup(func() {
 			if err := c.drop(name); err != nil {
 				t.Errorf("drop database %s: %v", name, err)
@@ -99,9 +99,15 @@ func (db *DB) URLAs(role string) string {
 	if !canLogin {
 		require.NoError(db.t, db.cluster.exec("ALTER ROLE "+quote(role)+" LOGIN"))
 	}
+	return db.changed(func(u *url.URL) { u.User = url.User(role) })
+}
+
+// changed returns the database's URL after a change.
+func (db *DB) changed(change func(*url.URL)) string {
+	db.t.Helper()
 	u, err := url.Parse(db.URL)
 	require.NoError(db.t, err)
-	u.User = url.User(role)
+	change(u)
 	return u.String()
 }
 

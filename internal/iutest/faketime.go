@@ -17,7 +17,7 @@ func OwnAt(t testing.TB, off string) *DB {
 	libraries, err := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1")
 	require.NoError(t, err)
 	require.NotEmpty(t, libraries, "libfaketime is not installed: run .ci/setup tests, or install the package faketime")
-	own := &cluster{binDir: offClock(t, libraries[0], off)}
+	own := newCluster(offClock(t, libraries[0], off))
 	t.Cleanup(func() { require.NoError(t, own.stop(), "end the test's own server") })
 	return own.migrated(t)
 }

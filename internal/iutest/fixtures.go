@@ -2,12 +2,10 @@ package iutest
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"testing"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 )
 
@@ -26,12 +24,24 @@ func (db *DB) OpenGates(t testing.TB) {
 func (db *DB) Template(t testing.TB, key string, pieces int) uuid.UUID {
 	t.Helper()
 	var id uuid.UUID
-	err := pgx.BeginFunc(t.Context(), db.Pool, func(tx pgx.Tx) error {
-		var err error
-		id, err = makeTemplate(t.Context(), tx, key, pieces)
-		return err
-	})
-	require.NoError(t, err, "make template %s", key)
+	require.NoError(t, db.Pool.QueryRow(t.Context(), `
+		WITH template AS (
+		    INSERT INTO public.iu_piece_collection (collection_key, title, created_by)
+		    VALUES ($1, 'Template ' || $1, 'iutest')
+		    RETURNING id
+		), piece AS (
+		    INSERT INTO public.iu_piece (piece_key, body, created_by)
+		    SELECT $1 || '/' || n, jsonb_build_object('text', 'Piece ' || n || ' of ' || $1), 'iutest'
+		    FROM generate_series(1, $2::int) AS n
+		    RETURNING id, substring(piece_key FROM '[0-9]+$')::int AS position
+		), membership AS (
+		    INSERT INTO public.iu_piece_membership (collection_id, piece_id, position)
+		    SELECT template.id, piece.id, piece.position FROM template, piece
+		)
+		SELECT id FROM template`, key, pieces).Scan(&id), "make template %s", key)
+	var status string
+	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT public.fn_iu_collection_mark_template($1, 'iutest') ->> 'status'", id).Scan(&status))
+	require.Equal(t, "marked", status, "mark template %s", key)
 	return id
 }
 
@@ -47,9 +57,9 @@ func (db *DB) HoldComposing(t testing.TB) (release func()) {
 		END $$;
 		CREATE TRIGGER hold BEFORE INSERT ON public.iu_auto_instantiate_event_log FOR EACH ROW EXECUTE FUNCTION public.hold()`)
 	conn, err := db.Pool.Acquire(t.Context())
-	require.NoError(t, err, "hold composing up")
+	require.NoError(t, err, "hold composing")
 	_, err = conn.Exec(t.Context(), "SELECT pg_advisory_lock(1)")
-	require.NoError(t, err, "hold composing up")
+	require.NoError(t, err, "hold composing")
 	release = sync.OnceFunc(func() {
 		defer conn.Release()
 		_, err := conn.Exec(context.WithoutCancel(t.Context()), "SELECT pg_advisory_unlock(1)")
@@ -57,31 +67,4 @@ func (db *DB) HoldComposing(t testing.TB) (release func()) {
 	})
 	t.Cleanup(release)
 	return release
-}
-
-func makeTemplate(ctx context.Context, tx pgx.Tx, key string, pieces int) (uuid.UUID, error) {
-	var id uuid.UUID
-	err := tx.QueryRow(ctx, `
-		INSERT INTO public.iu_piece_collection (collection_key, title, created_by)
-		VALUES ($1, 'Template ' || $1, 'iutest') RETURNING id`, key).Scan(&id)
-	if err != nil {
-		return id, err
-	}
-	_, err = tx.Exec(ctx, `
-		WITH piece AS (
-		    INSERT INTO public.iu_piece (piece_key, body, created_by)
-		    SELECT $2 || '/' || n, jsonb_build_object('text', 'Piece ' || n || ' of ' || $2), 'iutest'
-		    FROM generate_series(1, $3::int) AS n
-		    RETURNING id, substring(piece_key FROM '[0-9]+$')::int AS position)
-		INSERT INTO public.iu_piece_membership (collection_id, piece_id, position)
-		SELECT $1, piece.id, piece.position FROM piece`, id, key, pieces)
-	if err != nil {
-		return id, err
-	}
-	var status string
-	err = tx.QueryRow(ctx, `SELECT public.fn_iu_collection_mark_template($1, 'iutest')->>'status'`, id).Scan(&status)
-	if err == nil && status != "marked" {
-		err = fmt.Errorf("mark it: %s", status)
-	}
-	return id, err
 }

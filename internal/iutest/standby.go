@@ -2,6 +2,7 @@ package iutest
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"net/url"
 	"os"
@@ -56,21 +57,19 @@ func value(t testing.TB, db *DB, sql string) (text string) {
 	return text
 }
 
-// ownAs gives everything under a path to the owner of another one.
-func ownAs(t testing.TB, path, other string) {
+// ownAs gives everything under a path to the owner of another one, and returns that owner.
+func ownAs(t testing.TB, path, other string) *syscall.Stat_t {
 	t.Helper()
 	info, err := os.Stat(other)
 	require.NoError(t, err)
 	owner, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || int(owner.Uid) == os.Geteuid() {
-		return
+	require.True(t, ok)
+	if int(owner.Uid) != os.Geteuid() {
+		require.NoError(t, filepath.WalkDir(path, func(name string, _ fs.DirEntry, err error) error {
+			return errors.Join(err, os.Lchown(name, int(owner.Uid), int(owner.Gid)))
+		}))
 	}
-	require.NoError(t, filepath.WalkDir(path, func(name string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		return os.Lchown(name, int(owner.Uid), int(owner.Gid))
-	}))
+	return owner
 }
 
 // Host is the address at which a database's server listens.
@@ -84,8 +83,5 @@ func (db *DB) Host() string {
 // URLAt is the URL of the same database at another host and port: those of a proxy.
 func (db *DB) URLAt(host string) string {
 	db.t.Helper()
-	u, err := url.Parse(db.URL)
-	require.NoError(db.t, err)
-	u.Host = host
-	return u.String()
+	return db.changed(func(u *url.URL) { u.Host = host })
 }

@@ -25,7 +25,7 @@ func New(t testing.TB) *DB {
 // with the test.
 func Own(t testing.TB) (*DB, *pgserver.Server) {
 	t.Helper()
-	own := new(cluster)
+	own := newCluster("")
 	t.Cleanup(func() { require.NoError(t, own.stop(), "end the test's own server") })
 	db := own.migrated(t)
 	return db, own.server
@@ -35,12 +35,6 @@ func (c *cluster) migrated(t testing.TB) *DB {
 	t.Helper()
 	require.NoError(t, c.template(), "make the template database")
 	return c.database(t, templateName)
-}
-
-// template makes the template if nobody has.
-func (c *cluster) template() error {
-	c.migrating.Do(func() { c.migrateErr = c.migrateTemplate() })
-	return c.migrateErr
 }
 
 func (c *cluster) migrateTemplate() error {

@@ -8,12 +8,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Cancelled is what CancelActor or CancelScaleout did.
+// Cancelled says what a change that cancels jobs did.
 type Cancelled struct {
 	Actor     string `json:"actor,omitempty"`
 	Prefix    string `json:"prefix,omitempty"`
 	Cancelled int    `json:"cancelled"`
-	Left      int64  `json:"left"` // running, or in the outbox
+	Left      int64  `json:"left"` // have begun, or are in the outbox
 }
 
 // CountToCome returns how many jobs CancelActor would cancel now.
@@ -60,7 +60,7 @@ func (o Operator) CancelJobs(ctx context.Context, action, name string, most int6
 		for ids := range slices.Chunk(ids, changedAtOnce) {
 			n, err := o.changeRows(ctx, action, cancelSQL, ids, detail)
 			if err != nil {
-				return cancelled, fmt.Errorf("cancel the jobs of %q: %w", name, err)
+				return cancelled, fmt.Errorf("%d jobs of %q cancelled, then: %w", cancelled, name, err)
 			}
 			cancelled += n
 		}

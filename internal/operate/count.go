@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // CountLimit is how many rows are counted: beyond it, "many" is all that matters.
@@ -38,6 +40,12 @@ func Thousands(n int64) string {
 		text = text[:i] + "," + text[i:]
 	}
 	return text
+}
+
+// ScanInt64 sets the count from a column that counts at most CountLimit+1 rows.
+func (c *Count) ScanInt64(n pgtype.Int8) error {
+	*c = Counted(n.Int64)
+	return nil
 }
 
 // Counted returns the Count of n rows, of which no more than CountLimit+1 were read.

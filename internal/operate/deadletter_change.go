@@ -56,7 +56,7 @@ func (o Operator) moveLetters(ctx context.Context, action string, which Letters,
 			return lettersChanged{which.Filter, ids, n}, nil
 		})
 		if err != nil {
-			return moved, err
+			return moved, fmt.Errorf("%d of %d changed, then: %w", moved.Done, len(chosen), err)
 		}
 		moved.Done += n
 		moved.Left += len(ids) - n

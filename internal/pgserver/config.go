@@ -1,6 +1,7 @@
 package pgserver
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -46,15 +47,9 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	if c.StartTimeout <= 0 {
-		c.StartTimeout = defaultStartTimeout
-	}
-	if c.StopTimeout <= 0 {
-		c.StopTimeout = defaultStopTimeout
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
+	c.StartTimeout = cmp.Or(c.StartTimeout, defaultStartTimeout)
+	c.StopTimeout = cmp.Or(c.StopTimeout, defaultStopTimeout)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	return c
 }
 

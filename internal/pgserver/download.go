@@ -116,14 +116,12 @@ func (d download) run(ctx context.Context, scratch, extracted string) error {
 	// The library knows no context. A download that hangs is left behind, and ends with the program.
 	ended := make(chan error, 1)
 	go func() { ended <- embeddedpostgres.NewDatabase(config).Start() }()
-	timeout := time.NewTimer(downloadTimeout)
-	defer timeout.Stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, downloadTimeout, fmt.Errorf("it took longer than %s", downloadTimeout))
+	defer cancel()
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
-		return ctx.Err()
-	case <-timeout.C:
-		return fmt.Errorf("it took longer than %s", downloadTimeout)
+		return context.Cause(ctx)
 	}
 	if _, statErr := os.Stat(filepath.Join(extracted, "bin", "postgres")); statErr == nil {
 		return nil
@@ -140,14 +138,8 @@ func waitLock(ctx context.Context, path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	poll := time.NewTicker(100 * time.Millisecond)
-	defer poll.Stop()
-	for !tryLock(lock) {
-		select {
-		case <-poll.C:
-		case <-ctx.Done():
-			return nil, errors.Join(ctx.Err(), lock.Close())
-		}
+	if !poll(ctx, func() bool { return tryLock(lock) }) {
+		return nil, errors.Join(ctx.Err(), lock.Close())
 	}
 	return lock, nil
 }

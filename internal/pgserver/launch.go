@@ -61,8 +61,8 @@ func (s *Server) awaitReady(ctx context.Context) error {
 	timeout := fmt.Errorf("no reply within %s", s.cfg.StartTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.StartTimeout, timeout)
 	defer cancel()
-	poll := time.NewTicker(pollInterval)
-	defer poll.Stop()
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
 	for {
 		pingErr := s.ping(ctx)
 		if pingErr == nil {
@@ -73,7 +73,7 @@ func (s *Server) awaitReady(ctx context.Context) error {
 			return errors.Join(errors.New("it ended at once"), s.process.err)
 		case <-ctx.Done():
 			return errors.Join(context.Cause(ctx), pingErr)
-		case <-poll.C:
+		case <-ticker.C:
 		}
 	}
 }

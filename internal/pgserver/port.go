@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
-	"net/url"
 	"strconv"
 )
 
@@ -37,18 +36,4 @@ func portFree(ctx context.Context, port int) bool {
 		return false
 	}
 	return listener.Close() == nil
-}
-
-// databaseURL is the URL of a database for the superuser; no password is needed.
-func databaseURL(database, socketDir string, port int, tcp bool) string {
-	query := url.Values{"sslmode": {"disable"}}
-	u := url.URL{Scheme: "postgres", User: url.User(superuser), Path: "/" + database}
-	if tcp {
-		u.Host = net.JoinHostPort(loopback, strconv.Itoa(port))
-	} else {
-		query.Set("host", socketDir)
-		query.Set("port", strconv.Itoa(port))
-	}
-	u.RawQuery = query.Encode()
-	return u.String()
 }

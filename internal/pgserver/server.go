@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 )
@@ -61,7 +64,16 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 
 // URL returns how the superuser connects to a database; no password is needed.
 func (s *Server) URL(database string) string {
-	return databaseURL(database, s.dir.path, s.port, s.cfg.TCP)
+	query := url.Values{"sslmode": {"disable"}}
+	u := url.URL{Scheme: "postgres", User: url.User(superuser), Path: "/" + database}
+	if s.cfg.TCP {
+		u.Host = net.JoinHostPort(loopback, strconv.Itoa(s.port))
+	} else {
+		query.Set("host", s.dir.path)
+		query.Set("port", strconv.Itoa(s.port))
+	}
+	u.RawQuery = query.Encode()
+	return u.String()
 }
 
 // BinDir is the directory of the server's binaries.

@@ -113,17 +113,22 @@ func commandLine(ctx context.Context, pid int) []string {
 	return strings.Fields(string(out))
 }
 
-// waitEnded waits until a server that is not our child is gone.
+// waitEnded waits until a server that is not our child has ended.
 func (d *directory) waitEnded(ctx context.Context, pid int) bool {
 	ctx, cancel := context.WithTimeout(ctx, killGrace)
 	defer cancel()
-	poll := time.NewTicker(pollInterval)
-	defer poll.Stop()
-	for d.runs(ctx, pid) {
+	return poll(ctx, func() bool { return !d.runs(ctx, pid) })
+}
+
+// poll waits until a condition holds, and reports whether it did before ctx ended.
+func poll(ctx context.Context, condition func() bool) bool {
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	for !condition() {
 		select {
 		case <-ctx.Done():
 			return false
-		case <-poll.C:
+		case <-ticker.C:
 		}
 	}
 	return true

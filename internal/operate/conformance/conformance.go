@@ -42,7 +42,8 @@ type Line struct {
 // Passed reports whether all classes pass.
 func (r Report) Passed() bool { return r.Verdict == conformant }
 
-// Conformance runs the scan of iu-core. It needs none of the worker's own schema, and changes nothing.
+// Scan compares the objects of iu-core with those that it should have. It does not need the worker's own schema, and changes
+// nothing.
 func Scan(ctx context.Context, q operate.Querier) (Report, error) {
 	var report Report
 	rows, err := q.Query(ctx, iusql.Conformance())

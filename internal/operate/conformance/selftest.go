@@ -31,7 +31,7 @@ type SelftestReport struct {
 func (r SelftestReport) OK() bool { return r.Passed == Probes && len(r.Probes) == Probes }
 
 // Selftest runs the twelve probes of auto-instantiation, a transaction each, which is rolled back: nothing is left, and
-// nobody is notified. It needs the owner of iu-core, and no gate open. Where it fails half-way, the report has the
+// nobody is notified. It needs the owner of iu-core, and no gate open. If it fails half-way, the report has the
 // probes that ran.
 func Selftest(ctx context.Context, pool *pgxpool.Pool) (SelftestReport, error) {
 	var report SelftestReport
@@ -54,7 +54,7 @@ func Selftest(ctx context.Context, pool *pgxpool.Pool) (SelftestReport, error) {
 	return report, nil
 }
 
-// add reads the row of a probe; other statements answer no rows.
+// add reads the row of a probe. Other statements return no rows.
 func (r *SelftestReport) add(reader *pgconn.ResultReader) error {
 	fields := reader.FieldDescriptions()
 	isProbe := len(fields) == 3 && fields[0].Name == "probe"

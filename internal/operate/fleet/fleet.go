@@ -12,7 +12,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
-// GivenSetting is a setting of a worker that somebody gave. It never holds a password.
+// GivenSetting is a setting that a worker was started with. It never holds a password.
 type GivenSetting struct {
 	Name    string `json:"name"` // as the flag is called, without dashes
 	Value   string `json:"value"`
@@ -20,7 +20,7 @@ type GivenSetting struct {
 	From    string `json:"from,omitempty"` // a flag or an environment variable; "" if not known
 }
 
-// Settings are what a worker goes by. Lengths of time are in seconds; -1 is for ever, or never.
+// Settings are the settings of a worker. Lengths of time are in seconds; -1 means forever, or never.
 type Settings struct {
 	Lanes               int            `json:"lanes"`
 	Concurrency         int            `json:"concurrency"`
@@ -93,7 +93,7 @@ func Read(ctx context.Context, tx pgx.Tx) (Fleet, error) {
 	if err != nil {
 		return f, fmt.Errorf("read the workers: %w", err)
 	}
-	f.Workers, err = pgx.CollectRows(rows, scanFleetWorker)
+	f.Workers, err = pgx.CollectRows(rows, scanWorker)
 	if err != nil {
 		return f, fmt.Errorf("read the workers: %w", err)
 	}
@@ -106,7 +106,7 @@ func Read(ctx context.Context, tx pgx.Tx) (Fleet, error) {
 	return f, nil
 }
 
-func scanFleetWorker(row pgx.CollectableRow) (w Worker, err error) {
+func scanWorker(row pgx.CollectableRow) (w Worker, err error) {
 	var settings, load []byte
 	var river, emitter, verifier bool
 	err = row.Scan(&w.ID, &w.Hostname, &w.PID, &w.Version, &w.StartedAt, &w.SeenAt, &w.Alive, &settings, &load, &w.ReportedAt,

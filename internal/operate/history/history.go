@@ -51,7 +51,7 @@ func rangeFor(span time.Duration) Range {
 // the most that waited at the end of a minute, and Workers the fewest that lived. nil: not known.
 type Point struct {
 	At    time.Time `json:"at"`    // when the step began
-	Known bool      `json:"known"` // false: nobody counted, a gap
+	Known bool      `json:"known"` // false: no worker counted, a gap
 
 	Inserted     *int64 `json:"inserted"` // rows into the outbox
 	Composed     int64  `json:"composed"` // live instances; those of scale-outs are apart
@@ -173,7 +173,7 @@ func windowOf(ctx context.Context, q operate.Querier, span, least time.Duration)
 // steps returns how many there are.
 func (w window) steps() int { return int(w.Span / w.Step) }
 
-// History returns the history of the shortest of Ranges that covers span, up to now.
+// Read returns the history of the shortest of Ranges that covers span, up to now.
 func Read(ctx context.Context, q operate.Querier, span time.Duration) (Series, error) {
 	w, err := windowOf(ctx, q, span, 0)
 	if err != nil {

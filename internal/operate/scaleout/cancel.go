@@ -10,17 +10,10 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// Cancelled says what Cancel did.
-type Cancelled struct {
-	Prefix    string `json:"prefix"`
-	Cancelled int    `json:"cancelled"`
-	Left      int64  `json:"left"` // had begun, or had been put back into the outbox
-}
-
 // Cancel cancels the jobs of a scale-out that have not begun, and drops the dead letters that this makes: what somebody took
 // back needs no attention, and the same scale-out again adds it again. If they are more than most, it returns a
 // operate.NotAsSeenError.
-func Cancel(ctx context.Context, o operate.Operator, prefix string, most int64) (done Cancelled, err error) {
+func Cancel(ctx context.Context, o operate.Operator, prefix string, most int64) (done operate.Cancelled, err error) {
 	done.Prefix = prefix
 	done.Cancelled, err = o.CancelJobs(ctx, "scaleout.cancel", prefix, most, jobsOf, func(tx pgx.Tx, n int) (any, error) {
 		return map[string]any{"prefix": prefix, "count": n}, noteCancelled(ctx, tx, prefix, n)
@@ -36,7 +29,7 @@ func Cancel(ctx context.Context, o operate.Operator, prefix string, most int64) 
 	return done, err
 }
 
-// CountCancellable returns how many jobs CancelScaleout would cancel now. ErrNotFound if nothing is known of the prefix.
+// CountCancellable returns how many jobs Cancel would cancel now. ErrNotFound if nothing is known of the prefix.
 func CountCancellable(ctx context.Context, pool *pgxpool.Pool, prefix string) (int64, error) {
 	ids, err := jobsOf(ctx, pool, prefix)
 	if err == nil && len(ids) == 0 {

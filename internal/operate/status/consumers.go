@@ -7,7 +7,7 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// JudgeConsumer returns whether a consumer needs somebody, and why in a few words; "" if it does not.
+// JudgeConsumer returns whether a consumer needs attention, and why in a few words; "" if it does not.
 func JudgeConsumer(c subscribe.Consumer) (result operate.Health, says string) {
 	late := c.LagEvents != nil && *c.LagEvents > 0 && c.LagSeconds != nil
 	switch {

@@ -17,9 +17,7 @@ type HeldCount struct {
 // ReadHeld counts the jobs that faults of the installation hold back, by reason.
 func ReadHeld(ctx context.Context, tx pgx.Tx) ([]HeldCount, error) {
 	return operate.Collect(ctx, tx, func(row pgx.CollectableRow) (held HeldCount, err error) {
-		var n int64
-		err = row.Scan(&held.Reason, &n)
-		held.Count = operate.Counted(n)
+		err = row.Scan(&held.Reason, &held.Count)
 		return held, err
 	}, `
 		SELECT h.reason, pg_catalog.count(*)

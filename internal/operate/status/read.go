@@ -25,21 +25,16 @@ func readGates(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 }
 
 func readOutbox(ctx context.Context, tx pgx.Tx, s *Status) error {
-	var n int64
-	err := tx.QueryRow(ctx, `
+	return tx.QueryRow(ctx, `
 		SELECT (SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.event LIMIT $1) AS e),
 			(SELECT e.created_at FROM iu_outbox.event AS e ORDER BY e.id LIMIT 1)`, operate.CountLimit+1).
-		Scan(&n, &s.Outbox.OldestAt)
-	s.Outbox.Count = operate.Counted(n)
-	return err
+		Scan(&s.Outbox.Count, &s.Outbox.OldestAt)
 }
 
 // A queue and a state at a time: each is a range of River's index on (state, queue, ...).
 func readJobs(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 	s.Jobs, err = operate.Collect(ctx, tx, func(row pgx.CollectableRow) (count JobCount, err error) {
-		var n int64
-		err = row.Scan(&count.Queue, &count.State, &n)
-		count.Count = operate.Counted(n)
+		err = row.Scan(&count.Queue, &count.State, &count.Count)
 		return count, err
 	}, `
 		SELECT q.queue, st.state, n.n
@@ -55,9 +50,7 @@ func readJobs(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 
 func readParked(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 	s.Parked, err = operate.Collect(ctx, tx, func(row pgx.CollectableRow) (count ParkedCount, err error) {
-		var n int64
-		err = row.Scan(&count.Gate, &n)
-		count.Count = operate.Counted(n)
+		err = row.Scan(&count.Gate, &count.Count)
 		return count, err
 	}, `
 		SELECT g.gate, n.n
@@ -69,7 +62,7 @@ func readParked(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 	return err
 }
 
-func readHeldInto(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
+func readHeld(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 	s.Held, err = ReadHeld(ctx, tx)
 	return err
 }
@@ -83,9 +76,7 @@ func readDeadLetters(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 // (status, id).
 func DeadLetterCounts(ctx context.Context, tx pgx.Tx) ([]DeadLetterCount, error) {
 	return operate.Collect(ctx, tx, func(row pgx.CollectableRow) (count DeadLetterCount, err error) {
-		var n int64
-		err = row.Scan(&count.Status, &n)
-		count.Count = operate.Counted(n)
+		err = row.Scan(&count.Status, &count.Count)
 		return count, err
 	}, `
 		WITH RECURSIVE statuses AS (
@@ -102,17 +93,14 @@ func DeadLetterCounts(ctx context.Context, tx pgx.Tx) ([]DeadLetterCount, error)
 
 func readEmissions(ctx context.Context, tx pgx.Tx, s *Status) error {
 	e := &s.Emissions
-	var n int64
-	err := tx.QueryRow(ctx, `
+	return tx.QueryRow(ctx, `
 		SELECT c.epoch, c.position,
 			(SELECT e.emitted_at FROM iu_outbox.emission AS e WHERE e.position <= c.position ORDER BY e.position DESC LIMIT 1),
 			(SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.emission AS e WHERE e.position IS NULL LIMIT $1) AS e),
 			(SELECT e.created_at FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 1),
 			NOT iu_outbox.announcing()
 		FROM iu_outbox.emission_counter AS c`, operate.CountLimit+1).
-		Scan(&e.Epoch, &e.LastPosition, &e.LastEmittedAt, &n, &e.Waiting.OldestAt, &e.Held)
-	e.Waiting.Count = operate.Counted(n)
-	return err
+		Scan(&e.Epoch, &e.LastPosition, &e.LastEmittedAt, &e.Waiting.Count, &e.Waiting.OldestAt, &e.Held)
 }
 
 func readConsumers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {

@@ -37,16 +37,13 @@ func ReadSituation(ctx context.Context, tx pgx.Tx) (s Situation, err error) {
 }
 
 func readFirsts(ctx context.Context, tx pgx.Tx, s *Situation) error {
-	var n int64
-	err := tx.QueryRow(ctx, `
+	return tx.QueryRow(ctx, `
 		SELECT (SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.template LIMIT $1) AS t),
 			EXISTS (SELECT FROM public.iu_auto_instantiate_event_log),
 			EXISTS (SELECT FROM iu_outbox.consumer) OR EXISTS (
 				SELECT FROM pg_catalog.pg_stat_activity AS a
 				WHERE a.datname = pg_catalog.current_database() AND a.query ILIKE 'listen%`+names.EventType+`%')`, operate.CountLimit+1).
-		Scan(&n, &s.Composed, &s.Subscribed)
-	s.Templates = operate.Counted(n)
-	return err
+		Scan(&s.Templates, &s.Composed, &s.Subscribed)
 }
 
 func readVerification(ctx context.Context, tx pgx.Tx, s *Situation) error {

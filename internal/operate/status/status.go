@@ -78,7 +78,7 @@ type Emissions struct {
 }
 
 // Consumer is where a named consumer is. Lag is how many events it has not handled, LagSeconds how long the first
-// of them has been waiting; both are nil if its place says nothing any more (State rewound, pruned, beyond_end).
+// of them has been waiting; both are nil if its position is lost (State rewound, pruned, beyond_end).
 type Consumer struct {
 	Name        string    `json:"name"`
 	Epoch       string    `json:"epoch"`
@@ -86,7 +86,7 @@ type Consumer struct {
 	State       string    `json:"state"`
 	Lag         *int64    `json:"lag"`
 	LagSeconds  *float64  `json:"lag_seconds"`
-	Process     *string   `json:"process"` // who works for it now; nil: nobody
+	Process     *string   `json:"process"` // that works for it now; nil: none
 	DeadLetters int64     `json:"dead_letters"`
 	UpdatedAt   time.Time `json:"updated_at"`
 	ActiveAt    time.Time `json:"active_at"` // when it last did anything, or had a process
@@ -114,7 +114,7 @@ func Read(ctx context.Context, db operate.Beginner) (Status, error) {
 	}
 	defer func() { _ = tx.Rollback(ctx) }() // it only read
 	for _, read := range []func(context.Context, pgx.Tx, *Status) error{
-		readSchema, readGates, readOutbox, readJobs, readParked, readHeldInto, readDeadLetters, readEmissions, readConsumers, readWorkers, readPaused,
+		readSchema, readGates, readOutbox, readJobs, readParked, readHeld, readDeadLetters, readEmissions, readConsumers, readWorkers, readPaused,
 	} {
 		if err := read(ctx, tx, &status); err != nil {
 			return status, fmt.Errorf("read the status: %w", err)

@@ -31,7 +31,7 @@ const templateLineSQL = `
 		SELECT pg_catalog.count(*) AS instances, pg_catalog.max(l.created_at) AS last_at
 		FROM public.iu_auto_instantiate_event_log AS l WHERE l.template_collection_id = t.id) AS s`
 
-// Templates returns up to limit templates whose keys come after a key, in the order of their keys.
+// List returns up to limit templates whose keys come after a key, in the order of their keys.
 func List(ctx context.Context, q operate.Querier, after string, limit int) ([]Line, error) {
 	rows, err := q.Query(ctx, templateLineSQL+` WHERE t.collection_key > $1 ORDER BY t.collection_key LIMIT $2`, after, limit)
 	if err != nil {

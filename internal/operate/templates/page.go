@@ -12,7 +12,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// Up to where the instances and the dead letters of a template are counted, in a list. Each dead letter is read.
+// How many instances and dead letters of a template are counted in a list. Each dead letter is read.
 const (
 	instancesCounted = 1000
 	lettersCounted   = 100
@@ -96,7 +96,7 @@ func ReadPage(ctx context.Context, q operate.Querier, page Page) (templates []Ro
 	if err != nil {
 		return nil, 0, fmt.Errorf("list templates: %w", err)
 	}
-	if len(templates) == 0 { // a page past the end says nothing of the others
+	if len(templates) == 0 { // a page past the end has no total
 		err = q.QueryRow(ctx, `WITH `+templatesFound+` SELECT pg_catalog.count(*) FROM found`, page.Search).Scan(&total)
 		if err != nil {
 			return nil, 0, fmt.Errorf("count templates: %w", err)
@@ -129,7 +129,6 @@ const (
 
 // Read returns the collection with that key, marked as a template or not; ErrNoCollection if there is none.
 func Read(ctx context.Context, q operate.Querier, key string) (t State, err error) {
-	var instances, dead int64
 	err = q.QueryRow(ctx, `
 		SELECT c.id, c.collection_key, c.title, COALESCE(r.is_template, false),
 			ARRAY(SELECT p.piece_key FROM public.iu_piece_membership AS m JOIN public.iu_piece AS p ON p.id = m.piece_id
@@ -143,14 +142,13 @@ func Read(ctx context.Context, q operate.Querier, key string) (t State, err erro
 		FROM public.iu_piece_collection AS c
 		LEFT JOIN public.iu_collection_template_registry AS r ON r.collection_id = c.id
 		WHERE c.collection_key = $1`, key, piecesShown, operate.CountLimit+1).
-		Scan(&t.ID, &t.Key, &t.Title, &t.Marked, &t.PieceKeys, &t.Digest, &instances, &dead)
+		Scan(&t.ID, &t.Key, &t.Title, &t.Marked, &t.PieceKeys, &t.Digest, &t.Instances, &t.Dead)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return t, fmt.Errorf("%w: %q", operate.ErrNoCollection, key)
 	}
 	if err != nil {
 		return t, fmt.Errorf("read the template %q: %w", key, err)
 	}
-	t.Instances, t.Dead = operate.Counted(instances), operate.Counted(dead)
 	rows, err := q.Query(ctx, `
 		SELECT v.version, v.digest, v.recorded_by, v.created_at FROM public.iu_collection_template_version AS v
 		WHERE v.collection_id = $1::text::uuid ORDER BY v.version DESC LIMIT $2`, t.ID.String(), versionsShown)
@@ -173,7 +171,7 @@ type Instance struct {
 	Position       *int64 // nil: not announced yet
 }
 
-// recentEmissions are the emissions among which RecentOf looks.
+// recentEmissions is how many of the newest emissions RecentInstances reads.
 const recentEmissions = 2000
 
 // RecentInstances returns up to limit live instances of a template, the latest first, among the last two thousand live instances of
