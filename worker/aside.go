@@ -197,7 +197,7 @@ func (r *relay) mendAside(ctx context.Context) {
 			a.unproven = 0
 		}
 		delete(a.rows, next) // it was moved, or somebody took it away
-		r.moved(ctx, batch)
+		r.report(ctx, batch)
 	case !rowsFault(err):
 	default:
 		r.setAside(ctx, next, err)

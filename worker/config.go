@@ -19,14 +19,14 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/fleet"
 )
 
-// Config configures a Worker. The zero value of a field means its default.
+// Config configures a Worker. The zero value of a field is its default.
 type Config struct {
 	// Pool runs all queries. Required. It may go through a transaction pooler. Nine connections are enough for the
 	// default number of lanes.
 	Pool *pgxpool.Pool
 
-	// Direct is where sessions are opened that LISTEN and hold advisory locks. Nil means the pool's address.
-	// Where notifications do not come through (a transaction pooler), the worker polls.
+	// Direct is the address for sessions that LISTEN and hold advisory locks. Default: the pool's address. If notifications do
+	// not come through it (a transaction pooler), the worker polls.
 	Direct *pgx.ConnConfig
 
 	// ID names this process in attempted_by and in iu_outbox.worker; unique. Default: host, pid and a random part.
@@ -35,21 +35,19 @@ type Config struct {
 	// Version is the program's version, for iu_outbox.worker.
 	Version string
 
-	// Metrics are told what the worker does. Default: some that nobody reads.
+	// Metrics count what the worker does. Default: metrics that are not exported.
 	Metrics *metrics.Metrics
 
-	// Tracing makes the spans of relay, jobs and emitter. Default: none are made, and the application's trace is handed
-	// on to the subscribers.
+	// Tracing makes the spans of relay, jobs and emitter. Default: there are none, and subscribers get the application's trace.
 	Tracing trace.TracerProvider
 
 	// Logger defaults to slog.Default.
 	Logger *slog.Logger
 
-	// Concurrency is how many jobs of the queue events run at once. They share few statements, so that many cost
-	// little. Default 500.
+	// Concurrency is how many jobs of the queue events run at once. They share few statements, so many cost little. Default 500.
 	Concurrency int
 
-	// ScaleoutConcurrency is how many jobs of the queue scaleout run at once. Default 200. -1: this process works none.
+	// ScaleoutConcurrency is how many jobs of the queue scaleout run at once. Default 200. -1: none.
 	ScaleoutConcurrency int
 
 	// Lanes is how many statements that compose live events run at once, each on a connection of the pool. Scale-outs have a
@@ -57,11 +55,10 @@ type Config struct {
 	// for a lane of scale-outs, River, the relay and the emitter.
 	Lanes int
 
-	// PollInterval is how often the relay, the emitter and River look into their tables where no doorbell
-	// rang. Default 1 s.
+	// PollInterval is how often the relay, the emitter and River read their tables if no doorbell rings. Default 1 s.
 	PollInterval time.Duration
 
-	// SweepInterval is how often parked jobs are looked for while their gate is open. Default 2 s.
+	// SweepInterval is how often the worker checks for parked jobs whose gate is open. Default 2 s.
 	SweepInterval time.Duration
 
 	// Rate is how many events per second this process composes at most, those of scale-outs included. Default 0: no limit. A
@@ -74,22 +71,22 @@ type Config struct {
 	// EmitBatch is how many emissions get a position in one transaction. Default 500.
 	EmitBatch int
 
-	// CompletedRetention, CancelledRetention and DiscardedRetention are how long River keeps jobs that ended.
-	// Defaults 24 h, 24 h and 168 h. -1 keeps them for good. Dead letters are kept whatever these say.
+	// CompletedRetention, CancelledRetention and DiscardedRetention are how long River keeps jobs that have ended. Defaults 24 h,
+	// 24 h and 168 h. -1 keeps them forever. They do not affect dead letters.
 	CompletedRetention, CancelledRetention, DiscardedRetention time.Duration
 
-	// EmissionRetention is how long announced emissions are kept. Default 30 days. -1 keeps them for good. None is
-	// deleted that a named consumer has yet to see which was active within ConsumerExpiry, default 30 days, of time in which
-	// workers run; and none for up to a day after a time in which none did.
+	// EmissionRetention is how long announced emissions are kept. Default 30 days. -1 keeps them forever. An emission is not
+	// deleted while a named consumer has not handled it that was active within ConsumerExpiry, default 30 days. Only time in which
+	// workers run counts, and after a time without workers nothing is deleted for up to a day.
 	EmissionRetention, ConsumerExpiry time.Duration
 
-	// VerifyInterval is how often one of the processes verifies all data, for the metrics. Default 6 h. -1: never.
+	// VerifyInterval is how often one of the processes verifies all data. Default 6 h. -1: never.
 	VerifyInterval time.Duration
 
-	// Given are the settings that somebody gave, for the pages to show: without passwords.
+	// Given are the settings that the user gave, for the pages to show, without passwords.
 	Given []fleet.GivenSetting
 
-	// ShutdownTimeout bounds Stop: jobs that take longer than most of it are cut off and run again elsewhere. Default 20 s.
+	// ShutdownTimeout bounds Stop: jobs that take longer than most of it are cut off and run again in another process. Default 20 s.
 	ShutdownTimeout time.Duration
 }
 
@@ -97,7 +94,7 @@ type Config struct {
 // wait for locks must not keep the worker from renewing its lease.
 const reserved = 5
 
-// Defaults returns the defaults of the settings, each stated here only; withDefaults sets the other fields.
+// Defaults returns a Config with the defaults of all settings, which are stated only here.
 func Defaults() Config {
 	const day = 24 * time.Hour
 	return Config{

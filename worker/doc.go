@@ -1,17 +1,18 @@
 // Package worker moves events through PostgreSQL: outbox row -> River job -> instance -> emission.
 //
-//	Relay     outbox rows become River jobs and leave the outbox, in one transaction
-//	jobs      (package jobs) call the SQL function, with retries, parking and dead letters
-//	Emitter   gives emissions their positions, in commit-safe order, and announces them by NOTIFY
-//	Resumer   makes parked jobs run again when their gate opens
-//	Rescuer   lets the jobs of a process that died run again elsewhere
-//	Pruner    deletes emissions that all active consumers have seen and that are old enough, by a clock that stands
-//	          while no worker runs
-//	Verifier  checks now and then whether all data agrees
-//	yielder   makes relay and jobs rest where their work slows busy producers down
+//	relay      moves outbox rows to River jobs, in one transaction
+//	jobs       (package compose) call the SQL function, with retries, parking and dead letters
+//	emitter    gives emissions their positions, in commit-safe order, and announces them by NOTIFY
+//	resumer    makes parked jobs run again when their gate opens
+//	rescuer    renews this process's lease, and makes the jobs of a process that died run again
+//	pruner     deletes emissions that are old enough and that all active consumers have handled; the time in which no worker
+//	           runs does not count
+//	verifier   verifies all data at an interval
+//	historian  writes a row per minute for the charts
+//	reporter   stores this process's settings and load for the pages of other processes
 //
-// All of them wake by a doorbell, read their backlog after every (re)connect, and poll besides: tables are
-// the truth, a NOTIFY only saves waiting.
+// The parts wake by a doorbell, read their backlog after every (re)connect, and also poll: tables are the truth, a NOTIFY only
+// saves waiting. They stop in the order in which events pass through them.
 //
 //	failure                                 what happens then
 //	worker killed (-9)                      its lease expires after 8 s and its jobs run elsewhere within 10 s; rows that it was

@@ -14,12 +14,12 @@ import (
 	"github.com/iu-core/iuworker/internal/retry"
 )
 
-// standIn is how old the oldest emission without a position must be before an emitter that does not lead steps in:
-// the leader's process may hang, and hold its lock all the same.
+// standIn is how old the oldest emission without a position must be before an emitter that does not lead steps in: the leader's
+// process may hang and still hold its lock.
 const standIn = 3 * time.Second
 
-// emitter gives emissions their positions and announces them. The counter row lets one through at a time, whoever
-// else is at it; a session lock says who leads, so that the others are idle meanwhile. Run it once a process.
+// emitter gives emissions their positions and announces them. The counter row lets one transaction through at a time, whichever
+// process it is of; a session lock says which process leads, so that the others are idle meanwhile.
 type emitter struct {
 	tools
 
@@ -28,11 +28,11 @@ type emitter struct {
 	sleeper sleeper
 	tracer  trace.Tracer // nil: nothing is traced
 
-	held  bool // said so in the log already
-	quiet atomic.Bool
+	held  bool        // the log says that emissions are held back
+	quiet atomic.Bool // the log says that positions are given without notifications
 }
 
-// emitState is what iu_outbox.emit answers.
+// emitState is what iu_outbox.emit returns.
 type emitState struct {
 	State        string // emitted, idle, held, busy
 	Emitted      int
@@ -40,14 +40,14 @@ type emitState struct {
 	Notified     bool
 }
 
-// heldWait is how long is waited while another transaction holds the counter row.
+// heldWait is how long to wait while another transaction holds the counter row.
 const heldWait = 10 * time.Millisecond
 
-// run emits until ctx ends. finish comes after it.
+// run emits until ctx ends; then call finish.
 func (e *emitter) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if e.leads(ctx) {
-			e.sleeper.work(ctx, e.look)
+			e.sleeper.work(ctx, e.handle)
 		} else if retry.Pause(ctx, min(e.sleeper.poll, time.Second)) && e.overdue(ctx) {
 			e.drain(ctx)
 		}
@@ -55,16 +55,15 @@ func (e *emitter) run(ctx context.Context) error {
 	return nil
 }
 
-// finish emits what is there, so that a worker that stops announces what its last jobs composed, and gives the lead
-// away.
+// finish emits what is left, so that a worker that stops announces what its last jobs composed, and gives up the lead.
 func (e *emitter) finish(ctx context.Context) {
 	e.drain(ctx)
 	if e.session != nil && e.session.up() {
-		_ = e.session.unlock(ctx, lockEmitterLeads) // failing, the session ended, and the lock with it
+		_ = e.session.unlock(ctx, lockEmitterLeads) // if this fails, the session has ended, and the lock with it
 	}
 }
 
-// leads reports whether this process leads; the lock stays with the session once it is won.
+// leads reports whether this process leads. The session keeps the lock once it has it.
 func (e *emitter) leads(ctx context.Context) bool {
 	if e.session == nil {
 		return true
@@ -85,14 +84,14 @@ func (e *emitter) overdue(ctx context.Context) bool {
 	return overdue
 }
 
-// drain emits until nothing is left, or another transaction holds the counter row: it waits for none.
+// drain emits until nothing is left, or another transaction holds the counter row.
 func (e *emitter) drain(ctx context.Context) {
-	for ctx.Err() == nil && e.look(ctx).rows > 0 {
+	for ctx.Err() == nil && e.handle(ctx).rows > 0 {
 	}
 }
 
-// look emits one batch.
-func (e *emitter) look(ctx context.Context) found {
+// handle emits one batch.
+func (e *emitter) handle(ctx context.Context) found {
 	start := time.Now()
 	state, err := e.emit(ctx)
 	if err != nil {
@@ -103,9 +102,9 @@ func (e *emitter) look(ctx context.Context) found {
 		return found{}
 	}
 	e.outage.Worked(ctx)
-	e.say(ctx, state)
+	e.logHeld(ctx, state)
 	switch {
-	case state.State == "busy": // with a batch of jobs that emits itself, or with another emitter
+	case state.State == "busy": // with a lone event that announces itself, or with another emitter
 		retry.Pause(ctx, heldWait)
 		return found{more: true}
 	case state.Emitted == 0:
@@ -115,7 +114,7 @@ func (e *emitter) look(ctx context.Context) found {
 	return found{rows: state.Emitted, more: state.Emitted >= e.batch}
 }
 
-// emit finishes a batch that began: one that is cut off holds the counter row until the server has noticed.
+// emit finishes a batch even if ctx ends: one that is cut off holds the counter row until the server notices.
 func (e *emitter) emit(ctx context.Context) (emitState, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchTimeout)
 	defer cancel()
@@ -128,8 +127,8 @@ func (e *emitter) emit(ctx context.Context) (emitState, error) {
 	return state, nil
 }
 
-// emitApart emits one by one after a batch failed, and returns how many got a position: one that cannot be announced as
-// it is must not hold up the others.
+// emitApart emits one emission at a time after a batch failed, and returns how many got a position: one that cannot be announced
+// as it is must not delay the others.
 func (e *emitter) emitApart(ctx context.Context, cause error) (n int) {
 	if _, fault := compose.FaultOf(cause); fault || !compose.Divides(cause) {
 		return 0
@@ -146,7 +145,7 @@ func (e *emitter) emitApart(ctx context.Context, cause error) (n int) {
 	return n
 }
 
-// announced tells of emissions that are out, by the emitter or by a batch of jobs. Safe for concurrent use.
+// announced counts and logs emissions that the emitter or a batch of jobs announced. Safe for concurrent use.
 func (e *emitter) announced(ctx context.Context, emission compose.Emission, start time.Time) {
 	took := time.Since(start)
 	e.metrics.Emitted(emission.Emitted, emission.Notified, took)
@@ -163,8 +162,8 @@ func (e *emitter) announced(ctx context.Context, emission compose.Emission, star
 	e.traceEmissions(ctx, emission, start)
 }
 
-// say logs that emissions are held back, when it begins and when it ends.
-func (e *emitter) say(ctx context.Context, state emitState) {
+// logHeld logs when emissions begin to be held back, and when that ends.
+func (e *emitter) logHeld(ctx context.Context, state emitState) {
 	held := state.State == "held"
 	if held == e.held || state.State == "busy" {
 		return

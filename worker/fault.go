@@ -12,7 +12,7 @@ import (
 	"github.com/iu-core/iuworker/internal/compose"
 )
 
-// newHold returns the Hold that keeps jobs back while the installation is at fault, and logs that once.
+// newHold returns the Hold that holds jobs back while the installation is at fault, and logs its begin and its end.
 func newHold(logger *slog.Logger) *compose.Hold {
 	return &compose.Hold{
 		Began: func(f compose.Fault) {
@@ -26,8 +26,8 @@ func newHold(logger *slog.Logger) *compose.Hold {
 	}
 }
 
-// faultName names what keeps a part from working, for retry.Outage: a fault of the installation, or what else the server
-// says that is no loss of the connection.
+// faultName names what keeps a part from working, for retry.Outage: a fault of the installation, or another error of the server
+// that is not the loss of a connection.
 func faultName(err error) (says, help string) {
 	if f, ok := compose.FaultOf(err); ok {
 		return f.Says, f.Help
@@ -42,7 +42,7 @@ func faultName(err error) (says, help string) {
 	return "the database refuses it: " + err.Error(), "remove the cause; see also: iuworker doctor"
 }
 
-// fault returns the installation's fault that a part met last, "" for none.
+// fault returns the fault of the installation that a part met last, "" if there is none.
 func (r *running) fault() string {
 	if f := r.hold.Now(); f != nil {
 		return "jobs: " + f.String()

@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// historyAfter is how long after its end a minute is written; iu_outbox.write_history waits for it as well.
+// historyAfter is how long after its end a minute is written; iu_outbox.write_history waits, too.
 const historyAfter = 5*time.Second + 200*time.Millisecond
 
-// historian writes the row of each minute into the history. All workers try; the first one does it.
+// historian writes one row per minute into the history. All workers try; the first one succeeds.
 type historian struct {
 	tools
 
 	now func() time.Time // the server's
 }
 
-// run writes what is missing, then each minute as it ends, until ctx ends.
+// run writes the minutes that are missing, then each minute as it ends, until ctx ends.
 func (h *historian) run(ctx context.Context) error {
 	untilNext := func() time.Duration {
 		since := h.now().Add(-historyAfter)

@@ -14,21 +14,20 @@ const (
 	pruneBatch    = 5000
 )
 
-// pruner deletes emissions that are older than the retention, but none that a consumer has yet to see which was
-// active within the expiry. Several may run: they take turns at the lock of the retention. Each also keeps the clock of
-// attended time, by which consumers expire, and says which are about to.
+// pruner deletes emissions that are older than the retention, except those that a consumer has not handled which was active
+// within the expiry. Several processes may prune: a lock lets one through at a time. Each also keeps the clock of attended time,
+// by which consumers expire, and logs which consumers are about to expire.
 type pruner struct {
 	tools
 
 	retention, expiry time.Duration
 
-	told     map[string]string // what was logged about a consumer
+	warned   map[string]string // what was logged last about each consumer
 	attended time.Time         // when the clock was last kept
 }
 
-// run prunes now and then until ctx ends.
+// run prunes each minute until ctx ends.
 func (p *pruner) run(ctx context.Context) error {
-	p.told = make(map[string]string)
 	return p.repeat(ctx, func() time.Duration { return pruneInterval }, p.round)
 }
 
@@ -39,7 +38,7 @@ func (p *pruner) round(ctx context.Context) error {
 	if p.retention < 0 {
 		return nil
 	}
-	if err := p.warn(ctx); err != nil { // before it costs anything
+	if err := p.warn(ctx); err != nil { // before anything is deleted
 		return err
 	}
 	total, err := p.prune(ctx)
@@ -52,7 +51,7 @@ func (p *pruner) round(ctx context.Context) error {
 	return err
 }
 
-// attend keeps the clock.
+// attend keeps the clock of attended time.
 func (p *pruner) attend(ctx context.Context) error {
 	retention, expiry := &p.retention, &p.expiry
 	if p.retention < 0 {
@@ -77,7 +76,7 @@ func (p *pruner) prune(ctx context.Context) (total int, err error) {
 		if n < pruneBatch {
 			break
 		}
-		if time.Since(p.attended) > pruneInterval { // a backlog of pruning is no absence
+		if time.Since(p.attended) > pruneInterval { // a long pruning is not absence
 			if err := p.attend(ctx); err != nil {
 				return total, err
 			}
@@ -93,34 +92,32 @@ type expiring struct {
 	Seconds *float64 // of attended time until it loses events
 }
 
-// warn tells the log of consumers that are about to lose events, and of those that have: of each once.
+// warn logs which consumers are about to lose events and which have lost some, once each.
 func (p *pruner) warn(ctx context.Context) error {
-	rows, err := p.pool.Query(ctx, `
+	// CollectRows returns the error of Query.
+	rows, _ := p.pool.Query(ctx, `
 		SELECT c.name, c.state = 'pruned', c.expires_seconds FROM iu_outbox.consumer_status AS c
 		WHERE c.state = 'pruned' OR c.expiring ORDER BY c.name LIMIT 1000`)
-	if err != nil {
-		return fmt.Errorf("look for consumers that expire: %w", err)
-	}
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[expiring])
 	if err != nil {
 		return fmt.Errorf("look for consumers that expire: %w", err)
 	}
-	told := make(map[string]string, len(found))
+	warned := make(map[string]string, len(found))
 	for _, c := range found {
 		what := "expires"
 		if c.Pruned {
 			what = "pruned"
 		}
-		told[c.Name] = what
-		if p.told[c.Name] != what {
-			p.tell(ctx, c)
+		warned[c.Name] = what
+		if p.warned[c.Name] != what {
+			p.log(ctx, c)
 		}
 	}
-	p.told = told
+	p.warned = warned
 	return nil
 }
 
-func (p *pruner) tell(ctx context.Context, c expiring) {
+func (p *pruner) log(ctx context.Context, c expiring) {
 	if c.Pruned {
 		p.logger.ErrorContext(ctx, "Pruner: deleted events that this consumer had not handled; to move it to the oldest retained event, run: "+
 			"iuworker consumers reset NAME --to beginning",

@@ -19,8 +19,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// relay turns outbox rows into River jobs. Several share the work: each claims rows that no other has locked.
-// Safe to run once a process.
+// relay turns outbox rows into River jobs. Several processes share the work: each claims rows that no other has locked.
 type relay struct {
 	tools
 
@@ -32,35 +31,35 @@ type relay struct {
 	aside   aside
 }
 
-// batchTimeout bounds one transaction of the relay or the emitter, and with it how long a stop may wait for one.
+// batchTimeout bounds one transaction of the relay or the emitter, and so how long a stop may wait for it.
 const batchTimeout = 10 * time.Second
 
-// moved tells what one transaction of the relay moved.
+// moved is what one transaction of the relay did.
 type moved struct {
-	Rows   int // rows that left the outbox
-	Jobs   int // jobs inserted
+	Rows   int // that left the outbox
+	Jobs   int // that were inserted
 	Merged int // rows whose idempotency key had an unfinished job, or a lower row in the batch
 	Took   time.Duration
-	More   bool // as many as were asked for
+	More   bool // as many rows as were asked for
 }
 
 // claimedRow is a row of iu_outbox.claim.
 type claimedRow struct {
 	jobs.AutoInstantiateArgs
-	Later  bool // available_at is still to come, by the server's clock
-	Merged int  // rows of the same key that left with this one
+	Later  bool // available_at is in the future, by the server's clock
+	Merged int  // rows of the same key that left the outbox with this one
 }
 
-// run moves rows until ctx ends; a batch that began is finished.
+// run moves rows until ctx ends. It finishes a batch that has begun.
 func (r *relay) run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		r.sleeper.work(ctx, r.look)
+		r.sleeper.work(ctx, r.handle)
 	}
 	return nil
 }
 
-// look moves one batch.
-func (r *relay) look(ctx context.Context) found {
+// handle moves one batch.
+func (r *relay) handle(ctx context.Context) found {
 	uncut := context.WithoutCancel(ctx)
 	r.mendAside(uncut)
 	var batch moved
@@ -80,15 +79,12 @@ func (r *relay) look(ctx context.Context) found {
 	if r.aside.unproven == 0 {
 		r.outage.Worked(ctx)
 	}
-	if batch.Rows == 0 {
-		return found{}
-	}
-	r.moved(ctx, batch)
+	r.report(ctx, batch)
 	return found{rows: batch.Rows, more: batch.More}
 }
 
-// moved tells of rows that were moved.
-func (r *relay) moved(ctx context.Context, batch moved) {
+// report counts and logs what was moved.
+func (r *relay) report(ctx context.Context, batch moved) {
 	if batch.Rows == 0 {
 		return
 	}
@@ -97,18 +93,18 @@ func (r *relay) moved(ctx context.Context, batch moved) {
 		slog.Int("merged", batch.Merged), slog.Duration("took", batch.Took))
 }
 
-// maxClashes is how often in a row a hand-off is tried that clashes with others' work.
+// maxClashes is how many times in a row a hand-off is tried that clashes with the work of other processes.
 const maxClashes = 5
 
-// clashed reports a deadlock or a serialization failure. River's insert updates the unfinished job that a row merges
-// into, and its completer updates many of them in an order of its own.
+// clashed reports whether err is a deadlock or a serialization failure. River's insert updates the unfinished job that a row
+// merges into, and its completer updates many jobs in an order of its own.
 func clashed(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && (pgErr.Code == pgerrcode.DeadlockDetected || pgErr.Code == pgerrcode.SerializationFailure)
 }
 
-// beginRelay begins the hand-off with timeouts of its own, in the same round trip: what a role or a database has set does
-// not matter to it, and it waits for nobody's locks for long, nor do others for one that was left open.
+// beginRelay begins the hand-off and sets its timeouts, in one round trip: they do not depend on what a role or a database has
+// set. The hand-off never waits long for locks, and others never wait long for a transaction that was left open.
 var beginRelay = pgx.TxOptions{BeginQuery: fmt.Sprintf(`BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 	SET LOCAL statement_timeout = %d; SET LOCAL lock_timeout = 100; SET LOCAL idle_in_transaction_session_timeout = %d`,
 	batchTimeout.Milliseconds(), batchTimeout.Milliseconds())}
@@ -124,7 +120,8 @@ func (r *relay) move(ctx context.Context) (moved, error) {
 	return batch, err
 }
 
-// handOff claims rows, which deletes them, and inserts their jobs, in one transaction: without some rows, or only some.
+// handOff claims rows, which deletes them, and inserts their jobs, in one transaction. It claims no row of without, and no other
+// row than those of only unless that is nil.
 func (r *relay) handOff(ctx context.Context, most int, without, only []int64) (moved, error) {
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
@@ -159,13 +156,13 @@ func (r *relay) handOff(ctx context.Context, most int, without, only []int64) (m
 	return batch, nil
 }
 
-// claimSQL claims nothing for a process that was taken for dead. It locks nothing for that, as composing does: a machine
-// that dies with this transaction open must not keep its jobs from going on elsewhere.
+// claimSQL claims nothing for a process that was taken for dead. Unlike composing, it takes no lock to find out: if the machine
+// dies while this transaction is open, its jobs must be able to run elsewhere.
 var claimSQL = `
 	SELECT ` + strings.Join(claimColumns(), ", ") + ` FROM iu_outbox.claim(CASE WHEN EXISTS (
 		SELECT FROM iu_outbox.worker AS w WHERE w.id = $4 AND w.lock_key = $5) THEN $1::integer ELSE 0 END, $2, $3)`
 
-// claimColumns names the columns of a claimedRow: the outbox of a newer schema may have more.
+// claimColumns returns the columns of a claimedRow: the outbox of a newer schema may have more.
 func claimColumns() []string {
 	names := []string{"later", "merged"}
 	for field := range reflect.TypeFor[jobs.AutoInstantiateArgs]().Fields() {
@@ -176,10 +173,7 @@ func claimColumns() []string {
 }
 
 func claim(ctx context.Context, tx pgx.Tx, limit int, without, only []int64, by compose.Incarnation) ([]claimedRow, error) {
-	rows, err := tx.Query(ctx, claimSQL, limit, without, only, by.Worker, by.Number)
-	if err != nil {
-		return nil, fmt.Errorf("claim outbox rows: %w", err)
-	}
+	rows, _ := tx.Query(ctx, claimSQL, limit, without, only, by.Worker, by.Number) // CollectRows returns its error
 	claimed, err := pgx.CollectRows(rows, pgx.RowToStructByName[claimedRow])
 	if err != nil {
 		return nil, fmt.Errorf("claim outbox rows: %w", err)
@@ -187,7 +181,7 @@ func claim(ctx context.Context, tx pgx.Tx, limit int, without, only []int64, by 
 	return claimed, nil
 }
 
-// insert answers how many jobs were new. A key whose job is unfinished is no error: that job stands for the row.
+// insert returns how many jobs were new. If a key has an unfinished job, that job stands for the row.
 func (r *relay) insert(ctx context.Context, tx pgx.Tx, rows []claimedRow) (int, error) {
 	params := make([]river.InsertManyParams, len(rows))
 	for i, row := range rows {

@@ -15,8 +15,8 @@ import (
 // reportEvery is how often a worker reports its load, if that changed.
 const reportEvery = 3 * time.Second
 
-// reporter stores what this process goes by and does, for the pages of other processes. It is apart from the heartbeat,
-// which must stay small: a report that fails or is late harms nothing.
+// reporter stores this process's settings and load, for the pages of other processes. It is not part of the heartbeat, which must
+// stay small: a report that fails or is late does no harm.
 type reporter struct {
 	tools
 
@@ -24,10 +24,10 @@ type reporter struct {
 	settings fleet.Settings
 	load     func() fleet.Load
 
-	composed atomic.Int64 // events, ever
+	composed atomic.Int64 // events since the start
 }
 
-// report is what was stored last.
+// report is what the reporter stores.
 type report struct {
 	by   compose.Incarnation
 	load fleet.Load
@@ -62,7 +62,7 @@ func (r *reporter) store(ctx context.Context, now report) error {
 	return fleet.Report(ctx, r.pool, now.by.Worker, now.by.Number, r.settings, now.load)
 }
 
-// settings are what other processes are told of the configuration.
+// settings returns the part of the configuration that other processes show.
 func (c Config) settings() fleet.Settings {
 	seconds := func(d time.Duration) float64 {
 		if d < 0 {
@@ -78,7 +78,7 @@ func (c Config) settings() fleet.Settings {
 	}
 }
 
-// load is what the process does now.
+// load returns what the process does now.
 func (r *running) load() fleet.Load {
 	load := fleet.Load{
 		LanesBusy: r.events.Busy() + r.scaleouts.Busy(), Running: len(r.work.ActiveJobs()),

@@ -11,7 +11,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// newInserter makes the relay's client.
+// newInserter returns the relay's client.
 func newInserter(cfg Config) (*river.Client[pgx.Tx], error) {
 	client, err := river.NewClient[pgx.Tx](newInsertDriver(cfg.Pool), &river.Config{
 		Schema: jobs.RiverSchema, Logger: quieter(cfg.Logger),
@@ -23,11 +23,10 @@ func newInserter(cfg Config) (*river.Client[pgx.Tx], error) {
 }
 
 const (
-	// fetchCooldown is how long River waits between two fetches: the default of 100 ms would be the greatest part of an
-	// event's latency.
+	// fetchCooldown is how long River waits between two fetches: its default of 100 ms would be most of an event's latency.
 	fetchCooldown = time.Millisecond
 
-	// noRescue keeps River from rescuing jobs, which it does by this machine's clock and after an hour: Rescuer does it.
+	// noRescue keeps River from rescuing jobs, which it does by this machine's clock and after an hour: the rescuer does it.
 	noRescue = 100 * 365 * 24 * time.Hour
 )
 
@@ -58,7 +57,7 @@ func newRiver(cfg Config, work *compose.Worker, throttle *compose.Throttle, cont
 		CompletedJobRetentionPeriod: cfg.CompletedRetention,
 		CancelledJobRetentionPeriod: cfg.CancelledRetention,
 		DiscardedJobRetentionPeriod: cfg.DiscardedRetention,
-		Test:                        river.TestConfig{Time: now}, // River's only way to be given a clock
+		Test:                        river.TestConfig{Time: now}, // the only way to give River a clock
 	}
 	if !mayReindex {
 		config.ReindexerIndexNames = []string{} // only an index's owner may rebuild it

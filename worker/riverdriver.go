@@ -13,8 +13,8 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// workDriver is River's pgx driver for the client that works. It opens no connection to listen: what River hears is
-// what riverControl tells it.
+// workDriver is River's pgx driver for the client that works. It opens no connection to listen: River hears what riverControl
+// tells it.
 type workDriver struct {
 	*riverpgxv5.Driver
 
@@ -35,8 +35,8 @@ func (d *workDriver) GetListener(*riverdriver.GetListenenerParams) riverdriver.L
 
 func (d *workDriver) GetExecutor() riverdriver.Executor { return d.executor }
 
-// workExecutor gives the server's times where River takes this machine's, and keeps from the table what became of jobs
-// that are not this process's any more.
+// workExecutor puts the server's times in place of this machine's, and does not write how jobs ended that are no longer this
+// process's.
 type workExecutor struct {
 	riverdriver.Executor
 
@@ -75,7 +75,7 @@ func (e workExecutor) JobSetStateIfRunningMany(ctx context.Context, params *rive
 	return e.Executor.JobSetStateIfRunningMany(ctx, params)
 }
 
-// without returns params without the jobs that leave reports.
+// without returns params without the jobs for which leave returns true.
 func without(params *riverdriver.JobSetStateIfRunningManyParams, leave func(jobID int64) bool) *riverdriver.JobSetStateIfRunningManyParams {
 	kept := &riverdriver.JobSetStateIfRunningManyParams{Now: params.Now, Schema: params.Schema}
 	for i, id := range params.ID {
@@ -94,9 +94,8 @@ func without(params *riverdriver.JobSetStateIfRunningManyParams, leave func(jobI
 	return kept
 }
 
-// insertDriver is River's pgx driver for the client that only inserts, and sends no notification: River's own costs a
-// round trip, and is held back where it follows another within FetchCooldown, which can leave a job to the next poll.
-// claim() sends it.
+// insertDriver is River's pgx driver for the client that only inserts. It sends no notification: claim() does. River's own costs a
+// round trip, and is dropped if it follows another one within FetchCooldown, so that a job may wait for the next poll.
 type insertDriver struct{ *riverpgxv5.Driver }
 
 func newInsertDriver(pool *pgxpool.Pool) insertDriver { return insertDriver{riverpgxv5.New(pool)} }
@@ -107,7 +106,7 @@ func (d insertDriver) UnwrapExecutor(tx pgx.Tx) riverdriver.ExecutorTx {
 	return insertExecutor{d.Driver.UnwrapExecutor(tx)}
 }
 
-// insertExecutor leaves times to the server for which the driver would take this machine's.
+// insertExecutor leaves to the server the times for which the driver would take this machine's.
 type insertExecutor struct{ riverdriver.ExecutorTx }
 
 // JobInsertFastMany implements riverdriver.Executor.

@@ -5,8 +5,8 @@ import (
 	"log/slog"
 )
 
-// riverLog is the log that River gets: the worker's own, but River's information is at debug level. What matters of it
-// (starts and stops, jobs that failed) the worker says itself, with more to it. Warnings and errors stay.
+// riverLog is the log that River gets: the worker's own, with River's information at debug level. The worker itself logs what
+// matters of that (starts and stops, jobs that failed), with more detail. Warnings and errors stay as they are.
 type riverLog struct{ next slog.Handler }
 
 func quieter(logger *slog.Logger) *slog.Logger { return slog.New(riverLog{logger.Handler()}) }

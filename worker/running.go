@@ -13,6 +13,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/listen"
+	"github.com/iu-core/iuworker/internal/names"
 	"github.com/iu-core/iuworker/internal/retry"
 	iusql "github.com/iu-core/iuworker/sql"
 )
@@ -116,13 +117,13 @@ func (r *running) parts(inserter *river.Client[pgx.Tx], report *reporter, failed
 	cfg := r.cfg
 	r.emitter = &emitter{
 		tools: r.tools("emitter"), session: r.session, batch: cfg.EmitBatch, tracer: cfg.tracer(),
-		sleeper: r.sleeper(lockEmitterSleeps, ChannelEmission),
+		sleeper: r.sleeper(lockEmitterSleeps, names.ChannelEmission),
 	}
 	relay := &relay{
 		tools: r.tools("relay"), client: inserter, by: r.lease.incarnation, batch: cfg.RelayBatch, tracer: cfg.tracer(),
-		sleeper: r.sleeper(lockRelaySleeps, ChannelEvent),
+		sleeper: r.sleeper(lockRelaySleeps, names.ChannelEvent),
 	}
-	resumer := &resumer{tools: r.tools("resumer"), hold: r.hold, bell: r.bell(ChannelGate), sweep: cfg.SweepInterval}
+	resumer := &resumer{tools: r.tools("resumer"), hold: r.hold, bell: r.bell(names.ChannelGate), sweep: cfg.SweepInterval}
 	pruner := &pruner{tools: r.tools("pruner"), retention: cfg.EmissionRetention, expiry: cfg.ConsumerExpiry}
 	verifier := &verifier{tools: r.tools("verifier"), session: r.session, interval: cfg.VerifyInterval}
 	historian := &historian{tools: r.tools("historian"), now: r.lease.clock.Now}

@@ -9,25 +9,25 @@ import (
 	"time"
 )
 
-// ending stops one thing after the other. What does not stop within its share of the time goes on stopping by itself while
-// the next ones are stopped, and is named by late if it has not stopped at the end. So a part that hangs on one lock or one
-// silent connection keeps no other from finishing.
+// ending stops one part after the other. A part that does not stop within its share of the time goes on stopping by itself while
+// the next ones are stopped; late names it if it has not stopped at the end. So a part that hangs on a lock or on a silent
+// connection keeps no other part from finishing.
 type ending struct {
 	began time.Time
 	by    time.Time
 
 	mu   sync.Mutex
-	left []string // what has not stopped yet, in the order in which it was told to
+	left []string // the parts that have not stopped yet, in the order of stopping
 }
 
 func newEnding(by time.Time) *ending { return &ending{began: time.Now(), by: by} }
 
-// room returns the time at which a part of the whole is left, but at most so much.
+// room returns the time at which a share of the whole time is left, or most if that is less.
 func (e *ending) room(part float64, most time.Duration) time.Time {
 	return e.by.Add(-min(time.Duration(part*float64(e.by.Sub(e.began))), most))
 }
 
-// stop stops something, and returns when it has stopped, or at a time.
+// stop stops a part, and returns when it has stopped, or at a time.
 func (e *ending) stop(until time.Time, name string, stop func()) {
 	e.mu.Lock()
 	e.left = append(e.left, name)
@@ -50,7 +50,7 @@ func (e *ending) stop(until time.Time, name string, stop func()) {
 	}
 }
 
-// end ends a group's parts together, and reports whether they have ended in time.
+// end stops a group's parts together, and reports whether all of them have stopped in time.
 func (e *ending) end(until time.Time, g *group) bool {
 	g.cancel()
 	var wg sync.WaitGroup
@@ -61,7 +61,7 @@ func (e *ending) end(until time.Time, g *group) bool {
 	return g.ended()
 }
 
-// ended reports whether all parts have.
+// ended reports whether all parts have ended.
 func (g *group) ended() bool {
 	for _, ended := range g.parts {
 		select {
@@ -73,7 +73,7 @@ func (g *group) ended() bool {
 	return true
 }
 
-// late returns an error that names what has not stopped.
+// late returns a *StopError that names the parts that have not stopped, nil if there are none.
 func (e *ending) late() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -83,10 +83,10 @@ func (e *ending) late() error {
 	return &StopError{Parts: slices.Clone(e.left), After: time.Since(e.began)}
 }
 
-// StopError is the error of a Stop that took too long.
+// StopError is the error of Stop if a part did not stop in time.
 type StopError struct {
 	Parts []string      // that have not stopped
-	After time.Duration // how long was waited for them
+	After time.Duration // how long Stop waited
 }
 
 func (e *StopError) Error() string {
@@ -94,22 +94,22 @@ func (e *StopError) Error() string {
 		strings.Join(e.Parts, ", "), e.After.Round(100*time.Millisecond))
 }
 
-// Unwrap makes it a context's error: the time was over.
+// Unwrap returns context.DeadlineExceeded.
 func (*StopError) Unwrap() error { return context.DeadlineExceeded }
 
 // longestStop stands for no limit.
 const longestStop = 365 * 24 * time.Hour
 
-// stop ends the parts in the order of the way: nothing new is taken in, jobs end, what they composed is announced,
-// and then what all of them needed goes. It takes no longer than ctx says, whatever the database does: its error names what
-// did not end, and that goes on ending by itself.
+// stop stops the parts in the order in which events pass through them: the parts that take work in, the jobs, the emitter, which
+// announces what the jobs composed, and then the parts that all others need. It returns when ctx ends at the latest, whatever the
+// database does; its error names the parts that have not stopped, and these go on stopping by themselves.
 func (r *running) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, longestStop)
 	defer cancel()
 	by, _ := ctx.Deadline()
 	e := newEnding(by)
 	e.end(e.room(.75, longestStop), &r.taking)
-	r.throttle.Lift()
+	r.throttle.Lift() // jobs that River has fetched do not wait for their turn
 	jobsEnd, emitterEnd := e.room(.1, time.Second), e.room(.05, time.Second/2)
 	e.stop(jobsEnd, "River", func() { r.stopRiver(ctx, e.room(.35, 4*time.Second)) })
 	if e.end(emitterEnd, &r.emitting) {
@@ -128,7 +128,7 @@ func (r *running) stop(ctx context.Context) error {
 	return left
 }
 
-// stopRiver lets jobs end until a time, and then cuts off those that have not: they are given back.
+// stopRiver lets jobs end until a time, and then cuts off those that have not: River gives them back.
 func (r *running) stopRiver(ctx context.Context, until time.Time) {
 	soft, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
@@ -136,5 +136,5 @@ func (r *running) stopRiver(ctx context.Context, until time.Time) {
 		return
 	}
 	r.logger.WarnContext(ctx, "Worker: cutting off jobs that outlast the shutdown timeout")
-	_ = r.client.StopAndCancel(context.WithoutCancel(ctx)) // fails only if its context ends
+	_ = r.client.StopAndCancel(context.WithoutCancel(ctx)) // it fails only if its context ends
 }

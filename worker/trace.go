@@ -13,8 +13,8 @@ import (
 	"github.com/iu-core/iuworker/internal/compose"
 )
 
-// traceRows begins a span for each row that becomes a job, and lets the job follow from it; the spans are ended when
-// the jobs are committed, and forgotten where they are not: the rows will be moved again.
+// traceRows begins a span for each row that becomes a job, and makes the job follow from it. The caller ends the spans once the jobs
+// are committed, and drops them if they are not: the rows will be moved again.
 func (r *relay) traceRows(ctx context.Context, rows []claimedRow) []trace.Span {
 	if r.tracer == nil {
 		return nil
@@ -25,7 +25,7 @@ func (r *relay) traceRows(ctx context.Context, rows []claimedRow) []trace.Span {
 		ctx, span := r.tracer.Start(compose.Traced(ctx, args), "relay",
 			trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(compose.Attributes(args)...),
 			trace.WithAttributes(attribute.Int("iuworker.batch.rows", len(rows))))
-		if span.IsRecording() { // else the application's own trace is handed on
+		if span.IsRecording() { // otherwise the job keeps the application's trace
 			rows[i].AutoInstantiateArgs = args.WithTrace(ctx)
 			spans = append(spans, span)
 		}
@@ -56,7 +56,7 @@ func (e *emitter) traceEmissions(ctx context.Context, emission compose.Emission,
 			return nil
 		})
 	}
-	if err != nil { // the emissions are out; only their spans are lost
+	if err != nil { // the emissions are announced; only their spans are lost
 		e.logger.DebugContext(ctx, "Emitter: cannot trace a batch", slog.String("error", err.Error()))
 	}
 }

@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	// firstVerify is how long after the start the first verification begins at the latest.
+	// firstVerify is the longest wait for the first verification after a start.
 	firstVerify = 5 * time.Minute
-	// verifyRest is the pause after each of its pieces, so that it takes less than half of one connection's time.
+	// verifyRest is the pause between two pieces of a verification, so that it takes less than half of one connection's time.
 	verifyRest = 100 * time.Millisecond
 )
 
-// verifier verifies all data now and then, for the metrics and the log. A session lock says which process does; behind
-// a transaction pooler each one does.
+// verifier verifies all data at an interval, for the metrics and the log. A session lock says which process does; behind a
+// transaction pooler each process does.
 type verifier struct {
 	tools
 
@@ -26,14 +26,14 @@ type verifier struct {
 	interval time.Duration
 }
 
-// run verifies until ctx ends; not at all where the interval is forever.
+// run verifies until ctx ends, never if the interval is negative.
 func (v *verifier) run(ctx context.Context) error {
 	if v.interval < 0 {
 		return nil
 	}
 	for wait := min(v.interval, firstVerify); retry.Pause(ctx, wait); wait = v.interval {
 		if !v.leads(ctx) {
-			v.metrics.NotVerifying() // another process does, and tells how it went
+			v.metrics.NotVerifying() // another process does, and its metrics say how it went
 			continue
 		}
 		v.verify(ctx)
@@ -61,7 +61,7 @@ func (v *verifier) verify(ctx context.Context) {
 	v.outage.Worked(ctx)
 	v.metrics.Verified(report.Wrong, time.Now(), time.Since(start))
 	if err := verify.Record(ctx, v.pool, report); err != nil && ctx.Err() == nil {
-		v.logger.WarnContext(ctx, "Verifier: cannot note how it went", slog.String("error", err.Error()))
+		v.logger.WarnContext(ctx, "Verifier: cannot record the result", slog.String("error", err.Error()))
 	}
 	if report.OK() {
 		v.logger.InfoContext(ctx, "Verifier: nothing is wrong", slog.Duration("took", time.Since(start)))

@@ -14,8 +14,8 @@ import (
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
-// Worker is the relay, the jobs, the emitter and what looks after them, in one process. Start and Stop are safe for
-// concurrent use; a Worker is started once.
+// Worker runs the relay, the jobs, the emitter and the parts that look after them in one process. Its methods are safe for
+// concurrent use. A Worker is started once.
 type Worker struct {
 	cfg    Config
 	logger *slog.Logger
@@ -28,7 +28,7 @@ type Worker struct {
 	failed  chan error
 }
 
-// New checks the configuration; it does not connect.
+// New returns a Worker that is not started. It checks the configuration and does not connect.
 func New(cfg Config) (*Worker, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -37,14 +37,14 @@ func New(cfg Config) (*Worker, error) {
 	return &Worker{cfg: cfg, logger: cfg.Logger, stopped: make(chan struct{}), failed: make(chan error, 1)}, nil
 }
 
-// Failed returns a channel that receives why a worker that was started cannot go on: another process has its ID. It is to
-// be stopped then.
+// Failed returns a channel that receives an error if a started worker cannot go on because another process has its ID. Stop the
+// worker then.
 func (w *Worker) Failed() <-chan error { return w.failed }
 
 func (w *Worker) fail(err error) {
 	select {
 	case w.failed <- err:
-	default: // it is told already
+	default: // there is an error in it already
 	}
 }
 
@@ -58,9 +58,9 @@ func (e notReady) Error() string        { return e.cause.Error() }
 func (e notReady) Unwrap() error        { return e.cause }
 func (e notReady) Is(target error) bool { return target == ErrNotReady }
 
-// Ready returns why the worker cannot work, nil if it can: started, database reachable and writable, schema fits, listener
-// up or polling by choice, and no fault of the installation in the way. The causes come first: without a database, there
-// is no listener either.
+// Ready returns nil if the worker can work: it is started, the database is reachable and writable, the schema fits, the listener
+// is connected or the worker polls by choice, and no fault of the installation is known. Otherwise Ready returns the first cause:
+// without a database, there is no listener either.
 func (w *Worker) Ready(ctx context.Context) error {
 	w.mu.Lock()
 	running := w.running
@@ -83,7 +83,7 @@ func (w *Worker) Ready(ctx context.Context) error {
 	return nil
 }
 
-// writable asks the pool and the session, which may lead to different servers, whether they can write.
+// writable returns an error unless the pool and the session, which may be connected to different servers, can write.
 func (w *Worker) writable(ctx context.Context, session *session) error {
 	var writable bool
 	if err := w.cfg.Pool.QueryRow(ctx, dbsession.Writable).Scan(&writable); err != nil {
@@ -98,8 +98,7 @@ func (w *Worker) writable(ctx context.Context, session *session) error {
 	return nil
 }
 
-// Start checks the schema and starts all parts. They run until Stop; ctx bounds the start alone. A failed Start
-// leaves nothing behind.
+// Start checks the schema and starts all parts. They run until Stop; ctx bounds the start alone. If Start fails, nothing runs.
 func (w *Worker) Start(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -126,8 +125,8 @@ func (w *Worker) Start(ctx context.Context) error {
 	return nil
 }
 
-// report counts what became of a job and logs what an operator may have to act on. What went well shows in the logged
-// batches of relay and emitter.
+// report counts how a run of a job ended, and logs it: as a warning if an operator may have to act. The relay and the emitter
+// log the batches that went well.
 func (w *Worker) report(o compose.Outcome) {
 	w.cfg.Metrics.Ran(o)
 	level := slog.LevelDebug
@@ -154,10 +153,10 @@ func (w *Worker) report(o compose.Outcome) {
 	w.logger.Log(context.Background(), level, "Jobs: ran a job", attrs...)
 }
 
-// Stop takes no new work in, lets running jobs end, emits what they composed, and ends all parts, within
-// ShutdownTimeout or ctx, whichever is shorter: running jobs are cut off before that, and go on in another process. What hangs
-// all the same, on a server that says nothing or a lock, is named by a *StopError, and ends with the process. Safe to call
-// twice, and before Start.
+// Stop takes in no new work, lets running jobs end, emits what they composed, and stops all parts, within ShutdownTimeout or until
+// ctx ends, whichever is shorter. Jobs that would take longer are cut off and run again in another process. If a part hangs all
+// the same, on a silent server or a lock, Stop returns a *StopError that names it, and the part ends with the process. Stop may
+// be called twice, and before Start.
 func (w *Worker) Stop(ctx context.Context) error {
 	w.mu.Lock()
 	running := w.running

@@ -12,7 +12,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// announcing composes one event by a batcher without a worker, and answers the batch.
+// announcing composes one event by a batcher without a worker, and returns the batch.
 func announcing(t *testing.T, db *iutest.DB, e jobs.AutoInstantiateArgs) compose.Batch {
 	t.Helper()
 	batches := make(chan compose.Batch, 10)

@@ -15,17 +15,16 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// MaxBatch is how many events are composed in one transaction at most. More gains nothing: what a transaction costs
-// is spread thin enough by then.
+// MaxBatch is how many events are composed in one transaction at most. More gains nothing: by then the cost of the transaction is
+// spread thin enough.
 const MaxBatch = 100
 
 const (
-	// batchTimeout bounds a statement that composes, but for that of an event which is known to take long: a usual one
-	// takes milliseconds.
+	// batchTimeout bounds a statement that composes, except that of an event which is known to take long. Most take milliseconds.
 	batchTimeout = 5 * time.Second
-	// aloneTimeout bounds the statement of an event that is composed alone, since it took longer than batchTimeout.
+	// aloneTimeout bounds the statement of an event that is composed alone because it took longer than batchTimeout.
 	aloneTimeout = Timeout - grace
-	// heldFor is how long events of a template are tried apart after one of them was held up.
+	// heldFor is how long events of a template go to the lane of their own after one of them met a lock.
 	heldFor = 10 * time.Second
 )
 
@@ -69,17 +68,17 @@ type Batch struct {
 	Events   int
 	Began    time.Time
 	Took     time.Duration
-	Split    bool      // it failed, and its events are tried apart
-	Emission *Emission // nil: left to the emitter
+	Split    bool      // it failed, and its events are retried apart
+	Emission *Emission // what it announced; nil: left to the emitter
 }
 
-// Incarnation is a worker's id with the number that it chose when it last began, or was last taken for dead.
+// Incarnation is a worker's id with the number of its lease, which is another one after the worker was taken for dead.
 type Incarnation struct {
 	Worker string
 	Number int32
 }
 
-// args are what iu_outbox.fence takes; no worker is not fenced.
+// args returns the arguments of iu_outbox.fence, which lets no worker (NULL) pass.
 func (i Incarnation) args() []any {
 	if i.Worker == "" {
 		return []any{nil, i.Number}
@@ -87,17 +86,17 @@ func (i Incarnation) args() []any {
 	return []any{i.Worker, i.Number}
 }
 
-// ErrFenced means that this worker was taken for dead since it took a job: the job runs elsewhere.
+// ErrFenced means that this worker was taken for dead after it had fetched the job: the job runs elsewhere.
 var ErrFenced = errors.New("this worker was declared dead: the job runs elsewhere")
 
 type request struct {
 	ctx  context.Context //nolint:containedctx // of the job that waits for the result
 	args jobs.AutoInstantiateArgs
-	by   Incarnation // that took the job
-	done chan answer // takes one without blocking
+	by   Incarnation // that fetched the job
+	done chan reply // takes one without blocking
 }
 
-type answer struct {
+type reply struct {
 	result Result
 	err    error
 }
@@ -163,7 +162,7 @@ func (b *Batcher) composeAlone(ctx context.Context, args jobs.AutoInstantiateArg
 }
 
 func (b *Batcher) request(ctx context.Context, args jobs.AutoInstantiateArgs) *request {
-	return &request{ctx: ctx, args: args, by: b.cfg.Incarnation(), done: make(chan answer, 1)}
+	return &request{ctx: ctx, args: args, by: b.cfg.Incarnation(), done: make(chan reply, 1)}
 }
 
 func (b *Batcher) ask(ctx context.Context, requests chan<- *request, args jobs.AutoInstantiateArgs) (Result, error) {
@@ -218,25 +217,25 @@ func (b *Batcher) unfenced(batch []*request) []*request {
 		if r.by == now {
 			return false
 		}
-		r.done <- answer{err: ErrFenced}
+		r.done <- reply{err: ErrFenced}
 		return true
 	})
 }
 
-// run composes a batch and sends each request its result. It goes on while one of them still waits.
+// run composes a batch and sends each request its result. It stops early if no request waits any more.
 func (b *Batcher) run(batch []*request, compose func(context.Context, []*request)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	defer cancelWith(batch, cancel)()
 	defer func() {
 		if v := recover(); v != nil {
-			answerAll(batch, fmt.Errorf("panic while composing: %v", v))
+			replyAll(batch, fmt.Errorf("panic while composing: %v", v))
 		}
 	}()
 	compose(ctx, batch)
 }
 
-// cancelWith calls cancel once the contexts of all requests have ended; what it returns lets go of them.
+// cancelWith calls cancel once the contexts of all requests have ended; release ends that.
 func cancelWith(batch []*request, cancel func()) (release func()) {
 	var waiting atomic.Int64
 	waiting.Store(int64(len(batch)))
@@ -275,14 +274,14 @@ func (b *Batcher) together(ctx context.Context, batch []*request) {
 	case split:
 		b.apart(ctx, batch)
 	case err != nil:
-		answerAll(batch, err)
+		replyAll(batch, err)
 	default:
 		for i, r := range batch {
 			if done.results[i] == nil {
-				r.done <- answer{err: ErrKeyHeld}
+				r.done <- reply{err: ErrKeyHeld}
 				continue
 			}
-			r.done <- answer{result: *done.results[i]}
+			r.done <- reply{result: *done.results[i]}
 		}
 	}
 }
@@ -290,14 +289,14 @@ func (b *Batcher) together(ctx context.Context, batch []*request) {
 // apart composes a batch in one transaction with a savepoint per event; if that takes too long, or too much memory, each event
 // in a transaction of its own.
 func (b *Batcher) apart(ctx context.Context, batch []*request) {
-	answers, err := b.transact(ctx, batch, batchTimeout)
+	replies, err := b.transact(ctx, batch, batchTimeout)
 	switch {
 	case err == nil:
-		b.answerApart(batch, answers)
+		b.replyApart(batch, replies)
 	case len(batch) > 1 && lasting(err):
 		b.singles(ctx, batch)
 	default:
-		answerAll(batch, err)
+		replyAll(batch, err)
 	}
 }
 
@@ -309,23 +308,23 @@ func (b *Batcher) singles(ctx context.Context, batch []*request) {
 
 // single composes the one event of a batch.
 func (b *Batcher) single(ctx context.Context, batch []*request, timeout time.Duration) {
-	answers, err := b.transact(ctx, batch, timeout)
+	replies, err := b.transact(ctx, batch, timeout)
 	if err != nil {
-		answerAll(batch, err)
+		replyAll(batch, err)
 		return
 	}
-	batch[0].done <- answers[0]
+	batch[0].done <- replies[0]
 }
 
 // transact composes a batch in one transaction with a savepoint per event.
-func (b *Batcher) transact(ctx context.Context, batch []*request, timeout time.Duration) ([]answer, error) {
+func (b *Batcher) transact(ctx context.Context, batch []*request, timeout time.Duration) ([]reply, error) {
 	events, traces := contents(batch)
 	start, endCalls := time.Now(), beginCalls(batch)
-	answers, err := composeApart(ctx, b.cfg.Pool, events, traces, timeout, batch[0].by)
+	replies, err := composeApart(ctx, b.cfg.Pool, events, traces, timeout, batch[0].by)
 	endCalls(err)
 	split := err != nil && len(batch) > 1 && lasting(err)
 	b.cfg.Observe(Batch{Events: len(batch), Began: start, Took: time.Since(start), Split: split})
-	return answers, err
+	return replies, err
 }
 
 func contents(batch []*request) (events []jobs.AutoInstantiateArgs, traces []string) {
@@ -336,15 +335,15 @@ func contents(batch []*request) (events []jobs.AutoInstantiateArgs, traces []str
 	return events, traces
 }
 
-// answerApart tells each request what became of it, and notes which templates are held: those of which no event went
-// through, and one was held up.
-func (b *Batcher) answerApart(batch []*request, answers []answer) {
+// replyApart sends each request its result, and notes which templates are held: those of which one event met a lock and none was
+// composed.
+func (b *Batcher) replyApart(batch []*request, replies []reply) {
 	through, stuck := map[uuid.UUID]bool{}, map[uuid.UUID]bool{}
 	for i, r := range batch {
 		switch template := r.args.TemplateCollectionID; {
-		case answers[i].err == nil:
+		case replies[i].err == nil:
 			through[template] = true
-		case lockHeld(answers[i].err):
+		case lockHeld(replies[i].err):
 			stuck[template] = true
 		}
 	}
@@ -357,7 +356,7 @@ func (b *Batcher) answerApart(batch []*request, answers []answer) {
 	}
 	b.mu.Unlock()
 	for i, r := range batch {
-		a := answers[i]
+		a := replies[i]
 		if a.err != nil && len(through) > 0 {
 			a.err = ownError{a.err}
 		}
@@ -379,15 +378,15 @@ func (b *Batcher) isHeld(template uuid.UUID) bool {
 // errBusy means that another slow event is being composed.
 var errBusy = fmt.Errorf("wait for a slow event: %w", ErrKeyHeld)
 
-// alone reports whether a batch may announce what it composes: there is one event, and no other batch runs. Announcing is
-// for one transaction at a time; if there is more to do the emitter does it for many at once, while others compose.
+// alone reports whether a batch may announce what it composes: it is one event, and no other batch runs. Only one transaction can
+// announce at a time; if there is more to do, the emitter announces many at once while others compose.
 func (b *Batcher) alone(batch []*request) bool { return len(batch) == 1 && b.busy.Load() == 1 }
 
-func answerAll(batch []*request, err error) {
+func replyAll(batch []*request, err error) {
 	for _, r := range batch {
 		select {
-		case r.done <- answer{err: err}:
-		default: // answered before
+		case r.done <- reply{err: err}:
+		default: // it has its result already
 		}
 	}
 }

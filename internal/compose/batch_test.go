@@ -38,7 +38,7 @@ type composed struct {
 	err    error
 }
 
-// together composes events by as many goroutines, and answers in their order.
+// together composes events by as many goroutines, and returns their results in order.
 func together(ctx context.Context, b *compose.Batcher, events ...jobs.AutoInstantiateArgs) []composed {
 	out := make([]composed, len(events))
 	var wg sync.WaitGroup
@@ -80,7 +80,7 @@ func TestBatchComposesManyInFewTransactions(t *testing.T) {
 	}
 }
 
-// Each event gets its own answer, whatever the others of its batch get.
+// Each event gets its own result, whatever the others of its batch get.
 func TestBatchKeepsAnswersApart(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -160,7 +160,7 @@ func TestBatchOutlastsHeldRows(t *testing.T) {
 	}
 }
 
-// A job that gives up is answered at once; the batch goes on for those who wait, and ends with the last of them.
+// A job that gives up returns at once; the batch goes on while others wait for it.
 func TestBatchFollowsContexts(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -17,8 +17,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// Result is what fn_iu_auto_instantiate_from_event returns. Fields beside Status are set where the status
-// has them.
+// Result is what fn_iu_auto_instantiate_from_event returns. The fields other than Status are set if the status has them.
 type Result struct {
 	Status               jobs.Status `json:"status"`
 	Detail               string      `json:"detail,omitempty"`
@@ -28,20 +27,20 @@ type Result struct {
 	IdempotencyKey       string      `json:"idempotency_key,omitempty"`
 }
 
-// Emission is what a transaction gave positions to, and whether it sent their notifications.
+// Emission is how many emissions a transaction gave positions, and whether it sent their notifications.
 type Emission struct {
 	Emitted      int   `json:"emitted"`
 	LastPosition int64 `json:"last_position"`
 	Notified     bool  `json:"notified"`
 }
 
-// ErrKeyHeld means that another transaction holds the instance key, the template or a piece of it now. It passes.
+// ErrKeyHeld means that another transaction holds the instance key, the template or one of its pieces. It passes.
 var ErrKeyHeld = errors.New("another transaction holds the instance key, the template or one of its pieces")
 
-// errHeld means the same for an event that was tried apart. It has the code with which waiting for the lock would have ended.
+// errHeld is ErrKeyHeld for an event that was tried apart, with the code with which waiting for the lock would have ended.
 var errHeld = fmt.Errorf("%w (SQLSTATE %s)", ErrKeyHeld, pgerrcode.LockNotAvailable)
 
-// Ids go as texts: an array of them passes in every mode of the protocol, those for transaction poolers included.
+// Ids are passed as texts: arrays of texts work in every mode of the protocol, those for transaction poolers included.
 const (
 	composeSQL = `
 	SELECT b.n, b.result
@@ -53,7 +52,7 @@ const (
 	FROM iu_outbox.compose_apart($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7,
 		CASE WHEN iu_outbox.fence($9, $10) THEN $8::text[] END) AS b`
 
-	// A statement's timeout runs from its beginning: so it is set by one before it, in the same transaction and round trip.
+	// A timeout applies from the next statement on: so a statement before it sets it, in the same transaction and round trip.
 	// The emitter's doorbell is off for a transaction that announces itself.
 	settingsSQL = "SELECT pg_catalog.set_config('statement_timeout', $1, true), pg_catalog.set_config('iu_outbox.doorbell', $2, true)"
 
@@ -63,11 +62,11 @@ const (
 // sqlStateFenced is what iu_outbox.fence raises.
 const sqlStateFenced = "IU002"
 
-// grace is how much longer than the server this process waits for a statement to time out.
+// grace is how much longer than the server's timeout this process waits.
 const grace = 5 * time.Second
 
-// composed is what one transaction did: a result for each event, nil for one that another transaction delays; and
-// what it emitted, nil: nothing.
+// composed is what one transaction did: a result for each event, nil if another transaction delays it; and what it announced,
+// nil if nothing.
 type composed struct {
 	results  []*Result
 	emission *Emission
@@ -95,14 +94,14 @@ func composeAll(
 	return c, nil
 }
 
-// composeApart composes events in one transaction, each of which fails by itself, and returns one answer for each. After an error
+// composeApart composes events in one transaction, each of which fails by itself, and returns one reply for each. After an error
 // nothing is composed.
 func composeApart(
 	ctx context.Context, pool *pgxpool.Pool, events []jobs.AutoInstantiateArgs, traces []string, timeout time.Duration, by Incarnation,
-) ([]answer, error) {
-	answers := make([]answer, len(events))
-	for i := range answers {
-		answers[i].err = errHeld
+) ([]reply, error) {
+	replies := make([]reply, len(events))
+	for i := range replies {
+		replies[i].err = errHeld
 	}
 	err := call(ctx, pool, timeout, composeApartSQL, append(append(columns(events), traces), by.args()...), nil, func(n int, raw []byte) error {
 		var result struct {
@@ -113,16 +112,16 @@ func composeApart(
 		if err := json.Unmarshal(raw, &result); err != nil {
 			return err
 		}
-		answers[n-1] = answer{result: result.Result}
+		replies[n-1] = reply{result: result.Result}
 		if result.Error != nil {
-			answers[n-1] = answer{err: fmt.Errorf("call fn_iu_auto_instantiate_from_event: %w", result.Error)}
+			replies[n-1] = reply{err: fmt.Errorf("call fn_iu_auto_instantiate_from_event: %w", result.Error)}
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("call compose_apart: %w", err)
 	}
-	return answers, nil
+	return replies, nil
 }
 
 // call runs a statement that returns numbers with those of their results that are not NULL, within a timeout that is this program's own,

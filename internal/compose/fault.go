@@ -12,26 +12,26 @@ import (
 	"github.com/iu-core/iuworker/internal/retry"
 )
 
-// Whose fault an error is decides what becomes of an event:
+// The cause of an error decides what happens to an event:
 //
-//	the installation's   it is held back, as at a closed gate, until somebody mends it (FaultOf)
-//	nobody's, it passes  it is tried again for a day (MayPass)
-//	the event's own      it is tried ten times, and becomes a dead letter
+//	the installation       it is held back, as at a closed gate, until that is fixed (FaultOf)
+//	something that passes  it is retried for a day (MayPass)
+//	the event itself       it is tried ten times, and becomes a dead letter
 //
-// An error code alone cannot tell an installation's fault from one that a single template or a trigger of somebody else
-// causes: while others are composed the fault is the event's own (ownError, maxHolds).
+// A code alone cannot tell a fault of the installation from one that a single template or a foreign trigger causes: while other
+// events are composed, the fault is the event's own (ownError, maxHolds).
 
-// Fault is something that is wrong with the installation: events have no part in it.
+// Fault is something that is wrong with the installation, and not with an event.
 type Fault struct {
 	Code string `json:"code"` // SQLSTATE
 	Says string `json:"says"` // what is wrong
-	Help string `json:"help"` // what mends it
+	Help string `json:"help"` // what fixes it
 }
 
-// String is one sentence: the cause, then the way out.
+// String returns one sentence: the cause, then the way out.
 func (f Fault) String() string { return f.Says + "; " + f.Help }
 
-// FaultOf returns the installation's fault that an error tells of.
+// FaultOf returns the fault of the installation that caused an error, if one did.
 func FaultOf(err error) (Fault, bool) {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
@@ -70,8 +70,8 @@ func FaultOf(err error) (Fault, bool) {
 	return Fault{}, false
 }
 
-// Sequence feeds a column of ours. One that is behind, as after a logical replication, which copies no sequences, gives
-// numbers that are taken.
+// Sequence feeds a column of our tables. A sequence that is behind, as after a logical replication, which copies no sequences,
+// gives numbers that are taken.
 type Sequence struct {
 	Name       string // schema and sequence
 	Table      string // schema and table
@@ -88,7 +88,7 @@ func (s Sequence) Forward() string {
 	return fmt.Sprintf("SELECT setval('%s', GREATEST((%s), (SELECT last_value FROM %s)))", s.Name, highest, s.Name)
 }
 
-// Sequences are all that the worker's statements take numbers from.
+// Sequences are all sequences that the worker's statements use.
 var Sequences = []Sequence{
 	{"iu_outbox.event_id_seq", "iu_outbox.event", "id", "event_pkey"},
 	{"iu_outbox.emission_id_seq", "iu_outbox.emission", "id", "emission_pkey"},
@@ -113,8 +113,8 @@ var sequenceOf = func() map[string]Sequence {
 // MayPass reports whether an error may go away by itself: what retry.MayPass says, or a key that somebody holds now.
 func MayPass(err error) bool { return errors.Is(err, ErrKeyHeld) || retry.MayPass(err) }
 
-// Divides reports whether an error may be the fault of one row of a batch, so that the others are worth a try without
-// it: the server's, but none that ends a session or says that the server is not there.
+// Divides reports whether one row of a batch may have caused an error, so that the others are worth a try without it: an error of
+// the server that neither ends the session nor means that the server is unavailable.
 func Divides(err error) bool {
 	if errors.Is(err, ErrFenced) {
 		return false
@@ -135,7 +135,7 @@ func Divides(err error) bool {
 	return pgErr.Code != pgerrcode.TooManyConnections && pgErr.Code != pgerrcode.DiskFull
 }
 
-// lasting reports an error that a savepoint cannot confine: a timeout, or a want of memory.
+// lasting reports whether a savepoint cannot confine an error: a timeout, or a lack of memory.
 func lasting(err error) bool {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return true
@@ -150,7 +150,7 @@ func lockHeld(err error) bool {
 	return errors.Is(err, ErrKeyHeld) || ok && pgErr.Code == pgerrcode.LockNotAvailable
 }
 
-// ownError is an error of one event of a batch of which others were composed.
+// ownError is the error of an event of a batch in which others were composed.
 type ownError struct{ error }
 
 func (e ownError) Unwrap() error { return e.error }

@@ -6,22 +6,21 @@ import (
 )
 
 const (
-	// probeEvery is how often one job is tried while a fault of the installation holds all others back.
+	// probeEvery is how often one job is tried while a fault holds all others back.
 	probeEvery = 2 * time.Second
-	// suspectFor is how long nothing was composed after the first failure when it counts as the installation's: while
-	// others are composed it may be that of one template, or of a trigger of somebody else.
+	// suspectFor is how long nothing must be composed after a failure until the installation counts as its cause: while others
+	// are composed, the cause may be one template, or a foreign trigger.
 	suspectFor = 500 * time.Millisecond
 )
 
-// Hold is what this process knows of a fault of the installation that keeps it from composing: while there is one, jobs
-// are held back, but one now and then, which finds out when it is over. Its zero value knows of none. Safe for
-// concurrent use.
+// Hold knows whether a fault of the installation keeps this process from composing. While one does, jobs are held back, except for
+// one every few seconds, which finds out whether the fault is over. The zero value knows of no fault. Safe for concurrent use.
 //
-//	well -> suspected  a job failed by what may be the installation's fault; it alone is held back
-//	suspected -> held  another one failed so, and none was composed meanwhile; all are held back
-//	any -> well        a job was composed, or none is held back any more
+//	well -> suspected  a job failed, perhaps by a fault of the installation; that job alone is held back
+//	suspected -> held  another job failed so, and none was composed meanwhile; all are held back
+//	any -> well        a job was composed, or no job is held back any more
 type Hold struct {
-	// Began is called once with a fault that begins to hold all jobs back; Ended when a job is composed again. Default: no call.
+	// Began is called when a fault begins to hold all jobs back, Ended when that is over. Default: no call.
 	Began func(Fault)
 	Ended func(f Fault, after time.Duration)
 
@@ -31,21 +30,21 @@ type Hold struct {
 	probed time.Time
 }
 
-// Now returns the fault that holds all jobs back; nil: none is known.
+// Now returns the fault that holds all jobs back, nil if there is none.
 func (h *Hold) Now() *Fault {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.fault
 }
 
-// Well reports whether there is not even a suspicion.
+// Well reports whether no fault is suspected.
 func (h *Hold) Well() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.since.IsZero()
 }
 
-// try returns nil if a job may be tried: there is no fault, or it is time to ask whether it is over.
+// try returns nil if a job may be tried: there is no fault, or it is time to find out whether it is over.
 func (h *Hold) try() *Fault {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -56,7 +55,7 @@ func (h *Hold) try() *Fault {
 	return nil
 }
 
-// met notes a failure.
+// met notes a failure by a fault.
 func (h *Hold) met(f Fault) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -72,7 +71,7 @@ func (h *Hold) met(f Fault) {
 	}
 }
 
-// Over ends suspicion and hold.
+// Over ends the suspicion and the hold.
 func (h *Hold) Over() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -83,7 +82,7 @@ func (h *Hold) Over() {
 	}
 }
 
-// Idle reports that no job was tried for so long that the fault may be over without anybody having noticed.
+// Idle reports whether no job was tried for so long that the fault may be over unnoticed.
 func (h *Hold) Idle() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

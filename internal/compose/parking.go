@@ -13,17 +13,17 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// ParkFor is how long a parked job sleeps if nothing resumes it. The gate's doorbell and a sweep resume it
-// long before; the length keeps a million parked jobs from costing anything while the gate is closed.
+// ParkFor is how long a parked job sleeps if nothing resumes it. The gate's doorbell and a sweep resume it long before; it is so
+// long that a million parked jobs cost nothing while the gate is closed.
 const ParkFor = 24 * time.Hour
 
 // statusFault is the status under "parked" of a job that the installation's fault holds back.
 const statusFault jobs.Status = "installation_fault"
 
-// maxHolds is how often a job is held back again although others were composed since: then the fault is its own.
+// maxHolds is how many times a job is held back again although others were composed since; then the fault is its own.
 const maxHolds = 3
 
-// parkedMark is the job's metadata under "parked". iu_outbox.resume_parked looks for the gate, resume_held for the status.
+// parkedMark is the job's metadata under "parked". iu_outbox.resume_parked reads the gate, resume_held the status.
 type parkedMark struct {
 	Gate   Gate        `json:"gate,omitempty"`
 	Status jobs.Status `json:"status"`
@@ -31,8 +31,8 @@ type parkedMark struct {
 	At     time.Time   `json:"at"`
 }
 
-// heldMark is the job's metadata under "held": how often it was held back again although others were composed, and
-// whether it runs now because they were, which resume_held notes.
+// heldMark is the job's metadata under "held": how many times it was held back again although others were composed, and whether it
+// runs now because they were, which resume_held writes.
 type heldMark struct {
 	Times   int  `json:"times"`
 	Resumed bool `json:"resumed,omitempty"`

@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// RetryFor is how long an error that may pass is borne, from its first time on.
+	// RetryFor is how long a job is retried after its first error that may pass.
 	RetryFor = 24 * time.Hour
-	// lockedMax is the longest wait where somebody else's transaction holds what an event needs.
+	// lockedMax is the longest wait for another transaction that holds what an event needs.
 	lockedMax = 5 * time.Second
 )
 
-// retryMark is the job's metadata under "retry". Errors that may pass are kept here, not in River's list of
-// errors: in a day there may be more than a thousand, and each one would rewrite them all.
+// retryMark is the job's metadata under "retry". Errors that may pass are kept here and not in River's list of errors: in a day there
+// may be more than a thousand, and each one would rewrite the list.
 type retryMark struct {
 	Count   int       `json:"count"`
 	FirstAt time.Time `json:"first_at"`

@@ -14,7 +14,7 @@ import (
 // TracerName is the instrumentation scope of all spans.
 const TracerName = "github.com/iu-core/iuworker"
 
-// wire is how a trace travels in trace_context and in the event: W3C traceparent and tracestate.
+// wire is the format of a trace in trace_context and in the event: W3C traceparent and tracestate.
 var wire propagation.TraceContext
 
 // Traced returns ctx with the trace that an event came with, if any.
@@ -23,7 +23,7 @@ func Traced(ctx context.Context, args jobs.AutoInstantiateArgs) context.Context 
 	return wire.Extract(ctx, propagation.MapCarrier{"traceparent": traceparent, "tracestate": tracestate})
 }
 
-// Attributes are what spans tell of an event.
+// Attributes returns the attributes of an event in its spans.
 func Attributes(args jobs.AutoInstantiateArgs) []attribute.KeyValue {
 	return []attribute.KeyValue{
 		attribute.String("iuworker.event_id", args.EventID.String()),
@@ -51,8 +51,8 @@ func emittedTrace(ctx context.Context, args jobs.AutoInstantiateArgs) string {
 	return traceparent + " " + tracestate
 }
 
-// printable reports whether a text is printable ASCII, blanks and tabs included. A header is; other texts might not pass
-// from this program's encoding to the database's, and would fail the whole batch.
+// printable reports whether a text is printable ASCII, blanks and tabs included, as a header is. Other texts may have no equivalent
+// in the database's encoding, and would fail the whole batch.
 func printable(text string) bool {
 	for i := range len(text) {
 		if b := text[i]; (b < ' ' || b > '~') && b != '\t' {
@@ -62,7 +62,7 @@ func printable(text string) bool {
 	return true
 }
 
-// endSpan says in a job's span what became of the job.
+// endSpan writes the outcome of a job into its span, and ends it.
 func endSpan(span trace.Span, o Outcome) {
 	defer span.End()
 	if !span.IsRecording() {
@@ -85,8 +85,8 @@ func endSpan(span trace.Span, o Outcome) {
 	}
 }
 
-// beginCalls begins a span for the call of each event's function, below its job's; end ends them. The calls of a batch
-// begin and end together.
+// beginCalls begins a span for the call of the function for each event, below the span of its job. The calls of a batch begin and
+// end together.
 func beginCalls(batch []*request) (end func(error)) {
 	var spans []trace.Span
 	for _, r := range batch {

@@ -16,7 +16,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// Timeout bounds one job. A call takes about a millisecond; what lasts longer waits for a lock.
+// Timeout bounds one run of a job. A call takes about a millisecond; one that takes longer waits for a lock.
 const Timeout = 30 * time.Second
 
 // Worker works the jobs of kind auto_instantiate. It is safe for concurrent use.
@@ -25,7 +25,7 @@ type Worker struct {
 
 	cfg    WorkerConfig
 	active sync.Map // job id -> struct{}
-	fenced sync.Map // the same, of jobs that this process must not say anything of
+	fenced sync.Map // the same, of jobs whose ends this process must not write
 }
 
 // WorkerConfig configures a Worker. All fields are required.
@@ -38,7 +38,7 @@ type WorkerConfig struct {
 	Now     func() time.Time // the server's time, by which retries are set
 }
 
-// Outcome is what became of one run of a job, for logs and metrics.
+// Outcome is how one run of a job ended, for logs and metrics.
 type Outcome struct {
 	Args   jobs.AutoInstantiateArgs
 	JobID  int64
@@ -51,10 +51,10 @@ type Outcome struct {
 	Trace  trace.SpanContext // of the run, or else the application's; may be invalid
 }
 
-// Ending is what becomes of a job after a run of it.
+// Ending is what happens to a job after a run.
 type Ending string
 
-// The endings. An interrupted job was cut off by a stop of the worker, or cancelled meanwhile by an operator.
+// The endings. An interrupted job was cut off by a stop of the worker, or cancelled by an operator while it ran.
 const (
 	EndingCompleted   Ending = "completed"
 	EndingParked      Ending = "parked" // by a closed gate, or by a fault of the installation: Err says which
@@ -122,16 +122,16 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[jobs.AutoInstantiateAr
 	return concluded
 }
 
-// heldError is why a job was not even tried.
+// heldError is the error of a job that was not tried because of a fault.
 type heldError struct{ fault Fault }
 
 func (e heldError) Error() string { return e.fault.String() }
 
-// compose calls the function, unless the job's key is not its event's (such a job stands in the way of others, or would let
-// the same event through twice), or it is known that the call would fail whatever the event is.
+// compose calls the function, unless the job's key is not its event's, or a fault is known by which the call would fail. A job with
+// a wrong key would block other events, or let its event through twice.
 func (w *Worker) compose(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs]) (Result, error) {
 	if err := job.Args.CheckKey(); err != nil {
-		return Result{Status: jobs.StatusInvalidInput, Detail: err.Error()}, nil //nolint:nilerr // it is the answer
+		return Result{Status: jobs.StatusInvalidInput, Detail: err.Error()}, nil //nolint:nilerr // it is the result
 	}
 	if job.Args.CreatedAt.IsZero() { // inserted by an application; the metrics count from there
 		job.Args.CreatedAt = job.CreatedAt
@@ -152,21 +152,21 @@ func (w *Worker) compose(ctx context.Context, job *river.Job[jobs.AutoInstantiat
 	return batcher.Compose(ctx, job.Args)
 }
 
-// conclude turns the answer of the function, or why there is none, into what River is told.
+// conclude turns the result of the function, or the error of the call, into what Work returns to River.
 func (w *Worker) conclude(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs], result Result, err error) error {
 	if err != nil {
 		return w.failed(ctx, job, err)
 	}
-	if result.Status == jobs.StatusInstantiated { // what writes nothing shows nothing
+	if result.Status == jobs.StatusInstantiated { // other statuses write nothing, and so prove nothing
 		w.cfg.Hold.Over()
 	}
 	if err := river.RecordOutput(ctx, result); err != nil {
 		return fmt.Errorf("record the job's output: %w", err)
 	}
-	return settle(ctx, result)
+	return byStatus(ctx, result)
 }
 
-// ending tells what River makes of what it is told.
+// ending returns what River does with what Work returns.
 func ending(job *river.Job[jobs.AutoInstantiateArgs], concluded error) Ending {
 	var snooze *rivertype.JobSnoozeError
 	var cancel *rivertype.JobCancelError
@@ -191,8 +191,8 @@ func ending(job *river.Job[jobs.AutoInstantiateArgs], concluded error) Ending {
 	}
 }
 
-// settle turns a status into River's outcome.
-func settle(ctx context.Context, result Result) error {
+// byStatus returns what Work returns for a status.
+func byStatus(ctx context.Context, result Result) error {
 	if gate, closed := closedGate(result.Status); closed {
 		return park(ctx, gate, result.Status)
 	}
@@ -207,7 +207,7 @@ func settle(ctx context.Context, result Result) error {
 	}
 }
 
-// failed tells the event's own errors from the installation's and from those that pass.
+// failed returns what Work returns for an error: it differs for faults of the installation, errors that may pass, and others.
 func (w *Worker) failed(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs], err error) error {
 	if errors.Is(err, ErrFenced) {
 		return errors.Join(ErrFenced, river.JobSnooze(0)) // River writes nothing down: see Fenced
