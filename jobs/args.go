@@ -23,19 +23,19 @@ const (
 	Kind = "auto_instantiate"
 	// QueueEvents is the queue of live events.
 	QueueEvents = "events"
-	// QueueScaleout is the queue of bulk work; it has workers of its own, so that it delays no live event.
+	// QueueScaleout is the queue of bulk work. It has lanes of its own, so that it delays no live event.
 	QueueScaleout = "scaleout"
 	// RiverSchema is the schema that holds River's tables.
 	RiverSchema = names.RiverSchema
-	// MaxAttempts is how often a job is tried that fails with an error which will not pass by itself.
+	// MaxAttempts is how many times a job is tried that fails with an error which does not pass by itself.
 	MaxAttempts = 10
 )
 
-// AutoInstantiateArgs are the columns of an outbox row. ID is 0 for a job that came by no outbox row (bulk scale-out, or an
-// application's own insert into River). NewAutoInstantiate makes them.
+// AutoInstantiateArgs are the columns of an outbox row. NewAutoInstantiate makes them. ID is 0 if the job was not made of an
+// outbox row: it is of a scale-out, or an application inserted it into River.
 //
-// River makes a job unique by IdempotencyKey as it stands in the JSON. So the JSON never lacks it: encoding computes the
-// key if it is empty, and fails if it is another event's. The worker cancels a job whose key does not match its event.
+// River makes a job unique by the IdempotencyKey in its JSON. So encoding computes the key if it is empty, and fails if it is
+// another event's. The worker cancels a job whose key does not match its event.
 type AutoInstantiateArgs struct {
 	ID                   int64           `json:"id,omitempty"`
 	EventID              uuid.UUID       `json:"event_id"`
@@ -55,8 +55,8 @@ type AutoInstantiateArgs struct {
 // Kind implements river.JobArgs.
 func (AutoInstantiateArgs) Kind() string { return Kind }
 
-// InsertOpts implements river.JobArgsWithInsertOpts: one unfinished job an idempotency key, in whichever
-// queue. A job that ended is no obstacle: the next one replays, or composes again after a rollback.
+// InsertOpts implements river.JobArgsWithInsertOpts: there is one unfinished job per idempotency key, over all queues. After a job
+// has ended, another one may be inserted: it replays, or composes again after a rollback.
 func (a AutoInstantiateArgs) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{
 		MaxAttempts: MaxAttempts,
@@ -72,10 +72,10 @@ func (a AutoInstantiateArgs) InsertOpts() river.InsertOpts {
 	}
 }
 
-// NewAutoInstantiate checks an event that an application enqueues itself, in place of a row in the outbox, and fills in
-// what it leaves out: a new EventID, EmitMode live, Priority 1, AvailableAt and CreatedAt now, and always the idempotency key.
-// The error names the first field that the worker would refuse. Insert the result with any of River's Insert functions; one
-// that finds an unfinished job of the same event skips it.
+// NewAutoInstantiate checks an event that an application enqueues itself, in place of a row in the outbox, and sets the fields
+// that are empty: a new EventID, EmitMode live, Priority 1, AvailableAt and CreatedAt now, and the idempotency key. The error
+// names the first field that the worker would refuse. Insert the result with any of River's Insert functions, which skip it if
+// there is an unfinished job of the same event.
 func NewAutoInstantiate(event AutoInstantiateArgs) (AutoInstantiateArgs, error) {
 	if event.EventID == uuid.Nil {
 		event.EventID = uuid.New()
@@ -96,7 +96,7 @@ func NewAutoInstantiate(event AutoInstantiateArgs) (AutoInstantiateArgs, error) 
 	return event, event.CheckKey()
 }
 
-// ErrInvalidArgs is wrapped by what is wrong with the arguments of a job.
+// ErrInvalidArgs is wrapped by the errors of arguments that the worker would refuse.
 var ErrInvalidArgs = errors.New("not the arguments of a job of kind " + Kind)
 
 func (a AutoInstantiateArgs) check() error {
@@ -158,7 +158,7 @@ func (a AutoInstantiateArgs) MarshalJSON() ([]byte, error) {
 	return json.Marshal(plain(a))
 }
 
-// Due returns since when the event could be composed.
+// Due returns the time from which on the event could be composed.
 func (a AutoInstantiateArgs) Due() time.Time {
 	if a.AvailableAt.After(a.CreatedAt) {
 		return a.AvailableAt
@@ -178,7 +178,7 @@ func (a AutoInstantiateArgs) Trace() (traceparent, tracestate string) {
 	return string(carrier.Traceparent), string(carrier.Tracestate)
 }
 
-// text is a string of a JSON object that is the application's own: a value of another type reads as "".
+// text is a string in a JSON object of the application. A value of another type is read as "".
 type text string
 
 // UnmarshalJSON implements json.Unmarshaler.

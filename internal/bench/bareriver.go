@@ -60,17 +60,17 @@ func (w *bareWorker) Work(ctx context.Context, job *river.Job[bareArgs]) error {
 	return nil
 }
 
-// notify is the least that a job can do.
+// notify returns the statement of the least that a job can do.
 func (*scratch) notify() string { return "SELECT pg_catalog.pg_notify('" + bareChannel + "', $1)" }
 
-// composeAndNotify is what a job does where there is a bare River in the place of iuworker: it composes, and tells, in one
-// statement. A dry run writes no emission, which is iuworker's own.
+// composeAndNotify returns the statement of a job of a bare River in place of iuworker: it composes and notifies. A dry run writes no
+// emission, which only iuworker needs.
 func (s *scratch) composeAndNotify() string {
 	return fmt.Sprintf(`SELECT public.fn_iu_auto_instantiate_from_event($1::uuid, 'bench.happened', '%s', 'bare-' || $1, 'dry_run', '%s', NULL), `+
 		`pg_catalog.pg_notify('%s', $1::text)`, s.template, actor, bareChannel)
 }
 
-// latency is one block of a reference, whose jobs do some work.
+// latency is one block of a reference whose jobs run a statement.
 func (r *bareRiverSetup) latency(ctx context.Context, connections, n int, work string) ([]time.Duration, error) {
 	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), r.s.config(connections))
 	if err != nil {
@@ -110,5 +110,5 @@ func (r *bareRiverSetup) latency(ctx context.Context, connections, n int, work s
 func stopBareRiver(ctx context.Context, client *river.Client[pgx.Tx]) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
 	defer cancel()
-	_ = client.StopAndCancel(ctx) // what it leaves goes with its database
+	_ = client.StopAndCancel(ctx) // its database is dropped anyway
 }

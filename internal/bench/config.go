@@ -20,10 +20,10 @@ type Config struct {
 	// be allowed to create databases. It is not changed.
 	Server *pgxpool.Config
 
-	// Pgbench is the path of pgbench. Default: beside the binaries of an installed PostgreSQL, else on PATH.
+	// Pgbench is the path of pgbench. Default: next to the binaries of an installed PostgreSQL, else on PATH.
 	Pgbench string
 
-	// Worker are the settings of the worker to measure; Pool, Direct, Logger and ID are set by this package.
+	// Worker are the settings of the worker to measure. Run sets Pool, Direct, Logger and ID.
 	Worker worker.Config
 
 	// PoolSize is how many connections the worker has. Default dbsession.DefaultPoolSize.
@@ -35,13 +35,13 @@ type Config struct {
 	// Only names the groups of measures to run: those of Groups. Default: all of them but growth.
 	Only []string
 
-	// Growth adds the growth to Sizes.History jobs; it takes long, and about 5 kB of disk a job.
+	// Growth adds the growth to Sizes.History jobs, which takes long, and about 5 kB of disk per job.
 	Growth bool
 
 	// Logger gets the worker's warnings. Default slog.Default().
 	Logger *slog.Logger
 
-	// Progress, where it is set, is told what begins. It is called by one goroutine at a time.
+	// Progress is called with each step that begins, by one goroutine at a time. Default: no call.
 	Progress func(step string)
 }
 
@@ -50,11 +50,11 @@ type Sizes struct {
 	Repetitions   int           // of each measurement
 	Events        int           // in one measurement of drain and whole way
 	Warmup        int           // events before each of them
-	LatencyEvents int           // in one measurement of the latency, at 20 a second
+	LatencyEvents int           // in one measurement of the latency, at 20 per second
 	Insert        time.Duration // of one measurement of inserts
 	Idle          time.Duration // that an idle worker is watched for
 	Subscribers   int           // of the larger fan-out
-	FanoutEvents  int           // in one measurement of the fan-out, at 20 a second
+	FanoutEvents  int           // in one measurement of the fan-out, at 20 per second
 	History       int           // finished jobs of the long history
 }
 
@@ -122,8 +122,8 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// ServerSettings are settings for a server that is started to be measured: durable, and as large as PostgreSQL is run
-// where it matters. Room for max_connections is for the larger fan-out.
+// ServerSettings returns settings for a server that is started to be measured: durable, and as large as in production.
+// max_connections has room for the larger fan-out.
 func ServerSettings() map[string]string {
 	return map[string]string{
 		"fsync":                "on",

@@ -36,7 +36,7 @@ func (m meter) read() (c cost, err error) {
 	return c, err
 }
 
-// costs are those of several measurements, in microseconds an event.
+// costs are those of several measurements, in microseconds per event.
 type costs struct{ total, server, client []float64 }
 
 func (c *costs) add(cost *cost, events int) {
@@ -49,7 +49,7 @@ func (c *costs) add(cost *cost, events int) {
 	c.client = append(c.client, each(cost.client))
 }
 
-// compareCosts adds a line, where there is something to compare.
+// compareCosts adds a line, if there is something to compare.
 func (b *bench) compareCosts(name string, ours costs, reference string, theirs costs) {
 	if len(ours.total) == 0 || len(theirs.total) == 0 {
 		return

@@ -16,17 +16,17 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// actor is in whose name everything is composed.
+// actor is the actor of all events.
 const actor = "iuworker-bench"
 
-// sent is events that are there.
+// sent is a number of events that were inserted.
 type sent struct {
 	n         int
 	at        time.Time
-	emissions int64 // as many as there will be when all of them are composed
+	emissions int64 // the number of emissions when all of them are composed
 }
 
-// send inserts n events and says when they were there, which is when its transaction had committed.
+// send inserts n events, and notes when their transaction had committed.
 func (s *scratch) send(ctx context.Context, n int, insert func(context.Context, int) error) (sent, error) {
 	written, err := s.emissionsWritten(ctx)
 	if err != nil {
@@ -38,7 +38,7 @@ func (s *scratch) send(ctx context.Context, n int, insert func(context.Context, 
 	return sent{n: n, at: time.Now(), emissions: written + int64(n)}, nil
 }
 
-// insertRows puts n rows into the outbox, in one transaction, so that all of them are there at once.
+// insertRows inserts n rows into the outbox in one transaction, so that all of them appear at once.
 func (s *scratch) insertRows(ctx context.Context, n int) error {
 	_, err := s.pool.Exec(ctx, `
 		INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix, actor)
@@ -50,7 +50,7 @@ func (s *scratch) insertRows(ctx context.Context, n int) error {
 	return nil
 }
 
-// insertJobs puts n jobs into River, in one transaction, as insertRows does.
+// insertJobs inserts n jobs into River in one transaction, as insertRows does.
 func (s *scratch) insertJobs(ctx context.Context, n int) error {
 	client, err := river.NewClient(riverpgxv5.New(s.pool), &river.Config{
 		Schema: jobs.RiverSchema, Logger: slog.New(slog.DiscardHandler),
@@ -76,7 +76,7 @@ func (s *scratch) insertJobs(ctx context.Context, n int) error {
 	return nil
 }
 
-// job is what the relay would make of a row.
+// job returns the job that the relay would make of a row.
 func (s *scratch) job() jobs.AutoInstantiateArgs {
 	id, suffix, now := uuid.New(), "job-"+uuid.NewString(), time.Now().UTC()
 	event := jobs.AutoInstantiateArgs{
@@ -88,7 +88,7 @@ func (s *scratch) job() jobs.AutoInstantiateArgs {
 	return event
 }
 
-// tally counts what there is.
+// tally is how much there is of everything.
 type tally struct{ instances, completed, emitted, dead int }
 
 func (s *scratch) count(ctx context.Context) (tally, error) {
@@ -104,7 +104,7 @@ func (s *scratch) count(ctx context.Context) (tally, error) {
 	return t, nil
 }
 
-// whole says how far events must have come to be done.
+// whole is how far events must have come to be done.
 type whole bool
 
 const (
@@ -112,19 +112,19 @@ const (
 	toEvents whole = true  // and events are emitted
 )
 
-// await waits until nothing is under way any more. Asking whether something is reads many dead rows while jobs come and
-// go: so it asks for the number of emissions, which is cheap, until there may be enough of them.
+// await waits until all events are done. To ask that reads many dead rows while jobs are inserted and completed: so await asks for the
+// number of emissions, which is cheap, until there may be enough of them.
 func (s *scratch) await(ctx context.Context, what sent, how whole) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute+time.Duration(what.n)*10*time.Millisecond,
 		fmt.Errorf("%d events were not done in time", what.n))
 	defer cancel()
-	lookAgain := time.Now().Add(2 * time.Second) // all the same: there may be fewer, where something went wrong
+	askAgain := time.Now().Add(2 * time.Second) // in any case: there may be fewer if something went wrong
 	err := poll(ctx, 5*time.Millisecond, func() (done bool, err error) {
 		written, err := s.emissionsWritten(ctx)
-		if err != nil || written < what.emissions && time.Now().Before(lookAgain) {
+		if err != nil || written < what.emissions && time.Now().Before(askAgain) {
 			return false, err
 		}
-		lookAgain = time.Now().Add(2 * time.Second)
+		askAgain = time.Now().Add(2 * time.Second)
 		err = s.pool.QueryRow(ctx, `
 			SELECT NOT EXISTS (SELECT FROM iu_outbox.event)
 			   AND NOT EXISTS (SELECT FROM iu_outbox.job AS j WHERE j.unfinished)
@@ -137,7 +137,7 @@ func (s *scratch) await(ctx context.Context, what sent, how whole) error {
 	return err
 }
 
-// walk sends n events, and waits until they are emitted.
+// walk sends n events and waits until they are emitted.
 func (s *scratch) walk(ctx context.Context, n int, insert func(context.Context, int) error) error {
 	events, err := s.send(ctx, n, insert)
 	if err != nil {
@@ -146,7 +146,7 @@ func (s *scratch) walk(ctx context.Context, n int, insert func(context.Context, 
 	return s.await(ctx, events, toEvents)
 }
 
-// emissionsWritten answers how many emissions were ever written, those of transactions under way included.
+// emissionsWritten returns how many emissions were ever written, those of open transactions included.
 func (s *scratch) emissionsWritten(ctx context.Context) (int64, error) {
 	var written int64
 	err := s.pool.QueryRow(ctx, `
@@ -158,7 +158,7 @@ func (s *scratch) emissionsWritten(ctx context.Context) (int64, error) {
 	return written, nil
 }
 
-// verify fails unless n events led to n instances, jobs and events since before.
+// verify returns an error unless n events have led to n instances, jobs and emissions since before.
 func (s *scratch) verify(ctx context.Context, before tally, n int) error {
 	now, err := s.count(ctx)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// fanout measures how long an event takes to reach all of one and of many subscribers, from the commit of the outbox
-// row. Each subscriber is one of package subscribe, with a connection that listens.
+// fanout measures how long an event takes from the commit of the outbox row to the last of one and of many subscribers. Each
+// subscriber is one of package subscribe, with a connection that listens.
 func (b *bench) fanout(ctx context.Context) error {
 	s := b.main
 	many, err := s.room(ctx, b.cfg.Sizes.Subscribers, b.cfg.PoolSize)
@@ -37,7 +37,7 @@ func (b *bench) fanout(ctx context.Context) error {
 	return nil
 }
 
-// room answers how many subscribers the server can take, at most n.
+// room returns how many subscribers the server has room for, at most n.
 func (s *scratch) room(ctx context.Context, n, poolSize int) (int, error) {
 	var free int
 	err := s.pool.QueryRow(ctx, `
@@ -47,7 +47,7 @@ func (s *scratch) room(ctx context.Context, n, poolSize int) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("ask for free connections: %w", err)
 	}
-	const others = 20 // who else may come
+	const others = 20 // connections of other programs
 	return max(2, min(n, free-poolSize-others)), nil
 }
 
@@ -70,10 +70,10 @@ func (b *bench) fanoutTo(ctx context.Context, s *scratch, n int) (block []time.D
 	return block, err
 }
 
-// crowd is subscribers that hear the same events.
+// crowd is a number of subscribers to the same events.
 type crowd struct {
 	size  int
-	clock *clock // hears an event when the last subscriber has it
+	clock *clock // hears an event when the last subscriber gets it
 
 	mu   sync.Mutex
 	have map[uuid.UUID]int
@@ -91,7 +91,7 @@ func (c *crowd) got(id uuid.UUID) {
 	}
 }
 
-// gather starts the subscribers and waits until all of them read. stop ends them, also where gather failed.
+// gather starts the subscribers and waits until all of them read. stop ends them, also if gather failed.
 func (c *crowd) gather(ctx context.Context, pool *pgxpool.Pool, cfg Config) (stop func() error, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, c.size)

@@ -10,11 +10,11 @@ import (
 
 const (
 	shortHistory = 10_000
-	stretch      = 20_000 // events at a time while the long history is made
+	stretch      = 20_000 // events at a time, to make the long history
 )
 
-// growth measures whether a long history slows the worker down: the same drain on a database with few finished jobs and
-// on one with many, in turns.
+// growth measures whether a long history slows the worker down: the same drain on a database with few finished jobs and on one
+// with many.
 func (b *bench) growth(ctx context.Context) (err error) {
 	short, err := createScratch(ctx, b.cfg.Server, b.cfg.Logger)
 	if err != nil {
@@ -54,7 +54,7 @@ func (b *bench) growth(ctx context.Context) (err error) {
 	return nil
 }
 
-// fill sends events the whole way until there are so many finished jobs. The rates that it notes have the inserts in them.
+// fill sends events until there are so many finished jobs. The rates that it notes include the inserts.
 func (b *bench) fill(ctx context.Context, s *scratch, jobs int, points *[]rssPoint) error {
 	t, err := s.count(ctx)
 	if err != nil || t.completed >= jobs {

@@ -14,7 +14,7 @@ const (
 // workerRate is the --rate of the worker that leaves producers room.
 const workerRate = 200
 
-// inserts measures what the outbox costs those who insert.
+// inserts measures what the outbox costs producers.
 func (b *bench) inserts(ctx context.Context) error {
 	s := b.main
 	if err := s.makePlainTable(ctx); err != nil {
@@ -30,7 +30,7 @@ func (b *bench) inserts(ctx context.Context) error {
 	return b.insertRate(ctx, s, "bulk inserts of 1,000", "rows/s", many, 1, rows, atLeast(0.8, 0.8))
 }
 
-// makePlainTable makes the outbox's table again, without its trigger.
+// makePlainTable makes a copy of the outbox's table without its trigger.
 func (s *scratch) makePlainTable(ctx context.Context) error {
 	_, err := s.pool.Exec(ctx, `
 		CREATE SCHEMA IF NOT EXISTS iu_bench;
@@ -65,7 +65,7 @@ func (s *scratch) insertMany(table string, rows int) string {
 func (b *bench) insertRate(
 	ctx context.Context, s *scratch, name, unit string, script func(table string) string, clients, rows int, bar *Bar,
 ) error {
-	var plain, alone, beside, besideRated []float64
+	var plain, alone, working, rated []float64
 	run := func(into *[]float64, table string) error {
 		result, err := b.pgbench(ctx, s, load{script: script(table), clients: clients, duration: b.cfg.Sizes.Insert})
 		*into = append(*into, result.rate*float64(rows))
@@ -80,17 +80,17 @@ func (b *bench) insertRate(
 	err := b.alternate(ctx, repetitions, name, s.emptyOutbox,
 		func(int) error { return run(&plain, plainTable) },
 		func(int) error { return run(&alone, "iu_outbox.event") },
-		withWorker(&beside, 0), withWorker(&besideRated, workerRate))
+		withWorker(&working, 0), withWorker(&rated, workerRate))
 	if err != nil {
 		return err
 	}
 	b.add(compare(name, unit, alone, plainReference, plain, bar),
-		compare(name+", worker at work", unit, beside, plainReference, plain, nil),
-		compare(fmt.Sprintf("%s, worker at --rate %d", name, workerRate), unit, besideRated, plainReference, plain, nil))
+		compare(name+", worker at work", unit, working, plainReference, plain, nil),
+		compare(fmt.Sprintf("%s, worker at --rate %d", name, workerRate), unit, rated, plainReference, plain, nil))
 	return nil
 }
 
-// emptyOutbox takes away what was inserted, in whichever table it is by now.
+// emptyOutbox deletes what was inserted, whichever table it is in by now.
 func (s *scratch) emptyOutbox(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

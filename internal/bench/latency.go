@@ -51,7 +51,7 @@ func (b *bench) latency(ctx context.Context) error {
 	return nil
 }
 
-// latencies are those of several blocks.
+// latencies are the latencies of several blocks.
 type latencies struct {
 	each [][]time.Duration
 	all  []time.Duration
@@ -86,7 +86,7 @@ func (b *bench) outboxLatency(ctx context.Context, s *scratch, n int) (block []t
 	return block, err
 }
 
-// insertRow is what an application does.
+// insertRow inserts an event as an application does.
 func (s *scratch) insertRow(ctx context.Context, id uuid.UUID) error {
 	_, err := s.pool.Exec(ctx, `
 		INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix, actor)
@@ -97,7 +97,7 @@ func (s *scratch) insertRow(ctx context.Context, id uuid.UUID) error {
 	return nil
 }
 
-// eventIDOf reads the id that an application gave from the event's payload.
+// eventIDOf returns the id that the application gave an event, from the payload of its notification.
 func eventIDOf(payload string) (uuid.UUID, bool) {
 	var event struct {
 		Data struct {
@@ -108,7 +108,7 @@ func eventIDOf(payload string) (uuid.UUID, bool) {
 	return event.Data.EventID, err == nil && event.Data.EventID != uuid.Nil
 }
 
-// clock measures from commits to notifications. Safe for concurrent use.
+// clock measures the times from commits to notifications. Safe for concurrent use.
 type clock struct {
 	mu        sync.Mutex
 	committed map[uuid.UUID]time.Time
@@ -170,8 +170,8 @@ func (c *clock) listen(ctx context.Context, cfg *pgx.ConnConfig, channel string,
 	}, nil
 }
 
-// drip says n times that something happened, twenty times a second, jittered, and answers how long each took to be heard.
-// The first ones warm everything up and do not count.
+// drip calls say n times with a new id, twenty times per second, with jitter, and returns how long each id took to be heard. The
+// first ten warm everything up and do not count.
 func (c *clock) drip(ctx context.Context, n int, say func(context.Context, uuid.UUID) error) ([]time.Duration, error) {
 	const warmup = 10
 	ids := make([]uuid.UUID, 0, n+warmup)
@@ -197,7 +197,7 @@ func (c *clock) drip(ctx context.Context, n int, say func(context.Context, uuid.
 	defer c.mu.Unlock()
 	var took []time.Duration
 	for _, id := range ids[warmup:] {
-		took = append(took, max(0, c.heard[id].Sub(c.committed[id]))) // it may be heard before the insert has returned
+		took = append(took, max(0, c.heard[id].Sub(c.committed[id]))) // an id may be heard before its insert returns
 	}
 	return took, nil
 }

@@ -12,7 +12,7 @@ type rssPoint struct {
 	bytes int64
 }
 
-// rssWatch notes the resident memory of this process ten times a second.
+// rssWatch notes the resident memory of this process ten times per second.
 type rssWatch struct {
 	cancel context.CancelFunc
 	points chan []rssPoint
@@ -34,7 +34,7 @@ func watchRSS(ctx context.Context) *rssWatch {
 	return w
 }
 
-// end answers what was noted. Call it once.
+// end returns what was noted. Call it once.
 func (w *rssWatch) end() []rssPoint {
 	w.cancel()
 	return <-w.points
@@ -59,7 +59,7 @@ func (b *bench) memory(name string, points []rssPoint) {
 	third := len(values) / 3
 	if third > 0 {
 		first, last := sampleOf(values[:third]).Median, sampleOf(values[len(values)-third:]).Median
-		m.Note = fmt.Sprintf("resident, the most of %d looks, this measuring included; %.0f MB in the first third of them, %.0f MB in the last",
+		m.Note = fmt.Sprintf("resident, the most of %d readings, this measuring included; %.0f MB in the first third of them, %.0f MB in the last",
 			len(values), first, last)
 	}
 	b.add(m)

@@ -20,8 +20,7 @@ import (
 	"github.com/iu-core/iuworker/internal/pgserver"
 )
 
-// FindPgbench answers the path of pgbench: beside the given binaries, beside those of an installed PostgreSQL, or on
-// PATH. dir may be "".
+// FindPgbench returns the path of pgbench: in dir unless that is "", next to the binaries of an installed PostgreSQL, or on PATH.
 func FindPgbench(ctx context.Context, dir string) (string, error) {
 	for _, dir := range []string{dir, pgserver.Find(ctx)} {
 		path := filepath.Join(dir, "pgbench")
@@ -40,7 +39,7 @@ func FindPgbench(ctx context.Context, dir string) (string, error) {
 	return path, nil
 }
 
-// load is what pgbench runs: a script, by so many clients, for so many transactions each or for a time.
+// load is what pgbench runs: a script, by a number of clients, for a number of transactions each or for a time.
 type load struct {
 	script       string
 	clients      int
@@ -48,9 +47,9 @@ type load struct {
 	duration     time.Duration // whole seconds
 }
 
-// result of pgbench.
+// loadResult is what pgbench measured.
 type loadResult struct {
-	rate         float64 // transactions a second, without the time of connecting
+	rate         float64 // transactions per second, without the time to connect
 	transactions int
 }
 
@@ -109,13 +108,14 @@ func parsePgbench(out string) (loadResult, error) {
 	return loadResult{rate: rate, transactions: transactions}, nil
 }
 
-// steersLibpq reports whether a variable says where to connect, which the scratch database's own are for. What says how
-// (certificates, password files) stays.
+// steersLibpq reports whether a variable says where to connect. The scratch database has its own; variables that say how
+// to connect (certificates, password files) stay.
 func steersLibpq(variable string) bool {
 	return strings.HasPrefix(variable, "PG") && !strings.HasPrefix(variable, "PGSSL") && !strings.HasPrefix(variable, "PGPASSFILE")
 }
 
-// libpqEnvironment leads libpq where cfg leads. The password travels in the environment, where no other user sees it.
+// libpqEnvironment returns the variables by which libpq connects as cfg does. The password is in the environment, where no other user
+// sees it.
 func libpqEnvironment(cfg *pgx.ConnConfig) []string {
 	sslmode := "disable"
 	if cfg.TLSConfig != nil {

@@ -24,7 +24,7 @@ type Report struct {
 type GrowthPoint struct {
 	Finished int     `json:"finished"` // jobs, at its end
 	Seconds  float64 `json:"seconds"`  // since the beginning
-	Rate     float64 `json:"rate"`     // jobs a second within it
+	Rate     float64 `json:"rate"`     // jobs per second within it
 	RSS      float64 `json:"rss_mb"`
 }
 
@@ -47,7 +47,7 @@ type Reference struct {
 	Sample
 }
 
-// Bar is what to reach: by the ratio, or by the measure itself where there is no reference.
+// Bar is what the ratio must reach, or the measure itself if there is no reference.
 type Bar struct {
 	Lower bool    `json:"lower_is_better"`
 	Bar   float64 `json:"bar"`
@@ -84,7 +84,7 @@ func (b *Bar) judge(value float64) Verdict {
 	}
 }
 
-// measure makes a line of values that have no reference.
+// measure returns a line of values without a reference.
 func measure(name, unit string, values []float64, bar *Bar) Measure {
 	m := Measure{Name: name, Unit: unit, Sample: sampleOf(values), Bar: bar}
 	if bar != nil {
@@ -93,7 +93,7 @@ func measure(name, unit string, values []float64, bar *Bar) Measure {
 	return m
 }
 
-// compare makes a line of values and those of their reference.
+// compare returns a line of values with those of their reference.
 func compare(name, unit string, values []float64, reference string, references []float64, bar *Bar) Measure {
 	m := measure(name, unit, values, nil)
 	m.Reference = &Reference{Name: reference, Sample: sampleOf(references)}
@@ -105,10 +105,10 @@ func compare(name, unit string, values []float64, reference string, references [
 	return m
 }
 
-// noisy is the spread of a reference from which on the machine was busy with other work.
+// noisy is the spread of a reference above which the machine was busy with other work.
 const noisy = 0.25
 
-// weigh says in the notes what a reader must know of the machine.
+// weigh adds to the notes what a reader must know about the machine.
 func (r *Report) weigh(load string) {
 	for _, m := range r.Measures {
 		if m.Reference != nil && m.Reference.spread() > noisy {

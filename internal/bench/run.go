@@ -20,11 +20,11 @@ type bench struct {
 	report *Report
 }
 
-// ErrInterrupted says that Run's context ended.
+// ErrInterrupted means that Run's context ended.
 var ErrInterrupted = errors.New("interrupted; the scratch database is deleted, and no measurement is complete")
 
-// Run measures, and answers what it measured. The scratch databases are dropped before it returns, also where ctx ends
-// or something fails. Not for two at once on one server: they would measure each other.
+// Run measures. It drops the scratch databases before it returns, also if ctx ends or something fails. Do not run two at once on
+// one server: they would measure each other.
 func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 	cfg, err = cfg.withDefaults()
 	if err != nil {
@@ -81,7 +81,7 @@ func (b *bench) groups(ctx context.Context) error {
 	return nil
 }
 
-// begin notes where and with what the run happens.
+// begin notes the programs, the machine and the settings of the run.
 func (b *bench) begin(ctx context.Context) error {
 	b.report = &Report{
 		Program: iusql.ProgramVersion, CPUs: runtime.NumCPU(), StartedAt: time.Now(), Settings: map[string]string{},

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Sample is what repetitions of a measurement answered.
+// Sample is the values of a measurement and its repetitions.
 type Sample struct {
 	Median float64   `json:"median"`
 	Min    float64   `json:"min"`
@@ -26,7 +26,7 @@ func sampleOf(values []float64) Sample {
 	return Sample{Median: median, Min: sorted[0], Max: sorted[len(sorted)-1], Values: values}
 }
 
-// spread answers how far apart the values are, as a part of their median.
+// spread returns how far apart the values are, in parts of their median.
 func (s Sample) spread() float64 {
 	if s.Median == 0 {
 		return 0
@@ -34,7 +34,7 @@ func (s Sample) spread() float64 {
 	return (s.Max - s.Min) / s.Median
 }
 
-// ratios divides pair by pair: what was measured one after the other met the same machine.
+// ratios divides pair by pair: measurements that follow each other met the same machine.
 func ratios(values, references []float64) []float64 {
 	var out []float64
 	for i := range min(len(values), len(references)) {
@@ -45,7 +45,7 @@ func ratios(values, references []float64) []float64 {
 	return out
 }
 
-// percentile answers the p-th percentile in milliseconds, 0 of nothing.
+// percentile returns the p-th percentile in milliseconds, 0 if there are no durations.
 func percentile(durations []time.Duration, p float64) float64 {
 	if len(durations) == 0 {
 		return 0

@@ -16,30 +16,30 @@ const (
 	scaleoutBatch = "bench"
 )
 
-// scaleout measures what live events feel of a scale-out: their latency while a million jobs are enqueued and worked off
-// beside them. No more of the million is enqueued than there is time for meanwhile.
+// scaleout measures the latency of live events while a scale-out of a million jobs is enqueued and composed. It is cancelled when
+// the latency is measured.
 func (b *bench) scaleout(ctx context.Context) error {
 	s := b.main
 	if err := s.settle(ctx); err != nil {
 		return err
 	}
-	var quiet, beside latencies
+	var quiet, during latencies
 	n, repetitions := b.cfg.Sizes.LatencyEvents, min(b.cfg.Sizes.Repetitions, 3) // each needs a settled database
-	err := b.alternate(ctx, repetitions, "latency beside a scale-out", asItIs,
+	err := b.alternate(ctx, repetitions, "latency during a scale-out", asItIs,
 		func(int) error { return quiet.take(b.outboxLatency(ctx, s, n)) },
-		func(i int) error { return beside.take(b.besideScaleout(ctx, s, fmt.Sprint(scaleoutBatch, "-", i), n)) })
+		func(i int) error { return during.take(b.duringScaleout(ctx, s, fmt.Sprint(scaleoutBatch, "-", i), n)) })
 	if err != nil {
 		return err
 	}
-	p50 := compare("beside a scale-out, p50", "ms", beside.blocks(50), alone, quiet.blocks(50), nil)
-	p99 := compare("beside a scale-out, p99", "ms", beside.blocks(99), alone, quiet.blocks(99), nil)
-	p99.Note = "from the commit of an outbox row to the NOTIFY, 20 a second, while a scale-out of a million is enqueued and composed"
+	p50 := compare("during a scale-out, p50", "ms", during.blocks(50), alone, quiet.blocks(50), nil)
+	p99 := compare("during a scale-out, p99", "ms", during.blocks(99), alone, quiet.blocks(99), nil)
+	p99.Note = "from the commit of an outbox row to the NOTIFY, 20 per second, while a scale-out of a million is enqueued and composed"
 	b.add(p50, p99)
 	return nil
 }
 
-// besideScaleout is a block of latencies while a scale-out is enqueued, and what was enqueued is composed.
-func (b *bench) besideScaleout(ctx context.Context, s *scratch, prefix string, n int) (block []time.Duration, err error) {
+// duringScaleout is a block of latencies while a scale-out is enqueued, and what was enqueued is composed.
+func (b *bench) duringScaleout(ctx context.Context, s *scratch, prefix string, n int) (block []time.Duration, err error) {
 	scaling, stop := context.WithCancel(ctx)
 	defer stop()
 	began, ended := make(chan struct{}, 1), make(chan error, 1)
@@ -70,7 +70,7 @@ func (b *bench) besideScaleout(ctx context.Context, s *scratch, prefix string, n
 	return block, s.emptyQueue(ctx)
 }
 
-// emptyQueue takes away what was enqueued and not composed.
+// emptyQueue deletes the jobs that were not composed.
 func (s *scratch) emptyQueue(ctx context.Context) error {
 	if _, err := s.pool.Exec(ctx, "TRUNCATE "+iusql.JobTable); err != nil {
 		return fmt.Errorf("empty the queue: %w", err)

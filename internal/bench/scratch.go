@@ -24,11 +24,11 @@ import (
 const (
 	namePrefix  = "iuworker_bench_"
 	dropTimeout = time.Minute
-	// poolForWatching is for what the measuring itself asks.
+	// poolForWatching is the size of the pool for the measuring itself.
 	poolForWatching = 4
 )
 
-// scratch is a database that was created to be measured in.
+// scratch is a database to measure in.
 type scratch struct {
 	server   *pgxpool.Config
 	name     string
@@ -37,7 +37,7 @@ type scratch struct {
 	newRoles []string // that the migration created
 }
 
-// createScratch creates a database, migrates it, opens its gates and makes a template. Where it fails, nothing stays.
+// createScratch creates a database, migrates it, opens its gates and makes a template. If it fails, it leaves nothing behind.
 func createScratch(ctx context.Context, server *pgxpool.Config, logger *slog.Logger) (*scratch, error) {
 	tag := make([]byte, 4)
 	_, _ = rand.Read(tag) // never fails
@@ -78,7 +78,7 @@ func (s *scratch) furnish(ctx context.Context, logger *slog.Logger, before []str
 	return s.makeTemplate(ctx)
 }
 
-// config is the server's with the scratch database in it.
+// config returns the server's config with the scratch database.
 func (s *scratch) config(connections int) *pgxpool.Config {
 	cfg := s.server.Copy()
 	cfg.ConnConfig.Database = s.name
@@ -96,7 +96,7 @@ func (s *scratch) onServer(ctx context.Context, do func(conn *pgx.Conn) error) e
 	return do(conn)
 }
 
-// roles answers those of our roles that exist.
+// roles returns those of our roles that exist.
 func roles(ctx context.Context, conn *pgx.Conn) ([]string, error) {
 	rows, err := conn.Query(ctx, `
 		SELECT r.rolname::text FROM pg_catalog.pg_roles AS r
@@ -131,7 +131,8 @@ func (s *scratch) makeTemplate(ctx context.Context) error {
 	return nil
 }
 
-// drop drops the database, whoever is connected to it, and the roles that came with it. It goes on after ctx has ended.
+// drop drops the database, also if sessions are connected to it, and the roles that the migration created. It works after ctx has
+// ended, too.
 func (s *scratch) drop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropTimeout)
 	defer cancel()
@@ -146,7 +147,7 @@ func (s *scratch) drop(ctx context.Context) error {
 			_, err := conn.Exec(ctx, "DROP ROLE IF EXISTS "+pgx.Identifier{role}.Sanitize())
 			var pgErr *pgconn.PgError
 			if errors.As(err, &pgErr) && pgErr.Code == pgerrcode.DependentObjectsStillExist {
-				continue // somebody migrated a database meanwhile, and needs it
+				continue // another database was migrated meanwhile, and needs it
 			}
 			if err != nil {
 				return err
@@ -160,7 +161,7 @@ func (s *scratch) drop(ctx context.Context) error {
 	return nil
 }
 
-// leftovers answers the databases of runs that were killed, or that go on.
+// leftovers returns a sentence with the databases of runs that were killed, "" if there are none.
 func (s *scratch) leftovers(ctx context.Context) (string, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT d.datname::text FROM pg_catalog.pg_database AS d
@@ -174,12 +175,12 @@ func (s *scratch) leftovers(ctx context.Context) (string, error) {
 	if err != nil || len(names) == 0 {
 		return "", err
 	}
-	return "Runs that were killed left databases behind; to be rid of them: DROP DATABASE " +
+	return "Runs that were killed left databases behind; to drop them, run: DROP DATABASE " +
 		strings.Join(names, "; DROP DATABASE ") + ";", nil
 }
 
-// settle brings the database to rest: what references left for the emitter is emitted, tables are vacuumed and analysed,
-// and a checkpoint is made where the login may.
+// settle brings the database to rest: it emits what the references left for the emitter, vacuums and analyses the tables, and makes
+// a checkpoint if the login may.
 func (s *scratch) settle(ctx context.Context) error {
 	for emitted := -1; emitted != 0; {
 		if err := s.pool.QueryRow(ctx, "SELECT emitted FROM iu_outbox.emit(10000)").Scan(&emitted); err != nil {

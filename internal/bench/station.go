@@ -13,7 +13,7 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// startTimeout bounds a worker's start and its end.
+// startTimeout bounds the start and the stop of a worker.
 const startTimeout = 30 * time.Second
 
 // station is a worker that runs on a scratch database.
@@ -75,7 +75,7 @@ func (st *station) stop(ctx context.Context) error {
 	return nil
 }
 
-// warnings passes what a user must know: the worker tells of each batch, and writing that would be measured, too.
+// warnings passes warnings and errors. The worker logs each batch, and writing that would be measured, too.
 type warnings struct{ slog.Handler }
 
 // Enabled implements slog.Handler.
@@ -83,7 +83,7 @@ func (h warnings) Enabled(ctx context.Context, level slog.Level) bool {
 	return level >= slog.LevelWarn && h.Handler.Enabled(ctx, level)
 }
 
-// poll asks again until it is answered yes, or ctx ends.
+// poll calls ask until it returns true or an error, or ctx ends.
 func poll(ctx context.Context, every time.Duration, ask func() (bool, error)) error {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
@@ -100,7 +100,7 @@ func poll(ctx context.Context, every time.Duration, ask func() (bool, error)) er
 	}
 }
 
-// pause waits, and reports an end of ctx.
+// pause waits. It returns an error if ctx ends.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// The picture in pixels: the chart, and room around it for what is written there.
+// The size of the picture in pixels, and of the margins for text around the chart.
 const (
 	svgWidth, svgHeight                = 720, 300
 	svgLeft, svgRight, svgTop, svgFoot = 70, 60, 40, 45
 )
 
-// errNoGrowth says that there is nothing to draw.
+// errNoGrowth means that there is nothing to draw.
 var errNoGrowth = errors.New("this run created no history to draw; run it with --growth")
 
-// WriteSVG draws the rate over the history that was made, and the worker's memory meanwhile. It fails where none was made.
+// WriteSVG draws the rate and the worker's memory over the history. It returns an error if the run created none.
 func (r *Report) WriteSVG(w io.Writer) error {
 	if len(r.Growth) == 0 {
 		return errNoGrowth
@@ -51,7 +51,7 @@ func (r *Report) WriteSVG(w io.Writer) error {
 	return err
 }
 
-// svgLine draws a value of each stretch at its end.
+// svgLine draws one value for each stretch, at its end.
 func (r *Report) svgLine(colour string, top float64, values []float64) string {
 	last := float64(r.Growth[len(r.Growth)-1].Finished)
 	points := make([]string, len(values))
@@ -63,7 +63,7 @@ func (r *Report) svgLine(colour string, top float64, values []float64) string {
 	return fmt.Sprintf(`<polyline fill="none" stroke="%s" stroke-width="2" points="%s"/>`+"\n", colour, strings.Join(points, " "))
 }
 
-// roundUp answers the end of an axis that has room for all values: one or two digits and zeros, and divisible by four.
+// roundUp returns the end of an axis with room for all values: one or two digits and zeros, and divisible by four.
 func roundUp(values []float64) float64 {
 	most := 4.0
 	for _, v := range values {
@@ -73,7 +73,7 @@ func roundUp(values []float64) float64 {
 	return math.Ceil(most/unit) * unit
 }
 
-// thousands writes a number with its thousands apart.
+// thousands writes a number with spaces between its thousands.
 func thousands(v float64) string {
 	text := fmt.Sprintf("%.0f", v)
 	for i := len(text) - 3; i > 0; i -= 3 {

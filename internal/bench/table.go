@@ -11,7 +11,7 @@ import (
 func (r *Report) Write(w io.Writer) error {
 	fmt.Fprintf(w, "iuworker %s, PostgreSQL %s, %d CPUs, fsync %s, synchronous_commit %s, shared_buffers %s\n",
 		r.Program, r.Postgres, r.CPUs, r.Settings["fsync"], r.Settings["synchronous_commit"], r.Settings["shared_buffers"])
-	fmt.Fprintf(w, "%d events a measurement, %d repetitions, %.0f s; ratios are medians of pairs measured one after the other\n\n",
+	fmt.Fprintf(w, "%d events per measurement, %d repetitions, %.0f s; ratios are medians of pairs measured one after the other\n\n",
 		r.Events, r.Repetitions, r.Seconds)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "MEASURE\tMEDIAN\tMIN\tMAX\tUNIT\tREFERENCE\tRATIO\tBAR\tAIM\tREACHED")
@@ -42,7 +42,7 @@ func (m Measure) row() string {
 		m.Name, number(m.Median), number(m.Min), number(m.Max), m.Unit, reference, ratio, bar, aim, m.Verdict)
 }
 
-// number writes three digits that count, and no more.
+// number writes three significant digits.
 func number(v float64) string {
 	switch a := math.Abs(v); {
 	case a >= 100:

@@ -9,16 +9,16 @@ import (
 
 const (
 	referenceClients = 32
-	referenceCall    = "pgbench, 32 clients, one call of fn_iu_auto_instantiate_from_event a transaction, live, prepared"
+	referenceCall    = "pgbench, 32 clients, one call of fn_iu_auto_instantiate_from_event per transaction, live, prepared"
 )
 
-// call is the reference's statement.
+// call returns the statement of the reference.
 func (s *scratch) call(emitMode string) string {
 	return fmt.Sprintf(`SELECT public.fn_iu_auto_instantiate_from_event(pg_catalog.gen_random_uuid(), 'bench.happened', `+
 		`'%s', 'ref-' || pg_catalog.gen_random_uuid(), '%s', '%s', NULL);`, s.template, emitMode, actor)
 }
 
-// rates are those of one measurement, repeated.
+// rates are the rates of one measurement and its repetitions.
 type rates struct {
 	rate []float64
 	costs
@@ -40,7 +40,7 @@ type measured struct {
 	rss    []rssPoint // of the worker
 }
 
-// throughput measures drain and whole way, and the worker's memory meanwhile.
+// throughput measures drain and pipeline, and the worker's memory meanwhile.
 func (b *bench) throughput(ctx context.Context) error {
 	s, n := b.main, b.cfg.Sizes.Events
 	var drain, whole, live, dry rates
@@ -65,7 +65,7 @@ func (b *bench) throughput(ctx context.Context) error {
 	b.compareCosts("drain", drain.costs, referenceCall, live.costs)
 	b.compareCosts("pipeline", whole.costs, referenceCall, live.costs)
 	announced := compare("call, live", "calls/s", live.rate, "the same calls as dry runs, which write no emission", dry.rate, nil)
-	announced.Note = "what announcing costs a call: the reference of drain beside itself without it"
+	announced.Note = "what announcing costs a call: the reference of drain against itself without it"
 	b.add(announced)
 	b.memory("memory", rss)
 	return nil
@@ -80,7 +80,7 @@ func (b *bench) calls(ctx context.Context, s *scratch, emitMode string) (measure
 	return measured{rate: result.rate, events: result.transactions, cost: stop()}, err
 }
 
-// drain is one measurement of jobs that are in River already.
+// drain is one measurement of jobs that are in River.
 func (b *bench) drain(ctx context.Context, s *scratch, n int) (measured, error) {
 	return b.through(ctx, s, n, toJobs, s.insertJobs)
 }
@@ -90,7 +90,7 @@ func (b *bench) wholeWay(ctx context.Context, s *scratch, n int) (measured, erro
 	return b.through(ctx, s, n, toEvents, s.insertRows)
 }
 
-// through warms a worker up, and measures it from the moment at which n events are there.
+// through warms a worker up, and measures it from the moment at which n events are inserted.
 func (b *bench) through(
 	ctx context.Context, s *scratch, n int, how whole, insert func(context.Context, int) error,
 ) (m measured, err error) {

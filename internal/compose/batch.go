@@ -93,7 +93,7 @@ type request struct {
 	ctx  context.Context //nolint:containedctx // of the job that waits for the result
 	args jobs.AutoInstantiateArgs
 	by   Incarnation // that fetched the job
-	done chan reply // takes one without blocking
+	done chan reply  // takes one without blocking
 }
 
 type reply struct {

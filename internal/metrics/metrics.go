@@ -13,15 +13,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Config configures Metrics. The zero value of a field means its default.
+// Config configures Metrics. The zero value of a field is its default.
 type Config struct {
-	// Pool is where the state is read from, and whose connections are counted. Nil: neither.
+	// Pool is the pool to read the state through and to count the connections of. Nil: neither.
 	Pool *pgxpool.Pool
 
-	// StateInterval is how old the state of the database may be that a scrape gets. Default 10 s.
+	// StateInterval is the greatest age of the state that a scrape gets. Default 10 s.
 	StateInterval time.Duration
 
-	// StateTimeout bounds a read of it, and so a scrape. Default 3 s.
+	// StateTimeout bounds a reading of the state, and so a scrape. Default 3 s.
 	StateTimeout time.Duration
 
 	// Version is the program's version.
@@ -31,7 +31,7 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Metrics are the instruments of one process. Safe for concurrent use; the worker's parts report to it by its methods.
+// Metrics are the instruments of one process. The parts of the worker call its methods. Safe for concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
 	logger   *slog.Logger
@@ -52,7 +52,7 @@ type Metrics struct {
 	verified, findings, verifiedAt, verifyTook *prometheus.GaugeVec
 }
 
-// New makes the instruments, in a registry of their own. It does not connect.
+// New returns the instruments, in a registry of their own. It does not connect.
 func New(cfg Config) *Metrics {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -90,12 +90,12 @@ func New(cfg Config) *Metrics {
 	r.gauges("iuworker_build_info").WithLabelValues(cmp.Or(cfg.Version, "unknown")).Set(1)
 	r.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if cfg.Pool != nil {
-		r.registry.MustRegister(poolCollector{cfg.Pool}, newState(cfg))
+		r.registry.MustRegister(poolCollector(cfg.Pool), collector(newState(cfg).collect))
 	}
 	return m
 }
 
-// scrapesAtOnce keeps whoever may scrape from keeping the process busy by it.
+// scrapesAtOnce keeps scrapers from overloading the process.
 const scrapesAtOnce = 4
 
 // Handler serves the metrics in the format that the scraper asks for.
@@ -108,10 +108,10 @@ func (m *Metrics) Handler() http.Handler {
 	})
 }
 
-// Gatherer answers the metrics, for programs that serve them with their own.
+// Gatherer returns the metrics, for programs that serve them with their own.
 func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
 
-// maker makes instruments as the catalog has them; a name that is not there is a mistake of this package.
+// maker makes instruments of the catalog. It panics if a name is not there, which is a bug of this package.
 type maker struct{ registry *prometheus.Registry }
 
 func find(name string) Instrument {
@@ -149,9 +149,4 @@ func (r maker) histograms(name string) *prometheus.HistogramVec {
 
 func (r maker) histogram(name string) prometheus.Observer {
 	return r.histograms(name).WithLabelValues()
-}
-
-func describe(name string) *prometheus.Desc {
-	i := find(name)
-	return prometheus.NewDesc(i.Name, i.Help, i.Labels, nil)
 }

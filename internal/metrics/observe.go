@@ -10,7 +10,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// other stands for values that a label must not grow by.
+// other stands for all values that must not become values of a label.
 const other = "other"
 
 var (
@@ -19,7 +19,7 @@ var (
 	parts  = []string{"relay", "emitter", "resumer", "pruner", "rescuer", "verifier"}
 )
 
-// usual are the endings of jobs that there are wherever the worker runs, and that rates shall not miss the first of.
+// usual are the usual endings by status. Their series begin at 0, so that rates count the first run.
 var usual = map[jobs.Status]compose.Ending{
 	jobs.StatusInstantiated:        compose.EndingCompleted,
 	jobs.StatusIdempotentReplay:    compose.EndingCompleted,
@@ -46,7 +46,7 @@ func (m *Metrics) beginAtZero() {
 	}
 }
 
-// Relayed notes a transaction of the relay: rows left the outbox, jobs were made of them, and merged found theirs.
+// Relayed counts a transaction of the relay: rows left the outbox, of which some became jobs and some merged into unfinished jobs.
 func (m *Metrics) Relayed(rows, jobs, merged int, took time.Duration) {
 	m.relayRows.Add(float64(rows))
 	m.relayJobs.Add(float64(jobs))
@@ -55,7 +55,7 @@ func (m *Metrics) Relayed(rows, jobs, merged int, took time.Duration) {
 	m.relayTook.Observe(took.Seconds())
 }
 
-// Ran notes a run of a job.
+// Ran counts a run of a job.
 func (m *Metrics) Ran(o compose.Outcome) {
 	queue, status := o.Queue, o.Result.Status
 	if !slices.Contains(queues, queue) {
@@ -73,7 +73,7 @@ func (m *Metrics) Ran(o compose.Outcome) {
 	}
 }
 
-// Composed notes a transaction that composes.
+// Composed counts a transaction that composes.
 func (m *Metrics) Composed(b compose.Batch) {
 	m.batchEvents.Observe(float64(b.Events))
 	m.batchTook.Observe(b.Took.Seconds())
@@ -82,7 +82,7 @@ func (m *Metrics) Composed(b compose.Batch) {
 	}
 }
 
-// Emitted notes a transaction of the emitter that gave positions.
+// Emitted counts a transaction of the emitter that gave positions.
 func (m *Metrics) Emitted(emissions int, notified bool, took time.Duration) {
 	m.emitted.Add(float64(emissions))
 	m.emitBatch.Observe(float64(emissions))
@@ -92,37 +92,29 @@ func (m *Metrics) Emitted(emissions int, notified bool, took time.Duration) {
 	}
 }
 
-// Resumed notes parked jobs that run again.
+// Resumed counts parked jobs that run again.
 func (m *Metrics) Resumed(n int) { m.resumed.Add(float64(n)) }
 
-// Rescued notes jobs of dead workers, or left behind, that run again.
+// Rescued counts jobs of dead workers, or left behind, that run again.
 func (m *Metrics) Rescued(n int) { m.rescued.Add(float64(n)) }
 
-// Pruned notes emissions that were deleted.
+// Pruned counts emissions that were deleted.
 func (m *Metrics) Pruned(n int) { m.pruned.Add(float64(n)) }
 
-// Failed notes a round of a part of the worker that failed.
+// Failed counts a round of a part of the worker that failed.
 func (m *Metrics) Failed(part string) { m.failures.WithLabelValues(part).Inc() }
 
-// Listening notes whether this process hears doorbells; the second time that it begins to is a reconnect.
+// Listening sets whether this process hears doorbells, and counts reconnects.
 func (m *Metrics) Listening(up bool) {
-	if !up {
-		m.listenerUp.WithLabelValues().Set(0)
-		return
-	}
-	m.listenerUp.WithLabelValues().Set(1)
-	if m.heard.Swap(true) {
+	m.listenerUp.WithLabelValues().Set(one(up))
+	if up && m.heard.Swap(true) {
 		m.reconnects.Inc()
 	}
 }
 
-// Verified notes a verification of all data that ended at a time, and how much was wrong.
+// Verified sets the result of the last verification of all data.
 func (m *Metrics) Verified(findings int64, at time.Time, took time.Duration) {
-	success := 1.0
-	if findings > 0 {
-		success = 0
-	}
-	m.verified.WithLabelValues().Set(success)
+	m.verified.WithLabelValues().Set(one(findings == 0))
 	m.findings.WithLabelValues().Set(float64(findings))
 	m.verifiedAt.WithLabelValues().Set(float64(at.UnixMilli()) / 1000)
 	m.verifyTook.WithLabelValues().Set(took.Seconds())

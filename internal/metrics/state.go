@@ -12,7 +12,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/iu-core/iuworker/internal/compose"
@@ -24,22 +23,20 @@ import (
 // consumersShown is how many consumers have series of their own.
 const consumersShown = 50
 
-// deadStatuses are what dead letters are told apart by: the function's refusals, an error, and how River or an
-// operator ended a job.
+// deadStatuses are the statuses of dead letters: the function's refusals, an error, and how River or an operator ended a job.
 var deadStatuses = []string{
 	string(jobs.StatusInvalidInput), string(jobs.StatusTemplateNotFound), string(jobs.StatusTemplateNotMarked),
 	string(jobs.StatusTemplateEmpty), string(jobs.StatusInstanceKeyConflict), string(jobs.StatusError),
 	string(rivertype.JobStateCancelled), string(rivertype.JobStateDiscarded), "deleted", other,
 }
 
-// state collects what is read from the database, once for all who scrape within the interval.
+// state reads the state of the database, once for all scrapes within the interval.
 type state struct {
 	pool              *pgxpool.Pool
 	interval, timeout time.Duration
 	logger            *slog.Logger
-	descs             map[string]*prometheus.Desc
 
-	mu   sync.Mutex // held while reading: who comes meanwhile waits for the same answer
+	mu   sync.Mutex // held while reading: other scrapes wait for the same reading
 	last reading
 }
 
@@ -61,52 +58,24 @@ type extra struct {
 	Expires                map[string]float64 // seconds, by consumer: those that expire first
 }
 
-var stateNames = []string{
-	"iuworker_database_up", "iuworker_state_read_duration_seconds",
-	"iuworker_outbox_rows", "iuworker_outbox_oldest_age_seconds", "iuworker_queue_jobs", "iuworker_parked_jobs",
-	"iuworker_gate_open", "iuworker_dead_letters", "iuworker_dead_letters_created_total", "iuworker_emissions_waiting", "iuworker_emissions_oldest_age_seconds",
-	"iuworker_emissions_held", "iuworker_emission_position", "iuworker_consumer_lag_events", "iuworker_consumer_lag_seconds",
-	"iuworker_consumer_lost", "iuworker_consumer_expires_seconds", "iuworker_consumer_dead_letters", "iuworker_workers_alive",
-	"iuworker_notification_queue_usage_ratio",
-}
-
 func newState(cfg Config) *state {
-	s := &state{
-		pool: cfg.Pool, interval: cmp.Or(cfg.StateInterval, 10*time.Second), timeout: cmp.Or(cfg.StateTimeout, 3*time.Second),
-		logger: cfg.Logger, descs: make(map[string]*prometheus.Desc, len(stateNames)),
-	}
-	for _, name := range stateNames {
-		s.descs[name] = describe(name)
-	}
-	return s
-}
-
-// Describe implements prometheus.Collector.
-func (s *state) Describe(to chan<- *prometheus.Desc) {
-	for _, desc := range s.descs {
-		to <- desc
+	return &state{
+		pool: cfg.Pool, interval: cmp.Or(cfg.StateInterval, 10*time.Second), timeout: cmp.Or(cfg.StateTimeout, 3*time.Second), logger: cfg.Logger,
 	}
 }
 
-// Collect implements prometheus.Collector.
-func (s *state) Collect(to chan<- prometheus.Metric) {
+// collect is the collector of the state.
+func (s *state) collect(set setter) {
 	read := s.read()
-	set := func(name string, value float64, labels ...string) {
-		kind := prometheus.GaugeValue
-		if find(name).Type == typeCounter {
-			kind = prometheus.CounterValue
-		}
-		to <- prometheus.MustNewConstMetric(s.descs[name], kind, value, labels...)
-	}
 	set("iuworker_database_up", one(read.err == nil))
 	set("iuworker_state_read_duration_seconds", read.took.Seconds())
 	if read.err == nil {
-		read.tell(set)
+		read.set(set)
 	}
 }
 
-// read answers the last reading, or a new one where that is too old. A failed one counts as any other: a database
-// that is down is not asked by each scrape anew.
+// read returns the last reading, or a new one if that is too old. A failed reading counts as well: not every scrape asks a database
+// that is down.
 func (s *state) read() reading {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,14 +120,11 @@ func (s *state) readExtra(ctx context.Context) (extra, error) {
 	return e, nil
 }
 
-// setter sets a gauge of the catalog.
-type setter func(name string, value float64, labels ...string)
-
-func (r reading) tell(set setter) {
+func (r reading) set(set setter) {
 	s := r.state
 	set("iuworker_outbox_rows", rows(s.Outbox.Count, r.extra.OutboxSpan))
 	set("iuworker_outbox_oldest_age_seconds", age(s.At, s.Outbox.OldestAt))
-	tellJobs(set, s)
+	setJobs(set, s)
 	for _, gate := range s.Gates {
 		set("iuworker_gate_open", one(gate.Open), string(gate.Gate))
 	}
@@ -169,7 +135,7 @@ func (r reading) tell(set setter) {
 	set("iuworker_emission_position", float64(e.LastPosition))
 	set("iuworker_dead_letters_created_total", float64(r.extra.DeadLettersCreated))
 	for _, c := range s.Consumers[:min(len(s.Consumers), consumersShown)] {
-		tellConsumer(set, c)
+		setConsumer(set, c)
 	}
 	for name, left := range r.extra.Expires {
 		set("iuworker_consumer_expires_seconds", left, name)
@@ -184,8 +150,8 @@ func (r reading) tell(set setter) {
 	set("iuworker_notification_queue_usage_ratio", r.extra.NotificationQueueUsage)
 }
 
-// tellJobs says 0 where there are none: a series that is missing tells nobody that all is well.
-func tellJobs(set setter, s status.Status) {
+// setJobs sets 0 if there are none: a missing series would not show that all is well.
+func setJobs(set setter, s status.Status) {
 	counts := make(map[[2]string]int64)
 	for _, c := range s.Jobs {
 		counts[[2]string{c.Queue, c.State}] = c.N
@@ -218,7 +184,7 @@ func tellJobs(set setter, s status.Status) {
 	}
 }
 
-func tellConsumer(set setter, c status.Consumer) {
+func setConsumer(set setter, c status.Consumer) {
 	name := strings.ToValidUTF8(c.Name, "\uFFFD")
 	if c.Lag != nil {
 		set("iuworker_consumer_lag_events", float64(*c.Lag), name)
