@@ -233,7 +233,7 @@ func (b *browser) key(key string, code int) {
 	}
 }
 
-// text answers what the page says.
+// text returns what the page says.
 func (b *browser) text() string {
 	b.t.Helper()
 	text, _ := b.value("document.body.innerText").(string)
@@ -260,7 +260,7 @@ func (b *browser) screenshot() []byte {
 	return image
 }
 
-// complaints answers what the console complained about: errors of scripts, and what the policy refused.
+// complaints returns what the console complained about: errors of scripts, and what the policy refused.
 func (b *browser) complaints() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

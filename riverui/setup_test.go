@@ -109,7 +109,7 @@ func (b operating) waitCompleted(t *testing.T, n int) {
 	b.db.WaitFor(t, patience, "SELECT count(*) = $1 FROM iu_river.river_job WHERE state = 'completed'", n)
 }
 
-// get answers a page that must be there.
+// get returns a page that must be there.
 func (b operating) get(t *testing.T, path string, changes ...func(*http.Request)) string {
 	t.Helper()
 	w := serve(b.handler, http.MethodGet, path, nil, append([]func(*http.Request){asOperator}, changes...)...)
@@ -169,7 +169,7 @@ func (l *logs) String() string {
 	return l.buf.String()
 }
 
-// serve answers one request; each change may alter it.
+// serve serves one request, after each change has altered it.
 func serve(handler http.Handler, method, path string, body io.Reader, changes ...func(*http.Request)) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, "http://127.0.0.1:8080"+path, body)
 	for _, change := range changes {

@@ -36,7 +36,7 @@ func conformance(t testing.TB, db *iutest.DB) []string {
 	return results(t, conn, iusql.Conformance())
 }
 
-// of answers the objects with a result, as "class|name|note".
+// of returns the objects with a result, as "class|name|note".
 func of(got []string, result string) []string {
 	var found []string
 	for _, row := range got {
@@ -48,7 +48,7 @@ func of(got []string, result string) []string {
 	return found
 }
 
-// classes answers what was found of each class.
+// classes returns what was found of each class.
 func classes(got []string) map[string]string {
 	found := map[string]string{}
 	for _, row := range got {

@@ -11,7 +11,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// data answers what the tables hold, a line a row.
+// data returns what the tables hold, a line a row.
 func data(t testing.TB, db *iutest.DB) string {
 	t.Helper()
 	out, err := iutest.Program(t, "pg_dump", "--data-only", "--inserts", db.URL)

@@ -130,7 +130,7 @@ func (c core) gates(t testing.TB, composer, autoInstantiate string) {
 	           WHERE key IN ('iu_core.composer_enabled', 'iu_core.auto_instantiate_enabled')`, composer, autoInstantiate)
 }
 
-// written answers how many rows an instance leaves in each table.
+// written returns how many rows an instance leaves in each table.
 func (c core) written(t testing.TB) (got counts) {
 	t.Helper()
 	require.NoError(t, c.Pool.QueryRow(t.Context(), `

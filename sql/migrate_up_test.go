@@ -65,7 +65,7 @@ func without(lines, others []string) []string {
 	return slices.DeleteFunc(lines, func(line string) bool { return slices.Contains(others, line) })
 }
 
-// origin answers what a run said about a version.
+// origin returns what a run said about a version.
 func origin(result *iusql.Result, version int64) string {
 	for _, status := range result.Versions {
 		if status.Version == version {
@@ -75,7 +75,7 @@ func origin(result *iusql.Result, version int64) string {
 	return "not in this run"
 }
 
-// rows answers a query's rows as text.
+// rows returns a query's rows as text.
 func rows(t testing.TB, db *iutest.DB, query string) []string {
 	t.Helper()
 	result, err := db.Pool.Query(t.Context(), query)

@@ -13,7 +13,7 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// measured answers the sum over a metric's series that have the label's value; of a histogram, the count.
+// measured returns the sum over a metric's series that have the label's value; of a histogram, the count.
 func measured(t *testing.T, m *metrics.Metrics, name string, label ...string) (sum float64) {
 	t.Helper()
 	families, err := m.Gatherer().Gather()

@@ -124,7 +124,7 @@ func (s *session) open(ctx context.Context) error {
 	return nil
 }
 
-// lost answers a channel that is closed when the session of now ends; closed already where there is none.
+// lost returns a channel that is closed when the current session ends, and is closed already if there is none.
 func (s *session) lost() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,7 +171,7 @@ func (s *session) unlock(ctx context.Context, key int32) error {
 	return s.query(ctx, &held, "SELECT pg_catalog.pg_advisory_unlock($1, $2)", lockClass, key)
 }
 
-// query runs a statement that answers one value; an error ends the session, since its locks may be gone.
+// query runs a statement that returns one value. An error ends the session, since its locks may be lost.
 func (s *session) query(ctx context.Context, into any, sql string, args ...any) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

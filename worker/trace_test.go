@@ -57,7 +57,7 @@ func newReceiver(t *testing.T) *receiver {
 	return r
 }
 
-// of answers the spans of a trace by their names.
+// of returns the spans of a trace by their names.
 func (r *receiver) of(traceID string) map[string]*otlp.Span {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -200,7 +200,7 @@ func (l *Listener) ping(ctx context.Context) error {
 	}
 }
 
-// refused reports that the server answered, and would not send a ping: that says nothing about the listener.
+// refused reports whether the server replied but refused to send a ping, which says nothing about the listener.
 func refused(err error) bool {
 	var pgErr *pgconn.PgError
 	return errors.As(err, &pgErr)

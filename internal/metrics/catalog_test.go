@@ -23,7 +23,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// used answers metrics each of which was set once.
+// used returns metrics each of which was set once.
 func used(t *testing.T, db *iutest.DB) *metrics.Metrics {
 	t.Helper()
 	db.Exec(t, "INSERT INTO iu_outbox.consumer (name, epoch, position) SELECT 'billing', c.epoch, 0 FROM iu_outbox.emission_counter AS c")

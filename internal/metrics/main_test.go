@@ -26,7 +26,7 @@ func gather(t *testing.T, m *metrics.Metrics) families {
 	return found
 }
 
-// value answers the value, less its fraction, of the series with these labels, given as name and value in turn.
+// value returns the value, less its fraction, of the series with these labels, given as name and value in turn.
 func (f families) value(t *testing.T, name string, labels ...string) int64 {
 	t.Helper()
 	require.Contains(t, f, name)

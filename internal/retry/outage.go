@@ -27,7 +27,7 @@ type Outage struct {
 	fault string // with its way out; "" for none
 }
 
-// Failed notes a failed try and answers how many there were since it last worked. Once ctx has ended it logs nothing.
+// Failed notes a failed try and returns how many there were since it last worked. Once ctx has ended it logs nothing.
 // A fault that turns out to be another one is logged again.
 func (o *Outage) Failed(ctx context.Context, err error) int {
 	o.mu.Lock()
@@ -95,7 +95,7 @@ func (o *Outage) Worked(ctx context.Context) {
 	o.tries, o.fault = 0, ""
 }
 
-// Tries answers how many tries failed since it last worked.
+// Tries returns how many tries failed since it last worked.
 func (o *Outage) Tries() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -305,7 +305,7 @@ func (c *stream) next() (message, error) {
 	}
 }
 
-// take answers the subjects of the next n messages.
+// take returns the subjects of the next n messages.
 func (c *stream) take(n int) (keys []string) {
 	c.t.Helper()
 	guard := time.AfterFunc(patience, c.close)

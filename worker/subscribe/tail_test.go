@@ -35,7 +35,7 @@ func follow(t *testing.T, tail *subscribe.Tail, from subscribe.Start, filter ...
 	return f
 }
 
-// take answers a follower's next n events.
+// take returns a follower's next n events.
 func take(t *testing.T, f *subscribe.Follower, n int) (events []*subscribe.Event) {
 	t.Helper()
 	for len(events) < n {
