@@ -24,7 +24,7 @@
 //	                                        composes nothing before it has taken a new lease
 //	the same id comes back                  it takes the lease and the jobs once the lease has expired; it is refused while the
 //	                                        other process renews it
-//	server stops, or its clock jumps        nobody sweeps expired leases who has not renewed its own for 8 s without a gap
+//	server stops, or its clock jumps        no process sweeps expired leases before it has renewed its own for 5 s without a gap
 //	machines' clocks differ                 times of jobs are the server's (clock); what lies far ahead is not believed
 //	a stranger notifies, or takes locks     a bell rings, at a limited rate; River is told what the tables say
 //	                                        (riverControl); a lock counts only if its holder may work

@@ -4,7 +4,7 @@
 -- random, is its lease. It renews the lease each second; 8 s after the last renewal the lease has expired, and the process
 -- counts as dead. Whoever deletes the row fences the process: if it was only suspended, its next statement that
 -- composes finds no row, and fails.
--- One process sweeps expired leases: of those that have renewed theirs for 8 s without a gap, the one with the lowest
+-- One process sweeps expired leases: of those that have renewed theirs for 5 s without a gap, the one with the lowest
 -- id. After an outage of the server, or a jump of its clock, all leases are old for a moment; nobody sweeps until the
 -- living have renewed theirs.
 
@@ -57,9 +57,9 @@ BEGIN
     SET seen_at = v_now, session_pid = p_session_pid,
         steady_since = CASE WHEN v_now - w.seen_at BETWEEN interval '0' AND interval '3 s' THEN w.steady_since ELSE v_now END
     WHERE w.id = p_id AND w.lock_key = p_lock_key
-    RETURNING w.seen_at, w.steady_since < v_now - interval '8 s' AND NOT EXISTS (
+    RETURNING w.seen_at, w.steady_since < v_now - interval '5 s' AND NOT EXISTS (
         SELECT FROM iu_outbox.worker AS o
-        WHERE o.id < w.id AND o.steady_since < v_now - interval '8 s' AND iu_outbox.lease_valid(o.seen_at))
+        WHERE o.id < w.id AND o.steady_since < v_now - interval '5 s' AND iu_outbox.lease_valid(o.seen_at))
     INTO seen_at, sweeps;
 END
 $$;
