@@ -50,9 +50,9 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 	}
 	base := context.WithoutCancel(ctx)
 	report := &reporter{tools: tools{pool: w.cfg.Pool, logger: w.logger}, id: r.lease.incarnation, settings: w.cfg.settings(), load: r.load}
-	batcher := func(lanes int) *compose.Batcher {
+	batcher := func(lanes int, apart *compose.Batcher) *compose.Batcher {
 		return compose.NewBatcher(compose.BatcherConfig{
-			Pool: w.cfg.Pool, Lanes: lanes, Throttle: r.throttle, Incarnation: r.lease.incarnation,
+			Pool: w.cfg.Pool, Lanes: lanes, Apart: apart, Throttle: r.throttle, Incarnation: r.lease.incarnation,
 			Observe: func(b compose.Batch) {
 				w.cfg.Metrics.Composed(b)
 				if !b.Split {
@@ -64,7 +64,8 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 			},
 		})
 	}
-	r.events, r.scaleouts = batcher(w.cfg.Lanes), batcher(w.cfg.scaleoutLanes())
+	r.events = batcher(w.cfg.Lanes, nil)
+	r.scaleouts = batcher(w.cfg.scaleoutLanes(), r.events)
 	r.work = compose.NewWorker(compose.WorkerConfig{
 		Events: r.events, Scaleouts: r.scaleouts, Hold: r.hold, Observe: w.report, Tracer: w.cfg.jobTracer(), Now: r.lease.clock.Now,
 	})

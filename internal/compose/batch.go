@@ -40,20 +40,25 @@ type Batcher struct {
 	cfg      BatcherConfig
 	requests chan *request
 	again    chan *request
+	heavy    chan struct{} // holds one token
+	held     *held
 	quit     chan struct{}
 	lanes    sync.WaitGroup
-	busy     atomic.Int32  // lanes
-	heavy    chan struct{} // holds one token
+	busy     atomic.Int32 // lanes
 	closed   sync.Once
+}
 
-	mu   sync.Mutex
-	held map[uuid.UUID]time.Time // templates, until when their events are tried apart
+// held is the templates whose events are tried apart, until when.
+type held struct {
+	mu    sync.Mutex
+	until map[uuid.UUID]time.Time
 }
 
 // BatcherConfig configures a Batcher. Functions are called by several goroutines.
 type BatcherConfig struct {
 	Pool     *pgxpool.Pool // Required.
-	Lanes    int           // that compose at once, each with one connection of the pool; two more while events fail. Required.
+	Lanes    int           // that compose at once, each with one connection of the pool; two more while events fail.
+	Apart    *Batcher      // composes the events that fail, in its lane for them. Default: this Batcher.
 	Throttle *Throttle     // Default: no limit.
 
 	// Observe is told about each transaction. Default: no call.
@@ -114,12 +119,16 @@ func NewBatcher(cfg BatcherConfig) *Batcher {
 	}
 	b := &Batcher{
 		cfg: cfg, requests: make(chan *request, MaxBatch), again: make(chan *request, MaxBatch), quit: make(chan struct{}),
-		heavy: make(chan struct{}, 1), held: make(map[uuid.UUID]time.Time),
+		heavy: make(chan struct{}, 1), held: &held{until: make(map[uuid.UUID]time.Time)},
 	}
 	for range cfg.Lanes {
 		b.lanes.Go(func() { b.lane(b.requests, b.together) })
 	}
-	b.lanes.Go(func() { b.lane(b.again, b.apart) })
+	if cfg.Apart != nil {
+		b.again, b.heavy, b.held = cfg.Apart.again, cfg.Apart.heavy, cfg.Apart.held
+	} else {
+		b.lanes.Go(func() { b.lane(b.again, b.apart) })
+	}
 	return b
 }
 
@@ -135,7 +144,7 @@ func (b *Batcher) Close() {
 // Compose composes the instance of an event, or finds that it has been composed. The result is that of a committed
 // transaction. Compose returns as soon as ctx ends; the event may be composed all the same, which the next call finds.
 func (b *Batcher) Compose(ctx context.Context, args jobs.AutoInstantiateArgs) (Result, error) {
-	if b.isHeld(args.TemplateCollectionID) {
+	if b.held.has(args.TemplateCollectionID) {
 		return b.ComposeAgain(ctx, args)
 	}
 	return b.ask(ctx, b.requests, args)
@@ -347,14 +356,14 @@ func (b *Batcher) replyApart(batch []*request, replies []reply) {
 			stuck[template] = true
 		}
 	}
-	b.mu.Lock()
+	b.held.mu.Lock()
 	for template := range stuck {
-		b.held[template] = time.Now().Add(heldFor)
+		b.held.until[template] = time.Now().Add(heldFor)
 	}
 	for template := range through {
-		delete(b.held, template)
+		delete(b.held.until, template)
 	}
-	b.mu.Unlock()
+	b.held.mu.Unlock()
 	for i, r := range batch {
 		a := replies[i]
 		if a.err != nil && len(through) > 0 {
@@ -364,15 +373,15 @@ func (b *Batcher) replyApart(batch []*request, replies []reply) {
 	}
 }
 
-func (b *Batcher) isHeld(template uuid.UUID) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	until, held := b.held[template]
-	if held && time.Now().After(until) {
-		delete(b.held, template)
+func (h *held) has(template uuid.UUID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	until, ok := h.until[template]
+	if ok && time.Now().After(until) {
+		delete(h.until, template)
 		return false
 	}
-	return held
+	return ok
 }
 
 // errBusy means that another slow event is being composed.

@@ -27,9 +27,9 @@ func TestEventsDoNotWaitForScaleouts(t *testing.T) {
 		CREATE TRIGGER hold BEFORE INSERT ON public.iu_auto_instantiate_event_log
 			FOR EACH ROW WHEN (NEW.event_type = 'scaleout') EXECUTE FUNCTION public.hold()`)
 
-	w := NewWorker(WorkerConfig{
-		Events: NewBatcher(BatcherConfig{Pool: db.Pool, Lanes: 1}), Scaleouts: NewBatcher(BatcherConfig{Pool: db.Pool, Lanes: 1}), Hold: &Hold{},
-	})
+	live := NewBatcher(BatcherConfig{Pool: db.Pool, Lanes: 1})
+	bulk := NewBatcher(BatcherConfig{Pool: db.Pool, Lanes: 1, Apart: live})
+	w := NewWorker(WorkerConfig{Events: live, Scaleouts: bulk, Hold: &Hold{}})
 	defer w.cfg.Events.Close()
 	defer w.cfg.Scaleouts.Close()
 	var events, scaleouts sync.WaitGroup
