@@ -83,14 +83,6 @@ type Incarnation struct {
 	Number int32
 }
 
-// args returns the arguments of iu_outbox.fence, which lets no worker (NULL) pass.
-func (i Incarnation) args() []any {
-	if i.Worker == "" {
-		return []any{nil, i.Number}
-	}
-	return []any{i.Worker, i.Number}
-}
-
 // ErrFenced means that this worker was taken for dead after it had fetched the job: the job runs elsewhere.
 var ErrFenced = errors.New("this worker was declared dead: the job runs elsewhere")
 

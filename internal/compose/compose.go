@@ -29,9 +29,9 @@ type Result struct {
 
 // Emission is how many emissions a transaction gave positions, and whether it sent their notifications.
 type Emission struct {
-	Emitted      int   `json:"emitted"`
-	LastPosition int64 `json:"last_position"`
-	Notified     bool  `json:"notified"`
+	Emitted      int
+	LastPosition int64
+	Notified     bool
 }
 
 // ErrKeyHeld means that another transaction holds the instance key, the template or one of its pieces. It passes.
@@ -45,12 +45,12 @@ const (
 	composeSQL = `
 	SELECT b.n, b.result
 	FROM iu_outbox.compose_batch($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7,
-		CASE WHEN iu_outbox.fence($9, $10) THEN $8::text[] END) AS b`
+		CASE WHEN iu_outbox.fence(NULLIF($9, ''), $10) THEN $8::text[] END) AS b`
 
 	composeApartSQL = `
 	SELECT b.n, b.result
 	FROM iu_outbox.compose_apart($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7,
-		CASE WHEN iu_outbox.fence($9, $10) THEN $8::text[] END) AS b`
+		CASE WHEN iu_outbox.fence(NULLIF($9, ''), $10) THEN $8::text[] END) AS b`
 
 	// A timeout applies from the next statement on: so a statement before it sets it, in the same transaction and round trip.
 	// The emitter's doorbell is off for a transaction that announces itself.
@@ -82,7 +82,7 @@ func composeAll(
 	if emit {
 		emission = &Emission{}
 	}
-	err := call(ctx, pool, timeout, composeSQL, append(append(columns(events), traces), by.args()...), emission, func(n int, raw []byte) error {
+	err := call(ctx, pool, timeout, composeSQL, append(columns(events), traces, by.Worker, by.Number), emission, func(n int, raw []byte) error {
 		return json.Unmarshal(raw, &c.results[n-1])
 	})
 	if err != nil {
@@ -103,7 +103,7 @@ func composeApart(
 	for i := range replies {
 		replies[i].err = errHeld
 	}
-	err := call(ctx, pool, timeout, composeApartSQL, append(append(columns(events), traces), by.args()...), nil, func(n int, raw []byte) error {
+	err := call(ctx, pool, timeout, composeApartSQL, append(columns(events), traces, by.Worker, by.Number), nil, func(n int, raw []byte) error {
 		var result struct {
 			Result
 
