@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// clock is the server's clock, as far as this machine can tell: every time that goes into the database, or is compared
-// with one that came out of it, is by one clock, however wrong those of the machines are. It implements
-// rivertype.TimeGenerator. Safe for concurrent use.
+// clock is the server's clock, as well as this machine knows it. Every time that is written to the database, or compared with one
+// of the database, is of this one clock, however wrong the machines' clocks are. It implements rivertype.TimeGenerator. Safe for
+// concurrent use.
 type clock struct{ ahead atomic.Int64 } // by how many nanoseconds the server's clock is ahead of this machine's
 
-// Now returns the server's time. It keeps the monotonic reading of this machine's, for what is measured by two of them.
+// Now returns the server's time, with the monotonic reading of this machine's clock, so that differences are exact.
 func (c *clock) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
 
 // NowOrNil returns nil, so that River uses the server's time wherever it can.
 func (*clock) NowOrNil() *time.Time { return nil }
 
-// set takes in that the server's clock was at server at some time between two moments of this machine's. What agrees
-// with that already stays: it would only be set to and fro by the length of a round trip.
+// set sets the clock: the server's was at server at some time between from and to of this machine's. It keeps a setting that agrees
+// with that, which would only move to and fro by the length of a round trip.
 func (c *clock) set(server, from, to time.Time) {
 	took := to.Sub(from)
 	ahead := server.Sub(from.Add(took / 2))

@@ -136,7 +136,7 @@ func (e *emitter) emitApart(ctx context.Context, cause error) (n int) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchTimeout)
 	defer cancel()
 	if err := e.pool.QueryRow(ctx, "SELECT iu_outbox.emit_apart($1)", e.batch).Scan(&n); err != nil {
-		return 0 // the batch's error tells more
+		return 0 // the batch's error says more
 	}
 	if n > 0 {
 		e.logger.WarnContext(ctx, "Emitter: a batch could not be announced; announced one by one",

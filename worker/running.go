@@ -106,7 +106,7 @@ func (r *running) open(ctx context.Context, sessions bool, report *reporter, fai
 	return parts, r.startRiver(ctx) // from now on there are jobs, which need the parts
 }
 
-// part is what runs in a worker besides River, until the context of its group ends.
+// part is what runs in a worker next to River, until the context of its group ends.
 type part struct {
 	name  string
 	group *group
@@ -146,7 +146,7 @@ func (r *running) parts(inserter *river.Client[pgx.Tx], report *reporter, failed
 	return parts
 }
 
-// bell returns the doorbell of a channel; nobody rings it if the worker polls.
+// bell returns the doorbell of a channel. It never rings if the worker polls.
 func (r *running) bell(channel string) listen.Bell {
 	if r.listener == nil {
 		return listen.NewBell()

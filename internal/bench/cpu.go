@@ -11,7 +11,7 @@ type cost struct {
 	client time.Duration // the worker and this measuring, or pgbench
 }
 
-// meter measures costs. Those of the server are 0 if postmaster is 0: it runs elsewhere, or the system does not tell.
+// meter measures costs. Those of the server are 0 if postmaster is 0: it runs elsewhere, or the system does not say.
 type meter struct{ postmaster int }
 
 // start returns what to call at the end. That returns nil if something could not be read.

@@ -114,8 +114,8 @@ func steersLibpq(variable string) bool {
 	return strings.HasPrefix(variable, "PG") && !strings.HasPrefix(variable, "PGSSL") && !strings.HasPrefix(variable, "PGPASSFILE")
 }
 
-// libpqEnvironment returns the variables by which libpq connects as cfg does. The password is in the environment, where no other user
-// sees it.
+// libpqEnvironment returns the variables by which libpq connects as cfg does. Other users cannot read the
+// password there.
 func libpqEnvironment(cfg *pgx.ConnConfig) []string {
 	sslmode := "disable"
 	if cfg.TLSConfig != nil {

@@ -110,7 +110,7 @@ var sequenceOf = func() map[string]Sequence {
 	return byConstraint
 }()
 
-// MayPass reports whether an error may go away by itself: what retry.MayPass says, or a key that somebody holds now.
+// MayPass reports whether an error may pass by itself: one that retry.MayPass accepts, or a key that another transaction holds.
 func MayPass(err error) bool { return errors.Is(err, ErrKeyHeld) || retry.MayPass(err) }
 
 // Divides reports whether one row of a batch may have caused an error, so that the others are worth a try without it: an error of

@@ -7,7 +7,7 @@ import (
 )
 
 // RefusedError is the error of a job whose event the function refused permanently: another try would return
-// the same until somebody changes the event or the template.
+// the same until the event or the template is changed.
 type RefusedError struct {
 	Status jobs.Status
 	Detail string

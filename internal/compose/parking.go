@@ -71,7 +71,7 @@ func readHeldMark(row *rivertype.JobRow) heldMark {
 		Held heldMark `json:"held"`
 	}
 	if json.Unmarshal(row.Metadata, &metadata) != nil {
-		return heldMark{} // somebody else's metadata under our key
+		return heldMark{} // another program's metadata under our key
 	}
 	return metadata.Held
 }

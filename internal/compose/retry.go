@@ -62,7 +62,7 @@ func readRetryMark(row *rivertype.JobRow) retryMark {
 		Retry retryMark `json:"retry"`
 	}
 	if json.Unmarshal(row.Metadata, &metadata) != nil {
-		return retryMark{} // somebody else's metadata under our key: start counting again
+		return retryMark{} // another program's metadata under our key: start counting again
 	}
 	return metadata.Retry
 }

@@ -216,7 +216,7 @@ func (w *Worker) failed(ctx context.Context, job *river.Job[jobs.AutoInstantiate
 		return hold(ctx, readHeldMark(job.JobRow), held.fault)
 	}
 	if errors.Is(err, context.Canceled) {
-		return err // the client stops, or somebody cancelled the job: River knows which
+		return err // the client stops, or the job was cancelled: River knows which
 	}
 	held := readHeldMark(job.JobRow)
 	if fault, ok := FaultOf(err); ok && held.Times < maxHolds {

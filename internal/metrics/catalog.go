@@ -9,8 +9,8 @@ const (
 	typeHistogram = "histogram"
 )
 
-// Instrument is one metric. Labels have few values each: none is an id or a text that users make up, but the names of
-// the consumers that lag most.
+// Instrument is one metric. Labels have few values each: none is an id or a text of users, except for the names of the consumers
+// that lag most.
 type Instrument struct {
 	Name   string   `json:"name"`
 	Type   string   `json:"type"`
@@ -18,7 +18,7 @@ type Instrument struct {
 	Help   string   `json:"help"`
 }
 
-// Catalog returns all instruments of this program in the order of an event's way.
+// Catalog returns all instruments of this program, in the order in which events pass through it.
 func Catalog() []Instrument { return slices.Clone(catalog) }
 
 var catalog = []Instrument{
@@ -92,8 +92,8 @@ var catalog = []Instrument{
 	{"iuworker_verify_duration_seconds", typeGauge, nil, "Duration of the last verification."},
 }
 
-// bucketsOf returns the buckets of a histogram: seconds up to the timeout of a job, or of an event that nobody
-// attends to; numbers up to the largest batch.
+// bucketsOf returns the buckets of a histogram: seconds up to the timeout of a job, or up to an hour for the latency of events;
+// numbers up to the largest batch.
 func bucketsOf(name string) []float64 {
 	switch name {
 	case "iuworker_event_latency_seconds":

@@ -8,7 +8,7 @@ import (
 // setter sets an instrument of the catalog for one scrape.
 type setter func(name string, value float64, labels ...string)
 
-// collector sets its instruments anew for each scrape. Safe for concurrent use if the function is.
+// collector sets its instruments for each scrape. Safe for concurrent use if the function is.
 type collector func(set setter)
 
 // Describe implements prometheus.Collector. The catalog describes all instruments.
