@@ -7,15 +7,12 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
 // Querier runs statements: *pgxpool.Pool, *pgx.Conn or pgx.Tx.
-type Querier interface {
-	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
+type Querier = subscribe.DB
 
 // Beginner starts transactions: *pgxpool.Pool or *pgx.Conn.
 type Beginner interface {
@@ -35,7 +32,8 @@ func Collect[T any](ctx context.Context, q Querier, scan pgx.RowToFunc[T], sql s
 	return collected, nil
 }
 
-// SilentAfter is how long after its last heartbeat, one a second, a worker counts as dead.
+// SilentAfter is how long after its last heartbeat a worker is shown as silent. Its lease ends before that (functions/lease.sql);
+// what remains is the time in which another worker sweeps it.
 const SilentAfter = 10 * time.Second
 
 // condition is a WHERE clause and its arguments, to which conditions are added one by one.

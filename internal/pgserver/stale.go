@@ -14,19 +14,7 @@ import (
 	"time"
 )
 
-// CleanStale ends servers whose programs were killed, and removes their directories. Start does it as well.
-func CleanStale(ctx context.Context, logger *slog.Logger) error {
-	as, err := serverAccount()
-	if err != nil {
-		return err
-	}
-	base, err := baseDirectory(as)
-	if err != nil {
-		return err
-	}
-	return cleanStale(ctx, base, Config{Logger: logger}.withDefaults().Logger)
-}
-
+// cleanStale ends servers whose programs were killed, and removes their directories.
 func cleanStale(ctx context.Context, base string, logger *slog.Logger) error {
 	locks, err := filepath.Glob(filepath.Join(base, lockFile("*")))
 	if err != nil {
