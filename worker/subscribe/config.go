@@ -30,8 +30,8 @@ type Config struct {
 	// the database, and of all processes with the name one is active. Empty: the cursor lives in this Run alone.
 	Consumer string
 
-	// From is where to begin. It applies to a new consumer; one that exists continues where it stopped. After is not for
-	// consumers (ResetConsumer moves one). Default: Now without a name, Beginning with one.
+	// From is the place to begin at. It applies to a new consumer; an existing one continues after its cursor. After is not
+	// for consumers (ResetConsumer moves one). Default: Now without a name, Beginning with one.
 	From Start
 
 	// Filter selects events. The others count as handled.

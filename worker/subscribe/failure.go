@@ -70,7 +70,7 @@ func (s *subscriber) note(ctx context.Context, from Cursor, cause error, counts 
 	return tries, err
 }
 
-// moved logs that the cursor was moved; the next read begins where it is now.
+// moved logs that the cursor was moved. The next read begins at its new place.
 func (s *subscriber) moved(ctx context.Context, from Cursor) error {
 	s.logger.InfoContext(ctx, "Subscriber: something else moved the cursor; continuing from there", slog.String("from", from.String()))
 	return ctx.Err()

@@ -60,7 +60,7 @@ func (v vacuumed) problem() string {
 	return ""
 }
 
-// vacuum looks for tables with many dead rows: whoever reads the outbox or fetches a job reads through them.
+// vacuum looks for tables with many dead rows, which each read of the outbox and each fetch of a job must scan.
 func (e *examination) vacuum(ctx context.Context, tx pgx.Tx) (Check, error) {
 	var on, counting bool
 	var age int64
