@@ -69,6 +69,13 @@ var catalog = []Instrument{
 			"missing while a process works for it, and if everything is retained."},
 	{"iuworker_consumer_dead_letters", typeGauge, []string{"consumer"}, "Dead letters of a consumer."},
 
+	{"iuworker_publish_events_total", typeCounter, nil, "Events that iuworker publish carried to the log, which acknowledged them."},
+	{"iuworker_publish_duplicates_total", typeCounter, nil, "Messages that the log had before, and did not store again."},
+	{"iuworker_publish_resumes_total", typeCounter, []string{"reason"},
+		"How often the log was asked where to continue: at the start, after a failure, or because somebody moved the consumer's row."},
+	{"iuworker_publish_ack_seconds", typeHistogram, nil, "Duration from sending a message, or a transaction, to its acknowledgement by the log."},
+	{"iuworker_publish_broker_up", typeGauge, nil, "1 if iuworker publish is connected to the broker."},
+
 	{"iuworker_event_streams_open", typeGauge, nil, "Clients connected to /v1/events."},
 	{"iuworker_event_streams_refused_total", typeCounter, nil, "Clients that were refused because too many were connected."},
 	{"iuworker_event_streams_cut_off_total", typeCounter, nil, "Clients that were disconnected because they read too slowly."},

@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // Config configures Metrics. The zero value of a field is its default.
@@ -99,14 +98,7 @@ func New(cfg Config) *Metrics {
 const scrapesAtOnce = 4
 
 // Handler serves the metrics in the format that the scraper asks for.
-func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
-		ErrorLog:            slog.NewLogLogger(m.logger.Handler(), slog.LevelWarn),
-		ErrorHandling:       promhttp.ContinueOnError,
-		MaxRequestsInFlight: scrapesAtOnce,
-		EnableOpenMetrics:   true,
-	})
-}
+func (m *Metrics) Handler() http.Handler { return handler(m.registry, m.logger) }
 
 // Gatherer returns the metrics, for programs that serve them with their own.
 func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }

@@ -53,6 +53,12 @@ type Config struct {
 	// Retry says what happens if the handler fails.
 	Retry Retry
 
+	// Resume, if it is set, says where to continue, whatever the consumer's row says: for a handler whose effects are kept elsewhere,
+	// in order, where their end can be read (package publish). It is called when this process becomes the active one, after
+	// each error of the handler, and if something else moved the row, and the consumer moves to the start that it returns. It may
+	// wait. Its error ends Run, unless the error is a transient one of the database. Only for RunBatch with a name.
+	Resume func(ctx context.Context, r Resumption) (Start, error)
+
 	// OnStart, if it is set, is called in Run's goroutine with the cursor at which the subscriber begins to read, and
 	// again each time it becomes a consumer's active process.
 	OnStart func(Cursor)
@@ -100,6 +106,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("subscribe: a consumer continues where it stopped, so After is not for consumers: use ResetConsumer")
 	case c.Consumer == "" && c.Retry.OnExhausted == DeadLetter:
 		return c, errors.New("subscribe: dead letters need Config.Consumer")
+	case c.Consumer == "" && c.Resume != nil:
+		return c, errors.New("subscribe: Resume needs Config.Consumer")
 	case c.MaxBatch < 0 || c.Limit < 0 || c.Retry.MaxTries < 0:
 		return c, errors.New("subscribe: MaxBatch, Limit and MaxTries must not be negative")
 	case c.PollInterval < 0 || c.LeaseTTL < 0 || c.Retry.Backoff < 0 || c.Retry.MaxBackoff < 0:

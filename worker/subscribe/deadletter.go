@@ -153,9 +153,10 @@ func ackReplay(ctx context.Context, db DB, id int64) error {
 func (s *subscriber) replayFailed(ctx context.Context, id int64, event Event, cause error) error {
 	var stop *stopError
 	var blamed *handlerError
-	if errors.As(cause, &stop) || !errors.As(cause, &blamed) || retry.MayPass(cause) || ctx.Err() != nil {
+	if errors.As(cause, &stop) || !errors.As(cause, &blamed) || isAgain(cause) || retry.MayPass(cause) || ctx.Err() != nil {
 		return s.failed(ctx, event.Cursor, []Event{event}, cause)
 	}
+	s.unsettle(ResumeFailed)
 	s.logger.WarnContext(ctx, "Subscriber: the handler failed for a dead letter again", s.about([]Event{event}, 1, 0, cause)...)
 	err := s.try(ctx, func(ctx context.Context) error {
 		_, err := s.cfg.Pool.Exec(ctx, `

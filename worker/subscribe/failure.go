@@ -14,6 +14,7 @@ import (
 
 // failed waits and returns nil if the events are to be read and tried again, and returns an error if Run ends.
 func (s *subscriber) failed(ctx context.Context, from Cursor, events []Event, err error) error {
+	s.unsettle(ResumeFailed)
 	var stop *stopError
 	var blamed *handlerError
 	switch {
@@ -30,10 +31,11 @@ func (s *subscriber) failed(ctx context.Context, from Cursor, events []Event, er
 		return nil
 	}
 	s.failures++
-	if len(events) > 1 {
+	again := isAgain(err)
+	if len(events) > 1 && !again {
 		s.suspicious = events[len(events)-1].Cursor.Position
 	}
-	counts := len(events) == 1 && !retry.MayPass(err)
+	counts := len(events) == 1 && !again && !retry.MayPass(err)
 	tries, noteErr := s.note(ctx, from, err, counts)
 	if noteErr != nil {
 		return noteErr
@@ -42,7 +44,11 @@ func (s *subscriber) failed(ctx context.Context, from Cursor, events []Event, er
 		return s.exhausted(ctx, from, events[0], tries, err)
 	}
 	wait := s.cfg.Retry.wait(s.failures)
-	s.logger.WarnContext(ctx, "Subscriber: the handler failed; trying again", s.about(events, tries, wait, err)...)
+	level := slog.LevelWarn
+	if again {
+		level = slog.LevelDebug
+	}
+	s.logger.Log(ctx, level, "Subscriber: the handler failed; trying again", s.about(events, tries, wait, err)...)
 	retry.Pause(ctx, wait)
 	return nil
 }

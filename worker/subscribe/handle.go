@@ -108,7 +108,7 @@ func (s *subscriber) handle(ctx context.Context, p page) error {
 		}
 		s.failures = 0
 		s.handled += n
-		from = to.Cursor
+		from, s.at = to.Cursor, to.Cursor
 	}
 	return ctx.Err()
 }
@@ -127,5 +127,6 @@ func (s *subscriber) move(ctx context.Context, from Cursor, to mark) error {
 	if errors.Is(err, errMoved) {
 		return s.moved(ctx, from)
 	}
+	s.at = to.Cursor
 	return err
 }

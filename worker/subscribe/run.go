@@ -51,6 +51,13 @@ type subscriber struct {
 
 	announced *announcements
 
+	// Of Config.Resume:
+	row     *row
+	settled bool        // the consumer is where Resume said
+	proven  bool        // a page was read there
+	at      Cursor      // where the next page begins
+	cause   ResumeCause // why the subscriber asks
+
 	handled    int
 	failures   int   // of the handler, since it last succeeded
 	suspicious int64 // events up to this position are handled one by one: a batch of them failed
@@ -101,7 +108,7 @@ func (s *subscriber) runAlone(ctx context.Context) error {
 // runNamed waits for the consumer's lease, reads while it has it, and waits again if it was lost.
 func (s *subscriber) runNamed(ctx context.Context) error {
 	row := &row{cfg: s.cfg, process: processName(), goesBack: s.goesBack, logger: s.logger}
-	s.place = row
+	s.place, s.row = row, row
 	err := s.try(ctx, func(ctx context.Context) error {
 		created, err := row.open(ctx)
 		if created {
@@ -141,7 +148,14 @@ func (s *subscriber) done() bool { return s.cfg.Limit > 0 && s.handled >= s.cfg.
 
 // deliver reads and handles events until ctx ends, Limit is reached, or the subscriber cannot continue.
 func (s *subscriber) deliver(ctx context.Context) error {
+	s.unsettle(ResumeStart)
 	for started := false; !s.done(); {
+		if s.resumes() && !s.settled {
+			if err := s.settle(ctx); err != nil {
+				return err
+			}
+			s.proven = false
+		}
 		limit := s.cfg.MaxBatch
 		if s.cfg.Limit > 0 {
 			limit = min(limit, s.cfg.Limit-s.handled)
@@ -151,9 +165,14 @@ func (s *subscriber) deliver(ctx context.Context) error {
 			p, err = s.place.read(ctx, limit)
 			return err
 		})
+		if s.strayed(p, err) {
+			s.unsettle(ResumeMoved)
+			continue
+		}
 		if err != nil {
 			return err
 		}
+		s.proven = true
 		if !started {
 			started = true
 			s.logger.DebugContext(ctx, "Subscriber: reading", slog.String("after", p.after.String()), slog.String("end", p.End.String()))

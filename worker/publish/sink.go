@@ -1,0 +1,86 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/iu-core/iuworker/worker/subscribe"
+)
+
+// Sink is a log that keeps events in order. Run calls one method at a time.
+type Sink interface {
+	// Last returns where the log ends, and connects if that is needed. Publish continues there. An error that AwayError wraps is
+	// retried; any other ends Run.
+	Last(ctx context.Context) (End, error)
+
+	// Publish appends events after the last one, and returns nil once the log has acknowledged all of them. After an error, Last is
+	// called before Publish again. Errors are AwayError, RefusedError, or end Run.
+	Publish(ctx context.Context, events []subscribe.Event) error
+
+	// Connected returns why the broker cannot be reached; nil if it can. Safe for concurrent use.
+	Connected() error
+}
+
+// End is where a log ends.
+type End struct {
+	State  State
+	Cursor subscribe.Cursor // of the last event, if State is StateHolds
+	ID     string           // of that event
+	Source string           // of that event
+	// Created is when the log was made; zero if it does not say.
+	Created time.Time
+}
+
+// State says what a log holds.
+type State int
+
+const (
+	// StateNew: the log never held an event.
+	StateNew State = iota
+	// StateAgedOut: the log held events, and holds none now.
+	StateAgedOut
+	// StateHolds: the log holds events.
+	StateHolds
+)
+
+// AwayError says that the broker cannot take events now. It is retried without end.
+type AwayError struct{ Err error }
+
+func (e *AwayError) Error() string { return e.Err.Error() }
+func (e *AwayError) Unwrap() error { return e.Err }
+
+// Away wraps an error as an AwayError; nil stays nil.
+func Away(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &AwayError{err}
+}
+
+// RefusedError says that the broker does not take an event, whoever sends it and however often, such as one that is too large.
+type RefusedError struct {
+	Cursor subscribe.Cursor
+	Err    error
+}
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("event %s was refused: %v", e.Cursor, e.Err)
+}
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// The errors that end Run.
+var (
+	// ErrNotOurs: the log holds messages of somebody else.
+	ErrNotOurs = errors.New("not a log of this database alone")
+	// ErrMadeAnew: the log is empty as if it were new, and the consumer published events.
+	ErrMadeAnew = errors.New("the log was made anew")
+	// ErrFenced: another process publishes to the log with this consumer's name.
+	ErrFenced = errors.New("fenced")
+)
+
+func isAway(err error) bool {
+	_, away := errors.AsType[*AwayError](err)
+	return away
+}
