@@ -1,0 +1,311 @@
+package jetstream_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	js "github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/metrics"
+	"github.com/iu-core/iuworker/worker/publish"
+	"github.com/iu-core/iuworker/worker/publish/jetstream"
+	"github.com/iu-core/iuworker/worker/subscribe"
+)
+
+// The test binary is also a NATS server and a publisher, to be killed.
+const (
+	runsServer    = "TEST_NATS_CONFIG"
+	runsPublisher = "TEST_PUBLISHER"
+)
+
+func TestMain(m *testing.M) {
+	switch {
+	case os.Getenv(runsServer) != "":
+		os.Exit(serverProcess(os.Getenv(runsServer)))
+	case os.Getenv(runsPublisher) != "":
+		os.Exit(publisherProcess())
+	}
+	iutest.Main(m)
+}
+
+const (
+	// patience is how long a condition may take on a busy machine.
+	patience = 90 * time.Second
+	consumer = "publish-nats"
+)
+
+// bundle is a database with open gates and a template.
+type bundle struct {
+	*iutest.DB
+	template uuid.UUID
+	composed int
+}
+
+func setup(t *testing.T) *bundle {
+	t.Helper()
+	return bundleOf(t, iutest.New(t))
+}
+
+func bundleOf(t testing.TB, db *iutest.DB) *bundle {
+	t.Helper()
+	db.OpenGates(t)
+	return &bundle{DB: db, template: db.Template(t, "welcome.letter", 1)}
+}
+
+// announce composes n instances and gives them positions.
+func (b *bundle) announce(t testing.TB, n int) {
+	t.Helper()
+	b.announceOf(t, b.template, n)
+}
+
+func (b *bundle) announceOf(t testing.TB, template uuid.UUID, n int) {
+	t.Helper()
+	b.Exec(t, `SELECT fn_iu_auto_instantiate_from_event(gen_random_uuid(), 'order.paid', $1, 's-' || n, 'live', 'ann') FROM generate_series($2::int, $3::int) AS n`,
+		template, b.composed+1, b.composed+n)
+	b.composed += n
+	b.Exec(t, "SELECT iu_outbox.emit(100000)")
+}
+
+func (b *bundle) stream() string { return jetstream.StreamOf(b.Name) }
+
+func value[T any](t testing.TB, b *bundle, sql string, args ...any) T {
+	t.Helper()
+	var v T
+	require.NoError(t, b.Pool.QueryRow(t.Context(), sql, args...).Scan(&v), sql)
+	return v
+}
+
+// emissions are the events of the table, by position.
+func (b *bundle) emissions(t testing.TB) []string {
+	t.Helper()
+	return value[[]string](t, b, "SELECT COALESCE(array_agg(event::text ORDER BY position), '{}') FROM iu_outbox.emission WHERE position IS NOT NULL")
+}
+
+func (b *bundle) until(t testing.TB, query string, args ...any) {
+	t.Helper()
+	b.WaitFor(t, patience, "SELECT ("+query+")", args...)
+}
+
+// published waits until the consumer is at the end.
+func (b *bundle) published(t testing.TB) {
+	t.Helper()
+	b.until(t, "SELECT c.position = e.position FROM iu_outbox.consumer AS c, iu_outbox.emission_counter AS e WHERE c.name = $1", consumer)
+}
+
+// sinkConfig is a sink on a server.
+func (b *bundle) sinkConfig(servers []string, change ...func(*jetstream.Config)) jetstream.Config {
+	cfg := jetstream.Config{Servers: servers, Database: b.Name, Create: true, AckTimeout: 2 * time.Second}
+	for _, c := range change {
+		c(&cfg)
+	}
+	return cfg
+}
+
+type running struct {
+	*publish.Publisher
+	metrics *metrics.Publisher
+	log     *logs
+	stop    func() error
+	done    chan struct{}
+	err     error
+}
+
+// publisher is how a test publishes.
+type publisher struct {
+	sink    jetstream.Config
+	publish publish.Config
+}
+
+func (b *bundle) publisher(t testing.TB, servers []string, change ...func(*publisher)) *publisher {
+	t.Helper()
+	p := &publisher{sink: b.sinkConfig(servers), publish: publish.Config{
+		Pool: b.Pool, Consumer: consumer, Source: "/iu-core/" + b.Name, LeaseTTL: time.Second,
+	}}
+	for _, c := range change {
+		c(p)
+	}
+	return p
+}
+
+// start publishes until the test ends or stop is called.
+func (p *publisher) start(t testing.TB) *running {
+	t.Helper()
+	r := &running{metrics: metrics.NewPublisher(metrics.PublisherConfig{}), log: &logs{}, done: make(chan struct{})}
+	logger := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	p.sink.Metrics, p.sink.Logger = r.metrics, logger
+	sink, err := jetstream.New(p.sink)
+	require.NoError(t, err)
+	cfg := p.publish
+	cfg.Sink, cfg.Metrics, cfg.Logger = sink, r.metrics, logger
+	r.Publisher, err = publish.New(cfg)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	go func() {
+		defer close(r.done)
+		defer sink.Close()
+		r.err = r.Run(ctx)
+	}()
+	r.stop = func() error {
+		cancel()
+		<-r.done
+		return r.err
+	}
+	t.Cleanup(func() {
+		_ = r.stop()
+		if t.Failed() {
+			t.Logf("the publisher's log:\n%s", r.log)
+		}
+	})
+	return r
+}
+
+// ended waits until it ends by itself.
+func (r *running) ended(t testing.TB) error {
+	t.Helper()
+	select {
+	case <-r.done:
+		return r.err
+	case <-time.After(patience):
+		require.FailNow(t, "the publisher goes on and on", r.log.String())
+		return nil
+	}
+}
+
+// counted returns the value of a counter.
+func (r *running) counted(t testing.TB, name string) float64 {
+	t.Helper()
+	families, err := r.metrics.Gatherer().Gather()
+	require.NoError(t, err)
+	sum := 0.0
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if family.GetName() == name {
+				sum += metric.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+// logs collects what a publisher logs.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func (l *logs) await(t testing.TB, text string) {
+	t.Helper()
+	eventually(t, func() bool { return bytes.Contains([]byte(l.String()), []byte(text)) }, "the log has: "+text)
+}
+
+func eventually(t testing.TB, condition func() bool, what string) {
+	t.Helper()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	deadline := time.After(patience)
+	for !condition() {
+		select {
+		case <-ticker.C:
+		case <-deadline:
+			require.FailNow(t, "waited in vain", what)
+		}
+	}
+}
+
+// message is one of a stream.
+type message struct {
+	subject string
+	header  nats.Header
+	data    string
+}
+
+// messages reads a stream from its first message to its last.
+func messages(t testing.TB, servers []string, stream string) (all []message) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	context := jsContext(t, servers)
+	s, err := context.Stream(ctx, stream)
+	require.NoError(t, err)
+	info := s.CachedInfo()
+	for uint64(len(all)) < info.State.Msgs {
+		reader, err := s.OrderedConsumer(ctx, js.OrderedConsumerConfig{})
+		require.NoError(t, err)
+		all = all[:0]
+		for uint64(len(all)) < info.State.Msgs {
+			batch, err := reader.Fetch(int(info.State.Msgs)-len(all), js.FetchMaxWait(5*time.Second))
+			if err != nil {
+				break
+			}
+			for msg := range batch.Messages() {
+				all = append(all, message{msg.Subject(), msg.Headers(), string(msg.Data())})
+			}
+			if batch.Error() != nil && !errors.Is(batch.Error(), nats.ErrTimeout) {
+				break
+			}
+		}
+		require.NoError(t, ctx.Err(), "read stream %s", stream)
+	}
+	return all
+}
+
+func jsContext(t testing.TB, servers []string) js.JetStream {
+	t.Helper()
+	options := nats.GetDefaultOptions()
+	options.Servers, options.AllowReconnect = servers, true
+	var conn *nats.Conn
+	eventually(t, func() (connected bool) {
+		var err error
+		conn, err = options.Connect()
+		return err == nil
+	}, "a connection to NATS")
+	t.Cleanup(conn.Close)
+	context, err := js.New(conn)
+	require.NoError(t, err)
+	return context
+}
+
+// requireEqual fails unless the stream is the table, position by position.
+func (b *bundle) requireEqual(t testing.TB, servers []string) []message {
+	t.Helper()
+	all := messages(t, servers, b.stream())
+	b.requireTable(t, all)
+	return all
+}
+
+func (b *bundle) requireTable(t testing.TB, all []message) {
+	t.Helper()
+	events := b.emissions(t)
+	for i, msg := range all {
+		event, err := subscribe.ParseEvent([]byte(msg.data))
+		require.NoError(t, err)
+		require.Equal(t, event.Cursor.String(), msg.header.Get("Nats-Msg-Id"))
+		require.EqualValues(t, i+1, event.Cursor.Position, "the stream has a gap, a repetition, or is out of order")
+		require.Less(t, i, len(events), "the stream has more than the table: %s", msg.data)
+		require.Equal(t, events[i], msg.data)
+	}
+	require.Len(t, all, len(events), "the stream has all events: %s", fmt.Sprint(len(events)))
+}
