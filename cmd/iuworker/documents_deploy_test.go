@@ -119,7 +119,7 @@ func checkContainer(t *testing.T, c container, pod podSpec) {
 
 // settingVariables are those that the program reads.
 func settingVariables() []string {
-	names := []string{"IUWORKER_HTTP_CREDENTIALS", "IUWORKER_EVENTS_TOKEN"}
+	names := []string{credentialsVariable, tokensVariable, passwordVariable}
 	root := (&app{}).rootCommand()
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {

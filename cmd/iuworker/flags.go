@@ -59,7 +59,7 @@ func takesSettings(cmd *cobra.Command) {
 // would silently change another.
 func hasVariable(cmd *cobra.Command, f *pflag.Flag) bool {
 	switch f.Name {
-	case "help", "version", "json", "yes":
+	case "help", "version", "json", "yes", "dry-run":
 		return false
 	}
 	return cmd.Root().PersistentFlags().Lookup(f.Name) == f || cmd.Annotations["settings"] != ""

@@ -98,7 +98,7 @@ func (a *app) rootCommand() *cobra.Command {
 	}
 	add("start", a.demoCommand(), a.devCommand())
 	add("run", a.migrateCommand(), a.workCommand())
-	add("use", a.enqueueCommand(), a.scaleoutCommand(), a.subscribeCommand(), a.templatesCommand())
+	add("use", a.enqueueCommand(), a.scaleoutCommand(), a.subscribeCommand(), a.publishCommand(), a.templatesCommand())
 	add("operate", a.statusCommand(), a.gateCommand(), a.rollbackCommand(), a.retryCommand(), a.conformanceCommand(),
 		a.selftestCommand(), a.benchCommand(), a.metricsCommand(), a.traceCommand(), a.consumersCommand(), a.settingsCommand(),
 		a.doctorCommand(), a.verifyCommand(), a.auditCommand(), a.cancelCommand(), a.deadLettersCommand(), a.eventsCommand())

@@ -21,7 +21,10 @@ const (
 )
 
 // Attribute is a CloudEvents attribute, without the prefix that the protocol of a log gives it.
-type Attribute struct{ Name, Value string }
+type Attribute struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
 
 // Message is an event as a log takes it.
 type Message struct {

@@ -133,6 +133,9 @@ func (p *Publisher) retry() subscribe.Retry {
 	return r
 }
 
+// BrokerUp reports whether the broker can be reached and takes events. Safe for concurrent use.
+func (p *Publisher) BrokerUp() bool { return p.cfg.Sink.Connected() == nil && p.outage.Tries() == 0 }
+
 // Ready returns why the publisher cannot publish: the broker or the database is away. Safe for concurrent use.
 func (p *Publisher) Ready(ctx context.Context) error {
 	if err := p.cfg.Sink.Connected(); err != nil {

@@ -18,6 +18,11 @@ func (p *Publisher) resume(ctx context.Context, r subscribe.Resumption) (subscri
 	}
 	p.cfg.Logger.DebugContext(ctx, "Publisher: the log was asked", slog.String("cause", string(r.Cause)),
 		slog.String("row", r.Stored.String()), slog.String("log", end.Cursor.String()), slog.Int("state", int(end.State)))
+	return p.continueAt(ctx, end, r)
+}
+
+// continueAt returns where to continue if the log ends at end.
+func (p *Publisher) continueAt(ctx context.Context, end End, r subscribe.Resumption) (subscribe.Start, error) {
 	switch end.State {
 	case StateAgedOut:
 		return subscribe.Stay(), nil

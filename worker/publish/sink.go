@@ -19,6 +19,9 @@ type Sink interface {
 	// called before Publish again. Errors are AwayError, RefusedError, or end Run.
 	Publish(ctx context.Context, events []subscribe.Event) error
 
+	// Preview returns the message that Publish would send for an event, without what ties it to its predecessor.
+	Preview(event subscribe.Event) (Preview, error)
+
 	// Connected returns why the broker cannot be reached; nil if it can. Safe for concurrent use.
 	Connected() error
 }

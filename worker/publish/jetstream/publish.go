@@ -74,6 +74,21 @@ func (s *Sink) message(event subscribe.Event, next *chain, reply string) (*nats.
 	return &nats.Msg{Subject: s.subjects.of(event), Reply: reply, Header: header, Data: encoded.Data}, nil
 }
 
+// Preview implements publish.Sink.
+func (s *Sink) Preview(event subscribe.Event) (publish.Preview, error) {
+	encoded, err := publish.Encode(event, s.cfg.Content)
+	if err != nil {
+		return publish.Preview{}, err
+	}
+	preview := publish.Preview{To: s.subjects.of(event), Data: string(encoded.Data), Headers: []publish.Attribute{
+		{Name: headerCursor, Value: event.Cursor.String()}, {Name: "Content-Type", Value: encoded.ContentType},
+	}}
+	for _, attribute := range encoded.Attributes {
+		preview.Headers = append(preview.Headers, publish.Attribute{Name: "ce-" + attribute.Name, Value: publish.HeaderValue(attribute.Value)})
+	}
+	return preview, nil
+}
+
 func sendError(event subscribe.Event, err error) error {
 	if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadHeaderMsg) || errors.Is(err, nats.ErrBadSubject) {
 		return &publish.RefusedError{Cursor: event.Cursor, Err: err}

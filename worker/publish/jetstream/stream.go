@@ -25,7 +25,8 @@ func (s *Sink) stream(ctx context.Context) (*jetstream.StreamInfo, error) {
 	stream, err := js.Stream(ctx, s.cfg.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		if !s.cfg.Create {
-			return nil, fmt.Errorf("there is no stream %s: create it for the subjects %s, or give --create-stream", s.cfg.Stream, s.subjects.wildcard())
+			return nil, fmt.Errorf("stream %s: %w; create it for the subjects %s, or give --create-stream", s.cfg.Stream, publish.ErrNoLog,
+				s.subjects.wildcard())
 		}
 		stream, err = js.CreateStream(ctx, s.streamConfig())
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
