@@ -45,7 +45,7 @@ func NewPublisher(cfg PublisherConfig) *Publisher {
 		resumes:    r.counters("iuworker_publish_resumes_total"),
 		acks:       r.histogram("iuworker_publish_ack_seconds"),
 	}
-	for _, reason := range []string{"start", "failed", "moved"} {
+	for _, reason := range []string{"start", "failed", "moved", "doubt"} {
 		p.resumes.WithLabelValues(reason)
 	}
 	r.gauges("iuworker_build_info").WithLabelValues(cmp.Or(cfg.Version, "unknown")).Set(1)

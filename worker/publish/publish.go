@@ -111,7 +111,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 	var unfinished error
 	err := subscribe.RunBatch(ctx, subscribe.Config{
 		Pool: p.cfg.Pool, Direct: p.cfg.Direct, Consumer: p.cfg.Consumer, From: p.cfg.From, Filter: p.cfg.Filter, MaxBatch: p.cfg.Page,
-		LeaseTTL: p.cfg.LeaseTTL, Resume: p.resume, Logger: p.cfg.Logger, Retry: p.retry(),
+		LeaseTTL: p.cfg.LeaseTTL, Resume: p.resume, Doubt: p.cfg.Sink.Reconnected, Logger: p.cfg.Logger, Retry: p.retry(),
 	}, func(ctx context.Context, events []subscribe.Event) error {
 		err := p.publish(ctx, events)
 		if ctx.Err() != nil {

@@ -22,6 +22,10 @@ type Sink interface {
 	// Preview returns the message that Publish would send for an event, without what ties it to its predecessor.
 	Preview(event subscribe.Event) (Preview, error)
 
+	// Reconnected reports whether there is another connection than at the last call of Last: the log may have lost its end. Safe for
+	// concurrent use.
+	Reconnected() bool
+
 	// Connected returns why the broker cannot be reached; nil if it can. Safe for concurrent use.
 	Connected() error
 }

@@ -59,6 +59,9 @@ type Config struct {
 	// wait. Its error ends Run, unless the error is a transient one of the database. Only for RunBatch with a name.
 	Resume func(ctx context.Context, r Resumption) (Start, error)
 
+	// Doubt, if it is set, is called before each read, at least once a PollInterval. If it returns true, Resume is called again.
+	Doubt func() bool
+
 	// OnStart, if it is set, is called in Run's goroutine with the cursor at which the subscriber begins to read, and
 	// again each time it becomes a consumer's active process.
 	OnStart func(Cursor)

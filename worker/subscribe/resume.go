@@ -24,6 +24,7 @@ const (
 	ResumeStart  ResumeCause = "start"  // this process became the active one
 	ResumeFailed ResumeCause = "failed" // the handler returned an error
 	ResumeMoved  ResumeCause = "moved"  // something else moved the consumer's row
+	ResumeDoubt  ResumeCause = "doubt"  // Config.Doubt said so
 )
 
 // Stay is where Config.Resume lets the consumer continue after its own row.

@@ -150,6 +150,9 @@ func (s *subscriber) done() bool { return s.cfg.Limit > 0 && s.handled >= s.cfg.
 func (s *subscriber) deliver(ctx context.Context) error {
 	s.unsettle(ResumeStart)
 	for started := false; !s.done(); {
+		if s.settled && s.cfg.Doubt != nil && s.cfg.Doubt() {
+			s.unsettle(ResumeDoubt)
+		}
 		if s.resumes() && !s.settled {
 			if err := s.settle(ctx); err != nil {
 				return err

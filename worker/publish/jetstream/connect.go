@@ -79,6 +79,7 @@ func (s *Sink) options() (nats.Options, error) {
 		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2), nats.FlusherTimeout(s.cfg.AckTimeout),
 		nats.ReconnectBufSize(-1), // what was not sent is sent again after the stream was asked, not blindly
 		nats.ErrorHandler(s.asyncError),
+		nats.ReconnectHandler(func(*nats.Conn) { s.reconnected.Store(true) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { s.disconnected(err) }),
 	}
 	login, err := s.cfg.Login.options()
@@ -182,6 +183,9 @@ func (s *Sink) disconnected(err error) {
 	}
 	s.fail(publish.Away(fmt.Errorf("lost the connection to NATS: %w", err)))
 }
+
+// Reconnected implements publish.Sink.
+func (s *Sink) Reconnected() bool { return s.reconnected.Load() }
 
 // Connected returns why the broker cannot be reached; nil if it can.
 func (s *Sink) Connected() error {

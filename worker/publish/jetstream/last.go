@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -30,6 +31,7 @@ func (s *Sink) Last(ctx context.Context) (publish.End, error) {
 		return publish.End{}, err
 	}
 	s.denied.Store(nil)
+	s.reconnected.Store(false)
 	asking, cancel := context.WithTimeout(ctx, s.cfg.AckTimeout)
 	defer cancel()
 	end, err := s.last(asking)
@@ -52,7 +54,7 @@ func (s *Sink) last(ctx context.Context) (publish.End, error) {
 		s.chain = chain{known: true, lastSeq: info.State.LastSeq}
 		return end, nil
 	}
-	message, err := s.lastMessage(ctx)
+	message, err := s.lastMessage(ctx, info.State.LastSeq)
 	switch {
 	case err != nil:
 		return end, err
@@ -84,8 +86,31 @@ type lastMessage struct {
 
 // lastMessage asks the leader: copies of the stream may be behind. A stale reply does no harm, because the chain refuses what was
 // built on it.
-func (s *Sink) lastMessage(ctx context.Context) (lastMessage, error) {
-	reply, err := s.conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+s.cfg.Stream, []byte(`{"last_by_subj":">"}`))
+func (s *Sink) lastMessage(ctx context.Context, seq uint64) (lastMessage, error) {
+	message, err := s.get(ctx, seq)
+	if apiErr, ok := errors.AsType[*jetstream.APIError](err); !ok || apiErr.ErrorCode != jetstream.JSErrCodeMessageNotFound {
+		return message, err
+	}
+	js, err := jetstream.New(s.conn)
+	if err != nil {
+		return message, fmt.Errorf("use JetStream: %w", err)
+	}
+	stream, err := js.Stream(ctx, s.cfg.Stream)
+	if err != nil {
+		return message, s.apiError(err)
+	}
+	info, err := stream.Info(ctx, jetstream.WithDeletedDetails(true))
+	if err != nil {
+		return message, s.apiError(err)
+	}
+	for seq > info.State.FirstSeq && slices.Contains(info.State.Deleted, seq) {
+		seq--
+	}
+	return s.get(ctx, seq)
+}
+
+func (s *Sink) get(ctx context.Context, seq uint64) (lastMessage, error) {
+	reply, err := s.conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+s.cfg.Stream, fmt.Appendf(nil, `{"seq":%d}`, seq))
 	if err != nil {
 		return lastMessage{}, publish.Away(fmt.Errorf("read the last message of stream %s: %w", s.cfg.Stream, err))
 	}

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,7 +43,7 @@ func TestMain(m *testing.M) {
 
 const (
 	// patience is how long a condition may take on a busy machine.
-	patience = 90 * time.Second
+	patience = 8 * time.Second
 	consumer = "publish-nats"
 )
 
@@ -114,6 +116,7 @@ func (b *bundle) sinkConfig(servers []string, change ...func(*jetstream.Config))
 
 type running struct {
 	*publish.Publisher
+	sink    *jetstream.Sink
 	metrics *metrics.Publisher
 	log     *logs
 	stop    func() error
@@ -146,6 +149,7 @@ func (p *publisher) start(t testing.TB) *running {
 	p.sink.Metrics, p.sink.Logger = r.metrics, logger
 	sink, err := jetstream.New(p.sink)
 	require.NoError(t, err)
+	r.sink = sink
 	cfg := p.publish
 	cfg.Sink, cfg.Metrics, cfg.Logger = sink, r.metrics, logger
 	r.Publisher, err = publish.New(cfg)
@@ -197,6 +201,17 @@ func (r *running) counted(t testing.TB, name string) float64 {
 	}
 	return sum
 }
+
+func subscribeRewound(err error) (*subscribe.RewoundError, bool) {
+	return errors.AsType[*subscribe.RewoundError](err)
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+const (
+	sigStop = syscall.SIGSTOP
+	sigCont = syscall.SIGCONT
+)
 
 // logs collects what a publisher logs.
 type logs struct {

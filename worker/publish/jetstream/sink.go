@@ -23,6 +23,8 @@ type Sink struct {
 	live   atomic.Pointer[nats.Conn] // conn, for Connected and Close
 	denied atomic.Pointer[error]     // what the server refused last
 
+	reconnected atomic.Bool // since Last was called
+
 	mu      sync.Mutex
 	pages   int
 	current *page // what is in flight; nil: nothing

@@ -29,8 +29,8 @@ func (s *Sink) stream(ctx context.Context) (*jetstream.StreamInfo, error) {
 				s.subjects.wildcard())
 		}
 		stream, err = js.CreateStream(ctx, s.streamConfig())
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			err = publish.Away(err) // made by another process in this moment
+		if apiErr, ok := errors.AsType[*jetstream.APIError](err); ok && apiErr.Code != 503 && apiErr.ErrorCode != codeNameInUse {
+			return nil, fmt.Errorf("create stream %s: %s; change --stream, --subject or --replicas, or create it yourself", s.cfg.Stream, apiErr.Description)
 		}
 	}
 	if err != nil {
@@ -49,22 +49,17 @@ func (s *Sink) streamConfig() jetstream.StreamConfig {
 
 // apiError tells what may pass from what somebody must mend.
 func (s *Sink) apiError(err error) error {
-	apiErr, ok := errors.AsType[*jetstream.APIError](err)
 	switch {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return fmt.Errorf("the account of this user has no JetStream: %w; enable it on the server, or use another account", err)
-	case ok && apiErr.Code < 500 && apiErr.Code != 0 && !errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("stream %s: %s; look at the server's configuration, or create the stream yourself", s.cfg.Stream, apiErr.Description)
-	case ok && apiErr.ErrorCode == errReplicas:
-		return fmt.Errorf("stream %s: %s; give fewer --replicas", s.cfg.Stream, apiErr.Description)
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled):
 		return publish.Away(fmt.Errorf("JetStream does not reply: it is starting, has no leader, or is not enabled: %w", err))
 	}
 	return publish.Away(fmt.Errorf("ask for stream %s: %w", s.cfg.Stream, err))
 }
 
-// errReplicas: more replicas than this server, which is in no cluster, can keep.
-const errReplicas = 10074
+// codeNameInUse: another process made the stream in this moment.
+const codeNameInUse = 10058
 
 func (s *Sink) check(cfg jetstream.StreamConfig) error {
 	switch {
