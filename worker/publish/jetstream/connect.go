@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"time"
 
@@ -142,7 +143,8 @@ func (s *Sink) connectError(err error) error {
 	_, authority := errors.AsType[x509.UnknownAuthorityError](err)
 	_, host := errors.AsType[x509.HostnameError](err)
 	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
-	_, alert := errors.AsType[tls.AlertError](err)
+	operation, ok := errors.AsType[*net.OpError](err)
+	alert := ok && operation.Op == "remote error" // crypto/tls names an alert of the other side like this
 	_, verification := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
 	case refused(err):

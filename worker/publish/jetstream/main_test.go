@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 
 const (
 	// patience is how long a condition may take on a busy machine.
-	patience = 8 * time.Second
+	patience = 60 * time.Second
 	consumer = "publish-nats"
 )
 
