@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -20,9 +19,6 @@ func (a *app) cancelCommand() *cobra.Command {
 		Short: "Cancel an actor's events that have not been composed yet",
 		Long: `Cancels an actor's jobs that have not run yet. They leave no dead letters; the same events sent again are composed.
 Instances that were composed stay: iuworker rollback removes them. Jobs that are running finish.`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			return cmp.Or(noArguments(cmd, args), required(cmd, "actor"))
-		},
 		RunE: changes(a, &agreed, func(ctx context.Context, pool *pgxpool.Pool, _ []string) (stake, error) {
 			n, err := operate.CountToCome(ctx, pool, actor)
 			return stake{count: n, what: fmt.Sprintf("jobs of %q", actor), done: "cancelled"}, err
@@ -33,9 +29,9 @@ Instances that were composed stay: iuworker rollback removes them. Jobs that are
 		}),
 	}
 	actorFlag(cmd, &actor, "actor whose events to cancel")
+	requireFlags(cmd, "actor")
 	agreed.registerYes(cmd, "jobs")
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func writeCancelled(w io.Writer, done operate.Cancelled, left string) {

@@ -21,12 +21,13 @@ import (
 type confirmation struct {
 	yes    bool
 	expect int
-	given  bool // whether --expect is
+	actor  string // for the audit; "": the user who runs the program
 }
 
 // stake is what would be lost.
 type stake struct {
-	count int64  // 0 is confirmed without a question, unless asks is set
+	count int64
+	free  int64  // up to this count no confirmation is needed; -1: it always is
 	what  string // the things that count counts: "events"
 	done  string // what happens to them: "deleted"
 	asks  string // the first sentence of the prompt; "" means "5 events will be deleted."
@@ -37,25 +38,16 @@ type stake struct {
 func (c *confirmation) registerYes(cmd *cobra.Command, what string) {
 	c.registerExpect(cmd, what)
 	cmd.Flags().BoolVar(&c.yes, "yes", false, "confirm without a prompt")
+	excludeFlags(cmd, "expect", "yes")
 }
 
 func (c *confirmation) registerExpect(cmd *cobra.Command, what string) {
-	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return c.read(cmd) }
 	cmd.Flags().Var(intValue(&c.expect, 0, math.MaxInt32), "expect", "confirm without a prompt, if there are exactly this many "+what)
-}
-
-// read notes which flags were given.
-func (c *confirmation) read(cmd *cobra.Command) error {
-	c.given = given(cmd, "expect")
-	if c.given && c.yes {
-		return usage(cmd, "--expect and --yes contradict each other: give one of them")
-	}
-	return nil
 }
 
 // needs fails if the user confirmed a command that destroys nothing without a flag.
 func (c *confirmation) needs(cmd *cobra.Command, flag string, destroys bool) error {
-	if (c.given || c.yes) && !destroys {
+	if !destroys && (c.yes || given(cmd, "expect")) {
 		return usage(cmd, "--expect and --yes need --%s", flag)
 	}
 	return nil
@@ -83,7 +75,7 @@ func changes[T any](a *app, agreed *confirmation, lost func(ctx context.Context,
 			if err != nil {
 				return err
 			}
-			done, err := change(ctx, operator(pool, ""), args, agreed.most(stake.count))
+			done, err := change(ctx, operator(pool, agreed.actor), args, agreed.most(stake.count))
 			if err != nil {
 				return err
 			}
@@ -95,10 +87,11 @@ func changes[T any](a *app, agreed *confirmation, lost func(ctx context.Context,
 // confirm returns nil if the user confirms the loss of what is at stake. It asks if stdin is a terminal; without a terminal it
 // needs a flag, and fails as wrong usage.
 func (a *app) confirm(cmd *cobra.Command, c confirmation, s stake) error {
+	expected := given(cmd, "expect")
 	switch {
-	case c.given && int64(c.expect) != s.count:
+	case expected && int64(c.expect) != s.count:
 		return fmt.Errorf("nothing was %s: there are %d %s now, not %d; check again", s.done, s.count, s.what, c.expect)
-	case c.given || c.yes || s.count == 0 && s.asks == "":
+	case expected || c.yes || s.count <= s.free:
 		return nil
 	case isTerminal(os.Stdin):
 		return ask(cmd.Context(), os.Stdin, a.stderr, s)

@@ -20,7 +20,6 @@ func (a *app) conformanceCommand() *cobra.Command {
 		Long: `Checks the seven classes of objects of iu-core, PASS or FAIL each. An adopted iu-core may have more objects; they are
 listed. Privileges of other roles on these objects and on iuworker's own are listed with the REVOKE that removes them;
 they do not change the verdict. Exit code 1 unless the verdict is 7/7 PASS.`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onServer(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool, _ addresses) error {
 				report, err := conformance.Scan(ctx, pool)
@@ -33,8 +32,7 @@ they do not change the verdict. Exit code 1 unless the verdict is 7/7 PASS.`,
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "show the objects that pass, too")
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func writeConformance(w io.Writer, report conformance.Report, all bool) {

@@ -25,9 +25,7 @@ workers run, the events that it has not handled are deleted. This is shown here 
 		}, writeConsumers),
 	}
 	cmd.AddCommand(a.consumersResetCommand(), a.consumersDeleteCommand(), a.consumersDeadLettersCommand(), a.consumersReplayCommand())
-	cmd.Args, cmd.Annotations = noSuchSubcommand, acts
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func writeConsumers(w io.Writer, consumers []subscribe.Consumer) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -32,9 +31,7 @@ func (a *app) consumersResetCommand() *cobra.Command {
 		Short: "Move a consumer to another position, back or forward",
 		Long: `Moves a consumer's cursor. Back, and it receives events again; forward, and it never receives those in between. A running
 process continues from there after its current event. The last error is cleared. Moving forward asks first.`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			return cmp.Or(oneConsumer(cmd, args), required(cmd, "to"))
-		},
+		Args:              oneConsumer,
 		ValidArgsFunction: a.completeConsumers(),
 		RunE: changes(a, &agreed, func(ctx context.Context, pool *pgxpool.Pool, args []string) (stake, error) {
 			_, err := findConsumer(ctx, pool, args[0])
@@ -50,9 +47,9 @@ process continues from there after its current event. The last error is cleared.
 	}
 	cmd.Flags().Var(startValue(&to), "to", "a cursor or position, the oldest retained event, the next event, "+
 		"a time, or how long ago")
+	requireFlags(cmd, "to")
 	agreed.registerYes(cmd, "events to skip")
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func (a *app) consumersDeleteCommand() *cobra.Command {
@@ -77,8 +74,7 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "delete it even if a process uses it or it has dead letters")
 	agreed.registerYes(cmd, "events that it has not handled")
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 // consumerStake returns what is lost if a consumer is deleted: its position among the events.
@@ -93,5 +89,5 @@ func consumerStake(c subscribe.Consumer) stake {
 	if c.DeadLetters > 0 {
 		asks = fmt.Sprintf("Consumer %s and its %d dead letters will be deleted: %s.", flat(c.Name), c.DeadLetters, behind)
 	}
-	return stake{count: lag, what: fmt.Sprintf("events that consumer %q has not handled", c.Name), done: "deleted", asks: asks}
+	return stake{count: lag, free: -1, what: fmt.Sprintf("events that consumer %q has not handled", c.Name), done: "deleted", asks: asks}
 }

@@ -56,12 +56,11 @@ func (a *app) consumersDeadLettersCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&drop, "drop", false, "drop all of them instead")
 	agreed.registerYes(cmd, "dead letters")
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func (a *app) consumersReplayCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	return a.withJSON(&cobra.Command{
 		Use:   "replay NAME",
 		Short: "Make a consumer handle its dead letters again",
 		Long: `Makes the consumer's process handle all of its dead letters once more: a running process does so at once, a new one when
@@ -75,9 +74,7 @@ it starts. What it handles is deleted; what fails again stays, with its new erro
 			n, err := operator(pool, "").ReplayConsumerLetters(ctx, args[0])
 			return map[string]any{"consumer": args[0], "replayed": n}, err
 		}, func(w io.Writer, done map[string]any) { fmt.Fprintf(w, "%d will be replayed\n", done["replayed"]) }),
-	}
-	a.jsonFlag(cmd)
-	return cmd
+	})
 }
 
 // findConsumer returns subscribe.ErrNoConsumer, with the nearest name, if there is no consumer of that name.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -91,9 +90,10 @@ func (a *app) addresses(cmd *cobra.Command) (addresses, error) {
 }
 
 func (a *app) addressesOf(cmd *cobra.Command, from address.Source) (addresses, error) {
-	if err := cmp.Or(notTogether(cmd, "database-url", "database-url-file"),
-		notTogether(cmd, "direct-database-url", "direct-database-url-file")); err != nil {
-		return addresses{}, err
+	for _, f := range []addressFlags{a.database.pool, a.database.direct} {
+		if f.url != "" && f.file != "" {
+			return addresses{}, usage(cmd, "--%s and --%s-file contradict each other: give one of them", f.name, f.name)
+		}
 	}
 	first, err := open(cmd, from)
 	if err != nil {

@@ -31,7 +31,6 @@ func (a *app) demoCommand() *cobra.Command {
 		Long: `Starts its own PostgreSQL, unless a database is given by --database-url, IUWORKER_DATABASE_URL or DATABASE_URL; migrates
 it, opens the gates, creates a template, inserts twelve outbox rows as an application would, and shows what was composed
 and what a plain LISTEN client received. A given database must be empty or made by a demo.`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			s, err := a.setStage(cmd.Context(), cmd, yes, pgserver.Config{})
 			if err != nil {
@@ -42,8 +41,7 @@ and what a plain LISTEN client received. A given database must be empty or made 
 		},
 	}
 	yesFlag(cmd, &yes)
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func yesFlag(cmd *cobra.Command, to *bool) {

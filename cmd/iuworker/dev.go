@@ -23,7 +23,6 @@ func (a *app) devCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run the demo and keep running, with the pages, to try things",
-		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if _, given := a.source(); given && (dataDir != "" || tcp) {
 				return usage(cmd, "--data-dir and --tcp are for the server that dev starts, and a database is given")
@@ -61,8 +60,7 @@ func (a *app) devCommand() *cobra.Command {
 		"listen on a loopback port, which every user of this machine can reach, instead of a socket only for this user")
 	cmd.Flags().Var(textValue(&dataDir, pathMax), "data-dir", "directory for the server's data (default a new one, removed at the end)")
 	yesFlag(cmd, &yes)
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 type devResult struct {

@@ -24,7 +24,6 @@ func (a *app) doctorCommand() *cobra.Command {
 		Long: `Checks everything that composing and announcing events depends on: the connection, the server, the schema, privileges,
 gates, workers, waits that are too long, and what slows the database down. Shows the checks that are not ok, the worst
 last, then the commands to run. It changes nothing and takes ten seconds at most. Exit code 1 if a check fails.`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			at, err := a.addresses(cmd)
 			if err != nil {
@@ -43,8 +42,7 @@ last, then the commands to run. It changes nothing and takes ten seconds at most
 	}
 	cmd.Flags().Var(intValue(&poolSize, 2, 1000), "pool-size", "pool size of the workers, to compare with the server's limit")
 	cmd.Flags().BoolVar(&all, "all", false, "show the checks that are ok or skipped, too")
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 // doctorVerdict says how many checks fail, and where to begin.

@@ -30,14 +30,7 @@ func (a *app) enqueueCommand() *cobra.Command {
 		Use:     "enqueue --template TEMPLATE",
 		Short:   "Insert one event into the outbox",
 		Example: `  iuworker enqueue --template welcome-letter --event-id 0b54b1f2-5d4c-4f0e-9a4e-3a1d2c7b9e10 --event-type order.placed`,
-		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := required(cmd, "template"); err != nil {
-				return err
-			}
-			if err := notTogether(cmd, "in", "available-at"); err != nil {
-				return err
-			}
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
 				return a.enqueue(ctx, pool, f)
 			})
@@ -56,8 +49,9 @@ func (a *app) enqueueCommand() *cobra.Command {
 	flags.Var(intValue(&f.event.Priority, 1, 4), "priority", "priority, from 1 (highest) to 4 (lowest)")
 	flags.Var(timeValue(&f.event.AvailableAt), "available-at", "compose at this time or later")
 	flags.Var(durationValue(&f.in, 0, 10*365*day), "in", "compose after this delay")
-	a.jsonFlag(cmd)
-	return cmd
+	requireFlags(cmd, "template")
+	excludeFlags(cmd, "in", "available-at")
+	return a.withJSON(cmd)
 }
 
 func (a *app) enqueue(ctx context.Context, pool *pgxpool.Pool, f enqueueFlags) error {

@@ -33,7 +33,6 @@ long as their emissions are kept, and dry runs as long as River keeps their jobs
 If few events match, the search stops after a bounded number of rows and prints the command that continues it.`,
 		Example: `  iuworker events list --since 1h --state dead
   iuworker events list --template welcome-letter --suffix order- --json`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
 				if template != "" {
@@ -69,8 +68,7 @@ If few events match, the search stops after a bounded number of rows and prints 
 	flags.Var(intValue(&limit, 1, 10_000), "limit", "number of events to list")
 	flags.Var(textValue(&place, 200), "from", "continue from here, as an earlier list printed it")
 	_ = cmd.RegisterFlagCompletionFunc("template", a.completeTemplates()) // it exists
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 // continued returns the command that lists what follows a page.

@@ -47,12 +47,7 @@ func variable(flag string) string {
 }
 
 // takesSettings marks a command that runs long: its flags are settings, which have variables.
-func takesSettings(cmd *cobra.Command) {
-	if cmd.Annotations == nil {
-		cmd.Annotations = map[string]string{}
-	}
-	cmd.Annotations["settings"] = "yes"
-}
+func takesSettings(cmd *cobra.Command) { cmd.Annotations = map[string]string{"settings": "yes"} }
 
 // hasVariable reports whether a flag has an environment variable: global flags and the settings of commands that run long
 // have one. A flag that says what to act on, or confirms it, has none, as a variable that was exported for one command
@@ -65,25 +60,31 @@ func hasVariable(cmd *cobra.Command, f *pflag.Flag) bool {
 	return cmd.Root().PersistentFlags().Lookup(f.Name) == f || cmd.Annotations["settings"] != ""
 }
 
-// documentEnvironment adds the variables of flags to the help of all commands, and lets shells complete choices.
-func documentEnvironment(root *cobra.Command) {
-	document := func(cmd *cobra.Command, f *pflag.Flag) {
+// finish sets what all commands have in common: a command without arguments refuses them, one that only holds others names
+// them, the help shows the variables of flags, and shells complete choices.
+func finish(cmd *cobra.Command) {
+	switch {
+	case cmd.HasSubCommands() && cmd.RunE == nil:
+		cmd.Args, cmd.RunE = noSuchSubcommand, needsSubcommand
+	case cmd.HasSubCommands():
+		cmd.Args, cmd.Annotations = noSuchSubcommand, acts
+	case cmd.Args == nil:
+		cmd.Args = noArguments
+	}
+	document := func(f *pflag.Flag) {
 		if hasVariable(cmd, f) {
 			f.Usage += " [$" + variable(f.Name) + "]"
 		}
 		if choice, ok := f.Value.(*choice); ok {
-			choice.complete(cmd, f.Name)
+			words := cobra.FixedCompletions(choice.words, cobra.ShellCompDirectiveNoFileComp)
+			_ = cmd.RegisterFlagCompletionFunc(f.Name, words) // the flag exists
 		}
 	}
-	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { document(root, f) })
-	var walk func(*cobra.Command)
-	walk = func(cmd *cobra.Command) {
-		cmd.Flags().VisitAll(func(f *pflag.Flag) { document(cmd, f) })
-		for _, sub := range cmd.Commands() {
-			walk(sub)
-		}
+	cmd.PersistentFlags().VisitAll(document)
+	cmd.Flags().VisitAll(document)
+	for _, sub := range cmd.Commands() {
+		finish(sub)
 	}
-	walk(root)
 }
 
 // applyEnvironment sets flags by their variables, unless the command line did. They count as given then.
@@ -104,9 +105,7 @@ func applyEnvironment(cmd *cobra.Command, getenv func(string) string) error {
 			failed = usage(cmd, "%s is %s: %v", variable(f.Name), quoted(value), err)
 			return
 		}
-		if err := cmd.Flags().SetAnnotation(f.Name, cameFrom, []string{variable(f.Name)}); err != nil {
-			failed = err
-		}
+		failed = cmd.Flags().SetAnnotation(f.Name, cameFrom, []string{variable(f.Name)})
 	})
 	return failed
 }
@@ -152,29 +151,38 @@ func didYouMean(prefix, name string) string {
 // given reports whether a flag has a value from the command line or the environment.
 func given(cmd *cobra.Command, flag string) bool { return cmd.Flags().Changed(flag) }
 
-// notTogether fails if more than one of the flags is given.
-func notTogether(cmd *cobra.Command, flags ...string) error {
-	var first string
+// Annotations of a flag.
+const (
+	cameFrom   = "variable" // the variable that set it
+	isRequired = "required"
+	excludes   = "excludes" // the flags that contradict it
+)
+
+// requireFlags makes a command fail as wrong usage unless the flags are given.
+func requireFlags(cmd *cobra.Command, flags ...string) {
 	for _, flag := range flags {
-		switch {
-		case !given(cmd, flag):
-		case first == "":
-			first = flag
-		default:
-			return usage(cmd, "--%s and --%s contradict each other: give one of them", first, flag)
-		}
+		_ = cmd.Flags().SetAnnotation(flag, isRequired, nil) // the flag exists
 	}
-	return nil
 }
 
-// required fails if one of the flags is missing or blank.
-func required(cmd *cobra.Command, flags ...string) error {
-	for _, flag := range flags {
-		if f := cmd.Flags().Lookup(flag); strings.TrimSpace(f.Value.String()) == "" {
-			return usage(cmd, "--%s is missing", flag)
+// excludeFlags makes a command fail as wrong usage if a flag is given together with one of the others.
+func excludeFlags(cmd *cobra.Command, flag string, others ...string) {
+	_ = cmd.Flags().SetAnnotation(flag, excludes, others) // the flag exists
+}
+
+// checkFlags fails if a required flag is missing, or if flags contradict each other.
+func checkFlags(cmd *cobra.Command) (failed error) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if _, required := f.Annotations[isRequired]; required && !f.Changed {
+			failed = cmp.Or(failed, usage(cmd, "--%s is missing", f.Name))
 		}
-	}
-	return nil
+		for _, other := range f.Annotations[excludes] {
+			if f.Changed && given(cmd, other) {
+				failed = cmp.Or(failed, usage(cmd, "--%s and --%s contradict each other: give one of them", f.Name, other))
+			}
+		}
+	})
+	return failed
 }
 
 // noArguments is for commands that only take flags.
@@ -199,17 +207,18 @@ func oneArgument(needs, noun string, check func(cmd *cobra.Command, arg string) 
 	}
 }
 
-// holds adds commands below one that does nothing itself.
+// holds adds commands below another one.
 func holds(cmd *cobra.Command, below ...*cobra.Command) *cobra.Command {
 	cmd.AddCommand(below...)
-	cmd.Args = noSuchSubcommand
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if !cmd.HasParent() {
-			return cmd.Help()
-		}
-		return usage(cmd, "%s needs a command: one of %s", spoken(cmd), strings.Join(subcommands(cmd), ", "))
-	}
 	return cmd
+}
+
+// needsSubcommand is for commands that do nothing themselves.
+func needsSubcommand(cmd *cobra.Command, _ []string) error {
+	if !cmd.HasParent() {
+		return cmd.Help()
+	}
+	return usage(cmd, "%s needs a command: one of %s", spoken(cmd), strings.Join(subcommands(cmd), ", "))
 }
 
 func subcommands(cmd *cobra.Command) (names []string) {

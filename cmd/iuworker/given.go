@@ -12,9 +12,6 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/fleet"
 )
 
-// cameFrom annotates a flag with the variable that set it.
-const cameFrom = "variable"
-
 // givenSettings returns the settings that the user gave, for the pages. Addresses have no passwords.
 func givenSettings(cmd *cobra.Command, at addresses) []fleet.GivenSetting {
 	var given []fleet.GivenSetting

@@ -48,7 +48,6 @@ func (a *app) migrateUpCommand() *cobra.Command {
 		Long: `Creates what is missing: the iu-core baseline if there is no iu-core, migration 033, the worker's schema iu_outbox, and
 River in iu_river. An existing iu-core is adopted and not altered. Conflicts are named before anything changes. Any number
 of programs may migrate at once: one does it, the others wait.`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.migration(cmd, f)
 			if err != nil {
@@ -65,9 +64,8 @@ of programs may migrate at once: one does it, the others wait.`,
 		},
 	}
 	f.register(cmd)
-	a.jsonFlag(cmd)
 	cmd.Flags().BoolVar(&printOnly, "print", false, "print every statement, and change nothing")
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func writeMigrated(w io.Writer, result *iusql.Result) {
@@ -101,11 +99,7 @@ func (a *app) migrateDownCommand() *cobra.Command {
 		Short: "Migrate the schema down to a version",
 		Long: `Down to 32 removes iu_outbox, iu_river and a 033 that iuworker created, and nothing of iu-core. Refuses while there are
 rows in the outbox, unfinished jobs, emissions, dead letters or log rows, unless --force is given.`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if to == 0 {
-				return usage(cmd, "--to is missing")
-			}
 			cfg, err := a.migration(cmd, f)
 			if err != nil {
 				return err
@@ -122,17 +116,16 @@ rows in the outbox, unfinished jobs, emissions, dead letters or log rows, unless
 		},
 	}
 	f.register(cmd)
-	a.jsonFlag(cmd)
 	cmd.Flags().Var(intValue(&to, 32, iusql.SchemaVersion), "to", "version to migrate down to")
 	cmd.Flags().BoolVar(&force, "force", false, "migrate down even if rows are lost (sets iu_core.force_rollback_033)")
-	return cmd
+	requireFlags(cmd, "to")
+	return a.withJSON(cmd)
 }
 
 func (a *app) migrateStatusCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	return a.withJSON(&cobra.Command{
 		Use:   "status",
 		Short: "Show each version, when it was applied, and what was created or adopted",
-		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.migration(cmd, migrateFlags{})
 			if err != nil {
@@ -146,9 +139,7 @@ func (a *app) migrateStatusCommand() *cobra.Command {
 			}
 			return a.print(report, func(w io.Writer) { writeSchema(w, report) })
 		},
-	}
-	a.jsonFlag(cmd)
-	return cmd
+	})
 }
 
 func writeSchema(w io.Writer, report *iusql.StatusReport) {

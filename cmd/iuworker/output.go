@@ -76,9 +76,10 @@ func (r *results) write(p []byte) (int, error) {
 	}
 }
 
-// jsonFlag adds --json to a command that prints a result.
-func (a *app) jsonFlag(cmd *cobra.Command) {
+// withJSON adds --json to a command that prints a result.
+func (a *app) withJSON(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().BoolVar(&a.json, "json", false, "print the result as JSON")
+	return cmd
 }
 
 // print writes a result in one piece: as text, or as JSON with --json.

@@ -55,6 +55,7 @@ func (a *app) retryCommand() *cobra.Command {
 	})
 	cmd.Flags().BoolVar(&letters.list, "list", false, fmt.Sprintf("list the oldest %d instead", deadLettersShown))
 	cmd.Flags().BoolVar(&letters.drop, "drop", false, "drop them instead")
+	excludeFlags(cmd, "list", "drop")
 	letters.agreed.registerYes(cmd, "dead letters")
 	return cmd
 }
@@ -87,16 +88,13 @@ func (a *app) changeDeadLetters(l *deadLetters, cmd *cobra.Command) *cobra.Comma
 	if l.drop {
 		l.agreed.registerYes(cmd, "dead letters")
 	}
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 // check fails unless the flags say which dead letters.
 func (l *deadLetters) check(cmd *cobra.Command) error {
 	selected := given(cmd, "status") || given(cmd, "event")
 	switch {
-	case l.list && l.drop:
-		return usage(cmd, "--list and --drop contradict each other: give one of them")
 	case l.all && selected:
 		return usage(cmd, "--all contradicts --status and --event: give one or the other")
 	case !l.all && !selected && !l.list:

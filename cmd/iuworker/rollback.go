@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -25,11 +24,9 @@ announced, and which consumers received them.
 With --execute it deletes all of them or none, and only if the number is still the one shown: on a terminal after you type
 the actor's name, otherwise if --expect gives that number. It is blocked if an instance is used elsewhere.
 Announcements stay and are marked as rolled back. The same events sent again compose new instances.`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			return cmp.Or(noArguments(cmd, args), required(cmd, "actor"))
-		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if agreed.given && !execute {
+			expected := given(cmd, "expect")
+			if expected && !execute {
 				return usage(cmd, "--expect needs --execute: it is the number of instances to delete")
 			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
@@ -37,7 +34,7 @@ Announcements stay and are marked as rolled back. The same events sent again com
 				switch {
 				case err != nil:
 					return err
-				case !execute || rollbackFailure(preview.RollbackReport) != nil || preview.Counts.EventLog == 0 && !agreed.given:
+				case !execute || rollbackFailure(preview.RollbackReport) != nil || preview.Counts.EventLog == 0 && !expected:
 					return a.showRollback(preview)
 				}
 				return a.rollback(ctx, cmd, pool, preview, agreed)
@@ -46,9 +43,9 @@ Announcements stay and are marked as rolled back. The same events sent again com
 	}
 	actorFlag(cmd, &actor, "actor whose instances to delete")
 	cmd.Flags().BoolVar(&execute, "execute", false, "delete them; without this flag nothing changes")
+	requireFlags(cmd, "actor")
 	agreed.registerExpect(cmd, "instances")
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func (a *app) showRollback(shown operate.RollbackPreview) error {
@@ -58,7 +55,7 @@ func (a *app) showRollback(shown operate.RollbackPreview) error {
 
 // rollback deletes what the preview showed, once the user agrees.
 func (a *app) rollback(ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, preview operate.RollbackPreview, agreed confirmation) error {
-	if !agreed.given && isTerminal(os.Stdin) {
+	if !given(cmd, "expect") && isTerminal(os.Stdin) {
 		writeRollback(a.stderr, preview)
 	}
 	actor, seen := preview.Actor, preview.Counts.EventLog

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,14 +76,12 @@ func (a *app) exit(err error) int {
 
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "iuworker",
-		Short:         "Create instances from templates when applications insert events",
-		Version:       programBuild(),
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			return a.prepare(cmd)
-		},
+		Use:               "iuworker",
+		Short:             "Create instances from templates when applications insert events",
+		Version:           programBuild(),
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.prepare(cmd) },
 	}
 	root.AddGroup(
 		&cobra.Group{ID: "start", Title: "Start here:"},
@@ -105,19 +104,18 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(a.completionCommand(root), a.versionCommand())
 	root.SetHelpCommand(helpCommand(root))
 	root.CompletionOptions.DisableDefaultCmd = true // ours checks its argument
-	holds(root)
 
 	a.database.register(root.PersistentFlags())
 	a.log.register(root.PersistentFlags())
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageTemplate(usageTemplate)
-	documentEnvironment(root)
+	finish(root)
 	return root
 }
 
-// prepare sets flags from the environment and sets the log up, before any command runs.
+// prepare sets flags from the environment, checks them and sets the log up, before any command runs.
 func (a *app) prepare(cmd *cobra.Command) error {
-	if err := applyEnvironment(cmd, a.getenv); err != nil {
+	if err := cmp.Or(applyEnvironment(cmd, a.getenv), checkFlags(cmd)); err != nil {
 		return err
 	}
 	a.logger = a.log.logger(a.stderr, a.getenv, quietLevel)

@@ -26,7 +26,6 @@ func (a *app) scaleoutCommand() *cobra.Command {
 	cmd := a.scaleoutStartCommand("scaleout")
 	cmd.Example = strings.ReplaceAll(cmd.Example, "scaleout --", "scaleout start --")
 	cmd.Short = "Enqueue many jobs for a template, and manage them"
-	cmd.Args, cmd.Annotations = noSuchSubcommand, acts
 	cmd.AddCommand(a.scaleoutStartCommand("start"), a.scaleoutListCommand(), a.scaleoutStatusCommand(), a.scaleoutPauseCommand("pause", true),
 		a.scaleoutPauseCommand("resume", false), a.scaleoutCancelCommand())
 	return cmd
@@ -44,14 +43,7 @@ is PREFIX-n, and its event id derives from that: a second run adds nothing, and 
 		Example: `  iuworker scaleout --template welcome-letter --count 100000 --prefix spring --actor marketing --watch
   iuworker scaleout status spring
   iuworker scaleout cancel spring`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := required(cmd, "template", "prefix", "actor"); err != nil {
-				return err
-			}
-			if cfg.Count == 0 {
-				return usage(cmd, "--count is missing")
-			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				found, err := templates.Find(ctx, pool, template)
 				if err != nil {
@@ -71,8 +63,8 @@ is PREFIX-n, and its event id derives from that: a second run adds nothing, and 
 		"live announces the instances, dry_run only composes them")
 	flags.Var(intValue(&cfg.Rate, 1, 1_000_000), "rate", "maximum number of jobs to enqueue per second (default as fast as the database takes them)")
 	flags.BoolVar(&watch, "watch", false, "then show the progress until everything is composed; Ctrl-C does not stop the jobs")
-	a.jsonFlag(cmd)
-	return cmd
+	requireFlags(cmd, "template", "count", "prefix", "actor")
+	return a.withJSON(cmd)
 }
 
 // prefixMax leaves room for the number.

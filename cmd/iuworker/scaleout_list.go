@@ -18,14 +18,12 @@ func (a *app) scaleoutListCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List scale-outs and their progress",
 		Long:  `Lists the scale-outs, the latest first. DONE counts jobs that ended, however they ended; DEAD LETTERS are among them.`,
-		Args:  noArguments,
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) ([]scaleout.Line, error) {
 			return scaleout.List(ctx, pool, limit)
 		}, writeScaleouts),
 	}
 	cmd.Flags().Var(intValue(&limit, 1, 1000), "limit", "scale-outs to list")
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func writeScaleouts(w io.Writer, lines []scaleout.Line) {

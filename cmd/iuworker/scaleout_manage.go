@@ -37,8 +37,7 @@ func (a *app) scaleoutStatusCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&watch, "watch", false, "keep showing the progress until everything is composed; Ctrl-C does not stop the jobs")
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func (a *app) watchToTheEnd(ctx context.Context, pool *pgxpool.Pool, state scaleout.Status) error {
@@ -102,8 +101,7 @@ func (a *app) scaleoutPauseCommand(name string, pause bool) *cobra.Command {
 		}, func(w io.Writer, _ map[string]any) { fmt.Fprintln(w, says) }),
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "all scale-outs, as without this flag: they share one queue")
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func (a *app) scaleoutCancelCommand() *cobra.Command {
@@ -126,8 +124,7 @@ adds them again. Instances that were composed stay; a rollback of the actor remo
 		}),
 	}
 	agreed.registerYes(cmd, "jobs")
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 // onePrefix is for commands whose argument is the prefix of a scale-out.

@@ -15,12 +15,11 @@ import (
 const selftestTimeout = 5 * time.Minute
 
 func (a *app) selftestCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	return a.withJSON(&cobra.Command{
 		Use:   "selftest",
 		Short: "Test auto-instantiation with twelve probes that leave nothing behind",
 		Long: `Runs twelve probes, each in a transaction that is rolled back, and prints PASS or FAIL for each. Workers may be running,
 and gates may be open or closed. Run it as the owner of iu-core. Exit code 1 unless all pass.`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, selftestTimeout, func(ctx context.Context, pool *pgxpool.Pool) error {
 				report, err := conformance.Selftest(ctx, pool)
@@ -31,9 +30,7 @@ and gates may be open or closed. Run it as the owner of iu-core. Exit code 1 unl
 					fmt.Errorf("%d of %d probes passed; to check iu-core, run: iuworker conformance", report.Passed, conformance.Probes))
 			})
 		},
-	}
-	a.jsonFlag(cmd)
-	return cmd
+	})
 }
 
 func writeSelftest(w io.Writer, report conformance.SelftestReport) {

@@ -26,9 +26,7 @@ alone. Subscribers work with either.`,
 		}, writeSettings),
 	}
 	cmd.AddCommand(a.settingsSetCommand())
-	cmd.Args, cmd.Annotations = noSuchSubcommand, acts
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func writeSettings(w io.Writer, settings []operate.Setting) {
@@ -63,8 +61,7 @@ func (a *app) settingsSetCommand() *cobra.Command {
 		}, writeSettingChanged),
 	}
 	auditFlag(cmd, &actor)
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 // oneSetting is for commands whose arguments are a setting and its value.

@@ -19,7 +19,6 @@ func (a *app) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the state of everything on one screen",
-		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if watch {
 				return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
@@ -31,9 +30,8 @@ func (a *app) statusCommand() *cobra.Command {
 			}, writeStatus)(cmd, args)
 		},
 	}
-	a.jsonFlag(cmd)
 	cmd.Flags().BoolVar(&watch, "watch", false, "refresh every second until Ctrl-C; with --json, one line per refresh")
-	return cmd
+	return a.withJSON(cmd)
 }
 
 // The alternate screen, as in less and top, leaves the lines and the scrollback of the terminal as they were.

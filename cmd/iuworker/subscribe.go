@@ -36,7 +36,6 @@ any of its values. A consumer counts filtered events as handled.`,
   iuworker subscribe --after 0 --limit 10
   iuworker subscribe --since 2h --event-type order.placed --event-type order.paid
   iuworker subscribe --consumer invoices | while read -r event; do …; done`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.start(cmd); err != nil {
 				return err
@@ -55,17 +54,13 @@ any of its values. A consumer counts filtered events as handled.`,
 	flags.Var(textsValue(&f.cfg.Filter.Templates, 1000), "template", "only events of this template (collection key or id); repeatable")
 	flags.Var(textsValue(&f.cfg.Filter.Actors, actorMax), "actor", "only events of this actor; repeatable")
 	flags.Var(textsValue(&f.cfg.Filter.EventTypes, 200), "event-type", "only events of this type, such as order.placed; repeatable")
+	excludeFlags(cmd, "after", "consumer", "since", "from")
+	excludeFlags(cmd, "since", "from")
 	return cmd
 }
 
 // start sets where to begin.
 func (f *subscribeFlags) start(cmd *cobra.Command) error {
-	if err := notTogether(cmd, "after", "consumer"); err != nil {
-		return err
-	}
-	if err := notTogether(cmd, "after", "since", "from"); err != nil {
-		return err
-	}
 	switch {
 	case f.after != "":
 		cursor, err := subscribe.ParseCursor(f.after)

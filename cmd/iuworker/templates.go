@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -35,9 +34,7 @@ func (a *app) templatesCommand() *cobra.Command {
 	cmd.Flags().Var(intValue(&limit, 1, 10_000), "limit", "number of templates to list")
 	cmd.Flags().Var(textValue(&after, 1000), "after", "list the templates that sort after this key")
 	cmd.AddCommand(a.templatesShowCommand(), a.templatesCreateCommand(), a.templatesMarkCommand())
-	cmd.Args, cmd.Annotations = noSuchSubcommand, acts
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func writeTemplates(w io.Writer, lines []templates.Line, more bool) {
@@ -58,7 +55,7 @@ func writeTemplates(w io.Writer, lines []templates.Line, more bool) {
 }
 
 func (a *app) templatesShowCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	return a.withJSON(&cobra.Command{
 		Use:               "show TEMPLATE",
 		Short:             "Show a template's pieces and versions",
 		Args:              oneTemplate,
@@ -66,9 +63,7 @@ func (a *app) templatesShowCommand() *cobra.Command {
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (templates.Detail, error) {
 			return templates.Show(ctx, pool, args[0])
 		}, writeTemplate),
-	}
-	a.jsonFlag(cmd)
-	return cmd
+	})
 }
 
 func writeTemplate(w io.Writer, d templates.Detail) {
@@ -104,16 +99,16 @@ composer must be open. Use a login that owns iu-core or may call its functions.`
 			if len(args) < 2 {
 				return usage(cmd, "%s needs a key and at least one piece", spoken(cmd))
 			}
-			return cmp.Or(checkKeys(cmd, args...), required(cmd, "title"))
+			return checkKeys(cmd, args...)
 		},
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (operate.MarkedTemplate, error) {
 			return operator(pool, actor).CreateTemplate(ctx, args[0], title, args[1:])
 		}, func(w io.Writer, marked operate.MarkedTemplate) { writeMarked(w, "created", marked) }),
 	}
 	cmd.Flags().Var(textValue(&title, 1000), "title", "title of the collection")
+	requireFlags(cmd, "title")
 	auditFlag(cmd, &actor)
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func (a *app) templatesMarkCommand() *cobra.Command {
@@ -138,8 +133,7 @@ then end as template_not_marked.`,
 	}
 	cmd.Flags().BoolVar(&off, "off", false, "unmark it instead")
 	auditFlag(cmd, &actor)
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func writeMarked(w io.Writer, did string, marked operate.MarkedTemplate) {

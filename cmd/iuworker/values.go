@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
@@ -96,10 +95,6 @@ func choiceValue(to *string, words ...string) *choice {
 		}
 		return nil
 	}), words}
-}
-
-func (c *choice) complete(cmd *cobra.Command, flag string) {
-	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(c.words, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 }
 
 // uuidValue is a UUID; uuid.Nil means that none was given.

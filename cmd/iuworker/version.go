@@ -15,10 +15,9 @@ import (
 )
 
 func (a *app) versionCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	return a.withJSON(&cobra.Command{
 		Use:   "version",
 		Short: "Print the version and build of the program",
-		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			info, _ := debug.ReadBuildInfo() // nil if the program was built without modules
 			result := readBuild(info)
@@ -26,9 +25,7 @@ func (a *app) versionCommand() *cobra.Command {
 				fmt.Fprintf(w, "iuworker %s, schema %d, %s\n", result, result.Schema, result.Go)
 			})
 		},
-	}
-	a.jsonFlag(cmd)
-	return cmd
+	})
 }
 
 // build says what this program was built from. Commit and Date are "" if the build did not record them.

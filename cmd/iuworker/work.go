@@ -9,7 +9,6 @@ func (a *app) workCommand() *cobra.Command {
 		Short: "Run the worker: relay, jobs, emitter and pages",
 		Long: `Runs all parts in one process. Any number of processes share the work. SIGTERM and Ctrl-C let running jobs finish, and
 the program ends within --shutdown-timeout; a second signal ends it at once. Nothing is lost either way.`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			a.logger = a.log.logger(a.stderr, a.getenv, toldLevel)
 			a.tells = true
