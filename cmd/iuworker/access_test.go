@@ -90,13 +90,13 @@ func TestWrongTokensAreWrongUsage(t *testing.T) {
 func TestTheLineToFollowWith(t *testing.T) {
 	t.Parallel()
 	const pages = "http://127.0.0.1:8080/iu/"
-	who, err := (&workFlags{}).access(nil, environment{}.get)
+	who, err := (&workFlags{}).resolve(nil, environment{}.get)
 	require.NoError(t, err)
 	require.Equal(t, "curl -N 'http://127.0.0.1:8080/iu/v1/events?from=beginning'", who.curl(pages))
-	who, err = (&workFlags{}).access(nil, environment{credentialsVariable: "viewer:ann:longenough"}.get)
+	who, err = (&workFlags{}).resolve(nil, environment{credentialsVariable: "viewer:ann:longenough"}.get)
 	require.NoError(t, err)
 	require.Equal(t, "curl -N -u USER 'http://127.0.0.1:8080/iu/v1/events?from=beginning'", who.curl(pages))
-	who, err = (&workFlags{}).access(nil, environment{credentialsVariable: "viewer:ann:longenough", tokensVariable: token}.get)
+	who, err = (&workFlags{}).resolve(nil, environment{credentialsVariable: "viewer:ann:longenough", tokensVariable: token}.get)
 	require.NoError(t, err)
 	require.Equal(t, `curl -N -H "Authorization: Bearer $TOKEN" 'http://127.0.0.1:8080/iu/v1/events?from=beginning'`, who.curl(pages))
 }

@@ -67,9 +67,6 @@ func (a *app) source() (from address.Source, given bool) {
 	return from, false
 }
 
-// directSource returns the address for what needs a session; given is false if that is the database's own.
-func (a *app) directSource() (from address.Source, given bool) { return a.database.direct.source(a) }
-
 // addresses lead to the database: pool for queries, direct for what needs a session.
 type addresses struct {
 	pool   *pgxpool.Config
@@ -106,7 +103,7 @@ func (a *app) addressesOf(cmd *cobra.Command, from address.Source) (addresses, e
 	at := addresses{
 		pool: first.Pool, direct: first.Pool.ConnConfig.Copy(), sized: first.Sized, reread: []func(context.Context){first.Reread},
 	}
-	if from, given := a.directSource(); given {
+	if from, given := a.database.direct.source(a); given {
 		direct, err := open(cmd, from)
 		if err != nil {
 			return addresses{}, err

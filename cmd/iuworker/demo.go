@@ -168,11 +168,8 @@ func (a *app) devCommand() *cobra.Command {
 			if _, given := a.source(); given && (dataDir != "" || tcp) {
 				return usage(cmd, "--data-dir and --tcp are for the server that dev starts, and a database is given")
 			}
-			who, err := f.access(cmd, a.getenv)
+			who, err := f.resolve(cmd, a.getenv)
 			if err != nil {
-				return err
-			}
-			if err := f.readTracing(cmd, a.getenv); err != nil {
 				return err
 			}
 			s, err := a.setStage(cmd.Context(), cmd, yes, pgserver.Config{DataDir: dataDir, TCP: tcp})

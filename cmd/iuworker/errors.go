@@ -152,8 +152,7 @@ func wayOut(err error) string {
 		return "; the database is slow or locked: run it again, or run: iuworker doctor"
 	case !ok:
 		return ""
-	}
-	if iusql.RefusedByRowSecurity(err) {
+	case iusql.RefusedByRowSecurity(err):
 		return rowSecurityWayOut
 	}
 	switch pgErr.Code {
@@ -203,20 +202,19 @@ func who(user, database string) (text string) {
 	return text
 }
 
+// connectWaysOut has what to do about an error of the server that refuses a connection, by its code.
+var connectWaysOut = map[string]string{
+	pgerrcode.InvalidPassword:                   "check the user and the password in the address",
+	pgerrcode.InvalidAuthorizationSpecification: "check the user and the password in the address",
+	pgerrcode.InvalidCatalogName:                "create it, or name another in the address",
+	pgerrcode.TooManyConnections:                "raise max_connections there, or lower --pool-size here",
+	pgerrcode.CannotConnectNow:                  "wait until the server is up",
+}
+
 func connectCause(err error) (cause, out string) {
 	const check = "check --database-url, IUWORKER_DATABASE_URL, DATABASE_URL or PG*"
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
-		switch pgErr.Code {
-		case pgerrcode.InvalidPassword, pgerrcode.InvalidAuthorizationSpecification:
-			return pgErr.Message, "check the user and the password in the address"
-		case pgerrcode.InvalidCatalogName:
-			return pgErr.Message, "create it, or name another in the address"
-		case pgerrcode.TooManyConnections:
-			return pgErr.Message, "raise max_connections there, or lower --pool-size here"
-		case pgerrcode.CannotConnectNow:
-			return pgErr.Message, "wait until the server is up"
-		}
-		return pgErr.Message, check
+		return pgErr.Message, cmp.Or(connectWaysOut[pgErr.Code], check)
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		if dns.IsNotFound {
@@ -238,6 +236,7 @@ func connectCause(err error) (cause, out string) {
 
 var (
 	urlPassword     = regexp.MustCompile(`(?i)(://[^:/?\s]*):.*@`)
+	mayBeAddress    = regexp.MustCompile(`(?i)://|@|pass|pwd`)
 	keywordPassword = regexp.MustCompile(`(?i)(pass(?:word|file|wd)?\s*=\s*)('(?:[^'\\]|\\.)*'?|[^\s&;,'"]+)`)
 )
 
@@ -249,8 +248,7 @@ func redact(text string) string {
 
 // quoted returns a value for an error. It does not repeat what may be an address with a password.
 func quoted(value string) string {
-	lower := strings.ToLower(value)
-	if strings.Contains(lower, "://") || strings.Contains(lower, "pass") || strings.Contains(lower, "pwd") || strings.Contains(lower, "@") {
+	if mayBeAddress.MatchString(value) {
 		return "a text that may be an address"
 	}
 	if len(value) > 60 {

@@ -78,17 +78,12 @@ func endAtHangup(end func()) {
 
 // rereadAtHangup reads addresses and secrets again at each SIGHUP, until stop.
 func (a *app) rereadAtHangup(ctx context.Context, at addresses, who access) (stop func()) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ctx = context.WithoutCancel(ctx)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	var waiting sync.WaitGroup
 	waiting.Go(func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-hangups:
-			}
+		for range hangups {
 			a.logger.InfoContext(ctx, "SIGHUP: re-reading addresses, credentials and tokens")
 			for _, reread := range at.reread {
 				reread(ctx)
@@ -103,7 +98,7 @@ func (a *app) rereadAtHangup(ctx context.Context, at addresses, who access) (sto
 	})
 	return func() {
 		signal.Stop(hangups)
-		cancel()
+		close(hangups)
 		waiting.Wait()
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lmittmann/tint"
@@ -94,21 +95,20 @@ const (
 	logBytes = 4 << 20
 )
 
-// logWriter writes to stderr in the background, in order, so that nothing waits for a stderr that nobody reads (a full pipe,
-// a stopped terminal, a journal that hangs). It counts lines that it drops, and writes a notice in their place when stderr
-// works again. Write never blocks and never fails. Safe for concurrent use.
+// logWriter writes to stderr in the background, in order, so that nothing waits for a stderr that is not read (a full pipe, a
+// stopped terminal, a journal that hangs). It counts lines that it drops, and writes a notice in their place when stderr works
+// again. Write never blocks and never fails. Safe for concurrent use.
 type logWriter struct {
-	w io.Writer
+	w       io.Writer
+	used    atomic.Bool  // something was written
+	dropped atomic.Int64 // lines, since the start
 
-	mu      sync.Mutex
-	queue   []logLine
-	size    int   // of the queue's text, in bytes
-	lost    int64 // lines since the last notice
-	dropped int64 // lines in all
-	notice  func(lost int64) []byte
-	writing bool          // a goroutine is writing
-	any     bool          // something was written
-	idle    chan struct{} // closed if nothing is left to write
+	mu     sync.Mutex
+	queue  []logLine
+	size   int   // of the queue's text, in bytes
+	lost   int64 // lines that were dropped since the last notice
+	notice func(lost int64) []byte
+	idle   chan struct{} // closed when the queue is empty; nil: nothing is being written
 }
 
 // logLine is one write: a line, or a part of one.
@@ -118,18 +118,7 @@ type logLine struct {
 }
 
 func newLogWriter(w io.Writer) *logWriter {
-	idle := make(chan struct{})
-	close(idle)
-	return &logWriter{w: w, idle: idle, notice: func(lost int64) []byte {
-		return fmt.Appendf(nil, "iuworker: %s\n", droppedText(lost))
-	}}
-}
-
-// written reports whether anything was written.
-func (l *logWriter) written() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.any
+	return &logWriter{w: w, notice: func(lost int64) []byte { return fmt.Appendf(nil, "iuworker: %s\n", droppedText(lost)) }}
 }
 
 func droppedText(lost int64) string {
@@ -145,12 +134,11 @@ func (l *logWriter) noteBy(notice func(lost int64) []byte) {
 
 // Write implements io.Writer.
 func (l *logWriter) Write(p []byte) (int, error) {
+	l.used.Store(true)
 	l.mu.Lock()
-	l.any = true
 	defer l.mu.Unlock()
 	if len(l.queue) >= logLines || l.size+len(p) > logBytes {
-		l.lost++
-		l.dropped++
+		l.drop()
 		return len(p), nil
 	}
 	if l.lost > 0 {
@@ -161,12 +149,17 @@ func (l *logWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// drop counts a line that is not written. The caller holds mu.
+func (l *logWriter) drop() {
+	l.lost++
+	l.dropped.Add(1)
+}
+
 // push queues a line, and starts writing unless a goroutine writes already. The caller holds mu.
 func (l *logWriter) push(line logLine) {
 	l.queue = append(l.queue, line)
 	l.size += len(line.text)
-	if !l.writing {
-		l.writing = true
+	if l.idle == nil {
 		l.idle = make(chan struct{})
 		go l.write()
 	}
@@ -174,36 +167,40 @@ func (l *logWriter) push(line logLine) {
 
 // write writes until the queue is empty. A write that blocks forever ends with the process.
 func (l *logWriter) write() {
-	failed := false
+	var failed *logLine
 	for {
 		line, text := l.next(failed)
 		if text == nil {
 			return
 		}
-		_, err := l.w.Write(text)
-		if failed = err != nil; failed {
-			l.giveUp(line)
+		failed = nil
+		if _, err := l.w.Write(text); err != nil {
+			failed = &line
 		}
 	}
 }
 
-// next removes the next line from the queue. At its end it returns a notice of lost lines, if there are some and the last
-// write did not fail. A nil text means that nothing is left.
-func (l *logWriter) next(failed bool) (line logLine, text []byte) {
+// next removes the next line from the queue. At its end it returns a notice of lost lines, if some are and the last write did
+// not fail. failed is what the last write failed to write: a line is lost then, and a notice remains due. A nil text means that
+// nothing is left.
+func (l *logWriter) next(failed *logLine) (line logLine, text []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if failed != nil && failed.lost == 0 {
+		l.drop()
+	} else if failed != nil {
+		l.lost += failed.lost
+	}
 	switch {
 	case len(l.queue) > 0:
-		line = l.queue[0]
-		l.queue[0] = logLine{}
+		line, l.queue[0] = l.queue[0], logLine{}
 		l.queue = l.queue[1:]
 		l.size -= len(line.text)
-	case l.lost > 0 && !failed:
-		line.lost = l.lost
-		l.lost = 0
+	case l.lost > 0 && failed == nil:
+		line.lost, l.lost = l.lost, 0
 	default:
-		l.queue, l.writing = nil, false
 		close(l.idle)
+		l.queue, l.idle = nil, nil
 		return line, nil
 	}
 	if line.lost > 0 {
@@ -212,33 +209,19 @@ func (l *logWriter) next(failed bool) (line logLine, text []byte) {
 	return line, line.text
 }
 
-// giveUp counts a line that could not be written. A notice remains due.
-func (l *logWriter) giveUp(line logLine) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lost += line.lost
-	if line.lost == 0 {
-		l.lost++
-		l.dropped++
-	}
-}
-
 // droppedLines returns how many lines were dropped since the start.
-func (l *logWriter) droppedLines() int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.dropped
-}
+func (l *logWriter) droppedLines() int64 { return l.dropped.Load() }
 
 // flush waits until everything is written, but no longer than limit.
 func (l *logWriter) flush(limit time.Duration) {
 	l.mu.Lock()
 	idle := l.idle
 	l.mu.Unlock()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
+	if idle == nil {
+		return
+	}
 	select {
 	case <-idle:
-	case <-timer.C:
+	case <-time.After(limit):
 	}
 }

@@ -36,43 +36,36 @@ const resultsGrace = time.Second
 func (r *results) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n, err := r.write(p)
-	if errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) {
-		return n, errResultsClosed
+	err := r.write(bytes.Clone(p)) // an abandoned write still reads it
+	switch {
+	case errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe):
+		return 0, errResultsClosed
+	case err != nil:
+		return 0, fmt.Errorf("write the result: %w", err)
 	}
-	if err != nil {
-		return n, fmt.Errorf("write the result: %w", err)
-	}
-	return n, nil
+	return len(p), nil
 }
 
-func (r *results) write(p []byte) (int, error) {
+func (r *results) write(p []byte) error {
 	if r.stuck {
-		return 0, context.Canceled
+		return context.Canceled
 	}
-	type outcome struct {
-		n   int
-		err error
-	}
-	p = bytes.Clone(p) // an abandoned write still reads it
-	written := make(chan outcome, 1)
+	written := make(chan error, 1)
 	go func() {
-		n, err := r.w.Write(p)
-		written <- outcome{n, err}
+		_, err := r.w.Write(p)
+		written <- err
 	}()
 	select {
-	case done := <-written:
-		return done.n, done.err
+	case err := <-written:
+		return err
 	case <-r.interrupt:
 	}
-	grace := time.NewTimer(resultsGrace)
-	defer grace.Stop()
 	select {
-	case done := <-written:
-		return done.n, done.err
-	case <-grace.C:
+	case err := <-written:
+		return err
+	case <-time.After(resultsGrace):
 		r.stuck = true
-		return 0, context.Canceled
+		return context.Canceled
 	}
 }
 

@@ -64,7 +64,7 @@ func (a *app) exit(err error) int {
 		return exitDone
 	}
 	text := a.explain(err)
-	if _, wrong := errors.AsType[*usageError](err); !wrong && a.tells && a.log.isJSON(a.stderr) && a.stderr.written() {
+	if _, wrong := errors.AsType[*usageError](err); !wrong && a.tells && a.log.isJSON(a.stderr) && a.stderr.used.Load() {
 		a.logger.Error("Program: failed", slog.String("error", text))
 	}
 	fmt.Fprintln(a.stderr, "iuworker: "+text)

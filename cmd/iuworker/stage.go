@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
@@ -42,9 +44,9 @@ func (a *app) setStage(ctx context.Context, cmd *cobra.Command, overrule bool, s
 	return s, nil
 }
 
-// startServer starts a server for a command to which no database was given. Stop it with stopServer.
+// startServer starts a server for a command to which no database was given. The caller stops it.
 func (a *app) startServer(ctx context.Context, cmd *cobra.Command, cfg pgserver.Config) (*pgserver.Server, error) {
-	if _, given := a.directSource(); given {
+	if _, given := a.database.direct.source(a); given {
 		return nil, usage(cmd, "--direct-database-url needs --database-url: there is one address for each use")
 	}
 	a.ending.allow(serverStop)
@@ -53,13 +55,6 @@ func (a *app) startServer(ctx context.Context, cmd *cobra.Command, cfg pgserver.
 		cfg.Logger = a.log.logger(a.stderr, a.getenv, toldLevel) // a download takes some time
 	}
 	return pgserver.Start(ctx, cfg)
-}
-
-func stopServer(server *pgserver.Server) error {
-	if err := server.Stop(); err != nil {
-		return fmt.Errorf("stop the embedded PostgreSQL: %w", err)
-	}
-	return nil
 }
 
 // start starts a server and creates a database in it.
@@ -97,10 +92,9 @@ func createDatabase(ctx context.Context, cmd *cobra.Command, from address.Source
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // it only created a database
-	var exists bool
-	err = conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_database AS d WHERE d.datname = $1)", databaseName).Scan(&exists)
-	if err == nil && !exists {
-		_, err = conn.Exec(ctx, "CREATE DATABASE "+databaseName)
+	_, err = conn.Exec(ctx, "CREATE DATABASE "+databaseName)
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == pgerrcode.DuplicateDatabase {
+		return nil // an earlier run created it, in the same --data-dir
 	}
 	if err != nil {
 		return fmt.Errorf("create the database: %w", err)
@@ -146,5 +140,5 @@ func (s *stage) close() error {
 	if s.server == nil {
 		return nil
 	}
-	return stopServer(s.server)
+	return s.server.Stop()
 }

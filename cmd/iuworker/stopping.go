@@ -59,16 +59,6 @@ func (e *ending) flushTime() time.Duration {
 	return min(max(time.Until(e.by), 0)+lastWords, flushLimit)
 }
 
-// stopTimeout is the error if a run does not end in time.
-type stopTimeout struct {
-	what  string
-	limit time.Duration
-}
-
-func (e *stopTimeout) Error() string {
-	return fmt.Sprintf("timed out stopping: %s, after %s", e.what, e.limit)
-}
-
 // execute runs the command. After ctx is done the command may take as long as its ending allows. Then it is abandoned,
 // whatever it waits for: the process ends, which cuts its connections.
 func (a *app) execute(ctx context.Context, root *cobra.Command) error {
@@ -80,13 +70,11 @@ func (a *app) execute(ctx context.Context, root *cobra.Command) error {
 	case <-ctx.Done():
 	}
 	limit, by := a.ending.begin()
-	timer := time.NewTimer(time.Until(by))
-	defer timer.Stop()
 	select {
 	case err := <-ended:
 		return err
-	case <-timer.C:
-		return &stopTimeout{*a.doing.Load(), limit}
+	case <-time.After(time.Until(by)):
+		return fmt.Errorf("timed out stopping: %s, after %s", *a.doing.Load(), limit)
 	}
 }
 

@@ -30,11 +30,8 @@ the program ends within --shutdown-timeout; a second signal ends it at once. Not
 			if f.worker.ScaleoutConcurrency == 0 {
 				f.worker.ScaleoutConcurrency = -1
 			}
-			who, err := f.access(cmd, a.getenv)
+			who, err := f.resolve(cmd, a.getenv)
 			if err != nil {
-				return err
-			}
-			if err := f.readTracing(cmd, a.getenv); err != nil {
 				return err
 			}
 			return untilSignal(cmd.Context(), a.serve(cmd.Context(), at, f, who, nil))
@@ -47,21 +44,6 @@ the program ends within --shutdown-timeout; a second signal ends it at once. Not
 
 // otlpVariables are OpenTelemetry's own, which set the receiver of all programs.
 const otlpVariables = "$OTEL_EXPORTER_OTLP_ENDPOINT"
-
-// readTracing sets the receiver's URL; "" if there is none.
-func (f *workFlags) readTracing(cmd *cobra.Command, getenv func(string) string) error {
-	given := f.otlp
-	endpoint, err := tracing.Endpoint(given, getenv)
-	if err != nil {
-		name := "--otlp-endpoint"
-		if given == "" {
-			name = otlpVariables
-		}
-		return usage(cmd, "%s: %v", name, err)
-	}
-	f.otlp = endpoint
-	return nil
-}
 
 // trace sends the worker's spans to the endpoint, if there is one; stop sends the last spans.
 func (a *app) trace(ctx context.Context, cfg *worker.Config, endpoint string) (stop func(), err error) {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/iu-core/iuworker/internal/dbsession"
+	"github.com/iu-core/iuworker/internal/tracing"
 	webui "github.com/iu-core/iuworker/riverui"
 	"github.com/iu-core/iuworker/riverui/eventstream"
 	"github.com/iu-core/iuworker/worker"
@@ -155,14 +156,23 @@ type access struct {
 	tokens      *webui.Tokens      // nil: there are none
 }
 
-// access reads the secrets. A file that cannot be read is wrong usage.
-func (f *workFlags) access(cmd *cobra.Command, getenv func(string) string) (who access, err error) {
-	who.credentials, err = readSecrets(cmd, "--http-credentials-file", f.credentials, credentialsVariable, getenv,
-		webui.ReadCredentials, webui.ParseCredentials)
-	if err == nil {
-		who.tokens, err = readSecrets(cmd, "--events-token-file", f.tokens, tokensVariable, getenv, webui.ReadTokens, webui.ParseTokens)
+// resolve reads the secrets, and finds where traces go. What cannot be read is wrong usage.
+func (f *workFlags) resolve(cmd *cobra.Command, getenv func(string) string) (who access, err error) {
+	if who.credentials, err = readSecrets(cmd, "--http-credentials-file", f.credentials, credentialsVariable, getenv,
+		webui.ReadCredentials, webui.ParseCredentials); err != nil {
+		return who, err
 	}
-	return who, err
+	if who.tokens, err = readSecrets(cmd, "--events-token-file", f.tokens, tokensVariable, getenv, webui.ReadTokens, webui.ParseTokens); err != nil {
+		return who, err
+	}
+	from := otlpVariables
+	if f.otlp != "" {
+		from = "--otlp-endpoint"
+	}
+	if f.otlp, err = tracing.Endpoint(f.otlp, getenv); err != nil {
+		return who, usage(cmd, "%s: %v", from, err)
+	}
+	return who, nil
 }
 
 // readSecrets reads the file or the variable; it returns nil if neither is given.
