@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,12 +41,12 @@ func (a *app) completionCommand(root *cobra.Command) *cobra.Command {
   iuworker completion zsh > "${fpath[1]}/_iuworker"
   iuworker completion fish > ~/.config/fish/completions/iuworker.fish`,
 		ValidArgs: shells,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usage(cmd, "completion needs a shell: bash, fish, powershell or zsh")
+		Args: oneArgument("a shell: bash, fish, powershell or zsh", "shell", func(cmd *cobra.Command, shell string) error {
+			if !slices.Contains(shells, shell) {
+				return usage(cmd, "there is no completion for %s: use bash, fish, powershell or zsh", quoted(shell))
 			}
 			return nil
-		},
+		}),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			write := map[string]func() error{
 				"bash":       func() error { return root.GenBashCompletionV2(a.stdout, true) },
@@ -53,9 +54,6 @@ func (a *app) completionCommand(root *cobra.Command) *cobra.Command {
 				"powershell": func() error { return root.GenPowerShellCompletionWithDesc(a.stdout) },
 				"zsh":        func() error { return root.GenZshCompletion(a.stdout) },
 			}[args[0]]
-			if write == nil {
-				return usage(cmd, "there is no completion for %s: use bash, fish, powershell or zsh", quoted(args[0]))
-			}
 			if err := write(); err != nil {
 				return fmt.Errorf("write the completion script: %w", err)
 			}

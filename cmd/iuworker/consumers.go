@@ -83,15 +83,6 @@ var oneConsumer = oneArgument("a consumer's name", "consumer", func(cmd *cobra.C
 	return nil
 })
 
-// startValue is where to begin in the history: beginning, now, a cursor, a time, or how long ago.
-func startValue(to *subscribe.Start) *value[subscribe.Start] {
-	given := ""
-	return &value[subscribe.Start]{to, "cursor|beginning|now", func(text string) (subscribe.Start, error) {
-		given = text
-		return subscribe.ParseStart(text, time.Now())
-	}, func(subscribe.Start) string { return given }}
-}
-
 func (a *app) consumersResetCommand() *cobra.Command {
 	var agreed confirmation
 	var to subscribe.Start
@@ -115,7 +106,8 @@ process continues from there after its current event. The last error is cleared.
 			fmt.Fprintf(w, "moved consumer %s from %s to %s\n", moved.Consumer, moved.From, moved.To)
 		}),
 	}
-	cmd.Flags().Var(startValue(&to), "to", "a cursor or position, the oldest retained event, the next event, "+
+	start := func(text string) (subscribe.Start, error) { return subscribe.ParseStart(text, time.Now()) }
+	cmd.Flags().Var(startValue(&to, "cursor|beginning|now", start), "to", "a cursor or position, the oldest retained event, the next event, "+
 		"a time, or how long ago")
 	requireFlags(cmd, "to")
 	agreed.registerYes(cmd, "events to skip")

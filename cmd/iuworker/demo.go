@@ -106,18 +106,15 @@ func (s *stage) compare(ctx context.Context, pool *pgxpool.Pool, orders []demo.O
 		return nil, fmt.Errorf("of %d events %d were composed and %d received within %s; run it again with --log-level info to see why",
 			len(orders), composed, len(listener.Heard), demoPatience)
 	}
-	slices.SortFunc(orders, byCursor)
+	slices.SortFunc(orders, func(a, b demo.Order) int {
+		left, _ := subscribe.ParseCursor(a.Cursor) // an order that was not received has none, and comes first
+		right, _ := subscribe.ParseCursor(b.Cursor)
+		return cmp.Compare(left.Position, right.Position)
+	})
 	return &demoResult{
 		Postgres: s.postgres, Embedded: s.server != nil, Schema: iusql.SchemaVersion, Template: demo.TemplateKey,
 		Inserted: len(orders), Composed: composed, Received: len(listener.Heard), Orders: orders,
 	}, nil
-}
-
-// byCursor compares orders by the position of their events.
-func byCursor(a, b demo.Order) int {
-	left, _ := subscribe.ParseCursor(a.Cursor) // an order that was not received has none, and comes first
-	right, _ := subscribe.ParseCursor(b.Cursor)
-	return cmp.Compare(left.Position, right.Position)
 }
 
 type demoResult struct {

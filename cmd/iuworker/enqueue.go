@@ -76,7 +76,11 @@ func (a *app) enqueue(ctx context.Context, pool *pgxpool.Pool, f enqueueFlags) e
 			return err
 		}
 	}
-	inserted, err := insertEvent(ctx, pool, event)
+	var inserted outbox.Inserted
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) (err error) {
+		inserted, err = outbox.Insert(ctx, tx, event)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -106,14 +110,4 @@ func databaseTime(ctx context.Context, pool *pgxpool.Pool, after time.Duration) 
 		return at, fmt.Errorf("ask the database for the time: %w", err)
 	}
 	return at, nil
-}
-
-func insertEvent(ctx context.Context, pool *pgxpool.Pool, event outbox.Event) (outbox.Inserted, error) {
-	var inserted outbox.Inserted
-	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		var err error
-		inserted, err = outbox.Insert(ctx, tx, event)
-		return err
-	})
-	return inserted, err
 }

@@ -83,11 +83,11 @@ func writeMigrated(w io.Writer, result *iusql.Result) {
 	if result.Functions {
 		fmt.Fprintln(w, "installed the functions")
 	}
+	since := "now"
 	if result.From == result.To {
-		fmt.Fprintf(w, "the schema is already at version %d\n", result.To)
-		return
+		since = "already"
 	}
-	fmt.Fprintf(w, "the schema is now at version %d\n", result.To)
+	fmt.Fprintf(w, "the schema is %s at version %d\n", since, result.To)
 }
 
 func (a *app) migrateDownCommand() *cobra.Command {

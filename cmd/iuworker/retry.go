@@ -68,15 +68,23 @@ func (a *app) changeDeadLetters(l *deadLetters, cmd *cobra.Command) *cobra.Comma
 			return err
 		}
 		return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
+			by, which := operator(pool, ""), operate.Letters{Filter: l.choice}
 			switch {
 			case l.list:
 				return a.listDeadLetters(ctx, pool, l.choice)
-			case l.drop:
-				return a.dropDeadLetters(ctx, cmd, pool, l)
-			default:
-				moved, err := operator(pool, "").RetryDeadLetters(ctx, operate.Letters{Filter: l.choice}, math.MaxInt64)
+			case !l.drop:
+				moved, err := by.RetryDeadLetters(ctx, which, math.MaxInt64)
 				return a.reportMoved(ctx, pool, "retried", l.choice, moved, err)
 			}
+			n, err := operate.CountDeadLetters(ctx, pool, l.choice)
+			if err == nil {
+				err = a.confirm(cmd, l.agreed, stake{count: n, what: "dead letters", done: "dropped"})
+			}
+			if err != nil {
+				return err
+			}
+			moved, err := by.DropDeadLetters(ctx, which, l.agreed.most(n))
+			return a.reportMoved(ctx, pool, "dropped", l.choice, moved, err)
 		})
 	}
 	cmd.Flags().Var(textValue(&l.choice.Status, 200), "status", "dead letters with this status, such as template_not_found")
@@ -103,19 +111,7 @@ func (l *deadLetters) check(cmd *cobra.Command) error {
 	return nil
 }
 
-func (a *app) dropDeadLetters(ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, l *deadLetters) error {
-	n, err := operate.CountDeadLetters(ctx, pool, l.choice)
-	if err == nil {
-		err = a.confirm(cmd, l.agreed, stake{count: n, what: "dead letters", done: "dropped"})
-	}
-	if err != nil {
-		return err
-	}
-	moved, err := operator(pool, "").DropDeadLetters(ctx, operate.Letters{Filter: l.choice}, l.agreed.most(n))
-	return a.reportMoved(ctx, pool, "dropped", l.choice, moved, err)
-}
-
-// reportMoved prints how many were moved, also if an error came half-way: those stay moved.
+// reportMoved prints how many dead letters were retried or dropped. It fails if some remain.
 func (a *app) reportMoved(ctx context.Context, pool *pgxpool.Pool, what string, choice operate.Selection, moved operate.Moved, err error) error {
 	if err != nil {
 		return err
@@ -174,17 +170,10 @@ func (a *app) listDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice op
 		a.logger.WarnContext(ctx, "Dead letters: there are more", slog.Int("shown", len(letters)))
 	}
 	return a.print(letters, func(w io.Writer) {
-		if len(letters) == 0 {
-			fmt.Fprintln(w, none)
-			return
-		}
-		columns(w, func(w io.Writer) {
-			fmt.Fprintln(w, "SINCE\tEVENT\tTEMPLATE\tSUFFIX\tSTATUS\tREASON")
-			for _, letter := range letters {
-				reason := letter.Reason()
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", stamp(letter.CreatedAt), cmp.Or(letter.EventID, &uuid.Nil),
-					flat(letter.Template()), flat(letter.Args().InstanceKeySuffix), flat(letter.Status), oneLine(&reason))
-			}
+		table(w, letters, none, "SINCE\tEVENT\tTEMPLATE\tSUFFIX\tSTATUS\tREASON", func(w io.Writer, letter operate.DeadLetter) {
+			reason := letter.Reason()
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", stamp(letter.CreatedAt), cmp.Or(letter.EventID, &uuid.Nil),
+				flat(letter.Template()), flat(letter.Args().InstanceKeySuffix), flat(letter.Status), oneLine(&reason))
 		})
 		if more {
 			fmt.Fprintf(w, "these are the oldest %d; there are more: select with --status or --event, or count them with iuworker status\n", len(letters))

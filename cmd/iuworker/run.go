@@ -83,22 +83,17 @@ func (a *app) rootCommand() *cobra.Command {
 		SilenceUsage:      true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.prepare(cmd) },
 	}
-	root.AddGroup(
-		&cobra.Group{ID: "start", Title: "Start here:"},
-		&cobra.Group{ID: "run", Title: "Run:"},
-		&cobra.Group{ID: "use", Title: "Use:"},
-		&cobra.Group{ID: "operate", Title: "Operate:"},
-	)
-	add := func(group string, commands ...*cobra.Command) {
+	add := func(title string, commands ...*cobra.Command) {
+		root.AddGroup(&cobra.Group{ID: title, Title: title})
 		for _, c := range commands {
-			c.GroupID = group
+			c.GroupID = title
 			root.AddCommand(c)
 		}
 	}
-	add("start", a.demoCommand(), a.devCommand())
-	add("run", a.migrateCommand(), a.workCommand())
-	add("use", a.enqueueCommand(), a.scaleoutCommand(), a.subscribeCommand(), a.templatesCommand())
-	add("operate", a.statusCommand(), a.gateCommand(), a.rollbackCommand(), a.retryCommand(), a.conformanceCommand(),
+	add("Start here:", a.demoCommand(), a.devCommand())
+	add("Run:", a.migrateCommand(), a.workCommand())
+	add("Use:", a.enqueueCommand(), a.scaleoutCommand(), a.subscribeCommand(), a.templatesCommand())
+	add("Operate:", a.statusCommand(), a.gateCommand(), a.rollbackCommand(), a.retryCommand(), a.conformanceCommand(),
 		a.selftestCommand(), a.benchCommand(), a.metricsCommand(), a.traceCommand(), a.consumersCommand(), a.settingsCommand(),
 		a.doctorCommand(), a.verifyCommand(), a.auditCommand(), a.cancelCommand(), a.deadLettersCommand(), a.eventsCommand())
 	root.AddCommand(a.completionCommand(root), a.versionCommand())

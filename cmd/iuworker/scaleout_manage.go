@@ -20,12 +20,10 @@ import (
 func (a *app) scaleoutStatusCommand() *cobra.Command {
 	var watch bool
 	cmd := &cobra.Command{
-		Use:   "status PREFIX",
-		Short: "Show the progress of a scale-out",
-		Args:  onePrefix,
-
+		Use:               "status PREFIX",
+		Short:             "Show the progress of a scale-out",
+		Args:              onePrefix,
 		ValidArgsFunction: a.completeScaleouts(),
-
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				state, err := scaleout.Read(ctx, pool, args[0])
@@ -49,7 +47,7 @@ func (a *app) watchToTheEnd(ctx context.Context, pool *pgxpool.Pool, state scale
 		return err
 	}
 	if !ended {
-		a.sayHowToWatch(state.Prefix)
+		fmt.Fprintf(a.stderr, "the jobs continue; to watch them again, run: iuworker scaleout status --watch %s\n", shellWord(state.Prefix))
 		return nil
 	}
 	if state, err = scaleout.Read(ctx, pool, state.Prefix); err != nil {
@@ -58,7 +56,10 @@ func (a *app) watchToTheEnd(ctx context.Context, pool *pgxpool.Pool, state scale
 	if err := a.print(state, func(w io.Writer) { writeScaleout(w, state) }); err != nil {
 		return err
 	}
-	return failures(state)
+	if state.DeadLetters > 0 {
+		return fmt.Errorf("%d jobs of the scale-out %q ended as dead letters; to see why, run: iuworker dead-letters list", state.DeadLetters, state.Prefix)
+	}
+	return nil
 }
 
 func writeScaleout(w io.Writer, s scaleout.Status) {
@@ -116,7 +117,6 @@ func (a *app) scaleoutCancelCommand() *cobra.Command {
 adds them again. Instances that were composed stay; a rollback of the actor removes them.`,
 		Args:              onePrefix,
 		ValidArgsFunction: a.completeScaleouts(),
-
 		RunE: changes(a, &agreed, func(ctx context.Context, pool *pgxpool.Pool, args []string) (stake, error) {
 			n, err := scaleout.CountCancellable(ctx, pool, args[0])
 			return stake{count: n, what: fmt.Sprintf("jobs of the scale-out %q", args[0]), done: "cancelled"}, err
@@ -236,17 +236,4 @@ func progressText(left scaleout.Left, rate float64) string {
 		parts = append(parts, "paused")
 	}
 	return strings.Join(parts, ", ")
-}
-
-// sayHowToWatch tells a user who stops watching that the jobs continue.
-func (a *app) sayHowToWatch(prefix string) {
-	fmt.Fprintf(a.stderr, "the jobs continue; to watch them again, run: iuworker scaleout status --watch %s\n", shellWord(prefix))
-}
-
-// failures returns an error if some jobs ended as dead letters.
-func failures(state scaleout.Status) error {
-	if state.DeadLetters == 0 {
-		return nil
-	}
-	return fmt.Errorf("%d jobs of the scale-out %q ended as dead letters; to see why, run: iuworker dead-letters list", state.DeadLetters, state.Prefix)
 }

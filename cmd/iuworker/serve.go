@@ -41,7 +41,10 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	if err != nil {
 		return configured(err)
 	}
-	starting := &starting{w: w, pool: pool, logger: a.logger, migrate: a.migrateFirst(f, at)}
+	starting := &starting{w: w, pool: pool, logger: a.logger}
+	if f.migrate {
+		starting.migrate = &iusql.Config{ConnConfig: at.direct, Logger: a.logger}
+	}
 	web := webui.Config{
 		Pool: pool, Ready: starting.ready, BasePath: f.basePath, Credentials: who.credentials, Version: iusql.ProgramVersion, Logger: a.logger,
 		Metrics: cfg.Metrics.Handler(), Environment: f.environment, Direct: at.direct,
@@ -95,14 +98,6 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	case err := <-w.Failed():
 		return err
 	}
-}
-
-// migrateFirst returns the migration before the worker starts; nil without --migrate.
-func (a *app) migrateFirst(f workFlags, at addresses) *iusql.Config {
-	if !f.migrate {
-		return nil
-	}
-	return &iusql.Config{ConnConfig: at.direct, Logger: a.logger}
 }
 
 // workerConfig returns the worker's configuration: the flags, the database, and what all parts share.

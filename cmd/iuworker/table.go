@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -130,12 +131,7 @@ func fit(widths []int, limit int) {
 		total += width
 	}
 	for ; total > limit; total-- {
-		widest := 0
-		for i, width := range widths {
-			if width >= widths[widest] {
-				widest = i
-			}
-		}
+		widest := slices.Index(widths, slices.Max(widths))
 		if widths[widest] <= leastWidth {
 			return
 		}

@@ -124,11 +124,11 @@ then end as template_not_marked.`,
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (operate.MarkedTemplate, error) {
 			return operator(pool, actor).MarkTemplate(ctx, args[0], !off)
 		}, func(w io.Writer, marked operate.MarkedTemplate) {
+			did := "marked"
 			if off {
-				writeMarked(w, "unmarked", marked)
-				return
+				did = "unmarked"
 			}
-			writeMarked(w, "marked", marked)
+			writeMarked(w, did, marked)
 		}),
 	}
 	cmd.Flags().BoolVar(&off, "off", false, "unmark it instead")

@@ -120,21 +120,23 @@ func timeValue(to *time.Time) *value[time.Time] {
 	return &value[time.Time]{to, "time", func(text string) (time.Time, error) {
 		at, err := time.Parse(time.RFC3339, text)
 		if err != nil {
-			return at, errors.New("it must be a time such as 2026-12-31T18:00:00Z")
+			err = errors.New("it must be a time such as 2026-12-31T18:00:00Z")
 		}
-		return at, nil
+		return at, err
 	}, showTime}
 }
 
 // sinceValue is a moment, given as a time or as how long ago it was; the zero time means that none was given.
 func sinceValue(to *time.Time) *value[time.Time] {
-	return &value[time.Time]{to, "time|duration", func(text string) (time.Time, error) {
-		at, err := subscribe.ParseSince(text, time.Now())
-		if err != nil {
-			return at, errors.New("it must be a time such as 2026-12-31T18:00:00Z, or how long ago, such as 30d, 12h or 5m")
-		}
-		return at, nil
-	}, showTime}
+	return &value[time.Time]{to, "time|duration", parseSince, showTime}
+}
+
+func parseSince(text string) (time.Time, error) {
+	at, err := subscribe.ParseSince(text, time.Now())
+	if err != nil {
+		err = errors.New("it must be a time such as 2026-12-31T18:00:00Z, or how long ago, such as 30d, 12h or 5m")
+	}
+	return at, err
 }
 
 func showTime(at time.Time) string {
