@@ -47,7 +47,7 @@ func (a *app) completionCommand(root *cobra.Command) *cobra.Command {
 			}
 			return nil
 		}),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(_ *cobra.Command, args []string) error {
 			write := map[string]func() error{
 				"bash":       func() error { return root.GenBashCompletionV2(a.stdout, true) },
 				"fish":       func() error { return root.GenFishCompletion(a.stdout, true) },

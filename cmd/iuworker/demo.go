@@ -112,7 +112,7 @@ func (s *stage) compare(ctx context.Context, pool *pgxpool.Pool, orders []demo.O
 		return cmp.Compare(left.Position, right.Position)
 	})
 	return &demoResult{
-		Postgres: s.postgres, Embedded: s.server != nil, Schema: iusql.SchemaVersion, Template: demo.TemplateKey,
+		Postgres: serverVersion(s.postgres), Embedded: s.server != nil, Schema: iusql.SchemaVersion, Template: demo.TemplateKey,
 		Inserted: len(orders), Composed: composed, Received: len(listener.Heard), Orders: orders,
 	}, nil
 }

@@ -49,11 +49,12 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 		Pool: pool, Ready: starting.ready, BasePath: f.basePath, Credentials: who.credentials, Version: iusql.ProgramVersion, Logger: a.logger,
 		Metrics: cfg.Metrics.Handler(), Environment: f.environment, Direct: at.direct,
 	}
+	failed := make(chan error, 2)
 	apart, err := listenForMetrics(ctx, f.metricsAddr, &web)
 	if err != nil {
 		return configured(err)
 	}
-	stopMetrics, metricsEnded := a.servePages(ctx, apart)
+	stopMetrics := servePages(ctx, apart, failed)
 	defer a.stopping(ctx, "the metrics", stopMetrics)
 	events, err := eventstream.New(eventstream.Config{
 		Pool: pool, Direct: at.direct, PollInterval: cfg.PollInterval, MaxConnections: f.eventsClients, Logger: a.logger,
@@ -72,7 +73,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	if err != nil {
 		return configured(err)
 	}
-	stopPages, pagesEnded := a.servePages(ctx, pages)
+	stopPages := servePages(ctx, pages, failed)
 	defer a.stopping(ctx, "the pages", stopPages)
 
 	if err := starting.run(ctx); err != nil {
@@ -91,9 +92,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	case <-ctx.Done():
 		go events.Stop() // tells clients to reconnect while the worker drains, not after it
 		return nil
-	case err := <-pagesEnded:
-		return err
-	case err := <-metricsEnded:
+	case err := <-failed:
 		return err
 	case err := <-w.Failed():
 		return err
@@ -117,14 +116,13 @@ func untilSignal(ctx context.Context, err error) error {
 	return err
 }
 
-// servePages serves in the background until stop, even after ctx is done: probes get replies while the worker stops. ended
-// receives the error of a server that fails.
-func (a *app) servePages(ctx context.Context, pages *webui.Server) (stop func(), ended <-chan error) {
+// servePages serves in the background until stop, even after ctx is done: probes get replies while the worker stops. A server
+// that fails sends its error to failed.
+func servePages(ctx context.Context, pages *webui.Server, failed chan<- error) (stop func()) {
 	if pages == nil {
-		return func() {}, nil
+		return func() {}
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	failed := make(chan error, 1)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := pages.Serve(ctx); err != nil {
@@ -134,7 +132,7 @@ func (a *app) servePages(ctx context.Context, pages *webui.Server) (stop func(),
 	return func() {
 		cancel()
 		serving.Wait()
-	}, failed
+	}
 }
 
 func urlOf(pages *webui.Server) string {

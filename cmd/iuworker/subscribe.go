@@ -44,7 +44,8 @@ any of its values. A consumer counts filtered events as handled.`,
 	}
 	flags := cmd.Flags()
 	flags.Var(startValue(&cfg.From, "text", afterCursor), "after", "start after this cursor or position; 0 is the beginning")
-	flags.Var(startValue(&cfg.From, "time|duration", since), "since", "start at the first event announced since a time or a duration ago: 2026-12-31T18:00:00Z, 2h")
+	flags.Var(startValue(&cfg.From, "time|duration", since), "since",
+		"start at the first event announced since a time or a duration ago: 2026-12-31T18:00:00Z, 2h")
 	flags.Var(choiceValue(&from, "beginning", "now"), "from", "start at the oldest retained event, or at the next one")
 	flags.Var(consumerValue(&cfg.Consumer), "consumer", "continue where this durable consumer stopped")
 	flags.Var(intValue(&cfg.Limit, 1, 1<<30), "limit", "end after this many events (default no end)")
