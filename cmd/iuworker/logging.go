@@ -48,7 +48,7 @@ func (f *logFlags) logger(w io.Writer, getenv func(string) string, defaultLevel 
 		return tint.NewTextHandler(w, &tint.Options{
 			Level:      level,
 			TimeFormat: time.TimeOnly + ".000",
-			NoColor:    !terminal || getenv("NO_COLOR") != "" || getenv("TERM") == "dumb",
+			NoColor:    !terminal || !colourful(getenv),
 		})
 	}
 	if lines, ok := w.(*logWriter); ok {

@@ -27,9 +27,8 @@ func (a *app) scaleoutCommand() *cobra.Command {
 	cmd := a.scaleoutStartCommand("scaleout")
 	cmd.Example = strings.ReplaceAll(cmd.Example, "scaleout --", "scaleout start --")
 	cmd.Short = "Enqueue many jobs for a template, and manage them"
-	cmd.AddCommand(a.scaleoutStartCommand("start"), a.scaleoutListCommand(), a.scaleoutStatusCommand(), a.scaleoutPauseCommand("pause", true),
+	return holds(cmd, a.scaleoutStartCommand("start"), a.scaleoutListCommand(), a.scaleoutStatusCommand(), a.scaleoutPauseCommand("pause", true),
 		a.scaleoutPauseCommand("resume", false), a.scaleoutCancelCommand())
-	return cmd
 }
 
 func (a *app) scaleoutStartCommand(name string) *cobra.Command {

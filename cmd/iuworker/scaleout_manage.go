@@ -41,14 +41,16 @@ func (a *app) scaleoutStatusCommand() *cobra.Command {
 	return a.withJSON(cmd)
 }
 
+// watchToTheEnd shows the progress of a scale-out until none of its jobs is left, then its state. The jobs continue if ctx ends
+// before.
 func (a *app) watchToTheEnd(ctx context.Context, pool *pgxpool.Pool, state scaleout.Status) error {
-	ended, err := a.watchScaleout(ctx, pool, state.Prefix, state.Composed+state.Unfinished()+state.DeadLetters)
-	if err != nil {
-		return err
-	}
-	if !ended {
+	err := a.watchScaleout(ctx, pool, state.Prefix, state.Composed+state.Unfinished()+state.DeadLetters)
+	if ctx.Err() != nil {
 		fmt.Fprintf(a.stderr, "the jobs continue; to watch them again, run: iuworker scaleout status --watch %s\n", shellWord(state.Prefix))
 		return nil
+	}
+	if err != nil {
+		return err
 	}
 	if state, err = scaleout.Read(ctx, pool, state.Prefix); err != nil {
 		return err
@@ -163,9 +165,8 @@ type watched struct {
 	lastText string
 }
 
-// watchScaleout shows the progress of a scale-out until none of its total jobs is left. It returns false if ctx ended before;
-// the jobs continue then.
-func (a *app) watchScaleout(ctx context.Context, pool *pgxpool.Pool, prefix string, total int64) (ended bool, err error) {
+// watchScaleout shows the progress of a scale-out until none of its total jobs is left.
+func (a *app) watchScaleout(ctx context.Context, pool *pgxpool.Pool, prefix string, total int64) error {
 	shown := &watched{total: total, began: time.Now(), atBegin: -1, w: a.stderr}
 	if isTerminal(a.stderr) {
 		shown.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(a.stderr), progressbar.OptionShowCount(), progressbar.OptionSetWidth(16),
@@ -175,18 +176,15 @@ func (a *app) watchScaleout(ctx context.Context, pool *pgxpool.Pool, prefix stri
 	for {
 		began := time.Now()
 		left, err := scaleout.ReadLeft(ctx, pool, prefix)
-		if ctx.Err() != nil {
-			return false, nil
-		}
 		if err != nil {
-			return false, err
+			return err
 		}
 		shown.show(left, time.Now())
 		if left.Unfinished() == 0 {
-			return true, nil
+			return nil
 		}
 		if !retry.Pause(ctx, max(watchEvery, (watchShare-1)*time.Since(began))) {
-			return false, nil
+			return fmt.Errorf("watch the scale-out: %w", ctx.Err())
 		}
 	}
 }

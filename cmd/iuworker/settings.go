@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) settingsCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	return holds(a.withJSON(&cobra.Command{
 		Use:   "settings",
 		Short: "Show or change the settings of the installation",
 		Long: `Shows the settings that are stored in the database. A change applies to all processes at once, whatever their flags.
@@ -24,9 +24,7 @@ alone. Subscribers work with either.`,
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) ([]operate.Setting, error) {
 			return operate.Settings(ctx, pool)
 		}, writeSettings),
-	}
-	cmd.AddCommand(a.settingsSetCommand())
-	return a.withJSON(cmd)
+	}), a.settingsSetCommand())
 }
 
 func writeSettings(w io.Writer, settings []operate.Setting) {

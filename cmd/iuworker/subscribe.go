@@ -44,7 +44,7 @@ any of its values. A consumer counts filtered events as handled.`,
 	}
 	flags := cmd.Flags()
 	flags.Var(startValue(&cfg.From, "text", afterCursor), "after", "start after this cursor or position; 0 is the beginning")
-	flags.Var(startValue(&cfg.From, "time|duration", since), "since",
+	flags.Var(startValue(&cfg.From, sinceKind, since), "since",
 		"start at the first event announced since a time or a duration ago: 2026-12-31T18:00:00Z, 2h")
 	flags.Var(choiceValue(&from, "beginning", "now"), "from", "start at the oldest retained event, or at the next one")
 	flags.Var(consumerValue(&cfg.Consumer), "consumer", "continue where this durable consumer stopped")
@@ -66,13 +66,10 @@ func startValue(to *subscribe.Start, kind string, parse func(text string) (subsc
 	}, func(subscribe.Start) string { return given }}
 }
 
-func afterCursor(text string) (subscribe.Start, error) {
+var afterCursor = worded(func(text string) (subscribe.Start, error) {
 	cursor, err := subscribe.ParseCursor(text)
-	if err != nil {
-		return subscribe.Start{}, errors.New("it must be a cursor as events carry it, or a position")
-	}
-	return subscribe.After(cursor), nil
-}
+	return subscribe.After(cursor), err
+}, "a cursor as events carry it, or a position")
 
 func since(text string) (subscribe.Start, error) {
 	at, err := parseSince(text)

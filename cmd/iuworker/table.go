@@ -30,11 +30,13 @@ func (a *app) page() *page {
 	if err != nil {
 		width = 0
 	}
-	return &page{width: width, colour: a.colourful()}
+	return &page{width: width, colour: colourful(a.getenv)}
 }
 
 // colourful reports whether the user allows colours: see no-color.org.
-func (a *app) colourful() bool { return a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb" }
+func colourful(getenv func(string) string) bool {
+	return getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
+}
 
 // stateColours has the words that are coloured.
 var stateColours = map[string]string{

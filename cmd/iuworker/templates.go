@@ -33,8 +33,7 @@ func (a *app) templatesCommand() *cobra.Command {
 	}
 	cmd.Flags().Var(intValue(&limit, 1, 10_000), "limit", "number of templates to list")
 	cmd.Flags().Var(textValue(&after, 1000), "after", "list the templates that sort after this key")
-	cmd.AddCommand(a.templatesShowCommand(), a.templatesCreateCommand(), a.templatesMarkCommand())
-	return a.withJSON(cmd)
+	return holds(a.withJSON(cmd), a.templatesShowCommand(), a.templatesCreateCommand(), a.templatesMarkCommand())
 }
 
 func writeTemplates(w io.Writer, lines []templates.Line, more bool) {

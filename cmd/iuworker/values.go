@@ -115,29 +115,32 @@ func uuidValue(to *uuid.UUID) *value[uuid.UUID] {
 	}}
 }
 
+// worded returns parse with an error in the words of the program.
+func worded[T any](parse func(text string) (T, error), must string) func(text string) (T, error) {
+	return func(text string) (T, error) {
+		parsed, err := parse(text)
+		if err != nil {
+			err = errors.New("it must be " + must)
+		}
+		return parsed, err
+	}
+}
+
 // timeValue is a moment; the zero time means that none was given.
 func timeValue(to *time.Time) *value[time.Time] {
-	return &value[time.Time]{to, "time", func(text string) (time.Time, error) {
-		at, err := time.Parse(time.RFC3339, text)
-		if err != nil {
-			err = errors.New("it must be a time such as 2026-12-31T18:00:00Z")
-		}
-		return at, err
-	}, showTime}
+	parse := func(text string) (time.Time, error) { return time.Parse(time.RFC3339, text) }
+	return &value[time.Time]{to, "time", worded(parse, "a time such as 2026-12-31T18:00:00Z"), showTime}
 }
 
 // sinceValue is a moment, given as a time or as how long ago it was; the zero time means that none was given.
 func sinceValue(to *time.Time) *value[time.Time] {
-	return &value[time.Time]{to, "time|duration", parseSince, showTime}
+	return &value[time.Time]{to, sinceKind, parseSince, showTime}
 }
 
-func parseSince(text string) (time.Time, error) {
-	at, err := subscribe.ParseSince(text, time.Now())
-	if err != nil {
-		err = errors.New("it must be a time such as 2026-12-31T18:00:00Z, or how long ago, such as 30d, 12h or 5m")
-	}
-	return at, err
-}
+const sinceKind = "time|duration"
+
+var parseSince = worded(func(text string) (time.Time, error) { return subscribe.ParseSince(text, time.Now()) },
+	"a time such as 2026-12-31T18:00:00Z, or how long ago, such as 30d, 12h or 5m")
 
 func showTime(at time.Time) string {
 	if at.IsZero() {

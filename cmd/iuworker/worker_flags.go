@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -123,15 +122,8 @@ const (
 
 // pathValue is a base path of the pages.
 func pathValue(to *string) *value[string] {
-	v := stringValue(to, "path", nil)
-	v.parse = func(text string) (string, error) {
-		path, err := webui.CheckBasePath(text)
-		if err != nil {
-			return "", errors.New("it must be like /iuworker: a slash, then letters, digits and ._~- between slashes")
-		}
-		return path, nil
-	}
-	return v
+	parse := worded(webui.CheckBasePath, "like /iuworker: a slash, then letters, digits and ._~- between slashes")
+	return &value[string]{to, "path", parse, strings.Clone}
 }
 
 // addrValue is an address to listen on, or off.
