@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"errors"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -116,8 +115,10 @@ func flagError(cmd *cobra.Command, err error) error {
 		if unknown.GetSpecifiedShortnames() != "" {
 			return usage(cmd, "there is no flag -%s", unknown.GetSpecifiedName())
 		}
+		var names []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 		name := unknown.GetSpecifiedName()
-		return usage(cmd, "there is no flag --%s%s", name, didYouMean("--", nearestFlag(cmd, name)))
+		return usage(cmd, "there is no flag --%s%s", name, didYouMean("--", nearest(name, names)))
 	}
 	if empty, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
 		return usage(cmd, "--%s needs a value", empty.GetSpecifiedName())
@@ -128,17 +129,17 @@ func flagError(cmd *cobra.Command, err error) error {
 	return usage(cmd, "%v", err)
 }
 
-// nearestFlag returns the flag that a mistyped name most likely means, or "".
-func nearestFlag(cmd *cobra.Command, name string) string {
-	var names []string
-	var begins string
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		names = append(names, f.Name)
-		if begins == "" && len(name) > 2 && (strings.HasPrefix(f.Name, name) || strings.HasPrefix(name, f.Name)) {
-			begins = f.Name
+// nearest returns the name that a mistyped word most likely means, or "".
+func nearest(word string, names []string) string {
+	if meant := spelling.Nearest(word, names); meant != "" || len(word) < 3 {
+		return meant
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, word) || strings.HasPrefix(word, name) {
+			return name
 		}
-	})
-	return cmp.Or(spelling.Nearest(name, names), begins)
+	}
+	return ""
 }
 
 func didYouMean(prefix, name string) string {
@@ -193,7 +194,7 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// oneArgument is for commands with one argument: needs describes it, noun is one word for it.
+// oneArgument is for commands with one argument: needs describes the argument, noun names it.
 func oneArgument(needs, noun string, check func(cmd *cobra.Command, arg string) error) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch len(args) {
@@ -207,7 +208,7 @@ func oneArgument(needs, noun string, check func(cmd *cobra.Command, arg string) 
 	}
 }
 
-// holds adds commands below another one.
+// holds adds subcommands to a command, and returns it.
 func holds(cmd *cobra.Command, below ...*cobra.Command) *cobra.Command {
 	cmd.AddCommand(below...)
 	return cmd
@@ -230,17 +231,13 @@ func subcommands(cmd *cobra.Command) (names []string) {
 	return names
 }
 
-// noSuchSubcommand is for commands that take no argument and have others below them.
+// noSuchSubcommand is for commands with subcommands: an argument is a mistyped one.
 func noSuchSubcommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	names := subcommands(cmd)
-	meant := spelling.Nearest(args[0], names)
-	if begins := slices.IndexFunc(names, func(name string) bool { return strings.HasPrefix(name, args[0]) }); meant == "" && begins >= 0 {
-		meant = names[begins]
-	}
-	return usage(cmd, "there is no command %s%s", quoted(strings.TrimSpace(spoken(cmd)+" "+args[0])), didYouMean("", meant))
+	mistyped := quoted(strings.TrimSpace(spoken(cmd) + " " + args[0]))
+	return usage(cmd, "there is no command %s%s", mistyped, didYouMean("", nearest(args[0], subcommands(cmd))))
 }
 
 // spoken returns a command without the program's name, with which every error begins anyway.

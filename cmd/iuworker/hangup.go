@@ -10,12 +10,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 const hangupPoll = 500 * time.Millisecond
 
 // whileRead returns a context that ends, with the cause errResultsClosed, when the reader of a pipe closes it. A write would
-// notice, but a subscriber may have nothing to write for long, and occupy a consumer meanwhile. Call stop when done.
+// fail then, too, but a subscriber without events writes nothing, and occupies its consumer. Call stop when done.
 func (r *results) whileRead(ctx context.Context) (reading context.Context, stop func()) {
 	reading, cancel := context.WithCancelCause(ctx)
 	file, ok := r.w.(*os.File)
@@ -24,13 +26,9 @@ func (r *results) whileRead(ctx context.Context) (reading context.Context, stop 
 	}
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		ticker := time.NewTicker(hangupPoll)
-		defer ticker.Stop()
 		for !hungUp(file) {
-			select {
-			case <-reading.Done():
+			if !retry.Pause(reading, hangupPoll) {
 				return
-			case <-ticker.C:
 			}
 		}
 		cancel(errResultsClosed)
@@ -56,8 +54,8 @@ func hungUp(file *os.File) bool {
 	return closed
 }
 
-// endAtHangup calls end when the terminal closes on which the program was started. Any other SIGHUP is a request to read
-// files again.
+// endAtHangup calls end when the terminal closes that the program was started on. Any other SIGHUP is a request to read files
+// again.
 func endAtHangup(end func()) {
 	var terminals []*os.File
 	for _, file := range []*os.File{os.Stdin, os.Stderr} {

@@ -58,7 +58,7 @@ of programs may migrate at once: one does it, the others wait.`,
 			}
 			result, err := iusql.Up(cmd.Context(), cfg)
 			if err != nil {
-				return &migrationError{err}
+				return &markedError{err, errMigration}
 			}
 			return a.print(result, func(w io.Writer) { writeMigrated(w, result) })
 		},

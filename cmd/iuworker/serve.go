@@ -146,23 +146,19 @@ func urlOf(pages *webui.Server) string {
 func (a *app) awaitReady(ctx context.Context, w *worker.Worker) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
 	for {
 		err := w.Ready(ctx)
-		if err == nil {
+		switch {
+		case err == nil:
 			a.logger.InfoContext(ctx, "Worker: ready")
 			return nil
+		case retry.Pause(ctx, 20*time.Millisecond):
+			continue
+		case errors.Is(ctx.Err(), context.Canceled):
+			return fmt.Errorf("wait for the worker: %w", ctx.Err())
 		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.Canceled) {
-				return fmt.Errorf("wait for the worker: %w", ctx.Err())
-			}
-			a.logger.WarnContext(ctx, "Worker: not ready yet", slog.String("error", err.Error()))
-			return fmt.Errorf("the worker did not become ready within %s: %w", readyWithin, err)
-		}
+		a.logger.WarnContext(ctx, "Worker: not ready yet", slog.String("error", err.Error()))
+		return fmt.Errorf("the worker did not become ready within %s: %w", readyWithin, err)
 	}
 }
 
@@ -197,8 +193,8 @@ type starting struct {
 	waiting atomic.Pointer[error] // why the worker has not started; nil if it has, or before the first try
 }
 
-// run tries until the worker has started, ctx ends, or an error occurs that waiting does not mend: a wrong password, a missing
-// database or schema, an id that is in use.
+// run tries until the worker has started, ctx ends, or an error occurs that another try cannot fix: a wrong password, a
+// missing database or schema, an id that is in use.
 func (s *starting) run(ctx context.Context) error {
 	for try := 1; ; try++ {
 		err := s.once(ctx)
@@ -252,7 +248,7 @@ func (s *starting) migrateUp(ctx context.Context) error {
 		return err
 	}
 	if _, err := iusql.Up(ctx, *s.migrate); err != nil {
-		return &migrationError{err}
+		return &markedError{err, errMigration}
 	}
 	return nil
 }

@@ -35,11 +35,11 @@ func (a *app) setStage(ctx context.Context, cmd *cobra.Command, overrule bool, s
 	from, given := a.source()
 	if !given { // PG* do not count as given: a demo must not run in the database that psql happens to use
 		if from, err = s.start(ctx, a, cmd, server); err != nil {
-			return nil, err
+			return s, err
 		}
 	}
 	if s.at, err = a.addressesOf(cmd, from); err != nil {
-		return nil, err
+		return s, err
 	}
 	err = s.furnish(ctx, a.logger, overrule)
 	return s, err

@@ -170,14 +170,11 @@ func (f *workFlags) resolve(cmd *cobra.Command, getenv func(string) string) (who
 // readSecrets reads the file or the variable; it returns nil if neither is given.
 func readSecrets[T any](cmd *cobra.Command, flag, file, variable string, getenv func(string) string,
 	read, parse func(string) (*T, error),
-) (*T, error) {
+) (secrets *T, err error) {
 	text := getenv(variable)
-	if file != "" && text != "" {
-		return nil, usage(cmd, "%s and %s contradict each other: give one of them", flag, variable)
-	}
-	var secrets *T
-	var err error
 	switch {
+	case file != "" && text != "":
+		err = fmt.Errorf("%s and %s contradict each other: give one of them", flag, variable)
 	case file != "":
 		secrets, err = read(file)
 	case text != "":
