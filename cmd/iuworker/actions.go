@@ -18,6 +18,56 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
+// query returns the RunE of a command that gets a result from the database, quickly, and prints it.
+func query[T any](a *app, get func(ctx context.Context, pool *pgxpool.Pool, args []string) (T, error), write func(io.Writer, T),
+) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
+			result, err := get(ctx, pool, args)
+			if err != nil {
+				return err
+			}
+			return a.print(result, func(w io.Writer) { write(w, result) })
+		})
+	}
+}
+
+// report prints what a check found, and returns failure unless the check passed.
+func (a *app) report(found any, write func(io.Writer), passed bool, failure error) error {
+	if err := a.print(found, write); err != nil || passed {
+		return err
+	}
+	return failure
+}
+
+// firstOf returns the first lines up to a limit, and whether there are more.
+func firstOf[T any](lines []T, limit int) (first []T, more bool) {
+	return lines[:min(len(lines), limit)], len(lines) > limit
+}
+
+const actorMax = 200
+
+func actorFlag(cmd *cobra.Command, to *string, what string) {
+	cmd.Flags().Var(textValue(to, actorMax), "actor", what)
+}
+
+// operator returns who makes the changes of a command: actor, or the user who runs the program if that is "".
+func operator(pool *pgxpool.Pool, actor string) operate.Operator {
+	return operate.Operator{Pool: pool, Actor: cmp.Or(actor, systemUser())}
+}
+
+func auditFlag(cmd *cobra.Command, to *string) {
+	actorFlag(cmd, to, "name for the audit (default the user of this process)")
+}
+
+func systemUser() string {
+	current, err := user.Current()
+	if err != nil || current.Username == "" {
+		return "iuworker"
+	}
+	return current.Username
+}
+
 // confirmation is how a user confirms what cannot be undone: at the prompt of a terminal, or by a flag.
 type confirmation struct {
 	yes    bool
@@ -35,7 +85,7 @@ type stake struct {
 	word  string // what to type at the prompt; "" means yes
 }
 
-// registerYes adds --expect and --yes; registerExpect adds --expect alone.
+// registerYes adds --expect and --yes. registerExpect adds only --expect.
 func (c *confirmation) registerYes(cmd *cobra.Command, what string) {
 	c.registerExpect(cmd, what)
 	cmd.Flags().BoolVar(&c.yes, "yes", false, "confirm without a prompt")
@@ -62,8 +112,8 @@ func (c *confirmation) most(shown int64) int64 {
 	return shown
 }
 
-// changes returns what a command runs that changes something once the user agrees: lost reads what is at stake, change takes at
-// most as much.
+// changes returns the RunE of a command that changes something: lost reads what is at stake, the user confirms it, and change
+// changes at most that much.
 func changes[T any](a *app, agreed *confirmation, lost func(ctx context.Context, pool *pgxpool.Pool, args []string) (stake, error),
 	change func(ctx context.Context, by operate.Operator, args []string, most int64) (T, error), write func(io.Writer, T),
 ) func(*cobra.Command, []string) error {
@@ -121,57 +171,4 @@ func ask(ctx context.Context, from io.Reader, to io.Writer, s stake) error {
 		return fmt.Errorf("nothing was %s: you did not type %s", s.done, flat(word))
 	}
 	return nil
-}
-
-// query returns what a command runs that gets a result from the database, quickly, and prints it.
-func query[T any](a *app, get func(ctx context.Context, pool *pgxpool.Pool, args []string) (T, error), write func(io.Writer, T),
-) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-			result, err := get(ctx, pool, args)
-			if err != nil {
-				return err
-			}
-			return a.print(result, func(w io.Writer) { write(w, result) })
-		})
-	}
-}
-
-// report prints what a check found, and returns failure unless the check passed.
-func (a *app) report(found any, write func(io.Writer), passed bool, failure error) error {
-	if err := a.print(found, write); err != nil || passed {
-		return err
-	}
-	return failure
-}
-
-// firstOf returns the first lines up to a limit, and whether there are more.
-func firstOf[T any](lines []T, limit int) (first []T, more bool) {
-	return lines[:min(len(lines), limit)], len(lines) > limit
-}
-
-const actorMax = 200
-
-// actorFlag adds --actor.
-func actorFlag(cmd *cobra.Command, to *string, what string) {
-	cmd.Flags().Var(textValue(to, actorMax), "actor", what)
-}
-
-// operator returns who makes the changes of a command: actor, or the user who runs the program if that is "".
-func operator(pool *pgxpool.Pool, actor string) operate.Operator {
-	return operate.Operator{Pool: pool, Actor: cmp.Or(actor, systemUser())}
-}
-
-// auditFlag adds --actor for the name in the audit.
-func auditFlag(cmd *cobra.Command, to *string) {
-	actorFlag(cmd, to, "name for the audit (default the user of this process)")
-}
-
-// systemUser returns the user who runs the program.
-func systemUser() string {
-	current, err := user.Current()
-	if err != nil || current.Username == "" {
-		return "iuworker"
-	}
-	return current.Username
 }

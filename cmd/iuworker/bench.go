@@ -17,7 +17,6 @@ import (
 	"github.com/iu-core/iuworker/internal/pgserver"
 )
 
-// benchFlags are the flags of a benchmark.
 type benchFlags struct {
 	cfg                 bench.Config
 	work                workFlags
@@ -158,7 +157,7 @@ func (a *app) bench(ctx context.Context, cmd *cobra.Command, cfg bench.Config) (
 	return bench.Run(ctx, cfg)
 }
 
-// benchProgress shows on a terminal what is measured now.
+// benchProgress returns a function that shows what is measured now, or nil if stderr is not a terminal.
 func (a *app) benchProgress() func(step string) {
 	if !isTerminal(a.stderr) {
 		return nil

@@ -10,8 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
-	"github.com/iu-core/iuworker/internal/operate/scaleout"
-	"github.com/iu-core/iuworker/internal/operate/templates"
+	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -63,20 +62,20 @@ func (a *app) completionCommand(root *cobra.Command) *cobra.Command {
 }
 
 const (
-	completed        = 100 // most values that a shell gets
-	completeDeadline = 2 * time.Second
+	completionLimit    = 100 // most values that a shell gets
+	completionDeadline = 2 * time.Second
 )
 
 // completes offers values from the database for the first argument. A shell must neither wait long nor show an error: if the
 // database cannot be read, there are no values.
-func (a *app) completes(read func(ctx context.Context, pool *pgxpool.Pool, prefix string) ([]string, error)) cobra.CompletionFunc {
+func (a *app) completes(read func(ctx context.Context, db operate.Querier, prefix string, limit int) ([]string, error)) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, prefix string) (values []string, _ cobra.ShellCompDirective) {
-		ctx, cancel := context.WithTimeout(cmd.Context(), completeDeadline)
+		ctx, cancel := context.WithTimeout(cmd.Context(), completionDeadline)
 		defer cancel()
 		cmd.SetContext(ctx)
 		if len(args) == 0 && applyEnvironment(cmd, a.getenv) == nil {
-			_ = a.onDatabase(cmd, completeDeadline, func(ctx context.Context, pool *pgxpool.Pool) (err error) {
-				values, err = read(ctx, pool, prefix)
+			_ = a.onDatabase(cmd, completionDeadline, func(ctx context.Context, pool *pgxpool.Pool) (err error) {
+				values, err = read(ctx, pool, prefix, completionLimit)
 				return err
 			})
 		}
@@ -84,26 +83,12 @@ func (a *app) completes(read func(ctx context.Context, pool *pgxpool.Pool, prefi
 	}
 }
 
-func (a *app) completeConsumers() cobra.CompletionFunc {
-	return a.completes(func(ctx context.Context, pool *pgxpool.Pool, prefix string) (names []string, err error) {
-		consumers, err := subscribe.ListConsumers(ctx, pool)
-		for _, consumer := range consumers {
-			if strings.HasPrefix(consumer.Name, prefix) && len(names) < completed {
-				names = append(names, consumer.Name)
-			}
+func consumerNames(ctx context.Context, db operate.Querier, prefix string, limit int) (names []string, err error) {
+	consumers, err := subscribe.ListConsumers(ctx, db)
+	for _, consumer := range consumers {
+		if strings.HasPrefix(consumer.Name, prefix) && len(names) < limit {
+			names = append(names, consumer.Name)
 		}
-		return names, err
-	})
-}
-
-func (a *app) completeScaleouts() cobra.CompletionFunc {
-	return a.completes(func(ctx context.Context, pool *pgxpool.Pool, prefix string) ([]string, error) {
-		return scaleout.Prefixes(ctx, pool, prefix, completed)
-	})
-}
-
-func (a *app) completeTemplates() cobra.CompletionFunc {
-	return a.completes(func(ctx context.Context, pool *pgxpool.Pool, prefix string) ([]string, error) {
-		return templates.Keys(ctx, pool, prefix, completed)
-	})
+	}
+	return names, err
 }

@@ -75,7 +75,6 @@ func consumerError(c subscribe.Consumer, now time.Time) string {
 	return text
 }
 
-// oneConsumer is for commands whose argument is a consumer's name.
 var oneConsumer = oneArgument("a consumer's name", "consumer", func(cmd *cobra.Command, name string) error {
 	if !consumerName.MatchString(name) {
 		return usage(cmd, "there is no consumer %s: a name is 1 to 200 printable characters without spaces", quoted(name))
@@ -93,7 +92,7 @@ func (a *app) consumersResetCommand() *cobra.Command {
 		Long: `Moves a consumer's cursor. Back, and it receives events again; forward, and it never receives those in between. A running
 process continues from there after its current event. The last error is cleared. Moving forward asks first.`,
 		Args:              oneConsumer,
-		ValidArgsFunction: a.completeConsumers(),
+		ValidArgsFunction: a.completes(consumerNames),
 		RunE: changes(a, &agreed, func(ctx context.Context, pool *pgxpool.Pool, args []string) (stake, error) {
 			_, err := findConsumer(ctx, pool, args[0])
 			if err == nil {
@@ -122,7 +121,7 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 		Use:               "delete NAME",
 		Short:             "Delete a consumer: its cursor and its dead letters",
 		Args:              oneConsumer,
-		ValidArgsFunction: a.completeConsumers(),
+		ValidArgsFunction: a.completes(consumerNames),
 		RunE: changes(a, &agreed, func(ctx context.Context, pool *pgxpool.Pool, args []string) (lost stake, err error) {
 			if consumer, err = findConsumer(ctx, pool, args[0]); err == nil {
 				err = subscribe.Deletable(consumer, force)
@@ -139,7 +138,7 @@ func (a *app) consumersDeleteCommand() *cobra.Command {
 	return a.withJSON(cmd)
 }
 
-// consumerStake returns what is lost if a consumer is deleted: its position among the events.
+// consumerStake returns what the deletion of a consumer loses: the events that it has not handled.
 func consumerStake(c subscribe.Consumer) stake {
 	var lag int64
 	behind := "its position is already lost"
@@ -182,7 +181,7 @@ func (a *app) consumersDeadLettersCommand() *cobra.Command {
 		Use:               "dead-letters NAME",
 		Short:             "List the events that a consumer failed to handle, or drop them",
 		Args:              oneConsumer,
-		ValidArgsFunction: a.completeConsumers(),
+		ValidArgsFunction: a.completes(consumerNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := agreed.needs(cmd, "drop", drop); err != nil {
 				return err
@@ -205,7 +204,7 @@ func (a *app) consumersReplayCommand() *cobra.Command {
 		Long: `Makes the consumer's process handle all of its dead letters once more: a running process does so at once, a new one when
 it starts. What it handles is deleted; what fails again stays, with its new error.`,
 		Args:              oneConsumer,
-		ValidArgsFunction: a.completeConsumers(),
+		ValidArgsFunction: a.completes(consumerNames),
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (map[string]any, error) {
 			if _, err := findConsumer(ctx, pool, args[0]); err != nil {
 				return nil, err
@@ -216,7 +215,7 @@ it starts. What it handles is deleted; what fails again stays, with its new erro
 	})
 }
 
-// findConsumer returns subscribe.ErrNoConsumer, with the nearest name, if there is no consumer of that name.
+// findConsumer returns the consumer of that name, or subscribe.ErrNoConsumer and the most similar name.
 func findConsumer(ctx context.Context, db subscribe.DB, name string) (subscribe.Consumer, error) {
 	consumers, err := subscribe.ListConsumers(ctx, db)
 	if err != nil {

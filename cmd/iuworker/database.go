@@ -75,7 +75,7 @@ type addresses struct {
 	reread []func(ctx context.Context)
 }
 
-// size sets the size of the pool. One in the address has precedence over a default, and a flag over both.
+// size sets the size of the pool. A size in the address overrides the default, and a flag overrides both.
 func (at addresses) size(connections int, flagGiven bool) {
 	if flagGiven || !at.sized {
 		at.pool.MaxConns = int32(connections) //nolint:gosec // the flag has a bound
@@ -138,7 +138,7 @@ func connect(ctx context.Context, cfg *pgxpool.Config) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
-// quickly is the time limit of commands that read or write some rows: if they take longer, somebody holds a lock.
+// quickly limits commands that read or write a few rows. One that takes longer waits for a lock.
 const quickly = 30 * time.Second
 
 // onServer connects and runs do within a time; 0 is no limit.
@@ -216,7 +216,7 @@ func addressOf(cfg *pgx.ConnConfig) string {
 	return text
 }
 
-// conninfo quotes a value for a connection string if it needs that.
+// conninfo quotes a value for a connection string if necessary.
 func conninfo(value string) string {
 	if value != "" && !strings.ContainsAny(value, ` '\`) {
 		return value

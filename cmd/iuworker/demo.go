@@ -22,7 +22,7 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// demoPatience is how long twelve instances may take. A busy machine needs a second.
+// demoPatience is how long the demo waits for its twelve instances. A busy machine composes them in a second.
 const demoPatience = 30 * time.Second
 
 func (a *app) demoCommand() *cobra.Command {
@@ -222,7 +222,7 @@ func writeDev(w io.Writer, s *stage, pages string, who access) {
 	fmt.Fprintln(w, "Ctrl-C ends it.")
 }
 
-// shown returns the database's address without a password.
+// shown returns the address of the database without a password.
 func (s *stage) shown() string {
 	return cmp.Or(s.address, addressOf(s.at.pool.ConnConfig))
 }

@@ -98,7 +98,7 @@ func resolveTemplate(ctx context.Context, pool *pgxpool.Pool, reference string) 
 	return template, err
 }
 
-// databaseTime returns a later time by the clock of the database, which the worker uses.
+// databaseTime returns the time after a delay by the clock of the database, which the worker uses.
 func databaseTime(ctx context.Context, pool *pgxpool.Pool, after time.Duration) (time.Time, error) {
 	var at time.Time
 	if err := pool.QueryRow(ctx, "SELECT pg_catalog.now() + $1::interval", after).Scan(&at); err != nil {

@@ -67,7 +67,7 @@ If few events match, the search stops after a bounded number of rows and prints 
 	flags.Var(textValue(&filter.EventType, 200), "type", "events of this event type")
 	flags.Var(intValue(&limit, 1, 10_000), "limit", "number of events to list")
 	flags.Var(textValue(&place, 200), "from", "continue from here, as an earlier list printed it")
-	_ = cmd.RegisterFlagCompletionFunc("template", a.completeTemplates()) // it exists
+	_ = cmd.RegisterFlagCompletionFunc("template", a.completes(templates.Keys)) // it exists
 	return a.withJSON(cmd)
 }
 

@@ -61,7 +61,6 @@ func (f *logFlags) logger(w io.Writer, getenv func(string) string, defaultLevel 
 	return slog.New(handler(w, level))
 }
 
-// isJSON reports whether the log on w is JSON.
 func (f *logFlags) isJSON(w io.Writer) bool {
 	return f.format == "json" || f.format == "auto" && !isTerminal(w)
 }
@@ -95,9 +94,9 @@ const (
 	logBytes = 4 << 20
 )
 
-// logWriter writes to stderr in the background, in order, so that nothing waits for a stderr that is not read (a full pipe, a
-// stopped terminal, a journal that hangs). It counts lines that it drops, and writes a notice in their place when stderr works
-// again. Write never blocks and never fails. Safe for concurrent use.
+// logWriter writes to stderr in the background, in order: nothing waits for a full pipe, a stopped terminal or a journal that
+// hangs. It counts the lines that it drops, and writes a notice in their place when stderr works again. Write never blocks and
+// never fails. Safe for concurrent use.
 type logWriter struct {
 	w       io.Writer
 	used    atomic.Bool  // something was written
@@ -180,9 +179,8 @@ func (l *logWriter) write() {
 	}
 }
 
-// next removes the next line from the queue. At its end it returns a notice of lost lines, if some are and the last write did
-// not fail. failed is what the last write failed to write: a line is lost then, and a notice remains due. A nil text means that
-// nothing is left.
+// next removes the next line from the queue; if it is empty, next returns a notice of lost lines if one is due. failed is what
+// the last write failed to write: a line is lost, and a notice is due after another write. A nil text means that nothing is left.
 func (l *logWriter) next(failed *logLine) (line logLine, text []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -31,7 +31,7 @@ func (a *app) migrateCommand() *cobra.Command {
 
 // migration returns the configuration of a migration, which needs a session.
 func (a *app) migration(cmd *cobra.Command, f migrateFlags) (iusql.Config, error) {
-	a.logger = a.log.logger(a.stderr, a.getenv, toldLevel) // it has the notices of the database
+	a.logger = a.log.logger(a.stderr, a.getenv, toldLevel) // the database sends notices
 	at, err := a.addresses(cmd)
 	if err != nil {
 		return iusql.Config{}, err

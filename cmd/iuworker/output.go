@@ -19,7 +19,7 @@ import (
 // errResultsClosed ends a command whose reader closed the pipe, which is no failure.
 var errResultsClosed = errors.New("the results are no longer read")
 
-// results is stdout. The program waits for a slow reader, but a stopped reader does not keep it from ending.
+// results writes to stdout. It waits for a slow reader, but a reader that stopped does not keep the program from ending.
 type results struct {
 	w         io.Writer
 	interrupt <-chan struct{} // closed when the program shall end; nil: never

@@ -21,7 +21,7 @@ const deadLettersShown = 100
 const retryHelp = `A dead letter is an event that ended without an instance. First fix the cause, which its detail names. Then retry it: it
 becomes an outbox row again. An event that fails again becomes a dead letter again.`
 
-// deadLetters is what a command does with which dead letters: it retries them unless it lists or drops them.
+// deadLetters says which dead letters a command acts on. It retries them unless it lists or drops them.
 type deadLetters struct {
 	choice          operate.Selection
 	all, list, drop bool
@@ -46,7 +46,7 @@ func (a *app) deadLettersCommand() *cobra.Command {
 	)
 }
 
-// retryCommand is the old form of the commands below dead-letters.
+// retryCommand is the old name of the commands below dead-letters.
 func (a *app) retryCommand() *cobra.Command {
 	letters := &deadLetters{}
 	cmd := a.changeDeadLetters(letters, &cobra.Command{
@@ -134,7 +134,7 @@ func (a *app) reportMoved(ctx context.Context, pool *pgxpool.Pool, what string, 
 	return err
 }
 
-// noDeadLetters says that there are none of what was chosen, and which status may have been meant.
+// noDeadLetters returns the message that there is no such dead letter, with the status that may have been meant.
 func noDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice operate.Selection) (string, error) {
 	text := "no dead letters"
 	if choice.Status != "" {

@@ -21,7 +21,7 @@ const (
 
 // Run is the program: it runs the command in args and returns the exit code. Results go to stdout, logs and the sentence of
 // an error to stderr. It returns soon after ctx is done, whatever the command waits for, and never waits for a stderr that
-// nobody reads. Safe for concurrent use.
+// is not read. Safe for concurrent use.
 func Run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	log := newLogWriter(stderr)
 	a := &app{
@@ -78,7 +78,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:               "iuworker",
 		Short:             "Create instances from templates when applications insert events",
-		Version:           programBuild(),
+		Version:           programBuild().String(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.prepare(cmd) },

@@ -23,7 +23,7 @@ func (a *app) scaleoutStatusCommand() *cobra.Command {
 		Use:               "status PREFIX",
 		Short:             "Show the progress of a scale-out",
 		Args:              onePrefix,
-		ValidArgsFunction: a.completeScaleouts(),
+		ValidArgsFunction: a.completes(scaleout.Prefixes),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				state, err := scaleout.Read(ctx, pool, args[0])
@@ -44,10 +44,11 @@ func (a *app) scaleoutStatusCommand() *cobra.Command {
 // watchToTheEnd shows the progress of a scale-out until none of its jobs is left, then its state. The jobs continue if ctx ends
 // before.
 func (a *app) watchToTheEnd(ctx context.Context, pool *pgxpool.Pool, state scaleout.Status) error {
-	err := a.watchScaleout(ctx, pool, state.Prefix, state.Composed+state.Unfinished()+state.DeadLetters)
+	total := state.Composed + state.Unfinished() + state.DeadLetters
+	err := a.watchScaleout(ctx, pool, state.Prefix, total)
 	if ctx.Err() != nil {
 		fmt.Fprintf(a.stderr, "the jobs continue; to watch them again, run: iuworker scaleout status --watch %s\n", shellWord(state.Prefix))
-		return nil
+		return nil //nolint:nilerr // the user stopped watching
 	}
 	if err != nil {
 		return err
@@ -118,7 +119,7 @@ func (a *app) scaleoutCancelCommand() *cobra.Command {
 		Long: `Cancels the jobs of a scale-out that have not run yet. They leave no dead letters, and starting the same scale-out again
 adds them again. Instances that were composed stay; a rollback of the actor removes them.`,
 		Args:              onePrefix,
-		ValidArgsFunction: a.completeScaleouts(),
+		ValidArgsFunction: a.completes(scaleout.Prefixes),
 		RunE: changes(a, &agreed, func(ctx context.Context, pool *pgxpool.Pool, args []string) (stake, error) {
 			n, err := scaleout.CountCancellable(ctx, pool, args[0])
 			return stake{count: n, what: fmt.Sprintf("jobs of the scale-out %q", args[0]), done: "cancelled"}, err
@@ -132,7 +133,6 @@ adds them again. Instances that were composed stay; a rollback of the actor remo
 	return a.withJSON(cmd)
 }
 
-// onePrefix is for commands whose argument is the prefix of a scale-out.
 var onePrefix = oneArgument("the prefix of a scale-out", "prefix", func(cmd *cobra.Command, prefix string) error {
 	if err := checkText(prefix, prefixMax); err != nil {
 		return usage(cmd, "the prefix is %s: %v", quoted(prefix), err)
@@ -140,7 +140,7 @@ var onePrefix = oneArgument("the prefix of a scale-out", "prefix", func(cmd *cob
 	return nil
 })
 
-// shellWord quotes a word for a POSIX shell if it needs that.
+// shellWord quotes a word for a POSIX shell if necessary.
 func shellWord(word string) string {
 	if word != "" && strings.IndexFunc(word, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._/:=@%+,-", r)

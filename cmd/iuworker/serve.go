@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/iu-core/iuworker/internal/metrics"
@@ -41,10 +42,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	if err != nil {
 		return configured(err)
 	}
-	starting := &starting{w: w, pool: pool, logger: a.logger}
-	if f.migrate {
-		starting.migrate = &iusql.Config{ConnConfig: at.direct, Logger: a.logger}
-	}
+	starting := &starting{w: w, pool: pool, logger: a.logger, migrate: f.migrate, direct: at.direct}
 	web := webui.Config{
 		Pool: pool, Ready: starting.ready, BasePath: f.basePath, Credentials: who.credentials, Version: iusql.ProgramVersion, Logger: a.logger,
 		Metrics: cfg.Metrics.Handler(), Environment: f.environment, Direct: at.direct,
@@ -99,7 +97,6 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	}
 }
 
-// workerConfig returns the worker's configuration: the flags, the database, and what all parts share.
 func (a *app) workerConfig(f workFlags, at addresses, pool *pgxpool.Pool) worker.Config {
 	cfg := f.worker
 	cfg.Pool, cfg.Direct, cfg.Logger, cfg.Version = pool, at.direct, a.logger, iusql.ProgramVersion
@@ -175,8 +172,8 @@ func (a *app) stopWorker(ctx context.Context, w *worker.Worker, timeout time.Dur
 	return nil
 }
 
-// stopping stops a part other than the worker, as long as the end of the program may last. Then connections of clients are
-// cut, and spans may be lost.
+// stopping stops a part other than the worker. It waits until shortly before the deadline of the program: then connections of
+// clients are cut, and spans may be lost.
 func (a *app) stopping(ctx context.Context, what string, stop func()) {
 	a.does(what)
 	ctx, cancel := a.stopContext(ctx, lastStops)
@@ -189,7 +186,8 @@ type starting struct {
 	w       *worker.Worker
 	pool    *pgxpool.Pool
 	logger  *slog.Logger
-	migrate *iusql.Config         // migrates the schema first if that is needed; nil: never
+	migrate bool                  // migrates the schema first if necessary
+	direct  *pgx.ConnConfig       // for migrations
 	waiting atomic.Pointer[error] // why the worker has not started; nil if it has, or before the first try
 }
 
@@ -221,7 +219,7 @@ func (s *starting) once(ctx context.Context) error {
 	if err := s.pool.Ping(asked); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	if s.migrate != nil {
+	if s.migrate {
 		if err := s.migrateUp(ctx); err != nil {
 			return err
 		}
@@ -241,13 +239,13 @@ func (s *starting) once(ctx context.Context) error {
 	return nil
 }
 
-// migrateUp migrates the schema only if this program cannot work on it: a worker's login may be unable to migrate.
+// migrateUp migrates the schema only if this program cannot work on it: a worker's login may lack the privileges to migrate.
 func (s *starting) migrateUp(ctx context.Context) error {
 	err := iusql.CheckSchema(ctx, s.pool)
 	if !errors.Is(err, iusql.ErrSchemaMissing) && !errors.Is(err, iusql.ErrSchemaOld) {
 		return err
 	}
-	if _, err := iusql.Up(ctx, *s.migrate); err != nil {
+	if _, err := iusql.Up(ctx, iusql.Config{ConnConfig: s.direct, Logger: s.logger}); err != nil {
 		return &markedError{err, errMigration}
 	}
 	return nil

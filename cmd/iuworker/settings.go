@@ -62,7 +62,6 @@ func (a *app) settingsSetCommand() *cobra.Command {
 	return a.withJSON(cmd)
 }
 
-// oneSetting is for commands whose arguments are a setting and its value.
 func oneSetting(cmd *cobra.Command, args []string) error {
 	all := operate.SettingChoices()
 	names := slices.Sorted(maps.Keys(all))

@@ -97,7 +97,7 @@ func createDatabase(ctx context.Context, cmd *cobra.Command, from address.Source
 	return nil
 }
 
-// furnish checks whose database it is before it changes anything in it.
+// furnish checks whose database it is, migrates it, opens the gates and creates the template.
 func (s *stage) furnish(ctx context.Context, logger *slog.Logger, overrule bool) error {
 	pool, err := connect(ctx, s.at.pool)
 	if err != nil {
@@ -126,7 +126,7 @@ func (s *stage) furnish(ctx context.Context, logger *slog.Logger, overrule bool)
 	return pool.QueryRow(ctx, "SHOW server_version").Scan(&s.postgres)
 }
 
-// close ends the server that was started.
+// close stops the server if one was started.
 func (s *stage) close() error {
 	if s.server == nil {
 		return nil

@@ -111,7 +111,6 @@ func (a *app) showStatus(last status.Status, failed error, onTerminal, first boo
 // ago returns how long before now something was.
 func ago(now, then time.Time) string { return short(max(now.Sub(then), 0)) }
 
-// seconds is a length of time from the database.
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // short returns a length of time in one or two units.

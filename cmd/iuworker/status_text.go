@@ -89,7 +89,6 @@ func writeWorkers(w io.Writer, s status.Status) {
 	}
 }
 
-// writeNext writes what to run next.
 func writeNext(w io.Writer, s status.Status) {
 	var commands []string
 	for _, gate := range s.Gates {
@@ -162,7 +161,6 @@ func count[T any](items []T, is func(T) bool) (n int) {
 	return n
 }
 
-// consumerState returns the state of a consumer in words.
 func consumerState(w io.Writer, c status.Consumer, now time.Time) string {
 	var text string
 	switch {

@@ -19,13 +19,13 @@ const (
 	lastWords = 700 * time.Millisecond
 	// flushLimit is how long it may take for that if no signal ended it.
 	flushLimit = 2 * time.Second
-	// lastStops is how long before the end of the time limit the program stops waiting for parts other than the worker.
+	// lastStops is how long before its deadline the program stops waiting for parts other than the worker.
 	lastStops = 100 * time.Millisecond
 	// closeLimit is how long a pool may take to close. The end of the process cuts what is open then, and nothing is lost.
 	closeLimit = time.Second
 )
 
-// ending is the end of a run: how long it may last, and until when.
+// ending is the time limit for the end of a run.
 type ending struct {
 	mu    sync.Mutex
 	limit time.Duration
@@ -60,7 +60,7 @@ func (e *ending) flushTime() time.Duration {
 }
 
 // execute runs the command. After ctx is done the command may take as long as its ending allows. Then it is abandoned,
-// whatever it waits for: the process ends, which cuts its connections.
+// whatever it waits for: the process ends, and with it the connections.
 func (a *app) execute(ctx context.Context, root *cobra.Command) error {
 	ended := make(chan error, 1)
 	go func() { ended <- root.ExecuteContext(ctx) }()
@@ -78,7 +78,7 @@ func (a *app) execute(ctx context.Context, root *cobra.Command) error {
 	}
 }
 
-// does notes what runs now.
+// does notes what runs now, for the error if that takes too long.
 func (a *app) does(what string) { a.doing.Store(&what) }
 
 // stopContext returns a context for stopping a part of the program, room before the deadline; ctx may be done already.

@@ -26,10 +26,7 @@ func (a *app) page() *page {
 	if !ok || !isTerminal(file) {
 		return &page{}
 	}
-	width, _, err := term.GetSize(int(file.Fd()))
-	if err != nil {
-		width = 0
-	}
+	width, _, _ := term.GetSize(int(file.Fd())) // 0 if it is not known
 	return &page{width: width, colour: colourful(a.getenv)}
 }
 
@@ -38,7 +35,7 @@ func colourful(getenv func(string) string) bool {
 	return getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
 }
 
-// stateColours has the words that are coloured.
+// stateColours maps the names of states to their colours.
 var stateColours = map[string]string{
 	"ok": "32", "open": "32", "alive": "32", "PASS": "32",
 	"warn": "33", "closed": "33", "paused": "33", "silent": "33", "inactive": "33", "behind": "33",
@@ -49,7 +46,7 @@ var stateColours = map[string]string{
 // state colours the name of a state, if w shows colours.
 func state(w io.Writer, word string) string { return stateAs(w, word, word) }
 
-// stateAs colours a text like a word.
+// stateAs colours text as state colours word.
 func stateAs(w io.Writer, word, text string) string {
 	to, ok := w.(*page)
 	if !ok || !to.colour || stateColours[word] == "" {
@@ -58,7 +55,6 @@ func stateAs(w io.Writer, word, text string) string {
 	return "\x1b[" + stateColours[word] + "m" + text + "\x1b[0m"
 }
 
-// bold is for headings.
 func bold(w io.Writer, text string) string {
 	if to, ok := w.(*page); ok && to.colour {
 		return "\x1b[1m" + text + "\x1b[0m"

@@ -58,7 +58,7 @@ func (a *app) templatesShowCommand() *cobra.Command {
 		Use:               "show TEMPLATE",
 		Short:             "Show a template's pieces and versions",
 		Args:              oneTemplate,
-		ValidArgsFunction: a.completeTemplates(),
+		ValidArgsFunction: a.completes(templates.Keys),
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (templates.Detail, error) {
 			return templates.Show(ctx, pool, args[0])
 		}, writeTemplate),
@@ -119,7 +119,7 @@ func (a *app) templatesMarkCommand() *cobra.Command {
 		Long: `Marks an existing collection as a template, and records a new version if its content changed. --off unmarks it: its events
 then end as template_not_marked.`,
 		Args:              oneTemplate,
-		ValidArgsFunction: a.completeTemplates(),
+		ValidArgsFunction: a.completes(templates.Keys),
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (operate.MarkedTemplate, error) {
 			return operator(pool, actor).MarkTemplate(ctx, args[0], !off)
 		}, func(w io.Writer, marked operate.MarkedTemplate) {

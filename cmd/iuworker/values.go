@@ -126,13 +126,13 @@ func worded[T any](parse func(text string) (T, error), must string) func(text st
 	}
 }
 
-// timeValue is a moment; the zero time means that none was given.
+// timeValue is a point in time; the zero time means that none was given.
 func timeValue(to *time.Time) *value[time.Time] {
 	parse := func(text string) (time.Time, error) { return time.Parse(time.RFC3339, text) }
 	return &value[time.Time]{to, "time", worded(parse, "a time such as 2026-12-31T18:00:00Z"), showTime}
 }
 
-// sinceValue is a moment, given as a time or as how long ago it was; the zero time means that none was given.
+// sinceValue is a point in time, given as a time or as how long ago it was; the zero time means that none was given.
 func sinceValue(to *time.Time) *value[time.Time] {
 	return &value[time.Time]{to, sinceKind, parseSince, showTime}
 }

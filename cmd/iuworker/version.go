@@ -19,8 +19,7 @@ func (a *app) versionCommand() *cobra.Command {
 		Use:   "version",
 		Short: "Print the version and build of the program",
 		RunE: func(*cobra.Command, []string) error {
-			info, _ := debug.ReadBuildInfo() // nil if the program was built without modules
-			result := readBuild(info)
+			result := programBuild()
 			return a.print(result, func(w io.Writer) {
 				fmt.Fprintf(w, "iuworker %s, schema %d, %s\n", result, result.Schema, result.Go)
 			})
@@ -86,7 +85,7 @@ func (b build) String() string {
 	return text
 }
 
-func programBuild() string {
-	info, _ := debug.ReadBuildInfo()
-	return readBuild(info).String()
+func programBuild() build {
+	info, _ := debug.ReadBuildInfo() // nil if the program was built without modules
+	return readBuild(info)
 }
