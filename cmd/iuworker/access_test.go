@@ -18,7 +18,7 @@ import (
 
 const token = "a-token-of-16-characters-or-more"
 
-// ended reads a stream until it has the text in it, or ends.
+// ended reads a stream until it contains the text or ends.
 func ended(t testing.TB, body io.ReadCloser, text string) (read string, found bool) {
 	t.Helper()
 	guard := time.AfterFunc(patience, func() { _ = body.Close() })
@@ -32,7 +32,7 @@ func ended(t testing.TB, body io.ReadCloser, text string) (read string, found bo
 	return read, false
 }
 
-// Whoever has the token follows what the worker announces, up to its last moment, and is told to come again.
+// A client with the token receives every event that the worker announces before it stops, and is told to reconnect.
 func TestFollowingTheEventsOfAWorkerNeedsItsToken(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -103,7 +103,7 @@ func TestTheLineToFollowWith(t *testing.T) {
 
 func (e environment) get(name string) string { return e[name] }
 
-// follows runs the line that dev prints, in a shell, until it has printed the text.
+// follows runs the line that dev prints in a shell, until its output contains the text.
 func follows(t testing.TB, line, text string) {
 	t.Helper()
 	shell := exec.CommandContext(t.Context(), "sh", "-c", "exec "+line)
