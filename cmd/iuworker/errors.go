@@ -72,7 +72,7 @@ func (e *markedError) Unwrap() []error { return []error{e.error, e.mark} }
 
 func configured(err error) error { return &markedError{err, errConfiguration} }
 
-// isConfiguration reports whether wrong usage or a wrong configuration is the cause.
+// isConfiguration reports whether the cause is wrong usage or a wrong configuration.
 func isConfiguration(err error) bool {
 	_, wrong := errors.AsType[*usageError](err)
 	_, refused := errors.AsType[*webui.ListenError](err)
@@ -81,7 +81,7 @@ func isConfiguration(err error) bool {
 
 // roleOf maps commands to the role that they need. "" is the owner of iu-core, which cannot be granted.
 var roleOf = map[string]string{
-	"enqueue": names.RoleApp, "work": names.RoleWorker, "subscribe": names.RoleSubscriber, "publish": names.RoleSubscriber,
+	"enqueue": names.RoleApp, "work": names.RoleWorker, "subscribe": names.RoleSubscriber,
 	"status": names.RoleOperator, "gate": names.RoleOperator, "rollback": names.RoleOperator, "retry": names.RoleOperator, "dead-letters": names.RoleOperator,
 	"trace": names.RoleOperator, "consumers": names.RoleOperator, "settings": names.RoleOperator, "verify": names.RoleOperator, "audit": names.RoleOperator,
 	"cancel": names.RoleOperator, "scaleout": names.RoleOperator, "events": names.RoleOperator,

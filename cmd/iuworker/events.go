@@ -88,7 +88,7 @@ func writeEvents(w io.Writer, page operate.EventPage, next string) {
 		const heading = "AT\tSTATE\tTEMPLATE\tSUFFIX\tTYPE\tACTOR\tLATENCY\tEVENT\tREASON"
 		table(w, page.Events, none, heading, func(w io.Writer, e operate.EventRow) {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", stamp(e.At), state(w, e.State), eventTemplate(e), oneLine(&e.Suffix),
-				oneLine(&e.EventType), oneLine(&e.Actor), latency(e.Seconds), orUnknown(e.EventID), oneLine(e.Reason))
+				oneLine(&e.EventType), oneLine(&e.Actor), ifKnown(e.Seconds, latency), orUnknown(e.EventID), oneLine(e.Reason))
 		})
 	}
 	switch {
@@ -110,9 +110,4 @@ func eventTemplate(e operate.EventRow) string {
 	}
 }
 
-func latency(s *float64) string {
-	if s == nil {
-		return ""
-	}
-	return seconds(*s).Round(time.Millisecond).String()
-}
+func latency(s float64) string { return seconds(s).Round(time.Millisecond).String() }

@@ -31,18 +31,20 @@ func (a *app) gateStatusCommand() *cobra.Command {
 		Short: "Show both gates and who last changed them",
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) ([]operate.Gate, error) {
 			return operate.Gates(ctx, pool)
-		}, func(w io.Writer, gates []operate.Gate) { columns(w, func(w io.Writer) { writeGates(w, gates) }) }),
+		}, writeGates),
 	})
 }
 
 func writeGates(w io.Writer, gates []operate.Gate) {
-	for _, gate := range gates {
-		fmt.Fprintf(w, "%s\t%s", gate.Gate, state(w, openOrClosed(gate.Open)))
-		if gate.UpdatedBy != nil && gate.UpdatedAt != nil {
-			fmt.Fprintf(w, "\tby %s, %s", oneLine(gate.UpdatedBy), stamp(*gate.UpdatedAt))
+	columns(w, func(w io.Writer) {
+		for _, gate := range gates {
+			fmt.Fprintf(w, "%s\t%s", gate.Gate, state(w, openOrClosed(gate.Open)))
+			if gate.UpdatedBy != nil && gate.UpdatedAt != nil {
+				fmt.Fprintf(w, "\tby %s, %s", oneLine(gate.UpdatedBy), stamp(*gate.UpdatedAt))
+			}
+			fmt.Fprintln(w)
 		}
-		fmt.Fprintln(w)
-	}
+	})
 }
 
 func openOrClosed(open bool) string {

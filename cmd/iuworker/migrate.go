@@ -146,11 +146,8 @@ func writeSchema(w io.Writer, report *iusql.StatusReport) {
 	fmt.Fprintf(w, "database %s\n", report.Database)
 	columns(w, func(w io.Writer) {
 		for _, version := range report.Versions {
-			at := ""
-			if version.AppliedAt != nil {
-				at = stamp(*version.AppliedAt)
-			}
-			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", version.Version, version.Name, version.State, at, version.Origin)
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", version.Version, version.Name, version.State,
+				ifKnown(version.AppliedAt, stamp), version.Origin)
 		}
 		fmt.Fprintf(w, "\tfunctions\t%s\t\t\n", report.Functions)
 	})

@@ -97,12 +97,17 @@ func writeJSON(w io.Writer, result any) error {
 	return nil
 }
 
-// oneLine returns a text as one line of at most 120 characters, for a cell; nil is "".
-func oneLine(text *string) string {
-	if text == nil {
+// ifKnown returns a value as text; nil is "".
+func ifKnown[T any](value *T, text func(T) string) string {
+	if value == nil {
 		return ""
 	}
-	line := flat(*text)
+	return text(*value)
+}
+
+// oneLine returns a text as one line of at most 120 characters, for a cell; nil is "".
+func oneLine(text *string) string {
+	line := ifKnown(text, flat)
 	if runes := []rune(line); len(runes) > 120 {
 		line = string(runes[:119]) + "…"
 	}

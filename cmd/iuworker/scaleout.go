@@ -124,14 +124,13 @@ func writeScaleouts(w io.Writer, lines []scaleout.Line) {
 	const none = "no scale-outs; to start one, run: iuworker scaleout start --template KEY --count N --prefix PREFIX --actor ACTOR"
 	const heading = "PREFIX\tTEMPLATE\tSTATE\tDONE\tTOTAL\tDEAD LETTERS\tWAITING\tPER SECOND\tTIME LEFT\tSTARTED\tBY\tACTOR"
 	table(w, lines, none, heading, func(w io.Writer, l scaleout.Line) {
-		template, left := l.TemplateID.String(), ""
+		template := l.TemplateID.String()
 		if l.TemplateKey != nil {
 			template = *l.TemplateKey
 		}
-		if l.SecondsLeft != nil {
-			left = seconds(*l.SecondsLeft).Round(time.Second).String()
-		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%.0f\t%s\t%s\t%s\t%s\n", flat(l.Prefix), flat(template), l.State, l.Done, l.Total,
-			l.DeadLetters, l.Waiting, l.Rate, left, stamp(l.StartedAt), flat(l.StartedBy), flat(l.Actor))
+			l.DeadLetters, l.Waiting, l.Rate, ifKnown(l.SecondsLeft, timeLeft), stamp(l.StartedAt), flat(l.StartedBy), flat(l.Actor))
 	})
 }
+
+func timeLeft(s float64) string { return seconds(s).Round(time.Second).String() }

@@ -10,19 +10,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// Time limits of the end of a run.
 const (
-	// commandStop is how long a command may take to end after a signal; work and dev have --shutdown-timeout.
-	commandStop = 5 * time.Second
-	// serverStop is how long a command may take that also stops a server of its own.
-	serverStop = 20 * time.Second
-	// lastWords is how long the program may take after that to write the rest of its log.
-	lastWords = 700 * time.Millisecond
-	// flushLimit is how long it may take for that if no signal ended it.
-	flushLimit = 2 * time.Second
-	// lastStops is how long before its deadline the program stops waiting for parts other than the worker.
-	lastStops = 100 * time.Millisecond
-	// closeLimit is how long a pool may take to close. The end of the process cuts what is open then, and nothing is lost.
-	closeLimit = time.Second
+	commandStop = 5 * time.Second        // for a command after a signal; work and dev have --shutdown-timeout
+	serverStop  = 20 * time.Second       // for a command that also stops a server of its own
+	lastWords   = 700 * time.Millisecond // after that, to write the rest of the log
+	flushLimit  = 2 * time.Second        // to write the log if no signal ended the program
+	lastStops   = 100 * time.Millisecond // before its deadline the program stops waiting for parts other than the worker
+	closeLimit  = time.Second            // to close a pool; the end of the process cuts what is open then, and nothing is lost
 )
 
 // ending is the time limit for the end of a run.

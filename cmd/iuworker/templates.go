@@ -39,14 +39,8 @@ func (a *app) templatesCommand() *cobra.Command {
 func writeTemplates(w io.Writer, lines []templates.Line, more bool) {
 	const none = "no templates; to create one, run: iuworker templates create KEY --title TITLE PIECE..."
 	table(w, lines, none, "KEY\tTITLE\tPIECES\tVERSION\tINSTANCES\tLAST", func(w io.Writer, line templates.Line) {
-		version, last := "", ""
-		if line.Version != nil {
-			version = strconv.Itoa(*line.Version)
-		}
-		if line.LastAt != nil {
-			last = stamp(*line.LastAt)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\n", oneLine(&line.Key), oneLine(line.Title), line.Pieces, version, line.Instances, last)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\n", oneLine(&line.Key), oneLine(line.Title), line.Pieces,
+			ifKnown(line.Version, strconv.Itoa), line.Instances, ifKnown(line.LastAt, stamp))
 	})
 	if more {
 		fmt.Fprintf(w, "there are more; to list them, run: iuworker templates --after %s\n", shellWord(lines[len(lines)-1].Key))

@@ -116,10 +116,10 @@ func writeDetail(w io.Writer, detail *string) {
 }
 
 func writeTraceInstance(w io.Writer, t trace.Event) {
-	if t.Instance == nil {
+	i := t.Instance
+	if i == nil {
 		return
 	}
-	i := t.Instance
 	fmt.Fprintf(w, "instance\t%s\n", i.ID)
 	fmt.Fprintf(w, "  key\t%s\n", flat(i.Key))
 	fmt.Fprintf(w, "  composed\t%s, %s, by %s for %s\n", stamp(i.CreatedAt), i.EmitMode, oneLine(&i.Actor), oneLine(&i.EventType))
