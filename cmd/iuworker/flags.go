@@ -37,8 +37,21 @@ Global flags: iuworker --help{{end}}{{if .HasAvailableSubCommands}}
 More about a command: {{.CommandPath}} COMMAND --help{{end}}
 `
 
-// acts annotates a command that does something itself and has others below it, for the usage.
-var acts = map[string]string{"acts": "yes"}
+// Annotations of commands and flags.
+const (
+	isSettings = "settings" // the command runs long: its flags are settings
+	isRequired = "required" // the flags that the command needs
+	acts       = "acts"     // the command does something itself and has others below it, for the usage
+	cameFrom   = "variable" // the variable that set the flag
+	excludes   = "excludes" // the flags that contradict the flag
+)
+
+func annotate(cmd *cobra.Command, key, value string) {
+	if cmd.Annotations == nil {
+		cmd.Annotations = map[string]string{}
+	}
+	cmd.Annotations[key] = value
+}
 
 // variable returns the environment variable of a flag.
 func variable(flag string) string {
@@ -46,7 +59,7 @@ func variable(flag string) string {
 }
 
 // takesSettings marks a command that runs long: its flags are settings, which have variables.
-func takesSettings(cmd *cobra.Command) { cmd.Annotations = map[string]string{"settings": "yes"} }
+func takesSettings(cmd *cobra.Command) { annotate(cmd, isSettings, "yes") }
 
 // hasVariable reports whether a flag has an environment variable: global flags and the settings of commands that run long
 // have one. A flag that says what to act on, or confirms it, has none, as a variable that was exported for one command
@@ -56,7 +69,7 @@ func hasVariable(cmd *cobra.Command, f *pflag.Flag) bool {
 	case "help", "version", "json", "yes":
 		return false
 	}
-	return cmd.Root().PersistentFlags().Lookup(f.Name) == f || cmd.Annotations["settings"] != ""
+	return cmd.Root().PersistentFlags().Lookup(f.Name) == f || cmd.Annotations[isSettings] != ""
 }
 
 // finish sets what all commands have in common: a command without arguments refuses them, one that only holds others names
@@ -66,7 +79,8 @@ func finish(cmd *cobra.Command) {
 	case cmd.HasSubCommands() && cmd.RunE == nil:
 		cmd.Args, cmd.RunE = noSuchSubcommand, needsSubcommand
 	case cmd.HasSubCommands():
-		cmd.Args, cmd.Annotations = noSuchSubcommand, acts
+		cmd.Args = noSuchSubcommand
+		annotate(cmd, acts, "yes")
 	case cmd.Args == nil:
 		cmd.Args = noArguments
 	}
@@ -152,18 +166,9 @@ func didYouMean(prefix, name string) string {
 // given reports whether a flag has a value from the command line or the environment.
 func given(cmd *cobra.Command, flag string) bool { return cmd.Flags().Changed(flag) }
 
-// Annotations of a flag.
-const (
-	cameFrom   = "variable" // the variable that set it
-	isRequired = "required"
-	excludes   = "excludes" // the flags that contradict it
-)
-
 // requireFlags makes a command fail as wrong usage unless the flags are given.
 func requireFlags(cmd *cobra.Command, flags ...string) {
-	for _, flag := range flags {
-		_ = cmd.Flags().SetAnnotation(flag, isRequired, nil) // the flag exists
-	}
+	annotate(cmd, isRequired, strings.Join(flags, " "))
 }
 
 // excludeFlags makes a command fail as wrong usage if a flag is given together with one of the others.
@@ -173,10 +178,12 @@ func excludeFlags(cmd *cobra.Command, flag string, others ...string) {
 
 // checkFlags fails if a required flag is missing, or if flags contradict each other.
 func checkFlags(cmd *cobra.Command) (failed error) {
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if _, required := f.Annotations[isRequired]; required && !f.Changed {
-			failed = cmp.Or(failed, usage(cmd, "--%s is missing", f.Name))
+	for flag := range strings.FieldsSeq(cmd.Annotations[isRequired]) {
+		if !given(cmd, flag) {
+			return usage(cmd, "--%s is missing", flag)
 		}
+	}
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		for _, other := range f.Annotations[excludes] {
 			if f.Changed && given(cmd, other) {
 				failed = cmp.Or(failed, usage(cmd, "--%s and --%s contradict each other: give one of them", f.Name, other))

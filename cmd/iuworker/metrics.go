@@ -56,8 +56,7 @@ func (a *app) metricsListCommand() *cobra.Command {
 	})
 }
 
-// listenForMetrics listens on the metrics' own address, if they have one: the pages do not serve them then. Otherwise it
-// returns nil.
+// listenForMetrics listens on the metrics' own address, and removes them from the pages. Without such an address it returns nil.
 func listenForMetrics(ctx context.Context, addr string, web *webui.Config) (*webui.Server, error) {
 	if addr == "" {
 		return nil, nil //nolint:nilnil // they are served with the pages

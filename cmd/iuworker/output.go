@@ -22,17 +22,17 @@ var errResultsClosed = errors.New("the results are no longer read")
 // results writes to stdout. It waits for a slow reader, but a reader that stopped does not keep the program from ending.
 type results struct {
 	w         io.Writer
-	interrupt <-chan struct{} // closed when the program shall end; nil: never
+	interrupt <-chan struct{} // closed when the program must end; nil: never
 
 	mu    sync.Mutex
 	stuck bool // a write was abandoned
 }
 
-// resultsGrace is how long a write may take when the program shall end.
+// resultsGrace is how long a write may take when the program must end.
 const resultsGrace = time.Second
 
 // Write implements io.Writer. It returns errResultsClosed for a closed pipe, and context.Canceled for a write that it
-// abandons because the program shall end.
+// abandons because the program must end.
 func (r *results) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -67,7 +67,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	if err != nil {
 		return configured(err)
 	}
-	pages, err := webui.Listen(ctx, f.httpAddr, handler) // before anything starts: if the port is taken, nothing shall run
+	pages, err := webui.Listen(ctx, f.httpAddr, handler) // before anything starts: if the port is taken, nothing runs
 	if err != nil {
 		return configured(err)
 	}
