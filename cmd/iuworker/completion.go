@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -53,10 +52,7 @@ func (a *app) completionCommand(root *cobra.Command) *cobra.Command {
 				"powershell": func() error { return root.GenPowerShellCompletionWithDesc(a.stdout) },
 				"zsh":        func() error { return root.GenZshCompletion(a.stdout) },
 			}[args[0]]
-			if err := write(); err != nil {
-				return fmt.Errorf("write the completion script: %w", err)
-			}
-			return nil
+			return write()
 		},
 	}
 }

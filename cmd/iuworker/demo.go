@@ -134,10 +134,9 @@ func (r *demoResult) write(w io.Writer) {
 	if r.Embedded {
 		whose = "of its own"
 	}
-	first := r.Orders[0]
 	last := slices.MaxFunc(r.Orders, func(a, b demo.Order) int { return int(1000 * (a.AfterMS - b.AfterMS)) })
 	fmt.Fprintf(w, "database  PostgreSQL %s, %s; schema %d; gates open\n", r.Postgres, whose, r.Schema)
-	fmt.Fprintf(w, "template  %s, %d pieces\n", r.Template, first.Pieces)
+	fmt.Fprintf(w, "template  %s, %d pieces\n", r.Template, r.Orders[0].Pieces)
 	fmt.Fprintf(w, "inserted  %d rows into iu_outbox.event, in one transaction\n", r.Inserted)
 	fmt.Fprintf(w, "composed  %d instances\n", r.Composed)
 	fmt.Fprintf(w, "received  %d events by LISTEN %q, the last %.0f ms after the commit\n", r.Received, names.EventType, last.AfterMS)

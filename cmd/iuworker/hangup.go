@@ -20,19 +20,17 @@ const hangupPoll = 500 * time.Millisecond
 // fail then, too, but a subscriber without events writes nothing, and occupies its consumer. Call stop when done.
 func (r *results) whileRead(ctx context.Context) (reading context.Context, stop func()) {
 	reading, cancel := context.WithCancelCause(ctx)
-	file, ok := r.w.(*os.File)
-	if !ok {
-		return reading, func() { cancel(nil) }
-	}
 	var watching sync.WaitGroup
-	watching.Go(func() {
-		for !hungUp(file) {
-			if !retry.Pause(reading, hangupPoll) {
-				return
+	if file, ok := r.w.(*os.File); ok {
+		watching.Go(func() {
+			for !hungUp(file) {
+				if !retry.Pause(reading, hangupPoll) {
+					return
+				}
 			}
-		}
-		cancel(errResultsClosed)
-	})
+			cancel(errResultsClosed)
+		})
+	}
 	return reading, func() {
 		cancel(nil)
 		watching.Wait()
