@@ -22,6 +22,7 @@ type page struct {
 	User                 string // "" if no sign-in is required
 	Operator             bool   // may make changes
 	Done                 string // what was just done
+	Problem              string // why a change was not made
 	Metrics, Events      bool   // are served
 
 	Environment string // such as PROD; "" if it has no name

@@ -91,8 +91,8 @@ func (h *Handler) event(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) findEvent(w http.ResponseWriter, r *http.Request, reference string) {
-	if bad := badReference(reference); bad != "" {
-		h.say(w, r, http.StatusBadRequest, "%s", bad)
+	if err := badReference(reference); err != nil {
+		h.fail(w, r, err)
 		return
 	}
 	traces, err := trace.Find(r.Context(), h.db(), reference)
@@ -146,7 +146,6 @@ func foundEvents(found []trace.Event) []foundEvent {
 
 func (h *Handler) eventPage(w http.ResponseWriter, r *http.Request, reference string, first trace.Event) {
 	v := h.view(r, "Event", "event")
-	v.Done = h.done(r)
 	unread := &first
 	add(v, "detail", "", func(ctx context.Context) reading[eventDetail] {
 		if unread != nil {
@@ -185,9 +184,10 @@ func eventDetailOf(event trace.Event) eventDetail {
 	return d
 }
 
-func badReference(text string) string {
+// badReference returns the refusal of a text that names no event.
+func badReference(text string) error {
 	if len(text) > 300 || printable(text) != text && len([]rune(text)) <= 100 {
-		return "what to trace is an event id, an idempotency key, an instance's id or key, or the number of a job"
+		return refuse(http.StatusBadRequest, "what to trace is an event id, an idempotency key, an instance's id or key, or the number of a job")
 	}
-	return ""
+	return nil
 }

@@ -83,7 +83,7 @@ var firstPaint = 150 * time.Millisecond
 
 func (h *Handler) view(r *http.Request, title, name string) *view {
 	v := &view{page: h.page(r, title), template: name, sections: map[string]*section{}, patience: firstPaint}
-	v.Live = r.URL.RequestURI()
+	v.Live, v.Done = r.URL.RequestURI(), h.done(r)
 	return v
 }
 
@@ -104,6 +104,18 @@ func (v *view) read(ctx context.Context) {
 			defer close(s.ready)
 			s.got = s.load(ctx)
 		}()
+	}
+}
+
+// shows serves the view of a request, or its error.
+func (h *Handler) shows(viewOf func(*http.Request) (*view, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := viewOf(r)
+		if err != nil {
+			h.fail(w, r, err)
+			return
+		}
+		h.serve(w, r, v)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/iu-core/iuworker/internal/operate"
@@ -124,14 +123,13 @@ func (q queueRow) Command() string {
 	}
 }
 
-func (h *Handler) workersPage(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) workersPage(r *http.Request) (*view, error) {
 	v := h.view(r, "Workers", "workers")
-	v.Done = h.done(r)
 	add(v, "workers", "Processes", func(ctx context.Context) reading[fleetPart] { return derived(h.sources.fleet.get(ctx), fleetOf) })
 	add(v, "queues", "Queues", func(ctx context.Context) reading[[]queueRow] {
 		return both(h.sources.queues.get(ctx), h.sources.state.get(ctx), queueRows)
 	})
-	h.serve(w, r, v)
+	return v, nil
 }
 
 type queuePage struct {
@@ -144,69 +142,56 @@ type queuePage struct {
 // Already reports whether the queue is as it is asked to be.
 func (p *queuePage) Already() bool { return p.Pause == (p.PausedAt != nil) }
 
-// queueAsked reads which queue a request is about, and whether to pause it; false if it has said what is wrong.
-func (h *Handler) queueAsked(w http.ResponseWriter, r *http.Request, to string) (queue string, pause, ok bool) {
+// queueAsked returns the queue that a request is about, and whether to pause it.
+func queueAsked(r *http.Request) (queue string, pause bool, err error) {
 	queue = r.PathValue("queue")
 	if queue != jobs.QueueEvents && queue != jobs.QueueScaleout {
-		h.say(w, r, http.StatusNotFound, "there is no queue %s: there are %s and %s", printable(queue), jobs.QueueEvents, jobs.QueueScaleout)
-		return queue, false, false
+		return queue, false, refuse(http.StatusNotFound, "there is no queue %s: there are %s and %s", printable(queue), jobs.QueueEvents, jobs.QueueScaleout)
 	}
-	if to != "pause" && to != "resume" {
-		h.say(w, r, http.StatusBadRequest, "say whether to pause or to resume the queue")
-		return queue, false, false
-	}
-	return queue, to == "pause", true
+	pause, err = either(r, "pause", "resume", "the queue")
+	return queue, pause, err
 }
 
-// askQueue says what pausing or resuming a queue would do, and asks for a confirmation.
-func (h *Handler) askQueue(w http.ResponseWriter, r *http.Request) {
-	queue, pause, ok := h.queueAsked(w, r, r.URL.Query().Get("to"))
-	if !ok {
-		return
+// askQueue shows what pausing or resuming a queue would do.
+func (h *Handler) askQueue(r *http.Request) (string, asking, error) {
+	queue, pause, err := queueAsked(r)
+	if err != nil {
+		return "", nil, err
 	}
 	state, err := status.Read(r.Context(), h.db())
-	if err == nil {
-		err = h.db().read(r.Context(), func(tx pgx.Tx) error {
-			queues, err := operate.Queues(r.Context(), tx)
-			for _, row := range queueRows(queues, state) {
-				if row.Name == queue {
-					p := &queuePage{page: h.page(r, "Resume the queue "+queue), queueRow: row, Pause: pause}
-					if pause {
-						p.Title = "Pause the queue " + queue
-					}
-					h.render(w, r, http.StatusOK, "queue.html", p)
-				}
-			}
-			return err
-		})
-	}
 	if err != nil {
-		h.fail(w, r, err)
+		return "", nil, err
 	}
+	queues, err := snapshot(r.Context(), h.db(), operate.Queues)
+	p := &queuePage{page: h.page(r, "Resume the queue "+queue), queueRow: queueRow{Queue: operate.Queue{Name: queue}}, Pause: pause}
+	if pause {
+		p.Title = "Pause the queue " + queue
+	}
+	for _, row := range queueRows(queues, state) {
+		if row.Name == queue {
+			p.queueRow = row
+		}
+	}
+	return "queue.html", p, err
 }
 
-// setQueue pauses or resumes the queue of an address.
-func (h *Handler) setQueue(w http.ResponseWriter, r *http.Request) {
-	if !h.form(w, r) {
-		return
+// setQueue pauses or resumes a queue.
+func (h *Handler) setQueue(r *http.Request, by *operator) (string, error) {
+	queue, pause, err := queueAsked(r)
+	if err != nil {
+		return "", err
 	}
-	if queue, pause, ok := h.queueAsked(w, r, r.PostForm.Get("to")); ok {
-		h.pauseQueue(w, r, queue, pause, "workers")
-	}
+	return "workers", pauseQueue(r, by, queue, pause)
 }
 
-// pauseQueue pauses or resumes a queue, and goes back to a page. One that is so already is left alone.
-func (h *Handler) pauseQueue(w http.ResponseWriter, r *http.Request, queue string, pause bool, back string) {
-	by := h.operator(r)
+// pauseQueue pauses or resumes a queue. A queue that is already as asked is left alone.
+func pauseQueue(r *http.Request, by *operator, queue string, pause bool) error {
 	err := by.PauseQueue(r.Context(), queue, pause)
-	switch {
-	case errors.Is(err, operate.ErrNoQueue):
-		h.say(w, r, http.StatusConflict, "nothing was changed: no worker has served the queue %s in the last day; start one first: iuworker work", queue)
-	case err != nil:
-		h.fail(w, r, err)
-	default:
-		h.back(w, r, back, by.auditID())
+	if errors.Is(err, operate.ErrNoQueue) {
+		return refuse(http.StatusConflict,
+			"nothing was changed: no worker has served the queue %s in the last day; start one first: iuworker work", queue)
 	}
+	return err
 }
 
 // settingsPage has the settings of this process.
