@@ -141,7 +141,8 @@ func (h *Handler) changeEvents(r *http.Request, by *operator) (string, error) {
 	case err != nil:
 		err = fmt.Errorf("%s events: %w", c.Do, err)
 	case n == 0:
-		err = refuse(http.StatusConflict, "no event was %s: they no longer exist, are running or composed, or another session has them", eventActions[c.Do].done)
+		err = refuse(http.StatusConflict, "no event was %s: they no longer exist, are running or composed, or another session has them",
+			eventActions[c.Do].done)
 	}
 	return c.Back(), err
 }

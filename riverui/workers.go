@@ -69,12 +69,8 @@ func (w fleetRow) Leading() string { return strings.Join(w.Leads, ", ") }
 type queueRow struct {
 	operate.Queue
 
-	Counts []stateCount
-}
-
-type stateCount struct {
-	State string
-	operate.Count
+	Counts  []status.JobCount // by state
+	Waiting operate.Count     // jobs that a worker could take now
 }
 
 // jobStates are the states of jobs in the order in which a job passes them.
@@ -84,42 +80,37 @@ var jobStates = []rivertype.JobState{
 }
 
 func queueRows(queues []operate.Queue, state status.Status) []queueRow {
-	rows := make([]queueRow, 0, len(queues))
-	for _, queue := range queues {
-		row := queueRow{Queue: queue}
+	rows := make([]queueRow, len(queues))
+	for i, queue := range queues {
+		rows[i].Queue = queue
 		for _, s := range jobStates {
-			n := stateCount{State: string(s)}
+			n := status.JobCount{State: string(s)}
 			for _, c := range state.Jobs {
 				if c.Queue == queue.Name && c.State == n.State {
 					n.Count = c.Count
 				}
 			}
-			row.Counts = append(row.Counts, n)
+			rows[i].Counts = append(rows[i].Counts, n)
+			if s == rivertype.JobStateAvailable {
+				rows[i].Waiting = n.Count
+			}
 		}
-		rows = append(rows, row)
 	}
 	return rows
 }
 
-// Waiting returns the number of jobs that a worker could take now.
-func (q queueRow) Waiting() operate.Count {
-	for _, c := range q.Counts {
-		if c.State == string(rivertype.JobStateAvailable) {
-			return c.Count
-		}
-	}
-	return operate.Count{}
-}
-
 // Command returns the command that pauses or resumes the queue; "" if there is none.
-func (q queueRow) Command() string {
+func (q queueRow) Command() string { return queueCommand(q.Name, q.PausedAt == nil) }
+
+// queueCommand returns the command that pauses or resumes a queue; "" if there is none.
+func queueCommand(queue string, pause bool) string {
 	switch {
-	case q.Name != jobs.QueueScaleout:
+	case queue != jobs.QueueScaleout:
 		return ""
-	case q.PausedAt != nil:
-		return "iuworker scaleout resume"
-	default:
+	case pause:
 		return "iuworker scaleout pause"
+	default:
+		return "iuworker scaleout resume"
 	}
 }
 
