@@ -69,7 +69,8 @@ func (h *Handler) ask(w http.ResponseWriter, r *http.Request, read ask, status i
 // again, the page that asked is shown again.
 func (h *Handler) changes(change func(*http.Request, *operator) (path string, err error), asked ask) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if !h.form(w, r) {
+		if err := r.ParseForm(); err != nil {
+			h.fail(w, r, unreadable(err, "this is not a form that a browser sends"))
 			return
 		}
 		by := h.operator(r)

@@ -56,7 +56,7 @@ func consumerRowOf(c subscribe.Consumer) consumerRow {
 	row := consumerRow{Consumer: c}
 	result, says := status.JudgeConsumer(c)
 	row.Says = says
-	late := c.LagEvents != nil && *c.LagEvents > 0
+	late := c.LagEvents != nil && *c.LagEvents > 0 && c.LagSeconds != nil
 	switch {
 	case c.State == "pruned":
 		row.Mark, row.Kind, row.rank = "events pruned", "bad", 0

@@ -54,6 +54,14 @@ func askAgain(status int, format string, args ...any) error {
 	return &refusal{status: status, text: fmt.Sprintf(format, args...), again: true}
 }
 
+// unreadable returns the refusal of a request whose body cannot be read: it is too long, or what text says.
+func unreadable(err error, text string) error {
+	if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return refuse(http.StatusRequestEntityTooLarge, "the request is longer than %d bytes", tooLong.Limit)
+	}
+	return refuse(http.StatusBadRequest, "%s", text)
+}
+
 // fail responds with the text of a refusal, or logs another error and responds with its sentence.
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if refused, ok := errors.AsType[*refusal](err); ok {
@@ -89,7 +97,7 @@ func (h *Handler) withSentences(mux *http.ServeMux) http.Handler {
 			mux.ServeHTTP(w, r)
 			return
 		}
-		var refused answer
+		var refused response
 		handler.ServeHTTP(&refused, r)
 		if refused.status == http.StatusMethodNotAllowed {
 			allow := refused.Header().Get("Allow")

@@ -1,13 +1,12 @@
 package webui
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/riverqueue/river/rivertype"
@@ -34,36 +33,28 @@ type fleetRow struct {
 
 func fleetOf(all fleet.Fleet) fleetPart {
 	var part fleetPart
-	var newest fleet.Worker
-	count := map[string]int{}
-	for _, w := range all.Workers {
-		if !w.Alive {
-			continue
-		}
-		part.Alive++
-		count[w.Version]++
-		if newest.StartedAt.Before(w.StartedAt) {
-			newest = w
+	newest, count := "", map[string]int{} // versions
+	for _, w := range all.Workers {       // oldest first
+		if w.Alive {
+			part.Alive++
+			count[w.Version]++
+			newest = w.Version
 		}
 	}
 	if all.Peak != nil {
 		part.Missing = max(0, *all.Peak-int64(part.Alive))
 	}
-	for version, n := range count {
+	for _, version := range slices.Sorted(maps.Keys(count)) {
 		if len(count) > 1 {
-			part.Versions = append(part.Versions, fmt.Sprintf("%s (%s)", version, operate.Count{N: int64(n)}.Of("worker", "workers")))
+			part.Versions = append(part.Versions, fmt.Sprintf("%s (%s)", version, operate.Plural(count[version], "worker", "workers")))
 		}
 	}
-	slices.Sort(part.Versions)
 	for _, w := range all.Workers {
-		part.Workers = append(part.Workers, fleetRow{w, w.Alive && w.Version != newest.Version})
+		part.Workers = append(part.Workers, fleetRow{w, w.Alive && w.Version != newest})
 	}
 	slices.SortStableFunc(part.Workers, func(a, b fleetRow) int { return trueFirst(!a.Alive, !b.Alive) }) // the silent first
 	return part
 }
-
-// Leading returns what this worker does for all workers.
-func (w fleetRow) Leading() string { return strings.Join(w.Leads, ", ") }
 
 // queueRow is a queue as the page shows it.
 type queueRow struct {
@@ -185,24 +176,16 @@ func pauseQueue(r *http.Request, by *operator, queue string, pause bool) error {
 	return err
 }
 
-// settingsPage has the settings of this process.
-type settingsPage struct {
-	SignIn          bool
-	Operators       int
-	Viewers         int
-	EventsTokens    int
-	Base            string
-	Environment     string
-	Events, Metrics bool
-	Database        string
-	Version         string
+// ownSettings are the settings of this process that the frame of a page does not have.
+type ownSettings struct {
+	SignIn             bool
+	Operators, Viewers int
+	EventsTokens       int
+	DatabaseUser       string
 }
 
-func (h *Handler) ownSettings() settingsPage {
-	own := settingsPage{
-		SignIn: h.guarded(), Base: cmp.Or(h.cfg.BasePath, "/"), Environment: h.cfg.Environment, Events: h.cfg.Events != nil, Metrics: h.cfg.Metrics != nil,
-		Database: databaseOf(h.cfg.Pool) + ", user " + h.cfg.Pool.Config().ConnConfig.User, Version: h.cfg.Version,
-	}
+func (h *Handler) ownSettings() ownSettings {
+	own := ownSettings{SignIn: h.guarded(), DatabaseUser: h.cfg.Pool.Config().ConnConfig.User}
 	if h.cfg.Credentials != nil {
 		own.Operators, own.Viewers = h.cfg.Credentials.count()
 	}
@@ -212,13 +195,13 @@ func (h *Handler) ownSettings() settingsPage {
 	return own
 }
 
-func (h *Handler) settingsPage(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) settingsPage(r *http.Request) (*view, error) {
 	v := h.view(r, "Settings", "settings")
 	add(v, "database", "Settings of the installation", h.sources.settings.get)
 	add(v, "kept", "Retention", h.sources.kept.get)
 	add(v, "workers", "Settings of the workers", h.sources.fleet.get)
-	add(v, "pages", "These pages", func(context.Context) reading[settingsPage] { return fresh(h.ownSettings(), nil) })
-	h.serve(w, r, v)
+	add(v, "pages", "These pages", func(context.Context) reading[ownSettings] { return fresh(h.ownSettings(), nil) })
+	return v, nil
 }
 
 // setTime returns a length of time in seconds in the words of its flag.
