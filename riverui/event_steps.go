@@ -97,7 +97,7 @@ func insertedSteps(t *trace.Event) []eventStep {
 		inserted.Text = fmt.Sprintf("%s by %s, %s", args.EventType, args.Actor, args.EmitMode)
 	}
 	if inserted.At.IsZero() {
-		return nil // put into the queue without the outbox, or its job is no longer kept
+		return nil // it did not come through the outbox, or its job was pruned
 	}
 	steps := []eventStep{inserted}
 	if due.Sub(inserted.At) > time.Second && due.Before(time.Now()) {

@@ -91,7 +91,7 @@ func schemaMissing(err error) bool {
 	return ok && slices.Contains([]string{pgerrcode.UndefinedTable, pgerrcode.InvalidSchemaName, pgerrcode.UndefinedFunction}, pgErr.Code)
 }
 
-// facts are what needs are judged by.
+// facts are what the needs are derived from.
 type facts struct {
 	migrated  bool
 	status    status.Status
@@ -101,7 +101,7 @@ type facts struct {
 	notReady  string // why this worker is not ready
 }
 
-// inUse is how many events an installation announces before it needs no checklist.
+// inUse is how many events an installation has announced when it no longer needs the steps of a set-up.
 const inUse = 1000
 
 func (f facts) judge() needs {
@@ -109,7 +109,7 @@ func (f facts) judge() needs {
 	if steps := setupSteps(f); f.status.Emissions.LastPosition < inUse && slices.ContainsFunc(steps, func(s setupStep) bool { return !s.Done }) {
 		n.Setup = steps
 	}
-	told := map[string]bool{"connection": true} // checks that are told better elsewhere; the banner tells the connection
+	told := map[string]bool{"connection": true} // checks that something else reports better; the banner reports the connection
 	for _, judged := range []struct {
 		check string
 		whole bool // found has all that the check reports, and is newer
@@ -141,7 +141,7 @@ func (f facts) judge() needs {
 	return n
 }
 
-// trueFirst compares flags for a sort that puts those that are set first.
+// trueFirst compares two flags: one that is set sorts first.
 func trueFirst(a, b bool) int {
 	if a == b {
 		return 0
@@ -156,7 +156,7 @@ func (f facts) alive() bool {
 	return slices.ContainsFunc(f.status.Workers, func(w status.Worker) bool { return w.Alive })
 }
 
-// workers tells why nothing is composed: there is no worker, or this one is not ready.
+// workers reports why nothing is composed: there is no worker, or this one is not ready.
 func (f facts) workers(fresh bool) []need {
 	switch {
 	case !f.alive() && !fresh:
@@ -192,7 +192,7 @@ func (f facts) next(check string) string {
 	return f.report.Checks[i].Next
 }
 
-// gates tells of closed gates. On a fresh installation they are a step of the set-up, unless jobs are parked.
+// gates reports the closed gates. In a new installation they are a step of the set-up, unless jobs are parked.
 func (f facts) gates(fresh bool) (found []need) {
 	for _, gate := range f.status.Gates {
 		parked := parkedAt(f.status, gate.Gate)
@@ -223,7 +223,7 @@ func (f facts) queues() (found []need) {
 	return found
 }
 
-// consumersBehind returns one line for all consumers that need attention: that of the worst one.
+// consumersBehind returns one need for all consumers that need attention. It describes the worst one.
 func (f facts) consumersBehind() []need {
 	rows := slices.DeleteFunc(consumerRows(f.consumers, history.ConsumerSeries{}), func(c consumerRow) bool { return c.Mark == "" })
 	if len(rows) == 0 {
@@ -259,7 +259,7 @@ func (f facts) deadLetters() []need {
 	return []need{{Text: text, Button: button{Path: "/dead-letters", Label: "Review"}, Command: "iuworker dead-letters list"}}
 }
 
-// setupSteps returns the steps of a set-up, ticked by facts.
+// setupSteps returns the steps of a set-up, and which of them are done.
 func setupSteps(f facts) []setupStep {
 	gate := setupStep{Text: "gates open", Command: compose.GateComposer.OpenCommand()}
 	if f.migrated {
