@@ -42,20 +42,23 @@ func (by *operator) auditID() int64 {
 	return by.auditIDs[0]
 }
 
-// ask reads a page that asks for a confirmation. It returns the name of its template and its data.
-type ask func(*http.Request) (template string, data asking, err error)
+// formChange makes the change of a form, and returns the path of the page that is shown next.
+type formChange func(*http.Request, *operator) (path string, err error)
 
-// asking is the data of a page that asks for a confirmation. It embeds page.
-type asking interface{ setProblem(text string) }
+// confirmation reads the page that asks before a change. It returns the name of its template, and its data.
+type confirmation func(*http.Request) (template string, data confirmPage, err error)
+
+// confirmPage is the data of such a page. It embeds page.
+type confirmPage interface{ setProblem(text string) }
 
 func (p *page) setProblem(text string) { p.Problem = text }
 
-// asks serves a page that asks for a confirmation.
-func (h *Handler) asks(read ask) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) { h.ask(w, r, read, http.StatusOK, "") }
+// asks serves the page that asks before a change.
+func (h *Handler) asks(read confirmation) http.HandlerFunc {
+	return longer(func(w http.ResponseWriter, r *http.Request) { h.ask(w, r, read, http.StatusOK, "") })
 }
 
-func (h *Handler) ask(w http.ResponseWriter, r *http.Request, read ask, status int, problem string) {
+func (h *Handler) ask(w http.ResponseWriter, r *http.Request, read confirmation, status int, problem string) {
 	name, data, err := read(r)
 	if err != nil {
 		h.fail(w, r, err)
@@ -65,32 +68,31 @@ func (h *Handler) ask(w http.ResponseWriter, r *http.Request, read ask, status i
 	h.render(w, r, status, name, data)
 }
 
-// changes makes the change of a form and redirects to the path that it returns. If the change is refused and has to be confirmed
-// again, the page that asked is shown again.
-func (h *Handler) changes(change func(*http.Request, *operator) (path string, err error), asked ask) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
+// changes makes a change and redirects. If the change has to be confirmed again, it shows the page that asks.
+func (h *Handler) changes(do formChange, read confirmation) http.HandlerFunc {
+	return longer(func(w http.ResponseWriter, r *http.Request) {
 		if err := r.ParseForm(); err != nil {
 			h.fail(w, r, unreadable(err, "this is not a form that a browser sends"))
 			return
 		}
 		by := h.operator(r)
-		path, err := change(r, by)
+		path, err := do(r, by)
 		refused, ok := errors.AsType[*refusal](err)
 		switch {
 		case ok && refused.again:
-			h.ask(w, r, asked, refused.status, refused.text)
+			h.ask(w, r, read, refused.status, refused.text)
 		case err != nil:
 			h.fail(w, r, err)
 		default:
 			h.back(w, r, path, by.auditID())
 		}
-	}
+	})
 }
 
-// changeLimit bounds a change of any number of rows, and its dry run: a million instances take minutes.
+// changeLimit bounds a change and the page that asks for it: a rollback of a million instances takes minutes.
 const changeLimit = 10 * time.Minute
 
-// longer gives a request as much time as such a change takes.
+// longer gives a request as much time as a change takes.
 func longer(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(changeLimit + writeTimeout)) // fails if there is none

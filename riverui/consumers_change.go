@@ -67,7 +67,7 @@ func resetTo(r *http.Request) (subscribe.Start, error) {
 }
 
 // askReset shows what moving a consumer would do.
-func (h *Handler) askReset(r *http.Request) (string, asking, error) {
+func (h *Handler) askReset(r *http.Request) (string, confirmPage, error) {
 	to, err := resetTo(r)
 	if err != nil {
 		return "", nil, err
@@ -107,7 +107,7 @@ func digits(text string) string {
 	}, text)
 }
 
-func (h *Handler) askDelete(r *http.Request) (string, asking, error) {
+func (h *Handler) askDelete(r *http.Request) (string, confirmPage, error) {
 	p, err := h.consumerChange(r, "Delete the consumer ", nil)
 	return "consumer_delete.html", p, err
 }
@@ -162,7 +162,7 @@ func consumerLettersChanged(name string, n int, err error) (string, error) {
 	return consumerPath(name), consumerError(name, err)
 }
 
-func (h *Handler) askConsumerDrop(r *http.Request) (string, asking, error) {
+func (h *Handler) askConsumerDrop(r *http.Request) (string, confirmPage, error) {
 	ids, err := selected(r)
 	if err != nil {
 		return "", nil, err

@@ -157,7 +157,7 @@ type dropPage struct {
 }
 
 // askDrop shows which dead letters a drop would delete.
-func (h *Handler) askDrop(r *http.Request) (string, asking, error) {
+func (h *Handler) askDrop(r *http.Request) (string, confirmPage, error) {
 	f, chosen, err := h.letterFilter(r)
 	if err != nil {
 		return "", nil, err

@@ -86,7 +86,7 @@ type eventChangePage struct {
 }
 
 // askEvents shows what a change would do.
-func (h *Handler) askEvents(r *http.Request) (string, asking, error) {
+func (h *Handler) askEvents(r *http.Request) (string, confirmPage, error) {
 	c, err := h.readEventChange(r)
 	if err != nil {
 		return "", nil, err

@@ -34,7 +34,7 @@ func gateAsked(r *http.Request) (gate compose.Gate, open bool, err error) {
 }
 
 // askGate shows what opening or closing a gate would do.
-func (h *Handler) askGate(r *http.Request) (string, asking, error) {
+func (h *Handler) askGate(r *http.Request) (string, confirmPage, error) {
 	gate, open, err := gateAsked(r)
 	if err != nil {
 		return "", nil, err

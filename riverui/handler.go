@@ -123,58 +123,52 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 			http.Redirect(w, r, base+"/", http.StatusMovedPermanently)
 		})
 	}
-	for pattern, handler := range map[string]http.HandlerFunc{
-		"GET /{$}":           h.now,
-		"GET /trace":         h.trace,
-		"GET /events/{key}":  h.event,
-		"GET /health":        h.healthPage,
-		"GET /stream":        h.streamPage,
-		"GET /assets/{name}": h.asset,
-		"GET /favicon.ico":   h.favicon,
-
-		"GET /audit":            h.shows(h.auditPage),
-		"GET /consumers":        h.shows(h.consumersPage),
-		"GET /consumers/{name}": h.shows(h.consumerPage),
-		"GET /dead-letters":     h.shows(h.lettersPage),
-		"GET /events":           h.shows(h.eventsPage),
-		"GET /scaleouts":        h.shows(h.scaleoutsPage),
-		"GET /settings":         h.shows(h.settingsPage),
-		"GET /templates":        h.shows(h.templatesPage),
-		"GET /templates/{key}":  h.shows(h.templatePage),
-		"GET /workers":          h.shows(h.workersPage),
-
-		"GET /consumers/{name}/dead-letters/drop":    h.asks(h.askConsumerDrop),
-		"GET /consumers/{name}/delete":               h.asks(h.askDelete),
-		"GET /consumers/{name}/reset":                h.asks(h.askReset),
-		"GET /dead-letters/drop":                     h.asks(h.askDrop),
-		"GET /events/change":                         h.asks(h.askEvents),
-		"GET /gates/{gate}":                          h.asks(h.askGate),
-		"GET /queues/{queue}":                        h.asks(h.askQueue),
-		"GET /rollback":                              longer(h.asks(h.askRollback)),
-		"GET /rollback/cancel":                       longer(h.asks(h.askCancelActor)),
-		"GET /scaleouts/cancel":                      h.asks(h.askCancelScaleout),
-		"GET /templates/{key}/unmark":                h.asks(h.askUnmark),
-		"POST /consumers/{name}/dead-letters/drop":   h.changes(h.dropConsumerLetters, nil),
-		"POST /consumers/{name}/dead-letters/replay": h.changes(h.replayConsumerLetters, nil),
-		"POST /consumers/{name}/delete":              h.changes(h.deleteConsumer, h.askDelete),
-		"POST /consumers/{name}/reset":               h.changes(h.resetConsumer, h.askReset),
-		"POST /dead-letters/drop":                    h.changes(h.dropLetters, nil),
-		"POST /dead-letters/retry":                   h.changes(h.retryLetters, nil),
-		"POST /events/change":                        h.changes(h.changeEvents, nil),
-		"POST /gates/{gate}":                         h.changes(h.setGate, nil),
-		"POST /queues/{queue}":                       h.changes(h.setQueue, nil),
-		"POST /rollback":                             longer(h.changes(h.rollback, h.askRollback)),
-		"POST /rollback/cancel":                      longer(h.changes(h.cancelActor, h.askCancelActor)),
-		"POST /scaleouts/cancel":                     longer(h.changes(h.cancelScaleout, h.askCancelScaleout)),
-		"POST /scaleouts/pause":                      h.changes(h.pauseScaleouts, nil),
-		"POST /templates/{key}/mark":                 h.changes(h.markTemplate, nil),
-		"POST /test-event":                           h.changes(h.sendTest, nil),
+	for path, handler := range map[string]http.HandlerFunc{
+		"/{$}":                    h.now,
+		"/assets/{name}":          h.asset,
+		"/audit":                  h.shows(h.auditPage),
+		"/consumers":              h.shows(h.consumersPage),
+		"/consumers/{name}":       h.shows(h.consumerPage),
+		"/dead-letters":           h.shows(h.lettersPage),
+		"/events":                 h.shows(h.eventsPage),
+		"/events/{key}":           h.event,
+		"/favicon.ico":            h.favicon,
+		"/health":                 h.healthPage,
+		"/scaleouts":              h.shows(h.scaleoutsPage),
+		"/settings":               h.shows(h.settingsPage),
+		"/stream":                 h.streamPage,
+		"/templates":              h.shows(h.templatesPage),
+		"/templates/{key}":        h.shows(h.templatePage),
+		"/templates/{key}/unmark": h.asks(h.askUnmark),
+		"/trace":                  h.trace,
+		"/workers":                h.shows(h.workersPage),
 	} {
-		method, path, _ := strings.Cut(pattern, " ")
-		if method == http.MethodPost {
-			handler = h.thatChanges(handler)
+		mux.HandleFunc("GET "+base+path, handler)
+	}
+	for path, change := range map[string]struct {
+		ask  confirmation // nil: nothing asks for a confirmation at this path
+		make formChange
+	}{
+		"/consumers/{name}/dead-letters/drop":   {h.askConsumerDrop, h.dropConsumerLetters},
+		"/consumers/{name}/dead-letters/replay": {nil, h.replayConsumerLetters},
+		"/consumers/{name}/delete":              {h.askDelete, h.deleteConsumer},
+		"/consumers/{name}/reset":               {h.askReset, h.resetConsumer},
+		"/dead-letters/drop":                    {h.askDrop, h.dropLetters},
+		"/dead-letters/retry":                   {nil, h.retryLetters},
+		"/events/change":                        {h.askEvents, h.changeEvents},
+		"/gates/{gate}":                         {h.askGate, h.setGate},
+		"/queues/{queue}":                       {h.askQueue, h.setQueue},
+		"/rollback":                             {h.askRollback, h.rollback},
+		"/rollback/cancel":                      {h.askCancelActor, h.cancelActor},
+		"/scaleouts/cancel":                     {h.askCancelScaleout, h.cancelScaleout},
+		"/scaleouts/pause":                      {nil, h.pauseScaleouts},
+		"/templates/{key}/mark":                 {nil, h.markTemplate},
+		"/test-event":                           {nil, h.sendTest},
+	} {
+		if change.ask != nil {
+			mux.HandleFunc("GET "+base+path, h.asks(change.ask))
 		}
-		mux.HandleFunc(method+" "+base+path, handler)
+		mux.HandleFunc("POST "+base+path, h.thatChanges(h.changes(change.make, change.ask)))
 	}
 	mux.HandleFunc("GET "+base+"/riverui/", h.riverPage)
 	mux.HandleFunc("GET "+base+"/riverui/banner", h.riverBanner)

@@ -29,7 +29,7 @@ type rollbackPage struct {
 const maxActor = 200 // characters
 
 // askRollback asks for an actor, and shows the dry run of that actor's rollback.
-func (h *Handler) askRollback(r *http.Request) (string, asking, error) {
+func (h *Handler) askRollback(r *http.Request) (string, confirmPage, error) {
 	p := &rollbackPage{page: h.page(r, "Rollback"), MaxActor: maxActor, Known: h.knownActors(r.Context())}
 	p.Done = h.done(r)
 	if p.Actor = values(r).Get("actor"); p.Actor == "" {
@@ -79,7 +79,7 @@ type cancelActorPage struct {
 }
 
 // askCancelActor shows what cancelling an actor's events that are still to come does.
-func (h *Handler) askCancelActor(r *http.Request) (string, asking, error) {
+func (h *Handler) askCancelActor(r *http.Request) (string, confirmPage, error) {
 	actor, err := readActor(r)
 	if err != nil {
 		return "", nil, err

@@ -91,7 +91,7 @@ type cancelScaleoutPage struct {
 }
 
 // askCancelScaleout shows what a cancel does.
-func (h *Handler) askCancelScaleout(r *http.Request) (string, asking, error) {
+func (h *Handler) askCancelScaleout(r *http.Request) (string, confirmPage, error) {
 	line, err := h.scaleout(r.Context(), values(r).Get("prefix"))
 	return "scaleoutcancel.html", &cancelScaleoutPage{page: h.page(r, "Cancel a scale-out"), Line: line, Typed: line.Waiting >= scaleoutsTyped}, err
 }

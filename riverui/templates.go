@@ -102,7 +102,7 @@ type unmarkPage struct {
 }
 
 // askUnmark shows what unmarking a template would do.
-func (h *Handler) askUnmark(r *http.Request) (string, asking, error) {
+func (h *Handler) askUnmark(r *http.Request) (string, confirmPage, error) {
 	key := r.PathValue("key")
 	state, err := snapshot(r.Context(), h.db(), func(ctx context.Context, tx pgx.Tx) (templates.State, error) {
 		return templates.Read(ctx, tx, key)

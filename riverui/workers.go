@@ -135,7 +135,7 @@ func queueAsked(r *http.Request) (queue string, pause bool, err error) {
 }
 
 // askQueue shows what pausing or resuming a queue would do.
-func (h *Handler) askQueue(r *http.Request) (string, asking, error) {
+func (h *Handler) askQueue(r *http.Request) (string, confirmPage, error) {
 	queue, pause, err := queueAsked(r)
 	if err != nil {
 		return "", nil, err
