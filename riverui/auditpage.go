@@ -175,11 +175,9 @@ func (h *Handler) auditPage(r *http.Request) (*view, error) {
 	}
 	v := h.view(r, "Audit", "audit")
 	add(v, "filters", "", func(context.Context) reading[filterForm] { return fresh(filterForm{f, auditActions()}, nil) })
-	add(v, "list", "", func(ctx context.Context) reading[listPage[auditLine, int64]] {
-		return readOne(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) (listPage[auditLine, int64], error) {
-			lines, err := operate.AuditOf(ctx, tx, choice, page)
-			return newListPage(f, auditLines(lines), page.Limit, page.After > 0, page.Before > 0, func(l auditLine) int64 { return l.ID }), err
-		})
+	addRead(v, h.db(), "list", "", func(ctx context.Context, tx pgx.Tx) (listPage[auditLine, int64], error) {
+		lines, err := operate.AuditOf(ctx, tx, choice, page)
+		return newListPage(f, auditLines(lines), page.Limit, page.After > 0, page.Before > 0, func(l auditLine) int64 { return l.ID }), err
 	})
 	return v, nil
 }

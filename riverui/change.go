@@ -55,11 +55,13 @@ func (p *page) setProblem(text string) { p.Problem = text }
 
 // asks serves the page that asks before a change.
 func (h *Handler) asks(read confirmation) http.HandlerFunc {
-	return longer(func(w http.ResponseWriter, r *http.Request) { h.ask(w, r, read, http.StatusOK, "") })
+	return func(w http.ResponseWriter, r *http.Request) { h.ask(w, r, read, http.StatusOK, "") }
 }
 
 func (h *Handler) ask(w http.ResponseWriter, r *http.Request, read confirmation, status int, problem string) {
-	name, data, err := read(r)
+	inTime, cancel := longer(w, r)
+	defer cancel()
+	name, data, err := read(inTime)
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -70,13 +72,15 @@ func (h *Handler) ask(w http.ResponseWriter, r *http.Request, read confirmation,
 
 // changes makes a change and redirects. If the change has to be confirmed again, it shows the page that asks.
 func (h *Handler) changes(do formChange, read confirmation) http.HandlerFunc {
-	return longer(func(w http.ResponseWriter, r *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
 		if err := r.ParseForm(); err != nil {
 			h.fail(w, r, unreadable(err, "this is not a form that a browser sends"))
 			return
 		}
 		by := h.operator(r)
-		path, err := do(r, by)
+		inTime, cancel := longer(w, r)
+		defer cancel()
+		path, err := do(inTime, by)
 		refused, ok := errors.AsType[*refusal](err)
 		switch {
 		case ok && refused.again:
@@ -86,20 +90,17 @@ func (h *Handler) changes(do formChange, read confirmation) http.HandlerFunc {
 		default:
 			h.back(w, r, path, by.auditID())
 		}
-	})
+	}
 }
 
 // changeLimit bounds a change and the page that asks for it: a rollback of a million instances takes minutes.
 const changeLimit = 10 * time.Minute
 
-// longer gives a request as much time as a change takes.
-func longer(next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(changeLimit + writeTimeout)) // fails if there is none
-		ctx, cancel := context.WithTimeout(r.Context(), changeLimit)
-		defer cancel()
-		next(w, r.WithContext(ctx))
-	}
+// longer returns a request that ends at changeLimit, and leaves as much time for its response.
+func longer(w http.ResponseWriter, r *http.Request) (*http.Request, context.CancelFunc) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(changeLimit + writeTimeout)) // fails if there is none
+	ctx, cancel := context.WithTimeout(r.Context(), changeLimit)
+	return r.WithContext(ctx), cancel
 }
 
 // values returns the form of a change, or the query of a page.

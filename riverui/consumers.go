@@ -138,22 +138,20 @@ func (h *Handler) consumerPage(r *http.Request) (*view, error) {
 		return nil, consumerError(name, err)
 	}
 	v := h.view(r, name, "consumer")
-	state := source(h.db(), keepState, find)
-	add(v, "state", "", state.get)
+	addRead(v, h.db(), "state", "", find)
 	span := history.RangeOf(r.URL.Query().Get("range"))
 	lags := source(h.db(), keepRecent, func(ctx context.Context, tx pgx.Tx) (rangedChart, error) {
 		series, err := history.Consumers(ctx, tx, span.Span, name)
 		return rangedChart{lagChart("lag-chart", series), history.Ranges, span.Name, consumerPath(name)}, err
 	})
 	add(v, "lag", "Lag", lags.get)
-	letters := source(h.db(), keepState, func(ctx context.Context, tx pgx.Tx) (shown consumerLetters, err error) {
+	addRead(v, h.db(), "letters", "Dead letters", func(ctx context.Context, tx pgx.Tx) (shown consumerLetters, err error) {
 		if shown.consumerRow, err = find(ctx, tx); err != nil {
 			return shown, err
 		}
 		shown.Letters, err = subscribe.ListDeadLetters(ctx, tx, name, consumerLettersShown)
 		return shown, err
 	})
-	add(v, "letters", "Dead letters", letters.get)
 	add(v, "actions", "Move or delete", func(context.Context) reading[consumerRow] {
 		return fresh(consumerRow{Consumer: subscribe.Consumer{Name: name}}, nil)
 	})

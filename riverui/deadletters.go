@@ -93,17 +93,15 @@ func (h *Handler) lettersPage(r *http.Request) (*view, error) {
 			return reasons
 		})
 	})
-	add(v, "list", "", func(ctx context.Context) reading[letterList] {
-		return readOne(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) (list letterList, err error) {
-			rows, err := operate.LatestDeadLetters(ctx, tx, chosen, page)
-			if err != nil {
-				return list, err
-			}
-			list.listPage = newListPage(f, rows, page.Limit, page.After > 0, page.Before > 0, func(l operate.DeadLetter) int64 { return l.ID })
-			list.Matching, err = operate.CountDeadLettersUpTo(ctx, tx, chosen, lettersCounted)
-			list.AtOnce = operate.Count{N: min(list.Matching.N, lettersAtOnce)}
+	addRead(v, h.db(), "list", "", func(ctx context.Context, tx pgx.Tx) (list letterList, err error) {
+		rows, err := operate.LatestDeadLetters(ctx, tx, chosen, page)
+		if err != nil {
 			return list, err
-		})
+		}
+		list.listPage = newListPage(f, rows, page.Limit, page.After > 0, page.Before > 0, func(l operate.DeadLetter) int64 { return l.ID })
+		list.Matching, err = operate.CountDeadLettersUpTo(ctx, tx, chosen, lettersCounted)
+		list.AtOnce = operate.Count{N: min(list.Matching.N, lettersAtOnce)}
+		return list, err
 	})
 	return v, nil
 }

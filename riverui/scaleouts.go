@@ -50,7 +50,7 @@ func (h *Handler) scaleoutsPage(r *http.Request) (*view, error) {
 		}
 	}
 	add(v, "notes", "", func(ctx context.Context) reading[scaleoutNotes] {
-		paused := readOne(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) (bool, error) { return scaleout.Paused(ctx, tx) })
+		paused := fresh(snapshot(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) (bool, error) { return scaleout.Paused(ctx, tx) }))
 		return both(paused, h.sources.state.get(ctx), func(paused bool, state status.Status) scaleoutNotes {
 			return scaleoutNotes{
 				Paused: paused, Closed: slices.DeleteFunc(slices.Clone(state.Gates), func(g operate.Gate) bool { return g.Open }),

@@ -35,12 +35,10 @@ func (h *Handler) templatesPage(r *http.Request) (*view, error) {
 	page := templates.Page{Search: f["q"], After: f["after"], Before: f["before"], Limit: templatesShown + 1}
 	v := h.view(r, "Templates", "templates")
 	add(v, "search", "", func(context.Context) reading[string] { return fresh(page.Search, nil) })
-	add(v, "list", "", func(ctx context.Context) reading[templateList] {
-		return readOne(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) (templateList, error) {
-			rows, total, err := templates.ReadPage(ctx, tx, page)
-			key := func(row templates.Row) string { return row.Key }
-			return templateList{newListPage(filter{"q": page.Search}, rows, page.Limit, page.Before != "", page.After != "", key), total}, err
-		})
+	addRead(v, h.db(), "list", "", func(ctx context.Context, tx pgx.Tx) (templateList, error) {
+		rows, total, err := templates.ReadPage(ctx, tx, page)
+		key := func(row templates.Row) string { return row.Key }
+		return templateList{newListPage(filter{"q": page.Search}, rows, page.Limit, page.Before != "", page.After != "", key), total}, err
 	})
 	return v, nil
 }
@@ -75,22 +73,18 @@ func (h *Handler) templatePage(r *http.Request) (*view, error) {
 	if errors.Is(err, operate.ErrNoCollection) { // the sections report other errors
 		return nil, templateError(key, err)
 	}
-	add(v, "facts", "", func(ctx context.Context) reading[templates.State] { return readOne(ctx, h.db(), read) })
+	addRead(v, h.db(), "facts", "", read)
 	span := history.RangeOf(r.URL.Query().Get("range"))
-	add(v, "use", "Throughput", func(ctx context.Context) reading[templateUse] {
-		return readOne(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) (use templateUse, err error) {
-			series, err := history.Template(ctx, tx, state.ID, span.Span)
-			if err != nil {
-				return use, err
-			}
-			drawn := templateChart("use-chart", series, series.Templates[0].Points)
-			return templateUse{rangedChart{drawn, history.Ranges, span.Name, templatePath(key)}, series.Templates[0]}, nil
-		})
+	addRead(v, h.db(), "use", "Throughput", func(ctx context.Context, tx pgx.Tx) (use templateUse, err error) {
+		series, err := history.Template(ctx, tx, state.ID, span.Span)
+		if err != nil {
+			return use, err
+		}
+		drawn := templateChart("use-chart", series, series.Templates[0].Points)
+		return templateUse{rangedChart{drawn, history.Ranges, span.Name, templatePath(key)}, series.Templates[0]}, nil
 	})
-	add(v, "instances", "Recent instances", func(ctx context.Context) reading[[]templates.Instance] {
-		return readOne(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) ([]templates.Instance, error) {
-			return templates.RecentInstances(ctx, tx, state.ID, instancesShown)
-		})
+	addRead(v, h.db(), "instances", "Recent instances", func(ctx context.Context, tx pgx.Tx) ([]templates.Instance, error) {
+		return templates.RecentInstances(ctx, tx, state.ID, instancesShown)
 	})
 	return v, nil
 }
