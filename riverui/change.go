@@ -124,7 +124,7 @@ func either(r *http.Request, first, second, of string) (bool, error) {
 func shown(r *http.Request, name string, least, most int64) (int64, error) {
 	n, err := strconv.ParseInt(r.PostForm.Get(name), 10, 64)
 	if err != nil || n < least || n > most {
-		return 0, refuse(http.StatusBadRequest, "%s must be the number that the page showed, at most %d: go back and confirm again", name, most)
+		return 0, refuse(http.StatusBadRequest, "%s must be the number that the page showed: go back and confirm again", name)
 	}
 	return n, nil
 }

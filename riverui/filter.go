@@ -111,7 +111,7 @@ func (h *Handler) templateOf(ctx context.Context, f filter) (id uuid.UUID, err e
 	return id, err
 }
 
-// readIDPage reads the position of a page in a list. Its limit has one row more than the page: that row shows that the list continues.
+// readIDPage reads the position of a page in a list. One row more than limit is read, which shows that the list continues.
 func readIDPage(r *http.Request, limit int, of string) (operate.IDPage, error) {
 	page := operate.IDPage{Limit: limit + 1}
 	for name, id := range map[string]*int64{"before": &page.Before, "after": &page.After} {
@@ -137,8 +137,8 @@ type listPage[T any, K comparable] struct {
 // Filtered reports whether the filter chooses some of the rows.
 func (l listPage[T, K]) Filtered() bool { return l.Filter.Query() != "" }
 
-// newListPage returns a page of rows. If there are limit rows, the last one shows that the list continues, and is not part of the
-// page. back says that the page was reached from the page after it, and on from the page before it.
+// newListPage returns a page of rows. If there are limit rows, one of them only shows that the list continues, and is left out.
+// back says that the page was reached from the page after it, and on from the page before it.
 func newListPage[T any, K comparable](f filter, rows []T, limit int, back, on bool, key func(T) K) listPage[T, K] {
 	more := len(rows) == limit
 	page := listPage[T, K]{Filter: f, Rows: rows}

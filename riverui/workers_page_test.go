@@ -96,6 +96,7 @@ func TestAQueueThatRiverDoesNotKnowIsNotPaused(t *testing.T) {
 	t.Parallel()
 	b := operating{}
 	b.handler, b.db = newHandler(t, func(cfg *webui.Config) { cfg.Credentials = credentials(t) })
+	shows(t, b.get(t, "/queues/scaleout?to=pause"), "Pause the queue scaleout")
 	refused := b.post("/queues/scaleout", url.Values{"to": {"pause"}})
 	require.Equal(t, http.StatusConflict, refused.Code)
 	shows(t, refused.Body.String(), "no worker has served the queue scaleout in the last day")
