@@ -185,7 +185,7 @@ type ownSettings struct {
 }
 
 func (h *Handler) ownSettings() ownSettings {
-	own := ownSettings{SignIn: h.guarded(), DatabaseUser: h.cfg.Pool.Config().ConnConfig.User}
+	own := ownSettings{SignIn: h.cfg.Credentials != nil, DatabaseUser: h.cfg.Pool.Config().ConnConfig.User}
 	if h.cfg.Credentials != nil {
 		own.Operators, own.Viewers = h.cfg.Credentials.count()
 	}
