@@ -48,7 +48,7 @@ type formChange func(*http.Request, *operator) (path string, err error)
 // confirmation reads the page that asks before a change. It returns the name of its template, and its data.
 type confirmation func(*http.Request) (template string, data confirmPage, err error)
 
-// confirmPage is the data of such a page. It embeds page.
+// confirmPage is the data of a page that asks. It embeds page.
 type confirmPage interface{ setProblem(text string) }
 
 func (p *page) setProblem(text string) { p.Problem = text }

@@ -21,11 +21,11 @@ import (
 // is read. All sections are read at the same time. Requested as an event stream, the same address sends the sections whose HTML
 // changed, so that every view stays current in an open browser.
 //
-// A page handler makes a view, adds its sections, and serves it:
+// A page makes a view, adds its sections, and returns it; shows serves it:
 //
 //	v := h.view(r, "Consumers", "consumers")
 //	add(v, "list", "All consumers", h.sources.consumers.get)
-//	h.serve(w, r, v)
+//	return v, nil
 //
 // The file templates/consumers.html lays the page out: {{template "head" .}}, {{.Section "list"}}, {{template "foot" .}}. The
 // template "consumers-list" is the section's content and gets a sectionData. If there is no value, "unread" is shown in its place.
