@@ -40,7 +40,6 @@ history was rewound or pruned, if the stream is not for this database alone, and
 		Example: `  iuworker publish --nats nats://n1,nats://n2 --create-stream --replicas 3
   iuworker publish --nats tls://nats.example.com --creds-file /etc/iuworker/nats.creds --stream SHOP
   iuworker publish --nats nats://n1 --dry-run`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(cmd, a.getenv); err != nil {
 				return err
@@ -60,8 +59,7 @@ history was rewound or pruned, if the stream is not for this database alone, and
 	}
 	takesSettings(cmd)
 	f.register(cmd)
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 // publish publishes, and serves probes and metrics, until ctx is done or one of them fails.
@@ -86,7 +84,8 @@ func (a *app) publish(ctx context.Context, at addresses, f publishFlags) error {
 	if err != nil {
 		return configured(err)
 	}
-	stopProbes, probesEnded := a.servePages(ctx, probes)
+	failed := make(chan error, 1)
+	stopProbes := servePages(ctx, probes, failed)
 	defer a.stopping(ctx, "the probes", stopProbes)
 
 	publishing, stop := context.WithCancel(ctx)
@@ -96,7 +95,7 @@ func (a *app) publish(ctx context.Context, at addresses, f publishFlags) error {
 	select {
 	case err := <-ended:
 		return err
-	case err := <-probesEnded:
+	case err := <-failed:
 		stop()
 		<-ended
 		return err
@@ -184,7 +183,7 @@ func (p *publication) open(ctx context.Context) (publisher *publish.Publisher, s
 	}
 	publisher, err = publish.New(publish.Config{
 		Pool: p.pool, Direct: p.at.direct, Sink: sink, Consumer: p.flags.consumerName(), Source: identity.Source, Filter: p.flags.filter,
-		From: p.flags.start, Decides: p.flags.startGiven, ContinueRewound: p.flags.onRewind == rewindContinue, MaxTries: p.flags.maxTries,
+		From: p.flags.start, Decides: p.flags.start != (subscribe.Start{}), ContinueRewound: p.flags.onRewind == rewindContinue, MaxTries: p.flags.maxTries,
 		Metrics: p.metrics, Logger: p.app.logger,
 	})
 	if err != nil {
@@ -226,17 +225,4 @@ func (p *publication) ready(ctx context.Context) error {
 		return errors.New("starting")
 	}
 	return publisher.Ready(ctx)
-}
-
-// start returns where a new consumer begins; given says whether the user decided.
-func (f *publishFlags) startAt() (start subscribe.Start, given bool) {
-	switch {
-	case !f.since.IsZero():
-		return subscribe.Since(f.since), true
-	case f.from == "beginning":
-		return subscribe.Beginning(), true
-	case f.from == "now":
-		return subscribe.Now(), true
-	}
-	return subscribe.Start{}, false
 }

@@ -36,7 +36,7 @@ type publishFlags struct {
 	consumer string
 	filter   subscribe.Filter
 	from     string
-	since    time.Time
+	start    subscribe.Start
 
 	stream       string
 	createStream bool
@@ -57,10 +57,8 @@ type publishFlags struct {
 	credentialsFile string
 
 	// Of check:
-	start      subscribe.Start
-	startGiven bool
-	password   func() (string, error) // nil: none
-	access     access
+	password func() (string, error) // nil: none
+	access   access
 }
 
 func defaultPublishFlags() publishFlags {
@@ -79,7 +77,7 @@ func (f *publishFlags) register(cmd *cobra.Command) {
 	flags.Var(textsValue(&f.filter.EventTypes, 200), "event-type", "only events of this type, such as order.placed; repeatable")
 	flags.Var(choiceValue(&f.from, "beginning", "now"), "from",
 		"where a new consumer begins, and one whose stream was made anew (default the oldest retained event)")
-	flags.Var(sinceValue(&f.since), "since", "begin at the first event announced since a time or a duration ago: 2026-12-31T18:00:00Z, 2h")
+	flags.Var(startValue(&f.start, sinceKind, since), "since", "begin at the first event announced since a time or a duration ago: 2026-12-31T18:00:00Z, 2h")
 
 	flags.Var(stringValue(&f.stream, "name", jetstream.CheckStream), "stream", "the stream, which must be for this database alone (default IU_<DATABASE>)")
 	flags.BoolVar(&f.createStream, "create-stream", false, "create the stream if it is missing; one that exists is never altered")
@@ -107,6 +105,9 @@ func (f *publishFlags) register(cmd *cobra.Command) {
 	flags.Var(addrValue(&f.httpAddr), "http-addr", "host:port of /healthz, /readyz and /metrics, or off")
 	flags.Var(textValue(&f.credentialsFile, pathMax), "http-credentials-file",
 		"file of the users who may read the metrics, one role:user:password per line; or give its lines in "+credentialsVariable)
+	requireFlags(cmd, "nats")
+	excludeFlags(cmd, "from", "since")
+	excludeFlags(cmd, "creds-file", "user", "password-file")
 }
 
 // serversValue is a list of addresses of NATS.
@@ -133,12 +134,6 @@ func serversValue(to *[]string) *value[[]string] {
 
 // check reads the flags and the files that they name. What is wrong there is wrong usage.
 func (f *publishFlags) check(cmd *cobra.Command, getenv func(string) string) (err error) {
-	if len(f.nats) == 0 {
-		return usage(cmd, "--nats is missing")
-	}
-	if err := cmp.Or(notTogether(cmd, "from", "since"), notTogether(cmd, "creds-file", "user"), notTogether(cmd, "creds-file", "password-file")); err != nil {
-		return err
-	}
 	switch {
 	case f.passwordFile != "" && f.user == "":
 		return usage(cmd, "--password-file needs --user")
@@ -157,7 +152,12 @@ func (f *publishFlags) check(cmd *cobra.Command, getenv func(string) string) (er
 			return usage(cmd, "--%s: %v", flag, errors.Unwrap(err))
 		}
 	}
-	f.start, f.startGiven = f.startAt()
+	switch f.from {
+	case "beginning":
+		f.start = subscribe.Beginning()
+	case "now":
+		f.start = subscribe.Now()
+	}
 	f.password = f.passwordFrom(getenv)
 	f.access.credentials, err = readSecrets(cmd, "--http-credentials-file", f.credentialsFile, credentialsVariable, getenv,
 		webui.ReadCredentials, webui.ParseCredentials)
