@@ -79,6 +79,8 @@ var assembled = map[string]bool{
 	"Log: N log lines were dropped":                 true,
 	"Pages: the credentials cannot be read again":   true,
 	"Pages: the credentials were read again":        true,
+	"Publisher: broker is back":                     true,
+	"Publisher: broker lost":                        true,
 	"Relay: blocked by a fault of the installation": true,
 }
 

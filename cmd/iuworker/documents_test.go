@@ -24,6 +24,8 @@ var documents = []struct {
 	{name: "docs/producers.md"},
 	{name: "docs/scaleout.md"},
 	{name: "docs/subscribers.md", notRun: 1},
+	{name: "docs/publish.md"},
+	{name: "docs/scale.md"},
 	{name: "docs/operate.md", notRun: 1},
 	{name: "docs/configure.md"},
 	{name: "docs/adopt.md"},

@@ -51,6 +51,9 @@ func used(t *testing.T, db *iutest.DB) *metrics.Metrics {
 func TestCatalog(t *testing.T) {
 	t.Parallel()
 	found := gather(t, used(t, iutest.New(t)))
+	for name, family := range gather(t, metrics.NewPublisher(metrics.PublisherConfig{BrokerUp: func() bool { return true }})) {
+		found[name] = family
+	}
 	for _, instrument := range metrics.Catalog() {
 		family := found[instrument.Name]
 		require.NotNil(t, family, instrument.Name)
