@@ -97,8 +97,7 @@ func (a *app) publish(ctx context.Context, at addresses, f publishFlags) error {
 		return err
 	case err := <-failed:
 		stop()
-		<-ended
-		return err
+		return errors.Join(err, <-ended)
 	}
 }
 
@@ -144,16 +143,10 @@ func (p *publication) run(ctx context.Context) error {
 		publisher, stop, err := p.open(ctx)
 		switch {
 		case err == nil:
-			defer stop()
 			outage.Worked(ctx)
-			p.current.set(publisher)
-			a.logger.InfoContext(ctx, "Publisher: started", slog.String("to", p.log), slog.String("version", iusql.ProgramVersion))
-			if isTerminal(a.stderr) {
-				watching, end := context.WithCancel(ctx)
-				defer end()
-				go a.watchPublishing(watching, p.pool, p.flags.consumerName())
-			}
-			return publisher.Run(ctx)
+			err := p.follow(ctx, publisher)
+			stop()
+			return err
 		case ctx.Err() != nil:
 			return nil
 		case !retry.MayPass(err):
@@ -161,6 +154,18 @@ func (p *publication) run(ctx context.Context) error {
 		}
 		retry.Pause(ctx, retry.Reconnect.Wait(outage.Failed(ctx, err)))
 	}
+}
+
+// follow publishes until ctx ends, and shows on a terminal how far it is behind.
+func (p *publication) follow(ctx context.Context, publisher *publish.Publisher) error {
+	p.current.set(publisher)
+	p.app.logger.InfoContext(ctx, "Publisher: started", slog.String("to", p.log), slog.String("version", iusql.ProgramVersion))
+	watching, end := context.WithCancel(ctx)
+	defer end()
+	if isTerminal(p.app.stderr) {
+		go p.app.watchPublishing(watching, p.pool, p.flags.consumerName())
+	}
+	return publisher.Run(ctx)
 }
 
 // open prepares a publisher. It asks the database, not the broker.

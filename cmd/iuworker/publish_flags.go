@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -88,7 +89,8 @@ func (f *publishFlags) register(cmd *cobra.Command) {
 	flags.Var(choiceValue(&f.content, contentStructured, contentBinary), "content",
 		"what a message carries: the event as CloudEvents JSON, or its data alone with attributes in headers")
 	flags.Var(intValue(&f.window, 1, 10_000), "window", "maximum number of messages in flight")
-	flags.Var(durationValue(&f.ackTimeout, 100*time.Millisecond, time.Minute), "ack-timeout", "how long to wait for an acknowledgement before the stream is asked again")
+	flags.Var(durationValue(&f.ackTimeout, 100*time.Millisecond, time.Minute), "ack-timeout",
+		"how long to wait for an acknowledgement before the stream is asked again")
 	flags.Var(choiceValue(&f.onRewind, rewindStop, rewindContinue), "on-rewind",
 		"if the history was rewound: exit, or continue after the last position that stream and history have in common")
 	flags.Var(intValue(&f.maxTries, 0, 1_000_000), "max-tries",
@@ -123,7 +125,7 @@ func serversValue(to *[]string) *value[[]string] {
 			switch {
 			case strings.Contains(server, "@"):
 				return nil, errors.New("it must not hold a user or a password: give --user and --password-file, or --creds-file")
-			case err != nil || parsed.Hostname() == "" || !strings.Contains(" nats tls ws wss ", " "+parsed.Scheme+" "):
+			case err != nil || parsed.Hostname() == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, parsed.Scheme):
 				return nil, errors.New("it must be addresses such as nats://n1:4222,nats://n2, separated by commas")
 			}
 			servers = append(servers, full)

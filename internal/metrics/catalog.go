@@ -72,7 +72,7 @@ var catalog = []Instrument{
 	{"iuworker_publish_events_total", typeCounter, nil, "Events that iuworker publish carried to the log, which acknowledged them."},
 	{"iuworker_publish_duplicates_total", typeCounter, nil, "Messages that the log had before, and did not store again."},
 	{"iuworker_publish_resumes_total", typeCounter, []string{"reason"},
-		"How often the log was asked where to continue: at the start, after a failure, after a reconnect (doubt), or because somebody moved the consumer's row."},
+		"How often the log was asked where to continue: at the start, after a failure or a reconnect (doubt), or if somebody moved the consumer's row."},
 	{"iuworker_publish_ack_seconds", typeHistogram, nil, "Duration from sending a message, or a transaction, to its acknowledgement by the log."},
 	{"iuworker_publish_broker_up", typeGauge, nil, "1 if iuworker publish is connected to the broker."},
 

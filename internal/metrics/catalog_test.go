@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -51,9 +52,7 @@ func used(t *testing.T, db *iutest.DB) *metrics.Metrics {
 func TestCatalog(t *testing.T) {
 	t.Parallel()
 	found := gather(t, used(t, iutest.New(t)))
-	for name, family := range gather(t, metrics.NewPublisher(metrics.PublisherConfig{BrokerUp: func() bool { return true }})) {
-		found[name] = family
-	}
+	maps.Copy(found, gather(t, metrics.NewPublisher(metrics.PublisherConfig{BrokerUp: func() bool { return true }})))
 	for _, instrument := range metrics.Catalog() {
 		family := found[instrument.Name]
 		require.NotNil(t, family, instrument.Name)

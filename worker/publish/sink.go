@@ -44,11 +44,11 @@ type End struct {
 type State int
 
 const (
-	// StateNew: the log never held an event.
+	// StateNew says that the log never held an event.
 	StateNew State = iota
-	// StateAgedOut: the log held events, and holds none now.
+	// StateAgedOut says that the log held events, and holds none now.
 	StateAgedOut
-	// StateHolds: the log holds events.
+	// StateHolds says that the log holds events.
 	StateHolds
 )
 

@@ -107,10 +107,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("subscribe: Config.Pool is required")
 	case c.Consumer != "" && c.From.kind == startAfter:
 		return c, errors.New("subscribe: a consumer continues where it stopped, so After is not for consumers: use ResetConsumer")
-	case c.Consumer == "" && c.Retry.OnExhausted == DeadLetter:
-		return c, errors.New("subscribe: dead letters need Config.Consumer")
-	case c.Consumer == "" && c.Resume != nil:
-		return c, errors.New("subscribe: Resume needs Config.Consumer")
+	case c.Consumer == "" && (c.Retry.OnExhausted == DeadLetter || c.Resume != nil):
+		return c, errors.New("subscribe: dead letters and Resume need Config.Consumer")
 	case c.MaxBatch < 0 || c.Limit < 0 || c.Retry.MaxTries < 0:
 		return c, errors.New("subscribe: MaxBatch, Limit and MaxTries must not be negative")
 	case c.PollInterval < 0 || c.LeaseTTL < 0 || c.Retry.Backoff < 0 || c.Retry.MaxBackoff < 0:

@@ -81,7 +81,7 @@ func StreamOf(database string) string {
 	return "IU_" + notInNames.ReplaceAllString(strings.ToUpper(database), "_")
 }
 
-var streamForm = regexp.MustCompile(`^[^\s.*>/\\\x00-\x1f\x7f]{1,255}$`)
+var streamForm = regexp.MustCompile(`^[^\x00-\x20.*>/\\\x7f]{1,255}$`)
 
 // CheckStream returns an error if a text cannot be the name of a stream.
 func CheckStream(name string) error {

@@ -73,7 +73,8 @@ func (b *bundle) announce(t testing.TB, n int) {
 
 func (b *bundle) announceOf(t testing.TB, template uuid.UUID, n int) {
 	t.Helper()
-	b.Exec(t, `SELECT fn_iu_auto_instantiate_from_event(gen_random_uuid(), 'order.paid', $1, 's-' || n, 'live', 'ann') FROM generate_series($2::int, $3::int) AS n`,
+	b.Exec(t, `SELECT fn_iu_auto_instantiate_from_event(gen_random_uuid(), 'order.paid', $1, 's-' || n, 'live', 'ann')
+		FROM generate_series($2::int, $3::int) AS n`,
 		template, b.composed+1, b.composed+n)
 	b.composed += n
 	b.Exec(t, "SELECT iu_outbox.emit(100000)")
@@ -187,7 +188,7 @@ func (r *running) ended(t testing.TB) error {
 }
 
 // counted returns the value of a counter.
-func (r *running) counted(t testing.TB, name string) float64 {
+func (r *running) counted(t testing.TB, name string) int {
 	t.Helper()
 	families, err := r.metrics.Gatherer().Gather()
 	require.NoError(t, err)
@@ -199,7 +200,7 @@ func (r *running) counted(t testing.TB, name string) float64 {
 			}
 		}
 	}
-	return sum
+	return int(sum)
 }
 
 func subscribeRewound(err error) (*subscribe.RewoundError, bool) {

@@ -17,7 +17,7 @@ func TestTheStreamIsTheTable(t *testing.T) {
 	r := b.publisher(t, broker.servers()).start(t)
 	b.published(t)
 	all := b.requireEqual(t, broker.servers())
-	require.EqualValues(t, 3000, r.counted(t, "iuworker_publish_events_total"))
+	require.Equal(t, 3000, r.counted(t, "iuworker_publish_events_total"))
 	require.Zero(t, r.counted(t, "iuworker_publish_duplicates_total"))
 
 	b.announce(t, 5)

@@ -26,7 +26,7 @@ func CheckSubject(subject string) error {
 			return errors.New("the placeholders are {database}, {template}, {actor} and {event_type}")
 		}
 	}
-	for _, part := range strings.Split(placeholder.ReplaceAllString(subject, "x"), ".") {
+	for part := range strings.SplitSeq(placeholder.ReplaceAllString(subject, "x"), ".") {
 		if part == "" || token(part) != part {
 			return errors.New("it must be words between dots, of printable characters other than blanks, * > $ { }")
 		}
