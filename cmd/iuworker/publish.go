@@ -148,7 +148,7 @@ func (p *publication) run(ctx context.Context) error {
 			stop()
 			return err
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the user ended it
 		case !retry.MayPass(err):
 			return err
 		}

@@ -55,7 +55,7 @@ func TestABrokerThatWasSetBackIsRefilled(t *testing.T) {
 	broker.setBack(t, copied)
 	broker.start(t)
 	r.log.await(t, "moved the consumer to where its effects end") // without any new event
-	b.published(t)
+	eventually(t, func() bool { return len(messages(t, broker.servers(), b.stream())) == 150 }, "it was refilled")
 	b.requireEqual(t, broker.servers())
 }
 
@@ -100,6 +100,7 @@ func TestAStreamThatWasMadeAnewIsNotFilledBlindly(t *testing.T) {
 	require.ErrorContains(t, err, "--from beginning")
 	require.ErrorIs(t, p.start(t).ended(t), publish.ErrMadeAnew, "nor by the next start")
 
+	b.announce(t, 1)
 	p.publish.From, p.publish.Decides = subscribe.Beginning(), true
 	p.start(t)
 	b.published(t)
@@ -241,10 +242,11 @@ func TestPrunedEventsThatTheStreamLacks(t *testing.T) {
 	require.Len(t, messages(t, broker.servers(), b.stream()), 10)
 
 	p.publish.From, p.publish.Decides = subscribe.Beginning(), true
+	b.announce(t, 1)
 	p.start(t)
 	b.published(t)
 	all := messages(t, broker.servers(), b.stream())
-	require.Len(t, all, 15)
+	require.Len(t, all, 16)
 	require.True(t, strings.HasSuffix(all[10].header.Get("Nats-Msg-Id"), "-16"))
 }
 
