@@ -1,11 +1,11 @@
 package address
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -54,8 +54,6 @@ func (s Source) Config() (Config, error) {
 	}, nil
 }
 
-const maxFile = 1 << 20 // bytes of a file that holds an address
-
 func (s Source) read() (*plan, error) {
 	p, err := s.plan()
 	if e, ok := errors.AsType[*Error](err); ok {
@@ -66,13 +64,15 @@ func (s Source) read() (*plan, error) {
 
 func (s Source) plan() (*plan, error) {
 	found, text := settings{}, s.Text
-	var err error
 	if s.File != "" {
-		if text, err = readFile(s.File); err != nil {
+		content, err := readFile("file", s.File)
+		if err != nil {
 			return nil, err
 		}
+		text = string(content)
 	}
 	if text != "" || s.File != "" {
+		var err error
 		if found, err = parse(text); err != nil {
 			return nil, err
 		}
@@ -87,25 +87,12 @@ func (s Source) plan() (*plan, error) {
 	return found.plan(named)
 }
 
-func readFile(path string) (string, error) {
-	file, err := os.Open(path) //nolint:gosec // the user names the file
-	if err != nil {
-		return "", fileError("file", err)
-	}
-	defer func() { _ = file.Close() }() // it was only read
-	text, err := io.ReadAll(io.LimitReader(file, maxFile))
-	if err != nil {
-		return "", fileError("file", err)
-	}
-	return string(text), nil
-}
-
-// overrules gives each parameter that pgx would take from the process's environment a value of its own.
+// overrules sets each parameter that pgx would otherwise take from the process's environment.
 const overrules = "host=localhost port=5432 dbname='' user=nobody password=none passfile='' connect_timeout=0 sslmode=disable sslcert='' sslkey='' " +
 	"sslcertmode=allow sslrootcert='' sslpassword='' sslnegotiation=postgres sslsni=1 target_session_attrs=any min_protocol_version='' " +
 	"max_protocol_version='' channel_binding=prefer require_auth=''"
 
-// handedOn are the parameters that pgx understands as we do.
+// handedOn are the parameters that pgx interprets as libpq does.
 var handedOn = []string{
 	"sslcertmode", "channel_binding", "require_auth", "krbsrvname", "krbspn", "min_protocol_version", "max_protocol_version", "target_session_attrs",
 	"default_query_exec_mode", "statement_cache_capacity", "description_cache_capacity", "pool_max_conns", "pool_min_conns", "pool_min_idle_conns",
@@ -114,8 +101,8 @@ var handedOn = []string{
 
 var withoutService sync.Mutex
 
-// configuration returns a configuration that leads to the plan's hosts. pgx makes one by parsing alone, which reads the
-// process's environment as well; nothing can overrule PGSERVICE there.
+// configuration returns a configuration that leads to the plan's hosts. Only pgx's parser can create one. It also reads the
+// process's environment, in which nothing overrules PGSERVICE.
 func (p *plan) configuration() (*pgxpool.Config, error) {
 	var text strings.Builder
 	text.WriteString(overrules)
@@ -134,7 +121,7 @@ func (p *plan) configuration() (*pgxpool.Config, error) {
 	}
 	pool, err := pgxpool.ParseConfig(text.String())
 	if err != nil {
-		return nil, fmt.Errorf("make a configuration: %w", err)
+		return nil, fmt.Errorf("create a configuration: %w", err)
 	}
 	cfg := pool.ConnConfig
 	cfg.RuntimeParams = p.options()
@@ -142,7 +129,7 @@ func (p *plan) configuration() (*pgxpool.Config, error) {
 	cfg.ConnectTimeout = p.timeoutOf(len(p.hosts))
 	cfg.DialFunc = p.dialer().DialContext
 	cfg.User, cfg.Database, cfg.Password = p.user, p.database, p.hosts[0].password
-	targets := make([]target, 0, len(p.hosts))
+	var targets []target
 	for _, h := range p.hosts {
 		targets = append(targets, target{host: h})
 	}
@@ -150,7 +137,7 @@ func (p *plan) configuration() (*pgxpool.Config, error) {
 	return pool, nil
 }
 
-// aim makes cfg lead to targets, with each way to secure a connection that the plan allows.
+// aim makes cfg lead to targets, in each way of securing a connection that the plan allows. It returns the target of each entry.
 func (p *plan) aim(cfg *pgx.ConnConfig, targets []target) (entries []target) {
 	all := []*pgconn.FallbackConfig{}
 	for _, t := range targets {
@@ -169,17 +156,13 @@ func (p *plan) aim(cfg *pgx.ConnConfig, targets []target) (entries []target) {
 
 const (
 	timeoutAlone     = 10 * time.Second // of the only server
-	timeoutOfSeveral = 3 * time.Second  // of each server, so that the next gets its turn
+	timeoutOfSeveral = 3 * time.Second  // of each of several servers
 )
 
 // timeoutOf returns how long the attempt to reach each of n servers may take.
 func (p *plan) timeoutOf(n int) time.Duration {
-	switch {
-	case p.timeout > 0:
-		return p.timeout
-	case n > 1:
-		return timeoutOfSeveral
-	default:
-		return timeoutAlone
+	if n > 1 {
+		return cmp.Or(p.timeout, timeoutOfSeveral)
 	}
+	return cmp.Or(p.timeout, timeoutAlone)
 }
