@@ -40,15 +40,13 @@ type plan struct {
 	settings       settings
 }
 
-// plan checks complete settings, and reads the files that they name.
+// plan checks complete settings and reads the files that they name.
 func (s settings) plan(passfileNamed bool) (*plan, error) {
 	p := &plan{settings: s, random: s["load_balance_hosts"] == "random", peer: s["requirepeer"]}
 	if p.peer != "" && !peersKnown {
 		return nil, wrong("cannot be used: requirepeer is not supported on this system")
 	}
-	if n, _ := strconv.Atoi(strings.Trim(s["connect_timeout"], blanks)); n > 0 {
-		p.timeout = time.Duration(n) * time.Second
-	}
+	p.timeout = time.Duration(p.number("connect_timeout", 0)) * time.Second
 	if err := p.list(s); err != nil {
 		return nil, err
 	}
@@ -61,13 +59,10 @@ func (s settings) plan(passfileNamed bool) (*plan, error) {
 			return nil, wrong("cannot be used: sslmode=verify-full needs host as well as hostaddr: the name to check in the certificate")
 		}
 	}
-	p.user = s["user"]
-	if p.user == "" {
-		if u, err := user.Current(); err == nil {
-			p.user = u.Username
-		}
+	p.user, p.database = s["user"], s["dbname"] // without a database, the server uses the user's name
+	if u, err := user.Current(); err == nil && p.user == "" {
+		p.user = u.Username
 	}
-	p.database = s["dbname"] // if it is missing, the server uses the user's name
 	var lines passwords
 	if s["password"] == "" {
 		if lines, err = readPasswords(s["passfile"], passfileNamed); err != nil {
@@ -76,10 +71,7 @@ func (s settings) plan(passfileNamed bool) (*plan, error) {
 	}
 	for i := range p.hosts {
 		h := &p.hosts[i]
-		h.password = s["password"]
-		if h.password == "" {
-			h.password = lines.find(h.dialed(), strconv.Itoa(int(h.port)), cmp.Or(p.database, p.user), p.user)
-		}
+		h.password = cmp.Or(s["password"], lines.find(h.dialed(), strconv.Itoa(int(h.port)), cmp.Or(p.database, p.user), p.user))
 	}
 	return p, nil
 }
@@ -132,7 +124,7 @@ const defaultPort = 5432
 // isSocket reports whether a host is a directory of sockets, or the name of an abstract one.
 func isSocket(name string) bool { return strings.HasPrefix(name, "/") || strings.HasPrefix(name, "@") }
 
-// isHost reports whether a text can be a host. A part of a mistyped address must not be sent to resolvers.
+// isHost reports whether a text can be a host, so that no part of a mistyped address is sent to a resolver.
 func isHost(name string) bool {
 	if isSocket(name) || name == "" {
 		return !strings.ContainsFunc(name, unicode.IsControl) && !strings.Contains(name[min(1, len(name)):], "@")
@@ -146,7 +138,7 @@ func isHost(name string) bool {
 	})
 }
 
-// defaultHost returns what libpq uses without a host: the directory of sockets that exists.
+// defaultHost returns the directory of sockets that exists, as libpq does.
 func defaultHost() string {
 	for _, dir := range []string{"/var/run/postgresql", "/private/tmp", "/tmp"} {
 		if _, err := os.Stat(dir); err == nil {
@@ -156,7 +148,7 @@ func defaultHost() string {
 	return "localhost"
 }
 
-// options returns the parameters that are sent to the server, other than user and database.
+// options returns the parameters that are sent to the server besides user and database.
 func (p *plan) options() map[string]string {
 	sent := map[string]string{"application_name": cmp.Or(p.settings["application_name"], p.settings["fallback_application_name"], "iuworker")}
 	if options := p.settings["options"]; options != "" {
@@ -172,7 +164,7 @@ func (p *plan) number(key string, otherwise int) int {
 	return otherwise
 }
 
-// dialer makes a connection notice within about 15 s that its peer is dead, unless the address says otherwise.
+// dialer returns a dialer whose connections notice a dead peer within about 15 s, unless the address says otherwise.
 func (p *plan) dialer() *net.Dialer {
 	keepalive := net.KeepAliveConfig{
 		Enable:   p.settings["keepalives"] != "0",
