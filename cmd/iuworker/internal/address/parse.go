@@ -3,7 +3,6 @@ package address
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"net/url"
 	"regexp"
 	"slices"
@@ -203,7 +202,6 @@ func (s settings) parseHosts(text string) error {
 
 func (s settings) parseQuery(query string, credentials bool) error {
 	secret := strings.Contains(query, "@") // a key may be a part of a password
-	asked := settings{}
 	for pair := range strings.SplitSeq(query, "&") {
 		if pair == "" {
 			continue
@@ -225,13 +223,12 @@ func (s settings) parseQuery(query string, credentials bool) error {
 		if !atBelongs(key, raw, credentials) {
 			return stray()
 		}
-		asked[key] = ""
-		if err := asked.decode(key, raw); err != nil {
+		s[key] = "" // even an empty value has precedence over the environment
+		if err := s.decode(key, raw); err != nil {
 			return err
 		}
 		secret = secret || isSecret(key)
 	}
-	maps.Copy(s, asked)
 	return nil
 }
 
