@@ -22,6 +22,8 @@ import (
 // connector reads an address again before each connection, and remembers which server worked last. It is a tracer because pgx
 // has no other hook that both a pool and pgx.ConnectConfig call before they connect. Safe for concurrent use.
 type connector struct {
+	pgx.QueryTracer // nil, since TraceConnectStart removes the tracer before the first query
+
 	source Source
 	first  *plan // of the configuration; the caller changed what differs from it, and that stays
 
@@ -31,14 +33,6 @@ type connector struct {
 	good   string               // address of the server that worked last
 	bad    map[string]time.Time // when an address failed last
 }
-
-// TraceQueryStart implements pgx.QueryTracer. It is never called: TraceConnectStart removes the tracer.
-func (*connector) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
-	return ctx
-}
-
-// TraceQueryEnd implements pgx.QueryTracer.
-func (*connector) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
 // target is one address of a server.
 type target struct {

@@ -28,7 +28,11 @@ func Failures(err *pgconn.ConnectError) (failures []Failure) {
 			failures[i].Err = err // a server's reply says more than another error
 		}
 	}
-	causes := flatten(err.Unwrap())
+	causes := []error{err.Unwrap()}
+	var joined interface{ Unwrap() []error }
+	if errors.As(causes[0], &joined) {
+		causes = joined.Unwrap()
+	}
 	unknown := map[string]int{}
 	for len(causes) > 0 {
 		lookup, ok := errors.AsType[*hostError](causes[0])
@@ -56,13 +60,4 @@ func Failures(err *pgconn.ConnectError) (failures []Failure) {
 		causes = causes[1:]
 	}
 	return failures
-}
-
-// flatten returns the errors that were joined in err.
-func flatten(err error) []error {
-	var joined interface{ Unwrap() []error }
-	if errors.As(err, &joined) {
-		return joined.Unwrap()
-	}
-	return []error{err}
 }

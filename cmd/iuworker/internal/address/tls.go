@@ -61,7 +61,8 @@ func (s settings) security() (*security, error) {
 	if err := t.readRevoked(s); err != nil {
 		return nil, err
 	}
-	return t, t.readCertificate(s)
+	err := t.readCertificate(s)
+	return t, err
 }
 
 func (t *security) readRoots(s settings) error {
