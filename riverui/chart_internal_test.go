@@ -360,7 +360,7 @@ func NewChartsPage() http.Handler {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_ = htmlTemplates.ExecuteTemplate(w, "test-charts", page)
 	})
-	return withHeaders(mux)
+	return withHeadersAndLimits(mux)
 }
 
 func init() { //nolint:gochecknoinits // templates cannot be added once one was executed

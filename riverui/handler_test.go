@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest"
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
@@ -101,4 +102,13 @@ func TestABasePathThatIsNoneIsRefused(t *testing.T) {
 	path, err := webui.CheckBasePath("/iu/")
 	require.NoError(t, err)
 	require.Equal(t, "/iu", path)
+}
+
+func TestABrowserAtTheAddressOfTheMetricsGetsASentence(t *testing.T) {
+	t.Parallel()
+	metrics, err := webui.NewMetrics(webui.Config{Pool: iutest.New(t).Pool, Metrics: http.NotFoundHandler()})
+	require.NoError(t, err)
+	w := serve(metrics, http.MethodGet, "/", nil, with("Accept", "text/html"))
+	require.Equal(t, http.StatusNotFound, w.Code)
+	require.Equal(t, "there is nothing at /\n", w.Body.String())
 }

@@ -37,14 +37,14 @@ func (h *Handler) page(r *http.Request, title string) page {
 	p := page{
 		Base: h.cfg.BasePath, Title: title, Version: h.cfg.Version, Operator: by.role == RoleOperator,
 		Metrics: h.cfg.Metrics != nil, Events: h.cfg.Events != nil,
-		Environment: h.cfg.Environment, Database: databaseOf(h.cfg.Pool), Nav: h.nav(h.pathOf(r)), Lost: h.outage.check(r.Context()),
+		Environment: h.cfg.Environment, Database: databaseOf(h.cfg.Pool), Nav: h.nav(h.pathOf(r)), Lost: h.lost(r.Context()),
 	}
 	for _, item := range p.Nav {
 		if n, err := strconv.ParseInt(item.Count, 10, 64); err == nil && item.Path == "/health" {
 			p.Attention = n
 		}
 	}
-	if h.guarded() {
+	if h.cfg.Credentials != nil {
 		p.User = by.name
 	}
 	return p

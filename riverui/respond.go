@@ -20,7 +20,7 @@ func (h *Handler) say(w http.ResponseWriter, r *http.Request, status int, format
 		answerJSON(w, status, map[string]string{"message": text})
 	case h.isEvents(r):
 		eventstream.Problem{Status: status, Detail: text}.Write(w)
-	case strings.Contains(r.Header.Get("Accept"), "text/html"):
+	case h.serves == servingPages && strings.Contains(r.Header.Get("Accept"), "text/html"):
 		h.render(w, r, status, "sentence.html", &sentencePage{page: h.page(r, http.StatusText(status)), Text: text})
 	default:
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")

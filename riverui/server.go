@@ -66,14 +66,14 @@ func Listen(ctx context.Context, addr string, handler *Handler) (*Server, error)
 		return nil, listenError(addr, handler.serves.flag, err)
 	}
 	bound, ok := listener.Addr().(*net.TCPAddr)
-	if !handler.guarded() && (!ok || !bound.IP.IsLoopback()) {
+	if handler.cfg.Credentials == nil && (!ok || !bound.IP.IsLoopback()) {
 		_ = listener.Close() // nothing was accepted on it
 		return nil, &ListenError{text: fmt.Sprintf("refusing to serve %s on %s without credentials: other machines can reach it; "+
 			"give --http-credentials-file, or listen on %s", handler.serves.what, addr, handler.serves.example)}
 	}
 	s := &Server{listener: listener, handler: handler, logger: handler.cfg.Logger}
 	s.logger.InfoContext(ctx, handler.serves.component+": listening", slog.String("url", s.URL()))
-	if !handler.guarded() && handler.serves == servingPages {
+	if handler.cfg.Credentials == nil && handler.serves == servingPages {
 		s.logger.WarnContext(ctx, "Pages: everybody on this machine can see and change everything, and requests through a proxy are refused; "+
 			"set --http-credentials-file to require credentials")
 	}
@@ -122,7 +122,7 @@ func (s *Server) Close() error {
 
 // Serve serves until ctx is done. Then it ends all streams, and waits up to 5 s for other requests to end.
 func (s *Server) Serve(ctx context.Context) error {
-	if err := s.handler.Start(ctx); err != nil {
+	if err := s.handler.Start(); err != nil {
 		return errors.Join(fmt.Errorf("start the pages: %w", err), s.Close())
 	}
 	defer s.handler.Stop()

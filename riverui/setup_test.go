@@ -38,7 +38,7 @@ func handlerOn(t *testing.T, db *iutest.DB, configure func(*webui.Config)) *webu
 	}
 	handler, err := webui.New(cfg)
 	require.NoError(t, err)
-	require.NoError(t, handler.Start(t.Context()))
+	require.NoError(t, handler.Start())
 	t.Cleanup(handler.Stop)
 	return handler
 }

@@ -37,8 +37,9 @@ type sources struct {
 	queues    cached[[]operate.Queue]
 	settings  cached[[]operate.Setting]
 	kept      cached[status.Kept]
-	ranges    []*ranged      // in the order of history.Ranges
-	ready     cached[string] // why this worker is not ready; "" if it is
+	reached   cached[struct{}] // fails while the database cannot be reached
+	ranges    []*ranged        // in the order of history.Ranges
+	ready     cached[string]   // why this worker is not ready; "" if it is
 	health    cached[doctor.Report]
 	scaleouts scaleout.Meter
 }
@@ -73,8 +74,9 @@ func newSources(cfg Config, probes *probes) *sources {
 		settings: source(db, keepState, func(ctx context.Context, tx pgx.Tx) ([]operate.Setting, error) {
 			return operate.Settings(ctx, tx)
 		}),
-		kept:   source(db, keepSummary, status.ReadKept),
-		ranges: rangedSources(db),
+		kept:    source(db, keepSummary, status.ReadKept),
+		ranges:  rangedSources(db),
+		reached: cached[struct{}]{keep: outageEvery, read: ping(cfg.Pool)},
 		ready: cached[string]{keep: keepState, read: func(ctx context.Context) (string, error) {
 			if err := probes.check(ctx); err != nil {
 				return readyReason(err), nil

@@ -224,7 +224,7 @@ type settingsPage struct {
 
 func (h *Handler) ownSettings() settingsPage {
 	own := settingsPage{
-		SignIn: h.guarded(), Base: cmp.Or(h.cfg.BasePath, "/"), Environment: h.cfg.Environment, Events: h.cfg.Events != nil, Metrics: h.cfg.Metrics != nil,
+		SignIn: h.cfg.Credentials != nil, Base: cmp.Or(h.cfg.BasePath, "/"), Environment: h.cfg.Environment, Events: h.cfg.Events != nil, Metrics: h.cfg.Metrics != nil,
 		Database: databaseOf(h.cfg.Pool) + ", user " + h.cfg.Pool.Config().ConnConfig.User, Version: h.cfg.Version,
 	}
 	if h.cfg.Credentials != nil {
