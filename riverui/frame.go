@@ -3,7 +3,7 @@ package webui
 import (
 	"net/http"
 	"regexp"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/iu-core/iuworker/internal/operate"
@@ -15,7 +15,7 @@ type navItem struct {
 	Path, Title string
 	Key         string // with g before it, the keys that lead there
 	Bar         string // its short title in the bar at the bottom of a phone; "" keeps it out
-	Count       string // shown next to the title
+	Count       int64  // shown next to the title unless it is 0
 	Bad         bool   // the count asks for action
 	Current     bool
 }
@@ -36,23 +36,22 @@ var navigation = []navItem{
 	{Path: "/stream", Title: "Stream", Key: "l"},
 }
 
-// badge is a number next to a page's title.
-type badge struct {
-	n   int64
-	bad bool
-}
-
-// badges returns the numbers in the navigation by path, as far as they are known without reading.
-func (h *Handler) badges() map[string]badge {
-	known := map[string]badge{}
-	if state := h.sources.state.peek(); !state.At.IsZero() {
-		known["/dead-letters"] = badge{n: letters(state.Value).N}
+// nav returns the navigation as the page at path shows it. Its numbers are those that are known without reading.
+func (h *Handler) nav(path string) []navItem {
+	items := slices.Clone(navigation)
+	for i := range items {
+		item := &items[i]
+		item.Current = path == item.Path || item.Path != "/" && strings.HasPrefix(path, item.Path+"/")
+		switch item.Path {
+		case "/dead-letters":
+			item.Count = letters(h.sources.state.peek().Value).N
+		case "/health":
+			report := h.sources.health.peek().Value
+			failed := report.Count(operate.HealthFail)
+			item.Count, item.Bad = int64(failed+report.Count(operate.HealthWarn)), failed > 0
+		}
 	}
-	if health := h.sources.health.peek(); !health.At.IsZero() {
-		failed := health.Value.Count(operate.HealthFail)
-		known["/health"] = badge{n: int64(failed + health.Value.Count(operate.HealthWarn)), bad: failed > 0}
-	}
-	return known
+	return items
 }
 
 func letters(s status.Status) operate.Count {
@@ -61,20 +60,6 @@ func letters(s status.Status) operate.Count {
 		all = plus(all, c.Count)
 	}
 	return all
-}
-
-// nav returns the navigation as the page at path shows it.
-func (h *Handler) nav(path string) []navItem {
-	badges := h.badges()
-	items := make([]navItem, 0, len(navigation))
-	for _, item := range navigation {
-		if b := badges[item.Path]; b.n > 0 {
-			item.Count, item.Bad = strconv.FormatInt(b.n, 10), b.bad
-		}
-		item.Current = path == item.Path || item.Path != "/" && strings.HasPrefix(path, item.Path+"/")
-		items = append(items, item)
-	}
-	return items
 }
 
 // pathOf returns the path of a request below the base path.
@@ -101,12 +86,4 @@ func (p page) EnvironmentKind() string {
 	default:
 		return "other"
 	}
-}
-
-// CheckEnvironment returns an error if text cannot name an environment.
-func CheckEnvironment(text string) error {
-	if runes := []rune(text); len(runes) > 20 || printable(text) != text {
-		return errEnvironment
-	}
-	return nil
 }

@@ -72,7 +72,7 @@ func (h *Handler) signIn(r *http.Request) (account, bool) {
 	if !given {
 		return account{}, false
 	}
-	a, right := h.cfg.Credentials.check(user, password)
+	a, right := h.cfg.Credentials.current().check(user, password)
 	if !right { // the text in place of a user may be a password: log known users only
 		h.cfg.Logger.WarnContext(r.Context(), "Pages: wrong credentials", slog.String("known_user", a.name), slog.String("remote", remote(r)))
 	}

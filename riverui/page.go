@@ -40,8 +40,8 @@ func (h *Handler) page(r *http.Request, title string) page {
 		Environment: h.cfg.Environment, Database: databaseOf(h.cfg.Pool), Nav: h.nav(h.pathOf(r)), Lost: h.lost(r.Context()),
 	}
 	for _, item := range p.Nav {
-		if n, err := strconv.ParseInt(item.Count, 10, 64); err == nil && item.Path == "/health" {
-			p.Attention = n
+		if item.Path == "/health" {
+			p.Attention = item.Count
 		}
 	}
 	if h.cfg.Credentials != nil {

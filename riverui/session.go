@@ -49,13 +49,9 @@ func (s *sessions) read(cookie string, now time.Time) (user string, ok bool) {
 // of returns the account of a request that has a valid cookie, if its user still exists.
 func (s *sessions) of(r *http.Request, users *Credentials, now time.Time) (account, bool) {
 	for _, cookie := range r.CookiesNamed(sessionCookie) { // another iuworker on this host may have given one, too
-		user, ok := s.read(cookie.Value, now)
-		if !ok {
-			continue
-		}
-		for _, entry := range users.current().entries {
-			if entry.user == user {
-				return account{name: user, role: entry.role}, true
+		if user, ok := s.read(cookie.Value, now); ok {
+			if entry := users.current().named(user); entry != nil {
+				return entry.account, true
 			}
 		}
 	}

@@ -17,18 +17,6 @@ func (h *Handler) isEvents(r *http.Request) bool {
 	return h.cfg.Events != nil && r.URL.Path == h.at(eventsPath)
 }
 
-// withEvents serves the events behind a guard of their own, and everything else by next.
-func (h *Handler) withEvents(next http.Handler) http.Handler {
-	events := h.guardEvents(h.stream(h.cfg.Events))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if h.isEvents(r) {
-			events.ServeHTTP(w, r)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
 // guardEvents lets a request through that has a token or a user of the pages in its Authorization header, or the cookie that the
 // pages gave a browser. If neither tokens nor credentials are configured, it lets every request of this machine through.
 func (h *Handler) guardEvents(next http.Handler) http.Handler {
@@ -103,7 +91,7 @@ func (h *Handler) withToken(r *http.Request) bool {
 	if h.cfg.EventsTokens == nil || !strings.EqualFold(scheme, "Bearer") {
 		return false
 	}
-	right := h.cfg.EventsTokens.check(strings.TrimSpace(token))
+	right := h.cfg.EventsTokens.current().check(strings.TrimSpace(token))
 	if !right {
 		h.cfg.Logger.WarnContext(r.Context(), "Events: wrong token", slog.String("remote", remote(r)))
 	}

@@ -224,14 +224,15 @@ type settingsPage struct {
 
 func (h *Handler) ownSettings() settingsPage {
 	own := settingsPage{
-		SignIn: h.cfg.Credentials != nil, Base: cmp.Or(h.cfg.BasePath, "/"), Environment: h.cfg.Environment, Events: h.cfg.Events != nil, Metrics: h.cfg.Metrics != nil,
+		SignIn: h.cfg.Credentials != nil, Base: cmp.Or(h.cfg.BasePath, "/"), Environment: h.cfg.Environment,
+		Events: h.cfg.Events != nil, Metrics: h.cfg.Metrics != nil,
 		Database: databaseOf(h.cfg.Pool) + ", user " + h.cfg.Pool.Config().ConnConfig.User, Version: h.cfg.Version,
 	}
 	if h.cfg.Credentials != nil {
 		own.Operators, own.Viewers = h.cfg.Credentials.count()
 	}
 	if h.cfg.EventsTokens != nil {
-		own.EventsTokens = h.cfg.EventsTokens.count()
+		own.EventsTokens = len(h.cfg.EventsTokens.current().sums)
 	}
 	return own
 }
