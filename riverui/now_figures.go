@@ -6,7 +6,9 @@ import (
 	"math"
 	"strings"
 
+	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/history"
+	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
 // figure is one of the five numbers.
@@ -65,19 +67,9 @@ func drawFigures(p history.Paces, hour history.Series) []figure {
 		figures[3].Note = number(now.Unannounced) + " waiting"
 	}
 	if now.P95 != nil {
-		figures[4].Value, figures[4].Unit = split(seconds(now.P95))
+		figures[4].Value, figures[4].Unit, _ = strings.Cut(seconds(now.P95), " ")
 	}
 	return figures
-}
-
-// split separates a length of time from its unit.
-func split(text string) (value, unit string) {
-	for i, c := range text {
-		if c == ' ' {
-			return text[:i], text[i+1:]
-		}
-	}
-	return text, ""
 }
 
 func asFloat(n *int64) *float64 {
@@ -119,5 +111,47 @@ func change(now, before *float64) string {
 		return fmt.Sprintf("%.0f times yesterday", *now / *before)
 	default:
 		return strings.Replace(fmt.Sprintf("%+.0f %% on yesterday", percent), "-", "−", 1)
+	}
+}
+
+// charts are both charts of a range.
+type charts struct {
+	Range           string
+	Ranges          []history.Range
+	Events, Latency chart
+}
+
+func drawCharts(r history.Range) func(history.Series) charts {
+	return func(s history.Series) charts {
+		return charts{
+			Range: r.Name, Ranges: history.Ranges, Events: eventsChart("events-chart", s), Latency: latencyChart("latency-chart", s),
+		}
+	}
+}
+
+// templateRow is a template and its events in a range.
+type templateRow struct {
+	history.TemplateSum
+
+	PerMinute string
+	Spark     spark
+}
+
+type templateTable struct {
+	Rows  []templateRow
+	Range string
+	All   operate.Count // templates there are
+}
+
+func (h *Handler) topTemplates(of *ranged) func(context.Context) reading[templateTable] {
+	return func(ctx context.Context) reading[templateTable] {
+		return both(of.templates.get(ctx), h.sources.situation.get(ctx), func(s history.TemplateSeries, situation status.Situation) templateTable {
+			t := templateTable{Range: of.Name, All: situation.Templates}
+			for _, sum := range s.Templates {
+				perMinute := float64(sum.Composed+sum.Dead) / of.Span.Minutes()
+				t.Rows = append(t.Rows, templateRow{sum, figureOf(&perMinute), sparkline("Events of "+sum.Key+" in "+of.Name, counts(sum.Points))})
+			}
+			return t
+		})
 	}
 }

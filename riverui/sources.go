@@ -2,6 +2,7 @@ package webui
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -91,4 +92,39 @@ func (s *sources) expire() {
 	for _, shared := range []interface{ expire() }{&s.state, &s.consumers, &s.situation, &s.feed, &s.health, &s.queues, &s.settings} {
 		shared.expire()
 	}
+}
+
+const topTemplates = 8
+
+// ranged are the readings of one of history.Ranges.
+type ranged struct {
+	history.Range
+
+	series    cached[history.Series]
+	lags      cached[history.ConsumerSeries]
+	templates cached[history.TemplateSeries]
+}
+
+func rangedSources(db limited) (all []*ranged) {
+	for _, r := range history.Ranges {
+		all = append(all, &ranged{
+			Range: r,
+			series: source(db, keepRecent, func(ctx context.Context, tx pgx.Tx) (history.Series, error) {
+				return history.Read(ctx, tx, r.Span)
+			}),
+			lags: source(db, keepRecent, func(ctx context.Context, tx pgx.Tx) (history.ConsumerSeries, error) {
+				return history.Consumers(ctx, tx, r.Span)
+			}),
+			templates: source(db, keepSlow, func(ctx context.Context, tx pgx.Tx) (history.TemplateSeries, error) {
+				return history.Templates(ctx, tx, r.Span, topTemplates)
+			}),
+		})
+	}
+	return all
+}
+
+// rangeNamed returns the readings of the range with that name, or of the shortest range.
+func (s *sources) rangeNamed(name string) *ranged {
+	i := slices.IndexFunc(s.ranges, func(r *ranged) bool { return r.Name == name })
+	return s.ranges[max(i, 0)]
 }
