@@ -30,7 +30,7 @@ type Handler struct {
 
 	// NewMetrics leaves these empty.
 	sources     *sources
-	sessions    *sessions     // of browsers that follow the events
+	sessions    sessions      // of browsers that follow the events
 	streams     chan struct{} // holds an element for each page that is kept up to date
 	river       *riverui.Handler
 	riverClient *river.Client[pgx.Tx]
@@ -70,7 +70,7 @@ func New(cfg Config) (*Handler, error) {
 	if cfg.EventsTokens != nil {
 		cfg.EventsTokens.logger.Store(cfg.Logger)
 	}
-	h.sources, h.sessions, h.streams = newSources(cfg, h.probes), newSessions(), make(chan struct{}, liveAtOnce)
+	h.sources, h.sessions, h.streams = newSources(cfg, h.probes), sessions{newDigestKey()}, make(chan struct{}, liveAtOnce)
 	if h.riverClient, err = newRiverClient(cfg); err != nil {
 		return nil, err
 	}

@@ -48,8 +48,11 @@ func (h *Handler) guardEvents(next http.Handler) http.Handler {
 				return
 			}
 		}
-		// A page of another site cannot read the response, but its browser would send passwords and use up connections.
-		if origins.Check(asChange(r)) != nil {
+		// A page of another site cannot read the response, but its browser would send passwords and use up connections. So the
+		// request is checked like one that changes something.
+		change := *r
+		change.Method = http.MethodPost
+		if origins.Check(&change) != nil {
 			h.say(w, r, http.StatusForbidden, "this request comes from another site; follow the events from these pages, or with a token")
 			return
 		}
@@ -61,13 +64,6 @@ func (h *Handler) guardEvents(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, letThrough(r, by, func() (account, bool) { return h.signInToEvents(r) }))
 	})
-}
-
-// asChange returns the request as one that other sites must not make.
-func asChange(r *http.Request) *http.Request {
-	changed := *r
-	changed.Method = http.MethodPost
-	return &changed
 }
 
 var secretNames = []string{"token", "access_token", "auth", "authorization", "bearer", "api_key", "apikey", "password"}

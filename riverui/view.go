@@ -10,6 +10,7 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,8 +34,7 @@ type view struct {
 	page
 
 	template string
-	order    []string
-	sections map[string]*section
+	sections []*section
 	patience time.Duration
 
 	// fixed is the status to send. 0: 200, or that of a section that failed before the frame was sent.
@@ -83,23 +83,21 @@ type sectionData struct {
 var firstPaint = 150 * time.Millisecond
 
 func (h *Handler) view(r *http.Request, title, name string) *view {
-	v := &view{page: h.page(r, title), template: name, sections: map[string]*section{}, patience: firstPaint}
+	v := &view{page: h.page(r, title), template: name, patience: firstPaint}
 	v.Live = r.URL.RequestURI()
 	return v
 }
 
 // add adds a section. heading is shown above it; "" shows none. load runs again while the page is open.
 func add[T any](v *view, id, heading string, load func(context.Context) reading[T]) {
-	v.order = append(v.order, id)
-	v.sections[id] = &section{id: id, heading: heading, load: func(ctx context.Context) reading[any] {
+	v.sections = append(v.sections, &section{id: id, heading: heading, load: func(ctx context.Context) reading[any] {
 		return derived(load(ctx), func(value T) any { return value })
-	}}
+	}})
 }
 
 // read starts to read all sections.
 func (v *view) read(ctx context.Context) {
-	for _, id := range v.order {
-		s := v.sections[id]
+	for _, s := range v.sections {
 		s.ready = make(chan struct{})
 		go func() {
 			defer close(s.ready)
@@ -133,17 +131,15 @@ func (v *view) status() int {
 	case v.Lost != nil:
 		return http.StatusServiceUnavailable
 	}
-	timer := time.NewTimer(v.patience)
-	defer timer.Stop()
-	for _, id := range v.order {
-		s := v.sections[id]
+	timeout := time.After(v.patience)
+	for _, s := range v.sections {
 		select {
 		case <-s.ready:
 			if s.got.Err != nil && s.got.At.IsZero() {
 				status, _ := dberror.Explain(s.got.Err)
 				return status
 			}
-		case <-timer.C:
+		case <-timeout:
 			return http.StatusOK
 		}
 	}
@@ -152,10 +148,11 @@ func (v *view) status() int {
 
 // Section returns a section for the page's template. It sends what is already written before it waits.
 func (v *view) Section(id string) (template.HTML, error) {
-	s, ok := v.sections[id]
-	if !ok {
+	i := slices.IndexFunc(v.sections, func(s *section) bool { return s.id == id })
+	if i < 0 {
 		return "", fmt.Errorf("there is no section %s", id)
 	}
+	s := v.sections[i]
 	select {
 	case <-s.ready:
 	default:
@@ -227,11 +224,10 @@ func (v *view) updates(ctx context.Context, sent map[string]update) (changed []u
 		}
 		note(update{ID: id, HTML: cmp.Or(b.String(), "\n")}) // an update without HTML would keep what is shown
 	}
-	for _, id := range v.order {
-		s := v.sections[id]
+	for _, s := range v.sections {
 		<-s.ready
-		u := update{ID: id, Stale: s.got.Err != nil}
-		if !u.Stale || !s.got.At.IsZero() || sent[id].HTML == "" {
+		u := update{ID: s.id, Stale: s.got.Err != nil}
+		if !u.Stale || !s.got.At.IsZero() || sent[s.id].HTML == "" {
 			if u.HTML, err = v.html(s); err != nil {
 				return nil, err
 			}

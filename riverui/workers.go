@@ -248,7 +248,7 @@ func (h *Handler) settingsPage(w http.ResponseWriter, r *http.Request) {
 
 // setTime returns a length of time in seconds in the words of its flag.
 func setTime(s any) string {
-	v, known := float(s)
+	v, known := given[float64](s)
 	if !known {
 		return "not known"
 	}

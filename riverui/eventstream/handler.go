@@ -111,7 +111,7 @@ const startTimeout = 10 * time.Second
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	asked, err := readRequest(r, time.Now())
+	start, filter, err := readRequest(r, time.Now())
 	if err != nil {
 		h.turnAway(w, r, Problem{Status: http.StatusBadRequest, Detail: err.Error()})
 		return
@@ -126,7 +126,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), startTimeout)
-	follower, err := h.tail.Follow(ctx, asked.start, asked.filter)
+	follower, err := h.tail.Follow(ctx, start, filter)
 	cancel()
 	if err != nil {
 		h.refuse(w, r, err)
