@@ -27,9 +27,9 @@ func (h *Handler) now(w http.ResponseWriter, r *http.Request) {
 	add(v, "needs", "", h.needs)
 	add(v, "figures", "", h.figures)
 	add(v, "pipeline", "", h.pipeline)
-	add(v, "charts", "", func(ctx context.Context) reading[charts] { return derived(of.series.get(ctx), drawCharts(of.Range)) })
-	add(v, "consumers", "", h.nowConsumers(of))
-	add(v, "templates", "", h.topTemplates(of))
+	add(v, "charts", "", func(ctx context.Context) reading[charts] { return derived(of.series.get(ctx), of.draw) })
+	add(v, "consumers", "", func(ctx context.Context) reading[consumerTable] { return h.nowConsumers(ctx, of) })
+	add(v, "templates", "", func(ctx context.Context) reading[templateTable] { return h.topTemplates(ctx, of) })
 	add(v, "feed", "", h.sources.feed.get)
 	add(v, "running", "", h.running)
 	h.serve(w, r, v)
@@ -80,13 +80,11 @@ type consumerTable struct {
 	All  int
 }
 
-func (h *Handler) nowConsumers(of *ranged) func(context.Context) reading[consumerTable] {
-	return func(ctx context.Context) reading[consumerTable] {
-		return both(h.sources.consumers.get(ctx), of.lags.get(ctx), func(all []subscribe.Consumer, lags history.ConsumerSeries) consumerTable {
-			rows := consumerRows(all, lags)
-			return consumerTable{Rows: rows[:min(len(rows), consumersShown)], All: len(rows)}
-		})
-	}
+func (h *Handler) nowConsumers(ctx context.Context, of *ranged) reading[consumerTable] {
+	return both(h.sources.consumers.get(ctx), of.lags.get(ctx), func(all []subscribe.Consumer, lags history.ConsumerSeries) consumerTable {
+		rows := consumerRows(all, lags)
+		return consumerTable{Rows: rows[:min(len(rows), consumersShown)], All: len(rows)}
+	})
 }
 
 // running is the footer of the page.

@@ -121,12 +121,8 @@ type charts struct {
 	Events, Latency chart
 }
 
-func drawCharts(r history.Range) func(history.Series) charts {
-	return func(s history.Series) charts {
-		return charts{
-			Range: r.Name, Ranges: history.Ranges, Events: eventsChart("events-chart", s), Latency: latencyChart("latency-chart", s),
-		}
-	}
+func (of *ranged) draw(s history.Series) charts {
+	return charts{Range: of.Name, Ranges: history.Ranges, Events: eventsChart("events-chart", s), Latency: latencyChart("latency-chart", s)}
 }
 
 // templateRow is a template and its events in a range.
@@ -143,15 +139,13 @@ type templateTable struct {
 	All   operate.Count // templates there are
 }
 
-func (h *Handler) topTemplates(of *ranged) func(context.Context) reading[templateTable] {
-	return func(ctx context.Context) reading[templateTable] {
-		return both(of.templates.get(ctx), h.sources.situation.get(ctx), func(s history.TemplateSeries, situation status.Situation) templateTable {
-			t := templateTable{Range: of.Name, All: situation.Templates}
-			for _, sum := range s.Templates {
-				perMinute := float64(sum.Composed+sum.Dead) / of.Span.Minutes()
-				t.Rows = append(t.Rows, templateRow{sum, figureOf(&perMinute), sparkline("Events of "+sum.Key+" in "+of.Name, counts(sum.Points))})
-			}
-			return t
-		})
-	}
+func (h *Handler) topTemplates(ctx context.Context, of *ranged) reading[templateTable] {
+	return both(of.templates.get(ctx), h.sources.situation.get(ctx), func(s history.TemplateSeries, situation status.Situation) templateTable {
+		t := templateTable{Range: of.Name, All: situation.Templates}
+		for _, sum := range s.Templates {
+			perMinute := float64(sum.Composed+sum.Dead) / of.Span.Minutes()
+			t.Rows = append(t.Rows, templateRow{sum, figureOf(&perMinute), sparkline("Events of "+sum.Key+" in "+of.Name, counts(sum.Points))})
+		}
+		return t
+	})
 }

@@ -17,7 +17,7 @@ func (h *Handler) say(w http.ResponseWriter, r *http.Request, status int, format
 	text := dberror.Redact(fmt.Sprintf(format, args...))
 	switch {
 	case strings.HasPrefix(r.URL.Path, h.at("riverui/api/")):
-		answerJSON(w, status, map[string]string{"message": text})
+		writeJSON(w, status, map[string]string{"message": text})
 	case h.isEvents(r):
 		eventstream.Problem{Status: status, Detail: text}.Write(w)
 	case h.serves == servingPages && strings.Contains(r.Header.Get("Accept"), "text/html"):
@@ -47,7 +47,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	h.say(w, r, status, "%s", sentence)
 }
 
-func answerJSON(w http.ResponseWriter, status int, value any) {
+func writeJSON(w http.ResponseWriter, status int, value any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(value) // if this fails, the client has disconnected

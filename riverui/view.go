@@ -208,12 +208,14 @@ type update struct {
 	Stale bool   `json:"stale,omitempty"`
 }
 
-// updates reads all sections, and returns what changed since the last call with the same sent: parts of the frame, then sections.
-func (v *view) updates(ctx context.Context, sent map[string]update) (changed []update, err error) {
+// updates reads all sections, and returns messages of what changed since the last call with the same sent: parts of the frame,
+// then sections.
+func (v *view) updates(ctx context.Context, sent map[string]update) (messages []byte, err error) {
 	note := func(u update) {
 		if sent[u.ID] != u {
 			sent[u.ID] = u
-			changed = append(changed, u)
+			text, _ := json.Marshal(u) // texts and flags do not fail
+			messages = fmt.Appendf(messages, "data: %s\n\n", text)
 		}
 	}
 	v.read(ctx)
@@ -234,7 +236,7 @@ func (v *view) updates(ctx context.Context, sent map[string]update) (changed []u
 		}
 		note(u)
 	}
-	return changed, nil
+	return messages, nil
 }
 
 const (
@@ -261,19 +263,15 @@ func (h *Handler) follow(w http.ResponseWriter, r *http.Request, v *view) {
 	for {
 		began := time.Now()
 		v.page = h.page(r, v.Title)
-		changed, err := v.updates(r.Context(), sent)
+		messages, err := v.updates(r.Context(), sent)
 		if err != nil {
 			h.cfg.Logger.ErrorContext(r.Context(), "Pages: cannot update a page", slog.String("page", v.template), slog.String("error", err.Error()))
 			return
 		}
-		var b bytes.Buffer
-		for _, u := range changed {
-			text, _ := json.Marshal(u) // texts and flags do not fail
-			fmt.Fprintf(&b, "data: %s\n\n", text)
-		}
-		fmt.Fprintf(&b, "event: tick\ndata: {\"at\":%q}\n\n", time.Now().UTC().Truncate(time.Millisecond).Format(time.RFC3339Nano))
+		at := time.Now().UTC().Truncate(time.Millisecond).Format(time.RFC3339Nano)
+		messages = fmt.Appendf(messages, "event: tick\ndata: {\"at\":%q}\n\n", at)
 		_ = control.SetWriteDeadline(time.Now().Add(liveWrite)) // fails if there is no connection
-		if _, err := b.WriteTo(w); err != nil || control.Flush() != nil {
+		if _, err := w.Write(messages); err != nil || control.Flush() != nil {
 			return // the client has disconnected
 		}
 		select {
