@@ -114,10 +114,7 @@ func clockTicks(a axis) []chartTick {
 		}
 	}
 	var ticks []chartTick
-	for t := a.from.UTC().Truncate(every); t.Before(a.from.Add(a.span())); t = t.Add(every) {
-		if t.Before(a.from) {
-			continue
-		}
+	for t := a.from.UTC().Add(every - 1).Truncate(every); t.Before(a.from.Add(a.span())); t = t.Add(every) {
 		tick := chartTick{Pos: percent(a.at(t)), Label: t.Format("15:04")}
 		if t.Equal(t.Truncate(24 * time.Hour)) {
 			tick.Below = t.Format("Mon 2")
