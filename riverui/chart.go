@@ -27,7 +27,7 @@ type chart struct {
 	YTicks    []chartTick
 	XTicks    []chartTick
 	Bars      []chartBar
-	Cuts      []chartCut
+	Cuts      []chartTick // of bars that are higher than the scale; Label is "" if a neighbour's number is in the way
 	Lines     []chartLine
 	Marks     []chartMark
 	More      int // marks that are not listed
@@ -56,9 +56,6 @@ type chartBar struct {
 }
 
 type chartPart struct{ Class, X, Y, Width, Height string }
-
-// chartCut is a bar that is higher than the scale. Label is its number, or "" if a neighbour's number is in the way.
-type chartCut struct{ X, Label string }
 
 // chartLine is a path in a square of lineUnits.
 type chartLine struct{ Class, Path string }

@@ -85,8 +85,8 @@ func barChart(id string, s history.Series) (chart, axis) {
 
 func (c *chart) bars(a axis, s history.Series, totals []float64) {
 	ticks := linearTicks(cutAt(totals))
-	y, top := linear(ticks), ticks[len(ticks)-1]
-	c.YTicks = placed(ticks, y, countOf)
+	top := ticks[len(ticks)-1]
+	c.YTicks = placed(ticks, func(v float64) float64 { return v / top }, countOf)
 	width := 1 / float64(max(a.steps, 1))
 	for i, p := range s.Points {
 		if totals[i] == 0 {
@@ -123,7 +123,7 @@ func (c *chart) cut(a axis, s history.Series, totals []float64, top float64) {
 		if total > totals[highest] {
 			highest = i
 		}
-		cut, from := chartCut{X: percent(a.middle(i))}, max(0, i-near)
+		cut, from := chartTick{Pos: percent(a.middle(i))}, max(0, i-near)
 		if neighbours := totals[from:min(i+near+1, len(totals))]; slices.Index(neighbours, slices.Max(neighbours)) == i-from {
 			cut.Label = countOf(total)
 		}

@@ -96,7 +96,8 @@ func lagChart(id string, s history.ConsumerSeries) chart {
 		c.Empty = "A line for each durable consumer appears here: the number of events that it has not handled yet."
 	}
 	ticks := countTicks(float64(high))
-	y := logarithmicFromZero(ticks)
+	top := math.Log1p(ticks[len(ticks)-1])
+	y := func(v float64) float64 { return math.Log1p(v) / top } // has a place for 0
 	c.YTicks = placed(ticks, y, countOf)
 	for i, consumer := range consumers {
 		lags := make([]*int64, a.steps)

@@ -133,22 +133,8 @@ func placed(ticks []float64, y func(float64) float64, label func(float64) string
 	return placed
 }
 
-// linear returns a scale from 0 to the last tick.
-func linear(ticks []float64) func(float64) float64 {
-	top := ticks[len(ticks)-1]
-	return func(v float64) float64 { return min(v/top, 1) }
-}
-
 // logarithmic returns a scale from the first tick to the last one.
 func logarithmic(ticks []float64) func(float64) float64 {
 	low, high := math.Log(ticks[0]), math.Log(ticks[len(ticks)-1])
-	return func(v float64) float64 {
-		return max(0, min(1, (math.Log(max(v, 1e-9))-low)/(high-low)))
-	}
-}
-
-// logarithmicFromZero returns a log scale that has a place for 0.
-func logarithmicFromZero(ticks []float64) func(float64) float64 {
-	top := math.Log1p(ticks[len(ticks)-1])
-	return func(v float64) float64 { return max(0, min(1, math.Log1p(v)/top)) }
+	return func(v float64) float64 { return max(0, min(1, (math.Log(max(v, 1e-9))-low)/(high-low))) }
 }

@@ -157,9 +157,7 @@ type tokens struct {
 	sums map[[32]byte]bool
 }
 
-// ReadTokens reads a file with one token per line, so that an old token may stay while a new one is rolled out. Empty lines and
-// lines that begin with # are ignored. The file is read again when it changes. A file that others than its owner and its group
-// may read is refused, unless it was mounted for this program.
+// ReadTokens reads a file with one token per line, as ReadCredentials does. An old token may stay while a new one is rolled out.
 func ReadTokens(path string) (*Tokens, error) {
 	t := &Tokens{}
 	err := t.open(path, "tokens", parseTokens)

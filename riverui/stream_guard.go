@@ -61,8 +61,7 @@ func (h *Handler) guardEvents(next http.Handler) http.Handler {
 		}
 		by, ok := h.signInToEvents(r)
 		if !ok {
-			h.challenge(w)
-			h.say(w, r, http.StatusUnauthorized, "%s", h.howToSignIn())
+			h.say(w, r, http.StatusUnauthorized, "%s", h.challenge(w))
 			return
 		}
 		next.ServeHTTP(w, letThrough(r, by, func() (account, bool) { return h.signInToEvents(r) }))
@@ -111,24 +110,18 @@ func (h *Handler) signInToEvents(r *http.Request) (account, bool) {
 	return h.sessions.of(r, h.cfg.Credentials, time.Now())
 }
 
-func (h *Handler) challenge(w http.ResponseWriter) {
+// challenge sets the headers that ask for what is missing, and returns a sentence that says how to send it.
+func (h *Handler) challenge(w http.ResponseWriter) string {
+	var ways []string
 	if h.cfg.EventsTokens != nil {
 		w.Header().Add("WWW-Authenticate", `Bearer realm="iuworker"`)
+		ways = append(ways, "send a token of the tokens file (Authorization: Bearer TOKEN)")
 	}
 	if h.cfg.Credentials != nil {
 		w.Header().Add("WWW-Authenticate", basicChallenge)
+		ways = append(ways, "sign in with a user and a password of the credentials file")
 	}
-}
-
-func (h *Handler) howToSignIn() string {
-	switch {
-	case h.cfg.EventsTokens == nil:
-		return "sign in with a user and a password of the credentials file"
-	case h.cfg.Credentials == nil:
-		return "send a token of the tokens file: Authorization: Bearer TOKEN"
-	default:
-		return "send a token of the tokens file (Authorization: Bearer TOKEN), or sign in with a user and a password of the credentials file"
-	}
+	return strings.Join(ways, ", or ")
 }
 
 const (
