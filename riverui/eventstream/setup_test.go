@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,7 +74,6 @@ type streaming struct {
 	cfg      webui.Config
 	events   *eventstream.Handler
 	handler  *webui.Handler
-	address  string
 	url      string
 	stop     func() // ends the server, and waits for it
 	log      *logs
@@ -115,23 +113,17 @@ func (s *streaming) serve(t testing.TB, address string) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx) }()
-	var stopped atomic.Bool
-	s.stop = func() {
+	s.stop = sync.OnceFunc(func() {
 		cancel()
-		if !stopped.Swap(true) {
-			require.NoError(t, <-served)
-		}
-	}
+		require.NoError(t, <-served)
+	})
 	t.Cleanup(s.stop)
 	s.url = strings.TrimSuffix(server.URL(), "/")
-	at, err := url.Parse(s.url)
-	require.NoError(t, err)
-	s.address = at.Host
 }
 
 const composeSQL = `SELECT public.fn_iu_auto_instantiate_from_event(gen_random_uuid(), $1, $2, $3, 'live', $4) ->> 'status'`
 
-// announce composes n live instances, announces them, and answers their keys.
+// announce composes n live instances, announces them, and returns their keys.
 func (s *streaming) announce(t testing.TB, n int, as ...composing) (keys []string) {
 	t.Helper()
 	how := composing{template: s.template, eventType: "order.paid", actor: "billing"}
@@ -249,8 +241,8 @@ func (s *streaming) ask(t testing.TB, path string, changes ...func(*http.Request
 	return answer{response.StatusCode, response.Header, response.Body}
 }
 
-// block reads up to an empty line, and answers what was to be dispatched, if anything. As most clients do, and browsers
-// do not, it remembers an id only if there is data with it.
+// block reads up to an empty line, and returns the message to dispatch, or nil. As most clients do, and browsers do not, it
+// remembers an id only if there is data with it.
 func (c *stream) block() (*message, error) {
 	var m message
 	var data []string
