@@ -33,6 +33,7 @@ func drawFigures(p history.Paces, hour history.Series) []figure {
 	draw := func(what string, value func(history.Point) *float64) spark {
 		return sparkline(what+" in the last hour", sparkValues(hour, value))
 	}
+	latency, unit, _ := strings.Cut(seconds(now.P95), " ")
 	figures := []figure{
 		{
 			ID: "in", Title: "In", Path: "/events", Value: figureOf(now.In), Unit: "/s", Delta: change(now.In, before.In),
@@ -53,7 +54,7 @@ func drawFigures(p history.Paces, hour history.Series) []figure {
 			Spark: draw("Announced events", func(p history.Point) *float64 { return new(float64(p.Announced)) }),
 		},
 		{
-			ID: "latency", Title: "Latency p95", Path: "#charts", Value: "–", Delta: change(now.P95, before.P95),
+			ID: "latency", Title: "Latency p95", Path: "#charts", Value: latency, Unit: unit, Delta: change(now.P95, before.P95),
 			Spark: draw("Latency, 95th percentile,", func(p history.Point) *float64 { return p.P95 }),
 		},
 	}
@@ -65,9 +66,6 @@ func drawFigures(p history.Paces, hour history.Series) []figure {
 	}
 	if now.Unannounced != nil {
 		figures[3].Note = number(now.Unannounced) + " waiting"
-	}
-	if now.P95 != nil {
-		figures[4].Value, figures[4].Unit, _ = strings.Cut(seconds(now.P95), " ")
 	}
 	return figures
 }

@@ -18,17 +18,11 @@ import (
 	"github.com/iu-core/iuworker/riverui/internal/dberror"
 )
 
-// A view is a page that is made of sections. The frame is sent at once; the sections follow in the page's order as soon as each
+// view is a page that is made of sections. The frame is sent at once; the sections follow in the page's order as soon as each
 // is read. All sections are read at the same time. Requested as an event stream, the same address sends the sections whose HTML
 // changed, so that every view stays current in an open browser.
 //
-// A page handler makes a view, adds its sections, and serves it:
-//
-//	v := h.view(r, "Consumers", "consumers")
-//	add(v, "list", "All consumers", h.sources.consumers.get)
-//	h.serve(w, r, v)
-//
-// The file templates/consumers.html lays the page out: {{template "head" .}}, {{.Section "list"}}, {{template "foot" .}}. The
+// The file templates/consumers.html lays out the view "consumers": {{template "head" .}}, {{.Section "list"}}, {{template "foot" .}}. The
 // template "consumers-list" is the section's content and gets a sectionData. If there is no value, "unread" is shown in its place.
 type view struct {
 	page
@@ -156,10 +150,8 @@ func (v *view) Section(id string) (template.HTML, error) {
 	select {
 	case <-s.ready:
 	default:
-		if v.out != nil {
-			_ = v.out.Flush()     // if this fails, the client has disconnected
-			_ = v.control.Flush() // fails only if nothing can be flushed, as in a test
-		}
+		_ = v.out.Flush()     // if this fails, the client has disconnected
+		_ = v.control.Flush() // fails only if nothing can be flushed, as in a test
 		<-s.ready
 	}
 	html, err := v.html(s)
@@ -182,21 +174,21 @@ func (v *view) html(s *section) (string, error) {
 	data := sectionData{
 		page: &v.page, ID: s.id, Heading: s.heading, Value: s.got.Value, At: s.got.At, Stale: s.got.Err != nil,
 	}
-	name := v.template + "-" + s.id
+	names := []string{"heading", v.template + "-" + s.id}
+	if s.heading == "" {
+		names = names[1:]
+	}
 	if s.got.Err != nil {
 		_, data.Error = dberror.Explain(s.got.Err)
 		if s.got.At.IsZero() {
-			name = "unread"
+			names[len(names)-1] = "unread"
 		}
 	}
 	var b bytes.Buffer
-	if s.heading != "" {
-		if err := htmlTemplates.ExecuteTemplate(&b, "heading", data); err != nil {
-			return "", fmt.Errorf("write the heading of section %s: %w", s.id, err)
+	for _, name := range names {
+		if err := htmlTemplates.ExecuteTemplate(&b, name, data); err != nil {
+			return "", fmt.Errorf("write %s of section %s: %w", name, s.id, err)
 		}
-	}
-	if err := htmlTemplates.ExecuteTemplate(&b, name, data); err != nil {
-		return "", fmt.Errorf("write section %s: %w", s.id, err)
 	}
 	return b.String(), nil
 }
