@@ -36,7 +36,7 @@ func browse(t *testing.T, b operating, user, password string) site {
 	require.NoError(t, err)
 	in.User = url.UserPassword(user, password)
 	s.open(in.String())
-	s.open(s.address + "/") // the browser keeps the credentials, and its address no longer has them
+	s.open(s.address + "/") // the browser keeps the credentials; its address no longer has them
 	return s
 }
 

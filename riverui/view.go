@@ -18,11 +18,17 @@ import (
 	"github.com/iu-core/iuworker/riverui/internal/dberror"
 )
 
-// view is a page that is made of sections. The frame is sent at once; the sections follow in the page's order as soon as each
+// A view is a page that is made of sections. The frame is sent at once; the sections follow in the page's order as soon as each
 // is read. All sections are read at the same time. Requested as an event stream, the same address sends the sections whose HTML
 // changed, so that every view stays current in an open browser.
 //
-// The file templates/consumers.html lays out the view "consumers": {{template "head" .}}, {{.Section "list"}}, {{template "foot" .}}. The
+// A page handler makes a view, adds its sections, and serves it:
+//
+//	v := h.view(r, "Consumers", "consumers")
+//	add(v, "list", "All consumers", h.sources.consumers.get)
+//	h.serve(w, r, v)
+//
+// The file templates/consumers.html lays the page out: {{template "head" .}}, {{.Section "list"}}, {{template "foot" .}}. The
 // template "consumers-list" is the section's content and gets a sectionData. If there is no value, "unread" is shown in its place.
 type view struct {
 	page
