@@ -88,7 +88,7 @@ func (s *streaming) announce(t *testing.T, n int) (keys []string) {
 	return keys
 }
 
-// answer is what a request got; its body is closed when the test ends.
+// answer is the response to a request. Its body is closed when the test ends.
 type answer struct {
 	status int
 	header http.Header

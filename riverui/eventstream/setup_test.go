@@ -164,7 +164,7 @@ func query[T any](t testing.TB, db *iutest.DB, sql string, args ...any) T {
 	return v
 }
 
-// dialer is where streams of tests are opened: a connection for each, that ends with it.
+// dialer returns a client that opens a connection for each stream, which ends with the stream.
 func dialer(configure func(*net.TCPConn)) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true, DisableCompression: true,
@@ -180,7 +180,7 @@ func dialer(configure func(*net.TCPConn)) *http.Client {
 
 var streams = dialer(nil)
 
-// stream is a client's side, and reads as the specification of Server-Sent Events says.
+// stream is a client's side. It reads as the specification of Server-Sent Events says.
 type stream struct {
 	t      testing.TB
 	body   io.ReadCloser
@@ -205,7 +205,7 @@ func (m message) subject(t testing.TB) string {
 	return event.Subject
 }
 
-// open begins a stream; path holds the query.
+// open opens a stream; path holds the query.
 func (s *streaming) open(t testing.TB, path string, changes ...func(*http.Request)) *stream {
 	t.Helper()
 	a := s.ask(t, path, changes...)
@@ -221,7 +221,7 @@ func (s *streaming) open(t testing.TB, path string, changes ...func(*http.Reques
 	return c
 }
 
-// answer is what a request got; its body is closed when the test ends.
+// answer is the response to a request. Its body is closed when the test ends.
 type answer struct {
 	status int
 	header http.Header
@@ -280,7 +280,7 @@ func (c *stream) block() (*message, error) {
 	return &m, nil
 }
 
-// next waits for the next message that is not a place.
+// next waits for the next message that is not just a cursor.
 func (c *stream) next() (message, error) {
 	for {
 		m, err := c.block()
@@ -321,7 +321,7 @@ func (c *stream) skip(n int) {
 	}
 }
 
-// position is that of the last id.
+// position returns the position of the last id.
 func (c *stream) position() int64 {
 	_, text, _ := strings.Cut(c.lastID, "-")
 	position, err := strconv.ParseInt(text, 10, 64)
