@@ -42,7 +42,7 @@ func credentials(t *testing.T) *webui.Credentials {
 	return c
 }
 
-func TestCredentialsAreAskedForEverywhereButByProbes(t *testing.T) {
+func TestCredentialsAreRequiredEverywhereButByProbes(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	handler, _ := newHandler(t, func(cfg *webui.Config) {
@@ -89,7 +89,7 @@ var riverChanges = [][2]string{
 	{http.MethodPatch, "/riverui/api/queues/events"},
 }
 
-func TestWhoMayNotChangeAnythingChangesNothing(t *testing.T) {
+func TestRefusedRequestsChangeNothing(t *testing.T) {
 	t.Parallel()
 	handler, db := newHandler(t, func(cfg *webui.Config) { cfg.Credentials = credentials(t) })
 	for _, change := range riverChanges {
@@ -114,7 +114,7 @@ func TestWhoMayNotChangeAnythingChangesNothing(t *testing.T) {
 	require.Zero(t, lines)
 }
 
-func TestWithoutCredentialsOnlyThisMachinesNamesAreAnswered(t *testing.T) {
+func TestWithoutCredentialsOnlyThisMachinesNamesAreServed(t *testing.T) {
 	t.Parallel()
 	handler, _ := newHandler(t, nil)
 	for host, status := range map[string]int{

@@ -45,7 +45,7 @@ func TestProbesAnswerBelowTheBasePathAndAtTheRoot(t *testing.T) {
 	}
 }
 
-func TestReadyGivesUpOnADatabaseThatDoesNotAnswer(t *testing.T) {
+func TestReadyGivesUpOnADatabaseThatDoesNotReply(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int64
 	handler, _ := newHandler(t, func(cfg *webui.Config) {
@@ -93,7 +93,7 @@ func TestRiverUIIsServed(t *testing.T) {
 	require.JSONEq(t, `{"data": []}`, list.Body.String())
 }
 
-func TestABasePathThatIsNoneIsRefused(t *testing.T) {
+func TestInvalidBasePathsAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"iu", "/a b", "//a", "/a/../b", "/{x}"} {
 		_, err := webui.CheckBasePath(path)
@@ -104,7 +104,7 @@ func TestABasePathThatIsNoneIsRefused(t *testing.T) {
 	require.Equal(t, "/iu", path)
 }
 
-func TestABrowserAtTheAddressOfTheMetricsGetsASentence(t *testing.T) {
+func TestABrowserGetsASentenceFromTheMetricsAddress(t *testing.T) {
 	t.Parallel()
 	metrics, err := webui.NewMetrics(webui.Config{Pool: iutest.New(t).Pool, Metrics: http.NotFoundHandler()})
 	require.NoError(t, err)

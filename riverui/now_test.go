@@ -93,7 +93,7 @@ func TestNowGuidesThroughTheSetUp(t *testing.T) {
 }
 
 // Each thing that needs an operator disappears after its button or its command was used.
-func TestNowTellsWhatNeedsSomebody(t *testing.T) {
+func TestNowListsWhatNeedsAnOperator(t *testing.T) {
 	t.Parallel()
 	b := setupOperating(t)
 	fillBusy(t, b.db)
@@ -150,7 +150,7 @@ func TestNowSaysWhatCannotBeShown(t *testing.T) {
 	}
 }
 
-func TestALoginThatMayNotIsTold(t *testing.T) {
+func TestALoginWithoutPrivilegesIsTold(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	pool, err := pgxpool.New(t.Context(), db.URLAs("iu_worker"))

@@ -15,7 +15,7 @@ import (
 )
 
 // Events that row security hides from the worker's login are not reported as pruned: the client would accept a gap.
-func TestHiddenEventsAreNotGone(t *testing.T) {
+func TestHiddenEventsAreNotReportedAsPruned(t *testing.T) {
 	t.Parallel()
 	iutest.New(t).URLAs("iu_worker") // lets it log in
 	s := setupStreaming(t, func(events *eventstream.Config, _ *webui.Config) {

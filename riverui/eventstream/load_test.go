@@ -22,7 +22,7 @@ import (
 	"github.com/iu-core/iuworker/riverui/eventstream"
 )
 
-func TestIdleStreamsSayThatTheyAreThere(t *testing.T) {
+func TestIdleStreamsSendHeartbeats(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) { cfg.Heartbeat = 20 * time.Millisecond })
 	c := s.open(t, "?actor=nobody")
@@ -173,7 +173,7 @@ func TestNoMoreThanTheLimitFollow(t *testing.T) {
 }
 
 // A server that stops tells its clients to reconnect, and does not wait for one that does not read.
-func TestShutdownTellsClientsToComeAgain(t *testing.T) {
+func TestShutdownTellsClientsToReconnect(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) { cfg.Retry = time.Millisecond })
 	clients := make([]*stream, 10)
@@ -213,7 +213,7 @@ func TestTheEventsMayBeStoppedAlone(t *testing.T) {
 }
 
 // A request that arrives while the pages stop is told so: an empty 200 would end an EventSource.
-func TestWhoComesWhileThePagesStopIsToldToComeAgain(t *testing.T) {
+func TestARequestWhileThePagesStopIsToldToReconnect(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, nil)
 	s.open(t, "").close()
@@ -222,7 +222,7 @@ func TestWhoComesWhileThePagesStopIsToldToComeAgain(t *testing.T) {
 	require.Contains(t, s.refused(t, http.StatusServiceUnavailable, "").Detail, "stopping")
 }
 
-func TestWithoutADatabaseTheAnswerComesSoon(t *testing.T) {
+func TestWithoutADatabaseRequestsAreRefusedSoon(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) {
 		config := cfg.Pool.Config()

@@ -85,7 +85,7 @@ func TestEventsStartWhereTheClientSays(t *testing.T) {
 
 // Clients that lose their connection at any moment and reconnect with the last id miss nothing and see the events in order,
 // while many sessions write.
-func TestClientsThatComeAgainMissNothing(t *testing.T) {
+func TestClientsThatReconnectMissNothing(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, nil)
 	s.announce(t, 1)
@@ -302,7 +302,7 @@ func TestBadInputIsRefusedWithASentence(t *testing.T) {
 	require.Zero(t, s.events.Stats().Open)
 }
 
-func TestHeadAnswersTheHeadersAlone(t *testing.T) {
+func TestHeadReturnsTheHeadersAlone(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, nil)
 	head := func(r *http.Request) { r.Method = http.MethodHead }
