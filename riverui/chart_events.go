@@ -113,7 +113,7 @@ func (c *chart) bars(a axis, s history.Series, totals []float64) {
 	c.cut(a, s, totals, top)
 }
 
-// cut marks the bars that are higher than top, with their numbers unless that of a higher bar is in the way.
+// cut marks the bars that are higher than top. A mark has the number of its bar unless the number of a higher bar is in the way.
 func (c *chart) cut(a axis, s history.Series, totals []float64, top float64) {
 	highest, near := 0, int(0.12*float64(a.steps))
 	for i, total := range totals {

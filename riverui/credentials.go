@@ -24,7 +24,7 @@ const (
 
 const (
 	minPassword   = 8 // characters; hashes are taken as they are
-	hashingAtOnce = 2 // a hash costs tens of milliseconds of a core, and anybody may cause one
+	hashingAtOnce = 2 // a hash takes tens of milliseconds of a core, and anybody may cause one
 )
 
 // Credentials lists the users of the pages. It holds digests, not passwords. It is safe for concurrent use.
@@ -157,7 +157,8 @@ type tokens struct {
 	sums map[[32]byte]bool
 }
 
-// ReadTokens reads a file with one token per line, as ReadCredentials does. An old token may stay while a new one is rolled out.
+// ReadTokens reads a file with one token per line: an old token may stay while a new one is rolled out. Comments, changes and
+// permissions of the file are handled as by ReadCredentials.
 func ReadTokens(path string) (*Tokens, error) {
 	t := &Tokens{}
 	err := t.open(path, "tokens", parseTokens)

@@ -152,7 +152,7 @@ func (h *Handler) routes() *http.ServeMux {
 		"/health":                 h.healthPage,
 		"/scaleouts":              h.shows(h.scaleoutsPage),
 		"/settings":               h.shows(h.settingsPage),
-		"/stream":                 h.streamPage,
+		"/stream":                 h.shows(h.streamPage),
 		"/templates":              h.shows(h.templatesPage),
 		"/templates/{key}":        h.shows(h.templatePage),
 		"/templates/{key}/unmark": h.asks(h.askUnmark),

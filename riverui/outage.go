@@ -24,8 +24,8 @@ const (
 // lostDatabase is the content of the banner.
 type lostDatabase struct {
 	Address, Cause string
-	Since          time.Time // when it was missed first
-	Good           time.Time // when it was reached last; zero: never
+	Since          time.Time // when it was first found unreachable
+	Good           time.Time // when it was last reached; zero: never
 }
 
 // lost returns nil if the database can be reached.

@@ -14,7 +14,7 @@ import (
 // machine passes on requests of the whole world from a loopback address, mostly with the Host that it was told to connect to. A
 // proxied request can be recognized by the headers that the proxy adds, its HTTP version, and the origin that a browser sends.
 
-// proxyHeaders begin the names of headers that proxies, load balancers and tunnels add, and no local client sends.
+// proxyHeaders are the beginnings of header names that proxies, load balancers and tunnels add, and no local client sends.
 var proxyHeaders = []string{
 	"Forwarded", "Via", "Max-Forwards", "Cdn-Loop", "Client-Ip", "True-Client-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "X-Proxyuser-Ip",
 	"X-Host", "X-Scheme", "X-Url-Scheme", "X-Rewrite-Url", "X-Nginx-Proxy", "X-Varnish", "X-Amzn-Trace-Id", "X-Cloud-Trace-Context",

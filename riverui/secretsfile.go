@@ -115,7 +115,8 @@ func secretLines(text string, parse func(line string) error) error {
 	return nil
 }
 
-// digestKey makes digests that say nothing outside of this process: not even how long it takes to compare them reveals anything.
+// digestKey makes digests that reveal nothing outside of this process. Comparing them need not take constant time, because a caller
+// cannot predict them.
 type digestKey [32]byte
 
 func newDigestKey() (key digestKey) {

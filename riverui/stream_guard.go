@@ -20,8 +20,8 @@ func (h *Handler) isEvents(r *http.Request) bool {
 	return h.cfg.Events != nil && r.URL.Path == h.at(eventsPath)
 }
 
-// guardEvents lets a request through that has a token or a user of the pages in its Authorization header, or the cookie that the
-// pages gave a browser. If neither tokens nor credentials are configured, it lets every request of this machine through.
+// guardEvents lets a request through if its Authorization header has a token or a user of the pages, or if it has the cookie that
+// the pages give browsers. If neither tokens nor credentials are configured, it lets every request of this machine through.
 func (h *Handler) guardEvents(next http.Handler) http.Handler {
 	origins := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

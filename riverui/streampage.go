@@ -25,7 +25,7 @@ type streamView struct {
 }
 
 // streamPage shows the events as they are announced. Its script follows them as any other client does.
-func (h *Handler) streamPage(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) streamPage(r *http.Request) (*view, error) {
 	query := r.URL.Query()
 	view := streamView{
 		Template: query.Get("template"), Actor: query.Get("actor"), From: query.Get("from"), After: query.Get("after"), Served: h.cfg.Events != nil,
@@ -36,13 +36,11 @@ func (h *Handler) streamPage(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, text := range []string{view.Template, view.Actor, view.After} {
 		if !isText(text) {
-			h.say(w, r, http.StatusBadRequest, "the filter is not a text of up to 1000 characters")
-			return
+			return nil, refuse(http.StatusBadRequest, "the filter is not a text of up to 1000 characters")
 		}
 	}
 	if view.From != "" && view.From != "now" && view.From != "beginning" && view.From != "after" {
-		h.say(w, r, http.StatusBadRequest, "from is %q: it must be now, beginning or after", printable(view.From))
-		return
+		return nil, refuse(http.StatusBadRequest, "from is %q: it must be now, beginning or after", printable(view.From))
 	}
 	view.URL = h.at(eventsPath) + view.query()
 	v := h.view(r, "Stream", "stream")
@@ -56,7 +54,7 @@ func (h *Handler) streamPage(w http.ResponseWriter, r *http.Request) {
 		})
 		return fresh(filled, nil)
 	})
-	h.serve(w, r, v)
+	return v, nil
 }
 
 // options returns the filter and where to begin as names and values, which the URL and the command share.

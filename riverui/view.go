@@ -57,7 +57,7 @@ type reading[T any] struct {
 	Value T
 	At    time.Time // when Value was read; zero: never
 	Err   error     // why Value is missing or old
-	Since time.Time // when reading it failed first, if it is kept
+	Since time.Time // since when reading it fails; only cached readings know
 }
 
 // fresh returns a reading as of now.
