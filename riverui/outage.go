@@ -37,14 +37,6 @@ func (h *Handler) lost(ctx context.Context) *lostDatabase {
 	return &lostDatabase{Address: addressOf(h.cfg.Pool), Cause: causeOf(reached.Err), Since: reached.Since, Good: reached.At}
 }
 
-func ping(pool *pgxpool.Pool) func(context.Context) (struct{}, error) {
-	return func(ctx context.Context) (struct{}, error) {
-		ctx, cancel := context.WithTimeout(ctx, outageTimeout)
-		defer cancel()
-		return struct{}{}, pool.Ping(ctx)
-	}
-}
-
 // causeOf returns in a few words why a connection failed.
 func causeOf(err error) string {
 	pgErr, said := errors.AsType[*pgconn.PgError](err)

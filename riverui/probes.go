@@ -25,17 +25,12 @@ func (p *probes) alive(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write([]byte("ok")) // if this fails, the client has disconnected
 }
 
-type readiness struct {
-	Ready  bool   `json:"ready"`
-	Reason string `json:"reason,omitempty"`
-}
-
 func (p *probes) serveReady(w http.ResponseWriter, r *http.Request) {
 	if err := p.check(r.Context()); err != nil {
-		writeJSON(w, http.StatusServiceUnavailable, readiness{Reason: readyReason(err)})
+		writeJSON(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "reason": readyReason(err)})
 		return
 	}
-	writeJSON(w, http.StatusOK, readiness{Ready: true})
+	writeJSON(w, http.StatusOK, map[string]any{"ready": true})
 }
 
 // check runs once for all requests that wait for it, so that probes cannot keep the database busy.

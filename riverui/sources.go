@@ -75,9 +75,13 @@ func newSources(cfg Config, probes *probes) *sources {
 		settings: source(db, keepState, func(ctx context.Context, tx pgx.Tx) ([]operate.Setting, error) {
 			return operate.Settings(ctx, tx)
 		}),
-		kept:    source(db, keepSummary, status.ReadKept),
-		ranges:  rangedSources(db),
-		reached: cached[struct{}]{keep: outageEvery, read: ping(cfg.Pool)},
+		kept:   source(db, keepSummary, status.ReadKept),
+		ranges: rangedSources(db),
+		reached: cached[struct{}]{keep: outageEvery, read: func(ctx context.Context) (struct{}, error) {
+			ctx, cancel := context.WithTimeout(ctx, outageTimeout)
+			defer cancel()
+			return struct{}{}, cfg.Pool.Ping(ctx)
+		}},
 		ready: cached[string]{keep: keepState, read: func(ctx context.Context) (string, error) {
 			if err := probes.check(ctx); err != nil {
 				return readyReason(err), nil
