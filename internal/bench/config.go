@@ -74,21 +74,6 @@ func Quick() Sizes {
 	}
 }
 
-// Groups are the names that Config.Only takes, in the order in which they run.
-func Groups() []string {
-	return []string{groupThroughput, groupGrowth, groupLatency, groupScaleout, groupFanout, groupIdle, groupInserts}
-}
-
-const (
-	groupThroughput = "throughput"
-	groupGrowth     = "growth"
-	groupLatency    = "latency"
-	groupScaleout   = "scaleout"
-	groupFanout     = "fanout"
-	groupIdle       = "idle"
-	groupInserts    = "inserts"
-)
-
 // pieces is how many memberships an instance gets.
 const pieces = 12
 
@@ -110,7 +95,7 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	if len(c.Only) == 0 {
-		c.Only = slices.DeleteFunc(Groups(), func(name string) bool { return name == groupGrowth && !c.Growth })
+		c.Only = slices.DeleteFunc(Groups(), func(name string) bool { return name == "growth" && !c.Growth })
 	}
 	c.PoolSize = cmp.Or(c.PoolSize, dbsession.DefaultPoolSize)
 	if c.Logger == nil {

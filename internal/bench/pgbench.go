@@ -20,14 +20,11 @@ import (
 	"github.com/iu-core/iuworker/internal/pgserver"
 )
 
-// FindPgbench returns the path of pgbench: in dir unless that is "", next to the binaries of an installed PostgreSQL, or on PATH.
+// FindPgbench returns the path of pgbench: in dir if that is not "", next to the binaries of an installed PostgreSQL, or on PATH.
 func FindPgbench(ctx context.Context, dir string) (string, error) {
 	for _, dir := range []string{dir, pgserver.Find(ctx)} {
 		path := filepath.Join(dir, "pgbench")
-		if dir == "" {
-			continue
-		}
-		if _, err := os.Stat(path); err == nil {
+		if _, err := os.Stat(path); err == nil && dir != "" {
 			return path, nil
 		}
 	}
@@ -39,11 +36,11 @@ func FindPgbench(ctx context.Context, dir string) (string, error) {
 	return path, nil
 }
 
-// load is what pgbench runs: a script, by a number of clients, for a number of transactions each or for a time.
+// load is what pgbench runs.
 type load struct {
 	script       string
 	clients      int
-	transactions int           // of each client; 0: for is set
+	transactions int           // of each client; 0: duration counts
 	duration     time.Duration // whole seconds
 }
 
@@ -60,17 +57,8 @@ var (
 
 // pgbench runs a load in the scratch database, with prepared statements.
 func (b *bench) pgbench(ctx context.Context, s *scratch, l load) (loadResult, error) {
-	file, err := os.CreateTemp("", "iuworker-bench-*.sql")
-	if err != nil {
-		return loadResult{}, fmt.Errorf("write pgbench's script: %w", err)
-	}
-	defer os.Remove(file.Name()) //nolint:errcheck // in the directory for temporary files
-	_, err = file.WriteString(l.script + "\n")
-	if err = errors.Join(err, file.Close()); err != nil {
-		return loadResult{}, fmt.Errorf("write pgbench's script: %w", err)
-	}
 	args := []string{
-		"--no-vacuum", "--protocol=prepared", "--file=" + file.Name(),
+		"--no-vacuum", "--protocol=prepared", "--file=-",
 		fmt.Sprintf("--client=%d", l.clients), fmt.Sprintf("--jobs=%d", min(l.clients, runtime.NumCPU())),
 	}
 	if l.transactions > 0 {
@@ -80,6 +68,7 @@ func (b *bench) pgbench(ctx context.Context, s *scratch, l load) (loadResult, er
 	}
 	cmd := exec.CommandContext(ctx, b.cfg.Pgbench, args...)
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), steersLibpq), libpqEnvironment(s.config(1).ConnConfig)...)
+	cmd.Stdin = strings.NewReader(l.script + "\n")
 	cmd.WaitDelay = 5 * time.Second
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
@@ -98,12 +87,9 @@ func parsePgbench(out string) (loadResult, error) {
 		return loadResult{}, fmt.Errorf("read what pgbench printed: no rate in %q", out)
 	}
 	rate, err := strconv.ParseFloat(tps[1], 64)
-	if err != nil {
-		return loadResult{}, fmt.Errorf("read pgbench's rate: %w", err)
-	}
-	transactions, err := strconv.Atoi(processed[1])
-	if err != nil {
-		return loadResult{}, fmt.Errorf("read pgbench's transactions: %w", err)
+	transactions, errTransactions := strconv.Atoi(processed[1])
+	if err := errors.Join(err, errTransactions); err != nil {
+		return loadResult{}, fmt.Errorf("read what pgbench printed: %w", err)
 	}
 	return loadResult{rate: rate, transactions: transactions}, nil
 }

@@ -89,7 +89,7 @@ func TestAnInterruptedRunLeavesNothingBehind(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var during int
-	cfg.Only = []string{groupThroughput}
+	cfg.Only = []string{"throughput"}
 	cfg.Progress = func(step string) {
 		if strings.HasPrefix(step, "drain") {
 			during = scratchDatabases(t, db, cfg.Server.ConnConfig.User)
