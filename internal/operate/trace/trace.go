@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -138,20 +139,19 @@ var ErrNotFound = errors.New("not found")
 // of an id or a key: an Event for each idempotency key, by key. It reads in one snapshot.
 func Find(ctx context.Context, db operate.Beginner, reference string) ([]Event, error) {
 	reference = strings.TrimSpace(reference)
-	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	r := &reader{events: map[string]*Event{}}
+	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	err := pgx.BeginTxFunc(ctx, db, options, func(tx pgx.Tx) error {
+		r.tx = tx
+		return r.read(ctx, reference)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("trace %.80q: %w", reference, err)
 	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // it only read
-	r := &reader{tx: tx, events: map[string]*Event{}}
-	if err := r.read(ctx, reference); err != nil {
-		return nil, fmt.Errorf("trace %.80q: %w", reference, err)
-	}
 	events := make([]Event, 0, len(r.events))
-	for _, event := range r.events {
-		events = append(events, *event)
+	for _, key := range slices.Sorted(maps.Keys(r.events)) {
+		events = append(events, *r.events[key])
 	}
-	slices.SortFunc(events, func(a, b Event) int { return strings.Compare(a.IdempotencyKey, b.IdempotencyKey) })
 	if len(events) == 0 {
 		return nil, fmt.Errorf("trace %.80q: %w: give an event id, an idempotency key, an instance's id or key, or a job's number",
 			reference, ErrNotFound)
