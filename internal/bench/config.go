@@ -14,7 +14,7 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// Config says what to measure, and where. The zero value of a field means its default.
+// Config configures Run. The zero value of a field means its default.
 type Config struct {
 	// Server leads to any database of the server, directly and not through a transaction pooler. Required. Its login must
 	// be allowed to create databases. It is not changed.

@@ -56,14 +56,14 @@ func (s *scratch) insertMany(table string, rows int) string {
 }
 
 // insertRate measures inserts into the outbox against inserts into the plain table: without a worker, when nothing notifies and
-// producers have all cores; beside a worker on this machine; and beside one with workerRate.
+// producers have all cores; with a worker on this machine; and with one limited to workerRate.
 func (b *bench) insertRate(
 	ctx context.Context, s *scratch, name string, script func(table string) string, clients, rows int, bar *Bar,
 ) error {
 	const unit = "rows/s"
 	var plain, alone, working, rated []float64
 	run := func(into *[]float64, table string) error {
-		result, err := b.pgbench(ctx, s, load{script: script(table), clients: clients, duration: b.cfg.Sizes.Insert})
+		result, err := b.pgbench(ctx, s, script(table), clients, fmt.Sprintf("--time=%d", int(b.cfg.Sizes.Insert.Seconds())))
 		*into = append(*into, result.rate*float64(rows))
 		return err
 	}

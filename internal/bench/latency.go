@@ -114,8 +114,8 @@ type clock struct {
 
 	mu        sync.Mutex
 	committed map[uuid.UUID]time.Time
-	times     map[uuid.UUID]int // that an event was heard
-	heard     map[uuid.UUID]time.Time
+	times     map[uuid.UUID]int       // how often an event was heard
+	heard     map[uuid.UUID]time.Time // by the last listener
 	failed    error
 }
 

@@ -36,14 +36,6 @@ func FindPgbench(ctx context.Context, dir string) (string, error) {
 	return path, nil
 }
 
-// load is what pgbench runs.
-type load struct {
-	script       string
-	clients      int
-	transactions int           // of each client; 0: duration counts
-	duration     time.Duration // whole seconds
-}
-
 // loadResult is what pgbench measured.
 type loadResult struct {
 	rate         float64 // transactions per second, without the time to connect
@@ -55,20 +47,13 @@ var (
 	processedLine = regexp.MustCompile(`(?m)^number of transactions actually processed: (\d+)`)
 )
 
-// pgbench runs a load in the scratch database, with prepared statements.
-func (b *bench) pgbench(ctx context.Context, s *scratch, l load) (loadResult, error) {
-	args := []string{
-		"--no-vacuum", "--protocol=prepared", "--file=-",
-		fmt.Sprintf("--client=%d", l.clients), fmt.Sprintf("--jobs=%d", min(l.clients, runtime.NumCPU())),
-	}
-	if l.transactions > 0 {
-		args = append(args, fmt.Sprintf("--transactions=%d", l.transactions))
-	} else {
-		args = append(args, fmt.Sprintf("--time=%d", int(l.duration.Seconds())))
-	}
-	cmd := exec.CommandContext(ctx, b.cfg.Pgbench, args...)
+// pgbench runs a script in the scratch database with prepared statements. limit is --transactions=N, of each client, or
+// --time=N, in whole seconds.
+func (b *bench) pgbench(ctx context.Context, s *scratch, script string, clients int, limit string) (loadResult, error) {
+	cmd := exec.CommandContext(ctx, b.cfg.Pgbench, "--no-vacuum", "--protocol=prepared", "--file=-", limit,
+		fmt.Sprintf("--client=%d", clients), fmt.Sprintf("--jobs=%d", min(clients, runtime.NumCPU())))
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), steersLibpq), libpqEnvironment(s.config(1).ConnConfig)...)
-	cmd.Stdin = strings.NewReader(l.script + "\n")
+	cmd.Stdin = strings.NewReader(script + "\n")
 	cmd.WaitDelay = 5 * time.Second
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
@@ -94,8 +79,8 @@ func parsePgbench(out string) (loadResult, error) {
 	return loadResult{rate: rate, transactions: transactions}, nil
 }
 
-// steersLibpq reports whether a variable says where to connect. The scratch database has its own; variables that say how
-// to connect (certificates, password files) stay.
+// steersLibpq reports whether a variable names the server or database, which the scratch database sets itself. Variables for
+// certificates and password files stay.
 func steersLibpq(variable string) bool {
 	return strings.HasPrefix(variable, "PG") && !strings.HasPrefix(variable, "PGSSL") && !strings.HasPrefix(variable, "PGPASSFILE")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/iu-core/iuworker/internal/operate/scaleout"
@@ -39,16 +40,12 @@ func (b *bench) scaleout(ctx context.Context) error {
 func (b *bench) duringScaleout(ctx context.Context, s *scratch, prefix string, n int) (block []time.Duration, err error) {
 	scaling, stop := context.WithCancel(ctx)
 	defer stop()
-	began, ended := make(chan struct{}, 1), make(chan error, 1)
+	began, ended := make(chan struct{}), make(chan error, 1)
+	begin := sync.OnceFunc(func() { close(began) })
 	go func() {
 		_, err := scaleout.Start(scaling, scaleout.Config{
 			Pool: s.pool, Template: s.template, Prefix: prefix, Count: million, Actor: actor,
-			Progress: func(scaleout.Result) {
-				select {
-				case began <- struct{}{}:
-				default:
-				}
-			},
+			Progress: func(scaleout.Result) { begin() },
 		})
 		ended <- err
 	}()

@@ -151,7 +151,7 @@ func (s *scratch) drop(ctx context.Context) error {
 			_, err := conn.Exec(ctx, "DROP ROLE IF EXISTS "+pgx.Identifier{role}.Sanitize())
 			var pgErr *pgconn.PgError
 			if errors.As(err, &pgErr) && pgErr.Code == pgerrcode.DependentObjectsStillExist {
-				continue // another database was migrated meanwhile, and needs it
+				continue // a database that was migrated since needs it
 			}
 			if err != nil {
 				return err

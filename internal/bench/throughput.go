@@ -40,7 +40,7 @@ type measured struct {
 	memory []float64 // of the worker, in megabytes
 }
 
-// throughput measures drain and pipeline, and the worker's memory meanwhile.
+// throughput measures drain and pipeline, and the worker's memory during them.
 func (b *bench) throughput(ctx context.Context) error {
 	s := b.main
 	var drain, whole, live, dry rates
@@ -74,9 +74,8 @@ func (b *bench) throughput(ctx context.Context) error {
 // calls is one measurement of the reference.
 func (b *bench) calls(ctx context.Context, s *scratch, emitMode string) (measured, error) {
 	stop := b.meter.start()
-	result, err := b.pgbench(ctx, s, load{
-		script: s.call(emitMode), clients: referenceClients, transactions: max(1, b.cfg.Sizes.Events/referenceClients),
-	})
+	limit := fmt.Sprintf("--transactions=%d", max(1, b.cfg.Sizes.Events/referenceClients))
+	result, err := b.pgbench(ctx, s, s.call(emitMode), referenceClients, limit)
 	return measured{rate: result.rate, events: result.transactions, cost: stop()}, err
 }
 

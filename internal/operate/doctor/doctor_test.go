@@ -25,7 +25,7 @@ func examine(t *testing.T, url string, change ...func(*doctor.Config)) doctor.Re
 	pool, err := pgxpool.New(t.Context(), url)
 	require.NoError(t, err)
 	defer pool.Close()
-	// A busy machine may need longer than somebody who waits at night would like.
+	// A busy machine may need longer than the default timeout.
 	cfg := doctor.Config{Pool: pool, Timeout: operatetest.Patience}
 	for _, c := range change {
 		c(&cfg)
@@ -52,7 +52,7 @@ func checked(t *testing.T, report doctor.Report, name string) doctor.Check {
 	return doctor.Check{}
 }
 
-// healthy fails the test where a check is not ok, but those that are excused.
+// healthy fails the test if a check is not ok and not excused.
 func healthy(t *testing.T, report doctor.Report, excused ...string) {
 	t.Helper()
 	for _, check := range report.Checks {
@@ -167,7 +167,7 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 
 func TestDoctorWithoutADatabase(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never answers
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never replies
 	require.NoError(t, err)
 	defer func() { _ = listener.Close() }()
 	silent := "postgres://me:secret@" + listener.Addr().String() + "/x?sslmode=disable"
@@ -195,7 +195,7 @@ func TestDoctorWithoutASchema(t *testing.T) {
 	}
 }
 
-// Whoever asks gets an answer: what a login may not ask is skipped.
+// Each role gets a report: checks for which a login lacks privileges are skipped.
 func TestDoctorAsEachRole(t *testing.T) {
 	t.Parallel()
 	db := operatetest.Lived(t)
@@ -229,7 +229,7 @@ func TestDoctorAsEachRole(t *testing.T) {
 	require.Equal(t, "iuworker migrate up", check.Next)
 }
 
-// What concerns a whole server needs one of its own.
+// Checks of the whole server need a server of their own.
 func TestDoctorOnASickServer(t *testing.T) {
 	t.Parallel()
 	db, _ := iutest.Own(t)

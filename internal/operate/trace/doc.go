@@ -7,6 +7,6 @@
 //	nothing is known of the reference           ErrNotFound
 //	a prefix fits several events                AmbiguousError
 //	a job's arguments or marks are not ours     they are left out
-//	River has deleted the job                   Jobs is empty; the instance or the dead letter still tells
+//	River has deleted the job                   Jobs is empty; the instance or the dead letter remains
 //	the instance was rolled back                its emission is found by the instance's id alone
 package trace

@@ -154,7 +154,7 @@ func (r *reader) readDeadLetters(ctx context.Context, by target) error {
 	letters, err := operate.DeadLetters(ctx, r.tx, operate.Selection{EventID: by.event, IdempotencyKey: by.key}, 0, rowLimit)
 	for _, letter := range letters {
 		var args jobs.AutoInstantiateArgs
-		_ = json.Unmarshal(letter.Event, &args) // if the event does not fit, its dead letter tells what it is
+		_ = json.Unmarshal(letter.Event, &args) // an event that does not fit is read from its dead letter alone
 		args.IdempotencyKey = *cmp.Or(letter.IdempotencyKey, new(string))
 		event := r.event(identityOf(args))
 		event.DeadLetters = append(event.DeadLetters, letter)
@@ -162,7 +162,7 @@ func (r *reader) readDeadLetters(ctx context.Context, by target) error {
 	return err
 }
 
-// readEmission reads the announcement of the instance, or of the last one that is known, which may be rolled back.
+// readEmission reads the announcement of the instance, or of the last known one, which may be rolled back.
 func (r *reader) readEmission(ctx context.Context, event *Event, by target) error {
 	id := by.instance
 	if event.Instance != nil {

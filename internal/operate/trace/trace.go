@@ -124,7 +124,7 @@ type Emission struct {
 	RolledBackAt *time.Time      `json:"rolled_back_at"`
 }
 
-// Consumer is a named consumer and whether it is past the emission; Past is nil if its position says nothing.
+// Consumer is a named consumer. Past reports whether it is past the emission, nil if that is not known.
 type Consumer struct {
 	Name     string `json:"name"`
 	Position int64  `json:"position"`

@@ -215,7 +215,7 @@ func TestVerifyNamesNoMoreThanItMay(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// Workers and operators may look at everything.
+// Workers and operators may read everything.
 func TestVerifyAsEachRole(t *testing.T) {
 	t.Parallel()
 	db := operatetest.Lived(t)
