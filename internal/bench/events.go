@@ -27,7 +27,7 @@ type sent struct {
 	emissions int64 // the number of emissions when all of them are composed
 }
 
-// send inserts n events, and notes when their transaction had committed.
+// send inserts n events, and records the time after the commit.
 func (s *scratch) send(ctx context.Context, n int, insert func(context.Context, int) error) (sent, error) {
 	written, err := s.emissionsWritten(ctx)
 	if err == nil {
@@ -94,7 +94,7 @@ func (s *scratch) count(ctx context.Context) (t tally, err error) {
 	return t, err
 }
 
-// whole is how far events must have come to be done.
+// whole is when events are done.
 type whole bool
 
 const (
@@ -148,7 +148,7 @@ func (s *scratch) emissionsWritten(ctx context.Context) (written int64, err erro
 	return written, err
 }
 
-// verify returns an error unless n events have led to n instances, jobs and emissions since before.
+// verify returns an error unless n events led to n instances, jobs and emissions since the tally before.
 func (s *scratch) verify(ctx context.Context, before tally, n int) error {
 	now, err := s.count(ctx)
 	if err != nil {

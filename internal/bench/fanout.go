@@ -12,8 +12,8 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// fanout measures how long an event takes from the commit of the outbox row to the last of one and of many subscribers. Each
-// subscriber is one of package subscribe, with a connection that listens.
+// fanout measures the time from the commit of an outbox row until the last subscriber has the event, with one subscriber and
+// with many. Each runs subscribe.Run, with a connection that listens.
 func (b *bench) fanout(ctx context.Context) error {
 	s := b.main
 	many, err := s.room(ctx, b.cfg.Sizes.Subscribers, b.cfg.PoolSize)

@@ -13,8 +13,8 @@ const (
 	stretch      = 20_000 // events at a time, to make the long history
 )
 
-// growth measures whether a long history slows the worker down: the same drain on a database with few finished jobs and on one
-// with many.
+// growth measures whether a long history slows the worker down: it drains the same jobs on databases with few and with many
+// finished jobs.
 func (b *bench) growth(ctx context.Context) (err error) {
 	short, err := createScratch(ctx, b.cfg.Server, b.cfg.Logger)
 	if err != nil {
@@ -35,7 +35,7 @@ func (b *bench) growth(ctx context.Context) (err error) {
 			if err := into.take(b.through(ctx, s, toJobs, s.insertJobs)); err != nil {
 				return err
 			}
-			return s.settle(ctx)
+			return s.cleanUp(ctx)
 		}
 	}
 	err = b.alternate(ctx, b.cfg.Sizes.Repetitions, "drain with a short and a long history", asItIs, drain(short, &few), drain(b.main, &many))
@@ -55,7 +55,7 @@ func (b *bench) growth(ctx context.Context) (err error) {
 	return nil
 }
 
-// fill sends events until there are so many finished jobs. It returns the rates, which include the inserts, and the memory.
+// fill sends events until a number of jobs has finished. It returns the rates, which include the inserts, and the memory.
 func (b *bench) fill(ctx context.Context, s *scratch, jobs int) (points []GrowthPoint, memory []float64, err error) {
 	t, err := s.count(ctx)
 	if err != nil || t.completed >= jobs {

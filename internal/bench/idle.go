@@ -11,7 +11,7 @@ import (
 func (b *bench) idle(ctx context.Context) error {
 	s := b.main
 	b.step("idle, %s", b.cfg.Sizes.Idle)
-	if err := s.settle(ctx); err != nil {
+	if err := s.cleanUp(ctx); err != nil {
 		return err
 	}
 	var used *cost

@@ -24,10 +24,10 @@ const (
 	idleRiver       = "the same River, whose job only notifies"
 )
 
-// latency measures an idle system: from the commit of an outbox row to the NOTIFY at a subscriber.
+// latency measures the time from the commit of an outbox row to the NOTIFY at a subscriber, on an idle system.
 func (b *bench) latency(ctx context.Context) error {
 	s := b.main
-	if err := s.settle(ctx); err != nil {
+	if err := s.cleanUp(ctx); err != nil {
 		return err
 	}
 	if err := s.migrateBareRiver(ctx); err != nil {
@@ -67,7 +67,7 @@ func (l latencies) blocks(p float64) []float64 {
 	return values
 }
 
-// addLatency adds two lines, for p50 and p99; name has a place for the percentile. The note is that of p99.
+// addLatency adds the lines p50 and p99, whose name has a %d for the percentile, and a note to the second.
 func (b *bench) addLatency(name string, ours latencies, reference string, theirs latencies, bar50, bar99 *Bar, note string) {
 	p50 := compare(fmt.Sprintf(name, 50), "ms", ours.blocks(50), reference, theirs.blocks(50), bar50)
 	p99 := compare(fmt.Sprintf(name, 99), "ms", ours.blocks(99), reference, theirs.blocks(99), bar99)

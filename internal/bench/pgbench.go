@@ -85,8 +85,7 @@ func steersLibpq(variable string) bool {
 	return strings.HasPrefix(variable, "PG") && !strings.HasPrefix(variable, "PGSSL") && !strings.HasPrefix(variable, "PGPASSFILE")
 }
 
-// libpqEnvironment returns the variables by which libpq connects as cfg does. Other users cannot read the
-// password there.
+// libpqEnvironment returns variables with which libpq connects as cfg does. Other users cannot read a process's variables.
 func libpqEnvironment(cfg *pgx.ConnConfig) []string {
 	sslmode := "disable"
 	if cfg.TLSConfig != nil {

@@ -107,10 +107,10 @@ func compare(name, unit string, values []float64, reference string, references [
 	return m
 }
 
-// noisy is the spread of a reference above which the machine was busy with other work.
+// noisy is the spread of a reference above which a note says that the machine was busy.
 const noisy = 0.25
 
-// weigh adds to the notes what a reader must know about the machine.
+// weigh adds notes about the load of the machine.
 func (r *Report) weigh(load string) {
 	for _, m := range r.Measures {
 		if m.Reference != nil && m.Reference.spread() > noisy {

@@ -115,9 +115,9 @@ func (b *bench) begin(ctx context.Context) error {
 }
 
 // alternate repeats measurements one after the other and begins with a different one each time, so that all of them meet the
-// same load of the machine. It calls settle after each.
+// same load of the machine. It calls between after each.
 func (b *bench) alternate(
-	ctx context.Context, repetitions int, what string, settle func(context.Context) error, measurements ...func(repetition int) error,
+	ctx context.Context, repetitions int, what string, between func(context.Context) error, measurements ...func(repetition int) error,
 ) error {
 	for i := range repetitions {
 		b.step("%s, %d of %d", what, i+1, repetitions)
@@ -125,7 +125,7 @@ func (b *bench) alternate(
 			if err := measurements[(i+n)%len(measurements)](i); err != nil {
 				return err
 			}
-			if err := settle(ctx); err != nil {
+			if err := between(ctx); err != nil {
 				return err
 			}
 		}

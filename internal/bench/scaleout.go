@@ -20,11 +20,11 @@ const (
 // scale-out.
 func (b *bench) scaleout(ctx context.Context) error {
 	s := b.main
-	if err := s.settle(ctx); err != nil {
+	if err := s.cleanUp(ctx); err != nil {
 		return err
 	}
 	var quiet, during latencies
-	n, repetitions := b.cfg.Sizes.LatencyEvents, min(b.cfg.Sizes.Repetitions, 3) // each needs a settled database
+	n, repetitions := b.cfg.Sizes.LatencyEvents, min(b.cfg.Sizes.Repetitions, 3) // each ends with a clean-up
 	err := b.alternate(ctx, repetitions, "latency during a scale-out", asItIs,
 		func(int) error { return quiet.take(b.outboxLatency(ctx, s, n)) },
 		func(i int) error { return during.take(b.duringScaleout(ctx, s, fmt.Sprint("bench-", i), n)) })
@@ -36,7 +36,7 @@ func (b *bench) scaleout(ctx context.Context) error {
 	return nil
 }
 
-// duringScaleout measures a block of events while a scale-out is enqueued, and what was enqueued is composed.
+// duringScaleout measures a block of events while a scale-out is enqueued and composed.
 func (b *bench) duringScaleout(ctx context.Context, s *scratch, prefix string, n int) (block []time.Duration, err error) {
 	scaling, stop := context.WithCancel(ctx)
 	defer stop()
@@ -69,5 +69,5 @@ func (s *scratch) emptyQueue(ctx context.Context) error {
 	if err := s.exec(ctx, "empty the queue", "TRUNCATE "+iusql.JobTable); err != nil {
 		return err
 	}
-	return s.settle(ctx)
+	return s.cleanUp(ctx)
 }

@@ -179,9 +179,9 @@ func (s *scratch) leftovers(ctx context.Context) (string, error) {
 		strings.Join(left, "; DROP DATABASE ") + ";", nil
 }
 
-// settle emits what the references left for the emitter, vacuums and analyzes the tables, and makes a checkpoint if the login
+// cleanUp emits what the references left for the emitter, vacuums and analyzes the tables, and makes a checkpoint if the login
 // may.
-func (s *scratch) settle(ctx context.Context) error {
+func (s *scratch) cleanUp(ctx context.Context) error {
 	for emitted := -1; emitted != 0; {
 		if err := s.read(ctx, "emit what is left", []any{&emitted}, "SELECT emitted FROM iu_outbox.emit(10000)"); err != nil {
 			return err

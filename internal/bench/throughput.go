@@ -48,7 +48,7 @@ func (b *bench) throughput(ctx context.Context) error {
 	if _, err := b.calls(ctx, s, "live"); err != nil { // warms the caches up
 		return err
 	}
-	err := b.alternate(ctx, b.cfg.Sizes.Repetitions, "drain, pipeline and their reference", s.settle,
+	err := b.alternate(ctx, b.cfg.Sizes.Repetitions, "drain, pipeline and their reference", s.cleanUp,
 		func(int) error { return live.take(b.calls(ctx, s, "live")) },
 		func(int) error { return drain.take(b.through(ctx, s, toJobs, s.insertJobs)) },
 		func(int) error {
@@ -79,7 +79,7 @@ func (b *bench) calls(ctx context.Context, s *scratch, emitMode string) (measure
 	return measured{rate: result.rate, events: result.transactions, cost: stop()}, err
 }
 
-// through measures events from the moment at which they are inserted, with a worker that is warm.
+// through warms a worker up, and measures events from the commit that inserts them.
 func (b *bench) through(ctx context.Context, s *scratch, how whole, insert func(context.Context, int) error) (m measured, err error) {
 	n := b.cfg.Sizes.Events
 	before, err := s.count(ctx)

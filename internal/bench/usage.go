@@ -21,7 +21,7 @@ type cost struct {
 // meter measures costs, on Linux. Those of the server are 0 if postmaster is 0: it runs on another machine.
 type meter struct{ postmaster int }
 
-// start returns what to call at the end. That returns nil if something could not be read.
+// start begins a measurement. stop returns the cost, nil if it could not be read.
 func (m meter) start() (stop func() *cost) {
 	before, err := m.read()
 	return func() *cost {
@@ -123,7 +123,7 @@ func watchMemory(ctx context.Context) (stop func() []float64) {
 	}
 }
 
-// memory adds the worker's memory while it drained, and whether that grew.
+// memory adds a line for the worker's memory during a drain, with a note on its growth.
 func (b *bench) memory(name string, values []float64) {
 	if len(values) == 0 || values[0] == 0 {
 		b.note("The worker's memory was not measured: only Linux tells.")
@@ -150,7 +150,7 @@ func (c *costs) add(cost *cost, events int) {
 	c.client = append(c.client, each(cost.client))
 }
 
-// compareCosts adds a line, if there is something to compare.
+// compareCosts adds a line if both costs are known.
 func (b *bench) compareCosts(name string, ours costs, reference string, theirs costs) {
 	if len(ours.total) == 0 || len(theirs.total) == 0 {
 		return

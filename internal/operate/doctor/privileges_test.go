@@ -10,7 +10,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// login makes a login that has some of our roles, and returns its name.
+// login creates a login with some of our roles, and returns its name.
 func login(t *testing.T, db *iutest.DB, roles ...string) string {
 	t.Helper()
 	name := "login_" + db.Name

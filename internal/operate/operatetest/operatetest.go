@@ -47,7 +47,7 @@ const Idle = `
 	SELECT NOT EXISTS (SELECT FROM iu_outbox.event) AND NOT EXISTS (SELECT FROM iu_outbox.emission WHERE position IS NULL)
 		AND NOT EXISTS (SELECT FROM iu_river.river_job WHERE state NOT IN ('completed', 'cancelled', 'discarded'))`
 
-// Say inserts an event, whose id comes from its suffix.
+// Say inserts an event whose id is derived from its suffix.
 func Say(t *testing.T, db *iutest.DB, template uuid.UUID, suffix string, mode string, actor string) {
 	t.Helper()
 	db.Exec(t, `
@@ -55,7 +55,7 @@ func Say(t *testing.T, db *iutest.DB, template uuid.UUID, suffix string, mode st
 		VALUES (md5($2)::uuid, 'e', $1, $2, $3, $4)`, template, suffix, mode, actor)
 }
 
-// Lived is a database in which a worker composed five live instances, s1 to s5, and a dry run, dry, and could not
+// Lived returns a database in which a worker composed five live instances, s1 to s5, and a dry run, dry, and could not
 // compose lost.
 func Lived(t *testing.T) *iutest.DB {
 	t.Helper()

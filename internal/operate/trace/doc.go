@@ -1,6 +1,6 @@
 // Package trace follows one event from the outbox to its consumers.
 //
-// Find takes what an operator has in hand: an event id, an idempotency key, an instance's id or key, the number of a job, or a
+// Find takes a reference: an event id, an idempotency key, an instance's id or key, the number of a job, or a
 // prefix of one of these. It returns an Event for each idempotency key: its rows in each table, its state, and what it waits for.
 // The database function find_event decides the state; this package explains it.
 //

@@ -21,7 +21,7 @@ type reader struct {
 	events map[string]*Event
 }
 
-// identity is which event a row belongs to.
+// identity identifies the event that a row belongs to.
 type identity struct {
 	Key      string
 	Event    uuid.UUID
@@ -33,7 +33,7 @@ func identityOf(args jobs.AutoInstantiateArgs) identity {
 	return identity{args.IdempotencyKey, args.EventID, args.TemplateCollectionID, args.InstanceKeySuffix}
 }
 
-// event returns the Event of a key; the first row that has the rest fills it in.
+// event returns the Event of a key. The first row with an event id fills in the rest of the identity.
 func (r *reader) event(of identity) *Event {
 	event := r.events[of.Key]
 	if event == nil {

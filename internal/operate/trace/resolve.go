@@ -78,7 +78,7 @@ const (
 		JOIN public.iu_auto_instantiate_event_log AS l ON l.instance_collection_id = c.id
 		WHERE c.collection_key = 'tpl-inst:auto:' || $1::text`
 
-	// keyOfSuffixSQL finds the event whose instance is not composed.
+	// keyOfSuffixSQL finds an event without an instance.
 	keyOfSuffixSQL = `
 		SELECT k.idempotency_key FROM (
 			SELECT e.idempotency_key FROM iu_outbox.event AS e WHERE e.instance_key_suffix = $1::text

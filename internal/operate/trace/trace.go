@@ -18,7 +18,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// Event is all that is known of one event for one template. Parts that it has not reached, or that were deleted (River deletes
+// Event is everything that is known about one event for one template. Parts that it has not reached, or that were deleted (River deletes
 // jobs after a while), are nil or empty.
 type Event struct {
 	IdempotencyKey    string     `json:"idempotency_key"`
@@ -97,7 +97,7 @@ type Retry struct {
 	Error   string    `json:"error"`
 }
 
-// Instance is what was composed, with the digests as they were recorded and as they are now.
+// Instance is the composed instance, with its digests as recorded and as they are now.
 type Instance struct {
 	ID              uuid.UUID `json:"instance_collection_id"`
 	Key             string    `json:"instance_key"`

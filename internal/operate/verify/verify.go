@@ -17,7 +17,7 @@ type Config struct {
 	// Pool is the database. Required. Verify uses one connection at a time, and each for a short statement.
 	Pool *pgxpool.Pool
 
-	// Findings is how many of the wrong things each check names. Default 20.
+	// Findings is how many wrong rows each check names. Default 20.
 	Findings int
 
 	// Rest is how long to pause between two pieces, to leave others room. Default: no pause.
@@ -65,8 +65,7 @@ type Finding struct {
 	Problem string `json:"problem"`
 }
 
-// Balance is what became of all events since the outbox was installed. While events flow, its numbers are of
-// slightly different moments.
+// Balance is what became of all events since the outbox was installed. While events flow, its numbers are not of one moment.
 type Balance struct {
 	Waiting  int64 `json:"waiting"`  // rows in the outbox
 	Claimed  int64 `json:"claimed"`  // rows that left it for a job

@@ -22,8 +22,8 @@ const (
 // scan is a statement for a part of the data, and how to go through all of it. At most one of table and bounds is set; without
 // them the statement is run once.
 type scan struct {
-	// table is read page by page: $1 and $2 are row addresses, the second not included. Rows that are inserted meanwhile may
-	// be left out.
+	// table is read page by page: $1 and $2 are row addresses, the second not included. Rows that are inserted during
+	// the scan may be left out.
 	table string
 
 	// bounds returns two numbers: $1 is below the piece's first number, $2 its last one.
