@@ -66,6 +66,7 @@ var auditWords = map[string]func(d auditDetail) string{
 	"queue.resume":      func(d auditDetail) string { return "resumed the queue " + d.Queue },
 	"queue.update":      func(d auditDetail) string { return "changed the queue " + d.Queue },
 	"scaleout.cancel":   func(d auditDetail) string { return "cancelled " + d.counted() + " of the scale-out " + d.Prefix },
+	"scaleout.start":    func(d auditDetail) string { return "started the scale-out " + d.Prefix + " of " + d.counted() },
 	"setting.set":       func(d auditDetail) string { return "set " + d.Name + " to " + d.Value },
 	"template.create":   func(d auditDetail) string { return "created the template " + d.Template },
 	"template.mark":     func(d auditDetail) string { return "marked the template " + d.Template },
@@ -174,7 +175,7 @@ func (f auditFilter) Query(more ...string) string {
 var auditActions = []string{
 	"actor.cancel", "consumer", "consumer.delete", "consumer.drop", "consumer.replay", "consumer.reset", "dead_letter", "dead_letter.drop",
 	"dead_letter.retry", "event.test", "gate", "gate.close", "gate.open", "job", "job.cancel", "job.delete", "job.retry", "queue", "queue.pause",
-	"queue.resume", "rollback", "scaleout.cancel", "setting.set", "template", "template.create", "template.mark", "template.unmark",
+	"queue.resume", "rollback", "scaleout.cancel", "scaleout.start", "setting.set", "template", "template.create", "template.mark", "template.unmark",
 }
 
 // Actions are what the form offers.

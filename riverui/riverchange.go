@@ -55,7 +55,7 @@ func (h *Handler) riverChange(w http.ResponseWriter, r *http.Request) {
 		about["concurrency"] = request.Concurrency
 	}
 	var answer answer
-	err = h.operator(r).ChangeInRiver(r.Context(), action, about, func(tx pgx.Tx) error {
+	err = h.operator(r).Change(r.Context(), action, about, func(tx pgx.Tx) error {
 		inTx, err := h.riverUI(&tx)
 		if err != nil {
 			return err
