@@ -92,7 +92,7 @@ func listEvents(ctx context.Context, db Beginner, filter EventFilter, place stri
 	if err != nil {
 		return EventPage{}, err
 	}
-	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	tx, err := db.BeginTx(ctx, Snapshot)
 	if err != nil {
 		return EventPage{}, fmt.Errorf("list events: %w", err)
 	}

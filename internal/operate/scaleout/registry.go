@@ -12,9 +12,7 @@ import (
 // register stores the scale-out, which may have run before, and its audit line.
 func (cfg Config) register(ctx context.Context) error {
 	operator := operate.Operator{Pool: cfg.Pool, Actor: cfg.By}
-	detail := map[string]any{
-		"prefix": cfg.Prefix, "template_collection_id": cfg.Template, "count": cfg.Count, "actor": cfg.Actor, "emit_mode": cfg.EmitMode,
-	}
+	detail := map[string]any{"prefix": cfg.Prefix, "count": cfg.Count, "actor": cfg.Actor, "emit_mode": cfg.EmitMode}
 	return operator.Change(ctx, "scaleout.start", detail, func(tx pgx.Tx) error {
 		return note(ctx, tx, cfg.Prefix, `
 			INSERT INTO iu_outbox.scaleout AS s (prefix, template_collection_id, emit_mode, actor, started_by, total)

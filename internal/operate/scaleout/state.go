@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/jobs"
@@ -83,7 +82,7 @@ const (
 // Read returns how far a scale-out is, in one snapshot. What was composed is found by the events' ids, which come
 // from the prefix: it takes a second for some hundred thousand.
 func Read(ctx context.Context, db operate.Beginner, prefix string) (state Status, err error) {
-	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	tx, err := db.BeginTx(ctx, operate.Snapshot)
 	if err != nil {
 		return state, fmt.Errorf("read the scale-out %q: %w", prefix, err)
 	}
