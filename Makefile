@@ -23,6 +23,7 @@ dev: setup-server build ## the same, and stay up with the web pages
 bench: setup-server build ## measure the worker beside PostgreSQL itself (ARGS=--quick for a short run)
 	$(BIN) bench $(ARGS)
 	$(GO) test -run - -bench FanOut ./riverui/eventstream
+	$(GO) test -run - -bench Publish -benchtime 3x ./worker/publish/jetstream
 
 # Tests wait more than they compute, so more of them run at once than there are processors.
 test: setup-tests ## run all tests with the race detector

@@ -32,11 +32,12 @@ func (a *app) publishCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "publish",
 		Short: "Publish every event to NATS JetStream, in order, once",
-		Long: `Carries every announced event to a stream of NATS JetStream, in the order of positions and once, until SIGTERM or Ctrl-C.
-It is a durable consumer: iuworker consumers shows it, and of several processes with one name one is active. The stream says
-where to continue, so that nothing is lost or repeated, however often publisher, server and database are killed; what the
-server loses is published again. If the server is away, events stay in the database, and publish waits. It exits 1 if the
-history was rewound or pruned, if the stream is not for this database alone, and if the server refuses the login.`,
+		Long: `Carries every announced event to a stream of NATS JetStream, in the order of positions and once, until SIGTERM or
+Ctrl-C. It is a durable consumer: iuworker consumers shows it, and of several processes with one name one is active. The
+stream says where to continue, so that nothing is lost or repeated, however often publisher, server and database are
+killed; what the server loses is published again. If the server is away, events stay in the database, and publish waits.
+It exits 1 if the history was rewound or pruned, if the stream is not for this database alone, and if the server refuses
+the login.`,
 		Example: `  iuworker publish --nats nats://n1,nats://n2 --create-stream --replicas 3
   iuworker publish --nats tls://nats.example.com --creds-file /etc/iuworker/nats.creds --stream SHOP
   iuworker publish --nats nats://n1 --dry-run`,
