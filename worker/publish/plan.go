@@ -29,7 +29,7 @@ var ErrNoLog = errors.New("it does not exist")
 // is away.
 func (p *Publisher) Plan(ctx context.Context, messages int) (Plan, error) {
 	var plan Plan
-	end, err := p.cfg.Sink.Last(ctx)
+	end, err := p.cfg.Sink.Peek(ctx)
 	switch {
 	case err == nil:
 		plan.Log, err = &end, p.check(end)

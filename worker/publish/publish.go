@@ -102,7 +102,7 @@ func New(cfg Config) (*Publisher, error) {
 // history was rewound or pruned, the log is not ours or was made anew, or it refuses this login.
 func (p *Publisher) Run(ctx context.Context) error {
 	// Before the consumer is made: a log that is not ours must not leave one behind.
-	if _, err := p.last(ctx); err != nil {
+	if _, err := p.last(ctx, p.cfg.Sink.Peek); err != nil {
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // nothing was sent
 		}
@@ -176,9 +176,9 @@ func (p *Publisher) publish(ctx context.Context, events []subscribe.Event) error
 }
 
 // last asks the log for its end, until it replies.
-func (p *Publisher) last(ctx context.Context) (End, error) {
+func (p *Publisher) last(ctx context.Context, ask func(context.Context) (End, error)) (End, error) {
 	for {
-		end, err := p.cfg.Sink.Last(ctx)
+		end, err := ask(ctx)
 		switch {
 		case err == nil:
 			p.outage.Worked(ctx)

@@ -12,7 +12,7 @@ import (
 // resume returns where to continue: after the last event of the log.
 func (p *Publisher) resume(ctx context.Context, r subscribe.Resumption) (subscribe.Start, error) {
 	p.cfg.Metrics.Resumed(string(r.Cause))
-	end, err := p.last(ctx)
+	end, err := p.last(ctx, p.cfg.Sink.Last)
 	if err != nil {
 		return subscribe.Stay(), err
 	}

@@ -11,8 +11,11 @@ import (
 
 // Sink is a log that keeps events in order. Run calls one method at a time.
 type Sink interface {
-	// Last returns where the log ends, and connects if that is needed. Publish continues there. An error that AwayError wraps is
-	// retried; any other ends Run.
+	// Peek returns where the log ends, and connects if that is needed. It claims nothing: another process may be publishing.
+	Peek(ctx context.Context) (End, error)
+
+	// Last is Peek for the consumer's active process: Publish continues at this end, and whoever published before is shut out. An
+	// AwayError is retried; any other error ends Run.
 	Last(ctx context.Context) (End, error)
 
 	// Publish appends events after the last one, and returns nil once the log has acknowledged all of them. After an error, Last is

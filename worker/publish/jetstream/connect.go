@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"time"
 
@@ -140,19 +138,14 @@ func (l Login) userInfo() (user, password string) {
 
 // connectError tells a server that is away from one that refuses.
 func (s *Sink) connectError(err error) error {
-	_, authority := errors.AsType[x509.UnknownAuthorityError](err)
-	_, host := errors.AsType[x509.HostnameError](err)
-	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
-	operation, ok := errors.AsType[*net.OpError](err)
-	alert := ok && operation.Op == "remote error" // crypto/tls names an alert of the other side like this
-	_, verification := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
 	case refused(err):
 		return fmt.Errorf("NATS refuses the login: %w; check --creds-file, or --user and --password-file", err)
-	case authority || host || invalid || verification:
-		return fmt.Errorf("the certificate of the NATS server is not trusted: %w; check --tls-ca-file and the server's name", err)
-	case alert || errors.Is(err, nats.ErrSecureConnRequired) || errors.Is(err, nats.ErrSecureConnWanted):
-		return fmt.Errorf("no TLS connection to NATS: %w; check --tls-ca-file, --tls-cert-file and --tls-key-file", err)
+	case errors.Is(err, nats.ErrSecureConnRequired) || errors.Is(err, nats.ErrSecureConnWanted):
+		return publish.NoTLS(err)
+	}
+	if err := publish.TLSError(err); err != nil {
+		return err
 	}
 	return publish.Away(fmt.Errorf("connect to NATS: %w", err))
 }

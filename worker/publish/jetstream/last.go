@@ -24,6 +24,9 @@ const (
 	noPlace = "none"
 )
 
+// Peek implements publish.Sink.
+func (s *Sink) Peek(ctx context.Context) (publish.End, error) { return s.Last(ctx) }
+
 // Last implements publish.Sink.
 func (s *Sink) Last(ctx context.Context) (publish.End, error) {
 	s.chain = chain{}
