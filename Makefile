@@ -48,7 +48,7 @@ verify: ## check modules, formatting and vet, and build everything
 setup-server: ## PostgreSQL for demo and dev (as root on Debian: installs it where there is none)
 	@.ci/setup server
 
-setup-tests: ## what the tests need: PostgreSQL, psql, pg_dump, PgBouncer, curl, promtool, nats-server, systemd-analyze, a C compiler
+setup-tests: ## what the tests need: PostgreSQL, psql, pg_dump, PgBouncer, curl, promtool, nats-server, kcat, systemd-analyze, a C compiler
 	@.ci/setup tests
 
 setup-browser: ## Chromium and a proxy, for browser

@@ -17,6 +17,7 @@ import (
 	iusql "github.com/iu-core/iuworker/sql"
 	"github.com/iu-core/iuworker/worker/publish"
 	"github.com/iu-core/iuworker/worker/publish/jetstream"
+	"github.com/iu-core/iuworker/worker/publish/kafka"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -31,15 +32,15 @@ func (a *app) publishCommand() *cobra.Command {
 	f := defaultPublishFlags()
 	cmd := &cobra.Command{
 		Use:   "publish",
-		Short: "Publish every event to NATS JetStream, in order, once",
-		Long: `Carries every announced event to a stream of NATS JetStream, in the order of positions and once, until SIGTERM or
-Ctrl-C. It is a durable consumer: iuworker consumers shows it, and of several processes with one name one is active. The
-stream says where to continue, so that nothing is lost or repeated, however often publisher, server and database are
-killed; what the server loses is published again. If the server is away, events stay in the database, and publish waits.
-It exits 1 if the history was rewound or pruned, if the stream is not for this database alone, and if the server refuses
-the login.`,
+		Short: "Publish every event to NATS JetStream or Kafka, in order, once",
+		Long: `Carries every announced event to a stream of NATS JetStream, or to a topic of Kafka, in the order of positions and once,
+until SIGTERM or Ctrl-C. It is a durable consumer: iuworker consumers shows it, and of several processes with one name one
+is active. The stream says where to continue, so that nothing is lost or repeated, however often publisher, broker and
+database are killed. If the broker is away, events stay in the database, and publish waits. It exits 1 if the history was
+rewound or pruned, if the stream is not for this database alone, and if the broker refuses the login.`,
 		Example: `  iuworker publish --nats nats://n1,nats://n2 --create-stream --replicas 3
   iuworker publish --nats tls://nats.example.com --creds-file /etc/iuworker/nats.creds --stream SHOP
+  iuworker publish --kafka b1:9092,b2:9092 --topic iu.shop --create-stream --replicas 3
   iuworker publish --nats nats://n1 --dry-run`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(cmd, a.getenv); err != nil {
@@ -187,7 +188,12 @@ func (p *publication) open(ctx context.Context) (publisher *publish.Publisher, s
 	if err != nil {
 		return nil, nil, configured(err)
 	}
+	page := 0 // the default
+	if len(p.flags.kafka) > 0 {
+		page = p.flags.window
+	}
 	publisher, err = publish.New(publish.Config{
+		Page: page,
 		Pool: p.pool, Direct: p.at.direct, Sink: sink, Consumer: p.flags.consumerName(), Source: identity.Source, Filter: p.flags.filter,
 		From: p.flags.start, Decides: p.flags.start != (subscribe.Start{}), ContinueRewound: p.flags.onRewind == rewindContinue, MaxTries: p.flags.maxTries,
 		Metrics: p.metrics, Logger: p.app.logger,
@@ -200,6 +206,9 @@ func (p *publication) open(ctx context.Context) (publisher *publish.Publisher, s
 }
 
 func (p *publication) sink(identity publish.Identity) (publish.Sink, func(), error) {
+	if len(p.flags.kafka) > 0 {
+		return p.kafkaSink(identity)
+	}
 	f := p.flags
 	stream := cmp.Or(f.stream, jetstream.StreamOf(identity.Database))
 	p.log = "NATS JetStream, stream " + stream
@@ -208,6 +217,24 @@ func (p *publication) sink(identity publish.Identity) (publish.Sink, func(), err
 		Content: f.contentKind(), Window: f.window, AckTimeout: f.ackTimeout, Name: "iuworker publish " + f.consumerName(),
 		Login: jetstream.Login{
 			CredsFile: f.credsFile, User: f.user, Password: f.password, CAFile: f.caFile, CertFile: f.certFile, KeyFile: f.keyFile,
+		},
+		Metrics: p.metrics, Logger: p.app.logger,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return sink, sink.Close, nil
+}
+
+func (p *publication) kafkaSink(identity publish.Identity) (publish.Sink, func(), error) {
+	f := p.flags
+	p.log = "Kafka, topic " + f.topic
+	brokers, tls := f.kafkaBrokers()
+	sink, err := kafka.New(kafka.Config{
+		Brokers: brokers, Topic: f.topic, Create: f.createStream && !f.dryRun, Replicas: f.replicas, Consumer: f.consumerName(), Source: identity.Source,
+		Key: kafka.Key(f.key), Content: f.contentKind(), AckTimeout: f.ackTimeout,
+		Login: kafka.Login{
+			SASL: f.sasl, User: f.user, Password: f.password, TLS: tls, CAFile: f.caFile, CertFile: f.certFile, KeyFile: f.keyFile,
 		},
 		Metrics: p.metrics, Logger: p.app.logger,
 	})

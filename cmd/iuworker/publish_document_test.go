@@ -10,6 +10,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/worker/subscribe"
@@ -62,6 +64,32 @@ func shop(t *testing.T) *iutest.DB {
 	db.Pool, err = pgxpool.New(t.Context(), db.URL)
 	require.NoError(t, err)
 	return db
+}
+
+// The topic of docs/publish.md takes the events, and its cursor topic the last cursor.
+func TestPublishToKafkaAsDocumented(t *testing.T) {
+	t.Parallel()
+	blocks := blocksFor(t, "TestPublishToKafkaAsDocumented")
+	require.Len(t, blocks, 1)
+	db := iutest.New(t)
+	db.OpenGates(t)
+	announce(t, db, db.Template(t, "letter", 1), "a", "b")
+	c, err := kfake.NewCluster(kfake.NumBrokers(1))
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	args := strings.Fields(strings.ReplaceAll(blocks[0].text, "127.0.0.1:9092", c.ListenAddrs()[0]))[2:]
+	_, stop := publishing(t, on(db), append(args, "--log-level", "error")...)
+	db.WaitFor(t, patience, "SELECT (SELECT position = 2 FROM iu_outbox.consumer WHERE name = 'publish-kafka')")
+	require.Equal(t, exitDone, stop())
+	reader, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.ConsumeTopics("iu.shop.cursor"), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	require.NoError(t, err)
+	defer reader.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	all := reader.PollFetches(ctx).Records()
+	require.NotEmpty(t, all)
+	require.Equal(t, "publish-kafka", string(all[len(all)-1].Key))
+	require.Regexp(t, `^[0-9a-f]{8}-2$`, string(all[len(all)-1].Value))
 }
 
 // docs/publish.md is followed: the dry run prints what it shows, the publisher publishes, and its reader reads.

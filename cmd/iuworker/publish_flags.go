@@ -16,6 +16,7 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 	"github.com/iu-core/iuworker/worker/publish"
 	"github.com/iu-core/iuworker/worker/publish/jetstream"
+	"github.com/iu-core/iuworker/worker/publish/kafka"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -25,7 +26,8 @@ const (
 	contentStructured = "structured"
 	contentBinary     = "binary"
 
-	natsConsumer = "publish-nats"
+	natsConsumer  = "publish-nats"
+	kafkaConsumer = "publish-kafka"
 
 	// passwordVariable holds the password of --user, for installations without files.
 	passwordVariable = "IUWORKER_PASSWORD"
@@ -33,16 +35,18 @@ const (
 
 // publishFlags are the settings of publish.
 type publishFlags struct {
-	nats     []string
-	consumer string
-	filter   subscribe.Filter
-	from     string
-	start    subscribe.Start
+	nats, kafka []string
+	consumer    string
+	filter      subscribe.Filter
+	from        string
+	start       subscribe.Start
 
 	stream       string
 	createStream bool
 	replicas     int
 	subject      string
+
+	topic, key, sasl string
 
 	content    string
 	window     int
@@ -64,15 +68,17 @@ type publishFlags struct {
 
 func defaultPublishFlags() publishFlags {
 	return publishFlags{
-		replicas: 1, subject: jetstream.DefaultSubject, content: contentStructured, window: jetstream.DefaultWindow,
+		replicas: 1, subject: jetstream.DefaultSubject, key: string(kafka.KeySubject), content: contentStructured, window: jetstream.DefaultWindow,
 		ackTimeout: jetstream.DefaultAckTimeout, onRewind: rewindStop, httpAddr: webui.DefaultPublisherAddr,
 	}
 }
 
 func (f *publishFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.Var(serversValue(&f.nats), "nats", "servers of NATS, separated by commas, such as nats://n1:4222,nats://n2 or tls://nats.example.com")
-	flags.Var(consumerValue(&f.consumer), "consumer", "name of the durable consumer (default "+natsConsumer+")")
+	flags.Var(serversValue(&f.nats, "nats", "nats", "tls", "ws", "wss"), "nats",
+		"servers of NATS, separated by commas, such as nats://n1:4222,nats://n2 or tls://nats.example.com")
+	flags.Var(serversValue(&f.kafka, "kafka", "kafka", "tls"), "kafka", "brokers of Kafka, separated by commas, such as b1:9092,b2:9092 or tls://b1:9093")
+	flags.Var(consumerValue(&f.consumer), "consumer", "name of the durable consumer (default "+natsConsumer+" or "+kafkaConsumer+")")
 	flags.Var(textsValue(&f.filter.Templates, 1000), "template", "only events of this template (collection key or id); repeatable")
 	flags.Var(textsValue(&f.filter.Actors, actorMax), "actor", "only events of this actor; repeatable")
 	flags.Var(textsValue(&f.filter.EventTypes, 200), "event-type", "only events of this type, such as order.placed; repeatable")
@@ -80,15 +86,19 @@ func (f *publishFlags) register(cmd *cobra.Command) {
 		"where a new consumer begins, and one whose stream was made anew (default the oldest retained event)")
 	flags.Var(startValue(&f.start, sinceKind, since), "since", "begin at the first event announced since a time or a duration ago: 2026-12-31T18:00:00Z, 2h")
 
-	flags.Var(stringValue(&f.stream, "name", jetstream.CheckStream), "stream", "the stream, which must be for this database alone (default IU_<DATABASE>)")
-	flags.BoolVar(&f.createStream, "create-stream", false, "create the stream if it is missing; one that exists is never altered")
-	flags.Var(intValue(&f.replicas, 1, 5), "replicas", "with --create-stream: how many servers keep a copy")
+	flags.Var(stringValue(&f.stream, "name", jetstream.CheckStream), "stream",
+		"NATS: the stream, which must be for this database alone (default IU_<DATABASE>)")
 	flags.Var(stringValue(&f.subject, "subject", jetstream.CheckSubject), "subject",
-		"subject of the messages, with {database}, {template}, {actor} and {event_type}")
+		"NATS: subject of the messages, with {database}, {template}, {actor} and {event_type}")
+	flags.Var(stringValue(&f.topic, "name", kafka.CheckTopic), "topic", "Kafka: the topic; its cursors are in the topic NAME.cursor")
+	flags.Var(choiceValue(&f.key, string(kafka.KeySubject), string(kafka.KeyEvent), string(kafka.KeyTemplate), string(kafka.KeyActor),
+		string(kafka.KeyNone)), "key", "Kafka: key of the messages; events of one key stay in order")
+	flags.BoolVar(&f.createStream, "create-stream", false, "create the stream, or the topics, if missing; what exists is never altered")
+	flags.Var(intValue(&f.replicas, 1, 5), "replicas", "with --create-stream: how many servers keep a copy")
 
 	flags.Var(choiceValue(&f.content, contentStructured, contentBinary), "content",
 		"what a message carries: the event as CloudEvents JSON, or its data alone with attributes in headers")
-	flags.Var(intValue(&f.window, 1, 10_000), "window", "maximum number of messages in flight")
+	flags.Var(intValue(&f.window, 1, 10_000), "window", "maximum number of messages in flight, or in a transaction of Kafka")
 	flags.Var(durationValue(&f.ackTimeout, 100*time.Millisecond, time.Minute), "ack-timeout",
 		"how long to wait for an acknowledgement before the stream is asked again")
 	flags.Var(choiceValue(&f.onRewind, rewindStop, rewindContinue), "on-rewind",
@@ -98,6 +108,7 @@ func (f *publishFlags) register(cmd *cobra.Command) {
 
 	flags.Var(textValue(&f.credsFile, pathMax), "creds-file", "file with the credentials of NATS: a JWT and its NKey seed, or an NKey seed")
 	flags.Var(textValue(&f.user, 1000), "user", "user of the broker")
+	flags.Var(choiceValue(&f.sasl, kafka.SASLPlain, kafka.SASLScramSHA256, kafka.SASLScramSHA512), "sasl", "Kafka: how --user logs in")
 	flags.Var(textValue(&f.passwordFile, pathMax), "password-file", "file with the user's password; or give it in "+passwordVariable)
 	flags.Var(textValue(&f.caFile, pathMax), "tls-ca-file", "file with the certificates of the authorities to trust (default the system's)")
 	flags.Var(textValue(&f.certFile, pathMax), "tls-cert-file", "file with the client's certificate")
@@ -107,26 +118,28 @@ func (f *publishFlags) register(cmd *cobra.Command) {
 	flags.Var(addrValue(&f.httpAddr), "http-addr", "host:port of /healthz, /readyz and /metrics, or off")
 	flags.Var(textValue(&f.credentialsFile, pathMax), "http-credentials-file",
 		"file of the users who may read the metrics, one role:user:password per line; or give its lines in "+credentialsVariable)
-	requireFlags(cmd, "nats")
+	excludeFlags(cmd, "nats", "kafka", "topic", "key", "sasl")
+	excludeFlags(cmd, "kafka", "stream", "subject", "creds-file")
 	excludeFlags(cmd, "from", "since")
 	excludeFlags(cmd, "creds-file", "user", "password-file")
 }
 
-// serversValue is a list of addresses of NATS.
-func serversValue(to *[]string) *value[[]string] {
+// serversValue is a list of addresses. The first scheme is that of an address without one.
+func serversValue(to *[]string, what string, schemes ...string) *value[[]string] {
+	example := map[string]string{"nats": "nats://n1:4222,nats://n2", "kafka": "b1:9092,b2:9092"}[what]
 	return &value[[]string]{to, "addresses", func(text string) (servers []string, err error) {
 		for server := range strings.SplitSeq(text, ",") {
 			server = strings.TrimSpace(server)
 			full := server
 			if !strings.Contains(server, "://") {
-				full = "nats://" + server
+				full = schemes[0] + "://" + server
 			}
 			parsed, err := url.Parse(full)
 			switch {
 			case strings.Contains(server, "@"):
 				return nil, errors.New("it must not hold a user or a password: give --user and --password-file, or --creds-file")
-			case err != nil || parsed.Hostname() == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, parsed.Scheme):
-				return nil, errors.New("it must be addresses such as nats://n1:4222,nats://n2, separated by commas")
+			case err != nil || parsed.Hostname() == "" || !slices.Contains(schemes, parsed.Scheme):
+				return nil, fmt.Errorf("it must be addresses such as %s, separated by commas", example)
 			}
 			servers = append(servers, full)
 		}
@@ -137,6 +150,12 @@ func serversValue(to *[]string) *value[[]string] {
 // check reads the flags and the files that they name. What is wrong there is wrong usage.
 func (f *publishFlags) check(cmd *cobra.Command, getenv func(string) string) (err error) {
 	switch {
+	case len(f.nats)+len(f.kafka) == 0:
+		return usage(cmd, "--nats or --kafka is missing")
+	case len(f.kafka) > 0 && f.topic == "":
+		return usage(cmd, "--kafka needs --topic")
+	case len(f.kafka) > 0 && (f.sasl == "") != (f.user == ""):
+		return usage(cmd, "--sasl and --user belong together: give both")
 	case f.passwordFile != "" && f.user == "":
 		return usage(cmd, "--password-file needs --user")
 	case (f.certFile == "") != (f.keyFile == ""):
@@ -184,7 +203,23 @@ func (f *publishFlags) passwordFrom(getenv func(string) string) func() (string, 
 	return func() (string, error) { return password, nil }
 }
 
-func (f *publishFlags) consumerName() string { return cmp.Or(f.consumer, natsConsumer) }
+func (f *publishFlags) consumerName() string {
+	if len(f.kafka) > 0 {
+		return cmp.Or(f.consumer, kafkaConsumer)
+	}
+	return cmp.Or(f.consumer, natsConsumer)
+}
+
+// kafkaBrokers returns the addresses without their schemes, and whether they want TLS.
+func (f *publishFlags) kafkaBrokers() (brokers []string, tls bool) {
+	tls = f.caFile != "" || f.certFile != ""
+	for _, address := range f.kafka {
+		scheme, host, _ := strings.Cut(address, "://")
+		tls = tls || scheme == "tls"
+		brokers = append(brokers, host)
+	}
+	return brokers, tls
+}
 
 func (f *publishFlags) contentKind() publish.Content {
 	if f.content == contentBinary {

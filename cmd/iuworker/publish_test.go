@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/internal/proxytest"
@@ -146,10 +147,18 @@ func TestPublishUsage(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "password")
 	require.NoError(t, os.WriteFile(file, []byte(secret+"\n"), 0o600))
 	for args, says := range map[string]string{
-		"":                                        "--nats is missing",
+		"":                                        "--nats or --kafka is missing",
 		"--nats nats://ann:" + secret + "@n1":     "it must not hold a user or a password",
 		"--nats kafka://n1":                       "it must be addresses such as",
 		"--nats ,":                                "it must be addresses such as",
+		"--kafka b1":                              "--kafka needs --topic",
+		"--kafka nats://b1 --topic t":             "it must be addresses such as b1:9092",
+		"--kafka b1 --topic t --nats n1":          "contradict each other",
+		"--kafka b1 --topic t --stream S":         "contradict each other",
+		"--kafka b1 --topic t --sasl plain":       "--sasl and --user belong together",
+		"--kafka b1 --topic t --user ann":         "--sasl and --user belong together",
+		"--kafka b1 --topic a/b":                  "letters, digits",
+		"--nats n1 --key actor":                   "contradict each other",
 		"--nats n1 --from now --since 2h":         "--from and --since contradict each other",
 		"--nats n1 --replicas 3":                  "give --create-stream, too",
 		"--nats n1 --password-file " + file:       "--password-file needs --user",
@@ -197,6 +206,28 @@ func TestPublishLogsIn(t *testing.T) {
 	run(t, on(db), append(args[:5:5], "--dry-run", "--user", "ann", "--password-file", file(secret+"\n"))...).done(t)
 }
 
+func TestPublishToKafka(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "letter", 1)
+	announce(t, db, template, "a", "b")
+	c, err := kfake.NewCluster(kfake.NumBrokers(1))
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	args := []string{"--kafka", c.ListenAddrs()[0], "--topic", "iu.shop"}
+	dry := run(t, on(db), append([]string{"publish", "--dry-run"}, args...)...).done(t).out
+	require.Contains(t, dry, "Kafka, topic iu.shop, does not exist: create it, or give --create-stream\nconsumer publish-kafka, does not exist")
+	require.Contains(t, dry, "\nkey: tpl-inst:auto:a\n")
+	log, stop := publishing(t, on(db), append(args, "--create-stream")...)
+	db.WaitFor(t, patience, "SELECT (SELECT position = 2 FROM iu_outbox.consumer WHERE name = 'publish-kafka')")
+	base := regexp.MustCompile(`"url":"(http://[^"]+)/"`).FindStringSubmatch(log.String())[1]
+	require.Equal(t, http.StatusOK, get(t, base+"/readyz"))
+	require.Contains(t, body(t, base+"/metrics"), "iuworker_publish_events_total 2")
+	require.Equal(t, exitDone, stop(), log.String())
+	require.Contains(t, run(t, on(db), append([]string{"publish", "--dry-run"}, args...)...).done(t).out, "nothing to publish")
+}
+
 // The broker that is away is no exit: it is logged once, and probes say so.
 func TestPublishWaitsForTheBroker(t *testing.T) {
 	t.Parallel()
@@ -231,6 +262,7 @@ func TestWorkPublishesNothing(t *testing.T) {
 		}
 	})
 	env["IUWORKER_NATS"], env["IUWORKER_CREATE_STREAM"] = s.ClientURL(), "true"
+	env["IUWORKER_KAFKA"], env["IUWORKER_TOPIC"] = s.Addr().String(), "iu.shop" // it would count that as a client, too
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	log, ended := newBuffer(), make(chan int, 1)
