@@ -67,11 +67,10 @@ func readCatalog(ctx context.Context, tx pgx.Tx, relations, functions []string) 
 			return nil, err
 		}
 	}
-	err := cat.readFunctions(ctx, tx, functions)
-	return cat, err
+	return cat, cat.readFunctions(ctx, tx, functions)
 }
 
-// each calls use for every row of a query over names of schema public.
+// each calls use for each row of a query about names of schema public.
 func each[T any](ctx context.Context, tx pgx.Tx, query string, names []string, use func(T)) error {
 	all, err := collect(ctx, tx, "read the catalog", pgx.RowToStructByPos[T], query, names)
 	for _, row := range all {
