@@ -67,7 +67,8 @@ func readCatalog(ctx context.Context, tx pgx.Tx, relations, functions []string) 
 			return nil, err
 		}
 	}
-	return cat, cat.readFunctions(ctx, tx, functions)
+	err := cat.readFunctions(ctx, tx, functions)
+	return cat, err
 }
 
 // each calls use for each row of a query about names of schema public.

@@ -8,7 +8,8 @@
 //
 // A run is one connection that holds an advisory lock. Under that lock it reads the database, plans all steps (planUp,
 // planDown), and names everything that prevents them before the first change. Each version is then one transaction
-// together with goose's record of it. iu_migration.origin remembers what iuworker adopted, which it never drops. The functions, views and grants of iu_outbox are no version: they are installed
+// together with goose's record of it. iu_migration.origin remembers what iuworker adopted, which it never drops. The functions,
+// views and grants of iu_outbox are no version: they are installed
 // again whenever they are not this program's. functions/grants.sql is the one list of grants.
 //
 // What happens then:
