@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/iu-core/iuworker/internal/retry"
 )
 
@@ -107,24 +109,14 @@ func (s *subscriber) strayed(p page, err error) bool {
 
 // stored reads the row, whatever its place is worth.
 func (r *row) stored(ctx context.Context) (at mark, err error) {
-	rows, err := r.cfg.Pool.Query(ctx, `
-		SELECT c.epoch, c.position, COALESCE(c.last_event_id::text, '') FROM iu_outbox.consumer AS c WHERE c.name = $1`, r.cfg.Consumer)
+	err = r.cfg.Pool.QueryRow(ctx, `
+		SELECT c.epoch, c.position, COALESCE(c.last_event_id::text, '') FROM iu_outbox.consumer AS c WHERE c.name = $1`, r.cfg.Consumer).
+		Scan(&at.Epoch, &at.Position, &at.id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return at, absent(ctx, r.cfg.Pool, fmt.Errorf("%w %q: it was deleted while it ran", ErrNoConsumer, r.cfg.Consumer))
+	}
 	if err != nil {
 		return at, fmt.Errorf("read the consumer: %w", err)
-	}
-	defer rows.Close()
-	found := rows.Next()
-	if found {
-		err = rows.Scan(&at.Epoch, &at.Position, &at.id)
-	}
-	rows.Close()
-	switch {
-	case err != nil:
-		return at, fmt.Errorf("read the consumer: %w", err)
-	case rows.Err() != nil:
-		return at, fmt.Errorf("read the consumer: %w", rows.Err())
-	case !found:
-		return at, absent(ctx, r.cfg.Pool, fmt.Errorf("%w %q: it was deleted while it ran", ErrNoConsumer, r.cfg.Consumer))
 	}
 	return at, nil
 }
