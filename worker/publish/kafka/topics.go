@@ -44,7 +44,7 @@ func (s *Sink) missing(ctx context.Context, client *kgo.Client) (missing []strin
 	request := kmsg.NewPtrMetadataRequest()
 	for _, topic := range []string{s.cfg.Topic, s.cursorTopic()} {
 		one := kmsg.NewMetadataRequestTopic()
-		one.Topic = kmsg.StringPtr(topic)
+		one.Topic = new(topic)
 		request.Topics = append(request.Topics, one)
 	}
 	response, err := request.RequestWith(ctx, client)
@@ -74,7 +74,7 @@ func (s *Sink) create(ctx context.Context, client *kgo.Client, topic string) err
 		one.NumPartitions = 1
 		for name, value := range map[string]string{"cleanup.policy": "compact", "segment.bytes": "10485760", "min.cleanable.dirty.ratio": "0.1"} {
 			config := kmsg.NewCreateTopicsRequestTopicConfig()
-			config.Name, config.Value = name, kmsg.StringPtr(value)
+			config.Name, config.Value = name, new(value)
 			one.Configs = append(one.Configs, config)
 		}
 	}
