@@ -91,8 +91,7 @@ func TestPublish(t *testing.T) {
 	template := db.Template(t, "letter", 1)
 	announce(t, db, template, "a", "b")
 	stream := "IU_" + strings.ToUpper(db.Name)
-	env := on(db)
-	env["IUWORKER_NATS"] = nats.ClientURL()
+	env := environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_subscriber"), "IUWORKER_NATS": nats.ClientURL()}
 
 	dry := run(t, env, "publish", "--dry-run").done(t).out
 	require.Contains(t, dry, "NATS JetStream, stream "+stream+", does not exist: create it, or give --create-stream\n"+
@@ -179,6 +178,27 @@ func TestPublishUsage(t *testing.T) {
 	}
 }
 
+// A server that goes away while there is something to publish: operators see the consumer, how far it is behind and why.
+func TestAPublisherWithoutItsBrokerIsShown(t *testing.T) {
+	t.Parallel()
+	db, s := iutest.New(t), natsServer(t)
+	db.OpenGates(t)
+	template := db.Template(t, "letter", 1)
+	log, stop := publishing(t, on(db), "--nats", s.ClientURL(), "--create-stream")
+	announce(t, db, template, "a")
+	db.WaitFor(t, patience, "SELECT (SELECT position = 1 FROM iu_outbox.consumer WHERE name = 'publish-nats')")
+	s.Shutdown()
+	s.WaitForShutdown()
+	announce(t, db, template, "b", "c")
+	db.WaitFor(t, patience, "SELECT (SELECT last_error IS NOT NULL FROM iu_outbox.consumer WHERE name = 'publish-nats')")
+	require.Regexp(t, `(?m)^publish-nats\s.*2 events, .*NATS`, run(t, on(db), "consumers").done(t).out)
+	require.Contains(t, run(t, on(db), "status").done(t).out, "publish-nats")
+	require.Contains(t, runWith(t.Context(), on(db), "doctor").out, "publish-nats")
+	base := regexp.MustCompile(`"url":"(http://[^"]+)/"`).FindStringSubmatch(log.String())[1]
+	require.Equal(t, http.StatusServiceUnavailable, get(t, base+"/readyz"))
+	require.Equal(t, exitDone, stop(), log.String())
+}
+
 // Each login that NATS knows, out of files and variables; a wrong one is an exit with the way out, not a wait.
 func TestPublishLogsIn(t *testing.T) {
 	t.Parallel()
@@ -232,6 +252,8 @@ func TestPublishToKafka(t *testing.T) {
 func TestPublishWaitsForTheBroker(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
+	db.OpenGates(t)
+	announce(t, db, db.Template(t, "letter", 1), "a")
 	log, stop := publishing(t, on(db), "--nats", proxytest.FreeAddress(t))
 	log.await(t, "Publisher: broker lost")
 	base := regexp.MustCompile(`"url":"(http://[^"]+)/"`).FindStringSubmatch(log.String())[1]

@@ -33,7 +33,8 @@ func (p *Publisher) continueAt(ctx context.Context, end End, r subscribe.Resumpt
 	}
 }
 
-// fromNew is for a log that never held an event: the consumer's row must be where it began.
+// fromNew is for a log that never held an event. That is right at the beginning. Later it lost its events, with its files, or was
+// made anew: in the second case somebody must say what to do, because readers may know of the events.
 func (p *Publisher) fromNew(ctx context.Context, end End, r subscribe.Resumption) (subscribe.Start, error) {
 	if !r.Handled {
 		return subscribe.Stay(), nil
@@ -42,12 +43,20 @@ func (p *Publisher) fromNew(ctx context.Context, end End, r subscribe.Resumption
 	if err != nil {
 		return subscribe.Stay(), err
 	}
-	if !end.Created.IsZero() && end.Created.Before(consumer.CreatedAt) {
-		return subscribe.Stay(), nil // older than the consumer, whose filter left everything out so far
+	begun := p.begun(consumer)
+	if end.Created.Before(consumer.CreatedAt) && !end.Created.IsZero() {
+		lost, err := p.dueSince(ctx, subscribe.Since(consumer.CreatedAt), r.Stored)
+		if err != nil {
+			return subscribe.Stay(), err
+		}
+		if lost {
+			p.cfg.Logger.WarnContext(ctx, "Publisher: the log lost all events; publishing them again")
+			return begun, nil
+		}
 	}
-	due, err := p.due(ctx, subscribe.Cursor{}, r.Stored)
+	lost, err := p.dueSince(ctx, begun, r.Stored)
 	switch {
-	case err != nil || !due:
+	case err != nil || !lost:
 		return subscribe.Stay(), err
 	case p.cfg.Decides:
 		p.cfg.Logger.WarnContext(ctx, "Publisher: the log was made anew; beginning where --from or --since says")
@@ -55,6 +64,25 @@ func (p *Publisher) fromNew(ctx context.Context, end End, r subscribe.Resumption
 	}
 	return subscribe.Stay(), fmt.Errorf("%w: it is empty, and the consumer is at %s; to fill it again, start once with --from beginning; "+
 		"to go on without what is missing, with --from now", ErrMadeAnew, r.Stored)
+}
+
+// begun returns where the consumer began, as far as the configuration says.
+func (p *Publisher) begun(consumer subscribe.Consumer) subscribe.Start {
+	switch p.cfg.From {
+	case subscribe.Start{}:
+		return subscribe.Beginning()
+	case subscribe.Now():
+		return subscribe.Since(consumer.CreatedAt)
+	}
+	return p.cfg.From
+}
+
+func (p *Publisher) dueSince(ctx context.Context, start subscribe.Start, until subscribe.Cursor) (bool, error) {
+	after, err := subscribe.Resolve(ctx, p.cfg.Pool, start)
+	if err != nil {
+		return false, err
+	}
+	return p.due(ctx, after, until)
 }
 
 // after continues after the log's last event, if the history holds it.
@@ -79,7 +107,13 @@ func (p *Publisher) after(ctx context.Context, end End, r subscribe.Resumption) 
 		p.cfg.Logger.WarnContext(ctx, "Publisher: the history was rewound; continuing after the last common position",
 			slog.String("log", end.Cursor.String()), slog.String("common_until", rewound.CommonUntil.String()))
 		return subscribe.After(rewound.CommonUntil), nil
-	case errors.Is(err, subscribe.ErrPruned) && p.cfg.Decides:
+	case rewound != nil && rewound.CommonUntil.Epoch == "":
+		return start, fmt.Errorf("%w; nothing is known to be in common with the log: publish to a new one", err)
+	case rewound != nil && rewound.Found == "":
+		return start, fmt.Errorf("%w; to publish what follows the common position, start with --on-rewind continue", err)
+	case errors.Is(err, subscribe.ErrPruned) && !p.cfg.Decides:
+		return start, fmt.Errorf("%w: start once with --from beginning", err)
+	case errors.Is(err, subscribe.ErrPruned):
 		p.cfg.Logger.WarnContext(ctx, "Publisher: events that the log lacks were pruned; continuing where --from or --since says",
 			slog.String("log", end.Cursor.String()))
 		return p.cfg.From, nil

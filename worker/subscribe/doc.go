@@ -30,6 +30,8 @@
 //	handler fails or panics                  retried in order with backoff, visible at the consumer; skipped only if
 //	                                         Retry.MaxTries and DeadLetter say so
 //	handler fails for one event of a batch   the batch's events are retried one by one
+//	handler's store is elsewhere, and has an  Config.Resume asks it where to continue, at the start and after each failure; the
+//	end that can be read                     row follows (package publish)
 //	instance rolled back by an operator      its event stays, with RolledBackAt
 //	cursor reset by an operator              the process continues there after the events that it is handling
 //	row security hides rows                  Run returns the server's error, or ErrRowSecurity; no event counts as

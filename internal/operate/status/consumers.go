@@ -17,7 +17,7 @@ func JudgeConsumer(c subscribe.Consumer) (result operate.Health, says string) {
 		return operate.HealthFail, fmt.Sprintf("its position was lost in a restore or failover (%s)", c.State)
 	case c.Expiring && c.ExpiresSeconds != nil:
 		return operate.HealthWarn, fmt.Sprintf("no process, and what it has not handled is deleted in %s", operate.Lasted(*c.ExpiresSeconds))
-	case c.Tries > 0 && c.LastError != nil:
+	case c.LastError != nil && (c.Tries > 0 || late):
 		return operate.HealthWarn, fmt.Sprintf("its last event failed: %.200s", *c.LastError)
 	case late && *c.LagSeconds > 60 && c.Process == nil:
 		return operate.HealthWarn, fmt.Sprintf("%s behind for %s, no process", operate.Thousands(*c.LagEvents), operate.Lasted(*c.LagSeconds))

@@ -59,6 +59,26 @@ func TestABrokerThatWasSetBackIsRefilled(t *testing.T) {
 	b.requireEqual(t, broker.servers())
 }
 
+// Set back to before the first message, a stream looks as if it were new. It is older than the consumer, so it is filled again.
+func TestABrokerThatWasSetBackToTheBeginningIsRefilled(t *testing.T) {
+	t.Parallel()
+	b, broker := setup(t), newBroker(t)
+	_, err := jsContext(t, broker.servers()).CreateStream(t.Context(), js.StreamConfig{Name: b.stream(), Subjects: []string{"iu." + b.Name + ".*"}})
+	require.NoError(t, err)
+	broker.kill(t)
+	copied := broker.copyStore(t)
+	broker.start(t)
+	b.publisher(t, broker.servers()).start(t)
+	b.until(t, "SELECT count(*) = 1 FROM iu_outbox.consumer_lease")
+	b.announce(t, 20)
+	b.published(t)
+	broker.kill(t)
+	broker.setBack(t, copied)
+	broker.start(t)
+	eventually(t, func() bool { return len(messages(t, broker.servers(), b.stream())) == 20 }, "it was refilled")
+	b.requireEqual(t, broker.servers())
+}
+
 func TestAStreamThatAgedOutIsContinued(t *testing.T) {
 	t.Parallel()
 	for name, restart := range map[string]bool{"while it runs": false, "after a restart": true} {

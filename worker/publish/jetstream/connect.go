@@ -28,7 +28,7 @@ func (s *Sink) connect(ctx context.Context) error {
 		if s.conn.IsConnected() {
 			return nil
 		}
-		return publish.Away(nats.ErrDisconnected)
+		return publish.Away(errNotConnected)
 	}
 	options, err := s.options()
 	if err != nil {
@@ -187,15 +187,17 @@ func (s *Sink) Connected() error {
 	conn := s.live.Load()
 	switch {
 	case conn == nil:
-		return errors.New("not connected yet")
+		return errNotConnected
 	case !conn.IsConnected():
 		if err := conn.LastError(); err != nil {
 			return err
 		}
-		return nats.ErrDisconnected
+		return errNotConnected
 	}
 	return nil
 }
+
+var errNotConnected = errors.New("no connection to NATS")
 
 // Close closes the connection. Safe to call twice.
 func (s *Sink) Close() {

@@ -98,6 +98,9 @@ func sendError(event subscribe.Event, err error) error {
 	if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadHeaderMsg) || errors.Is(err, nats.ErrBadSubject) {
 		return &publish.RefusedError{Cursor: event.Cursor, Err: err}
 	}
+	if errors.Is(err, nats.ErrReconnectBufExceeded) { // there is none
+		err = errNotConnected
+	}
 	return publish.Away(fmt.Errorf("send event %s: %w", event.Cursor, err))
 }
 
