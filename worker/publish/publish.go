@@ -114,7 +114,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 		LeaseTTL: p.cfg.LeaseTTL, Resume: p.resume, Doubt: p.cfg.Sink.Reconnected, Logger: p.cfg.Logger, Retry: p.retry(),
 	}, func(ctx context.Context, events []subscribe.Event) error {
 		err := p.publish(ctx, events)
-		if ctx.Err() != nil {
+		if away, ok := errors.AsType[*AwayError](err); ctx.Err() != nil && (!ok || !away.Replied) {
 			unfinished = err
 		}
 		return err

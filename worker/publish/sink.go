@@ -56,7 +56,11 @@ const (
 )
 
 // AwayError says that the broker cannot take events now. It is retried without end.
-type AwayError struct{ Err error }
+type AwayError struct {
+	Err error
+	// Replied: the broker said so. Otherwise it may have taken what was sent.
+	Replied bool
+}
 
 func (e *AwayError) Error() string { return e.Err.Error() }
 func (e *AwayError) Unwrap() error { return e.Err }
@@ -66,7 +70,7 @@ func Away(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &AwayError{err}
+	return &AwayError{Err: err}
 }
 
 // RefusedError says that the broker does not take an event, whoever sends it and however often, such as one that is too large.

@@ -126,7 +126,7 @@ func (s *Sink) explain(err error, events []subscribe.Event) error {
 	case codeOtherStream:
 		return fmt.Errorf("subject %s belongs to another stream than %s: change --subject or --stream", s.subjects.of(event), s.cfg.Stream)
 	case codeWrongLastID, codeWrongLastSeq:
-		return publish.Away(fmt.Errorf("event %s does not follow the last message: %w", event.Cursor, reply))
+		return &publish.AwayError{Err: fmt.Errorf("event %s does not follow the last message: %w", event.Cursor, reply), Replied: true}
 	}
-	return publish.Away(fmt.Errorf("event %s: %w", event.Cursor, reply))
+	return &publish.AwayError{Err: fmt.Errorf("event %s: %w", event.Cursor, reply), Replied: true}
 }
