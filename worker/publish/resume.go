@@ -36,14 +36,17 @@ func (p *Publisher) continueAt(ctx context.Context, end End, r subscribe.Resumpt
 // fromNew is for a log that never held an event. That is right at the beginning. Later it lost its events, with its files, or was
 // made anew: in the second case somebody must say what to do, because readers may know of the events.
 func (p *Publisher) fromNew(ctx context.Context, end End, r subscribe.Resumption) (subscribe.Start, error) {
-	if !r.Handled {
-		return subscribe.Stay(), nil
-	}
 	consumer, err := subscribe.FindConsumer(ctx, p.cfg.Pool, p.cfg.Consumer)
 	if err != nil {
 		return subscribe.Stay(), err
 	}
 	begun := p.begun(consumer)
+	if !r.Handled {
+		if consumer.State != "ok" {
+			return begun, nil // set by hand to a place that is none
+		}
+		return subscribe.Stay(), nil
+	}
 	if end.Created.Before(consumer.CreatedAt) && !end.Created.IsZero() {
 		lost, err := p.dueSince(ctx, subscribe.Since(consumer.CreatedAt), r.Stored)
 		if err != nil {

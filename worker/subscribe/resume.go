@@ -95,14 +95,18 @@ func (s *subscriber) settleAt(ctx context.Context, stored mark, start Start) err
 	return nil
 }
 
-// strayed reports whether a page does not begin where the last one ended, or its place is lost: something else moved the row. The
-// first read after settle is never lost for that reason.
+// straysMost is how often in a row something else may move the row to a place that is lost, before the subscriber takes that for the
+// state of the history.
+const straysMost = 5
+
+// strayed reports whether a page does not begin where the last one ended, or its place is lost: something else moved the row.
 func (s *subscriber) strayed(p page, err error) bool {
 	if !s.resumes() {
 		return false
 	}
 	if err != nil {
-		return s.proven && (errors.Is(err, ErrRewound) || errors.Is(err, ErrPruned) || errors.Is(err, ErrBeyondEnd))
+		s.strays++
+		return s.strays <= straysMost && (errors.Is(err, ErrRewound) || errors.Is(err, ErrPruned) || errors.Is(err, ErrBeyondEnd))
 	}
 	return p.after.Cursor != s.at
 }

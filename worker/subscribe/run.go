@@ -55,7 +55,7 @@ type subscriber struct {
 	// Of Config.Resume:
 	row     *row
 	settled bool        // the consumer is where Resume said
-	proven  bool        // a page was read there
+	strays  int         // reads since a page began there
 	at      Cursor      // where the next page begins
 	cause   ResumeCause // why the subscriber asks
 
@@ -158,7 +158,6 @@ func (s *subscriber) deliver(ctx context.Context) error {
 			if err := s.settle(ctx); err != nil {
 				return err
 			}
-			s.proven = false
 		}
 		limit := s.cfg.MaxBatch
 		if s.cfg.Limit > 0 {
@@ -176,7 +175,7 @@ func (s *subscriber) deliver(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.proven = true
+		s.strays = 0
 		if !started {
 			started = true
 			s.logger.DebugContext(ctx, "Subscriber: reading", slog.String("after", p.after.String()), slog.String("end", p.end.String()))

@@ -1,7 +1,9 @@
 package jetstream_test
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strconv"
@@ -9,30 +11,84 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	js "github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/pgserver"
+	iusql "github.com/iu-core/iuworker/sql"
 )
 
 // BenchmarkPublish measures what make bench shows of iuworker publish: events per second from a backlog in the table to the
 // acknowledged stream, the CPU per event of publisher, broker and PostgreSQL, and how long after its commit an event is in the stream.
-// PostgreSQL and the broker are processes on this machine, with their disks; the broker syncs as it does by default.
+// PostgreSQL and the broker are processes on this machine, with their disks; PostgreSQL syncs each commit, the broker as it does by
+// default.
 func BenchmarkPublish(b *testing.B) {
 	b.Run("backlog", benchmarkBacklog)
+	b.Run("catchup", benchmarkCatchUp)
 	b.Run("latency", benchmarkLatency)
+}
+
+// ownServer is a database on a server of its own with its usual settings.
+func ownServer(b *testing.B) *bundle {
+	b.Helper()
+	server, err := pgserver.Start(b.Context(), pgserver.Config{TCP: true, Settings: map[string]string{"max_wal_size": "4GB"}})
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, server.Stop()) })
+	pool, err := pgxpool.New(b.Context(), server.URL("postgres"))
+	require.NoError(b, err)
+	b.Cleanup(pool.Close)
+	_, err = iusql.Up(b.Context(), iusql.Config{ConnConfig: pool.Config().ConnConfig, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(b, err)
+	return bundleOf(b, &iutest.DB{URL: server.URL("postgres"), Name: "postgres", Pool: pool})
+}
+
+// benchmarkCatchUp measures a publisher whose broker was away, while producers insert 500 events per second.
+func benchmarkCatchUp(b *testing.B) {
+	bundle, broker := ownServer(b), newBroker(b)
+	const behind, rate = 300_000, 500
+	fill(b, bundle, behind)
+	for b.Loop() {
+		bundle.Exec(b, "DELETE FROM iu_outbox.consumer")
+		producing, stop := context.WithCancel(b.Context())
+		inserted := make(chan int)
+		go func() {
+			n, began := 0, time.Now()
+			for ; producing.Err() == nil; n++ {
+				select {
+				case <-time.After(time.Until(began.Add(time.Duration(n) * time.Second / rate))):
+				case <-producing.Done():
+				}
+				_, err := bundle.Pool.Exec(context.WithoutCancel(producing), `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
+					VALUES ('order.placed', $1, gen_random_uuid()::text)`, bundle.template)
+				if err != nil {
+					break
+				}
+			}
+			inserted <- n
+		}()
+		began := time.Now()
+		r := bundle.publisher(b, broker.servers()).start(b)
+		bundle.published(b)
+		took := time.Since(began)
+		stop()
+		b.ReportMetric(float64(<-inserted)/took.Seconds()/rate, "producers-kept")
+		b.ReportMetric(behind/took.Seconds(), "events/s")
+		b.ReportMetric(3600*rate*took.Seconds()/behind, "s/hour-away")
+		require.NoError(b, r.stop())
+		require.NoError(b, jsContext(b, broker.servers()).DeleteStream(b.Context(), bundle.stream()))
+	}
 }
 
 // backlog is how many events wait.
 const backlog = 100_000
 
 func benchmarkBacklog(b *testing.B) {
-	db, server := iutest.Own(b)
-	bundle := bundleOf(b, db)
+	bundle := ownServer(b)
 	fill(b, bundle, backlog)
 	postmaster := value[int](b, bundle, "SELECT pg_backend_pid()") // of any session; its parent is the postmaster
-	_ = server
 	for b.Loop() {
 		b.StopTimer()
 		broker := newBroker(b)
@@ -71,7 +127,7 @@ func fill(b *testing.B, bundle *bundle, n int) {
 }
 
 func benchmarkLatency(b *testing.B) {
-	bundle, broker := bundleOf(b, iutest.New(b)), newBroker(b)
+	bundle, broker := ownServer(b), newBroker(b)
 	r := bundle.publisher(b, broker.servers()).start(b)
 	bundle.announce(b, 1)
 	bundle.published(b)

@@ -54,6 +54,7 @@ var disasters = map[string]func(w *world, t *testing.T, n int){
 		require.NoError(t, w.publishers[active].Process.Signal(syscall.SIGCONT))
 	},
 	"the consumer's row is set by hand": func(w *world, t *testing.T, n int) {
+		w.until(t, "SELECT last_event_id IS NOT NULL FROM iu_outbox.consumer") // as long as the stream is empty, the row decides
 		w.Exec(t, "UPDATE iu_outbox.consumer SET position = $1", n*7)
 	},
 	"the server's files are set back": func(w *world, t *testing.T, n int) {
