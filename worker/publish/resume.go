@@ -42,7 +42,7 @@ func (p *Publisher) fromNew(ctx context.Context, end End, r subscribe.Resumption
 	}
 	begun := p.begun(consumer)
 	if !r.Handled {
-		if consumer.State != "ok" {
+		if consumer.State == "rewound" || consumer.State == "beyond_end" {
 			return begun, nil // set by hand to a place that is none
 		}
 		return subscribe.Stay(), nil
