@@ -44,7 +44,7 @@ func TestFunctionsPinTheirSearchPath(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	require.Equal(t, []string{
-		"as_uuid(text)", "composed_event(iu_auto_instantiate_event_log)", // these are called by functions that do, or name everything in full
+		"as_uuid(text)", "composed_event(uuid,text)", // these are called by functions that do, or name everything in full
 		"event_source()", "keep_last_event()", "parked_jobs(text)", "payload(jsonb,boolean)", "rfc3339(timestamp with time zone)", "ring()",
 		"running_jobs(text)", "unfinished_jobs(text)",
 	}, rows(t, db, `

@@ -55,6 +55,10 @@ type Config struct {
 	// for a lane of scale-outs, River, the relay and the emitter.
 	Lanes int
 
+	// ComposeBy is how instances are composed: ComposeByAuto, in sets if the database allows it, or ComposeByFunction, by a
+	// call of the function for each event. Default ComposeByAuto.
+	ComposeBy string
+
 	// PollInterval is how often the relay, the emitter and River read their tables if no doorbell rings. Default 1 s.
 	PollInterval time.Duration
 
@@ -94,6 +98,12 @@ type Config struct {
 // wait for locks must not keep the worker from renewing its lease.
 const reserved = 5
 
+// The values of Config.ComposeBy.
+const (
+	ComposeByAuto     = "auto"
+	ComposeByFunction = "function"
+)
+
 // Defaults returns a Config with the defaults of all settings, which are stated only here.
 func Defaults() Config {
 	const day = 24 * time.Hour
@@ -101,6 +111,7 @@ func Defaults() Config {
 		Concurrency:         500,
 		ScaleoutConcurrency: 200,
 		Lanes:               4,
+		ComposeBy:           ComposeByAuto,
 		PollInterval:        time.Second,
 		SweepInterval:       2 * time.Second,
 		RelayBatch:          500,
@@ -136,6 +147,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.Concurrency = cmp.Or(c.Concurrency, d.Concurrency)
 	c.ScaleoutConcurrency = cmp.Or(c.ScaleoutConcurrency, d.ScaleoutConcurrency)
 	c.Lanes = max(1, min(cmp.Or(c.Lanes, d.Lanes), int(c.Pool.Config().MaxConns)-reserved))
+	c.ComposeBy = cmp.Or(c.ComposeBy, d.ComposeBy)
 	c.PollInterval = cmp.Or(c.PollInterval, d.PollInterval)
 	c.SweepInterval = cmp.Or(c.SweepInterval, d.SweepInterval)
 	c.RelayBatch = cmp.Or(c.RelayBatch, d.RelayBatch)

@@ -53,6 +53,7 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 	batcher := func(lanes int, apart *compose.Batcher) *compose.Batcher {
 		return compose.NewBatcher(compose.BatcherConfig{
 			Pool: w.cfg.Pool, Lanes: lanes, Apart: apart, Throttle: r.throttle, Incarnation: r.lease.incarnation,
+			ByFunction: w.cfg.ComposeBy == ComposeByFunction,
 			Observe: func(b compose.Batch) {
 				w.cfg.Metrics.Composed(b)
 				if !b.Split {

@@ -67,6 +67,8 @@ func (f *workFlags) settings() []setting {
 		{"scaleout-concurrency", intValue(&w.ScaleoutConcurrency, 0, 10_000), ofWork,
 			"maximum number of jobs of the queue scaleout that run at once; 0 runs none"},
 		{"lanes", intValue(&w.Lanes, 1, 100), ofWork | ofBench, "statements that compose at once, each for many jobs and on its own connection"},
+		{"compose-by", choiceValue(&w.ComposeBy, worker.ComposeByAuto, worker.ComposeByFunction), ofWork | ofBench,
+			"auto = in sets, if iu-core's functions are the ones that iuworker created; function = a call for each event"},
 		{"relay-batch", intValue(&w.RelayBatch, 1, 5_000), ofWork | ofBench, "maximum number of outbox rows that become jobs in one transaction"},
 		{"emit-batch", intValue(&w.EmitBatch, 1, 10_000), ofWork | ofBench, "maximum number of emissions that get their position in one transaction"},
 		{"poll-interval", interval(&w.PollInterval), ofWork, "fallback polling interval"},

@@ -17,7 +17,10 @@ import (
 
 // MaxBatch is how many events are composed in one transaction at most. More gains nothing: by then the cost of the transaction is
 // spread thin enough.
-const MaxBatch = 100
+const MaxBatch = 500
+
+// leastSet is how many events of one template make a set worth while: fewer cost less if the function is called for each.
+const leastSet = 4
 
 const (
 	// batchTimeout bounds a statement that composes, except that of an event which is known to take long. Most take milliseconds.
@@ -56,10 +59,11 @@ type held struct {
 
 // BatcherConfig configures a Batcher. Functions are called by several goroutines.
 type BatcherConfig struct {
-	Pool     *pgxpool.Pool // Required.
-	Lanes    int           // that compose at once, each with one connection of the pool; two more while events fail.
-	Apart    *Batcher      // composes the events that fail, in its lane for them. Default: this Batcher.
-	Throttle *Throttle     // Default: no limit.
+	Pool       *pgxpool.Pool // Required.
+	Lanes      int           // that compose at once, each with one connection of the pool; two more while events fail.
+	Apart      *Batcher      // composes the events that fail, in its lane for them. Default: this Batcher.
+	Throttle   *Throttle     // Default: no limit.
+	ByFunction bool          // calls the function for each event, and never composes in sets
 
 	// Observe is told about each transaction. Default: no call.
 	Observe func(Batch)
@@ -265,7 +269,7 @@ func (b *Batcher) together(ctx context.Context, batch []*request) {
 	}
 	events, traces := contents(batch)
 	start, endCalls := time.Now(), beginCalls(batch)
-	done, err := composeAll(ctx, b.cfg.Pool, events, traces, b.alone(batch), timeout, batch[0].by)
+	done, err := composeAll(ctx, b.cfg.Pool, events, traces, b.leastSet(), b.alone(batch), timeout, batch[0].by)
 	endCalls(err)
 	split := err != nil && (len(batch) > 1 || lockHeld(err)) && Divides(err)
 	b.cfg.Observe(Batch{Events: len(batch), Began: start, Took: time.Since(start), Split: split, Emission: done.emission})
@@ -285,6 +289,13 @@ func (b *Batcher) together(ctx context.Context, batch []*request) {
 			r.done <- reply{result: *done.results[i]}
 		}
 	}
+}
+
+func (b *Batcher) leastSet() int {
+	if b.cfg.ByFunction {
+		return 0
+	}
+	return leastSet
 }
 
 // apart composes a batch in one transaction with a savepoint per event; if that takes too long, or too much memory, each event

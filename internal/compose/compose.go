@@ -45,7 +45,7 @@ const (
 	composeSQL = `
 	SELECT b.n, b.result
 	FROM iu_outbox.compose_batch($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7,
-		CASE WHEN iu_outbox.fence(NULLIF($9, ''), $10) THEN $8::text[] END) AS b`
+		CASE WHEN iu_outbox.fence(NULLIF($9, ''), $10) THEN $8::text[] END, NULLIF($11::integer, 0)) AS b`
 
 	composeApartSQL = `
 	SELECT b.n, b.result
@@ -73,16 +73,18 @@ type composed struct {
 }
 
 // composeAll composes events in one statement and transaction, and with emit announces the one that there is at its end, if it
-// can; traces are what their emissions carry (emittedTrace). After an error nothing is composed.
+// can; events of one template form a set if there are least of them, 0: never; traces are what their emissions carry (emittedTrace). After an error nothing is composed.
 func composeAll(
-	ctx context.Context, pool *pgxpool.Pool, events []jobs.AutoInstantiateArgs, traces []string, emit bool, timeout time.Duration, by Incarnation,
+	ctx context.Context, pool *pgxpool.Pool, events []jobs.AutoInstantiateArgs, traces []string, least int, emit bool,
+	timeout time.Duration, by Incarnation,
 ) (composed, error) {
 	c := composed{results: make([]*Result, len(events))}
 	var emission *Emission
 	if emit {
 		emission = &Emission{}
 	}
-	err := call(ctx, pool, timeout, composeSQL, append(columns(events), traces, by.Worker, by.Number), emission, func(n int, raw []byte) error {
+	args := append(columns(events), traces, by.Worker, by.Number, least)
+	err := call(ctx, pool, timeout, composeSQL, args, emission, func(n int, raw []byte) error {
 		return json.Unmarshal(raw, &c.results[n-1])
 	})
 	if err != nil {

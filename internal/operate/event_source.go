@@ -65,7 +65,7 @@ var eventSources = [...]eventSource{
 		at: "s.created_at", state: "'dead'", reason: "pg_catalog.concat_ws(': ', s.status, s.detail)", queue: "s.queue", job: "s.job_id", letter: "s.id",
 	}),
 	{
-		table: "iu_outbox.emission", states: []string{EventDone, EventRolledBack},
+		table: "iu_outbox.emission_event", states: []string{EventDone, EventRolledBack},
 		at: "s.created_at", state: "CASE WHEN s.rolled_back_at IS NULL THEN 'done' ELSE 'rolled_back' END",
 		event: "(s.event #>> '{data,event_id}')::uuid", key: "s.event #>> '{data,idempotency_key}'",
 		template: "(s.event #>> '{data,template_collection_id}')::uuid",
@@ -297,7 +297,7 @@ func (l *eventList) durations(ctx context.Context, keys []string) (map[string]fl
 		FROM pg_catalog.unnest($1::text[]) AS k (key)
 		CROSS JOIN LATERAL (
 			SELECT j.event, j.created_at, j.finalized_at FROM iu_outbox.job AS j
-			WHERE j.event @> pg_catalog.jsonb_build_object('idempotency_key', k.key) AND j.state = 'completed'
+			WHERE j.idempotency_key = k.key AND j.state = 'completed'
 			  AND j.output ->> 'status' = 'instantiated'
 			LIMIT 1) AS j`, keys)
 	if err != nil {

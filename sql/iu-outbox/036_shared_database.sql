@@ -35,6 +35,12 @@ CREATE TABLE iu_outbox.consumer_attendance (
     active      double precision NOT NULL
 ) WITH (fillfactor = 50);
 
+-- An emission that has no position yet is a narrow row: its event is built from the log once the position is known.
+ALTER TABLE iu_outbox.emission
+    ALTER COLUMN event DROP NOT NULL,
+    ADD COLUMN trace text,
+    ADD CONSTRAINT emission_with_a_position_has_its_event CHECK (position IS NULL OR event IS NOT NULL);
+
 -- The id of the event at a consumer's position, as its process read it: another event there now is another history.
 ALTER TABLE iu_outbox.consumer ADD COLUMN last_event_id uuid;
 

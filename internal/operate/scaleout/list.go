@@ -223,7 +223,7 @@ func withJobs(ctx context.Context, q operate.Querier, events []string) (n int, e
 	err = q.QueryRow(ctx, `
 		SELECT pg_catalog.count(*) FROM pg_catalog.unnest($1::text[]) AS i (id)
 		WHERE EXISTS (
-			SELECT FROM iu_outbox.job AS j WHERE j.event @> pg_catalog.jsonb_build_object('event_id', i.id) AND j.unfinished)
+			SELECT FROM iu_outbox.job AS j WHERE j.event_id = i.id AND j.unfinished)
 		   OR EXISTS (SELECT FROM iu_outbox.event AS e WHERE e.event_id = i.id::uuid)`, events).Scan(&n)
 	return n, err
 }

@@ -90,14 +90,15 @@ func (r *reader) readOutbox(ctx context.Context, by target) error {
 }
 
 func (r *reader) readJobs(ctx context.Context, by target) error {
+	condition, _ := by.where()
 	found, err := operate.Collect(ctx, r.tx, scanJob, `
 		SELECT j.id, j.queue, q.paused_at IS NOT NULL, j.state::text, j.attempt, j.max_attempts, j.created_at, j.scheduled_at,
 			j.attempted_at, j.finalized_at, j.worker, j.cancellable, j.unfinished, j.retrying, j.reason,
 			j.errors, j.event, j.output, j.parked, j.retry
 		FROM iu_outbox.job AS j
 		LEFT JOIN iu_river.river_queue AS q ON q.name = j.queue
-		WHERE j.event @> $1::jsonb
-		ORDER BY j.id DESC LIMIT $2`, by.json(), rowLimit)
+		WHERE j.`+condition+`
+		ORDER BY j.id DESC LIMIT $2`, by.String(), rowLimit)
 	for _, job := range found {
 		event := r.event(identityOf(job.Args))
 		event.Jobs = append(event.Jobs, job)
@@ -177,7 +178,7 @@ func (r *reader) readEmission(ctx context.Context, event *Event, by target) erro
 	emissions, err := operate.Collect(ctx, r.tx, pgx.RowToAddrOfStructByPos[Emission], `
 		SELECT e.instance_collection_id, e.position, COALESCE(e.event ->> 'cursor', ''), e.event, e.created_at, e.emitted_at,
 			e.rolled_back_at
-		FROM iu_outbox.emission AS e WHERE e.instance_collection_id = $1`, id)
+		FROM iu_outbox.emission_event AS e WHERE e.instance_collection_id = $1`, id)
 	if err != nil || len(emissions) == 0 {
 		return err
 	}

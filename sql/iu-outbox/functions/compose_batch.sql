@@ -1,28 +1,49 @@
--- Calls fn_iu_auto_instantiate_from_event for each element of the arrays (p_notes and p_traceparents may hold NULLs)
--- and returns its result with the element's number, from 1; NULL: set aside, another transaction works on its suffix.
--- p_traceparents: a W3C traceparent each, or one with its tracestate after a space.
+-- Composes the event of each element of the arrays (p_notes and p_traceparents may hold NULLs), and returns the result of
+-- fn_iu_auto_instantiate_from_event with the element's number, from 1; NULL: set aside, another transaction works on its
+-- suffix. p_traceparents: a W3C traceparent each, or one with its tracestate after a space.
+-- p_least: of how many events of one template compose_set makes a set; NULL: of none. That function is called for each of
+-- the others, and for all if there is an obstacle to sets.
 -- An error of one element is the error of all: the caller tries compose_apart.
 -- Locks, in the order of idempotency keys: each suffix by a try, what the function locks by a short wait: an idle
 -- transaction of somebody else delays nobody for long. The other settings keep plans, those of foreign-key checks
 -- among them, that were made while tables were small.
+DROP FUNCTION IF EXISTS iu_outbox.compose_batch(uuid[], text[], uuid[], text[], text[], text[], text[], text[]);
 CREATE OR REPLACE FUNCTION iu_outbox.compose_batch(
     p_event_ids uuid[], p_event_types text[], p_template_collection_ids uuid[], p_instance_key_suffixes text[],
-    p_emit_modes text[], p_actors text[], p_notes text[], p_traceparents text[])
+    p_emit_modes text[], p_actors text[], p_notes text[], p_traceparents text[], p_least integer)
 RETURNS TABLE (n integer, result jsonb)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET jit = off SET lock_timeout = '250ms' AS $$
 DECLARE
-    v_event record;
-BEGIN
-    FOR v_event IN
-        SELECT u.*, pg_catalog.md5(u.event_id::text || ':' || u.template_id::text || ':' || u.suffix) AS idempotency_key
+    v_events iu_outbox.batch_event[] := ARRAY(
+        SELECT ROW(u.n, u.event_id, u.event_type, u.template_id, u.suffix, u.emit_mode, u.actor, u.note, u.traceparent,
+                   pg_catalog.md5(u.event_id::text || ':' || u.template_id::text || ':' || u.suffix), NULL)::iu_outbox.batch_event
         FROM ROWS FROM (
             pg_catalog.unnest(p_event_ids), pg_catalog.unnest(p_event_types),
             pg_catalog.unnest(p_template_collection_ids), pg_catalog.unnest(p_instance_key_suffixes),
             pg_catalog.unnest(p_emit_modes), pg_catalog.unnest(p_actors), pg_catalog.unnest(p_notes),
             pg_catalog.unnest(p_traceparents)
-        ) WITH ORDINALITY AS u (event_id, event_type, template_id, suffix, emit_mode, actor, note, traceparent, n)
-        ORDER BY idempotency_key
+        ) WITH ORDINALITY AS u (event_id, event_type, template_id, suffix, emit_mode, actor, note, traceparent, n));
+    v_done integer[] := '{}';
+    v_set record;
+    v_event iu_outbox.batch_event;
+BEGIN
+    IF pg_catalog.cardinality(v_events) >= p_least AND iu_outbox.set_obstacle() IS NULL THEN
+        FOR v_set IN
+            SELECT u.template_id, pg_catalog.array_agg(u) AS events
+            FROM pg_catalog.unnest(v_events) AS u
+            GROUP BY u.template_id
+            HAVING pg_catalog.count(*) >= p_least
+            ORDER BY u.template_id
+        LOOP
+            FOR n, result IN SELECT s.n, s.result FROM iu_outbox.compose_set(v_set.template_id, v_set.events) AS s LOOP
+                v_done := v_done || n;
+                RETURN NEXT;
+            END LOOP;
+        END LOOP;
+    END IF;
+    FOR v_event IN
+        SELECT u.* FROM pg_catalog.unnest(v_events) AS u WHERE u.n <> ALL (v_done) ORDER BY u.idempotency_key
     LOOP
         n := v_event.n;
         IF pg_catalog.pg_try_advisory_xact_lock(

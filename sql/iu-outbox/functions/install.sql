@@ -39,6 +39,7 @@
 \ir add_event.sql
 \ir claim.sql
 \ir set_row_aside.sql
+\ir compose_set.sql
 \ir compose_batch.sql
 \ir compose_apart.sql
 \ir cloud_event.sql
