@@ -44,9 +44,9 @@ func TestFunctionsPinTheirSearchPath(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	require.Equal(t, []string{
-		"as_uuid(text)", "composed_event(uuid,text)", // these are called by functions that do, or name everything in full
+		"as_uuid(text)", "body_digest(oid)", "composed_event(uuid,text)", // these are called by functions that do, or name everything in full
 		"event_source()", "keep_last_event()", "parked_jobs(text)", "payload(jsonb,boolean)", "rfc3339(timestamp with time zone)", "ring()",
-		"running_jobs(text)", "unfinished_jobs(text)",
+		"running_jobs(text)", "unfinished_jobs(text)", "uuid7()",
 	}, rows(t, db, `
 		SELECT replace(p.oid::regprocedure::text, 'iu_outbox.', '') FROM pg_proc AS p
 		WHERE p.pronamespace = 'iu_outbox'::regnamespace

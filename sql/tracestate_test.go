@@ -65,7 +65,7 @@ func traced(t *testing.T, db *iutest.DB, trace string) (emission map[string]any)
 			SELECT result FROM composed`).Scan(&emission)
 	}))
 	var text []byte
-	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT event FROM iu_outbox.emission WHERE instance_collection_id = $1",
+	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT event FROM iu_outbox.emission_event WHERE instance_collection_id = $1",
 		emission["instance_collection_id"]).Scan(&text))
 	emission = nil
 	require.NoError(t, json.Unmarshal(text, &emission))

@@ -30,11 +30,12 @@ DECLARE
 BEGIN
     IF pg_catalog.cardinality(v_events) >= p_least AND iu_outbox.set_obstacle() IS NULL THEN
         FOR v_set IN
-            SELECT u.template_id, pg_catalog.array_agg(u) AS events
-            FROM pg_catalog.unnest(v_events) AS u
-            GROUP BY u.template_id
+            SELECT (o.event).template_id, pg_catalog.array_agg(o.event) AS events
+            FROM (SELECT u AS event, pg_catalog.count(*) OVER (PARTITION BY u.suffix) AS times FROM pg_catalog.unnest(v_events) AS u) AS o
+            WHERE o.times = 1 -- of events with one suffix the first in the order of keys wins
+            GROUP BY (o.event).template_id
             HAVING pg_catalog.count(*) >= p_least
-            ORDER BY u.template_id
+            ORDER BY (o.event).template_id
         LOOP
             FOR n, result IN SELECT s.n, s.result FROM iu_outbox.compose_set(v_set.template_id, v_set.events) AS s LOOP
                 v_done := v_done || n;

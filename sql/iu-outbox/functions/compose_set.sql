@@ -50,7 +50,7 @@ WHERE false;
 
 -- Composes instances of one template as fn_iu_auto_instantiate_from_event does, for those events whose outcome is sure to be
 -- instantiated, and returns its result for each. The others are set aside, and get no row: whatever that function would
--- refuse, replay or wait for, suffixes that occur twice, and templates of more than 100 pieces.
+-- refuse, replay or wait for, and templates of more than 100 pieces. No suffix may occur twice.
 -- Locks, in the order of the events, which is that of idempotency keys, each suffix by a try; then what foreign keys refer to
 -- FOR KEY SHARE, by a short wait. Where row security would hide rows it raises.
 CREATE OR REPLACE FUNCTION iu_outbox.compose_set(p_template_id uuid, p_events iu_outbox.batch_event[])
@@ -85,15 +85,13 @@ BEGIN
                                     l.idempotency_key, iu_outbox.uuid7())::iu_outbox.batch_event)
     INTO v_events
     FROM (
-        SELECT u.*, pg_catalog.count(*) OVER (PARTITION BY u.suffix) AS times
-        FROM pg_catalog.unnest(p_events) AS u
+        SELECT u.* FROM pg_catalog.unnest(p_events) AS u
         WHERE u.event_id IS NOT NULL AND u.event_type ~ '[^[:space:]]' AND u.suffix ~ '[^[:space:]]'
           AND pg_catalog.char_length(u.suffix) <= 200 AND u.actor ~ '[^[:space:]]'
           AND (u.emit_mode = 'dry_run' OR u.emit_mode = 'live' AND v_live_open)
         ORDER BY u.idempotency_key
         OFFSET 0) AS l
-    WHERE l.times = 1
-      AND pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('iu_core.auto_instantiate:' || l.suffix, 0));
+    WHERE pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('iu_core.auto_instantiate:' || l.suffix, 0));
 
     -- A statement that begins now sees what others committed who had these locks. What is in the log is looked up row by
     -- row: an anti-join could read all of it.

@@ -16,7 +16,7 @@ BEGIN
         RETURN NULL;
     END IF;
     INSERT INTO iu_outbox.emission (instance_collection_id, trace)
-    SELECT c.instance_collection_id, CASE WHEN v_traces IS NULL THEN v_trace ELSE v_traces ->> c.idempotency_key END
+    SELECT c.instance_collection_id, pg_catalog.left(CASE WHEN v_traces IS NULL THEN v_trace ELSE v_traces ->> c.idempotency_key END, 4096)
     FROM composed AS c
     WHERE c.emit_mode = 'live'
       AND NOT (v_restored AND (c.created_at <= (SELECT p.created_until FROM iu_outbox.emission_pruned AS p)
