@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -21,7 +21,7 @@ type auditLine struct {
 	Text string // who did what
 }
 
-// auditDetail is what lines say, as far as sentences are made of it.
+// auditDetail has what the details of all actions contain, as far as a text needs it.
 type auditDetail struct {
 	Gate      string                  `json:"gate"`
 	Parked    string                  `json:"parked"`
@@ -47,50 +47,46 @@ func auditLines(lines []operate.AuditLine) []auditLine {
 	for i, line := range lines {
 		var d auditDetail
 		_ = json.Unmarshal(line.Detail, &d) // a line that another program wrote is shown as it is
-		read[i] = auditLine{AuditLine: line, Text: line.Actor + " " + d.did(line.Action)}
+		did := "did " + line.Action
+		if text, known := auditTexts[line.Action]; known {
+			did = text(d)
+		}
+		read[i] = auditLine{AuditLine: line, Text: line.Actor + " " + did}
 	}
 	return read
 }
 
-// auditWords say what each action did.
-var auditWords = map[string]func(d auditDetail) string{
-	"gate.open":         func(d auditDetail) string { return "opened the gate " + d.Gate + d.parked() },
-	"gate.close":        func(d auditDetail) string { return "closed the gate " + d.Gate },
-	"dead_letter.retry": func(d auditDetail) string { return "retried " + d.letters() },
+// auditTexts say what each action did.
+var auditTexts = map[string]func(d auditDetail) string{
+	"actor.cancel":      func(d auditDetail) string { return "cancelled " + d.counted() + " of " + d.Actor },
+	"consumer.delete":   func(d auditDetail) string { return "deleted the consumer " + d.Consumer },
+	"consumer.drop":     func(d auditDetail) string { return "dropped " + d.letters() + " of the consumer " + d.Consumer },
+	"consumer.replay":   func(d auditDetail) string { return "replayed " + d.letters() + " of the consumer " + d.Consumer },
+	"consumer.reset":    func(d auditDetail) string { return "moved the consumer " + d.Consumer + " to " + d.To + d.skipped() },
 	"dead_letter.drop":  func(d auditDetail) string { return "dropped " + d.letters() },
-	"rollback":          func(d auditDetail) string { return "rolled back " + d.Actor + d.rolledBack() },
+	"dead_letter.retry": func(d auditDetail) string { return "retried " + d.letters() },
+	"event.test":        func(d auditDetail) string { return "sent a test event for " + d.Template + d.mode() },
+	"gate.close":        func(d auditDetail) string { return "closed the gate " + d.Gate },
+	"gate.open":         func(d auditDetail) string { return "opened the gate " + d.Gate + d.parked() },
 	"job.cancel":        func(d auditDetail) string { return "cancelled " + d.jobs() },
-	"job.retry":         func(d auditDetail) string { return "retried " + d.jobs() },
 	"job.delete":        func(d auditDetail) string { return "deleted " + d.jobs() },
+	"job.retry":         func(d auditDetail) string { return "retried " + d.jobs() },
 	"queue.pause":       func(d auditDetail) string { return "paused the queue " + d.Queue },
 	"queue.resume":      func(d auditDetail) string { return "resumed the queue " + d.Queue },
 	"queue.update":      func(d auditDetail) string { return "changed the queue " + d.Queue },
+	"rollback":          func(d auditDetail) string { return "rolled back " + d.Actor + d.rolledBack() },
 	"scaleout.cancel":   func(d auditDetail) string { return "cancelled " + d.counted() + " of the scale-out " + d.Prefix },
 	"setting.set":       func(d auditDetail) string { return "set " + d.Name + " to " + d.Value },
 	"template.create":   func(d auditDetail) string { return "created the template " + d.Template },
 	"template.mark":     func(d auditDetail) string { return "marked the template " + d.Template },
 	"template.unmark":   func(d auditDetail) string { return "unmarked the template " + d.Template },
-	"event.test":        func(d auditDetail) string { return "sent a test event for " + d.Template + d.mode() },
-	"actor.cancel":      func(d auditDetail) string { return "cancelled " + d.counted() + " of " + d.Actor },
-	"consumer.reset":    auditDetail.moved,
-	"consumer.delete":   func(d auditDetail) string { return "deleted the consumer " + d.Consumer },
-	"consumer.replay":   func(d auditDetail) string { return "replayed " + d.letters() + " of the consumer " + d.Consumer },
-	"consumer.drop":     func(d auditDetail) string { return "dropped " + d.letters() + " of the consumer " + d.Consumer },
 }
 
-func (d auditDetail) did(action string) string {
-	if words, known := auditWords[action]; known {
-		return words(d)
+func (d auditDetail) skipped() string {
+	if d.Skipped == 0 {
+		return ""
 	}
-	return "did " + action
-}
-
-func (d auditDetail) moved() string {
-	text := "moved the consumer " + d.Consumer + " to " + d.To
-	if d.Skipped > 0 {
-		text += ", skipping " + operate.Count{N: d.Skipped}.Of("event", "events")
-	}
-	return text
+	return ", skipping " + operate.Count{N: d.Skipped}.Of("event", "events")
 }
 
 func (d auditDetail) counted() string {
@@ -105,24 +101,18 @@ func (d auditDetail) mode() string {
 }
 
 func (d auditDetail) parked() string {
-	if d.Parked == "" || d.Parked == "0" {
+	switch d.Parked {
+	case "", "0":
 		return ""
-	}
-	if d.Parked == "1" {
+	case "1":
 		return "; 1 parked job runs now"
+	default:
+		return "; " + d.Parked + " parked jobs run now"
 	}
-	return "; " + d.Parked + " parked jobs run now"
 }
 
 func (d auditDetail) letters() string {
-	n := int64(len(d.IDs))
-	if d.Count != nil {
-		n = *d.Count
-	}
-	text := number(n) + " dead letters"
-	if n == 1 {
-		text = "1 dead letter"
-	}
+	text := operate.Count{N: *cmp.Or(d.Count, new(int64(len(d.IDs))))}.Of("dead letter", "dead letters")
 	if d.Status != "" {
 		text += " of " + d.Status
 	}
@@ -141,9 +131,9 @@ func (d auditDetail) rolledBack() string {
 }
 
 func (d auditDetail) jobs() string {
-	ids := make([]string, 0, len(d.IDs))
-	for _, id := range d.IDs {
-		ids = append(ids, strings.Trim(string(id), `"`))
+	ids := make([]string, len(d.IDs))
+	for i, id := range d.IDs {
+		ids[i] = strings.Trim(string(id), `"`)
 	}
 	const named = 5
 	switch {
@@ -156,71 +146,38 @@ func (d auditDetail) jobs() string {
 	}
 }
 
-// auditFilter chooses audit lines as the address of the page says it.
-type auditFilter struct {
-	Actor, Action, Since, Until string
-
-	choice operate.AuditChoice
+// auditActions returns what the filter's form offers: each action, and before it the group to which it belongs.
+func auditActions() (actions []string) {
+	for _, action := range slices.Sorted(maps.Keys(auditTexts)) {
+		group, _, _ := strings.Cut(action, ".")
+		if !slices.Contains(actions, group) {
+			actions = append(actions, group)
+		}
+		actions = append(actions, action)
+	}
+	return slices.Compact(actions)
 }
-
-// Query returns the filter as a query, beginning with ? if there is one. more are further pairs.
-func (f auditFilter) Query(more ...string) string {
-	fields := map[string]string{"actor": f.Actor, "action": f.Action, "since": f.Since, "until": f.Until}
-	maps.DeleteFunc(fields, func(_, value string) bool { return value == "" })
-	return queryOf(fields, more...)
-}
-
-// auditActions are what the form offers: all that begin with a word, or one.
-var auditActions = []string{
-	"actor.cancel", "consumer", "consumer.delete", "consumer.drop", "consumer.replay", "consumer.reset", "dead_letter", "dead_letter.drop",
-	"dead_letter.retry", "event.test", "gate", "gate.close", "gate.open", "job", "job.cancel", "job.delete", "job.retry", "queue", "queue.pause",
-	"queue.resume", "rollback", "scaleout.cancel", "setting.set", "template", "template.create", "template.mark", "template.unmark",
-}
-
-// Actions are what the form offers.
-func (f auditFilter) Actions() []string { return auditActions }
-
-// auditList is the section of the lines that match a filter.
-type auditList struct {
-	listPage[auditLine, int64]
-
-	Filter auditFilter
-}
-
-// Filtered reports whether some are left out.
-func (l auditList) Filtered() bool { return l.Filter.Query() != "" }
 
 const auditShown = 100
 
-func (h *Handler) auditPage(w http.ResponseWriter, r *http.Request) {
-	query := r.URL.Query()
-	filter := auditFilter{Actor: query.Get("actor"), Action: query.Get("action"), Since: query.Get("since"), Until: query.Get("until")}
-	filter.choice = operate.AuditChoice{Actor: filter.Actor, Action: filter.Action}
-	page, ok := h.readIDPage(w, r, auditShown, "an audit line")
-	if !ok {
-		return
+func (h *Handler) auditPage(r *http.Request) (*view, error) {
+	page, err := readIDPage(r, auditShown, "an audit line")
+	if err != nil {
+		return nil, err
 	}
-	var err error
-	for _, text := range []string{filter.Actor, filter.Action} {
-		if !isText(text) {
-			h.say(w, r, http.StatusBadRequest, "the filter is not a text of up to 1000 characters")
-			return
-		}
+	f, err := readFilter(r, "actor", "action", "since", "until")
+	if err != nil {
+		return nil, err
 	}
-	for name, moment := range map[string]*time.Time{"since": &filter.choice.Since, "until": &filter.choice.Until} {
-		if *moment, err = readMoment(query.Get(name)); err != nil {
-			h.say(w, r, http.StatusBadRequest, "%s is %s", name, err)
-			return
-		}
+	choice := operate.AuditChoice{Actor: f["actor"], Action: f["action"]}
+	if choice.Since, choice.Until, err = f.span(); err != nil {
+		return nil, err
 	}
 	v := h.view(r, "Audit", "audit")
-	add(v, "filters", "", func(context.Context) reading[auditFilter] { return fresh(filter, nil) })
-	add(v, "list", "", func(ctx context.Context) reading[auditList] {
-		return readOne(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) (auditList, error) {
-			lines, err := operate.AuditOf(ctx, tx, filter.choice, page)
-			rows := newListPage(auditLines(lines), page.Limit, page.After > 0, page.Before > 0, func(l auditLine) int64 { return l.ID })
-			return auditList{rows, filter}, err
-		})
+	add(v, "filters", "", func(context.Context) reading[filterForm] { return fresh(filterForm{f, auditActions()}, nil) })
+	addRead(v, h.db(), "list", "", func(ctx context.Context, tx pgx.Tx) (listPage[auditLine, int64], error) {
+		lines, err := operate.AuditOf(ctx, tx, choice, page)
+		return newListPage(f, auditLines(lines), page.Limit, page.After > 0, page.Before > 0, func(l auditLine) int64 { return l.ID }), err
 	})
-	h.serve(w, r, v)
+	return v, nil
 }

@@ -46,9 +46,9 @@ func snapshot[T any](ctx context.Context, db limited, do func(context.Context, p
 	return value, err
 }
 
-// readOne reads one value in one transaction, for a section of a view.
-func readOne[T any](ctx context.Context, db limited, do func(context.Context, pgx.Tx) (T, error)) reading[T] {
-	return fresh(snapshot(ctx, db, do))
+// addRead adds a section that is read in one transaction; see add.
+func addRead[T any](v *view, db limited, id, heading string, do func(context.Context, pgx.Tx) (T, error)) {
+	add(v, id, heading, func(ctx context.Context) reading[T] { return fresh(snapshot(ctx, db, do)) })
 }
 
 // source reads one value in one transaction and keeps it.

@@ -73,7 +73,7 @@ func TestDeadLettersAreRetriedAndDropped(t *testing.T) {
 	gone := b.post("/dead-letters/drop", url.Values{"id": {ids["c"]}})
 	require.Equal(t, http.StatusConflict, gone.Code)
 
-	// The template that was missing is made, with the id that the events name.
+	// The missing template is created with the id that the events name.
 	b.db.Exec(t, "INSERT INTO public.iu_piece_collection (id, collection_key, created_by) VALUES ($1, 'late', 'test')", late)
 	b.db.Exec(t, `INSERT INTO public.iu_piece_membership (collection_id, piece_id, position)
 		SELECT $1, m.piece_id, m.position FROM public.iu_piece_membership AS m WHERE m.collection_id = $2`, late, b.template)
@@ -140,7 +140,7 @@ func TestARollbackOfWhatIsUsedElsewhereIsBlocked(t *testing.T) {
 	require.Empty(t, b.audit(t))
 }
 
-// changes are all requests by which the pages change something.
+// changes are the paths of all requests that change something.
 var changes = []string{
 	"/rollback/cancel", "/templates/letter/mark", "/test-event",
 	"/scaleouts/pause", "/scaleouts/cancel", "/gates/composer", "/dead-letters/retry", "/dead-letters/drop", "/rollback",

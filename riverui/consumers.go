@@ -56,7 +56,7 @@ func consumerRowOf(c subscribe.Consumer) consumerRow {
 	row := consumerRow{Consumer: c}
 	result, says := status.JudgeConsumer(c)
 	row.Says = says
-	late := c.LagEvents != nil && *c.LagEvents > 0
+	late := c.LagEvents != nil && *c.LagEvents > 0 && c.LagSeconds != nil
 	switch {
 	case c.State == "pruned":
 		row.Mark, row.Kind, row.rank = "events pruned", "bad", 0
@@ -97,100 +97,73 @@ func consumerRows(all []subscribe.Consumer, lags history.ConsumerSeries) []consu
 	return rows
 }
 
-func (h *Handler) consumersPage(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) consumersPage(r *http.Request) (*view, error) {
 	v := h.view(r, "Consumers", "consumers")
-	v.Done = h.done(r)
 	add(v, "list", "", func(ctx context.Context) reading[[]consumerRow] {
 		all, lags := h.sources.consumers.get(ctx), h.sources.lags.get(ctx)
 		lags.At, lags.Err = all.At, nil // without it there are no sparklines, but the list
 		return both(all, lags, consumerRows)
 	})
-	h.serve(w, r, v)
+	return v, nil
 }
 
 // consumerLettersShown is how many dead letters of a consumer its page shows.
 const consumerLettersShown = 100
 
-type consumerLettersPart struct {
-	Letters []subscribe.ConsumerDeadLetter
-	Total   int64
-	Path    string // of the consumer
-	Name    string
+type consumerLetters struct {
+	consumerRow
+
+	Letters []subscribe.ConsumerDeadLetter // the oldest
 }
 
-type consumerLagPart struct {
+// rangedChart is a chart of one of several ranges of time.
+type rangedChart struct {
 	Chart  chart
 	Ranges []history.Range
 	Range  string
-	Path   string
+	Path   string // of the page
 }
 
-func (h *Handler) consumerPage(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) consumerPage(r *http.Request) (*view, error) {
 	name := r.PathValue("name")
-	if !h.knownConsumer(w, r, name) {
-		return
-	}
-	db := h.db()
-	v := h.view(r, name, "consumer")
-	v.Done = h.done(r)
-	one := source(db, keepState, func(ctx context.Context, tx pgx.Tx) (consumerRow, error) {
+	find := func(ctx context.Context, tx pgx.Tx) (consumerRow, error) {
 		c, err := subscribe.FindConsumer(ctx, tx, name)
 		return consumerRowOf(c), err
-	})
-	add(v, "state", "", one.get)
+	}
+	err := subscribe.ErrNoConsumer
+	if isText(name) {
+		_, err = snapshot(r.Context(), h.db(), find)
+	}
+	if errors.Is(err, subscribe.ErrNoConsumer) { // the sections report other errors
+		return nil, consumerError(name, err)
+	}
+	v := h.view(r, name, "consumer")
+	addRead(v, h.db(), "state", "", find)
 	span := history.RangeOf(r.URL.Query().Get("range"))
-	lags := source(db, keepRecent, func(ctx context.Context, tx pgx.Tx) (consumerLagPart, error) {
+	lags := source(h.db(), keepRecent, func(ctx context.Context, tx pgx.Tx) (rangedChart, error) {
 		series, err := history.Consumers(ctx, tx, span.Span, name)
-		return consumerLagPart{
-			Chart: lagChart("lag-chart", series), Ranges: history.Ranges, Range: span.Name, Path: consumerPath(name),
-		}, err
+		return rangedChart{lagChart("lag-chart", series), history.Ranges, span.Name, consumerPath(name)}, err
 	})
 	add(v, "lag", "Lag", lags.get)
-	letters := source(db, keepState, func(ctx context.Context, tx pgx.Tx) (consumerLettersPart, error) {
-		part := consumerLettersPart{Name: name, Path: consumerPath(name)}
-		c, err := subscribe.FindConsumer(ctx, tx, name)
-		if err != nil {
-			return part, err
+	addRead(v, h.db(), "letters", "Dead letters", func(ctx context.Context, tx pgx.Tx) (shown consumerLetters, err error) {
+		if shown.consumerRow, err = find(ctx, tx); err != nil {
+			return shown, err
 		}
-		part.Total = c.DeadLetters
-		part.Letters, err = subscribe.ListDeadLetters(ctx, tx, name, consumerLettersShown)
-		return part, err
+		shown.Letters, err = subscribe.ListDeadLetters(ctx, tx, name, consumerLettersShown)
+		return shown, err
 	})
-	add(v, "letters", "Dead letters", letters.get)
 	add(v, "actions", "Move or delete", func(context.Context) reading[consumerRow] {
 		return fresh(consumerRow{Consumer: subscribe.Consumer{Name: name}}, nil)
 	})
-	h.serve(w, r, v)
+	return v, nil
 }
 
 func consumerPath(name string) string { return "/consumers/" + url.PathEscape(name) }
 
-// knownConsumer reports whether there is a consumer of that name, or the database cannot tell. If not, it has responded.
-func (h *Handler) knownConsumer(w http.ResponseWriter, r *http.Request, name string) bool {
-	err := subscribe.ErrNoConsumer
-	if isText(name) {
-		err = h.db().read(r.Context(), func(tx pgx.Tx) error {
-			_, err := subscribe.FindConsumer(r.Context(), tx, name)
-			return err
-		})
-	}
-	if errors.Is(err, subscribe.ErrNoConsumer) {
-		h.say(w, r, http.StatusNotFound, "there is no consumer %s; it was deleted, or never subscribed", printable(name))
-		return false
-	}
-	return true
-}
-
 // Command returns a command for this consumer.
 func (c consumerRow) Command(verb, more string) string {
-	return strings.TrimSpace("iuworker consumers " + verb + " " + quoted(c.Name) + " " + more)
+	return strings.TrimSpace("iuworker consumers " + verb + " " + c.Word() + " " + more)
 }
-
-// Word returns the consumer's name, quoted for a shell.
-func (p consumerLettersPart) Word() string { return quoted(p.Name) }
 
 // Word returns the consumer's name, quoted for a shell.
 func (c consumerRow) Word() string { return quoted(c.Name) }
-
-// More reports whether there are dead letters that are not shown.
-func (p consumerLettersPart) More() bool { return p.Total > int64(len(p.Letters)) }

@@ -17,7 +17,7 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// announce has events composed and announced, and returns the epoch.
+// announce inserts events, waits until they are announced, and returns the epoch.
 func (b operating) announce(t *testing.T, suffixes ...string) string {
 	t.Helper()
 	b.db.OpenGates(t)
@@ -28,7 +28,7 @@ func (b operating) announce(t *testing.T, suffixes ...string) string {
 	return epoch
 }
 
-// consumer makes one, that stopped an hour ago.
+// consumer inserts a consumer that stopped an hour ago.
 func (b operating) consumer(t *testing.T, name string, position int) {
 	t.Helper()
 	b.db.Exec(t, `INSERT INTO iu_outbox.consumer (name, epoch, position, created_at, updated_at)
@@ -235,7 +235,7 @@ func TestDeadLettersOfAConsumerAreReplayedAndDropped(t *testing.T) {
 	require.Len(t, b.audit(t), 4)
 }
 
-// A login of the role iu_worker sees the pages, and is told what it may not do.
+// A login with the role iu_worker sees the pages. Its changes are refused with a sentence that names the missing role.
 func TestALoginThatMayNotChangeConsumersIsTold(t *testing.T) {
 	t.Parallel()
 	b := setupOperating(t)

@@ -3,19 +3,16 @@ package webui
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
-	"net/url"
+	"regexp"
 	"strconv"
-	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/status"
-	"github.com/iu-core/iuworker/internal/operate/templates"
 	"github.com/iu-core/iuworker/jobs"
-	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
 const (
@@ -24,138 +21,50 @@ const (
 	lettersCounted = 100_000 // at most
 )
 
-// letterFilter chooses dead letters as the address of the page, or a form, says it.
-type letterFilter struct {
-	Status, Template, Actor, EventType, Since, Until string
-
-	choice operate.Selection
+// letterStatuses are the statuses that the filter's form offers.
+var letterStatuses = []string{
+	string(jobs.StatusTemplateNotFound), string(jobs.StatusTemplateNotMarked), string(jobs.StatusTemplateEmpty),
+	string(jobs.StatusInstanceKeyConflict), string(jobs.StatusInvalidInput), "error", "cancelled", "discarded", "deleted",
 }
 
-// letterFields are the names by which addresses and forms say a filter.
-var letterFields = []string{"status", "template", "actor", "type", "since", "until"}
+// statusForm matches what may be a status.
+var statusForm = regexp.MustCompile(`^[a-z_]{0,100}$`)
 
-func (f *letterFilter) field(name string) *string {
-	return map[string]*string{
-		"status": &f.Status, "template": &f.Template, "actor": &f.Actor, "type": &f.EventType, "since": &f.Since, "until": &f.Until,
-	}[name]
+// letterFilter reads the filter of a request, and what it selects.
+func (h *Handler) letterFilter(r *http.Request) (f filter, chosen operate.Selection, err error) {
+	if f, err = readFilter(r, "status", "template", "actor", "type", "since", "until"); err != nil {
+		return f, chosen, err
+	}
+	if !statusForm.MatchString(f["status"]) {
+		return f, chosen, refuse(http.StatusBadRequest, "%s is not a status", printable(f["status"]))
+	}
+	chosen = operate.Selection{Status: f["status"], Actor: f["actor"], EventType: f["type"]}
+	if chosen.Since, chosen.Until, err = f.span(); err != nil {
+		return f, chosen, err
+	}
+	chosen.Template, err = h.templateOf(r.Context(), f)
+	return f, chosen, err
 }
-
-// Query returns the filter as a query, beginning with ? if there is one. more are further pairs.
-func (f letterFilter) Query(more ...string) string { return queryOf(f.Fields(), more...) }
-
-// Fields returns the fields that are set, for a form.
-func (f letterFilter) Fields() map[string]string { return setFields(letterFields, f.field) }
-
-// Statuses are those that the form offers.
-func (f letterFilter) Statuses() []string {
-	return []string{
-		string(jobs.StatusTemplateNotFound), string(jobs.StatusTemplateNotMarked), string(jobs.StatusTemplateEmpty),
-		string(jobs.StatusInstanceKeyConflict), string(jobs.StatusInvalidInput), "error", "cancelled", "discarded", "deleted",
-	}
-}
-
-// readLetterFilter reads a filter; false if it said what is wrong with it.
-func (h *Handler) readLetterFilter(w http.ResponseWriter, r *http.Request, form url.Values) (f letterFilter, ok bool) {
-	wrong := func(format string, args ...any) (letterFilter, bool) {
-		h.say(w, r, http.StatusBadRequest, format, args...)
-		return f, false
-	}
-	if err := readFields(form, letterFields, f.field); err != nil {
-		return wrong("%s", err)
-	}
-	if !isStatus(f.Status) {
-		return wrong("%s is not a status", printable(f.Status))
-	}
-	f.choice = operate.Selection{Status: f.Status, Actor: f.Actor, EventType: f.EventType}
-	var err error
-	if f.choice.Since, err = readMoment(f.Since); err != nil {
-		return wrong("since is %s", err)
-	}
-	if f.choice.Until, err = readMoment(f.Until); err != nil {
-		return wrong("until is %s", err)
-	}
-	if f.Template == "" {
-		return f, true
-	}
-	err = h.db().read(r.Context(), func(tx pgx.Tx) (err error) {
-		f.choice.Template, err = templates.CollectionID(r.Context(), tx, f.Template)
-		return err
-	})
-	if err != nil {
-		h.fail(w, r, err)
-		return f, false
-	}
-	if f.choice.Template == uuid.Nil {
-		return wrong("there is no template %s; the page Templates lists them", printable(f.Template))
-	}
-	return f, true
-}
-
-// readMoment reads a time, or how long ago it was; zero for "".
-func readMoment(text string) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	return subscribe.ParseSince(text, time.Now())
-}
-
-// isStatus tells what may be a status from what somebody typed into the address.
-func isStatus(text string) bool {
-	if len(text) > 100 {
-		return false
-	}
-	for _, c := range text {
-		if (c < 'a' || c > 'z') && c != '_' {
-			return false
-		}
-	}
-	return true
-}
-
-// readIDPage reads the place in a list; false if it said what is wrong with it. of is what the list is made of.
-func (h *Handler) readIDPage(w http.ResponseWriter, r *http.Request, limit int, of string) (page operate.IDPage, ok bool) {
-	page.Limit = limit + 1 // tells whether there are more
-	for name, id := range map[string]*int64{"before": &page.Before, "after": &page.After} {
-		text := r.URL.Query().Get(name)
-		if text == "" {
-			continue
-		}
-		var err error
-		if *id, err = strconv.ParseInt(text, 10, 64); err != nil || *id < 1 {
-			h.say(w, r, http.StatusBadRequest, "%s must be the number of %s", name, of)
-			return page, false
-		}
-	}
-	return page, true
-}
-
-// letter is a dead letter as the page shows it.
-type letter struct{ operate.DeadLetter }
-
-// Key is what the event's own page is called by; "" if it has none.
-func (l letter) Key() string { return *cmp.Or(l.IdempotencyKey, new(string)) }
-
-// Why says in words why the event ended without an instance.
-func (l letter) Why() string { return cmp.Or(l.Reason(), operate.AdviceFor(l.Status).Why) }
 
 // letterList is the section of the dead letters that match a filter.
 type letterList struct {
-	listPage[letter, int64]
+	listPage[operate.DeadLetter, int64]
 
-	Filter   letterFilter
 	Matching operate.Count
 	AtOnce   operate.Count // that one click takes
 }
 
-// Filtered reports whether some are left out.
-func (l letterList) Filtered() bool { return l.Filter.Query() != "" }
-
 // Part reports whether one click takes a part of those that match.
 func (l letterList) Part() bool { return l.Matching != l.AtOnce }
 
+// Why returns in words why an event ended without an instance.
+func (l letterList) Why(letter operate.DeadLetter) string {
+	return cmp.Or(letter.Reason(), operate.AdviceFor(letter.Status).Why)
+}
+
 // letterReasons is the section that says what to do.
 type letterReasons struct {
-	Filter letterFilter
+	Filter filter
 	Counts []letterReason
 }
 
@@ -164,46 +73,113 @@ type letterReason struct {
 	operate.DeadLetterAdvice
 }
 
-func (h *Handler) lettersPage(w http.ResponseWriter, r *http.Request) {
-	filter, ok := h.readLetterFilter(w, r, r.URL.Query())
-	if !ok {
-		return
+func (h *Handler) lettersPage(r *http.Request) (*view, error) {
+	f, chosen, err := h.letterFilter(r)
+	if err != nil {
+		return nil, err
 	}
-	page, ok := h.readIDPage(w, r, lettersShown, "a dead letter")
-	if !ok {
-		return
+	page, err := readIDPage(r, lettersShown, "a dead letter")
+	if err != nil {
+		return nil, err
 	}
 	v := h.view(r, "Dead letters", "deadletters")
-	v.Done = h.done(r)
-	add(v, "filters", "", func(context.Context) reading[letterFilter] { return fresh(filter, nil) })
-	add(v, "reasons", "", func(ctx context.Context) reading[letterReasons] { return h.letterReasons(ctx, filter) })
-	add(v, "list", "", func(ctx context.Context) reading[letterList] {
-		return readOne(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) (letterList, error) { return readLetters(ctx, tx, filter, page) })
+	add(v, "filters", "", func(context.Context) reading[filterForm] { return fresh(filterForm{f, letterStatuses}, nil) })
+	add(v, "reasons", "", func(ctx context.Context) reading[letterReasons] {
+		return derived(h.sources.state.get(ctx), func(state status.Status) letterReasons {
+			reasons := letterReasons{Filter: f}
+			for _, count := range state.DeadLetters {
+				reasons.Counts = append(reasons.Counts, letterReason{count, operate.AdviceFor(count.Status)})
+			}
+			return reasons
+		})
 	})
-	h.serve(w, r, v)
-}
-
-func readLetters(ctx context.Context, tx pgx.Tx, filter letterFilter, page operate.IDPage) (list letterList, err error) {
-	list.Filter = filter
-	letters, err := operate.LatestDeadLetters(ctx, tx, filter.choice, page)
-	if err != nil {
+	addRead(v, h.db(), "list", "", func(ctx context.Context, tx pgx.Tx) (list letterList, err error) {
+		rows, err := operate.LatestDeadLetters(ctx, tx, chosen, page)
+		if err != nil {
+			return list, err
+		}
+		list.listPage = newListPage(f, rows, page.Limit, page.After > 0, page.Before > 0, func(l operate.DeadLetter) int64 { return l.ID })
+		list.Matching, err = operate.CountDeadLettersUpTo(ctx, tx, chosen, lettersCounted)
+		list.AtOnce = operate.Count{N: min(list.Matching.N, lettersAtOnce)}
 		return list, err
-	}
-	rows := make([]letter, len(letters))
-	for i, l := range letters {
-		rows[i].DeadLetter = l
-	}
-	list.listPage = newListPage(rows, page.Limit, page.After > 0, page.Before > 0, func(l letter) int64 { return l.ID })
-	list.Matching, err = operate.CountDeadLettersUpTo(ctx, tx, filter.choice, lettersCounted)
-	list.AtOnce = operate.Count{N: min(list.Matching.N, lettersAtOnce)}
-	return list, err
+	})
+	return v, nil
 }
 
-func (h *Handler) letterReasons(ctx context.Context, filter letterFilter) reading[letterReasons] {
-	state := h.sources.state.get(ctx)
-	reasons := letterReasons{Filter: filter}
-	for _, count := range state.Value.DeadLetters {
-		reasons.Counts = append(reasons.Counts, letterReason{count, operate.AdviceFor(count.Status)})
+// lettersPath returns the path of the dead letters that match a filter.
+func lettersPath(f filter) string { return "dead-letters" + f.Query() }
+
+func (h *Handler) retryLetters(r *http.Request, by *operator) (string, error) {
+	return h.changeLetters(r, by.RetryDeadLetters, false,
+		"no dead letter was retried: they no longer exist, another session has them, or the outbox refuses their events")
+}
+
+func (h *Handler) dropLetters(r *http.Request, by *operator) (string, error) {
+	return h.changeLetters(r, by.DropDeadLetters, true, "no dead letter was dropped: they no longer exist, or another session has them")
+}
+
+// changeLetters changes the dead letters of a form: one, those that are selected, or all that match the filter.
+func (h *Handler) changeLetters(r *http.Request, change func(context.Context, operate.Letters, int64) (operate.Moved, error),
+	destroys bool, none string,
+) (string, error) {
+	f, chosen, err := h.letterFilter(r)
+	if err != nil {
+		return "", err
 	}
-	return reading[letterReasons]{Value: reasons, At: state.At, Err: state.Err}
+	ids, err := selected(r)
+	if err != nil {
+		return "", err
+	}
+	most := int64(lettersAtOnce)
+	if r.PostForm.Get("expect") != "" || destroys && ids == nil {
+		if most, err = shown(r, "expect", 1, lettersAtOnce); err != nil {
+			return "", err
+		}
+	}
+	moved, err := change(r.Context(), operate.Letters{IDs: ids, Filter: chosen, Limit: lettersAtOnce}, most)
+	if _, more := errors.AsType[*operate.NotAsSeenError](err); more {
+		err = refuse(http.StatusConflict, "nothing was changed: more than %d dead letters match now; go back and check them", most)
+	} else if err == nil && moved.Done == 0 {
+		err = refuse(http.StatusConflict, "%s", none)
+	}
+	return lettersPath(f), err
+}
+
+type dropPage struct {
+	page
+	Filter filter
+	IDs    []int64 // none: all that match
+	Count  int64
+	What   string // describes the dead letters
+	Back   string // path
+}
+
+// askDrop shows which dead letters a drop would delete.
+func (h *Handler) askDrop(r *http.Request) (string, confirmPage, error) {
+	f, chosen, err := h.letterFilter(r)
+	if err != nil {
+		return "", nil, err
+	}
+	ids, err := selected(r)
+	if err != nil {
+		return "", nil, err
+	}
+	matching := operate.Count{N: int64(len(ids))}
+	if ids == nil {
+		err = h.db().read(r.Context(), func(tx pgx.Tx) (err error) {
+			matching, err = operate.CountDeadLettersUpTo(r.Context(), tx, chosen, lettersAtOnce)
+			return err
+		})
+	}
+	what := operate.Count{N: matching.N}.Of("dead letter", "dead letters")
+	switch words := f.Words(); {
+	case len(ids) == 1:
+		what = "dead letter " + strconv.FormatInt(ids[0], 10)
+	case ids == nil && words != "":
+		what += " (" + words + ")"
+	}
+	if matching.More {
+		what = "the oldest " + what
+	}
+	return "drop.html", &dropPage{page: h.page(r, "Drop dead letters"), Filter: f, IDs: ids, Count: matching.N, What: what, Back: lettersPath(f)}, err
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,46 +11,42 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// eventChange is what a form wants to be done, to which events.
+// eventChange is what a form asks for, and the events that it selects.
 type eventChange struct {
 	Do     operate.EventChange
-	Filter eventFilter
+	Filter filter
 	All    bool    // that match the filter
 	IDs    []int64 // of dead letters, or of jobs
-	Event  string  // the event from whose page it came: its idempotency key
+	Event  string  // the idempotency key of the event from whose page the form came; "" from the list
+
+	chosen operate.EventFilter
 }
 
-// eventActions are the changes, by how forms name them, with the letter that names what they take.
+// eventActions are the changes by their names in forms. letter marks the ids that a change takes.
 var eventActions = map[operate.EventChange]struct{ letter, of, done string }{
 	operate.EventRetry:  {"l", "dead letter", "retried"},
 	operate.EventDrop:   {"l", "dead letter", "dropped"},
 	operate.EventCancel: {"j", "event", "cancelled"},
 }
 
-// readEventChange reads what a form wants; false if it said what is wrong.
-func (h *Handler) readEventChange(w http.ResponseWriter, r *http.Request, form url.Values) (c eventChange, ok bool) {
+func (h *Handler) readEventChange(r *http.Request) (c eventChange, err error) {
+	form := values(r)
 	do, all := strings.CutPrefix(form.Get("do"), "all-")
 	c.Do, c.All, c.Event = operate.EventChange(do), all, form.Get("event")
 	action, known := eventActions[c.Do]
 	if !known {
-		h.say(w, r, http.StatusBadRequest, "say what to do with the events: retry, drop or cancel")
-		return c, false
+		return c, refuse(http.StatusBadRequest, "say what to do with the events: retry, drop or cancel")
 	}
-	if c.Event != "" && badReference(c.Event) != "" {
-		h.say(w, r, http.StatusBadRequest, "%s is not an event", printable(c.Event))
-		return c, false
+	if c.Event != "" && badReference(c.Event) != nil {
+		return c, refuse(http.StatusBadRequest, "%s is not an event", printable(c.Event))
 	}
-	if c.Filter, ok = h.readEventFilter(w, r, form); !ok {
-		return c, false
-	}
-	if c.All {
-		return c, true
+	if c.Filter, c.chosen, err = h.eventFilter(r); err != nil || c.All {
+		return c, err
 	}
 	for _, text := range form["id"] {
 		id, err := strconv.ParseInt(strings.TrimLeft(text, "lj"), 10, 64)
 		if err != nil || id < 1 || len(text) < 2 || text[0] != 'l' && text[0] != 'j' {
-			h.say(w, r, http.StatusBadRequest, "there is no event %s", printable(text))
-			return c, false
+			return c, refuse(http.StatusBadRequest, "there is no event %s", printable(text))
 		}
 		if strings.HasPrefix(text, action.letter) { // others were selected for another change
 			c.IDs = append(c.IDs, id)
@@ -60,13 +55,12 @@ func (h *Handler) readEventChange(w http.ResponseWriter, r *http.Request, form u
 	slices.Sort(c.IDs)
 	c.IDs = slices.Compact(c.IDs)
 	if len(c.IDs) > operate.MaxEventsChanged || len(form["id"]) == 0 {
-		h.say(w, r, http.StatusBadRequest, "say which events: select some, or choose all that match")
-		return c, false
+		return c, refuse(http.StatusBadRequest, "say which events: select some, or choose all that match")
 	}
-	return c, true
+	return c, nil
 }
 
-// Back is where the user comes from.
+// Back returns the path of the page from which the user came.
 func (c eventChange) Back() string {
 	if c.Event != "" {
 		return eventPath(c.Event)
@@ -74,7 +68,7 @@ func (c eventChange) Back() string {
 	return "/events" + c.Filter.Query()
 }
 
-// Picks are the events as a form names them.
+// Picks returns the events as a form names them.
 func (c eventChange) Picks() []string {
 	picks := make([]string, len(c.IDs))
 	for i, id := range c.IDs {
@@ -88,76 +82,67 @@ type eventChangePage struct {
 	eventChange
 
 	Count int
-	Part  bool // there are more that match
+	What  string // describes the events
 }
 
-// What describes the events in words.
-func (p *eventChangePage) What() string {
-	of := eventActions[p.Do].of
-	text := operate.Count{N: int64(p.Count)}.Of(of, of+"s")
-	if p.Do == operate.EventCancel && p.Count != 1 {
-		text += " that have not been composed yet"
-	}
-	if p.Part {
-		text = "the latest " + text
-	}
-	if words := p.Filter.Words(); p.All && words != "" {
-		text += " (" + words + ")"
-	}
-	return text
-}
-
-// askEvents says what a change would do, and asks for a confirmation.
-func (h *Handler) askEvents(w http.ResponseWriter, r *http.Request) {
-	c, ok := h.readEventChange(w, r, r.URL.Query())
-	if !ok {
-		return
+// askEvents shows what a change would do.
+func (h *Handler) askEvents(r *http.Request) (string, confirmPage, error) {
+	c, err := h.readEventChange(r)
+	if err != nil {
+		return "", nil, err
 	}
 	p := &eventChangePage{page: h.page(r, sentence(string(c.Do))+" events"), eventChange: c, Count: len(c.IDs)}
+	part := false // there are more that match
 	if c.All {
-		ids, complete, err := operate.ChooseEvents(r.Context(), h.db(), c.Filter.chosen, c.Do, operate.MaxEventsChanged+1)
+		ids, complete, err := operate.ChooseEvents(r.Context(), h.db(), c.chosen, c.Do, operate.MaxEventsChanged+1)
 		if err != nil {
-			h.fail(w, r, err)
-			return
+			return "", nil, err
 		}
-		p.Count, p.Part = min(len(ids), operate.MaxEventsChanged), len(ids) > operate.MaxEventsChanged || !complete
+		p.Count, part = min(len(ids), operate.MaxEventsChanged), len(ids) > operate.MaxEventsChanged || !complete
 	}
-	h.render(w, r, http.StatusOK, "eventchange.html", p)
+	of := eventActions[c.Do].of
+	p.What = operate.Count{N: int64(p.Count)}.Of(of, of+"s")
+	if c.Do == operate.EventCancel && p.Count != 1 {
+		p.What += " that have not been composed yet"
+	}
+	if part {
+		p.What = "the latest " + p.What
+	}
+	if words := c.Filter.Words(); c.All && words != "" {
+		p.What += " (" + words + ")"
+	}
+	return "eventchange.html", p, nil
 }
 
-// changeEvents retries, drops or cancels events. Of all that match a filter it takes no more than was confirmed.
-func (h *Handler) changeEvents(w http.ResponseWriter, r *http.Request) {
-	if !h.form(w, r) {
-		return
-	}
-	c, ok := h.readEventChange(w, r, r.PostForm)
-	if !ok {
-		return
+// changeEvents retries, drops or cancels events. Of all that match a filter it takes no more than were confirmed.
+func (h *Handler) changeEvents(r *http.Request, by *operator) (string, error) {
+	c, err := h.readEventChange(r)
+	if err != nil {
+		return "", err
 	}
 	which := operate.PickedEvents{IDs: c.IDs}
 	if c.All {
-		most, err := strconv.Atoi(r.PostForm.Get("expect"))
-		if err != nil || most < 1 || most > operate.MaxEventsChanged {
-			h.say(w, r, http.StatusBadRequest, "expect must be the number of events that were confirmed, from 1 to %d", operate.MaxEventsChanged)
-			return
+		most, err := shown(r, "expect", 1, operate.MaxEventsChanged)
+		if err != nil {
+			return "", err
 		}
-		which = operate.PickedEvents{Filter: c.Filter.chosen, Most: most, Says: map[string]string{}}
-		for name, value := range c.Filter.Fields() {
-			which.Says["filter_"+name] = value
+		which = operate.PickedEvents{Filter: c.chosen, Most: int(most), Says: map[string]string{}}
+		for name, value := range c.Filter {
+			if value != "" {
+				which.Says["filter_"+name] = value
+			}
 		}
 	}
-	by := h.operator(r)
 	n, err := by.ChangeEvents(r.Context(), c.Do, which)
-	if _, isOther := errors.AsType[*operate.NotAsSeenError](err); isOther {
-		h.say(w, r, http.StatusConflict, "nothing was changed: more than %d match now; go back and check them", which.Most)
-		return
-	}
+	_, more := errors.AsType[*operate.NotAsSeenError](err)
 	switch {
+	case more:
+		err = refuse(http.StatusConflict, "nothing was changed: more than %d match now; go back and check them", which.Most)
 	case err != nil:
-		h.fail(w, r, fmt.Errorf("%s events: %w", c.Do, err))
+		err = fmt.Errorf("%s events: %w", c.Do, err)
 	case n == 0:
-		h.say(w, r, http.StatusConflict, "no event was %s: they no longer exist, are running or composed, or another session has them", eventActions[c.Do].done)
-	default:
-		h.back(w, r, c.Back(), by.auditID())
+		err = refuse(http.StatusConflict, "no event was %s: they no longer exist, are running or composed, or another session has them",
+			eventActions[c.Do].done)
 	}
+	return c.Back(), err
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/status"
@@ -13,13 +15,38 @@ import (
 
 const eventsShown = 50
 
-// eventRow is an event in the list.
-type eventRow struct {
-	operate.EventRow
+// eventFilter reads the filter of a request, and the events that it chooses.
+func (h *Handler) eventFilter(r *http.Request) (f filter, chosen operate.EventFilter, err error) {
+	if f, err = readFilter(r, "state", "template", "suffix", "actor", "type", "since", "until"); err != nil {
+		return f, chosen, err
+	}
+	if f["state"] != "" && !slices.Contains(operate.EventStates, f["state"]) {
+		return f, chosen, refuse(http.StatusBadRequest, "%s is not a state of events: use one of %s",
+			printable(f["state"]), strings.Join(operate.EventStates, ", "))
+	}
+	chosen = operate.EventFilter{State: f["state"], Suffix: f["suffix"], Actor: f["actor"], EventType: f["type"]}
+	if chosen.Since, chosen.Until, err = f.span(); err != nil {
+		return f, chosen, err
+	}
+	chosen.Template, err = h.templateOf(r.Context(), f)
+	return f, chosen, err
 }
 
-// Path returns the event's own page; "" if it has none.
-func (e eventRow) Path() string {
+func eventPath(key string) string { return "/events/" + url.PathEscape(key) }
+
+// eventList is the section of the events that match a filter.
+type eventList struct {
+	operate.EventPage
+
+	Filter filter
+	First  bool // page
+}
+
+// Filtered reports whether the filter chooses some of the events.
+func (l eventList) Filtered() bool { return l.Filter.Query() != "" }
+
+// Path returns the path of an event's own page; "" if it has none.
+func (eventList) Path(e operate.EventRow) string {
 	switch {
 	case e.IdempotencyKey != "":
 		return eventPath(e.IdempotencyKey)
@@ -30,50 +57,25 @@ func (e eventRow) Path() string {
 	}
 }
 
-func eventPath(key string) string { return "/events/" + url.PathEscape(key) }
-
-// TemplatePath returns the page of the event's template; "" if it does not exist.
-func (e eventRow) TemplatePath() string {
-	if e.TemplateKey == nil {
-		return ""
-	}
-	return "/templates/" + url.PathEscape(*e.TemplateKey)
-}
-
-// Pick returns how a form names the event: l and the id of a dead letter, or j and the id of a job that may be cancelled.
-func (e eventRow) Pick() string {
-	if id, ok := operate.EventRetry.Takes(&e.EventRow); ok {
+// Pick returns how a form names an event: l and the id of a dead letter, or j and the id of a job that may be cancelled.
+func (eventList) Pick(e operate.EventRow) string {
+	if id, ok := operate.EventRetry.Takes(&e); ok {
 		return fmt.Sprintf("l%d", id)
 	}
-	if id, ok := operate.EventCancel.Takes(&e.EventRow); ok {
+	if id, ok := operate.EventCancel.Takes(&e); ok {
 		return fmt.Sprintf("j%d", id)
 	}
 	return ""
 }
 
-type eventListData struct {
-	operate.EventPage
-
-	Filter   eventFilter
-	Rows     []eventRow
-	Filtered bool
-	First    bool // page
-	AtOnce   int
-}
-
 // Retries reports whether dead letters may be among those that match.
-func (d eventListData) Retries() bool {
-	return d.Filter.State == "" || d.Filter.State == operate.EventDead
+func (l eventList) Retries() bool {
+	return slices.Contains([]string{"", operate.EventDead}, l.Filter["state"])
 }
 
 // Cancels reports whether events that may be cancelled may be among those that match.
-func (d eventListData) Cancels() bool {
-	switch d.Filter.State {
-	case "", operate.EventWaiting, operate.EventWorking, operate.EventParked:
-		return true
-	default:
-		return false
-	}
+func (l eventList) Cancels() bool {
+	return slices.Contains([]string{"", operate.EventWaiting, operate.EventWorking, operate.EventParked}, l.Filter["state"])
 }
 
 type eventCount struct {
@@ -81,67 +83,45 @@ type eventCount struct {
 	N     operate.Count
 }
 
-type eventFilterData struct {
-	Filter eventFilter
+type eventCounts struct {
+	Filter filter
 	Counts []eventCount
 }
 
 // eventsPage lists events of every state.
-func (h *Handler) eventsPage(w http.ResponseWriter, r *http.Request) {
-	filter, ok := h.readEventFilter(w, r, r.URL.Query())
-	if !ok {
-		return
-	}
-	place := r.URL.Query().Get("from")
-	read := func(ctx context.Context) (eventListData, error) {
-		page, err := operate.Events(ctx, h.db(), filter.chosen, place, eventsShown)
-		data := eventListData{
-			EventPage: page, Filter: filter, Filtered: filter.Query() != "", First: place == "", AtOnce: operate.MaxEventsChanged,
-		}
-		for _, e := range page.Events {
-			data.Rows = append(data.Rows, eventRow{e})
-		}
-		return data, err
-	}
-	if place != "" { // a place that no page gave is an error of the address
-		_, err := operate.Events(r.Context(), h.db(), operate.EventFilter{}, place, 1)
-		if errors.Is(err, operate.ErrEventPlace) {
-			h.say(w, r, http.StatusBadRequest, "%s is not a position in the list of events", printable(place))
-			return
-		}
+func (h *Handler) eventsPage(r *http.Request) (*view, error) {
+	f, chosen, err := h.eventFilter(r)
+	if err != nil {
+		return nil, err
 	}
 	v := h.view(r, "Events", "events")
-	v.Done = h.done(r)
+	place := r.URL.Query().Get("from")
 	if place != "" {
 		v.Live = "" // an update would move the rows
+		_, err := operate.Events(r.Context(), h.db(), operate.EventFilter{}, place, 1)
+		if errors.Is(err, operate.ErrEventPlace) {
+			return nil, refuse(http.StatusBadRequest, "%s is not a position in the list of events", printable(place))
+		}
 	}
-	add(v, "filters", "", func(context.Context) reading[eventFilter] { return fresh(filter, nil) })
-	add(v, "counts", "", func(ctx context.Context) reading[eventFilterData] {
-		state := h.sources.state.get(ctx)
-		return reading[eventFilterData]{Value: eventFilterData{filter, countEvents(state.Value)}, At: state.At, Err: state.Err}
+	add(v, "filters", "", func(context.Context) reading[filterForm] { return fresh(filterForm{f, operate.EventStates}, nil) })
+	add(v, "counts", "", func(ctx context.Context) reading[eventCounts] {
+		return derived(h.sources.state.get(ctx), func(state status.Status) eventCounts { return eventCounts{f, countEvents(state)} })
 	})
-	add(v, "list", "", func(ctx context.Context) reading[eventListData] { return fresh(read(ctx)) })
-	h.serve(w, r, v)
+	add(v, "list", "", func(ctx context.Context) reading[eventList] {
+		page, err := operate.Events(ctx, h.db(), chosen, place, eventsShown)
+		return fresh(eventList{EventPage: page, Filter: f, First: place == ""}, err)
+	})
+	return v, nil
 }
 
 // countEvents returns the counts of the status: events that have not ended, and dead letters.
 func countEvents(s status.Status) []eventCount {
-	counts := map[string]operate.Count{operate.EventWaiting: s.Outbox.Count}
-	sum := func(state string, n operate.Count) {
-		counts[state] = plus(counts[state], n)
-	}
-	for _, parked := range s.Parked {
-		sum(operate.EventParked, parked.Count)
+	var parked operate.Count
+	for _, at := range s.Parked {
+		parked = plus(parked, at.Count)
 	}
 	for _, held := range s.Held {
-		sum(operate.EventParked, held.Count)
+		parked = plus(parked, held.Count)
 	}
-	for _, letters := range s.DeadLetters {
-		sum(operate.EventDead, letters.Count)
-	}
-	var list []eventCount
-	for _, state := range []string{operate.EventWaiting, operate.EventParked, operate.EventDead} {
-		list = append(list, eventCount{state, counts[state]})
-	}
-	return list
+	return []eventCount{{operate.EventWaiting, s.Outbox.Count}, {operate.EventParked, parked}, {operate.EventDead, letters(s)}}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An operator finds what went wrong among all events, repairs a selection with the keyboard, and reads one event's way.
+// An operator finds the events that failed, repairs a selection with the keyboard, and reads one event's timeline.
 func TestEventsAreFoundAndRepaired(t *testing.T) {
 	t.Parallel()
 	s := visit(t, "otto", operatorPassword)
@@ -28,7 +28,7 @@ func TestEventsAreFoundAndRepaired(t *testing.T) {
 	parked := s.insert(t, s.template, "parked-1")
 	s.waitState(t, parked[0], "parked")
 
-	// New events come by themselves.
+	// New events appear without a reload.
 	s.wait(`document.querySelector("#list").innerText.includes("parked-1")`)
 	s.accessible(t)
 	s.pictures(t, "events")
@@ -62,7 +62,7 @@ func TestEventsAreFoundAndRepaired(t *testing.T) {
 	require.Empty(t, s.complaints(), "neither scripts nor the policy complain")
 }
 
-// pictures keeps a page at a desk, on a phone and in the dark.
+// pictures takes screenshots of a page on a desktop, and on a phone in dark mode.
 func (s site) pictures(t *testing.T, name string) {
 	t.Helper()
 	s.picture(name)

@@ -26,7 +26,7 @@ func eventful(t *testing.T) operating {
 	for _, id := range b.insert(t, uuid.New(), "dead-1", "dead-2", "dead-3") {
 		b.waitState(t, id, "dead")
 	}
-	for _, suffix := range []string{"done-1", "done-2"} { // one after the other: instances of one batch have one time
+	for _, suffix := range []string{"done-1", "done-2"} { // one after the other, because instances of one batch have the same time
 		b.waitState(t, b.insert(t, b.template, suffix)[0], "done")
 	}
 	b.waitAnnounced(t, 2)
@@ -131,7 +131,7 @@ func TestManyEventsAreChangedAtOnce(t *testing.T) {
 		return all
 	}
 
-	// Those that are selected. The filter stays.
+	// The selected events are changed. The filter stays.
 	dead, parked := picks("state=dead"), picks("state=parked")
 	require.Len(t, dead, 3)
 	require.Len(t, parked, 3)
@@ -144,7 +144,7 @@ func TestManyEventsAreChangedAtOnce(t *testing.T) {
 	b.done(t, b.post("/events/change", url.Values{"do": {"drop"}, "id": {dead[2]}}), "otto dropped 1 dead letter.")
 	require.Equal(t, http.StatusConflict, b.post("/events/change", url.Values{"do": {"drop"}, "id": {dead[2]}}).Code)
 
-	// All that match, with the number that was confirmed.
+	// All events that match are changed if there are no more than were confirmed.
 	shows(t, b.get(t, "/events/change?do=all-cancel&suffix=parked"), "<strong>2 events that have not been composed yet (suffix parked)</strong>")
 	all := url.Values{"do": {"all-cancel"}, "suffix": {"parked"}, "expect": {"1"}}
 	grown := b.post("/events/change", all)
@@ -216,7 +216,7 @@ func TestAnEventIsRepairedWhereItIsShown(t *testing.T) {
 		shows(t, parked, says)
 	}
 
-	// A duplicate is told as one.
+	// The page says that an event is a duplicate.
 	b.db.OpenGates(t)
 	b.db.Exec(t, `INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix, actor)
 		SELECT l.event_id, l.event_type, l.template_collection_id, 'done-1', 'shop <1>' FROM public.iu_auto_instantiate_event_log AS l

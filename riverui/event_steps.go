@@ -39,50 +39,48 @@ func (s eventStep) Moment() string {
 
 // StateWord returns the state as text, for those who do not see its colour.
 func (s eventStep) StateWord() string {
-	return map[string]string{stepDone: "done", stepFailed: "failed", stepNow: "now", stepOpen: "not reached"}[s.State]
+	if s.State == stepOpen {
+		return "not reached"
+	}
+	return s.State
 }
 
-// eventSteps returns the steps of an event in the order of time, then those that it has not reached.
+// eventSteps returns the steps of an event in the order of time, then those that it has not reached, then its consumers.
 func eventSteps(t *trace.Event) []eventStep {
-	var steps []eventStep
-	steps = append(steps, insertedSteps(t)...)
+	steps := insertedSteps(t)
 	for i := len(t.Jobs) - 1; i >= 0; i-- {
 		steps = append(steps, jobSteps(&t.Jobs[i])...)
 	}
 	for _, letter := range t.DeadLetters {
-		text := letter.Status
-		if letter.Detail != nil && *letter.Detail != "" {
-			text += ": " + *letter.Detail
-		}
 		steps = append(steps, eventStep{
-			Title: "Became a dead letter", State: stepFailed, At: letter.CreatedAt, Text: text,
+			Title: "Became a dead letter", State: stepFailed, At: letter.CreatedAt, Text: withDetail(letter.Status, *cmp.Or(letter.Detail, new(string))),
 			Link: "Dead letters of " + letter.Status, To: "/dead-letters?status=" + url.QueryEscape(letter.Status),
 		})
 	}
-	var open []eventStep
 	if i := t.Instance; i != nil {
 		steps = append(steps, eventStep{Title: "Composed", State: stepDone, At: i.CreatedAt, Text: i.Key})
 	} else if t.State != operate.EventRolledBack {
-		open = append(open, eventStep{Title: "Composed", State: stepOpen})
+		steps = append(steps, eventStep{Title: "Composed", State: stepOpen})
 	}
-	announced, reached := announcedSteps(t)
-	if reached {
-		steps = append(steps, announced...)
-	} else {
-		open = append(open, announced...)
+	steps = append(steps, announcedSteps(t)...)
+	slices.SortStableFunc(steps, func(a, b eventStep) int {
+		return cmp.Or(trueFirst(!a.At.IsZero(), !b.At.IsZero()), a.At.Compare(b.At))
+	})
+	for i := 1; i < len(steps) && !steps[i].At.IsZero(); i++ {
+		steps[i].Took = new(max(steps[i].At.Sub(steps[i-1].At), 0).Seconds())
 	}
-	slices.SortStableFunc(steps, func(a, b eventStep) int { return a.At.Compare(b.At) })
-	for i := range steps {
-		if i > 0 {
-			took := max(steps[i].At.Sub(steps[i-1].At), 0).Seconds()
-			steps[i].Took = &took
-		}
-	}
-	steps = append(steps, open...)
 	for _, consumer := range t.Consumers {
 		steps = append(steps, consumerStep(consumer))
 	}
 	return steps
+}
+
+// withDetail returns a status with its detail, which may be "".
+func withDetail(status, detail string) string {
+	if detail == "" {
+		return status
+	}
+	return status + ": " + detail
 }
 
 func insertedSteps(t *trace.Event) []eventStep {
@@ -99,7 +97,7 @@ func insertedSteps(t *trace.Event) []eventStep {
 		inserted.Text = fmt.Sprintf("%s by %s, %s", args.EventType, args.Actor, args.EmitMode)
 	}
 	if inserted.At.IsZero() {
-		return nil // put into the queue without the outbox, or its job is no longer kept
+		return nil // it did not come through the outbox, or its job was pruned
 	}
 	steps := []eventStep{inserted}
 	if due.Sub(inserted.At) > time.Second && due.Before(time.Now()) {
@@ -149,45 +147,33 @@ func jobSteps(job *trace.Job) []eventStep {
 
 func endedStep(job *trace.Job) eventStep {
 	step := eventStep{Title: "Job " + job.State, State: stepFailed, At: *job.FinalizedAt}
-	if job.Output == nil {
-		if job.State == "completed" {
-			step.State = stepDone
-		}
-		return step
+	if job.State == "completed" && (job.Output == nil || job.Output.Status == jobs.StatusInstantiated) {
+		step.State = stepDone
 	}
-	step.Text = string(job.Output.Status)
-	if job.Output.Detail != "" {
-		step.Text += ": " + job.Output.Detail
-	}
-	switch job.Output.Status {
-	case jobs.StatusInstantiated:
-		if job.State == "completed" {
-			step.State = stepDone
+	if job.Output != nil {
+		step.Text = withDetail(string(job.Output.Status), job.Output.Detail)
+		if job.Output.Status == jobs.StatusIdempotentReplay {
+			step.Title, step.State = "Duplicate: accepted and ignored", stepDone
 		}
-	case jobs.StatusIdempotentReplay:
-		step.Title, step.State = "Duplicate: accepted and ignored", stepDone
 	}
 	return step
 }
 
-// announcedSteps returns the announcement, and whether it was reached.
-func announcedSteps(t *trace.Event) (steps []eventStep, reached bool) {
+// announcedSteps returns the announcement, reached or not, and the rollback after it.
+func announcedSteps(t *trace.Event) []eventStep {
+	step := eventStep{Title: "Announced", State: stepOpen}
 	switch e := t.Emission; {
-	case e == nil && t.Instance != nil && t.Instance.EmitMode == "dry_run":
-		return []eventStep{{Title: "Announced", State: stepOpen, Text: "a dry run is not announced"}}, false
-	case e == nil:
-		return []eventStep{{Title: "Announced", State: stepOpen}}, false
-	case e.Position == nil || e.EmittedAt == nil:
-		return []eventStep{{Title: "Announced", State: stepNow, Text: "not yet: the emitter announces it next"}}, false
-	default:
-		steps = []eventStep{{
-			Title: "Announced at position " + number(*e.Position), State: stepDone, At: *e.EmittedAt, Text: "cursor " + e.Cursor,
-		}}
+	case e != nil && e.Position != nil && e.EmittedAt != nil:
+		step = eventStep{Title: "Announced at position " + number(*e.Position), State: stepDone, At: *e.EmittedAt, Text: "cursor " + e.Cursor}
 		if e.RolledBackAt != nil {
-			steps = append(steps, eventStep{Title: "Rolled back", State: stepFailed, At: *e.RolledBackAt})
+			return []eventStep{step, {Title: "Rolled back", State: stepFailed, At: *e.RolledBackAt}}
 		}
-		return steps, true
+	case e != nil:
+		step.State, step.Text = stepNow, "not yet: the emitter announces it next"
+	case t.Instance != nil && t.Instance.EmitMode == "dry_run":
+		step.Text = "a dry run is not announced"
 	}
+	return []eventStep{step}
 }
 
 func consumerStep(c trace.Consumer) eventStep {

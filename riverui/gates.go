@@ -22,31 +22,24 @@ type gatePage struct {
 // Held reports whether opening the gate lets nothing run yet: nothing is composed while the composer is closed.
 func (p *gatePage) Held() bool { return p.Other != nil && p.Other.Gate == compose.GateComposer }
 
-// gateAsked returns which gate and what with it a request is about; false if it said what is wrong.
-func (h *Handler) gateAsked(w http.ResponseWriter, r *http.Request, to string) (gate compose.Gate, open, ok bool) {
+// gateAsked returns the gate that a request is about, and whether to open it.
+func gateAsked(r *http.Request) (gate compose.Gate, open bool, err error) {
 	gate = compose.Gate(r.PathValue("gate"))
 	if gate != compose.GateComposer && gate != compose.GateAutoInstantiate {
-		h.say(w, r, http.StatusNotFound, "there is no gate %s: there are %s and %s", printable(string(gate)), compose.GateComposer, compose.GateAutoInstantiate)
-		return gate, false, false
+		return gate, false, refuse(http.StatusNotFound, "there is no gate %s: there are %s and %s",
+			printable(string(gate)), compose.GateComposer, compose.GateAutoInstantiate)
 	}
-	if to != "open" && to != "close" {
-		h.say(w, r, http.StatusBadRequest, "say whether to open or to close the gate")
-		return gate, false, false
-	}
-	return gate, to == "open", true
+	open, err = either(r, "open", "close", "the gate")
+	return gate, open, err
 }
 
-// askGate asks for a confirmation, and says what would happen.
-func (h *Handler) askGate(w http.ResponseWriter, r *http.Request) {
-	gate, open, ok := h.gateAsked(w, r, r.URL.Query().Get("to"))
-	if !ok {
-		return
+// askGate shows what opening or closing a gate would do.
+func (h *Handler) askGate(r *http.Request) (string, confirmPage, error) {
+	gate, open, err := gateAsked(r)
+	if err != nil {
+		return "", nil, err
 	}
 	state, err := status.Read(r.Context(), h.db())
-	if err != nil {
-		h.fail(w, r, err)
-		return
-	}
 	p := &gatePage{page: h.page(r, "Close the gate "+string(gate)), Open: open, Parked: parkedAt(state, gate)}
 	if open {
 		p.Title = "Open the gate " + string(gate)
@@ -64,7 +57,7 @@ func (h *Handler) askGate(w http.ResponseWriter, r *http.Request) {
 			p.Other = &state.Gates[i]
 		}
 	}
-	h.render(w, r, http.StatusOK, "gate.html", p)
+	return "gate.html", p, err
 }
 
 func parkedAt(state status.Status, gate compose.Gate) operate.Count {
@@ -76,19 +69,11 @@ func parkedAt(state status.Status, gate compose.Gate) operate.Count {
 	return operate.Count{}
 }
 
-// setGate opens or closes a gate; one that is so already is left alone.
-func (h *Handler) setGate(w http.ResponseWriter, r *http.Request) {
-	if !h.form(w, r) {
-		return
+// setGate opens or closes a gate. A gate that is already as asked is left alone.
+func (h *Handler) setGate(r *http.Request, by *operator) (string, error) {
+	gate, open, err := gateAsked(r)
+	if err == nil {
+		_, err = by.SetGate(r.Context(), gate, open)
 	}
-	gate, open, ok := h.gateAsked(w, r, r.PostForm.Get("to"))
-	if !ok {
-		return
-	}
-	by := h.operator(r)
-	if _, err := by.SetGate(r.Context(), gate, open); err != nil {
-		h.fail(w, r, err)
-		return
-	}
-	h.back(w, r, "", by.auditID())
+	return "", err
 }

@@ -123,58 +123,52 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 			http.Redirect(w, r, base+"/", http.StatusMovedPermanently)
 		})
 	}
-	for pattern, handler := range map[string]http.HandlerFunc{
-		"GET /{$}":                 h.now,
-		"GET /trace":               h.trace,
-		"GET /events":              h.eventsPage,
-		"GET /events/{key}":        h.event,
-		"GET /events/change":       h.askEvents,
-		"POST /events/change":      h.changeEvents,
-		"GET /gates/{gate}":        h.askGate,
-		"POST /gates/{gate}":       h.setGate,
-		"GET /dead-letters":        h.lettersPage,
-		"POST /dead-letters/retry": h.retryLetters,
-		"GET /dead-letters/drop":   h.askDrop,
-		"POST /dead-letters/drop":  h.dropLetters,
-		"GET /rollback":            h.rollbackPage,
-		"POST /rollback":           h.rollback,
-		"GET /audit":               h.auditPage,
-
-		"GET /workers":                               h.workersPage,
-		"GET /settings":                              h.settingsPage,
-		"GET /queues/{queue}":                        h.askQueue,
-		"POST /queues/{queue}":                       h.setQueue,
-		"GET /health":                                h.healthPage,
-		"GET /consumers":                             h.consumersPage,
-		"GET /consumers/{name}":                      h.consumerPage,
-		"GET /consumers/{name}/reset":                h.askReset,
-		"POST /consumers/{name}/reset":               h.resetConsumer,
-		"GET /consumers/{name}/delete":               h.askDelete,
-		"POST /consumers/{name}/delete":              h.deleteConsumer,
-		"POST /consumers/{name}/dead-letters/replay": h.replayConsumerLetters,
-		"GET /consumers/{name}/dead-letters/drop":    h.askConsumerDrop,
-		"POST /consumers/{name}/dead-letters/drop":   h.dropConsumerLetters,
-
-		"GET /assets/{name}":          h.asset,
-		"GET /favicon.ico":            h.favicon,
-		"GET /scaleouts":              h.scaleoutsPage,
-		"POST /scaleouts/pause":       h.pauseScaleouts,
-		"GET /scaleouts/cancel":       h.askCancelScaleout,
-		"POST /scaleouts/cancel":      h.cancelScaleout,
-		"GET /templates":              h.templatesPage,
-		"GET /templates/{key}":        h.templatePage,
-		"GET /templates/{key}/unmark": h.askUnmark,
-		"POST /templates/{key}/mark":  h.markTemplate,
-		"GET /stream":                 h.streamPage,
-		"POST /test-event":            h.sendTest,
-		"GET /rollback/cancel":        h.askCancelActor,
-		"POST /rollback/cancel":       h.cancelActor,
+	for path, handler := range map[string]http.HandlerFunc{
+		"/{$}":                    h.now,
+		"/assets/{name}":          h.asset,
+		"/audit":                  h.shows(h.auditPage),
+		"/consumers":              h.shows(h.consumersPage),
+		"/consumers/{name}":       h.shows(h.consumerPage),
+		"/dead-letters":           h.shows(h.lettersPage),
+		"/events":                 h.shows(h.eventsPage),
+		"/events/{key}":           h.event,
+		"/favicon.ico":            h.favicon,
+		"/health":                 h.healthPage,
+		"/scaleouts":              h.shows(h.scaleoutsPage),
+		"/settings":               h.shows(h.settingsPage),
+		"/stream":                 h.streamPage,
+		"/templates":              h.shows(h.templatesPage),
+		"/templates/{key}":        h.shows(h.templatePage),
+		"/templates/{key}/unmark": h.asks(h.askUnmark),
+		"/trace":                  h.trace,
+		"/workers":                h.shows(h.workersPage),
 	} {
-		method, path, _ := strings.Cut(pattern, " ")
-		if method == http.MethodPost {
-			handler = h.thatChanges(handler)
+		mux.HandleFunc("GET "+base+path, handler)
+	}
+	for path, change := range map[string]struct {
+		ask  confirmation // nil: nothing asks for a confirmation at this path
+		make formChange
+	}{
+		"/consumers/{name}/dead-letters/drop":   {h.askConsumerDrop, h.dropConsumerLetters},
+		"/consumers/{name}/dead-letters/replay": {nil, h.replayConsumerLetters},
+		"/consumers/{name}/delete":              {h.askDelete, h.deleteConsumer},
+		"/consumers/{name}/reset":               {h.askReset, h.resetConsumer},
+		"/dead-letters/drop":                    {h.askDrop, h.dropLetters},
+		"/dead-letters/retry":                   {nil, h.retryLetters},
+		"/events/change":                        {h.askEvents, h.changeEvents},
+		"/gates/{gate}":                         {h.askGate, h.setGate},
+		"/queues/{queue}":                       {h.askQueue, h.setQueue},
+		"/rollback":                             {h.askRollback, h.rollback},
+		"/rollback/cancel":                      {h.askCancelActor, h.cancelActor},
+		"/scaleouts/cancel":                     {h.askCancelScaleout, h.cancelScaleout},
+		"/scaleouts/pause":                      {nil, h.pauseScaleouts},
+		"/templates/{key}/mark":                 {nil, h.markTemplate},
+		"/test-event":                           {nil, h.sendTest},
+	} {
+		if change.ask != nil {
+			mux.HandleFunc("GET "+base+path, h.asks(change.ask))
 		}
-		mux.HandleFunc(method+" "+base+path, handler)
+		mux.HandleFunc("POST "+base+path, h.thatChanges(h.changes(change.make, change.ask)))
 	}
 	mux.HandleFunc("GET "+base+"/riverui/", h.riverPage)
 	mux.HandleFunc("GET "+base+"/riverui/banner", h.riverBanner)

@@ -19,16 +19,17 @@ const leastBetweenRuns = 2 * time.Second
 type healthReport struct {
 	At       time.Time
 	Seconds  float64
-	Total    int
+	Total    int           // checks
+	Good     int           // that are ok
+	SkippedN int           // that were skipped
 	Problems []healthCheck // failures, then warnings
-	Groups   []healthGroup // of what is ok
+	Groups   []healthGroup
 	Skipped  []skippedChecks
 }
 
 type healthCheck struct {
 	doctor.Check
 
-	Name string
 	Mend button // zero: no page mends it
 }
 
@@ -72,57 +73,37 @@ func closedGate(gates []operate.Gate) (operate.Gate, bool) {
 
 func healthOf(report doctor.Report, state status.Status) healthReport {
 	shown := healthReport{At: report.At, Seconds: report.Seconds, Total: len(report.Checks)}
-	for _, result := range []operate.Health{operate.HealthFail, operate.HealthWarn} {
-		for _, check := range report.Checks {
-			if check.Result != result {
-				continue
+	good := map[string][]doctor.Check{} // by group
+	for _, check := range report.Checks {
+		switch check.Result {
+		case operate.HealthOK:
+			shown.Good++
+			good[check.Group()] = append(good[check.Group()], check)
+		case operate.HealthSkipped:
+			shown.SkippedN++
+			i := slices.IndexFunc(shown.Skipped, func(s skippedChecks) bool { return s.Reason == check.Says })
+			if i < 0 {
+				i = len(shown.Skipped)
+				shown.Skipped = append(shown.Skipped, skippedChecks{Reason: check.Says, WayOut: check.WayOut, Next: check.Next})
 			}
+			shown.Skipped[i].Checks = append(shown.Skipped[i].Checks, check.Name)
+		default:
 			mend := mendings[check.Name]
 			if gate, closed := closedGate(state.Gates); closed && (check.Name == "gates" || check.Name == "parked") {
 				mend = openGate(gate.Gate, "Open "+string(gate.Gate)+"…")
 			}
-			shown.Problems = append(shown.Problems, healthCheck{check, check.Name, mend})
+			shown.Problems = append(shown.Problems, healthCheck{check, mend})
 		}
 	}
+	slices.SortStableFunc(shown.Problems, func(a, b healthCheck) int {
+		return trueFirst(a.Result == operate.HealthFail, b.Result == operate.HealthFail)
+	})
 	for _, name := range doctor.Groups() {
-		group := healthGroup{Name: name}
-		for _, check := range report.Checks {
-			if check.Group() == name && check.Result == operate.HealthOK {
-				group.Checks = append(group.Checks, check)
-			}
+		if len(good[name]) > 0 {
+			shown.Groups = append(shown.Groups, healthGroup{name, good[name]})
 		}
-		if len(group.Checks) > 0 {
-			shown.Groups = append(shown.Groups, group)
-		}
-	}
-	for _, check := range report.Checks {
-		if check.Result != operate.HealthSkipped {
-			continue
-		}
-		i := slices.IndexFunc(shown.Skipped, func(s skippedChecks) bool { return s.Reason == check.Says })
-		if i < 0 {
-			i = len(shown.Skipped)
-			shown.Skipped = append(shown.Skipped, skippedChecks{Reason: check.Says, WayOut: check.WayOut, Next: check.Next})
-		}
-		shown.Skipped[i].Checks = append(shown.Skipped[i].Checks, check.Name)
 	}
 	return shown
-}
-
-// Good returns the number of checks that are ok.
-func (r healthReport) Good() (n int) {
-	for _, group := range r.Groups {
-		n += len(group.Checks)
-	}
-	return n
-}
-
-// SkippedN returns the number of checks that were skipped.
-func (r healthReport) SkippedN() (n int) {
-	for _, s := range r.Skipped {
-		n += len(s.Checks)
-	}
-	return n
 }
 
 // healthPage shows what the doctor found. With run=again, the checks run again first.

@@ -12,8 +12,8 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
-// Whatever templates, consumers, actors and scale-outs are called, every link of the pages leads somewhere below the base
-// path, and no name becomes markup.
+// Whatever the names of templates, consumers, actors and scale-outs are, every link of the pages leads below the base path, and
+// no name becomes markup.
 func TestEveryLinkLeadsSomewhereWhateverTheNames(t *testing.T) {
 	t.Parallel()
 	b := setupOperating(t, func(cfg *webui.Config) { cfg.BasePath = "/iu" })

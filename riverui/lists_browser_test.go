@@ -14,8 +14,8 @@ import (
 	"github.com/iu-core/iuworker/riverui/eventstream"
 )
 
-// looks keeps pictures of the page as a desktop and a phone show it, in light and in dark, and requires that nothing is cut
-// off on the phone.
+// looks takes screenshots of the page on a desktop and on a phone, in light and in dark, and requires that the phone cuts nothing
+// off.
 func (s site) looks(t *testing.T, name string) {
 	t.Helper()
 	for size, metrics := range map[string]map[string]any{
@@ -57,7 +57,7 @@ func TestDeadLettersAreRepairedInABrowser(t *testing.T) {
 	s.accessible(t)
 	s.looks(t, "dead-letters")
 
-	// A selection keeps the list as it is; r retries it, and what fails again comes back by itself.
+	// A selection stops the updates of the list. The key r retries it, and an event that fails again reappears.
 	s.open(s.address + "/dead-letters?actor=billing")
 	s.wait(`document.querySelector(".live [role=status]").innerText === "Live"`)
 	require.Equal(t, true, s.value(`document.querySelector("[data-needs-selection]").disabled`))
@@ -132,7 +132,7 @@ func TestEventsAreFollowedOnThePage(t *testing.T) {
 	s.accessible(t)
 	s.looks(t, "stream")
 
-	// What is announced during a pause comes after it.
+	// Events that are announced during a pause appear after it.
 	s.value(`document.querySelector("[data-pause]").click()`)
 	s.insert(t, s.template, "c")
 	s.waitAnnounced(t, 3)

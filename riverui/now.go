@@ -21,7 +21,7 @@ import (
 // templates, recent activity, and what is running.
 func (h *Handler) now(w http.ResponseWriter, r *http.Request) {
 	v := h.view(r, "Now", "now")
-	v.Done, v.fixed = h.done(r), http.StatusOK // a section says what cannot be shown
+	v.fixed = http.StatusOK // a section says what cannot be shown
 	of := h.sources.rangeNamed(r.URL.Query().Get("range"))
 	add(v, "needs", "", h.needs)
 	add(v, "figures", "", h.figures)

@@ -24,8 +24,8 @@ type need struct {
 	Bad     bool       // act now; otherwise soon
 	Text    string     // what it is
 	Did     string     // what happened at Since
-	Since   *time.Time // since when
-	Who     string     // did it
+	Since   *time.Time // since when; nil: not known
+	Who     *string    // did it
 	Button  button
 	Command string
 }
@@ -34,6 +34,13 @@ type need struct {
 type button struct {
 	Path, Label string
 	Operator    bool // only operators can use it
+}
+
+var openHealth = button{Path: "/health", Label: "Open health"}
+
+// openCheck leads to a check of the doctor.
+func openCheck(name string) button {
+	return button{Path: "/health#" + url.PathEscape(name), Label: "Open check"}
 }
 
 // needs is everything that needs an operator, the worst first.
@@ -84,7 +91,7 @@ func schemaMissing(err error) bool {
 	return ok && slices.Contains([]string{pgerrcode.UndefinedTable, pgerrcode.InvalidSchemaName, pgerrcode.UndefinedFunction}, pgErr.Code)
 }
 
-// facts are what needs are judged by.
+// facts are what the needs are derived from.
 type facts struct {
 	migrated  bool
 	status    status.Status
@@ -94,7 +101,7 @@ type facts struct {
 	notReady  string // why this worker is not ready
 }
 
-// inUse is how many events an installation announces before it needs no checklist.
+// inUse is how many events an installation has announced when it no longer needs the steps of a set-up.
 const inUse = 1000
 
 func (f facts) judge() needs {
@@ -102,31 +109,28 @@ func (f facts) judge() needs {
 	if steps := setupSteps(f); f.status.Emissions.LastPosition < inUse && slices.ContainsFunc(steps, func(s setupStep) bool { return !s.Done }) {
 		n.Setup = steps
 	}
-	told := map[string]bool{"connection": true} // checks of the doctor that something else tells better; the banner tells the connection
-	for _, judge := range []struct {
-		checks []string
-		whole  bool // found has all that these checks report, and is newer
-		found  []need
+	told := map[string]bool{"connection": true} // checks that something else reports better; the banner reports the connection
+	for _, judged := range []struct {
+		check string
+		whole bool // found has all that the check reports, and is newer
+		found []need
 	}{
-		{[]string{"workers"}, false, f.workers(n.Setup != nil)},
-		{[]string{"event type"}, false, f.announcing()},
-		{[]string{"gates"}, true, f.gates(n.Setup != nil)},
-		{[]string{"dead letters"}, true, f.deadLetters()},
-		{[]string{"consumers"}, true, f.consumersBehind()},
-		{[]string{"queues"}, true, f.queues()},
+		{"workers", false, f.workers(n.Setup != nil)},
+		{"event type", false, f.announcing()},
+		{"gates", true, f.gates(n.Setup != nil)},
+		{"dead letters", true, f.deadLetters()},
+		{"consumers", true, f.consumersBehind()},
+		{"queues", true, f.queues()},
 	} {
-		n.All = append(n.All, judge.found...)
-		for _, check := range judge.checks {
-			told[check] = told[check] || judge.whole || len(judge.found) > 0 || n.Setup != nil
-		}
+		n.All = append(n.All, judged.found...)
+		told[judged.check] = judged.whole || len(judged.found) > 0 || n.Setup != nil
 	}
 	for _, check := range f.report.Checks {
 		if told[check.Name] || check.Result != operate.HealthFail && check.Result != operate.HealthWarn {
 			continue
 		}
 		found := need{
-			Bad: check.Result == operate.HealthFail, Text: check.Name + ": " + check.Says, Command: check.Next,
-			Button: button{Path: "/health#" + url.PathEscape(check.Name), Label: "Open check"},
+			Bad: check.Result == operate.HealthFail, Text: check.Name + ": " + check.Says, Command: check.Next, Button: openCheck(check.Name),
 		}
 		if mend, ok := mendings[check.Name]; ok {
 			found.Button = mend
@@ -137,35 +141,31 @@ func (f facts) judge() needs {
 	return n
 }
 
-// trueFirst compares flags for a sort that puts those that are set first.
+// trueFirst compares two flags: one that is set sorts first.
 func trueFirst(a, b bool) int {
-	switch {
-	case a == b:
+	if a == b {
 		return 0
-	case a:
-		return -1
-	default:
-		return 1
 	}
+	if a {
+		return -1
+	}
+	return 1
 }
 
 func (f facts) alive() bool {
 	return slices.ContainsFunc(f.status.Workers, func(w status.Worker) bool { return w.Alive })
 }
 
-// workers tells why nothing is composed: there is no worker, or this one is not ready.
-func (f facts) workers(fresh bool) (found []need) {
+// workers reports why nothing is composed: there is no worker, or this one is not ready.
+func (f facts) workers(fresh bool) []need {
 	switch {
 	case !f.alive() && !fresh:
-		found = append(found, need{
-			Bad: true, Text: "no worker is alive: nothing is composed", Command: "iuworker work", Button: button{Path: "/workers", Label: "Open workers"},
-		})
+		return []need{{Bad: true, Text: "no worker is alive: nothing is composed", Command: "iuworker work", Button: mendings["workers"]}}
 	case f.alive() && f.notReady != "":
-		found = append(found, need{
-			Bad: true, Text: "this worker is not ready: " + f.notReady, Command: "iuworker doctor", Button: button{Path: "/health", Label: "Open health"},
-		})
+		return []need{{Bad: true, Text: "this worker is not ready: " + f.notReady, Command: "iuworker doctor", Button: openHealth}}
+	default:
+		return nil
 	}
-	return found
 }
 
 func (f facts) announcing() (found []need) {
@@ -173,30 +173,26 @@ func (f facts) announcing() (found []need) {
 		waiting := f.status.Emissions.Waiting
 		found = append(found, need{
 			Bad: true, Text: "nothing is announced: the event type is not active; " + waiting.Of("event waits", "events wait"),
-			Did: "the oldest", Since: waiting.OldestAt,
-			Button: button{Path: "/health#event%20type", Label: "Open check"}, Command: f.next("event type"),
+			Did: "the oldest", Since: waiting.OldestAt, Button: openCheck("event type"), Command: f.next("event type"),
 		})
 	}
 	for _, held := range f.status.Held {
-		found = append(found, need{
-			Bad: true, Text: held.Of("job is", "jobs are") + " held back: " + held.Reason,
-			Button: button{Path: "/health", Label: "Open health"}, Command: "iuworker doctor",
-		})
+		text := held.Of("job is", "jobs are") + " held back: " + held.Reason
+		found = append(found, need{Bad: true, Text: text, Command: "iuworker doctor", Button: openHealth})
 	}
 	return found
 }
 
 // next returns the command that the doctor names for a check.
 func (f facts) next(check string) string {
-	for _, c := range f.report.Checks {
-		if c.Name == check {
-			return c.Next
-		}
+	i := slices.IndexFunc(f.report.Checks, func(c doctor.Check) bool { return c.Name == check })
+	if i < 0 {
+		return ""
 	}
-	return ""
+	return f.report.Checks[i].Next
 }
 
-// gates tells of closed gates. On a fresh installation they are a step of the set-up, unless jobs are parked.
+// gates reports the closed gates. In a new installation they are a step of the set-up, unless jobs are parked.
 func (f facts) gates(fresh bool) (found []need) {
 	for _, gate := range f.status.Gates {
 		parked := parkedAt(f.status, gate.Gate)
@@ -204,15 +200,12 @@ func (f facts) gates(fresh bool) (found []need) {
 			continue
 		}
 		n := need{
-			Bad: parked.N > 0, Text: fmt.Sprintf("the gate %s is closed: no job is parked", gate.Gate), Did: "closed", Since: gate.UpdatedAt,
-			Button:  openGate(gate.Gate, "Open gate…"),
-			Command: gate.Gate.OpenCommand(),
+			Bad: parked.N > 0, Text: fmt.Sprintf("the gate %s is closed: no job is parked", gate.Gate),
+			Did: "closed", Since: gate.UpdatedAt, Who: gate.UpdatedBy,
+			Button: openGate(gate.Gate, "Open gate…"), Command: gate.Gate.OpenCommand(),
 		}
 		if parked.N > 0 {
 			n.Text = fmt.Sprintf("the gate %s is closed: %s parked", gate.Gate, parked.Of("job is", "jobs are"))
-		}
-		if gate.UpdatedBy != nil {
-			n.Who = *gate.UpdatedBy
 		}
 		found = append(found, n)
 	}
@@ -221,29 +214,18 @@ func (f facts) gates(fresh bool) (found []need) {
 
 func (f facts) queues() (found []need) {
 	for _, queue := range f.status.Paused {
-		n := need{
-			Text: "the queue " + queue.Queue + " is paused: no worker takes jobs from it", Did: "paused", Since: &queue.Since,
-			Button: button{Path: "/queues/" + url.PathEscape(queue.Queue) + "?to=resume", Label: "Resume queue…", Operator: true},
-		}
-		if queue.Queue == "scaleout" {
-			n.Command = "iuworker scaleout resume"
-		}
-		if queue.By != nil {
-			n.Who = *queue.By
-		}
-		found = append(found, n)
+		found = append(found, need{
+			Text: "the queue " + queue.Queue + " is paused: no worker takes jobs from it", Did: "paused", Since: &queue.Since, Who: queue.By,
+			Button:  button{Path: "/queues/" + url.PathEscape(queue.Queue) + "?to=resume", Label: "Resume queue…", Operator: true},
+			Command: queueCommand(queue.Queue, false),
+		})
 	}
 	return found
 }
 
-// consumersBehind returns one line for all consumers that need attention: that of the worst one.
+// consumersBehind returns one need for all consumers that need attention. It describes the worst one.
 func (f facts) consumersBehind() []need {
-	var rows []consumerRow
-	for _, c := range consumerRows(f.consumers, history.ConsumerSeries{}) {
-		if c.Mark != "" {
-			rows = append(rows, c)
-		}
-	}
+	rows := slices.DeleteFunc(consumerRows(f.consumers, history.ConsumerSeries{}), func(c consumerRow) bool { return c.Mark == "" })
 	if len(rows) == 0 {
 		return nil
 	}
@@ -259,29 +241,25 @@ func (f facts) consumersBehind() []need {
 	}
 	if len(rows) > 1 {
 		n.Text = fmt.Sprintf("%d consumers need attention: %s", len(rows), n.Text)
-		n.Button = button{Path: "/consumers", Label: "Open consumers"}
+		n.Button = mendings["consumers"]
 	}
 	return []need{n}
 }
 
-func (f facts) deadLetters() (found []need) {
+func (f facts) deadLetters() []need {
 	all := letters(f.status)
 	if all.N == 0 {
 		return nil
 	}
-	n := need{
-		Text: all.Of("dead letter", "dead letters"), Button: button{Path: "/dead-letters", Label: "Review"}, Command: "iuworker dead-letters list",
-	}
 	most := slices.MaxFunc(f.status.DeadLetters, func(a, b status.DeadLetterCount) int { return int(a.N - b.N) })
-	if len(f.status.DeadLetters) == 1 {
-		n.Text += " of " + most.Status
-	} else {
-		n.Text += fmt.Sprintf(", %s of them of %s", most.Count, most.Status)
+	text := all.Of("dead letter", "dead letters") + " of " + most.Status
+	if len(f.status.DeadLetters) > 1 {
+		text = fmt.Sprintf("%s, %s of them of %s", all.Of("dead letter", "dead letters"), most.Count, most.Status)
 	}
-	return append(found, n)
+	return []need{{Text: text, Button: button{Path: "/dead-letters", Label: "Review"}, Command: "iuworker dead-letters list"}}
 }
 
-// setupSteps returns the steps of a set-up, ticked by facts.
+// setupSteps returns the steps of a set-up, and which of them are done.
 func setupSteps(f facts) []setupStep {
 	gate := setupStep{Text: "gates open", Command: compose.GateComposer.OpenCommand()}
 	if f.migrated {

@@ -3,7 +3,6 @@ package webui
 import (
 	"bytes"
 	"embed"
-	"errors"
 	"html/template"
 	"log/slog"
 	"net/http"
@@ -22,6 +21,7 @@ type page struct {
 	User                 string // "" if no sign-in is required
 	Operator             bool   // may make changes
 	Done                 string // what was just done
+	Problem              string // why a change was not made
 	Metrics, Events      bool   // are served
 
 	Environment string // such as PROD; "" if it has no name
@@ -61,21 +61,6 @@ func (h *Handler) render(w http.ResponseWriter, r *http.Request, status int, nam
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = page.WriteTo(w) // if this fails, the client has disconnected
-}
-
-// form reads a form. If it is invalid, it responds and returns false.
-func (h *Handler) form(w http.ResponseWriter, r *http.Request) bool {
-	err := r.ParseForm()
-	var tooLong *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLong):
-		h.say(w, r, http.StatusRequestEntityTooLarge, "the form is longer than %d bytes", tooLong.Limit)
-	case err != nil:
-		h.say(w, r, http.StatusBadRequest, "this is not a form that a browser sends")
-	default:
-		return true
-	}
-	return false
 }
 
 // back redirects to one of our pages after a change; the page shows the audit line. path may have a query.

@@ -15,7 +15,7 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
-// site is the pages of a real worker, and a browser to look at them.
+// site has the pages of a real worker and a browser that shows them.
 type site struct {
 	operating
 	*browser
@@ -47,7 +47,7 @@ func browse(t *testing.T, b operating, user, password string) site {
 	require.NoError(t, err)
 	in.User = url.UserPassword(user, password)
 	s.open(in.String())
-	s.open(server.URL()) // the browser keeps the credentials, and has them in its address no more
+	s.open(server.URL()) // the browser keeps the credentials; its address no longer has them
 	return s
 }
 
@@ -80,7 +80,7 @@ func TestAnOperatorWorksWithThePages(t *testing.T) {
 	s.waitState(t, events[2], "parked")
 	s.waitState(t, wrong[0], "parked")
 
-	// The numbers come by themselves; the gate opens, and what was parked runs.
+	// The numbers appear without a reload. The gate opens, and the parked jobs run.
 	s.wait(`document.querySelector(".live [role=status]").innerText === "Live"`)
 	s.wait(`document.querySelector("#pipeline").innerText.includes("4 parked")`)
 	s.picture("now-parked")
@@ -95,7 +95,7 @@ func TestAnOperatorWorksWithThePages(t *testing.T) {
 	s.accessible(t)
 	s.picture("now")
 
-	// The template that was missing is made; its dead letter is retried.
+	// The missing template is created; its dead letter is retried.
 	s.db.Exec(t, `INSERT INTO public.iu_piece_collection (id, collection_key, created_by)
 		SELECT template_collection_id, 'late', 'x' FROM iu_outbox.event_state($1)`, wrong[0])
 	s.db.Exec(t, `INSERT INTO public.iu_piece_membership (collection_id, piece_id, position)
@@ -109,7 +109,7 @@ func TestAnOperatorWorksWithThePages(t *testing.T) {
 	require.Contains(t, s.text(), "otto retried 1 dead letter.")
 	s.waitState(t, wrong[0], "done")
 
-	// An event's whole way, by its id, with the keyboard.
+	// Find an event by its id, with the keyboard.
 	s.enter("#find", events[0].String())
 	s.value("window.here = true")
 	s.key("Enter", 13)
@@ -119,7 +119,7 @@ func TestAnOperatorWorksWithThePages(t *testing.T) {
 	s.accessible(t)
 	s.picture("trace")
 
-	// A rollback: looked at, confirmed by name, done.
+	// Check a rollback, confirm it by name, and execute it.
 	s.follow(`article a[href^="/iu/rollback"]`)
 	require.Contains(t, s.text(), "4 were announced")
 	s.accessible(t)
@@ -168,7 +168,7 @@ func TestThePagesAreForKeyboardsAndTheDark(t *testing.T) {
 	require.Equal(t, "To the content", s.value("document.activeElement.innerText"))
 	require.Equal(t, true, s.value("document.activeElement.getBoundingClientRect().left >= 0"), "what has the focus is seen")
 
-	// A section that holds the focus is left alone until it does not.
+	// A section is not updated while it has the focus.
 	s.wait(`document.querySelector("#pipeline .gate a")`)
 	s.value(`document.querySelector("#pipeline .gate a").focus()`)
 	s.db.OpenGates(t)

@@ -2,11 +2,13 @@ package webui
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
 
+	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/riverui/eventstream"
 	"github.com/iu-core/iuworker/riverui/internal/dberror"
 )
@@ -34,8 +36,42 @@ type sentencePage struct {
 	Text string
 }
 
-// fail logs an error of the database and responds with its sentence.
+// refusal is an error whose text is the response.
+type refusal struct {
+	status int
+	text   string
+	again  bool // the page that asked for a confirmation is shown again, with the text
+}
+
+func (e *refusal) Error() string { return e.text }
+
+func refuse(status int, format string, args ...any) error {
+	return &refusal{status: status, text: fmt.Sprintf(format, args...)}
+}
+
+// askAgain returns a refusal that shows the page that asked for a confirmation again.
+func askAgain(status int, format string, args ...any) error {
+	return &refusal{status: status, text: fmt.Sprintf(format, args...), again: true}
+}
+
+// unreadable returns the refusal of a request whose body cannot be read: it is too long, or what text says.
+func unreadable(err error, text string) error {
+	if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return refuse(http.StatusRequestEntityTooLarge, "the request is longer than %d bytes", tooLong.Limit)
+	}
+	return refuse(http.StatusBadRequest, "%s", text)
+}
+
+// fail responds with the text of a refusal, or logs another error and responds with its sentence.
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if refused, ok := errors.AsType[*refusal](err); ok {
+		h.say(w, r, refused.status, "%s", refused.text)
+		return
+	}
+	if changed, ok := errors.AsType[*operate.NotAsSeenError](err); ok {
+		h.say(w, r, http.StatusConflict, "%s", changed)
+		return
+	}
 	status, sentence := dberror.Explain(err)
 	if r.Context().Err() != nil {
 		return // the client has disconnected
@@ -61,7 +97,7 @@ func (h *Handler) withSentences(mux *http.ServeMux) http.Handler {
 			mux.ServeHTTP(w, r)
 			return
 		}
-		var refused answer
+		var refused response
 		handler.ServeHTTP(&refused, r)
 		if refused.status == http.StatusMethodNotAllowed {
 			allow := refused.Header().Get("Allow")

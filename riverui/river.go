@@ -81,8 +81,8 @@ func (h *Handler) riverRead(w http.ResponseWriter, r *http.Request) {
 	h.askRiver(r).send(w)
 }
 
-func (h *Handler) askRiver(r *http.Request) *answer {
-	var a answer
+func (h *Handler) askRiver(r *http.Request) *response {
+	var a response
 	h.river.ServeHTTP(&a, r)
 	return &a
 }

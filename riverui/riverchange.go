@@ -31,30 +31,21 @@ func (h *Handler) riverChange(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body, err := io.ReadAll(r.Body)
-	var tooLong *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLong):
-		h.say(w, r, http.StatusRequestEntityTooLarge, "the request is longer than %d bytes", tooLong.Limit)
-		return
-	case err != nil:
-		h.say(w, r, http.StatusBadRequest, "the request is incomplete")
+	if err != nil {
+		h.fail(w, r, unreadable(err, "the request is incomplete"))
 		return
 	}
-	var request struct {
-		IDs         json.RawMessage `json:"ids"`
-		Concurrency json.RawMessage `json:"concurrency"`
-	}
+	var request map[string]json.RawMessage
 	if err := json.Unmarshal(body, &request); err != nil && len(body) > 0 {
 		h.say(w, r, http.StatusBadRequest, "the request must be a JSON object")
 		return
 	}
-	if request.IDs != nil {
-		about["ids"] = request.IDs
+	for _, name := range []string{"ids", "concurrency"} {
+		if value, given := request[name]; given {
+			about[name] = value
+		}
 	}
-	if request.Concurrency != nil {
-		about["concurrency"] = request.Concurrency
-	}
-	var answer answer
+	var got response
 	err = h.operator(r).ChangeInRiver(r.Context(), action, about, func(tx pgx.Tx) error {
 		inTx, err := h.riverUI(&tx)
 		if err != nil {
@@ -62,8 +53,8 @@ func (h *Handler) riverChange(w http.ResponseWriter, r *http.Request) {
 		}
 		again := r.Clone(r.Context())
 		again.Body = io.NopCloser(bytes.NewReader(body))
-		inTx.ServeHTTP(&answer, again)
-		if answer.status >= http.StatusBadRequest {
+		inTx.ServeHTTP(&got, again)
+		if got.status >= http.StatusBadRequest {
 			return errRefused
 		}
 		return nil
@@ -72,10 +63,10 @@ func (h *Handler) riverChange(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	answer.send(w)
+	got.send(w)
 }
 
-// riverAction returns the change that a request to River UI makes, and what its path says about it.
+// riverAction returns the change that a request to River UI makes, and the details that its path names.
 func riverAction(method, path string) (action string, about map[string]any, ok bool) {
 	parts := strings.Split(strings.Trim(path, "/"), "/") // api, jobs, cancel, or api, queues, a name, pause
 	switch {
@@ -90,32 +81,32 @@ func riverAction(method, path string) (action string, about map[string]any, ok b
 	}
 }
 
-// answer records a response, which is sent once the change is committed.
-type answer struct {
+// response records a response, so that it can be sent later or not at all.
+type response struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
 }
 
-func (a *answer) Header() http.Header {
+func (a *response) Header() http.Header {
 	if a.header == nil {
 		a.header = http.Header{}
 	}
 	return a.header
 }
 
-func (a *answer) WriteHeader(status int) {
+func (a *response) WriteHeader(status int) {
 	if a.status == 0 {
 		a.status = status
 	}
 }
 
-func (a *answer) Write(p []byte) (int, error) {
+func (a *response) Write(p []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
 	return a.body.Write(p)
 }
 
-func (a *answer) send(w http.ResponseWriter) {
+func (a *response) send(w http.ResponseWriter) {
 	maps.Copy(w.Header(), a.header)
 	w.WriteHeader(cmp.Or(a.status, http.StatusOK))
 	_, _ = a.body.WriteTo(w) // if this fails, the client has disconnected

@@ -3,13 +3,11 @@ package webui
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
@@ -18,9 +16,6 @@ import (
 	"github.com/iu-core/iuworker/riverui/internal/dberror"
 )
 
-// rollbackLimit bounds a rollback and its dry run: a million instances take minutes.
-const rollbackLimit = 10 * time.Minute
-
 type rollbackPage struct {
 	page
 	Actor    string
@@ -28,57 +23,45 @@ type rollbackPage struct {
 	Checked  bool     // Report and Reach are there
 	Report   operate.RollbackReport
 	Reach    operate.Reach
-	Problem  string // why it was not executed
 	MaxActor int
 }
 
 const maxActor = 200 // characters
 
-func (h *Handler) rollbackPage(w http.ResponseWriter, r *http.Request) {
-	h.showRollback(w, r, http.StatusOK, r.URL.Query().Get("actor"), "")
-}
-
-// showRollback shows the dry run of an actor's rollback, or asks whose; problem says why it was not executed.
-func (h *Handler) showRollback(w http.ResponseWriter, r *http.Request, status int, actor, problem string) {
-	p := &rollbackPage{page: h.page(r, "Rollback"), Actor: actor, Problem: problem, MaxActor: maxActor, Known: h.knownActors(r.Context())}
+// askRollback asks for an actor, and shows the dry run of that actor's rollback.
+func (h *Handler) askRollback(r *http.Request) (string, confirmPage, error) {
+	p := &rollbackPage{page: h.page(r, "Rollback"), MaxActor: maxActor, Known: h.knownActors(r.Context())}
 	p.Done = h.done(r)
-	if actor != "" {
-		if bad := badActor(actor); bad != "" {
-			h.say(w, r, http.StatusBadRequest, "%s", bad)
-			return
-		}
-		ctx, cancel := h.longer(w, r)
-		defer cancel()
-		preview, err := operate.PreviewRollback(ctx, h.cfg.Pool, actor)
-		if err != nil {
-			h.fail(w, r, err)
-			return
-		}
-		p.Report, p.Reach, p.Checked = preview.RollbackReport, preview.Reach, true
+	if p.Actor = values(r).Get("actor"); p.Actor == "" {
+		return "rollback.html", p, nil
 	}
-	h.render(w, r, status, "rollback.html", p)
+	if _, err := readActor(r); err != nil {
+		return "", nil, err
+	}
+	preview, err := operate.PreviewRollback(r.Context(), h.cfg.Pool, p.Actor)
+	p.Report, p.Reach, p.Checked = preview.RollbackReport, preview.Reach, true
+	return "rollback.html", p, err
 }
 
-// badActor returns what is wrong with an actor's name; "" if nothing is.
-func badActor(actor string) string {
+// readActor returns the actor that a request names.
+func readActor(r *http.Request) (string, error) {
+	actor := values(r).Get("actor")
 	switch {
 	case strings.TrimSpace(actor) == "":
-		return "enter an actor: it must not be blank"
+		return "", refuse(http.StatusBadRequest, "enter an actor: it must not be blank")
 	case utf8.RuneCountInString(actor) > maxActor:
-		return fmt.Sprintf("an actor's name has at most %d characters", maxActor)
-	case !utf8.ValidString(actor), strings.ContainsRune(actor, 0):
-		return "the actor's name is not valid text"
+		return "", refuse(http.StatusBadRequest, "an actor's name has at most %d characters", maxActor)
+	case !isText(actor):
+		return "", refuse(http.StatusBadRequest, "the actor's name is not valid text")
 	default:
-		return ""
+		return actor, nil
 	}
 }
 
-// knownActors are offered where an actor is asked for; without them the page is as useful.
+// knownActors returns the actors that the form suggests. The page works without them.
 func (h *Handler) knownActors(ctx context.Context) []string {
-	var actors []string
-	err := h.db().read(ctx, func(tx pgx.Tx) (err error) {
-		actors, err = operate.RecentActors(ctx, tx, 50)
-		return err
+	actors, err := snapshot(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) ([]string, error) {
+		return operate.RecentActors(ctx, tx, 50)
 	})
 	if err != nil {
 		h.cfg.Logger.DebugContext(ctx, "Pages: cannot list recent actors", slog.String("error", dberror.Redact(err.Error())))
@@ -86,99 +69,68 @@ func (h *Handler) knownActors(ctx context.Context) []string {
 	return actors
 }
 
+// rollbackPath returns the path of an actor's dry run.
+func rollbackPath(actor string) string { return "rollback?actor=" + url.QueryEscape(actor) }
+
 type cancelActorPage struct {
 	page
-
-	Actor   string
-	Count   int
-	Problem string // why nothing was cancelled
+	Actor string
+	Count int
 }
 
-// askCancelActor says what cancelling does that is still to come of an actor, and asks for a confirmation.
-func (h *Handler) askCancelActor(w http.ResponseWriter, r *http.Request) {
-	h.showCancelActor(w, r, http.StatusOK, r.URL.Query().Get("actor"), "")
-}
-
-func (h *Handler) showCancelActor(w http.ResponseWriter, r *http.Request, status int, actor, problem string) {
-	if bad := badActor(actor); bad != "" {
-		h.say(w, r, http.StatusBadRequest, "%s", bad)
-		return
-	}
-	ctx, cancel := h.longer(w, r)
-	defer cancel()
-	n, err := operate.CountToCome(ctx, h.cfg.Pool, actor)
+// askCancelActor shows what cancelling an actor's events that are still to come does.
+func (h *Handler) askCancelActor(r *http.Request) (string, confirmPage, error) {
+	actor, err := readActor(r)
 	if err != nil {
-		h.fail(w, r, err)
-		return
+		return "", nil, err
 	}
-	h.render(w, r, status, "cancelactor.html", &cancelActorPage{page: h.page(r, "Cancel what is still to come"), Actor: actor, Count: int(n), Problem: problem})
+	n, err := operate.CountToCome(r.Context(), h.cfg.Pool, actor)
+	return "cancelactor.html", &cancelActorPage{page: h.page(r, "Cancel what is still to come"), Actor: actor, Count: int(n)}, err
 }
 
 // cancelActor cancels the jobs of an actor that have not run yet, if they are no more than the page showed.
-func (h *Handler) cancelActor(w http.ResponseWriter, r *http.Request) {
-	if !h.form(w, r) {
-		return
-	}
-	actor := r.PostForm.Get("actor")
-	seen, err := strconv.ParseInt(r.PostForm.Get("expect"), 10, 64)
+func (h *Handler) cancelActor(r *http.Request, by *operator) (string, error) {
+	actor, err := readActor(r)
 	if err != nil {
-		h.say(w, r, http.StatusBadRequest, "the number of jobs that was shown is missing")
-		return
+		return "", err
 	}
-	if bad := badActor(actor); bad != "" {
-		h.say(w, r, http.StatusBadRequest, "%s", bad)
-		return
+	seen, err := shown(r, "expect", 0, math.MaxInt64)
+	if err != nil {
+		return "", err
 	}
-	ctx, cancel := h.longer(w, r)
-	defer cancel()
-	by := h.operator(r)
-	_, err = by.CancelActor(ctx, actor, seen)
+	_, err = by.CancelActor(r.Context(), actor, seen)
 	if changed, ok := errors.AsType[*operate.NotAsSeenError](err); ok {
-		h.showCancelActor(w, r, http.StatusConflict, actor, fmt.Sprintf(
-			"nothing was cancelled: %d jobs were shown, and there are %d now; check the number and confirm again", seen, changed.Now))
-		return
+		err = askAgain(http.StatusConflict,
+			"nothing was cancelled: %d jobs were shown, and there are %d now; check the number and confirm again", seen, changed.Now)
 	}
-	if err != nil {
-		h.fail(w, r, err)
-		return
-	}
-	h.back(w, r, "rollback?actor="+url.QueryEscape(actor), by.auditID())
+	return rollbackPath(actor), err
 }
 
 // rollback executes a rollback that was confirmed by the actor's name, if it deletes what the dry run had shown.
-func (h *Handler) rollback(w http.ResponseWriter, r *http.Request) {
-	if !h.form(w, r) {
-		return
+func (h *Handler) rollback(r *http.Request, by *operator) (string, error) {
+	actor, err := readActor(r)
+	if err != nil {
+		return "", err
 	}
-	actor := r.PostForm.Get("actor")
-	seen, err := strconv.ParseInt(r.PostForm.Get("instances"), 10, 64)
-	if bad := badActor(actor); bad != "" || err != nil {
-		if bad == "" {
-			bad = "check the dry run first: the number of instances that it showed is missing"
-		}
-		h.say(w, r, http.StatusBadRequest, "%s", bad)
-		return
+	seen, err := shown(r, "instances", 0, math.MaxInt64)
+	if err != nil {
+		return "", refuse(http.StatusBadRequest, "check the dry run first: the number of instances that it showed is missing")
 	}
 	if r.PostForm.Get("confirm") != actor {
-		h.showRollback(w, r, http.StatusBadRequest, actor, "nothing was deleted: to confirm, type the actor's name exactly as it is above")
-		return
+		return "", askAgain(http.StatusBadRequest, "nothing was deleted: to confirm, type the actor's name exactly as it is above")
 	}
-	ctx, cancel := h.longer(w, r)
-	defer cancel()
-	by := h.operator(r)
-	done, err := by.Rollback(ctx, actor, seen)
+	done, err := by.Rollback(r.Context(), actor, seen)
 	changed, isOther := errors.AsType[*operate.NotAsSeenError](err)
 	switch {
 	case isOther && changed.Now > 0:
-		h.showRollback(w, r, http.StatusConflict, actor, fmt.Sprintf(
-			"nothing was deleted: the dry run showed %d instances, and there are %d now; check the number and confirm again", seen, changed.Now))
+		err = askAgain(http.StatusConflict,
+			"nothing was deleted: the dry run showed %d instances, and there are %d now; check the number and confirm again", seen, changed.Now)
 	case err != nil && !isOther:
-		h.fail(w, r, err)
+		return "", err
 	case by.auditID() == 0:
-		h.showRollback(w, r, http.StatusConflict, actor, "nothing was deleted: "+notRolledBack(done.RollbackReport))
-	default:
-		h.back(w, r, "rollback?actor="+url.QueryEscape(actor), by.auditID())
+		err = askAgain(http.StatusConflict, "nothing was deleted: %s", notRolledBack(done.RollbackReport))
 	}
+	return rollbackPath(actor), err
 }
 
 func notRolledBack(report operate.RollbackReport) string {
@@ -190,10 +142,4 @@ func notRolledBack(report operate.RollbackReport) string {
 	default:
 		return report.Status + " " + report.Detail
 	}
-}
-
-// longer gives a request as much time as a rollback takes.
-func (h *Handler) longer(w http.ResponseWriter, r *http.Request) (context.Context, context.CancelFunc) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(rollbackLimit + writeTimeout)) // fails if there is none
-	return context.WithTimeout(r.Context(), rollbackLimit)
 }

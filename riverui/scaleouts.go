@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/scaleout"
+	"github.com/iu-core/iuworker/internal/operate/status"
 	"github.com/iu-core/iuworker/jobs"
 )
 
@@ -22,7 +24,7 @@ const (
 	scaleoutsTyped = 1000 // jobs from which on a cancel is confirmed by typing the prefix
 )
 
-// readScaleouts reads the scale-outs, and how fast they are now.
+// readScaleouts reads the scale-outs, and measures how fast they are.
 func (h *Handler) readScaleouts(ctx context.Context) ([]scaleout.Line, error) {
 	ctx, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()
@@ -40,139 +42,80 @@ type scaleoutNotes struct {
 	Idle   bool // no worker lives
 }
 
-func (h *Handler) scaleoutsPage(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) scaleoutsPage(r *http.Request) (*view, error) {
 	v := h.view(r, "Scale-outs", "scaleouts")
-	v.Done = h.scaleoutDone(r)
+	if prefix, cancelled := strings.CutPrefix(r.URL.Query().Get("done"), "cancelled:"); cancelled {
+		if line, err := h.scaleout(r.Context(), prefix); err == nil && line.Cancelled > 0 {
+			v.Done = fmt.Sprintf("%s of the scale-out %s cancelled", operate.Count{N: line.Cancelled}.Of("job", "jobs"), line.Prefix)
+		}
+	}
 	add(v, "notes", "", func(ctx context.Context) reading[scaleoutNotes] {
-		return readOne(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) (notes scaleoutNotes, err error) {
-			if notes.Paused, err = scaleout.Paused(ctx, tx); err != nil {
-				return notes, err
+		paused := fresh(snapshot(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) (bool, error) { return scaleout.Paused(ctx, tx) }))
+		return both(paused, h.sources.state.get(ctx), func(paused bool, state status.Status) scaleoutNotes {
+			return scaleoutNotes{
+				Paused: paused, Closed: slices.DeleteFunc(slices.Clone(state.Gates), func(g operate.Gate) bool { return g.Open }),
+				Idle: !slices.ContainsFunc(state.Workers, func(w status.Worker) bool { return w.Alive }),
 			}
-			state := h.sources.state.get(ctx)
-			notes.Idle = true
-			for _, worker := range state.Value.Workers {
-				notes.Idle = notes.Idle && !worker.Alive
-			}
-			for _, gate := range state.Value.Gates {
-				if !gate.Open {
-					notes.Closed = append(notes.Closed, gate)
-				}
-			}
-			return notes, state.Err
 		})
 	})
 	add(v, "list", "", func(ctx context.Context) reading[[]scaleout.Line] { return fresh(h.readScaleouts(ctx)) })
-	h.serve(w, r, v)
+	return v, nil
 }
 
-// scaleoutDone returns what was just done. A cancelled scale-out has many audit lines: its own row says how many jobs.
-func (h *Handler) scaleoutDone(r *http.Request) string {
-	prefix, cancelled := strings.CutPrefix(r.URL.Query().Get("done"), "cancelled:")
-	if !cancelled {
-		return h.done(r)
-	}
-	line, err := h.scaleout(r.Context(), prefix)
-	if err != nil || line.Cancelled == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%s of the scale-out %s cancelled", operate.Count{N: line.Cancelled}.Of("job", "jobs"), line.Prefix)
-}
-
-var errNoSuchScaleout = errors.New("there is no such scale-out")
-
-// scaleout reads one scale-out.
-func (h *Handler) scaleout(ctx context.Context, prefix string) (scaleout.Line, error) {
+// scaleout reads one of the scale-outs that are shown.
+func (h *Handler) scaleout(ctx context.Context, prefix string) (line scaleout.Line, err error) {
 	lines, err := h.readScaleouts(ctx)
 	if err != nil {
-		return scaleout.Line{}, err
+		return line, err
 	}
-	for _, line := range lines {
-		if line.Prefix == prefix {
-			return line, nil
-		}
+	i := slices.IndexFunc(lines, func(l scaleout.Line) bool { return l.Prefix == prefix })
+	if i < 0 {
+		return line, refuse(http.StatusNotFound, "there is no scale-out %s among the latest %d", printable(prefix), scaleoutsShown)
 	}
-	return scaleout.Line{}, errNoSuchScaleout
+	return lines[i], nil
 }
 
 // pauseScaleouts pauses the queue of all scale-outs, or resumes it.
-func (h *Handler) pauseScaleouts(w http.ResponseWriter, r *http.Request) {
-	if !h.form(w, r) {
-		return
+func (h *Handler) pauseScaleouts(r *http.Request, by *operator) (string, error) {
+	pause, err := either(r, "pause", "resume", "the scale-outs")
+	if err != nil {
+		return "", err
 	}
-	to := r.PostForm.Get("to")
-	if to != "pause" && to != "resume" {
-		h.say(w, r, http.StatusBadRequest, "say whether to pause or to resume the scale-outs")
-		return
-	}
-	h.pauseQueue(w, r, jobs.QueueScaleout, to == "pause", "scaleouts")
+	return "scaleouts", pauseQueue(r, by, jobs.QueueScaleout, pause)
 }
 
 type cancelScaleoutPage struct {
 	page
-
-	Line    scaleout.Line
-	Typed   bool   // the prefix has to be typed
-	Problem string // why nothing was cancelled
+	Line  scaleout.Line
+	Typed bool // the prefix has to be typed
 }
 
-// askCancelScaleout says what a cancel does, and asks for a confirmation.
-func (h *Handler) askCancelScaleout(w http.ResponseWriter, r *http.Request) {
-	h.showCancelScaleout(w, r, http.StatusOK, r.URL.Query().Get("prefix"), "")
-}
-
-func (h *Handler) showCancelScaleout(w http.ResponseWriter, r *http.Request, status int, prefix, problem string) {
-	line, ok := h.findScaleout(w, r, prefix)
-	if !ok {
-		return
-	}
-	h.render(w, r, status, "scaleoutcancel.html", &cancelScaleoutPage{
-		page: h.page(r, "Cancel a scale-out"), Line: line, Typed: line.Waiting >= scaleoutsTyped, Problem: problem,
-	})
-}
-
-// findScaleout reads a scale-out; false if it said why not.
-func (h *Handler) findScaleout(w http.ResponseWriter, r *http.Request, prefix string) (scaleout.Line, bool) {
-	line, err := h.scaleout(r.Context(), prefix)
-	switch {
-	case errors.Is(err, errNoSuchScaleout):
-		h.say(w, r, http.StatusNotFound, "there is no scale-out %s among the latest %d", printable(prefix), scaleoutsShown)
-	case err != nil:
-		h.fail(w, r, err)
-	default:
-		return line, true
-	}
-	return line, false
+// askCancelScaleout shows what a cancel does.
+func (h *Handler) askCancelScaleout(r *http.Request) (string, confirmPage, error) {
+	line, err := h.scaleout(r.Context(), values(r).Get("prefix"))
+	return "scaleoutcancel.html", &cancelScaleoutPage{page: h.page(r, "Cancel a scale-out"), Line: line, Typed: line.Waiting >= scaleoutsTyped}, err
 }
 
 // cancelScaleout cancels the jobs of a scale-out that have not run yet, if they are no more than the page showed.
-func (h *Handler) cancelScaleout(w http.ResponseWriter, r *http.Request) {
-	if !h.form(w, r) {
-		return
-	}
+func (h *Handler) cancelScaleout(r *http.Request, by *operator) (string, error) {
 	prefix := r.PostForm.Get("prefix")
-	seen, err := strconv.ParseInt(r.PostForm.Get("expect"), 10, 64)
+	seen, err := shown(r, "expect", 0, math.MaxInt64)
 	if err != nil {
-		h.say(w, r, http.StatusBadRequest, "the number of jobs that was shown is missing")
-		return
+		return "", err
 	}
 	if seen >= scaleoutsTyped && r.PostForm.Get("confirm") != prefix {
-		h.showCancelScaleout(w, r, http.StatusBadRequest, prefix, "nothing was cancelled: to confirm, type the prefix exactly as it is shown")
-		return
+		return "", askAgain(http.StatusBadRequest, "nothing was cancelled: to confirm, type the prefix exactly as it is shown")
 	}
-	if _, ok := h.findScaleout(w, r, prefix); !ok {
-		return
+	if _, err := h.scaleout(r.Context(), prefix); err != nil {
+		return "", err
 	}
-	ctx, cancel := h.longer(w, r)
-	defer cancel()
-	_, err = scaleout.Cancel(ctx, h.operator(r).Operator, prefix, seen)
+	_, err = scaleout.Cancel(r.Context(), by.Operator, prefix, seen)
 	if changed, ok := errors.AsType[*operate.NotAsSeenError](err); ok {
-		h.showCancelScaleout(w, r, http.StatusConflict, prefix, fmt.Sprintf(
-			"nothing was cancelled: %d jobs were shown, and %d wait now; check the number and confirm again", seen, changed.Now))
-		return
+		err = askAgain(http.StatusConflict,
+			"nothing was cancelled: %d jobs were shown, and %d wait now; check the number and confirm again", seen, changed.Now)
 	}
-	if err != nil {
-		h.fail(w, r, err)
-		return
+	if by.auditID() > 0 {
+		return "scaleouts", err
 	}
-	http.Redirect(w, r, h.at("scaleouts?done="+url.QueryEscape("cancelled:"+prefix)), http.StatusSeeOther)
+	return "scaleouts?done=" + url.QueryEscape("cancelled:"+prefix), err // many audit lines: the row of the scale-out has the sum
 }

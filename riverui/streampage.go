@@ -44,7 +44,6 @@ func (h *Handler) streamPage(w http.ResponseWriter, r *http.Request) {
 	view.URL = h.at(eventsPath) + view.query()
 	v := h.view(r, "Stream", "stream")
 	v.Live = "" // the script of the viewer keeps the page up to date
-	v.Done = h.done(r)
 	add(v, "viewer", "", func(ctx context.Context) reading[streamView] {
 		filled := view
 		state := h.sources.state.get(ctx)

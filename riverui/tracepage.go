@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 
@@ -14,18 +13,20 @@ import (
 // foundPage lists what a search found if it is not exactly one event.
 type foundPage struct {
 	page
-	Query  string
-	Events []foundEvent // several
-	More   bool         // than these
+	Query string
+	Found []trace.Event
+	More  bool // there may be more than these
 }
 
-// foundEvent is one of several events that a search found.
-type foundEvent struct {
-	trace.Event
-	Path string
+// Path returns the path of an event's own page.
+func (*foundPage) Path(event trace.Event) string {
+	if event.IdempotencyKey == "" && len(event.DeadLetters) > 0 {
+		return eventPath(strconv.FormatInt(event.DeadLetters[0].JobID, 10))
+	}
+	return eventPath(event.IdempotencyKey)
 }
 
-// eventDetail is what the page of an event shows.
+// eventDetail is what the page of an event shows and offers.
 type eventDetail struct {
 	trace.Event
 
@@ -44,21 +45,13 @@ func (d eventDetail) Repair() string {
 		return "iuworker work"
 	case d.Gate != "":
 		return "iuworker gate open " + d.Gate
-	case d.Paused == "scaleout":
-		return "iuworker scaleout resume"
+	case queueCommand(d.Paused, false) != "":
+		return queueCommand(d.Paused, false)
 	case len(d.Letters) > 0 && d.EventID != nil:
 		return "iuworker dead-letters retry --event " + d.EventID.String()
 	default:
 		return ""
 	}
-}
-
-// TemplatePath returns the page of the event's template; "" if it does not exist.
-func (d eventDetail) TemplatePath() string {
-	if d.TemplateKey == nil {
-		return ""
-	}
-	return "/templates/" + url.PathEscape(*d.TemplateKey)
 }
 
 // Actor returns the event's actor; "" if it is not known.
@@ -91,79 +84,55 @@ func (h *Handler) event(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) findEvent(w http.ResponseWriter, r *http.Request, reference string) {
-	if bad := badReference(reference); bad != "" {
-		h.say(w, r, http.StatusBadRequest, "%s", bad)
-		return
-	}
-	traces, err := trace.Find(r.Context(), h.db(), reference)
-	var several *trace.AmbiguousError
+	found, more, err := h.findEvents(r.Context(), reference)
+	p := &foundPage{page: h.page(r, "Events found"), Query: reference, Found: found, More: more}
 	switch {
-	case errors.Is(err, trace.ErrNotFound):
-		h.render(w, r, http.StatusNotFound, "found.html", &foundPage{page: h.page(r, "No event found"), Query: reference})
-	case errors.As(err, &several):
-		h.severalEvents(w, r, reference, several.References)
 	case err != nil:
 		h.fail(w, r, err)
-	case len(traces) > 1:
-		h.render(w, r, http.StatusOK, "found.html", &foundPage{page: h.page(r, "Events found"), Query: reference, Events: foundEvents(traces)})
-	case traces[0].IdempotencyKey != "" && traces[0].IdempotencyKey != r.PathValue("key"):
-		http.Redirect(w, r, h.at(eventPath(traces[0].IdempotencyKey)), http.StatusSeeOther)
+	case len(found) == 0:
+		p.Title = "No event found"
+		h.render(w, r, http.StatusNotFound, "found.html", p)
+	case len(found) > 1:
+		h.render(w, r, http.StatusOK, "found.html", p)
+	case found[0].IdempotencyKey != "" && found[0].IdempotencyKey != r.PathValue("key"):
+		http.Redirect(w, r, h.at(eventPath(found[0].IdempotencyKey)), http.StatusSeeOther)
 	case r.PathValue("key") == "": // an event without an idempotency key has the page of what names it
 		http.Redirect(w, r, h.at(eventPath(reference)), http.StatusSeeOther)
 	default:
-		h.eventPage(w, r, reference, traces[0])
+		v := h.view(r, "Event", "event")
+		add(v, "detail", "", func(ctx context.Context) reading[eventDetail] {
+			found, err := trace.Find(ctx, h.db(), reference)
+			if err != nil {
+				return reading[eventDetail]{Err: err}
+			}
+			return fresh(eventDetailOf(found[0]), nil)
+		})
+		h.serve(w, r, v)
 	}
 }
 
-// severalEvents lists the events that have an id with a prefix.
-func (h *Handler) severalEvents(w http.ResponseWriter, r *http.Request, prefix string, references []string) {
-	p := &foundPage{page: h.page(r, "Events found"), Query: prefix}
-	for _, reference := range references {
-		traces, err := trace.Find(r.Context(), h.db(), reference)
-		if errors.Is(err, trace.ErrNotFound) {
-			continue // it ended meanwhile
-		}
-		if err != nil {
-			h.fail(w, r, err)
-			return
-		}
-		p.Events = append(p.Events, foundEvents(traces)...)
+// findEvents returns the events that a reference names, and whether there may be more: a prefix names several.
+func (h *Handler) findEvents(ctx context.Context, reference string) (found []trace.Event, more bool, err error) {
+	if err := badReference(reference); err != nil {
+		return nil, false, err
 	}
-	p.More = len(references) >= 20
-	h.render(w, r, http.StatusOK, "found.html", p)
-}
-
-func foundEvents(found []trace.Event) []foundEvent {
-	events := make([]foundEvent, len(found))
-	for i, event := range found {
-		events[i] = foundEvent{Event: event, Path: eventPath(event.IdempotencyKey)}
-		if event.IdempotencyKey == "" && len(event.DeadLetters) > 0 {
-			events[i].Path = eventPath(strconv.FormatInt(event.DeadLetters[0].JobID, 10))
+	found, err = trace.Find(ctx, h.db(), reference)
+	if several, ok := errors.AsType[*trace.AmbiguousError](err); ok {
+		for _, one := range several.References {
+			events, err := trace.Find(ctx, h.db(), one)
+			if err != nil && !errors.Is(err, trace.ErrNotFound) { // an event may have ended meanwhile
+				return nil, false, err
+			}
+			found = append(found, events...)
 		}
+		return found, len(several.References) >= 20, nil
 	}
-	return events
+	if errors.Is(err, trace.ErrNotFound) {
+		return nil, false, nil
+	}
+	return found, false, err
 }
 
-func (h *Handler) eventPage(w http.ResponseWriter, r *http.Request, reference string, first trace.Event) {
-	v := h.view(r, "Event", "event")
-	v.Done = h.done(r)
-	unread := &first
-	add(v, "detail", "", func(ctx context.Context) reading[eventDetail] {
-		if unread != nil {
-			event := *unread
-			unread = nil
-			return fresh(eventDetailOf(event), nil)
-		}
-		traces, err := trace.Find(ctx, h.db(), reference)
-		if err != nil || len(traces) == 0 {
-			return reading[eventDetail]{Err: err}
-		}
-		return fresh(eventDetailOf(traces[0]), nil)
-	})
-	h.serve(w, r, v)
-}
-
-// eventDetailOf returns what an event's page shows and offers.
 func eventDetailOf(event trace.Event) eventDetail {
 	d := eventDetail{Event: event, Steps: eventSteps(&event), NoWorker: event.NoWorker()}
 	for _, letter := range event.DeadLetters {
@@ -185,9 +154,10 @@ func eventDetailOf(event trace.Event) eventDetail {
 	return d
 }
 
-func badReference(text string) string {
+// badReference returns the refusal of a text that names no event; nil if it may name one.
+func badReference(text string) error {
 	if len(text) > 300 || printable(text) != text && len([]rune(text)) <= 100 {
-		return "what to trace is an event id, an idempotency key, an instance's id or key, or the number of a job"
+		return refuse(http.StatusBadRequest, "what to trace is an event id, an idempotency key, an instance's id or key, or the number of a job")
 	}
-	return ""
+	return nil
 }

@@ -21,11 +21,11 @@ import (
 // is read. All sections are read at the same time. Requested as an event stream, the same address sends the sections whose HTML
 // changed, so that every view stays current in an open browser.
 //
-// A page handler makes a view, adds its sections, and serves it:
+// A page makes a view, adds its sections, and returns it; shows serves it:
 //
 //	v := h.view(r, "Consumers", "consumers")
 //	add(v, "list", "All consumers", h.sources.consumers.get)
-//	h.serve(w, r, v)
+//	return v, nil
 //
 // The file templates/consumers.html lays the page out: {{template "head" .}}, {{.Section "list"}}, {{template "foot" .}}. The
 // template "consumers-list" is the section's content and gets a sectionData. If there is no value, "unread" is shown in its place.
@@ -83,7 +83,7 @@ var firstPaint = 150 * time.Millisecond
 
 func (h *Handler) view(r *http.Request, title, name string) *view {
 	v := &view{page: h.page(r, title), template: name, sections: map[string]*section{}, patience: firstPaint}
-	v.Live = r.URL.RequestURI()
+	v.Live, v.Done = r.URL.RequestURI(), h.done(r)
 	return v
 }
 
@@ -104,6 +104,18 @@ func (v *view) read(ctx context.Context) {
 			defer close(s.ready)
 			s.got = s.load(ctx)
 		}()
+	}
+}
+
+// shows serves the view of a request, or its error.
+func (h *Handler) shows(viewOf func(*http.Request) (*view, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := viewOf(r)
+		if err != nil {
+			h.fail(w, r, err)
+			return
+		}
+		h.serve(w, r, v)
 	}
 }
 

@@ -1,16 +1,14 @@
 package webui
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/iu-core/iuworker/internal/operate"
@@ -35,47 +33,35 @@ type fleetRow struct {
 
 func fleetOf(all fleet.Fleet) fleetPart {
 	var part fleetPart
-	var newest fleet.Worker
-	count := map[string]int{}
-	for _, w := range all.Workers {
-		if !w.Alive {
-			continue
-		}
-		part.Alive++
-		count[w.Version]++
-		if newest.StartedAt.Before(w.StartedAt) {
-			newest = w
+	newest, count := "", map[string]int{} // versions
+	for _, w := range all.Workers {       // oldest first
+		if w.Alive {
+			part.Alive++
+			count[w.Version]++
+			newest = w.Version
 		}
 	}
 	if all.Peak != nil {
 		part.Missing = max(0, *all.Peak-int64(part.Alive))
 	}
-	for version, n := range count {
+	for _, version := range slices.Sorted(maps.Keys(count)) {
 		if len(count) > 1 {
-			part.Versions = append(part.Versions, fmt.Sprintf("%s (%s)", version, operate.Count{N: int64(n)}.Of("worker", "workers")))
+			part.Versions = append(part.Versions, fmt.Sprintf("%s (%s)", version, operate.Plural(count[version], "worker", "workers")))
 		}
 	}
-	slices.Sort(part.Versions)
 	for _, w := range all.Workers {
-		part.Workers = append(part.Workers, fleetRow{w, w.Alive && w.Version != newest.Version})
+		part.Workers = append(part.Workers, fleetRow{w, w.Alive && w.Version != newest})
 	}
 	slices.SortStableFunc(part.Workers, func(a, b fleetRow) int { return trueFirst(!a.Alive, !b.Alive) }) // the silent first
 	return part
 }
 
-// Leading returns what this worker does for all workers.
-func (w fleetRow) Leading() string { return strings.Join(w.Leads, ", ") }
-
 // queueRow is a queue as the page shows it.
 type queueRow struct {
 	operate.Queue
 
-	Counts []stateCount
-}
-
-type stateCount struct {
-	State string
-	operate.Count
+	Counts  []status.JobCount // by state
+	Waiting operate.Count     // jobs that a worker could take now
 }
 
 // jobStates are the states of jobs in the order in which a job passes them.
@@ -85,53 +71,47 @@ var jobStates = []rivertype.JobState{
 }
 
 func queueRows(queues []operate.Queue, state status.Status) []queueRow {
-	rows := make([]queueRow, 0, len(queues))
-	for _, queue := range queues {
-		row := queueRow{Queue: queue}
+	rows := make([]queueRow, len(queues))
+	for i, queue := range queues {
+		rows[i].Queue = queue
 		for _, s := range jobStates {
-			n := stateCount{State: string(s)}
+			n := status.JobCount{State: string(s)}
 			for _, c := range state.Jobs {
 				if c.Queue == queue.Name && c.State == n.State {
 					n.Count = c.Count
 				}
 			}
-			row.Counts = append(row.Counts, n)
+			rows[i].Counts = append(rows[i].Counts, n)
+			if s == rivertype.JobStateAvailable {
+				rows[i].Waiting = n.Count
+			}
 		}
-		rows = append(rows, row)
 	}
 	return rows
 }
 
-// Waiting returns the number of jobs that a worker could take now.
-func (q queueRow) Waiting() operate.Count {
-	for _, c := range q.Counts {
-		if c.State == string(rivertype.JobStateAvailable) {
-			return c.Count
-		}
-	}
-	return operate.Count{}
-}
-
 // Command returns the command that pauses or resumes the queue; "" if there is none.
-func (q queueRow) Command() string {
+func (q queueRow) Command() string { return queueCommand(q.Name, q.PausedAt == nil) }
+
+// queueCommand returns the command that pauses or resumes a queue; "" if there is none.
+func queueCommand(queue string, pause bool) string {
 	switch {
-	case q.Name != jobs.QueueScaleout:
+	case queue != jobs.QueueScaleout:
 		return ""
-	case q.PausedAt != nil:
-		return "iuworker scaleout resume"
-	default:
+	case pause:
 		return "iuworker scaleout pause"
+	default:
+		return "iuworker scaleout resume"
 	}
 }
 
-func (h *Handler) workersPage(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) workersPage(r *http.Request) (*view, error) {
 	v := h.view(r, "Workers", "workers")
-	v.Done = h.done(r)
 	add(v, "workers", "Processes", func(ctx context.Context) reading[fleetPart] { return derived(h.sources.fleet.get(ctx), fleetOf) })
 	add(v, "queues", "Queues", func(ctx context.Context) reading[[]queueRow] {
 		return both(h.sources.queues.get(ctx), h.sources.state.get(ctx), queueRows)
 	})
-	h.serve(w, r, v)
+	return v, nil
 }
 
 type queuePage struct {
@@ -144,89 +124,68 @@ type queuePage struct {
 // Already reports whether the queue is as it is asked to be.
 func (p *queuePage) Already() bool { return p.Pause == (p.PausedAt != nil) }
 
-// queueAsked reads which queue a request is about, and whether to pause it; false if it has said what is wrong.
-func (h *Handler) queueAsked(w http.ResponseWriter, r *http.Request, to string) (queue string, pause, ok bool) {
+// queueAsked returns the queue that a request is about, and whether to pause it.
+func queueAsked(r *http.Request) (queue string, pause bool, err error) {
 	queue = r.PathValue("queue")
 	if queue != jobs.QueueEvents && queue != jobs.QueueScaleout {
-		h.say(w, r, http.StatusNotFound, "there is no queue %s: there are %s and %s", printable(queue), jobs.QueueEvents, jobs.QueueScaleout)
-		return queue, false, false
+		return queue, false, refuse(http.StatusNotFound, "there is no queue %s: there are %s and %s", printable(queue), jobs.QueueEvents, jobs.QueueScaleout)
 	}
-	if to != "pause" && to != "resume" {
-		h.say(w, r, http.StatusBadRequest, "say whether to pause or to resume the queue")
-		return queue, false, false
-	}
-	return queue, to == "pause", true
+	pause, err = either(r, "pause", "resume", "the queue")
+	return queue, pause, err
 }
 
-// askQueue says what pausing or resuming a queue would do, and asks for a confirmation.
-func (h *Handler) askQueue(w http.ResponseWriter, r *http.Request) {
-	queue, pause, ok := h.queueAsked(w, r, r.URL.Query().Get("to"))
-	if !ok {
-		return
+// askQueue shows what pausing or resuming a queue would do.
+func (h *Handler) askQueue(r *http.Request) (string, confirmPage, error) {
+	queue, pause, err := queueAsked(r)
+	if err != nil {
+		return "", nil, err
 	}
 	state, err := status.Read(r.Context(), h.db())
-	if err == nil {
-		err = h.db().read(r.Context(), func(tx pgx.Tx) error {
-			queues, err := operate.Queues(r.Context(), tx)
-			for _, row := range queueRows(queues, state) {
-				if row.Name == queue {
-					p := &queuePage{page: h.page(r, "Resume the queue "+queue), queueRow: row, Pause: pause}
-					if pause {
-						p.Title = "Pause the queue " + queue
-					}
-					h.render(w, r, http.StatusOK, "queue.html", p)
-				}
-			}
-			return err
-		})
-	}
 	if err != nil {
-		h.fail(w, r, err)
+		return "", nil, err
 	}
+	queues, err := snapshot(r.Context(), h.db(), operate.Queues)
+	p := &queuePage{page: h.page(r, "Resume the queue "+queue), queueRow: queueRow{Queue: operate.Queue{Name: queue}}, Pause: pause}
+	if pause {
+		p.Title = "Pause the queue " + queue
+	}
+	for _, row := range queueRows(queues, state) {
+		if row.Name == queue {
+			p.queueRow = row
+		}
+	}
+	return "queue.html", p, err
 }
 
-// setQueue pauses or resumes the queue of an address.
-func (h *Handler) setQueue(w http.ResponseWriter, r *http.Request) {
-	if !h.form(w, r) {
-		return
+// setQueue pauses or resumes a queue.
+func (h *Handler) setQueue(r *http.Request, by *operator) (string, error) {
+	queue, pause, err := queueAsked(r)
+	if err != nil {
+		return "", err
 	}
-	if queue, pause, ok := h.queueAsked(w, r, r.PostForm.Get("to")); ok {
-		h.pauseQueue(w, r, queue, pause, "workers")
-	}
+	return "workers", pauseQueue(r, by, queue, pause)
 }
 
-// pauseQueue pauses or resumes a queue, and goes back to a page. One that is so already is left alone.
-func (h *Handler) pauseQueue(w http.ResponseWriter, r *http.Request, queue string, pause bool, back string) {
-	by := h.operator(r)
+// pauseQueue pauses or resumes a queue. A queue that is already as asked is left alone.
+func pauseQueue(r *http.Request, by *operator, queue string, pause bool) error {
 	err := by.PauseQueue(r.Context(), queue, pause)
-	switch {
-	case errors.Is(err, operate.ErrNoQueue):
-		h.say(w, r, http.StatusConflict, "nothing was changed: no worker has served the queue %s in the last day; start one first: iuworker work", queue)
-	case err != nil:
-		h.fail(w, r, err)
-	default:
-		h.back(w, r, back, by.auditID())
+	if errors.Is(err, operate.ErrNoQueue) {
+		return refuse(http.StatusConflict,
+			"nothing was changed: no worker has served the queue %s in the last day; start one first: iuworker work", queue)
 	}
+	return err
 }
 
-// settingsPage has the settings of this process.
-type settingsPage struct {
-	SignIn          bool
-	Operators       int
-	Viewers         int
-	EventsTokens    int
-	Base            string
-	Environment     string
-	Events, Metrics bool
-	Database        string
-	Version         string
+// ownSettings are the settings of this process that the frame of a page does not have.
+type ownSettings struct {
+	SignIn             bool
+	Operators, Viewers int
+	EventsTokens       int
+	DatabaseUser       string
 }
 
-func (h *Handler) ownSettings() settingsPage {
-	own := settingsPage{
-		SignIn: h.guarded(), Base: cmp.Or(h.cfg.BasePath, "/"), Environment: h.cfg.Environment, Events: h.cfg.Events != nil, Metrics: h.cfg.Metrics != nil,
-		Database: databaseOf(h.cfg.Pool) + ", user " + h.cfg.Pool.Config().ConnConfig.User, Version: h.cfg.Version,
-	}
+func (h *Handler) ownSettings() ownSettings {
+	own := ownSettings{SignIn: h.cfg.Credentials != nil, DatabaseUser: h.cfg.Pool.Config().ConnConfig.User}
 	if h.cfg.Credentials != nil {
 		own.Operators, own.Viewers = h.cfg.Credentials.count()
 	}
@@ -236,13 +195,13 @@ func (h *Handler) ownSettings() settingsPage {
 	return own
 }
 
-func (h *Handler) settingsPage(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) settingsPage(r *http.Request) (*view, error) {
 	v := h.view(r, "Settings", "settings")
 	add(v, "database", "Settings of the installation", h.sources.settings.get)
 	add(v, "kept", "Retention", h.sources.kept.get)
 	add(v, "workers", "Settings of the workers", h.sources.fleet.get)
-	add(v, "pages", "These pages", func(context.Context) reading[settingsPage] { return fresh(h.ownSettings(), nil) })
-	h.serve(w, r, v)
+	add(v, "pages", "These pages", func(context.Context) reading[ownSettings] { return fresh(h.ownSettings(), nil) })
+	return v, nil
 }
 
 // setTime returns a length of time in seconds in the words of its flag.

@@ -77,7 +77,7 @@ func TestAQueueIsPausedAndResumed(t *testing.T) {
 	shows(t, b.get(t, "/queues/events?to=resume"), "It was paused by otto")
 	shows(t, b.get(t, "/queues/events?to=pause"), "It is already paused.")
 
-	// The workers that run obey, a moment later: then an event stays where it is.
+	// Running workers stop taking jobs a moment later. From then on, an event stays in the queue.
 	const stays = "EXISTS (SELECT FROM iu_river.river_job WHERE state = 'available' AND created_at < clock_timestamp() - interval '2 seconds')"
 	var event uuid.UUID
 	for obeyed := false; !obeyed; {
@@ -96,6 +96,7 @@ func TestAQueueThatRiverDoesNotKnowIsNotPaused(t *testing.T) {
 	t.Parallel()
 	b := operating{}
 	b.handler, b.db = newHandler(t, func(cfg *webui.Config) { cfg.Credentials = credentials(t) })
+	shows(t, b.get(t, "/queues/scaleout?to=pause"), "Pause the queue scaleout")
 	refused := b.post("/queues/scaleout", url.Values{"to": {"pause"}})
 	require.Equal(t, http.StatusConflict, refused.Code)
 	shows(t, refused.Body.String(), "no worker has served the queue scaleout in the last day")
@@ -122,7 +123,7 @@ func TestSettingsShowWhatIsInForceAndNoSecret(t *testing.T) {
 	}
 }
 
-// A login of the role iu_worker sees workers, queues and settings.
+// A login with the role iu_worker sees workers, queues and settings.
 func TestALoginOfAWorkerSeesWorkersAndSettings(t *testing.T) {
 	t.Parallel()
 	b := setupOperating(t)

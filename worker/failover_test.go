@@ -9,6 +9,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/dbsession"
 	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/proxytest"
 	"github.com/iu-core/iuworker/worker"
 )
 
@@ -31,7 +32,7 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 	db, _ := iutest.Own(t)
 	db.OpenGates(t)
 	template := db.Template(t, "t", 1)
-	standby, _ := iutest.Standby(t, db)
+	standby := iutest.Standby(t, db)
 	address := iutest.NewSwitch(t, db.Host())
 	w := start(t, db, func(c *worker.Config) { c.Pool = preparedPool(t, db.URLAt(address.Addr)) })
 	for _, suffix := range []string{"1", "2", "3"} {
@@ -73,7 +74,7 @@ func TestPgBouncer(t *testing.T) {
 			db.OpenGates(t)
 			template := db.Template(t, "t", 1)
 			db.Exec(t, "ALTER DATABASE "+db.Name+" SET work_mem = '5MB'; ALTER DATABASE "+db.Name+" SET default_transaction_isolation = 'serializable'")
-			url := iutest.Bouncer(t, db, mode)
+			url := proxytest.Bouncer(t, db, mode)
 			log, lines := logging(t)
 			pool := preparedPool(t, url+"&default_query_exec_mode=cache_describe&options=-c%20work_mem%3D7MB&statement_timeout=60000")
 			w := start(t, db, polling(20*time.Millisecond), func(c *worker.Config) { c.Pool, c.Logger = pool, log })

@@ -18,7 +18,7 @@ import (
 
 const token = "a-token-of-16-characters-or-more"
 
-// ended reads a stream until it has the text in it, or ends.
+// ended reads a stream until it contains the text or ends.
 func ended(t testing.TB, body io.ReadCloser, text string) (read string, found bool) {
 	t.Helper()
 	guard := time.AfterFunc(patience, func() { _ = body.Close() })
@@ -32,7 +32,7 @@ func ended(t testing.TB, body io.ReadCloser, text string) (read string, found bo
 	return read, false
 }
 
-// Whoever has the token follows what the worker announces, up to its last moment, and is told to come again.
+// A client with the token receives every event that the worker announces before it stops, and is told to reconnect.
 func TestFollowingTheEventsOfAWorkerNeedsItsToken(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -90,20 +90,20 @@ func TestWrongTokensAreWrongUsage(t *testing.T) {
 func TestTheLineToFollowWith(t *testing.T) {
 	t.Parallel()
 	const pages = "http://127.0.0.1:8080/iu/"
-	who, err := (&workFlags{}).access(nil, environment{}.get)
+	who, err := (&workFlags{}).resolve(nil, environment{}.get)
 	require.NoError(t, err)
 	require.Equal(t, "curl -N 'http://127.0.0.1:8080/iu/v1/events?from=beginning'", who.curl(pages))
-	who, err = (&workFlags{}).access(nil, environment{credentialsVariable: "viewer:ann:longenough"}.get)
+	who, err = (&workFlags{}).resolve(nil, environment{credentialsVariable: "viewer:ann:longenough"}.get)
 	require.NoError(t, err)
 	require.Equal(t, "curl -N -u USER 'http://127.0.0.1:8080/iu/v1/events?from=beginning'", who.curl(pages))
-	who, err = (&workFlags{}).access(nil, environment{credentialsVariable: "viewer:ann:longenough", tokensVariable: token}.get)
+	who, err = (&workFlags{}).resolve(nil, environment{credentialsVariable: "viewer:ann:longenough", tokensVariable: token}.get)
 	require.NoError(t, err)
 	require.Equal(t, `curl -N -H "Authorization: Bearer $TOKEN" 'http://127.0.0.1:8080/iu/v1/events?from=beginning'`, who.curl(pages))
 }
 
 func (e environment) get(name string) string { return e[name] }
 
-// follows runs the line that dev prints, in a shell, until it has printed the text.
+// follows runs the line that dev prints in a shell, until its output contains the text.
 func follows(t testing.TB, line, text string) {
 	t.Helper()
 	shell := exec.CommandContext(t.Context(), "sh", "-c", "exec "+line)

@@ -40,7 +40,7 @@ func TestTheAddressMayComeFromAFile(t *testing.T) {
 	run(t, nil, "gate", "status", "--database-url-file", writeFile600(t, "url", "\n")).failed(t, exitUsage, "is blank")
 }
 
-// What is almost an address used to lead to the default server, with the password as the name of a parameter.
+// A malformed address must not be read as the name of a parameter, which would connect to the default server.
 func TestNothingAlmostAnAddressConnects(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{
@@ -119,7 +119,7 @@ func TestSIGHUPReadsSecretsAgainAndEndsNothing(t *testing.T) {
 	}
 }
 
-// All connections of a worker, those that listen and hold locks included, are made again with what the file says then.
+// A worker makes all of its connections again with the file's new address, also those that listen and hold locks.
 func TestAWorkerOutlivesARotatedPassword(t *testing.T) {
 	t.Parallel()
 	db, _ := iutest.Own(t)

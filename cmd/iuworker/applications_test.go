@@ -15,7 +15,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// module makes a module that is not this repository and uses it, with a main package, and returns where.
+// module creates a module with a main package that uses this repository, and returns its directory.
 func module(t testing.TB, program string) string {
 	t.Helper()
 	repository, err := filepath.Abs(filepath.Join("..", ".."))
@@ -25,7 +25,7 @@ func module(t testing.TB, program string) string {
 	require.NoError(t, err)
 	_, requires, found := strings.Cut(string(mod), "module github.com/iu-core/iuworker\n")
 	require.True(t, found)
-	// The same versions of everything, so that nothing has to be downloaded.
+	// The same versions as in this repository: nothing needs to be downloaded.
 	mod = []byte("module example.org/shop\n" + requires +
 		"\nrequire github.com/iu-core/iuworker v0.0.0\n\nreplace github.com/iu-core/iuworker => " + repository + "\n")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), mod, 0o600))
@@ -47,7 +47,7 @@ func tool(t testing.TB, dir string, env []string, name string, args ...string) (
 	return out.String() + errOut.String(), err
 }
 
-// sample returns the block of a language that a test claims.
+// sample returns the block in a language that a document marks for a test.
 func sample(t testing.TB, test, language string) string {
 	t.Helper()
 	for _, b := range blocksFor(t, test) {

@@ -18,7 +18,6 @@ func (a *app) auditCommand() *cobra.Command {
 		Use:   "audit",
 		Short: "List what operators changed: who, what and when",
 		Long:  `Lists the changes that operators made, the latest first, from the pages, River UI and the command line alike.`,
-		Args:  noArguments,
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) (lines []operate.AuditLine, err error) {
 			lines, err = operate.Audit(ctx, pool, int64(before), limit+1)
 			lines, more = firstOf(lines, limit)
@@ -27,8 +26,7 @@ func (a *app) auditCommand() *cobra.Command {
 	}
 	cmd.Flags().Var(intValue(&limit, 1, 10_000), "limit", "number of changes to list")
 	cmd.Flags().Var(intValue(&before, 0, math.MaxInt), "before", "list the changes before this number (default the latest)")
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func writeAudit(w io.Writer, lines []operate.AuditLine, more bool) {

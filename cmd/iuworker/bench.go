@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +17,6 @@ import (
 	"github.com/iu-core/iuworker/internal/pgserver"
 )
 
-// benchFlags are the flags of a benchmark.
 type benchFlags struct {
 	cfg                 bench.Config
 	work                workFlags
@@ -55,22 +55,16 @@ func (f *benchFlags) config(cmd *cobra.Command) (bench.Config, error) {
 	if f.quick {
 		cfg.Sizes = bench.Quick()
 	}
-	override := func(to *int, n int) {
-		if n > 0 {
-			*to = n
-		}
-	}
-	override(&cfg.Sizes.Repetitions, f.repetitions)
-	override(&cfg.Sizes.Events, f.events)
-	override(&cfg.Sizes.History, f.history)
+	cfg.Sizes.Repetitions = cmp.Or(f.repetitions, cfg.Sizes.Repetitions)
+	cfg.Sizes.Events = cmp.Or(f.events, cfg.Sizes.Events)
+	cfg.Sizes.History = cmp.Or(f.history, cfg.Sizes.History)
 	if f.only == "" {
 		return cfg, nil
 	}
-	known := strings.Join(bench.Groups(), ", ")
 	for name := range strings.SplitSeq(f.only, ",") {
 		name = strings.TrimSpace(name)
-		if !strings.Contains(", "+known+",", ", "+name+",") {
-			return cfg, usage(cmd, "--only names %s, which is none of %s", quoted(name), known)
+		if !slices.Contains(bench.Groups(), name) {
+			return cfg, usage(cmd, "--only names %s, which is none of %s", quoted(name), strings.Join(bench.Groups(), ", "))
 		}
 		cfg.Only = append(cfg.Only, name)
 	}
@@ -146,7 +140,7 @@ func (a *app) bench(ctx context.Context, cmd *cobra.Command, cfg bench.Config) (
 		if err != nil {
 			return nil, err
 		}
-		defer func() { failed = errors.Join(failed, stopServer(server)) }()
+		defer func() { failed = errors.Join(failed, server.Stop()) }()
 		from, binaries = a.startedServer(server.URL("postgres")), server.BinDir()
 	}
 	at, err := a.addressesOf(cmd, from)
@@ -163,7 +157,7 @@ func (a *app) bench(ctx context.Context, cmd *cobra.Command, cfg bench.Config) (
 	return bench.Run(ctx, cfg)
 }
 
-// benchProgress shows on a terminal what is measured now.
+// benchProgress returns a function that shows what is measured now, or nil if stderr is not a terminal.
 func (a *app) benchProgress() func(step string) {
 	if !isTerminal(a.stderr) {
 		return nil

@@ -34,7 +34,7 @@ func TestAWrongConfigurationExits2(t *testing.T) {
 	}
 }
 
-// In a log of JSON lines the failure is such a line, too, before its sentence.
+// If the log has JSON lines, the failure is logged as one before its sentence is printed.
 func TestAFailureAmidALogIsLogged(t *testing.T) {
 	t.Parallel()
 	r := run(t, on(iutest.Empty(t)), "work", "--http-addr", "127.0.0.1:0")

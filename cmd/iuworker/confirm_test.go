@@ -10,7 +10,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// destructive is a command that destroys or skips something, on a database where there is something to lose.
+// destructive is a command that destroys or skips something that the database contains.
 type destructive struct {
 	args   []string
 	expect int    // what --expect must say
@@ -18,7 +18,7 @@ type destructive struct {
 	left   string // a query that is true while nothing was lost
 }
 
-// prepareDestruction makes something to lose for each destructive command.
+// prepareDestruction creates what the destructive commands destroy.
 func prepareDestruction(t testing.TB, db *iutest.DB) []destructive {
 	t.Helper()
 	db.OpenGates(t)
@@ -69,7 +69,7 @@ func TestWhatDestroysNeedsTheNumberWithoutATerminal(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	for _, d := range prepareDestruction(t, db) {
-		// Variables confirm nothing.
+		// Environment variables do not confirm anything.
 		env := on(db)
 		for _, name := range []string{"YES", "EXPECT", "EXECUTE", "FORCE", "DROP", "ALL", "JSON"} {
 			env["IUWORKER_"+name] = "true"
@@ -107,7 +107,7 @@ func TestWhatDestroysAsksOnATerminal(t *testing.T) {
 	}
 }
 
-// What loses nothing asks nothing.
+// A command that loses nothing does not ask.
 func TestWhatLosesNothingAsksNothing(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -131,7 +131,7 @@ func TestWhatLosesNothingAsksNothing(t *testing.T) {
 	run(t, on(db), "retry", "--all", "--drop", "--yes", "--expect", "1").failed(t, exitUsage, "contradict each other")
 }
 
-// A variable that was exported to sign one command must not choose what another acts on.
+// A variable that was exported for one command must not choose what another command acts on.
 func TestVariablesChooseNothing(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

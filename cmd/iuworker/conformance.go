@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
@@ -20,7 +21,6 @@ func (a *app) conformanceCommand() *cobra.Command {
 		Long: `Checks the seven classes of objects of iu-core, PASS or FAIL each. An adopted iu-core may have more objects; they are
 listed. Privileges of other roles on these objects and on iuworker's own are listed with the REVOKE that removes them;
 they do not change the verdict. Exit code 1 unless the verdict is 7/7 PASS.`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onServer(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool, _ addresses) error {
 				report, err := conformance.Scan(ctx, pool)
@@ -33,8 +33,7 @@ they do not change the verdict. Exit code 1 unless the verdict is 7/7 PASS.`,
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "show the objects that pass, too")
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func writeConformance(w io.Writer, report conformance.Report, all bool) {
@@ -57,4 +56,34 @@ func writeConformance(w io.Writer, report conformance.Report, all bool) {
 			grant.Kind, strings.Join(grant.Objects, ", "), note, grant.Statement)
 	}
 	fmt.Fprintf(w, "%s, %s\n", report.Verdict, report.Core)
+}
+
+const selftestTimeout = 5 * time.Minute
+
+func (a *app) selftestCommand() *cobra.Command {
+	return a.withJSON(&cobra.Command{
+		Use:   "selftest",
+		Short: "Test auto-instantiation with twelve probes that leave nothing behind",
+		Long: `Runs twelve probes, each in a transaction that is rolled back, and prints PASS or FAIL for each. Workers may be running,
+and gates may be open or closed. Run it as the owner of iu-core. Exit code 1 unless all pass.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.onDatabase(cmd, selftestTimeout, func(ctx context.Context, pool *pgxpool.Pool) error {
+				report, err := conformance.Selftest(ctx, pool)
+				if err != nil {
+					return err
+				}
+				return a.report(report, func(w io.Writer) { writeSelftest(w, report) }, report.OK(),
+					fmt.Errorf("%d of %d probes passed; to check iu-core, run: iuworker conformance", report.Passed, conformance.Probes))
+			})
+		},
+	})
+}
+
+func writeSelftest(w io.Writer, report conformance.SelftestReport) {
+	columns(w, func(w io.Writer) {
+		for _, probe := range report.Probes {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", probe.Name, probe.Result, oneLine(&probe.Note))
+		}
+	})
+	fmt.Fprintf(w, "%d/%d PASS\n", report.Passed, conformance.Probes)
 }

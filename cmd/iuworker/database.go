@@ -1,11 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/iu-core/iuworker/cmd/iuworker/internal/address"
 	"github.com/iu-core/iuworker/internal/dbsession"
+	"github.com/iu-core/iuworker/internal/operate/fleet"
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
@@ -65,9 +67,6 @@ func (a *app) source() (from address.Source, given bool) {
 	return from, false
 }
 
-// directSource returns the address for what needs a session; given is false if that is the database's own.
-func (a *app) directSource() (from address.Source, given bool) { return a.database.direct.source(a) }
-
 // addresses lead to the database: pool for queries, direct for what needs a session.
 type addresses struct {
 	pool   *pgxpool.Config
@@ -76,7 +75,7 @@ type addresses struct {
 	reread []func(ctx context.Context)
 }
 
-// size sets the size of the pool. One in the address has precedence over a default, and a flag over both.
+// size sets the size of the pool. A size in the address overrides the default, and a flag overrides both.
 func (at addresses) size(connections int, flagGiven bool) {
 	if flagGiven || !at.sized {
 		at.pool.MaxConns = int32(connections) //nolint:gosec // the flag has a bound
@@ -91,9 +90,10 @@ func (a *app) addresses(cmd *cobra.Command) (addresses, error) {
 }
 
 func (a *app) addressesOf(cmd *cobra.Command, from address.Source) (addresses, error) {
-	if err := cmp.Or(notTogether(cmd, "database-url", "database-url-file"),
-		notTogether(cmd, "direct-database-url", "direct-database-url-file")); err != nil {
-		return addresses{}, err
+	for _, f := range []addressFlags{a.database.pool, a.database.direct} {
+		if f.url != "" && f.file != "" {
+			return addresses{}, usage(cmd, "--%s and --%s-file contradict each other: give one of them", f.name, f.name)
+		}
 	}
 	first, err := open(cmd, from)
 	if err != nil {
@@ -103,7 +103,7 @@ func (a *app) addressesOf(cmd *cobra.Command, from address.Source) (addresses, e
 	at := addresses{
 		pool: first.Pool, direct: first.Pool.ConnConfig.Copy(), sized: first.Sized, reread: []func(context.Context){first.Reread},
 	}
-	if from, given := a.directSource(); given {
+	if from, given := a.database.direct.source(a); given {
 		direct, err := open(cmd, from)
 		if err != nil {
 			return addresses{}, err
@@ -138,7 +138,7 @@ func connect(ctx context.Context, cfg *pgxpool.Config) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
-// quickly is the time limit of commands that read or write some rows: if they take longer, somebody holds a lock.
+// quickly limits commands that read or write a few rows. One that takes longer waits for a lock.
 const quickly = 30 * time.Second
 
 // onServer connects and runs do within a time; 0 is no limit.
@@ -181,4 +181,54 @@ func (a *app) checkSchema(ctx context.Context, pool *pgxpool.Pool) error {
 		return nil
 	}
 	return err
+}
+
+// givenSettings returns the settings that the user gave, for the pages. Addresses have no passwords.
+func givenSettings(cmd *cobra.Command, at addresses) []fleet.GivenSetting {
+	var given []fleet.GivenSetting
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Changed || !hasVariable(cmd, f) {
+			return
+		}
+		s := fleet.GivenSetting{Name: f.Name, Value: f.Value.String(), Default: f.DefValue, From: "--" + f.Name}
+		if variable := f.Annotations[cameFrom]; len(variable) > 0 {
+			s.From = "$" + variable[0]
+		}
+		switch f.Name {
+		case "database-url":
+			s.Value = addressOf(at.pool.ConnConfig)
+		case "direct-database-url":
+			s.Value = addressOf(at.direct)
+		case "otlp-endpoint":
+			s.Value = withoutSecrets(s.Value)
+		}
+		given = append(given, s)
+	})
+	return given
+}
+
+// addressOf returns an address as psql takes it, without a password: psql asks for it, or knows it from elsewhere.
+func addressOf(cfg *pgx.ConnConfig) string {
+	text := fmt.Sprintf("host=%s port=%d user=%s", conninfo(cfg.Host), cfg.Port, conninfo(cfg.User))
+	if cfg.Database != "" {
+		text += " dbname=" + conninfo(cfg.Database)
+	}
+	return text
+}
+
+// conninfo quotes a value for a connection string if necessary.
+func conninfo(value string) string {
+	if value != "" && !strings.ContainsAny(value, ` '\`) {
+		return value
+	}
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
+}
+
+// withoutSecrets returns a URL without the parts that may be secret: user, password, query and fragment.
+func withoutSecrets(text string) string {
+	parsed, err := url.Parse(text)
+	if err != nil || parsed.Host == "" {
+		return strings.Split(text, "?")[0]
+	}
+	return (&url.URL{Scheme: parsed.Scheme, Host: parsed.Host, Path: parsed.Path}).String()
 }

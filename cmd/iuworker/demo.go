@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
@@ -20,7 +22,7 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// demoPatience is how long twelve instances may take. A busy machine needs a second.
+// demoPatience is how long the demo waits for its twelve instances. A busy machine composes them in a second.
 const demoPatience = 30 * time.Second
 
 func (a *app) demoCommand() *cobra.Command {
@@ -31,7 +33,6 @@ func (a *app) demoCommand() *cobra.Command {
 		Long: `Starts its own PostgreSQL, unless a database is given by --database-url, IUWORKER_DATABASE_URL or DATABASE_URL; migrates
 it, opens the gates, creates a template, inserts twelve outbox rows as an application would, and shows what was composed
 and what a plain LISTEN client received. A given database must be empty or made by a demo.`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			s, err := a.setStage(cmd.Context(), cmd, yes, pgserver.Config{})
 			if err != nil {
@@ -42,8 +43,7 @@ and what a plain LISTEN client received. A given database must be empty or made 
 		},
 	}
 	yesFlag(cmd, &yes)
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func yesFlag(cmd *cobra.Command, to *bool) {
@@ -106,18 +106,15 @@ func (s *stage) compare(ctx context.Context, pool *pgxpool.Pool, orders []demo.O
 		return nil, fmt.Errorf("of %d events %d were composed and %d received within %s; run it again with --log-level info to see why",
 			len(orders), composed, len(listener.Heard), demoPatience)
 	}
-	slices.SortFunc(orders, byCursor)
+	slices.SortFunc(orders, func(a, b demo.Order) int {
+		left, _ := subscribe.ParseCursor(a.Cursor) // an order that was not received has none, and comes first
+		right, _ := subscribe.ParseCursor(b.Cursor)
+		return cmp.Compare(left.Position, right.Position)
+	})
 	return &demoResult{
-		Postgres: s.postgres, Embedded: s.server != nil, Schema: iusql.SchemaVersion, Template: demo.TemplateKey,
+		Postgres: serverVersion(s.postgres), Embedded: s.server != nil, Schema: iusql.SchemaVersion, Template: demo.TemplateKey,
 		Inserted: len(orders), Composed: composed, Received: len(listener.Heard), Orders: orders,
 	}, nil
-}
-
-// byCursor compares orders by the position of their events.
-func byCursor(a, b demo.Order) int {
-	left, _ := subscribe.ParseCursor(a.Cursor) // an order that was not received has none, and comes first
-	right, _ := subscribe.ParseCursor(b.Cursor)
-	return cmp.Compare(left.Position, right.Position)
 }
 
 type demoResult struct {
@@ -137,10 +134,9 @@ func (r *demoResult) write(w io.Writer) {
 	if r.Embedded {
 		whose = "of its own"
 	}
-	first := r.Orders[0]
 	last := slices.MaxFunc(r.Orders, func(a, b demo.Order) int { return int(1000 * (a.AfterMS - b.AfterMS)) })
 	fmt.Fprintf(w, "database  PostgreSQL %s, %s; schema %d; gates open\n", r.Postgres, whose, r.Schema)
-	fmt.Fprintf(w, "template  %s, %d pieces\n", r.Template, first.Pieces)
+	fmt.Fprintf(w, "template  %s, %d pieces\n", r.Template, r.Orders[0].Pieces)
 	fmt.Fprintf(w, "inserted  %d rows into iu_outbox.event, in one transaction\n", r.Inserted)
 	fmt.Fprintf(w, "composed  %d instances\n", r.Composed)
 	fmt.Fprintf(w, "received  %d events by LISTEN %q, the last %.0f ms after the commit\n", r.Received, names.EventType, last.AfterMS)
@@ -156,3 +152,79 @@ func (r *demoResult) write(w io.Writer) {
 		}
 	})
 }
+
+func (a *app) devCommand() *cobra.Command {
+	var yes, tcp bool
+	var dataDir string
+	f := defaultWorkFlags()
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run the demo and keep running, with the pages, to try things",
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if _, given := a.source(); given && (dataDir != "" || tcp) {
+				return usage(cmd, "--data-dir and --tcp are for the server that dev starts, and a database is given")
+			}
+			who, err := f.resolve(cmd, a.getenv)
+			if err != nil {
+				return err
+			}
+			s, err := a.setStage(cmd.Context(), cmd, yes, pgserver.Config{DataDir: dataDir, TCP: tcp})
+			if err != nil {
+				return err
+			}
+			defer func() { err = untilSignal(cmd.Context(), errors.Join(err, s.close())) }()
+			f.worker.Given = givenSettings(cmd, s.at)
+			s.at.size(f.poolSize, given(cmd, "pool-size"))
+			return a.serve(cmd.Context(), s.at, f, who, func(ctx context.Context, pages string) error {
+				shown, err := a.showDemo(ctx, s)
+				if err != nil {
+					return err
+				}
+				return a.print(devResult{demoResult: shown, Pages: pages, Database: s.shown()}, func(w io.Writer) {
+					fmt.Fprintf(w, "export IUWORKER_DATABASE_URL=%s\n\n", shellQuoted(s.shown()))
+					shown.write(w)
+					writeDev(w, s, pages, who)
+				})
+			})
+		},
+	}
+	takesSettings(cmd)
+	f.register(cmd, ofDev)
+	cmd.Flags().BoolVar(&tcp, "tcp", false,
+		"listen on a loopback port, which every user of this machine can reach, instead of a socket only for this user")
+	cmd.Flags().Var(textValue(&dataDir, pathMax), "data-dir", "directory for the server's data (default a new one, removed at the end)")
+	yesFlag(cmd, &yes)
+	return a.withJSON(cmd)
+}
+
+type devResult struct {
+	*demoResult
+
+	Pages    string `json:"pages,omitempty"`
+	Database string `json:"database"`
+}
+
+func writeDev(w io.Writer, s *stage, pages string, who access) {
+	fmt.Fprintln(w)
+	if pages != "" {
+		fmt.Fprintf(w, "pages     %s\n", pages)
+	}
+	fmt.Fprintf(w, "psql      psql %s\n", shellQuoted(s.shown()))
+	id := uuid.New()
+	fmt.Fprintf(w, "insert    SELECT iu_outbox.add_event(template => '%s', event_type => 'order.placed',\n"+
+		"          event_id => '%s', suffix => 'my-order-%.8s');\n", demo.TemplateKey, id, id)
+	fmt.Fprintln(w, "subscribe iuworker subscribe")
+	fmt.Fprintf(w, "listen    LISTEN %q;\n", names.EventType)
+	if pages != "" {
+		fmt.Fprintf(w, "follow    %s\n", who.curl(pages))
+	}
+	fmt.Fprintln(w, "Ctrl-C ends it.")
+}
+
+// shown returns the address of the database without a password.
+func (s *stage) shown() string {
+	return cmp.Or(s.address, addressOf(s.at.pool.ConnConfig))
+}
+
+// shellQuoted quotes a text for a POSIX shell.
+func shellQuoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 
@@ -24,7 +23,6 @@ func (a *app) doctorCommand() *cobra.Command {
 		Long: `Checks everything that composing and announcing events depends on: the connection, the server, the schema, privileges,
 gates, workers, waits that are too long, and what slows the database down. Shows the checks that are not ok, the worst
 last, then the commands to run. It changes nothing and takes ten seconds at most. Exit code 1 if a check fails.`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			at, err := a.addresses(cmd)
 			if err != nil {
@@ -43,8 +41,7 @@ last, then the commands to run. It changes nothing and takes ten seconds at most
 	}
 	cmd.Flags().Var(intValue(&poolSize, 2, 1000), "pool-size", "pool size of the workers, to compare with the server's limit")
 	cmd.Flags().BoolVar(&all, "all", false, "show the checks that are ok or skipped, too")
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 // doctorVerdict says how many checks fail, and where to begin.
@@ -73,27 +70,31 @@ func writeDoctor(w io.Writer, report doctor.Report, all bool) {
 	for _, result := range []operate.Health{operate.HealthOK, operate.HealthSkipped, operate.HealthWarn, operate.HealthFail} {
 		var here []string
 		for _, check := range report.Checks {
-			switch {
-			case check.Result != result:
-			case all, result == operate.HealthWarn, result == operate.HealthFail, result == operate.HealthSkipped && skipped[check.Says] == 1:
+			hidden := result == operate.HealthOK || result == operate.HealthSkipped && skipped[check.Says] > 1
+			if check.Result == result && (all || !hidden) {
 				writeCheck(w, check)
 				here = append(here, check.Commands...)
 			}
 		}
 		commands = append(here, commands...)
 	}
-	if len(commands) > 0 {
-		fmt.Fprintf(w, "\n%s\n", bold(w, "Run:"))
-	}
-	for i, command := range commands {
-		if !slices.Contains(commands[:i], command) {
-			fmt.Fprintln(w, "  "+flat(command))
-		}
-	}
+	writeCommands(w, commands)
 	if len(commands) > 0 || all || report.Count(operate.HealthOK)+report.Count(operate.HealthSkipped) < len(report.Checks) {
 		fmt.Fprintln(w)
 	}
 	fmt.Fprintln(w, doctorSummary(report, all))
+}
+
+// writeCommands writes the commands that fix or resume something, as lines to copy.
+func writeCommands(w io.Writer, commands []string) {
+	for i, command := range commands {
+		if i == 0 {
+			fmt.Fprintf(w, "\n%s\n", bold(w, "Run:"))
+		}
+		if !slices.Contains(commands[:i], command) {
+			fmt.Fprintln(w, "  "+flat(command))
+		}
+	}
 }
 
 func writeCheck(w io.Writer, check doctor.Check) {
@@ -118,17 +119,15 @@ func doctorSummary(report doctor.Report, all bool) string {
 		{operate.HealthOK, "check ok", "checks ok"},
 		{operate.HealthSkipped, "check skipped", "checks skipped"},
 	} {
-		n := report.Count(kind.result)
-		if n == 0 {
-			continue
+		if n := report.Count(kind.result); n > 0 {
+			parts = append(parts, plural(n, kind.one, kind.many))
 		}
-		part := plural(n, kind.one, kind.many)
-		if kind.result == operate.HealthSkipped && n > 1 {
-			if reasons := slices.Collect(maps.Keys(skipReasons(report))); len(reasons) == 1 {
-				part += ": " + flat(reasons[0])
-			}
+	}
+	reasons := skipReasons(report)
+	for reason, n := range reasons {
+		if len(reasons) == 1 && n > 1 {
+			parts[len(parts)-1] += ": " + flat(reason) // the skipped checks are the last part
 		}
-		parts = append(parts, part)
 	}
 	summary := strings.Join(parts, ", ")
 	switch {

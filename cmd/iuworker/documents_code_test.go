@@ -13,7 +13,7 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// The function index is the one that docs/subscribers.md shows, letter by letter.
+// The function index is copied in docs/subscribers.md, letter by letter.
 
 func index(ctx context.Context, pool *pgxpool.Pool) error {
 	return subscribe.RunTx(ctx, subscribe.Config{Pool: pool, Consumer: "search-index"},
@@ -31,7 +31,7 @@ func index(ctx context.Context, pool *pgxpool.Pool) error {
 		})
 }
 
-// runDocumentCode runs it: an event goes in, and its instance into the index.
+// runDocumentCode inserts an event, and waits until the function has indexed its instance.
 func runDocumentCode(t testing.TB, db *iutest.DB) {
 	t.Helper()
 	order := uuid.New()

@@ -18,7 +18,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// systemd has nothing to say against the unit, and its command is one of the program's.
+// systemd accepts the unit, and the program accepts its command.
 func TestTheUnitOfTheDocuments(t *testing.T) {
 	t.Parallel()
 	blocks := blocksFor(t, "TestTheUnitOfTheDocuments")
@@ -36,7 +36,7 @@ func TestTheUnitOfTheDocuments(t *testing.T) {
 	}
 }
 
-// A manifest has the fields that Kubernetes wants most, and what it tells the program is what the program takes.
+// A manifest has the fields that Kubernetes requires, and the program accepts its arguments and variables.
 func TestManifestsOfTheDocuments(t *testing.T) {
 	t.Parallel()
 	blocks := blocksFor(t, "TestManifestsOfTheDocuments")
@@ -117,7 +117,7 @@ func checkContainer(t *testing.T, c container, pod podSpec) {
 	}
 }
 
-// settingVariables are those that the program reads.
+// settingVariables returns the environment variables that the program reads.
 func settingVariables() []string {
 	names := []string{"IUWORKER_HTTP_CREDENTIALS", "IUWORKER_EVENTS_TOKEN"}
 	root := (&app{}).rootCommand()
@@ -138,7 +138,7 @@ func settingVariables() []string {
 	return slices.Compact(names)
 }
 
-// Prometheus takes the scrape configuration, with the alert rules in the file that it names.
+// Prometheus accepts the scrape configuration and the alert rules that it names.
 func TestScrapeConfigOfTheDocuments(t *testing.T) {
 	t.Parallel()
 	blocks := blocksFor(t, "TestScrapeConfigOfTheDocuments")

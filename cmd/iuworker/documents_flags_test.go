@@ -18,10 +18,10 @@ func TestFlagTable(t *testing.T) {
 	generated(t, "docs/configure.md", "flags", flagTable((&app{}).rootCommand()))
 }
 
-// saidDefault is how a flag's help says a default that is no value.
+// saidDefault matches a default that a flag's help describes in words.
 var saidDefault = regexp.MustCompile(` \(default ([^)]*)\)$`)
 
-// flagRow is a row of the table: a flag, in the commands in which it means the same.
+// flagRow is a row of the table: a flag with the commands that give it one meaning.
 type flagRow struct {
 	name, kind, fallback, usage string
 	setting                     bool // it has a variable

@@ -16,14 +16,14 @@ var (
 	programCommand  = regexp.MustCompile(`(?:^|[ /])iuworker ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)*)`)
 )
 
-// The variables, flags and commands that documents name are there.
+// The variables, flags and commands that documents name exist.
 func TestDocumentsNameWhatIsThere(t *testing.T) {
 	t.Parallel()
 	flags, commands := flagsAndCommands((&app{}).rootCommand())
 	variables := settingVariables()
 	for name, text := range sources(t, ".md") {
 		if name == "CHANGELOG.md" {
-			continue // it may tell of what was
+			continue // it may name what was removed
 		}
 		for _, found := range programVariable.FindAllString(text, -1) {
 			require.Contains(t, variables, found, name)
@@ -46,7 +46,7 @@ func TestDocumentsNameWhatIsThere(t *testing.T) {
 	}
 }
 
-// flagsAndCommands returns the names of all flags, and the commands; one that has commands is there with a space behind it, too.
+// flagsAndCommands returns the names of all flags and commands. A command with subcommands is also listed with a space after it.
 func flagsAndCommands(root *cobra.Command) (flags, commands map[string]bool) {
 	flags, commands = map[string]bool{"help": true, "version": true}, map[string]bool{"help": true}
 	note := func(f *pflag.Flag) { flags[f.Name] = true }
@@ -74,7 +74,7 @@ var (
 	loggedLine = regexp.MustCompile("`([A-Z][a-z]+: [^`]+)`")
 )
 
-// assembled are lines that no file has as one text.
+// assembled are lines that the program puts together from several texts.
 var assembled = map[string]bool{
 	"Log: N log lines were dropped":                 true,
 	"Pages: the credentials cannot be read again":   true,
@@ -82,7 +82,7 @@ var assembled = map[string]bool{
 	"Relay: blocked by a fault of the installation": true,
 }
 
-// The lines of the log that docs/operate.md explains are lines that the program writes.
+// The program writes the lines of the log that docs/operate.md explains.
 func TestDocumentedLogLinesAreWritten(t *testing.T) {
 	t.Parallel()
 	_, section, found := strings.Cut(sources(t, "operate.md")["docs/operate.md"], "\n## The log\n")

@@ -20,7 +20,7 @@ import (
 	"github.com/iu-core/iuworker/internal/proxytest"
 )
 
-// asProgram makes the test binary be iuworker: what the documents run is the program that is tested.
+// asProgram lets the documents run the test binary as iuworker.
 const asProgram = "DOCUMENTS_TEST_AS_IUWORKER"
 
 func init() {
@@ -29,13 +29,13 @@ func init() {
 	}
 }
 
-// The quick start is followed with nothing but a checkout: dev brings the database.
+// The quick start needs only a checkout: dev starts the database.
 func TestQuickStart(t *testing.T) {
 	t.Parallel()
 	newReader(t).follow(t, "README.md")
 }
 
-// The other documents are followed from the first line to the last, from an empty database on.
+// The other documents are followed from the first line to the last, beginning with an empty database.
 func TestDocumentsAreTrue(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)
@@ -51,7 +51,7 @@ func TestDocumentsAreTrue(t *testing.T) {
 	runDocumentCode(t, db)
 }
 
-// reader does what the documents tell their reader to do.
+// reader does what the documents tell their readers to do.
 type reader struct {
 	db       *iutest.DB // nil: the one that dev starts
 	dir, bin string
@@ -60,7 +60,7 @@ type reader struct {
 	started  *buffer // what the last started block prints
 }
 
-// newReader makes a checkout with a built program, as far as the documents need one. The database comes by use, or dev brings one.
+// newReader creates a checkout with a built program. The caller sets its database, or the documents start dev.
 func newReader(t testing.TB) *reader {
 	t.Helper()
 	self, err := os.Executable()
@@ -112,7 +112,7 @@ func (r *reader) follow(t testing.TB, document string) {
 	}
 }
 
-// run runs a block, and compares what it prints if a block says what that is.
+// run runs a block, and compares its output with the block that shows it, if there is one.
 func (r *reader) run(t testing.TB, b block, want *string) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
@@ -130,7 +130,7 @@ func (r *reader) run(t testing.TB, b block, want *string) {
 	}
 }
 
-// shown puts the names of make dev, which the documents show, in place of the test's.
+// shown replaces the names of the test by those of make dev, which the documents show.
 func (r *reader) shown(out string) string {
 	if r.db != nil {
 		out = strings.ReplaceAll(out, r.db.Name, databaseName)
@@ -199,15 +199,14 @@ func (r *reader) start(t testing.TB, b block, want *string) {
 	}
 }
 
-// documentedPages is where the documents have the pages.
+// documentedPages is the address of the pages in the documents.
 const documentedPages = "127.0.0.1:8080"
 
 const startedName = "started-by-a-document"
 
 var exportLine = regexp.MustCompile(`(?m)^export (\w+)='(.*)'$`)
 
-// awaitSession waits until what was started is connected, and a subscriber until it has read the end of the history, behind
-// which it goes on.
+// awaitSession waits until the program that was started is connected. It waits until a subscriber has read the whole history.
 func (r *reader) awaitSession(t testing.TB, b block) {
 	t.Helper()
 	reads := `SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND application_name = '` + startedName + `'`
@@ -227,7 +226,7 @@ func (r *reader) awaitSession(t testing.TB, b block) {
 	}
 }
 
-// await waits until the last started block printed the lines, among others.
+// await waits until the output of the last started block contains the lines.
 func (r *reader) await(t testing.TB, at, want string) {
 	t.Helper()
 	deadline := time.NewTimer(patience)
@@ -262,7 +261,7 @@ func matches(want, out []string) bool {
 	return (want[0] == out[0] || open && strings.HasPrefix(out[0], strings.TrimRight(begin, " "))) && matches(want[1:], out[1:])
 }
 
-// volatile is what differs from run to run, longest first.
+// volatile matches what differs between runs, the longest first.
 var volatile = []struct {
 	pattern *regexp.Regexp
 	word    string
@@ -280,7 +279,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`[ \t]+`), " "},
 }
 
-// lines returns an output's lines that are not empty, without what differs from run to run. JSON is put on one line.
+// lines returns the lines of an output that are not empty, without what differs between runs. JSON is put on one line.
 func lines(text string) (lines []string) {
 	if compact, err := compactJSON(text); err == nil {
 		text = compact

@@ -70,7 +70,7 @@ func TestReference(t *testing.T) {
 	generated(t, "docs/reference.md", "metrics", instruments.String())
 }
 
-// referenceSection returns the names in code in a table of docs/reference.md, but for those in its last column.
+// referenceSection returns the names in code in a table of docs/reference.md, except those in its last column.
 func referenceSection(t testing.TB, name string) (names []string) {
 	t.Helper()
 	text, err := os.ReadFile(inRepository("docs/reference.md"))
@@ -103,7 +103,7 @@ func TestReferenceHasEveryRelation(t *testing.T) {
 
 var navigationLink = regexp.MustCompile(`<a href="([^"]+)"[^>]*?(?: data-key="(\w)")?>`)
 
-// A worker serves the paths that docs/reference.md has, and its pages are those in the navigation.
+// A worker serves the paths that docs/reference.md lists, and its pages are those in the navigation.
 func TestReferencePathsAreServed(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// documents are all of them, in the order in which TestDocumentsAreTrue follows them; TestQuickStart follows
-// the first. Each has its share of blocks that nothing runs.
+// documents lists all documents in the order in which TestDocumentsAreTrue follows them; TestQuickStart follows the first one.
+// Each has the number of its blocks that no test runs.
 var documents = []struct {
 	name   string
 	notRun int
@@ -90,7 +90,7 @@ func readDocument(t testing.TB, name string) (blocks []block) {
 	return blocks
 }
 
-// blocksFor returns the blocks that a test claims to use. There is at least one.
+// blocksFor returns the blocks that a document marks for a test. There is at least one.
 func blocksFor(t testing.TB, test string) (blocks []block) {
 	t.Helper()
 	for _, document := range documents {
@@ -104,7 +104,7 @@ func blocksFor(t testing.TB, test string) (blocks []block) {
 	return blocks
 }
 
-// No block is left out: each is run, compared, or says why not.
+// Each block is run, compared, or says why it is not.
 func TestEveryBlockOfTheDocumentsIsUsed(t *testing.T) {
 	t.Parallel()
 	tests := map[string]bool{}
@@ -141,7 +141,7 @@ func TestEveryBlockOfTheDocumentsIsUsed(t *testing.T) {
 	}
 }
 
-// sources returns the repository's files whose names end in suffix, with their text, but for those that tests use.
+// sources returns the texts of the repository's files whose names end in suffix, except those that tests use.
 func sources(t testing.TB, suffix string) map[string]string {
 	t.Helper()
 	files := map[string]string{}

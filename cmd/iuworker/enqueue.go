@@ -18,51 +18,40 @@ import (
 
 const suffixMax = 200
 
-type enqueueFlags struct {
-	template string
-	event    outbox.Event
-	in       time.Duration
-}
-
 func (a *app) enqueueCommand() *cobra.Command {
-	f := enqueueFlags{event: outbox.Event{EventType: "iuworker.enqueue", EmitMode: outbox.EmitLive, Priority: 1}}
+	var template string
+	var delay time.Duration
+	event := outbox.Event{EventType: "iuworker.enqueue", EmitMode: outbox.EmitLive, Priority: 1}
 	cmd := &cobra.Command{
 		Use:     "enqueue --template TEMPLATE",
 		Short:   "Insert one event into the outbox",
 		Example: `  iuworker enqueue --template welcome-letter --event-id 0b54b1f2-5d4c-4f0e-9a4e-3a1d2c7b9e10 --event-type order.placed`,
-		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := required(cmd, "template"); err != nil {
-				return err
-			}
-			if err := notTogether(cmd, "in", "available-at"); err != nil {
-				return err
-			}
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
-				return a.enqueue(ctx, pool, f)
+				return a.enqueue(ctx, pool, template, event, delay)
 			})
 		},
 	}
 	flags := cmd.Flags()
-	flags.Var(textValue(&f.template, 1000), "template", "collection key or id of the template")
-	flags.Var(uuidValue(&f.event.EventID), "event-id", "your id of what happened; a repeated id is the same event (default a new one)")
-	flags.Var(textValue(&f.event.EventType, 200), "event-type", "what happened")
-	flags.Var(textValue(&f.event.InstanceKeySuffix, suffixMax), "suffix",
+	flags.Var(textValue(&template, 1000), "template", "collection key or id of the template")
+	flags.Var(uuidValue(&event.EventID), "event-id", "your id of what happened; a repeated id is the same event (default a new one)")
+	flags.Var(textValue(&event.EventType, 200), "event-type", "what happened")
+	flags.Var(textValue(&event.InstanceKeySuffix, suffixMax), "suffix",
 		"suffix of the instance's key tpl-inst:auto:SUFFIX; suffixes are global (default TEMPLATE-EVENT_ID)")
-	flags.Var(choiceValue(&f.event.EmitMode, outbox.EmitLive, outbox.EmitDryRun), "emit-mode",
+	flags.Var(choiceValue(&event.EmitMode, outbox.EmitLive, outbox.EmitDryRun), "emit-mode",
 		"live announces the instance, dry_run only composes it")
-	auditFlag(cmd, &f.event.Actor)
-	flags.Var(textValue(&f.event.Note, 2000), "note", "note for the instance")
-	flags.Var(intValue(&f.event.Priority, 1, 4), "priority", "priority, from 1 (highest) to 4 (lowest)")
-	flags.Var(timeValue(&f.event.AvailableAt), "available-at", "compose at this time or later")
-	flags.Var(durationValue(&f.in, 0, 10*365*day), "in", "compose after this delay")
-	a.jsonFlag(cmd)
-	return cmd
+	auditFlag(cmd, &event.Actor)
+	flags.Var(textValue(&event.Note, 2000), "note", "note for the instance")
+	flags.Var(intValue(&event.Priority, 1, 4), "priority", "priority, from 1 (highest) to 4 (lowest)")
+	flags.Var(timeValue(&event.AvailableAt), "available-at", "compose at this time or later")
+	flags.Var(durationValue(&delay, 0, 10*365*day), "in", "compose after this delay")
+	requireFlags(cmd, "template")
+	excludeFlags(cmd, "in", "available-at")
+	return a.withJSON(cmd)
 }
 
-func (a *app) enqueue(ctx context.Context, pool *pgxpool.Pool, f enqueueFlags) error {
-	event := f.event
-	template, err := resolveTemplate(ctx, pool, f.template)
+func (a *app) enqueue(ctx context.Context, pool *pgxpool.Pool, reference string, event outbox.Event, delay time.Duration) error {
+	template, err := resolveTemplate(ctx, pool, reference)
 	if err != nil {
 		return err
 	}
@@ -77,12 +66,16 @@ func (a *app) enqueue(ctx context.Context, pool *pgxpool.Pool, f enqueueFlags) e
 		}
 	}
 	event.Actor = cmp.Or(event.Actor, systemUser())
-	if f.in > 0 {
-		if event.AvailableAt, err = databaseTime(ctx, pool, f.in); err != nil {
+	if delay > 0 {
+		if event.AvailableAt, err = databaseTime(ctx, pool, delay); err != nil {
 			return err
 		}
 	}
-	inserted, err := insertEvent(ctx, pool, event)
+	var inserted outbox.Inserted
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) (err error) {
+		inserted, err = outbox.Insert(ctx, tx, event)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -105,21 +98,11 @@ func resolveTemplate(ctx context.Context, pool *pgxpool.Pool, reference string) 
 	return template, err
 }
 
-// databaseTime returns a later time by the clock of the database, which the worker uses.
+// databaseTime returns the time after a delay by the clock of the database, which the worker uses.
 func databaseTime(ctx context.Context, pool *pgxpool.Pool, after time.Duration) (time.Time, error) {
 	var at time.Time
 	if err := pool.QueryRow(ctx, "SELECT pg_catalog.now() + $1::interval", after).Scan(&at); err != nil {
 		return at, fmt.Errorf("ask the database for the time: %w", err)
 	}
 	return at, nil
-}
-
-func insertEvent(ctx context.Context, pool *pgxpool.Pool, event outbox.Event) (outbox.Inserted, error) {
-	var inserted outbox.Inserted
-	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		var err error
-		inserted, err = outbox.Insert(ctx, tx, event)
-		return err
-	})
-	return inserted, err
 }

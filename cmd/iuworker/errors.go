@@ -44,8 +44,8 @@ func sentence(err error) string {
 		text = "interrupted"
 	} else if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		text = connectSentence(connect)
-	} else if migration, ok := errors.AsType[*migrationError](err); ok {
-		text += migration.wayOut()
+	} else if errors.Is(err, errMigration) {
+		text += migrationWayOut(err)
 	} else {
 		text += wayOut(err)
 	}
@@ -53,31 +53,35 @@ func sentence(err error) string {
 	return redact(strings.Join(strings.Fields(text), " "))
 }
 
-// configurationError is an error of the configuration, which no restart mends. The exit code is 2.
-type configurationError struct{ error }
+var (
+	// errConfiguration marks an error of settings, or of files that they name. A restart does not fix it: the exit code is 2.
+	errConfiguration = errors.New("wrong configuration")
+	// errMigration marks an error of migrate up, which "run: iuworker migrate up" would not fix.
+	errMigration = errors.New("failed migration")
+)
+
+// markedError is an error that is also its mark, for errors.Is.
+type markedError struct {
+	error
+
+	mark error
+}
 
 // Unwrap is for errors.Is and errors.As.
-func (e *configurationError) Unwrap() error { return e.error }
+func (e *markedError) Unwrap() []error { return []error{e.error, e.mark} }
 
-// configured marks an error of settings, or of files that they name; nil stays nil.
-func configured(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &configurationError{err}
-}
+func configured(err error) error { return &markedError{err, errConfiguration} }
 
-// isConfiguration reports whether wrong usage or a wrong configuration is the cause.
+// isConfiguration reports whether the cause is wrong usage or a wrong configuration.
 func isConfiguration(err error) bool {
 	_, wrong := errors.AsType[*usageError](err)
-	_, configuration := errors.AsType[*configurationError](err)
 	_, refused := errors.AsType[*webui.ListenError](err)
-	return wrong || configuration || refused
+	return wrong || refused || errors.Is(err, errConfiguration)
 }
 
-// roleOf has the role that each command needs; "" is the owner of iu-core, which is no role to grant.
+// roleOf maps commands to the role that they need. "" is the owner of iu-core, which cannot be granted.
 var roleOf = map[string]string{
-	"enqueue": names.RoleApp, "work": names.RoleWorker, "subscribe": names.RoleSubscriber, "publish": names.RoleSubscriber,
+	"enqueue": names.RoleApp, "work": names.RoleWorker, "subscribe": names.RoleSubscriber,
 	"status": names.RoleOperator, "gate": names.RoleOperator, "rollback": names.RoleOperator, "retry": names.RoleOperator, "dead-letters": names.RoleOperator,
 	"trace": names.RoleOperator, "consumers": names.RoleOperator, "settings": names.RoleOperator, "verify": names.RoleOperator, "audit": names.RoleOperator,
 	"cancel": names.RoleOperator, "scaleout": names.RoleOperator, "events": names.RoleOperator,
@@ -88,10 +92,7 @@ var roleOf = map[string]string{
 // it. It returns "" for other errors, and if no role of ours would help.
 func (a *app) denied(err error) string {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok || pgErr.Code != pgerrcode.InsufficientPrivilege || a.login == "" || iusql.RefusedByRowSecurity(err) {
-		return ""
-	}
-	if _, migration := errors.AsType[*migrationError](err); migration {
+	if !ok || pgErr.Code != pgerrcode.InsufficientPrivilege || a.login == "" || iusql.RefusedByRowSecurity(err) || errors.Is(err, errMigration) {
 		return ""
 	}
 	role, known := roleOf[a.command]
@@ -119,16 +120,10 @@ func (a *app) explain(err error) string {
 	return text
 }
 
-// migrationError is an error of migrate up, to which "run: iuworker migrate up" would be no way out.
-type migrationError struct{ error }
-
-// Unwrap is for errors.Is and errors.As.
-func (e *migrationError) Unwrap() error { return e.error }
-
-func (e *migrationError) wayOut() string {
-	pgErr, ok := errors.AsType[*pgconn.PgError](e.error)
+func migrationWayOut(err error) string {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
-		return wayOut(e.error)
+		return wayOut(err)
 	}
 	const goOn = "what was applied stays, and the same command continues from there"
 	switch pgErr.Code {
@@ -137,7 +132,7 @@ func (e *migrationError) wayOut() string {
 	case pgerrcode.UndefinedTable, pgerrcode.UndefinedFunction, pgerrcode.InvalidSchemaName, pgerrcode.UndefinedColumn:
 		return "; an object was removed or renamed: restore it; " + goOn
 	default:
-		return cmp.Or(wayOut(e.error), "; fix the cause; "+goOn)
+		return cmp.Or(wayOut(err), "; fix the cause; "+goOn)
 	}
 }
 
@@ -152,8 +147,7 @@ func wayOut(err error) string {
 		return "; the database is slow or locked: run it again, or run: iuworker doctor"
 	case !ok:
 		return ""
-	}
-	if iusql.RefusedByRowSecurity(err) {
+	case iusql.RefusedByRowSecurity(err):
 		return rowSecurityWayOut
 	}
 	switch pgErr.Code {
@@ -203,20 +197,19 @@ func who(user, database string) (text string) {
 	return text
 }
 
+// connectWaysOut has what to do about an error of the server that refuses a connection, by its code.
+var connectWaysOut = map[string]string{
+	pgerrcode.InvalidPassword:                   "check the user and the password in the address",
+	pgerrcode.InvalidAuthorizationSpecification: "check the user and the password in the address",
+	pgerrcode.InvalidCatalogName:                "create it, or name another in the address",
+	pgerrcode.TooManyConnections:                "raise max_connections there, or lower --pool-size here",
+	pgerrcode.CannotConnectNow:                  "wait until the server is up",
+}
+
 func connectCause(err error) (cause, out string) {
 	const check = "check --database-url, IUWORKER_DATABASE_URL, DATABASE_URL or PG*"
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
-		switch pgErr.Code {
-		case pgerrcode.InvalidPassword, pgerrcode.InvalidAuthorizationSpecification:
-			return pgErr.Message, "check the user and the password in the address"
-		case pgerrcode.InvalidCatalogName:
-			return pgErr.Message, "create it, or name another in the address"
-		case pgerrcode.TooManyConnections:
-			return pgErr.Message, "raise max_connections there, or lower --pool-size here"
-		case pgerrcode.CannotConnectNow:
-			return pgErr.Message, "wait until the server is up"
-		}
-		return pgErr.Message, check
+		return pgErr.Message, cmp.Or(connectWaysOut[pgErr.Code], check)
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		if dns.IsNotFound {
@@ -238,6 +231,7 @@ func connectCause(err error) (cause, out string) {
 
 var (
 	urlPassword     = regexp.MustCompile(`(?i)(://[^:/?\s]*):.*@`)
+	mayBeAddress    = regexp.MustCompile(`(?i)://|@|pass|pwd`)
 	keywordPassword = regexp.MustCompile(`(?i)(pass(?:word|file|wd)?\s*=\s*)('(?:[^'\\]|\\.)*'?|[^\s&;,'"]+)`)
 )
 
@@ -249,8 +243,7 @@ func redact(text string) string {
 
 // quoted returns a value for an error. It does not repeat what may be an address with a password.
 func quoted(value string) string {
-	lower := strings.ToLower(value)
-	if strings.Contains(lower, "://") || strings.Contains(lower, "pass") || strings.Contains(lower, "pwd") || strings.Contains(lower, "@") {
+	if mayBeAddress.MatchString(value) {
 		return "a text that may be an address"
 	}
 	if len(value) > 60 {

@@ -33,7 +33,6 @@ long as their emissions are kept, and dry runs as long as River keeps their jobs
 If few events match, the search stops after a bounded number of rows and prints the command that continues it.`,
 		Example: `  iuworker events list --since 1h --state dead
   iuworker events list --template welcome-letter --suffix order- --json`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, quickly, func(ctx context.Context, pool *pgxpool.Pool) error {
 				if template != "" {
@@ -68,9 +67,8 @@ If few events match, the search stops after a bounded number of rows and prints 
 	flags.Var(textValue(&filter.EventType, 200), "type", "events of this event type")
 	flags.Var(intValue(&limit, 1, 10_000), "limit", "number of events to list")
 	flags.Var(textValue(&place, 200), "from", "continue from here, as an earlier list printed it")
-	_ = cmd.RegisterFlagCompletionFunc("template", a.completeTemplates()) // it exists
-	a.jsonFlag(cmd)
-	return cmd
+	_ = cmd.RegisterFlagCompletionFunc("template", a.completes(templates.Keys)) // it exists
+	return a.withJSON(cmd)
 }
 
 // continued returns the command that lists what follows a page.
@@ -90,7 +88,7 @@ func writeEvents(w io.Writer, page operate.EventPage, next string) {
 		const heading = "AT\tSTATE\tTEMPLATE\tSUFFIX\tTYPE\tACTOR\tLATENCY\tEVENT\tREASON"
 		table(w, page.Events, none, heading, func(w io.Writer, e operate.EventRow) {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", stamp(e.At), state(w, e.State), eventTemplate(e), oneLine(&e.Suffix),
-				oneLine(&e.EventType), oneLine(&e.Actor), latency(e.Seconds), orUnknown(e.EventID), oneLine(e.Reason))
+				oneLine(&e.EventType), oneLine(&e.Actor), ifKnown(e.Seconds, latency), orUnknown(e.EventID), oneLine(e.Reason))
 		})
 	}
 	switch {
@@ -112,9 +110,4 @@ func eventTemplate(e operate.EventRow) string {
 	}
 }
 
-func latency(s *float64) string {
-	if s == nil {
-		return ""
-	}
-	return seconds(*s).Round(time.Millisecond).String()
-}
+func latency(s float64) string { return seconds(s).Round(time.Millisecond).String() }

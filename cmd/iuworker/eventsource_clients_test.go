@@ -22,7 +22,7 @@ import (
 	"github.com/iu-core/iuworker/internal/proxytest"
 )
 
-// installClients installs the packages of testdata/clients for a test, and returns where.
+// installClients installs the packages of testdata/clients for a test, and returns their directory.
 func installClients(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -36,7 +36,7 @@ func installClients(t testing.TB) string {
 
 var eventSources = []string{"eventsource-3", "eventsource-4", "launchdarkly-eventsource", "undici"}
 
-// ways are how clients reach a worker.
+// ways lists the ways in which clients reach a worker.
 var ways = map[string]func(t testing.TB, worker string) (address string){
 	"direct":  func(_ testing.TB, worker string) string { return worker },
 	"nginx":   func(t testing.TB, worker string) string { return documented(t).Nginx(t, worker) },
@@ -50,7 +50,7 @@ func documented(t testing.TB) proxytest.Documented {
 
 const eventsToken = "the-token-of-the-clients-0123456789"
 
-// served is a worker at an address that it keeps when it is started again.
+// served is a worker that keeps its address when it is restarted.
 type served struct {
 	*program
 
@@ -75,7 +75,7 @@ func serveEvents(t testing.TB, db *iutest.DB, args ...string) *served {
 	return s
 }
 
-// end ends the worker by a signal, and waits for that.
+// end sends the worker a signal, and waits until it has ended.
 func (s *served) end(t testing.TB, signal syscall.Signal) {
 	t.Helper()
 	s.signal(t, signal)
@@ -107,19 +107,19 @@ func startEventSources(t testing.TB, dir, address, query string) (all []*eventSo
 	return all
 }
 
-// interruptions returns how often it has lost a stream, or got none.
+// interruptions returns how often the client lost its stream or got none.
 func (c *eventSource) interruptions() int {
 	said := c.out.String()
 	return strings.Count(said, "error\n") + strings.Count(said, "end\n")
 }
 
-// inVain waits until it was interrupted n times.
+// inVain waits until the client was interrupted n times.
 func (c *eventSource) inVain(t testing.TB, n int) {
 	t.Helper()
 	require.Eventually(t, func() bool { return c.interruptions() >= n }, patience, 20*time.Millisecond, "%s: %s%s", c.name, c.out, c.errOut)
 }
 
-// fillUp follows n times, until end is called.
+// fillUp opens n streams, which stay open until end is called.
 func fillUp(t testing.TB, address string, n int) (end func()) {
 	t.Helper()
 	ctx, end := context.WithCancel(t.Context())
@@ -136,7 +136,7 @@ func fillUp(t testing.TB, address string, n int) (end func()) {
 	return end
 }
 
-// got waits until all have got the last of the events, and requires that each got all, in order: at least once.
+// got waits until all clients have the last event, and requires that each received all events in order, at least once.
 func got(t testing.TB, all []*eventSource, suffixes []string) {
 	t.Helper()
 	for _, c := range all {
@@ -156,8 +156,8 @@ func got(t testing.TB, all []*eventSource, suffixes []string) {
 	}
 }
 
-// Clients that begin now, without a cursor, miss nothing that is announced while their worker is restarted: neither before
-// the first event nor later, whether the worker says goodbye or is killed, and whichever proxy responds in its place.
+// Clients without a cursor miss no event while their worker is restarted: neither before their first event nor later, whether
+// the worker stops or is killed, and whichever proxy responds in its place.
 func TestEventSourcesMissNothingWhenTheWorkerIsRestarted(t *testing.T) {
 	t.Parallel()
 	packages := installClients(t)
@@ -192,7 +192,7 @@ func TestEventSourcesMissNothingWhenTheWorkerIsRestarted(t *testing.T) {
 	}
 }
 
-// Whom the worker cannot serve now comes again by itself: without the database, and if too many follow.
+// A client that the worker cannot serve reconnects by itself: if the database is down, or if there are too many clients.
 func TestEventSourcesComeAgainUntilTheyAreServed(t *testing.T) {
 	t.Parallel()
 	packages := installClients(t)

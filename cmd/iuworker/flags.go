@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"errors"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -38,8 +37,21 @@ Global flags: iuworker --help{{end}}{{if .HasAvailableSubCommands}}
 More about a command: {{.CommandPath}} COMMAND --help{{end}}
 `
 
-// acts annotates a command that does something itself and has others below it, for the usage.
-var acts = map[string]string{"acts": "yes"}
+// Annotations of commands and flags.
+const (
+	isSettings = "settings" // the command runs long: its flags are settings
+	isRequired = "required" // the flags that the command needs
+	acts       = "acts"     // the command does something itself and has others below it, for the usage
+	cameFrom   = "variable" // the variable that set the flag
+	excludes   = "excludes" // the flags that contradict the flag
+)
+
+func annotate(cmd *cobra.Command, key, value string) {
+	if cmd.Annotations == nil {
+		cmd.Annotations = map[string]string{}
+	}
+	cmd.Annotations[key] = value
+}
 
 // variable returns the environment variable of a flag.
 func variable(flag string) string {
@@ -47,12 +59,7 @@ func variable(flag string) string {
 }
 
 // takesSettings marks a command that runs long: its flags are settings, which have variables.
-func takesSettings(cmd *cobra.Command) {
-	if cmd.Annotations == nil {
-		cmd.Annotations = map[string]string{}
-	}
-	cmd.Annotations["settings"] = "yes"
-}
+func takesSettings(cmd *cobra.Command) { annotate(cmd, isSettings, "yes") }
 
 // hasVariable reports whether a flag has an environment variable: global flags and the settings of commands that run long
 // have one. A flag that says what to act on, or confirms it, has none, as a variable that was exported for one command
@@ -62,28 +69,35 @@ func hasVariable(cmd *cobra.Command, f *pflag.Flag) bool {
 	case "help", "version", "json", "yes":
 		return false
 	}
-	return cmd.Root().PersistentFlags().Lookup(f.Name) == f || cmd.Annotations["settings"] != ""
+	return cmd.Root().PersistentFlags().Lookup(f.Name) == f || cmd.Annotations[isSettings] != ""
 }
 
-// documentEnvironment adds the variables of flags to the help of all commands, and lets shells complete choices.
-func documentEnvironment(root *cobra.Command) {
-	document := func(cmd *cobra.Command, f *pflag.Flag) {
+// finish sets what all commands have in common: a command without arguments refuses them, one that only holds others names
+// them, the help shows the variables of flags, and shells complete choices.
+func finish(cmd *cobra.Command) {
+	switch {
+	case cmd.HasSubCommands() && cmd.RunE == nil:
+		cmd.Args, cmd.RunE = noSuchSubcommand, needsSubcommand
+	case cmd.HasSubCommands():
+		cmd.Args = noSuchSubcommand
+		annotate(cmd, acts, "yes")
+	case cmd.Args == nil:
+		cmd.Args = noArguments
+	}
+	document := func(f *pflag.Flag) {
 		if hasVariable(cmd, f) {
 			f.Usage += " [$" + variable(f.Name) + "]"
 		}
 		if choice, ok := f.Value.(*choice); ok {
-			choice.complete(cmd, f.Name)
+			words := cobra.FixedCompletions(choice.words, cobra.ShellCompDirectiveNoFileComp)
+			_ = cmd.RegisterFlagCompletionFunc(f.Name, words) // the flag exists
 		}
 	}
-	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { document(root, f) })
-	var walk func(*cobra.Command)
-	walk = func(cmd *cobra.Command) {
-		cmd.Flags().VisitAll(func(f *pflag.Flag) { document(cmd, f) })
-		for _, sub := range cmd.Commands() {
-			walk(sub)
-		}
+	cmd.PersistentFlags().VisitAll(document)
+	cmd.Flags().VisitAll(document)
+	for _, sub := range cmd.Commands() {
+		finish(sub)
 	}
-	walk(root)
 }
 
 // applyEnvironment sets flags by their variables, unless the command line did. They count as given then.
@@ -104,9 +118,7 @@ func applyEnvironment(cmd *cobra.Command, getenv func(string) string) error {
 			failed = usage(cmd, "%s is %s: %v", variable(f.Name), quoted(value), err)
 			return
 		}
-		if err := cmd.Flags().SetAnnotation(f.Name, cameFrom, []string{variable(f.Name)}); err != nil {
-			failed = err
-		}
+		failed = cmd.Flags().SetAnnotation(f.Name, cameFrom, []string{variable(f.Name)})
 	})
 	return failed
 }
@@ -117,8 +129,10 @@ func flagError(cmd *cobra.Command, err error) error {
 		if unknown.GetSpecifiedShortnames() != "" {
 			return usage(cmd, "there is no flag -%s", unknown.GetSpecifiedName())
 		}
+		var names []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 		name := unknown.GetSpecifiedName()
-		return usage(cmd, "there is no flag --%s%s", name, didYouMean("--", nearestFlag(cmd, name)))
+		return usage(cmd, "there is no flag --%s%s", name, didYouMean("--", nearest(name, names)))
 	}
 	if empty, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
 		return usage(cmd, "--%s needs a value", empty.GetSpecifiedName())
@@ -129,17 +143,17 @@ func flagError(cmd *cobra.Command, err error) error {
 	return usage(cmd, "%v", err)
 }
 
-// nearestFlag returns the flag that a mistyped name most likely means, or "".
-func nearestFlag(cmd *cobra.Command, name string) string {
-	var names []string
-	var begins string
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		names = append(names, f.Name)
-		if begins == "" && len(name) > 2 && (strings.HasPrefix(f.Name, name) || strings.HasPrefix(name, f.Name)) {
-			begins = f.Name
+// nearest returns the name that a mistyped word most likely means, or "".
+func nearest(word string, names []string) string {
+	if meant := spelling.Nearest(word, names); meant != "" || len(word) < 3 {
+		return meant
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, word) || strings.HasPrefix(word, name) {
+			return name
 		}
-	})
-	return cmp.Or(spelling.Nearest(name, names), begins)
+	}
+	return ""
 }
 
 func didYouMean(prefix, name string) string {
@@ -152,29 +166,31 @@ func didYouMean(prefix, name string) string {
 // given reports whether a flag has a value from the command line or the environment.
 func given(cmd *cobra.Command, flag string) bool { return cmd.Flags().Changed(flag) }
 
-// notTogether fails if more than one of the flags is given.
-func notTogether(cmd *cobra.Command, flags ...string) error {
-	var first string
-	for _, flag := range flags {
-		switch {
-		case !given(cmd, flag):
-		case first == "":
-			first = flag
-		default:
-			return usage(cmd, "--%s and --%s contradict each other: give one of them", first, flag)
-		}
-	}
-	return nil
+// requireFlags makes a command fail as wrong usage unless the flags are given.
+func requireFlags(cmd *cobra.Command, flags ...string) {
+	annotate(cmd, isRequired, strings.Join(flags, " "))
 }
 
-// required fails if one of the flags is missing or blank.
-func required(cmd *cobra.Command, flags ...string) error {
-	for _, flag := range flags {
-		if f := cmd.Flags().Lookup(flag); strings.TrimSpace(f.Value.String()) == "" {
+// excludeFlags makes a command fail as wrong usage if a flag is given together with one of the others.
+func excludeFlags(cmd *cobra.Command, flag string, others ...string) {
+	_ = cmd.Flags().SetAnnotation(flag, excludes, others) // the flag exists
+}
+
+// checkFlags fails if a required flag is missing, or if flags contradict each other.
+func checkFlags(cmd *cobra.Command) (failed error) {
+	for flag := range strings.FieldsSeq(cmd.Annotations[isRequired]) {
+		if !given(cmd, flag) {
 			return usage(cmd, "--%s is missing", flag)
 		}
 	}
-	return nil
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		for _, other := range f.Annotations[excludes] {
+			if f.Changed && given(cmd, other) {
+				failed = cmp.Or(failed, usage(cmd, "--%s and --%s contradict each other: give one of them", f.Name, other))
+			}
+		}
+	})
+	return failed
 }
 
 // noArguments is for commands that only take flags.
@@ -185,7 +201,7 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// oneArgument is for commands with one argument: needs describes it, noun is one word for it.
+// oneArgument is for commands with one argument: needs describes the argument, noun names it.
 func oneArgument(needs, noun string, check func(cmd *cobra.Command, arg string) error) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch len(args) {
@@ -199,17 +215,18 @@ func oneArgument(needs, noun string, check func(cmd *cobra.Command, arg string) 
 	}
 }
 
-// holds adds commands below one that does nothing itself.
+// holds adds subcommands to a command, and returns it.
 func holds(cmd *cobra.Command, below ...*cobra.Command) *cobra.Command {
 	cmd.AddCommand(below...)
-	cmd.Args = noSuchSubcommand
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if !cmd.HasParent() {
-			return cmd.Help()
-		}
-		return usage(cmd, "%s needs a command: one of %s", spoken(cmd), strings.Join(subcommands(cmd), ", "))
-	}
 	return cmd
+}
+
+// needsSubcommand is for commands that do nothing themselves.
+func needsSubcommand(cmd *cobra.Command, _ []string) error {
+	if !cmd.HasParent() {
+		return cmd.Help()
+	}
+	return usage(cmd, "%s needs a command: one of %s", spoken(cmd), strings.Join(subcommands(cmd), ", "))
 }
 
 func subcommands(cmd *cobra.Command) (names []string) {
@@ -221,17 +238,13 @@ func subcommands(cmd *cobra.Command) (names []string) {
 	return names
 }
 
-// noSuchSubcommand is for commands that take no argument and have others below them.
+// noSuchSubcommand is for commands with subcommands: an argument is a mistyped one.
 func noSuchSubcommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	names := subcommands(cmd)
-	meant := spelling.Nearest(args[0], names)
-	if begins := slices.IndexFunc(names, func(name string) bool { return strings.HasPrefix(name, args[0]) }); meant == "" && begins >= 0 {
-		meant = names[begins]
-	}
-	return usage(cmd, "there is no command %s%s", quoted(strings.TrimSpace(spoken(cmd)+" "+args[0])), didYouMean("", meant))
+	mistyped := quoted(strings.TrimSpace(spoken(cmd) + " " + args[0]))
+	return usage(cmd, "there is no command %s%s", mistyped, didYouMean("", nearest(args[0], subcommands(cmd))))
 }
 
 // spoken returns a command without the program's name, with which every error begins anyway.

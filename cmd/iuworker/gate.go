@@ -26,26 +26,25 @@ gate is closed, jobs that need it are parked. They use no attempt, and run at on
 }
 
 func (a *app) gateStatusCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	return a.withJSON(&cobra.Command{
 		Use:   "status",
 		Short: "Show both gates and who last changed them",
-		Args:  noArguments,
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) ([]operate.Gate, error) {
 			return operate.Gates(ctx, pool)
-		}, func(w io.Writer, gates []operate.Gate) { columns(w, func(w io.Writer) { writeGates(w, gates) }) }),
-	}
-	a.jsonFlag(cmd)
-	return cmd
+		}, writeGates),
+	})
 }
 
 func writeGates(w io.Writer, gates []operate.Gate) {
-	for _, gate := range gates {
-		fmt.Fprintf(w, "%s\t%s", gate.Gate, state(w, openOrClosed(gate.Open)))
-		if gate.UpdatedBy != nil && gate.UpdatedAt != nil {
-			fmt.Fprintf(w, "\tby %s, %s", oneLine(gate.UpdatedBy), stamp(*gate.UpdatedAt))
+	columns(w, func(w io.Writer) {
+		for _, gate := range gates {
+			fmt.Fprintf(w, "%s\t%s", gate.Gate, state(w, openOrClosed(gate.Open)))
+			if gate.UpdatedBy != nil && gate.UpdatedAt != nil {
+				fmt.Fprintf(w, "\tby %s, %s", oneLine(gate.UpdatedBy), stamp(*gate.UpdatedAt))
+			}
+			fmt.Fprintln(w)
 		}
-		fmt.Fprintln(w)
-	}
+	})
 }
 
 func openOrClosed(open bool) string {
@@ -55,53 +54,34 @@ func openOrClosed(open bool) string {
 	return "closed"
 }
 
+// askAbove is how many parked jobs a gate may release without confirmation.
+const askAbove = 1000
+
 func (a *app) gateSetCommand(name string, open bool) *cobra.Command {
-	var actor string
 	var agreed confirmation
 	cmd := &cobra.Command{
 		Use:       name + " composer|auto-instantiate",
 		Short:     strings.ToUpper(name[:1]) + name[1:] + " a gate",
 		ValidArgs: gateNames,
 		Args:      oneGate,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				gate := compose.Gate(args[0])
-				if open {
-					if err := a.agreeToRelease(ctx, cmd, pool, gate, agreed); err != nil {
-						return err
-					}
-				}
-				by := operator(pool, actor)
-				done, err := by.SetGate(ctx, gate, open)
-				if err != nil {
-					return err
-				}
-				moved := gateMoved{Gate: gate, Before: openOrClosed(done.WasOpen), Now: openOrClosed(open), Actor: by.Actor, Parked: done.Parked}
-				return a.print(moved, moved.write)
-			})
-		},
+		RunE: changes(a, &agreed, func(ctx context.Context, pool *pgxpool.Pool, args []string) (released stake, err error) {
+			if open {
+				released = stake{what: "jobs parked for the gate " + args[0], done: "opened", free: askAbove}
+				released.count, err = operate.ParkedBy(ctx, pool, compose.Gate(args[0]))
+				released.asks = fmt.Sprintf("%s %s will run now.", operate.Thousands(released.count), released.what)
+			}
+			return released, err
+		}, func(ctx context.Context, by operate.Operator, args []string, _ int64) (gateMoved, error) {
+			gate := compose.Gate(args[0])
+			done, err := by.SetGate(ctx, gate, open)
+			return gateMoved{Gate: gate, Before: openOrClosed(done.WasOpen), Now: openOrClosed(open), Actor: by.Actor, Parked: done.Parked}, err
+		}, writeGateMoved),
 	}
-	auditFlag(cmd, &actor)
+	auditFlag(cmd, &agreed.actor)
 	if open {
 		agreed.registerYes(cmd, "parked jobs")
 	}
-	a.jsonFlag(cmd)
-	return cmd
-}
-
-// askAbove is how many parked jobs a gate may release without confirmation.
-const askAbove = 1000
-
-// agreeToRelease asks the user to agree if opening a gate releases many parked jobs.
-func (a *app) agreeToRelease(ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, gate compose.Gate, agreed confirmation) error {
-	parked, err := operate.ParkedBy(ctx, pool, gate)
-	if err != nil || parked <= askAbove && !agreed.given {
-		return err
-	}
-	what := fmt.Sprintf("jobs parked for the gate %s", gate)
-	return a.confirm(cmd, agreed, stake{
-		count: parked, what: what, done: "opened", asks: fmt.Sprintf("%s %s will run now.", operate.Thousands(parked), what),
-	})
+	return a.withJSON(cmd)
 }
 
 var oneGate = oneArgument("a gate: "+strings.Join(gateNames, " or "), "gate", func(cmd *cobra.Command, gate string) error {
@@ -119,7 +99,7 @@ type gateMoved struct {
 	Parked int64        `json:"parked,omitempty"` // jobs that waited for the gate and run now
 }
 
-func (m gateMoved) write(w io.Writer) {
+func writeGateMoved(w io.Writer, m gateMoved) {
 	if m.Before == m.Now {
 		fmt.Fprintf(w, "%s was already %s\n", m.Gate, m.Now)
 		return

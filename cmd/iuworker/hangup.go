@@ -10,31 +10,27 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 const hangupPoll = 500 * time.Millisecond
 
 // whileRead returns a context that ends, with the cause errResultsClosed, when the reader of a pipe closes it. A write would
-// notice, but a subscriber may have nothing to write for long, and occupy a consumer meanwhile. Call stop when done.
+// fail then, too, but a subscriber without events writes nothing, and occupies its consumer. Call stop when done.
 func (r *results) whileRead(ctx context.Context) (reading context.Context, stop func()) {
 	reading, cancel := context.WithCancelCause(ctx)
-	file, ok := r.w.(*os.File)
-	if !ok {
-		return reading, func() { cancel(nil) }
-	}
 	var watching sync.WaitGroup
-	watching.Go(func() {
-		ticker := time.NewTicker(hangupPoll)
-		defer ticker.Stop()
-		for !hungUp(file) {
-			select {
-			case <-reading.Done():
-				return
-			case <-ticker.C:
+	if file, ok := r.w.(*os.File); ok {
+		watching.Go(func() {
+			for !hungUp(file) {
+				if !retry.Pause(reading, hangupPoll) {
+					return
+				}
 			}
-		}
-		cancel(errResultsClosed)
-	})
+			cancel(errResultsClosed)
+		})
+	}
 	return reading, func() {
 		cancel(nil)
 		watching.Wait()
@@ -56,8 +52,8 @@ func hungUp(file *os.File) bool {
 	return closed
 }
 
-// endAtHangup calls end when the terminal closes on which the program was started. Any other SIGHUP is a request to read
-// files again.
+// endAtHangup calls end when the terminal closes that the program was started on. Any other SIGHUP is a request to read files
+// again.
 func endAtHangup(end func()) {
 	var terminals []*os.File
 	for _, file := range []*os.File{os.Stdin, os.Stderr} {
@@ -78,17 +74,12 @@ func endAtHangup(end func()) {
 
 // rereadAtHangup reads addresses and secrets again at each SIGHUP, until stop.
 func (a *app) rereadAtHangup(ctx context.Context, at addresses, who access) (stop func()) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ctx = context.WithoutCancel(ctx)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	var waiting sync.WaitGroup
 	waiting.Go(func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-hangups:
-			}
+		for range hangups {
 			a.logger.InfoContext(ctx, "SIGHUP: re-reading addresses, credentials and tokens")
 			for _, reread := range at.reread {
 				reread(ctx)
@@ -103,7 +94,7 @@ func (a *app) rereadAtHangup(ctx context.Context, at addresses, who access) (sto
 	})
 	return func() {
 		signal.Stop(hangups)
-		cancel()
+		close(hangups)
 		waiting.Wait()
 	}
 }

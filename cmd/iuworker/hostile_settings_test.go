@@ -13,8 +13,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/doctor"
 )
 
-// Everything that the program does works under settings that each would break it: from migrating an empty database to
-// taking away what it made.
+// The program works under settings each of which could break it, from the migration of an empty database to its removal.
 func TestHostileSettings(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)
@@ -30,7 +29,7 @@ func TestHostileSettings(t *testing.T) {
 	require.Equal(t, http.StatusOK, get(t, pages+"readyz"))
 	require.Equal(t, http.StatusOK, get(t, pages))
 
-	// An application, which has the same settings but those in which it could write nothing.
+	// An application has the same settings, except those under which it cannot write.
 	cfg, err := pgx.ParseConfig(db.URL)
 	require.NoError(t, err)
 	cfg.RuntimeParams["statement_timeout"], cfg.RuntimeParams[readOnly], cfg.RuntimeParams["idle_session_timeout"] = "0", "off", "0"
@@ -59,7 +58,7 @@ func TestHostileSettings(t *testing.T) {
 		require.Equal(t, exitDone, r.code, "%s: %s%s", command, r.out, r.errOut)
 	}
 	for _, check := range decode[doctor.Report](t, run(t, on(db), "doctor", "--json")).Checks {
-		if check.Name == "settings" { // these get in the way of applications, whose sessions are not ours
+		if check.Name == "settings" { // these affect applications, whose sessions we do not set up
 			require.Equal(t, operate.HealthFail, check.Result)
 			continue
 		}

@@ -14,12 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stalled is a stderr that takes nothing until it is released.
+// stalled is a stderr whose writes block until it is released.
 type stalled struct {
 	mu       sync.Mutex
 	text     bytes.Buffer
 	released chan struct{}
-	began    chan struct{} // takes one for each write
+	began    chan struct{} // receives one value for each write
 }
 
 func newStalled() *stalled {
@@ -88,7 +88,7 @@ func TestTheNoticeOfDroppedLinesStandsWhereTheyAreMissing(t *testing.T) {
 	require.Equal(t, "small", lines[3])
 }
 
-// failing is a stderr whose reader is gone, until it comes back.
+// failing is a stderr whose writes fail while fails is set.
 type failing struct {
 	bytes.Buffer
 

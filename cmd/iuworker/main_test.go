@@ -15,10 +15,10 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// patience bounds every wait of these tests, on a busy machine.
+// patience limits every wait of these tests. It is generous, for busy machines.
 const patience = 90 * time.Second
 
-// runsMain makes the test binary the program, for tests that send it signals.
+// runsMain is the variable that makes the test binary run main, for tests that send it signals.
 const runsMain = "TEST_RUNS_MAIN"
 
 func TestMain(m *testing.M) {
@@ -28,13 +28,13 @@ func TestMain(m *testing.M) {
 	iutest.Main(m)
 }
 
-// result is what a run of the program left.
+// result is the exit code and the output of a run.
 type result struct {
 	code        int
 	out, errOut string
 }
 
-// environment is what a run sees of the environment.
+// environment holds the environment variables of a run.
 type environment map[string]string
 
 // run runs the program as main does.
@@ -49,10 +49,10 @@ func runWith(ctx context.Context, env environment, args ...string) result {
 	return result{code, out.String(), errOut.String()}
 }
 
-// on is the environment of a run on a test's database.
+// on returns the environment of a run on a test's database.
 func on(db *iutest.DB) environment { return environment{"IUWORKER_DATABASE_URL": db.URL} }
 
-// done fails the test unless the program did what it was told, without a word on stderr.
+// done fails the test unless the program succeeded with nothing on stderr.
 func (r result) done(t testing.TB) result {
 	t.Helper()
 	require.Equal(t, exitDone, r.code, r.errOut)
@@ -60,7 +60,7 @@ func (r result) done(t testing.TB) result {
 	return r
 }
 
-// failed fails the test unless the program ended with the code and one sentence that says says.
+// failed fails the test unless the program ended with that exit code and one sentence that contains says.
 func (r result) failed(t testing.TB, code int, says string) result {
 	t.Helper()
 	require.Equal(t, code, r.code, "stdout: %s\nstderr: %s", r.out, r.errOut)

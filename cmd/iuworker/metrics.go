@@ -36,10 +36,9 @@ func (a *app) metricsCommand() *cobra.Command {
 }
 
 func (a *app) metricsListCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	return a.withJSON(&cobra.Command{
 		Use:   "list",
 		Short: "List all metrics: name, type, labels and meaning",
-		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			catalog := metrics.Catalog()
 			return a.print(catalog, func(w io.Writer) {
@@ -54,13 +53,10 @@ func (a *app) metricsListCommand() *cobra.Command {
 				})
 			})
 		},
-	}
-	a.jsonFlag(cmd)
-	return cmd
+	})
 }
 
-// listenForMetrics listens on the metrics' own address, if they have one: the pages do not serve them then. Otherwise it
-// returns nil.
+// listenForMetrics listens on the metrics' own address, and removes them from the pages. Without such an address it returns nil.
 func listenForMetrics(ctx context.Context, addr string, web *webui.Config) (*webui.Server, error) {
 	if addr == "" {
 		return nil, nil //nolint:nilnil // they are served with the pages

@@ -64,7 +64,7 @@ func TestMetricsAreNotForEverybodyWithoutCredentials(t *testing.T) {
 	run(t, nil, "work", "--metrics-addr", "9464").failed(t, exitUsage, "--metrics-addr")
 }
 
-// read returns the body of a page that must be there.
+// read returns the body of a page that must exist.
 func read(t *testing.T, url string) string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)

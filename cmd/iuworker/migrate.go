@@ -31,7 +31,7 @@ func (a *app) migrateCommand() *cobra.Command {
 
 // migration returns the configuration of a migration, which needs a session.
 func (a *app) migration(cmd *cobra.Command, f migrateFlags) (iusql.Config, error) {
-	a.logger = a.log.logger(a.stderr, a.getenv, toldLevel) // it has the notices of the database
+	a.logger = a.log.logger(a.stderr, a.getenv, toldLevel) // the database sends notices
 	at, err := a.addresses(cmd)
 	if err != nil {
 		return iusql.Config{}, err
@@ -48,7 +48,6 @@ func (a *app) migrateUpCommand() *cobra.Command {
 		Long: `Creates what is missing: the iu-core baseline if there is no iu-core, migration 033, the worker's schema iu_outbox, and
 River in iu_river. An existing iu-core is adopted and not altered. Conflicts are named before anything changes. Any number
 of programs may migrate at once: one does it, the others wait.`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.migration(cmd, f)
 			if err != nil {
@@ -59,15 +58,14 @@ of programs may migrate at once: one does it, the others wait.`,
 			}
 			result, err := iusql.Up(cmd.Context(), cfg)
 			if err != nil {
-				return &migrationError{err}
+				return &markedError{err, errMigration}
 			}
 			return a.print(result, func(w io.Writer) { writeMigrated(w, result) })
 		},
 	}
 	f.register(cmd)
-	a.jsonFlag(cmd)
 	cmd.Flags().BoolVar(&printOnly, "print", false, "print every statement, and change nothing")
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func writeMigrated(w io.Writer, result *iusql.Result) {
@@ -85,11 +83,11 @@ func writeMigrated(w io.Writer, result *iusql.Result) {
 	if result.Functions {
 		fmt.Fprintln(w, "installed the functions")
 	}
+	since := "now"
 	if result.From == result.To {
-		fmt.Fprintf(w, "the schema is already at version %d\n", result.To)
-		return
+		since = "already"
 	}
-	fmt.Fprintf(w, "the schema is now at version %d\n", result.To)
+	fmt.Fprintf(w, "the schema is %s at version %d\n", since, result.To)
 }
 
 func (a *app) migrateDownCommand() *cobra.Command {
@@ -101,11 +99,7 @@ func (a *app) migrateDownCommand() *cobra.Command {
 		Short: "Migrate the schema down to a version",
 		Long: `Down to 32 removes iu_outbox, iu_river and a 033 that iuworker created, and nothing of iu-core. Refuses while there are
 rows in the outbox, unfinished jobs, emissions, dead letters or log rows, unless --force is given.`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if to == 0 {
-				return usage(cmd, "--to is missing")
-			}
 			cfg, err := a.migration(cmd, f)
 			if err != nil {
 				return err
@@ -122,17 +116,16 @@ rows in the outbox, unfinished jobs, emissions, dead letters or log rows, unless
 		},
 	}
 	f.register(cmd)
-	a.jsonFlag(cmd)
 	cmd.Flags().Var(intValue(&to, 32, iusql.SchemaVersion), "to", "version to migrate down to")
 	cmd.Flags().BoolVar(&force, "force", false, "migrate down even if rows are lost (sets iu_core.force_rollback_033)")
-	return cmd
+	requireFlags(cmd, "to")
+	return a.withJSON(cmd)
 }
 
 func (a *app) migrateStatusCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	return a.withJSON(&cobra.Command{
 		Use:   "status",
 		Short: "Show each version, when it was applied, and what was created or adopted",
-		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.migration(cmd, migrateFlags{})
 			if err != nil {
@@ -146,20 +139,15 @@ func (a *app) migrateStatusCommand() *cobra.Command {
 			}
 			return a.print(report, func(w io.Writer) { writeSchema(w, report) })
 		},
-	}
-	a.jsonFlag(cmd)
-	return cmd
+	})
 }
 
 func writeSchema(w io.Writer, report *iusql.StatusReport) {
 	fmt.Fprintf(w, "database %s\n", report.Database)
 	columns(w, func(w io.Writer) {
 		for _, version := range report.Versions {
-			at := ""
-			if version.AppliedAt != nil {
-				at = stamp(*version.AppliedAt)
-			}
-			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", version.Version, version.Name, version.State, at, version.Origin)
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", version.Version, version.Name, version.State,
+				ifKnown(version.AppliedAt, stamp), version.Origin)
 		}
 		fmt.Fprintf(w, "\tfunctions\t%s\t\t\n", report.Functions)
 	})

@@ -16,15 +16,15 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
-// operatorChange is a change that a command and a page make.
+// operatorChange is a change that both a command and a page can make.
 type operatorChange struct {
 	command string
 	path    string
 	form    url.Values
 }
 
-// operatorChanges are the changes that both make, in an order in which each finds something to change; EPOCH is the epoch of
-// the database. What is so already is asked for twice.
+// operatorChanges are in an order in which each finds something to change. EPOCH stands for the epoch of the database. Some
+// changes are requested twice: the second time there is nothing to change.
 var operatorChanges = []operatorChange{
 	{"gate open composer", "/gates/composer", url.Values{"to": {"open"}}},
 	{"gate open composer", "/gates/composer", url.Values{"to": {"open"}}},
@@ -56,7 +56,7 @@ var operatorChanges = []operatorChange{
 	{"templates mark letter", "/templates/letter/mark", url.Values{"to": {"mark"}}},
 }
 
-// prepareOperatorChanges makes what the changes find, and returns the epoch.
+// prepareOperatorChanges creates what the changes need, and returns the epoch.
 func prepareOperatorChanges(t *testing.T, db *iutest.DB) (epoch string) {
 	t.Helper()
 	db.OpenGates(t)
@@ -77,7 +77,7 @@ func prepareOperatorChanges(t *testing.T, db *iutest.DB) (epoch string) {
 	return epoch
 }
 
-// auditLines returns what the audit says, without who did it, when, and from where.
+// auditLines returns the actions and details of the audit.
 func auditLines(t *testing.T, db *iutest.DB, epoch string) (lines []string) {
 	t.Helper()
 	audit, err := operate.Audit(t.Context(), db.Pool, 0, 100)
@@ -118,6 +118,6 @@ func TestCommandsAndPagesLeaveTheSameAuditLines(t *testing.T) {
 		require.Less(t, w.Code, http.StatusInternalServerError, "%s: %s", change.path, w.Body)
 	}
 	require.Equal(t, byCommands, auditLines(t, byPage, epoch))
-	const again = 4 // changes of what is so already
+	const again = 4 // changes that change nothing
 	require.Len(t, byCommands, len(operatorChanges)-again, "what changes nothing leaves no line")
 }

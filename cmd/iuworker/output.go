@@ -19,66 +19,60 @@ import (
 // errResultsClosed ends a command whose reader closed the pipe, which is no failure.
 var errResultsClosed = errors.New("the results are no longer read")
 
-// results is stdout. The program waits for a slow reader, but a stopped reader does not keep it from ending.
+// results writes to stdout. It waits for a slow reader, but a reader that stopped does not keep the program from ending.
 type results struct {
 	w         io.Writer
-	interrupt <-chan struct{} // closed when the program shall end; nil: never
+	interrupt <-chan struct{} // closed when the program must end; nil: never
 
 	mu    sync.Mutex
 	stuck bool // a write was abandoned
 }
 
-// resultsGrace is how long a write may take when the program shall end.
+// resultsGrace is how long a write may take when the program must end.
 const resultsGrace = time.Second
 
 // Write implements io.Writer. It returns errResultsClosed for a closed pipe, and context.Canceled for a write that it
-// abandons because the program shall end.
+// abandons because the program must end.
 func (r *results) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n, err := r.write(p)
-	if errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) {
-		return n, errResultsClosed
+	err := r.write(bytes.Clone(p)) // an abandoned write still reads it
+	switch {
+	case errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe):
+		return 0, errResultsClosed
+	case err != nil:
+		return 0, fmt.Errorf("write the result: %w", err)
 	}
-	if err != nil {
-		return n, fmt.Errorf("write the result: %w", err)
-	}
-	return n, nil
+	return len(p), nil
 }
 
-func (r *results) write(p []byte) (int, error) {
+func (r *results) write(p []byte) error {
 	if r.stuck {
-		return 0, context.Canceled
+		return context.Canceled
 	}
-	type outcome struct {
-		n   int
-		err error
-	}
-	p = bytes.Clone(p) // an abandoned write still reads it
-	written := make(chan outcome, 1)
+	written := make(chan error, 1)
 	go func() {
-		n, err := r.w.Write(p)
-		written <- outcome{n, err}
+		_, err := r.w.Write(p)
+		written <- err
 	}()
 	select {
-	case done := <-written:
-		return done.n, done.err
+	case err := <-written:
+		return err
 	case <-r.interrupt:
 	}
-	grace := time.NewTimer(resultsGrace)
-	defer grace.Stop()
 	select {
-	case done := <-written:
-		return done.n, done.err
-	case <-grace.C:
+	case err := <-written:
+		return err
+	case <-time.After(resultsGrace):
 		r.stuck = true
-		return 0, context.Canceled
+		return context.Canceled
 	}
 }
 
-// jsonFlag adds --json to a command that prints a result.
-func (a *app) jsonFlag(cmd *cobra.Command) {
+// withJSON adds --json to a command that prints a result.
+func (a *app) withJSON(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().BoolVar(&a.json, "json", false, "print the result as JSON")
+	return cmd
 }
 
 // print writes a result in one piece: as text, or as JSON with --json.
@@ -103,12 +97,17 @@ func writeJSON(w io.Writer, result any) error {
 	return nil
 }
 
-// oneLine returns a text as one line of at most 120 characters, for a cell; nil is "".
-func oneLine(text *string) string {
-	if text == nil {
+// ifKnown returns a value as text; nil is "".
+func ifKnown[T any](value *T, text func(T) string) string {
+	if value == nil {
 		return ""
 	}
-	line := flat(*text)
+	return text(*value)
+}
+
+// oneLine returns a text as one line of at most 120 characters, for a cell; nil is "".
+func oneLine(text *string) string {
+	line := ifKnown(text, flat)
 	if runes := []rune(line); len(runes) > 120 {
 		line = string(runes[:119]) + "…"
 	}

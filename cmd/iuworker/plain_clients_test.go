@@ -18,8 +18,8 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// The client for Node of docs/subscribers.md, letter by letter and as a process of its own, misses nothing: not what was announced before
-// it came, nor while its connection was cut.
+// The client for Node in docs/subscribers.md, run as a process of its own, misses no event: neither those announced before it
+// started nor those announced while its connection was cut.
 func TestTheNodeClientMissesNothing(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -71,7 +71,7 @@ func TestTheNodeClientMissesNothing(t *testing.T) {
 	require.Equal(t, 10, next)
 }
 
-// A plain psql that listens is told.
+// A plain psql that listens is notified.
 func TestPsqlListens(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -90,7 +90,7 @@ func TestPsqlListens(t *testing.T) {
 	say(`LISTEN "iu.template.instance_auto_composed";`)
 	out.await(t, "LISTEN")
 	announce(t, db, template, "a")
-	say("SELECT 'asked';") // psql shows what came when it has run a command
+	say("SELECT 'asked';") // psql shows notifications after it has run a command
 	out.await(t, `Asynchronous notification "iu.template.instance_auto_composed" with payload`)
 	require.Contains(t, out.String(), `"subject": "tpl-inst:auto:a"`)
 	run(t, on(db), "settings", "set", "notify-payload", "cursor").done(t)

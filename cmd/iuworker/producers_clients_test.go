@@ -100,7 +100,7 @@ func TestProducersInsert(t *testing.T) {
 	}
 }
 
-// installProducers puts the document's samples into their surroundings, installs the packages from npm, and returns where.
+// installProducers puts the document's samples into their programs, installs the packages from npm, and returns the directory.
 func installProducers(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -138,7 +138,7 @@ func cutLine(text, word string) (before, after string, found bool) {
 	return text[:begin], after, true
 }
 
-// producerEnv is the environment of a login that has the role of applications alone.
+// producerEnv returns the environment of a login that has only the role of applications.
 func producerEnv(t testing.TB, db *iutest.DB) []string {
 	t.Helper()
 	address := db.URLAs("iu_app")

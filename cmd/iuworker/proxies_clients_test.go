@@ -18,7 +18,7 @@ import (
 	"github.com/iu-core/iuworker/internal/proxytest"
 )
 
-// outside is a browser on another machine: what it asks for goes to a proxy, and it decompresses nothing by itself.
+// outside is a browser on another machine: its requests go to a proxy, and it does not decompress responses.
 type outside struct {
 	t           testing.TB
 	proxy, host string
@@ -62,7 +62,7 @@ type heard struct {
 	body   io.Reader
 }
 
-// plain returns what a response says, which the proxy may have compressed: nginx does not know no-transform.
+// plain returns the text of a response. The proxy may have compressed it: nginx ignores no-transform.
 func (h heard) plain(t testing.TB) io.Reader {
 	t.Helper()
 	if h.header.Get("Content-Encoding") != "gzip" {
@@ -73,7 +73,7 @@ func (h heard) plain(t testing.TB) io.Reader {
 	return text
 }
 
-// closeGate does what the page's button does.
+// closeGate sends the request of the page's button.
 func (o outside) closeGate() int {
 	o.t.Helper()
 	return o.ask(http.MethodPost, "/gates/composer", "to=close", "Content-Type", "application/x-www-form-urlencoded",
@@ -86,8 +86,8 @@ func isOpen(t testing.TB, db *iutest.DB, gate string) (open bool) {
 	return open
 }
 
-// A proxy on the worker's machine that is told nothing but where the worker is opens nothing to the world, nor does one
-// that is told all that the document says: there are no credentials.
+// Without credentials, a proxy on the worker's machine gives no access from other machines, whether it knows only the worker's
+// address or has the document's configuration.
 func TestProxiesWithoutCredentialsAreRefused(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -115,7 +115,7 @@ func TestProxiesWithoutCredentialsAreRefused(t *testing.T) {
 	require.False(t, isOpen(t, db, "composer"))
 }
 
-// With credentials and the document's configuration everything works, and events are not held back.
+// With credentials and the document's configuration everything works, and events arrive at once.
 func TestProxiesAsDocumentedServeEverything(t *testing.T) {
 	t.Parallel()
 	for name, proxy := range map[string]func(proxytest.Documented, testing.TB, string) string{
@@ -151,7 +151,7 @@ func TestProxiesAsDocumentedServeEverything(t *testing.T) {
 						lines <- scanner.Text()
 					}
 				}()
-				// Long before a heartbeat pushes it through.
+				// The event arrives long before a heartbeat would flush it.
 				within := time.After(10 * time.Second)
 				until := func(part string) {
 					for {

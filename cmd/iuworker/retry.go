@@ -21,7 +21,7 @@ const deadLettersShown = 100
 const retryHelp = `A dead letter is an event that ended without an instance. First fix the cause, which its detail names. Then retry it: it
 becomes an outbox row again. An event that fails again becomes a dead letter again.`
 
-// deadLetters is what a command does with which dead letters: it retries them unless it lists or drops them.
+// deadLetters says which dead letters a command acts on. It retries them unless it lists or drops them.
 type deadLetters struct {
 	choice          operate.Selection
 	all, list, drop bool
@@ -46,7 +46,7 @@ func (a *app) deadLettersCommand() *cobra.Command {
 	)
 }
 
-// retryCommand is the old form of the commands below dead-letters.
+// retryCommand is the old name of the commands below dead-letters.
 func (a *app) retryCommand() *cobra.Command {
 	letters := &deadLetters{}
 	cmd := a.changeDeadLetters(letters, &cobra.Command{
@@ -55,6 +55,7 @@ func (a *app) retryCommand() *cobra.Command {
 	})
 	cmd.Flags().BoolVar(&letters.list, "list", false, fmt.Sprintf("list the oldest %d instead", deadLettersShown))
 	cmd.Flags().BoolVar(&letters.drop, "drop", false, "drop them instead")
+	excludeFlags(cmd, "list", "drop")
 	letters.agreed.registerYes(cmd, "dead letters")
 	return cmd
 }
@@ -67,15 +68,23 @@ func (a *app) changeDeadLetters(l *deadLetters, cmd *cobra.Command) *cobra.Comma
 			return err
 		}
 		return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
+			by, which := operator(pool, ""), operate.Letters{Filter: l.choice}
 			switch {
 			case l.list:
 				return a.listDeadLetters(ctx, pool, l.choice)
-			case l.drop:
-				return a.dropDeadLetters(ctx, cmd, pool, l)
-			default:
-				moved, err := operator(pool, "").RetryDeadLetters(ctx, operate.Letters{Filter: l.choice}, math.MaxInt64)
+			case !l.drop:
+				moved, err := by.RetryDeadLetters(ctx, which, math.MaxInt64)
 				return a.reportMoved(ctx, pool, "retried", l.choice, moved, err)
 			}
+			n, err := operate.CountDeadLetters(ctx, pool, l.choice)
+			if err == nil {
+				err = a.confirm(cmd, l.agreed, stake{count: n, what: "dead letters", done: "dropped"})
+			}
+			if err != nil {
+				return err
+			}
+			moved, err := by.DropDeadLetters(ctx, which, l.agreed.most(n))
+			return a.reportMoved(ctx, pool, "dropped", l.choice, moved, err)
 		})
 	}
 	cmd.Flags().Var(textValue(&l.choice.Status, 200), "status", "dead letters with this status, such as template_not_found")
@@ -87,16 +96,13 @@ func (a *app) changeDeadLetters(l *deadLetters, cmd *cobra.Command) *cobra.Comma
 	if l.drop {
 		l.agreed.registerYes(cmd, "dead letters")
 	}
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 // check fails unless the flags say which dead letters.
 func (l *deadLetters) check(cmd *cobra.Command) error {
 	selected := given(cmd, "status") || given(cmd, "event")
 	switch {
-	case l.list && l.drop:
-		return usage(cmd, "--list and --drop contradict each other: give one of them")
 	case l.all && selected:
 		return usage(cmd, "--all contradicts --status and --event: give one or the other")
 	case !l.all && !selected && !l.list:
@@ -105,19 +111,7 @@ func (l *deadLetters) check(cmd *cobra.Command) error {
 	return nil
 }
 
-func (a *app) dropDeadLetters(ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, l *deadLetters) error {
-	n, err := operate.CountDeadLetters(ctx, pool, l.choice)
-	if err == nil {
-		err = a.confirm(cmd, l.agreed, stake{count: n, what: "dead letters", done: "dropped"})
-	}
-	if err != nil {
-		return err
-	}
-	moved, err := operator(pool, "").DropDeadLetters(ctx, operate.Letters{Filter: l.choice}, l.agreed.most(n))
-	return a.reportMoved(ctx, pool, "dropped", l.choice, moved, err)
-}
-
-// reportMoved prints how many were moved, also if an error came half-way: those stay moved.
+// reportMoved prints how many dead letters were retried or dropped. It fails if some remain.
 func (a *app) reportMoved(ctx context.Context, pool *pgxpool.Pool, what string, choice operate.Selection, moved operate.Moved, err error) error {
 	if err != nil {
 		return err
@@ -140,7 +134,7 @@ func (a *app) reportMoved(ctx context.Context, pool *pgxpool.Pool, what string, 
 	return err
 }
 
-// noDeadLetters says that there are none of what was chosen, and which status may have been meant.
+// noDeadLetters returns the message that there is no such dead letter, with the status that may have been meant.
 func noDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice operate.Selection) (string, error) {
 	text := "no dead letters"
 	if choice.Status != "" {
@@ -176,17 +170,10 @@ func (a *app) listDeadLetters(ctx context.Context, pool *pgxpool.Pool, choice op
 		a.logger.WarnContext(ctx, "Dead letters: there are more", slog.Int("shown", len(letters)))
 	}
 	return a.print(letters, func(w io.Writer) {
-		if len(letters) == 0 {
-			fmt.Fprintln(w, none)
-			return
-		}
-		columns(w, func(w io.Writer) {
-			fmt.Fprintln(w, "SINCE\tEVENT\tTEMPLATE\tSUFFIX\tSTATUS\tREASON")
-			for _, letter := range letters {
-				reason := letter.Reason()
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", stamp(letter.CreatedAt), cmp.Or(letter.EventID, &uuid.Nil),
-					flat(letter.Template()), flat(letter.Args().InstanceKeySuffix), flat(letter.Status), oneLine(&reason))
-			}
+		table(w, letters, none, "SINCE\tEVENT\tTEMPLATE\tSUFFIX\tSTATUS\tREASON", func(w io.Writer, letter operate.DeadLetter) {
+			reason := letter.Reason()
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", stamp(letter.CreatedAt), cmp.Or(letter.EventID, &uuid.Nil),
+				flat(letter.Template()), flat(letter.Args().InstanceKeySuffix), flat(letter.Status), oneLine(&reason))
 		})
 		if more {
 			fmt.Fprintf(w, "these are the oldest %d; there are more: select with --status or --event, or count them with iuworker status\n", len(letters))

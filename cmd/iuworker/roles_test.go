@@ -7,7 +7,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// Operators use these commands with the role that is for them, behind whatever pooler.
+// Operators can use these commands with the role iu_operator, through any pooler.
 func TestOperatorsMayDoWhatOperatorsDo(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"cache_statement", "exec", "simple_protocol"} {

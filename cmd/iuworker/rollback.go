@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -25,52 +24,43 @@ announced, and which consumers received them.
 With --execute it deletes all of them or none, and only if the number is still the one shown: on a terminal after you type
 the actor's name, otherwise if --expect gives that number. It is blocked if an instance is used elsewhere.
 Announcements stay and are marked as rolled back. The same events sent again compose new instances.`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			return cmp.Or(noArguments(cmd, args), required(cmd, "actor"))
-		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if agreed.given && !execute {
+			expected := given(cmd, "expect")
+			if expected && !execute {
 				return usage(cmd, "--expect needs --execute: it is the number of instances to delete")
 			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				preview, err := operate.PreviewRollback(ctx, pool, actor)
-				switch {
-				case err != nil:
-					return err
-				case !execute || rollbackFailure(preview.RollbackReport) != nil || preview.Counts.EventLog == 0 && !agreed.given:
-					return a.showRollback(preview)
+				shown, err := operate.PreviewRollback(ctx, pool, actor)
+				if err == nil && execute && rollbackFailure(shown.RollbackReport) == nil && (expected || shown.Counts.EventLog > 0) {
+					shown, err = a.rollback(ctx, cmd, pool, shown, agreed)
 				}
-				return a.rollback(ctx, cmd, pool, preview, agreed)
+				if err != nil {
+					return err
+				}
+				failure := rollbackFailure(shown.RollbackReport)
+				return a.report(shown, func(w io.Writer) { writeRollback(w, shown) }, failure == nil, failure)
 			})
 		},
 	}
 	actorFlag(cmd, &actor, "actor whose instances to delete")
 	cmd.Flags().BoolVar(&execute, "execute", false, "delete them; without this flag nothing changes")
+	requireFlags(cmd, "actor")
 	agreed.registerExpect(cmd, "instances")
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
-func (a *app) showRollback(shown operate.RollbackPreview) error {
-	failure := rollbackFailure(shown.RollbackReport)
-	return a.report(shown, func(w io.Writer) { writeRollback(w, shown) }, failure == nil, failure)
-}
-
-// rollback deletes what the preview showed, once the user agrees.
-func (a *app) rollback(ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, preview operate.RollbackPreview, agreed confirmation) error {
-	if !agreed.given && isTerminal(os.Stdin) {
+// rollback deletes what the preview shows, once the user agrees.
+func (a *app) rollback(ctx context.Context, cmd *cobra.Command, pool *pgxpool.Pool, preview operate.RollbackPreview, agreed confirmation,
+) (operate.RollbackPreview, error) {
+	if !given(cmd, "expect") && isTerminal(os.Stdin) {
 		writeRollback(a.stderr, preview)
 	}
 	actor, seen := preview.Actor, preview.Counts.EventLog
 	err := a.confirm(cmd, agreed, stake{count: seen, what: fmt.Sprintf("instances of %q", actor), done: "deleted", word: actor})
 	if err != nil {
-		return err
+		return preview, err
 	}
-	done, err := operator(pool, "").Rollback(ctx, actor, seen)
-	if err != nil {
-		return err
-	}
-	return a.showRollback(done)
+	return operator(pool, "").Rollback(ctx, actor, seen)
 }
 
 func writeRollback(w io.Writer, preview operate.RollbackPreview) {
@@ -152,4 +142,35 @@ func rollbackFailure(report operate.RollbackReport) error {
 	default:
 		return fmt.Errorf("the rollback of %q was refused: %s: %s", report.Actor, report.Status, report.Detail)
 	}
+}
+
+func (a *app) cancelCommand() *cobra.Command {
+	var actor string
+	var agreed confirmation
+	cmd := &cobra.Command{
+		Use:   "cancel --actor ACTOR",
+		Short: "Cancel an actor's events that have not been composed yet",
+		Long: `Cancels an actor's jobs that have not run yet. They leave no dead letters; the same events sent again are composed.
+Instances that were composed stay: iuworker rollback removes them. Jobs that are running finish.`,
+		RunE: changes(a, &agreed, func(ctx context.Context, pool *pgxpool.Pool, _ []string) (stake, error) {
+			n, err := operate.CountToCome(ctx, pool, actor)
+			return stake{count: n, what: fmt.Sprintf("jobs of %q", actor), done: "cancelled"}, err
+		}, func(ctx context.Context, by operate.Operator, _ []string, most int64) (operate.Cancelled, error) {
+			return by.CancelActor(ctx, actor, most)
+		}, func(w io.Writer, done operate.Cancelled) {
+			writeCancelled(w, done, "are running or still in the outbox: run it again in a moment")
+		}),
+	}
+	actorFlag(cmd, &actor, "actor whose events to cancel")
+	requireFlags(cmd, "actor")
+	agreed.registerYes(cmd, "jobs")
+	return a.withJSON(cmd)
+}
+
+func writeCancelled(w io.Writer, done operate.Cancelled, left string) {
+	fmt.Fprintf(w, "%d cancelled", done.Cancelled)
+	if done.Left > 0 {
+		fmt.Fprintf(w, "; %d %s", done.Left, left)
+	}
+	fmt.Fprintln(w)
 }

@@ -66,7 +66,7 @@ func TestRollback(t *testing.T) {
 	require.Equal(t, 1, count())
 }
 
-// What others know of already is shown before anything is deleted.
+// The preview shows which instances were already announced, and to which consumers.
 func TestRollbackShowsHowFarInstancesCame(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -90,7 +90,7 @@ func TestRollbackShowsHowFarInstancesCame(t *testing.T) {
 	require.NotContains(t, out, "quiet")
 }
 
-// On a terminal somebody has to type the name.
+// On a terminal the user must type the name.
 func TestRollbackAsksOnATerminal(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ const (
 
 // Run is the program: it runs the command in args and returns the exit code. Results go to stdout, logs and the sentence of
 // an error to stderr. It returns soon after ctx is done, whatever the command waits for, and never waits for a stderr that
-// nobody reads. Safe for concurrent use.
+// is not read. Safe for concurrent use.
 func Run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	log := newLogWriter(stderr)
 	a := &app{
@@ -63,7 +64,7 @@ func (a *app) exit(err error) int {
 		return exitDone
 	}
 	text := a.explain(err)
-	if _, wrong := errors.AsType[*usageError](err); !wrong && a.tells && a.log.isJSON(a.stderr) && a.stderr.written() {
+	if _, wrong := errors.AsType[*usageError](err); !wrong && a.tells && a.log.isJSON(a.stderr) && a.stderr.used.Load() {
 		a.logger.Error("Program: failed", slog.String("error", text))
 	}
 	fmt.Fprintln(a.stderr, "iuworker: "+text)
@@ -75,49 +76,41 @@ func (a *app) exit(err error) int {
 
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "iuworker",
-		Short:         "Create instances from templates when applications insert events",
-		Version:       programBuild(),
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			return a.prepare(cmd)
-		},
+		Use:               "iuworker",
+		Short:             "Create instances from templates when applications insert events",
+		Version:           programBuild().String(),
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.prepare(cmd) },
 	}
-	root.AddGroup(
-		&cobra.Group{ID: "start", Title: "Start here:"},
-		&cobra.Group{ID: "run", Title: "Run:"},
-		&cobra.Group{ID: "use", Title: "Use:"},
-		&cobra.Group{ID: "operate", Title: "Operate:"},
-	)
-	add := func(group string, commands ...*cobra.Command) {
+	add := func(title string, commands ...*cobra.Command) {
+		root.AddGroup(&cobra.Group{ID: title, Title: title})
 		for _, c := range commands {
-			c.GroupID = group
+			c.GroupID = title
 			root.AddCommand(c)
 		}
 	}
-	add("start", a.demoCommand(), a.devCommand())
-	add("run", a.migrateCommand(), a.workCommand())
-	add("use", a.enqueueCommand(), a.scaleoutCommand(), a.subscribeCommand(), a.templatesCommand())
-	add("operate", a.statusCommand(), a.gateCommand(), a.rollbackCommand(), a.retryCommand(), a.conformanceCommand(),
+	add("Start here:", a.demoCommand(), a.devCommand())
+	add("Run:", a.migrateCommand(), a.workCommand())
+	add("Use:", a.enqueueCommand(), a.scaleoutCommand(), a.subscribeCommand(), a.templatesCommand())
+	add("Operate:", a.statusCommand(), a.gateCommand(), a.rollbackCommand(), a.retryCommand(), a.conformanceCommand(),
 		a.selftestCommand(), a.benchCommand(), a.metricsCommand(), a.traceCommand(), a.consumersCommand(), a.settingsCommand(),
 		a.doctorCommand(), a.verifyCommand(), a.auditCommand(), a.cancelCommand(), a.deadLettersCommand(), a.eventsCommand())
 	root.AddCommand(a.completionCommand(root), a.versionCommand())
 	root.SetHelpCommand(helpCommand(root))
 	root.CompletionOptions.DisableDefaultCmd = true // ours checks its argument
-	holds(root)
 
 	a.database.register(root.PersistentFlags())
 	a.log.register(root.PersistentFlags())
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageTemplate(usageTemplate)
-	documentEnvironment(root)
+	finish(root)
 	return root
 }
 
-// prepare sets flags from the environment and sets the log up, before any command runs.
+// prepare sets flags from the environment, checks them and sets the log up, before any command runs.
 func (a *app) prepare(cmd *cobra.Command) error {
-	if err := applyEnvironment(cmd, a.getenv); err != nil {
+	if err := cmp.Or(applyEnvironment(cmd, a.getenv), checkFlags(cmd)); err != nil {
 		return err
 	}
 	a.logger = a.log.logger(a.stderr, a.getenv, quietLevel)

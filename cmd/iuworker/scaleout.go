@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/schollz/progressbar/v3"
@@ -26,10 +27,8 @@ func (a *app) scaleoutCommand() *cobra.Command {
 	cmd := a.scaleoutStartCommand("scaleout")
 	cmd.Example = strings.ReplaceAll(cmd.Example, "scaleout --", "scaleout start --")
 	cmd.Short = "Enqueue many jobs for a template, and manage them"
-	cmd.Args, cmd.Annotations = noSuchSubcommand, acts
-	cmd.AddCommand(a.scaleoutStartCommand("start"), a.scaleoutListCommand(), a.scaleoutStatusCommand(), a.scaleoutPauseCommand("pause", true),
+	return holds(cmd, a.scaleoutStartCommand("start"), a.scaleoutListCommand(), a.scaleoutStatusCommand(), a.scaleoutPauseCommand("pause", true),
 		a.scaleoutPauseCommand("resume", false), a.scaleoutCancelCommand())
-	return cmd
 }
 
 func (a *app) scaleoutStartCommand(name string) *cobra.Command {
@@ -44,14 +43,7 @@ is PREFIX-n, and its event id derives from that: a second run adds nothing, and 
 		Example: `  iuworker scaleout --template welcome-letter --count 100000 --prefix spring --actor marketing --watch
   iuworker scaleout status spring
   iuworker scaleout cancel spring`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := required(cmd, "template", "prefix", "actor"); err != nil {
-				return err
-			}
-			if cfg.Count == 0 {
-				return usage(cmd, "--count is missing")
-			}
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
 				found, err := templates.Find(ctx, pool, template)
 				if err != nil {
@@ -71,8 +63,8 @@ is PREFIX-n, and its event id derives from that: a second run adds nothing, and 
 		"live announces the instances, dry_run only composes them")
 	flags.Var(intValue(&cfg.Rate, 1, 1_000_000), "rate", "maximum number of jobs to enqueue per second (default as fast as the database takes them)")
 	flags.BoolVar(&watch, "watch", false, "then show the progress until everything is composed; Ctrl-C does not stop the jobs")
-	a.jsonFlag(cmd)
-	return cmd
+	requireFlags(cmd, "template", "count", "prefix", "actor")
+	return a.withJSON(cmd)
 }
 
 // prefixMax leaves room for the number.
@@ -113,3 +105,32 @@ func (a *app) enqueueScaleout(ctx context.Context, cfg scaleout.Config) (scaleou
 	}
 	return result, err
 }
+
+func (a *app) scaleoutListCommand() *cobra.Command {
+	limit := 50
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List scale-outs and their progress",
+		Long:  `Lists the scale-outs, the latest first. DONE counts jobs that ended, however they ended; DEAD LETTERS are among them.`,
+		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) ([]scaleout.Line, error) {
+			return scaleout.List(ctx, pool, limit)
+		}, writeScaleouts),
+	}
+	cmd.Flags().Var(intValue(&limit, 1, 1000), "limit", "scale-outs to list")
+	return a.withJSON(cmd)
+}
+
+func writeScaleouts(w io.Writer, lines []scaleout.Line) {
+	const none = "no scale-outs; to start one, run: iuworker scaleout start --template KEY --count N --prefix PREFIX --actor ACTOR"
+	const heading = "PREFIX\tTEMPLATE\tSTATE\tDONE\tTOTAL\tDEAD LETTERS\tWAITING\tPER SECOND\tTIME LEFT\tSTARTED\tBY\tACTOR"
+	table(w, lines, none, heading, func(w io.Writer, l scaleout.Line) {
+		template := l.TemplateID.String()
+		if l.TemplateKey != nil {
+			template = *l.TemplateKey
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%.0f\t%s\t%s\t%s\t%s\n", flat(l.Prefix), flat(template), l.State, l.Done, l.Total,
+			l.DeadLetters, l.Waiting, l.Rate, ifKnown(l.SecondsLeft, timeLeft), stamp(l.StartedAt), flat(l.StartedBy), flat(l.Actor))
+	})
+}
+
+func timeLeft(s float64) string { return seconds(s).Round(time.Second).String() }

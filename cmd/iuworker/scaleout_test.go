@@ -20,7 +20,7 @@ func scaleOut(t testing.TB, db *iutest.DB, count string, more ...string) result 
 	return run(t, on(db), append([]string{"scaleout", "--template", "letter", "--count", count, "--prefix", "spring", "--actor", "bulk"}, more...)...)
 }
 
-// composeJobs does the jobs of these suffixes.
+// composeJobs composes and completes the jobs of these suffixes.
 func composeJobs(t testing.TB, db *iutest.DB, suffixes ...string) {
 	t.Helper()
 	db.Exec(t, `

@@ -101,7 +101,7 @@ func FuzzRedact(f *testing.F) {
 	})
 }
 
-// interrupted runs a program that waits for its server, and interrupts it once it says so, if it has not ended before.
+// interrupted runs a program, and interrupts it when it logs that it waits for its server, unless it has ended before.
 func interrupted(t testing.TB, env environment, args ...string) result {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -122,7 +122,7 @@ func interrupted(t testing.TB, env environment, args ...string) result {
 	}
 }
 
-// The last resort must not eat the cause and the way out of errors that quote no address.
+// redact must not change errors that quote no address: their cause and way out stay readable.
 func TestErrorsOfAddressesPassTheRedactorWhole(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{

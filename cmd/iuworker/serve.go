@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/iu-core/iuworker/internal/metrics"
+	"github.com/iu-core/iuworker/internal/retry"
 	webui "github.com/iu-core/iuworker/riverui"
 	"github.com/iu-core/iuworker/riverui/eventstream"
 	iusql "github.com/iu-core/iuworker/sql"
@@ -39,16 +42,17 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	if err != nil {
 		return configured(err)
 	}
-	starting := &starting{w: w, pool: pool, logger: a.logger, migrate: a.migrateFirst(f, at)}
+	starting := &starting{w: w, pool: pool, logger: a.logger, migrate: f.migrate, direct: at.direct}
 	web := webui.Config{
 		Pool: pool, Ready: starting.ready, BasePath: f.basePath, Credentials: who.credentials, Version: iusql.ProgramVersion, Logger: a.logger,
 		Metrics: cfg.Metrics.Handler(), Environment: f.environment, Direct: at.direct,
 	}
+	failed := make(chan error, 2)
 	apart, err := listenForMetrics(ctx, f.metricsAddr, &web)
 	if err != nil {
 		return configured(err)
 	}
-	stopMetrics, metricsEnded := a.servePages(ctx, apart)
+	stopMetrics := servePages(ctx, apart, failed)
 	defer a.stopping(ctx, "the metrics", stopMetrics)
 	events, err := eventstream.New(eventstream.Config{
 		Pool: pool, Direct: at.direct, PollInterval: cfg.PollInterval, MaxConnections: f.eventsClients, Logger: a.logger,
@@ -63,11 +67,11 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	if err != nil {
 		return configured(err)
 	}
-	pages, err := webui.Listen(ctx, f.httpAddr, handler) // before anything starts: if the port is taken, nothing shall run
+	pages, err := webui.Listen(ctx, f.httpAddr, handler) // before anything starts: if the port is taken, nothing runs
 	if err != nil {
 		return configured(err)
 	}
-	stopPages, pagesEnded := a.servePages(ctx, pages)
+	stopPages := servePages(ctx, pages, failed)
 	defer a.stopping(ctx, "the pages", stopPages)
 
 	if err := starting.run(ctx); err != nil {
@@ -86,24 +90,13 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	case <-ctx.Done():
 		go events.Stop() // tells clients to reconnect while the worker drains, not after it
 		return nil
-	case err := <-pagesEnded:
-		return err
-	case err := <-metricsEnded:
+	case err := <-failed:
 		return err
 	case err := <-w.Failed():
 		return err
 	}
 }
 
-// migrateFirst returns the migration before the worker starts; nil without --migrate.
-func (a *app) migrateFirst(f workFlags, at addresses) *iusql.Config {
-	if !f.migrate {
-		return nil
-	}
-	return &iusql.Config{ConnConfig: at.direct, Logger: a.logger}
-}
-
-// workerConfig returns the worker's configuration: the flags, the database, and what all parts share.
 func (a *app) workerConfig(f workFlags, at addresses, pool *pgxpool.Pool) worker.Config {
 	cfg := f.worker
 	cfg.Pool, cfg.Direct, cfg.Logger, cfg.Version = pool, at.direct, a.logger, iusql.ProgramVersion
@@ -120,14 +113,13 @@ func untilSignal(ctx context.Context, err error) error {
 	return err
 }
 
-// servePages serves in the background until stop, even after ctx is done: probes get replies while the worker stops. ended
-// receives the error of a server that fails.
-func (a *app) servePages(ctx context.Context, pages *webui.Server) (stop func(), ended <-chan error) {
+// servePages serves in the background until stop, even after ctx is done: probes get replies while the worker stops. A server
+// that fails sends its error to failed.
+func servePages(ctx context.Context, pages *webui.Server, failed chan<- error) (stop func()) {
 	if pages == nil {
-		return func() {}, nil
+		return func() {}
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	failed := make(chan error, 1)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := pages.Serve(ctx); err != nil {
@@ -137,7 +129,7 @@ func (a *app) servePages(ctx context.Context, pages *webui.Server) (stop func(),
 	return func() {
 		cancel()
 		serving.Wait()
-	}, failed
+	}
 }
 
 func urlOf(pages *webui.Server) string {
@@ -151,23 +143,19 @@ func urlOf(pages *webui.Server) string {
 func (a *app) awaitReady(ctx context.Context, w *worker.Worker) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
 	for {
 		err := w.Ready(ctx)
-		if err == nil {
+		switch {
+		case err == nil:
 			a.logger.InfoContext(ctx, "Worker: ready")
 			return nil
+		case retry.Pause(ctx, 20*time.Millisecond):
+			continue
+		case errors.Is(ctx.Err(), context.Canceled):
+			return fmt.Errorf("wait for the worker: %w", ctx.Err())
 		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.Canceled) {
-				return fmt.Errorf("wait for the worker: %w", ctx.Err())
-			}
-			a.logger.WarnContext(ctx, "Worker: not ready yet", slog.String("error", err.Error()))
-			return fmt.Errorf("the worker did not become ready within %s: %w", readyWithin, err)
-		}
+		a.logger.WarnContext(ctx, "Worker: not ready yet", slog.String("error", err.Error()))
+		return fmt.Errorf("the worker did not become ready within %s: %w", readyWithin, err)
 	}
 }
 
@@ -184,11 +172,89 @@ func (a *app) stopWorker(ctx context.Context, w *worker.Worker, timeout time.Dur
 	return nil
 }
 
-// stopping stops a part other than the worker, as long as the end of the program may last. Then connections of clients are
-// cut, and spans may be lost.
+// stopping stops a part other than the worker. It waits until shortly before the deadline of the program: then connections of
+// clients are cut, and spans may be lost.
 func (a *app) stopping(ctx context.Context, what string, stop func()) {
 	a.does(what)
 	ctx, cancel := a.stopContext(ctx, lastStops)
 	defer cancel()
 	wait(ctx, stop)
+}
+
+// starting starts a worker. If the server cannot be reached yet, or is lost meanwhile, it waits and tries again.
+type starting struct {
+	w       *worker.Worker
+	pool    *pgxpool.Pool
+	logger  *slog.Logger
+	migrate bool                  // migrates the schema first if necessary
+	direct  *pgx.ConnConfig       // for migrations
+	waiting atomic.Pointer[error] // why the worker has not started; nil if it has, or before the first try
+}
+
+// run tries until the worker has started, ctx ends, or an error occurs that another try cannot fix: a wrong password, a
+// missing database or schema, an id that is in use.
+func (s *starting) run(ctx context.Context) error {
+	for try := 1; ; try++ {
+		err := s.once(ctx)
+		switch {
+		case err == nil:
+			if s.waiting.Swap(nil) != nil {
+				s.logger.InfoContext(ctx, "Worker: the database is reachable", slog.Int("tries", try))
+			}
+			return nil
+		case ctx.Err() != nil || !retry.MayPass(err):
+			return err
+		case s.waiting.Swap(&err) == nil:
+			s.logger.WarnContext(ctx, "Worker: waiting for the database; retrying until it is reachable", slog.String("error", sentence(err)))
+		}
+		if !retry.Pause(ctx, retry.Reconnect.Wait(try)) {
+			return fmt.Errorf("wait for the database: %w", ctx.Err())
+		}
+	}
+}
+
+func (s *starting) once(ctx context.Context) error {
+	asked, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	if err := s.pool.Ping(asked); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	if s.migrate {
+		if err := s.migrateUp(ctx); err != nil {
+			return err
+		}
+	}
+	schema, err := iusql.InspectSchema(asked, s.pool)
+	if err != nil {
+		return err
+	}
+	if err := s.w.Start(ctx); err != nil {
+		return err
+	}
+	if schema.Newer() {
+		s.logger.WarnContext(ctx, "Worker: the schema is newer than this program, and allows it; upgrade the program soon",
+			slog.Int64("schema", schema.Version), slog.Int64("program_schema", iusql.SchemaVersion))
+	}
+	s.logger.InfoContext(ctx, "Worker: started", slog.String("version", iusql.ProgramVersion))
+	return nil
+}
+
+// migrateUp migrates the schema only if this program cannot work on it: a worker's login may lack the privileges to migrate.
+func (s *starting) migrateUp(ctx context.Context) error {
+	err := iusql.CheckSchema(ctx, s.pool)
+	if !errors.Is(err, iusql.ErrSchemaMissing) && !errors.Is(err, iusql.ErrSchemaOld) {
+		return err
+	}
+	if _, err := iusql.Up(ctx, iusql.Config{ConnConfig: s.direct, Logger: s.logger}); err != nil {
+		return &markedError{err, errMigration}
+	}
+	return nil
+}
+
+// ready returns why the worker is not ready, which may be that it waits for the server.
+func (s *starting) ready(ctx context.Context) error {
+	if waiting := s.waiting.Load(); waiting != nil {
+		return *waiting
+	}
+	return s.w.Ready(ctx)
 }

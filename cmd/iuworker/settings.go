@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) settingsCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	return holds(a.withJSON(&cobra.Command{
 		Use:   "settings",
 		Short: "Show or change the settings of the installation",
 		Long: `Shows the settings that are stored in the database. A change applies to all processes at once, whatever their flags.
@@ -24,11 +24,7 @@ alone. Subscribers work with either.`,
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, _ []string) ([]operate.Setting, error) {
 			return operate.Settings(ctx, pool)
 		}, writeSettings),
-	}
-	cmd.AddCommand(a.settingsSetCommand())
-	cmd.Args, cmd.Annotations = noSuchSubcommand, acts
-	a.jsonFlag(cmd)
-	return cmd
+	}), a.settingsSetCommand())
 }
 
 func writeSettings(w io.Writer, settings []operate.Setting) {
@@ -63,11 +59,9 @@ func (a *app) settingsSetCommand() *cobra.Command {
 		}, writeSettingChanged),
 	}
 	auditFlag(cmd, &actor)
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
-// oneSetting is for commands whose arguments are a setting and its value.
 func oneSetting(cmd *cobra.Command, args []string) error {
 	all := operate.SettingChoices()
 	names := slices.Sorted(maps.Keys(all))

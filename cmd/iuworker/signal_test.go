@@ -13,7 +13,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// program is the program in a process of its own.
+// program is the program in a separate process.
 type program struct {
 	cmd         *exec.Cmd
 	out, errOut *buffer

@@ -5,10 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/cmd/iuworker/internal/address"
@@ -28,23 +27,27 @@ type stage struct {
 // setStage finds the database or starts a server with one, migrates it, opens the gates and creates the template.
 func (a *app) setStage(ctx context.Context, cmd *cobra.Command, overrule bool, server pgserver.Config) (s *stage, err error) {
 	s = &stage{}
-	if from, given := a.source(); given {
-		// PG* do not count as given: a demo must not run in the database that psql happens to use.
-		if s.at, err = a.addressesOf(cmd, from); err != nil {
-			return nil, err
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
 		}
-	} else if err := s.start(ctx, a, cmd, server); err != nil {
-		return nil, err
+	}()
+	from, given := a.source()
+	if !given { // PG* do not count as given: a demo must not run in the database that psql happens to use
+		if from, err = s.start(ctx, a, cmd, server); err != nil {
+			return s, err
+		}
 	}
-	if err := s.furnish(ctx, a.logger, overrule); err != nil {
-		return nil, errors.Join(err, s.close())
+	if s.at, err = a.addressesOf(cmd, from); err != nil {
+		return s, err
 	}
-	return s, nil
+	err = s.furnish(ctx, a.logger, overrule)
+	return s, err
 }
 
-// startServer starts a server for a command to which no database was given. Stop it with stopServer.
+// startServer starts a server for a command to which no database was given. The caller stops it.
 func (a *app) startServer(ctx context.Context, cmd *cobra.Command, cfg pgserver.Config) (*pgserver.Server, error) {
-	if _, given := a.directSource(); given {
+	if _, given := a.database.direct.source(a); given {
 		return nil, usage(cmd, "--direct-database-url needs --database-url: there is one address for each use")
 	}
 	a.ending.allow(serverStop)
@@ -55,34 +58,21 @@ func (a *app) startServer(ctx context.Context, cmd *cobra.Command, cfg pgserver.
 	return pgserver.Start(ctx, cfg)
 }
 
-func stopServer(server *pgserver.Server) error {
-	if err := server.Stop(); err != nil {
-		return fmt.Errorf("stop the embedded PostgreSQL: %w", err)
+// start starts a server, creates a database in it, and returns the address of the database.
+func (s *stage) start(ctx context.Context, a *app, cmd *cobra.Command, cfg pgserver.Config) (from address.Source, err error) {
+	if s.server, err = a.startServer(ctx, cmd, cfg); err != nil {
+		return from, err
 	}
-	return nil
-}
-
-// start starts a server and creates a database in it.
-func (s *stage) start(ctx context.Context, a *app, cmd *cobra.Command, cfg pgserver.Config) error {
-	server, err := a.startServer(ctx, cmd, cfg)
-	if err != nil {
-		return err
+	if err := createDatabase(ctx, cmd, a.startedServer(s.server.URL("postgres"))); err != nil {
+		return from, err
 	}
-	s.server = server
-	err = createDatabase(ctx, cmd, a.startedServer(server.URL("postgres")))
-	if err == nil {
-		s.address = server.URL(databaseName)
-		s.at, err = a.addressesOf(cmd, a.startedServer(s.address))
-	}
-	if err != nil {
-		return errors.Join(err, s.close())
-	}
-	return nil
+	s.address = s.server.URL(databaseName)
+	return a.startedServer(s.address), nil
 }
 
 const databaseName = "iuworker"
 
-// startedServer is the address of a server that this program started, to which PG* do not apply.
+// startedServer returns the address of a server that this program started, to which PG* do not apply.
 func (a *app) startedServer(url string) address.Source {
 	return address.Source{Name: "the server that was started", Text: url, Getenv: func(string) string { return "" }, Logger: a.logger}
 }
@@ -92,15 +82,14 @@ func createDatabase(ctx context.Context, cmd *cobra.Command, from address.Source
 	if err != nil {
 		return err
 	}
-	conn, err := pgx.ConnectConfig(ctx, cfg.Pool.ConnConfig)
+	pool, err := connect(ctx, cfg.Pool)
 	if err != nil {
-		return fmt.Errorf("connect: %w", err)
+		return err
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // it only created a database
-	var exists bool
-	err = conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_database AS d WHERE d.datname = $1)", databaseName).Scan(&exists)
-	if err == nil && !exists {
-		_, err = conn.Exec(ctx, "CREATE DATABASE "+databaseName)
+	defer closePool(pool)
+	_, err = pool.Exec(ctx, "CREATE DATABASE "+databaseName)
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == pgerrcode.DuplicateDatabase {
+		return nil // an earlier run created it, in the same --data-dir
 	}
 	if err != nil {
 		return fmt.Errorf("create the database: %w", err)
@@ -108,7 +97,7 @@ func createDatabase(ctx context.Context, cmd *cobra.Command, from address.Source
 	return nil
 }
 
-// furnish checks whose database it is before it changes anything in it.
+// furnish checks whose database it is, migrates it, opens the gates and creates the template.
 func (s *stage) furnish(ctx context.Context, logger *slog.Logger, overrule bool) error {
 	pool, err := connect(ctx, s.at.pool)
 	if err != nil {
@@ -119,10 +108,9 @@ func (s *stage) furnish(ctx context.Context, logger *slog.Logger, overrule bool)
 	if err != nil {
 		return err
 	}
-	name := s.at.pool.ConnConfig.Database
 	if ground == demo.GroundForeign && !overrule {
 		return fmt.Errorf("the database %q is neither empty nor made by a demo: the demo would migrate it, open its gates and leave "+
-			"twelve instances there; use an empty database, or pass --yes", name)
+			"twelve instances there; use an empty database, or pass --yes", s.at.pool.ConnConfig.Database)
 	}
 	if _, err := iusql.Up(ctx, iusql.Config{ConnConfig: s.at.direct, Logger: logger}); err != nil {
 		return err
@@ -135,16 +123,13 @@ func (s *stage) furnish(ctx context.Context, logger *slog.Logger, overrule bool)
 	if err := demo.Prepare(ctx, pool); err != nil {
 		return err
 	}
-	return pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
-		s.postgres, _, _ = strings.Cut(conn.Conn().PgConn().ParameterStatus("server_version"), " ")
-		return nil
-	})
+	return pool.QueryRow(ctx, "SHOW server_version").Scan(&s.postgres)
 }
 
-// close ends the server that was started.
+// close stops the server if one was started.
 func (s *stage) close() error {
 	if s.server == nil {
 		return nil
 	}
-	return stopServer(s.server)
+	return s.server.Stop()
 }

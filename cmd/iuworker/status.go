@@ -19,7 +19,6 @@ func (a *app) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the state of everything on one screen",
-		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if watch {
 				return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
@@ -31,9 +30,8 @@ func (a *app) statusCommand() *cobra.Command {
 			}, writeStatus)(cmd, args)
 		},
 	}
-	a.jsonFlag(cmd)
 	cmd.Flags().BoolVar(&watch, "watch", false, "refresh every second until Ctrl-C; with --json, one line per refresh")
-	return cmd
+	return a.withJSON(cmd)
 }
 
 // The alternate screen, as in less and top, leaves the lines and the scrollback of the terminal as they were.
@@ -46,43 +44,34 @@ const (
 // watchStatus shows the state until ctx ends. It fails if the first read does. If a later read fails, it says so, keeps the
 // last values on the screen, and tries again.
 func (a *app) watchStatus(ctx context.Context, pool *pgxpool.Pool) error {
-	var w statusWatch
-	status, err := readStatus(ctx, pool)
+	now, err := readStatus(ctx, pool)
 	if err != nil {
 		return err
 	}
-	if w.terminal = isTerminal(a.stdout.w) && !a.json; w.terminal {
+	onTerminal := isTerminal(a.stdout.w) && !a.json
+	if onTerminal {
 		if _, err := a.stdout.Write([]byte(enterScreen)); err != nil {
 			return err
 		}
 		defer func() { _, _ = a.stdout.Write([]byte(leaveScreen)) }() // the terminal may be closed
 	}
-	for {
+	var last status.Status
+	for first := true; ; first = false {
 		began := time.Now()
 		if err == nil {
-			w.last, w.failed = status, nil
-		} else {
-			w.failed = err
+			last = now
 		}
-		if err := a.showStatus(&w); err != nil {
+		if err := a.showStatus(last, err, onTerminal, first); err != nil {
 			return err
 		}
 		if !retry.Pause(ctx, max(watchEvery, (watchShare-1)*time.Since(began))) {
 			return nil
 		}
-		status, err = readStatus(ctx, pool)
+		now, err = readStatus(ctx, pool)
 		if ctx.Err() != nil {
 			return nil
 		}
 	}
-}
-
-// statusWatch is what status --watch shows.
-type statusWatch struct {
-	terminal bool
-	shown    bool
-	last     status.Status
-	failed   error // of the last read; nil if it worked
 }
 
 func readStatus(ctx context.Context, pool *pgxpool.Pool) (status.Status, error) {
@@ -91,39 +80,37 @@ func readStatus(ctx context.Context, pool *pgxpool.Pool) (status.Status, error) 
 	return status.Read(ctx, pool)
 }
 
-func (a *app) showStatus(watch *statusWatch) error {
-	if watch.failed != nil && !watch.terminal {
-		fmt.Fprintln(a.stderr, "iuworker: "+sentence(watch.failed))
+// showStatus shows what the last read that worked returned. failed is the error of a later read.
+func (a *app) showStatus(last status.Status, failed error, onTerminal, first bool) error {
+	if failed != nil && !onTerminal {
+		fmt.Fprintln(a.stderr, "iuworker: "+sentence(failed))
 		return nil
 	}
-	status := watch.last
 	if a.json {
-		line, err := json.Marshal(status)
+		line, err := json.Marshal(last)
 		if err != nil {
 			return fmt.Errorf("write the state as JSON: %w", err)
 		}
 		_, err = a.stdout.Write(append(line, '\n'))
 		return err
 	}
-	defer func() { watch.shown = true }()
-	return a.print(status, func(w io.Writer) {
+	return a.print(last, func(w io.Writer) {
 		switch {
-		case watch.terminal:
+		case onTerminal:
 			fmt.Fprint(w, clearScreen)
-		case watch.shown:
+		case !first:
 			fmt.Fprintln(w)
 		}
-		if watch.failed != nil {
-			fmt.Fprintf(w, "no data since %s: %s\n\n", status.At.Format(time.TimeOnly), sentence(watch.failed))
+		if failed != nil {
+			fmt.Fprintf(w, "no data since %s: %s\n\n", last.At.Format(time.TimeOnly), sentence(failed))
 		}
-		writeStatus(w, status)
+		writeStatus(w, last)
 	})
 }
 
 // ago returns how long before now something was.
 func ago(now, then time.Time) string { return short(max(now.Sub(then), 0)) }
 
-// seconds is a length of time from the database.
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // short returns a length of time in one or two units.

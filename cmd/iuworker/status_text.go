@@ -89,7 +89,6 @@ func writeWorkers(w io.Writer, s status.Status) {
 	}
 }
 
-// writeNext writes the commands that fix or resume something, as lines to copy.
 func writeNext(w io.Writer, s status.Status) {
 	var commands []string
 	for _, gate := range s.Gates {
@@ -109,15 +108,10 @@ func writeNext(w io.Writer, s status.Status) {
 	if slices.ContainsFunc(s.Consumers, func(c status.Consumer) bool { return c.Attention }) {
 		commands = append(commands, "iuworker consumers")
 	}
-	if aliveWorkers(s.Workers) == 0 {
+	if !slices.ContainsFunc(s.Workers, isAlive) {
 		commands = append(commands, "iuworker work")
 	}
-	for i, command := range commands {
-		if i == 0 {
-			fmt.Fprintf(w, "\n%s\n", bold(w, "Run:"))
-		}
-		fmt.Fprintln(w, "  "+command)
-	}
+	writeCommands(w, commands)
 }
 
 // total returns the sum of counts, or "none".
@@ -133,12 +127,7 @@ func total[T any](counts []T, of func(T) operate.Count) string {
 }
 
 func consumersTotal(consumers []status.Consumer) string {
-	attention := 0
-	for _, c := range consumers {
-		if c.Attention {
-			attention++
-		}
-	}
+	attention := count(consumers, func(c status.Consumer) bool { return c.Attention })
 	switch {
 	case len(consumers) == 0:
 		return "none"
@@ -149,17 +138,8 @@ func consumersTotal(consumers []status.Consumer) string {
 	}
 }
 
-func aliveWorkers(workers []status.Worker) (n int) {
-	for _, worker := range workers {
-		if worker.Alive {
-			n++
-		}
-	}
-	return n
-}
-
 func workersTotal(workers []status.Worker) string {
-	alive := aliveWorkers(workers)
+	alive := count(workers, isAlive)
 	switch {
 	case len(workers) == 0:
 		return "none"
@@ -170,7 +150,17 @@ func workersTotal(workers []status.Worker) string {
 	}
 }
 
-// consumerState returns the state of a consumer in words.
+func isAlive(w status.Worker) bool { return w.Alive }
+
+func count[T any](items []T, is func(T) bool) (n int) {
+	for _, item := range items {
+		if is(item) {
+			n++
+		}
+	}
+	return n
+}
+
 func consumerState(w io.Writer, c status.Consumer, now time.Time) string {
 	var text string
 	switch {

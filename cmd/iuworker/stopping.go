@@ -10,22 +10,17 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// Time limits of the end of a run.
 const (
-	// commandStop is how long a command may take to end after a signal; work and dev have --shutdown-timeout.
-	commandStop = 5 * time.Second
-	// serverStop is how long a command may take that also stops a server of its own.
-	serverStop = 20 * time.Second
-	// lastWords is how long the program may take after that to write the rest of its log.
-	lastWords = 700 * time.Millisecond
-	// flushLimit is how long it may take for that if no signal ended it.
-	flushLimit = 2 * time.Second
-	// lastStops is how long before the end of the time limit the program stops waiting for parts other than the worker.
-	lastStops = 100 * time.Millisecond
-	// closeLimit is how long a pool may take to close. The end of the process cuts what is open then, and nothing is lost.
-	closeLimit = time.Second
+	commandStop = 5 * time.Second        // for a command after a signal; work and dev have --shutdown-timeout
+	serverStop  = 20 * time.Second       // for a command that also stops a server of its own
+	lastWords   = 700 * time.Millisecond // after that, to write the rest of the log
+	flushLimit  = 2 * time.Second        // to write the log if no signal ended the program
+	lastStops   = 100 * time.Millisecond // before its deadline the program stops waiting for parts other than the worker
+	closeLimit  = time.Second            // to close a pool; the end of the process cuts what is open then, and nothing is lost
 )
 
-// ending is the end of a run: how long it may last, and until when.
+// ending is the time limit for the end of a run.
 type ending struct {
 	mu    sync.Mutex
 	limit time.Duration
@@ -59,18 +54,8 @@ func (e *ending) flushTime() time.Duration {
 	return min(max(time.Until(e.by), 0)+lastWords, flushLimit)
 }
 
-// stopTimeout is the error if a run does not end in time.
-type stopTimeout struct {
-	what  string
-	limit time.Duration
-}
-
-func (e *stopTimeout) Error() string {
-	return fmt.Sprintf("timed out stopping: %s, after %s", e.what, e.limit)
-}
-
 // execute runs the command. After ctx is done the command may take as long as its ending allows. Then it is abandoned,
-// whatever it waits for: the process ends, which cuts its connections.
+// whatever it waits for: the process ends, and with it the connections.
 func (a *app) execute(ctx context.Context, root *cobra.Command) error {
 	ended := make(chan error, 1)
 	go func() { ended <- root.ExecuteContext(ctx) }()
@@ -80,17 +65,15 @@ func (a *app) execute(ctx context.Context, root *cobra.Command) error {
 	case <-ctx.Done():
 	}
 	limit, by := a.ending.begin()
-	timer := time.NewTimer(time.Until(by))
-	defer timer.Stop()
 	select {
 	case err := <-ended:
 		return err
-	case <-timer.C:
-		return &stopTimeout{*a.doing.Load(), limit}
+	case <-time.After(time.Until(by)):
+		return fmt.Errorf("timed out stopping: %s, after %s", *a.doing.Load(), limit)
 	}
 }
 
-// does notes what runs now.
+// does notes what runs now, for the error if that takes too long.
 func (a *app) does(what string) { a.doing.Store(&what) }
 
 // stopContext returns a context for stopping a part of the program, room before the deadline; ctx may be done already.

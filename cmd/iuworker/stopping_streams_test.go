@@ -14,7 +14,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// However many follow, a signal ends the worker in time, and each of them is told to come again.
+// With any number of streams, a signal ends the worker in time, and each client is told to reconnect.
 func TestSIGTERMEndsAWorkerInTimeThatAHundredFollow(t *testing.T) {
 	t.Parallel()
 	const limit = 5 * time.Second

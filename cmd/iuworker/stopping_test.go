@@ -21,7 +21,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// silenced is a way to a database on which, once it is silent, nothing comes through and nothing is closed.
+// silenced is a proxy to a database. Once it is silent, it forwards nothing and closes nothing.
 type silenced struct {
 	url      string
 	listener net.Listener
@@ -90,7 +90,7 @@ func (s *silenced) pass(from, to net.Conn) {
 		default:
 		}
 		if _, writeErr := to.Write(buffer[:n]); err != nil || writeErr != nil {
-			_, _ = from.Close(), to.Close() // the other direction ends, too
+			_, _ = from.Close(), to.Close() // this also ends the other direction
 			return
 		}
 	}
@@ -108,7 +108,7 @@ func (s *silenced) close() {
 	s.wg.Wait()
 }
 
-// through is the database, seen through s.
+// through returns the address of the database through s.
 func (s *silenced) through(db *iutest.DB) *iutest.DB {
 	return &iutest.DB{Name: db.Name, URL: s.url, Pool: db.Pool}
 }
@@ -116,7 +116,7 @@ func (s *silenced) through(db *iutest.DB) *iutest.DB {
 // soon is how long after its limit a program may end on a busy machine.
 const soon = 4 * time.Second
 
-// endsWithin sends a signal, and returns how the program ended, which it must have done in time.
+// endsWithin sends a signal, requires that the program ends in time, and returns the error of its process.
 func (p *program) endsWithin(t *testing.T, limit time.Duration) error {
 	t.Helper()
 	began := time.Now()
@@ -191,7 +191,7 @@ func TestSIGTERMEndsAWorkerInTimeThatSendsStreams(t *testing.T) {
 	require.NoError(t, p.endsWithin(t, 2*time.Second), p.errOut.String())
 }
 
-// Whatever a command waits for, a signal ends it soon.
+// A signal ends every command soon, whatever it waits for.
 func TestSIGTERMEndsCommandsWhoseServerIsSilent(t *testing.T) {
 	t.Parallel()
 	for _, args := range []string{
@@ -220,7 +220,7 @@ func TestSIGTERMEndsCommandsWhoseServerIsSilent(t *testing.T) {
 	}
 }
 
-// accepted waits until somebody has connected.
+// accepted waits until a client has connected.
 func (s *silenced) accepted(t *testing.T) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -230,7 +230,7 @@ func (s *silenced) accepted(t *testing.T) {
 	}, patience, time.Millisecond)
 }
 
-// full returns a pipe that is full and that nobody reads.
+// full returns a full pipe without a reader.
 func full(t *testing.T) *os.File {
 	t.Helper()
 	reader, writer, err := os.Pipe()
@@ -292,7 +292,7 @@ func TestACommandThatFailsEndsThoughNobodyReadsItsStderr(t *testing.T) {
 	require.Equal(t, exitFailed, exit.ExitCode())
 }
 
-// A reader of stdout that is stopped holds a subscriber up, which is right, and does not keep it from ending.
+// A stopped reader of stdout makes a subscriber wait, but does not keep it from ending.
 func TestASubscriberEndsThoughItsReaderIsStopped(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

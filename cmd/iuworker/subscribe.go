@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -16,14 +15,9 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-type subscribeFlags struct {
-	after, from string
-	since       time.Time
-	cfg         subscribe.Config
-}
-
 func (a *app) subscribeCommand() *cobra.Command {
-	var f subscribeFlags
+	var cfg subscribe.Config
+	var from string
 	cmd := &cobra.Command{
 		Use:   "subscribe",
 		Short: "Print events as JSON lines, until Ctrl-C",
@@ -36,51 +30,50 @@ any of its values. A consumer counts filtered events as handled.`,
   iuworker subscribe --after 0 --limit 10
   iuworker subscribe --since 2h --event-type order.placed --event-type order.paid
   iuworker subscribe --consumer invoices | while read -r event; do …; done`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.start(cmd); err != nil {
-				return err
+			switch from {
+			case "beginning":
+				cfg.From = subscribe.Beginning()
+			case "now":
+				cfg.From = subscribe.Now()
 			}
 			return a.onServer(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool, at addresses) error {
-				return a.subscribe(ctx, pool, at.direct, f.cfg)
+				return a.subscribe(ctx, pool, at.direct, cfg)
 			})
 		},
 	}
 	flags := cmd.Flags()
-	flags.Var(textValue(&f.after, 100), "after", "start after this cursor or position; 0 is the beginning")
-	flags.Var(sinceValue(&f.since), "since", "start at the first event announced since a time or a duration ago: 2026-12-31T18:00:00Z, 2h")
-	flags.Var(choiceValue(&f.from, "beginning", "now"), "from", "start at the oldest retained event, or at the next one")
-	flags.Var(consumerValue(&f.cfg.Consumer), "consumer", "continue where this durable consumer stopped")
-	flags.Var(intValue(&f.cfg.Limit, 1, 1<<30), "limit", "end after this many events (default no end)")
-	flags.Var(textsValue(&f.cfg.Filter.Templates, 1000), "template", "only events of this template (collection key or id); repeatable")
-	flags.Var(textsValue(&f.cfg.Filter.Actors, actorMax), "actor", "only events of this actor; repeatable")
-	flags.Var(textsValue(&f.cfg.Filter.EventTypes, 200), "event-type", "only events of this type, such as order.placed; repeatable")
+	flags.Var(startValue(&cfg.From, "text", afterCursor), "after", "start after this cursor or position; 0 is the beginning")
+	flags.Var(startValue(&cfg.From, sinceKind, since), "since",
+		"start at the first event announced since a time or a duration ago: 2026-12-31T18:00:00Z, 2h")
+	flags.Var(choiceValue(&from, "beginning", "now"), "from", "start at the oldest retained event, or at the next one")
+	flags.Var(consumerValue(&cfg.Consumer), "consumer", "continue where this durable consumer stopped")
+	flags.Var(intValue(&cfg.Limit, 1, 1<<30), "limit", "end after this many events (default no end)")
+	flags.Var(textsValue(&cfg.Filter.Templates, 1000), "template", "only events of this template (collection key or id); repeatable")
+	flags.Var(textsValue(&cfg.Filter.Actors, actorMax), "actor", "only events of this actor; repeatable")
+	flags.Var(textsValue(&cfg.Filter.EventTypes, 200), "event-type", "only events of this type, such as order.placed; repeatable")
+	excludeFlags(cmd, "after", "consumer", "since", "from")
+	excludeFlags(cmd, "since", "from")
 	return cmd
 }
 
-// start sets where to begin.
-func (f *subscribeFlags) start(cmd *cobra.Command) error {
-	if err := notTogether(cmd, "after", "consumer"); err != nil {
-		return err
-	}
-	if err := notTogether(cmd, "after", "since", "from"); err != nil {
-		return err
-	}
-	switch {
-	case f.after != "":
-		cursor, err := subscribe.ParseCursor(f.after)
-		if err != nil {
-			return usage(cmd, "--after is %s: it must be a cursor as events carry it, or a position", quoted(f.after))
-		}
-		f.cfg.From = subscribe.After(cursor)
-	case !f.since.IsZero():
-		f.cfg.From = subscribe.Since(f.since)
-	case f.from == "beginning":
-		f.cfg.From = subscribe.Beginning()
-	case f.from == "now":
-		f.cfg.From = subscribe.Now()
-	}
-	return nil
+// startValue is where a subscriber begins in the history.
+func startValue(to *subscribe.Start, kind string, parse func(text string) (subscribe.Start, error)) *value[subscribe.Start] {
+	given := ""
+	return &value[subscribe.Start]{to, kind, func(text string) (subscribe.Start, error) {
+		given = text
+		return parse(text)
+	}, func(subscribe.Start) string { return given }}
+}
+
+var afterCursor = worded(func(text string) (subscribe.Start, error) {
+	cursor, err := subscribe.ParseCursor(text)
+	return subscribe.After(cursor), err
+}, "a cursor as events carry it, or a position")
+
+func since(text string) (subscribe.Start, error) {
+	at, err := parseSince(text)
+	return subscribe.Since(at), err
 }
 
 func (a *app) subscribe(ctx context.Context, pool *pgxpool.Pool, direct *pgx.ConnConfig, cfg subscribe.Config) error {

@@ -135,7 +135,7 @@ func TestAClosedPipeIsNoError(t *testing.T) {
 		"what was not written was not handled")
 }
 
-// What a restore does: a consumer's cursor goes back with the events, and other events get their positions.
+// After a restore a consumer's cursor is older, and other events get the positions of those that were lost.
 func TestSubscribeEndsWhereTheHistoryWasRewound(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

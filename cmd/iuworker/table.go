@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -25,17 +26,16 @@ func (a *app) page() *page {
 	if !ok || !isTerminal(file) {
 		return &page{}
 	}
-	width, _, err := term.GetSize(int(file.Fd()))
-	if err != nil {
-		width = 0
-	}
-	return &page{width: width, colour: a.colourful()}
+	width, _, _ := term.GetSize(int(file.Fd())) // 0 if it is not known
+	return &page{width: width, colour: colourful(a.getenv)}
 }
 
 // colourful reports whether the user allows colours: see no-color.org.
-func (a *app) colourful() bool { return a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb" }
+func colourful(getenv func(string) string) bool {
+	return getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
+}
 
-// stateColours has the words that are coloured.
+// stateColours maps the names of states to their colours.
 var stateColours = map[string]string{
 	"ok": "32", "open": "32", "alive": "32", "PASS": "32",
 	"warn": "33", "closed": "33", "paused": "33", "silent": "33", "inactive": "33", "behind": "33",
@@ -46,7 +46,7 @@ var stateColours = map[string]string{
 // state colours the name of a state, if w shows colours.
 func state(w io.Writer, word string) string { return stateAs(w, word, word) }
 
-// stateAs colours a text like a word.
+// stateAs colours text as state colours word.
 func stateAs(w io.Writer, word, text string) string {
 	to, ok := w.(*page)
 	if !ok || !to.colour || stateColours[word] == "" {
@@ -55,7 +55,6 @@ func stateAs(w io.Writer, word, text string) string {
 	return "\x1b[" + stateColours[word] + "m" + text + "\x1b[0m"
 }
 
-// bold is for headings.
 func bold(w io.Writer, text string) string {
 	if to, ok := w.(*page); ok && to.colour {
 		return "\x1b[1m" + text + "\x1b[0m"
@@ -130,12 +129,7 @@ func fit(widths []int, limit int) {
 		total += width
 	}
 	for ; total > limit; total-- {
-		widest := 0
-		for i, width := range widths {
-			if width >= widths[widest] {
-				widest = i
-			}
-		}
+		widest := slices.Index(widths, slices.Max(widths))
 		if widths[widest] <= leastWidth {
 			return
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -34,23 +33,14 @@ func (a *app) templatesCommand() *cobra.Command {
 	}
 	cmd.Flags().Var(intValue(&limit, 1, 10_000), "limit", "number of templates to list")
 	cmd.Flags().Var(textValue(&after, 1000), "after", "list the templates that sort after this key")
-	cmd.AddCommand(a.templatesShowCommand(), a.templatesCreateCommand(), a.templatesMarkCommand())
-	cmd.Args, cmd.Annotations = noSuchSubcommand, acts
-	a.jsonFlag(cmd)
-	return cmd
+	return holds(a.withJSON(cmd), a.templatesShowCommand(), a.templatesCreateCommand(), a.templatesMarkCommand())
 }
 
 func writeTemplates(w io.Writer, lines []templates.Line, more bool) {
 	const none = "no templates; to create one, run: iuworker templates create KEY --title TITLE PIECE..."
 	table(w, lines, none, "KEY\tTITLE\tPIECES\tVERSION\tINSTANCES\tLAST", func(w io.Writer, line templates.Line) {
-		version, last := "", ""
-		if line.Version != nil {
-			version = strconv.Itoa(*line.Version)
-		}
-		if line.LastAt != nil {
-			last = stamp(*line.LastAt)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\n", oneLine(&line.Key), oneLine(line.Title), line.Pieces, version, line.Instances, last)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\n", oneLine(&line.Key), oneLine(line.Title), line.Pieces,
+			ifKnown(line.Version, strconv.Itoa), line.Instances, ifKnown(line.LastAt, stamp))
 	})
 	if more {
 		fmt.Fprintf(w, "there are more; to list them, run: iuworker templates --after %s\n", shellWord(lines[len(lines)-1].Key))
@@ -58,17 +48,15 @@ func writeTemplates(w io.Writer, lines []templates.Line, more bool) {
 }
 
 func (a *app) templatesShowCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	return a.withJSON(&cobra.Command{
 		Use:               "show TEMPLATE",
 		Short:             "Show a template's pieces and versions",
 		Args:              oneTemplate,
-		ValidArgsFunction: a.completeTemplates(),
+		ValidArgsFunction: a.completes(templates.Keys),
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (templates.Detail, error) {
 			return templates.Show(ctx, pool, args[0])
 		}, writeTemplate),
-	}
-	a.jsonFlag(cmd)
-	return cmd
+	})
 }
 
 func writeTemplate(w io.Writer, d templates.Detail) {
@@ -104,16 +92,16 @@ composer must be open. Use a login that owns iu-core or may call its functions.`
 			if len(args) < 2 {
 				return usage(cmd, "%s needs a key and at least one piece", spoken(cmd))
 			}
-			return cmp.Or(checkKeys(cmd, args...), required(cmd, "title"))
+			return checkKeys(cmd, args...)
 		},
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (operate.MarkedTemplate, error) {
 			return operator(pool, actor).CreateTemplate(ctx, args[0], title, args[1:])
 		}, func(w io.Writer, marked operate.MarkedTemplate) { writeMarked(w, "created", marked) }),
 	}
 	cmd.Flags().Var(textValue(&title, 1000), "title", "title of the collection")
+	requireFlags(cmd, "title")
 	auditFlag(cmd, &actor)
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func (a *app) templatesMarkCommand() *cobra.Command {
@@ -125,21 +113,20 @@ func (a *app) templatesMarkCommand() *cobra.Command {
 		Long: `Marks an existing collection as a template, and records a new version if its content changed. --off unmarks it: its events
 then end as template_not_marked.`,
 		Args:              oneTemplate,
-		ValidArgsFunction: a.completeTemplates(),
+		ValidArgsFunction: a.completes(templates.Keys),
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) (operate.MarkedTemplate, error) {
 			return operator(pool, actor).MarkTemplate(ctx, args[0], !off)
 		}, func(w io.Writer, marked operate.MarkedTemplate) {
+			did := "marked"
 			if off {
-				writeMarked(w, "unmarked", marked)
-				return
+				did = "unmarked"
 			}
-			writeMarked(w, "marked", marked)
+			writeMarked(w, did, marked)
 		}),
 	}
 	cmd.Flags().BoolVar(&off, "off", false, "unmark it instead")
 	auditFlag(cmd, &actor)
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func writeMarked(w io.Writer, did string, marked operate.MarkedTemplate) {

@@ -21,7 +21,7 @@ func onTerminal(t testing.TB, db *iutest.DB, typed string, args ...string) (stri
 // columnsOfTerminal is how wide onTerminalWith makes its terminal.
 const columnsOfTerminal = "TEST_COLUMNS"
 
-// onTerminalWith is onTerminal with more environment.
+// onTerminalWith is onTerminal with more environment variables.
 func onTerminalWith(t testing.TB, db *iutest.DB, typed string, env []string, args ...string) (string, error) {
 	t.Helper()
 	words := []string{shellWord(os.Args[0])}
@@ -42,7 +42,7 @@ func onTerminalWith(t testing.TB, db *iutest.DB, typed string, env []string, arg
 	return strings.ReplaceAll(string(out), "\r\n", "\n"), err
 }
 
-// On a terminal the watch has a screen of its own: what the terminal showed before comes back, with its scrollback.
+// On a terminal status --watch uses the alternate screen: the terminal's lines and scrollback are restored at its end.
 func TestStatusWatchLeavesTheTerminalAsItWas(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -16,7 +16,7 @@ import (
 const referenceMax = 300
 
 func (a *app) traceCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	return a.withJSON(&cobra.Command{
 		Use:   "trace EVENT_ID | IDEMPOTENCY_KEY | INSTANCE | SUFFIX",
 		Short: "Show everything about one event, and what it waits for",
 		Long: `Shows an event's outbox row, its job with failed attempts, the instance, the announcement, the consumers that have passed
@@ -29,9 +29,7 @@ found.`,
 		RunE: query(a, func(ctx context.Context, pool *pgxpool.Pool, args []string) ([]trace.Event, error) {
 			return trace.Find(ctx, pool, args[0])
 		}, writeTraces),
-	}
-	a.jsonFlag(cmd)
-	return cmd
+	})
 }
 
 const references = "an event id, an idempotency key, an instance's id or key, or the number of a job"
@@ -118,10 +116,10 @@ func writeDetail(w io.Writer, detail *string) {
 }
 
 func writeTraceInstance(w io.Writer, t trace.Event) {
-	if t.Instance == nil {
+	i := t.Instance
+	if i == nil {
 		return
 	}
-	i := t.Instance
 	fmt.Fprintf(w, "instance\t%s\n", i.ID)
 	fmt.Fprintf(w, "  key\t%s\n", flat(i.Key))
 	fmt.Fprintf(w, "  composed\t%s, %s, by %s for %s\n", stamp(i.CreatedAt), i.EmitMode, oneLine(&i.Actor), oneLine(&i.EventType))

@@ -23,10 +23,12 @@ func (a *app) verifyCommand() *cobra.Command {
 		Long: `Checks all data and names what is wrong: every event is in the outbox, in a job, composed, a dead letter, or was removed
 by an operator; every instance has its lineage, log row and emission; positions are unique and have no gaps. It changes
 nothing and reads in short pieces while everything keeps running. Exit code 1 if something is wrong.`,
-		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.onDatabase(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool) error {
-				report, err := verify.Run(ctx, verify.Config{Pool: pool, Findings: findings, Rest: rest, Done: a.logVerified(ctx)})
+				report, err := verify.Run(ctx, verify.Config{Pool: pool, Findings: findings, Rest: rest, Done: func(check verify.Check) {
+					a.logger.InfoContext(ctx, "Verify: checked", slog.String("check", check.Name),
+						slog.Int64("rows", check.Looked), slog.Int64("wrong", check.Wrong))
+				}})
 				if err != nil {
 					return err
 				}
@@ -37,8 +39,7 @@ nothing and reads in short pieces while everything keeps running. Exit code 1 if
 	cmd.Flags().Var(intValue(&findings, 1, 10_000), "findings", "problems listed per check")
 	cmd.Flags().Var(durationValue(&rest, 0, time.Minute), "rest",
 		"pause after each piece of work, about 100ms long, to leave room for others")
-	a.jsonFlag(cmd)
-	return cmd
+	return a.withJSON(cmd)
 }
 
 func wrongThings(n int64) error {
@@ -46,13 +47,6 @@ func wrongThings(n int64) error {
 		return errors.New("1 problem; its check says how to fix it")
 	}
 	return fmt.Errorf("%d problems; their checks say how to fix them", n)
-}
-
-func (a *app) logVerified(ctx context.Context) func(verify.Check) {
-	return func(check verify.Check) {
-		a.logger.InfoContext(ctx, "Verify: checked", slog.String("check", check.Name),
-			slog.Int64("rows", check.Looked), slog.Int64("wrong", check.Wrong))
-	}
 }
 
 func writeVerified(w io.Writer, report verify.Report) {

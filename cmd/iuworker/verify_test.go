@@ -38,7 +38,7 @@ func TestVerify(t *testing.T) {
 	run(t, on(iutest.Empty(t)), "verify").failed(t, exitFailed, "iuworker migrate up")
 }
 
-// Operators look with the role that is for them, behind whatever pooler.
+// Operators can verify with the role iu_operator, through any pooler.
 func TestOperatorsMayLook(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"cache_statement", "exec", "simple_protocol"} {

@@ -15,20 +15,16 @@ import (
 )
 
 func (a *app) versionCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	return a.withJSON(&cobra.Command{
 		Use:   "version",
 		Short: "Print the version and build of the program",
-		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			info, _ := debug.ReadBuildInfo() // nil if the program was built without modules
-			result := readBuild(info)
+			result := programBuild()
 			return a.print(result, func(w io.Writer) {
 				fmt.Fprintf(w, "iuworker %s, schema %d, %s\n", result, result.Schema, result.Go)
 			})
 		},
-	}
-	a.jsonFlag(cmd)
-	return cmd
+	})
 }
 
 // build says what this program was built from. Commit and Date are "" if the build did not record them.
@@ -89,7 +85,7 @@ func (b build) String() string {
 	return text
 }
 
-func programBuild() string {
-	info, _ := debug.ReadBuildInfo()
-	return readBuild(info).String()
+func programBuild() build {
+	info, _ := debug.ReadBuildInfo() // nil if the program was built without modules
+	return readBuild(info)
 }

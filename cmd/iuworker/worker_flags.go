@@ -1,14 +1,15 @@
 package main
 
 import (
-	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/iu-core/iuworker/internal/dbsession"
+	"github.com/iu-core/iuworker/internal/tracing"
 	webui "github.com/iu-core/iuworker/riverui"
 	"github.com/iu-core/iuworker/riverui/eventstream"
 	"github.com/iu-core/iuworker/worker"
@@ -123,15 +124,8 @@ const (
 
 // pathValue is a base path of the pages.
 func pathValue(to *string) *value[string] {
-	v := stringValue(to, "path", nil)
-	v.parse = func(text string) (string, error) {
-		path, err := webui.CheckBasePath(text)
-		if err != nil {
-			return "", errors.New("it must be like /iuworker: a slash, then letters, digits and ._~- between slashes")
-		}
-		return path, nil
-	}
-	return v
+	parse := worded(webui.CheckBasePath, "like /iuworker: a slash, then letters, digits and ._~- between slashes")
+	return &value[string]{to, "path", parse, strings.Clone}
 }
 
 // addrValue is an address to listen on, or off.
@@ -142,4 +136,68 @@ func addrValue(to *string) *value[string] {
 		}
 		return nil
 	})
+}
+
+// Variables that hold the lines of a secrets file, for installations without files.
+const (
+	credentialsVariable = "IUWORKER_HTTP_CREDENTIALS"
+	tokensVariable      = "IUWORKER_EVENTS_TOKEN"
+)
+
+// access says who may use the pages and the events.
+type access struct {
+	credentials *webui.Credentials // nil: the pages need none
+	tokens      *webui.Tokens      // nil: there are none
+}
+
+// resolve reads the secrets, and finds where traces go. What cannot be read is wrong usage.
+func (f *workFlags) resolve(cmd *cobra.Command, getenv func(string) string) (who access, err error) {
+	if who.credentials, err = readSecrets(cmd, "--http-credentials-file", f.credentials, credentialsVariable, getenv,
+		webui.ReadCredentials, webui.ParseCredentials); err != nil {
+		return who, err
+	}
+	if who.tokens, err = readSecrets(cmd, "--events-token-file", f.tokens, tokensVariable, getenv, webui.ReadTokens, webui.ParseTokens); err != nil {
+		return who, err
+	}
+	from := otlpVariables
+	if f.otlp != "" {
+		from = "--otlp-endpoint"
+	}
+	if f.otlp, err = tracing.Endpoint(f.otlp, getenv); err != nil {
+		return who, usage(cmd, "%s: %v", from, err)
+	}
+	return who, nil
+}
+
+// readSecrets reads the file or the variable; it returns nil if neither is given.
+func readSecrets[T any](cmd *cobra.Command, flag, file, variable string, getenv func(string) string,
+	read, parse func(string) (*T, error),
+) (secrets *T, err error) {
+	text := getenv(variable)
+	switch {
+	case file != "" && text != "":
+		err = fmt.Errorf("%s and %s contradict each other: give one of them", flag, variable)
+	case file != "":
+		secrets, err = read(file)
+	case text != "":
+		if secrets, err = parse(text); err != nil {
+			err = fmt.Errorf("%s: %w", variable, err)
+		}
+	}
+	if err != nil {
+		return nil, usage(cmd, "%v", err)
+	}
+	return secrets, nil
+}
+
+// curl returns a command line that follows the events, without the secret.
+func (who access) curl(pages string) string {
+	var how string
+	switch {
+	case who.tokens != nil:
+		how = `-H "Authorization: Bearer $TOKEN" `
+	case who.credentials != nil:
+		how = "-u USER "
+	}
+	return "curl -N " + how + shellQuoted(strings.TrimSuffix(pages, "/")+"/v1/events?from=beginning")
 }

@@ -14,6 +14,8 @@ import (
 const (
 	poolerRounds  = 5
 	poolerTimeout = 2 * time.Second
+
+	askProcess = "SELECT pg_catalog.pg_backend_pid()"
 )
 
 // pooler finds out once what the pooler of an address does. Safe for concurrent use.
@@ -22,15 +24,15 @@ type pooler struct {
 	known *bool
 }
 
-// sessions reports whether conn has a server process of its own. With a second connection it looks whether the process
-// stays the same while that one works: a transaction pooler gives the process that was used last to the next client.
+// sessions reports whether conn has a server process of its own. It checks with a second connection whether the process stays
+// the same while that one works: a transaction pooler gives the process that was used last to the next client.
 func (p *pooler) sessions(ctx context.Context, cfg *pgconn.Config, conn *pgconn.PgConn) (bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.known != nil {
 		return *p.known, nil
 	}
-	own, err := ask(ctx, conn, "SELECT pg_catalog.pg_backend_pid()")
+	own, err := ask(ctx, conn, askProcess)
 	if err != nil {
 		return false, err
 	}
@@ -38,27 +40,18 @@ func (p *pooler) sessions(ctx context.Context, cfg *pgconn.Config, conn *pgconn.
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		// A transaction pooler that has a process for the first connection now would have had it for the second one before.
-		still, err := ask(ctx, conn, "SELECT pg_catalog.pg_backend_pid()")
+		still, err := ask(ctx, conn, askProcess)
 		return still == own, err
 	case err != nil:
-		return false, nil // it is not known, and what is not known to be ours is left as it is
+		return false, nil // unknown: assume that the process is not ours
 	}
 	defer closeQuietly(second)
 	sessions := own != others
-	for range poolerRounds {
-		if !sessions {
-			break
-		}
-		during, err := ask(ctx, second, "BEGIN; SELECT pg_catalog.pg_backend_pid()")
-		if err != nil {
-			return false, err
-		}
-		still, err := ask(ctx, conn, "SELECT pg_catalog.pg_backend_pid()")
-		if err != nil {
-			return false, err
-		}
-		after, err := ask(ctx, second, "SELECT pg_catalog.pg_backend_pid(); COMMIT")
-		if err != nil {
+	for round := 0; sessions && round < poolerRounds; round++ {
+		during, duringErr := ask(ctx, second, "BEGIN; "+askProcess)
+		still, stillErr := ask(ctx, conn, askProcess)
+		after, afterErr := ask(ctx, second, askProcess+"; COMMIT")
+		if err := errors.Join(duringErr, stillErr, afterErr); err != nil {
 			return false, err
 		}
 		sessions = during == others && after == others && still == own
@@ -67,7 +60,7 @@ func (p *pooler) sessions(ctx context.Context, cfg *pgconn.Config, conn *pgconn.
 	return sessions, nil
 }
 
-// another opens a second connection, and asks it for its process.
+// another opens a second connection, and returns it and its server process.
 func another(ctx context.Context, cfg *pgconn.Config) (*pgconn.PgConn, uint32, error) {
 	ctx, cancel := context.WithTimeout(ctx, poolerTimeout)
 	defer cancel()
@@ -75,30 +68,25 @@ func another(ctx context.Context, cfg *pgconn.Config) (*pgconn.PgConn, uint32, e
 	if err != nil {
 		return nil, 0, err
 	}
-	pid, err := ask(ctx, conn, "SELECT pg_catalog.pg_backend_pid()")
+	pid, err := ask(ctx, conn, askProcess)
 	if err != nil {
 		closeQuietly(conn)
-		return nil, 0, err
 	}
-	return conn, pid, nil
+	return conn, pid, err
 }
 
 func closeQuietly(conn *pgconn.PgConn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = conn.Close(ctx) // it was only to be asked
+	_ = conn.Close(ctx) // it only asked
 }
 
+// ask returns the first value of a query, the number of a server process.
 func ask(ctx context.Context, conn *pgconn.PgConn, sql string) (uint32, error) {
 	results, err := conn.Exec(ctx, sql).ReadAll()
 	if err != nil {
 		return 0, err
 	}
-	return backend(results)
-}
-
-// backend reads the first value of the first result that has one: the number of a server process.
-func backend(results []*pgconn.Result) (uint32, error) {
 	for _, result := range results {
 		if len(result.Rows) == 0 {
 			continue

@@ -15,8 +15,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Prepare makes the connections of cfg, and of its copies, begin with our settings, and end with the first error that says
-// that the server takes no writes. A second call does nothing. It replaces OnPgError; AfterConnect is called after ours.
+// Prepare makes the connections of cfg and its copies begin with our settings, and end with the first error that says that the
+// server is read-only. A second call does nothing. It replaces OnPgError; a given AfterConnect runs after ours.
 func Prepare(cfg *pgx.ConnConfig) {
 	if prepared(cfg) {
 		return
@@ -24,7 +24,7 @@ func Prepare(cfg *pgx.ConnConfig) {
 	if cfg.RuntimeParams == nil {
 		cfg.RuntimeParams = map[string]string{}
 	}
-	p := &preparation{address: settle(cfg.RuntimeParams)}
+	p := &preparation{address: strip(cfg.RuntimeParams)}
 	cfg.OnPgError = goOn
 	next := cfg.AfterConnect
 	plain := cfg.Config.Copy()
@@ -42,7 +42,7 @@ func Prepare(cfg *pgx.ConnConfig) {
 	}
 }
 
-// prepared: functions can be told apart by where their code is.
+// prepared reports whether cfg is prepared. Functions cannot be compared, but the addresses of their code can.
 func prepared(cfg *pgx.ConnConfig) bool {
 	return cfg.OnPgError != nil && reflect.ValueOf(cfg.OnPgError).Pointer() == reflect.ValueOf(goOn).Pointer()
 }
@@ -62,9 +62,9 @@ const (
 	lifetimeJitter = time.Minute
 )
 
-// PreparePool is Prepare for the connections of a pool. They live for 10 minutes at most, unless the address names another
-// time, so that they follow a name that leads elsewhere by then. As soon as one of them meets a server that takes no writes,
-// all are replaced before they are used again: there may be another primary by now. A second call does nothing.
+// PreparePool prepares the connections of a pool. They live for at most 10 minutes unless the address says otherwise, so that
+// they follow a name that changes. When one of them meets a server that has become read-only, all are replaced before they are
+// used again: there may be another primary. A second call does nothing.
 func PreparePool(cfg *pgxpool.Config) {
 	if prepared(cfg.ConnConfig) {
 		return
@@ -108,9 +108,8 @@ const (
 	multiplexedKey = "iuworker.multiplexed"
 )
 
-// goOn reports whether a connection goes on after an error of its server. It ends with the session, and with the first
-// write that the server does not take: sockets stay open when a server becomes a standby behind a proxy, and each
-// new connection goes where the primary is now.
+// goOn reports whether a connection stays open after an error of its server. It does not after a fatal error, nor after a write
+// that a read-only server refused: if the server behind a proxy became a standby, a new connection leads to the primary.
 func goOn(conn *pgconn.PgConn, err *pgconn.PgError) bool {
 	if err.Code != pgerrcode.ReadOnlySQLTransaction {
 		return !strings.EqualFold(err.Severity, "FATAL")
@@ -121,30 +120,30 @@ func goOn(conn *pgconn.PgConn, err *pgconn.PgError) bool {
 	return false
 }
 
-// ReadOnly reports whether the server said last that transactions cannot write here: it says so with the reply to the
-// next statement. A pooler does not pass it on.
+// ReadOnly reports whether the server last said that it is read-only. A server that becomes so says it with its next reply. A
+// pooler does not forward it.
 func ReadOnly(conn *pgconn.PgConn) bool {
 	return conn.ParameterStatus("in_hot_standby") == "on" || conn.ParameterStatus("default_transaction_read_only") == "on"
 }
 
-// became reports whether the server has become read-only since the connection was opened. One that was before is a choice:
+// became reports whether the server has become read-only since the connection was opened. A server that already was is a choice:
 // a subscriber may read from a standby.
 func became(conn *pgconn.PgConn) bool {
 	before, known := conn.CustomData()[readOnlyKey].(bool)
 	return known && !before && ReadOnly(conn)
 }
 
-// Writable is a query for one boolean: whether this session can write.
+// Writable is a query that returns whether this session can write.
 const Writable = "SELECT NOT pg_catalog.pg_is_in_recovery() AND pg_catalog.current_setting('transaction_read_only') = 'off'"
 
-// Multiplexed reports whether a connection goes through a transaction pooler: its session is not its own, and nothing may be
-// left there, be it a setting, a lock or a LISTEN. The connection must be a prepared one.
+// Multiplexed reports whether a prepared connection goes through a transaction pooler. Then others use its session, too, and
+// it must leave no setting, lock or LISTEN there.
 func Multiplexed(conn *pgconn.PgConn) bool {
 	multiplexed, _ := conn.CustomData()[multiplexedKey].(bool)
 	return multiplexed
 }
 
-// preparation is what one Prepare found out, shared by the copies of its config.
+// preparation is what Prepare found out. All copies of its config share it.
 type preparation struct {
 	address []setting
 	pooler  pooler
@@ -173,23 +172,38 @@ func (p *preparation) begin(ctx context.Context, plain *pgconn.Config, conn *pgc
 
 const beginTries = 10
 
-func timedOut(err error) bool {
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && pgErr.Code == pgerrcode.QueryCanceled
-}
-
-// set sets what is to be set for the process pid, and returns the process that is there.
+// set sets what is to be set if the server process is pid, and returns the process that it reached.
 func (p *preparation) set(ctx context.Context, conn *pgconn.PgConn, pid uint32) (uint32, error) {
-	results, err := conn.Exec(ctx, begin(pid, p.address)).ReadAll()
-	for try := 1; timedOut(err) && try < beginTries; try++ { // a timeout of some milliseconds, before it was lifted
-		results, err = conn.Exec(ctx, begin(pid, p.address)).ReadAll()
+	got, err := ask(ctx, conn, begin(pid, p.address))
+	for try := 1; hasCode(err, pgerrcode.QueryCanceled) && try < beginTries; try++ { // a timeout of some milliseconds, before it was lifted
+		got, err = ask(ctx, conn, begin(pid, p.address))
 	}
-	if err != nil {
-		if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == pgerrcode.InsufficientPrivilege {
-			return 0, fmt.Errorf("begin a session with the settings that iuworker needs (this login or database has others, and the login "+
-				"may not change them: ALTER ROLE or ALTER DATABASE ... RESET): %w", err)
-		}
+	switch {
+	case hasCode(err, pgerrcode.InsufficientPrivilege):
+		return 0, fmt.Errorf("begin a session with the settings that iuworker needs (this login or database has others, and the login "+
+			"may not change them: ALTER ROLE or ALTER DATABASE ... RESET): %w", err)
+	case err != nil:
 		return 0, fmt.Errorf("begin a session with the settings that iuworker needs: %w", err)
 	}
-	return backend(results)
+	return got, nil
+}
+
+// ReadOnlyError reports whether an error says that the server is read-only.
+func ReadOnlyError(err error) bool { return hasCode(err, pgerrcode.ReadOnlySQLTransaction) }
+
+// WayOut returns what to do about an error that is due to a pooler or a read-only server; "" for others.
+func WayOut(err error) string {
+	switch {
+	case hasCode(err, pgerrcode.DuplicatePreparedStatement), hasCode(err, pgerrcode.InvalidSQLStatementName):
+		return "prepared statements do not work through this pooler: add default_query_exec_mode=cache_describe to the address"
+	case ReadOnlyError(err):
+		return "this server is a standby or read only: give the address of the primary"
+	default:
+		return ""
+	}
+}
+
+func hasCode(err error, code string) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == code
 }

@@ -8,7 +8,7 @@ import (
 
 type setting struct{ name, value string }
 
-// packet are the settings that go into the startup packet: those that a pooler keeps for each client.
+// packet are the settings of the startup packet: those that a pooler keeps for each client.
 var packet = []setting{
 	{"client_encoding", "UTF8"},
 	{"DateStyle", "ISO, MDY"},
@@ -16,7 +16,7 @@ var packet = []setting{
 	{"standard_conforming_strings", "on"},
 }
 
-// required are the settings without which statements fail, or do something else. An address cannot change them.
+// required are the settings without which statements fail or do something else. An address cannot change them.
 var required = []setting{
 	{"search_path", "pg_catalog, public, pg_temp"}, // as in 033
 	{"default_transaction_isolation", "read committed"},
@@ -29,7 +29,7 @@ var required = []setting{
 	{"client_min_messages", "notice"},
 	{"exit_on_error", "off"},
 	{"extra_float_digits", "1"},
-	{"gin_fuzzy_search_limit", "0"}, // above 0 an index on jsonb finds some of the rows
+	{"gin_fuzzy_search_limit", "0"}, // above 0, an index on jsonb finds only some of the rows
 	{"IntervalStyle", "postgres"},
 	{"quote_all_identifiers", "off"},
 	{"restrict_nonsystem_relation_kind", ""}, // views
@@ -39,10 +39,8 @@ var required = []setting{
 	{"plpgsql.extra_warnings", "none"},
 }
 
-// chosen are settings that an address may choose otherwise.
-//
-// The server notices a client whose machine is gone within about 20 s: by keepalive probes while it waits for a
-// statement, by the user timeout while it sends, and by the end of a transaction that nobody goes on with.
+// chosen are settings that an address can override. The server notices within about 20 s that a client's machine died: by
+// keepalive probes while it waits for a statement, by the user timeout while it sends, and by the timeout of idle transactions.
 var chosen = []setting{
 	{"statement_timeout", "0"}, // contexts bound ours
 	{"lock_timeout", "0"},
@@ -67,28 +65,23 @@ var chosen = []setting{
 	{"enable_sort", "on"},
 }
 
-// begin is the statement that begins a session, for the server process that greeted us: a pooler greets in its own
-// name, and then nothing is set. pid 0 stands for whichever process it is. Of others' values only search_path could
-// change what this text means, and every name in it is qualified. The timeout is lifted for this transaction alone. A setting
-// of ours that this server does not know is left out; one that the address asks for is an error then.
+// begin returns the statement that begins a session, if its server process is pid or pid is 0. A pooler greets with a number
+// of its own; then nothing is set. Every name is qualified, since search_path may be hostile. The statement timeout is lifted
+// for this transaction only. Our settings that the server does not know are skipped; those of the address are errors.
 func begin(pid uint32, address []setting) string {
 	var rows []string
 	add := func(settings []setting, asked bool) {
 		for _, s := range settings {
-			asked := asked || s.name == "statement_timeout" // what it is now is for this transaction alone
+			asked := asked || s.name == "statement_timeout" // its current value is that of this transaction
 			rows = append(rows, fmt.Sprintf("(%d, %s, %s, %t)", len(rows), literal(s.name), literal(s.value), asked))
 		}
 	}
-	role := slices.IndexFunc(address, func(s setting) bool { return strings.EqualFold(s.name, "role") })
+	isRole := func(s setting) bool { return strings.EqualFold(s.name, "role") }
+	roles := slices.DeleteFunc(slices.Clone(address), func(s setting) bool { return !isRole(s) })
 	add(chosen, false)
-	if role < 0 {
-		add(address, true)
-		add(required, false)
-	} else { // last: it may be allowed less than the login
-		add(slices.Concat(address[:role], address[role+1:]), true)
-		add(required, false)
-		add(address[role:role+1], true)
-	}
+	add(slices.DeleteFunc(slices.Clone(address), isRole), true)
+	add(required, false)
+	add(roles, true) // last: the role may be allowed less than the login
 	return fmt.Sprintf(beginSQL, pid, strings.Join(rows, ", "))
 }
 
@@ -100,9 +93,9 @@ WHERE (%[1]d OPERATOR(pg_catalog.=) 0 OR pg_catalog.pg_backend_pid() OPERATOR(pg
   AND (s.asked OR pg_catalog.current_setting(s.name, true) OPERATOR(pg_catalog.<>) s.value);
 SELECT pg_catalog.set_config(c.name, c.value, false)
 FROM (VALUES
-    -- What is acknowledged must be on disk. A choice that waits for more than that is kept.
+    -- What is acknowledged must be on disk. A stronger choice is kept.
     ('synchronous_commit', 'on', pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) ANY (ARRAY['off', 'local'])),
-    -- Only a role's or a database's: a server that is read-only is one to leave.
+    -- Only that of a role or a database: a server that is itself read-only must be left.
     ('default_transaction_read_only', 'off',
      CASE WHEN pg_catalog.current_setting('default_transaction_read_only') OPERATOR(pg_catalog.=) 'on'
           THEN EXISTS (SELECT FROM pg_catalog.pg_settings AS g

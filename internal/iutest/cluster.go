@@ -3,32 +3,35 @@ package iutest
 import (
 	"context"
 	"errors"
-	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/pgserver"
+	iusql "github.com/iu-core/iuworker/sql"
 )
 
 const (
-	adminTimeout = time.Minute // for one statement of ours, on a busy machine
-	retryPause   = 20 * time.Millisecond
+	adminTimeout = time.Minute // for one administrative statement on a busy machine
+	templateName = "iutest_template"
 )
 
-// shared is this process's server; it starts when the first test asks for it.
-var shared = newCluster("")
+// shared is this process's server.
+var shared = newCluster(pgserver.Config{})
 
-// cluster is a server and its template database, each made when it is first needed.
+// cluster is a server and its template database. Each is made when it is first needed.
 type cluster struct {
 	start    func() error // starts the server, once
 	template func() error // makes the template database, once
-	binDir   string       // "": pgserver finds one
+	cfg      pgserver.Config
 	server   *pgserver.Server
 	admin    *pgxpool.Pool
 
@@ -36,35 +39,37 @@ type cluster struct {
 	roles   sync.Mutex // ALTER ROLE: two at once fail with "tuple concurrently updated"
 }
 
-func newCluster(binDir string) *cluster {
-	c := &cluster{binDir: binDir}
+// newCluster returns a cluster that listens on TCP, with settings that suit tests.
+func newCluster(cfg pgserver.Config) *cluster {
+	cfg.TCP = true
+	cfg.Settings = map[string]string{
+		"fsync":                     "off",
+		"full_page_writes":          "off",
+		"max_connections":           "300",
+		"max_prepared_transactions": "10",
+		"shared_buffers":            "64MB",
+		"max_wal_size":              "4GB",
+		"jit":                       "off",
+	}
+	c := &cluster{cfg: cfg}
 	c.start = sync.OnceValue(c.startServer)
 	c.template = sync.OnceValue(c.migrateTemplate)
 	return c
 }
 
-// settings are those of test servers: fast, and roomy enough for many tests at once.
-var settings = map[string]string{
-	"fsync":                     "off",
-	"full_page_writes":          "off",
-	"max_connections":           "300",
-	"max_prepared_transactions": "10",
-	"shared_buffers":            "64MB",
-	"max_wal_size":              "4GB",
-	"jit":                       "off",
+// ownCluster returns a cluster that stops when the test ends.
+func ownCluster(t testing.TB, cfg pgserver.Config) *cluster {
+	t.Helper()
+	own := newCluster(cfg)
+	t.Cleanup(func() { require.NoError(t, own.stop(), "stop the test's own server") })
+	return own
 }
 
-func (c *cluster) startServer() error {
-	server, err := pgserver.Start(context.Background(), pgserver.Config{
-		BinDir:   c.binDir,
-		TCP:      true,
-		Settings: settings,
-	})
-	if err != nil {
+func (c *cluster) startServer() (err error) {
+	if c.server, err = pgserver.Start(context.Background(), c.cfg); err != nil {
 		return err
 	}
-	c.server = server
-	c.admin, err = pgxpool.New(context.Background(), server.URL("postgres"))
+	c.admin, err = pgxpool.New(context.Background(), c.server.URL("postgres"))
 	return err
 }
 
@@ -78,41 +83,48 @@ func (c *cluster) stop() error {
 	return c.server.Stop()
 }
 
-// exec runs a statement of the superuser, again while somebody uses what it needs alone.
+// exec runs a statement as superuser, and retries it while another session uses its object.
 func (c *cluster) exec(sql string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
 	defer cancel()
-	pause := time.NewTicker(retryPause)
+	pause := time.NewTicker(20 * time.Millisecond)
 	defer pause.Stop()
 	for {
-		_, err := c.admin.Exec(ctx, sql)
-		var pgErr *pgconn.PgError
-		if !errors.As(err, &pgErr) || pgErr.Code != pgerrcode.ObjectInUse {
+		_, err := c.admin.Exec(ctx, sql) // fails with another error when ctx ends
+		if pgErr, ok := errors.AsType[*pgconn.PgError](err); !ok || pgErr.Code != pgerrcode.ObjectInUse {
 			return err
 		}
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			return fmt.Errorf("%w, for %s", err, adminTimeout)
-		}
+		<-pause.C
 	}
 }
 
-// create makes a database out of a template, an empty name being PostgreSQL's own. Copying files takes half the time
-// of the default, copying through the WAL.
+// create creates a database from a template; "" stands for PostgreSQL's own. Copying files takes half the time of the
+// default, copying through the WAL.
 func (c *cluster) create(name, template string, options ...string) error {
-	statement := strings.Join(append([]string{"CREATE DATABASE " + quote(name) + " STRATEGY file_copy"}, options...), " ")
 	if template != "" {
-		statement += " TEMPLATE " + quote(template)
+		options = append(options, "TEMPLATE "+quote(template))
 	}
 	c.copying.Lock()
 	defer c.copying.Unlock()
-	return c.exec(statement)
-}
-
-// drop drops a database, and ends the sessions in it.
-func (c *cluster) drop(name string) error {
-	return c.exec("DROP DATABASE IF EXISTS " + quote(name) + " WITH (FORCE)")
+	return c.exec("CREATE DATABASE " + quote(name) + " STRATEGY file_copy " + strings.Join(options, " "))
 }
 
 func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+func (c *cluster) migrateTemplate() error {
+	if err := c.start(); err != nil {
+		return err
+	}
+	if err := c.create(templateName, ""); err != nil {
+		return err
+	}
+	config, err := pgx.ParseConfig(c.server.URL(templateName))
+	if err != nil {
+		return err
+	}
+	if _, err = iusql.Up(context.Background(), iusql.Config{ConnConfig: config, Logger: slog.New(slog.DiscardHandler)}); err != nil {
+		return err
+	}
+	// A database with sessions cannot be copied.
+	return c.exec("ALTER DATABASE " + quote(templateName) + " ALLOW_CONNECTIONS false")
+}

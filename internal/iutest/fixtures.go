@@ -2,6 +2,9 @@ package iutest
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -16,11 +19,11 @@ func (db *DB) OpenGates(t testing.TB) {
 		UPDATE public.dot_config SET value = 'true'
 		WHERE key IN ('iu_core.composer_enabled', 'iu_core.auto_instantiate_enabled')`)
 	require.NoError(t, err, "open the gates")
-	require.EqualValues(t, 2, tag.RowsAffected(), "gates that are there")
+	require.EqualValues(t, 2, tag.RowsAffected(), "existing gates")
 }
 
-// Template makes a collection of that many pieces, marked as a template, whatever the gates, and returns its id. The
-// pieces' keys are the template's and a number: "key/1" and so on.
+// Template creates a template of that many pieces, even if the gates are closed, and returns its id. The keys of the pieces
+// are "key/1", "key/2" and so on.
 func (db *DB) Template(t testing.TB, key string, pieces int) uuid.UUID {
 	t.Helper()
 	var id uuid.UUID
@@ -45,8 +48,8 @@ func (db *DB) Template(t testing.TB, key string, pieces int) uuid.UUID {
 	return id
 }
 
-// HoldComposing makes each call that composes wait in the server, whatever its lock_timeout, until release is called, or the
-// test ends: jobs are running for as long as the test likes. Once a database.
+// HoldComposing makes each call that composes wait in the server, whatever its lock_timeout, until the test calls release or
+// ends. Call it once for each database.
 func (db *DB) HoldComposing(t testing.TB) (release func()) {
 	t.Helper()
 	db.Exec(t, `
@@ -63,8 +66,58 @@ func (db *DB) HoldComposing(t testing.TB) (release func()) {
 	release = sync.OnceFunc(func() {
 		defer conn.Release()
 		_, err := conn.Exec(context.WithoutCancel(t.Context()), "SELECT pg_advisory_unlock(1)")
-		require.NoError(t, err, "let composing go on")
+		require.NoError(t, err, "release composing")
 	})
 	t.Cleanup(release)
 	return release
+}
+
+// HostileSettings are settings that a role or a database may give to its sessions, and under which statements fail, wait or
+// do something else.
+var HostileSettings = map[string]string{
+	"array_nulls":                         "off",
+	"backslash_quote":                     "on",
+	"bytea_output":                        "escape",
+	"client_encoding":                     "SQL_ASCII",
+	"client_min_messages":                 "error",
+	"DateStyle":                           "German",
+	"default_transaction_deferrable":      "on",
+	"default_transaction_isolation":       "serializable",
+	"default_transaction_read_only":       "on",
+	"enable_indexscan":                    "off",
+	"enable_nestloop":                     "off",
+	"exit_on_error":                       "on",
+	"extra_float_digits":                  "-15",
+	"gin_fuzzy_search_limit":              "1",
+	"idle_in_transaction_session_timeout": "0",
+	"idle_session_timeout":                "1s",
+	"IntervalStyle":                       "iso_8601",
+	"jit":                                 "on",
+	"lock_timeout":                        "1ms",
+	"plan_cache_mode":                     "force_generic_plan",
+	"plpgsql.extra_errors":                "all",
+	"plpgsql.extra_warnings":              "all",
+	"plpgsql.variable_conflict":           "use_variable",
+	"quote_all_identifiers":               "on",
+	"row_security":                        "on",
+	"search_path":                         "nowhere",
+	"session_replication_role":            "replica",
+	"standard_conforming_strings":         "off",
+	"statement_timeout":                   "20ms",
+	"synchronous_commit":                  "off",
+	"TimeZone":                            "Asia/Kathmandu",
+	"transform_null_equals":               "on",
+	"xmloption":                           "document",
+}
+
+// MakeHostile gives new sessions of a database all of HostileSettings except those named.
+func (db *DB) MakeHostile(t testing.TB, but ...string) {
+	t.Helper()
+	var sql strings.Builder // run at once: a new session would already be hostile
+	for name, value := range HostileSettings {
+		if !slices.Contains(but, name) {
+			fmt.Fprintf(&sql, "ALTER DATABASE %s SET %s = '%s';\n", quote(db.Name), name, value)
+		}
+	}
+	db.Exec(t, sql.String())
 }

@@ -27,7 +27,7 @@ func TestEmpty(t *testing.T) {
 	require.Zero(t, tables)
 }
 
-func TestDatabasesAreDropped(t *testing.T) { //nolint:tparallel // it goes on where its subtest ended
+func TestDatabasesAreDropped(t *testing.T) { //nolint:tparallel // it continues after its subtest
 	t.Parallel()
 	keep := iutest.Empty(t)
 	var gone string

@@ -9,30 +9,25 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Main is the body of a package's TestMain. It does not return: it exits with the tests' code, or with 1 where
-// goroutines were left or the server could not be ended.
+// Main is the body of a package's TestMain. It exits with the tests' code, or with 1 if goroutines leaked or the server did
+// not stop.
 func Main(m *testing.M, ignore ...goleak.Option) {
-	clearEnvironment()
+	for _, entry := range os.Environ() { // nothing may lead a test, or a program that it starts, to another database
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, "PG") || strings.HasPrefix(name, "IUWORKER_") || name == "DATABASE_URL" {
+			_ = os.Unsetenv(name) // fails only for names that no environment holds
+		}
+	}
 	code := m.Run()
 	if err := shared.stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "iutest: end the server:", err)
+		fmt.Fprintln(os.Stderr, "iutest: stop the server:", err)
 		code = max(code, 1)
 	}
 	if code == 0 {
 		if err := goleak.Find(ignore...); err != nil {
-			fmt.Fprintln(os.Stderr, "iutest: tests left goroutines:", err)
+			fmt.Fprintln(os.Stderr, "iutest: the tests leaked goroutines:", err)
 			code = 1
 		}
 	}
 	os.Exit(code)
-}
-
-// clearEnvironment removes what would lead a test, or a program that it starts, to some other database.
-func clearEnvironment() {
-	for _, entry := range os.Environ() {
-		name, _, _ := strings.Cut(entry, "=")
-		if strings.HasPrefix(name, "PG") || strings.HasPrefix(name, "IUWORKER_") || name == "DATABASE_URL" {
-			_ = os.Unsetenv(name) // fails for names that no environment holds
-		}
-	}
 }

@@ -13,18 +13,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const (
-	waitPoll    = 5 * time.Millisecond
-	waitBlocked = 30 * time.Second
-)
-
-// WaitFor asks a query for one boolean until it is true; the test fails if that takes longer than timeout, or the
-// query is wrong. A server that is away is asked again.
+// WaitFor polls a query for one boolean until it is true. It retries if the server is away. The test fails if the query is
+// wrong, or after timeout.
 func (db *DB) WaitFor(t testing.TB, timeout time.Duration, query string, args ...any) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
-	poll := time.NewTicker(waitPoll)
+	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
 	var last error
 	for {
@@ -39,17 +34,14 @@ func (db *DB) WaitFor(t testing.TB, timeout time.Duration, query string, args ..
 			require.NoError(t, err, query)
 		}
 		last = err
-		select {
-		case <-poll.C:
-		case <-ctx.Done():
-		}
+		<-poll.C
 	}
 }
 
-// serverAway says whether an error comes of a connection that broke, or of a server that stops or starts.
+// serverAway reports whether an error comes from a broken connection, or from a server that stops or starts.
 func serverAway(err error) bool {
-	if answer, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return pgerrcode.IsOperatorIntervention(answer.Code)
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pgerrcode.IsOperatorIntervention(pgErr.Code)
 	}
 	_, network := errors.AsType[net.Error](err)
 	return network || errors.Is(err, io.ErrUnexpectedEOF)
@@ -58,7 +50,7 @@ func serverAway(err error) bool {
 // WaitBlocked waits until at least n sessions of the test's database wait for a lock.
 func WaitBlocked(t testing.TB, db *DB, n int) {
 	t.Helper()
-	db.WaitFor(t, waitBlocked, `
+	db.WaitFor(t, 30*time.Second, `
 		SELECT count(*) >= $1 FROM pg_catalog.pg_stat_activity
 		WHERE datname = current_database() AND state = 'active' AND wait_event_type = 'Lock'`, n)
 }

@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// account is the unprivileged user that the server runs as. A nil account is the user who runs this program.
+// account is the unprivileged user that the server runs as; nil is the user who runs this program.
 type account struct {
 	name     string
 	uid, gid uint32
@@ -19,7 +19,7 @@ type account struct {
 // serverAccount returns nil unless the program runs as root.
 func serverAccount() (*account, error) {
 	if os.Geteuid() != 0 {
-		return nil, nil // an account, too: ourselves
+		return nil, nil // nil is a valid account
 	}
 	for _, name := range []string{"postgres", "nobody"} {
 		found, err := user.Lookup(name)
@@ -39,8 +39,8 @@ func serverAccount() (*account, error) {
 		"to run it as: create one, or run this program as an ordinary user")
 }
 
-// attributes makes the process a leader of its own session, so that Ctrl-C and a closed terminal do not
-// reach it, under the account's ids and no supplementary groups.
+// attributes makes a process run under the account's ids without supplementary groups, and lead a session of its own, so that
+// neither Ctrl-C nor a closed terminal reaches it.
 func (a *account) attributes() *syscall.SysProcAttr {
 	attributes := &syscall.SysProcAttr{Setsid: true}
 	if a != nil {
@@ -60,30 +60,35 @@ func (a *account) own(path string) error {
 	return nil
 }
 
-// reaches says why the account could not enter or execute path: a directory above it that is closed to it,
-// such as root's home. Ourselves are not asked: the system will say.
+// reaches returns an error if the account cannot enter or execute path, for example because it lies in root's home. It does not
+// check for the user who runs this program.
 func (a *account) reaches(path string) error {
 	if a == nil {
 		return nil
 	}
 	resolved, err := filepath.EvalSymlinks(path)
 	if err != nil {
-		return fmt.Errorf("look for %s: %w", path, err)
+		return fmt.Errorf("find %s: %w", path, err)
 	}
-	for {
+	for child := ""; resolved != child; child, resolved = resolved, filepath.Dir(resolved) {
 		info, err := os.Stat(resolved)
 		if err != nil {
-			return fmt.Errorf("look at %s: %w", resolved, err)
+			return fmt.Errorf("inspect %s: %w", resolved, err)
 		}
 		if !a.mayExecute(info) {
 			return fmt.Errorf("%s is closed to user %s", resolved, a.name)
 		}
-		parent := filepath.Dir(resolved)
-		if parent == resolved {
-			return nil
-		}
-		resolved = parent
 	}
+	return nil
+}
+
+// explain adds what to do if a container without CAP_SETUID refuses to run a program as the account.
+func (a *account) explain(err error) error {
+	if a != nil && errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("run PostgreSQL as user %s, since it does not run as root: %w: "+
+			"run this program as an ordinary user, or give the URL of a database", a.name, err)
+	}
+	return err
 }
 
 func (a *account) mayExecute(info os.FileInfo) bool {

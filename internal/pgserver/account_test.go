@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An ordinary user's server runs as that user. Root checks it as nobody, everybody else as themselves.
+// An ordinary user's server runs as that user. If the tests run as root, the program runs as nobody.
 func TestOrdinaryUser(t *testing.T) {
 	t.Parallel()
 	dir := openDir(t)

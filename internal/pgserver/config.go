@@ -10,26 +10,20 @@ import (
 	"time"
 )
 
-const (
-	defaultStartTimeout = time.Minute
-	defaultStopTimeout  = 10 * time.Second
-)
-
-// Config says which server to run, and how. Its zero value is a new server that only this user reaches.
+// Config says which server to run and how. Its zero value is a new server that only this user can reach.
 type Config struct {
 	// BinDir holds postgres and initdb. Default: found on the machine, else downloaded.
 	BinDir string
 
-	// DataDir is the data directory. One that is given is initialised where it is missing or empty, and
-	// kept by Stop. Default: a new one, which Stop removes.
+	// DataDir is the data directory. A given one is initialised if it is missing or empty, and Stop keeps it. Default: a new
+	// one, which Stop removes.
 	DataDir string
 
-	// TCP makes the server listen on a free port of 127.0.0.1, where every user of this machine may
-	// connect as superuser. Default: false, a socket in a directory that is this user's alone.
+	// TCP makes the server listen on a free port of 127.0.0.1, to which every user of this machine can connect as superuser.
+	// Default: false, a socket in a directory that only this user can enter.
 	TCP bool
 
-	// Settings are settings of postgresql.conf, as name and value. They win over our own, except for
-	// where the server listens. Default: none.
+	// Settings are settings of postgresql.conf by name. They override ours, except where the server listens. Default: none.
 	Settings map[string]string
 
 	// StartTimeout bounds the wait until the server replies. Default: 1 minute.
@@ -38,25 +32,25 @@ type Config struct {
 	// StopTimeout bounds the fast shutdown; an immediate one and SIGKILL follow. Default: 10 seconds.
 	StopTimeout time.Duration
 
-	// Logger hears what is found, started, cleaned up and stopped. Default: nothing is logged.
+	// Logger logs what is found, started, cleaned up and stopped. Default: nothing is logged.
 	Logger *slog.Logger
 
-	// Set by tests only.
+	// Only tests set these.
 	download download // where binaries come from and go to
-	orphan   bool     // the server outlives a killed program, as it does where the kernel does not help
+	orphan   bool     // the server outlives a killed program, as on systems other than Linux
 }
 
 func (c Config) withDefaults() Config {
-	c.StartTimeout = cmp.Or(c.StartTimeout, defaultStartTimeout)
-	c.StopTimeout = cmp.Or(c.StopTimeout, defaultStopTimeout)
+	c.StartTimeout = cmp.Or(c.StartTimeout, time.Minute)
+	c.StopTimeout = cmp.Or(c.StopTimeout, 10*time.Second)
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	return c
 }
 
 var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*$`)
 
-// arguments makes postgres's command line. Settings travel here and not in postgresql.conf: the data
-// directory belongs to the server's account, and root does not write into other accounts' directories.
+// arguments returns postgres's arguments. They hold the settings, not postgresql.conf: the data directory belongs to the server's
+// account, and root must not write to it.
 func (c Config) arguments(dataDir, socketDir string, port int) ([]string, error) {
 	settings := map[string]string{
 		"cluster_name":         "iuworker",

@@ -18,23 +18,27 @@ const (
 	downloadTimeout = 5 * time.Minute
 )
 
-// download says where binaries come from and go to; its zero value is right outside tests.
+// download says where binaries come from and go to. Only tests change its zero value.
 type download struct {
 	repository string // default: embedded-postgres's own
 	directory  string // default: cacheDirectory
 }
 
-// fetch returns the directory of the downloaded binaries, downloading them if that was not done before.
+// fetch returns the directory of the downloaded binaries, and downloads them if necessary. Programs that start at the same time
+// download once.
 func (d download) fetch(ctx context.Context, logger *slog.Logger, as *account) (string, error) {
 	directory, err := d.cacheDirectory(as)
 	if err != nil {
 		return "", err
 	}
-	lock, err := waitLock(ctx, filepath.Join(directory, "download.lock"))
+	lock, err := os.OpenFile(filepath.Join(directory, "download.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return "", fmt.Errorf("wait for another program's download: %w", err)
+		return "", fmt.Errorf("lock the cache directory: %w", err)
 	}
 	defer lock.Close() //nolint:errcheck // nothing was written to it
+	if !poll(ctx, func() bool { return tryLock(lock) }) {
+		return "", fmt.Errorf("wait for another program's download: %w", ctx.Err())
+	}
 
 	tree := filepath.Join(directory, "postgresql-"+string(downloadVersion))
 	bin := filepath.Join(tree, "bin")
@@ -48,8 +52,8 @@ func (d download) fetch(ctx context.Context, logger *slog.Logger, as *account) (
 	return bin, nil
 }
 
-// cacheDirectory is kept between runs. Root's own cache is in root's home, which the server's account cannot
-// enter.
+// cacheDirectory returns a directory that is kept between runs. Root's own cache lies in root's home, which the server's account
+// cannot enter.
 func (d download) cacheDirectory(as *account) (string, error) {
 	directory := d.directory
 	switch {
@@ -64,18 +68,18 @@ func (d download) cacheDirectory(as *account) (string, error) {
 		directory = filepath.Join(cache, "iuworker")
 	}
 	if err := os.MkdirAll(directory, 0o755); err != nil {
-		return "", fmt.Errorf("make the cache directory: %w", err)
+		return "", fmt.Errorf("create the cache directory: %w", err)
 	}
 	return directory, nil
 }
 
-// extract downloads into a directory beside the tree and renames it, so that a tree is whole or absent.
+// extract downloads into a temporary directory and renames it, so that the tree is whole or absent.
 func (d download) extract(ctx context.Context, directory, tree string, as *account) error {
 	scratch, err := os.MkdirTemp(directory, "download-")
 	if err != nil {
-		return fmt.Errorf("make a directory for it: %w", err)
+		return fmt.Errorf("create a directory for it: %w", err)
 	}
-	defer os.RemoveAll(scratch) //nolint:errcheck // what stays is found by name, and harmless
+	defer os.RemoveAll(scratch) //nolint:errcheck // what stays is harmless
 
 	extracted := filepath.Join(scratch, "tree")
 	if err := d.run(ctx, scratch, extracted); err != nil {
@@ -89,9 +93,8 @@ func (d download) extract(ctx context.Context, directory, tree string, as *accou
 	return os.Rename(extracted, tree)
 }
 
-// run lets embedded-postgres download and extract. It does so only on its way to a start, which for us must
-// not happen: it starts as the user we are, root as well. So the data directory that it is given lies below a
-// file; the start ends there, with the binaries in place, and those are what counts.
+// run makes embedded-postgres download and extract. It does so only before it starts a server, which must not happen here: the
+// server would run as root. Therefore the data directory lies below a file, so that the start fails once the binaries are there.
 func (d download) run(ctx context.Context, scratch, extracted string) error {
 	file := filepath.Join(scratch, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -113,7 +116,7 @@ func (d download) run(ctx context.Context, scratch, extracted string) error {
 		config = config.BinaryRepositoryURL(d.repository)
 	}
 
-	// The library knows no context. A download that hangs is left behind, and ends with the program.
+	// The library takes no context. A download that hangs ends with the program.
 	ended := make(chan error, 1)
 	go func() { ended <- embeddedpostgres.NewDatabase(config).Start() }()
 	ctx, cancel := context.WithTimeoutCause(ctx, downloadTimeout, fmt.Errorf("it took longer than %s", downloadTimeout))
@@ -132,19 +135,7 @@ func (d download) run(ctx context.Context, scratch, extracted string) error {
 	return err
 }
 
-// waitLock locks a file, so that programs that start together download once.
-func waitLock(ctx context.Context, path string) (*os.File, error) {
-	lock, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if !poll(ctx, func() bool { return tryLock(lock) }) {
-		return nil, errors.Join(ctx.Err(), lock.Close())
-	}
-	return lock, nil
-}
-
-// openToAll makes a tree that root extracted usable by the server's account, whatever root's umask.
+// openToAll lets the server's account use a tree that root extracted, whatever root's umask.
 func openToAll(tree string) error {
 	return filepath.WalkDir(tree, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.Type()&fs.ModeSymlink != 0 {

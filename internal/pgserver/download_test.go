@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A repository whose archive has links to the installed binaries, so that what is downloaded runs.
+// repository serves an archive of links to the installed binaries, so that what is downloaded runs.
 func repository(t *testing.T, requests *atomic.Int64) string {
 	t.Helper()
 	bin := Find(t.Context())
@@ -47,7 +47,7 @@ func repository(t *testing.T, requests *atomic.Int64) string {
 			return
 		}
 		requests.Add(1)
-		_, _ = w.Write(jar.Bytes()) // a client that left is the client's affair
+		_, _ = w.Write(jar.Bytes()) // the client may have left
 	}))
 	t.Cleanup(server.Close)
 	return server.URL

@@ -14,18 +14,14 @@ import (
 	"strings"
 )
 
-// Supported major versions.
-const (
-	oldestSupported = 15
-	newestSupported = 18
-)
+const oldestSupported, newestSupported = 15, 18 // major versions
 
-// installations are where packages put PostgreSQL: Debian, RHEL, Homebrew on ARM and on Intel.
+// installations are the directories of PostgreSQL packages.
 var installations = []string{
-	"/usr/lib/postgresql/*/bin",
-	"/usr/pgsql-*/bin",
-	"/opt/homebrew/opt/postgresql*/bin",
-	"/usr/local/opt/postgresql*/bin",
+	"/usr/lib/postgresql/*/bin",         // Debian
+	"/usr/pgsql-*/bin",                  // RHEL
+	"/opt/homebrew/opt/postgresql*/bin", // Homebrew on ARM
+	"/usr/local/opt/postgresql*/bin",    // Homebrew on Intel
 }
 
 // findBinaries returns the directory of the binaries to run, downloading them if there are none.
@@ -41,7 +37,7 @@ func findBinaries(ctx context.Context, cfg Config, as *account) (string, error) 
 		return found, nil
 	}
 	if err := ctx.Err(); err != nil {
-		return "", err // it cut the search short: nothing is known to be missing
+		return "", err // it ended the search early: PostgreSQL may be installed
 	}
 	downloaded, err := cfg.download.fetch(ctx, cfg.Logger, as)
 	if err == nil {
@@ -63,7 +59,7 @@ func Find(ctx context.Context) string {
 	return found
 }
 
-// installed returns the first usable directory, and why those before it, or all, were not usable.
+// installed returns the first usable directory, and why those before it are not usable.
 func installed(ctx context.Context, as *account) (found string, rejected []error) {
 	for _, dir := range candidates(ctx) {
 		_, err := usable(ctx, dir, as)
@@ -95,12 +91,9 @@ func candidates(ctx context.Context) []string {
 
 var digits = regexp.MustCompile(`\d+`)
 
-// versionIn returns the first number in a path or in what postgres --version prints, 0 if there is none.
+// versionIn returns the first number in a path or in the output of postgres --version, or 0.
 func versionIn(text string) int {
-	version, err := strconv.Atoi(digits.FindString(text))
-	if err != nil {
-		return 0
-	}
+	version, _ := strconv.Atoi(digits.FindString(text))
 	return version
 }
 
@@ -129,7 +122,7 @@ func usable(ctx context.Context, dir string, as *account) (int, error) {
 	return version, nil
 }
 
-// missing is the error for a machine without PostgreSQL.
+// missing returns the error for a machine without PostgreSQL.
 func missing(rejected []error, download error) error {
 	install := "install your distribution's PostgreSQL server package"
 	if _, err := exec.LookPath("apt-get"); err == nil {

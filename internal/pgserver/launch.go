@@ -4,6 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -17,9 +23,56 @@ const (
 	pingTimeout  = 5 * time.Second
 	tailLines    = 10
 	tailBytes    = 4096
+
+	loopback = "127.0.0.1"
+
+	// Systems give the ports from 32768 on to outgoing connections, which could take one while the server restarts.
+	lowestPort  = 20000
+	highestPort = 32000
+
+	socketPort = 5432 // only a part of the socket's name
 )
 
-// launchOnFreePort chooses the port, and another where somebody was quicker. s.mu is held.
+// linkData makes a given data directory appear in the private directory, so that the server and the cleaning of leftovers find
+// both kinds at one place.
+func (s *Server) linkData() error {
+	if s.cfg.DataDir == "" {
+		return nil
+	}
+	data, err := filepath.Abs(s.cfg.DataDir)
+	if err != nil {
+		return fmt.Errorf("find the data directory: %w", err)
+	}
+	if err = os.Mkdir(data, 0o700); err == nil {
+		err = s.as.own(data)
+	}
+	if err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("make the data directory: %w", err)
+	}
+	if err := s.as.reaches(data); err != nil {
+		return fmt.Errorf("use the data directory: %w", err)
+	}
+	if err := os.Symlink(data, s.dir.data()); err != nil {
+		return fmt.Errorf("link the data directory: %w", err)
+	}
+	return nil
+}
+
+// initialise initialises the data directory, unless it has been. The locale C needs no locale of the system. initdb does not
+// flush to disk: before the first start there is nothing to lose.
+func (s *Server) initialise(ctx context.Context) error {
+	if _, err := os.Stat(filepath.Join(s.dir.data(), "PG_VERSION")); err == nil {
+		return nil
+	}
+	cmd := s.command("initdb", "-D", s.dir.data(), "-U", superuser, "--auth=trust",
+		"--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
+	if err := run(ctx, cmd); err != nil {
+		return fmt.Errorf("initialise PostgreSQL: %w", s.as.explain(err))
+	}
+	return nil
+}
+
+// launchOnFreePort launches the server, on another port if the first was taken meanwhile. s.mu is held.
 func (s *Server) launchOnFreePort(ctx context.Context) error {
 	if !s.cfg.TCP {
 		s.port = socketPort
@@ -37,7 +90,23 @@ func (s *Server) launchOnFreePort(ctx context.Context) error {
 	}
 }
 
-// launch starts postgres and waits until it replies; it leaves none running if it fails. s.mu is held.
+// freePort returns a loopback port on which nothing listens.
+func freePort(ctx context.Context) (int, error) {
+	for range 100 {
+		port := lowestPort + rand.IntN(highestPort-lowestPort)
+		if portFree(ctx, port) {
+			return port, nil
+		}
+	}
+	return 0, errors.New("find a free port on " + loopback + ": a hundred were taken")
+}
+
+func portFree(ctx context.Context, port int) bool {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
+	return err == nil && listener.Close() == nil
+}
+
+// launch starts postgres and waits until it replies. If that fails, postgres does not run. s.mu is held.
 func (s *Server) launch(ctx context.Context) error {
 	arguments, err := s.cfg.arguments(s.dir.data(), s.dir.path, s.port)
 	if err != nil {
@@ -46,7 +115,7 @@ func (s *Server) launch(ctx context.Context) error {
 	cmd := s.command("postgres", arguments...)
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	if s.process, err = spawn(cmd, s.cfg.orphan); err != nil {
-		return fmt.Errorf("start PostgreSQL: %w", explain(err, s.as))
+		return fmt.Errorf("start PostgreSQL: %w", s.as.explain(err))
 	}
 	if err := s.awaitReady(ctx); err != nil {
 		err = fmt.Errorf("start PostgreSQL: %w\nits log ends with:\n%s", err, s.logTail())
@@ -58,8 +127,7 @@ func (s *Server) launch(ctx context.Context) error {
 
 // awaitReady waits until the server replies.
 func (s *Server) awaitReady(ctx context.Context) error {
-	timeout := fmt.Errorf("no reply within %s", s.cfg.StartTimeout)
-	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.StartTimeout, timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.StartTimeout, fmt.Errorf("no reply within %s", s.cfg.StartTimeout))
 	defer cancel()
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
@@ -78,7 +146,7 @@ func (s *Server) awaitReady(ctx context.Context) error {
 	}
 }
 
-// ping asks the server for its data directory: whatever else listens on that port is not ours.
+// ping connects and compares the data directory: another server may listen on the port.
 func (s *Server) ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
@@ -86,7 +154,7 @@ func (s *Server) ping(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // it was a question
+	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // it only asked
 	var data string
 	if err := conn.QueryRow(ctx, "SHOW data_directory").Scan(&data); err != nil {
 		return err
@@ -99,13 +167,11 @@ func (s *Server) ping(ctx context.Context) error {
 
 // logTail returns the last lines of the server's log.
 func (s *Server) logTail() string {
-	info, err := s.log.Stat()
+	end, err := s.log.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err.Error()
 	}
-	from := max(0, info.Size()-tailBytes)
-	tail := make([]byte, info.Size()-from)
-	n, _ := s.log.ReadAt(tail, from) // what could be read is what there is to say
-	lines := strings.Split(strings.TrimSpace(string(tail[:n])), "\n")
+	tail, _ := io.ReadAll(io.NewSectionReader(s.log, max(0, end-tailBytes), tailBytes)) // what can be read must do
+	lines := strings.Split(strings.TrimSpace(string(tail)), "\n")
 	return strings.Join(lines[max(0, len(lines)-tailLines):], "\n")
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// killed runs a program that starts a server, kills it, and answers what it left behind.
+// killed runs a program that starts a server, kills it, and returns what it left behind.
 func killed(t *testing.T, mode, temp string) (d *directory, pid int) {
 	t.Helper()
 	cmd := command(t, os.Args[0], mode, temp)
@@ -70,7 +70,7 @@ func TestNextStartCleansUp(t *testing.T) {
 	require.NoDirExists(t, lines(string(out))[0], "it ended well and left nothing")
 }
 
-// A pid in a leftover may be anybody's by now.
+// Another process may have the pid of a leftover by now.
 func TestLeftoverPidOfSomebodyElse(t *testing.T) {
 	t.Parallel()
 	base := openDir(t)
@@ -107,7 +107,7 @@ func TestDataDirOutlivesItsProgram(t *testing.T) {
 	require.FileExists(t, filepath.Join(kept, "PG_VERSION"))
 }
 
-// Programs that start and clean at once never remove what a living one claimed.
+// Programs that start and clean at the same time never remove what a living program claimed.
 func TestClaimsAndCleanersAtOnce(t *testing.T) {
 	t.Parallel()
 	base := openDir(t)

@@ -16,8 +16,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// programMode makes the test binary a program that starts a server, says where, and waits to be killed or told
-// to end by its standard input closing.
+// programMode makes the test binary a program that starts a server, prints where, and waits until it is killed or its standard
+// input is closed.
 const programMode = "PGSERVER_TEST_PROGRAM"
 
 func TestMain(m *testing.M) {

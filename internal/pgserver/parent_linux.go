@@ -2,5 +2,5 @@ package pgserver
 
 import "syscall"
 
-// endWithParent has the kernel ask the process for a fast shutdown when this program is gone.
+// endWithParent makes the kernel ask the process for a fast shutdown when this program ends.
 func endWithParent(attributes *syscall.SysProcAttr) { attributes.Pdeathsig = syscall.SIGINT }

@@ -4,5 +4,5 @@ package pgserver
 
 import "syscall"
 
-// endWithParent does nothing: this kernel does not tell children; the next start cleans up.
+// endWithParent does nothing: this kernel does not signal children. The next start cleans up.
 func endWithParent(*syscall.SysProcAttr) {}

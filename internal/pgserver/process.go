@@ -2,28 +2,28 @@ package pgserver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// killGrace is how long what ends at once may take to.
+// killGrace is how long a process may take to end at once.
 const killGrace = 5 * time.Second
 
-// process is a started process; ended is closed when it is gone, err says how.
+// process is a started process. When it has ended, ended is closed and err is how it ended.
 type process struct {
 	cmd   *exec.Cmd
 	ended chan struct{}
 	err   error
 }
 
-// spawn starts cmd. Unless orphan, the kernel ends it with this program where the kernel can: it signals when
-// the thread dies that started the process, so that thread is kept until the process is gone.
+// spawn starts cmd. Unless orphan, the kernel ends the process with this program, if the kernel can: it signals when the thread
+// that started the process dies, so that thread is kept.
 func spawn(cmd *exec.Cmd, orphan bool) (*process, error) {
 	if !orphan {
 		endWithParent(cmd.SysProcAttr)
@@ -43,39 +43,20 @@ func spawn(cmd *exec.Cmd, orphan bool) (*process, error) {
 	return p, <-started
 }
 
-func (p *process) alive() bool {
-	select {
-	case <-p.ended:
-		return false
-	default:
-		return true
-	}
-}
-
 // stop sends the signal, after the timeout SIGQUIT, and after another SIGKILL.
 func (p *process) stop(signal syscall.Signal, timeout time.Duration) {
-	p.signalAndWait(signal, timeout)
-	p.signalAndWait(syscall.SIGQUIT, timeout)
-	if p.alive() {
-		_ = p.cmd.Process.Kill() // fails only where it is gone
-		<-p.ended
+	for _, next := range []syscall.Signal{signal, syscall.SIGQUIT, syscall.SIGKILL} {
+		_ = p.cmd.Process.Signal(next) // fails only if it has ended
+		select {
+		case <-p.ended:
+			return
+		case <-time.After(timeout):
+		}
 	}
+	<-p.ended
 }
 
-func (p *process) signalAndWait(signal syscall.Signal, timeout time.Duration) {
-	if !p.alive() {
-		return
-	}
-	_ = p.cmd.Process.Signal(signal) // fails only where it is gone
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
-	select {
-	case <-p.ended:
-	case <-timer.C:
-	}
-}
-
-// run runs a program of PostgreSQL to its end; an error has what it printed.
+// run runs a program to its end. An error has what it printed.
 func run(ctx context.Context, cmd *exec.Cmd) error {
 	var output strings.Builder
 	cmd.Stdout, cmd.Stderr = &output, &output
@@ -96,22 +77,17 @@ func run(ctx context.Context, cmd *exec.Cmd) error {
 	return nil
 }
 
-// environment keeps what a program needs to run, and nothing that steers PostgreSQL (PG*, locales).
-func environment(home string) []string {
-	env := []string{"LC_ALL=C", "HOME=" + home}
+// command returns a command of a PostgreSQL program that runs as the server's account, in its directory, without the
+// environment that steers PostgreSQL (PG*, locales).
+func (s *Server) command(name string, arguments ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(s.binDir, name), arguments...) //nolint:noctx // it outlives the start; run and Stop end it
+	cmd.Dir = s.dir.path
+	cmd.Env = []string{"LC_ALL=C", "HOME=" + s.dir.path}
 	for _, name := range []string{"PATH", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"} {
 		if value, ok := os.LookupEnv(name); ok {
-			env = append(env, name+"="+value)
+			cmd.Env = append(cmd.Env, name+"="+value)
 		}
 	}
-	return env
-}
-
-// explain adds the way out to the refusal that containers without CAP_SETUID give.
-func explain(err error, as *account) error {
-	if as != nil && errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("run PostgreSQL as user %s, since it does not run as root: %w: "+
-			"run this program as an ordinary user, or give the URL of a database", as.name, err)
-	}
-	return err
+	cmd.SysProcAttr = s.as.attributes()
+	return cmd
 }

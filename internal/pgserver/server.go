@@ -22,7 +22,7 @@ type Server struct {
 	as     *account
 	binDir string
 	dir    *directory
-	log    *os.File // open since before the directory went to the server's account
+	log    *os.File // opened before the directory was given to the server's account
 	port   int
 
 	mu      sync.Mutex
@@ -30,8 +30,8 @@ type Server struct {
 	stopped bool
 }
 
-// Start starts a server and waits until it replies. ctx bounds the start alone: the server runs until Stop, or
-// until the program ends. Where Start fails, nothing stays behind.
+// Start starts a server and waits until it replies. ctx bounds only the start: the server runs until Stop, or until the program
+// ends. If Start fails, it leaves nothing behind.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	cfg = cfg.withDefaults()
 	as, err := serverAccount()
@@ -43,7 +43,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	if err := cleanStale(ctx, base, cfg.Logger); err != nil {
-		cfg.Logger.WarnContext(ctx, "Postgres: leftovers of killed programs stay", slog.Any("error", err))
+		cfg.Logger.WarnContext(ctx, "Postgres: cannot remove all leftovers of killed programs", slog.Any("error", err))
 	}
 	binDir, err := findBinaries(ctx, cfg, as)
 	if err != nil {
@@ -54,7 +54,11 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, err
 	}
 
-	s := &Server{cfg: cfg, as: as, binDir: binDir, dir: dir}
+	log, err := os.OpenFile(filepath.Join(dir.path, "server.log"), os.O_CREATE|os.O_EXCL|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("create the server's log: %w", err), dir.remove())
+	}
+	s := &Server{cfg: cfg, as: as, binDir: binDir, dir: dir, log: log}
 	if err := s.bringUp(ctx); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
@@ -62,7 +66,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// URL returns how the superuser connects to a database; no password is needed.
+// URL returns the superuser's URL of a database. It needs no password.
 func (s *Server) URL(database string) string {
 	query := url.Values{"sslmode": {"disable"}}
 	u := url.URL{Scheme: "postgres", User: url.User(superuser), Path: "/" + database}
@@ -76,11 +80,10 @@ func (s *Server) URL(database string) string {
 	return u.String()
 }
 
-// BinDir is the directory of the server's binaries.
+// BinDir returns the directory of the server's binaries.
 func (s *Server) BinDir() string { return s.binDir }
 
-// Restart stops the server, where it runs, and starts it again at the same address. Sessions end; committed
-// data stays, unless a setting gave that up. ctx bounds the new start.
+// Restart stops the server if it runs, and starts it again at the same address. ctx bounds the new start.
 func (s *Server) Restart(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,14 +94,11 @@ func (s *Server) Restart(ctx context.Context) error {
 	return s.launch(ctx)
 }
 
-// Kill ends the server as a crash would: sessions are cut, nothing is written any more. Restart brings it back,
-// through crash recovery.
+// Kill ends the server as a crash would, without a checkpoint. Restart recovers it.
 func (s *Server) Kill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.process != nil {
-		s.process.stop(syscall.SIGQUIT, killGrace)
-	}
+	s.process.stop(syscall.SIGQUIT, killGrace)
 }
 
 // Stop ends the server and removes its private directory. A second call does nothing.
@@ -112,19 +112,11 @@ func (s *Server) Stop() error {
 	if s.process != nil {
 		s.process.stop(syscall.SIGINT, s.cfg.StopTimeout)
 	}
-	var logErr error
-	if s.log != nil {
-		logErr = s.log.Close()
-	}
-	return errors.Join(logErr, s.dir.remove())
+	return errors.Join(s.log.Close(), s.dir.remove())
 }
 
 // bringUp prepares the private directory and starts the server in it.
 func (s *Server) bringUp(ctx context.Context) error {
-	var err error
-	if s.log, err = os.OpenFile(filepath.Join(s.dir.path, "server.log"), os.O_CREATE|os.O_EXCL|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
-		return fmt.Errorf("make the server's log: %w", err)
-	}
 	if err := s.linkData(); err != nil {
 		return err
 	}

@@ -1,11 +1,14 @@
-// Package proxytest runs real nginx and haproxy in front of a test's worker, each as an instance of the test's own that
-// ends with it: its configuration, files and port are its own, and root runs it as nobody. Both compress what they may.
+// Package proxytest runs real proxies, each as an instance of the test's own that ends with it: nginx and haproxy in front of
+// a worker, and PgBouncer in front of a database. If the tests run as root, the proxies run as nobody. nginx and haproxy
+// compress what they may.
 package proxytest
 
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
@@ -17,14 +20,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-const patience = 30 * time.Second // for a proxy to start
-
-// Documented is the configuration of docs/deploy.md, letter by letter but for the worker's address and the file's place.
+// Documented is the configuration of docs/deploy.md. Only the worker's address and the file's path are changed.
 type Documented struct{ nginx, haproxy, retry string }
 
-// Read reads the configuration out of the document.
+// Read reads the configuration from the document.
 func Read(t testing.TB, path string) Documented {
 	t.Helper()
 	text, err := os.ReadFile(path) //nolint:gosec // a document of this repository
@@ -47,14 +50,14 @@ const (
 	documentedRetry  = "/etc/haproxy/retry.http"
 )
 
-// Nginx starts nginx as documented in front of a worker's address, and returns its own.
+// Nginx starts nginx as documented in front of a worker, and returns its address.
 func (d Documented) Nginx(t testing.TB, worker string) string {
 	t.Helper()
 	require.Contains(t, d.nginx, documentedWorker)
 	return Nginx(t, strings.ReplaceAll(d.nginx, documentedWorker, worker))
 }
 
-// Haproxy starts haproxy as documented in front of a worker's address, and returns its own.
+// Haproxy starts haproxy as documented in front of a worker, and returns its address.
 func (d Documented) Haproxy(t testing.TB, worker string) string {
 	t.Helper()
 	require.Contains(t, d.haproxy, documentedWorker)
@@ -63,13 +66,13 @@ func (d Documented) Haproxy(t testing.TB, worker string) string {
 		strings.ReplaceAll(d.haproxy, documentedWorker, worker), map[string]string{documentedRetry: d.retry})
 }
 
-// DefaultNginx starts an nginx that is told nothing but where the worker is.
+// DefaultNginx starts an nginx whose only setting is the worker's address.
 func DefaultNginx(t testing.TB, worker string) string {
 	t.Helper()
 	return Nginx(t, "location / {\n    proxy_pass http://"+worker+";\n}\n")
 }
 
-// DefaultHaproxy starts a haproxy that is told nothing but where the worker is.
+// DefaultHaproxy starts a haproxy whose only setting is the worker's address.
 func DefaultHaproxy(t testing.TB, worker string) string {
 	t.Helper()
 	return haproxy(t, "", "backend iuworker\n    timeout server 1m\n    server worker "+worker+"\n", nil)
@@ -79,7 +82,7 @@ func DefaultHaproxy(t testing.TB, worker string) string {
 func Nginx(t testing.TB, locations string) string {
 	t.Helper()
 	dir, address := directory(t), FreeAddress(t)
-	config := `daemon off;
+	dir.write(t, "nginx.conf", `daemon off;
 pid nginx.pid;
 error_log stderr;
 events {}
@@ -88,13 +91,12 @@ http {
     client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
     gzip on; gzip_types *; gzip_proxied any; gzip_min_length 1;
     server {
-        listen ` + address + `;
-` + locations + `
+        listen `+address+`;
+`+locations+`
     }
 }
-`
-	dir.write(t, "nginx.conf", config)
-	dir.run(t, address, "nginx", "-p", dir.path, "-e", "stderr", "-c", "nginx.conf")
+`)
+	dir.run(t, address, syscall.SIGTERM, "nginx", "-p", dir.path, "-e", "stderr", "-c", "nginx.conf")
 	return address
 }
 
@@ -105,23 +107,51 @@ func haproxy(t testing.TB, frontend, backends string, files map[string]string) s
 		backends = strings.ReplaceAll(backends, name, filepath.Join(dir.path, filepath.Base(name)))
 		dir.write(t, filepath.Base(name), text)
 	}
-	config := `defaults
+	dir.write(t, "haproxy.cfg", `defaults
     mode http
     timeout connect 5s
     timeout client 1m
     compression algo gzip
     compression type text/html text/css text/plain text/event-stream application/json
 frontend web
-    bind ` + address + `
+    bind `+address+`
     default_backend iuworker
-    ` + frontend + `
-` + backends
-	dir.write(t, "haproxy.cfg", config)
-	dir.run(t, address, "haproxy", "-db", "-f", filepath.Join(dir.path, "haproxy.cfg"))
+    `+frontend+`
+`+backends)
+	dir.run(t, address, syscall.SIGTERM, "haproxy", "-db", "-f", filepath.Join(dir.path, "haproxy.cfg"))
 	return address
 }
 
-// home is where a proxy has its files; its account can write there.
+// Bouncer starts a PgBouncer in front of a database, in pool mode session or transaction, and returns the database's URL there.
+func Bouncer(t testing.TB, db *iutest.DB, mode string) string {
+	t.Helper()
+	host, port, err := net.SplitHostPort(db.Host())
+	require.NoError(t, err)
+	u, err := url.Parse(db.URL)
+	require.NoError(t, err)
+	dir, address := directory(t), FreeAddress(t)
+	_, own, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	// With auth_type any, every login becomes the one of the database's line.
+	dir.write(t, "pgbouncer.ini", fmt.Sprintf(`[databases]
+* = host=%s port=%s user=%s
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = %s
+unix_socket_dir =
+auth_type = any
+auth_file =
+pool_mode = %s
+default_pool_size = 40
+max_client_conn = 200
+logfile =
+pidfile =
+`, host, port, u.User.Username(), own, mode))
+	dir.run(t, address, syscall.SIGKILL, "pgbouncer", "pgbouncer.ini") // another signal would wait for clients
+	return db.URLAt(address)
+}
+
+// home is the directory of a proxy's files, which its account can write to.
 type home struct {
 	path    string
 	account *syscall.Credential // nil: the tests' own
@@ -129,7 +159,7 @@ type home struct {
 
 func directory(t testing.TB) home {
 	t.Helper()
-	path, err := os.MkdirTemp("", "iuworker-proxy-") //nolint:usetesting // nobody may not enter a directory of root's tests
+	path, err := os.MkdirTemp("", "iuworker-proxy-") //nolint:usetesting // nobody cannot enter a directory of root's tests
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(path)) })
 	if os.Getuid() != 0 {
@@ -150,50 +180,40 @@ func (h home) write(t testing.TB, name, text string) {
 	require.NoError(t, os.WriteFile(filepath.Join(h.path, name), []byte(text), 0o644)) //nolint:gosec // for nobody to read
 }
 
-// run runs a proxy until the test ends, and waits until it listens.
-func (h home) run(t testing.TB, address, name string, args ...string) {
+// run runs a proxy until the test ends, and waits until it listens. The signal end stops it at once, with all its connections.
+func (h home) run(t testing.TB, address string, end syscall.Signal, name string, args ...string) {
 	t.Helper()
-	command := exec.CommandContext(context.WithoutCancel(t.Context()), program(t, name), args...)
+	path, err := exec.LookPath(name)
+	if err != nil {
+		path = "/usr/sbin/" + name // Debian's, which is on the path of root alone
+	}
+	command := exec.CommandContext(context.WithoutCancel(t.Context()), path, args...)
 	command.Dir = h.path
 	command.SysProcAttr = &syscall.SysProcAttr{Credential: h.account}
-	var said bytes.Buffer
-	command.Stdout, command.Stderr = &said, &said
-	require.NoError(t, command.Start())
+	var output bytes.Buffer
+	command.Stdout, command.Stderr = &output, &output
+	require.NoError(t, command.Start(), "install %s (Debian, as root: .ci/setup tests clients)", name)
 	ended := make(chan struct{})
-	go func() { _ = command.Wait(); close(ended) }() // how it ends says nothing of the test
+	go func() { _ = command.Wait(); close(ended) }() // its status is not part of the test
 	t.Cleanup(func() {
-		_ = command.Process.Signal(syscall.SIGTERM) // both end at once, with all connections; it may have ended
+		_ = command.Process.Signal(end) // fails if it has ended
 		<-ended
 		if t.Failed() {
-			t.Logf("%s: %.10000s", name, said.String())
+			t.Logf("%s: %.10000s", name, output.String())
 		}
 	})
-	until := time.Now().Add(patience)
-	for {
-		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
-		if err == nil {
-			require.NoError(t, conn.Close())
-			return
-		}
+	timeout := time.After(time.Minute)
+	for listens := false; !listens; {
 		select {
 		case <-ended:
-			require.FailNow(t, name+" ended", said.String())
+			require.FailNow(t, name+" ended", output.String())
+		case <-timeout:
+			require.FailNow(t, name+" does not listen")
 		case <-time.After(10 * time.Millisecond):
-		}
-		require.True(t, time.Now().Before(until), "%s does not listen: %v", name, err)
-	}
-}
-
-// program finds a proxy, also where only root looks.
-func program(t testing.TB, name string) string {
-	t.Helper()
-	for _, at := range []string{name, "/usr/sbin/" + name} {
-		if path, err := exec.LookPath(at); err == nil {
-			return path
+			conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+			listens = err == nil && conn.Close() == nil
 		}
 	}
-	require.FailNow(t, "no "+name, "install it (Debian, as root: .ci/setup clients)")
-	return ""
 }
 
 // FreeAddress returns a loopback address that nobody listens on.
@@ -201,6 +221,6 @@ func FreeAddress(t testing.TB) string {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer listener.Close() //nolint:errcheck // nobody connected
+	defer listener.Close() //nolint:errcheck // it had no connections
 	return listener.Addr().String()
 }

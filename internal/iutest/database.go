@@ -1,0 +1,172 @@
+package iutest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+)
+
+var databases atomic.Int64
+
+// DB is a test's own database, dropped when the test ends. It is safe for concurrent use.
+type DB struct {
+	// URL is the superuser's.
+	URL string
+	// Name is the database's name.
+	Name string
+	// Pool holds up to 32 connections of the superuser. It closes when the test ends.
+	Pool *pgxpool.Pool
+
+	t       testing.TB
+	cluster *cluster
+}
+
+// New creates a database with everything that iuworker migrates, a copy of the template. Its gates are closed.
+func New(t testing.TB) *DB {
+	t.Helper()
+	return shared.migrated(t)
+}
+
+// Empty creates an empty database.
+func Empty(t testing.TB) *DB {
+	t.Helper()
+	return shared.database(t, "")
+}
+
+// Encoded creates an empty database in another encoding.
+func Encoded(t testing.TB, encoding string) *DB {
+	t.Helper()
+	return shared.database(t, "template0", "ENCODING "+quote(encoding), "LOCALE 'C'")
+}
+
+// Beside creates an empty database on the same server.
+func (db *DB) Beside(t testing.TB) *DB {
+	t.Helper()
+	return db.cluster.database(t, "")
+}
+
+func (c *cluster) migrated(t testing.TB) *DB {
+	t.Helper()
+	require.NoError(t, c.template(), "make the template database")
+	return c.database(t, templateName)
+}
+
+func (c *cluster) database(t testing.TB, template string, options ...string) *DB {
+	t.Helper()
+	require.NoError(t, c.start(), "start the test server")
+	name := "test_" + strconv.FormatInt(databases.Add(1), 10)
+	require.NoError(t, c.create(name, template, options...), "create database %s", name)
+	if c == shared { // other servers end with their test
+		t.Cleanup(func() {
+			if err := c.exec("DROP DATABASE IF EXISTS " + quote(name) + " WITH (FORCE)"); err != nil {
+				t.Errorf("drop database %s: %v", name, err)
+			}
+		})
+	}
+	return c.open(t, name)
+}
+
+// open returns a database that exists.
+func (c *cluster) open(t testing.TB, name string) *DB {
+	t.Helper()
+	db := &DB{URL: c.server.URL(name), Name: name, t: t, cluster: c}
+	config, err := pgxpool.ParseConfig(db.URL)
+	require.NoError(t, err)
+	config.MaxConns = 32
+	db.Pool, err = pgxpool.NewWithConfig(context.Background(), config)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		closed := make(chan struct{})
+		go func() { db.Pool.Close(); close(closed) }()
+		select {
+		case <-closed:
+		case <-time.After(10 * time.Second): // what the test still holds dies with the database
+			t.Errorf("the test did not release %d connections of its pool", db.Pool.Stat().AcquiredConns())
+		}
+	})
+	return db
+}
+
+// URLAs returns the URL of the same database for another login. It lets the role log in if necessary; the test fails if the
+// role does not exist.
+func (db *DB) URLAs(role string) string {
+	db.t.Helper()
+	db.cluster.roles.Lock()
+	defer db.cluster.roles.Unlock()
+	var canLogin bool
+	err := db.cluster.admin.QueryRow(context.Background(),
+		"SELECT rolcanlogin FROM pg_catalog.pg_roles WHERE rolname = $1", role).Scan(&canLogin)
+	require.NoError(db.t, err, "look up role %s", role)
+	if !canLogin {
+		require.NoError(db.t, db.cluster.exec("ALTER ROLE "+quote(role)+" LOGIN"))
+	}
+	u := db.parsed()
+	u.User = url.User(role)
+	return u.String()
+}
+
+// URLAt returns the URL of the same database at another host and port, such as a proxy's.
+func (db *DB) URLAt(host string) string {
+	db.t.Helper()
+	u := db.parsed()
+	u.Host = host
+	return u.String()
+}
+
+// Host returns the host and port at which the database's server listens.
+func (db *DB) Host() string {
+	db.t.Helper()
+	return db.parsed().Host
+}
+
+func (db *DB) parsed() *url.URL {
+	db.t.Helper()
+	u, err := url.Parse(db.URL)
+	require.NoError(db.t, err)
+	return u
+}
+
+// Exec runs a statement as superuser, or several without args. The test fails if it fails.
+func (db *DB) Exec(t testing.TB, sql string, args ...any) {
+	t.Helper()
+	_, err := db.Pool.Exec(context.WithoutCancel(t.Context()), sql, args...) // clean-up calls it, too
+	require.NoError(t, err, sql)
+}
+
+// Psql runs psql on the test's database as superuser, without a psqlrc, until the first error. An error has what psql wrote
+// to stderr.
+func Psql(t testing.TB, db *DB, args ...string) (stdout string, err error) {
+	t.Helper()
+	return Program(t, "psql", append([]string{"-X", "-v", "ON_ERROR_STOP=1", "-d", db.URL}, args...)...)
+}
+
+// Program runs a program such as pg_dump from the test server's PostgreSQL, or from PATH. An error has what it wrote to stderr.
+func Program(t testing.TB, name string, args ...string) (stdout string, err error) {
+	t.Helper()
+	require.NoError(t, shared.start(), "start the test server")
+	path := filepath.Join(shared.server.BinDir(), name)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		path, err = exec.LookPath(name)
+		require.NoError(t, err, "tests need %s: install PostgreSQL's client programs", name)
+	}
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(errOut.String()))
+	}
+	return out.String(), nil
+}

@@ -1,0 +1,150 @@
+package iutest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/internal/pgserver"
+)
+
+// Own creates a database like New's on a server of its own, which the test may restart or kill. Both end with the test.
+func Own(t testing.TB) (*DB, *pgserver.Server) {
+	t.Helper()
+	db := ownCluster(t, pgserver.Config{}).migrated(t)
+	return db, db.cluster.server
+}
+
+// OwnAt creates a database like Own's on a server whose clock is off, by "-8s" or "+1h".
+func OwnAt(t testing.TB, off string) *DB {
+	t.Helper()
+	libraries, err := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1")
+	require.NoError(t, err)
+	require.NotEmpty(t, libraries, "libfaketime is not installed: run .ci/setup tests, or install the package faketime")
+	bin := pgserver.Find(t.Context())
+	require.NotEmpty(t, bin, "PostgreSQL is not installed")
+	dir := openDir(t)
+	programs, err := filepath.Glob(filepath.Join(bin, "*"))
+	require.NoError(t, err)
+	for _, program := range programs {
+		if name := filepath.Base(program); name != "postgres" {
+			require.NoError(t, os.Symlink(program, filepath.Join(dir, name)))
+		}
+	}
+	script := fmt.Sprintf("#!/bin/sh\nLD_PRELOAD=%s FAKETIME=%s FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_NO_CACHE=1 exec %s \"$@\"\n",
+		libraries[0], off, filepath.Join(bin, "postgres"))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "postgres"), []byte(script), 0o755)) //nolint:gosec // the server runs as another user
+	return ownCluster(t, pgserver.Config{BinDir: dir}).migrated(t)
+}
+
+// openDir creates a directory that the server's account can enter: those of testing.TB are closed to it.
+func openDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "iutest-") //nolint:usetesting // see above
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // see above
+	return dir
+}
+
+// Standby creates a streaming standby of a database that Own created, and returns the database there.
+func Standby(t testing.TB, of *DB) *DB {
+	t.Helper()
+	data := filepath.Join(openDir(t), "data")
+	_, err := Program(t, "pg_basebackup", "-d", of.cluster.server.URL("postgres"), "-D", data, "-R", "-X", "stream", "-c", "fast", "--no-sync")
+	require.NoError(t, err)
+	info, err := os.Stat(value(t, of, "SHOW data_directory"))
+	require.NoError(t, err)
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	require.True(t, ok)
+	require.NoError(t, filepath.WalkDir(data, func(name string, _ fs.DirEntry, err error) error {
+		return errors.Join(err, os.Lchown(name, int(owner.Uid), int(owner.Gid)))
+	}))
+	standby := ownCluster(t, pgserver.Config{DataDir: data})
+	require.NoError(t, standby.start(), "start the standby")
+	db := standby.open(t, of.Name)
+	db.WaitFor(t, time.Minute, "SELECT pg_is_in_recovery()")
+	return db
+}
+
+// Promote waits until a standby has all that its primary has written, and makes it a primary.
+func Promote(t testing.TB, standby, of *DB) {
+	t.Helper()
+	standby.WaitFor(t, time.Minute, "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", value(t, of, "SELECT pg_current_wal_lsn()::text"))
+	standby.Exec(t, "SELECT pg_promote()")
+	standby.WaitFor(t, time.Minute, "SELECT NOT pg_is_in_recovery()")
+}
+
+func value(t testing.TB, db *DB, sql string) (text string) {
+	t.Helper()
+	require.NoError(t, db.Pool.QueryRow(t.Context(), sql).Scan(&text))
+	return text
+}
+
+// Switch is an address that leads new connections to the server of the last Lead, as a name or a proxy does in a failover.
+// Open connections stay open. It ends with the test.
+type Switch struct {
+	// Addr is the address at which it listens.
+	Addr string
+
+	target atomic.Pointer[string]
+}
+
+// NewSwitch returns a switch that leads to a host and port.
+func NewSwitch(t testing.TB, target string) *Switch {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s := &Switch{Addr: listener.Addr().String()}
+	s.Lead(target)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	t.Cleanup(func() {
+		cancel()
+		_ = listener.Close() // nothing can be done about it
+		wg.Wait()
+	})
+	wg.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { s.carry(ctx, client) })
+		}
+	})
+	return s
+}
+
+// Lead makes new connections lead to a host and port.
+func (s *Switch) Lead(target string) { s.target.Store(&target) }
+
+func (s *Switch) carry(ctx context.Context, client net.Conn) {
+	defer client.Close() //nolint:errcheck // the connection is over
+	server, err := new(net.Dialer).DialContext(ctx, "tcp", *s.target.Load())
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, pair := range [][2]net.Conn{{client, server}, {server, client}} {
+		context.AfterFunc(ctx, func() { _ = pair[0].Close() })
+		go func() {
+			_, _ = io.Copy(pair[0], pair[1])
+			cancel() // the other direction ends, too
+		}()
+	}
+	<-ctx.Done()
+}
