@@ -38,8 +38,8 @@ BEGIN
         RETURN;
     END IF;
     v_events := ARRAY(
-        SELECT COALESCE(e.event, iu_outbox.composed_event(e.instance_collection_id, e.trace)) || pg_catalog.jsonb_build_object(
-                   'position', last_position + u.n, 'cursor', v_epoch || '-' || (last_position + u.n))
+        SELECT COALESCE(e.event, (SELECT c.event FROM iu_outbox.composed_event(e.instance_collection_id, e.trace) AS c))
+               || pg_catalog.jsonb_build_object('position', last_position + u.n, 'cursor', v_epoch || '-' || (last_position + u.n))
         FROM pg_catalog.unnest(v_ids) WITH ORDINALITY AS u (id, n)
         CROSS JOIN LATERAL (SELECT e.* FROM iu_outbox.emission AS e WHERE e.id = u.id OFFSET 0) AS e
         ORDER BY u.n);
