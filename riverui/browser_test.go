@@ -121,7 +121,7 @@ func (b *browser) read(out io.Reader) {
 	}
 }
 
-// call sends a command of the DevTools protocol and answers its result.
+// call sends a command of the DevTools protocol and returns its result.
 func (b *browser) call(method string, params map[string]any) json.RawMessage {
 	b.t.Helper()
 	select {
@@ -134,7 +134,7 @@ func (b *browser) call(method string, params map[string]any) json.RawMessage {
 	}
 }
 
-// send sends a command and answers where its answer will come.
+// send sends a command and returns the channel on which its result arrives.
 func (b *browser) send(method string, params map[string]any) <-chan cdpMessage {
 	answer := make(chan cdpMessage, 1)
 	b.mu.Lock()

@@ -86,6 +86,9 @@ func (c *cached[T]) get(ctx context.Context) reading[T] {
 	defer c.lastMu.Unlock()
 	if err != nil {
 		c.took = min(c.took, c.keep/20) // it may have waited for a database that was away, so it is retried soon
+		if c.last.Err == nil {
+			c.last.Since = start
+		}
 		c.last.Err = err
 	} else {
 		c.last = reading[T]{Value: value, At: c.at}
@@ -93,22 +96,16 @@ func (c *cached[T]) get(ctx context.Context) reading[T] {
 	return c.last
 }
 
-// soon returns the last reading at once and reads again in the background if that is due. Without a last reading it waits for as
-// long as patience; then it returns an empty reading without an error.
+// soon is get, but returns the last reading, which may be empty, if the value is not read within patience. Reading goes on in the
+// background.
 func (c *cached[T]) soon(ctx context.Context, patience time.Duration) reading[T] {
-	last := c.peek()
 	read := make(chan reading[T], 1)
 	go func() { read <- c.get(ctx) }()
-	if !last.At.IsZero() {
-		return last
-	}
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
 	select {
 	case got := <-read:
 		return got
-	case <-timer.C:
-		return last
+	case <-time.After(patience):
+		return c.peek()
 	}
 }
 

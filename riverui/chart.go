@@ -11,17 +11,12 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/history"
 )
 
-// Charts are SVG that the server draws: a page makes one from a series of operate and hands it to a template. Ids are unique
-// in the page; class names come from 50_chart.css, which has the colours for light and dark.
+// chart is an SVG that the server draws, and a template writes: {{template "chart" .Events}}. Its ID is unique in the page; class names
+// come from 50_chart.css, which has the colours for light and dark.
 //
-//	eventsChart("events-chart", series)             stacked bars by kind               {{template "chart" .Events}}
-//	latencyChart("latency-chart", series)           p50 and p95, log scale             {{template "chart" .Latency}}
-//	lagChart("lag-chart", consumers)                a line per consumer, log scale     {{template "chart" .Lag}}
-//	sparkline("Composed per minute", values)        a small line, without axes         {{template "sparkline" .Spark}}
-//
-// A chart has its heading in its caption. It carries its numbers as a table, for people without the script or the picture; the
-// script reads the values of its hover line from that table. Positions are percentages, so the plot is as wide as its place and
-// texts keep their size on a phone. Paths alone need units of their own, in a nested SVG that is stretched.
+// A chart carries its numbers as a table, for people without the script or the picture; the script reads the values of its hover
+// line from that table. Positions are percentages, so the plot is as wide as its place and texts keep their size on a phone. Paths
+// alone need units of their own, in a nested SVG that is stretched.
 type chart struct {
 	ID, Title string
 	Unit      string // what the y axis counts, such as events per 5 min
@@ -32,7 +27,7 @@ type chart struct {
 	YTicks    []chartTick
 	XTicks    []chartTick
 	Bars      []chartBar
-	Cuts      []chartCut
+	Cuts      []chartTick // of bars that are higher than the scale; Label is "" if a neighbour's number is in the way
 	Lines     []chartLine
 	Marks     []chartMark
 	More      int // marks that are not listed
@@ -61,9 +56,6 @@ type chartBar struct {
 }
 
 type chartPart struct{ Class, X, Y, Width, Height string }
-
-// chartCut is a bar that is higher than the scale. Label is its number, or "" if a neighbour's number is in the way.
-type chartCut struct{ X, Label string }
 
 // chartLine is a path in a square of lineUnits.
 type chartLine struct{ Class, Path string }
@@ -145,41 +137,24 @@ func (c *chart) mark(a axis, marks []history.Mark) {
 	}
 }
 
-// runs returns where values have no gap, as [from, until).
-func runs(values []float64) (all [][2]int) {
+// linePath draws a line through values. NaN is a gap; a value between two gaps is a dot.
+func linePath(values []float64, a axis, y func(float64) float64) string {
+	var b strings.Builder
 	for i, v := range values {
 		switch {
 		case math.IsNaN(v):
+			continue
 		case i == 0 || math.IsNaN(values[i-1]):
-			all = append(all, [2]int{i, i + 1})
+			fmt.Fprintf(&b, "M%s %sh0", units(a.middle(i)), units(1-y(v)))
 		default:
-			all[len(all)-1][1]++
+			fmt.Fprintf(&b, "L%s %s", units(a.middle(i)), units(1-y(v)))
 		}
-	}
-	return all
-}
-
-// linePath draws a line through values. NaN is a gap; a value between two gaps is a dot.
-func linePath(values []float64, a axis, y func(float64) float64) (path string) {
-	for _, run := range runs(values) {
-		path += runPath(values, run, a, y)
-	}
-	return path
-}
-
-func runPath(values []float64, run [2]int, a axis, y func(float64) float64) string {
-	var b strings.Builder
-	for i := run[0]; i < run[1]; i++ {
-		pen, dot := "L", ""
-		if i == run[0] {
-			pen, dot = "M", "h0"
-		}
-		fmt.Fprintf(&b, "%s%s %s%s", pen, units(a.middle(i)*lineUnits), units((1-y(values[i]))*lineUnits), dot)
 	}
 	return b.String()
 }
 
-func units(v float64) string { return fmt.Sprintf("%g", math.Round(v*10)/10) }
+// units returns a share of a width or a height in the units of a path.
+func units(share float64) string { return fmt.Sprintf("%g", math.Round(share*10*lineUnits)/10) }
 
 // gaps converts values for a path, to which nil is a gap.
 func gaps[N int64 | float64](values []*N) []float64 {

@@ -2,6 +2,7 @@ package webui
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,10 +85,9 @@ func barChart(id string, s history.Series) (chart, axis) {
 
 func (c *chart) bars(a axis, s history.Series, totals []float64) {
 	ticks := linearTicks(cutAt(totals))
-	y, top := linear(ticks), ticks[len(ticks)-1]
-	c.YTicks = placed(ticks, y, func(v float64) string { return number(int64(v)) })
+	top := ticks[len(ticks)-1]
+	c.YTicks = placed(ticks, func(v float64) float64 { return v / top }, countOf)
 	width := 1 / float64(max(a.steps, 1))
-	highest, labelled, label := -1, -1, -1 // steps, and a cut
 	for i, p := range s.Points {
 		if totals[i] == 0 {
 			continue
@@ -109,24 +109,28 @@ func (c *chart) bars(a axis, s history.Series, totals []float64) {
 		}
 		bar.Title = strings.Join(title, ", ")
 		c.Bars = append(c.Bars, bar)
-		if totals[i] > top {
-			c.Cuts = append(c.Cuts, chartCut{X: percent(a.middle(i))})
-			apart := labelled < 0 || a.middle(i)-a.middle(labelled) > 0.12 // otherwise the numbers would cover each other
-			if apart || totals[i] > totals[labelled] {
-				if !apart {
-					c.Cuts[label].Label = ""
-				}
-				labelled, label = i, len(c.Cuts)-1
-				c.Cuts[label].Label = number(int64(totals[i]))
-			}
-			if highest < 0 || totals[i] > totals[highest] {
-				highest = i
-			}
-		}
 	}
-	if highest >= 0 {
-		c.Note = fmt.Sprintf("Bars are cut at %s; the highest is %s, at %s",
-			number(int64(top)), number(int64(totals[highest])), moment(s.Points[highest].At))
+	c.cut(a, s, totals, top)
+}
+
+// cut marks the bars that are higher than top. A mark has the number of its bar unless the number of a higher bar is in the way.
+func (c *chart) cut(a axis, s history.Series, totals []float64, top float64) {
+	highest, near := 0, int(0.12*float64(a.steps))
+	for i, total := range totals {
+		if total <= top {
+			continue
+		}
+		if total > totals[highest] {
+			highest = i
+		}
+		cut, from := chartTick{Pos: percent(a.middle(i))}, max(0, i-near)
+		if neighbours := totals[from:min(i+near+1, len(totals))]; slices.Index(neighbours, slices.Max(neighbours)) == i-from {
+			cut.Label = countOf(total)
+		}
+		c.Cuts = append(c.Cuts, cut)
+	}
+	if len(c.Cuts) > 0 {
+		c.Note = fmt.Sprintf("Bars are cut at %s; the highest is %s, at %s", countOf(top), countOf(totals[highest]), moment(s.Points[highest].At))
 	}
 }
 

@@ -24,7 +24,7 @@ import (
 type element struct {
 	Name  string
 	Attrs map[string]string
-	Text  string // of it alone
+	Text  string // without that of the elements within
 }
 
 // draw writes a chart by its template, and requires that it is well-formed and has no styles or scripts of its own.
@@ -80,7 +80,7 @@ func share(t *testing.T, percentage string) float64 {
 
 var start = time.Date(2026, 3, 1, 17, 0, 0, 0, time.UTC)
 
-// madeSeries is a series of a range whose points are made by point.
+// madeSeries returns a series of a range. point fills in each of its points.
 func madeSeries(r history.Range, point func(i int, p *history.Point)) history.Series {
 	s := history.Series{From: start, Step: r.Step, Until: start.Add(r.Span - r.Step/2)}
 	for i := range int(r.Span / r.Step) {
@@ -360,7 +360,7 @@ func NewChartsPage() http.Handler {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_ = htmlTemplates.ExecuteTemplate(w, "test-charts", page)
 	})
-	return withHeaders(mux)
+	return withHeadersAndLimits(mux)
 }
 
 func init() { //nolint:gochecknoinits // templates cannot be added once one was executed

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/history"
@@ -19,11 +20,9 @@ func latencyChart(id string, s history.Series) chart {
 		Heads: []string{"p50", "p95", "After parking, not measured"}, Keys: []chartKey{{"p50", "p50"}, {"p95", "p95"}},
 	}
 	low, high := math.Inf(1), 0.0
-	var p50, p95 []*float64
 	var median, last, worst *float64
 	for _, p := range s.Points {
 		c.Rows = append(c.Rows, chartRow{At: p.At, Cells: []string{length(p.P50), length(p.P95), number(p.AfterParking)}})
-		p50, p95 = append(p50, p.P50), append(p95, p.P95)
 		for _, v := range []*float64{p.P50, p.P95} {
 			if v != nil {
 				low, high = min(low, *v), max(high, *v)
@@ -48,7 +47,8 @@ func latencyChart(id string, s history.Series) chart {
 	ticks := lengthTicks(max(low, 0.001), high)
 	y := logarithmic(ticks)
 	c.YTicks = placed(ticks, y, lengthOf)
-	c.Lines = []chartLine{{"p95", linePath(gaps(p95), a, y)}, {"p50", linePath(gaps(p50), a, y)}}
+	p50, p95 := sparkValues(s, func(p history.Point) *float64 { return p.P50 }), sparkValues(s, func(p history.Point) *float64 { return p.P95 })
+	c.Lines = []chartLine{{"p95", linePath(p95, a, y)}, {"p50", linePath(p50, a, y)}}
 	c.mark(a, s.Marks)
 	return c
 }
@@ -96,8 +96,9 @@ func lagChart(id string, s history.ConsumerSeries) chart {
 		c.Empty = "A line for each durable consumer appears here: the number of events that it has not handled yet."
 	}
 	ticks := countTicks(float64(high))
-	y := logarithmicFromZero(ticks)
-	c.YTicks = placed(ticks, y, func(v float64) string { return number(int64(v)) })
+	top := math.Log1p(ticks[len(ticks)-1])
+	y := func(v float64) float64 { return math.Log1p(v) / top } // has a place for 0
+	c.YTicks = placed(ticks, y, countOf)
 	for i, consumer := range consumers {
 		lags := make([]*int64, a.steps)
 		copy(lags, consumer.Lag)
@@ -124,7 +125,6 @@ type spark struct {
 
 // sparkline draws values from 0 to the highest; NaN is a gap. name is read to those who do not see the line.
 func sparkline(name string, values []float64) spark {
-	a := axis{steps: len(values)}
 	top := 0.0
 	for _, v := range values {
 		if v > top {
@@ -132,10 +132,11 @@ func sparkline(name string, values []float64) spark {
 		}
 	}
 	y := func(v float64) float64 { return 0.06 + 0.88*v/cmp.Or(top, 1) } // room for the width of the line
-	s := spark{Name: name, Line: linePath(values, a, y)}
-	for _, run := range runs(values) {
-		if run[1]-run[0] > 1 {
-			s.Area += runPath(values, run, a, y) + "V" + units(lineUnits) + "H" + units(a.middle(run[0])*lineUnits) + "Z"
+	s := spark{Name: name, Line: linePath(values, axis{steps: len(values)}, y)}
+	for part := range strings.SplitSeq(s.Line, "M") {
+		if strings.Contains(part, "L") {
+			left, _, _ := strings.Cut(part, " ")
+			s.Area += "M" + part + "V" + units(1) + "H" + left + "Z"
 		}
 	}
 	return s

@@ -17,13 +17,11 @@ func linearTicks(top float64) []float64 {
 			break
 		}
 	}
-	var ticks []float64
-	for i := 0; ; i++ {
-		ticks = append(ticks, float64(i)*step)
-		if float64(i)*step >= top {
-			return ticks
-		}
+	ticks := []float64{0}
+	for ticks[len(ticks)-1] < top {
+		ticks = append(ticks, float64(len(ticks))*step)
 	}
+	return ticks
 }
 
 // A bar is cut if it is burst times higher than nine tenths of the bars.
@@ -31,12 +29,7 @@ const burst = 4
 
 // cutAt returns the height at which bars end: that of the highest, unless the other bars could not be seen beside it.
 func cutAt(totals []float64) float64 {
-	var some []float64
-	for _, v := range totals {
-		if v > 0 {
-			some = append(some, v)
-		}
-	}
+	some := slices.DeleteFunc(slices.Clone(totals), func(v float64) bool { return v == 0 })
 	if len(some) == 0 {
 		return 0
 	}
@@ -57,24 +50,20 @@ var (
 )
 
 // lengthTicks returns ticks of a log scale that covers lengths of time from low to high.
-func lengthTicks(low, high float64) []float64 {
+func lengthTicks(low, high float64) (ticks []float64) {
 	for _, lengths := range [][]float64{fineLengths, coarseLengths} {
-		first, last := 0, len(lengths)-1
-		for first+1 < len(lengths) && lengths[first+1] <= low {
-			first++
+		first, exact := slices.BinarySearch(lengths, low)
+		if !exact {
+			first--
 		}
-		for last > 0 && lengths[last-1] >= high {
-			last--
-		}
-		last = max(last, first+1)
-		if last >= len(lengths) {
-			first, last = len(lengths)-2, len(lengths)-1
-		}
-		if ticks := lengths[first : last+1]; len(ticks) <= 6 || len(lengths) == len(coarseLengths) {
-			return ticks
+		first = max(0, min(first, len(lengths)-2))
+		last, _ := slices.BinarySearch(lengths, high)
+		last = max(first+1, min(last, len(lengths)-1))
+		if ticks = lengths[first : last+1]; len(ticks) <= 6 {
+			break
 		}
 	}
-	return nil
+	return ticks
 }
 
 // countTicks returns ticks of a log scale of counts that has a place for 0 and at most six ticks.
@@ -95,6 +84,9 @@ func countTicks(high float64) []float64 {
 	}
 	return kept
 }
+
+// countOf names a count that is a tick.
+func countOf(n float64) string { return number(int64(n)) }
 
 // lengthOf names a length of time that is a tick or a step, such as 10 min.
 func lengthOf(seconds float64) string {
@@ -122,10 +114,7 @@ func clockTicks(a axis) []chartTick {
 		}
 	}
 	var ticks []chartTick
-	for t := a.from.UTC().Truncate(every); t.Before(a.from.Add(a.span())); t = t.Add(every) {
-		if t.Before(a.from) {
-			continue
-		}
+	for t := a.from.UTC().Add(every - 1).Truncate(every); t.Before(a.from.Add(a.span())); t = t.Add(every) {
 		tick := chartTick{Pos: percent(a.at(t)), Label: t.Format("15:04")}
 		if t.Equal(t.Truncate(24 * time.Hour)) {
 			tick.Below = t.Format("Mon 2")
@@ -144,22 +133,8 @@ func placed(ticks []float64, y func(float64) float64, label func(float64) string
 	return placed
 }
 
-// linear returns a scale from 0 to the last tick.
-func linear(ticks []float64) func(float64) float64 {
-	top := ticks[len(ticks)-1]
-	return func(v float64) float64 { return min(v/top, 1) }
-}
-
 // logarithmic returns a scale from the first tick to the last one.
 func logarithmic(ticks []float64) func(float64) float64 {
 	low, high := math.Log(ticks[0]), math.Log(ticks[len(ticks)-1])
-	return func(v float64) float64 {
-		return max(0, min(1, (math.Log(max(v, 1e-9))-low)/(high-low)))
-	}
-}
-
-// logarithmicFromZero returns a log scale that has a place for 0.
-func logarithmicFromZero(ticks []float64) func(float64) float64 {
-	top := math.Log1p(ticks[len(ticks)-1])
-	return func(v float64) float64 { return max(0, min(1, math.Log1p(v)/top)) }
+	return func(v float64) float64 { return max(0, min(1, (math.Log(max(v, 1e-9))-low)/(high-low))) }
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -50,8 +51,6 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-var errEnvironment = errors.New("the name of an environment has at most 20 characters, and is one line")
-
 var basePathForm = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*$`)
 
 // CheckBasePath returns a base path without a slash at its end, "" for the root, or an error if it is not valid.
@@ -61,6 +60,14 @@ func CheckBasePath(path string) (string, error) {
 		return "", fmt.Errorf("the base path %.60q must be like /iuworker: a slash, then letters, digits and ._~- between slashes", path)
 	}
 	return path, nil
+}
+
+// CheckEnvironment returns an error if text cannot name an environment.
+func CheckEnvironment(text string) error {
+	if utf8.RuneCountInString(text) > 20 || printable(text) != text {
+		return errors.New("the name of an environment has at most 20 characters, and is one line")
+	}
+	return nil
 }
 
 func (c Config) withDefaults() (Config, error) {

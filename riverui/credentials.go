@@ -1,7 +1,7 @@
 package webui
 
 import (
-	"crypto/subtle"
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -24,7 +24,7 @@ const (
 
 const (
 	minPassword   = 8 // characters; hashes are taken as they are
-	hashingAtOnce = 2 // a hash costs tens of milliseconds of a core, and anybody may cause one
+	hashingAtOnce = 2 // a hash takes tens of milliseconds of a core, and anybody may cause one
 )
 
 // Credentials lists the users of the pages. It holds digests, not passwords. It is safe for concurrent use.
@@ -33,15 +33,14 @@ type Credentials struct{ secrets[users] }
 // users are the lines of one text.
 type users struct {
 	key     digestKey
-	entries []*credential
-	decoy   *credential // compared if the user is unknown
+	entries map[[32]byte]*credential // by the digest of the user
+	decoy   *credential              // compared if the user is unknown
 	hashing chan struct{}
 }
 
 type credential struct {
-	user     string
-	userSum  [32]byte
-	role     Role
+	account
+
 	password [32]byte                 // digest; not used if hash is set
 	hash     []byte                   // bcrypt
 	proven   atomic.Pointer[[32]byte] // digest of the password that matched the hash
@@ -59,60 +58,54 @@ func ReadCredentials(path string) (*Credentials, error) {
 // ParseCredentials parses the lines of such a file. An error names the line and nothing that it holds.
 func ParseCredentials(text string) (*Credentials, error) {
 	c := &Credentials{}
-	err := c.store(parseUsers(text))
+	err := c.set(parseUsers(text))
 	return c, err
 }
 
 func parseUsers(text string) (*users, error) {
-	c := &users{key: newDigestKey(), hashing: make(chan struct{}, hashingAtOnce)}
-	err := secretLines(text, func(line string) error {
-		entry, err := c.parse(line)
-		c.entries = append(c.entries, entry)
-		return err
-	})
-	if err != nil {
-		return nil, err
+	c := &users{key: newDigestKey(), entries: map[[32]byte]*credential{}, hashing: make(chan struct{}, hashingAtOnce)}
+	err := secretLines(text, c.add)
+	if err == nil && len(c.entries) == 0 {
+		err = errors.New("it has no user: write lines such as operator:ann:password")
 	}
-	if len(c.entries) == 0 {
-		return nil, errors.New("it has no user: write lines such as operator:ann:password")
-	}
-	c.decoy = &credential{hash: c.entries[0].hash}
-	return c, nil
+	return c, err
 }
 
 var userForm = regexp.MustCompile(`^[[:graph:]]{1,100}$`)
 
-func (c *users) parse(line string) (*credential, error) {
-	parts := strings.SplitN(line, ":", 3)
-	if len(parts) != 3 {
-		return nil, errors.New("it must be role:user:password")
-	}
-	role, user, password := Role(strings.TrimSpace(parts[0])), parts[1], parts[2]
-	if role != RoleViewer && role != RoleOperator {
-		return nil, fmt.Errorf("the role must be %s or %s", RoleViewer, RoleOperator)
-	}
-	if !userForm.MatchString(user) {
-		return nil, errors.New("the user must be 1 to 100 letters, digits or signs, without spaces")
-	}
-	entry := &credential{user: user, userSum: c.key.digest(user), role: role}
-	for _, other := range c.entries {
-		if other.user == user {
-			return nil, errors.New("the user is in an earlier line, too")
-		}
-	}
-	if strings.HasPrefix(password, "$2") {
-		if _, err := bcrypt.Cost([]byte(password)); err != nil {
-			return nil, errors.New("the password begins like a bcrypt hash but is not one")
-		}
+func (c *users) add(line string) error {
+	role, rest, _ := strings.Cut(line, ":")
+	user, password, complete := strings.Cut(rest, ":")
+	entry := &credential{account: account{name: user, role: Role(strings.TrimSpace(role))}}
+	key, hashed := c.key.digest(user), strings.HasPrefix(password, "$2")
+	_, invalidHash := bcrypt.Cost([]byte(password))
+	switch {
+	case !complete:
+		return errors.New("it must be role:user:password")
+	case entry.role != RoleViewer && entry.role != RoleOperator:
+		return fmt.Errorf("the role must be %s or %s", RoleViewer, RoleOperator)
+	case !userForm.MatchString(user):
+		return errors.New("the user must be 1 to 100 letters, digits or signs, without spaces")
+	case c.entries[key] != nil:
+		return errors.New("the user is in an earlier line, too")
+	case hashed && invalidHash != nil:
+		return errors.New("the password begins like a bcrypt hash but is not one")
+	case hashed:
 		entry.hash = []byte(password)
-		return entry, nil
+	case utf8.RuneCountInString(password) < minPassword:
+		return fmt.Errorf("the password has fewer than %d characters", minPassword)
+	default:
+		entry.password = c.key.digest(password)
 	}
-	if utf8.RuneCountInString(password) < minPassword {
-		return nil, fmt.Errorf("the password has fewer than %d characters", minPassword)
+	if c.decoy == nil {
+		c.decoy = &credential{hash: entry.hash}
 	}
-	entry.password = c.key.digest(password)
-	return entry, nil
+	c.entries[key] = entry
+	return nil
 }
+
+// named returns the user with a name, or nil.
+func (c *users) named(name string) *credential { return c.entries[c.key.digest(name)] }
 
 // count returns the numbers of operators and viewers.
 func (c *Credentials) count() (operators, viewers int) {
@@ -128,28 +121,19 @@ func (c *Credentials) count() (operators, viewers int) {
 
 // check returns whose user and password they are. It names the account even if only the password is wrong. An unknown user
 // takes as long as a known one.
-func (c *Credentials) check(user, password string) (account, bool) {
-	return c.current().check(user, password)
-}
-
 func (c *users) check(user, password string) (account, bool) {
-	userSum, sum := c.key.digest(user), c.key.digest(password)
-	found := c.decoy
-	for _, entry := range c.entries {
-		if subtle.ConstantTimeCompare(userSum[:], entry.userSum[:]) == 1 {
-			found = entry
-		}
-	}
-	right := subtle.ConstantTimeCompare(sum[:], found.password[:]) == 1
+	found := cmp.Or(c.named(user), c.decoy)
+	sum := c.key.digest(password)
+	right := sum == found.password
 	if found.hash != nil {
 		right = c.checkHash(found, password, sum)
 	}
-	return account{name: found.user, role: found.role}, right && found != c.decoy
+	return found.account, right && found != c.decoy
 }
 
 // checkHash compares a bcrypt hash. A password that matched before is recognized by its digest.
 func (c *users) checkHash(entry *credential, password string, sum [32]byte) bool {
-	if proven := entry.proven.Load(); proven != nil && subtle.ConstantTimeCompare(sum[:], proven[:]) == 1 {
+	if proven := entry.proven.Load(); proven != nil && *proven == sum {
 		return true
 	}
 	c.hashing <- struct{}{}
@@ -160,3 +144,55 @@ func (c *users) checkHash(entry *credential, password string, sum [32]byte) bool
 	entry.proven.Store(&sum)
 	return true
 }
+
+const minToken = 16 // characters; tokens need not be remembered
+
+// Tokens let programs follow the events: they send the header "Authorization: Bearer TOKEN". A Tokens value holds digests, not
+// tokens. It is safe for concurrent use.
+type Tokens struct{ secrets[tokens] }
+
+// tokens are the lines of one text.
+type tokens struct {
+	key  digestKey
+	sums map[[32]byte]bool
+}
+
+// ReadTokens reads a file with one token per line: an old token may stay while a new one is rolled out. Comments, changes and
+// permissions of the file are handled as by ReadCredentials.
+func ReadTokens(path string) (*Tokens, error) {
+	t := &Tokens{}
+	err := t.open(path, "tokens", parseTokens)
+	return t, err
+}
+
+// ParseTokens parses the lines of such a file. An error names the line and nothing that it holds.
+func ParseTokens(text string) (*Tokens, error) {
+	t := &Tokens{}
+	err := t.set(parseTokens(text))
+	return t, err
+}
+
+// tokenForm has the characters that RFC 6750 allows.
+var tokenForm = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
+
+func parseTokens(text string) (*tokens, error) {
+	t := &tokens{key: newDigestKey(), sums: map[[32]byte]bool{}}
+	err := secretLines(text, func(line string) error {
+		token := strings.TrimSpace(line)
+		switch {
+		case len(token) < minToken:
+			return fmt.Errorf("the token has fewer than %d characters", minToken)
+		case !tokenForm.MatchString(token):
+			return errors.New("a token consists of letters, digits and -._~+/, and may end with =")
+		}
+		t.sums[t.key.digest(token)] = true
+		return nil
+	})
+	if err == nil && len(t.sums) == 0 {
+		err = errors.New("it has no token: write one per line, such as openssl rand -hex 32 prints")
+	}
+	return t, err
+}
+
+// check reports whether a token is one of the file's.
+func (t *tokens) check(token string) bool { return t.sums[t.key.digest(token)] }

@@ -37,7 +37,7 @@ func TestCredentialsThatOthersMayReadAreRefused(t *testing.T) {
 	require.ErrorContains(t, err, "no such file")
 }
 
-func TestWhatIsWrongWithCredentialsIsSaidWithoutThem(t *testing.T) {
+func TestErrorsInCredentialsDoNotQuoteThem(t *testing.T) {
 	t.Parallel()
 	for text, says := range map[string]string{
 		"":                               "it has no user",

@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,10 +26,8 @@ var functions = template.FuncMap{
 	"trace":   func(base string, of any) string { return base + "/trace?q=" + template.URLQueryEscaper(of) },
 	"toEvent": func(base, key string) string { return base + "/events/" + url.PathEscape(key) },
 	"toTemplate": func(base string, key any) string {
-		if pointer, ok := key.(*string); ok {
-			key = *pointer
-		}
-		return base + "/templates/" + url.PathEscape(fmt.Sprint(key))
+		name, _ := given[string](key)
+		return base + "/templates/" + url.PathEscape(name)
 	},
 	"toConsumer":   func(base, name string) string { return base + consumerPath(name) },
 	"cursorBefore": cursorBefore,
@@ -56,25 +55,26 @@ func cursorBefore(cursor string) string {
 	return fmt.Sprintf("%s-%d", epoch, n-1)
 }
 
-// timeOf returns a time that may be missing, in UTC.
-func timeOf(t any) (at time.Time, known bool) {
-	switch t := t.(type) {
-	case time.Time:
-		return t.UTC(), true
-	case *time.Time:
-		if t != nil {
-			return t.UTC(), true
+// given returns a value that may be missing: a T or a *T.
+func given[T any](v any) (value T, known bool) {
+	switch v := v.(type) {
+	case *T:
+		if v != nil {
+			return *v, true
 		}
+	case T:
+		return v, true
 	}
-	return at, false
+	return value, false
 }
 
 // at returns a time as the page shows it; the page's script shows how long ago it was.
 func at(t any) template.HTML {
-	when, known := timeOf(t)
+	when, known := given[time.Time](t)
 	if !known {
 		return "never"
 	}
+	when = when.UTC()
 	text := when.Format(time.DateTime)
 	//nolint:gosec // digits alone
 	return template.HTML(`<time data-ago datetime="` + when.Format(time.RFC3339) + `" title="` + text + ` UTC">` + text + ` UTC</time>`)
@@ -82,7 +82,8 @@ func at(t any) template.HTML {
 
 // exactly returns a time of the day in UTC, with the date if it is not today's.
 func exactly(t any) template.HTML {
-	when, _ := timeOf(t)
+	when, _ := given[time.Time](t)
+	when = when.UTC()
 	text := when.Format(time.TimeOnly)
 	if when.Format(time.DateOnly) != time.Now().UTC().Format(time.DateOnly) {
 		text = when.Format(time.DateTime)
@@ -108,22 +109,9 @@ func number(n any) string {
 	}
 }
 
-// float returns a number that may be missing.
-func float(n any) (v float64, known bool) {
-	switch n := n.(type) {
-	case float64:
-		return n, true
-	case *float64:
-		if n != nil {
-			return *n, true
-		}
-	}
-	return 0, false
-}
-
 // seconds returns a length of time in a suitable unit.
 func seconds(s any) string {
-	v, known := float(s)
+	v, known := given[float64](s)
 	if !known {
 		return "–"
 	}
@@ -196,24 +184,19 @@ func sentence(text string) string {
 }
 
 // dict passes several values to a template.
-func dict(pairs ...any) (map[string]any, error) {
-	d := make(map[string]any, len(pairs)/2)
-	for i := 0; i+1 < len(pairs); i += 2 {
-		key, ok := pairs[i].(string)
-		if !ok {
-			return nil, fmt.Errorf("dict: key %d is a %T", i, pairs[i])
-		}
-		d[key] = pairs[i+1]
+func dict(pairs ...any) map[string]any {
+	d := map[string]any{}
+	for pair := range slices.Chunk(pairs, 2) {
+		d[fmt.Sprint(pair[0])] = pair[1]
 	}
-	return d, nil
+	return d
 }
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9._/:=@%+,-]+$`)
 
 // quoted quotes a word for a POSIX shell if it needs that.
 func quoted(word string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._/:=@%+,-", r)
-	}
-	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
+	if plainWord.MatchString(word) {
 		return word
 	}
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"

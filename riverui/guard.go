@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
+	"time"
 )
 
 // account is the user who makes a request.
@@ -71,32 +73,50 @@ func (h *Handler) signIn(r *http.Request) (account, bool) {
 	if !given {
 		return account{}, false
 	}
-	a, right := h.cfg.Credentials.check(user, password)
+	a, right := h.cfg.Credentials.current().check(user, password)
 	if !right { // the text in place of a user may be a password: log known users only
 		h.cfg.Logger.WarnContext(r.Context(), "Pages: wrong credentials", slog.String("known_user", a.name), slog.String("remote", remote(r)))
 	}
 	return a, right
 }
 
-// guarded reports whether requests need credentials.
-func (h *Handler) guarded() bool { return h.cfg.Credentials != nil }
-
 func isLoopback(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
-		return true
-	}
+	host = (&url.URL{Host: host}).Hostname()
 	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
+	return strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") || ip != nil && ip.IsLoopback()
 }
 
-func remote(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
+func remote(r *http.Request) string { return (&url.URL{Host: r.RemoteAddr}).Hostname() }
+
+// pagePolicy allows scripts, styles and images of this binary alone, nothing inline, and no frames.
+const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+
+const (
+	bodyLimit    = 1 << 20 // bytes; River UI sends lists of job ids
+	readTimeout  = 15 * time.Second
+	writeTimeout = time.Minute
+)
+
+// withHeadersAndLimits sets the headers of every response, and bounds the body and the time of a request. Streams remove the write
+// deadline.
+func withHeadersAndLimits(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", pagePolicy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "same-origin") // with no-referrer, browsers would send "Origin: null" with our own forms
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cache-Control", "no-store")
+
+		control := http.NewResponseController(w)
+		// An error means that the writer has no deadlines, as in a test; then there is no connection to hold, either.
+		_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if r.ContentLength != 0 {
+			_ = control.SetReadDeadline(time.Now().Add(readTimeout))
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, bodyLimit)
+		next.ServeHTTP(w, r)
+	})
 }

@@ -42,7 +42,7 @@ func credentials(t *testing.T) *webui.Credentials {
 	return c
 }
 
-func TestCredentialsAreAskedForEverywhereButByProbes(t *testing.T) {
+func TestCredentialsAreRequiredEverywhereButByProbes(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	handler, _ := newHandler(t, func(cfg *webui.Config) {
@@ -72,7 +72,7 @@ func TestCredentialsAreAskedForEverywhereButByProbes(t *testing.T) {
 	for _, path := range []string{"/healthz", "/readyz"} {
 		require.Equal(t, http.StatusOK, serve(handler, http.MethodGet, path, nil).Code)
 	}
-	for range 2 { // the second time, the hash is known to be right
+	for range 2 { // the second time, the password is known to match the hash
 		require.Equal(t, http.StatusOK, serve(handler, http.MethodGet, "/", nil, asViewer).Code)
 		require.Equal(t, http.StatusOK, serve(handler, http.MethodGet, "/", nil, asOperator).Code)
 		require.Equal(t, http.StatusUnauthorized, serve(handler, http.MethodGet, "/", nil, as("otto", viewerPassword)).Code)
@@ -89,7 +89,7 @@ var riverChanges = [][2]string{
 	{http.MethodPatch, "/riverui/api/queues/events"},
 }
 
-func TestWhoMayNotChangeAnythingChangesNothing(t *testing.T) {
+func TestRefusedRequestsChangeNothing(t *testing.T) {
 	t.Parallel()
 	handler, db := newHandler(t, func(cfg *webui.Config) { cfg.Credentials = credentials(t) })
 	for _, change := range riverChanges {
@@ -114,7 +114,7 @@ func TestWhoMayNotChangeAnythingChangesNothing(t *testing.T) {
 	require.Zero(t, lines)
 }
 
-func TestWithoutCredentialsOnlyThisMachinesNamesAreAnswered(t *testing.T) {
+func TestWithoutCredentialsOnlyThisMachinesNamesAreServed(t *testing.T) {
 	t.Parallel()
 	handler, _ := newHandler(t, nil)
 	for host, status := range map[string]int{
@@ -130,14 +130,14 @@ func TestWithoutCredentialsOnlyThisMachinesNamesAreAnswered(t *testing.T) {
 	require.Contains(t, page.Body.String(), "only under this machine&#39;s own names")
 }
 
-// cameTo makes a request come to a port of this machine.
+// cameTo makes a request arrive at a port of this machine.
 func cameTo(port int) func(*http.Request) {
 	return func(r *http.Request) {
 		*r = *r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}))
 	}
 }
 
-// What a proxy on this machine passes on looks as if it came from here, but for what proxies and browsers add.
+// A proxy on this machine passes on requests from this machine's own address. Only what proxies and browsers add gives it away.
 func TestWithoutCredentialsProxiesAreRefused(t *testing.T) {
 	t.Parallel()
 	pages := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })

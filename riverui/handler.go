@@ -2,6 +2,7 @@ package webui
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -18,104 +19,119 @@ import (
 
 // Handler serves everything below the base path. It is safe for concurrent use.
 type Handler struct {
-	cfg         Config
-	handler     http.Handler
+	cfg     Config
+	serves  serving
+	handler http.Handler
+	probes  *probes
+
+	life  context.Context // of what runs between requests, and of streams
+	stop  context.CancelFunc
+	start func() error
+
+	// NewMetrics leaves these empty.
+	sources     *sources
+	sessions    sessions      // of browsers that follow the events
+	streams     chan struct{} // holds an element for each page that is kept up to date
 	river       *riverui.Handler
 	riverClient *river.Client[pgx.Tx]
-	probes      *probes
-	sources     *sources
-	outage      *outage
-	streams     chan struct{}
-	serves      serving
-
-	sessions *sessions // of browsers that follow the events
-
-	mu   sync.Mutex
-	life context.Context // of what runs between requests, and of streams; nil: not started
-	stop context.CancelFunc
 }
 
-// New checks the configuration and returns a handler. It does not connect.
-func New(cfg Config) (*Handler, error) {
+// serving names what a handler serves, for messages.
+type serving struct{ component, what, these, flag, example string }
+
+var (
+	servingPages   = serving{"Pages", "the pages", "these pages", "--http-addr", DefaultAddr}
+	servingMetrics = serving{"Metrics", "the metrics", "the metrics", "--metrics-addr", DefaultMetricsAddr}
+)
+
+// DefaultMetricsAddr is the suggested address for metrics that are served on a port of their own.
+const DefaultMetricsAddr = "127.0.0.1:9464"
+
+func newHandler(cfg Config, serves serving) (*Handler, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
+	h := &Handler{cfg: cfg, serves: serves, probes: &probes{ready: cfg.Ready}, start: func() error { return nil }}
+	h.life, h.stop = context.WithCancel(context.Background())
+	return h, nil
+}
+
+// New checks the configuration and returns a handler. It does not connect.
+func New(cfg Config) (*Handler, error) {
+	h, err := newHandler(cfg, servingPages)
+	if err != nil {
+		return nil, err
+	}
+	cfg = h.cfg
 	if cfg.Credentials != nil {
 		cfg.Credentials.logger.Store(cfg.Logger)
 	}
 	if cfg.EventsTokens != nil {
 		cfg.EventsTokens.logger.Store(cfg.Logger)
 	}
-	probes := &probes{ready: cfg.Ready}
-	h := &Handler{
-		cfg: cfg, probes: probes, sources: newSources(cfg, probes), outage: &outage{pool: cfg.Pool},
-		streams: make(chan struct{}, liveAtOnce), serves: servingPages, sessions: newSessions(),
-	}
+	h.sources, h.sessions, h.streams = newSources(cfg, h.probes), sessions{newDigestKey()}, make(chan struct{}, liveAtOnce)
 	if h.riverClient, err = newRiverClient(cfg); err != nil {
 		return nil, err
 	}
 	if h.river, err = h.riverUI(nil); err != nil {
 		return nil, err
 	}
-	h.handler = withHeaders(withLimits(h.withEvents(h.behindProbes(h.guardedRoutes()))))
+	h.start = sync.OnceValue(func() error { return h.river.Start(h.life) })
+	h.handler = h.guarded(h.routes())
 	return h, nil
 }
 
-// Start starts what runs between requests, which is River UI's counts of jobs, until Stop. It does not listen. The end of ctx
-// has no effect. It is safe to call twice.
-func (h *Handler) Start(ctx context.Context) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.stop != nil {
-		return nil
+// NewMetrics returns a handler for an address of its own: it serves Config.Metrics and the probes at the root, and no pages. It
+// requires credentials as the pages do.
+func NewMetrics(cfg Config) (*Handler, error) {
+	if cfg.Metrics == nil {
+		return nil, errors.New("webui: Config.Metrics is required")
 	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	if h.river != nil {
-		if err := h.river.Start(ctx); err != nil {
-			stop()
-			return err
-		}
+	cfg.BasePath, cfg.Events = "", nil
+	h, err := newHandler(cfg, servingMetrics)
+	if err != nil {
+		return nil, err
 	}
-	h.life, h.stop = ctx, stop
-	return nil
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", cfg.Metrics)
+	h.handler = h.guarded(mux)
+	return h, nil
 }
 
-// Stop ends all streams and what Start started. It is safe to call twice, and before Start.
-func (h *Handler) Stop() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.stop != nil {
-		h.stop()
-		h.stop = nil
-	}
-}
+// Start starts what runs between requests, which is River UI's counts of jobs, until Stop. It does not listen. It is safe to call
+// twice.
+func (h *Handler) Start() error { return h.start() }
+
+// Stop ends all streams and what Start started, permanently. It is safe to call twice, and before Start.
+func (h *Handler) Stop() { h.stop() }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.handler.ServeHTTP(w, r) }
 
-// behindProbes serves the probes without a guard and everything else behind the guard.
-func (h *Handler) behindProbes(routes *http.ServeMux) http.Handler {
-	base := h.cfg.BasePath
+// guarded serves the probes without a guard, the events behind a guard of their own, and mux behind the guard of the pages.
+func (h *Handler) guarded(mux *http.ServeMux) http.Handler {
 	open := http.NewServeMux()
-	for _, at := range slices.Compact([]string{"", base}) {
+	for _, at := range slices.Compact([]string{"", h.cfg.BasePath}) {
 		open.HandleFunc("GET "+at+"/healthz", h.probes.alive)
 		open.HandleFunc("GET "+at+"/readyz", h.probes.serveReady)
 	}
-	guarded := h.guard(h.withSentences(routes))
-	known := h.withSentences(open)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isProbe(strings.TrimPrefix(r.URL.Path, base)) {
-			known.ServeHTTP(w, r)
-			return
+	probes, events, others := h.withSentences(open), h.guardEvents(h.stream(h.cfg.Events)), h.guard(h.withSentences(mux))
+	return withHeadersAndLimits(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path := h.pathOf(r)
+		switch {
+		case path == "/healthz" || path == "/readyz":
+			probes.ServeHTTP(w, r)
+		case h.isEvents(r):
+			events.ServeHTTP(w, r)
+		default:
+			others.ServeHTTP(w, r)
 		}
-		guarded.ServeHTTP(w, r)
-	})
+	}))
 }
 
-func isProbe(path string) bool { return path == "/healthz" || path == "/readyz" }
-
-func (h *Handler) guardedRoutes() *http.ServeMux {
+// routes are the paths behind the guard of the pages.
+func (h *Handler) routes() *http.ServeMux {
 	base := h.cfg.BasePath
 	mux := http.NewServeMux()
 	if base != "" {
@@ -136,7 +152,7 @@ func (h *Handler) guardedRoutes() *http.ServeMux {
 		"/health":                 h.healthPage,
 		"/scaleouts":              h.shows(h.scaleoutsPage),
 		"/settings":               h.shows(h.settingsPage),
-		"/stream":                 h.streamPage,
+		"/stream":                 h.shows(h.streamPage),
 		"/templates":              h.shows(h.templatesPage),
 		"/templates/{key}":        h.shows(h.templatePage),
 		"/templates/{key}/unmark": h.asks(h.askUnmark),
@@ -215,25 +231,18 @@ func (h *Handler) stream(next http.Handler) http.Handler {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // fails if there is none
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
-		h.mu.Lock()
-		life := h.life
-		h.mu.Unlock()
-		if life != nil {
-			stop := context.AfterFunc(life, func() { cancel(eventstream.ErrStopping) })
-			defer stop()
-		}
+		unbind := context.AfterFunc(h.life, func() { cancel(eventstream.ErrStopping) })
+		defer unbind()
 		if still, guarded := ctx.Value(stillKey{}).(func() bool); guarded {
 			go func() {
-				for tick := time.Tick(stillInterval); ; {
+				for tick := time.Tick(stillInterval); still(); {
 					select {
 					case <-ctx.Done():
 						return
 					case <-tick:
-						if !still() {
-							cancel(errSignedOut)
-						}
 					}
 				}
+				cancel(errSignedOut)
 			}()
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))

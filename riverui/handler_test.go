@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest"
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
@@ -44,7 +45,7 @@ func TestProbesAnswerBelowTheBasePathAndAtTheRoot(t *testing.T) {
 	}
 }
 
-func TestReadyGivesUpOnADatabaseThatDoesNotAnswer(t *testing.T) {
+func TestReadyGivesUpOnADatabaseThatDoesNotReply(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int64
 	handler, _ := newHandler(t, func(cfg *webui.Config) {
@@ -92,7 +93,7 @@ func TestRiverUIIsServed(t *testing.T) {
 	require.JSONEq(t, `{"data": []}`, list.Body.String())
 }
 
-func TestABasePathThatIsNoneIsRefused(t *testing.T) {
+func TestInvalidBasePathsAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"iu", "/a b", "//a", "/a/../b", "/{x}"} {
 		_, err := webui.CheckBasePath(path)
@@ -101,4 +102,13 @@ func TestABasePathThatIsNoneIsRefused(t *testing.T) {
 	path, err := webui.CheckBasePath("/iu/")
 	require.NoError(t, err)
 	require.Equal(t, "/iu", path)
+}
+
+func TestABrowserGetsASentenceFromTheMetricsAddress(t *testing.T) {
+	t.Parallel()
+	metrics, err := webui.NewMetrics(webui.Config{Pool: iutest.New(t).Pool, Metrics: http.NotFoundHandler()})
+	require.NoError(t, err)
+	w := serve(metrics, http.MethodGet, "/", nil, with("Accept", "text/html"))
+	require.Equal(t, http.StatusNotFound, w.Code)
+	require.Equal(t, "there is nothing at /\n", w.Body.String())
 }

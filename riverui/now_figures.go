@@ -6,7 +6,9 @@ import (
 	"math"
 	"strings"
 
+	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/history"
+	"github.com/iu-core/iuworker/internal/operate/status"
 )
 
 // figure is one of the five numbers.
@@ -31,6 +33,7 @@ func drawFigures(p history.Paces, hour history.Series) []figure {
 	draw := func(what string, value func(history.Point) *float64) spark {
 		return sparkline(what+" in the last hour", sparkValues(hour, value))
 	}
+	latency, unit, _ := strings.Cut(seconds(now.P95), " ")
 	figures := []figure{
 		{
 			ID: "in", Title: "In", Path: "/events", Value: figureOf(now.In), Unit: "/s", Delta: change(now.In, before.In),
@@ -51,7 +54,7 @@ func drawFigures(p history.Paces, hour history.Series) []figure {
 			Spark: draw("Announced events", func(p history.Point) *float64 { return new(float64(p.Announced)) }),
 		},
 		{
-			ID: "latency", Title: "Latency p95", Path: "#charts", Value: "–", Delta: change(now.P95, before.P95),
+			ID: "latency", Title: "Latency p95", Path: "#charts", Value: latency, Unit: unit, Delta: change(now.P95, before.P95),
 			Spark: draw("Latency, 95th percentile,", func(p history.Point) *float64 { return p.P95 }),
 		},
 	}
@@ -64,20 +67,7 @@ func drawFigures(p history.Paces, hour history.Series) []figure {
 	if now.Unannounced != nil {
 		figures[3].Note = number(now.Unannounced) + " waiting"
 	}
-	if now.P95 != nil {
-		figures[4].Value, figures[4].Unit = split(seconds(now.P95))
-	}
 	return figures
-}
-
-// split separates a length of time from its unit.
-func split(text string) (value, unit string) {
-	for i, c := range text {
-		if c == ' ' {
-			return text[:i], text[i+1:]
-		}
-	}
-	return text, ""
 }
 
 func asFloat(n *int64) *float64 {
@@ -120,4 +110,40 @@ func change(now, before *float64) string {
 	default:
 		return strings.Replace(fmt.Sprintf("%+.0f %% on yesterday", percent), "-", "−", 1)
 	}
+}
+
+// charts are both charts of a range.
+type charts struct {
+	Range           string
+	Ranges          []history.Range
+	Events, Latency chart
+}
+
+func (of *ranged) draw(s history.Series) charts {
+	return charts{Range: of.Name, Ranges: history.Ranges, Events: eventsChart("events-chart", s), Latency: latencyChart("latency-chart", s)}
+}
+
+// templateRow is a template and its events in a range.
+type templateRow struct {
+	history.TemplateSum
+
+	PerMinute string
+	Spark     spark
+}
+
+type templateTable struct {
+	Rows  []templateRow
+	Range string
+	All   operate.Count // templates there are
+}
+
+func (h *Handler) topTemplates(ctx context.Context, of *ranged) reading[templateTable] {
+	return both(of.templates.get(ctx), h.sources.situation.get(ctx), func(s history.TemplateSeries, situation status.Situation) templateTable {
+		t := templateTable{Range: of.Name, All: situation.Templates}
+		for _, sum := range s.Templates {
+			perMinute := float64(sum.Composed+sum.Dead) / of.Span.Minutes()
+			t.Rows = append(t.Rows, templateRow{sum, figureOf(&perMinute), sparkline("Events of "+sum.Key+" in "+of.Name, counts(sum.Points))})
+		}
+		return t
+	})
 }

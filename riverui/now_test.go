@@ -92,8 +92,8 @@ func TestNowGuidesThroughTheSetUp(t *testing.T) {
 	require.Eventually(t, func() bool { return !strings.Contains(b.get(t, "/"), "To set up") }, patience, 50*time.Millisecond)
 }
 
-// What the page says of a database comes from the database: each of these is undone by its button or its command.
-func TestNowTellsWhatNeedsSomebody(t *testing.T) {
+// Each thing that needs an operator disappears after its button or its command was used.
+func TestNowListsWhatNeedsAnOperator(t *testing.T) {
 	t.Parallel()
 	b := setupOperating(t)
 	fillBusy(t, b.db)
@@ -150,7 +150,7 @@ func TestNowSaysWhatCannotBeShown(t *testing.T) {
 	}
 }
 
-func TestALoginThatMayNotIsTold(t *testing.T) {
+func TestALoginWithoutPrivilegesIsTold(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	pool, err := pgxpool.New(t.Context(), db.URLAs("iu_worker"))
@@ -166,7 +166,7 @@ func TestALoginThatMayNotIsTold(t *testing.T) {
 	require.Contains(t, change.Body.String(), "grant it the role iu_operator")
 }
 
-// readSections reads a stream until a section shows what is looked for.
+// readSections reads a stream until a section shows a text.
 func readSections(t *testing.T, lines *bufio.Scanner, seen map[string]string, id, shows string) {
 	t.Helper()
 	for lines.Scan() {

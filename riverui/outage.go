@@ -6,7 +6,6 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -19,75 +18,23 @@ import (
 const (
 	outageEvery   = time.Second
 	outageTimeout = 2 * time.Second
-	outageWait    = 100 * time.Millisecond // that a page waits for the first check
+	outageWait    = 100 * time.Millisecond // that a page waits for a check
 )
-
-// outage knows whether the database can be reached, and since when it cannot.
-type outage struct {
-	pool *pgxpool.Pool
-
-	mu      sync.Mutex
-	running chan struct{} // closed when the check that runs ends; nil: none runs
-	at      time.Time     // of the last check
-	good    time.Time     // when the database was reached last
-	since   time.Time     // when it was first missed; zero: it is there
-	cause   string
-}
 
 // lostDatabase is the content of the banner.
 type lostDatabase struct {
 	Address, Cause string
-	Since          time.Time
-	Good           *time.Time // when the numbers are from; nil: there are none
+	Since          time.Time // when it was first found unreachable
+	Good           time.Time // when it was last reached; zero: never
 }
 
-// check returns nil if the database can be reached. It waits for outageWait at most.
-func (o *outage) check(ctx context.Context) *lostDatabase {
-	o.mu.Lock()
-	if o.running == nil && time.Since(o.at) >= outageEvery {
-		o.running = make(chan struct{})
-		go o.ping(context.WithoutCancel(ctx), o.running)
-	}
-	running := o.running
-	o.mu.Unlock()
-	if running != nil {
-		timer := time.NewTimer(outageWait)
-		defer timer.Stop()
-		select {
-		case <-running:
-		case <-timer.C:
-		}
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.since.IsZero() {
+// lost returns nil if the database can be reached.
+func (h *Handler) lost(ctx context.Context) *lostDatabase {
+	reached := h.sources.reached.soon(ctx, outageWait)
+	if reached.Err == nil {
 		return nil
 	}
-	lost := &lostDatabase{Address: addressOf(o.pool), Cause: o.cause, Since: o.since}
-	if !o.good.IsZero() {
-		good := o.good
-		lost.Good = &good
-	}
-	return lost
-}
-
-func (o *outage) ping(ctx context.Context, ended chan struct{}) {
-	ctx, cancel := context.WithTimeout(ctx, outageTimeout)
-	defer cancel()
-	start := time.Now()
-	err := o.pool.Ping(ctx)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	defer close(ended)
-	o.running, o.at = nil, time.Now()
-	if err == nil {
-		o.good, o.since = o.at, time.Time{}
-		return
-	}
-	if o.since.IsZero() {
-		o.since = start
-	}
-	o.cause = causeOf(err)
+	return &lostDatabase{Address: addressOf(h.cfg.Pool), Cause: causeOf(reached.Err), Since: reached.Since, Good: reached.At}
 }
 
 // causeOf returns in a few words why a connection failed.

@@ -15,7 +15,7 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
-// outage is a way to the database that can be cut.
+// outage is a connection to the database that a test can cut.
 type outage struct {
 	proxy *toxiproxy.Proxy
 	pool  *pgxpool.Pool
@@ -35,7 +35,7 @@ func newOutage(t *testing.T, db *iutest.DB) outage {
 	return outage{proxy, pool}
 }
 
-// awayReads are what shows something of the database and nothing without it.
+// awayReads are pages and calls that need the database.
 var awayReads = []string{
 	"/gates/composer?to=open", "/dead-letters", "/scaleouts", "/rollback?actor=a", "/audit", "/trace?q=00000000-0000-0000-0000-000000000001",
 	"/riverui/api/jobs", "/riverui/api/jobs/1", "/riverui/api/queues", "/riverui/api/health-checks/complete",
@@ -48,7 +48,7 @@ func TestPagesSayThatTheDatabaseIsAway(t *testing.T) {
 	handler := handlerOn(t, db, func(cfg *webui.Config) { cfg.Pool = way.pool })
 	form := with("Content-Type", "application/x-www-form-urlencoded")
 
-	// A session that is cut off while it is idle is noticed by the statement that comes next.
+	// The next statement notices that a session was cut off while it was idle.
 	cut := func() {
 		way.pool.Reset()
 		require.NoError(t, way.pool.Ping(t.Context()))

@@ -3,10 +3,8 @@
 package webui_test
 
 import (
-	"context"
 	"fmt"
 	"net/url"
-	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -32,22 +30,13 @@ func visit(t *testing.T, user, password string, configure ...func(*webui.Config)
 func browse(t *testing.T, b operating, user, password string) site {
 	t.Helper()
 	s := site{operating: b}
-	server, err := webui.Listen(t.Context(), "127.0.0.1:0", s.handler)
-	require.NoError(t, err)
-	ctx, end := context.WithCancel(context.WithoutCancel(t.Context()))
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(ctx) }()
-	t.Cleanup(func() {
-		end()
-		require.NoError(t, <-served)
-	})
+	s.address, _ = listen(t, s.handler, "127.0.0.1:0")
 	s.browser = newBrowser(t)
-	s.address = strings.TrimSuffix(server.URL(), "/")
-	in, err := url.Parse(server.URL())
+	in, err := url.Parse(s.address + "/")
 	require.NoError(t, err)
 	in.User = url.UserPassword(user, password)
 	s.open(in.String())
-	s.open(server.URL()) // the browser keeps the credentials; its address no longer has them
+	s.open(s.address + "/") // the browser keeps the credentials; its address no longer has them
 	return s
 }
 

@@ -25,23 +25,18 @@ func (p *probes) alive(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write([]byte("ok")) // if this fails, the client has disconnected
 }
 
-type readiness struct {
-	Ready  bool   `json:"ready"`
-	Reason string `json:"reason,omitempty"`
-}
-
 func (p *probes) serveReady(w http.ResponseWriter, r *http.Request) {
 	if err := p.check(r.Context()); err != nil {
-		answerJSON(w, http.StatusServiceUnavailable, readiness{Reason: readyReason(err)})
+		writeJSON(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "reason": readyReason(err)})
 		return
 	}
-	answerJSON(w, http.StatusOK, readiness{Ready: true})
+	writeJSON(w, http.StatusOK, map[string]any{"ready": true})
 }
 
 // check runs once for all requests that wait for it, so that probes cannot keep the database busy.
 func (p *probes) check(ctx context.Context) error {
 	shared := context.WithoutCancel(ctx)
-	asked := p.once.DoChan("", func() (any, error) {
+	checked := p.once.DoChan("", func() (any, error) {
 		ctx, cancel := context.WithTimeout(shared, readyTimeout)
 		defer cancel()
 		return nil, p.ready(ctx)
@@ -49,8 +44,8 @@ func (p *probes) check(ctx context.Context) error {
 	patient, cancel := context.WithTimeout(ctx, readyTimeout+time.Second) // Ready may not watch its context
 	defer cancel()
 	select {
-	case answer := <-asked:
-		return answer.Err
+	case result := <-checked:
+		return result.Err
 	case <-patient.Done():
 		return patient.Err()
 	}

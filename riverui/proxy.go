@@ -1,9 +1,11 @@
 package webui
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -12,29 +14,19 @@ import (
 // machine passes on requests of the whole world from a loopback address, mostly with the Host that it was told to connect to. A
 // proxied request can be recognized by the headers that the proxy adds, its HTTP version, and the origin that a browser sends.
 
-// proxyHeaders are headers that proxies, load balancers and tunnels add, and no local client sends.
-var proxyHeaders = map[string]bool{
-	"Forwarded": true, "Via": true, "Max-Forwards": true, "Cdn-Loop": true, "Client-Ip": true, "True-Client-Ip": true,
-	"X-Client-Ip": true, "X-Cluster-Client-Ip": true, "X-Proxyuser-Ip": true, "X-Host": true, "X-Scheme": true,
-	"X-Url-Scheme": true, "X-Rewrite-Url": true, "X-Nginx-Proxy": true, "X-Varnish": true, "X-Amzn-Trace-Id": true,
-	"X-Cloud-Trace-Context": true, "Remote-User": true, "Surrogate-Capability": true,
-}
-
-var proxyHeaderPrefixes = []string{
-	"X-Forwarded", "X-Forward-", "X-Original", "X-Real-", "X-Remote-", "X-Proxy-", "X-Envoy-", "X-Arr-", "X-Azure-", "X-Appengine-",
-	"X-Vercel-", "X-Amz-Cf-", "Cf-", "Cloudfront-", "Fastly-", "Fly-", "Incap-", "Proxy-", "Tailscale-",
+// proxyHeaders are the beginnings of header names that proxies, load balancers and tunnels add, and no local client sends.
+var proxyHeaders = []string{
+	"Forwarded", "Via", "Max-Forwards", "Cdn-Loop", "Client-Ip", "True-Client-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "X-Proxyuser-Ip",
+	"X-Host", "X-Scheme", "X-Url-Scheme", "X-Rewrite-Url", "X-Nginx-Proxy", "X-Varnish", "X-Amzn-Trace-Id", "X-Cloud-Trace-Context",
+	"Remote-User", "Surrogate-Capability", "X-Forwarded", "X-Forward-", "X-Original", "X-Real-", "X-Remote-", "X-Proxy-", "X-Envoy-", "X-Arr-",
+	"X-Azure-", "X-Appengine-", "X-Vercel-", "X-Amz-Cf-", "Cf-", "Cloudfront-", "Fastly-", "Fly-", "Incap-", "Proxy-", "Tailscale-",
 }
 
 // throughProxy returns what shows that a request did not come directly from this machine; "" if nothing does.
 func throughProxy(r *http.Request) string {
 	for name := range r.Header { // in canonical form
-		if proxyHeaders[name] {
-			return "it has the header " + name
-		}
-		for _, prefix := range proxyHeaderPrefixes {
-			if strings.HasPrefix(name, prefix) {
-				return "it has the header " + printable(name)
-			}
+		if slices.ContainsFunc(proxyHeaders, func(beginning string) bool { return strings.HasPrefix(name, beginning) }) {
+			return "it has the header " + printable(name)
 		}
 	}
 	if !r.ProtoAtLeast(1, 1) {
@@ -56,13 +48,10 @@ func throughProxy(r *http.Request) string {
 func ports(r *http.Request) (named, ours string) {
 	at, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
 	if !ok {
-		return "", "" // no server has it from a network
+		return "", "" // it did not arrive over a network
 	}
-	named = "80"
-	if _, port, err := net.SplitHostPort(r.Host); err == nil {
-		named = port
-	}
-	return printable(named), strconv.Itoa(at.Port)
+	named = (&url.URL{Host: r.Host}).Port()
+	return cmp.Or(named, "80"), strconv.Itoa(at.Port)
 }
 
 // comesFrom returns the host of the page that a request comes from, or "" if it is this machine's. A request that its browser

@@ -19,10 +19,10 @@ func (h *Handler) say(w http.ResponseWriter, r *http.Request, status int, format
 	text := dberror.Redact(fmt.Sprintf(format, args...))
 	switch {
 	case strings.HasPrefix(r.URL.Path, h.at("riverui/api/")):
-		answerJSON(w, status, map[string]string{"message": text})
+		writeJSON(w, status, map[string]string{"message": text})
 	case h.isEvents(r):
 		eventstream.Problem{Status: status, Detail: text}.Write(w)
-	case strings.Contains(r.Header.Get("Accept"), "text/html"):
+	case h.serves == servingPages && strings.Contains(r.Header.Get("Accept"), "text/html"):
 		h.render(w, r, status, "sentence.html", &sentencePage{page: h.page(r, http.StatusText(status)), Text: text})
 	default:
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -83,7 +83,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	h.say(w, r, status, "%s", sentence)
 }
 
-func answerJSON(w http.ResponseWriter, status int, value any) {
+func writeJSON(w http.ResponseWriter, status int, value any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(value) // if this fails, the client has disconnected

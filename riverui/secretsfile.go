@@ -1,7 +1,6 @@
 package webui
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -29,82 +28,75 @@ type secrets[T any] struct {
 	parse      func(text string) (*T, error)
 	logger     atomic.Pointer[slog.Logger]
 	now        atomic.Pointer[T]
-	checked    atomic.Int64 // when, in nanoseconds
 
-	mu     sync.Mutex
-	info   os.FileInfo // of the file as it was read last
-	broken string      // what is wrong with it since
+	mu      sync.Mutex
+	checked time.Time   // when the file was checked for changes last
+	info    os.FileInfo // of the file as it was read last
+	broken  string      // what is wrong with it since
 }
 
 // open reads the file for the first time.
 func (s *secrets[T]) open(path, what string, parse func(text string) (*T, error)) error {
-	s.path, s.what, s.parse = path, what, parse
-	read, info, err := s.read()
-	s.info = info
-	s.checked.Store(time.Now().UnixNano())
-	return s.store(read, err)
+	s.path, s.what, s.parse, s.checked = path, what, parse, time.Now()
+	return s.read()
 }
 
-// store takes the result of a parse if it succeeded.
-func (s *secrets[T]) store(read *T, err error) error {
+// set takes the result of a parse if it succeeded.
+func (s *secrets[T]) set(parsed *T, err error) error {
 	if err == nil {
-		s.now.Store(read)
+		s.now.Store(parsed)
 	}
 	return err
 }
 
-func (s *secrets[T]) read() (*T, os.FileInfo, error) {
+func (s *secrets[T]) read() error {
 	text, info, err := readSecrets(s.path, s.what)
 	if err != nil {
-		return nil, nil, err
+		return fmt.Errorf("read the %s: %w", s.what, err)
 	}
-	read, err := s.parse(text)
-	if err != nil {
-		return nil, nil, fmt.Errorf("the %s file %s: %w", s.what, s.path, err)
+	if err := s.set(s.parse(text)); err != nil {
+		return fmt.Errorf("the %s file %s: %w", s.what, s.path, err)
 	}
-	return read, info, nil
+	s.info, s.broken = info, ""
+	return nil
 }
 
 // current returns the secrets. It checks the file for changes, at most once per second.
 func (s *secrets[T]) current() *T {
-	checked, now := s.checked.Load(), time.Now().UnixNano()
-	if (now-checked >= int64(checkEvery) || now < checked) && s.checked.CompareAndSwap(checked, now) {
-		s.refresh(false)
+	if s.path != "" && s.mu.TryLock() {
+		if time.Since(s.checked) >= checkEvery {
+			info, err := os.Stat(s.path)
+			if err != nil || s.broken != "" || !os.SameFile(info, s.info) || !info.ModTime().Equal(s.info.ModTime()) || info.Size() != s.info.Size() {
+				s.readAgain()
+			}
+			s.checked = time.Now()
+		}
+		s.mu.Unlock()
 	}
 	return s.now.Load()
 }
 
 // Reload reads the file again at once.
-func (s *secrets[T]) Reload() { s.refresh(true) }
-
-// refresh reads the file if it changed, or always if force is set.
-func (s *secrets[T]) refresh(force bool) {
-	if s.path == "" {
-		return
+func (s *secrets[T]) Reload() {
+	if s.path != "" {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.readAgain()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	info, err := os.Stat(s.path)
-	same := err == nil && s.broken == "" && os.SameFile(info, s.info) && info.ModTime().Equal(s.info.ModTime()) && info.Size() == s.info.Size()
-	if same && !force {
-		return
-	}
-	read, info, err := s.read()
-	if err != nil {
-		if s.broken != err.Error() {
-			s.broken = err.Error()
-			s.log(slog.LevelWarn, "Pages: the "+s.what+" cannot be read again; what was read before stays in use", slog.String("error", s.broken))
-		}
-		return
-	}
-	s.info, s.broken = info, ""
-	s.now.Store(read)
-	s.log(slog.LevelInfo, "Pages: the "+s.what+" were read again")
 }
 
-func (s *secrets[T]) log(level slog.Level, message string, attrs ...slog.Attr) {
-	if logger := s.logger.Load(); logger != nil {
-		logger.LogAttrs(context.Background(), level, message, attrs...)
+func (s *secrets[T]) readAgain() {
+	err := s.read()
+	logger := s.logger.Load()
+	switch {
+	case logger == nil:
+	case err == nil:
+		logger.Info("Pages: the " + s.what + " were read again")
+	case s.broken != err.Error():
+		logger.Warn("Pages: the "+s.what+" cannot be read again; what was read before stays in use", slog.String("error", err.Error()))
+	}
+	if err != nil {
+		s.broken = err.Error()
 	}
 }
 
@@ -123,7 +115,8 @@ func secretLines(text string, parse func(line string) error) error {
 	return nil
 }
 
-// digestKey makes digests that say nothing outside of this process.
+// digestKey makes digests that reveal nothing outside of this process. Comparing them need not take constant time, because a caller
+// cannot predict them.
 type digestKey [32]byte
 
 func newDigestKey() (key digestKey) {
@@ -137,16 +130,16 @@ func (key digestKey) digest(text string) [32]byte {
 	return [32]byte(mac.Sum(nil))
 }
 
-// readSecrets reads a file that others than its owner and its group may not read, unless it was mounted for this program.
+// readSecrets reads a file. If anyone but its owner and its group may read it, it must have been mounted for this program.
 func readSecrets(path, what string) (string, os.FileInfo, error) {
 	file, err := os.Open(path) //nolint:gosec // an operator names the file
 	if err != nil {
-		return "", nil, fmt.Errorf("read the %s: %w", what, err)
+		return "", nil, err
 	}
 	defer func() { _ = file.Close() }() // it was only read
 	info, err := file.Stat()
 	if err != nil {
-		return "", nil, fmt.Errorf("read the %s: %w", what, err)
+		return "", nil, err
 	}
 	forbidden := os.FileMode(0o027)
 	if mounted(path, file) {
@@ -156,10 +149,7 @@ func readSecrets(path, what string) (string, os.FileInfo, error) {
 		return "", nil, fmt.Errorf("the %s file %s may be read or changed by others (mode %04o): run chmod 600 %s", what, path, mode, path)
 	}
 	text, err := io.ReadAll(io.LimitReader(file, maxSecrets))
-	if err != nil {
-		return "", nil, fmt.Errorf("read the %s: %w", what, err)
-	}
-	return string(text), info, nil
+	return string(text), info, err
 }
 
 // mounted reports whether a file was mounted for this program: in a Kubernetes volume, which links to it through ..data and

@@ -68,7 +68,7 @@ func TestCredentialsAreReadAgain(t *testing.T) {
 	require.Contains(t, log.String(), "the tokens were read again")
 }
 
-func TestWhatIsMountedMayNotBeChangedByOthers(t *testing.T) {
+func TestMountedSecretsMustNotBeWritableByOthers(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := mount(t, dir, "1", "credentials", "viewer:vera:long enough\n")

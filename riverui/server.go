@@ -24,9 +24,6 @@ const (
 	drainTimeout   = 5 * time.Second
 )
 
-// ErrAddr is wrapped by the errors of CheckAddr.
-var ErrAddr = errors.New("not an address to listen on")
-
 // CheckAddr returns an error if an address is neither host:port, nor off, nor "" for the default.
 func CheckAddr(addr string) error {
 	if addr == "" || addr == Off {
@@ -37,7 +34,7 @@ func CheckAddr(addr string) error {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %.60q: it must be host:port such as %s, or %s", ErrAddr, addr, DefaultAddr, Off)
+		return fmt.Errorf("not an address to listen on: %.60q: it must be host:port such as %s, or %s", addr, DefaultAddr, Off)
 	}
 	return nil
 }
@@ -66,14 +63,14 @@ func Listen(ctx context.Context, addr string, handler *Handler) (*Server, error)
 		return nil, listenError(addr, handler.serves.flag, err)
 	}
 	bound, ok := listener.Addr().(*net.TCPAddr)
-	if !handler.guarded() && (!ok || !bound.IP.IsLoopback()) {
+	if handler.cfg.Credentials == nil && (!ok || !bound.IP.IsLoopback()) {
 		_ = listener.Close() // nothing was accepted on it
 		return nil, &ListenError{text: fmt.Sprintf("refusing to serve %s on %s without credentials: other machines can reach it; "+
 			"give --http-credentials-file, or listen on %s", handler.serves.what, addr, handler.serves.example)}
 	}
 	s := &Server{listener: listener, handler: handler, logger: handler.cfg.Logger}
 	s.logger.InfoContext(ctx, handler.serves.component+": listening", slog.String("url", s.URL()))
-	if !handler.guarded() && handler.serves == servingPages {
+	if handler.cfg.Credentials == nil && handler.serves == servingPages {
 		s.logger.WarnContext(ctx, "Pages: everybody on this machine can see and change everything, and requests through a proxy are refused; "+
 			"set --http-credentials-file to require credentials")
 	}
@@ -122,7 +119,7 @@ func (s *Server) Close() error {
 
 // Serve serves until ctx is done. Then it ends all streams, and waits up to 5 s for other requests to end.
 func (s *Server) Serve(ctx context.Context) error {
-	if err := s.handler.Start(ctx); err != nil {
+	if err := s.handler.Start(); err != nil {
 		return errors.Join(fmt.Errorf("start the pages: %w", err), s.Close())
 	}
 	defer s.handler.Stop()
@@ -134,21 +131,20 @@ func (s *Server) Serve(ctx context.Context) error {
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(s.listener) }()
-	select {
-	case err := <-served:
-		return fmt.Errorf("serve HTTP: %w", err)
-	case <-ctx.Done():
-	}
-	s.handler.Stop()
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-	defer cancel()
-	if err := server.Shutdown(drain); err != nil {
-		_ = server.Close() // cuts off what outlasts the drain
-	}
-	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+	drained := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(drained)
+		s.handler.Stop()
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer cancel()
+		if err := server.Shutdown(drain); err != nil {
+			_ = server.Close() // cuts off what outlasts the drain
+		}
+	})
+	defer stop()
+	if err := server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve HTTP: %w", err)
 	}
+	<-drained
 	return nil
 }

@@ -38,12 +38,12 @@ func handlerOn(t *testing.T, db *iutest.DB, configure func(*webui.Config)) *webu
 	}
 	handler, err := webui.New(cfg)
 	require.NoError(t, err)
-	require.NoError(t, handler.Start(t.Context()))
+	require.NoError(t, handler.Start())
 	t.Cleanup(handler.Stop)
 	return handler
 }
 
-// operating is a database whose worker runs, the pages over it, and who signs in to them.
+// operating is a database with a worker, and the pages over it.
 type operating struct {
 	handler  *webui.Handler
 	db       *iutest.DB
@@ -51,7 +51,7 @@ type operating struct {
 	log      *logs
 }
 
-// patience is how long a condition may take on a busy machine; what is met earlier ends the wait.
+// patience is how long a condition may take on a busy machine.
 const patience = 90 * time.Second
 
 func setupOperating(t *testing.T, configure ...func(*webui.Config)) operating {
@@ -81,7 +81,7 @@ func operateOn(t *testing.T, db *iutest.DB, configure ...func(*webui.Config)) op
 	return b
 }
 
-// insert is what an application does; it answers the events' ids, in the order of the suffixes.
+// insert inserts events as an application does, and returns their ids in the order of the suffixes.
 func (b operating) insert(t *testing.T, template uuid.UUID, suffixes ...string) []uuid.UUID {
 	t.Helper()
 	ids := make([]uuid.UUID, len(suffixes))
@@ -109,7 +109,7 @@ func (b operating) waitCompleted(t *testing.T, n int) {
 	b.db.WaitFor(t, patience, "SELECT count(*) = $1 FROM iu_river.river_job WHERE state = 'completed'", n)
 }
 
-// get returns a page that must be there.
+// get returns a page, which must have the status 200.
 func (b operating) get(t *testing.T, path string, changes ...func(*http.Request)) string {
 	t.Helper()
 	w := serve(b.handler, http.MethodGet, path, nil, append([]func(*http.Request){asOperator}, changes...)...)
@@ -117,7 +117,7 @@ func (b operating) get(t *testing.T, path string, changes ...func(*http.Request)
 	return w.Body.String()
 }
 
-// shows requires that a page shows a text; of the page, a failure tells what is in main.
+// shows requires that a page shows a text. A failure prints the page after its heading.
 func shows(t *testing.T, page, text string, about ...any) {
 	t.Helper()
 	if strings.Contains(page, text) {
@@ -137,7 +137,7 @@ func (b operating) post(path string, form url.Values, changes ...func(*http.Requ
 	return serve(b.handler, http.MethodPost, path, strings.NewReader(form.Encode()), changes...)
 }
 
-// done follows the redirect after a change, and requires that the page says what was done.
+// done follows the redirect after a change, and requires that the page reports the change.
 func (b operating) done(t *testing.T, w *httptest.ResponseRecorder, says string) {
 	t.Helper()
 	require.Equal(t, http.StatusSeeOther, w.Code, w.Body)

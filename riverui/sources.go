@@ -2,6 +2,7 @@ package webui
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -37,8 +38,9 @@ type sources struct {
 	queues    cached[[]operate.Queue]
 	settings  cached[[]operate.Setting]
 	kept      cached[status.Kept]
-	ranges    []*ranged      // in the order of history.Ranges
-	ready     cached[string] // why this worker is not ready; "" if it is
+	reached   cached[struct{}] // fails while the database cannot be reached
+	ranges    []*ranged        // in the order of history.Ranges
+	ready     cached[string]   // why this worker is not ready; "" if it is
 	health    cached[doctor.Report]
 	scaleouts scaleout.Meter
 }
@@ -75,6 +77,11 @@ func newSources(cfg Config, probes *probes) *sources {
 		}),
 		kept:   source(db, keepSummary, status.ReadKept),
 		ranges: rangedSources(db),
+		reached: cached[struct{}]{keep: outageEvery, read: func(ctx context.Context) (struct{}, error) {
+			ctx, cancel := context.WithTimeout(ctx, outageTimeout)
+			defer cancel()
+			return struct{}{}, cfg.Pool.Ping(ctx)
+		}},
 		ready: cached[string]{keep: keepState, read: func(ctx context.Context) (string, error) {
 			if err := probes.check(ctx); err != nil {
 				return readyReason(err), nil
@@ -89,4 +96,39 @@ func (s *sources) expire() {
 	for _, shared := range []interface{ expire() }{&s.state, &s.consumers, &s.situation, &s.feed, &s.health, &s.queues, &s.settings} {
 		shared.expire()
 	}
+}
+
+const topTemplates = 8
+
+// ranged are the readings of one of history.Ranges.
+type ranged struct {
+	history.Range
+
+	series    cached[history.Series]
+	lags      cached[history.ConsumerSeries]
+	templates cached[history.TemplateSeries]
+}
+
+func rangedSources(db limited) (all []*ranged) {
+	for _, r := range history.Ranges {
+		all = append(all, &ranged{
+			Range: r,
+			series: source(db, keepRecent, func(ctx context.Context, tx pgx.Tx) (history.Series, error) {
+				return history.Read(ctx, tx, r.Span)
+			}),
+			lags: source(db, keepRecent, func(ctx context.Context, tx pgx.Tx) (history.ConsumerSeries, error) {
+				return history.Consumers(ctx, tx, r.Span)
+			}),
+			templates: source(db, keepSlow, func(ctx context.Context, tx pgx.Tx) (history.TemplateSeries, error) {
+				return history.Templates(ctx, tx, r.Span, topTemplates)
+			}),
+		})
+	}
+	return all
+}
+
+// rangeNamed returns the readings of the range with that name, or of the shortest range.
+func (s *sources) rangeNamed(name string) *ranged {
+	i := slices.IndexFunc(s.ranges, func(r *ranged) bool { return r.Name == name })
+	return s.ranges[max(i, 0)]
 }

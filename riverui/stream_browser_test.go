@@ -14,8 +14,8 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
-// A browser's EventSource, over a restart of the server: it comes again by itself, goes on after the last event it got,
-// and misses nothing.
+// A browser's EventSource survives a restart of the server: it reconnects by itself, continues after its last event and
+// misses nothing.
 func TestABrowserFollows(t *testing.T) {
 	t.Parallel()
 	for name, way := range map[string]func(testing.TB, string) string{
@@ -51,7 +51,7 @@ func browserFollows(t *testing.T, s *streaming, address string) {
 	}
 	b.wait(`opened === 1`)
 
-	// Before its first event.
+	// The server restarts before the first event.
 	s.stop()
 	keys := s.announce(t, 2)
 	b.wait(`source.readyState === EventSource.CONNECTING`)
@@ -60,7 +60,7 @@ func browserFollows(t *testing.T, s *streaming, address string) {
 	keys = append(keys, s.announce(t, 1)...)
 	require.Equal(t, keys, got(3))
 
-	// Later, for so long that it comes in vain.
+	// Later it is away for so long that the browser tries to reconnect in vain.
 	s.stop()
 	keys = append(keys, s.announce(t, 2)...)
 	b.wait(`lost >= 3 && source.readyState === EventSource.CONNECTING`)
@@ -68,7 +68,7 @@ func browserFollows(t *testing.T, s *streaming, address string) {
 	keys = append(keys, s.announce(t, 1)...)
 	require.Equal(t, keys, got(6))
 
-	// Where its place is lost it is told why, and comes again rarely.
+	// If the cursor is lost, the browser is told why, and rarely reconnects.
 	s.Exec(t, "DELETE FROM iu_outbox.emission WHERE position > 6")
 	s.Exec(t, "UPDATE iu_outbox.emission_counter SET position = 6")
 	b.wait(`problems.length === 1 && source.readyState === EventSource.CONNECTING`)

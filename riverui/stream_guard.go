@@ -1,10 +1,13 @@
 package webui
 
 import (
+	"crypto/hmac"
+	"encoding/base64"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -17,20 +20,8 @@ func (h *Handler) isEvents(r *http.Request) bool {
 	return h.cfg.Events != nil && r.URL.Path == h.at(eventsPath)
 }
 
-// withEvents serves the events behind a guard of their own, and everything else by next.
-func (h *Handler) withEvents(next http.Handler) http.Handler {
-	events := h.guardEvents(h.stream(h.cfg.Events))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if h.isEvents(r) {
-			events.ServeHTTP(w, r)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// guardEvents lets a request through that has a token or a user of the pages in its Authorization header, or the cookie that the
-// pages gave a browser. If neither tokens nor credentials are configured, it lets every request of this machine through.
+// guardEvents lets a request through if its Authorization header has a token or a user of the pages, or if it has the cookie that
+// the pages give browsers. If neither tokens nor credentials are configured, it lets every request of this machine through.
 func (h *Handler) guardEvents(next http.Handler) http.Handler {
 	origins := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -60,26 +51,21 @@ func (h *Handler) guardEvents(next http.Handler) http.Handler {
 				return
 			}
 		}
-		// A page of another site cannot read the response, but its browser would send passwords and use up connections.
-		if origins.Check(asChange(r)) != nil {
+		// A page of another site cannot read the response, but its browser would send passwords and use up connections. So the
+		// request is checked like one that changes something.
+		change := *r
+		change.Method = http.MethodPost
+		if origins.Check(&change) != nil {
 			h.say(w, r, http.StatusForbidden, "this request comes from another site; follow the events from these pages, or with a token")
 			return
 		}
 		by, ok := h.signInToEvents(r)
 		if !ok {
-			h.challenge(w)
-			h.say(w, r, http.StatusUnauthorized, "%s", h.howToSignIn())
+			h.say(w, r, http.StatusUnauthorized, "%s", h.challenge(w))
 			return
 		}
 		next.ServeHTTP(w, letThrough(r, by, func() (account, bool) { return h.signInToEvents(r) }))
 	})
-}
-
-// asChange returns the request as one that other sites must not make.
-func asChange(r *http.Request) *http.Request {
-	changed := *r
-	changed.Method = http.MethodPost
-	return &changed
 }
 
 var secretNames = []string{"token", "access_token", "auth", "authorization", "bearer", "api_key", "apikey", "password"}
@@ -103,7 +89,7 @@ func (h *Handler) withToken(r *http.Request) bool {
 	if h.cfg.EventsTokens == nil || !strings.EqualFold(scheme, "Bearer") {
 		return false
 	}
-	right := h.cfg.EventsTokens.check(strings.TrimSpace(token))
+	right := h.cfg.EventsTokens.current().check(strings.TrimSpace(token))
 	if !right {
 		h.cfg.Logger.WarnContext(r.Context(), "Events: wrong token", slog.String("remote", remote(r)))
 	}
@@ -124,22 +110,75 @@ func (h *Handler) signInToEvents(r *http.Request) (account, bool) {
 	return h.sessions.of(r, h.cfg.Credentials, time.Now())
 }
 
-func (h *Handler) challenge(w http.ResponseWriter) {
+// challenge sets the headers that ask for what is missing, and returns a sentence that says how to send it.
+func (h *Handler) challenge(w http.ResponseWriter) string {
+	var ways []string
 	if h.cfg.EventsTokens != nil {
 		w.Header().Add("WWW-Authenticate", `Bearer realm="iuworker"`)
+		ways = append(ways, "send a token of the tokens file (Authorization: Bearer TOKEN)")
 	}
 	if h.cfg.Credentials != nil {
 		w.Header().Add("WWW-Authenticate", basicChallenge)
+		ways = append(ways, "sign in with a user and a password of the credentials file")
 	}
+	return strings.Join(ways, ", or ")
 }
 
-func (h *Handler) howToSignIn() string {
-	switch {
-	case h.cfg.EventsTokens == nil:
-		return "sign in with a user and a password of the credentials file"
-	case h.cfg.Credentials == nil:
-		return "send a token of the tokens file: Authorization: Bearer TOKEN"
-	default:
-		return "send a token of the tokens file (Authorization: Bearer TOKEN), or sign in with a user and a password of the credentials file"
+const (
+	sessionCookie = "iuworker_events"
+	sessionLasts  = 12 * time.Hour
+)
+
+// sessions makes and reads the cookies by which a browser that is signed in to the pages follows the events: its EventSource
+// cannot send a header. A cookie names the user and its end, and is signed with a key that lives as long as the process. It opens
+// nothing but the events. It is safe for concurrent use.
+type sessions struct{ digestKey }
+
+func (s sessions) sign(text string) string {
+	sum := s.digest(text)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+func (s sessions) make(user string, until time.Time) string {
+	text := base64.RawURLEncoding.EncodeToString([]byte(user)) + "." + strconv.FormatInt(until.Unix(), 10)
+	return text + "." + s.sign(text)
+}
+
+// read returns the user of a cookie that we made and that has not expired.
+func (s sessions) read(cookie string, now time.Time) (user string, ok bool) {
+	end := strings.LastIndexByte(cookie, '.')
+	if end < 0 || !hmac.Equal([]byte(s.sign(cookie[:end])), []byte(cookie[end+1:])) {
+		return "", false
 	}
+	name, until, _ := strings.Cut(cookie[:end], ".")
+	seconds, err := strconv.ParseInt(until, 10, 64)
+	if err != nil || now.Unix() >= seconds {
+		return "", false
+	}
+	text, err := base64.RawURLEncoding.DecodeString(name)
+	return string(text), err == nil
+}
+
+// of returns the account of a request that has a valid cookie, if its user still exists.
+func (s sessions) of(r *http.Request, users *Credentials, now time.Time) (account, bool) {
+	for _, cookie := range r.CookiesNamed(sessionCookie) { // another iuworker on this host may have given one, too
+		if user, ok := s.read(cookie.Value, now); ok {
+			if entry := users.current().named(user); entry != nil {
+				return entry.account, true
+			}
+		}
+	}
+	return account{}, false
+}
+
+// giveSession gives the cookie to a browser that requests a page.
+func (h *Handler) giveSession(w http.ResponseWriter, r *http.Request, by account) {
+	if h.cfg.Credentials == nil || h.cfg.Events == nil || changes(r) || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		return
+	}
+	http.SetCookie(w, &http.Cookie{
+		Name: sessionCookie, Value: h.sessions.make(by.name, time.Now().Add(sessionLasts)), MaxAge: int(sessionLasts.Seconds()),
+		Path: h.at(eventsPath), HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		Secure: r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https"),
+	})
 }

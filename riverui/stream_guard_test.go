@@ -193,7 +193,7 @@ func TestASignedInBrowserFollowsByItsCookie(t *testing.T) {
 	require.Empty(t, w.Header().Get("Set-Cookie"), "where nobody signs in there is no session")
 }
 
-func TestWhatIsWrongWithTokensIsSaidWithoutThem(t *testing.T) {
+func TestErrorsInTokensDoNotQuoteThem(t *testing.T) {
 	t.Parallel()
 	for text, says := range map[string]string{
 		"":                                "it has no token",

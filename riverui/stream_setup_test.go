@@ -7,10 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -54,23 +53,24 @@ func (s *streaming) serve(t *testing.T, address string) {
 	var err error
 	s.handler, err = webui.New(s.cfg)
 	require.NoError(t, err)
-	server, err := webui.Listen(t.Context(), address, s.handler)
+	s.url, s.stop = listen(t, s.handler, address)
+	s.address = strings.TrimPrefix(s.url, "http://")
+}
+
+// listen serves until stop is called, or the test ends.
+func listen(t *testing.T, handler *webui.Handler, address string) (url string, stop func()) {
+	t.Helper()
+	server, err := webui.Listen(t.Context(), address, handler)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx) }()
-	var stopped atomic.Bool
-	s.stop = func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
-		if !stopped.Swap(true) {
-			require.NoError(t, <-served)
-		}
-	}
-	t.Cleanup(s.stop)
-	s.url = strings.TrimSuffix(server.URL(), "/")
-	at, err := url.Parse(s.url)
-	require.NoError(t, err)
-	s.address = at.Host
+		require.NoError(t, <-served)
+	})
+	t.Cleanup(stop)
+	return strings.TrimSuffix(server.URL(), "/"), stop
 }
 
 // announce composes n live instances, announces them, and returns their keys.
@@ -88,7 +88,7 @@ func (s *streaming) announce(t *testing.T, n int) (keys []string) {
 	return keys
 }
 
-// answer is what a request got; its body is closed when the test ends.
+// answer is the response to a request. Its body is closed when the test ends.
 type answer struct {
 	status int
 	header http.Header

@@ -52,7 +52,7 @@ location / {
 	keys := s.announce(t, 2)
 	b.wait(`source.got.length === 2`)
 
-	// Over a restart of the worker it goes on after the last event that it got.
+	// After a restart of the worker the stream continues after its last event.
 	s.stop()
 	keys = append(keys, s.announce(t, 1)...)
 	b.wait(`source.readyState === EventSource.CONNECTING`)

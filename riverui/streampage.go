@@ -4,9 +4,12 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/templates"
 )
 
@@ -22,7 +25,7 @@ type streamView struct {
 }
 
 // streamPage shows the events as they are announced. Its script follows them as any other client does.
-func (h *Handler) streamPage(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) streamPage(r *http.Request) (*view, error) {
 	query := r.URL.Query()
 	view := streamView{
 		Template: query.Get("template"), Actor: query.Get("actor"), From: query.Get("from"), After: query.Get("after"), Served: h.cfg.Events != nil,
@@ -33,47 +36,47 @@ func (h *Handler) streamPage(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, text := range []string{view.Template, view.Actor, view.After} {
 		if !isText(text) {
-			h.say(w, r, http.StatusBadRequest, "the filter is not a text of up to 1000 characters")
-			return
+			return nil, refuse(http.StatusBadRequest, "the filter is not a text of up to 1000 characters")
 		}
 	}
 	if view.From != "" && view.From != "now" && view.From != "beginning" && view.From != "after" {
-		h.say(w, r, http.StatusBadRequest, "from is %q: it must be now, beginning or after", printable(view.From))
-		return
+		return nil, refuse(http.StatusBadRequest, "from is %q: it must be now, beginning or after", printable(view.From))
 	}
 	view.URL = h.at(eventsPath) + view.query()
 	v := h.view(r, "Stream", "stream")
 	v.Live = "" // the script of the viewer keeps the page up to date
 	add(v, "viewer", "", func(ctx context.Context) reading[streamView] {
-		filled := view
-		state := h.sources.state.get(ctx)
-		filled.LiveOpen = len(state.Value.Gates) > 0
-		for _, gate := range state.Value.Gates {
-			filled.LiveOpen = filled.LiveOpen && gate.Open
-		}
+		filled, gates := view, h.sources.state.get(ctx).Value.Gates
+		filled.LiveOpen = len(gates) > 0 && !slices.ContainsFunc(gates, func(g operate.Gate) bool { return !g.Open })
 		// Without the keys, the form still takes one.
-		_ = h.db().read(ctx, func(tx pgx.Tx) (err error) {
-			filled.Templates, err = templates.Keys(ctx, tx, "", templatesShown)
-			return err
+		filled.Templates, _ = snapshot(ctx, h.db(), func(ctx context.Context, tx pgx.Tx) ([]string, error) {
+			return templates.Keys(ctx, tx, "", templatesShown)
 		})
 		return fresh(filled, nil)
 	})
-	h.serve(w, r, v)
+	return v, nil
+}
+
+// options returns the filter and where to begin as names and values, which the URL and the command share.
+func (v streamView) options() (options [][2]string) {
+	switch {
+	case v.From == "after" && v.After != "":
+		options = append(options, [2]string{"after", v.After})
+	case v.From == "beginning":
+		options = append(options, [2]string{"from", v.From})
+	}
+	for _, option := range [][2]string{{"template", v.Template}, {"actor", v.Actor}} {
+		if option[1] != "" {
+			options = append(options, option)
+		}
+	}
+	return options
 }
 
 func (v streamView) query() string {
 	query := url.Values{}
-	if v.Template != "" {
-		query.Set("template", v.Template)
-	}
-	if v.Actor != "" {
-		query.Set("actor", v.Actor)
-	}
-	switch {
-	case v.From == "after" && v.After != "":
-		query.Set("after", v.After)
-	case v.From == "beginning":
-		query.Set("from", v.From)
+	for _, option := range v.options() {
+		query.Set(option[0], option[1])
 	}
 	if len(query) == 0 {
 		return ""
@@ -96,18 +99,9 @@ func (v streamView) Curl() string {
 
 // Subscribe returns the command that prints the same events from the database.
 func (v streamView) Subscribe() string {
-	command := "iuworker subscribe"
-	switch {
-	case v.From == "after" && v.After != "":
-		command += " --after " + quoted(v.After)
-	case v.From == "beginning":
-		command += " --from beginning"
+	words := []string{"iuworker subscribe"}
+	for _, option := range v.options() {
+		words = append(words, "--"+option[0], quoted(option[1]))
 	}
-	if v.Template != "" {
-		command += " --template " + quoted(v.Template)
-	}
-	if v.Actor != "" {
-		command += " --actor " + quoted(v.Actor)
-	}
-	return command
+	return strings.Join(words, " ")
 }

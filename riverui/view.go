@@ -10,6 +10,7 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,8 +34,7 @@ type view struct {
 	page
 
 	template string
-	order    []string
-	sections map[string]*section
+	sections []*section
 	patience time.Duration
 
 	// fixed is the status to send. 0: 200, or that of a section that failed before the frame was sent.
@@ -57,6 +57,7 @@ type reading[T any] struct {
 	Value T
 	At    time.Time // when Value was read; zero: never
 	Err   error     // why Value is missing or old
+	Since time.Time // since when reading it fails; only cached readings know
 }
 
 // fresh returns a reading as of now.
@@ -82,23 +83,21 @@ type sectionData struct {
 var firstPaint = 150 * time.Millisecond
 
 func (h *Handler) view(r *http.Request, title, name string) *view {
-	v := &view{page: h.page(r, title), template: name, sections: map[string]*section{}, patience: firstPaint}
+	v := &view{page: h.page(r, title), template: name, patience: firstPaint}
 	v.Live, v.Done = r.URL.RequestURI(), h.done(r)
 	return v
 }
 
 // add adds a section. heading is shown above it; "" shows none. load runs again while the page is open.
 func add[T any](v *view, id, heading string, load func(context.Context) reading[T]) {
-	v.order = append(v.order, id)
-	v.sections[id] = &section{id: id, heading: heading, load: func(ctx context.Context) reading[any] {
+	v.sections = append(v.sections, &section{id: id, heading: heading, load: func(ctx context.Context) reading[any] {
 		return derived(load(ctx), func(value T) any { return value })
-	}}
+	}})
 }
 
 // read starts to read all sections.
 func (v *view) read(ctx context.Context) {
-	for _, id := range v.order {
-		s := v.sections[id]
+	for _, s := range v.sections {
 		s.ready = make(chan struct{})
 		go func() {
 			defer close(s.ready)
@@ -144,17 +143,15 @@ func (v *view) status() int {
 	case v.Lost != nil:
 		return http.StatusServiceUnavailable
 	}
-	timer := time.NewTimer(v.patience)
-	defer timer.Stop()
-	for _, id := range v.order {
-		s := v.sections[id]
+	timeout := time.After(v.patience)
+	for _, s := range v.sections {
 		select {
 		case <-s.ready:
 			if s.got.Err != nil && s.got.At.IsZero() {
 				status, _ := dberror.Explain(s.got.Err)
 				return status
 			}
-		case <-timer.C:
+		case <-timeout:
 			return http.StatusOK
 		}
 	}
@@ -163,17 +160,16 @@ func (v *view) status() int {
 
 // Section returns a section for the page's template. It sends what is already written before it waits.
 func (v *view) Section(id string) (template.HTML, error) {
-	s, ok := v.sections[id]
-	if !ok {
+	i := slices.IndexFunc(v.sections, func(s *section) bool { return s.id == id })
+	if i < 0 {
 		return "", fmt.Errorf("there is no section %s", id)
 	}
+	s := v.sections[i]
 	select {
 	case <-s.ready:
 	default:
-		if v.out != nil {
-			_ = v.out.Flush()     // if this fails, the client has disconnected
-			_ = v.control.Flush() // fails only if nothing can be flushed, as in a test
-		}
+		_ = v.out.Flush()     // if this fails, the client has disconnected
+		_ = v.control.Flush() // fails only if nothing can be flushed, as in a test
 		<-s.ready
 	}
 	html, err := v.html(s)
@@ -196,21 +192,21 @@ func (v *view) html(s *section) (string, error) {
 	data := sectionData{
 		page: &v.page, ID: s.id, Heading: s.heading, Value: s.got.Value, At: s.got.At, Stale: s.got.Err != nil,
 	}
-	name := v.template + "-" + s.id
+	names := []string{"heading", v.template + "-" + s.id}
+	if s.heading == "" {
+		names = names[1:]
+	}
 	if s.got.Err != nil {
 		_, data.Error = dberror.Explain(s.got.Err)
 		if s.got.At.IsZero() {
-			name = "unread"
+			names[len(names)-1] = "unread"
 		}
 	}
 	var b bytes.Buffer
-	if s.heading != "" {
-		if err := htmlTemplates.ExecuteTemplate(&b, "heading", data); err != nil {
-			return "", fmt.Errorf("write the heading of section %s: %w", s.id, err)
+	for _, name := range names {
+		if err := htmlTemplates.ExecuteTemplate(&b, name, data); err != nil {
+			return "", fmt.Errorf("write %s of section %s: %w", name, s.id, err)
 		}
-	}
-	if err := htmlTemplates.ExecuteTemplate(&b, name, data); err != nil {
-		return "", fmt.Errorf("write section %s: %w", s.id, err)
 	}
 	return b.String(), nil
 }
@@ -222,12 +218,14 @@ type update struct {
 	Stale bool   `json:"stale,omitempty"`
 }
 
-// updates reads all sections, and returns what changed since the last call with the same sent: parts of the frame, then sections.
-func (v *view) updates(ctx context.Context, sent map[string]update) (changed []update, err error) {
+// updates reads all sections, and returns messages of what changed since the last call with the same sent: parts of the frame,
+// then sections.
+func (v *view) updates(ctx context.Context, sent map[string]update) (messages []byte, err error) {
 	note := func(u update) {
 		if sent[u.ID] != u {
 			sent[u.ID] = u
-			changed = append(changed, u)
+			text, _ := json.Marshal(u) // texts and flags do not fail
+			messages = fmt.Appendf(messages, "data: %s\n\n", text)
 		}
 	}
 	v.read(ctx)
@@ -238,18 +236,17 @@ func (v *view) updates(ctx context.Context, sent map[string]update) (changed []u
 		}
 		note(update{ID: id, HTML: cmp.Or(b.String(), "\n")}) // an update without HTML would keep what is shown
 	}
-	for _, id := range v.order {
-		s := v.sections[id]
+	for _, s := range v.sections {
 		<-s.ready
-		u := update{ID: id, Stale: s.got.Err != nil}
-		if !u.Stale || !s.got.At.IsZero() || sent[id].HTML == "" {
+		u := update{ID: s.id, Stale: s.got.Err != nil}
+		if !u.Stale || !s.got.At.IsZero() || sent[s.id].HTML == "" {
 			if u.HTML, err = v.html(s); err != nil {
 				return nil, err
 			}
 		}
 		note(u)
 	}
-	return changed, nil
+	return messages, nil
 }
 
 const (
@@ -276,19 +273,15 @@ func (h *Handler) follow(w http.ResponseWriter, r *http.Request, v *view) {
 	for {
 		began := time.Now()
 		v.page = h.page(r, v.Title)
-		changed, err := v.updates(r.Context(), sent)
+		messages, err := v.updates(r.Context(), sent)
 		if err != nil {
 			h.cfg.Logger.ErrorContext(r.Context(), "Pages: cannot update a page", slog.String("page", v.template), slog.String("error", err.Error()))
 			return
 		}
-		var b bytes.Buffer
-		for _, u := range changed {
-			text, _ := json.Marshal(u) // texts and flags do not fail
-			fmt.Fprintf(&b, "data: %s\n\n", text)
-		}
-		fmt.Fprintf(&b, "event: tick\ndata: {\"at\":%q}\n\n", time.Now().UTC().Truncate(time.Millisecond).Format(time.RFC3339Nano))
+		at := time.Now().UTC().Truncate(time.Millisecond).Format(time.RFC3339Nano)
+		messages = fmt.Appendf(messages, "event: tick\ndata: {\"at\":%q}\n\n", at)
 		_ = control.SetWriteDeadline(time.Now().Add(liveWrite)) // fails if there is no connection
-		if _, err := b.WriteTo(w); err != nil || control.Flush() != nil {
+		if _, err := w.Write(messages); err != nil || control.Flush() != nil {
 			return // the client has disconnected
 		}
 		select {

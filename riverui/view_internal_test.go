@@ -29,7 +29,7 @@ func NewTestView(t *testing.T, one, two func() (string, error)) http.Handler {
 	t.Cleanup(pool.Close)
 	h, err := New(Config{Pool: pool, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
-	require.NoError(t, h.Start(t.Context()))
+	require.NoError(t, h.Start())
 	t.Cleanup(h.Stop)
 	cache := cached[string]{read: func(context.Context) (string, error) { return one() }}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -16,7 +16,7 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
-// The frame and the sections before a slow one are there while that one is still read.
+// The frame and the sections before a slow one are sent while the slow one is still being read.
 func TestAViewSendsWhatItHas(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -45,7 +45,7 @@ func TestAViewSendsWhatItHas(t *testing.T) {
 	require.Contains(t, string(rest), "</html>")
 }
 
-// A section that cannot be read gives the page its status; one that could be read before stays, as old.
+// A section that cannot be read decides the status of the page. One that could be read before stays, marked as stale.
 func TestAViewKeepsWhatItHad(t *testing.T) {
 	t.Parallel()
 	lost := &pgconn.PgError{Code: "57P01", Message: "terminating connection"}
@@ -66,7 +66,7 @@ func TestAViewKeepsWhatItHad(t *testing.T) {
 	require.NotContains(t, w.Body.String(), "Cannot be shown")
 }
 
-// Asked for as an event stream, a view sends each section that changes, and says so if one cannot be read.
+// Requested as an event stream, a view sends each section that changes, and marks those that cannot be read.
 func TestAViewIsKeptUpToDate(t *testing.T) {
 	t.Parallel()
 	values := make(chan any, 10)

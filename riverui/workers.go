@@ -190,7 +190,7 @@ func (h *Handler) ownSettings() ownSettings {
 		own.Operators, own.Viewers = h.cfg.Credentials.count()
 	}
 	if h.cfg.EventsTokens != nil {
-		own.EventsTokens = h.cfg.EventsTokens.count()
+		own.EventsTokens = len(h.cfg.EventsTokens.current().sums)
 	}
 	return own
 }
@@ -206,7 +206,7 @@ func (h *Handler) settingsPage(r *http.Request) (*view, error) {
 
 // setTime returns a length of time in seconds in the words of its flag.
 func setTime(s any) string {
-	v, known := float(s)
+	v, known := given[float64](s)
 	if !known {
 		return "not known"
 	}

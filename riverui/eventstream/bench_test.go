@@ -13,7 +13,7 @@ import (
 )
 
 // BenchmarkFanOut measures how long an event takes from the commit of its instance to clients over HTTP, through a
-// worker: for all clients, and for the one that gets it last.
+// worker: on average over all clients, and for the last one.
 //
 //	go test -run - -bench FanOut -benchtime 200x ./riverui/eventstream
 func BenchmarkFanOut(b *testing.B) {
@@ -54,7 +54,7 @@ func BenchmarkFanOut(b *testing.B) {
 					b.ReportMetric(float64(list[len(list)*p/100])/1e6, fmt.Sprintf("p%d%s-ms", p, name))
 				}
 			}
-			b.ReportMetric(0, "ns/op") // one at a time: it says nothing more
+			b.ReportMetric(0, "ns/op") // with one event at a time it means nothing
 			for _, c := range all {
 				c.close()
 			}

@@ -14,7 +14,7 @@ import (
 	"github.com/iu-core/iuworker/riverui/eventstream"
 )
 
-// curl is a process that follows.
+// curl is a process that follows the events.
 type curl struct {
 	*stream
 
@@ -36,7 +36,7 @@ func startCurl(t *testing.T, args ...string) *curl {
 	return c
 }
 
-// What a shell script does: follow with curl, keep the last id, and go on there.
+// A shell script follows with curl, keeps the last id, and continues after it.
 func TestCurlFollows(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, func(_ *eventstream.Config, cfg *webui.Config) {

@@ -7,6 +7,6 @@ import (
 
 // CheckRequest returns what is wrong with the parameters of a request.
 func CheckRequest(r *http.Request) error {
-	_, err := readRequest(r, time.Now())
+	_, _, err := readRequest(r, time.Now())
 	return err
 }

@@ -111,7 +111,7 @@ const startTimeout = 10 * time.Second
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	asked, err := readRequest(r, time.Now())
+	start, filter, err := readRequest(r, time.Now())
 	if err != nil {
 		h.turnAway(w, r, Problem{Status: http.StatusBadRequest, Detail: err.Error()})
 		return
@@ -126,26 +126,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), startTimeout)
-	follower, err := h.tail.Follow(ctx, asked.start, asked.filter)
+	follower, err := h.tail.Follow(ctx, start, filter)
 	cancel()
-	if err != nil {
-		h.refuse(w, r, err)
+	if err == nil {
+		defer follower.Close()
+		h.stream(w, r, follower)
 		return
 	}
-	defer follower.Close()
-	h.stream(w, r, follower)
-}
-
-// refuse writes why a client cannot follow.
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	p := problemOf(err)
+	problem := problemOf(err)
 	switch {
 	case errors.Is(context.Cause(r.Context()), ErrStopping):
-		p = problemOf(subscribe.ErrTailStopped)
+		problem = problemOf(subscribe.ErrTailStopped)
 	case r.Context().Err() != nil:
 		return // the client has disconnected
-	case p.Status >= http.StatusInternalServerError:
+	case problem.Status >= http.StatusInternalServerError:
 		h.cfg.Logger.WarnContext(r.Context(), "Events: a request failed", slog.String("error", dberror.Redact(err.Error())))
 	}
-	h.turnAway(w, r, p)
+	h.turnAway(w, r, problem)
 }

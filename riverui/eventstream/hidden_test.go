@@ -14,8 +14,8 @@ import (
 	"github.com/iu-core/iuworker/riverui/eventstream"
 )
 
-// What row security hides from the worker's login is not told to a client as pruned: it would accept a gap that is none.
-func TestHiddenEventsAreNotGone(t *testing.T) {
+// Events that row security hides from the worker's login are not reported as pruned: the client would accept a gap.
+func TestHiddenEventsAreNotReportedAsPruned(t *testing.T) {
 	t.Parallel()
 	iutest.New(t).URLAs("iu_worker") // lets it log in
 	s := setupStreaming(t, func(events *eventstream.Config, _ *webui.Config) {

@@ -22,7 +22,7 @@ import (
 	"github.com/iu-core/iuworker/riverui/eventstream"
 )
 
-func TestIdleStreamsSayThatTheyAreThere(t *testing.T) {
+func TestIdleStreamsSendHeartbeats(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) { cfg.Heartbeat = 20 * time.Millisecond })
 	c := s.open(t, "?actor=nobody")
@@ -35,7 +35,7 @@ func TestIdleStreamsSayThatTheyAreThere(t *testing.T) {
 	require.Equal(t, start, c.lastID)
 	require.Equal(t, "still here", c.comments[0])
 
-	// What the filter leaves out moves the place on at which the client will come again.
+	// Events that the filter leaves out advance the cursor with which the client will reconnect.
 	s.announce(t, 3)
 	for c.position() < 3 {
 		m, err := c.block()
@@ -47,7 +47,7 @@ func TestIdleStreamsSayThatTheyAreThere(t *testing.T) {
 	}
 }
 
-// A thousand clients that wait cost the database what one does.
+// A thousand clients that wait cost the database as much as one does.
 func TestAThousandIdleConnectionsCostNothing(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) { cfg.Heartbeat = 500 * time.Millisecond })
@@ -66,7 +66,7 @@ func TestAThousandIdleConnectionsCostNothing(t *testing.T) {
 	for n := range clients {
 		wg.Go(func() { all[n] = s.open(t, "?after=1") })
 		if n%50 == 49 {
-			wg.Wait() // the system's queue of connections is not what is tested
+			wg.Wait() // this does not test the system's queue of connections
 		}
 	}
 	wg.Wait()
@@ -100,8 +100,8 @@ func TestAThousandIdleConnectionsCostNothing(t *testing.T) {
 	eventually(t, func() bool { return s.events.Stats().Open == 1 })
 }
 
-// A client that does not read is cut off, when what the system buffers for it is full. Others do not notice, and it goes
-// on where it stopped.
+// A client that does not read is disconnected once the system's buffers for it are full. Other clients do not notice, and it
+// continues where it stopped.
 func TestASlowClientIsCutOff(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) { cfg.WriteTimeout = 5 * time.Second })
@@ -111,7 +111,7 @@ func TestASlowClientIsCutOff(t *testing.T) {
 	const events = 600
 	guard := time.AfterFunc(patience, quick.close)
 	for quick.position() < 1+events {
-		s.fill(t, 100, 20_000) // less than what is buffered on the way: it is the slow one that does not read
+		s.fill(t, 100, 20_000) // less than what is buffered on the way, so that only the slow client does not read
 		for range 100 {
 			position := quick.position()
 			m, err := quick.next()
@@ -125,7 +125,7 @@ func TestASlowClientIsCutOff(t *testing.T) {
 	eventually(t, func() bool { return s.events.Stats() == eventstream.Stats{Open: 1, CutOff: 1} }, s.events.Stats())
 	require.Contains(t, s.log.String(), "Events: disconnected a client that reads too slowly")
 
-	// What it still gets is whole events, up to where the connection ends; there it goes on.
+	// It still gets whole events until the connection ends, and continues after them.
 	for {
 		_, err := slow.next()
 		if err != nil {
@@ -141,7 +141,7 @@ func TestASlowClientIsCutOff(t *testing.T) {
 	}
 }
 
-// slowly opens a stream whose connection takes in little, and reads nothing of it but its beginning.
+// slowly opens a stream over a connection with small buffers, and reads nothing but its beginning.
 func (s *streaming) slowly(t *testing.T, path string) *stream {
 	t.Helper()
 	client := dialer(func(conn *net.TCPConn) { _ = conn.SetReadBuffer(256 << 10) })
@@ -172,8 +172,8 @@ func TestNoMoreThanTheLimitFollow(t *testing.T) {
 	require.Equal(t, keys, third.take(1))
 }
 
-// A server that stops tells everybody to come again, and is not held up by somebody who does not read.
-func TestShutdownTellsClientsToComeAgain(t *testing.T) {
+// A server that stops tells its clients to reconnect, and does not wait for one that does not read.
+func TestShutdownTellsClientsToReconnect(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) { cfg.Retry = time.Millisecond })
 	clients := make([]*stream, 10)
@@ -212,8 +212,8 @@ func TestTheEventsMayBeStoppedAlone(t *testing.T) {
 	s.turnedAway(t, "", "this worker is stopping; reconnect")
 }
 
-// A request that comes while the pages stop is told so: an empty 200 would end an EventSource.
-func TestWhoComesWhileThePagesStopIsToldToComeAgain(t *testing.T) {
+// A request that arrives while the pages stop is told so: an empty 200 would end an EventSource.
+func TestARequestWhileThePagesStopIsToldToReconnect(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, nil)
 	s.open(t, "").close()
@@ -222,7 +222,7 @@ func TestWhoComesWhileThePagesStopIsToldToComeAgain(t *testing.T) {
 	require.Contains(t, s.refused(t, http.StatusServiceUnavailable, "").Detail, "stopping")
 }
 
-func TestWithoutADatabaseTheAnswerComesSoon(t *testing.T) {
+func TestWithoutADatabaseRequestsAreRefusedSoon(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) {
 		config := cfg.Pool.Config()
@@ -237,7 +237,7 @@ func TestWithoutADatabaseTheAnswerComesSoon(t *testing.T) {
 	s.turnedAway(t, "?after=1", "cannot connect to the database")
 }
 
-// A login that lacks its role is a fault of the installation: clients come again until it is mended.
+// A login that lacks its role is a fault of the installation: clients reconnect until it is repaired.
 func TestALoginThatMayNotReadTheEventsIsNoClientsFault(t *testing.T) {
 	t.Parallel()
 	role := "web_" + strings.ReplaceAll(uuid.NewString(), "-", "")
@@ -255,7 +255,8 @@ func TestALoginThatMayNotReadTheEventsIsNoClientsFault(t *testing.T) {
 	s.turnedAway(t, "", "grant it the role iu_worker")
 }
 
-// Ten thousand connects and disconnects leave no goroutine, no connection and no memory behind. Alone, for the counts.
+// Ten thousand connects and disconnects leave no goroutine, no connection and no memory behind. The test runs alone, because it
+// counts them.
 func TestConnectsAndDisconnectsLeaveNothing(t *testing.T) { //nolint:paralleltest // it counts goroutines and memory of the process
 	s := setupStreaming(t, func(events *eventstream.Config, cfg *webui.Config) {
 		events.Logger, cfg.Logger = slog.New(slog.DiscardHandler), slog.New(slog.DiscardHandler) // the test's own log grows
@@ -271,7 +272,7 @@ func TestConnectsAndDisconnectsLeaveNothing(t *testing.T) { //nolint:paralleltes
 					request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/v1/events?after=3", nil)
 					assertNoError(t, err)
 					if (worker+i)%10 == 0 {
-						request.URL.RawQuery = "after=1" // these read from the database
+						request.URL.RawQuery = "after=1" // these clients read from the database
 					}
 					response, err := streams.Do(request)
 					if assertNoError(t, err) {

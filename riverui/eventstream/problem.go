@@ -33,7 +33,7 @@ const retryAfter = "5"
 // problem may pass; rarely, and with an event of the type "problem", if the cursor is lost. An invalid request keeps its
 // status, as does every problem for other clients.
 func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, p Problem) {
-	if !Wanted(r) || !p.mayPass() && !p.lostCursor() {
+	if !Wanted(r) || p.Status == http.StatusBadRequest {
 		p.Write(w)
 		return
 	}
@@ -61,9 +61,6 @@ func (h *Handler) appendLastWords(to []byte, p Problem) []byte {
 	return fmt.Appendf(appendRetry(to, later*h.cfg.Retry), ": %s\n\n", strings.Join(strings.Fields(dberror.Redact(p.Detail)), " "))
 }
 
-// mayPass reports whether the same request may be served later.
-func (p Problem) mayPass() bool { return p.Status >= http.StatusInternalServerError }
-
 // lostCursor reports whether the history does not hold the client's cursor.
 func (p Problem) lostCursor() bool {
 	return p.Status == http.StatusGone || p.Status == http.StatusConflict
@@ -82,38 +79,34 @@ func (p Problem) Write(w http.ResponseWriter) {
 func (p Problem) json() []byte {
 	p.Title = http.StatusText(p.Status)
 	p.Detail = dberror.Redact(p.Detail)
-	text, err := json.Marshal(p)
-	if err != nil { // which texts and a number do not cause
-		return []byte("{}")
-	}
+	text, _ := json.Marshal(p) // texts and a number do not fail
 	return text
 }
 
 // problemOf returns what a client is told of an error of its follower: 410 for a cursor that was valid once, 409 for a bare
 // position that was never reached.
 func problemOf(err error) Problem {
-	var beyond *subscribe.BeyondEndError
-	var rewound *subscribe.RewoundError
-	var pruned *subscribe.PrunedError
-	switch {
-	case errors.As(err, &beyond):
+	if beyond, ok := errors.AsType[*subscribe.BeyondEndError](err); ok {
 		return Problem{Status: http.StatusConflict, Detail: beyond.Error(), Cursor: beyond.Cursor.String(), End: beyond.End.String()}
-	case errors.As(err, &rewound):
+	}
+	if rewound, ok := errors.AsType[*subscribe.RewoundError](err); ok {
 		p := Problem{Status: http.StatusGone, Detail: rewound.Error(), Cursor: rewound.Cursor.String(), End: rewound.End.String()}
 		if rewound.CommonUntil.Epoch != "" {
 			p.CommonUntil = rewound.CommonUntil.String()
 		}
 		return p
-	case errors.As(err, &pruned):
+	}
+	if pruned, ok := errors.AsType[*subscribe.PrunedError](err); ok {
 		return Problem{
 			Status: http.StatusGone, Detail: pruned.Error(), Cursor: pruned.Cursor.String(), KeptAfter: pruned.KeptAfter.String(), End: pruned.End.String(),
 		}
-	case errors.Is(err, subscribe.ErrTailStopped):
-		return Problem{Status: http.StatusServiceUnavailable, Detail: "this worker is stopping; reconnect"}
 	}
 	status, sentence := dberror.Explain(err)
-	if status == http.StatusForbidden { // a fault of the installation, which may be repaired
-		return Problem{Status: http.StatusServiceUnavailable, Detail: "the database login of this worker may not read the events; grant it the role iu_worker"}
+	switch {
+	case errors.Is(err, subscribe.ErrTailStopped):
+		status, sentence = http.StatusServiceUnavailable, "this worker is stopping; reconnect"
+	case status == http.StatusForbidden: // a fault of the installation, which may be repaired
+		status, sentence = http.StatusServiceUnavailable, "the database login of this worker may not read the events; grant it the role iu_worker"
 	}
 	return Problem{Status: status, Detail: sentence}
 }

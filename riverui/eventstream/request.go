@@ -17,48 +17,39 @@ const (
 	maxFilterRunes = 1000 // of one value
 )
 
-// request says which events a client asks for.
-type request struct {
-	start  subscribe.Start
-	filter subscribe.Filter
-}
-
-// readRequest reads the parameters; an error is a sentence for the client. The Last-Event-ID of a client that reconnects takes
-// precedence over the start in its URL.
-func readRequest(r *http.Request, now time.Time) (asked request, err error) {
+// readRequest returns which events a client requests; an error is a sentence for the client. The Last-Event-ID of a client that
+// reconnects takes precedence over the start in its URL.
+func readRequest(r *http.Request, now time.Time) (start subscribe.Start, filter subscribe.Filter, err error) {
 	if r.ContentLength != 0 {
-		return asked, errors.New("this request must not have a body")
+		return start, filter, errors.New("this request must not have a body")
 	}
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return asked, errors.New("the query of the URL cannot be read: percent-encode its values")
+		return start, filter, errors.New("the query of the URL cannot be read: percent-encode its values")
 	}
-	var starts []string
+	starts := 0
+	filters := map[string]*[]string{"template": &filter.Templates, "actor": &filter.Actors, "event_type": &filter.EventTypes}
 	for name, list := range values {
-		switch name {
-		case "after", "since", "from":
-			if len(list) > 1 {
-				return asked, fmt.Errorf("%s is given %d times: give it once", name, len(list))
-			}
-			starts = append(starts, name)
-		case "template":
-			asked.filter.Templates, err = list, checkFilter(name, list)
-		case "actor":
-			asked.filter.Actors, err = list, checkFilter(name, list)
-		case "event_type":
-			asked.filter.EventTypes, err = list, checkFilter(name, list)
-		default:
+		field := filters[name]
+		switch {
+		case field != nil:
+			*field, err = list, checkFilter(name, list)
+		case name != "after" && name != "since" && name != "from":
 			err = fmt.Errorf("there is no parameter %.60q: give after, since or from, and template, actor or event_type", name)
+		case len(list) > 1:
+			err = fmt.Errorf("%s is given %d times: give it once", name, len(list))
+		default:
+			starts++
 		}
 		if err != nil {
-			return asked, err
+			return start, filter, err
 		}
 	}
-	if len(starts) > 1 {
-		return asked, errors.New("after, since and from contradict each other: give one of them")
+	if starts > 1 {
+		return start, filter, errors.New("after, since and from contradict each other: give one of them")
 	}
-	asked.start, err = readStart(r.Header.Values("Last-Event-ID"), values, now)
-	return asked, err
+	start, err = readStart(r.Header.Values("Last-Event-ID"), values, now)
+	return start, filter, err
 }
 
 func readStart(lastEventID []string, values url.Values, now time.Time) (subscribe.Start, error) {

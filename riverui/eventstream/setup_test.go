@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,7 +74,6 @@ type streaming struct {
 	cfg      webui.Config
 	events   *eventstream.Handler
 	handler  *webui.Handler
-	address  string
 	url      string
 	stop     func() // ends the server, and waits for it
 	log      *logs
@@ -115,23 +113,17 @@ func (s *streaming) serve(t testing.TB, address string) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx) }()
-	var stopped atomic.Bool
-	s.stop = func() {
+	s.stop = sync.OnceFunc(func() {
 		cancel()
-		if !stopped.Swap(true) {
-			require.NoError(t, <-served)
-		}
-	}
+		require.NoError(t, <-served)
+	})
 	t.Cleanup(s.stop)
 	s.url = strings.TrimSuffix(server.URL(), "/")
-	at, err := url.Parse(s.url)
-	require.NoError(t, err)
-	s.address = at.Host
 }
 
 const composeSQL = `SELECT public.fn_iu_auto_instantiate_from_event(gen_random_uuid(), $1, $2, $3, 'live', $4) ->> 'status'`
 
-// announce composes n live instances, announces them, and answers their keys.
+// announce composes n live instances, announces them, and returns their keys.
 func (s *streaming) announce(t testing.TB, n int, as ...composing) (keys []string) {
 	t.Helper()
 	how := composing{template: s.template, eventType: "order.paid", actor: "billing"}
@@ -172,7 +164,7 @@ func query[T any](t testing.TB, db *iutest.DB, sql string, args ...any) T {
 	return v
 }
 
-// dialer is where streams of tests are opened: a connection for each, that ends with it.
+// dialer returns a client that opens a connection for each stream, which ends with the stream.
 func dialer(configure func(*net.TCPConn)) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true, DisableCompression: true,
@@ -188,7 +180,7 @@ func dialer(configure func(*net.TCPConn)) *http.Client {
 
 var streams = dialer(nil)
 
-// stream is a client's side, and reads as the specification of Server-Sent Events says.
+// stream is a client's side. It reads as the specification of Server-Sent Events says.
 type stream struct {
 	t      testing.TB
 	body   io.ReadCloser
@@ -213,7 +205,7 @@ func (m message) subject(t testing.TB) string {
 	return event.Subject
 }
 
-// open begins a stream; path holds the query.
+// open opens a stream; path holds the query.
 func (s *streaming) open(t testing.TB, path string, changes ...func(*http.Request)) *stream {
 	t.Helper()
 	a := s.ask(t, path, changes...)
@@ -229,7 +221,7 @@ func (s *streaming) open(t testing.TB, path string, changes ...func(*http.Reques
 	return c
 }
 
-// answer is what a request got; its body is closed when the test ends.
+// answer is the response to a request. Its body is closed when the test ends.
 type answer struct {
 	status int
 	header http.Header
@@ -249,8 +241,8 @@ func (s *streaming) ask(t testing.TB, path string, changes ...func(*http.Request
 	return answer{response.StatusCode, response.Header, response.Body}
 }
 
-// block reads up to an empty line, and answers what was to be dispatched, if anything. As most clients do, and browsers
-// do not, it remembers an id only if there is data with it.
+// block reads up to an empty line, and returns the message to dispatch, or nil. As most clients do, and browsers do not, it
+// remembers an id only if there is data with it.
 func (c *stream) block() (*message, error) {
 	var m message
 	var data []string
@@ -288,7 +280,7 @@ func (c *stream) block() (*message, error) {
 	return &m, nil
 }
 
-// next waits for the next message that is not a place.
+// next waits for the next message that is not just a cursor.
 func (c *stream) next() (message, error) {
 	for {
 		m, err := c.block()
@@ -329,7 +321,7 @@ func (c *stream) skip(n int) {
 	}
 }
 
-// position is that of the last id.
+// position returns the position of the last id.
 func (c *stream) position() int64 {
 	_, text, _ := strings.Cut(c.lastID, "-")
 	position, err := strconv.ParseInt(text, 10, 64)

@@ -66,7 +66,7 @@ func TestEventsStartWhereTheClientSays(t *testing.T) {
 		{"?since=1d", "", 0},
 		{"", epoch + "-4", 4},
 		{"", "4", 4},
-		{"?after=1", epoch + "-4", 4}, // what a browser sends when it comes again
+		{"?after=1", epoch + "-4", 4}, // what a browser sends when it reconnects
 		{"?from=beginning", epoch + "-4", 4},
 		{"?since=1h", epoch + "-4", 4},
 		{"?from=beginning", "", 0}, // an empty Last-Event-ID is none
@@ -83,9 +83,9 @@ func TestEventsStartWhereTheClientSays(t *testing.T) {
 	}
 }
 
-// Clients that lose their connection at any moment, and come again with the last id, miss nothing, in order, while
-// many write.
-func TestClientsThatComeAgainMissNothing(t *testing.T) {
+// Clients that lose their connection at any moment and reconnect with the last id miss nothing and see the events in order,
+// while many sessions write.
+func TestClientsThatReconnectMissNothing(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, nil)
 	s.announce(t, 1)
@@ -116,7 +116,7 @@ func (s *streaming) write(t *testing.T, w, n int) {
 		}
 		assertNoError(t, tx.Commit(t.Context()))
 		i++
-		for left := true; left; { // another emitter may be at it
+		for left := true; left; { // another emitter may hold the counter
 			err := s.Pool.QueryRow(t.Context(), `
 				SELECT EXISTS (SELECT FROM iu_outbox.emission WHERE position IS NULL) FROM iu_outbox.emit(500)`).Scan(&left)
 			if !assertNoError(t, err) {
@@ -194,11 +194,11 @@ func TestEventsCarryTheTrace(t *testing.T) {
 	require.Contains(t, m.data, `"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"`)
 }
 
-// eventSource makes a request that of an EventSource, whose end is any status but 200.
+// eventSource makes a request one of an EventSource. Any status but 200 ends an EventSource.
 func eventSource(r *http.Request) { r.Header.Set("Accept", "text/event-stream") }
 
-// turnedAway asks as an EventSource does, and requires a stream without a message, that ends at once and says why and when
-// to come again.
+// turnedAway requests a stream as an EventSource does. It requires a stream without a message that ends at once and says why and
+// when to reconnect.
 func (s *streaming) turnedAway(t *testing.T, path, says string, changes ...func(*http.Request)) {
 	t.Helper()
 	c := s.lastWords(t, path, changes...)
@@ -209,7 +209,7 @@ func (s *streaming) turnedAway(t *testing.T, path, says string, changes ...func(
 	requireRetry(t, c, 6, 12)
 }
 
-// lastWords are those that an EventSource gets that cannot follow.
+// lastWords opens the stream of an EventSource that cannot follow.
 func (s *streaming) lastWords(t *testing.T, path string, changes ...func(*http.Request)) *stream {
 	t.Helper()
 	a := s.ask(t, path, append(changes, eventSource)...)
@@ -219,7 +219,7 @@ func (s *streaming) lastWords(t *testing.T, path string, changes ...func(*http.R
 	return &stream{t: t, body: a.body, header: a.header, lines: bufio.NewReader(a.body)}
 }
 
-// requireRetry requires that a client waits between so many seconds.
+// requireRetry requires that a client waits for a number of seconds in a range.
 func requireRetry(t *testing.T, c *stream, least, most int) {
 	t.Helper()
 	retry, err := strconv.Atoi(c.retry)
@@ -228,7 +228,7 @@ func requireRetry(t *testing.T, c *stream, least, most int) {
 	require.Less(t, retry, most*1000)
 }
 
-// problem is the body of what is refused.
+// problem is the body of a refusal.
 type problem struct {
 	Title, Detail, Cursor, End string
 	Status                     int
@@ -236,7 +236,7 @@ type problem struct {
 	KeptAfter                  string `json:"kept_after"`
 }
 
-// refused asks, and answers the problem that it must get.
+// refused makes a request that must be refused, and returns its problem.
 func (s *streaming) refused(t *testing.T, status int, path string, changes ...func(*http.Request)) problem {
 	t.Helper()
 	a := s.ask(t, path, changes...)
@@ -302,7 +302,7 @@ func TestBadInputIsRefusedWithASentence(t *testing.T) {
 	require.Zero(t, s.events.Stats().Open)
 }
 
-func TestHeadAnswersTheHeadersAlone(t *testing.T) {
+func TestHeadReturnsTheHeadersAlone(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, nil)
 	head := func(r *http.Request) { r.Method = http.MethodHead }
@@ -332,7 +332,7 @@ func TestCursorsThatTheHistoryDoesNotHold(t *testing.T) {
 	require.EqualValues(t, 2, s.open(t, "?from=beginning").position())
 	s.lost(t, p, "?after=1")
 
-	// A restore lost two events; nobody has emitted since, and then somebody has.
+	// A restore lost two events. At first nothing has been emitted since.
 	s.Exec(t, "DELETE FROM iu_outbox.emission WHERE position > 4")
 	s.Exec(t, "UPDATE iu_outbox.emission_counter SET position = 4")
 	p = s.refused(t, http.StatusGone, "", lastEventID(at(6)))
@@ -348,8 +348,8 @@ func TestCursorsThatTheHistoryDoesNotHold(t *testing.T) {
 	require.Len(t, s.open(t, "", lastEventID(at(4))).take(3), 3)
 }
 
-// lost requires that an EventSource is told the same problem, and to come again rarely: an end without a word would be
-// taken for the end of the events.
+// lost requires that an EventSource is told the same problem, and to reconnect rarely: a client would take a silent end for the
+// end of the events.
 func (s *streaming) lost(t *testing.T, want problem, path string, changes ...func(*http.Request)) {
 	t.Helper()
 	c := s.lastWords(t, path, changes...)
@@ -365,7 +365,7 @@ func (s *streaming) lost(t *testing.T, want problem, path string, changes ...fun
 	require.ErrorIs(t, err, io.EOF)
 }
 
-// What is wrong with the request itself ends an EventSource, as it should.
+// An invalid request ends an EventSource, as it should.
 func TestAnEventSourceGetsTheStatusOfItsMistake(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, func(_ *eventstream.Config, cfg *webui.Config) { cfg.EventsTokens = tokens(t) })
@@ -374,7 +374,7 @@ func TestAnEventSourceGetsTheStatusOfItsMistake(t *testing.T) {
 	s.refused(t, http.StatusForbidden, "", eventSource, func(r *http.Request) { r.Host = "events.example.com" })
 }
 
-// Who follows while the history is rewound is told at once, in an event of its own type, and again when it comes again.
+// A client that follows while the history is rewound is told at once, in an event of its own type, and again when it reconnects.
 func TestAClientOfALostHistoryIsTold(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) { cfg.PollInterval = 10 * time.Millisecond })

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"regexp"
+	"slices"
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -18,16 +19,16 @@ import (
 // Explain returns the status and the sentence for an error of the database. An error that the client can do nothing about
 // is 500, and its sentence refers to the log.
 func Explain(err error) (status int, sentence string) {
-	var connect *pgconn.ConnectError
-	var pgErr *pgconn.PgError
+	_, unconnected := errors.AsType[*pgconn.ConnectError](err)
+	pgErr, refused := errors.AsType[*pgconn.PgError](err)
 	switch {
-	case errors.As(err, &connect):
+	case unconnected:
 		return http.StatusServiceUnavailable, "cannot connect to the database; the log says why"
 	case errors.Is(err, context.DeadlineExceeded):
 		return http.StatusServiceUnavailable, "the database did not reply in time; try again"
 	case Lost(err):
 		return http.StatusServiceUnavailable, "the connection to the database was lost; try again"
-	case !errors.As(err, &pgErr):
+	case !refused:
 		return http.StatusInternalServerError, "this failed; the log says why"
 	}
 	switch {
@@ -52,15 +53,12 @@ func Explain(err error) (status int, sentence string) {
 
 // Lost reports whether the session ended before the server said what became of the statement.
 func Lost(err error) bool {
-	var connect *pgconn.ConnectError
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
-		switch pgErr.Code {
-		case pgerrcode.AdminShutdown, pgerrcode.CrashShutdown, pgerrcode.CannotConnectNow, pgerrcode.IdleInTransactionSessionTimeout:
-			return true
-		}
-		return pgerrcode.IsConnectionException(pgErr.Code)
+		ends := []string{pgerrcode.AdminShutdown, pgerrcode.CrashShutdown, pgerrcode.CannotConnectNow, pgerrcode.IdleInTransactionSessionTimeout}
+		return slices.Contains(ends, pgErr.Code) || pgerrcode.IsConnectionException(pgErr.Code)
 	}
-	return !errors.As(err, &connect) && !errors.Is(err, context.DeadlineExceeded) && retry.MayPass(err)
+	_, unconnected := errors.AsType[*pgconn.ConnectError](err)
+	return !unconnected && !errors.Is(err, context.DeadlineExceeded) && retry.MayPass(err)
 }
 
 var (

@@ -16,7 +16,7 @@ import (
 	"github.com/iu-core/iuworker/riverui/internal/dberror"
 )
 
-func TestALostConnectionIsToldAsOne(t *testing.T) {
+func TestLostConnectionsAreReportedAsLost(t *testing.T) {
 	t.Parallel()
 	for err, status := range map[error]int{
 		&pgconn.PgError{Code: "57P01"}:                      http.StatusServiceUnavailable,

@@ -10,9 +10,9 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
-// A cookie that was changed in any way is none of ours.
+// A cookie that was changed in any way is refused.
 func FuzzSession(f *testing.F) {
-	pool, err := pgxpool.New(f.Context(), "postgres://127.0.0.1:1/none") // it is not asked
+	pool, err := pgxpool.New(f.Context(), "postgres://127.0.0.1:1/none") // never used
 	require.NoError(f, err)
 	f.Cleanup(pool.Close)
 	handler, err := webui.New(webui.Config{Pool: pool})
