@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,10 +21,10 @@ type workDriver struct {
 	executor workExecutor
 }
 
-func newWorkDriver(pool *pgxpool.Pool, control *riverControl, now *clock, fenced func(jobID int64) bool, logger *slog.Logger) *workDriver {
+func newWorkDriver(pool *pgxpool.Pool, control *riverControl, now *clock, ended func(jobID int64) bool, logger *slog.Logger) *workDriver {
 	d := riverpgxv5.New(pool)
 	return &workDriver{Driver: d, control: control, executor: workExecutor{
-		Executor: lockWary{Executor: d.GetExecutor(), logger: logger}, clock: now, fenced: fenced,
+		Executor: lockWary{Executor: d.GetExecutor(), logger: logger}, clock: now, ended: ended,
 	}}
 }
 
@@ -35,13 +34,13 @@ func (d *workDriver) GetListener(*riverdriver.GetListenenerParams) riverdriver.L
 
 func (d *workDriver) GetExecutor() riverdriver.Executor { return d.executor }
 
-// workExecutor puts the server's times in place of this machine's, and does not write how jobs ended that are no longer this
-// process's.
+// workExecutor puts the server's times in place of this machine's, and does not write how jobs ended that are completed, or no
+// longer this process's.
 type workExecutor struct {
 	riverdriver.Executor
 
-	clock  *clock
-	fenced func(jobID int64) bool
+	clock *clock
+	ended func(jobID int64) bool
 }
 
 // JobDeleteBefore implements riverdriver.Executor.
@@ -66,9 +65,7 @@ func (e workExecutor) byServer(t time.Time) time.Time {
 
 // JobSetStateIfRunningMany implements riverdriver.Executor.
 func (e workExecutor) JobSetStateIfRunningMany(ctx context.Context, params *riverdriver.JobSetStateIfRunningManyParams) ([]*rivertype.JobRow, error) {
-	if slices.ContainsFunc(params.ID, e.fenced) {
-		params = without(params, e.fenced)
-	}
+	params = without(params, e.ended)
 	if len(params.ID) == 0 {
 		return nil, nil
 	}

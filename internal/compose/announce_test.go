@@ -18,7 +18,7 @@ func announcing(t *testing.T, db *iutest.DB, e jobs.AutoInstantiateArgs) compose
 	batches := make(chan compose.Batch, 10)
 	b := compose.NewBatcher(compose.BatcherConfig{Pool: db.Pool, Lanes: 1, Observe: func(b compose.Batch) { batches <- b }})
 	defer b.Close()
-	result, err := b.Compose(t.Context(), e)
+	result, err := b.Compose(t.Context(), compose.Event{AutoInstantiateArgs: e})
 	require.NoError(t, err)
 	require.Equal(t, jobs.StatusInstantiated, result.Status)
 	return <-batches

@@ -43,7 +43,7 @@ func together(ctx context.Context, b *compose.Batcher, events ...jobs.AutoInstan
 	out := make([]composed, len(events))
 	var wg sync.WaitGroup
 	for i, e := range events {
-		wg.Go(func() { out[i].result, out[i].err = b.Compose(ctx, e) })
+		wg.Go(func() { out[i].result, out[i].err = b.Compose(ctx, compose.Event{AutoInstantiateArgs: e}) })
 	}
 	wg.Wait()
 	return out

@@ -71,7 +71,7 @@ func BenchmarkBatcher(b *testing.B) {
 			for caller := range atOnce {
 				callers.Go(func() {
 					for n := caller; n < b.N; n += atOnce {
-						if _, err := batcher.Compose(b.Context(), event(template, strconv.Itoa(n))); err != nil {
+						if _, err := batcher.Compose(b.Context(), compose.Event{AutoInstantiateArgs: event(template, strconv.Itoa(n))}); err != nil {
 							b.Error(err)
 							return
 						}

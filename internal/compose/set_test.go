@@ -141,7 +141,7 @@ func (w *way) compose(t *rapid.T, batch []drawnEvent) []string {
 	}
 	results := make([]string, n)
 	rows, err := w.db.Pool.Query(context.Background(), `
-		SELECT b.n, (b.result - 'instance_collection_id')::text FROM iu_outbox.compose_batch($1, $2, $3, $4, $5, $6, $7, $8, $9) AS b`,
+		SELECT b.n, (b.result - 'instance_collection_id')::text FROM iu_outbox.compose_batch($1, $2, $3, $4, $5, $6, $7, $8, NULL, NULL, $9) AS b`,
 		ids, texts[0], templates, texts[1], texts[2], texts[3], texts[4], texts[5], w.least)
 	require.NoError(t, err)
 	var at int

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/jobs"
 )
@@ -51,7 +52,7 @@ func TestBatchKeepsTracesApart(t *testing.T) {
 			}
 			together(t.Context(), batcher(t, db, 1), events...)
 			alone := batcher(t, db, 1)
-			_, err := alone.Compose(t.Context(), tracedEvent(event(template, "s-60"), 60))
+			_, err := alone.Compose(t.Context(), compose.Event{AutoInstantiateArgs: tracedEvent(event(template, "s-60"), 60)})
 			require.NoError(t, err)
 			var emissions, wrong int
 			require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT count(*) FROM iu_outbox.emission").Scan(&emissions))

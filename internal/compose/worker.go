@@ -23,9 +23,10 @@ const Timeout = 30 * time.Second
 type Worker struct {
 	river.WorkerDefaults[jobs.AutoInstantiateArgs]
 
-	cfg    WorkerConfig
-	active sync.Map // job id -> struct{}
-	fenced sync.Map // the same, of jobs whose ends this process must not write
+	cfg       WorkerConfig
+	active    sync.Map // job id -> struct{}
+	fenced    sync.Map // the same, of jobs that run elsewhere by now
+	completed sync.Map // the same, of jobs that are completed
 }
 
 // WorkerConfig configures a Worker. All fields are required.
@@ -91,10 +92,12 @@ func (w *Worker) ActiveJobs() []int64 {
 	return ids
 }
 
-// Fenced reports whether the job was given to another process while this one ran it.
-func (w *Worker) Fenced(jobID int64) bool {
-	_, ok := w.fenced.Load(jobID)
-	return ok
+// Ended reports whether River must not write how the run of a job ended: the job was given to another process while this one ran
+// it, or was completed by the transaction that composed its instance. Of the latter it reports so once.
+func (w *Worker) Ended(jobID int64) bool {
+	_, fenced := w.fenced.Load(jobID)
+	_, completed := w.completed.LoadAndDelete(jobID)
+	return fenced || completed
 }
 
 // Work implements river.Worker; the table of outcomes is in the package's documentation.
@@ -109,7 +112,10 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[jobs.AutoInstantiateAr
 		trace.WithAttributes(Attributes(job.Args)...))
 	result, err := w.compose(ctx, job)
 	took := time.Since(start)
-	if errors.Is(err, ErrFenced) {
+	switch {
+	case result.Completed:
+		w.completed.Store(job.ID, struct{}{})
+	case errors.Is(err, ErrFenced):
 		w.fenced.Store(job.ID, struct{}{})
 	}
 	concluded := w.conclude(ctx, job, result, err)
@@ -139,17 +145,18 @@ func (w *Worker) compose(ctx context.Context, job *river.Job[jobs.AutoInstantiat
 	if fault := w.cfg.Hold.try(); fault != nil {
 		return Result{}, heldError{*fault}
 	}
+	event := Event{AutoInstantiateArgs: job.Args, JobID: job.ID, Attempt: job.Attempt}
 	batcher := w.cfg.Events
 	if job.Queue == jobs.QueueScaleout {
 		batcher = w.cfg.Scaleouts
 	}
 	switch before := readRetryMark(job.JobRow); {
 	case before.Alone:
-		return batcher.composeAlone(ctx, job.Args)
+		return batcher.composeAlone(ctx, event)
 	case before.Count > 0, len(job.Errors) > 0, readHeldMark(job.JobRow).Times > 0:
-		return batcher.ComposeAgain(ctx, job.Args)
+		return batcher.ComposeAgain(ctx, event)
 	}
-	return batcher.Compose(ctx, job.Args)
+	return batcher.Compose(ctx, event)
 }
 
 // conclude turns the result of the function, or the error of the call, into what Work returns to River.
@@ -159,6 +166,9 @@ func (w *Worker) conclude(ctx context.Context, job *river.Job[jobs.AutoInstantia
 	}
 	if result.Status == jobs.StatusInstantiated { // other statuses write nothing, and so prove nothing
 		w.cfg.Hold.Over()
+	}
+	if result.Completed {
+		return nil
 	}
 	if err := river.RecordOutput(ctx, result); err != nil {
 		return fmt.Errorf("record the job's output: %w", err)
@@ -210,7 +220,7 @@ func byStatus(ctx context.Context, result Result) error {
 // failed returns what Work returns for an error: it differs for faults of the installation, errors that may pass, and others.
 func (w *Worker) failed(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs], err error) error {
 	if errors.Is(err, ErrFenced) {
-		return errors.Join(ErrFenced, river.JobSnooze(0)) // River writes nothing down: see Fenced
+		return errors.Join(ErrFenced, river.JobSnooze(0)) // River writes nothing down: see Ended
 	}
 	if held, ok := errors.AsType[heldError](err); ok {
 		return hold(ctx, readHeldMark(job.JobRow), held.fault)

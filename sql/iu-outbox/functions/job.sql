@@ -8,9 +8,9 @@ CREATE INDEX IF NOT EXISTS iu_outbox_job_event_id_idx ON iu_river.river_job (pg_
 CREATE INDEX IF NOT EXISTS iu_outbox_job_idempotency_key_idx ON iu_river.river_job (pg_catalog.left(args ->> 'idempotency_key', 32));
 CREATE INDEX IF NOT EXISTS iu_outbox_job_suffix_idx ON iu_river.river_job (pg_catalog.left(args ->> 'instance_key_suffix', 200));
 -- These have entries for few jobs.
-CREATE INDEX IF NOT EXISTS iu_outbox_job_gate_idx ON iu_river.river_job ((metadata #>> '{parked,gate}'))
+CREATE INDEX IF NOT EXISTS iu_outbox_job_gate_idx ON iu_river.river_job ((metadata #>> '{parked,gate}'), id)
     WHERE state = 'scheduled' AND metadata ? 'parked';
-CREATE INDEX IF NOT EXISTS iu_outbox_job_parked_idx ON iu_river.river_job ((metadata #>> '{parked,status}'))
+CREATE INDEX IF NOT EXISTS iu_outbox_job_parked_idx ON iu_river.river_job ((metadata #>> '{parked,status}'), id)
     WHERE state = 'scheduled' AND metadata ? 'parked';
 CREATE INDEX IF NOT EXISTS iu_outbox_job_retry_idx ON iu_river.river_job (scheduled_at)
     WHERE state = 'scheduled' AND metadata ? 'retry' AND NOT metadata ? 'parked';
