@@ -76,6 +76,7 @@ var auditTexts = map[string]func(d auditDetail) string{
 	"queue.update":      func(d auditDetail) string { return "changed the queue " + d.Queue },
 	"rollback":          func(d auditDetail) string { return "rolled back " + d.Actor + d.rolledBack() },
 	"scaleout.cancel":   func(d auditDetail) string { return "cancelled " + d.counted() + " of the scale-out " + d.Prefix },
+	"scaleout.start":    func(d auditDetail) string { return "started the scale-out " + d.Prefix + " of " + d.counted() },
 	"setting.set":       func(d auditDetail) string { return "set " + d.Name + " to " + d.Value },
 	"template.create":   func(d auditDetail) string { return "created the template " + d.Template },
 	"template.mark":     func(d auditDetail) string { return "marked the template " + d.Template },

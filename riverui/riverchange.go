@@ -46,7 +46,7 @@ func (h *Handler) riverChange(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	var got response
-	err = h.operator(r).ChangeInRiver(r.Context(), action, about, func(tx pgx.Tx) error {
+	err = h.operator(r).Change(r.Context(), action, about, func(tx pgx.Tx) error {
 		inTx, err := h.riverUI(&tx)
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -59,7 +60,7 @@ func (s *session) checkAbilities(ctx context.Context, tx pgx.Tx, found *findings
 	return checkEncoding(ctx, tx, found)
 }
 
-// try runs a statement whose error is that of nothing else, and takes back what it did.
+// try runs a statement and takes back what it did. Its error does not end the transaction.
 func try(ctx context.Context, tx pgx.Tx, sql string) error {
 	savepoint, err := tx.Begin(ctx)
 	if err != nil {
@@ -92,7 +93,7 @@ func checkEncoding(ctx context.Context, tx pgx.Tx, found *findings) error {
 // systemFunction is how our SQL calls a function of PostgreSQL.
 var systemFunction = regexp.MustCompile(`\bpg_catalog\.([a-z0-9_]+)\(`)
 
-// systemFunctions are the functions of PostgreSQL that our SQL calls, but those that it can do without.
+// systemFunctions are the functions of PostgreSQL that our SQL calls and cannot do without.
 var systemFunctions = sync.OnceValue(func() []string {
 	names := map[string]bool{}
 	for _, pattern := range []string{"iu-core/*.sql", "iu-outbox/*.sql", functionsFolder + "*.sql"} {
@@ -106,17 +107,14 @@ var systemFunctions = sync.OnceValue(func() []string {
 			}
 		}
 	}
-	var list []string
-	for name := range names {
-		if !slices.ContainsFunc(abilities, func(a ability) bool { return a.without != "" && strings.Contains(a.ask, "."+name+"(") }) {
-			list = append(list, name)
-		}
-	}
-	slices.Sort(list)
-	return list
+	maps.DeleteFunc(names, func(name string, _ bool) bool {
+		return slices.ContainsFunc(abilities, func(a ability) bool { return a.without != "" && strings.Contains(a.ask, "."+name+"(") })
+	})
+	return slices.Sorted(maps.Keys(names))
 })
 
-// checkFunctions: somebody may have taken EXECUTE on PostgreSQL's own functions away from PUBLIC.
+// checkFunctions adds functions that this role may not call: an administrator may have revoked EXECUTE on
+// PostgreSQL's own functions from PUBLIC.
 func checkFunctions(ctx context.Context, tx pgx.Tx, found *findings) error {
 	denied, err := collect(ctx, tx, "look for functions that this role may not call", pgx.RowTo[string], `
 		SELECT p.oid::pg_catalog.regprocedure::text

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/dbsession"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 const (
@@ -15,8 +16,8 @@ const (
 	blockersTimeout = 5 * time.Second // to connect
 )
 
-// A blockerWatch looks, on a connection of its own, at who blocks a transaction while it waits: once lock_timeout
-// has ended the wait, nobody can tell any more. It connects only where the transaction takes long enough for that.
+// A blockerWatch finds out, on a connection of its own, which session blocks a transaction while it waits: after lock_timeout
+// has ended the wait, the server cannot tell. It connects only if the transaction takes long.
 type blockerWatch struct {
 	cancel context.CancelFunc
 	seen   chan string
@@ -28,14 +29,14 @@ func (s *session) watchBlockers(ctx context.Context) *blockerWatch {
 	go func() {
 		last := blockersUnknown
 		defer func() { watch.seen <- last }()
-		if !sleep(ctx, min(s.cfg.LockTimeout/2, time.Second)) {
+		if !retry.Pause(ctx, min(s.cfg.LockTimeout/2, time.Second)) {
 			return
 		}
 		config := dbsession.Prepared(s.cfg.ConnConfig)
 		config.ConnectTimeout = blockersTimeout
 		conn, err := pgx.ConnectConfig(ctx, config)
 		if err != nil {
-			return // perhaps there is no connection left; it is only about a name
+			return // perhaps no connection is left; only the name is missing then
 		}
 		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 		for {
@@ -47,7 +48,7 @@ func (s *session) watchBlockers(ctx context.Context) *blockerWatch {
 			if who != nil {
 				last = *who
 			}
-			if !sleep(ctx, blockersPoll) {
+			if !retry.Pause(ctx, blockersPoll) {
 				return
 			}
 		}
@@ -66,16 +67,4 @@ const blockersQuery = `
 func (w *blockerWatch) stop() string {
 	w.cancel()
 	return <-w.seen
-}
-
-// sleep reports whether it lasted, and the context did not end.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -71,7 +71,7 @@ func readCatalog(ctx context.Context, tx pgx.Tx, relations, functions []string) 
 	return cat, err
 }
 
-// each calls use for every row of a query over names of schema public.
+// each calls use for each row of a query about names of schema public.
 func each[T any](ctx context.Context, tx pgx.Tx, query string, names []string, use func(T)) error {
 	all, err := collect(ctx, tx, "read the catalog", pgx.RowToStructByPos[T], query, names)
 	for _, row := range all {

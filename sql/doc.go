@@ -6,17 +6,17 @@
 //	Status       what was applied when, created or adopted
 //	CheckSchema  whether this program may work on a database
 //
-// A run is one connection that holds an advisory lock. Under that lock it reads the database, decides all that there
-// is to do (planUp, planDown), and names everything that speaks against it before the first change. Each version is
-// then one transaction together with goose's record of it; what was there before us is remembered in
-// iu_migration.origin and never dropped. The functions, views and grants of iu_outbox are no version: they are installed
+// A run is one connection that holds an advisory lock. Under that lock it reads the database, plans all steps (planUp,
+// planDown), and names everything that prevents them before the first change. Each version is then one transaction
+// together with goose's record of it. iu_migration.origin remembers what iuworker adopted, which it never drops. The functions,
+// views and grants of iu_outbox are no version: they are installed
 // again whenever they are not this program's. functions/grants.sql is the one list of grants.
 //
 // What happens then:
 //
 //	several runs at once                  one migrates, the others wait and find it done
 //	a run is killed, or loses its server  the next one goes on after the last transaction
-//	somebody holds a lock on a table      the transaction is tried again until Config.Wait is over: ErrBusy, and who
+//	another session locks a table         the transaction is retried until Config.Wait is over: ErrBusy, and the session
 //	objects missing, different, foreign   ErrConflict with all of them, nothing was changed
 //	privileges missing                    ErrPrivileges with all of them, nothing was changed
 //	a grant is missing or was given       Up grants and revokes again; ForeignGrants and MissingGrants name them

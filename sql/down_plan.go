@@ -11,10 +11,10 @@ import (
 	"github.com/iu-core/iuworker/internal/names"
 )
 
-// A downPlan is one transaction.
+// A downPlan is what down does, in one transaction.
 type downPlan struct {
 	locks   []string // tables, in the order in which they are locked
-	schemas []string // that go
+	schemas []string // that are dropped
 	losses  []loss
 	steps   []step
 }
@@ -22,28 +22,28 @@ type downPlan struct {
 // A loss is a query for the number of rows that would be lost.
 type loss struct{ what, query string }
 
-// planDown returns what is to be done for what the database has above a version.
+// planDown returns the plan that removes what the database has above a version.
 func planDown(st *state, to int64) downPlan {
 	var plan downPlan
-	goes := func(version int64) bool { return st.has(version) && to < version }
-	if goes(versionShared) {
+	drops := func(version int64) bool { return st.has(version) && to < version }
+	if drops(versionShared) {
 		plan.shared()
 	}
 	// A run of up that ended among River's migrations left the schema without the version.
 	if to < versionRiver && st.schemas[names.RiverSchema] && st.origins[originRiver] == created {
 		plan.river(st)
 	}
-	if goes(versionOutbox) {
+	if drops(versionOutbox) {
 		plan.outbox()
 	}
-	if goes(versionInstantiate) {
+	if drops(versionInstantiate) {
 		plan.instantiate(st.origins[originInstantiate])
 	}
 	return plan
 }
 
-// Locks come first and in one order, which is the order in which those who work take them: gates, collections, then
-// outbox, jobs, dead letters, log, emissions.
+// downLocks are the tables in the order in which workers lock them: gates, collections, outbox, jobs, dead letters, log,
+// emissions.
 var downLocks = []string{
 	"public.dot_config", "public.iu_piece_collection", "public.iu_collection_template_instance_lineage",
 	"iu_outbox.event", JobTable, "iu_outbox.dead_letter", "iu_outbox.consumer_dead_letter",
@@ -121,7 +121,7 @@ func (p *downPlan) run(ctx context.Context, tx pgx.Tx, to int64, force bool) err
 	return nil
 }
 
-// prepare locks, and looks for what would be lost.
+// prepare locks the tables, and refuses if something would be lost.
 func (p *downPlan) prepare(ctx context.Context, tx pgx.Tx, to int64, force bool) error {
 	locks := slices.DeleteFunc(slices.Clone(downLocks), func(table string) bool { return !slices.Contains(p.locks, table) })
 	if len(locks) > 0 {
@@ -152,11 +152,11 @@ func (p *downPlan) prepare(ctx context.Context, tx pgx.Tx, to int64, force bool)
 	return nil
 }
 
-// refuseDependents stops if somebody made something of the tables that go: dropping the schema would take that, too.
+// refuseDependents returns ErrConflict if others' views or foreign keys depend on the tables: dropping the schema would drop them.
 func (p *downPlan) refuseDependents(ctx context.Context, tx pgx.Tx, to int64) error {
 	var dependents *string
 	if err := tx.QueryRow(ctx, dependentsQuery, p.schemas).Scan(&dependents); err != nil {
-		return fmt.Errorf("look for what depends on the schema: %w", err)
+		return fmt.Errorf("find what depends on the schema: %w", err)
 	}
 	if dependents != nil {
 		return fail(ErrConflict, "going down to %d would drop %s, which iuworker did not create; nothing was changed; drop that first", to, *dependents)

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"time"
+
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 const (
@@ -34,7 +36,7 @@ func (s *session) lock(ctx context.Context) error {
 		case try == 0:
 			s.cfg.Logger.InfoContext(ctx, "Migration: waiting for another migration of this database", slog.String("holder", s.lockHolder(ctx)))
 		}
-		if !sleep(ctx, lockPoll/2+rand.N(lockPoll)) {
+		if !retry.Pause(ctx, lockPoll/2+rand.N(lockPoll)) {
 			return fmt.Errorf("lock migrations: %w", context.Cause(ctx))
 		}
 	}

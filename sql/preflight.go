@@ -17,7 +17,7 @@ const (
 	newestServer = 180000 // any minor of it
 )
 
-// findings are what preflight found of iu-core, and what speaks against migrating.
+// findings are what preflight found of iu-core, and the reasons not to migrate.
 type findings struct {
 	core        bool // a baseline is there
 	instantiate bool // a 033 is there
@@ -28,7 +28,7 @@ type findings struct {
 	privileges  []string // that the role lacks
 }
 
-// preflight looks at everything that up would stumble over, before the first change.
+// preflight checks everything that could stop up, before the first change.
 func (s *session) preflight(ctx context.Context, tx pgx.Tx, st *state, checkPrivileges bool) (*findings, error) {
 	found := &findings{core: st.core}
 	s.checkServer(ctx, st, found)
@@ -94,7 +94,7 @@ func (found *findings) checkBaseline(cat *catalog) {
 
 func (found *findings) checkInstantiate(ctx context.Context, tx pgx.Tx, cat *catalog) error {
 	rows := instantiateRows{Config: true, Stream: new("update delayed")}
-	// Where the tables themselves are in doubt, their rows are not asked for.
+	// If the tables themselves differ, their rows are not read.
 	if len(found.differences) == 0 && found.core {
 		var readable bool
 		if err := tx.QueryRow(ctx, "SELECT "+may("dot_config", "SELECT")+" AND "+may("event_type_registry", "SELECT")).Scan(&readable); err != nil {
@@ -112,7 +112,7 @@ func (found *findings) checkInstantiate(ctx context.Context, tx pgx.Tx, cat *cat
 	return nil
 }
 
-// checkSchemas names schemas of our names that we did not make.
+// checkSchemas adds schemas with our names that iuworker did not create.
 func (found *findings) checkSchemas(st *state) {
 	if st.schemas["iu_outbox"] && !st.has(versionOutbox) {
 		found.differences = append(found.differences, "schema iu_outbox exists, and iuworker did not create it")
@@ -122,27 +122,24 @@ func (found *findings) checkSchemas(st *state) {
 	}
 }
 
-// err is nil, or one error that names everything.
+// err returns one error that names everything, nil if there is nothing.
 func (found *findings) err(st *state) error {
 	var kinds []error
 	var parts []string
-	if len(found.unsuitable) > 0 {
-		kinds = append(kinds, ErrServer)
-		parts = append(parts, found.unsuitable...)
+	add := func(kind error, texts ...string) {
+		if len(texts) > 0 {
+			kinds = append(kinds, kind)
+			parts = append(parts, texts...)
+		}
 	}
-	if len(found.differences) > 0 {
-		kinds = append(kinds, ErrConflict)
-		parts = append(parts, found.differences...)
-	}
+	add(ErrServer, found.unsuitable...)
+	add(ErrConflict, found.differences...)
 	if len(found.hidden) > 0 {
-		kinds = append(kinds, ErrRowSecurity)
-		role := pgx.Identifier{st.role}.Sanitize()
-		parts = append(parts, fmt.Sprintf("row security of %s may hide rows from role %s; run as a superuser: ALTER ROLE %s BYPASSRLS",
-			strings.Join(found.hidden, ", "), st.role, role))
+		add(ErrRowSecurity, fmt.Sprintf("row security of %s may hide rows from role %s; run as a superuser: ALTER ROLE %s BYPASSRLS",
+			strings.Join(found.hidden, ", "), st.role, pgx.Identifier{st.role}.Sanitize()))
 	}
 	if len(found.privileges) > 0 {
-		kinds = append(kinds, ErrPrivileges)
-		parts = append(parts, fmt.Sprintf("role %s lacks %s; grant these, or migrate as a role that has them",
+		add(ErrPrivileges, fmt.Sprintf("role %s lacks %s; grant these, or migrate as a role that has them",
 			st.role, strings.Join(found.privileges, ", ")))
 	}
 	if len(parts) == 0 {

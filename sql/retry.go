@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 const (
@@ -18,8 +20,8 @@ const (
 	retryMost  = 5 * time.Second
 )
 
-// retry does a transaction again while the locks of somebody else keep it from its own, with growing pauses in which
-// those who queued behind it go ahead.
+// retry runs a transaction again while locks of other sessions keep it from its own. The pauses grow, and let sessions that queued
+// behind it go ahead.
 func (s *session) retry(ctx context.Context, what string, do func() error) error {
 	deadline := time.Now().Add(s.cfg.Wait)
 	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
@@ -41,16 +43,14 @@ func (s *session) retry(ctx context.Context, what string, do func() error) error
 		}
 		s.cfg.Logger.WarnContext(ctx, "Migration: another session holds a lock, trying again",
 			slog.String("migration", what), slog.String("holder", blockers), slog.Any("error", err))
-		if !sleep(ctx, pause/2+rand.N(pause)) {
+		if !retry.Pause(ctx, pause/2+rand.N(pause)) {
 			return fmt.Errorf("migrate %s: %w", what, context.Cause(ctx))
 		}
 	}
 }
 
-// passes reports whether an error is one that another session's locks caused.
+// passes reports whether another session's locks caused an error.
 func passes(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && slices.Contains([]string{
-		pgerrcode.LockNotAvailable, pgerrcode.DeadlockDetected, pgerrcode.SerializationFailure,
-	}, pgErr.Code)
+	return ok && slices.Contains([]string{pgerrcode.LockNotAvailable, pgerrcode.DeadlockDetected, pgerrcode.SerializationFailure}, pgErr.Code)
 }

@@ -77,7 +77,7 @@ func (rel *relation) unique(column string) bool {
 	return slices.ContainsFunc(rel.uniques, func(key []string) bool { return slices.Equal(key, []string{column}) })
 }
 
-// differences returns what is the matter with a function, one phrase.
+// differences returns what a function lacks or has otherwise, one phrase each.
 func (shape functionShape) differences(cat *catalog) []string {
 	have := shape.find(cat)
 	if have == nil {
@@ -105,10 +105,8 @@ func (shape functionShape) differences(cat *catalog) []string {
 }
 
 func (shape functionShape) find(cat *catalog) *function {
-	for _, have := range cat.functions[shape.name] {
-		if have.Types == shape.types {
-			return have
-		}
+	if i := slices.IndexFunc(cat.functions[shape.name], func(f *function) bool { return f.Types == shape.types }); i >= 0 {
+		return cat.functions[shape.name][i]
 	}
 	return nil
 }

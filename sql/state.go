@@ -70,8 +70,8 @@ const coreCreated = `COALESCE((SELECT pg_catalog.obj_description(c.oid, 'pg_clas
 		                 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 		                 WHERE n.nspname = 'public' AND c.relname = 'iu_piece_collection'), false)`
 
-// readRest looks whether transactions are read-only by default but for our session, and for triggers of ours that were
-// disabled, or do not fire in every session, and at grants: up mends both.
+// readRest reads whether transactions are read-only by default outside our session. It also checks for grants, and for triggers
+// of ours that do not fire in every session: up mends both.
 func (st *state) readRest(ctx context.Context, tx pgx.Tx) error {
 	err := tx.QueryRow(ctx, `
 		SELECT (SELECT g.reset_val::boolean FROM pg_catalog.pg_settings AS g WHERE g.name = 'default_transaction_read_only'), EXISTS (
@@ -81,7 +81,7 @@ func (st *state) readRest(ctx context.Context, tx pgx.Tx) error {
 			JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
 			WHERE n.nspname = 'iu_outbox' AND t.tgenabled <> 'A' AND pg_catalog.pg_has_role(c.relowner, 'USAGE'))`).Scan(&st.readOnly, &st.unalways)
 	if err != nil {
-		return fmt.Errorf("look at settings and triggers: %w", err)
+		return fmt.Errorf("check settings and triggers: %w", err)
 	}
 	if err := tx.QueryRow(ctx, unsealedQuery).Scan(&st.unsealed); err != nil {
 		return fmt.Errorf("compare grants: %w", err)
@@ -95,7 +95,7 @@ func relationExists(schema, name string) string {
 		        WHERE n.nspname = '%s' AND c.relname = '%s')`, schema, name)
 }
 
-// checkReadable: who may not read the bookkeeping is told so in our words.
+// checkReadable returns ErrPrivileges if this role may not read the bookkeeping.
 func (st *state) checkReadable(ctx context.Context, tx pgx.Tx) error {
 	if !st.gooseDB && !st.origin {
 		return nil
@@ -122,30 +122,32 @@ func (st *state) readVersions(ctx context.Context, tx pgx.Tx) error {
 	if !st.gooseDB {
 		return nil
 	}
-	type row struct {
-		Version int64
-		At      time.Time
-	}
-	rows, err := collect(ctx, tx, "read versions", pgx.RowToStructByPos[row], `
+	return readPairs(ctx, tx, st.applied, "read versions", `
 		SELECT v.version_id, pg_catalog.max(v.tstamp) FROM iu_migration.goose_db_version AS v
 		WHERE v.is_applied AND v.version_id > 0
 		GROUP BY v.version_id`)
-	for _, row := range rows {
-		st.applied[row.Version] = row.At
-	}
-	return err
 }
 
 func (st *state) readOrigins(ctx context.Context, tx pgx.Tx) error {
 	if !st.origin {
 		return nil
 	}
-	type row struct{ Object, Origin string }
-	rows, err := collect(ctx, tx, "read origins", pgx.RowToStructByPos[row], "SELECT o.object, o.origin FROM iu_migration.origin AS o")
-	for _, row := range rows {
-		st.origins[row.Object] = row.Origin
+	return readPairs(ctx, tx, st.origins, "read origins", "SELECT o.object, o.origin FROM iu_migration.origin AS o")
+}
+
+// readPairs adds the rows of a query, a key and a value each, to a map. doing begins its error.
+func readPairs[K comparable, V any](ctx context.Context, tx pgx.Tx, into map[K]V, doing, query string) error {
+	var key K
+	var value V
+	rows, _ := tx.Query(ctx, query) // ForEachRow returns its error
+	_, err := pgx.ForEachRow(rows, []any{&key, &value}, func() error {
+		into[key] = value
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
 	}
-	return err
+	return nil
 }
 
 func (st *state) has(version int64) bool {
@@ -158,12 +160,12 @@ func (st *state) current() bool {
 	return len(st.pending()) == 0 && st.schema.currentFunctions() && (!st.unsealed && !st.unalways || st.schema.Newer())
 }
 
-// version is the highest version that was applied, 0 for none.
+// version returns the highest version that was applied, 0 for none.
 func (st *state) version() int64 {
 	return slices.Max(append(slices.Collect(maps.Keys(st.applied)), 0))
 }
 
-// pending are the versions that up would apply, in order.
+// pending returns the versions that up would apply, in order.
 func (st *state) pending() []int64 {
 	return slices.DeleteFunc(slices.Clone(versions), st.has)
 }

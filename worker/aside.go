@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgerrcode"
@@ -16,18 +18,18 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// aside is what the relay knows of rows that cannot be moved now. A batch that fails is tried with half as many rows
-// until the row at fault is alone; that one is passed by from then on, so that no other batch fails because of it:
+// aside is what the relay knows of rows that cannot be moved now. A batch that fails is tried with half as many rows until the
+// row at fault is alone. The relay then passes that row by, so that it fails no other batch:
 //
 //	what it holds can never be moved (class 22 and the like)  it becomes a dead letter at once
-//	somebody's transaction has locked its job                 it is looked at again within seconds
+//	another transaction has locked its job                    it is tried again within seconds
 //	anything else, while others are moved                     it is tried again alone, ten times; then a dead letter
 //	anything else, and no row can be moved                    no row is at fault, and all stay
 type aside struct {
-	limit    int // rows a batch after a failure, doubled by each success; 0: as usual
+	limit    int // rows per batch after a failure, doubled by each success; 0: as usual
 	size     int // of the last batch
 	failed   []int64
-	rows     map[int64]*asideRow
+	rows     map[int64]asideRow
 	unproven int64 // the row that was set aside last, until another one is moved; 0: none
 }
 
@@ -53,11 +55,7 @@ func (a *aside) most(usual int) int {
 
 // ids returns the rows to pass by; never nil.
 func (a *aside) ids() []int64 {
-	ids := make([]int64, 0, len(a.rows))
-	for id := range a.rows {
-		ids = append(ids, id)
-	}
-	return ids
+	return slices.AppendSeq(make([]int64, 0, len(a.rows)), maps.Keys(a.rows))
 }
 
 func (a *aside) tried(size int, ids []int64) {
@@ -84,11 +82,9 @@ func (r *relay) isolate(ctx context.Context, cause error) bool {
 	if isCode(cause, pgerrcode.LockNotAvailable) && len(a.failed) > 0 {
 		locked, err := r.locked(ctx, a.failed)
 		if err != nil {
-			return false // not some rows are locked, but the table
+			return false // the table is locked, not some of its rows
 		}
-		for _, id := range locked {
-			a.set(id, asideRow{until: time.Now().Add(asideLocked), locked: true})
-		}
+		a.setLocked(locked)
 		if len(locked) > 0 {
 			r.logger.InfoContext(ctx, "Relay: passing by rows whose jobs another transaction has locked", slog.Int("rows", len(locked)))
 			return true
@@ -109,9 +105,6 @@ func (r *relay) isolate(ctx context.Context, cause error) bool {
 func (r *relay) setAside(ctx context.Context, id int64, cause error) bool {
 	a := &r.aside
 	row := a.rows[id]
-	if row == nil {
-		row = &asideRow{}
-	}
 	row.tries++
 	switch {
 	case isCode(cause, pgerrcode.LockNotAvailable):
@@ -119,7 +112,7 @@ func (r *relay) setAside(ctx context.Context, id int64, cause error) bool {
 		row.until = time.Now().Add(asideLocked)
 	case neverMoves(cause), row.tries >= asideTries && a.unproven != id:
 		return r.bury(ctx, id, cause)
-	case a.unproven != 0 && a.unproven != id: // nor can that one: it is not the rows' fault
+	case a.unproven != 0 && a.unproven != id: // neither row can be moved: it is not their fault
 		delete(a.rows, a.unproven)
 		a.unproven = 0
 		return false
@@ -131,15 +124,22 @@ func (r *relay) setAside(ctx context.Context, id int64, cause error) bool {
 		}
 		row.until = time.Now().Add(retry.Work.Wait(row.tries + 3))
 	}
-	a.set(id, *row)
+	a.set(id, row)
 	return true
 }
 
 func (a *aside) set(id int64, row asideRow) {
 	if a.rows == nil {
-		a.rows = make(map[int64]*asideRow)
+		a.rows = make(map[int64]asideRow)
 	}
-	a.rows[id] = &row
+	a.rows[id] = row
+}
+
+// setLocked passes by rows whose jobs another transaction has locked.
+func (a *aside) setLocked(ids []int64) {
+	for _, id := range ids {
+		a.set(id, asideRow{until: time.Now().Add(asideLocked), locked: true})
+	}
 }
 
 // bury makes a dead letter of a row.
@@ -183,23 +183,19 @@ func (r *relay) mendAside(ctx context.Context) {
 		for _, id := range locked {
 			delete(a.rows, id)
 		}
-		for _, id := range still {
-			a.set(id, asideRow{until: time.Now().Add(asideLocked), locked: true})
-		}
+		a.setLocked(still)
 	}
 	if next == 0 {
 		return
 	}
 	batch, err := r.handOff(ctx, 1, []int64{}, []int64{next})
-	switch {
-	case err == nil:
+	if err == nil {
 		if a.unproven == next {
 			a.unproven = 0
 		}
-		delete(a.rows, next) // it was moved, or somebody took it away
+		delete(a.rows, next) // it was moved, or deleted by someone else
 		r.report(ctx, batch)
-	case !rowsFault(err):
-	default:
+	} else if rowsFault(err) {
 		r.setAside(ctx, next, err)
 	}
 }
@@ -207,42 +203,32 @@ func (r *relay) mendAside(ctx context.Context) {
 // locked returns which of these rows stand for an unfinished job whose row another transaction has locked.
 func (r *relay) locked(ctx context.Context, ids []int64) (locked []int64, err error) {
 	err = pgx.BeginTxFunc(ctx, r.pool, beginRelay, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `
+		rows, _ := tx.Query(ctx, `
 			WITH unfinished AS MATERIALIZED (
 				SELECT e.id, j.job FROM iu_outbox.event AS e
 				CROSS JOIN LATERAL iu_outbox.unfinished_jobs(e.idempotency_key) AS j (job)
 				WHERE e.id = ANY ($1)
 			)
 			SELECT DISTINCT u.id FROM unfinished AS u
-			WHERE u.job <> ALL ((SELECT iu_outbox.lock_jobs(ARRAY(SELECT l.job FROM unfinished AS l)))::bigint[])`, ids)
-		if err != nil {
-			return err
-		}
+			WHERE u.job <> ALL ((SELECT iu_outbox.lock_jobs(ARRAY(SELECT l.job FROM unfinished AS l)))::bigint[])`, ids) // CollectRows returns its error
 		locked, err = pgx.CollectRows(rows, pgx.RowTo[int64])
 		return err
 	})
 	return locked, err
 }
 
-var errLooked = errors.New("looked")
-
 // nextRow returns the row that would be claimed first; 0: none. It reads nothing of it but its number.
 func (r *relay) nextRow(ctx context.Context) (id int64, err error) {
-	err = pgx.BeginTxFunc(ctx, r.pool, beginRelay, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, "SELECT c.id FROM iu_outbox.claim(1, $1) AS c", r.aside.ids()).Scan(&id)
-		if err != nil {
-			return err
-		}
-		return errLooked // nothing is claimed
-	})
-	if errors.Is(err, errLooked) || errors.Is(err, pgx.ErrNoRows) {
-		err = nil
+	tx, err := r.pool.BeginTx(ctx, beginRelay)
+	if err != nil {
+		return 0, err
 	}
+	defer func() { _ = tx.Rollback(ctx) }() // nothing is claimed
+	err = tx.QueryRow(ctx, "SELECT COALESCE((SELECT c.id FROM iu_outbox.claim(1, $1) AS c), 0)", r.aside.ids()).Scan(&id)
 	return id, err
 }
 
-// rowsFault reports whether an error may be that of one row: also one of this program's, that it cannot read or write
-// the row.
+// rowsFault reports whether one row may have caused an error, which may be this program's: it cannot read or write the row.
 func rowsFault(err error) bool {
 	if _, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return compose.Divides(err)
@@ -250,7 +236,7 @@ func rowsFault(err error) bool {
 	return !retry.MayPass(err) && !errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// neverMoves reports whether an error is of what a row holds: data that cannot be read or written.
+// neverMoves reports whether data that cannot be read or written caused an error.
 func neverMoves(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
@@ -259,7 +245,8 @@ func neverMoves(err error) bool {
 	return pgErr.Code[:2] == "22" || pgErr.Code[:2] == "54"
 }
 
-func isCode(err error, code string) bool {
+// isCode reports whether err is an error of the server with one of these codes.
+func isCode(err error, codes ...string) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && pgErr.Code == code
+	return ok && slices.Contains(codes, pgErr.Code)
 }

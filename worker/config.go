@@ -3,10 +3,7 @@ package worker
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"os"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,6 +13,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/metrics"
+	"github.com/iu-core/iuworker/internal/names"
 	"github.com/iu-core/iuworker/internal/operate/fleet"
 )
 
@@ -134,7 +132,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Direct = c.Pool.Config().ConnConfig.Copy()
 	}
 	if c.ID == "" {
-		c.ID = fmt.Sprintf("%.60s-%d-%08x", hostname(), os.Getpid(), rand.Uint32()) //nolint:gosec // tells processes apart, guards nothing
+		c.ID = names.Process()
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -184,12 +182,4 @@ func (c Config) tracer() trace.Tracer {
 		return nil
 	}
 	return c.Tracing.Tracer(compose.TracerName, trace.WithInstrumentationVersion(c.Version))
-}
-
-func hostname() string {
-	name, err := os.Hostname()
-	if err != nil {
-		return "unknown"
-	}
-	return name
 }

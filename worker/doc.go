@@ -5,14 +5,14 @@
 //	emitter    gives emissions their positions, in commit-safe order, and announces them by NOTIFY
 //	resumer    makes parked jobs run again when their gate opens
 //	rescuer    renews this process's lease, and makes the jobs of a process that died run again
-//	pruner     deletes emissions that are old enough and that all active consumers have handled; the time in which no worker
-//	           runs does not count
+//	pruner     deletes emissions that are old enough and that all active consumers have handled; only time in which a worker
+//	           runs counts
 //	verifier   verifies all data at an interval
 //	historian  writes a row per minute for the charts
 //	reporter   stores this process's settings and load for the pages of other processes
 //
-// The parts wake by a doorbell, read their backlog after every (re)connect, and also poll: tables are the truth, a NOTIFY only
-// saves waiting. They stop in the order in which events pass through them.
+// A doorbell wakes the parts. They also read their backlog after each (re)connect, and poll: the tables are the truth, and a
+// NOTIFY only saves waiting. They stop in the order in which events pass through them.
 //
 //	failure                                 what happens then
 //	worker killed (-9)                      its lease expires after 8 s and its jobs run elsewhere within 10 s; rows that it was
@@ -31,8 +31,8 @@
 //	notification lost                       the poll finds the row
 //	fault of the installation               jobs are held back, the fault is logged once by its name, the worker is not
 //	                                        ready, and one job is tried now and then until it succeeds
-//	row that cannot be moved                skipped, and tried alone; a dead letter in the end (aside)
-//	job rows locked by another transaction  neither relay nor completer waits for them (lockWary)
+//	row that cannot be moved                skipped, tried alone, and finally made a dead letter (aside)
+//	job rows locked by another transaction  neither relay nor completer waits for them (workExecutor)
 //	emission that cannot be announced       announced by its cursor, others as they are
 //	producers at full speed                 the worker slows them down, unless Config.Rate limits it
 //	notification queue filling up           emissions get positions without a NOTIFY; subscribers poll

@@ -7,6 +7,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/iu-core/iuworker/internal/compose"
@@ -46,7 +49,7 @@ const heldWait = 10 * time.Millisecond
 // run emits until ctx ends; then call finish.
 func (e *emitter) run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		if e.leads(ctx) {
+		if e.session.leads(ctx, lockEmitterLeads) {
 			e.sleeper.work(ctx, e.handle)
 		} else if retry.Pause(ctx, min(e.sleeper.poll, time.Second)) && e.overdue(ctx) {
 			e.drain(ctx)
@@ -61,15 +64,6 @@ func (e *emitter) finish(ctx context.Context) {
 	if e.session != nil && e.session.up() {
 		_ = e.session.unlock(ctx, lockEmitterLeads) // if this fails, the session has ended, and the lock with it
 	}
-}
-
-// leads reports whether this process leads. The session keeps the lock once it has it.
-func (e *emitter) leads(ctx context.Context) bool {
-	if e.session == nil {
-		return true
-	}
-	leads, err := e.session.lead(ctx, lockEmitterLeads)
-	return err == nil && leads
 }
 
 func (e *emitter) overdue(ctx context.Context) bool {
@@ -173,5 +167,31 @@ func (e *emitter) logHeld(ctx context.Context, state emitState) {
 		e.logger.WarnContext(ctx, "Emitter: holding emissions back: the registry row "+names.EventType+" is not active")
 	} else {
 		e.logger.InfoContext(ctx, "Emitter: the registry row is active again")
+	}
+}
+
+// traceEmissions makes a span for each emission of a batch, below the job that composed it.
+func (e *emitter) traceEmissions(ctx context.Context, emission compose.Emission, start time.Time) {
+	if e.tracer == nil {
+		return
+	}
+	end := time.Now()
+	rows, _ := e.pool.Query(ctx, `
+		SELECT e.event ->> 'traceparent', COALESCE(e.event ->> 'tracestate', ''), e.position, e.instance_collection_id::text
+		FROM iu_outbox.emission AS e
+		WHERE e.position > $1 AND e.position <= $2 AND e.event ? 'traceparent'`,
+		emission.LastPosition-int64(emission.Emitted), emission.LastPosition) // ForEachRow returns its error
+	var parent, state, instance string
+	var position int64
+	_, err := pgx.ForEachRow(rows, []any{&parent, &state, &position, &instance}, func() error {
+		ctx := propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": parent, "tracestate": state})
+		_, span := e.tracer.Start(ctx, "emit", trace.WithSpanKind(trace.SpanKindProducer), trace.WithTimestamp(start),
+			trace.WithAttributes(attribute.Int64("iuworker.position", position), attribute.String("iuworker.instance", instance),
+				attribute.Bool("iuworker.notified", emission.Notified)))
+		span.End(trace.WithTimestamp(end))
+		return nil
+	})
+	if err != nil { // the emissions are announced; only their spans are lost
+		e.logger.DebugContext(ctx, "Emitter: cannot trace a batch", slog.String("error", err.Error()))
 	}
 }

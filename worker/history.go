@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // historyAfter is how long after its end a minute is written; iu_outbox.write_history waits, too.
@@ -18,9 +20,9 @@ type historian struct {
 
 // run writes the minutes that are missing, then each minute as it ends, until ctx ends.
 func (h *historian) run(ctx context.Context) error {
-	untilNext := func() time.Duration {
+	untilNext := func(ctx context.Context) {
 		since := h.now().Add(-historyAfter)
-		return since.Truncate(time.Minute).Add(time.Minute).Sub(since)
+		retry.Pause(ctx, since.Truncate(time.Minute).Add(time.Minute).Sub(since))
 	}
 	return h.repeat(ctx, untilNext, h.round)
 }

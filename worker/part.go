@@ -24,7 +24,7 @@ func newGroup(ctx context.Context) group {
 	return group{ctx: ctx, cancel: cancel, parts: make(map[string]chan struct{})}
 }
 
-// start runs a part; one that ends before it was told to is a bug that the log must show.
+// start runs a part. If it ends before ctx, that is a bug, which the log must show.
 func (r *running) start(g *group, name string, run func(context.Context) error) {
 	ended := make(chan struct{})
 	g.parts[name] = ended
@@ -54,15 +54,20 @@ func (r *running) tools(part string) tools {
 	return tools{pool: r.cfg.Pool, logger: r.logger, metrics: r.cfg.Metrics, outage: outage}
 }
 
-// repeat does rounds until ctx ends, with a pause after each, and logs when they begin to fail and when they succeed again.
-func (t tools) repeat(ctx context.Context, pause func() time.Duration, round func(context.Context) error) error {
+// repeat does rounds until ctx ends, waits after each, and logs when they begin to fail and when they succeed again.
+func (t tools) repeat(ctx context.Context, wait func(context.Context), round func(context.Context) error) error {
 	for ctx.Err() == nil {
 		if err := round(ctx); err == nil {
 			t.outage.Worked(ctx)
 		} else if ctx.Err() == nil {
 			t.outage.Failed(ctx, err)
 		}
-		retry.Pause(ctx, pause())
+		wait(ctx)
 	}
 	return nil
+}
+
+// pause returns a function that waits for d.
+func pause(d time.Duration) func(context.Context) {
+	return func(ctx context.Context) { retry.Pause(ctx, d) }
 }

@@ -14,8 +14,8 @@ const (
 	pruneBatch    = 5000
 )
 
-// pruner deletes emissions that are older than the retention, except those that a consumer has not handled which was active
-// within the expiry. Several processes may prune: a lock lets one through at a time. Each also keeps the clock of attended time,
+// pruner deletes emissions that are older than the retention. It keeps those that a consumer which was active within the expiry
+// has not handled. Several processes may prune: a lock lets one through at a time. Each also keeps the clock of attended time,
 // by which consumers expire, and logs which consumers are about to expire.
 type pruner struct {
 	tools
@@ -28,7 +28,7 @@ type pruner struct {
 
 // run prunes each minute until ctx ends.
 func (p *pruner) run(ctx context.Context) error {
-	return p.repeat(ctx, func() time.Duration { return pruneInterval }, p.round)
+	return p.repeat(ctx, pause(pruneInterval), p.round)
 }
 
 func (p *pruner) round(ctx context.Context) error {
@@ -76,7 +76,7 @@ func (p *pruner) prune(ctx context.Context) (total int, err error) {
 		if n < pruneBatch {
 			break
 		}
-		if time.Since(p.attended) > pruneInterval { // a long pruning is not absence
+		if time.Since(p.attended) > pruneInterval { // during a long prune, too, workers attend
 			if err := p.attend(ctx); err != nil {
 				return total, err
 			}
@@ -94,13 +94,12 @@ type expiring struct {
 
 // warn logs which consumers are about to lose events and which have lost some, once each.
 func (p *pruner) warn(ctx context.Context) error {
-	// CollectRows returns the error of Query.
 	rows, _ := p.pool.Query(ctx, `
 		SELECT c.name, c.state = 'pruned', c.expires_seconds FROM iu_outbox.consumer_status AS c
-		WHERE c.state = 'pruned' OR c.expiring ORDER BY c.name LIMIT 1000`)
+		WHERE c.state = 'pruned' OR c.expiring ORDER BY c.name LIMIT 1000`) // CollectRows returns its error
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[expiring])
 	if err != nil {
-		return fmt.Errorf("look for consumers that expire: %w", err)
+		return fmt.Errorf("find consumers that expire: %w", err)
 	}
 	warned := make(map[string]string, len(found))
 	for _, c := range found {

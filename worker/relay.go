@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -11,8 +10,8 @@ import (
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/riverqueue/river"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/iu-core/iuworker/internal/compose"
@@ -99,8 +98,7 @@ const maxClashes = 5
 // clashed reports whether err is a deadlock or a serialization failure. River's insert updates the unfinished job that a row
 // merges into, and its completer updates many jobs in an order of its own.
 func clashed(err error) bool {
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (pgErr.Code == pgerrcode.DeadlockDetected || pgErr.Code == pgerrcode.SerializationFailure)
+	return isCode(err, pgerrcode.DeadlockDetected, pgerrcode.SerializationFailure)
 }
 
 // beginRelay begins the hand-off and sets its timeouts, in one round trip: they do not depend on what a role or a database has
@@ -203,4 +201,24 @@ func (r *relay) insert(ctx context.Context, tx pgx.Tx, rows []claimedRow) (int, 
 		}
 	}
 	return inserted, nil
+}
+
+// traceRows begins a span for each row that becomes a job, and makes the job follow from it. The caller ends the spans once the jobs
+// are committed, and drops them if they are not: the rows will be moved again.
+func (r *relay) traceRows(ctx context.Context, rows []claimedRow) []trace.Span {
+	if r.tracer == nil {
+		return nil
+	}
+	spans := make([]trace.Span, 0, len(rows))
+	for i := range rows {
+		args := rows[i].AutoInstantiateArgs
+		ctx, span := r.tracer.Start(compose.Traced(ctx, args), "relay",
+			trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(compose.Attributes(args)...),
+			trace.WithAttributes(attribute.Int("iuworker.batch.rows", len(rows))))
+		if span.IsRecording() { // otherwise the job keeps the application's trace
+			rows[i].AutoInstantiateArgs = args.WithTrace(ctx)
+			spans = append(spans, span)
+		}
+	}
+	return spans
 }

@@ -14,8 +14,8 @@ import (
 // reclaimAfter is how long after its fetch a job that the table gives to this process may be unknown to it.
 const reclaimAfter = 4 * time.Second
 
-// rescuer renews this process's lease. It makes the jobs of processes run again whose leases have expired, if it is this
-// process's turn to look for them, and this process's own jobs that it does not know of. Run it once a process.
+// rescuer renews this process's lease and releases its jobs that it does not know of. If the lease says that this process
+// sweeps, it also releases the jobs of processes whose leases have expired.
 type rescuer struct {
 	tools
 
@@ -26,14 +26,14 @@ type rescuer struct {
 	left []int64 // jobs that ran by the table alone in the last round
 }
 
-// run renews the lease and looks for such jobs until ctx ends.
+// run renews the lease and releases jobs until ctx ends.
 func (r *rescuer) run(ctx context.Context) error {
-	return r.repeat(ctx, func() time.Duration { return heartbeat }, func(ctx context.Context) error {
+	return r.repeat(ctx, pause(heartbeat), func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		err := r.round(ctx)
 		if err != nil {
-			r.left = nil // what was seen before an outage says nothing after it
+			r.left = nil // what was found before an outage says nothing after it
 		}
 		return err
 	})
@@ -60,7 +60,7 @@ func (r *rescuer) round(ctx context.Context) error {
 	return r.reclaim(ctx)
 }
 
-// begin makes this process a new incarnation, after another one took the last one for dead.
+// begin makes this process a new incarnation after another process declared the last one dead.
 func (r *rescuer) begin(ctx context.Context) error {
 	err := r.lease.take(ctx)
 	if errors.Is(err, ErrIDTaken) {
@@ -77,7 +77,7 @@ func (r *rescuer) begin(ctx context.Context) error {
 func (r *rescuer) wakeLate(ctx context.Context) error {
 	var n int
 	if err := r.pool.QueryRow(ctx, "SELECT iu_outbox.wake_late()").Scan(&n); err != nil {
-		return fmt.Errorf("look for jobs from before the server's clock was set back: %w", err)
+		return fmt.Errorf("wake the jobs from before the server's clock was set back: %w", err)
 	}
 	if n > 0 {
 		r.logger.WarnContext(ctx, "Rescuer: jobs waited for a time far ahead, since the server's clock was set back; they run now",
@@ -88,13 +88,10 @@ func (r *rescuer) wakeLate(ctx context.Context) error {
 
 // sweep releases the jobs of dead workers.
 func (r *rescuer) sweep(ctx context.Context) error {
-	rows, err := r.pool.Query(ctx, "SELECT worker, released FROM iu_outbox.sweep_leases()")
-	if err != nil {
-		return fmt.Errorf("release the jobs of dead workers: %w", err)
-	}
+	rows, _ := r.pool.Query(ctx, "SELECT worker, released FROM iu_outbox.sweep_leases()") // ForEachRow returns its error
 	var worker string
 	var n int
-	_, err = pgx.ForEachRow(rows, []any{&worker, &n}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&worker, &n}, func() error {
 		r.metrics.Rescued(n)
 		r.logger.WarnContext(ctx, "Rescuer: a worker died; its running jobs continue elsewhere",
 			slog.String("worker", worker), slog.Int("jobs", n))
@@ -106,21 +103,18 @@ func (r *rescuer) sweep(ctx context.Context) error {
 	return nil
 }
 
-// reclaim releases jobs that the table gives to this process, and that it does not work: their fetch or completion was
-// lost with the database, and River itself would leave them. The lease cannot tell, for the process lives. A completion may
-// be on its way, so a job is released by the second round that finds it.
+// reclaim releases jobs that the table gives to this process and that it does not run: their fetch or completion was lost with
+// the database, and River itself would leave them. A completion may be on its way, so only the second round that finds a job
+// releases it.
 func (r *rescuer) reclaim(ctx context.Context) error {
-	rows, err := r.pool.Query(ctx, `
+	rows, _ := r.pool.Query(ctx, `
 		SELECT j.id FROM iu_outbox.job AS j
 		WHERE j.state = 'running' AND j.worker = $1
 		  AND j.attempted_at NOT BETWEEN pg_catalog.now() - $2::interval AND pg_catalog.now() + $2::interval`,
-		r.lease.id, reclaimAfter)
-	if err != nil {
-		return fmt.Errorf("look for jobs left behind: %w", err)
-	}
+		r.lease.id, reclaimAfter) // CollectRows returns its error
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	if err != nil {
-		return fmt.Errorf("look for jobs left behind: %w", err)
+		return fmt.Errorf("find jobs left behind: %w", err)
 	}
 	ids = slices.DeleteFunc(ids, r.active)
 	again := slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return !slices.Contains(r.left, id) })

@@ -12,10 +12,10 @@ import (
 
 const resumeBatch = 1000
 
-// resumer makes parked jobs run again: at once when a gate's doorbell rings, and by a sweep while the gate is open,
-// which finds the job that was parked by a call that saw the gate closed and ended after it had opened. Jobs that a fault of
-// the installation held back it makes run one by one, to find out whether the fault is over, and all of them when it is.
-// Several may run: each takes jobs that no other has locked.
+// resumer makes parked jobs run again: at once when a gate's doorbell rings, and by a sweep while the gate is open. The sweep
+// finds a job that was parked by a call that saw the gate closed and ended after the gate had opened. Of the jobs that a fault of
+// the installation held back, the resumer runs one at a time until one succeeds, and then all of them. Several processes may
+// resume: each takes jobs that no other has locked.
 type resumer struct {
 	tools
 
@@ -26,52 +26,42 @@ type resumer struct {
 
 // run resumes until ctx ends.
 func (r *resumer) run(ctx context.Context) error {
-	for ctx.Err() == nil {
-		r.resume(ctx)
-		r.bell.Wait(ctx, r.sweep)
-	}
-	return nil
+	return r.repeat(ctx, func(ctx context.Context) { r.bell.Wait(ctx, r.sweep) }, r.resume)
 }
 
-func (r *resumer) resume(ctx context.Context) {
-	total, ok := r.all(ctx, "SELECT iu_outbox.resume_parked($1)", resumeBatch)
-	if !ok {
-		return
+func (r *resumer) resume(ctx context.Context) error {
+	total, err := r.all(ctx, "SELECT iu_outbox.resume_parked($1)", resumeBatch)
+	if err != nil {
+		return err
 	}
 	if r.hold.Well() {
 		var held int
-		held, ok = r.all(ctx, "SELECT iu_outbox.resume_held($1, false)", resumeBatch)
+		held, err = r.all(ctx, "SELECT iu_outbox.resume_held($1, false)", resumeBatch)
 		total += held
 	} else {
 		var probes int
-		if probes, ok = r.all(ctx, "SELECT iu_outbox.resume_held($1, true)", 1); ok && probes == 0 && r.hold.Idle() {
-			r.hold.Over() // nobody is left whom it holds back
+		probes, err = r.all(ctx, "SELECT iu_outbox.resume_held($1, true)", 1)
+		if err == nil && probes == 0 && r.hold.Idle() {
+			r.hold.Over() // it holds no job back any more
 		}
-	}
-	if ok {
-		r.outage.Worked(ctx)
 	}
 	if total > 0 {
 		r.logger.InfoContext(ctx, "Resumer: parked jobs run again", slog.Int("jobs", total))
 	}
+	return err
 }
 
-// all runs a statement that resumes up to limit jobs until there are fewer, or once if limit is 1, and reports whether
-// it went through.
-func (r *resumer) all(ctx context.Context, sql string, limit int) (total int, ok bool) {
-	for ctx.Err() == nil {
+// all runs a statement that resumes up to limit jobs until there are fewer, or once if limit is 1.
+func (r *resumer) all(ctx context.Context, sql string, limit int) (total int, err error) {
+	for {
 		var n int
 		if err := r.pool.QueryRow(ctx, sql, limit).Scan(&n); err != nil {
-			if ctx.Err() == nil {
-				r.outage.Failed(ctx, fmt.Errorf("resume parked jobs: %w", err))
-			}
-			return total, false
+			return total, fmt.Errorf("resume parked jobs: %w", err)
 		}
 		total += n
 		r.metrics.Resumed(n)
 		if n < limit || limit == 1 {
-			return total, true
+			return total, nil
 		}
 	}
-	return total, false
 }

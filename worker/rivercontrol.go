@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -30,15 +31,14 @@ const (
 	controlRest = 100 * time.Millisecond // between two reads, however often the bell rings
 )
 
-// riverControl is what River listens to in place of the database. River takes notifications for commands, and any login
-// may send one: {"action": "pause", "queue": "*"} would stop all workers. So a notification from the database is a bell
-// at most, and River is told what the tables say: that a queue was paused or resumed, that a running job is to be
-// cancelled, that there is no leader. It implements riverdriver.Listener; River calls that side in turns.
+// riverControl is what River listens to in place of the database. River obeys notifications, and any login may send one:
+// {"action": "pause", "queue": "*"} would stop all workers. So a notification from the database only rings a bell, and River is
+// told what the tables say: that a queue was paused or resumed, that a running job is to be cancelled, that there is no leader.
+// It implements riverdriver.Listener, which River calls from one goroutine at a time.
 type riverControl struct {
-	pool   *pgxpool.Pool
-	active func() []int64 // the jobs that this process runs
-	outage *retry.Outage
+	tools
 
+	active  func() []int64         // the jobs that this process runs
 	inserts map[string]listen.Bell // by queue
 	changed listen.Bell
 	told    chan *riverdriver.Notification
@@ -52,8 +52,8 @@ func newRiverControl(
 	pool *pgxpool.Pool, listener *listen.Listener, queues []string, active func() []int64, logger *slog.Logger,
 ) *riverControl {
 	c := &riverControl{
-		pool: pool, active: active, outage: &retry.Outage{Logger: logger, What: "Control: database", Name: faultName},
-		inserts: make(map[string]listen.Bell), changed: listen.NewBell(), told: make(chan *riverdriver.Notification),
+		tools:  tools{pool: pool, outage: &retry.Outage{Logger: logger, What: "Control: database", Name: faultName}},
+		active: active, inserts: make(map[string]listen.Bell), changed: listen.NewBell(), told: make(chan *riverdriver.Notification),
 		paused: make(map[string]bool),
 	}
 	for _, queue := range queues {
@@ -76,22 +76,13 @@ func namesQueue(queue string) func(string) bool {
 	}
 }
 
-// run reads the tables until ctx ends: each second, and whenever the bell rings.
+// run reads the tables each second, and whenever the bell rings, until ctx ends.
 func (c *riverControl) run(ctx context.Context) error {
-	for ctx.Err() == nil {
-		if err := c.look(ctx); err != nil {
-			if ctx.Err() == nil {
-				c.outage.Failed(ctx, err)
-			}
-		} else {
-			c.outage.Worked(ctx)
+	return c.repeat(ctx, func(ctx context.Context) {
+		if retry.Pause(ctx, controlRest) {
+			c.changed.Wait(ctx, controlPoll-controlRest)
 		}
-		if !retry.Pause(ctx, controlRest) {
-			break
-		}
-		c.changed.Wait(ctx, controlPoll-controlRest)
-	}
-	return nil
+	}, c.read)
 }
 
 // The actions are River's. A leader that resigns reports that there is no leader.
@@ -112,20 +103,15 @@ type controlRow struct {
 	JobID  int64  `db:"job_id" json:"job_id,omitempty"`
 }
 
-func (c *riverControl) look(ctx context.Context) error {
-	asked, cancel := context.WithTimeout(ctx, 5*time.Second)
+// read tells River what changed in the tables since the last read.
+func (c *riverControl) read(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	queues := make([]string, 0, len(c.inserts))
-	for queue := range c.inserts {
-		queues = append(queues, queue)
-	}
-	rows, err := c.pool.Query(asked, controlSQL, queues, c.active())
-	if err != nil {
-		return fmt.Errorf("look for what River is to be told: %w", err)
-	}
+	queues := slices.Collect(maps.Keys(c.inserts))
+	rows, _ := c.pool.Query(bounded, controlSQL, queues, c.active()) // CollectRows returns its error
 	state, err := pgx.CollectRows(rows, pgx.RowToStructByName[controlRow])
 	if err != nil {
-		return fmt.Errorf("look for what River is to be told: %w", err)
+		return fmt.Errorf("read what to tell River: %w", err)
 	}
 	var cancelled []int64
 	for _, row := range state {
@@ -149,11 +135,11 @@ func (c *riverControl) look(ctx context.Context) error {
 	return nil
 }
 
-// tell waits until River has taken a notification: it always listens, while its client runs.
+// tell waits until River has taken a notification: River listens for as long as its client runs.
 func (c *riverControl) tell(ctx context.Context, topic string, row controlRow) {
 	payload, err := json.Marshal(row)
 	if err != nil {
-		return // there is nothing in it that cannot be written
+		return // impossible: all fields have a JSON form
 	}
 	select {
 	case c.told <- &riverdriver.Notification{Topic: topic, Payload: string(payload)}:
@@ -170,7 +156,7 @@ func (c *riverControl) WaitForNotification(ctx context.Context) (*riverdriver.No
 		return n, nil
 	case <-c.inserts[jobs.QueueEvents]:
 		return inserted(jobs.QueueEvents), nil
-	case <-c.inserts[jobs.QueueScaleout]: // nil, and never ready, where this process works none
+	case <-c.inserts[jobs.QueueScaleout]: // nil, and never ready, if this process does not work that queue
 		return inserted(jobs.QueueScaleout), nil
 	}
 }
@@ -179,7 +165,7 @@ func inserted(queue string) *riverdriver.Notification {
 	return &riverdriver.Notification{Topic: topicInsert, Payload: `{"queue": "` + queue + `"}`}
 }
 
-// What is left of riverdriver.Listener has nothing to do: there is no connection.
+// The other methods of riverdriver.Listener have nothing to do: there is no connection.
 
 func (*riverControl) Close(context.Context) error            { return nil }
 func (*riverControl) Connect(context.Context) error          { return nil }

@@ -2,9 +2,11 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river/riverdriver"
@@ -24,7 +26,7 @@ type workDriver struct {
 func newWorkDriver(pool *pgxpool.Pool, control *riverControl, now *clock, ended func(jobID int64) bool, logger *slog.Logger) *workDriver {
 	d := riverpgxv5.New(pool)
 	return &workDriver{Driver: d, control: control, executor: workExecutor{
-		Executor: lockWary{Executor: d.GetExecutor(), logger: logger}, clock: now, ended: ended,
+		Executor: d.GetExecutor(), clock: now, ended: ended, logger: logger,
 	}}
 }
 
@@ -34,22 +36,32 @@ func (d *workDriver) GetListener(*riverdriver.GetListenenerParams) riverdriver.L
 
 func (d *workDriver) GetExecutor() riverdriver.Executor { return d.executor }
 
-// workExecutor puts the server's times in place of this machine's, and does not write how jobs ended that are completed, or no
-// longer this process's.
+// workExecutor puts the server's times in place of this machine's, and does not write the ends of jobs that are completed, or no
+// longer this process's. Its statements over many jobs wait only briefly for a lock: another transaction that holds a few job rows must not
+// keep all others from being completed, scheduled or deleted. The rescuer releases jobs that stay running in the table, and
+// their next run finds them composed.
 type workExecutor struct {
 	riverdriver.Executor
 
-	clock *clock
-	ended func(jobID int64) bool
+	clock  *clock
+	ended  func(jobID int64) bool
+	logger *slog.Logger
 }
 
-// JobDeleteBefore implements riverdriver.Executor.
-func (e workExecutor) JobDeleteBefore(ctx context.Context, params *riverdriver.JobDeleteBeforeParams) (int, error) {
+// JobDeleteBefore implements riverdriver.Executor. Jobs that are locked are deleted by a later round.
+func (e workExecutor) JobDeleteBefore(ctx context.Context, params *riverdriver.JobDeleteBeforeParams) (n int, err error) {
 	p := *params
 	for _, horizon := range []*time.Time{&p.CancelledFinalizedAtHorizon, &p.CompletedFinalizedAtHorizon, &p.DiscardedFinalizedAtHorizon} {
 		*horizon = e.byServer(*horizon)
 	}
-	return e.Executor.JobDeleteBefore(ctx, &p)
+	locked, err := e.briefly(ctx, func(tx riverdriver.ExecutorTx) error {
+		n, err = tx.JobDeleteBefore(ctx, &p)
+		return err
+	})
+	if locked {
+		return 0, nil
+	}
+	return n, err
 }
 
 // QueueDeleteExpired implements riverdriver.Executor.
@@ -63,17 +75,82 @@ func (e workExecutor) byServer(t time.Time) time.Time {
 	return t.Add(time.Duration(e.clock.ahead.Load()))
 }
 
+// briefly runs do in a transaction that waits for locks only briefly, and reports whether that was too short.
+func (e workExecutor) briefly(ctx context.Context, do func(riverdriver.ExecutorTx) error) (locked bool, err error) {
+	tx, err := e.Begin(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = tx.Rollback(ctx) // after a commit there is nothing to roll back
+	}()
+	if err := tx.Exec(ctx, "SET LOCAL lock_timeout = '250ms'"); err != nil {
+		return false, fmt.Errorf("set a timeout: %w", err)
+	}
+	if err := do(tx); err != nil {
+		return isCode(err, pgerrcode.LockNotAvailable), err
+	}
+	return false, tx.Commit(ctx)
+}
+
 // JobSetStateIfRunningMany implements riverdriver.Executor.
-func (e workExecutor) JobSetStateIfRunningMany(ctx context.Context, params *riverdriver.JobSetStateIfRunningManyParams) ([]*rivertype.JobRow, error) {
+func (e workExecutor) JobSetStateIfRunningMany(
+	ctx context.Context, params *riverdriver.JobSetStateIfRunningManyParams,
+) (rows []*rivertype.JobRow, err error) {
 	params = without(params, e.ended)
 	if len(params.ID) == 0 {
 		return nil, nil
 	}
-	return e.Executor.JobSetStateIfRunningMany(ctx, params)
+	locked, err := e.briefly(ctx, func(tx riverdriver.ExecutorTx) error {
+		rows, err = tx.JobSetStateIfRunningMany(ctx, params)
+		return err
+	})
+	if !locked {
+		return rows, err
+	}
+	var left int
+	_, err = e.briefly(ctx, func(tx riverdriver.ExecutorTx) error {
+		var free []int64
+		err := tx.QueryRow(ctx, "SELECT iu_outbox.lock_jobs($1)", params.ID).Scan(&free)
+		if err != nil {
+			return fmt.Errorf("lock the jobs that are free: %w", err)
+		}
+		left = len(params.ID) - len(free)
+		if len(free) == 0 {
+			return nil
+		}
+		rows, err = tx.JobSetStateIfRunningMany(ctx, without(params, func(id int64) bool { return !slices.Contains(free, id) }))
+		return err
+	})
+	if err == nil && left > 0 {
+		e.logger.WarnContext(ctx, "Jobs: another transaction has locked jobs that ended; they are completed later", slog.Int("jobs", left))
+	}
+	return rows, err
+}
+
+// JobSchedule implements riverdriver.Executor. A later round schedules jobs that are locked.
+func (e workExecutor) JobSchedule(ctx context.Context, params *riverdriver.JobScheduleParams) (results []*riverdriver.JobScheduleResult, err error) {
+	locked, err := e.briefly(ctx, func(tx riverdriver.ExecutorTx) error {
+		results, err = tx.JobSchedule(ctx, params)
+		return err
+	})
+	if !locked {
+		return results, err
+	}
+	var n int
+	if err := e.QueryRow(ctx, "SELECT iu_outbox.schedule_jobs($1)", params.Max).Scan(&n); err != nil {
+		return nil, fmt.Errorf("schedule jobs that are not locked: %w", err)
+	}
+	return nil, nil // the function has notified the producers
 }
 
 // without returns params without the jobs for which leave returns true.
 func without(params *riverdriver.JobSetStateIfRunningManyParams, leave func(jobID int64) bool) *riverdriver.JobSetStateIfRunningManyParams {
+	if !slices.ContainsFunc(params.ID, leave) {
+		return params
+	}
 	kept := &riverdriver.JobSetStateIfRunningManyParams{Now: params.Now, Schema: params.Schema}
 	for i, id := range params.ID {
 		if leave(id) {

@@ -45,7 +45,7 @@ type running struct {
 func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 	r := &running{cfg: w.cfg, logger: w.logger, throttle: compose.NewThrottle(w.cfg.Rate), hold: newHold(w.logger)}
 	r.lease = &lease{
-		pool: w.cfg.Pool, id: w.cfg.ID, hostname: hostname(), pid: os.Getpid(), version: w.cfg.Version,
+		pool: w.cfg.Pool, id: w.cfg.ID, hostname: names.Host(), pid: os.Getpid(), version: w.cfg.Version,
 		session: func() int32 { return r.session.pid() }, clock: &clock{}, logger: w.logger,
 	}
 	base := context.WithoutCancel(ctx)

@@ -30,8 +30,8 @@ var (
 	errReadOnly  = errors.New("the server is read-only, or a standby")
 )
 
-// session keeps one connection whose advisory locks live and die with it. Locks are gone when the
-// connection is: whoever holds one waits on lost() as well. Safe for concurrent use.
+// session keeps one connection with advisory locks, which end with it: the holder of a lock waits on lost() as well. Safe for
+// concurrent use.
 type session struct {
 	direct *pgx.ConnConfig
 	logger *slog.Logger
@@ -41,7 +41,7 @@ type session struct {
 	conn    *pgx.Conn
 	backend int32
 	gone    chan struct{}  // closed when conn is lost
-	leads   map[int32]bool // locks that conn keeps
+	led     map[int32]bool // locks of leaders that conn keeps
 
 	strangers map[int32]stranger // by key: the last session that was found to hold it
 }
@@ -52,7 +52,7 @@ type stranger struct {
 	asked time.Time
 }
 
-// askAgain is how long what was found out about a lock's holder is believed.
+// askAgain is how long the last result about a lock's holder is used.
 const askAgain = 5 * time.Second
 
 func newSession(direct *pgx.ConnConfig, logger *slog.Logger) *session {
@@ -81,7 +81,7 @@ func (s *session) run(ctx context.Context) error {
 	return nil
 }
 
-// watch asks the session each second whether it is there, until it is not, or ctx ends.
+// watch pings the session each second until that fails or ctx ends.
 func (s *session) watch(ctx context.Context) {
 	for retry.Pause(ctx, time.Second) {
 		if err := s.alive(ctx); err != nil {
@@ -91,7 +91,7 @@ func (s *session) watch(ctx context.Context) {
 	}
 }
 
-// alive reports why the session is of no use. One that its server lets write no more ends: the primary is elsewhere.
+// alive returns why the session cannot be used. It ends a session that can no longer write: the primary is elsewhere.
 func (s *session) alive(ctx context.Context) error {
 	var writable bool
 	if err := s.query(ctx, &writable, dbsession.Writable); err != nil {
@@ -120,7 +120,7 @@ func (s *session) open(ctx context.Context) error {
 	defer s.mu.Unlock()
 	s.conn, s.backend = conn, backend
 	s.gone = make(chan struct{})
-	s.leads = make(map[int32]bool)
+	s.led = make(map[int32]bool)
 	return nil
 }
 
@@ -148,7 +148,7 @@ type tried string
 
 const (
 	triedWon    tried = "won"
-	triedShared tried = "shared" // somebody holds it shared: producers in their transactions
+	triedShared tried = "shared" // producers in their transactions hold it shared
 	triedTaken  tried = "taken"  // another session holds it exclusively
 )
 
@@ -205,28 +205,30 @@ func (s *session) dropLocked() {
 	close(s.gone)
 }
 
-// lead tries a lock that this session keeps once it has it, and reports whether this process leads: that it has the lock, or
-// that a stranger has it. Then all processes lead, which costs more than one that does, and is right all the same.
-func (s *session) lead(ctx context.Context, key int32) (bool, error) {
+// leads reports whether this process leads: nothing says which one does without a session, or it has the lock of the key, which
+// it keeps. If a stranger has the lock, all processes lead, which costs more and is right all the same.
+func (s *session) leads(ctx context.Context, key int32) bool {
+	if s == nil {
+		return true
+	}
 	s.mu.Lock()
-	leads := s.conn != nil && s.leads[key]
+	leads := s.conn != nil && s.led[key]
 	s.mu.Unlock()
 	if leads {
-		return true, nil
+		return true
 	}
-	if err := s.query(ctx, &leads, "SELECT pg_catalog.pg_try_advisory_lock($1, $2)", lockClass, key); err != nil {
-		return false, err
-	}
-	if !leads {
-		return s.strange(ctx, key)
+	got, err := s.try(ctx, key)
+	if err == nil && got != triedWon {
+		leads, err = s.strange(ctx, key)
+		return err == nil && leads
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.conn == nil {
-		return false, errNoSession
+	if err != nil || s.conn == nil {
+		return false
 	}
-	s.leads[key] = true
-	return true, nil
+	s.led[key] = true
+	return true
 }
 
 const strangerSQL = `

@@ -32,21 +32,13 @@ func (v *verifier) run(ctx context.Context) error {
 		return nil
 	}
 	for wait := min(v.interval, firstVerify); retry.Pause(ctx, wait); wait = v.interval {
-		if !v.leads(ctx) {
+		if !v.session.leads(ctx, lockVerifierLeads) {
 			v.metrics.NotVerifying() // another process does, and its metrics say how it went
 			continue
 		}
 		v.verify(ctx)
 	}
 	return nil
-}
-
-func (v *verifier) leads(ctx context.Context) bool {
-	if v.session == nil {
-		return true
-	}
-	leads, err := v.session.lead(ctx, lockVerifierLeads)
-	return err == nil && leads
 }
 
 func (v *verifier) verify(ctx context.Context) {

@@ -88,23 +88,23 @@ func (a *app) showDemo(ctx context.Context, s *stage) (*demoResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	waitErr := listener.Wait(ctx, orders)
+	waitErr := listener.Wait(ctx, orders, committed)
 	if waitErr != nil && !errors.Is(waitErr, context.DeadlineExceeded) {
 		return nil, waitErr
 	}
-	return s.compare(context.WithoutCancel(ctx), pool, orders, listener, committed)
+	return s.compare(context.WithoutCancel(ctx), pool, orders, listener.Received)
 }
 
-func (s *stage) compare(ctx context.Context, pool *pgxpool.Pool, orders []demo.Order, listener *demo.Listener, committed time.Time) (*demoResult, error) {
+func (s *stage) compare(ctx context.Context, pool *pgxpool.Pool, orders []demo.Order, received int) (*demoResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
-	composed, err := demo.Compare(ctx, pool, orders, listener.Heard, committed)
+	composed, err := demo.Compare(ctx, pool, orders)
 	if err != nil {
 		return nil, err
 	}
-	if composed < len(orders) || len(listener.Heard) < len(orders) {
+	if composed < len(orders) || received < len(orders) {
 		return nil, fmt.Errorf("of %d events %d were composed and %d received within %s; run it again with --log-level info to see why",
-			len(orders), composed, len(listener.Heard), demoPatience)
+			len(orders), composed, received, demoPatience)
 	}
 	slices.SortFunc(orders, func(a, b demo.Order) int {
 		left, _ := subscribe.ParseCursor(a.Cursor) // an order that was not received has none, and comes first
@@ -113,7 +113,7 @@ func (s *stage) compare(ctx context.Context, pool *pgxpool.Pool, orders []demo.O
 	})
 	return &demoResult{
 		Postgres: serverVersion(s.postgres), Embedded: s.server != nil, Schema: iusql.SchemaVersion, Template: demo.TemplateKey,
-		Inserted: len(orders), Composed: composed, Received: len(listener.Heard), Orders: orders,
+		Inserted: len(orders), Composed: composed, Received: received, Orders: orders,
 	}, nil
 }
 

@@ -92,8 +92,9 @@ func TestScaleoutPause(t *testing.T) {
 	require.NotContains(t, run(t, on(db), "scaleout", "status", "spring").done(t).out, "paused")
 	lines, err := operate.Audit(t.Context(), db.Pool, 0, 10)
 	require.NoError(t, err)
-	require.Len(t, lines, 2)
+	require.Len(t, lines, 3)
 	require.Equal(t, "queue.resume", lines[0].Action)
+	require.Equal(t, "scaleout.start", lines[2].Action)
 }
 
 func TestScaleoutIsWatchedToItsEnd(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
@@ -17,14 +16,15 @@ import (
 const (
 	bareSchema  = "iu_bench_river"
 	bareChannel = "iu_bench_river_done"
+
+	// bareNotify is the least that a job can do.
+	bareNotify = "SELECT pg_catalog.pg_notify('" + bareChannel + "', $1)"
 )
 
-// bareRiverSetup is a River of its own in the scratch database, as a user would tune it.
-type bareRiverSetup struct{ s *scratch }
-
-func newBareRiver(ctx context.Context, s *scratch) (*bareRiverSetup, error) {
-	if _, err := s.pool.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+bareSchema); err != nil {
-		return nil, fmt.Errorf("make a schema for the bare River: %w", err)
+// migrateBareRiver creates a River of its own in the scratch database.
+func (s *scratch) migrateBareRiver(ctx context.Context) error {
+	if err := s.exec(ctx, "make a schema for the bare River", "CREATE SCHEMA IF NOT EXISTS "+bareSchema); err != nil {
+		return err
 	}
 	migrator, err := rivermigrate.New(riverpgxv5.New(s.pool), &rivermigrate.Config{
 		Schema: bareSchema, Logger: slog.New(slog.DiscardHandler),
@@ -33,9 +33,9 @@ func newBareRiver(ctx context.Context, s *scratch) (*bareRiverSetup, error) {
 		_, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("migrate the bare River: %w", err)
+		return fmt.Errorf("migrate the bare River: %w", err)
 	}
-	return &bareRiverSetup{s: s}, nil
+	return nil
 }
 
 type bareArgs struct {
@@ -54,25 +54,20 @@ type bareWorker struct {
 
 // Work implements river.Worker.
 func (w *bareWorker) Work(ctx context.Context, job *river.Job[bareArgs]) error {
-	if _, err := w.pool.Exec(ctx, w.work, job.Args.ID.String()); err != nil {
-		return fmt.Errorf("work: %w", err)
-	}
-	return nil
+	_, err := w.pool.Exec(ctx, w.work, job.Args.ID.String())
+	return err
 }
 
-// notify returns the statement of the least that a job can do.
-func (*scratch) notify() string { return "SELECT pg_catalog.pg_notify('" + bareChannel + "', $1)" }
-
-// composeAndNotify returns the statement of a job of a bare River in place of iuworker: it composes and notifies. A dry run writes no
-// emission, which only iuworker needs.
+// composeAndNotify returns the statement of a job that composes and notifies without iuworker. A dry run writes no emission,
+// which only iuworker needs.
 func (s *scratch) composeAndNotify() string {
 	return fmt.Sprintf(`SELECT public.fn_iu_auto_instantiate_from_event($1::uuid, 'bench.happened', '%s', 'bare-' || $1, 'dry_run', '%s', NULL), `+
 		`pg_catalog.pg_notify('%s', $1::text)`, s.template, actor, bareChannel)
 }
 
-// latency is one block of a reference whose jobs run a statement.
-func (r *bareRiverSetup) latency(ctx context.Context, connections, n int, work string) ([]time.Duration, error) {
-	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), r.s.config(connections))
+// bareLatency measures a block of jobs that run a statement in the bare River, tuned as a user would tune it.
+func (s *scratch) bareLatency(ctx context.Context, connections, n int, work string) ([]time.Duration, error) {
+	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), s.config(connections))
 	if err != nil {
 		return nil, fmt.Errorf("open the bare River's pool: %w", err)
 	}
@@ -89,9 +84,13 @@ func (r *bareRiverSetup) latency(ctx context.Context, connections, n int, work s
 	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
 		return nil, fmt.Errorf("start the bare River: %w", err)
 	}
-	defer stopBareRiver(ctx, client)
-	clock := newClock()
-	stop, err := clock.listen(ctx, r.s.config(1).ConnConfig, bareChannel, func(payload string) (uuid.UUID, bool) {
+	defer func() {
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
+		defer cancel()
+		_ = client.StopAndCancel(stopping) // its database is dropped anyway
+	}()
+	clock := newClock(1)
+	stop, err := clock.listen(ctx, s.config(1).ConnConfig, bareChannel, func(payload string) (uuid.UUID, bool) {
 		id, err := uuid.Parse(payload)
 		return id, err == nil
 	})
@@ -100,15 +99,7 @@ func (r *bareRiverSetup) latency(ctx context.Context, connections, n int, work s
 	}
 	defer stop()
 	return clock.drip(ctx, n, func(ctx context.Context, id uuid.UUID) error {
-		if _, err := client.Insert(ctx, bareArgs{ID: id}, nil); err != nil {
-			return fmt.Errorf("insert a job: %w", err)
-		}
-		return nil
+		_, err := client.Insert(ctx, bareArgs{ID: id}, nil)
+		return err
 	})
-}
-
-func stopBareRiver(ctx context.Context, client *river.Client[pgx.Tx]) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
-	defer cancel()
-	_ = client.StopAndCancel(ctx) // its database is dropped anyway
 }

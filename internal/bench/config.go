@@ -14,10 +14,10 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// Config says what to measure, and where. The zero value of a field means its default.
+// Config configures Run. The zero value of a field means its default.
 type Config struct {
-	// Server leads to any database of the server, directly and not through a transaction pooler. Required. Its login must
-	// be allowed to create databases. It is not changed.
+	// Server is the address of any database of the server, not of a transaction pooler. Required. Its login must be allowed to
+	// create databases.
 	Server *pgxpool.Config
 
 	// Pgbench is the path of pgbench. Default: next to the binaries of an installed PostgreSQL, else on PATH.
@@ -29,23 +29,23 @@ type Config struct {
 	// PoolSize is how many connections the worker has. Default dbsession.DefaultPoolSize.
 	PoolSize int
 
-	// Sizes are how much is measured. Default Full().
+	// Sizes are the sizes of the measurements. Default Full().
 	Sizes Sizes
 
-	// Only names the groups of measures to run: those of Groups. Default: all of them but growth.
+	// Only names the groups to run, of those that Groups returns. Default: all but growth.
 	Only []string
 
-	// Growth adds the growth to Sizes.History jobs, which takes long, and about 5 kB of disk per job.
+	// Growth adds the group growth. It creates Sizes.History jobs, which takes long and about 5 kB of disk per job.
 	Growth bool
 
 	// Logger gets the worker's warnings. Default slog.Default().
 	Logger *slog.Logger
 
-	// Progress is called with each step that begins, by one goroutine at a time. Default: no call.
+	// Progress is called at the beginning of each step, by one goroutine at a time. Default: no call.
 	Progress func(step string)
 }
 
-// Sizes are how much a run measures.
+// Sizes are the sizes of the measurements of a run.
 type Sizes struct {
 	Repetitions   int           // of each measurement
 	Events        int           // in one measurement of drain and whole way
@@ -74,21 +74,6 @@ func Quick() Sizes {
 	}
 }
 
-// Groups are the names that Config.Only takes, in the order in which they run.
-func Groups() []string {
-	return []string{groupThroughput, groupGrowth, groupLatency, groupScaleout, groupFanout, groupIdle, groupInserts}
-}
-
-const (
-	groupThroughput = "throughput"
-	groupGrowth     = "growth"
-	groupLatency    = "latency"
-	groupScaleout   = "scaleout"
-	groupFanout     = "fanout"
-	groupIdle       = "idle"
-	groupInserts    = "inserts"
-)
-
 // pieces is how many memberships an instance gets.
 const pieces = 12
 
@@ -110,7 +95,7 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	if len(c.Only) == 0 {
-		c.Only = slices.DeleteFunc(Groups(), func(name string) bool { return name == groupGrowth && !c.Growth })
+		c.Only = slices.DeleteFunc(Groups(), func(name string) bool { return name == "growth" && !c.Growth })
 	}
 	c.PoolSize = cmp.Or(c.PoolSize, dbsession.DefaultPoolSize)
 	if c.Logger == nil {
@@ -122,7 +107,7 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// ServerSettings returns settings for a server that is started to be measured: durable, and as large as in production.
+// ServerSettings returns settings for a server that is started for a run: durable, and as large as in production.
 // max_connections has room for the larger fan-out.
 func ServerSettings() map[string]string {
 	return map[string]string{

@@ -8,12 +8,12 @@
 //	                     producers, bulk       against the outbox's table without its trigger; also while a worker
 //	                                           runs, with and without --rate
 //
-// Only ratios say much: a measure and its reference alternate in one run on the same database, and each begins as often as the
-// other. Between two measurements tables are vacuumed and a checkpoint is made, outside of the measured time. A measurement fails
-// unless each event led to its one instance.
+// Ratios matter more than rates: a measure and its reference alternate in one run on the same database, and each begins as
+// often as the other. Between two measurements, outside the measured time, bench vacuums the tables and makes a checkpoint. A
+// measurement fails unless each event led to its one instance.
 //
-// Everything happens in databases of its own, named iuworker_bench_<random>, which are dropped at the end, also after
-// Ctrl-C, with the roles that the migration created. A program that was killed leaves its database behind: the next run names it.
+// Run works in databases that it creates, named iuworker_bench_<random>, and drops at the end, also after Ctrl-C, with the roles
+// that the migration created. A run that is killed leaves its database behind, and the next run reports it.
 //
 // The worker runs in the measuring process: its CPU and memory include the measuring, and so are upper bounds.
 package bench

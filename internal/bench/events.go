@@ -13,41 +13,35 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
+	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/jobs"
 )
 
 // actor is the actor of all events.
 const actor = "iuworker-bench"
 
-// sent is a number of events that were inserted.
+// sent is a batch of events that were inserted.
 type sent struct {
 	n         int
 	at        time.Time
 	emissions int64 // the number of emissions when all of them are composed
 }
 
-// send inserts n events, and notes when their transaction had committed.
+// send inserts n events, and records the time after the commit.
 func (s *scratch) send(ctx context.Context, n int, insert func(context.Context, int) error) (sent, error) {
 	written, err := s.emissionsWritten(ctx)
-	if err != nil {
-		return sent{}, err
+	if err == nil {
+		err = insert(ctx, n)
 	}
-	if err := insert(ctx, n); err != nil {
-		return sent{}, err
-	}
-	return sent{n: n, at: time.Now(), emissions: written + int64(n)}, nil
+	return sent{n: n, at: time.Now(), emissions: written + int64(n)}, err
 }
 
-// insertRows inserts n rows into the outbox in one transaction, so that all of them appear at once.
+// insertRows inserts n rows into the outbox in one transaction: all of them appear at once.
 func (s *scratch) insertRows(ctx context.Context, n int) error {
-	_, err := s.pool.Exec(ctx, `
+	return s.exec(ctx, "insert outbox rows", `
 		INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix, actor)
 		SELECT 'bench.happened', $2, 'row-' || pg_catalog.gen_random_uuid(), $3 FROM pg_catalog.generate_series(1, $1)`,
 		n, s.template, actor)
-	if err != nil {
-		return fmt.Errorf("insert outbox rows: %w", err)
-	}
-	return nil
 }
 
 // insertJobs inserts n jobs into River in one transaction, as insertRows does.
@@ -76,7 +70,7 @@ func (s *scratch) insertJobs(ctx context.Context, n int) error {
 	return nil
 }
 
-// job returns the job that the relay would make of a row.
+// job returns the job that the relay would make from a row.
 func (s *scratch) job() jobs.AutoInstantiateArgs {
 	id, suffix, now := uuid.New(), "job-"+uuid.NewString(), time.Now().UTC()
 	event := jobs.AutoInstantiateArgs{
@@ -88,23 +82,19 @@ func (s *scratch) job() jobs.AutoInstantiateArgs {
 	return event
 }
 
-// tally is how much there is of everything.
+// tally counts what events lead to.
 type tally struct{ instances, completed, emitted, dead int }
 
-func (s *scratch) count(ctx context.Context) (tally, error) {
-	var t tally
-	err := s.pool.QueryRow(ctx, `
+func (s *scratch) count(ctx context.Context) (t tally, err error) {
+	err = s.read(ctx, "count", []any{&t.instances, &t.completed, &t.emitted, &t.dead}, `
 		SELECT (SELECT pg_catalog.count(*) FROM public.iu_auto_instantiate_event_log),
 		       (SELECT pg_catalog.count(*) FROM iu_outbox.job WHERE state = 'completed'),
 		       (SELECT c.position FROM iu_outbox.emission_counter AS c),
-		       (SELECT pg_catalog.count(*) FROM iu_outbox.dead_letter)`).Scan(&t.instances, &t.completed, &t.emitted, &t.dead)
-	if err != nil {
-		return t, fmt.Errorf("count: %w", err)
-	}
-	return t, nil
+		       (SELECT pg_catalog.count(*) FROM iu_outbox.dead_letter)`)
+	return t, err
 }
 
-// whole is how far events must have come to be done.
+// whole is when events are done.
 type whole bool
 
 const (
@@ -112,25 +102,29 @@ const (
 	toEvents whole = true  // and events are emitted
 )
 
-// await waits until all events are done. To ask that reads many dead rows while jobs are inserted and completed: so await asks for the
-// number of emissions, which is cheap, until there may be enough of them.
-func (s *scratch) await(ctx context.Context, what sent, how whole) error {
+// await waits until all events are done. That query reads many dead rows while jobs are inserted and completed, so await
+// first polls the number of emissions, which is cheap, until there may be enough of them.
+func (s *scratch) await(ctx context.Context, what sent, how whole) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute+time.Duration(what.n)*10*time.Millisecond,
 		fmt.Errorf("%d events were not done in time", what.n))
 	defer cancel()
-	askAgain := time.Now().Add(2 * time.Second) // in any case: there may be fewer if something went wrong
-	err := poll(ctx, 5*time.Millisecond, func() (done bool, err error) {
-		written, err := s.emissionsWritten(ctx)
-		if err != nil || written < what.emissions && time.Now().Before(askAgain) {
-			return false, err
+	const inAnyCase = 2 * time.Second // there may be fewer emissions if something went wrong
+	last := time.Now()
+	for done := false; !done && err == nil; {
+		if !retry.Pause(ctx, 5*time.Millisecond) {
+			return context.Cause(ctx)
 		}
-		askAgain = time.Now().Add(2 * time.Second)
-		err = s.pool.QueryRow(ctx, `
+		var written int64
+		written, err = s.emissionsWritten(ctx)
+		if err != nil || written < what.emissions && time.Since(last) < inAnyCase {
+			continue
+		}
+		last = time.Now()
+		err = s.read(ctx, "see whether all events are done", []any{&done}, `
 			SELECT NOT EXISTS (SELECT FROM iu_outbox.event)
 			   AND NOT EXISTS (SELECT FROM iu_outbox.job AS j WHERE j.unfinished)
-			   AND NOT ($1 AND EXISTS (SELECT FROM iu_outbox.emission AS e WHERE e.position IS NULL))`, bool(how)).Scan(&done)
-		return done, err
-	})
+			   AND NOT ($1 AND EXISTS (SELECT FROM iu_outbox.emission AS e WHERE e.position IS NULL))`, bool(how))
+	}
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return cause
 	}
@@ -147,18 +141,14 @@ func (s *scratch) walk(ctx context.Context, n int, insert func(context.Context, 
 }
 
 // emissionsWritten returns how many emissions were ever written, those of open transactions included.
-func (s *scratch) emissionsWritten(ctx context.Context) (int64, error) {
-	var written int64
-	err := s.pool.QueryRow(ctx, `
+func (s *scratch) emissionsWritten(ctx context.Context) (written int64, err error) {
+	err = s.read(ctx, "read the number of emissions", []any{&written}, `
 		SELECT COALESCE(pg_catalog.pg_sequence_last_value(
-			pg_catalog.pg_get_serial_sequence('iu_outbox.emission', 'id')::pg_catalog.regclass), 0)`).Scan(&written)
-	if err != nil {
-		return 0, fmt.Errorf("ask for the number of emissions: %w", err)
-	}
-	return written, nil
+			pg_catalog.pg_get_serial_sequence('iu_outbox.emission', 'id')::pg_catalog.regclass), 0)`)
+	return written, err
 }
 
-// verify returns an error unless n events have led to n instances, jobs and emissions since before.
+// verify returns an error unless n events led to n instances, jobs and emissions since the tally before.
 func (s *scratch) verify(ctx context.Context, before tally, n int) error {
 	now, err := s.count(ctx)
 	if err != nil {
@@ -169,10 +159,10 @@ func (s *scratch) verify(ctx context.Context, before tally, n int) error {
 		return nil
 	}
 	var why string
-	err = s.pool.QueryRow(ctx, `
-		SELECT pg_catalog.concat_ws(': ', d.status, d.detail) FROM iu_outbox.dead_letter AS d ORDER BY d.id DESC LIMIT 1`).Scan(&why)
+	err = s.read(ctx, "look for dead letters", []any{&why}, `
+		SELECT pg_catalog.concat_ws(': ', d.status, d.detail) FROM iu_outbox.dead_letter AS d ORDER BY d.id DESC LIMIT 1`)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("look for dead letters: %w", err)
+		return err
 	}
 	return fmt.Errorf("%d events made %d instances, %d completed jobs, %d emitted events and %d dead letters %s",
 		n, got.instances, got.completed, got.emitted, got.dead, why)

@@ -13,28 +13,29 @@ const (
 	stretch      = 20_000 // events at a time, to make the long history
 )
 
-// growth measures whether a long history slows the worker down: the same drain on a database with few finished jobs and on one
-// with many.
+// growth measures whether a long history slows the worker down: it drains the same jobs on databases with few and with many
+// finished jobs.
 func (b *bench) growth(ctx context.Context) (err error) {
 	short, err := createScratch(ctx, b.cfg.Server, b.cfg.Logger)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, short.drop(ctx)) }()
-	if err := b.fill(ctx, short, min(shortHistory, b.cfg.Sizes.History), nil); err != nil {
+	if _, _, err := b.fill(ctx, short, min(shortHistory, b.cfg.Sizes.History)); err != nil {
 		return err
 	}
-	var points []rssPoint
-	if err := b.fill(ctx, b.main, b.cfg.Sizes.History, &points); err != nil {
+	points, memory, err := b.fill(ctx, b.main, b.cfg.Sizes.History)
+	if err != nil {
 		return err
 	}
+	b.report.Growth = points
 	var few, many rates
 	drain := func(s *scratch, into *rates) func(int) error {
 		return func(int) error {
-			if err := into.take(b.drain(ctx, s, b.cfg.Sizes.Events)); err != nil {
+			if err := into.take(b.through(ctx, s, toJobs, s.insertJobs)); err != nil {
 				return err
 			}
-			return s.settle(ctx)
+			return s.cleanUp(ctx)
 		}
 	}
 	err = b.alternate(ctx, b.cfg.Sizes.Repetitions, "drain with a short and a long history", asItIs, drain(short, &few), drain(b.main, &many))
@@ -50,41 +51,33 @@ func (b *bench) growth(ctx context.Context) (err error) {
 	m.Note = fmt.Sprintf("with %d finished jobs and %d instances", t.completed, t.instances)
 	b.add(m)
 	b.compareCosts("growth", many.costs, reference, few.costs)
-	b.memory("memory, long history", points)
+	b.memory("memory, long history", memory)
 	return nil
 }
 
-// fill sends events until there are so many finished jobs. The rates that it notes include the inserts.
-func (b *bench) fill(ctx context.Context, s *scratch, jobs int, points *[]rssPoint) error {
+// fill sends events until a number of jobs has finished. It returns the rates, which include the inserts, and the memory.
+func (b *bench) fill(ctx context.Context, s *scratch, jobs int) (points []GrowthPoint, memory []float64, err error) {
 	t, err := s.count(ctx)
 	if err != nil || t.completed >= jobs {
-		return err
+		return nil, nil, err
 	}
-	return b.withWorker(ctx, s, func() error {
+	err = b.withWorker(ctx, s, func() error {
 		debug.FreeOSMemory()
-		watch := watchRSS(ctx)
+		stop := watchMemory(ctx)
+		defer func() { memory = stop() }()
 		began := time.Now()
 		for done := t.completed; done < jobs; {
-			n := min(stretch, jobs-done)
-			if points != nil {
-				b.step("history: %d of %d finished jobs", done, jobs)
-			}
-			start := time.Now()
+			b.step("history: %d of %d finished jobs", done, jobs)
+			n, start := min(stretch, jobs-done), time.Now()
 			if err := s.walk(ctx, n, s.insertRows); err != nil {
-				watch.end()
 				return err
 			}
 			done += n
-			if points != nil {
-				b.report.Growth = append(b.report.Growth, GrowthPoint{
-					Finished: done, Seconds: time.Since(began).Seconds(), Rate: float64(n) / time.Since(start).Seconds(),
-					RSS: float64(ownRSS()) / (1 << 20),
-				})
-			}
-		}
-		if all := watch.end(); points != nil {
-			*points = all
+			points = append(points, GrowthPoint{
+				Finished: done, Seconds: time.Since(began).Seconds(), Rate: float64(n) / time.Since(start).Seconds(), RSS: residentMB(),
+			})
 		}
 		return nil
 	})
+	return points, memory, err
 }

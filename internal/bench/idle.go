@@ -3,13 +3,15 @@ package bench
 import (
 	"context"
 	"time"
+
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // idle measures the CPU that a worker and its server use while nothing happens.
 func (b *bench) idle(ctx context.Context) error {
 	s := b.main
 	b.step("idle, %s", b.cfg.Sizes.Idle)
-	if err := s.settle(ctx); err != nil {
+	if err := s.cleanUp(ctx); err != nil {
 		return err
 	}
 	var used *cost
@@ -18,25 +20,23 @@ func (b *bench) idle(ctx context.Context) error {
 		if err := s.walk(ctx, b.cfg.Sizes.Warmup, s.insertRows); err != nil {
 			return err
 		}
-		if err := pause(ctx, min(b.cfg.Sizes.Idle, 2*time.Second)); err != nil { // the rest of the warm-up's work
-			return err
-		}
+		retry.Pause(ctx, min(b.cfg.Sizes.Idle, 2*time.Second)) // the rest of the warm-up's work
 		stop, began := b.meter.start(), time.Now()
-		err := pause(ctx, b.cfg.Sizes.Idle)
+		retry.Pause(ctx, b.cfg.Sizes.Idle)
 		used, took = stop(), time.Since(began)
-		return err
+		return ctx.Err()
 	})
 	if err != nil {
 		return err
 	}
 	if used == nil {
-		b.report.Notes = append(b.report.Notes, "The CPU of the idle worker was not measured: only Linux tells.")
+		b.note("The CPU of the idle worker was not measured: only Linux tells.")
 		return nil
 	}
 	percent := func(cpu time.Duration) []float64 { return []float64{100 * cpu.Seconds() / took.Seconds()} }
 	b.add(measure("idle CPU, worker", "% of a core", percent(used.client), atMost(2, 2)))
 	if b.meter.postmaster == 0 {
-		b.report.Notes = append(b.report.Notes, "The CPU of the idle server was not measured: it runs on another machine, or hides its processes.")
+		b.note("The CPU of the idle server was not measured: it runs on another machine, or hides its processes.")
 		return nil
 	}
 	b.add(measure("idle CPU, server", "% of a core", percent(used.server), atMost(2, 2)))

@@ -11,7 +11,7 @@ const (
 	plainReference = "the same inserts into a copy of the table with its columns, defaults, checks and indexes, without the trigger, while no worker runs"
 )
 
-// workerRate is the --rate of the worker that leaves producers room.
+// workerRate is the --rate of a worker that leaves producers room.
 const workerRate = 200
 
 // inserts measures what the outbox costs producers.
@@ -21,18 +21,18 @@ func (b *bench) inserts(ctx context.Context) error {
 		return err
 	}
 	for _, clients := range []int{1, 16, 64} {
-		if err := b.insertRate(ctx, s, fmt.Sprintf("inserts by %d", clients), "rows/s", s.insertOne, clients, 1, atLeast(0.85, 0.95)); err != nil {
+		if err := b.insertRate(ctx, s, fmt.Sprintf("inserts by %d", clients), s.insertOne, clients, 1, atLeast(0.85, 0.95)); err != nil {
 			return err
 		}
 	}
 	const rows = 1000
 	many := func(table string) string { return s.insertMany(table, rows) }
-	return b.insertRate(ctx, s, "bulk inserts of 1,000", "rows/s", many, 1, rows, atLeast(0.8, 0.8))
+	return b.insertRate(ctx, s, "bulk inserts of 1,000", many, 1, rows, atLeast(0.8, 0.8))
 }
 
 // makePlainTable makes a copy of the outbox's table without its trigger.
 func (s *scratch) makePlainTable(ctx context.Context) error {
-	_, err := s.pool.Exec(ctx, `
+	return s.exec(ctx, "make a table without a trigger", `
 		CREATE SCHEMA IF NOT EXISTS iu_bench;
 		DROP TABLE IF EXISTS `+plainTable+`;
 		CREATE TABLE `+plainTable+` (LIKE iu_outbox.event INCLUDING ALL);
@@ -42,10 +42,6 @@ func (s *scratch) makePlainTable(ctx context.Context) error {
 			         FROM pg_catalog.pg_class AS c WHERE c.oid = 'iu_outbox.event'::pg_catalog.regclass);
 		END
 		$$`)
-	if err != nil {
-		return fmt.Errorf("make a table without a trigger: %w", err)
-	}
-	return nil
 }
 
 func (s *scratch) insertOne(table string) string {
@@ -59,15 +55,15 @@ func (s *scratch) insertMany(table string, rows int) string {
 		table, s.template, actor, rows)
 }
 
-// insertRate measures an insert into the outbox against one into the plain table: without a worker, so that nothing notifies
-// and producers have all cores; while a worker on this machine moves, composes and announces all that comes; and while a
-// worker does so at a rate.
+// insertRate measures inserts into the outbox against inserts into the plain table: without a worker, when nothing notifies and
+// producers have all cores; with a worker on this machine; and with one limited to workerRate.
 func (b *bench) insertRate(
-	ctx context.Context, s *scratch, name, unit string, script func(table string) string, clients, rows int, bar *Bar,
+	ctx context.Context, s *scratch, name string, script func(table string) string, clients, rows int, bar *Bar,
 ) error {
+	const unit = "rows/s"
 	var plain, alone, working, rated []float64
 	run := func(into *[]float64, table string) error {
-		result, err := b.pgbench(ctx, s, load{script: script(table), clients: clients, duration: b.cfg.Sizes.Insert})
+		result, err := b.pgbench(ctx, s, script(table), clients, fmt.Sprintf("--time=%d", int(b.cfg.Sizes.Insert.Seconds())))
 		*into = append(*into, result.rate*float64(rows))
 		return err
 	}
@@ -90,12 +86,12 @@ func (b *bench) insertRate(
 	return nil
 }
 
-// emptyOutbox deletes what was inserted, whichever table it is in by now.
+// emptyOutbox deletes what was inserted, from all tables that it may have reached.
 func (s *scratch) emptyOutbox(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if _, err := s.pool.Exec(ctx, "TRUNCATE iu_outbox.event, "+plainTable); err != nil {
-		return fmt.Errorf("empty the outbox: %w", err)
+	if err := s.exec(ctx, "empty the outbox", "TRUNCATE iu_outbox.event, "+plainTable); err != nil {
+		return err
 	}
 	return s.emptyQueue(ctx)
 }

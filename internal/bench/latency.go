@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -22,59 +24,61 @@ const (
 	idleRiver       = "the same River, whose job only notifies"
 )
 
-// latency measures an idle system: from the commit of an outbox row to the NOTIFY at a subscriber.
+// latency measures the time from the commit of an outbox row to the NOTIFY at a subscriber, on an idle system.
 func (b *bench) latency(ctx context.Context) error {
 	s := b.main
-	if err := s.settle(ctx); err != nil {
+	if err := s.cleanUp(ctx); err != nil {
 		return err
 	}
-	bare, err := newBareRiver(ctx, s)
-	if err != nil {
+	if err := s.migrateBareRiver(ctx); err != nil {
 		return err
 	}
 	var ours, theirs, idle latencies
 	n := b.cfg.Sizes.LatencyEvents
-	err = b.alternate(ctx, b.cfg.Sizes.Repetitions, fmt.Sprintf("latency at %d events per second", eventsPerSecond), asItIs,
+	err := b.alternate(ctx, b.cfg.Sizes.Repetitions, fmt.Sprintf("latency at %d events per second", eventsPerSecond), asItIs,
 		func(int) error { return ours.take(b.outboxLatency(ctx, s, n)) },
-		func(int) error { return theirs.take(bare.latency(ctx, b.cfg.PoolSize, n, s.composeAndNotify())) },
-		func(int) error { return idle.take(bare.latency(ctx, b.cfg.PoolSize, n, s.notify())) })
+		func(int) error { return theirs.take(s.bareLatency(ctx, b.cfg.PoolSize, n, s.composeAndNotify())) },
+		func(int) error { return idle.take(s.bareLatency(ctx, b.cfg.PoolSize, n, bareNotify)) })
 	if err != nil {
 		return err
 	}
-	p50 := compare("latency, p50", "ms", ours.blocks(50), bareRiver, theirs.blocks(50), atMost(3, 2))
-	p99 := compare("latency, p99", "ms", ours.blocks(99), bareRiver, theirs.blocks(99), atMost(5, 3))
-	p99.Note = fmt.Sprintf("of all %d events together p50 %.2f, p99 %.2f ms; of the reference's p50 %.2f, p99 %.2f ms",
-		len(ours.all), percentile(ours.all, 50), percentile(ours.all, 99), percentile(theirs.all, 50), percentile(theirs.all, 99))
-	b.add(p50, p99,
-		compare("latency, p50, not composing", "ms", ours.blocks(50), idleRiver, idle.blocks(50), nil),
-		compare("latency, p99, not composing", "ms", ours.blocks(99), idleRiver, idle.blocks(99), nil))
+	all, reference := slices.Concat(ours...), slices.Concat(theirs...)
+	b.addLatency("latency, p%d", ours, bareRiver, theirs, atMost(3, 2), atMost(5, 3),
+		fmt.Sprintf("of all %d events together p50 %.2f, p99 %.2f ms; of the reference's p50 %.2f, p99 %.2f ms",
+			len(all), percentile(all, 50), percentile(all, 99), percentile(reference, 50), percentile(reference, 99)))
+	b.addLatency("latency, p%d, not composing", ours, idleRiver, idle, nil, nil, "")
 	return nil
 }
 
-// latencies are the latencies of several blocks.
-type latencies struct {
-	each [][]time.Duration
-	all  []time.Duration
-}
+// latencies are the latencies of several blocks of events.
+type latencies [][]time.Duration
 
 func (l *latencies) take(block []time.Duration, err error) error {
-	l.each = append(l.each, block)
-	l.all = append(l.all, block...)
+	*l = append(*l, block)
 	return err
 }
 
-func (l *latencies) blocks(p float64) []float64 {
-	values := make([]float64, len(l.each))
-	for i, block := range l.each {
+// blocks returns a percentile of each block.
+func (l latencies) blocks(p float64) []float64 {
+	values := make([]float64, len(l))
+	for i, block := range l {
 		values[i] = percentile(block, p)
 	}
 	return values
 }
 
-// outboxLatency is one block of ours.
+// addLatency adds the lines p50 and p99, whose name has a %d for the percentile, and a note to the second.
+func (b *bench) addLatency(name string, ours latencies, reference string, theirs latencies, bar50, bar99 *Bar, note string) {
+	p50 := compare(fmt.Sprintf(name, 50), "ms", ours.blocks(50), reference, theirs.blocks(50), bar50)
+	p99 := compare(fmt.Sprintf(name, 99), "ms", ours.blocks(99), reference, theirs.blocks(99), bar99)
+	p99.Note = note
+	b.add(p50, p99)
+}
+
+// outboxLatency measures a block of events through a worker.
 func (b *bench) outboxLatency(ctx context.Context, s *scratch, n int) (block []time.Duration, err error) {
 	err = b.withWorker(ctx, s, func() error {
-		clock := newClock()
+		clock := newClock(1)
 		stop, err := clock.listen(ctx, s.config(1).ConnConfig, subscribe.EventType, eventIDOf)
 		if err != nil {
 			return err
@@ -88,13 +92,9 @@ func (b *bench) outboxLatency(ctx context.Context, s *scratch, n int) (block []t
 
 // insertRow inserts an event as an application does.
 func (s *scratch) insertRow(ctx context.Context, id uuid.UUID) error {
-	_, err := s.pool.Exec(ctx, `
+	return s.exec(ctx, "insert an outbox row", `
 		INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix, actor)
 		VALUES ($1, 'bench.happened', $2, $3, $4)`, id, s.template, "drip-"+id.String(), actor)
-	if err != nil {
-		return fmt.Errorf("insert an outbox row: %w", err)
-	}
-	return nil
 }
 
 // eventIDOf returns the id that the application gave an event, from the payload of its notification.
@@ -110,30 +110,36 @@ func eventIDOf(payload string) (uuid.UUID, bool) {
 
 // clock measures the times from commits to notifications. Safe for concurrent use.
 type clock struct {
+	listeners int // that must hear an event
+
 	mu        sync.Mutex
 	committed map[uuid.UUID]time.Time
-	heard     map[uuid.UUID]time.Time
-	news      chan struct{} // holds one
+	times     map[uuid.UUID]int       // how often an event was heard
+	heard     map[uuid.UUID]time.Time // by the last listener
 	failed    error
 }
 
-func newClock() *clock {
-	return &clock{committed: map[uuid.UUID]time.Time{}, heard: map[uuid.UUID]time.Time{}, news: make(chan struct{}, 1)}
+func newClock(listeners int) *clock {
+	return &clock{
+		listeners: listeners,
+		committed: map[uuid.UUID]time.Time{}, times: map[uuid.UUID]int{}, heard: map[uuid.UUID]time.Time{},
+	}
 }
 
-// hear notes when an id was heard first.
-func (c *clock) hear(id uuid.UUID, err error) {
+// hear notes when the last listener heard an event.
+func (c *clock) hear(id uuid.UUID) {
 	now := time.Now()
 	c.mu.Lock()
-	if _, known := c.heard[id]; !known && err == nil {
+	defer c.mu.Unlock()
+	if c.times[id]++; c.times[id] == c.listeners {
 		c.heard[id] = now
 	}
+}
+
+func (c *clock) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.failed = errors.Join(c.failed, err)
-	c.mu.Unlock()
-	select {
-	case c.news <- struct{}{}:
-	default:
-	}
 }
 
 // listen hears notifications of a channel until stop.
@@ -154,12 +160,12 @@ func (c *clock) listen(ctx context.Context, cfg *pgx.ConnConfig, channel string,
 			notification, err := conn.WaitForNotification(ctx)
 			if err != nil {
 				if ctx.Err() == nil {
-					c.hear(uuid.Nil, fmt.Errorf("wait for notifications: %w", err))
+					c.fail(fmt.Errorf("wait for notifications: %w", err))
 				}
 				return
 			}
 			if id, ok := idOf(notification.Payload); ok {
-				c.hear(id, nil)
+				c.hear(id)
 			}
 		}
 	}()
@@ -170,15 +176,15 @@ func (c *clock) listen(ctx context.Context, cfg *pgx.ConnConfig, channel string,
 	}, nil
 }
 
-// drip calls say n times with a new id, twenty times per second, with jitter, and returns how long each id took to be heard. The
-// first ten warm everything up and do not count.
+// drip calls say n times with a new id, twenty times per second with jitter, and returns how long each id took to be heard.
+// The first ten warm everything up and do not count.
 func (c *clock) drip(ctx context.Context, n int, say func(context.Context, uuid.UUID) error) ([]time.Duration, error) {
 	const warmup = 10
 	ids := make([]uuid.UUID, 0, n+warmup)
 	for range n + warmup {
 		const interval = time.Second / eventsPerSecond
-		if err := pause(ctx, interval/2+rand.N(interval)); err != nil { //nolint:gosec // jitter
-			return nil, err
+		if !retry.Pause(ctx, interval/2+rand.N(interval)) { //nolint:gosec // jitter
+			return nil, ctx.Err()
 		}
 		id := uuid.New()
 		if err := say(ctx, id); err != nil {
@@ -190,40 +196,39 @@ func (c *clock) drip(ctx context.Context, n int, say func(context.Context, uuid.
 		c.mu.Unlock()
 		ids = append(ids, id)
 	}
-	if err := c.all(ctx, ids); err != nil {
-		return nil, err
+	deadline := time.Now().Add(patience)
+	for {
+		missing, err := c.missing(ids)
+		switch {
+		case err != nil:
+			return nil, err
+		case missing > 0 && time.Now().After(deadline):
+			return nil, fmt.Errorf("%d of %d events were not announced within %s", missing, len(ids), patience)
+		case missing > 0 && !retry.Pause(ctx, 10*time.Millisecond):
+			return nil, ctx.Err()
+		case missing == 0:
+			return c.took(ids[warmup:]), nil
+		}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var took []time.Duration
-	for _, id := range ids[warmup:] {
-		took = append(took, max(0, c.heard[id].Sub(c.committed[id]))) // an id may be heard before its insert returns
-	}
-	return took, nil
 }
 
-// all waits until all ids were heard.
-func (c *clock) all(ctx context.Context, ids []uuid.UUID) error {
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	for {
-		c.mu.Lock()
-		missing, failed := 0, c.failed
-		for _, id := range ids {
-			if _, ok := c.heard[id]; !ok {
-				missing++
-			}
-		}
-		c.mu.Unlock()
-		if missing == 0 || failed != nil {
-			return failed
-		}
-		select {
-		case <-c.news:
-		case <-timer.C:
-			return fmt.Errorf("%d of %d events were not announced within %s", missing, len(ids), patience)
-		case <-ctx.Done():
-			return ctx.Err()
+// missing returns how many events were not heard, and the error that ended the listening.
+func (c *clock) missing(ids []uuid.UUID) (n int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, id := range ids {
+		if c.heard[id].IsZero() {
+			n++
 		}
 	}
+	return n, c.failed
+}
+
+func (c *clock) took(ids []uuid.UUID) (times []time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, id := range ids {
+		times = append(times, max(0, c.heard[id].Sub(c.committed[id]))) // an id may be heard before its insert returns
+	}
+	return times
 }

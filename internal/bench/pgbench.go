@@ -20,14 +20,11 @@ import (
 	"github.com/iu-core/iuworker/internal/pgserver"
 )
 
-// FindPgbench returns the path of pgbench: in dir unless that is "", next to the binaries of an installed PostgreSQL, or on PATH.
+// FindPgbench returns the path of pgbench: in dir if that is not "", next to the binaries of an installed PostgreSQL, or on PATH.
 func FindPgbench(ctx context.Context, dir string) (string, error) {
 	for _, dir := range []string{dir, pgserver.Find(ctx)} {
 		path := filepath.Join(dir, "pgbench")
-		if dir == "" {
-			continue
-		}
-		if _, err := os.Stat(path); err == nil {
+		if _, err := os.Stat(path); err == nil && dir != "" {
 			return path, nil
 		}
 	}
@@ -37,14 +34,6 @@ func FindPgbench(ctx context.Context, dir string) (string, error) {
 			"(Debian: apt-get install postgresql; macOS: brew install postgresql@18), or put pgbench on PATH")
 	}
 	return path, nil
-}
-
-// load is what pgbench runs: a script, by a number of clients, for a number of transactions each or for a time.
-type load struct {
-	script       string
-	clients      int
-	transactions int           // of each client; 0: for is set
-	duration     time.Duration // whole seconds
 }
 
 // loadResult is what pgbench measured.
@@ -58,28 +47,13 @@ var (
 	processedLine = regexp.MustCompile(`(?m)^number of transactions actually processed: (\d+)`)
 )
 
-// pgbench runs a load in the scratch database, with prepared statements.
-func (b *bench) pgbench(ctx context.Context, s *scratch, l load) (loadResult, error) {
-	file, err := os.CreateTemp("", "iuworker-bench-*.sql")
-	if err != nil {
-		return loadResult{}, fmt.Errorf("write pgbench's script: %w", err)
-	}
-	defer os.Remove(file.Name()) //nolint:errcheck // in the directory for temporary files
-	_, err = file.WriteString(l.script + "\n")
-	if err = errors.Join(err, file.Close()); err != nil {
-		return loadResult{}, fmt.Errorf("write pgbench's script: %w", err)
-	}
-	args := []string{
-		"--no-vacuum", "--protocol=prepared", "--file=" + file.Name(),
-		fmt.Sprintf("--client=%d", l.clients), fmt.Sprintf("--jobs=%d", min(l.clients, runtime.NumCPU())),
-	}
-	if l.transactions > 0 {
-		args = append(args, fmt.Sprintf("--transactions=%d", l.transactions))
-	} else {
-		args = append(args, fmt.Sprintf("--time=%d", int(l.duration.Seconds())))
-	}
-	cmd := exec.CommandContext(ctx, b.cfg.Pgbench, args...)
+// pgbench runs a script in the scratch database with prepared statements. limit is --transactions=N, of each client, or
+// --time=N, in whole seconds.
+func (b *bench) pgbench(ctx context.Context, s *scratch, script string, clients int, limit string) (loadResult, error) {
+	cmd := exec.CommandContext(ctx, b.cfg.Pgbench, "--no-vacuum", "--protocol=prepared", "--file=-", limit,
+		fmt.Sprintf("--client=%d", clients), fmt.Sprintf("--jobs=%d", min(clients, runtime.NumCPU())))
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), steersLibpq), libpqEnvironment(s.config(1).ConnConfig)...)
+	cmd.Stdin = strings.NewReader(script + "\n")
 	cmd.WaitDelay = 5 * time.Second
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
@@ -98,24 +72,20 @@ func parsePgbench(out string) (loadResult, error) {
 		return loadResult{}, fmt.Errorf("read what pgbench printed: no rate in %q", out)
 	}
 	rate, err := strconv.ParseFloat(tps[1], 64)
-	if err != nil {
-		return loadResult{}, fmt.Errorf("read pgbench's rate: %w", err)
-	}
-	transactions, err := strconv.Atoi(processed[1])
-	if err != nil {
-		return loadResult{}, fmt.Errorf("read pgbench's transactions: %w", err)
+	transactions, errTransactions := strconv.Atoi(processed[1])
+	if err := errors.Join(err, errTransactions); err != nil {
+		return loadResult{}, fmt.Errorf("read what pgbench printed: %w", err)
 	}
 	return loadResult{rate: rate, transactions: transactions}, nil
 }
 
-// steersLibpq reports whether a variable says where to connect. The scratch database has its own; variables that say how
-// to connect (certificates, password files) stay.
+// steersLibpq reports whether a variable names the server or database, which the scratch database sets itself. Variables for
+// certificates and password files stay.
 func steersLibpq(variable string) bool {
 	return strings.HasPrefix(variable, "PG") && !strings.HasPrefix(variable, "PGSSL") && !strings.HasPrefix(variable, "PGPASSFILE")
 }
 
-// libpqEnvironment returns the variables by which libpq connects as cfg does. Other users cannot read the
-// password there.
+// libpqEnvironment returns variables with which libpq connects as cfg does. Other users cannot read a process's variables.
 func libpqEnvironment(cfg *pgx.ConnConfig) []string {
 	sslmode := "disable"
 	if cfg.TLSConfig != nil {

@@ -20,11 +20,33 @@ type bench struct {
 	report *Report
 }
 
+// groups are the groups of measures, in the order in which they run.
+var groups = []struct {
+	name string
+	run  func(b *bench, ctx context.Context) error
+}{
+	{"throughput", (*bench).throughput},
+	{"growth", (*bench).growth},
+	{"latency", (*bench).latency},
+	{"scaleout", (*bench).scaleout},
+	{"fanout", (*bench).fanout},
+	{"idle", (*bench).idle},
+	{"inserts", (*bench).inserts},
+}
+
+// Groups returns the names that Config.Only takes, in the order in which they run.
+func Groups() (names []string) {
+	for _, group := range groups {
+		names = append(names, group.name)
+	}
+	return names
+}
+
 // ErrInterrupted means that Run's context ended.
 var ErrInterrupted = errors.New("interrupted; the scratch database is deleted, and no measurement is complete")
 
-// Run measures. It drops the scratch databases before it returns, also if ctx ends or something fails. Do not run two at once on
-// one server: they would measure each other.
+// Run measures. It drops the scratch databases before it returns, also if ctx ends or something fails. Two runs at once on one
+// server would measure each other.
 func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 	cfg, err = cfg.withDefaults()
 	if err != nil {
@@ -52,33 +74,17 @@ func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 	if err := b.begin(ctx); err != nil {
 		return nil, err
 	}
-	if err := b.groups(ctx); err != nil {
-		return nil, err
+	for _, group := range groups {
+		if !slices.Contains(cfg.Only, group.name) {
+			continue
+		}
+		if err := group.run(b, ctx); err != nil {
+			return nil, fmt.Errorf("measure %s: %w", group.name, err)
+		}
 	}
 	b.report.Seconds = time.Since(b.report.StartedAt).Seconds()
 	b.report.weigh(loadAverage())
 	return b.report, nil
-}
-
-func (b *bench) groups(ctx context.Context) error {
-	run := map[string]func(context.Context) error{
-		groupThroughput: b.throughput,
-		groupGrowth:     b.growth,
-		groupLatency:    b.latency,
-		groupScaleout:   b.scaleout,
-		groupFanout:     b.fanout,
-		groupIdle:       b.idle,
-		groupInserts:    b.inserts,
-	}
-	for _, name := range Groups() {
-		if !slices.Contains(b.cfg.Only, name) {
-			continue
-		}
-		if err := run[name](ctx); err != nil {
-			return fmt.Errorf("measure %s: %w", name, err)
-		}
-	}
-	return nil
 }
 
 // begin notes the programs, the machine and the settings of the run.
@@ -91,8 +97,8 @@ func (b *bench) begin(ctx context.Context) error {
 		"server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size", "wal_level",
 	} {
 		var value string
-		if err := b.main.pool.QueryRow(ctx, "SELECT pg_catalog.current_setting($1)", name).Scan(&value); err != nil {
-			return fmt.Errorf("read the setting %s: %w", name, err)
+		if err := b.main.read(ctx, "read the setting "+name, []any{&value}, "SELECT pg_catalog.current_setting($1)", name); err != nil {
+			return err
 		}
 		b.report.Settings[name] = value
 	}
@@ -103,15 +109,15 @@ func (b *bench) begin(ctx context.Context) error {
 	}
 	left, err := b.main.leftovers(ctx)
 	if left != "" {
-		b.report.Notes = append(b.report.Notes, left)
+		b.note(left)
 	}
 	return err
 }
 
-// alternate repeats measurements one after the other, beginning with another one each time, so that all of them meet the same
-// machine. Between two of them it calls settle.
+// alternate repeats measurements one after the other and begins with a different one each time, so that all of them meet the
+// same load of the machine. It calls between after each.
 func (b *bench) alternate(
-	ctx context.Context, repetitions int, what string, settle func(context.Context) error, measurements ...func(repetition int) error,
+	ctx context.Context, repetitions int, what string, between func(context.Context) error, measurements ...func(repetition int) error,
 ) error {
 	for i := range repetitions {
 		b.step("%s, %d of %d", what, i+1, repetitions)
@@ -119,7 +125,7 @@ func (b *bench) alternate(
 			if err := measurements[(i+n)%len(measurements)](i); err != nil {
 				return err
 			}
-			if err := settle(ctx); err != nil {
+			if err := between(ctx); err != nil {
 				return err
 			}
 		}
@@ -131,5 +137,7 @@ func (b *bench) alternate(
 func asItIs(context.Context) error { return nil }
 
 func (b *bench) add(measures ...Measure) { b.report.Measures = append(b.report.Measures, measures...) }
+
+func (b *bench) note(text string) { b.report.Notes = append(b.report.Notes, text) }
 
 func (b *bench) step(format string, args ...any) { b.cfg.Progress(fmt.Sprintf(format, args...)) }

@@ -13,7 +13,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// tiny is as little as there can be of everything, in the name of a login of the test's own.
+// tiny returns the smallest configuration, with a login for this test alone.
 func tiny(t *testing.T, db *iutest.DB) Config {
 	t.Helper()
 	login := "bench_" + strings.ToLower(t.Name())
@@ -35,7 +35,7 @@ func tiny(t *testing.T, db *iutest.DB) Config {
 	}
 }
 
-// scratchDatabases counts those of a login.
+// scratchDatabases counts the scratch databases of a login.
 func scratchDatabases(t *testing.T, db *iutest.DB, login string) int {
 	t.Helper()
 	var n int
@@ -89,7 +89,7 @@ func TestAnInterruptedRunLeavesNothingBehind(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var during int
-	cfg.Only = []string{groupThroughput}
+	cfg.Only = []string{"throughput"}
 	cfg.Progress = func(step string) {
 		if strings.HasPrefix(step, "drain") {
 			during = scratchDatabases(t, db, cfg.Server.ConnConfig.User)

@@ -26,7 +26,7 @@ func sampleOf(values []float64) Sample {
 	return Sample{Median: median, Min: sorted[0], Max: sorted[len(sorted)-1], Values: values}
 }
 
-// spread returns how far apart the values are, in parts of their median.
+// spread returns the range of the values as a fraction of their median.
 func (s Sample) spread() float64 {
 	if s.Median == 0 {
 		return 0
@@ -34,7 +34,7 @@ func (s Sample) spread() float64 {
 	return (s.Max - s.Min) / s.Median
 }
 
-// ratios divides pair by pair: measurements that follow each other met the same machine.
+// ratios divides pair by pair: the measurements of a pair met the same load of the machine.
 func ratios(values, references []float64) []float64 {
 	var out []float64
 	for i := range min(len(values), len(references)) {

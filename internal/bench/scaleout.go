@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/iu-core/iuworker/internal/operate/scaleout"
@@ -11,47 +12,40 @@ import (
 )
 
 const (
-	million       = 1_000_000
-	alone         = "the same while nothing else happens"
-	scaleoutBatch = "bench"
+	million = 1_000_000
+	alone   = "the same while nothing else happens"
 )
 
-// scaleout measures the latency of live events while a scale-out of a million jobs is enqueued and composed. It is cancelled when
-// the latency is measured.
+// scaleout measures the latency of live events while a scale-out of a million jobs is enqueued and composed. Then it cancels the
+// scale-out.
 func (b *bench) scaleout(ctx context.Context) error {
 	s := b.main
-	if err := s.settle(ctx); err != nil {
+	if err := s.cleanUp(ctx); err != nil {
 		return err
 	}
 	var quiet, during latencies
-	n, repetitions := b.cfg.Sizes.LatencyEvents, min(b.cfg.Sizes.Repetitions, 3) // each needs a settled database
+	n, repetitions := b.cfg.Sizes.LatencyEvents, min(b.cfg.Sizes.Repetitions, 3) // each ends with a clean-up
 	err := b.alternate(ctx, repetitions, "latency during a scale-out", asItIs,
 		func(int) error { return quiet.take(b.outboxLatency(ctx, s, n)) },
-		func(i int) error { return during.take(b.duringScaleout(ctx, s, fmt.Sprint(scaleoutBatch, "-", i), n)) })
+		func(i int) error { return during.take(b.duringScaleout(ctx, s, fmt.Sprint("bench-", i), n)) })
 	if err != nil {
 		return err
 	}
-	p50 := compare("during a scale-out, p50", "ms", during.blocks(50), alone, quiet.blocks(50), nil)
-	p99 := compare("during a scale-out, p99", "ms", during.blocks(99), alone, quiet.blocks(99), nil)
-	p99.Note = "from the commit of an outbox row to the NOTIFY, 20 per second, while a scale-out of a million is enqueued and composed"
-	b.add(p50, p99)
+	b.addLatency("during a scale-out, p%d", during, alone, quiet, nil, nil,
+		"from the commit of an outbox row to the NOTIFY, 20 per second, while a scale-out of a million is enqueued and composed")
 	return nil
 }
 
-// duringScaleout is a block of latencies while a scale-out is enqueued, and what was enqueued is composed.
+// duringScaleout measures a block of events while a scale-out is enqueued and composed.
 func (b *bench) duringScaleout(ctx context.Context, s *scratch, prefix string, n int) (block []time.Duration, err error) {
 	scaling, stop := context.WithCancel(ctx)
 	defer stop()
-	began, ended := make(chan struct{}, 1), make(chan error, 1)
+	began, ended := make(chan struct{}), make(chan error, 1)
+	begin := sync.OnceFunc(func() { close(began) })
 	go func() {
 		_, err := scaleout.Start(scaling, scaleout.Config{
 			Pool: s.pool, Template: s.template, Prefix: prefix, Count: million, Actor: actor,
-			Progress: func(scaleout.Result) {
-				select {
-				case began <- struct{}{}:
-				default:
-				}
-			},
+			Progress: func(scaleout.Result) { begin() },
 		})
 		ended <- err
 	}()
@@ -72,8 +66,8 @@ func (b *bench) duringScaleout(ctx context.Context, s *scratch, prefix string, n
 
 // emptyQueue deletes the jobs that were not composed.
 func (s *scratch) emptyQueue(ctx context.Context) error {
-	if _, err := s.pool.Exec(ctx, "TRUNCATE "+iusql.JobTable); err != nil {
-		return fmt.Errorf("empty the queue: %w", err)
+	if err := s.exec(ctx, "empty the queue", "TRUNCATE "+iusql.JobTable); err != nil {
+		return err
 	}
-	return s.settle(ctx)
+	return s.cleanUp(ctx)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/iu-core/iuworker/internal/names"
+	"github.com/iu-core/iuworker/internal/operate"
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
@@ -67,14 +68,11 @@ func (s *scratch) furnish(ctx context.Context, logger *slog.Logger, before []str
 	if s.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), s.config(poolForWatching)); err != nil {
 		return fmt.Errorf("open the connection pool: %w", err)
 	}
-	err = s.onServer(ctx, func(conn *pgx.Conn) error {
-		after, err := roles(ctx, conn)
-		s.newRoles = slices.DeleteFunc(after, func(role string) bool { return slices.Contains(before, role) })
-		return err
-	})
+	after, err := roles(ctx, s.pool)
 	if err != nil {
 		return err
 	}
+	s.newRoles = slices.DeleteFunc(after, func(role string) bool { return slices.Contains(before, role) })
 	return s.makeTemplate(ctx)
 }
 
@@ -97,42 +95,48 @@ func (s *scratch) onServer(ctx context.Context, do func(conn *pgx.Conn) error) e
 }
 
 // roles returns those of our roles that exist.
-func roles(ctx context.Context, conn *pgx.Conn) ([]string, error) {
-	rows, err := conn.Query(ctx, `
-		SELECT r.rolname::text FROM pg_catalog.pg_roles AS r
-		WHERE r.rolname = ANY ($1)`, names.Roles)
-	if err != nil {
-		return nil, fmt.Errorf("look for roles: %w", err)
-	}
-	return pgx.CollectRows(rows, pgx.RowTo[string])
+func roles(ctx context.Context, q operate.Querier) ([]string, error) {
+	return operate.Collect(ctx, q, pgx.RowTo[string], "SELECT r.rolname::text FROM pg_catalog.pg_roles AS r WHERE r.rolname = ANY ($1)", names.Roles)
 }
 
-// makeTemplate opens the gates and makes a template of 12 pieces, in a substrate of 1,000.
+// exec runs a statement; what, a verb and its object, begins the error.
+func (s *scratch) exec(ctx context.Context, what, sql string, args ...any) error {
+	if _, err := s.pool.Exec(ctx, sql, args...); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// read reads one row; what begins the error.
+func (s *scratch) read(ctx context.Context, what string, into []any, sql string, args ...any) error {
+	if err := s.pool.QueryRow(ctx, sql, args...).Scan(into...); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// makeTemplate opens the gates and makes a template of 12 pieces, from 1,000.
 func (s *scratch) makeTemplate(ctx context.Context) error {
-	_, err := s.pool.Exec(ctx, `
+	err := s.exec(ctx, "make pieces", `
 		UPDATE public.dot_config SET value = 'true'
 		WHERE key IN ('iu_core.composer_enabled', 'iu_core.auto_instantiate_enabled');
 		INSERT INTO public.iu_piece (piece_key, body, created_by)
 		SELECT 'bench/' || n, pg_catalog.jsonb_build_object('text', 'Piece ' || n), 'iuworker-bench'
 		FROM pg_catalog.generate_series(1, 1000) AS n`)
 	if err != nil {
-		return fmt.Errorf("make pieces: %w", err)
+		return err
 	}
-	err = s.pool.QueryRow(ctx, `
+	err = s.read(ctx, "compose the template", []any{&s.template}, `
 		SELECT public.fn_iu_compose('bench-template', 'Bench', pg_catalog.array_agg(p.id ORDER BY p.id), 'iuworker-bench') ->> 'collection_id'
-		FROM (SELECT id FROM public.iu_piece ORDER BY id LIMIT $1) AS p`, pieces).Scan(&s.template)
+		FROM (SELECT id FROM public.iu_piece ORDER BY id LIMIT $1) AS p`, pieces)
 	if err != nil {
-		return fmt.Errorf("compose the template: %w", err)
+		return err
 	}
-	_, err = s.pool.Exec(ctx, "SELECT public.fn_iu_collection_mark_template($1, 'iuworker-bench')", s.template)
-	if err != nil {
-		return fmt.Errorf("mark the template: %w", err)
-	}
-	return nil
+	return s.exec(ctx, "mark the template", "SELECT public.fn_iu_collection_mark_template($1, 'iuworker-bench')", s.template)
 }
 
-// drop drops the database, also if sessions are connected to it, and the roles that the migration created. It works after ctx has
-// ended, too.
+// drop drops the database, even if sessions are connected to it, and the roles that the migration created. It works after the
+// end of ctx, too.
 func (s *scratch) drop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropTimeout)
 	defer cancel()
@@ -147,7 +151,7 @@ func (s *scratch) drop(ctx context.Context) error {
 			_, err := conn.Exec(ctx, "DROP ROLE IF EXISTS "+pgx.Identifier{role}.Sanitize())
 			var pgErr *pgconn.PgError
 			if errors.As(err, &pgErr) && pgErr.Code == pgerrcode.DependentObjectsStillExist {
-				continue // another database was migrated meanwhile, and needs it
+				continue // a database that was migrated since needs it
 			}
 			if err != nil {
 				return err
@@ -163,28 +167,24 @@ func (s *scratch) drop(ctx context.Context) error {
 
 // leftovers returns a sentence with the databases of runs that were killed, "" if there are none.
 func (s *scratch) leftovers(ctx context.Context) (string, error) {
-	rows, err := s.pool.Query(ctx, `
+	left, err := operate.Collect(ctx, s.pool, pgx.RowTo[string], `
 		SELECT d.datname::text FROM pg_catalog.pg_database AS d
 		WHERE pg_catalog.starts_with(d.datname::text, $1) AND d.datname <> $2
 		  AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS a WHERE a.datname = d.datname)
 		ORDER BY 1`, namePrefix, s.name)
-	if err != nil {
-		return "", fmt.Errorf("look for databases of earlier runs: %w", err)
-	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil || len(names) == 0 {
+	if err != nil || len(left) == 0 {
 		return "", err
 	}
 	return "Runs that were killed left databases behind; to drop them, run: DROP DATABASE " +
-		strings.Join(names, "; DROP DATABASE ") + ";", nil
+		strings.Join(left, "; DROP DATABASE ") + ";", nil
 }
 
-// settle brings the database to rest: it emits what the references left for the emitter, vacuums and analyses the tables, and makes
-// a checkpoint if the login may.
-func (s *scratch) settle(ctx context.Context) error {
+// cleanUp emits what the references left for the emitter, vacuums and analyzes the tables, and makes a checkpoint if the login
+// may.
+func (s *scratch) cleanUp(ctx context.Context) error {
 	for emitted := -1; emitted != 0; {
-		if err := s.pool.QueryRow(ctx, "SELECT emitted FROM iu_outbox.emit(10000)").Scan(&emitted); err != nil {
-			return fmt.Errorf("emit what is left: %w", err)
+		if err := s.read(ctx, "emit what is left", []any{&emitted}, "SELECT emitted FROM iu_outbox.emit(10000)"); err != nil {
+			return err
 		}
 	}
 	for _, table := range []string{
@@ -192,8 +192,8 @@ func (s *scratch) settle(ctx context.Context) error {
 		"public.iu_piece_collection", "public.iu_piece_membership",
 		"public.iu_collection_template_instance_lineage", "public.iu_auto_instantiate_event_log",
 	} {
-		if _, err := s.pool.Exec(ctx, "VACUUM (ANALYZE) "+table); err != nil {
-			return fmt.Errorf("vacuum %s: %w", table, err)
+		if err := s.exec(ctx, "vacuum "+table, "VACUUM (ANALYZE) "+table); err != nil {
+			return err
 		}
 	}
 	_, err := s.pool.Exec(ctx, "CHECKPOINT")

@@ -51,7 +51,7 @@ func (r *Report) WriteSVG(w io.Writer) error {
 	return err
 }
 
-// svgLine draws one value for each stretch, at its end.
+// svgLine draws a line with one value for each stretch, at its end.
 func (r *Report) svgLine(colour string, top float64, values []float64) string {
 	last := float64(r.Growth[len(r.Growth)-1].Finished)
 	points := make([]string, len(values))

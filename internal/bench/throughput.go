@@ -36,24 +36,24 @@ func (r *rates) take(m measured, err error) error {
 type measured struct {
 	rate   float64
 	events int
-	cost   *cost      // nil: not known
-	rss    []rssPoint // of the worker
+	cost   *cost     // nil: not known
+	memory []float64 // of the worker, in megabytes
 }
 
-// throughput measures drain and pipeline, and the worker's memory meanwhile.
+// throughput measures drain and pipeline, and the worker's memory during them.
 func (b *bench) throughput(ctx context.Context) error {
-	s, n := b.main, b.cfg.Sizes.Events
+	s := b.main
 	var drain, whole, live, dry rates
-	var rss []rssPoint
+	var memory []float64
 	if _, err := b.calls(ctx, s, "live"); err != nil { // warms the caches up
 		return err
 	}
-	err := b.alternate(ctx, b.cfg.Sizes.Repetitions, "drain, pipeline and their reference", s.settle,
+	err := b.alternate(ctx, b.cfg.Sizes.Repetitions, "drain, pipeline and their reference", s.cleanUp,
 		func(int) error { return live.take(b.calls(ctx, s, "live")) },
-		func(int) error { return drain.take(b.drain(ctx, s, n)) },
+		func(int) error { return drain.take(b.through(ctx, s, toJobs, s.insertJobs)) },
 		func(int) error {
-			m, err := b.wholeWay(ctx, s, n)
-			rss = append(rss, m.rss...) // those of drain include the making of its jobs
+			m, err := b.through(ctx, s, toEvents, s.insertRows)
+			memory = append(memory, m.memory...) // drain's would include the making of its jobs
 			return whole.take(m, err)
 		},
 		func(int) error { return dry.take(b.calls(ctx, s, "dry_run")) })
@@ -67,33 +67,21 @@ func (b *bench) throughput(ctx context.Context) error {
 	announced := compare("call, live", "calls/s", live.rate, "the same calls as dry runs, which write no emission", dry.rate, nil)
 	announced.Note = "what announcing costs a call: the reference of drain against itself without it"
 	b.add(announced)
-	b.memory("memory", rss)
+	b.memory("memory", memory)
 	return nil
 }
 
 // calls is one measurement of the reference.
 func (b *bench) calls(ctx context.Context, s *scratch, emitMode string) (measured, error) {
 	stop := b.meter.start()
-	result, err := b.pgbench(ctx, s, load{
-		script: s.call(emitMode), clients: referenceClients, transactions: max(1, b.cfg.Sizes.Events/referenceClients),
-	})
+	limit := fmt.Sprintf("--transactions=%d", max(1, b.cfg.Sizes.Events/referenceClients))
+	result, err := b.pgbench(ctx, s, s.call(emitMode), referenceClients, limit)
 	return measured{rate: result.rate, events: result.transactions, cost: stop()}, err
 }
 
-// drain is one measurement of jobs that are in River.
-func (b *bench) drain(ctx context.Context, s *scratch, n int) (measured, error) {
-	return b.through(ctx, s, n, toJobs, s.insertJobs)
-}
-
-// wholeWay is one measurement from the outbox to emitted events.
-func (b *bench) wholeWay(ctx context.Context, s *scratch, n int) (measured, error) {
-	return b.through(ctx, s, n, toEvents, s.insertRows)
-}
-
-// through warms a worker up, and measures it from the moment at which n events are inserted.
-func (b *bench) through(
-	ctx context.Context, s *scratch, n int, how whole, insert func(context.Context, int) error,
-) (m measured, err error) {
+// through warms a worker up, and measures events from the commit that inserts them.
+func (b *bench) through(ctx context.Context, s *scratch, how whole, insert func(context.Context, int) error) (m measured, err error) {
+	n := b.cfg.Sizes.Events
 	before, err := s.count(ctx)
 	if err != nil {
 		return m, err
@@ -107,12 +95,12 @@ func (b *bench) through(
 		if err != nil {
 			return err
 		}
-		watch, stop := watchRSS(ctx), b.meter.start()
-		if err := s.await(ctx, events, how); err != nil {
-			watch.end()
+		memory, usage := watchMemory(ctx), b.meter.start()
+		err = s.await(ctx, events, how)
+		m = measured{rate: float64(n) / time.Since(events.at).Seconds(), events: n, cost: usage(), memory: memory()}
+		if err != nil {
 			return err
 		}
-		m = measured{rate: float64(n) / time.Since(events.at).Seconds(), events: n, cost: stop(), rss: watch.end()}
 		return s.await(ctx, events, toEvents)
 	})
 	if err != nil {

@@ -92,7 +92,7 @@ func TestSessionsBeginWithOurSettings(t *testing.T) {
 	}
 }
 
-// Whatever the search path finds first under the names that we use.
+// The search path may find other functions and operators first under the names that we use.
 func TestSessionsBeginWhateverTheSearchPathFinds(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)
@@ -107,7 +107,7 @@ func TestSessionsBeginWhateverTheSearchPathFinds(t *testing.T) {
 	require.Equal(t, "pg_catalog, public, pg_temp", show(t, connect(t, db.URL), "search_path"))
 }
 
-// A choice that waits for more than a local flush is the administrator's.
+// An administrator may choose to wait for more than a local flush.
 func TestStrongerCommitsAreKept(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)
@@ -115,7 +115,7 @@ func TestStrongerCommitsAreKept(t *testing.T) {
 	require.Equal(t, "remote_apply", show(t, connect(t, db.URL), "synchronous_commit"))
 }
 
-// What an address asks for comes after the start, where poolers let it through, and cannot change what we need.
+// Settings of an address are set after the start, since poolers accept them only then. They cannot override what we need.
 func TestAddressesChoose(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)
@@ -163,7 +163,7 @@ func TestPreparingTwiceIsPreparingOnce(t *testing.T) {
 	require.Equal(t, "7s", show(t, connectConfig(t, dbsession.Prepared(cfg)), "statement_timeout"))
 }
 
-// A login that may not leave the replication role, in which foreign keys are not checked, is not let in.
+// A login that cannot leave the replication role is refused: there, foreign keys are not checked.
 func TestReplicasAreRefusedWhereTheyCannotBeLeft(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)
@@ -177,7 +177,7 @@ func TestReplicasAreRefusedWhereTheyCannotBeLeft(t *testing.T) {
 	require.ErrorContains(t, err, `"session_replication_role"`)
 }
 
-// The first write that the server does not take closes its connection, and the others of its pool before they are used.
+// The first write that a read-only server refuses closes its connection, and the others of its pool before they are used.
 func TestReadOnlyServersAreLeft(t *testing.T) {
 	t.Parallel()
 	db, _ := iutest.Own(t)
@@ -218,7 +218,7 @@ func TestReadOnlyServersAreLeft(t *testing.T) {
 	}
 }
 
-// A reader leaves, too, though nothing that it asks fails.
+// A reader leaves, too, although none of its queries fails.
 func TestReadersLeaveServersThatBecameReadOnly(t *testing.T) {
 	t.Parallel()
 	db, _ := iutest.Own(t)

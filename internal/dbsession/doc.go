@@ -19,22 +19,15 @@
 //	default_transaction_read_only                  session, if set by a role or a database; a server's own is obeyed
 //	session_replication_role                       session, an error if that is not allowed; triggers fire ALWAYS
 //	row_security                                   session, off: a table whose rows are hidden is an error, not empty
-//	array_nulls, gin_fuzzy_search_limit,           session
-//	exit_on_error, quote_all_identifiers,
-//	transform_null_equals, backslash_quote, ...
+//	array_nulls, transform_null_equals, ...        session
 //	synchronous_commit                             session, if less than on: what is acknowledged is on disk
-//	bytea_output, IntervalStyle, extra_float_      session; values are binary except in simple_protocol
-//	digits, xmloption
+//	bytea_output, IntervalStyle, xmloption, ...    session; values are binary except in simple_protocol
 //	*_timeout, tcp_keepalives_*, tcp_user_timeout  session; an address can override it
 //	jit, enable_*, plan_cache_mode, ...            session; hot functions have SET clauses; an address can override it
 //	plpgsql.extra_errors, plpgsql.extra_warnings   session; functions raise neither
 //	plpgsql.variable_conflict                      none needed: functions compile under error
-//	check_function_bodies, escape_string_warning,  none needed
-//	constraint_exclusion, lc_*, geqo*, *_cost,
-//	work_mem
-//	role, default_tablespace, temp_tablespaces,    kept: the administrator's choice
-//	default_table_access_method, session_preload_
-//	libraries
+//	lc_*, geqo*, *_cost, work_mem, ...             none needed
+//	role, tablespaces, access methods, ...         kept: the administrator's choice
 //
 //	failure                                        what happens
 //	25006, a server that became read-only          the connection is closed, and the others of its pool before their next use

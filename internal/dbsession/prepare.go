@@ -64,7 +64,7 @@ const (
 
 // PreparePool prepares the connections of a pool. They live for at most 10 minutes unless the address says otherwise, so that
 // they follow a name that changes. When one of them meets a server that has become read-only, all are replaced before they are
-// used again: there may be another primary. A second call does nothing.
+// used again: there may be another primary. A second call does nothing. It replaces the hooks of cfg.
 func PreparePool(cfg *pgxpool.Config) {
 	if prepared(cfg.ConnConfig) {
 		return
@@ -74,30 +74,20 @@ func PreparePool(cfg *pgxpool.Config) {
 		cfg.MaxConnLifetime, cfg.MaxConnLifetimeJitter = lifetime-lifetimeJitter, lifetimeJitter
 	}
 	var generation atomic.Int64
-	after, prepare, release := cfg.AfterConnect, cfg.PrepareConn, cfg.AfterRelease
-	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+	cfg.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		conn.PgConn().CustomData()[generationKey] = generation.Load()
 		conn.PgConn().CustomData()[leaveKey] = func() { generation.Add(1) }
-		if after != nil {
-			return after(ctx, conn)
-		}
 		return nil
 	}
-	cfg.PrepareConn = func(ctx context.Context, conn *pgx.Conn) (bool, error) {
-		if conn.PgConn().CustomData()[generationKey] != generation.Load() {
-			return false, nil
-		}
-		if prepare != nil {
-			return prepare(ctx, conn)
-		}
-		return true, nil
+	cfg.PrepareConn = func(_ context.Context, conn *pgx.Conn) (bool, error) {
+		return conn.PgConn().CustomData()[generationKey] == generation.Load(), nil
 	}
 	cfg.AfterRelease = func(conn *pgx.Conn) bool {
-		if became(conn.PgConn()) {
+		leave := became(conn.PgConn())
+		if leave {
 			generation.Add(1)
-			return false
 		}
-		return release == nil || release(conn)
+		return !leave
 	}
 }
 

@@ -4,7 +4,7 @@
 //	Prepare   opens the gates and creates a template
 //	Insert    inserts twelve orders as an application does: plain SQL, one transaction
 //	Listener  receives the events as a subscriber does: a plain LISTEN
-//	Compare   adds to each order what was composed and received
+//	Compare   adds to each order what was composed
 //
 // It uses nothing that an application could not use.
 package demo

@@ -52,14 +52,10 @@ func Insert(ctx context.Context, pool *pgxpool.Pool) (orders []Order, committed 
 	return orders, time.Now(), err
 }
 
-// Compare sets the outcome of each order, and returns how many were composed.
-func Compare(ctx context.Context, pool *pgxpool.Pool, orders []Order, heard map[uuid.UUID]Heard, committed time.Time) (composed int, err error) {
+// Compare sets what was composed for each order, and returns how many were.
+func Compare(ctx context.Context, pool *pgxpool.Pool, orders []Order) (composed int, err error) {
 	for i := range orders {
 		order := &orders[i]
-		if h, ok := heard[order.EventID]; ok {
-			order.Cursor = h.Cursor
-			order.AfterMS = float64(h.At.Sub(committed).Microseconds()) / 1000
-		}
 		err := pool.QueryRow(ctx, `
 			SELECT c.id, c.collection_key, (SELECT pg_catalog.count(*) FROM public.iu_piece_membership AS m
 			                                WHERE m.collection_id = c.id AND m.is_active)
@@ -78,14 +74,8 @@ func Compare(ctx context.Context, pool *pgxpool.Pool, orders []Order, heard map[
 
 // Listener is a subscriber with a plain connection. It is not safe for concurrent use.
 type Listener struct {
-	conn  *pgx.Conn
-	Heard map[uuid.UUID]Heard // by event id
-}
-
-// Heard is an event that was received.
-type Heard struct {
-	Cursor string
-	At     time.Time
+	conn     *pgx.Conn
+	Received int // events of orders
 }
 
 // Listen connects and listens.
@@ -98,24 +88,25 @@ func Listen(ctx context.Context, cfg *pgx.ConnConfig) (*Listener, error) {
 		_ = conn.Close(ctx) // the error that matters is err
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	return &Listener{conn: conn, Heard: make(map[uuid.UUID]Heard)}, nil
+	return &Listener{conn: conn}, nil
 }
 
-// Wait waits until an event of each order was received.
-func (l *Listener) Wait(ctx context.Context, orders []Order) error {
-	for len(l.Heard) < len(orders) {
+// Wait waits until an event of each order was received, and sets its cursor and time.
+func (l *Listener) Wait(ctx context.Context, orders []Order, committed time.Time) error {
+	for l.Received < len(orders) {
 		notification, err := l.conn.WaitForNotification(ctx)
 		if err != nil {
 			return fmt.Errorf("wait for events: %w", err)
 		}
-		heard := Heard{At: time.Now()}
-		var id uuid.UUID
-		if id, heard.Cursor, err = l.read(ctx, notification.Payload); err != nil {
+		after := time.Since(committed)
+		id, cursor, err := l.read(ctx, notification.Payload)
+		if err != nil {
 			return err
 		}
-		_, again := l.Heard[id]
-		if !again && slices.ContainsFunc(orders, func(order Order) bool { return order.EventID == id }) {
-			l.Heard[id] = heard
+		i := slices.IndexFunc(orders, func(order Order) bool { return order.EventID == id && order.Cursor == "" })
+		if i >= 0 {
+			orders[i].Cursor, orders[i].AfterMS = cursor, float64(after.Microseconds())/1000
+			l.Received++
 		}
 	}
 	return nil

@@ -2,8 +2,10 @@ package metrics
 
 import (
 	"cmp"
+	_ "embed" // the dashboard and the rules
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +14,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
+
+// Dashboard is a dashboard for Grafana: import it and choose the Prometheus that scrapes the workers.
+//
+//go:embed dashboard.json
+var Dashboard string
+
+// Alerts are alert rules for Prometheus, a file for rule_files.
+//
+//go:embed alerts.yaml
+var Alerts string
 
 // Config configures Metrics. The zero value of a field is its default.
 type Config struct {
@@ -115,10 +127,8 @@ func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
 type maker struct{ registry *prometheus.Registry }
 
 func find(name string) Instrument {
-	for _, i := range catalog {
-		if i.Name == name {
-			return i
-		}
+	if i := slices.IndexFunc(catalog, func(i Instrument) bool { return i.Name == name }); i >= 0 {
+		return catalog[i]
 	}
 	panic("metrics: " + name + " is not in the catalog")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// States of an event. The database decides them: the function find_event for an event, the view job for a job.
+// States of an event. The database determines them: the function find_event for an event, the view job for a job.
 const (
 	EventWaiting    = "waiting"     // in the outbox, or not due yet
 	EventWorking    = "working"     // has a job
@@ -21,10 +22,10 @@ const (
 	EventDone       = "done"        // its instance was composed
 	EventDead       = "dead"        // it is a dead letter
 	EventRolledBack = "rolled_back" // its instance was deleted
-	EventGone       = "gone"        // a job ended that left neither an instance nor a dead letter: the letter was dropped, or retried
+	EventGone       = "gone"        // neither an instance nor a dead letter is left: the letter was dropped or retried
 )
 
-// EventStates lists the states that EventFilter takes, in the order of an event's way.
+// EventStates lists the states that EventFilter takes, in the order in which an event passes through them.
 var EventStates = []string{EventWaiting, EventWorking, EventParked, EventDone, EventDead, EventRolledBack}
 
 // EventFilter chooses events. The zero value of a field chooses all.
@@ -40,13 +41,13 @@ type EventFilter struct {
 
 // EventRow is an event in the list.
 type EventRow struct {
-	At             time.Time  `json:"at"` // when it came into this state, or into the outbox
+	At             time.Time  `json:"at"` // when it entered this state, or the outbox
 	State          string     `json:"state"`
 	Reason         *string    `json:"reason"` // why it is parked, retried or dead
 	EventID        *uuid.UUID `json:"event_id"`
 	IdempotencyKey string     `json:"idempotency_key"`
 	TemplateID     *uuid.UUID `json:"template_collection_id"`
-	TemplateKey    *string    `json:"template_key"` // nil: there is no such collection
+	TemplateKey    *string    `json:"template_key"` // nil: no such collection
 	Suffix         string     `json:"instance_key_suffix"`
 	EventType      string     `json:"event_type"`
 	Actor          string     `json:"actor"`
@@ -68,21 +69,20 @@ type EventPage struct {
 	Older  string     `json:"older,omitempty"` // where the older ones begin; "" if there are none
 	Newer  string     `json:"newer,omitempty"` // where the newer ones begin; "" on the first page
 
-	// SearchedTo is how far back was searched if that bounded the page and not its length: with a rare filter there may be
-	// more behind Older. nil: the page is complete.
+	// SearchedTo is the time back to which the page was searched, if that and not its length ended it: Older may lead to more
+	// events. nil: the page is complete.
 	SearchedTo *time.Time `json:"searched_to,omitempty"`
 }
 
-// ErrEventPlace is returned for a place that no page gave.
+// ErrEventPlace is returned for a place that does not come from a page.
 var ErrEventPlace = errors.New("this is not a position in the list of events")
 
-// eventScan is how many rows of a source one page reads at most, unless it knows that few can be meant.
+// eventScan is the most rows of a source that one page reads, unless few can match.
 const eventScan = 10_000
 
-// Events returns up to limit events that a filter chooses, newest first, from a place that an earlier page gave (Older, Newer;
-// "" begins with the newest). The list has what is in the outbox, jobs that have not ended, dead letters, announced
-// instances as long as emissions are retained, and dry runs as long as River keeps their jobs. What is older is found by
-// FindTraces. A page reads at most a bounded number of rows of each, whatever the filter is.
+// Events returns up to limit events that match a filter, newest first, from the place Older or Newer of another page ("" begins with
+// the newest). The list has outbox rows, unfinished jobs, dead letters, live instances while their emissions are retained, and dry
+// runs while River keeps their jobs. A page reads a bounded number of rows of each, whatever the filter.
 func Events(ctx context.Context, db Beginner, filter EventFilter, place string, limit int) (EventPage, error) {
 	return listEvents(ctx, db, filter, place, limit, eventScan)
 }
@@ -92,7 +92,7 @@ func listEvents(ctx context.Context, db Beginner, filter EventFilter, place stri
 	if err != nil {
 		return EventPage{}, err
 	}
-	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	tx, err := db.BeginTx(ctx, Snapshot)
 	if err != nil {
 		return EventPage{}, fmt.Errorf("list events: %w", err)
 	}
@@ -105,7 +105,7 @@ func listEvents(ctx context.Context, db Beginner, filter EventFilter, place stri
 	return page, nil
 }
 
-// eventPlace is a place between events: one id of each source. Rows before it have lower ids.
+// eventPlace is a place in the list: an id of each source. Older rows have lower ids.
 type eventPlace struct {
 	newer bool // read upwards
 	ids   [len(eventSources)]int64
@@ -155,12 +155,12 @@ type eventList struct {
 	from   eventPlace
 }
 
-// sourceRows is what was read of a source: rows in the order of reading, and how far it was searched.
+// sourceRows holds the rows of a source in the order of reading, and how far it was searched.
 type sourceRows struct {
 	rows  []EventRow
-	to    int64     // the last id that was looked at
-	at    time.Time // when that one was
-	ended bool      // there is nothing behind it
+	to    int64     // the last id that was searched
+	at    time.Time // the time of that row
+	ended bool      // there are no more rows
 }
 
 func (l *eventList) read(ctx context.Context) (EventPage, error) {
@@ -181,11 +181,11 @@ func (l *eventList) read(ctx context.Context) (EventPage, error) {
 	if err := l.complete(ctx, page.Events); err != nil {
 		return EventPage{}, err
 	}
-	l.turn(&page, place, read)
+	l.finish(&page, place, read)
 	return page, nil
 }
 
-// merge takes the next rows of all sources in the order of their times. It stops in front of what no source can tell.
+// merge takes the rows of all sources in the order of their times, up to the time to which every source was searched.
 func (l *eventList) merge(read [len(eventSources)]sourceRows) (EventPage, eventPlace) {
 	place := l.from
 	var page EventPage
@@ -208,7 +208,7 @@ func (l *eventList) merge(read [len(eventSources)]sourceRows) (EventPage, eventP
 	if short {
 		page.SearchedTo = l.horizon(read, next, true)
 	}
-	for i := range read { // what was searched in vain is not searched again
+	for i := range read { // rows that did not match are not searched again
 		if (short || eventSources[i].loose) && next[i] >= len(read[i].rows) && !read[i].ended && read[i].to != 0 {
 			place.ids[i] = read[i].to
 		}
@@ -227,8 +227,8 @@ func (l *eventList) first(read [len(eventSources)]sourceRows, next [len(eventSou
 	return best
 }
 
-// horizon returns how far the sources were searched whose rows are all taken, the loose ones or without them; nil: to their
-// ends.
+// horizon returns the time to which the sources whose rows are all taken were searched, with or without the loose ones. nil: to
+// their ends.
 func (l *eventList) horizon(read [len(eventSources)]sourceRows, next [len(eventSources)]int, loose bool) *time.Time {
 	var horizon *time.Time
 	for i := range read {
@@ -250,8 +250,8 @@ func (l *eventList) before(a, b time.Time) bool {
 	return a.After(b)
 }
 
-// turn gives the page its order and the places of its neighbours.
-func (l *eventList) turn(page *EventPage, place eventPlace, read [len(eventSources)]sourceRows) {
+// finish orders the page newest first and sets the places of its neighbours.
+func (l *eventList) finish(page *EventPage, place eventPlace, read [len(eventSources)]sourceRows) {
 	more := page.SearchedTo != nil
 	for i := range read {
 		more = more || !read[i].ended
@@ -261,14 +261,11 @@ func (l *eventList) turn(page *EventPage, place eventPlace, read [len(eventSourc
 			}
 		}
 	}
-	first := l.from == mustPlace("")
 	if l.from.newer {
-		for i, j := 0, len(page.Events)-1; i < j; i, j = i+1, j-1 {
-			page.Events[i], page.Events[j] = page.Events[j], page.Events[i]
-		}
+		slices.Reverse(page.Events)
 		older := eventPlace{ids: l.from.ids}
 		for i := range older.ids {
-			older.ids[i]++ // the row at the place itself was the first of the page after it
+			older.ids[i]++ // the row at the place itself began the older page
 		}
 		page.Older = older.String()
 		if more {
@@ -280,16 +277,11 @@ func (l *eventList) turn(page *EventPage, place eventPlace, read [len(eventSourc
 	if more {
 		page.Older = place.String()
 	}
-	if !first {
+	if first, _ := parsePlace(""); l.from != first {
 		newer := eventPlace{newer: true, ids: l.from.ids}
 		for i := range newer.ids {
 			newer.ids[i] = max(newer.ids[i]-1, 0) // from.ids are exclusive in both directions
 		}
 		page.Newer = newer.String()
 	}
-}
-
-func mustPlace(text string) eventPlace {
-	p, _ := parsePlace(text) // "" is one
-	return p
 }

@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,13 +21,13 @@ type eventSource struct {
 	table  string
 	base   string // which of its rows are events of the list; "": all
 	states []string
-	loose  bool   // rare rows among many others: what was searched of it does not hold the other sources' rows back
-	few    string // a condition on an indexed column that unfinished jobs meet; if few are unfinished they are read by it
+	loose  bool   // its rows are rare among many others: how far it was searched does not end the page
+	few    string // an indexed condition by which unfinished jobs are read if there are few
 
 	at, state, reason, event, key, template, suffix, eventType, actor, mode string // expressions
 	queue, job, letter, instance, position                                  string
 
-	templateText string // the template as a text, if that is what the table has: it is cheaper to compare
+	templateText string // the template as a text, if the table has that: it is cheaper to compare
 }
 
 // inJSON are the expressions for an event that is JSON in the column event.
@@ -76,7 +77,7 @@ var eventSources = [...]eventSource{
 
 func (s *eventSource) has(state string) bool { return state == "" || slices.Contains(s.states, state) }
 
-// fewRows is up to how many rows a source is read by its indexed condition, and sorted.
+// fewRows is the most rows of a source that are read by its indexed condition and sorted.
 const fewRows = 50_000
 
 // where is a statement's conditions and arguments.
@@ -131,7 +132,7 @@ func (l *eventList) readSource(ctx context.Context, index int, source eventSourc
 	from := source.table + " AS s" + scan.sql()
 	if bounded {
 		from = "(SELECT * FROM " + from + fmt.Sprintf(" ORDER BY s.id %s LIMIT %d) AS s", order, l.scan) + rest.sql()
-	} else if len(rest.conditions) > 0 { // the columns are worked out for those that are returned alone, not for all that are sorted
+	} else if len(rest.conditions) > 0 { // compute the columns only for the returned rows, not for all that are sorted
 		from = "(SELECT * FROM " + from + " AND " + strings.Join(rest.conditions, " AND ") +
 			fmt.Sprintf(" ORDER BY s.id %s LIMIT %d) AS s", order, l.limit+1)
 	}
@@ -148,7 +149,7 @@ func (l *eventList) readSource(ctx context.Context, index int, source eventSourc
 	if !bounded {
 		return read, nil
 	}
-	// How far it was searched.
+	// The last row that was searched.
 	err = l.tx.QueryRow(ctx, fmt.Sprintf("SELECT s.id, %s FROM %s AS s%s ORDER BY s.id %s OFFSET %d LIMIT 1",
 		source.at, source.table, scan.sql(), order, l.scan-1), scan.args...).Scan(&read.to, &read.at)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -159,16 +160,10 @@ func (l *eventList) readSource(ctx context.Context, index int, source eventSourc
 }
 
 func (s *eventSource) columns() string {
-	or := func(expression, otherwise string) string {
-		if expression == "" {
-			return otherwise
-		}
-		return expression
-	}
 	return "SELECT s.id, " + strings.Join([]string{
-		s.at, s.state, or(s.reason, "NULL::text"), s.event, "COALESCE(" + s.key + ", '')", s.template, "COALESCE(" + s.suffix + ", '')",
-		"COALESCE(" + s.eventType + ", '')", "COALESCE(" + s.actor + ", '')", "COALESCE(" + s.mode + ", '')", or(s.queue, "NULL::text"),
-		or(s.job, "NULL::bigint"), or(s.letter, "NULL::bigint"), or(s.instance, "NULL::uuid"), or(s.position, "NULL::bigint"),
+		s.at, s.state, cmp.Or(s.reason, "NULL::text"), s.event, "COALESCE(" + s.key + ", '')", s.template, "COALESCE(" + s.suffix + ", '')",
+		"COALESCE(" + s.eventType + ", '')", "COALESCE(" + s.actor + ", '')", "COALESCE(" + s.mode + ", '')", cmp.Or(s.queue, "NULL::text"),
+		cmp.Or(s.job, "NULL::bigint"), cmp.Or(s.letter, "NULL::bigint"), cmp.Or(s.instance, "NULL::uuid"), cmp.Or(s.position, "NULL::bigint"),
 	}, ", ")
 }
 
@@ -181,37 +176,28 @@ func scanEvent(row pgx.CollectableRow, source int) (EventRow, error) {
 
 func (l *eventList) filterBy(source eventSource, w *where) {
 	f := l.filter
-	if f.State != "" && len(source.states) > 1 {
-		w.add("("+source.state+") = {}", f.State)
+	add := func(given bool, condition string, value any) {
+		if given {
+			w.add(condition, value)
+		}
 	}
-	switch {
-	case f.Template == uuid.Nil:
-	case source.templateText != "":
-		w.add(source.templateText+" = {}", f.Template.String())
-	default:
-		w.add("("+source.template+") = {}", f.Template)
+	add(f.State != "" && len(source.states) > 1, "("+source.state+") = {}", f.State)
+	if source.templateText != "" {
+		add(f.Template != uuid.Nil, source.templateText+" = {}", f.Template.String())
+	} else {
+		add(f.Template != uuid.Nil, "("+source.template+") = {}", f.Template)
 	}
-	if f.Suffix != "" {
-		w.add("pg_catalog.starts_with("+source.suffix+", {})", f.Suffix)
-	}
-	if f.Actor != "" {
-		w.add(source.actor+" = {}", f.Actor)
-	}
-	if f.EventType != "" {
-		w.add(source.eventType+" = {}", f.EventType)
-	}
-	if !f.Since.IsZero() {
-		w.add(source.at+" >= {}", f.Since)
-	}
-	if !f.Until.IsZero() {
-		w.add(source.at+" < {}", f.Until)
-	}
+	add(f.Suffix != "", "pg_catalog.starts_with("+source.suffix+", {})", f.Suffix)
+	add(f.Actor != "", source.actor+" = {}", f.Actor)
+	add(f.EventType != "", source.eventType+" = {}", f.EventType)
+	add(!f.Since.IsZero(), source.at+" >= {}", f.Since)
+	add(!f.Until.IsZero(), source.at+" < {}", f.Until)
 }
 
 // timeSlack is by how much the order of ids may differ from the order of times.
 const timeSlack = 2 * time.Minute
 
-// boundByTime leaves out the ids of other times.
+// boundByTime limits the ids to those of the filter's span of time.
 func (l *eventList) boundByTime(ctx context.Context, source eventSource, scan *where) error {
 	if !l.filter.Since.IsZero() {
 		id, err := l.idAt(ctx, source, l.filter.Since.Add(-timeSlack))
@@ -230,7 +216,7 @@ func (l *eventList) boundByTime(ctx context.Context, source eventSource, scan *w
 	return nil
 }
 
-// idAt returns the id from which on a table's rows are not older than at, by halving.
+// idAt returns the lowest id whose row is not older than at, by binary search.
 func (l *eventList) idAt(ctx context.Context, source eventSource, at time.Time) (int64, error) {
 	var low, high int64
 	err := l.tx.QueryRow(ctx, "SELECT COALESCE(pg_catalog.min(s.id), 1), COALESCE(pg_catalog.max(s.id), 0) + 1 FROM "+source.table+" AS s").Scan(&low, &high)
@@ -251,7 +237,7 @@ func (l *eventList) idAt(ctx context.Context, source eventSource, at time.Time) 
 	return low, err
 }
 
-// complete adds what the sources do not have: the templates' keys, and how long composing took.
+// complete adds the templates' keys and how long composing took, which the sources do not have.
 func (l *eventList) complete(ctx context.Context, events []EventRow) error {
 	var templates []uuid.UUID
 	var keys []string
@@ -263,14 +249,11 @@ func (l *eventList) complete(ctx context.Context, events []EventRow) error {
 			keys = append(keys, events[i].IdempotencyKey)
 		}
 	}
-	names := map[uuid.UUID]string{}
-	rows, err := l.tx.Query(ctx, "SELECT c.id, c.collection_key FROM public.iu_piece_collection AS c WHERE c.id = ANY ($1)", templates)
+	var names map[uuid.UUID]string
+	err := l.tx.QueryRow(ctx, `
+		SELECT COALESCE(pg_catalog.jsonb_object_agg(c.id, c.collection_key), '{}')
+		FROM public.iu_piece_collection AS c WHERE c.id = ANY ($1)`, templates).Scan(&names)
 	if err != nil {
-		return err
-	}
-	var id uuid.UUID
-	var name string
-	if _, err := pgx.ForEachRow(rows, []any{&id, &name}, func() error { names[id] = name; return nil }); err != nil {
 		return err
 	}
 	took, err := l.durations(ctx, keys)
@@ -290,7 +273,7 @@ func (l *eventList) complete(ctx context.Context, events []EventRow) error {
 	return nil
 }
 
-// durations returns how long jobs took that composed, of those that River still has.
+// durations returns, by idempotency key, how long the jobs took that composed and that River still has.
 func (l *eventList) durations(ctx context.Context, keys []string) (map[string]float64, error) {
 	rows, err := l.tx.Query(ctx, `
 		SELECT k.key, j.event, j.created_at, j.finalized_at
@@ -310,7 +293,7 @@ func (l *eventList) durations(ctx context.Context, keys []string) (map[string]fl
 	_, err = pgx.ForEachRow(rows, []any{&key, &text, &created, &ended}, func() error {
 		var args jobs.AutoInstantiateArgs
 		if json.Unmarshal(text, &args) != nil {
-			return nil //nolint:nilerr // somebody else's
+			return nil //nolint:nilerr // not a job of ours
 		}
 		began := args.Due()
 		if began.IsZero() {

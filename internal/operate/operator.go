@@ -43,8 +43,8 @@ func (e *NotAsSeenError) Error() string {
 // errUnchanged rolls back a transaction that found nothing to change.
 var errUnchanged = errors.New("nothing to change")
 
-// ChangeInRiver makes a change that River UI makes in the transaction that it is given.
-func (o Operator) ChangeInRiver(ctx context.Context, action string, detail any, change func(tx pgx.Tx) error) error {
+// Change makes a change that another package implements, in the transaction that it is given.
+func (o Operator) Change(ctx context.Context, action string, detail any, change func(tx pgx.Tx) error) error {
 	return o.change(ctx, action, func(tx pgx.Tx) (any, error) { return detail, change(tx) })
 }
 

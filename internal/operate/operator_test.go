@@ -42,6 +42,7 @@ func somethingToChange(t *testing.T) *iutest.DB {
 		_, err := scaleout.Start(t.Context(), scaleout.Config{Pool: db.Pool, Template: template, Prefix: prefix, Count: 3, Actor: prefix})
 		require.NoError(t, err)
 	}
+	db.Exec(t, "DELETE FROM iu_outbox.audit") // of the scale-outs
 	return db
 }
 
@@ -100,8 +101,8 @@ var operatorChanges = map[string]func(ctx context.Context, o operate.Operator) e
 	"SendTest": func(ctx context.Context, o operate.Operator) error {
 		return second(o.SendTest(ctx, "letter", "dry_run"))
 	},
-	"ChangeInRiver": func(ctx context.Context, o operate.Operator) error {
-		return o.ChangeInRiver(ctx, "job.retry", map[string]any{}, func(pgx.Tx) error { return nil })
+	"Change": func(ctx context.Context, o operate.Operator) error {
+		return o.Change(ctx, "job.retry", map[string]any{}, func(pgx.Tx) error { return nil })
 	},
 }
 

@@ -19,17 +19,16 @@ type Beginner interface {
 	BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
 }
 
+// Snapshot are the options of a transaction that reads everything as of one moment.
+var Snapshot = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+
 // Collect runs a query and returns its rows.
 func Collect[T any](ctx context.Context, q Querier, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
 	rows, err := q.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
 	}
-	collected, err := pgx.CollectRows(rows, scan)
-	if err != nil {
-		return nil, err
-	}
-	return collected, nil
+	return pgx.CollectRows(rows, scan)
 }
 
 // SilentAfter is how long after its last heartbeat a worker is shown as silent. Its lease ends before that (functions/lease.sql);

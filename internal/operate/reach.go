@@ -12,28 +12,28 @@ import (
 // reachSample is how many instances a Reach names.
 const reachSample = 20
 
-// recentEmissions is among how many of the newest emissions RecentActors looks.
+// recentEmissions is how many of the newest emissions RecentActors reads.
 const recentEmissions = 2000
 
-// Reach says how far an actor's instances came: who else knows of them already.
+// Reach says how far an actor's instances got: who has received them already.
 type Reach struct {
 	Instances int64           `json:"instances"`
-	Announced int64           `json:"announced"` // of them; their emissions stay, marked as rolled back
-	Waiting   int64           `json:"waiting"`   // to be announced: never will be
-	ToCome    int64           `json:"to_come"`   // events of the actor that are not composed yet: a rollback leaves them
+	Announced int64           `json:"announced"` // their emissions stay, marked as rolled back
+	Waiting   int64           `json:"waiting"`   // not announced yet, and never will be
+	ToCome    int64           `json:"to_come"`   // events that are not composed yet; a rollback leaves them
 	Consumers []ReachConsumer `json:"consumers"`
-	Templates []ReachTemplate `json:"templates"` // those with the most instances first, up to fifty
-	Sample    []ReachInstance `json:"sample"`    // the first twenty by instance key, announced ones first
+	Templates []ReachTemplate `json:"templates"` // up to fifty, those with the most instances first
+	Sample    []ReachInstance `json:"sample"`    // twenty, announced ones first, by instance key
 }
 
-// ReachConsumer is how many of the announced instances a named consumer was given; nil if its place says nothing.
+// ReachConsumer is how many of the announced instances a consumer has received; nil if its position is not known.
 type ReachConsumer struct {
 	Name     string `json:"name"`
 	State    string `json:"state"`
 	Received *int64 `json:"received"`
 }
 
-// ReachTemplate is how many of the instances are of a template.
+// ReachTemplate counts the instances of a template.
 type ReachTemplate struct {
 	Key       string `json:"template_key"`
 	Instances int64  `json:"instances"`
@@ -49,7 +49,7 @@ type ReachInstance struct {
 	Position    *int64    `json:"position"` // nil: not announced
 }
 
-// RollbackReach returns how far the instances came that rolling an actor back takes away.
+// RollbackReach returns the reach of the instances that a rollback of an actor deletes.
 func RollbackReach(ctx context.Context, q Querier, actor string) (Reach, error) {
 	var reach Reach
 	err := q.QueryRow(ctx, `
@@ -63,7 +63,7 @@ func RollbackReach(ctx context.Context, q Querier, actor string) (Reach, error) 
 		return reach, fmt.Errorf("count the instances of %q: %w", actor, err)
 	}
 	if reach.Consumers, err = reachConsumers(ctx, q, actor); err != nil {
-		return reach, fmt.Errorf("look for consumers that know instances of %q: %w", actor, err)
+		return reach, fmt.Errorf("list the consumers that received instances of %q: %w", actor, err)
 	}
 	if reach.Templates, err = reachTemplates(ctx, q, actor); err != nil {
 		return reach, fmt.Errorf("count the instances of %q by template: %w", actor, err)
@@ -74,9 +74,9 @@ func RollbackReach(ctx context.Context, q Querier, actor string) (Reach, error) 
 	return reach, nil
 }
 
-// A cursor of an earlier epoch is good up to where its history was left.
+// reachConsumers counts by position: a cursor of an earlier epoch has received everything up to the end of that epoch.
 func reachConsumers(ctx context.Context, q Querier, actor string) ([]ReachConsumer, error) {
-	rows, err := q.Query(ctx, `
+	return Collect(ctx, q, pgx.RowToStructByPos[ReachConsumer], `
 		WITH announced AS MATERIALIZED (
 			SELECT e.position
 			FROM public.iu_auto_instantiate_event_log AS l
@@ -88,14 +88,10 @@ func reachConsumers(ctx context.Context, q Querier, actor string) ([]ReachConsum
 		FROM iu_outbox.consumer_status AS c
 		ORDER BY c.name
 		LIMIT 100`, actor)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[ReachConsumer])
 }
 
 func reachInstances(ctx context.Context, q Querier, actor string) ([]ReachInstance, error) {
-	rows, err := q.Query(ctx, `
+	return Collect(ctx, q, pgx.RowToStructByPos[ReachInstance], `
 		SELECT l.instance_collection_id, i.collection_key, t.collection_key, l.emit_mode, l.created_at, e.position
 		FROM public.iu_auto_instantiate_event_log AS l
 		JOIN public.iu_piece_collection AS i ON i.id = l.instance_collection_id
@@ -104,37 +100,25 @@ func reachInstances(ctx context.Context, q Querier, actor string) ([]ReachInstan
 		WHERE l.triggered_by = $1
 		ORDER BY e.position IS NULL, i.collection_key
 		LIMIT $2`, actor, reachSample)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[ReachInstance])
 }
 
 func reachTemplates(ctx context.Context, q Querier, actor string) ([]ReachTemplate, error) {
-	rows, err := q.Query(ctx, `
+	return Collect(ctx, q, pgx.RowToStructByPos[ReachTemplate], `
 		SELECT c.collection_key, l.n
 		FROM (SELECT l.template_collection_id, pg_catalog.count(*) AS n
 		      FROM public.iu_auto_instantiate_event_log AS l WHERE l.triggered_by = $1
 		      GROUP BY l.template_collection_id ORDER BY 2 DESC LIMIT 50) AS l
 		JOIN public.iu_piece_collection AS c ON c.id = l.template_collection_id
 		ORDER BY l.n DESC, c.collection_key`, actor)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[ReachTemplate])
 }
 
 // RecentActors returns the actors of the last two thousand live instances, the latest first.
 func RecentActors(ctx context.Context, q Querier, limit int) ([]string, error) {
-	rows, err := q.Query(ctx, `
+	actors, err := Collect(ctx, q, pgx.RowTo[string], `
 		SELECT l.triggered_by
 		FROM (SELECT e.id, e.instance_collection_id FROM iu_outbox.emission AS e ORDER BY e.id DESC LIMIT $2) AS e
 		JOIN public.iu_auto_instantiate_event_log AS l ON l.instance_collection_id = e.instance_collection_id
 		GROUP BY l.triggered_by ORDER BY pg_catalog.max(e.id) DESC LIMIT $1`, limit, recentEmissions)
-	if err != nil {
-		return nil, fmt.Errorf("list recent actors: %w", err)
-	}
-	actors, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return nil, fmt.Errorf("list recent actors: %w", err)
 	}

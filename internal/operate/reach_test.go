@@ -48,7 +48,7 @@ func TestTheAuditIsReadFromItsEnd(t *testing.T) {
 	db := iutest.New(t)
 	for _, action := range []string{"first", "second", "third"} {
 		operator := operate.Operator{Pool: db.Pool, Actor: "ann"}
-		require.NoError(t, operator.ChangeInRiver(t.Context(), action, map[string]int{"count": 1}, func(pgx.Tx) error { return nil }))
+		require.NoError(t, operator.Change(t.Context(), action, map[string]int{"count": 1}, func(pgx.Tx) error { return nil }))
 	}
 	lines, err := operate.Audit(t.Context(), db.Pool, 0, 2)
 	require.NoError(t, err)

@@ -53,25 +53,24 @@ func rollBack(ctx context.Context, tx pgx.Tx, actor string, dryRun bool) (p Roll
 	return p, nil
 }
 
-// RollbackPreview is what a rollback deletes, and how far that had come.
+// RollbackPreview is what a rollback deletes, and the reach of that.
 type RollbackPreview struct {
 	RollbackReport
 
 	Reach Reach `json:"reach"`
 }
 
-// PreviewRollback returns what rolling an actor back would delete, and who knows of it already; both as of one moment.
+// PreviewRollback returns what a rollback of an actor would delete, and its reach, as of one moment.
 func PreviewRollback(ctx context.Context, pool *pgxpool.Pool, actor string) (preview RollbackPreview, err error) {
-	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	err = pgx.BeginTxFunc(ctx, pool, snapshot, func(tx pgx.Tx) error {
+	err = pgx.BeginTxFunc(ctx, pool, Snapshot, func(tx pgx.Tx) error {
 		preview, err = rollBack(ctx, tx, actor, true)
 		return err
 	})
 	return preview, err
 }
 
-// Rollback deletes the instances that were composed for an actor, all of them or none. It returns a NotAsSeenError unless they
-// are as many as were seen. Check the status: nothing was deleted unless it is RollbackRolledBack.
+// Rollback deletes the instances that were composed for an actor, all of them or none. It returns a NotAsSeenError unless
+// their number is the one that was seen. Check the status: nothing was deleted unless it is RollbackRolledBack.
 func (o Operator) Rollback(ctx context.Context, actor string, seen int64) (done RollbackPreview, err error) {
 	err = o.change(ctx, "rollback", func(tx pgx.Tx) (any, error) {
 		if done, err = rollBack(ctx, tx, actor, false); err != nil {

@@ -4,10 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"os"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -123,15 +120,6 @@ func (c Config) withDefaults() (Config, error) {
 		c.OnStart = func(Cursor) {}
 	}
 	return c, nil
-}
-
-// processName returns a name that tells the processes of a consumer apart, for people and for the lease.
-func processName() string {
-	hostname, err := os.Hostname()
-	if err != nil {
-		hostname = "unknown"
-	}
-	return fmt.Sprintf("%.60s-%d-%08x", hostname, os.Getpid(), rand.Uint32()) //nolint:gosec // guards nothing
 }
 
 // Handler handles one event. If it returns nil, the event counts as handled; after an error it is delivered again. Its

@@ -61,10 +61,7 @@ func FindConsumer(ctx context.Context, db DB, name string) (Consumer, error) {
 }
 
 func readConsumers(ctx context.Context, db DB, sql string, args ...any) ([]Consumer, error) {
-	rows, err := db.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, fmt.Errorf("list consumers: %w", err)
-	}
+	rows, _ := db.Query(ctx, sql, args...) // CollectRows returns its error
 	consumers, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c Consumer, err error) {
 		err = row.Scan(&c.Name, &c.Cursor.Epoch, &c.Cursor.Position, &c.State, &c.LagEvents, &c.LagSeconds, &c.Process,
 			&c.ProcessSince, &c.ActiveAt, &c.Tries, &c.LastError, &c.LastErrorAt, &c.DeadLetters, &c.CreatedAt, &c.UpdatedAt, &c.ExpiresSeconds, &c.Expiring)

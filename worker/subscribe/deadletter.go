@@ -28,12 +28,9 @@ type ConsumerDeadLetter struct {
 
 // ListDeadLetters returns up to limit dead letters of a consumer, oldest first.
 func ListDeadLetters(ctx context.Context, db DB, consumer string, limit int) ([]ConsumerDeadLetter, error) {
-	rows, err := db.Query(ctx, `
+	rows, _ := db.Query(ctx, `
 		SELECT d.id, d.consumer, d.epoch, d.position, d.tries, d.error, d.created_at, d.replay_requested_at, d.event::text
-		FROM iu_outbox.consumer_dead_letter AS d WHERE d.consumer = $1 ORDER BY d.id LIMIT $2`, consumer, limit)
-	if err != nil {
-		return nil, fmt.Errorf("list dead letters: %w", err)
-	}
+		FROM iu_outbox.consumer_dead_letter AS d WHERE d.consumer = $1 ORDER BY d.id LIMIT $2`, consumer, limit) // CollectRows returns its error
 	letters, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (d ConsumerDeadLetter, err error) {
 		var text string
 		if err := row.Scan(&d.ID, &d.Consumer, &d.Cursor.Epoch, &d.Cursor.Position, &d.Tries, &d.Error, &d.CreatedAt, &d.ReplayRequestedAt, &text); err != nil {
@@ -52,31 +49,23 @@ func ListDeadLetters(ctx context.Context, db DB, consumer string, limit int) ([]
 // returns how many. A running process does so within its poll interval, a starting one before all else. Each is
 // tried once, and then deleted or kept with the new error.
 func ReplayDeadLetters(ctx context.Context, db DB, consumer string, ids ...int64) (int, error) {
-	tag, err := db.Exec(ctx, `
-		UPDATE iu_outbox.consumer_dead_letter AS d SET replay_requested_at = pg_catalog.clock_timestamp()
-		WHERE d.consumer = $1 AND ($2::bigint[] IS NULL OR d.id = ANY ($2))`, consumer, anyOf(ids))
-	if err != nil {
-		return 0, fmt.Errorf("replay dead letters: %w", err)
-	}
-	return int(tag.RowsAffected()), nil
+	return changeDeadLetters(ctx, db, "replay dead letters",
+		"UPDATE iu_outbox.consumer_dead_letter AS d SET replay_requested_at = pg_catalog.clock_timestamp()", consumer, ids)
 }
 
 // DropDeadLetters deletes dead letters permanently, all of a consumer's if no ids are given, and returns how many.
 func DropDeadLetters(ctx context.Context, db DB, consumer string, ids ...int64) (int, error) {
-	tag, err := db.Exec(ctx, `
-		DELETE FROM iu_outbox.consumer_dead_letter AS d
-		WHERE d.consumer = $1 AND ($2::bigint[] IS NULL OR d.id = ANY ($2))`, consumer, anyOf(ids))
-	if err != nil {
-		return 0, fmt.Errorf("drop dead letters: %w", err)
-	}
-	return int(tag.RowsAffected()), nil
+	return changeDeadLetters(ctx, db, "drop dead letters", "DELETE FROM iu_outbox.consumer_dead_letter AS d", consumer, ids)
 }
 
-func anyOf(ids []int64) []int64 {
-	if len(ids) == 0 {
-		return nil
+// changeDeadLetters runs a statement on dead letters of a consumer, on all of them if there are no ids.
+func changeDeadLetters(ctx context.Context, db DB, doing, statement, consumer string, ids []int64) (int, error) {
+	tag, err := db.Exec(ctx, statement+`
+		WHERE d.consumer = $1 AND (COALESCE(pg_catalog.cardinality($2::bigint[]), 0) = 0 OR d.id = ANY ($2))`, consumer, ids)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", doing, err)
 	}
-	return ids
+	return int(tag.RowsAffected()), nil
 }
 
 func keepDeadLetter(ctx context.Context, db DB, consumer string, event Event, tries int, cause error) error {

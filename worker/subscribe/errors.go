@@ -120,16 +120,14 @@ func Stop(err error) error {
 	return &stopError{err}
 }
 
-type stopError struct{ err error }
+type stopError struct{ error }
 
-func (e *stopError) Error() string { return e.err.Error() }
-func (e *stopError) Unwrap() error { return e.err }
+func (e *stopError) Unwrap() error { return e.error }
 
 // handlerError marks what the handler is to blame for.
-type handlerError struct{ err error }
+type handlerError struct{ error }
 
-func (e *handlerError) Error() string { return e.err.Error() }
-func (e *handlerError) Unwrap() error { return e.err }
+func (e *handlerError) Unwrap() error { return e.error }
 
 // absent returns the error of a consumer that was not found: gone, or ErrRowSecurity if it may be there and hidden.
 func absent(ctx context.Context, db DB, gone error) error {

@@ -2,6 +2,7 @@ package subscribe
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -10,6 +11,7 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/iu-core/iuworker/internal/names"
 )
@@ -55,6 +57,14 @@ type Data struct {
 
 // RolledBack reports whether an operator rolled the instance back.
 func (e Event) RolledBack() bool { return !e.RolledBackAt.IsZero() }
+
+// Traced returns ctx with the event's trace context, so that a span that a handler starts in it continues the trace of the
+// job that composed the instance. It returns ctx itself if the event has none.
+func (e Event) Traced(ctx context.Context) context.Context {
+	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{
+		"traceparent": e.TraceParent, "tracestate": e.TraceState,
+	})
+}
 
 // CloudEvent returns the event as the CloudEvents SDK's type, to forward it. Integers of CloudEvents have 32 bits: a
 // larger position is a string there.

@@ -18,7 +18,7 @@ func (s *subscriber) failed(ctx context.Context, from Cursor, events []Event, er
 	var blamed *handlerError
 	switch {
 	case errors.As(err, &stop):
-		return stop.err
+		return stop.error
 	case errors.Is(err, errMoved):
 		return s.moved(ctx, from)
 	case ctx.Err() != nil:

@@ -139,10 +139,10 @@ func (f *Follower) replay(ctx context.Context) ([]*Event, error) {
 		f.failures++
 		return nil, nil
 	}
-	f.failures, f.at, f.behind = 0, p.next(), p.Next.Position < p.End.Position
-	events := make([]*Event, len(p.Events))
-	for i := range p.Events {
-		events[i] = &p.Events[i]
+	f.failures, f.at, f.behind = 0, p.next, p.next.Position < p.end.Position
+	events := make([]*Event, len(p.events))
+	for i := range p.events {
+		events[i] = &p.events[i]
 	}
 	return events, nil
 }

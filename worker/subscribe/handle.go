@@ -93,14 +93,14 @@ func call(handler func() error) (err error) {
 
 // handle passes a page's events to the handler, together or one by one. After a failure they are read again.
 func (s *subscriber) handle(ctx context.Context, p page) error {
-	from, rest := p.after.Cursor, p.Events
+	from, rest := p.after.Cursor, p.events
 	for len(rest) > 0 && ctx.Err() == nil {
 		n := s.unit(rest)
 		events := rest[:n]
 		rest = rest[n:]
 		to := markOf(events[n-1])
 		if len(rest) == 0 {
-			to = p.next() // includes what the filter left out after the last event
+			to = p.next // includes what the filter left out after the last event
 		}
 		err := s.attempt(ctx, s, events, func(ctx context.Context, db DB) error { return s.place.move(ctx, db, from, to) })
 		if err != nil {

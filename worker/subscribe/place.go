@@ -70,10 +70,10 @@ func (r *row) read(ctx context.Context, limit int) (page, error) {
 		return p, absent(ctx, r.cfg.Pool, fmt.Errorf("%w %q: it was deleted while it ran", ErrNoConsumer, r.cfg.Consumer))
 	case err != nil:
 		return p, err
-	case !r.known && p.after.Epoch != p.End.Epoch && p.known != nil:
+	case !r.known && p.after.Epoch != p.end.Epoch && p.known != nil:
 		r.logger.WarnContext(ctx, "Subscriber: the database was restored, failed over or copied since this consumer last moved; "+
 			"what it handled after the common position before that, if anything, is not part of this history",
-			slog.String("cursor", p.after.String()), slog.Int64("common_until", *p.known), slog.String("end", p.End.String()))
+			slog.String("cursor", p.after.String()), slog.Int64("common_until", *p.known), slog.String("end", p.end.String()))
 	}
 	return p, r.check(ctx, p.after)
 }
@@ -81,13 +81,11 @@ func (r *row) read(ctx context.Context, limit int) (page, error) {
 // observe reads the consumer's position while another process works for it.
 func (r *row) observe(ctx context.Context) error {
 	var at mark
-	var id *string
 	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
 	defer cancel()
 	err := r.cfg.Pool.QueryRow(ctx, `
-		SELECT c.epoch, c.position, c.last_event_id::text FROM iu_outbox.consumer AS c WHERE c.name = $1`, r.cfg.Consumer).
-		Scan(&at.Epoch, &at.Position, &id)
-	at.id = orEmpty(id)
+		SELECT c.epoch, c.position, COALESCE(c.last_event_id::text, '') FROM iu_outbox.consumer AS c WHERE c.name = $1`, r.cfg.Consumer).
+		Scan(&at.Epoch, &at.Position, &at.id)
 	if err == nil {
 		err = r.check(ctx, at)
 	}
@@ -135,11 +133,11 @@ func (r *row) move(ctx context.Context, db DB, from Cursor, to mark) error {
 	r.seen, r.known = to, true
 	tag, err := db.Exec(ctx, `
 		UPDATE iu_outbox.consumer AS c
-		SET epoch = $4, position = $5, last_event_id = $7, tries = 0, last_error = NULL, last_error_at = NULL,
+		SET epoch = $4, position = $5, last_event_id = NULLIF($7::text, '')::uuid, tries = 0, last_error = NULL, last_error_at = NULL,
 		    updated_at = pg_catalog.clock_timestamp()
 		WHERE c.name = $1 AND c.epoch = $2 AND c.position = $3
 		  AND EXISTS (SELECT FROM iu_outbox.consumer_lease AS l WHERE l.consumer = $1 AND l.process = $6)`,
-		r.cfg.Consumer, from.Epoch, from.Position, to.Epoch, to.Position, r.process, nullable(to.id))
+		r.cfg.Consumer, from.Epoch, from.Position, to.Epoch, to.Position, r.process, to.id)
 	if err != nil {
 		return fmt.Errorf("move the cursor: %w", err)
 	}
@@ -154,22 +152,15 @@ func (r *row) failed(ctx context.Context, from Cursor, cause error, counts bool)
 	err := r.cfg.Pool.QueryRow(ctx, `
 		WITH noted AS (
 			UPDATE iu_outbox.consumer AS c
-			SET tries = c.tries + $4::int, last_error = $5, last_error_at = pg_catalog.clock_timestamp()
+			SET tries = c.tries + $4::boolean::int, last_error = $5, last_error_at = pg_catalog.clock_timestamp()
 			WHERE c.name = $1 AND c.epoch = $2 AND c.position = $3
 			RETURNING c.tries)
 		SELECT COALESCE((SELECT n.tries FROM noted AS n), 0)`,
-		r.cfg.Consumer, from.Epoch, from.Position, boolToInt(counts), message(cause)).Scan(&tries)
+		r.cfg.Consumer, from.Epoch, from.Position, counts, message(cause)).Scan(&tries)
 	if err != nil {
 		return 0, fmt.Errorf("note the failure: %w", err)
 	}
 	return tries, nil
-}
-
-func boolToInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // message returns an error's text as the column takes it: valid UTF-8, no NUL, at most 2,000 characters.

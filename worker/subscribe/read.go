@@ -30,14 +30,6 @@ func (f Filter) templates() []string {
 	return out
 }
 
-// chosen is NULL in SQL for a list that chooses all.
-func chosen(list []string) []string {
-	if len(list) == 0 {
-		return nil
-	}
-	return list
-}
-
 // Page is a stretch of the history.
 type Page struct {
 	Events []Event
@@ -55,7 +47,8 @@ const filterWindow = 1000
 // the filter leaves it out (then without its event), so that the reader gets past it.
 const pageSQL = `
 	SELECT %s,
-	       at.epoch, at.position, at.id, at.tries, at.replay, p.cursor, p.id, p.event
+	       COALESCE(at.epoch, ''), at.position, COALESCE(at.id, ''), at.tries, at.replay,
+	       COALESCE(p.cursor, ''), COALESCE(p.id, ''), COALESCE(p.event, '')
 	FROM (%s) AS at
 	CROSS JOIN LATERAL iu_outbox.cursor_state(at.epoch, at.position) AS s
 	LEFT JOIN LATERAL (
@@ -66,10 +59,10 @@ const pageSQL = `
 			       pg_catalog.max(c.position) OVER () AS last
 			FROM (
 				SELECT e.position, e.event ->> 'cursor' AS cursor, e.instance_collection_id::text AS id,
-				       CASE WHEN ($3::text[] IS NULL OR e.event #>> '{data,template_collection_id}' = ANY ($3)
+				       CASE WHEN (COALESCE(pg_catalog.cardinality($3::text[]), 0) = 0 OR e.event #>> '{data,template_collection_id}' = ANY ($3)
 				                  OR e.event #>> '{data,template_key}' = ANY ($3))
-				             AND ($4::text[] IS NULL OR e.event #>> '{data,actor}' = ANY ($4))
-				             AND ($5::text[] IS NULL OR e.event #>> '{data,event_type}' = ANY ($5))
+				             AND (COALESCE(pg_catalog.cardinality($4::text[]), 0) = 0 OR e.event #>> '{data,actor}' = ANY ($4))
+				             AND (COALESCE(pg_catalog.cardinality($5::text[]), 0) = 0 OR e.event #>> '{data,event_type}' = ANY ($5))
 				            THEN e.event::text END AS event
 				FROM iu_outbox.emission AS e
 				WHERE e.position > at.position AND s.state = 'ok'
@@ -81,7 +74,7 @@ const pageSQL = `
 // A page begins at a cursor that the caller keeps, or at a consumer's row.
 var (
 	pageAfterSQL = fmt.Sprintf(pageSQL, pageHistorySQL,
-		`SELECT $6::text AS epoch, $7::bigint AS position, $8::text AS id, 0 AS tries, false AS replay`)
+		`SELECT NULLIF($6::text, '') AS epoch, $7::bigint AS position, $8::text AS id, 0 AS tries, false AS replay`)
 	pageConsumerSQL = fmt.Sprintf(pageSQL, pageHistorySQL, `
 		SELECT c.epoch, c.position, c.last_event_id::text AS id, c.tries, EXISTS (
 			SELECT FROM iu_outbox.consumer_dead_letter AS d
@@ -93,10 +86,10 @@ var pageHistorySQL = fmt.Sprintf(historySQL, "at.position")
 
 // page is a Page with what else the loop needs.
 type page struct {
-	Page
+	events []Event
 	after  mark   // where it begins
-	nextID string // the id of the event at Next
-	endID  string // the id of the event at End
+	next   mark   // where to read on
+	end    mark   // the end of the history
 	known  *int64 // the last position that after's epoch has in common with today's history
 	tries  int    // failed for the first event
 	replay bool   // dead letters are to be handled again
@@ -107,30 +100,51 @@ type page struct {
 // RewoundError or a PrunedError. Resolve a cursor from outside first, to tell typing errors apart.
 func Read(ctx context.Context, db DB, after Cursor, filter Filter, limit int) (Page, error) {
 	p, err := readAfter(ctx, db, mark{Cursor: after}, filter, limit)
-	return p.Page, err
+	return Page{Events: p.events, Next: p.next.Cursor, End: p.end.Cursor}, err
 }
 
 // readAfter is Read for a place whose event is known: if another one is there, it is a RewoundError.
 func readAfter(ctx context.Context, db DB, after mark, filter Filter, limit int) (page, error) {
-	return readPage(ctx, db, pageAfterSQL, filter, limit, nullable(after.Epoch), after.Position, nullable(after.id))
+	return readPage(ctx, db, pageAfterSQL, filter, limit, after.Epoch, after.Position, after.id)
 }
 
-func (p page) next() mark { return mark{p.Next, p.nextID} }
-
-func (p page) end() mark { return mark{p.End, p.endID} }
-
-func readPage(ctx context.Context, db DB, sql string, filter Filter, limit int, from ...any) (page, error) {
+func readPage(ctx context.Context, db DB, sql string, filter Filter, limit int, from ...any) (p page, err error) {
 	window := limit
 	if !filter.empty() && limit > 0 {
 		window = max(limit, filterWindow)
 	}
-	args := append([]any{limit, window, filter.templates(), chosen(filter.Actors), chosen(filter.EventTypes)}, from...)
-	rows, err := db.Query(ctx, sql, args...)
-	if err != nil {
-		return page{}, fmt.Errorf("read events: %w", err)
+	args := append([]any{limit, window, filter.templates(), filter.Actors, filter.EventTypes}, from...)
+	rows, _ := db.Query(ctx, sql, args...) // ForEachRow returns its error
+	var h history
+	var at, next mark
+	var cursor, text string
+	found := false
+	_, err = pgx.ForEachRow(rows, h.columns(&at.Epoch, &at.Position, &at.id, &p.tries, &p.replay, &cursor, &next.id, &text), func() (err error) {
+		if !found {
+			if p.after, err = h.check(at); err != nil {
+				return rewound(err)
+			}
+			found, p.next, p.end, p.known = true, p.after, h.end, h.knownUntil
+		}
+		switch {
+		case text != "":
+			event, err := ParseEvent([]byte(text))
+			if err != nil {
+				return err
+			}
+			p.events = append(p.events, event)
+			p.next = mark{event.Cursor, next.id}
+		case cursor != "" && len(p.events) < limit: // the filter left this event out
+			if next.Cursor, err = ParseCursor(cursor); err != nil {
+				return err
+			}
+			p.next = next
+		}
+		return nil
+	})
+	if err == nil && !found {
+		err = errNoRow
 	}
-	defer rows.Close()
-	p, err := scanPage(rows, limit)
 	if err != nil {
 		return page{}, fmt.Errorf("read events: %w", err)
 	}
@@ -139,58 +153,6 @@ func readPage(ctx context.Context, db DB, sql string, filter Filter, limit int, 
 
 // errNoRow means that the place to begin at does not exist.
 var errNoRow = errors.New("no row")
-
-func scanPage(rows pgx.Rows, limit int) (page, error) {
-	var p page
-	found := false
-	for rows.Next() {
-		var h history
-		var at mark
-		var epoch, atID, cursor, id, text *string
-		if err := h.scan(rows, &epoch, &at.Position, &atID, &p.tries, &p.replay, &cursor, &id, &text); err != nil {
-			return p, err
-		}
-		if !found {
-			at.Epoch, at.id = orEmpty(epoch), orEmpty(atID)
-			after, err := h.check(at)
-			if err != nil {
-				return p, rewound(err)
-			}
-			found, p.after, p.known = true, after, h.knownUntil
-			p.Next, p.nextID, p.End, p.endID = after.Cursor, after.id, h.end.Cursor, h.end.id
-		}
-		if err := p.add(cursor, id, text, limit); err != nil {
-			return p, err
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return p, err
-	}
-	if !found {
-		return p, errNoRow
-	}
-	return p, nil
-}
-
-// add adds a row: an event, or the place of one that the filter left out.
-func (p *page) add(cursor, id, text *string, limit int) error {
-	switch {
-	case text != nil:
-		event, err := ParseEvent([]byte(*text))
-		if err != nil {
-			return err
-		}
-		p.Events = append(p.Events, event)
-		p.Next, p.nextID = event.Cursor, orEmpty(id)
-	case cursor != nil && len(p.Events) < limit:
-		next, err := ParseCursor(*cursor)
-		if err != nil {
-			return err
-		}
-		p.Next, p.nextID = next, orEmpty(id)
-	}
-	return nil
-}
 
 // rewound turns a BeyondEndError into a RewoundError if the cursor has an epoch: it was once read from this history.
 func rewound(err error) error {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/iu-core/iuworker/internal/dbsession"
+	"github.com/iu-core/iuworker/internal/names"
 	"github.com/iu-core/iuworker/internal/retry"
 )
 
@@ -100,7 +101,7 @@ func (s *subscriber) runAlone(ctx context.Context) error {
 
 // runNamed waits for the consumer's lease, reads while it has it, and waits again if it was lost.
 func (s *subscriber) runNamed(ctx context.Context) error {
-	row := &row{cfg: s.cfg, process: processName(), goesBack: s.goesBack, logger: s.logger}
+	row := &row{cfg: s.cfg, process: names.Process(), goesBack: s.goesBack, logger: s.logger}
 	s.place = row
 	err := s.try(ctx, func(ctx context.Context) error {
 		created, err := row.open(ctx)
@@ -156,7 +157,7 @@ func (s *subscriber) deliver(ctx context.Context) error {
 		}
 		if !started {
 			started = true
-			s.logger.DebugContext(ctx, "Subscriber: reading", slog.String("after", p.after.String()), slog.String("end", p.End.String()))
+			s.logger.DebugContext(ctx, "Subscriber: reading", slog.String("after", p.after.String()), slog.String("end", p.end.String()))
 			s.cfg.OnStart(p.after.Cursor)
 		}
 		if err := s.work(ctx, p); err != nil {
@@ -171,10 +172,10 @@ func (s *subscriber) work(ctx context.Context, p page) error {
 	switch {
 	case p.replay:
 		return s.replay(ctx)
-	case len(p.Events) > 0:
+	case len(p.events) > 0:
 		return s.handle(ctx, p)
-	case p.Next != p.after.Cursor:
-		return s.move(ctx, p.after.Cursor, p.next())
+	case p.next.Cursor != p.after.Cursor:
+		return s.move(ctx, p.after.Cursor, p.next)
 	default:
 		s.announced.bell.Wait(ctx, s.cfg.PollInterval)
 		return ctx.Err()

@@ -61,7 +61,7 @@ func resolve(ctx context.Context, db DB, start Start) (mark, error) {
 	var h history
 	switch start.kind {
 	case startAfter:
-		if err := h.scan(db.QueryRow(ctx, stateSQL, nullable(start.after.Epoch), start.after.Position)); err != nil {
+		if err := db.QueryRow(ctx, stateSQL, start.after.Epoch, start.after.Position).Scan(h.columns()...); err != nil {
 			return mark{}, fmt.Errorf("look for cursor %s: %w", start.after, err)
 		}
 		return h.check(start.after)
@@ -75,39 +75,39 @@ func resolve(ctx context.Context, db DB, start Start) (mark, error) {
 		}
 		return c, nil
 	default:
-		if err := h.scan(db.QueryRow(ctx, stateSQL, nil, -1)); err != nil {
+		if err := db.QueryRow(ctx, stateSQL, "", -1).Scan(h.columns()...); err != nil {
 			return mark{}, fmt.Errorf("look for the ends of the history: %w", err)
 		}
 		if start.kind == startBeginning {
-			return mark{Cursor: h.keptAfter}, nil
+			return mark{Cursor: h.kept()}, nil
 		}
 		return h.end, nil
 	}
 }
 
-// historySQL lists what history scans of a cursor_state s at a position (%[1]s).
+// historySQL selects the columns of a history: of a cursor_state s at a position (%[1]s).
 const historySQL = `s.state, s.epoch, s.position, s.known_until, s.kept_after,
-	       (SELECT e.instance_collection_id::text FROM iu_outbox.emission AS e WHERE e.position = %[1]s),
-	       (SELECT e.instance_collection_id::text FROM iu_outbox.emission AS e WHERE e.position = s.position)`
+	       COALESCE((SELECT e.instance_collection_id::text FROM iu_outbox.emission AS e WHERE e.position = %[1]s), ''),
+	       COALESCE((SELECT e.instance_collection_id::text FROM iu_outbox.emission AS e WHERE e.position = s.position), '')`
 
-var stateSQL = `SELECT ` + fmt.Sprintf(historySQL, "$2") + ` FROM iu_outbox.cursor_state($1, $2) AS s`
+var stateSQL = `SELECT ` + fmt.Sprintf(historySQL, "$2") + ` FROM iu_outbox.cursor_state(NULLIF($1, ''), $2) AS s`
 
 // history is what iu_outbox.cursor_state returns for a cursor.
 type history struct {
 	state      string
 	end        mark
-	keptAfter  Cursor
+	keptAfter  int64
 	knownUntil *int64
 	here       string // the id of the event at the cursor; empty if it is not kept
 }
 
-func (h *history) scan(row pgx.Row, more ...any) error {
-	var here, end *string
-	err := row.Scan(append([]any{&h.state, &h.end.Epoch, &h.end.Position, &h.knownUntil, &h.keptAfter.Position, &here, &end}, more...)...)
-	h.keptAfter.Epoch = h.end.Epoch
-	h.here, h.end.id = orEmpty(here), orEmpty(end)
-	return err
+// columns returns where the columns of historySQL, and more, are scanned to.
+func (h *history) columns(more ...any) []any {
+	return append([]any{&h.state, &h.end.Epoch, &h.end.Position, &h.knownUntil, &h.keptAfter, &h.here, &h.end.id}, more...)
 }
+
+// kept returns the cursor after which all events are kept.
+func (h *history) kept() Cursor { return Cursor{Epoch: h.end.Epoch, Position: h.keptAfter} }
 
 // check returns the place with the epoch and the id that it lacked, or why a reader cannot continue after it.
 func (h *history) check(c mark) (mark, error) {
@@ -132,23 +132,8 @@ func (h *history) check(c mark) (mark, error) {
 		}
 		return c, rewound
 	case "pruned":
-		return c, &PrunedError{Cursor: c.Cursor, KeptAfter: h.keptAfter, End: h.end.Cursor}
+		return c, &PrunedError{Cursor: c.Cursor, KeptAfter: h.kept(), End: h.end.Cursor}
 	default:
 		return c, fmt.Errorf("cursor %s: unknown state %q", c, h.state)
 	}
-}
-
-func orEmpty(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
-}
-
-// nullable is NULL for an empty string.
-func nullable(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
 }

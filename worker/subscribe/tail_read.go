@@ -69,9 +69,8 @@ func (t *Tail) read(ctx context.Context) (more bool, err error) {
 	if known {
 		p, err = readAfter(ctx, t.cfg.Pool, after, Filter{}, tailPage)
 	} else {
-		var end mark
-		end, err = resolve(ctx, t.cfg.Pool, Now())
-		p.Next, p.nextID, p.End, p.endID = end.Cursor, end.id, end.Cursor, end.id
+		p.end, err = resolve(ctx, t.cfg.Pool, Now())
+		p.next = p.end
 	}
 	if errors.Is(err, ErrRewound) || errors.Is(err, ErrPruned) {
 		t.logger.WarnContext(ctx, "Tail: the history changed; followers look up their positions again",
@@ -82,14 +81,14 @@ func (t *Tail) read(ctx context.Context) (more bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.take(p, err)
-	return p.Next.Position < p.End.Position, err
+	return p.next.Position < p.end.Position, err
 }
 
 // take stores a read's result and wakes those who wait for it. The caller holds mu.
 func (t *Tail) take(p page, err error) {
 	t.reads.ended, t.reads.err = t.reads.begun, err
 	if err == nil {
-		t.reads.end = p.end()
+		t.reads.end = p.end
 		if t.recent.add(p) {
 			close(t.news)
 			t.news = make(chan struct{})

@@ -21,14 +21,14 @@ func (r *ring) clear() {
 // add appends a page, drops the oldest events above the limits, and reports whether to wake the followers.
 func (r *ring) add(p page) bool {
 	if !r.known {
-		r.known, r.after, r.end = true, p.Next, p.next()
+		r.known, r.after, r.end = true, p.next.Cursor, p.next
 		return true // followers that have yet to read earlier events must read them from the database
 	}
-	for _, event := range p.Events {
+	for _, event := range p.events {
 		r.events = append(r.events, &event)
 		r.bytes += len(event.JSON)
 	}
-	r.end = p.next()
+	r.end = p.next
 	for len(r.events) > r.most || r.bytes > r.mostBytes {
 		first := r.events[0]
 		r.after = first.Cursor
@@ -36,7 +36,7 @@ func (r *ring) add(p page) bool {
 		r.events[0] = nil // for the garbage collector: the array lives on
 		r.events = r.events[1:]
 	}
-	return len(p.Events) > 0
+	return len(p.events) > 0
 }
 
 // follows returns up to limit events after a position, and false if the ring no longer holds all of them.

@@ -14,20 +14,20 @@ import (
 const (
 	Pass   = "PASS"
 	Fail   = "FAIL"   // missing, not allowed, or unexpected in a core that iuworker created
-	Listed = "LISTED" // an adopted core has it besides
+	Listed = "LISTED" // an additional object of an adopted core
 )
 
 // conformant is the verdict if all classes pass.
 const conformant = "7/7 PASS"
 
-// Report says what iu-core consists of here, against what it should (D9).
+// Report compares the objects of iu-core with those that it should have (D9).
 type Report struct {
 	Verdict string `json:"verdict"` // n/7 PASS
 	Core    string `json:"core"`    // created, adopted or missing
 	Classes []Line `json:"classes"`
 	Objects []Line `json:"objects"`
 
-	// ForeignGrants are beside the seven classes: they never change the verdict. See iusql.ForeignGrants.
+	// ForeignGrants belong to no class and never change the verdict. See iusql.ForeignGrants.
 	ForeignGrants []iusql.ForeignGrant `json:"foreign_grants"`
 }
 
@@ -46,11 +46,7 @@ func (r Report) Passed() bool { return r.Verdict == conformant }
 // nothing.
 func Scan(ctx context.Context, q operate.Querier) (Report, error) {
 	var report Report
-	rows, err := q.Query(ctx, iusql.Conformance())
-	if err != nil {
-		return report, fmt.Errorf("scan iu-core: %w", err)
-	}
-	lines, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Line])
+	lines, err := operate.Collect(ctx, q, pgx.RowToStructByPos[Line], iusql.Conformance())
 	if err != nil {
 		return report, fmt.Errorf("scan iu-core: %w", err)
 	}

@@ -29,23 +29,16 @@ func (c Check) Group() string {
 	return ""
 }
 
-func fine(format string, args ...any) Check {
-	return Check{Result: operate.HealthOK, Says: fmt.Sprintf(format, args...)}
+func judged(result operate.Health, format string, args ...any) Check {
+	return Check{Result: result, Says: fmt.Sprintf(format, args...)}
 }
 
-func warn(format string, args ...any) Check {
-	return Check{Result: operate.HealthWarn, Says: fmt.Sprintf(format, args...)}
-}
+func fine(format string, args ...any) Check    { return judged(operate.HealthOK, format, args...) }
+func warn(format string, args ...any) Check    { return judged(operate.HealthWarn, format, args...) }
+func failed(format string, args ...any) Check  { return judged(operate.HealthFail, format, args...) }
+func skipped(format string, args ...any) Check { return judged(operate.HealthSkipped, format, args...) }
 
-func failed(format string, args ...any) Check {
-	return Check{Result: operate.HealthFail, Says: fmt.Sprintf(format, args...)}
-}
-
-func skipped(format string, args ...any) Check {
-	return Check{Result: operate.HealthSkipped, Says: fmt.Sprintf(format, args...)}
-}
-
-// wrong is failed if what is wrong is grave, else warn.
+// wrong returns a failed check if what is wrong is grave, else a warning.
 func wrong(grave bool, format string, args ...any) Check {
 	if grave {
 		return failed(format, args...)
@@ -61,18 +54,28 @@ func (c Check) so(wayOut string, commands ...string) Check {
 	return c
 }
 
-const detailsShown = 5
-
 // with adds the first details.
 func (c Check) with(details []string) Check {
-	c.Details = details[:min(len(details), detailsShown)]
+	const most = 5
+	c.Details = details[:min(len(details), most)]
 	return c
 }
 
-// withAll adds all details: the one that is left out may be the one that matters.
+// withAll adds all details: any of them may be the one that matters.
 func (c Check) withAll(details []string) Check {
 	c.Details = details
 	return c
+}
+
+// add adds a finding: its detail, unless it is ok, and its result if that is graver than those before, which add reports.
+func (c *Check) add(result operate.Health, detail string) (graver bool) {
+	if result != operate.HealthOK {
+		c.Details = append(c.Details, detail)
+	}
+	if graver = worse(result, c.Result); graver {
+		c.Result = result
+	}
+	return graver
 }
 
 // lines returns a detail for each row.
@@ -94,7 +97,7 @@ const migrateUp = "iuworker migrate up"
 // psql is the command that runs a statement.
 func psql(statement string) string { return "psql -c " + shellQuoted(statement) }
 
-// psqlIn is psql for a database by its name: run in another one, the statement would change nothing here.
+// psqlIn is psql for a named database, for statements that change only the database that they run in.
 func psqlIn(database, statement string) string {
 	return "psql -d " + shellQuoted(database) + " -c " + shellQuoted(statement)
 }

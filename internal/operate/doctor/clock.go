@@ -11,7 +11,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// clock compares this machine's clock with the server's: retries are scheduled by the one and fetched by the other.
+// clock compares this machine's clock, by which workers schedule retries, with the server's, by which they fetch them.
 func (e *examination) clock(ctx context.Context, tx pgx.Tx) (Check, error) {
 	var there time.Time
 	before := time.Now()
@@ -20,7 +20,7 @@ func (e *examination) clock(ctx context.Context, tx pgx.Tx) (Check, error) {
 	return judgeClock(before.Add(took/2).Sub(there), took/2), err
 }
 
-// judgeClock judges how far this machine's clock is ahead, known to within some time.
+// judgeClock judges how far this machine's clock is ahead; within is the error of that measurement.
 func judgeClock(ahead, within time.Duration) Check {
 	off := max(ahead.Abs()-within, 0)
 	says := fmt.Sprintf("this machine's clock is %s the server's", offset(off.Seconds(), ahead < 0))
@@ -44,13 +44,13 @@ func offset(seconds float64, behind bool) string {
 	return operate.Lasted(seconds) + " ahead of"
 }
 
-// fromTheFuture is a time of the server's clock that is still to come.
+// fromTheFuture is a stored time of the server's clock that is in the future.
 type fromTheFuture struct {
 	What  string
 	Ahead float64 // seconds
 }
 
-// Times that the server wrote when they were now, or that it wrote as a lease of some seconds.
+// Times that the server wrote as the current time, or as the end of a lease.
 const futureSQL = `
 	SELECT t.what, EXTRACT(EPOCH FROM t.at - pg_catalog.clock_timestamp())::double precision
 	FROM (
@@ -72,8 +72,8 @@ const futureSQL = `
 	ORDER BY t.at DESC
 	LIMIT 20`
 
-// workerClock is how far the clock of a worker is from the server's, at least: the server says when a job began, and the
-// worker when it ended.
+// workerClock is how far, at least, the clock of a worker is from the server's: the server sets the time at which a job
+// begins, and the worker the time at which it ends.
 type workerClock struct {
 	Worker  string
 	Seconds float64 // ahead; negative: behind
@@ -98,7 +98,7 @@ const workerClocksSQL = `
 	ORDER BY pg_catalog.abs(c.seconds) DESC
 	LIMIT 20`
 
-// times looks for signs that the server's clock was set back, or that a worker's clock is wrong.
+// times finds signs that the server's clock was set back, or that a worker's clock is wrong.
 func (e *examination) times(ctx context.Context, tx pgx.Tx) (Check, error) {
 	future, err := structs[fromTheFuture](ctx, tx, futureSQL)
 	if err != nil {

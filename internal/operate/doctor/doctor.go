@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/iu-core/iuworker/internal/dbsession"
 	"github.com/iu-core/iuworker/internal/operate"
@@ -25,17 +25,17 @@ type Config struct {
 	// Pool is the database. Required. It need not be reachable.
 	Pool *pgxpool.Pool
 
-	// Direct is where a worker listens. Nil means the pool's address.
+	// Direct is the address at which workers listen. Default: the pool's.
 	Direct *pgx.ConnConfig
 
-	// Explain makes a sentence of an error. Default: its own text.
+	// Explain returns an error as a sentence. Default: the error's text.
 	Explain func(error) string
 
 	// Timeout bounds all checks together. Default 10 s.
 	Timeout time.Duration
 
-	// LongTransaction is how long a transaction may be open, or prepared, before it is reported; an idle one a fifth of
-	// it. Default 5 min.
+	// LongTransaction is how long a transaction may be open, or prepared, before it is reported. An idle one has a fifth of
+	// that. Default 5 min.
 	LongTransaction time.Duration
 
 	// PoolSize is how many connections the pool of a worker has. Default dbsession.DefaultPoolSize.
@@ -89,8 +89,8 @@ const (
 	needsSchema          // a transaction, and the worker's schema
 )
 
-// checks are all checks, in the order of the report. run has a transaction that can only read, nil unless needs says that
-// there is one. An error of run becomes a check that was skipped, or that failed if there was no reply.
+// checks are all checks, in the order of the report. run gets a read-only transaction if the check needs a server or a schema,
+// else nil. If run returns an error, the check was skipped, or failed if the server did not reply.
 var checks = []struct {
 	name, group string
 	needs       need
@@ -145,7 +145,7 @@ const (
 	checksAtOnce = 4
 )
 
-// examination is a run of Run.
+// examination is one call of Run.
 type examination struct {
 	cfg      Config
 	database string // its name
@@ -153,9 +153,8 @@ type examination struct {
 	missing map[need]string
 }
 
-// Run checks everything that events need to be composed, and says what to do about what is wrong. It changes nothing, ends
-// within Timeout, and returns a report whatever state the database is in: a check that cannot run is skipped, with the
-// reason.
+// Run checks everything that events need to be composed. It changes nothing, ends within Timeout, and returns a report in any
+// case: a check that cannot run is skipped, with the reason.
 func Run(ctx context.Context, cfg Config) Report {
 	report := Report{At: time.Now(), Checks: make([]Check, len(checks))}
 	cfg.Timeout = cmp.Or(cfg.Timeout, 10*time.Second)
@@ -171,22 +170,21 @@ func Run(ctx context.Context, cfg Config) Report {
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
 	e := &examination{cfg: cfg, missing: map[need]string{}}
-	report.Checks[0] = e.check(ctx, 0) // says whether the others can run
+	report.Checks[0] = e.check(ctx, 0) // the others need the connection
 	if report.Checks[0].Result == operate.HealthFail {
 		e.missing[needsConnection], e.missing[needsServer], e.missing[needsSchema] = "no connection", "no connection", "no connection"
 	} else {
 		e.missing[needsSchema] = e.readDatabase(ctx)
 	}
-	var wg sync.WaitGroup
-	room := make(chan struct{}, checksAtOnce)
+	var others errgroup.Group
+	others.SetLimit(checksAtOnce)
 	for i := 1; i < len(checks); i++ {
-		room <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-room }()
+		others.Go(func() error {
 			report.Checks[i] = e.check(ctx, i)
+			return nil
 		})
 	}
-	wg.Wait()
+	_ = others.Wait() // none returns an error
 	report.Seconds = time.Since(report.At).Seconds()
 	return report
 }
@@ -209,13 +207,13 @@ func (e *examination) readDatabase(ctx context.Context) string {
 	return ""
 }
 
-// otherSchema are the errors of reading what is not there.
+// otherSchema are the errors of reading a table, column or function that does not exist.
 var otherSchema = []string{
 	pgerrcode.UndefinedTable, pgerrcode.UndefinedColumn, pgerrcode.UndefinedFunction, pgerrcode.InvalidSchemaName,
 	pgerrcode.UndefinedObject,
 }
 
-// check runs a check. Without a reply the check failed: the worker's own statements get none either.
+// check runs a check. If the server does not reply, the check failed: the worker's statements get no reply either.
 func (e *examination) check(ctx context.Context, number int) (found Check) {
 	check := checks[number]
 	defer func() { found.Name = check.name }()
@@ -231,12 +229,9 @@ func (e *examination) check(ctx context.Context, number int) (found Check) {
 			return err
 		})
 	}
-	var pgErr *pgconn.PgError
-	code := ""
-	if errors.As(err, &pgErr) {
-		code = pgErr.Code
-	}
-	switch {
+	pgErr := &pgconn.PgError{} // without a code if err has none
+	errors.As(err, &pgErr)
+	switch code := pgErr.Code; {
 	case err == nil:
 		return found
 	case iusql.RefusedByRowSecurity(err):
@@ -257,7 +252,7 @@ func (e *examination) check(ctx context.Context, number int) (found Check) {
 	return skipped("it could not be checked: %s", e.cfg.Explain(err))
 }
 
-// read runs do in a transaction that can only read, whose statements the server cancels after checkTimeout.
+// read runs do in a read-only transaction whose statements the server cancels after checkTimeout.
 func (e *examination) read(ctx context.Context, do func(pgx.Tx) error) error {
 	return pgx.BeginTxFunc(ctx, e.cfg.Pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `

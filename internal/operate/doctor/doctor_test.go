@@ -17,7 +17,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/operatetest"
 )
 
-// shareable are the checks of what tests that run at once have in common: a server's sessions.
+// shareable are the checks of the server's sessions, which tests that run at once share.
 const shareable = "sessions"
 
 func examine(t *testing.T, url string, change ...func(*doctor.Config)) doctor.Report {
@@ -25,7 +25,7 @@ func examine(t *testing.T, url string, change ...func(*doctor.Config)) doctor.Re
 	pool, err := pgxpool.New(t.Context(), url)
 	require.NoError(t, err)
 	defer pool.Close()
-	// A busy machine may need longer than somebody who waits at night would like.
+	// A busy machine may need longer than the default timeout.
 	cfg := doctor.Config{Pool: pool, Timeout: operatetest.Patience}
 	for _, c := range change {
 		c(&cfg)
@@ -52,7 +52,7 @@ func checked(t *testing.T, report doctor.Report, name string) doctor.Check {
 	return doctor.Check{}
 }
 
-// healthy fails the test where a check is not ok, but those that are excused.
+// healthy fails the test if a check is not ok and not excused.
 func healthy(t *testing.T, report doctor.Report, excused ...string) {
 	t.Helper()
 	for _, check := range report.Checks {
@@ -147,7 +147,7 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 		{fmt.Sprintf(consumer, "epoch", "0", 2), "consumers", "1 of 1 consumers needs attention", operate.HealthWarn, "iuworker consumers"},
 		{"ALTER TABLE iu_outbox.event SET (autovacuum_enabled = off)", "vacuum", "autovacuum is off for tables", operate.HealthFail,
 			"ALTER TABLE iu_outbox.event RESET (autovacuum_enabled)"},
-		// What of another version, or none, makes a question impossible is said.
+		// A schema of another version, or none, makes checks impossible, and they report that.
 		{"DROP FUNCTION iu_outbox.gate_status() CASCADE", "gates", "does not fit this program", operate.HealthSkipped, "iuworker migrate up"},
 		{"DROP TABLE iu_outbox.worker CASCADE", "workers", "does not fit this program", operate.HealthSkipped, "iuworker migrate up"},
 		{"DROP SCHEMA iu_river CASCADE", "jobs", "there is no schema iu_river", operate.HealthSkipped, ""},
@@ -167,7 +167,7 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 
 func TestDoctorWithoutADatabase(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never answers
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never replies
 	require.NoError(t, err)
 	defer func() { _ = listener.Close() }()
 	silent := "postgres://me:secret@" + listener.Addr().String() + "/x?sslmode=disable"
@@ -195,7 +195,7 @@ func TestDoctorWithoutASchema(t *testing.T) {
 	}
 }
 
-// Whoever asks gets an answer: what a login may not ask is skipped.
+// Each role gets a report: checks for which a login lacks privileges are skipped.
 func TestDoctorAsEachRole(t *testing.T) {
 	t.Parallel()
 	db := operatetest.Lived(t)
@@ -229,7 +229,7 @@ func TestDoctorAsEachRole(t *testing.T) {
 	require.Equal(t, "iuworker migrate up", check.Next)
 }
 
-// What concerns a whole server needs one of its own.
+// Checks of the whole server need a server of their own.
 func TestDoctorOnASickServer(t *testing.T) {
 	t.Parallel()
 	db, _ := iutest.Own(t)
@@ -260,7 +260,7 @@ func TestDoctorOnASickServer(t *testing.T) {
 	require.Contains(t, checked(t, examine(t, db.URL), "server").Says, "read-only")
 }
 
-// Under load nothing is called wrong that only takes its time.
+// Under load the doctor reports nothing that is only slow.
 func TestDoctorUnderLoad(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -272,7 +272,7 @@ func TestDoctorUnderLoad(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		// The backlog is bounded, so that it is drained in time however slow the machine is.
+		// The backlog is bounded: even a slow machine drains it in time.
 		for pace := time.NewTicker(10 * time.Millisecond); ctx.Err() == nil; <-pace.C {
 			_, _ = db.Pool.Exec(ctx, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
 				SELECT 'e', $1, gen_random_uuid()::text FROM generate_series(1, 20)

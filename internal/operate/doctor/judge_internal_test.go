@@ -45,7 +45,7 @@ func TestJudgeReplicas(t *testing.T) {
 		{replica{"b", "streaming", "sync", 0.1, 100}, "b", operate.HealthOK},
 		{replica{"b", "streaming", "quorum", 45, 100}, "b", operate.HealthWarn},
 		{replica{"a", "catchup", "async", 0, 1 << 30}, "", operate.HealthWarn},
-		{replica{}, "b", operate.HealthSkipped}, // seen by a login that may not look
+		{replica{}, "b", operate.HealthSkipped}, // seen by a login without pg_monitor
 	} {
 		require.Equal(t, test.want, judgeReplicas([]replica{test.replica}, test.synchronous).Result, "%+v", test)
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/doctor"
 )
 
-// A session that holds what the worker needs, and those that wait for it.
+// A session holds a lock that the worker needs, and others wait for it.
 func TestDoctorNamesWhoHoldsThingsUp(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -12,7 +12,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// listener sends a notification through the pool and waits for it where a worker listens.
+// listener sends a notification through the pool and waits for it at the address where workers listen.
 func (e *examination) listener(ctx context.Context, _ pgx.Tx) (Check, error) {
 	ctx, cancel := context.WithTimeout(ctx, listen.ProbeTimeout+checkTimeout)
 	defer cancel()
@@ -63,7 +63,7 @@ type deaf struct {
 	User        string
 	Database    string
 	Application string
-	Idle        bool // it is sent notifications: it has no statement of its own
+	Idle        bool // it runs no statement: the server sends it notifications
 	Seconds     float64
 }
 
@@ -76,8 +76,8 @@ func (d deaf) String() string {
 		d.PID, d.User, d.Database, orUnnamed(d.Application), what, operate.Lasted(d.Seconds))
 }
 
-// listeners looks for sessions that wait for their client to read. One that listens holds a snapshot meanwhile, and the end
-// of the notification queue: vacuum cannot clean up, and at last every NOTIFY fails. The queue is the whole server's.
+// listeners finds sessions whose client does not read. If such a session listens, it holds a snapshot and the tail of the
+// notification queue, which all databases share: vacuum cannot clean up, and in the end every NOTIFY fails.
 func (e *examination) listeners(ctx context.Context, tx pgx.Tx) (Check, error) {
 	var hidden int
 	err := tx.QueryRow(ctx, `
@@ -106,12 +106,12 @@ func (e *examination) listeners(ctx context.Context, tx pgx.Tx) (Check, error) {
 		so("the program hangs or was stopped: resume it, or end its session; a subscriber continues from its cursor", terminate(found[0].PID)), nil
 }
 
-// hiddenSessions says how many sessions a login without pg_monitor does not see.
+// hiddenSessions is a sentence about the sessions that a login without pg_monitor does not see.
 func hiddenSessions(n int) string {
 	return operate.Plural(n, "session is", "sessions are") + " hidden from this login (pg_monitor shows them)"
 }
 
-// payload reports what notifications carry, and to which logins: every login of the database may LISTEN.
+// payload reports what notifications carry and which logins can read them: every login of the database may LISTEN.
 func (e *examination) payload(ctx context.Context, tx pgx.Tx) (Check, error) {
 	var form string
 	err := tx.QueryRow(ctx, "SELECT s.value FROM iu_outbox.settings() AS s WHERE s.name = $1", operate.SettingNotifyPayload).Scan(&form)

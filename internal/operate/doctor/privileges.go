@@ -65,7 +65,7 @@ func judgePrivileges(login standing, missing []iusql.MissingGrant) Check {
 		so("use a login with the role iu_worker or iu_operator, or have an administrator grant one", psqlIn(login.Database, login.grant("iu_operator")))
 }
 
-// standing is which of our roles a login has.
+// standing is the roles of ours that a login has.
 type standing struct {
 	Login, Database string
 	ServerVersion   int
@@ -77,7 +77,8 @@ type standing struct {
 const standingSQL = `
 	SELECT r.rolname::text, pg_catalog.current_database()::text, pg_catalog.current_setting('server_version_num')::integer, r.rolinherit,
 		COALESCE(pg_catalog.array_agg(g.rolname::text ORDER BY g.rolname) FILTER (WHERE pg_catalog.pg_has_role(r.oid, g.oid, 'USAGE')), '{}'),
-		COALESCE(pg_catalog.array_agg(g.rolname::text ORDER BY g.rolname) FILTER (WHERE pg_catalog.pg_has_role(r.oid, g.oid, %s)
+		COALESCE(pg_catalog.array_agg(g.rolname::text ORDER BY g.rolname) FILTER (WHERE pg_catalog.pg_has_role(r.oid, g.oid,
+				CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END)
 			AND NOT pg_catalog.pg_has_role(r.oid, g.oid, 'USAGE')), '{}')
 	FROM pg_catalog.pg_roles AS r
 	LEFT JOIN pg_catalog.pg_roles AS g ON g.rolname IN ` + names.RolesSQL + `
@@ -85,21 +86,13 @@ const standingSQL = `
 	GROUP BY r.oid, r.rolname, r.rolinherit
 	ORDER BY r.rolname`
 
-// standings reads those of the logins that fulfil a condition. From PostgreSQL 16 on, a role that may administer another one
-// is its member without more: only a login that may SET ROLE to it was meant to have it.
+// standings reads those of the logins that meet a condition. From PostgreSQL 16 on, a role that may administer another role is
+// its member, too: only a login that may SET ROLE to it was meant to have its privileges.
 func standings(ctx context.Context, tx pgx.Tx, condition string) ([]standing, error) {
-	var version int
-	if err := tx.QueryRow(ctx, "SELECT pg_catalog.current_setting('server_version_num')::integer").Scan(&version); err != nil {
-		return nil, err
-	}
-	membership := "'MEMBER'"
-	if version >= memberships {
-		membership = "'SET'"
-	}
-	return structs[standing](ctx, tx, fmt.Sprintf(standingSQL, membership, condition))
+	return structs[standing](ctx, tx, fmt.Sprintf(standingSQL, condition))
 }
 
-// memberships is the server version since which each membership, not the login, says whether privileges are inherited.
+// memberships is the server version since which the membership, not the login, decides whether privileges are inherited.
 const memberships = 160000
 
 // grant returns the statements that give the login the privileges of a role, whatever memberships it has now.
@@ -114,7 +107,7 @@ func (s standing) grant(role string) string {
 	return fmt.Sprintf("GRANT %s TO %s; ALTER ROLE %s INHERIT", role, login, login)
 }
 
-// logins names those that were granted one of our roles and do not get its privileges.
+// logins finds logins that were granted one of our roles and do not get its privileges.
 func (e *examination) logins(ctx context.Context, tx pgx.Tx) (Check, error) {
 	all, err := standings(ctx, tx, "r.rolcanlogin AND NOT r.rolsuper")
 	var details []string
@@ -135,4 +128,78 @@ func (e *examination) logins(ctx context.Context, tx pgx.Tx) (Check, error) {
 	}
 	return warn("%s not get the privileges of a role that it was granted", operate.Plural(len(details), "login does", "logins do")).
 		so("let it inherit them, unless a person uses it who runs SET ROLE", next).withAll(details), err
+}
+
+// foreignGrants names the privileges of other roles on iuworker's objects. Those on an adopted iu-core are listed, not judged.
+func (e *examination) foreignGrants(ctx context.Context, tx pgx.Tx) (Check, error) {
+	found, err := iusql.ForeignGrants(ctx, tx)
+	var grantees []string
+	var next string
+	adopted := false
+	for _, grant := range found {
+		if grant.Adopted {
+			adopted = true
+			continue
+		}
+		grantees = append(grantees, grant.Grantee)
+		next = cmp.Or(next, psqlIn(e.database, grant.Statement))
+	}
+	grantees = slices.Compact(grantees)
+	check := fine("only the owner and iuworker's roles have privileges on what it created")
+	switch {
+	case len(grantees) > 0:
+		check = warn("%s unexpected privileges on iuworker's objects: %s",
+			operate.Plural(len(grantees), "role has", "roles have"), strings.Join(grantees, ", ")).
+			so("revoke what was not granted deliberately; iuworker migrate up then grants iuworker's roles what they need", next)
+	case adopted:
+		check.Says += "; grants on the adopted iu-core are not judged"
+	}
+	return check.withAll(lines(found, foreignGrant)), err
+}
+
+func foreignGrant(grant iusql.ForeignGrant) string {
+	where := ""
+	if grant.Adopted {
+		where = " of the adopted iu-core"
+	}
+	return fmt.Sprintf("%s has %s on %s %s%s: %s", grant.Grantee, strings.Join(grant.Privileges, ", "), grant.Kind,
+		strings.Join(grant.Objects, ", "), where, grant.Statement)
+}
+
+// securedTable is a table with row security, and the roles that would not see all of its rows.
+type securedTable struct {
+	Name  string
+	Ours  bool // in a schema of the worker
+	Owner string
+	Blind bool // the owner of our functions is subject to it
+}
+
+// rowSecurity finds tables that hide rows: to a worker, a hidden row is missing.
+func (e *examination) rowSecurity(ctx context.Context, tx pgx.Tx) (Check, error) {
+	tables, err := structs[securedTable](ctx, tx, `
+		SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), n.nspname <> 'public', COALESCE(o.rolname::text, ''),
+			COALESCE(NOT (o.rolsuper OR o.rolbypassrls)
+			     AND (c.relforcerowsecurity OR NOT pg_catalog.pg_has_role(o.oid, c.relowner, 'USAGE')), false)
+		FROM pg_catalog.pg_class AS c
+		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+		LEFT JOIN pg_catalog.pg_namespace AS w ON w.nspname = 'iu_outbox'
+		LEFT JOIN pg_catalog.pg_roles AS o ON o.oid = w.nspowner
+		WHERE c.relkind IN ('r', 'p') AND c.relrowsecurity
+		  AND (n.nspname IN ('iu_outbox', 'iu_river', 'iu_migration') OR n.nspname = 'public' AND c.relname = ANY ($1))
+		ORDER BY 2 DESC, 4 DESC, 1`, iusql.CoreTables())
+	if err != nil || len(tables) == 0 {
+		return fine("row security is off: no rows are hidden"), err
+	}
+	names := lines(tables, func(t securedTable) string { return t.Name })
+	switch {
+	case tables[0].Ours:
+		return failed("row security is on for %s: hidden rows look missing", operate.Plural(len(tables), "table", "tables")).
+			with(names).so("turn it off as the owner; if an event trigger turns it on, exempt these schemas", migrateUp), nil
+	case tables[0].Blind:
+		bypass := "ALTER ROLE " + pgx.Identifier{tables[0].Owner}.Sanitize() + " BYPASSRLS"
+		return failed("row security hides rows of iu-core from %s, the role that the functions run as", tables[0].Owner).with(names).
+			so("exempt that role as a superuser, or turn row security off for these tables", psqlIn(e.database, bypass)), nil
+	}
+	return warn("row security is on for %s of iu-core: the functions see all rows, and verify and doctor need a login with BYPASSRLS",
+		operate.Plural(len(tables), "table", "tables")).with(names), nil
 }

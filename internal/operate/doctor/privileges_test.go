@@ -10,7 +10,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// login makes a login that has some of our roles, and returns its name.
+// login creates a login with some of our roles, and returns its name.
 func login(t *testing.T, db *iutest.DB, roles ...string) string {
 	t.Helper()
 	name := "login_" + db.Name
@@ -22,7 +22,7 @@ func login(t *testing.T, db *iutest.DB, roles ...string) string {
 	return name
 }
 
-// A member that does not inherit is told what helps on this server, for this database.
+// For a member that does not inherit, the report has the statement that helps on this server, for this database.
 func TestDoctorNamesLoginsThatDoNotInherit(t *testing.T) {
 	t.Parallel()
 	db, _ := iutest.Own(t)

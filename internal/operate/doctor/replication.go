@@ -17,7 +17,7 @@ type slot struct {
 	Retained int64  // bytes of WAL that it keeps
 }
 
-// slots looks for replication slots that nobody reads: they keep WAL and dead rows forever.
+// slots finds replication slots without a reader: they keep WAL and dead rows forever.
 func (e *examination) slots(ctx context.Context, tx pgx.Tx) (Check, error) {
 	slots, err := structs[slot](ctx, tx, `
 		SELECT s.slot_name::text, s.active, COALESCE(s.wal_status, ''),
@@ -31,22 +31,18 @@ func (e *examination) slots(ctx context.Context, tx pgx.Tx) (Check, error) {
 		return fine("no replication slots"), err
 	}
 	found := fine("%s in use", operate.Plural(len(slots), "replication slot is", "replication slots are"))
-	var details []string
 	var worst string
 	for _, s := range slots {
 		problem := s.problem()
-		if problem.Result != operate.HealthOK {
-			details = append(details, problem.Says)
-		}
-		if worse(problem.Result, found.Result) {
-			found.Result, worst = problem.Result, s.Name
+		if found.add(problem.Result, problem.Says) {
+			worst = s.Name
 		}
 	}
-	if len(details) == 0 {
+	if len(found.Details) == 0 {
 		return found, nil
 	}
 	found.Says = "replication slots retain WAL, or dead rows, for readers that are away"
-	return found.with(details).so("start the reader again; if it will never return, drop the slot",
+	return found.with(found.Details).so("start the reader again; if it will never return, drop the slot",
 		psql("SELECT pg_drop_replication_slot("+literal(worst)+")")), nil
 }
 
@@ -109,8 +105,7 @@ func judgeReplicas(replicas []replica, synchronous string) Check {
 		return skipped("this login cannot see how far behind replicas are").so("have an administrator grant it pg_monitor")
 	case synchronous != "" && !awaited:
 		return failed("commits wait for a synchronous replica (synchronous_standby_names = %s), and none is connected", synchronous).
-			so("bring the replica back, or commit without it", psql("ALTER SYSTEM RESET synchronous_standby_names"),
-				" && "+psql("SELECT pg_reload_conf()"))
+			so("bring the replica back, or commit without it", psql("ALTER SYSTEM RESET synchronous_standby_names"), psql("SELECT pg_reload_conf()"))
 	case len(details) > 0:
 		return warn("%s behind", operate.Plural(len(details), "replica is", "replicas are")).with(details).
 			so("check the replica's load and network: it has this much less data if you fail over to it now")

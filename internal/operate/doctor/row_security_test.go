@@ -9,7 +9,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// Row security: the doctor calls nothing missing that may be hidden.
+// The doctor reports no row as missing that row security may hide.
 func TestDoctorNamesRowSecurity(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -15,7 +15,7 @@ type sessionRoom struct {
 	Room                        int // on the server, for those who are not superusers
 	Database, Login             int // limits of the database and of the login; -1: none
 	Super, Reserved             bool
-	Pooled                      bool // the session that asks is not the one that the server knows
+	Pooled                      bool // the server knows this session by another pid
 }
 
 // room returns the smallest limit and what counts against it.

@@ -21,7 +21,7 @@ type roleSetting struct {
 	Number   float64 // the value in seconds if it is a length of time
 }
 
-// Roles of ours have logins whose settings matter; so does the login that asks.
+// roleSettingsSQL reads the settings of all logins, of those with our roles, and of this login.
 const roleSettingsSQL = `
 	SELECT COALESCE(r.rolname, '')::text, s.setdatabase <> 0, c.name, c.value, CASE
 		WHEN c.value ~ '^\d+(\.\d+)? *(us|ms|s|min|h|d)?$' AND p.unit IN ('ms', 's', 'min') THEN
@@ -41,7 +41,7 @@ const roleSettingsSQL = `
 	ORDER BY s.setrole = 0, r.rolname, c.name
 	LIMIT 1000`
 
-// settingRule says which values of a setting disturb programs that are not iuworker: its own sessions set what they need.
+// settingRule defines which values of a setting disturb other programs; the sessions of iuworker set what they need.
 type settingRule struct {
 	name   string
 	wrong  func(roleSetting) bool
@@ -49,7 +49,7 @@ type settingRule struct {
 	then   string // what happens
 }
 
-// What is not here changes nothing that we depend on, such as search_path, jit or DateStyle.
+// Settings without a rule, such as search_path, jit or DateStyle, change nothing that we depend on.
 var settingRules = []settingRule{
 	{"default_transaction_read_only", roleSetting.on, operate.HealthFail, "nothing can be inserted, composed or acknowledged"},
 	{"session_replication_role", is("replica"), operate.HealthFail, "writes bypass triggers and foreign keys"},
@@ -73,66 +73,51 @@ func is(values ...string) func(roleSetting) bool {
 	return func(s roleSetting) bool { return slices.Contains(values, strings.ToLower(s.Value)) }
 }
 
-// below is for lengths of time, in seconds; 0 is no limit.
+// below is for lengths of time, in seconds. 0 is no limit.
 func below(seconds float64) func(roleSetting) bool {
 	return func(s roleSetting) bool { return s.Number > 0 && s.Number < seconds }
 }
 
-func (s roleSetting) on() bool { return is("on", "true", "yes", "1", "t", "y")(s) }
-
-func (s roleSetting) off() bool { return !s.on() }
-
+func (s roleSetting) on() bool    { return is("on", "true", "yes", "1", "t", "y")(s) }
+func (s roleSetting) off() bool   { return !s.on() }
 func (s roleSetting) named() bool { return !is("none")(s) }
-
-// rule returns the rule that the setting breaks; nil: none.
-func (s roleSetting) rule() *settingRule {
-	for i, rule := range settingRules {
-		if strings.EqualFold(rule.name, s.Name) && rule.wrong(s) {
-			return &settingRules[i]
-		}
-	}
-	return nil
-}
 
 // whose returns what the setting is attached to, in the words of ALTER.
 func (s roleSetting) whose(database string) string {
-	quoted := pgx.Identifier{database}.Sanitize()
-	if s.Role == "" && s.Database {
-		return "DATABASE " + quoted
+	database, role := pgx.Identifier{database}.Sanitize(), pgx.Identifier{s.Role}.Sanitize()
+	switch {
+	case s.Role == "" && s.Database:
+		return "DATABASE " + database
+	case s.Role == "":
+		return "ROLE ALL"
+	case s.Database:
+		return "ROLE " + role + " IN DATABASE " + database
 	}
-	whose := "ROLE ALL"
-	if s.Role != "" {
-		whose = "ROLE " + pgx.Identifier{s.Role}.Sanitize()
-	}
-	if s.Database {
-		whose += " IN DATABASE " + quoted
-	}
-	return whose
+	return "ROLE " + role
 }
 
-// settings looks for defaults of the database and of our logins that disturb producers, subscribers and psql.
+// settings finds defaults of the database and of our logins that disturb producers, subscribers and psql.
 func (e *examination) settings(ctx context.Context, tx pgx.Tx) (Check, error) {
 	set, err := structs[roleSetting](ctx, tx, roleSettingsSQL)
 	if err != nil || len(set) == 0 {
 		return fine("neither the database nor iuworker's logins have settings of their own"), err
 	}
 	found := fine("%s for logins or the database, all harmless", operate.Plural(len(set), "setting", "settings"))
-	var details []string
 	var next string
 	for _, s := range set {
-		rule := s.rule()
-		if rule == nil {
-			continue
-		}
-		whose := s.whose(e.database)
-		details = append(details, fmt.Sprintf("%s SET %s = %.40s: %s", whose, s.Name, s.Value, rule.then))
-		if worse(rule.result, found.Result) {
-			found.Result, next = rule.result, psql("ALTER "+whose+" RESET "+s.Name)
+		for _, rule := range settingRules {
+			if !strings.EqualFold(rule.name, s.Name) || !rule.wrong(s) {
+				continue
+			}
+			whose := s.whose(e.database)
+			if found.add(rule.result, fmt.Sprintf("%s SET %s = %.40s: %s", whose, s.Name, s.Value, rule.then)) {
+				next = psql("ALTER " + whose + " RESET " + s.Name)
+			}
 		}
 	}
-	if len(details) == 0 {
+	if len(found.Details) == 0 {
 		return found, nil
 	}
-	found.Says = operate.Plural(len(details), "setting", "settings") + " of logins or of the database would disturb programs that insert or read events"
-	return found.with(details).so("reset it, and reconnect those sessions; iuworker's own sessions set what they need", next), nil
+	found.Says = operate.Plural(len(found.Details), "setting", "settings") + " of logins or of the database would disturb programs that insert or read events"
+	return found.with(found.Details).so("reset it, and reconnect those sessions; iuworker's own sessions set what they need", next), nil
 }

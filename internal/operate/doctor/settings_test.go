@@ -60,7 +60,7 @@ func TestDoctorNamesSettingsThatGetInTheWay(t *testing.T) {
 	}
 }
 
-// runNext runs the statements of a command that the doctor gives, as psql would.
+// runNext runs the statements of one of the doctor's commands, as psql would.
 func runNext(t *testing.T, db *iutest.DB, next string) {
 	t.Helper()
 	for command := range strings.SplitSeq(next, " && ") {
@@ -70,7 +70,7 @@ func runNext(t *testing.T, db *iutest.DB, next string) {
 	}
 }
 
-// Settings of logins that are none of ours are not our business.
+// The doctor ignores the settings of logins without our roles.
 func TestDoctorLeavesOthersSettingsAlone(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -16,7 +16,7 @@ type openTransaction struct {
 	PID         int
 	User        string
 	Application string
-	State       string // "" where this login may not see it
+	State       string // "" if this login may not see it
 	Seconds     float64
 	Idle        float64 // seconds since it did something
 	Behind      int64   // transactions since its snapshot
@@ -56,7 +56,7 @@ func openTransactions(ctx context.Context, tx pgx.Tx, everywhere bool) ([]openTr
 // oldSnapshot is how many transactions ago a snapshot may have been taken.
 const oldSnapshot = 1_000_000
 
-// transactions looks for those that are open for long: vacuum cannot clean up after them.
+// transactions finds transactions that are open for long: vacuum cannot clean up after them.
 func (e *examination) transactions(ctx context.Context, tx pgx.Tx) (Check, error) {
 	open, err := openTransactions(ctx, tx, false)
 	limit := e.cfg.LongTransaction.Seconds()
@@ -87,8 +87,7 @@ type preparedTransaction struct {
 	Seconds    float64
 }
 
-// prepared looks for transactions that were prepared and forgotten: they survive every restart, with their locks and their
-// snapshots.
+// prepared finds transactions that were prepared and forgotten: they keep their locks and snapshots across restarts.
 func (e *examination) prepared(ctx context.Context, tx pgx.Tx) (Check, error) {
 	old, err := structs[preparedTransaction](ctx, tx, `
 		SELECT p.gid, p.owner::text, EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - p.prepared)::double precision
@@ -105,4 +104,40 @@ func (e *examination) prepared(ctx context.Context, tx pgx.Tx) (Check, error) {
 		with(lines(old, func(t preparedTransaction) string {
 			return fmt.Sprintf("%s of %s, for %s", t.GID, t.Owner, operate.Lasted(t.Seconds))
 		})).so("ask its transaction manager; if that does not know it, roll it back", psql("ROLLBACK PREPARED "+literal(old[0].GID))), nil
+}
+
+type waitingSession struct {
+	PID      int
+	Seconds  float64
+	What     string
+	Blockers string
+}
+
+// locks finds sessions that wait long for a lock, and the sessions that hold it.
+func (e *examination) locks(ctx context.Context, tx pgx.Tx) (Check, error) {
+	waiting, err := structs[waitingSession](ctx, tx, `
+		SELECT w.pid, w.seconds,
+			COALESCE(pg_catalog.format('%s on %s', w.mode, w.relation), w.mode || ' on a ' || w.locktype),
+			pg_catalog.array_to_string(pg_catalog.pg_blocking_pids(w.pid), ', ')
+		FROM (
+			SELECT l.pid, EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - l.waitstart)::double precision AS seconds, l.mode, l.locktype,
+				(SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class AS c
+				 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = l.relation) AS relation
+			FROM pg_catalog.pg_locks AS l
+			JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+			WHERE NOT l.granted AND a.datname = pg_catalog.current_database()
+			  AND l.waitstart < pg_catalog.clock_timestamp() - $1::interval
+			ORDER BY l.waitstart
+			LIMIT 10
+		) AS w`, e.cfg.LongWait)
+	if err != nil || len(waiting) == 0 {
+		return fine("no session has waited long for a lock"), err
+	}
+	details := lines(waiting, func(w waitingSession) string {
+		return fmt.Sprintf("pid %d has waited for %s for %s, blocked by pid %s", w.PID, w.What, operate.Lasted(w.Seconds), w.Blockers)
+	})
+	blocker, _, _ := strings.Cut(waiting[0].Blockers, ",")
+	return wrong(waiting[0].Seconds > 6*e.cfg.LongWait.Seconds(), "%s for a lock for more than %s",
+		operate.Plural(len(waiting), "session waits", "sessions wait"), e.cfg.LongWait).with(details).
+		so("find out what the blocking session does, and end it if it does not matter", psql("SELECT pg_terminate_backend("+blocker+")")), nil
 }

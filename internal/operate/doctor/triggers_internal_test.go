@@ -10,7 +10,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// The doctor knows all triggers that there are.
+// The doctor checks every trigger of the schema.
 func TestExpectedTriggersAreAll(t *testing.T) {
 	t.Parallel()
 	rows, err := iutest.New(t).Pool.Query(t.Context(), `

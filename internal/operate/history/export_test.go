@@ -1,4 +1,4 @@
 package history
 
-// ReadSQL is the statement of History.
+// ReadSQL is the statement of Read.
 const ReadSQL = historySQL

@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,14 +12,14 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// Range is a length of history that pages show, and how long a Point of it is.
+// Range is a span of history that pages show. Each Point covers a Step of it.
 type Range struct {
 	Name string // such as 6h
 	Span time.Duration
 	Step time.Duration
 }
 
-// Ranges are the lengths of history there are, shortest first. The history is kept for the longest.
+// Ranges lists the ranges, shortest first. The history is retained for the longest.
 var Ranges = []Range{
 	{"1h", time.Hour, time.Minute},
 	{"6h", 6 * time.Hour, 5 * time.Minute},
@@ -28,27 +29,12 @@ var Ranges = []Range{
 
 // RangeOf returns the range with that name, or the shortest one if there is none.
 func RangeOf(name string) Range {
-	for _, r := range Ranges {
-		if r.Name == name {
-			return r
-		}
-	}
-	return Ranges[0]
+	i := slices.IndexFunc(Ranges, func(r Range) bool { return r.Name == name })
+	return Ranges[max(i, 0)]
 }
 
-// rangeFor returns the shortest range that covers span.
-func rangeFor(span time.Duration) Range {
-	for _, r := range Ranges {
-		if span <= r.Span {
-			return r
-		}
-	}
-	return Ranges[len(Ranges)-1]
-}
-
-// Point is what happened in a step of the history, and how it was then. Counts are sums of the step's minutes. P50 is
-// their mean, weighted by how many events they measure; P95 and AnnounceP95 are the highest of the minutes. What waited is
-// the most that waited at the end of a minute, and Workers the fewest that lived. nil: not known.
+// Point sums up the minutes of a step. Counts are sums. P50 is the mean, weighted by how many events each minute measured; P95 and
+// AnnounceP95 are the highest. What waits is the most at the end of a minute, and Workers the fewest alive. nil: not known.
 type Point struct {
 	At    time.Time `json:"at"`    // when the step began
 	Known bool      `json:"known"` // false: no worker counted, a gap
@@ -76,13 +62,13 @@ type Point struct {
 	Workers               *int64 `json:"workers"`
 }
 
-// MarkKind is what a Mark tells of.
+// MarkKind is the kind of a Mark.
 type MarkKind string
 
-// The kinds of marks.
+// Kinds of marks.
 const (
 	MarkGate    MarkKind = "gate"    // a gate was opened or closed
-	MarkVersion MarkKind = "version" // a worker of a version runs that did not run before
+	MarkVersion MarkKind = "version" // a version runs that did not run before
 	MarkStart   MarkKind = "start"   // workers started
 )
 
@@ -94,7 +80,7 @@ type Mark struct {
 	By   string    `json:"by,omitempty"` // who did it, if anybody
 }
 
-// Series is the history of a span of time, a Point for each step of it, oldest first. The last one is under way.
+// Series has a Point for each step of a range, oldest first. The last step is in progress.
 type Series struct {
 	From   time.Time     `json:"from"`
 	Until  time.Time     `json:"until"` // now
@@ -106,8 +92,8 @@ type Series struct {
 // eventSeq is the last id that the outbox has given.
 const eventSeq = "(SELECT CASE WHEN s.is_called THEN s.last_value ELSE 0 END FROM iu_outbox.event_id_seq AS s)"
 
-// historySQL reads the columns of Point, for each step of $3 from $1 to $2. The minute that is under way at $4, and began at
-// $5, is counted now, from a sample of a few thousand jobs; so is the one before it until it is written.
+// historySQL reads the columns of Point for each step of length $3 from $1 to $2. The minute that began at $5 is in progress at $4: it
+// is counted now, from a sample of a few thousand jobs. So is the minute before it until it is written.
 const historySQL = `
 	WITH step AS (
 		SELECT s.at FROM pg_catalog.generate_series($1::timestamptz, $2::timestamptz, $3::interval) AS s (at)
@@ -153,15 +139,18 @@ const historySQL = `
 type window struct {
 	Range
 
-	from, last time.Time // when the first step begins, and the one that is under way
+	from, last time.Time // when the first and the last step begin; the last is in progress
 	now        time.Time // by the server's clock
 }
 
 // windowOf returns the window of the shortest of Ranges that covers span. Its steps are at least least long.
 func windowOf(ctx context.Context, q operate.Querier, span, least time.Duration) (window, error) {
-	w := window{Range: rangeFor(span)}
+	w := window{Range: Ranges[len(Ranges)-1]}
+	if i := slices.IndexFunc(Ranges, func(r Range) bool { return span <= r.Span }); i >= 0 {
+		w.Range = Ranges[i]
+	}
 	if err := q.QueryRow(ctx, "SELECT pg_catalog.clock_timestamp()").Scan(&w.now); err != nil {
-		return w, err
+		return w, fmt.Errorf("read the history: %w", err)
 	}
 	w.Step = max(w.Step, least)
 	w.now = w.now.UTC()
@@ -177,25 +166,22 @@ func (w window) steps() int { return int(w.Span / w.Step) }
 func Read(ctx context.Context, q operate.Querier, span time.Duration) (Series, error) {
 	w, err := windowOf(ctx, q, span, 0)
 	if err != nil {
-		return Series{}, fmt.Errorf("read the history: %w", err)
+		return Series{}, err
 	}
 	s := Series{From: w.from, Until: w.now, Step: w.Step}
-	rows, err := q.Query(ctx, historySQL, w.from, w.last, w.Step, w.now, w.now.Truncate(time.Minute))
+	s.Points, err = operate.Collect(ctx, q, pgx.RowToStructByPos[Point], historySQL, w.from, w.last, w.Step, w.now, w.now.Truncate(time.Minute))
 	if err != nil {
 		return s, fmt.Errorf("read the history: %w", err)
 	}
-	if s.Points, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Point]); err != nil {
-		return s, fmt.Errorf("read the history: %w", err)
-	}
-	if s.Marks, err = marks(ctx, q, w.from); err != nil {
+	if s.Marks, err = operate.Collect(ctx, q, pgx.RowToStructByPos[Mark], marksSQL, w.from); err != nil {
 		return s, fmt.Errorf("read the history's marks: %w", err)
 	}
 	return s, nil
 }
 
-// Gates are moved by commands and pages, which leave an audit line, and by SQL, of which the last move is known. Of the
-// audit the last few thousand lines are read: no index leads to a time.
-const marksSQL = `
+// marksSQL reads the latest 500 marks since $1, oldest first. Commands and pages that change a gate leave an audit line; of changes
+// by SQL only the last one is known. It reads the last 5000 lines of the audit, because no index leads to a time.
+const marksSQL = `SELECT * FROM (
 	WITH moved AS (
 		SELECT a.at, a.detail ->> 'gate' AS gate, a.action = 'gate.open' AS open, a.actor
 		FROM (SELECT a.* FROM iu_outbox.audit AS a ORDER BY a.id DESC LIMIT 5000) AS a
@@ -222,15 +208,7 @@ const marksSQL = `
 	FROM minute AS m
 	WHERE m.started > 0 AND NOT EXISTS (SELECT FROM version AS v WHERE v.at = m.at)
 	ORDER BY 1 DESC
-	LIMIT 500`
-
-func marks(ctx context.Context, q operate.Querier, from time.Time) ([]Mark, error) {
-	rows, err := q.Query(ctx, "SELECT * FROM ("+marksSQL+") AS m ORDER BY 1", from)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[Mark])
-}
+	LIMIT 500) AS m ORDER BY 1`
 
 // ConsumerLag is how far behind a consumer was, an element for each step. nil: not known, a gap.
 type ConsumerLag struct {
@@ -249,13 +227,12 @@ type ConsumerSeries struct {
 // At returns when a step began.
 func (s ConsumerSeries) At(step int) time.Time { return s.From.Add(time.Duration(step) * s.Step) }
 
-// Consumers returns the lags of the consumers with these names, or of all that had one if there are none, in the
-// shortest of Ranges that covers span. Of a day it reads each fifth minute, of a week each twentieth. The last step is under
-// way: it has the lag of now.
+// Consumers returns the lags of the consumers with these names, or of all consumers without names, in the shortest of Ranges that
+// covers span. It reads every fifth minute of a day and every twentieth of a week. The last step has the current lag.
 func Consumers(ctx context.Context, q operate.Querier, span time.Duration, names ...string) (ConsumerSeries, error) {
 	w, err := windowOf(ctx, q, span, 0)
 	if err != nil {
-		return ConsumerSeries{}, fmt.Errorf("read the consumers' history: %w", err)
+		return ConsumerSeries{}, err
 	}
 	s := ConsumerSeries{From: w.from, Until: w.now, Step: w.Step}
 	each := time.Minute
@@ -265,7 +242,18 @@ func Consumers(ctx context.Context, q operate.Querier, span time.Duration, names
 	case w.Step > 5*time.Minute:
 		each = 5 * time.Minute
 	}
-	rows, err := q.Query(ctx, `
+	s.Consumers, err = operate.Collect(ctx, q, func(row pgx.CollectableRow) (c ConsumerLag, err error) {
+		var at []int64
+		var lag []*int64
+		err = row.Scan(&c.Name, &at, &lag)
+		c.Lag = make([]*int64, w.steps())
+		for i, second := range at {
+			if step := int(time.Unix(second, 0).Sub(w.from) / w.Step); step >= 0 && step < len(c.Lag) {
+				c.Lag[step] = lag[i]
+			}
+		}
+		return c, err
+	}, `
 		WITH lag AS (
 			SELECT h.at, h.consumer, h.lag
 			FROM pg_catalog.generate_series($1::timestamptz, $2::timestamptz, $4::interval) AS m (at)
@@ -285,26 +273,10 @@ func Consumers(ctx context.Context, q operate.Querier, span time.Duration, names
 	if err != nil {
 		return s, fmt.Errorf("read the consumers' history: %w", err)
 	}
-	s.Consumers, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c ConsumerLag, err error) {
-		var at []int64
-		var lag []*int64
-		err = row.Scan(&c.Name, &at, &lag)
-		c.Lag = make([]*int64, w.steps())
-		for i, second := range at {
-			if step := int(time.Unix(second, 0).Sub(w.from) / w.Step); step >= 0 && step < len(c.Lag) {
-				c.Lag[step] = lag[i]
-			}
-		}
-		return c, err
-	})
-	if err != nil {
-		return s, fmt.Errorf("read the consumers' history: %w", err)
-	}
 	return s, nil
 }
 
-// TemplateSum is what was made of a template in a span of time. Counts lack the minutes in which fifty others were used
-// more.
+// TemplateSum counts the events of a template. Minutes in which fifty other templates had more events are not counted.
 type TemplateSum struct {
 	ID       uuid.UUID `json:"id"`
 	Key      string    `json:"collection_key"` // "" if there is no such collection
@@ -323,23 +295,49 @@ type TemplateSeries struct {
 	More      int           `json:"more"`      // how many others were used
 }
 
-// templateStep is what history_template sums up in a row.
+// templateStep is the span that a row of history_template covers.
 const templateStep = 5 * time.Minute
 
-// Templates returns up to limit templates, those with the most events first, in the shortest of Ranges that covers
-// span. Its steps are 5 minutes at least, and the last few minutes may be missing.
+// Templates returns up to limit templates, those with the most events first, in the shortest of Ranges that covers span. Its steps
+// are at least 5 minutes, and the last few minutes may be missing.
 func Templates(ctx context.Context, q operate.Querier, span time.Duration, limit int) (TemplateSeries, error) {
+	return readTemplates(ctx, q, span, limit, nil)
+}
+
+// Template returns the history of one template, as Templates does. If nothing was made of it, its counts are 0.
+func Template(ctx context.Context, q operate.Querier, template uuid.UUID, span time.Duration) (TemplateSeries, error) {
+	s, err := readTemplates(ctx, q, span, 1, new(template.String()))
+	if err == nil && len(s.Templates) == 0 {
+		s.Templates = []TemplateSum{{ID: template, Points: make([]int64, int(s.Until.Sub(s.From)/s.Step)+1)}}
+	}
+	return s, err
+}
+
+// readTemplates reads the history of all templates, or of one.
+func readTemplates(ctx context.Context, q operate.Querier, span time.Duration, limit int, only *string) (TemplateSeries, error) {
 	w, err := windowOf(ctx, q, span, templateStep)
 	if err != nil {
-		return TemplateSeries{}, fmt.Errorf("read the templates' history: %w", err)
+		return TemplateSeries{}, err
 	}
 	s := TemplateSeries{From: w.from, Until: w.now, Step: w.Step}
-	rows, err := q.Query(ctx, `
+	s.Templates, err = operate.Collect(ctx, q, func(row pgx.CollectableRow) (t TemplateSum, err error) {
+		var used int
+		var points map[int]int64 // by step
+		err = row.Scan(&t.ID, &t.Key, &t.Composed, &t.Dead, &t.P95, &used, &points)
+		s.More = max(0, used-limit)
+		t.Points = make([]int64, w.steps())
+		for step, n := range points {
+			if step < len(t.Points) {
+				t.Points[step] = n
+			}
+		}
+		return t, err
+	}, `
 		WITH summed AS MATERIALIZED (
 			SELECT h.template_collection_id AS id, pg_catalog.date_bin($2::interval, h.at, $1::timestamptz) AS at,
 				pg_catalog.sum(h.composed) AS composed, pg_catalog.sum(h.dead) AS dead, pg_catalog.max(h.p95) AS p95
 			FROM iu_outbox.history_template AS h
-			WHERE h.at >= $1
+			WHERE h.at >= $1 AND ($4::text IS NULL OR h.template_collection_id = $4::text::uuid)
 			GROUP BY 1, 2
 		), used AS (
 			SELECT s.id, pg_catalog.sum(s.composed) AS composed, pg_catalog.sum(s.dead) AS dead, pg_catalog.max(s.p95) AS p95,
@@ -353,30 +351,14 @@ func Templates(ctx context.Context, q operate.Querier, span time.Duration, limit
 		SELECT u.id, COALESCE((SELECT c.collection_key FROM public.iu_piece_collection AS c WHERE c.id = u.id), ''),
 			u.composed, u.dead, u.p95::double precision, u.templates, u.points
 		FROM used AS u
-		ORDER BY u.composed + u.dead DESC, u.id`, w.from, w.Step, limit)
-	if err != nil {
-		return s, fmt.Errorf("read the templates' history: %w", err)
-	}
-	s.Templates, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (t TemplateSum, err error) {
-		var used int
-		var points map[int]int64 // by step
-		err = row.Scan(&t.ID, &t.Key, &t.Composed, &t.Dead, &t.P95, &used, &points)
-		s.More = max(0, used-limit)
-		t.Points = make([]int64, w.steps())
-		for step, n := range points {
-			if step < len(t.Points) {
-				t.Points[step] = n
-			}
-		}
-		return t, err
-	})
+		ORDER BY u.composed + u.dead DESC, u.id`, w.from, w.Step, limit, only)
 	if err != nil {
 		return s, fmt.Errorf("read the templates' history: %w", err)
 	}
 	return s, nil
 }
 
-// Pace is how fast events go through, and what waits. Rates are events per second. nil: not known.
+// Pace is the throughput, in events per second, and what waits. nil: not known.
 type Pace struct {
 	In             *float64 `json:"in_per_second"` // rows into the outbox
 	Composed       *float64 `json:"composed_per_second"`
@@ -389,14 +371,14 @@ type Pace struct {
 	P95            *float64 `json:"p95_seconds"` // as in Point
 }
 
-// Paces is the pace of the last minute, and that of the five minutes around the same time yesterday.
+// Paces is the pace of the last minute, and of the five minutes around the same time yesterday.
 type Paces struct {
 	At        time.Time `json:"at"`
 	Now       Pace      `json:"now"`
 	Yesterday *Pace     `json:"yesterday"` // nil: nothing is known of that time
 }
 
-// ReadPaces reads the pace of now and of yesterday. Composed counts live instances, scale-outs among them, and dry runs.
+// ReadPaces reads the pace now and yesterday. Composed counts live instances, including those of scale-outs, and dry runs.
 func ReadPaces(ctx context.Context, q operate.Querier) (Paces, error) {
 	var p Paces
 	n := &p.Now
@@ -435,43 +417,4 @@ func ReadPaces(ctx context.Context, q operate.Querier) (Paces, error) {
 		p.Yesterday = &y
 	}
 	return p, nil
-}
-
-// Template returns what was made of one template, in the shortest of Ranges that covers span. It has no minutes in
-// which fifty others were used more.
-func Template(ctx context.Context, q operate.Querier, template uuid.UUID, span time.Duration) (TemplateSeries, error) {
-	w, err := windowOf(ctx, q, span, templateStep)
-	if err != nil {
-		return TemplateSeries{}, fmt.Errorf("read a template's history: %w", err)
-	}
-	s := TemplateSeries{From: w.from, Until: w.now, Step: w.Step}
-	sum := TemplateSum{ID: template, Points: make([]int64, w.steps())}
-	rows, err := q.Query(ctx, `
-		SELECT pg_catalog.floor(EXTRACT(EPOCH FROM h.at - $1) / EXTRACT(EPOCH FROM $2::interval))::bigint,
-			pg_catalog.sum(h.composed)::bigint, pg_catalog.sum(h.dead)::bigint, pg_catalog.max(h.p95)::double precision
-		FROM iu_outbox.history_template AS h
-		WHERE h.at >= $1 AND h.template_collection_id = $3::text::uuid
-		GROUP BY 1`, w.from, w.Step, template.String())
-	if err != nil {
-		return s, fmt.Errorf("read a template's history: %w", err)
-	}
-	var at int
-	var composed, dead int64
-	var p95 *float64
-	_, err = pgx.ForEachRow(rows, []any{&at, &composed, &dead, &p95}, func() error {
-		sum.Composed, sum.Dead = sum.Composed+composed, sum.Dead+dead
-		if p95 != nil && (sum.P95 == nil || *p95 > *sum.P95) {
-			highest := *p95
-			sum.P95 = &highest
-		}
-		if at < len(sum.Points) {
-			sum.Points[at] = composed + dead
-		}
-		return nil
-	})
-	if err != nil {
-		return s, fmt.Errorf("read a template's history: %w", err)
-	}
-	s.Templates = []TemplateSum{sum}
-	return s, nil
 }

@@ -1,15 +1,17 @@
-// Package operatetest has what the tests of several packages below internal/operate need: a database in which a worker has worked.
+// Package operatetest has what the tests of several packages below internal/operate need: a database in which a worker has
+// worked, and transactions that explain their statements.
 package operatetest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
-
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -45,7 +47,7 @@ const Idle = `
 	SELECT NOT EXISTS (SELECT FROM iu_outbox.event) AND NOT EXISTS (SELECT FROM iu_outbox.emission WHERE position IS NULL)
 		AND NOT EXISTS (SELECT FROM iu_river.river_job WHERE state NOT IN ('completed', 'cancelled', 'discarded'))`
 
-// Say inserts an event, whose id comes from its suffix.
+// Say inserts an event whose id is derived from its suffix.
 func Say(t *testing.T, db *iutest.DB, template uuid.UUID, suffix string, mode string, actor string) {
 	t.Helper()
 	db.Exec(t, `
@@ -53,7 +55,7 @@ func Say(t *testing.T, db *iutest.DB, template uuid.UUID, suffix string, mode st
 		VALUES (md5($2)::uuid, 'e', $1, $2, $3, $4)`, template, suffix, mode, actor)
 }
 
-// Lived is a database in which a worker composed five live instances, s1 to s5, and a dry run, dry, and could not
+// Lived returns a database in which a worker composed five live instances, s1 to s5, and a dry run, dry, and could not
 // compose lost.
 func Lived(t *testing.T) *iutest.DB {
 	t.Helper()
@@ -70,4 +72,73 @@ func Lived(t *testing.T) *iutest.DB {
 	db.WaitFor(t, Patience, Idle)
 	stop()
 	return db
+}
+
+// Explaining begins transactions that explain each statement before they run it.
+type Explaining struct {
+	Pool *pgxpool.Pool
+
+	Seen []Explained
+}
+
+// Explained is a statement and what it took to run.
+type Explained struct {
+	SQL          string
+	Blocks       int
+	Milliseconds float64
+}
+
+// BeginTx begins a transaction.
+func (e *Explaining) BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error) {
+	tx, err := e.Pool.BeginTx(ctx, options)
+	return &explainingTx{tx, e}, err
+}
+
+type explainingTx struct {
+	pgx.Tx
+
+	to *Explaining
+}
+
+func (t *explainingTx) explain(ctx context.Context, sql string, args []any) {
+	var text []byte
+	if err := t.Tx.QueryRow(ctx, "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+sql, args...).Scan(&text); err != nil {
+		return // the statement itself fails as well and reports why
+	}
+	var plans []struct {
+		Plan struct {
+			Hit  int `json:"Shared Hit Blocks"`
+			Read int `json:"Shared Read Blocks"`
+		}
+		Milliseconds float64 `json:"Execution Time"`
+	}
+	if json.Unmarshal(text, &plans) == nil && len(plans) == 1 {
+		t.to.Seen = append(t.to.Seen, Explained{sql, plans[0].Plan.Hit + plans[0].Plan.Read, plans[0].Milliseconds})
+	}
+}
+
+// Query implements pgx.Tx.
+func (t *explainingTx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	t.explain(ctx, sql, args)
+	return t.Tx.Query(ctx, sql, args...)
+}
+
+// QueryRow implements pgx.Tx.
+func (t *explainingTx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	t.explain(ctx, sql, args)
+	return t.Tx.QueryRow(ctx, sql, args...)
+}
+
+// ReadsAtMost calls read with a transaction and fails the test if one of its statements reads more than most blocks.
+func ReadsAtMost(t *testing.T, db *iutest.DB, most int, read func(tx pgx.Tx) error) {
+	t.Helper()
+	on := &Explaining{Pool: db.Pool}
+	tx, err := on.BeginTx(t.Context(), pgx.TxOptions{})
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	require.NoError(t, read(tx))
+	require.NotEmpty(t, on.Seen)
+	for _, statement := range on.Seen {
+		require.LessOrEqual(t, statement.Blocks, most, statement.SQL)
+	}
 }

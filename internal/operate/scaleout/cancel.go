@@ -10,18 +10,17 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// Cancel cancels the jobs of a scale-out that have not begun, and drops the dead letters that this makes: what somebody took
-// back needs no attention, and the same scale-out again adds it again. If they are more than most, it returns a
-// operate.NotAsSeenError.
+// Cancel cancels the jobs of a scale-out that have not begun, and drops the dead letters that this makes: the same scale-out, started
+// again, adds these jobs again. If there are more than most, it returns an operate.NotAsSeenError.
 func Cancel(ctx context.Context, o operate.Operator, prefix string, most int64) (done operate.Cancelled, err error) {
 	done.Prefix = prefix
 	done.Cancelled, err = o.CancelJobs(ctx, "scaleout.cancel", prefix, most, jobsOf, func(tx pgx.Tx, n int) (any, error) {
-		return map[string]any{"prefix": prefix, "count": n}, noteCancelled(ctx, tx, prefix, n)
+		return map[string]any{"prefix": prefix, "count": n}, note(ctx, tx, prefix, cancelledSQL, n)
 	})
 	if err != nil {
 		return done, err
 	}
-	if err := noteFinished(ctx, o.Pool, prefix); err != nil {
+	if err := note(ctx, o.Pool, prefix, finishedSQL); err != nil {
 		return done, err
 	}
 	left, err := ReadLeft(ctx, o.Pool, prefix)
@@ -38,28 +37,29 @@ func CountCancellable(ctx context.Context, pool *pgxpool.Pool, prefix string) (i
 	return int64(len(ids)), err
 }
 
-// jobsOf returns the jobs of a scale-out that have not begun, lowest id first. A suffix that looks like a number of
-// it may be another event's: the event id tells.
+// jobsOf returns the ids of the jobs of a scale-out that have not begun, lowest first. Another event may have a suffix of the same
+// form; its event id is a different one.
 func jobsOf(ctx context.Context, q operate.Querier, prefix string) (ids []int64, err error) {
-	rows, err := q.Query(ctx, `
+	type job struct {
+		id     int64
+		event  *string
+		number int
+	}
+	found, err := operate.Collect(ctx, q, func(row pgx.CollectableRow) (j job, err error) {
+		err = row.Scan(&j.id, &j.event, &j.number)
+		return j, err
+	}, `
 		SELECT j.id, j.event ->> 'event_id', pg_catalog.substr(j.event ->> 'instance_key_suffix', pg_catalog.length($1::text) + 2)::integer
 		FROM iu_outbox.job AS j
 		WHERE j.cancellable AND `+ofPrefix("(j.event ->> 'instance_key_suffix')")+`
 		ORDER BY j.id`, prefix)
 	if err != nil {
-		return nil, fmt.Errorf("look for jobs of the scale-out %q: %w", prefix, err)
+		return nil, fmt.Errorf("list the jobs of the scale-out %q: %w", prefix, err)
 	}
-	var id int64
-	var event *string
-	var number int
-	_, err = pgx.ForEachRow(rows, []any{&id, &event, &number}, func() error {
-		if event != nil && *event == eventID(prefix, number).String() {
-			ids = append(ids, id)
+	for _, j := range found {
+		if j.event != nil && *j.event == eventID(prefix, j.number).String() {
+			ids = append(ids, j.id)
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("look for jobs of the scale-out %q: %w", prefix, err)
 	}
 	return ids, nil
 }

@@ -13,9 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/iu-core/iuworker/jobs"
-
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/jobs"
 )
 
 // States of a scale-out.
@@ -80,21 +79,16 @@ const listSQL = `
 	ORDER BY s.started_at DESC, s.prefix
 	LIMIT $1`
 
-// List returns up to limit scale-outs, the latest first. How far the unfinished ones are is found by the events' ids,
-// from where the last reading ended; that is noted for the next. One that nobody looked at while it ran a long way takes
-// several readings to be counted up to where it is.
+// List returns up to limit scale-outs, latest first. It counts the unfinished ones by the events' ids, from where the previous call
+// ended, and stores how far it came. A call counts a bounded number, so a large scale-out may need several.
 func List(ctx context.Context, pool *pgxpool.Pool, limit int) ([]Line, error) {
-	rows, err := pool.Query(ctx, listSQL, limit, jobs.QueueScaleout)
-	if err != nil {
-		return nil, fmt.Errorf("list scale-outs: %w", err)
-	}
 	var paused bool
 	var now time.Time
-	lines, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (l Line, err error) {
+	lines, err := operate.Collect(ctx, pool, func(row pgx.CollectableRow) (l Line, err error) {
 		err = row.Scan(&l.Prefix, &l.TemplateID, &l.TemplateKey, &l.EmitMode, &l.Actor, &l.StartedBy, &l.Total, &l.Enqueued, &l.counted,
 			&l.Cancelled, &l.StartedAt, &l.enqueuedAt, &l.FinishedAt, &l.DeadLetters, &paused, &now)
 		return l, err
-	})
+	}, listSQL, limit, jobs.QueueScaleout)
 	if err != nil {
 		return nil, fmt.Errorf("list scale-outs: %w", err)
 	}
@@ -169,7 +163,7 @@ func (l *Line) count(ctx context.Context, pool *pgxpool.Pool, budget int) (int, 
 			l.counted = first + n - 1
 		}
 		if open == n {
-			break // the numbers that follow have not had their turn
+			break // the following numbers have not been composed yet
 		}
 	}
 	finished := l.counted == l.Total
@@ -180,7 +174,7 @@ func (l *Line) count(ctx context.Context, pool *pgxpool.Pool, budget int) (int, 
 		now := time.Now()
 		l.FinishedAt = &now
 	}
-	err := noteCounted(ctx, pool, *l, finished)
+	err := note(ctx, pool, l.Prefix, countedSQL, l.counted, finished, l.StartedAt)
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok &&
 		(pgErr.Code == pgerrcode.InsufficientPrivilege || pgErr.Code == pgerrcode.ReadOnlySQLTransaction) {
 		err = nil // the next reading counts again

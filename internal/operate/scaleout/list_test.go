@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/scaleout"
 )
 
@@ -42,6 +43,25 @@ func TestAScaleoutIsCountedOnFromTheLastReading(t *testing.T) {
 	l := read()
 	require.Equal(t, []any{scaleout.StateFinished, int64(5000)}, []any{l.State, l.Done})
 	require.NotNil(t, read().FinishedAt)
+}
+
+func TestStartLeavesAnAuditLine(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	cfg := scaleout.Config{Pool: db.Pool, Template: db.Template(t, "letter", 1), Prefix: "spring", Count: 2, Actor: "bulk", By: "ann"}
+	_, err := scaleout.Start(t.Context(), cfg)
+	require.NoError(t, err)
+	cfg.By = "" // the login
+	_, err = scaleout.Start(t.Context(), cfg)
+	require.NoError(t, err)
+	lines, err := operate.Audit(t.Context(), db.Pool, 0, 10)
+	require.NoError(t, err)
+	require.Len(t, lines, 2)
+	var login string
+	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT SESSION_USER").Scan(&login))
+	require.Equal(t, []string{login, "ann"}, []string{lines[0].Actor, lines[1].Actor})
+	require.Equal(t, "scaleout.start", lines[1].Action)
+	require.Contains(t, string(lines[1].Detail), `"prefix": "spring"`)
 }
 
 func TestTheMeterMeasuresTheLastMinute(t *testing.T) {

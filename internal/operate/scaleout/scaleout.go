@@ -49,14 +49,14 @@ type Config struct {
 	// Batch is how many jobs one transaction inserts. Default 1000.
 	Batch int
 
-	// Rate is how many numbers a second are looked at, at most. Default 0: as many as the database takes.
+	// Rate is the most numbers that are handled per second. Default 0: as many as the database takes.
 	Rate int
 
 	// Progress, if it is not nil, is called after each transaction.
 	Progress func(Result)
 }
 
-// Result says how far a Start came: numbers 1 to Done were looked at.
+// Result says how far a Start came: numbers 1 to Done were handled.
 type Result struct {
 	Template uuid.UUID `json:"template_collection_id"`
 	Prefix   string    `json:"prefix"`
@@ -66,8 +66,8 @@ type Result struct {
 	Skipped  int       `json:"skipped"` // composed before, waiting, or dead letters
 }
 
-// Start inserts a job for each number from 1 to Count that has none, a transaction a batch. What it returns says
-// how far it came, also if it fails or ctx ends.
+// Start inserts a job for each number from 1 to Count that has none, in one transaction per batch, and leaves an audit line. The
+// Result says how far it came, also if it fails or ctx ends.
 func Start(ctx context.Context, cfg Config) (Result, error) {
 	result := Result{Template: cfg.Template, Prefix: cfg.Prefix, Count: cfg.Count}
 	if cfg.Pool == nil || cfg.Template == uuid.Nil || cfg.Prefix == "" || cfg.Actor == "" ||
@@ -88,7 +88,7 @@ func Start(ctx context.Context, cfg Config) (Result, error) {
 	if err != nil {
 		return result, fmt.Errorf("set River up: %w", err)
 	}
-	if err := cfg.free(ctx); err != nil {
+	if err := cfg.checkPrefix(ctx); err != nil {
 		return result, err
 	}
 	if err := cfg.register(ctx); err != nil {
@@ -106,7 +106,7 @@ func Start(ctx context.Context, cfg Config) (Result, error) {
 		result.Done += numbers
 		result.Added += added
 		result.Skipped += numbers - added
-		if err := cfg.noteEnqueued(ctx, result.Done); err != nil {
+		if err := note(ctx, cfg.Pool, cfg.Prefix, enqueuedSQL, result.Done); err != nil {
 			return result, err
 		}
 		if cfg.Progress != nil {
@@ -127,17 +127,18 @@ func (e *PrefixTakenError) Error() string {
 	return fmt.Sprintf("the prefix %q is taken: another event or another template owns %s; choose another prefix", e.Prefix, e.InstanceKey)
 }
 
-// free looks whether the first instance's key is somebody else's: then all would end as conflicts.
-func (cfg Config) free(ctx context.Context) error {
+// checkPrefix returns a PrefixTakenError if another event owns the first instance's key. It also sets the default of By.
+func (cfg *Config) checkPrefix(ctx context.Context) error {
 	first := cfg.event(1)
 	instanceKey := "tpl-inst:auto:" + first.InstanceKeySuffix
 	var taken bool
 	err := cfg.Pool.QueryRow(ctx, `
 		SELECT EXISTS (SELECT FROM public.iu_piece_collection AS c WHERE c.collection_key = $1)
-		   AND NOT EXISTS (SELECT FROM public.iu_auto_instantiate_event_log AS l WHERE l.idempotency_key = $2)`,
-		instanceKey, first.IdempotencyKey).Scan(&taken)
+		   AND NOT EXISTS (SELECT FROM public.iu_auto_instantiate_event_log AS l WHERE l.idempotency_key = $2),
+			COALESCE(NULLIF($3, ''), SESSION_USER)`,
+		instanceKey, first.IdempotencyKey, cfg.By).Scan(&taken, &cfg.By)
 	if err != nil {
-		return fmt.Errorf("look whether the prefix is free: %w", err)
+		return fmt.Errorf("check whether the prefix is free: %w", err)
 	}
 	if taken {
 		return &PrefixTakenError{Prefix: cfg.Prefix, InstanceKey: instanceKey}

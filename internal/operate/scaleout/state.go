@@ -6,19 +6,17 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
-
-	"github.com/iu-core/iuworker/jobs"
 
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/jobs"
 )
 
-// Left is what of a scale-out is not composed: its unfinished jobs, its dead letters, and those of them that
-// were put back into the outbox. The paused queue holds all scale-outs up.
+// Left counts what of a scale-out is not composed: its unfinished jobs, its dead letters, and the events that were put back into the
+// outbox. A paused queue stops all scale-outs.
 type Left struct {
-	Waiting     int64 `json:"waiting"`  // for their turn
+	Waiting     int64 `json:"waiting"`  // in the queue
 	Running     int64 `json:"running"`  // now
-	Retrying    int64 `json:"retrying"` // failed, and wait for their next try
+	Retrying    int64 `json:"retrying"` // failed, and wait for their next attempt
 	Parked      int64 `json:"parked"`   // until a gate opens
 	Outbox      int64 `json:"outbox"`
 	DeadLetters int64 `json:"dead_letters"`
@@ -84,7 +82,7 @@ const (
 // Read returns how far a scale-out is, in one snapshot. What was composed is found by the events' ids, which come
 // from the prefix: it takes a second for some hundred thousand.
 func Read(ctx context.Context, db operate.Beginner, prefix string) (state Status, err error) {
-	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	tx, err := db.BeginTx(ctx, operate.Snapshot)
 	if err != nil {
 		return state, fmt.Errorf("read the scale-out %q: %w", prefix, err)
 	}

@@ -31,34 +31,28 @@ func readOutbox(ctx context.Context, tx pgx.Tx, s *Status) error {
 		Scan(&s.Outbox.Count, &s.Outbox.OldestAt)
 }
 
-// A queue and a state at a time: each is a range of River's index on (state, queue, ...).
+// readJobs counts by queue and state, each of which is a range of River's index on (state, queue, ...).
 func readJobs(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
-	s.Jobs, err = operate.Collect(ctx, tx, func(row pgx.CollectableRow) (count JobCount, err error) {
-		err = row.Scan(&count.Queue, &count.State, &count.Count)
-		return count, err
-	}, `
-		SELECT q.queue, st.state, n.n
+	s.Jobs, err = operate.Collect(ctx, tx, pgx.RowToStructByPos[JobCount], `
+		SELECT q.queue, st.state, LEAST(n.n, $2), n.n > $2
 		FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS q (queue, ordinal)
 		CROSS JOIN pg_catalog.unnest(pg_catalog.enum_range((NULL::iu_outbox.job).state)) AS st (state)
 		CROSS JOIN LATERAL (
 			SELECT pg_catalog.count(*) AS n
-			FROM (SELECT FROM iu_outbox.job AS j WHERE j.state = st.state AND j.queue = q.queue LIMIT $2) AS j) AS n
+			FROM (SELECT FROM iu_outbox.job AS j WHERE j.state = st.state AND j.queue = q.queue LIMIT $2 + 1) AS j) AS n
 		WHERE n.n > 0
-		ORDER BY q.ordinal, st.state`, []string{jobs.QueueEvents, jobs.QueueScaleout}, operate.CountLimit+1)
+		ORDER BY q.ordinal, st.state`, []string{jobs.QueueEvents, jobs.QueueScaleout}, operate.CountLimit)
 	return err
 }
 
 func readParked(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
-	s.Parked, err = operate.Collect(ctx, tx, func(row pgx.CollectableRow) (count ParkedCount, err error) {
-		err = row.Scan(&count.Gate, &count.Count)
-		return count, err
-	}, `
-		SELECT g.gate, n.n
+	s.Parked, err = operate.Collect(ctx, tx, pgx.RowToStructByPos[ParkedCount], `
+		SELECT g.gate, LEAST(n.n, $2), n.n > $2
 		FROM pg_catalog.unnest($1::text[]) AS g (gate)
 		CROSS JOIN LATERAL (
 			SELECT pg_catalog.count(*) AS n
-			FROM (SELECT FROM iu_outbox.parked_jobs(g.gate) LIMIT $2) AS j) AS n
-		WHERE n.n > 0`, []string{string(compose.GateComposer), string(compose.GateAutoInstantiate)}, operate.CountLimit+1)
+			FROM (SELECT FROM iu_outbox.parked_jobs(g.gate) LIMIT $2 + 1) AS j) AS n
+		WHERE n.n > 0`, []string{string(compose.GateComposer), string(compose.GateAutoInstantiate)}, operate.CountLimit)
 	return err
 }
 
@@ -67,28 +61,33 @@ func readHeld(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 	return err
 }
 
+// ReadHeld counts the jobs that faults of the installation hold back, by reason.
+func ReadHeld(ctx context.Context, tx pgx.Tx) ([]HeldCount, error) {
+	return operate.Collect(ctx, tx, pgx.RowToStructByPos[HeldCount], `
+		SELECT h.reason, LEAST(pg_catalog.count(*), $1), pg_catalog.count(*) > $1
+		FROM (SELECT COALESCE(j.reason, '') AS reason FROM iu_outbox.job AS j WHERE j.held LIMIT $1 + 1) AS h
+		GROUP BY h.reason
+		ORDER BY pg_catalog.count(*) DESC, h.reason
+		LIMIT 10`, operate.CountLimit)
+}
+
 func readDeadLetters(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 	s.DeadLetters, err = DeadLetterCounts(ctx, tx)
 	return err
 }
 
-// DeadLetterCounts counts the dead letters of each status. The recursion steps from one status to the next along the index on
-// (status, id).
+// DeadLetterCounts counts the dead letters of each status.
 func DeadLetterCounts(ctx context.Context, tx pgx.Tx) ([]DeadLetterCount, error) {
-	return operate.Collect(ctx, tx, func(row pgx.CollectableRow) (count DeadLetterCount, err error) {
-		err = row.Scan(&count.Status, &count.Count)
-		return count, err
-	}, `
-		WITH RECURSIVE statuses AS (
-			SELECT (SELECT d.status FROM iu_outbox.dead_letter AS d ORDER BY d.status LIMIT 1) AS status
-			UNION ALL
-			SELECT (SELECT d.status FROM iu_outbox.dead_letter AS d WHERE d.status > s.status ORDER BY d.status LIMIT 1)
-			FROM statuses AS s WHERE s.status IS NOT NULL
-		)
-		SELECT s.status, (SELECT pg_catalog.count(*)
-			FROM (SELECT FROM iu_outbox.dead_letter AS d WHERE d.status = s.status LIMIT $1) AS d)
-		FROM statuses AS s
-		WHERE s.status IS NOT NULL`, operate.CountLimit+1)
+	statuses, err := operate.DeadLetterStatuses(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	return operate.Collect(ctx, tx, pgx.RowToStructByPos[DeadLetterCount], `
+		SELECT s.status, LEAST(n.n, $2), n.n > $2
+		FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS s (status, ordinal)
+		CROSS JOIN LATERAL (
+			SELECT pg_catalog.count(*) AS n FROM (SELECT FROM iu_outbox.dead_letter AS d WHERE d.status = s.status LIMIT $2 + 1) AS d) AS n
+		ORDER BY s.ordinal`, statuses, operate.CountLimit)
 }
 
 func readEmissions(ctx context.Context, tx pgx.Tx, s *Status) error {
@@ -131,12 +130,13 @@ func readWorkers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 	return err
 }
 
-// Who paused a queue stands in the audit, of which the last thousand lines are read.
-func readPaused(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
-	s.Paused, err = operate.Collect(ctx, tx, pgx.RowToStructByPos[PausedQueue], `
-		SELECT q.name, q.paused_at, (
-			SELECT a.actor FROM (SELECT a.* FROM iu_outbox.audit AS a ORDER BY a.id DESC LIMIT 1000) AS a
-			WHERE a.action = 'queue.pause' AND a.detail ->> 'queue' IN (q.name, '*') ORDER BY a.id DESC LIMIT 1)
-		FROM iu_river.river_queue AS q WHERE q.paused_at IS NOT NULL ORDER BY q.name LIMIT 100`)
+func readPaused(ctx context.Context, tx pgx.Tx, s *Status) error {
+	s.Paused = []PausedQueue{} // an empty list in JSON
+	queues, err := operate.Queues(ctx, tx)
+	for _, queue := range queues {
+		if queue.PausedAt != nil {
+			s.Paused = append(s.Paused, PausedQueue{queue.Name, *queue.PausedAt, queue.PausedBy})
+		}
+	}
 	return err
 }

@@ -56,6 +56,12 @@ type JobCount struct {
 	operate.Count
 }
 
+// HeldCount counts the jobs that a fault of the installation holds back.
+type HeldCount struct {
+	Reason string `json:"reason"`
+	operate.Count
+}
+
 // ParkedCount counts the jobs that wait for a gate.
 type ParkedCount struct {
 	Gate compose.Gate `json:"gate"`
@@ -107,8 +113,7 @@ type Worker struct {
 // Read reads the state of everything in one snapshot. No table is counted beyond some thousand rows.
 func Read(ctx context.Context, db operate.Beginner) (Status, error) {
 	var status Status
-	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	tx, err := db.BeginTx(ctx, options)
+	tx, err := db.BeginTx(ctx, operate.Snapshot)
 	if err != nil {
 		return status, fmt.Errorf("read the status: %w", err)
 	}

@@ -3,9 +3,10 @@ package templates
 import (
 	"context"
 	"fmt"
-	"slices"
+	"math"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/operate"
@@ -18,7 +19,7 @@ type Line struct {
 	Pieces    int64      `json:"pieces"`  // active ones
 	Version   *int       `json:"version"` // nil if none was recorded
 	Instances int64      `json:"instances"`
-	LastAt    *time.Time `json:"last_at"` // when the youngest instance was composed; nil if there is none
+	LastAt    *time.Time `json:"last_at"` // when the latest instance was composed; nil: none
 }
 
 const templateLineSQL = `
@@ -33,20 +34,12 @@ const templateLineSQL = `
 
 // List returns up to limit templates whose keys come after a key, in the order of their keys.
 func List(ctx context.Context, q operate.Querier, after string, limit int) ([]Line, error) {
-	rows, err := q.Query(ctx, templateLineSQL+` WHERE t.collection_key > $1 ORDER BY t.collection_key LIMIT $2`, after, limit)
-	if err != nil {
-		return nil, fmt.Errorf("list templates: %w", err)
-	}
-	lines, err := pgx.CollectRows(rows, scanTemplateLine)
+	lines, err := operate.Collect(ctx, q, pgx.RowToStructByPos[Line],
+		templateLineSQL+` WHERE t.collection_key > $1 ORDER BY t.collection_key LIMIT $2`, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list templates: %w", err)
 	}
 	return lines, nil
-}
-
-func scanTemplateLine(row pgx.CollectableRow) (l Line, err error) {
-	err = row.Scan(&l.ID, &l.Key, &l.Title, &l.Pieces, &l.Version, &l.Instances, &l.LastAt)
-	return l, err
 }
 
 // Detail is a template with its pieces and versions.
@@ -57,7 +50,7 @@ type Detail struct {
 	Versions  []Version `json:"versions"`   // the latest one first
 }
 
-// Version is a recorded content of a template.
+// Version is a recorded version of a template's content.
 type Version struct {
 	Version    int        `json:"version"`
 	Digest     *string    `json:"digest"`
@@ -65,7 +58,7 @@ type Version struct {
 	CreatedAt  *time.Time `json:"created_at"`
 }
 
-// Show returns the template with that collection key, or with that id. A TemplateNotFoundError if there is none.
+// Show returns the template with that collection key, or with that id. A NotFoundError if there is none.
 func Show(ctx context.Context, q operate.Querier, reference string) (detail Detail, err error) {
 	found, err := Find(ctx, q, reference)
 	if err != nil {
@@ -73,40 +66,39 @@ func Show(ctx context.Context, q operate.Querier, reference string) (detail Deta
 	}
 	rows, err := q.Query(ctx, templateLineSQL+` WHERE t.id = $1`, found.ID)
 	if err == nil {
-		detail.Line, err = pgx.CollectExactlyOneRow(rows, scanTemplateLine)
+		detail.Line, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[Line])
 	}
 	if err != nil {
 		return detail, fmt.Errorf("read the template %q: %w", found.Key, err)
 	}
-	rows, err = q.Query(ctx, `
+	detail.PieceKeys, detail.Versions, err = readContent(ctx, q, found.ID, math.MaxInt32, math.MaxInt32)
+	return detail, err
+}
+
+// readContent returns the keys of the active pieces of a collection, in the order of their positions, and its versions, latest first.
+func readContent(ctx context.Context, q operate.Querier, id uuid.UUID, mostPieces, mostVersions int) (pieces []string, versions []Version, err error) {
+	pieces, err = operate.Collect(ctx, q, pgx.RowTo[string], `
 		SELECT p.piece_key FROM public.iu_piece_membership AS m JOIN public.iu_piece AS p ON p.id = m.piece_id
-		WHERE m.collection_id = $1 AND m.is_active ORDER BY m.position, p.id`, found.ID)
-	if err == nil {
-		detail.PieceKeys, err = pgx.CollectRows(rows, pgx.RowTo[string])
-	}
+		WHERE m.collection_id = $1::text::uuid AND m.is_active ORDER BY m.position, p.id LIMIT $2`, id.String(), mostPieces)
 	if err != nil {
-		return detail, fmt.Errorf("read the pieces of the template %q: %w", found.Key, err)
+		return nil, nil, fmt.Errorf("read the pieces of a template: %w", err)
 	}
-	rows, err = q.Query(ctx, `
+	versions, err = operate.Collect(ctx, q, pgx.RowToStructByPos[Version], `
 		SELECT v.version, v.digest, v.recorded_by, v.created_at FROM public.iu_collection_template_version AS v
-		WHERE v.collection_id = $1 ORDER BY v.version DESC`, found.ID)
-	if err == nil {
-		detail.Versions, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Version])
-	}
+		WHERE v.collection_id = $1::text::uuid ORDER BY v.version DESC LIMIT $2`, id.String(), mostVersions)
 	if err != nil {
-		return detail, fmt.Errorf("read the versions of the template %q: %w", found.Key, err)
+		return nil, nil, fmt.Errorf("read the versions of a template: %w", err)
 	}
-	return detail, nil
+	return pieces, versions, nil
 }
 
 // Keys returns the keys that begin with a prefix, for completion.
 func Keys(ctx context.Context, q operate.Querier, prefix string, limit int) ([]string, error) {
-	rows, err := q.Query(ctx, `
+	keys, err := operate.Collect(ctx, q, pgx.RowTo[string], `
 		SELECT t.collection_key FROM iu_outbox.template AS t
 		WHERE pg_catalog.starts_with(t.collection_key, $1) ORDER BY t.collection_key LIMIT $2`, prefix, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list templates: %w", err)
 	}
-	keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	return slices.Clip(keys), err
+	return keys, nil
 }

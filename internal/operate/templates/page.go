@@ -54,7 +54,21 @@ func ReadPage(ctx context.Context, q operate.Querier, page Page) (templates []Ro
 	if page.Before != "" {
 		bound, order, key = "t.collection_key < $2", "t.collection_key DESC", page.Before
 	}
-	rows, err := q.Query(ctx, `
+	upTo := func(n, most int64) operate.Count { return operate.Count{N: min(n, most), More: n > most} }
+	templates, err = operate.Collect(ctx, q, func(row pgx.CollectableRow) (t Row, err error) {
+		var instances, dead int64
+		err = row.Scan(&t.ID, &t.Key, &t.Title, &t.Marked, &t.Pieces, &t.Version, &instances, &dead, &t.LastHour, &t.LastDay, &total)
+		t.Instances, t.DeadLetters = upTo(instances, instancesCounted), upTo(dead, lettersCounted)
+		switch {
+		case !t.Marked:
+			t.State = "not marked"
+		case t.Pieces == 0:
+			t.State = "empty"
+		default:
+			t.State = "marked"
+		}
+		return t, err
+	}, `
 		WITH `+templatesFound+`, shown AS MATERIALIZED (
 			SELECT t.* FROM found AS t WHERE `+bound+` ORDER BY `+order+` LIMIT $3
 		), used AS MATERIALIZED (
@@ -78,24 +92,6 @@ func ReadPage(ctx context.Context, q operate.Querier, page Page) (templates []Ro
 	if err != nil {
 		return nil, 0, fmt.Errorf("list templates: %w", err)
 	}
-	upTo := func(n, most int64) operate.Count { return operate.Count{N: min(n, most), More: n > most} }
-	templates, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (t Row, err error) {
-		var instances, dead int64
-		err = row.Scan(&t.ID, &t.Key, &t.Title, &t.Marked, &t.Pieces, &t.Version, &instances, &dead, &t.LastHour, &t.LastDay, &total)
-		t.Instances, t.DeadLetters = upTo(instances, instancesCounted), upTo(dead, lettersCounted)
-		switch {
-		case !t.Marked:
-			t.State = "not marked"
-		case t.Pieces == 0:
-			t.State = "empty"
-		default:
-			t.State = "marked"
-		}
-		return t, err
-	})
-	if err != nil {
-		return nil, 0, fmt.Errorf("list templates: %w", err)
-	}
 	if len(templates) == 0 { // a page past the end has no total
 		err = q.QueryRow(ctx, `WITH `+templatesFound+` SELECT pg_catalog.count(*) FROM found`, page.Search).Scan(&total)
 		if err != nil {
@@ -112,12 +108,12 @@ type State struct {
 	Marked    bool
 	PieceKeys []string      // active ones, in the order of their positions
 	Versions  []Version     // the latest one first
-	Digest    *string       // of what it consists of now
+	Digest    *string       // of its current content
 	Instances operate.Count // up to ten thousand
 	Dead      operate.Count // dead letters, up to ten thousand
 }
 
-// Drifted reports whether the content is another than the latest recorded version.
+// Drifted reports whether the content differs from the latest recorded version.
 func (t State) Drifted() bool {
 	return len(t.Versions) > 0 && t.Digest != nil && (t.Versions[0].Digest == nil || *t.Versions[0].Digest != *t.Digest)
 }
@@ -131,37 +127,27 @@ const (
 func Read(ctx context.Context, q operate.Querier, key string) (t State, err error) {
 	err = q.QueryRow(ctx, `
 		SELECT c.id, c.collection_key, c.title, COALESCE(r.is_template, false),
-			ARRAY(SELECT p.piece_key FROM public.iu_piece_membership AS m JOIN public.iu_piece AS p ON p.id = m.piece_id
-			      WHERE m.collection_id = c.id AND m.is_active ORDER BY m.position, p.id LIMIT $2),
 			public.fn_iu_collection_digest(c.id),
 			(SELECT pg_catalog.count(*) FROM (
-				SELECT FROM public.iu_auto_instantiate_event_log AS l WHERE l.template_collection_id = c.id LIMIT $3) AS l),
+				SELECT FROM public.iu_auto_instantiate_event_log AS l WHERE l.template_collection_id = c.id LIMIT $2) AS l),
 			(SELECT pg_catalog.count(*) FROM (
 				SELECT FROM iu_outbox.dead_letter AS d
-				WHERE pg_catalog.left(d.event ->> 'template_collection_id', 36) = c.id::text LIMIT $3) AS d)
+				WHERE pg_catalog.left(d.event ->> 'template_collection_id', 36) = c.id::text LIMIT $2) AS d)
 		FROM public.iu_piece_collection AS c
 		LEFT JOIN public.iu_collection_template_registry AS r ON r.collection_id = c.id
-		WHERE c.collection_key = $1`, key, piecesShown, operate.CountLimit+1).
-		Scan(&t.ID, &t.Key, &t.Title, &t.Marked, &t.PieceKeys, &t.Digest, &t.Instances, &t.Dead)
+		WHERE c.collection_key = $1`, key, operate.CountLimit+1).
+		Scan(&t.ID, &t.Key, &t.Title, &t.Marked, &t.Digest, &t.Instances, &t.Dead)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return t, fmt.Errorf("%w: %q", operate.ErrNoCollection, key)
 	}
 	if err != nil {
 		return t, fmt.Errorf("read the template %q: %w", key, err)
 	}
-	rows, err := q.Query(ctx, `
-		SELECT v.version, v.digest, v.recorded_by, v.created_at FROM public.iu_collection_template_version AS v
-		WHERE v.collection_id = $1::text::uuid ORDER BY v.version DESC LIMIT $2`, t.ID.String(), versionsShown)
-	if err == nil {
-		t.Versions, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Version])
-	}
-	if err != nil {
-		return t, fmt.Errorf("read the versions of the template %q: %w", key, err)
-	}
-	return t, nil
+	t.PieceKeys, t.Versions, err = readContent(ctx, q, t.ID, piecesShown, versionsShown)
+	return t, err
 }
 
-// Instance is an instance in the list of a template's.
+// Instance is an instance of a template.
 type Instance struct {
 	ID             uuid.UUID
 	Key            string // the instance's
@@ -174,10 +160,10 @@ type Instance struct {
 // recentEmissions is how many of the newest emissions RecentInstances reads.
 const recentEmissions = 2000
 
-// RecentInstances returns up to limit live instances of a template, the latest first, among the last two thousand live instances of
-// all templates: no index leads to a template's own.
+// RecentInstances returns up to limit live instances of a template, latest first, among the last two thousand live instances of all
+// templates: there is no index by template.
 func RecentInstances(ctx context.Context, q operate.Querier, template uuid.UUID, limit int) ([]Instance, error) {
-	rows, err := q.Query(ctx, `
+	instances, err := operate.Collect(ctx, q, pgx.RowToStructByPos[Instance], `
 		SELECT l.instance_collection_id, c.collection_key, l.idempotency_key, l.triggered_by, l.created_at, e.position
 		FROM (
 			SELECT e.id, e.instance_collection_id, e.position FROM iu_outbox.emission AS e
@@ -186,10 +172,6 @@ func RecentInstances(ctx context.Context, q operate.Querier, template uuid.UUID,
 		JOIN public.iu_piece_collection AS c ON c.id = l.instance_collection_id
 		WHERE l.template_collection_id = $1::text::uuid
 		ORDER BY e.id DESC LIMIT $3`, template.String(), recentEmissions, limit)
-	if err != nil {
-		return nil, fmt.Errorf("list the instances of a template: %w", err)
-	}
-	instances, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Instance])
 	if err != nil {
 		return nil, fmt.Errorf("list the instances of a template: %w", err)
 	}

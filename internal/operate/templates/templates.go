@@ -19,7 +19,7 @@ type Template struct {
 	Title *string   `json:"title"`
 }
 
-// NotFoundError is returned by FindTemplate if there is no such template.
+// NotFoundError is returned by Find if there is no such template.
 type NotFoundError struct {
 	Reference string
 	Nearest   []string // keys of similar templates
@@ -50,7 +50,7 @@ func Find(ctx context.Context, q operate.Querier, reference string) (Template, e
 		return Template{}, noTemplate(ctx, q, reference)
 	}
 	if err != nil {
-		return Template{}, fmt.Errorf("look for the template %q: %w", reference, err)
+		return Template{}, fmt.Errorf("find the template %q: %w", reference, err)
 	}
 	return found, nil
 }
@@ -63,19 +63,15 @@ func CollectionID(ctx context.Context, q operate.Querier, reference string) (id 
 		return id, nil
 	}
 	if err != nil {
-		return uuid.Nil, fmt.Errorf("look for the collection %q: %w", reference, err)
+		return uuid.Nil, fmt.Errorf("find the collection %q: %w", reference, err)
 	}
 	return id, nil
 }
 
 func noTemplate(ctx context.Context, q operate.Querier, reference string) error {
-	rows, err := q.Query(ctx, "SELECT n.collection_key FROM iu_outbox.nearest_templates($1) AS n", reference)
+	keys, err := operate.Collect(ctx, q, pgx.RowTo[string], "SELECT n.collection_key FROM iu_outbox.nearest_templates($1) AS n", reference)
 	if err != nil {
-		return fmt.Errorf("look for similar templates: %w", err)
-	}
-	keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return fmt.Errorf("look for similar templates: %w", err)
+		return fmt.Errorf("find similar templates: %w", err)
 	}
 	return &NotFoundError{Reference: reference, Nearest: keys}
 }

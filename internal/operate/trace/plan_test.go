@@ -10,7 +10,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/trace"
 )
 
-// Finding the event of a suffix reads few of tens of thousands of dead letters.
+// Finding the event of a suffix reads only a few of tens of thousands of dead letters.
 func TestFindReadsABoundedPartOfDeadLetters(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,7 +21,7 @@ type reader struct {
 	events map[string]*Event
 }
 
-// identity is which event a row belongs to.
+// identity identifies the event that a row belongs to.
 type identity struct {
 	Key      string
 	Event    uuid.UUID
@@ -32,7 +33,7 @@ func identityOf(args jobs.AutoInstantiateArgs) identity {
 	return identity{args.IdempotencyKey, args.EventID, args.TemplateCollectionID, args.InstanceKeySuffix}
 }
 
-// event returns the Event of a key; the first row that has the rest fills it in.
+// event returns the Event of a key. The first row with an event id fills in the rest of the identity.
 func (r *reader) event(of identity) *Event {
 	event := r.events[of.Key]
 	if event == nil {
@@ -77,11 +78,11 @@ func (r *reader) readOutbox(ctx context.Context, by target) error {
 		identity
 		OutboxRow
 	}
-	condition, arg := by.where()
+	column, value := by.column()
 	rows, err := operate.Collect(ctx, r.tx, pgx.RowToStructByPos[row], `
 		SELECT idempotency_key, event_id, template_collection_id, instance_key_suffix,
 			id, event_type, emit_mode, actor, priority, available_at, created_at
-		FROM iu_outbox.event WHERE `+condition+` ORDER BY id LIMIT $2`, arg, rowLimit)
+		FROM iu_outbox.event WHERE `+column+` = $1 ORDER BY id LIMIT $2`, value, rowLimit)
 	for _, row := range rows {
 		event := r.event(row.identity)
 		event.Outbox = append(event.Outbox, row.OutboxRow)
@@ -90,15 +91,15 @@ func (r *reader) readOutbox(ctx context.Context, by target) error {
 }
 
 func (r *reader) readJobs(ctx context.Context, by target) error {
-	condition, _ := by.where()
+	column, value := by.column()
 	found, err := operate.Collect(ctx, r.tx, scanJob, `
 		SELECT j.id, j.queue, q.paused_at IS NOT NULL, j.state::text, j.attempt, j.max_attempts, j.created_at, j.scheduled_at,
 			j.attempted_at, j.finalized_at, j.worker, j.cancellable, j.unfinished, j.retrying, j.reason,
 			j.errors, j.event, j.output, j.parked, j.retry
 		FROM iu_outbox.job AS j
 		LEFT JOIN iu_river.river_queue AS q ON q.name = j.queue
-		WHERE j.`+condition+`
-		ORDER BY j.id DESC LIMIT $2`, by.String(), rowLimit)
+		WHERE j.`+column+` = $1
+		ORDER BY j.id DESC LIMIT $2`, value, rowLimit)
 	for _, job := range found {
 		event := r.event(identityOf(job.Args))
 		event.Jobs = append(event.Jobs, job)
@@ -106,7 +107,7 @@ func (r *reader) readJobs(ctx context.Context, by target) error {
 	return err
 }
 
-// scanJob leaves out what does not fit: it was put there by somebody else.
+// scanJob leaves out JSON that does not fit: another program wrote it.
 func scanJob(row pgx.CollectableRow) (j Job, err error) {
 	var args, output, parked, retry []byte
 	var failures [][]byte
@@ -134,7 +135,7 @@ func (r *reader) readInstances(ctx context.Context, by target) error {
 		identity
 		Instance
 	}
-	condition, arg := by.where()
+	column, value := by.column()
 	rows, err := operate.Collect(ctx, r.tx, pgx.RowToStructByPos[row], `
 		SELECT v.idempotency_key, v.event_id, v.template_collection_id,
 			pg_catalog.substr(v.instance_key, pg_catalog.length('tpl-inst:auto:') + 1),
@@ -142,7 +143,7 @@ func (r *reader) readInstances(ctx context.Context, by target) error {
 			g.template_version, g.template_digest, v.template_digest, v.instance_digest, v.digest_match
 		FROM public.v_iu_auto_instantiate_event_log AS v
 		LEFT JOIN public.iu_collection_template_instance_lineage AS g ON g.instance_collection_id = v.instance_collection_id
-		WHERE v.`+condition+` LIMIT $2`, arg, rowLimit)
+		WHERE v.`+column+` = $1 LIMIT $2`, value, rowLimit)
 	for i := range rows {
 		r.event(rows[i].identity).Instance = &rows[i].Instance
 	}
@@ -153,18 +154,15 @@ func (r *reader) readDeadLetters(ctx context.Context, by target) error {
 	letters, err := operate.DeadLetters(ctx, r.tx, operate.Selection{EventID: by.event, IdempotencyKey: by.key}, 0, rowLimit)
 	for _, letter := range letters {
 		var args jobs.AutoInstantiateArgs
-		_ = json.Unmarshal(letter.Event, &args) // if the event does not fit, its dead letter tells what it is
-		args.IdempotencyKey = ""
-		if letter.IdempotencyKey != nil {
-			args.IdempotencyKey = *letter.IdempotencyKey
-		}
+		_ = json.Unmarshal(letter.Event, &args) // an event that does not fit is read from its dead letter alone
+		args.IdempotencyKey = *cmp.Or(letter.IdempotencyKey, new(string))
 		event := r.event(identityOf(args))
 		event.DeadLetters = append(event.DeadLetters, letter)
 	}
 	return err
 }
 
-// readEmission reads the announcement of the instance, or of the last one that is known, which may be rolled back.
+// readEmission reads the announcement of the instance, or of the last known one, which may be rolled back.
 func (r *reader) readEmission(ctx context.Context, event *Event, by target) error {
 	id := by.instance
 	if event.Instance != nil {

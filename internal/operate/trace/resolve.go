@@ -14,27 +14,19 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// target is what rows are read by: an idempotency key, or else an event id. instance is the instance that was asked for, if any.
+// target is what rows are read by: an idempotency key, or else an event id. instance is that of the reference, if it names one.
 type target struct {
 	key      string
 	event    uuid.UUID
 	instance uuid.UUID
 }
 
-// where returns a condition on a table's columns event_id and idempotency_key, and its argument, $1.
-func (t target) where() (condition string, arg any) {
+// column returns the column to read by, idempotency_key or event_id, and its value.
+func (t target) column() (name, value string) {
 	if t.key != "" {
-		return "idempotency_key = $1", t.key
+		return "idempotency_key", t.key
 	}
-	return "event_id = $1", t.event
-}
-
-// String returns the key or the event id.
-func (t target) String() string {
-	if t.key != "" {
-		return t.key
-	}
-	return t.event.String()
+	return "event_id", t.event.String()
 }
 
 var (
@@ -86,7 +78,7 @@ const (
 		JOIN public.iu_auto_instantiate_event_log AS l ON l.instance_collection_id = c.id
 		WHERE c.collection_key = 'tpl-inst:auto:' || $1::text`
 
-	// keyOfSuffixSQL finds the event whose instance is not composed.
+	// keyOfSuffixSQL finds an event without an instance.
 	keyOfSuffixSQL = `
 		SELECT k.idempotency_key FROM (
 			SELECT e.idempotency_key FROM iu_outbox.event AS e WHERE e.instance_key_suffix = $1::text
@@ -101,8 +93,8 @@ const (
 		LIMIT 1`
 )
 
-// resolveInstance finds the event of an instance. If it was rolled back, only its announcement may be left, which says whose it
-// was.
+// resolveInstance finds the event of an instance. If it was rolled back, only its announcement may be left, which names the
+// event.
 func (r *reader) resolveInstance(ctx context.Context, id uuid.UUID) (target, error) {
 	found := target{instance: id}
 	err := r.tx.QueryRow(ctx, `
@@ -137,7 +129,7 @@ func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("several events begin with %q; give more characters", e.Prefix)
 }
 
-// resolvePrefix finds the one event of which an event id, an instance id or the idempotency key begins with a prefix.
+// resolvePrefix finds the one event whose id, instance id or idempotency key begins with a prefix.
 func (r *reader) resolvePrefix(ctx context.Context, prefix string) (target, error) {
 	low, high := bounds(prefix)
 	found, err := operate.Collect(ctx, r.tx, func(row pgx.CollectableRow) (t target, err error) {
@@ -175,7 +167,8 @@ func (r *reader) resolvePrefix(ctx context.Context, prefix string) (target, erro
 	}
 	several := &AmbiguousError{Prefix: prefix}
 	for _, t := range found {
-		several.References = append(several.References, t.String())
+		_, value := t.column()
+		several.References = append(several.References, value)
 	}
 	return target{}, several
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +18,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// Event is all that is known of one event for one template. Parts that it has not reached, or that were deleted (River deletes
+// Event is everything that is known about one event for one template. Parts that it has not reached, or that were deleted (River deletes
 // jobs after a while), are nil or empty.
 type Event struct {
 	IdempotencyKey    string     `json:"idempotency_key"`
@@ -96,7 +97,7 @@ type Retry struct {
 	Error   string    `json:"error"`
 }
 
-// Instance is what was composed, with the digests as they were recorded and as they are now.
+// Instance is the composed instance, with its digests as recorded and as they are now.
 type Instance struct {
 	ID              uuid.UUID `json:"instance_collection_id"`
 	Key             string    `json:"instance_key"`
@@ -123,7 +124,7 @@ type Emission struct {
 	RolledBackAt *time.Time      `json:"rolled_back_at"`
 }
 
-// Consumer is a named consumer and whether it is past the emission; Past is nil if its position says nothing.
+// Consumer is a named consumer. Past reports whether it is past the emission, nil if that is not known.
 type Consumer struct {
 	Name     string `json:"name"`
 	Position int64  `json:"position"`
@@ -138,20 +139,19 @@ var ErrNotFound = errors.New("not found")
 // of an id or a key: an Event for each idempotency key, by key. It reads in one snapshot.
 func Find(ctx context.Context, db operate.Beginner, reference string) ([]Event, error) {
 	reference = strings.TrimSpace(reference)
-	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	r := &reader{events: map[string]*Event{}}
+	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	err := pgx.BeginTxFunc(ctx, db, options, func(tx pgx.Tx) error {
+		r.tx = tx
+		return r.read(ctx, reference)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("trace %.80q: %w", reference, err)
 	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // it only read
-	r := &reader{tx: tx, events: map[string]*Event{}}
-	if err := r.read(ctx, reference); err != nil {
-		return nil, fmt.Errorf("trace %.80q: %w", reference, err)
-	}
 	events := make([]Event, 0, len(r.events))
-	for _, event := range r.events {
-		events = append(events, *event)
+	for _, key := range slices.Sorted(maps.Keys(r.events)) {
+		events = append(events, *r.events[key])
 	}
-	slices.SortFunc(events, func(a, b Event) int { return strings.Compare(a.IdempotencyKey, b.IdempotencyKey) })
 	if len(events) == 0 {
 		return nil, fmt.Errorf("trace %.80q: %w: give an event id, an idempotency key, an instance's id or key, or a job's number",
 			reference, ErrNotFound)

@@ -14,7 +14,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/trace"
 )
 
-// tracer is a database without a worker: its tests make each state themselves.
+// tracer is a database without a worker, in which tests create each state.
 type tracer struct {
 	*iutest.DB
 
@@ -39,7 +39,7 @@ func (b tracer) outbox(t *testing.T, availableAt time.Time) {
 		VALUES ($1, 'order.placed', $2, 'a', 'ann', $3)`, b.event, b.template, availableAt)
 }
 
-// job makes a job of the event in a state.
+// job inserts a job of the event in a state.
 func (b tracer) job(t *testing.T, state, metadata string) {
 	t.Helper()
 	b.Exec(t, `

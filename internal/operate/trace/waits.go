@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,10 +16,10 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// noWorker is what is missing if nothing happens.
+// noWorker is what an event waits for while no worker is alive.
 const noWorker = "a worker: none is alive; to start one, run: iuworker work"
 
-// waits returns what an event waits for, which its state allows; "" if it waits for nothing.
+// waits returns what an event waits for; "" if it waits for nothing.
 func (r *reader) waits(ctx context.Context, event *Event) (string, error) {
 	switch event.State {
 	case operate.EventDone:
@@ -103,9 +104,8 @@ func (r *reader) job(ctx context.Context, state string, job *Job) (string, error
 		return fmt.Sprintf("its next try at %s; the last one failed: %s", stamp(job.ScheduledAt), lastError), err
 	case state == operate.EventWaiting:
 		return "its time: not before " + stamp(job.ScheduledAt), nil
-	default:
-		return r.queued(ctx, job)
 	}
+	return r.queued(ctx, job)
 }
 
 func (r *reader) parked(ctx context.Context, job *Job) (string, error) {
@@ -113,15 +113,10 @@ func (r *reader) parked(ctx context.Context, job *Job) (string, error) {
 		return "a fault of the installation to be fixed: " + *cmp.Or(job.reason, new(string)), nil
 	}
 	gates, err := operate.Gates(ctx, r.tx)
-	if err != nil {
-		return "", err
+	if slices.ContainsFunc(gates, func(g operate.Gate) bool { return g.Gate == job.Parked.Gate && g.Open }) {
+		return "a worker to pick it up (its gate has reopened)", err
 	}
-	for _, gate := range gates {
-		if gate.Gate == job.Parked.Gate && gate.Open {
-			return "a worker to pick it up (its gate has reopened)", nil
-		}
-	}
-	return "its gate to open: " + job.Parked.Reason, nil
+	return "its gate to open: " + job.Parked.Reason, err
 }
 
 func (r *reader) queued(ctx context.Context, job *Job) (string, error) {
@@ -142,14 +137,13 @@ func (r *reader) blocked(ctx context.Context, job *Job) (string, error) {
 		return in, err
 	case job.Worker == nil:
 		return "its worker", nil
-	default:
-		return "its worker, running in " + *job.Worker, nil
 	}
+	return "its worker, running in " + *job.Worker, nil
 }
 
-// inTheWay returns which sessions block the one that composes the job's event; with holders also those that hold its instance
-// key, for a job that is between two attempts; "" for none. A composing session is known by the lock that it takes on the
-// key; if it has not come so far, by its statement, which it shares with other jobs.
+// inTheWay returns which sessions block the one that composes the job's event; "" if none do. With holders it includes those
+// that hold the instance key, for a job between two attempts. A composing session is recognized by its lock on the key, and
+// before it has that by its statement, which it shares with other jobs.
 func (r *reader) inTheWay(ctx context.Context, job *Job, holders bool) (string, error) {
 	pids, err := operate.Collect(ctx, r.tx, pgx.RowTo[string], `
 		WITH key AS (
@@ -191,8 +185,7 @@ func (r *reader) announcing(ctx context.Context, event *Event) (string, error) {
 		return "", nil
 	}
 	var active bool
-	err := r.tx.QueryRow(ctx, "SELECT iu_outbox.announcing()").Scan(&active)
-	if err != nil {
+	if err := r.tx.QueryRow(ctx, "SELECT iu_outbox.announcing()").Scan(&active); err != nil {
 		return "", err
 	}
 	if !active {

@@ -9,7 +9,7 @@ const emissionProblem = `
 	WHEN l.instance_collection_id IS NOT NULL AND e.rolled_back_at IS NOT NULL THEN 'it is marked as rolled back, and its instance is in the log'
 	WHEN l.emit_mode <> 'live' THEN 'it announces a dry run'`
 
-// What was pruned is below all that is kept. Each epoch has the positions after its beginning, up to the next one's.
+// Pruned positions are below all others. An epoch has the positions after its beginning, up to the beginning of the next one.
 var positions = step{
 	name:   "positions",
 	holds:  "positions are unique and have no gaps up to the counter, and each emission is that of one live instance, or marked as rolled back",

@@ -30,8 +30,8 @@ var outbox = step{
 	},
 }
 
-// Every key is counted once for each claim. It is somewhere in every snapshot, since whatever moves it is one transaction. What
-// an operator did after a claim goes first: a dead letter that was retried is that of the later claim.
+// Every key counts once for each claim. Every snapshot has it in one place, because each move is one transaction. What an operator
+// did after a claim takes precedence: a dead letter that was retried belongs to the later claim.
 var events = step{
 	name:   "events",
 	holds:  "every event that left the outbox is composed, in a job, a dead letter, or was removed by an operator",

@@ -14,14 +14,14 @@ var instances = step{
 		WHERE c.ctid >= $1::text::tid AND c.ctid < $2::text::tid AND c.collection_key LIKE 'tpl-inst:auto:%'`}},
 }
 
-// prunedSQL counts what stands for the emissions that were pruned, by tallies with a suffix.
+// prunedSQL reads the numbers of pruned emissions, into tallies with a suffix.
 const prunedSQL = `
 	SELECT NULL::text, x.tally || '%s', x.n, NULL::text
 	FROM iu_outbox.emission_pruned AS p
 	CROSS JOIN LATERAL (VALUES ('instances ', p.instances), ('rolled back ', p.rolled_back)) AS x (tally, n)`
 
-// A live instance has no emission if that was pruned. One that is younger than all that was pruned is wrong by itself; the
-// others must be as many as were pruned. While the log is read, more may be pruned, and pruned ones rolled back.
+// A live instance has no emission if that was pruned. If it is younger than all pruned emissions, it is wrong; the older ones must
+// be as many as were pruned. While the log is read, more may be pruned, and pruned ones rolled back.
 var log = step{
 	name:   "log",
 	holds:  "each row of the log has its instance with pieces, its lineage with the template's digest and, if it is live, its emission",

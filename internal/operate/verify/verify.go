@@ -12,22 +12,22 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// Config configures Verify. The zero value of a field means its default.
+// Config configures Run. The zero value of a field means its default.
 type Config struct {
 	// Pool is the database. Required. Verify uses one connection at a time, and each for a short statement.
 	Pool *pgxpool.Pool
 
-	// Findings is how many of the wrong things each check names. Default 20.
+	// Findings is how many wrong rows each check names. Default 20.
 	Findings int
 
-	// Rest is how long to pause between two pieces, for the sake of others. Default: not at all.
+	// Rest is how long to pause between two pieces, to leave others room. Default: no pause.
 	Rest time.Duration
 
 	// Done, if it is not nil, is called after each check.
 	Done func(Check)
 }
 
-// Report says what holds over all data, and names what does not.
+// Report is what a verification found.
 type Report struct {
 	At      time.Time `json:"at"` // when it began, by this machine's clock
 	Seconds float64   `json:"seconds"`
@@ -61,19 +61,18 @@ func (c *Check) add(id, problem string) {
 
 // Finding is a row for which a check does not hold.
 type Finding struct {
-	ID      string `json:"id"` // of what the check looks at
+	ID      string `json:"id"` // of the row
 	Problem string `json:"problem"`
 }
 
-// Balance is what became of all events since the outbox was installed. While events flow, its numbers are of
-// slightly different moments.
+// Balance is what became of all events since the outbox was installed. While events flow, its numbers are not of one moment.
 type Balance struct {
 	Waiting  int64 `json:"waiting"`  // rows in the outbox
 	Claimed  int64 `json:"claimed"`  // rows that left it for a job
 	Merged   int64 `json:"merged"`   // of them: those whose job another row of their key stands for
 	Scaleout int64 `json:"scaleout"` // jobs that a scale-out made without rows
 
-	Composed    int64 `json:"composed"`     // the rest is where claimed keys are: those in the log
+	Composed    int64 `json:"composed"`     // claimed keys that are in the log; those below are elsewhere
 	Unfinished  int64 `json:"unfinished"`   // in jobs
 	DeadLetters int64 `json:"dead_letters"` // that remain
 	RolledBack  int64 `json:"rolled_back"`
@@ -96,9 +95,8 @@ type step struct {
 // steps follow the events through the tables.
 var steps = []step{outbox, events, deadLetters, instances, log, lineage, memberships, positions, waiting, sequences, consumers}
 
-// Run checks all data, and returns what is wrong. It changes nothing. It reads the tables in pieces: short statements, each with
-// a snapshot of its own, in which the invariants hold whatever happens meanwhile. An error means that it could not read
-// everything; the report then has the checks that ended.
+// Run checks all data and changes nothing. It reads the tables in pieces: short statements, each with a snapshot of its own, in
+// which the invariants hold whatever else commits. After an error the report has the checks that ended.
 func Run(ctx context.Context, cfg Config) (Report, error) {
 	report := Report{At: time.Now(), Checks: []Check{}}
 	if cfg.Pool == nil {
@@ -130,7 +128,7 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	return report, nil
 }
 
-// Record stores how a verification went, for the pages. A later one replaces it.
+// Record stores the result of a verification for the pages. It replaces the one before.
 func Record(ctx context.Context, q operate.Querier, report Report) error {
 	_, err := q.Exec(ctx, `
 		INSERT INTO iu_outbox.verification AS v (at, seconds, wrong) VALUES (pg_catalog.clock_timestamp(), $1, $2)

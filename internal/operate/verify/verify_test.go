@@ -33,7 +33,7 @@ func whole(t *testing.T, report verify.Report) {
 	require.True(t, report.OK())
 }
 
-// Whatever operators do by commands leaves nothing wrong, and is accounted for.
+// Commands of operators leave nothing wrong, and the balance counts what they do.
 func TestVerifyAccountsForWhatOperatorsDo(t *testing.T) {
 	t.Parallel()
 	db := operatetest.Lived(t)
@@ -73,7 +73,7 @@ func TestVerifyAccountsForWhatOperatorsDo(t *testing.T) {
 	db.Exec(t, "DELETE FROM iu_river.river_job") // a dead letter now
 	require.EqualValues(t, 1, run(t, db).Balance.DeadLetters)
 
-	// One that was retried and ended as a dead letter again is one that remains, as operators see it.
+	// A dead letter that was retried and failed again counts as one that remains, as operators see it.
 	db.Exec(t, "SELECT iu_outbox.retry_dead_letters(NULL, NULL, 10)")
 	stop = operatetest.Work(t, db)
 	db.WaitFor(t, operatetest.Patience, "SELECT EXISTS (SELECT FROM iu_river.river_job WHERE metadata ? 'parked')")
@@ -175,7 +175,7 @@ func TestVerifyNamesWhatIsWrong(t *testing.T) {
 	}
 }
 
-// An event that was said again after its row was deleted is not lost.
+// An event that was inserted again after its row was deleted is not lost.
 func TestVerifyForgetsRowsThatWereSaidAgain(t *testing.T) {
 	t.Parallel()
 	db := operatetest.Lived(t)
@@ -215,7 +215,7 @@ func TestVerifyNamesNoMoreThanItMay(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// Workers and operators may look at everything.
+// Workers and operators may read everything.
 func TestVerifyAsEachRole(t *testing.T) {
 	t.Parallel()
 	db := operatetest.Lived(t)
@@ -229,7 +229,7 @@ func TestVerifyAsEachRole(t *testing.T) {
 	}
 }
 
-// While everything happens at once, nothing that is well is called wrong.
+// Verifications find nothing wrong while everything happens at once.
 func TestVerifyUnderLoad(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -239,7 +239,7 @@ func TestVerifyUnderLoad(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 3)
-	// Each goes on until the verifications are over.
+	// Each continues until the verifications end.
 	load := func(statements ...string) {
 		go func() {
 			var err error
@@ -294,7 +294,7 @@ func TestVerifyUnderLoad(t *testing.T) {
 	t.Logf("%+v", b)
 }
 
-// The jobs of a scale-out are accounted for, those that were cancelled among them.
+// The balance counts all jobs of a scale-out, cancelled ones included.
 func TestVerifyAccountsForScaleouts(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

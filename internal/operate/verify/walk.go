@@ -22,8 +22,8 @@ const (
 // scan is a statement for a part of the data, and how to go through all of it. At most one of table and bounds is set; without
 // them the statement is run once.
 type scan struct {
-	// table is read page by page: $1 and $2 are row addresses, the second not included. Rows that are inserted meanwhile may
-	// be left out.
+	// table is read page by page: $1 and $2 are row addresses, the second not included. Rows that are inserted during
+	// the scan may be left out.
 	table string
 
 	// bounds returns two numbers: $1 is below the piece's first number, $2 its last one.
@@ -60,7 +60,7 @@ func (w *walk) scan(ctx context.Context, s scan) error {
 		return w.once(ctx, s.sql)
 	}
 	if err != nil {
-		return fmt.Errorf("read how far it goes: %w", err)
+		return fmt.Errorf("read where the table ends: %w", err)
 	}
 	size, tries := least, 0
 	for from := first; from < last; {
@@ -87,52 +87,45 @@ func (w *walk) scan(ctx context.Context, s scan) error {
 	return nil
 }
 
-// resized returns the size of the next piece after one that took so long.
+// resized returns the size of the next piece after one of a size and duration.
 func resized(size int64, took time.Duration, least, most int64) int64 {
 	next := int64(float64(size) * float64(pieceTarget) / float64(max(took, time.Millisecond)))
 	return max(least, min(most, next, 2*size))
 }
 
-// piece is what a statement found in a part of the data.
-type piece struct {
-	sums     map[string]int64
-	problems map[string]string // by id
-}
-
-// once runs a statement, and again if it found something: only what is wrong both times is wrong.
+// once runs a statement, and again if it found something: only what is wrong both times counts.
 func (w *walk) once(ctx context.Context, sql string, args ...any) error {
-	found, err := w.read(ctx, sql, args...)
+	sums, problems, err := w.read(ctx, sql, args...)
 	if err != nil {
 		return err
 	}
-	if len(found.problems) > 0 {
+	if len(problems) > 0 {
 		if !retry.Pause(ctx, pieceAgain) {
 			return ctx.Err()
 		}
-		again, err := w.read(ctx, sql, args...)
+		_, again, err := w.read(ctx, sql, args...)
 		if err != nil {
 			return err
 		}
-		maps.DeleteFunc(found.problems, func(id, _ string) bool { return again.problems[id] == "" })
+		maps.DeleteFunc(problems, func(id, _ string) bool { return again[id] == "" })
 	}
-	for tally, n := range found.sums {
+	for tally, n := range sums {
 		w.sums[tally] += n
 	}
-	for _, id := range slices.Sorted(maps.Keys(found.problems)) {
-		w.check.add(id, found.problems[id])
+	for _, id := range slices.Sorted(maps.Keys(problems)) {
+		w.check.add(id, problems[id])
 	}
 	return nil
 }
 
-// read runs a statement once.
-func (w *walk) read(ctx context.Context, sql string, args ...any) (piece, error) {
-	found := piece{sums: map[string]int64{}, problems: map[string]string{}}
-	err := w.transaction(ctx, func(tx pgx.Tx) error {
+// read runs a statement once. It returns the sums of n by tally, and the problems by id.
+func (w *walk) read(ctx context.Context, sql string, args ...any) (sums map[string]int64, problems map[string]string, err error) {
+	sums, problems = map[string]int64{}, map[string]string{}
+	err = w.transaction(ctx, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `
 			WITH piece (id, tally, n, problem) AS MATERIALIZED (`+sql+`)
 			SELECT COALESCE(p.tally, ''), COALESCE(pg_catalog.sum(p.n), 0)::bigint,
-				pg_catalog.array_agg(p.id) FILTER (WHERE p.problem IS NOT NULL),
-				pg_catalog.array_agg(p.problem) FILTER (WHERE p.problem IS NOT NULL)
+				COALESCE(pg_catalog.jsonb_object_agg(p.id, p.problem) FILTER (WHERE p.problem IS NOT NULL), '{}')
 			FROM piece AS p
 			GROUP BY p.tally`, args...)
 		if err != nil {
@@ -140,25 +133,23 @@ func (w *walk) read(ctx context.Context, sql string, args ...any) (piece, error)
 		}
 		var tally string
 		var n int64
-		var ids, problems []string
-		_, err = pgx.ForEachRow(rows, []any{&tally, &n, &ids, &problems}, func() error {
-			found.sums[tally] += n
-			for i, id := range ids {
-				found.problems[id] = problems[i]
-			}
+		var found map[string]string
+		_, err = pgx.ForEachRow(rows, []any{&tally, &n, &found}, func() error {
+			sums[tally] += n
+			maps.Copy(problems, found)
 			return nil
 		})
 		return err
 	})
-	return found, err
+	return sums, problems, err
 }
 
 func (w *walk) row(ctx context.Context, into []any, sql string, args ...any) error {
 	return w.transaction(ctx, func(tx pgx.Tx) error { return tx.QueryRow(ctx, sql, args...).Scan(into...) })
 }
 
-// transaction runs do in a transaction that can only read, whose statements the server cancels after pieceTimeout. Its plans
-// read by indexes, whatever the tables' statistics say.
+// transaction runs do in a read-only transaction whose statements the server cancels after pieceTimeout. Its plans use indexes,
+// whatever the tables' statistics say.
 func (w *walk) transaction(ctx context.Context, do func(pgx.Tx) error) error {
 	return pgx.BeginTxFunc(ctx, w.cfg.Pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `

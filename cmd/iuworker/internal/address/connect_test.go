@@ -26,7 +26,7 @@ import (
 	"github.com/iu-core/iuworker/internal/pgserver"
 )
 
-// listening listens, and hands each connection to do, which closes it.
+// listening listens, and passes each connection to do, which closes it.
 func listening(t *testing.T, network, address string, do func(net.Conn)) (where string, accepted *atomic.Int64) {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), network, address)
@@ -50,7 +50,7 @@ func listening(t *testing.T, network, address string, do func(net.Conn)) (where 
 	return listener.Addr().String(), accepted
 }
 
-// silent accepts and says nothing, until the client has had enough.
+// silent accepts connections and sends nothing.
 func silent(t *testing.T) (where string, accepted *atomic.Int64) {
 	t.Helper()
 	return listening(t, "tcp", "127.0.0.1:0", func(conn net.Conn) {
@@ -59,7 +59,7 @@ func silent(t *testing.T) (where string, accepted *atomic.Int64) {
 	})
 }
 
-// relaying leads to a server.
+// relaying relays connections to a server.
 func relaying(t *testing.T, network, address, to string) (accepted *atomic.Int64) {
 	t.Helper()
 	_, accepted = listening(t, network, address, func(conn net.Conn) {
@@ -75,7 +75,7 @@ func relaying(t *testing.T, network, address, to string) (accepted *atomic.Int64
 	return accepted
 }
 
-// refusing is an address at which nobody listens.
+// refusing returns an address on which nothing listens.
 func refusing(t *testing.T) string {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -239,7 +239,7 @@ func TestALoadIsSpread(t *testing.T) {
 	require.LessOrEqual(t, accepted.Load(), int64(4), "one that just failed is left for the last")
 }
 
-// password makes a server that asks for passwords, and a login whose password set changes.
+// password starts a server that asks for passwords and has the login ann. set changes ann's password.
 func password(t *testing.T) (where string, set func(password string)) {
 	t.Helper()
 	server, err := pgserver.Start(t.Context(), pgserver.Config{TCP: true})

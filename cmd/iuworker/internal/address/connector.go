@@ -15,14 +15,17 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/iu-core/iuworker/internal/dbsession"
 )
 
-// connector reads an address again before each connection, and remembers which server worked last. It is a tracer of
-// connections: pgx calls it with the connection's own configuration, and there is no other hook that both a pool and
-// pgx.ConnectConfig call before they connect. Safe for concurrent use.
+// connector reads an address again before each connection, and remembers which server worked last. It is a tracer because pgx
+// has no other hook that both a pool and pgx.ConnectConfig call before they connect. Safe for concurrent use.
 type connector struct {
+	pgx.QueryTracer // nil, since TraceConnectStart removes the tracer before the first query
+
 	source Source
-	first  *plan // of the configuration: what differs from it was changed by the caller, and stays
+	first  *plan // of the configuration; the caller changed what differs from it, and that stays
 
 	mu     sync.Mutex
 	last   *plan                // the newest good reading
@@ -31,15 +34,7 @@ type connector struct {
 	bad    map[string]time.Time // when an address failed last
 }
 
-// TraceQueryStart implements pgx.QueryTracer. It is never called: TraceConnectStart removes the tracer.
-func (*connector) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
-	return ctx
-}
-
-// TraceQueryEnd implements pgx.QueryTracer.
-func (*connector) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
-
-// target is one server, by one of its addresses.
+// target is one address of a server.
 type target struct {
 	host    host
 	address string // IP address; for sockets, host.name
@@ -50,21 +45,30 @@ func (t target) key() string { return fmt.Sprintf("%s %d", t.address, t.host.por
 
 // attempt is the making of one connection.
 type attempt struct {
-	entries []target // as in the configuration: one for each way to secure a connection
+	plan    *plan
+	entries []target         // as in the configuration: one for each way to secure a connection
+	judged  map[string]error // by validate
 
-	mu     sync.Mutex // pgconn dials in another goroutine to cancel a query
-	tried  []target   // what was dialed, in that order
-	again  bool       // no other server was better: the first one is dialed again
-	over   bool       // from now on, what is dialed belongs to no attempt
-	judged map[string]error
-	plan   *plan
+	mu    sync.Mutex // pgconn dials in another goroutine to cancel a query
+	tried []target   // what was dialed, in that order
+	over  bool       // what is dialed from now on does not belong to the attempt
 }
 
-// dialed returns the server that was dialed last, and whether that was once more, as no other server was better.
+// dialed returns the server that was dialed last, and whether pgconn returned to it because no other server was better.
 func (a *attempt) dialed() (last target, again bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.tried[len(a.tried)-1], a.again
+	return a.tried[len(a.tried)-1], len(a.tried) > len(a.resolved())
+}
+
+// dials records that t is dialed, and reports whether the attempt still runs.
+func (a *attempt) dials(t target) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.over {
+		a.tried = append(a.tried, t)
+	}
+	return !a.over
 }
 
 // end ends the attempt, and returns what was dialed.
@@ -75,25 +79,14 @@ func (a *attempt) end() []target {
 	return a.tried
 }
 
-// next returns the server to dial: the next one that waits, or again the one at the address.
-func (a *attempt) next(waiting *[]target, address string) (t target, counts bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.over {
-		return a.byAddress(address), false
-	}
-	if t = a.byAddress(address); len(*waiting) > 0 {
-		t, *waiting = (*waiting)[0], (*waiting)[1:]
-	} else {
-		a.again = true
-	}
-	a.tried = append(a.tried, t)
-	return t, true
+// resolved returns the entries that pgconn dials.
+func (a *attempt) resolved() []target {
+	return slices.DeleteFunc(slices.Clone(a.entries), func(t target) bool { return t.err != nil })
 }
 
 type attemptKey struct{}
 
-// TraceConnectStart implements pgx.ConnectTracer. It makes the configuration lead to the address that the source has now.
+// TraceConnectStart implements pgx.ConnectTracer. It makes the configuration lead to the source's current address.
 func (c *connector) TraceConnectStart(ctx context.Context, data pgx.TraceConnectStartData) context.Context {
 	cfg := data.ConnConfig
 	cfg.Tracer = nil
@@ -106,7 +99,7 @@ func (c *connector) TraceConnectStart(ctx context.Context, data pgx.TraceConnect
 	}
 	targets := resolve(ctx, cfg, p)
 	c.sort(p, targets)
-	a := &attempt{judged: map[string]error{}, plan: p}
+	a := &attempt{plan: p, judged: map[string]error{}}
 	a.entries = p.aim(cfg, targets)
 	cfg.ConnectTimeout = share(ctx, p.timeoutOf(len(targets)), len(targets))
 	cfg.LookupFunc = a.lookup()
@@ -137,12 +130,12 @@ func (c *connector) TraceConnectEnd(ctx context.Context, data pgx.TraceConnectEn
 	}
 	good := tried[len(tried)-1].key()
 	delete(c.bad, good)
-	if wanted := cmp.Or(a.plan.settings["target_session_attrs"], "any"); wanted != "any" || !readOnly(data.Conn.PgConn()) {
+	if wanted := cmp.Or(a.plan.settings["target_session_attrs"], "any"); wanted != "any" || !dbsession.ReadOnly(data.Conn.PgConn()) {
 		c.good = good
 	}
 }
 
-// refresh reads the source. If that fails, it returns the last good reading, and logs each error once.
+// refresh reads the source. If that fails, it logs each new error once and returns the last good reading.
 func (c *connector) refresh(ctx context.Context) *plan {
 	p, err := c.source.read()
 	c.mu.Lock()
@@ -161,10 +154,10 @@ func (c *connector) refresh(ctx context.Context) *plan {
 	return c.last
 }
 
-// resolve looks up all hosts at once, each within its own timeout.
+// resolve looks up all hosts concurrently, each within its own timeout.
 func resolve(ctx context.Context, cfg *pgx.ConnConfig, p *plan) (targets []target) {
 	found := make([][]target, len(p.hosts))
-	var looking sync.WaitGroup
+	var lookups sync.WaitGroup
 	for i, h := range p.hosts {
 		switch {
 		case len(h.addresses) > 0:
@@ -172,7 +165,7 @@ func resolve(ctx context.Context, cfg *pgx.ConnConfig, p *plan) (targets []targe
 		case isSocket(h.name) || net.ParseIP(h.name) != nil || strings.Contains(h.name, ":"):
 			found[i] = []target{{host: h, address: h.name}}
 		default:
-			looking.Go(func() {
+			lookups.Go(func() {
 				ctx, cancel := context.WithTimeout(ctx, p.timeoutOf(len(p.hosts)))
 				defer cancel()
 				addresses, err := cfg.LookupFunc(ctx, h.name)
@@ -185,36 +178,35 @@ func resolve(ctx context.Context, cfg *pgx.ConnConfig, p *plan) (targets []targe
 			})
 		}
 	}
-	looking.Wait()
+	lookups.Wait()
 	return slices.Concat(found...)
 }
 
 const badFor = 30 * time.Second
 
-// sort puts the server that worked last first. To spread the load, it shuffles the servers instead, those that failed
+// sort puts the server that worked last first. To spread the load, it shuffles the servers instead, and puts those that failed
 // recently last.
 func (c *connector) sort(p *plan, targets []target) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	last := func(t target) int { // 1 for those that come last
-		if t.key() == c.good {
-			return 0
-		}
-		return 1
-	}
+	later := func(t target) bool { return t.key() != c.good }
 	if p.random {
 		rand.Shuffle(len(targets), func(i, j int) { targets[i], targets[j] = targets[j], targets[i] })
-		last = func(t target) int {
-			if failed, ok := c.bad[t.key()]; ok && time.Since(failed) < badFor {
-				return 1
-			}
-			return 0
-		}
+		later = func(t target) bool { return time.Since(c.bad[t.key()]) < badFor }
 	}
-	slices.SortStableFunc(targets, func(a, b target) int { return last(a) - last(b) })
+	slices.SortStableFunc(targets, func(a, b target) int {
+		switch {
+		case later(a) == later(b):
+			return 0
+		case later(a):
+			return 1
+		default:
+			return -1
+		}
+	})
 }
 
-// share shortens a timeout, so that each server has its turn before ctx ends.
+// share shortens a timeout so that each server is tried before ctx ends.
 func share(ctx context.Context, timeout time.Duration, among int) time.Duration {
 	deadline, ok := ctx.Deadline()
 	if !ok || among < 2 {
@@ -223,7 +215,8 @@ func share(ctx context.Context, timeout time.Duration, among int) time.Duration 
 	return min(timeout, max(time.Until(deadline)/time.Duration(among), 100*time.Millisecond))
 }
 
-// lookup returns what resolve found, entry by entry: pgconn asks in that order, and skips directories.
+// lookup returns a lookup function that returns what resolve found. pgconn calls it in the order of the entries, except for
+// directories.
 func (a *attempt) lookup() pgconn.LookupFunc {
 	waiting := slices.DeleteFunc(slices.Clone(a.entries), func(t target) bool { return strings.HasPrefix(t.host.name, "/") })
 	return func(_ context.Context, name string) ([]string, error) {
@@ -239,13 +232,12 @@ func (a *attempt) lookup() pgconn.LookupFunc {
 	}
 }
 
-// dial returns a dial function that uses each host's own password, and can dial abstract sockets.
+// dial returns a dial function that sets the host's own password, checks requirepeer and can dial abstract sockets.
 func (a *attempt) dial(cfg *pgx.ConnConfig) pgconn.DialFunc {
 	dial := cfg.DialFunc
-	waiting := slices.DeleteFunc(slices.Clone(a.entries), func(t target) bool { return t.err != nil })
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		t, counts := a.next(&waiting, address)
-		if counts {
+		t := a.byAddress(address)
+		if a.dials(t) {
 			cfg.Password = t.host.password
 		}
 		if strings.HasPrefix(t.address, "@") {
@@ -263,16 +255,16 @@ func (a *attempt) dial(cfg *pgx.ConnConfig) pgconn.DialFunc {
 }
 
 func (a *attempt) byAddress(address string) target {
-	for _, t := range a.entries {
-		if _, dialed := pgconn.NetworkAddress(t.address, t.host.port); t.err == nil && dialed == address {
+	for _, t := range a.resolved() {
+		if _, dialed := pgconn.NetworkAddress(t.address, t.host.port); dialed == address {
 			return t
 		}
 	}
 	return target{address: address}
 }
 
-// validate checks a server once, however many ways there are to secure a connection to it: a second try would be less
-// secure, with the same result.
+// validate judges a server once, even if there are several ways to secure a connection to it: a second try would be less secure
+// and have the same result.
 func (a *attempt) validate(judge pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 	return func(ctx context.Context, conn *pgconn.PgConn) error {
 		server, again := a.dialed()
@@ -288,23 +280,18 @@ func (a *attempt) validate(judge pgconn.ValidateConnectFunc) pgconn.ValidateConn
 	}
 }
 
-// preferWritable refuses a read-only server as long as there may be another. It applies to several hosts without
+// preferWritable refuses a read-only server while there may be another one. It is for several hosts without
 // target_session_attrs.
 func preferWritable(_ context.Context, conn *pgconn.PgConn) error {
-	if readOnly(conn) {
+	if dbsession.ReadOnly(conn) {
 		return errReadOnly
 	}
 	return nil
 }
 
-// readOnly reports whether the server said at the start of the connection that it is read-only.
-func readOnly(conn *pgconn.PgConn) bool {
-	return conn.ParameterStatus("in_hot_standby") == "on" || conn.ParameterStatus("default_transaction_read_only") == "on"
-}
-
 var errReadOnly error = &readOnlyError{}
 
-// readOnlyError makes pgconn try the next server, and return to this one if there is none.
+// readOnlyError makes pgconn try the next server, and return to this one if there is no other.
 type readOnlyError struct{}
 
 func (*readOnlyError) Error() string { return "the server is read-only" }

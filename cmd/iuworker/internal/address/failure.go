@@ -3,6 +3,7 @@ package address
 import (
 	"errors"
 	"net"
+	"slices"
 	"strconv"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -14,22 +15,24 @@ type Failure struct {
 	Err  error
 }
 
-// Failures returns the hosts that were tried, in that order, each with its most telling error.
+// Failures returns the hosts in the order in which they were tried, each with its most informative error.
 func Failures(err *pgconn.ConnectError) (failures []Failure) {
 	add := func(host string, err error) {
-		for i, f := range failures {
-			if f.Host != host {
-				continue
-			}
-			_, told := errors.AsType[*pgconn.PgError](f.Err)
-			if _, tells := errors.AsType[*pgconn.PgError](err); tells && !told {
-				failures[i].Err = err // a server's reply says more than another error
-			}
+		i := slices.IndexFunc(failures, func(f Failure) bool { return f.Host == host })
+		if i < 0 {
+			failures = append(failures, Failure{host, err})
 			return
 		}
-		failures = append(failures, Failure{host, err})
+		_, before := errors.AsType[*pgconn.PgError](failures[i].Err)
+		if _, now := errors.AsType[*pgconn.PgError](err); now && !before {
+			failures[i].Err = err // a server's reply says more than another error
+		}
 	}
-	causes := flatten(err.Unwrap())
+	causes := []error{err.Unwrap()}
+	var joined interface{ Unwrap() []error }
+	if errors.As(causes[0], &joined) {
+		causes = joined.Unwrap()
+	}
 	unknown := map[string]int{}
 	for len(causes) > 0 {
 		lookup, ok := errors.AsType[*hostError](causes[0])
@@ -57,13 +60,4 @@ func Failures(err *pgconn.ConnectError) (failures []Failure) {
 		causes = causes[1:]
 	}
 	return failures
-}
-
-// flatten returns the errors that were joined in err.
-func flatten(err error) []error {
-	var joined interface{ Unwrap() []error }
-	if errors.As(err, &joined) {
-		return joined.Unwrap()
-	}
-	return []error{err}
 }

@@ -4,15 +4,16 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
 
-// complete adds values from a service, the environment and the defaults, in libpq's order, and checks the result.
+// complete adds the values of the service, the environment and the defaults in libpq's order, and checks the result.
 func (s settings) complete(getenv func(string) string) error {
 	environment := settings{}
 	for key, p := range parameters {
@@ -30,41 +31,39 @@ func (s settings) complete(getenv func(string) string) error {
 		if err != nil {
 			return err
 		}
-		service.under(s)
+		s.add(service)
 	}
-	environment.under(s)
-	defaults(getenv).under(s)
+	s.add(environment)
+	s.add(defaults(getenv("HOME")))
 	return s.check()
 }
 
-// under adds to other the parameters that it lacks.
-func (s settings) under(other settings) {
-	added := maps.Clone(s)
-	maps.Copy(added, other)
-	maps.Copy(other, added)
+// add adds the parameters of other that s lacks.
+func (s settings) add(other settings) {
+	for key, value := range other {
+		if _, found := s[key]; !found {
+			s[key] = value
+		}
+	}
 }
 
-// defaults returns the files in the home directory that libpq uses if they exist.
-func defaults(getenv func(string) string) settings {
+// defaults returns the files in the home directory about TLS that libpq uses if they exist.
+func defaults(home string) settings {
 	found := settings{}
-	home := getenv("HOME")
 	if home == "" {
 		return found
 	}
-	exists := func(name string) (string, bool) {
+	for key, name := range map[string]string{
+		"sslcert": "postgresql.crt", "sslkey": "postgresql.key", "sslrootcert": "root.crt", "sslcrl": "root.crl",
+	} {
 		path := filepath.Join(home, ".postgresql", name)
-		_, err := os.Stat(path)
-		return path, err == nil
+		if _, err := os.Stat(path); err == nil {
+			found[key] = path
+		}
 	}
-	cert, hasCert := exists("postgresql.crt")
-	if key, ok := exists("postgresql.key"); ok && hasCert {
-		found["sslcert"], found["sslkey"] = cert, key
-	}
-	if root, ok := exists("root.crt"); ok {
-		found["sslrootcert"] = root
-	}
-	if crl, ok := exists("root.crl"); ok {
-		found["sslcrl"] = crl
+	if found["sslcert"] == "" || found["sslkey"] == "" {
+		delete(found, "sslcert")
+		delete(found, "sslkey")
 	}
 	return found
 }
@@ -84,13 +83,13 @@ func serviceFiles(given string, getenv func(string) string) (files []string) {
 
 // readService returns the parameters of a service: the lines key=value below the line [name].
 func readService(name string, files []string) (settings, error) {
-	for i, file := range files {
-		text, err := os.ReadFile(file) //nolint:gosec // the user names the file
-		if errors.Is(err, fs.ErrNotExist) && (i > 0 || len(files) > 1) {
+	for _, file := range files {
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) && len(files) > 1 {
 			continue
 		}
+		text, err := readFile("servicefile", file)
 		if err != nil {
-			return nil, fileError("servicefile", err)
+			return nil, err
 		}
 		found, err := parseService(string(text), name)
 		if err != nil {
@@ -132,6 +131,22 @@ func parseService(text, name string) (found settings, err error) {
 	return found, nil
 }
 
+const maxFile = 1 << 26 // bytes that are read of a file
+
+// readFile reads a file that a parameter names.
+func readFile(parameter, path string) ([]byte, error) {
+	file, err := os.Open(path) //nolint:gosec // the user names the file
+	if err != nil {
+		return nil, fileError(parameter, err)
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	text, err := io.ReadAll(io.LimitReader(file, maxFile))
+	if err != nil {
+		return nil, fileError(parameter, err)
+	}
+	return text, nil
+}
+
 // fileError returns the error for a file that cannot be read.
 func fileError(parameter string, err error) *Error {
 	path, reason := "", err.Error()
@@ -144,45 +159,34 @@ func fileError(parameter string, err error) *Error {
 // passwords are the lines of a passfile: host, port, database, user and password.
 type passwords [][]string
 
-// readPasswords reads a passfile. One that the address names must exist; the default one, and that of PGPASSFILE, need not.
+var keptCharacter = regexp.MustCompile(`\\(.)`)
+
+// passLine matches four fields that end at a colon without a backslash, and the password.
+var passLine = regexp.MustCompile(`^` + strings.Repeat(`((?:\\.|[^:\\])*):`, 4) + `(.*)`)
+
+// readPasswords reads a passfile. One that the address names must exist; the default one and that of PGPASSFILE need not.
 func readPasswords(path string, named bool) (lines passwords, err error) {
 	if path == "" {
 		return nil, nil
 	}
-	text, err := os.ReadFile(path) //nolint:gosec // the user names the file
-	if err != nil && !named {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fileError("passfile", err)
+	text, err := readFile("passfile", path)
+	if err != nil && named {
+		return nil, err
 	}
 	for line := range strings.Lines(string(text)) {
-		if fields := passFields(strings.TrimRight(line, "\r\n")); len(fields) == 5 && line[0] != '#' {
-			lines = append(lines, fields)
+		fields := passLine.FindStringSubmatch(strings.TrimRight(line, "\r\n"))
+		if fields == nil || line[0] == '#' {
+			continue
 		}
+		for i, field := range fields {
+			fields[i] = keptCharacter.ReplaceAllString(field, "$1")
+		}
+		lines = append(lines, fields[1:])
 	}
 	return lines, nil
 }
 
-// passFields splits a line at the first four colons that have no backslash before them, and removes the backslashes.
-func passFields(line string) []string {
-	var fields []string
-	var field strings.Builder
-	for i := 0; i < len(line); i++ {
-		if line[i] == ':' && len(fields) < 4 {
-			fields = append(fields, field.String())
-			field.Reset()
-			continue
-		}
-		if line[i] == '\\' && i+1 < len(line) {
-			i++
-		}
-		field.WriteByte(line[i])
-	}
-	return append(fields, field.String())
-}
-
-// find returns the password of the first line that matches; "" if none does.
+// find returns the password of the first line that matches, or "".
 func (p passwords) find(host, port, database, user string) string {
 	if isSocket(host) {
 		host = "localhost"

@@ -19,8 +19,8 @@ type parameter struct {
 	refuse    func(value string) string // returns why a value cannot be used, or ""; nil accepts all
 }
 
-// parameters are all of libpq's from PostgreSQL 15 to 18, and those of pgx. Each is honoured, or refused, or ignored if that
-// does not weaken what was asked for. What is not in the list never reaches a server.
+// parameters are those of libpq from PostgreSQL 15 to 18, and those of pgx. Each is honoured, refused, or ignored if that does
+// not weaken what was asked for. A parameter that is not in the list never reaches a server.
 var parameters = map[string]parameter{
 	"host":     {[]string{"PGHOST"}, nil},
 	"hostaddr": {[]string{"PGHOSTADDR"}, nil},
@@ -98,11 +98,11 @@ var parameters = map[string]parameter{
 
 // isSecret reports whether the value of a parameter is a secret.
 func isSecret(key string) bool {
-	return key == "password" || key == "sslpassword" || key == "scram_client_key" || key == "scram_server_key" || key == "oauth_client_secret"
+	return slices.Contains([]string{"password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret"}, key)
 }
 
-// check refuses values that cannot be used, and names that contain a password: a server logs them. It deletes empty values,
-// which libpq ignores as well.
+// check refuses values that cannot be used, and names that contain a password, since a server logs names. It deletes empty
+// values, as libpq ignores them.
 func (s settings) check() error {
 	for _, key := range slices.Sorted(maps.Keys(s)) {
 		if s[key] == "" {
@@ -167,13 +167,10 @@ func unsupported(out string) func(string) string {
 }
 
 func gssEncryption(value string) string {
-	switch value {
-	case "disable", "prefer": // this program never encrypts by Kerberos
-		return ""
-	case "require":
+	if value == "require" {
 		return "must not be require, as encryption by Kerberos is not supported: use sslmode"
 	}
-	return "must be disable or prefer"
+	return only("disable", "prefer")(value)
 }
 
 func tlsVersion(value string) string {
@@ -183,7 +180,7 @@ func tlsVersion(value string) string {
 	return ""
 }
 
-// authMethods accepts what libpq accepts: a list of methods, all or none of them with a ! before it.
+// authMethods accepts what libpq accepts: a list of methods, either all or none of them after a !.
 func authMethods(value string) string {
 	methods := strings.Split(value, ",")
 	seen := map[string]bool{}
@@ -200,7 +197,7 @@ func authMethods(value string) string {
 
 var credentials = regexp.MustCompile(`:.*@`)
 
-// refuseAddress refuses an address in place of a name, which would be sent to a server.
+// refuseAddress refuses an address in place of a name, since a server would receive it.
 func refuseAddress(value string) string {
 	if strings.Contains(value, "://") || credentials.MatchString(value) {
 		return "holds an address: give that as the whole"
@@ -210,7 +207,7 @@ func refuseAddress(value string) string {
 
 var plainKey = regexp.MustCompile(`^[A-Za-z][A-Za-z_]{1,39}$`)
 
-// unknown refuses a parameter that is not in the list. It names the parameter only if it cannot be a part of a password.
+// unknown returns the error for a parameter that is not in the list. It names the parameter only if that cannot be a part of a password.
 func unknown(key string, safe bool) *Error {
 	const options = "; settings of the session go into options, as options=-c name=value"
 	if near := nearest(key); near != "" {
@@ -226,12 +223,11 @@ func unknown(key string, safe bool) *Error {
 // nearest returns the parameter that a mistyped one most likely means, or "".
 func nearest(key string) string {
 	key = strings.ReplaceAll(strings.ToLower(key), "-", "_")
-	for alias, name := range map[string]string{
+	aliases := map[string]string{
 		"database": "dbname", "db": "dbname", "username": "user", "hostname": "host", "pass": "password", "pwd": "password", "ssl_mode": "sslmode",
-	} {
-		if key == alias {
-			return name
-		}
+	}
+	if name := aliases[key]; name != "" {
+		return name
 	}
 	return spelling.Nearest(key, slices.Sorted(maps.Keys(parameters)))
 }

@@ -1,15 +1,17 @@
 package address
 
 import (
+	"cmp"
 	"fmt"
-	"maps"
-	"strconv"
+	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// Error is an address that cannot be used. Its text never repeats a value of the address: in a mistyped address the
+// Error is an address that cannot be used. Its text never repeats a value of the address: if the address is mistyped, the
 // password may be anywhere.
 type Error struct {
 	Source string // where the address comes from
@@ -30,8 +32,8 @@ const howTo = "write it like postgres://user@host:5432/database, with special ch
 // settings are values of parameters, by libpq's names.
 type settings map[string]string
 
-// parse parses an address as libpq does: a URI or keyword/value pairs. It refuses what libpq would take for something that
-// the writer did not mean, such as a password with an @ in it.
+// parse parses a URI or keyword/value pairs as libpq does. It refuses what libpq would misunderstand, such as a password with an
+// @ in it.
 func parse(text string) (settings, error) {
 	text, err := trim(text)
 	if err != nil {
@@ -58,7 +60,7 @@ func parse(text string) (settings, error) {
 
 const blanks = " \t\r\n\v\f"
 
-// trim removes what files and shells leave around a value: blanks, line ends, a byte order mark, and a pair of quotes.
+// trim removes what files and shells leave around a value: blanks, line ends, a byte order mark and a pair of quotes.
 func trim(text string) (string, error) {
 	around := func(r rune) bool { return unicode.IsSpace(r) || r == '\uFEFF' || r == '\u200B' }
 	text = strings.TrimFunc(text, around)
@@ -71,8 +73,8 @@ func trim(text string) (string, error) {
 	return strings.TrimFunc(text[1:len(text)-1], around), nil
 }
 
-// foreign refuses a text that is no keyword/value pairs: a wrong scheme, a command line, a URI without a scheme. Its errors
-// name only words from its own lists.
+// foreign refuses a text that is not keyword/value pairs: a wrong scheme, a command line, a URI without a scheme. Its errors
+// repeat only words from its own lists.
 func foreign(text string) error {
 	lower := strings.ToLower(text)
 	for _, name := range []string{
@@ -89,12 +91,8 @@ func foreign(text string) error {
 			return wrong("begins with %s but lacks the :// of a URI: %s", name, howTo)
 		}
 	}
-	word, _, more := cutAny(text, blanks)
-	if more {
-		switch strings.ToLower(word) {
-		case "export", "set", "psql", "env", "setenv", "declare":
-			return wrong("begins with the word %s, which is part of a command line: give the address alone", strings.ToLower(word))
-		}
+	if end := strings.IndexAny(lower, blanks); end > 0 && slices.Contains([]string{"export", "set", "psql", "env", "setenv", "declare"}, lower[:end]) {
+		return wrong("begins with the word %s, which is part of a command line: give the address alone", lower[:end])
 	}
 	before, _, assigned := strings.Cut(text, "=")
 	switch {
@@ -107,18 +105,10 @@ func foreign(text string) error {
 	}
 }
 
-func cutAny(text, chars string) (before, after string, found bool) {
-	i := strings.IndexAny(text, chars)
-	if i < 0 {
-		return text, "", false
-	}
-	return text[:i], text[i+1:], true
-}
-
 // parsePairs parses keyword=value pairs as libpq's conninfo_parse does.
 func parsePairs(text string) (settings, error) {
 	found := settings{}
-	secret := false // a password came before, and what follows may be the rest of it
+	secret := false // what follows a password may be the rest of it
 	for rest := strings.TrimLeft(text, blanks); rest != ""; rest = strings.TrimLeft(rest, blanks) {
 		end := strings.IndexAny(rest, "="+blanks)
 		if end < 0 {
@@ -143,28 +133,24 @@ func parsePairs(text string) (settings, error) {
 	return found, nil
 }
 
+// In values, a backslash keeps the next character.
+var (
+	quotedValue = regexp.MustCompile(`(?s)^'((?:\\.|[^\\'])*)'`)
+	plainValue  = regexp.MustCompile(`(?s)^(?:\\.?|[^\\ \t\r\n\v\f])*`)
+	escape      = regexp.MustCompile(`(?s)\\(.?)`)
+)
+
 // pairValue returns the value at the start of a text, quoted or not, and the rest of the text.
 func pairValue(text string) (value, rest string, ok bool) {
-	quoted := strings.HasPrefix(text, "'")
-	if quoted {
-		text = text[1:]
+	if !strings.HasPrefix(text, "'") {
+		raw := plainValue.FindString(text)
+		return escape.ReplaceAllString(raw, "$1"), text[len(raw):], true
 	}
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '\\':
-			if i++; i < len(text) {
-				b.WriteByte(text[i])
-			}
-		case quoted && c == '\'':
-			return b.String(), text[i+1:], true
-		case !quoted && strings.IndexByte(blanks, c) >= 0:
-			return b.String(), text[i:], true
-		default:
-			b.WriteByte(c)
-		}
+	found := quotedValue.FindStringSubmatch(text)
+	if found == nil {
+		return "", "", false
 	}
-	return b.String(), "", !quoted
+	return escape.ReplaceAllString(found[1], "$1"), text[len(found[0]):], true
 }
 
 // parseURI parses the text after the scheme as libpq's conninfo_uri_parse_options does.
@@ -173,10 +159,7 @@ func parseURI(rest string) (settings, error) {
 	if i := strings.IndexAny(rest, "@/"); i >= 0 && rest[i] == '@' {
 		user, password, _ := strings.Cut(rest[:i], ":")
 		rest = rest[i+1:]
-		if err := found.decode("user", user); err != nil {
-			return nil, err
-		}
-		if err := found.decode("password", password); err != nil {
+		if err := cmp.Or(found.decode("user", user), found.decode("password", password)); err != nil {
 			return nil, err
 		}
 	}
@@ -186,13 +169,7 @@ func parseURI(rest string) (settings, error) {
 		return nil, stray()
 	}
 	hosts, dbname, _ := strings.Cut(place, "/") // even inside brackets, as libpq does
-	if err := found.parseHosts(hosts); err != nil {
-		return nil, err
-	}
-	if err := found.decode("dbname", dbname); err != nil {
-		return nil, err
-	}
-	return found, found.parseQuery(query, credentials)
+	return found, cmp.Or(found.parseHosts(hosts), found.decode("dbname", dbname), found.parseQuery(query, credentials))
 }
 
 func stray() *Error {
@@ -223,13 +200,8 @@ func (s settings) parseHosts(text string) error {
 	return s.decode("port", strings.Join(ports, ","))
 }
 
-// mayHoldAt are the parameters of a query whose values may hold an @. In others it may be the end of a password that was not
-// encoded.
-var mayHoldAt = map[string]bool{"user": true, "password": true, "sslpassword": true}
-
 func (s settings) parseQuery(query string, credentials bool) error {
 	secret := strings.Contains(query, "@") // a key may be a part of a password
-	asked := settings{}
 	for pair := range strings.SplitSeq(query, "&") {
 		if pair == "" {
 			continue
@@ -251,18 +223,17 @@ func (s settings) parseQuery(query string, credentials bool) error {
 		if !atBelongs(key, raw, credentials) {
 			return stray()
 		}
-		asked[key] = ""
-		if err := asked.decode(key, raw); err != nil {
+		s[key] = "" // even an empty value has precedence over the environment
+		if err := s.decode(key, raw); err != nil {
 			return err
 		}
 		secret = secret || isSecret(key)
 	}
-	maps.Copy(s, asked)
 	return nil
 }
 
-// atBelongs reports whether each @ is a part of the value: in a user such as me@server or in a password, unless credentials
-// came before the host; and before the name of an abstract socket. Any other @ may be the end of a password.
+// atBelongs reports whether each @ is a part of the value: before the name of an abstract socket; or in a password or a user
+// such as me@server, unless credentials came before the host. Any other @ may be the end of an unencoded password.
 func atBelongs(key, raw string, credentials bool) bool {
 	if !strings.Contains(raw, "@") {
 		return true
@@ -270,7 +241,7 @@ func atBelongs(key, raw string, credentials bool) bool {
 	if key == "host" {
 		return strings.Count(raw, "@") == strings.Count(","+raw, ",@")
 	}
-	return mayHoldAt[key] && !credentials && !strings.Contains(raw, "/")
+	return (key == "user" || key == "password" || key == "sslpassword") && !credentials && !strings.Contains(raw, "/")
 }
 
 // decode sets a parameter to a percent-encoded text, unless that is empty.
@@ -290,26 +261,12 @@ func undecodable(what string) *Error {
 	return wrong("cannot be decoded in %s: write special characters as %% and two hexadecimal digits (a blank is %%20, %% itself is %%25)", what)
 }
 
-// percentDecoded decodes as libpq does: it drops blanks around the text and refuses blanks inside.
+// percentDecoded decodes as libpq does: it trims blanks and refuses them elsewhere.
 func percentDecoded(raw string) (string, bool) {
 	raw = strings.Trim(raw, " ")
-	var b strings.Builder
-	for i := 0; i < len(raw); i++ {
-		switch c := raw[i]; {
-		case c <= ' ' || c == 0x7f:
-			return "", false
-		case c != '%':
-			b.WriteByte(c)
-		case i+2 < len(raw):
-			decoded, err := strconv.ParseUint(raw[i+1:i+3], 16, 8)
-			if err != nil || decoded == 0 {
-				return "", false
-			}
-			b.WriteByte(byte(decoded))
-			i += 2
-		default:
-			return "", false
-		}
+	if strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return "", false
 	}
-	return b.String(), true
+	value, err := url.PathUnescape(raw)
+	return value, err == nil && !strings.ContainsRune(value, 0)
 }

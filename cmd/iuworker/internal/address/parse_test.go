@@ -25,7 +25,7 @@ func source(text string, env map[string]string) Source {
 	}
 }
 
-// led is where a configuration leads, as user@host:port/database of each host.
+// led returns where a plan leads, as user@host:port,.../database.
 func led(t *testing.T, p *plan) string {
 	t.Helper()
 	var all []string
@@ -39,7 +39,7 @@ func led(t *testing.T, p *plan) string {
 	return p.user + "@" + strings.Join(all, ",") + "/" + p.database
 }
 
-// accepted are addresses that libpq accepts, some of them once what surrounds them is taken away, and where each leads.
+// accepted are addresses that libpq accepts, some of them only when trimmed, and where each leads.
 var accepted = map[string]string{
 	"postgres://ann@h/x":                                      "ann@h:5432/x",
 	"postgresql://ann:pw@h:5433/x":                            "ann@h:5433/x",
@@ -259,7 +259,7 @@ var newer = regexp.MustCompile(`sslkeylogfile|scram_client_key|scram_server_key|
 // ours are parameters of pgx.
 var ours = regexp.MustCompile(`^(?:pool_.*)$|_cache_capacity|krbspn|default_query_exec_mode`)
 
-// psql refuses an unknown sslmode once it has taken an address apart, and before it connects.
+// psqlTakes reports whether psql can parse an address: then it refuses the unknown sslmode, before it connects.
 func psqlTakes(t *testing.T, address string) bool {
 	t.Helper()
 	_, rest, uri := strings.Cut(address, "://")

@@ -19,7 +19,7 @@ var tlsVersions = map[string]uint16{
 	"tlsv1": tls.VersionTLS10, "tlsv1.1": tls.VersionTLS11, "tlsv1.2": tls.VersionTLS12, "tlsv1.3": tls.VersionTLS13,
 }
 
-// security holds the parameters about TLS and the files that they name.
+// security holds what the parameters about TLS and their files say.
 type security struct {
 	mode, negotiation string
 	config            *tls.Config // without a server name
@@ -30,11 +30,11 @@ type security struct {
 	revoked           []*x509.RevocationList
 }
 
-// security reads the files that the parameters name.
+// security checks the parameters about TLS and reads their files.
 func (s settings) security() (*security, error) {
 	t := &security{
 		mode: s["sslmode"], negotiation: cmp.Or(s["sslnegotiation"], "postgres"), sendName: s["sslsni"] != "0",
-		config: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: ""},
+		config: &tls.Config{MinVersion: tls.VersionTLS12},
 	}
 	if err := t.readRoots(s); err != nil {
 		return nil, err
@@ -49,17 +49,14 @@ func (s settings) security() (*security, error) {
 	if t.mode == "disable" {
 		return t, nil
 	}
-	if version := s["ssl_min_protocol_version"]; version != "" {
-		t.config.MinVersion = tlsVersions[strings.ToLower(version)]
+	if highest := tlsVersions[strings.ToLower(s["ssl_max_protocol_version"])]; highest > 0 {
+		t.config.MaxVersion, t.config.MinVersion = highest, min(highest, tls.VersionTLS12)
 	}
-	if version := s["ssl_max_protocol_version"]; version != "" {
-		t.config.MaxVersion = tlsVersions[strings.ToLower(version)]
-		if t.config.MaxVersion < t.config.MinVersion && s["ssl_min_protocol_version"] == "" {
-			t.config.MinVersion = t.config.MaxVersion
-		}
-		if t.config.MaxVersion < t.config.MinVersion {
-			return nil, wrong("cannot be used: ssl_min_protocol_version is above ssl_max_protocol_version")
-		}
+	if lowest := tlsVersions[strings.ToLower(s["ssl_min_protocol_version"])]; lowest > 0 {
+		t.config.MinVersion = lowest
+	}
+	if t.config.MaxVersion > 0 && t.config.MaxVersion < t.config.MinVersion {
+		return nil, wrong("cannot be used: ssl_min_protocol_version is above ssl_max_protocol_version")
 	}
 	if err := t.readRevoked(s); err != nil {
 		return nil, err
@@ -88,9 +85,9 @@ func (t *security) readRoots(s settings) error {
 	case file == "":
 		return nil
 	}
-	text, err := os.ReadFile(file) //nolint:gosec // the user names the file
+	text, err := readFile("sslrootcert", file)
 	if err != nil {
-		return fileError("sslrootcert", err)
+		return err
 	}
 	t.roots = x509.NewCertPool()
 	if !t.roots.AppendCertsFromPEM(text) {
@@ -100,7 +97,7 @@ func (t *security) readRoots(s settings) error {
 }
 
 func (t *security) readRevoked(s settings) error {
-	files := []string{}
+	var files []string
 	if file := s["sslcrl"]; file != "" {
 		files = append(files, file)
 	}
@@ -116,9 +113,9 @@ func (t *security) readRevoked(s settings) error {
 		}
 	}
 	for _, file := range files {
-		text, err := os.ReadFile(file) //nolint:gosec // the user names the file
+		text, err := readFile("sslcrl", file)
 		if err != nil {
-			return fileError("sslcrl", err)
+			return err
 		}
 		found := len(t.revoked)
 		for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
@@ -144,22 +141,22 @@ func (t *security) readCertificate(s settings) error {
 	if cert == "" || key == "" {
 		return wrong("cannot be used: sslcert and sslkey must be given together")
 	}
-	chain, err := os.ReadFile(cert) //nolint:gosec // the user names the file
+	chain, err := readFile("sslcert", cert)
 	if err != nil {
-		return fileError("sslcert", err)
+		return err
 	}
-	text, err := os.ReadFile(key) //nolint:gosec // the user names the file
+	text, err := readFile("sslkey", key)
 	if err != nil {
-		return fileError("sslkey", err)
+		return err
 	}
 	block, _ := pem.Decode(text)
-	if block == nil {
+	switch {
+	case block == nil:
 		return wrong("cannot be used: the sslkey %s holds no key", key)
-	}
-	if block.Type == "ENCRYPTED PRIVATE KEY" {
+	case block.Type == "ENCRYPTED PRIVATE KEY":
 		return wrong("cannot be used: the sslkey %s is encrypted as PKCS #8: convert it by openssl rsa -traditional -aes256", key)
 	}
-	//nolint:staticcheck // the only encryption of keys that Go supports, and one that libpq supports
+	//nolint:staticcheck // Go and libpq have no other encryption of keys in common
 	if x509.IsEncryptedPEMBlock(block) {
 		plain, err := x509.DecryptPEMBlock(block, []byte(s["sslpassword"]))
 		if err != nil {
@@ -175,20 +172,19 @@ func (t *security) readCertificate(s settings) error {
 	return nil
 }
 
-// attempts returns the ways to secure a connection to a host, in the order in which to try them; nil is plain text.
+// attempts returns the ways to secure a connection to a host in the order in which to try them. nil is plain text.
 func (t *security) attempts(host string) []*tls.Config {
-	if t.mode == "disable" {
-		return []*tls.Config{nil}
-	}
 	config := t.config.Clone()
 	if t.sendName && net.ParseIP(host) == nil {
 		config.ServerName = host
 	}
-	config.InsecureSkipVerify = true // VerifyConnection verifies instead: it can do without a name, and knows revocation lists
+	config.InsecureSkipVerify = true // check verifies instead: it needs no name and knows revocation lists
 	if t.verify {
 		config.VerifyConnection = func(state tls.ConnectionState) error { return t.check(host, state) }
 	}
 	switch t.mode {
+	case "disable":
+		return []*tls.Config{nil}
 	case "allow":
 		return []*tls.Config{nil, config}
 	case "prefer":
@@ -222,7 +218,7 @@ func (t *security) check(host string, state tls.ConnectionState) error {
 	return err
 }
 
-// checkRevoked does what OpenSSL does for libpq: if there are revocation lists, each authority of a chain needs a valid one.
+// checkRevoked checks a chain as OpenSSL does for libpq: if there are revocation lists, each authority needs a valid one.
 func (t *security) checkRevoked(chain []*x509.Certificate) error {
 	if len(t.revoked) == 0 {
 		return nil

@@ -37,7 +37,7 @@ func newAuthority(t *testing.T, name string) *authority {
 	return a
 }
 
-// issue makes a certificate for a host; without an authority, one that signs itself and others.
+// issue creates a certificate for a host, or without an authority one that signs itself and others.
 func issue(t *testing.T, by *authority, name, host string) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -78,7 +78,7 @@ func writePEM(t *testing.T, file, kind string, der []byte) {
 	require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
 }
 
-// handshake connects to a server that has a certificate, as the first way of an address says.
+// handshake connects to a server that has the certificate, in the first way that the plan allows.
 func handshake(t *testing.T, p *plan, cert *x509.Certificate, key *ecdsa.PrivateKey) (client *x509.Certificate, name string, err error) {
 	t.Helper()
 	ended := make(chan tls.ConnectionState, 1)
