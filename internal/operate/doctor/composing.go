@@ -26,4 +26,4 @@ func (e *examination) composing(ctx context.Context, tx pgx.Tx) (Check, error) {
 	return found, nil
 }
 
-const slower = "the result is the same; composing many events of one template takes the database about three times as long as in sets"
+const slower = "the result is the same; composing many events of one template takes the database three to five times as long as in sets"
