@@ -103,6 +103,7 @@ func (w *Worker) Ended(jobID int64) bool {
 // Work implements river.Worker; the table of outcomes is in the package's documentation.
 func (w *Worker) Work(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs]) error {
 	w.fenced.Delete(job.ID)
+	w.completed.Delete(job.ID)
 	w.active.Store(job.ID, struct{}{})
 	defer w.active.Delete(job.ID)
 
