@@ -333,3 +333,37 @@ func TestSetsBesideTheFunctionAndARollback(t *testing.T) {
 	require.Zero(t, broken)
 	require.Positive(t, replayed.Load())
 }
+
+// A batch completes the jobs whose events ended well, in its own transaction: not those of another attempt, and not those that
+// somebody has locked.
+func TestBatchCompletesItsJobs(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	db.Exec(t, `
+		INSERT INTO iu_river.river_job (id, kind, queue, state, args, attempt, attempted_at, attempted_by, max_attempts, metadata)
+		SELECT n, 'auto_instantiate', 'events', 'running', '{}', 2, now(), '{w}', 10, '{"kept": 1}' FROM generate_series(1, 5) AS n`)
+	tx, err := db.Pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, tx.Rollback(context.WithoutCancel(t.Context()))) }()
+	_, err = tx.Exec(t.Context(), "SELECT FROM iu_river.river_job WHERE id = 3 FOR UPDATE")
+	require.NoError(t, err)
+
+	rows, err := db.Pool.Query(t.Context(), `
+		SELECT b.completed FROM iu_outbox.compose_batch(ARRAY(SELECT gen_random_uuid() FROM generate_series(1, 5)), array_fill('e'::text, ARRAY[5]),
+			array_fill($1::uuid, ARRAY[5]), '{a,b,c,d," "}', array_fill('live'::text, ARRAY[5]), array_fill('a'::text, ARRAY[5]),
+			array_fill(NULL::text, ARRAY[5]), array_fill(''::text, ARRAY[5]), '{1,2,3,4,5}', '{2,1,2,2,2}', 2) AS b ORDER BY b.n`, template)
+	require.NoError(t, err)
+	completed, err := pgx.CollectRows(rows, pgx.RowTo[bool])
+	require.NoError(t, err)
+	require.Equal(t, []bool{true, false, false, true, false}, completed, "another attempt, a lock, a refusal")
+	var done []int64
+	require.NoError(t, db.Pool.QueryRow(t.Context(), `
+		SELECT array_agg(j.id ORDER BY j.id) FROM iu_river.river_job AS j
+		WHERE j.state = 'completed' AND j.finalized_at IS NOT NULL AND j.metadata ->> 'kept' = '1'
+		  AND (j.metadata #>> '{output,instance_collection_id}')::uuid IN (SELECT l.instance_collection_id FROM iu_auto_instantiate_event_log AS l)`).Scan(&done))
+	require.Equal(t, []int64{1, 4}, done)
+	instances, _ := count(t, db)
+	require.Equal(t, 4, instances)
+}
