@@ -367,3 +367,32 @@ func TestBatchCompletesItsJobs(t *testing.T) {
 	instances, _ := count(t, db)
 	require.Equal(t, 4, instances)
 }
+
+// A batch that takes long is composed by several statements, so that it meets no timeout.
+func TestBatchThatTakesLongIsComposedInParts(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	db.Exec(t, `
+		CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.4); RETURN NEW; END $$;
+		CREATE TRIGGER slow BEFORE INSERT ON iu_piece_collection FOR EACH ROW EXECUTE FUNCTION public.slow()`)
+	var batches []compose.Batch
+	b := compose.NewBatcher(compose.BatcherConfig{Pool: db.Pool, Lanes: 1, ByFunction: true, Observe: func(b compose.Batch) { batches = append(batches, b) }})
+	events := make([]jobs.AutoInstantiateArgs, 20)
+	for i := range events {
+		events[i] = event(template, fmt.Sprint("s-", i))
+	}
+	for _, done := range together(t.Context(), b, events...) {
+		require.NoError(t, done.err)
+		require.Equal(t, jobs.StatusInstantiated, done.result.Status)
+	}
+	b.Close()
+	var n int
+	for _, batch := range batches {
+		require.False(t, batch.Split)
+		require.Less(t, batch.Events, 10)
+		n += batch.Events
+	}
+	require.Equal(t, len(events), n)
+}
