@@ -24,6 +24,7 @@
 //
 // What goes wrong in a transaction, and what happens then:
 //
+//	a batch takes longer than a second         what it did not get to is composed in another transaction
 //	a batch fails                              retried once with a savepoint per event: each fails by itself
 //	it takes longer than 5 s, or much memory   each event in a transaction of its own
 //	an event failed before                     composed in a lane of its own, with savepoints
