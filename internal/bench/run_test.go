@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -63,8 +64,9 @@ func TestEveryGroupMeasuresAndLeavesNothingBehind(t *testing.T) {
 		require.LessOrEqual(t, m.Median, m.Max, m.Name)
 	}
 	for _, name := range []string{
-		"drain", "pipeline", "growth", "latency, p50", "latency, p99", "inserts by 1", "inserts by 16",
-		"inserts by 64", "inserts by 64, worker at work", "bulk inserts of 1,000",
+		"drain", "drain against batches", "pipeline", "pipeline against batches", "pipeline by function", "pipeline, WAL",
+		"call, live", "growth", "drain, long history", "latency, p50", "latency, p99", "inserts by 1", "inserts by 16", "inserts by 64",
+		"inserts by 64, worker at work", "bulk inserts", "bulk inserts, --rate 200",
 	} {
 		m := measures[name]
 		require.Positive(t, m.Median, name)
@@ -73,12 +75,37 @@ func TestEveryGroupMeasuresAndLeavesNothingBehind(t *testing.T) {
 	}
 	require.Contains(t, measures, "fan-out to 3, p99")
 	require.NotEmpty(t, steps)
-	require.NotEmpty(t, report.Growth)
+	for _, group := range groups {
+		for name, bar := range group.bars {
+			if m, found := measures[name]; found || runtime.GOOS == "linux" {
+				require.Same(t, bar, m.Bar, name)
+			}
+		}
+	}
+	require.Greater(t, len(report.Growth), 10)
 	require.Equal(t, 300, report.Growth[len(report.Growth)-1].Finished)
+	costs := map[string]Cost{}
+	for _, c := range report.Costs {
+		costs[c.Name] = c
+		require.Positive(t, c.Rate.Median, c.Name)
+		require.Greater(t, c.WAL.Median, 1000.0, c.Name)
+		if runtime.GOOS == "linux" {
+			require.NotNil(t, c.Server, c.Name)
+			require.NotNil(t, c.Client, c.Name)
+		}
+	}
+	for _, name := range []string{
+		"drain", "pipeline", "pipeline by function", "pgbench, 32 clients", "500 calls in one statement", "growth, all events",
+	} {
+		require.Contains(t, costs, name)
+	}
 
 	var table strings.Builder
 	require.NoError(t, report.Write(&table))
 	require.Contains(t, table.String(), "pipeline")
+	for line := range strings.Lines(table.String()) {
+		require.LessOrEqual(t, len(line)-1, width, line)
+	}
 	require.Zero(t, scratchDatabases(t, db, cfg.Server.ConnConfig.User))
 }
 
