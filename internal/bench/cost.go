@@ -81,7 +81,7 @@ func (r *Report) writeCosts(w io.Writer) error {
 	}
 	rows := make([]string, 0, len(r.Costs))
 	for _, c := range r.Costs {
-		rows = append(rows, strings.Join([]string{c.Name, c.Rate.String(), c.Server.String(), c.Client.String(), c.WAL.String()}, "\t"))
+		rows = append(rows, strings.Join([]string{c.Name, c.Rate.cell(), c.Server.cell(), c.Client.cell(), c.WAL.cell()}, "\t"))
 	}
 	err := writeTable(w, "COSTS\tEVENTS/S\tSERVER cpu us/event\tWORKER cpu us/event\tWAL B/event", rows)
 	fmt.Fprintln(w, "\nWORKER is the worker and this measuring, or pgbench; WAL is all that the server writes meanwhile.")

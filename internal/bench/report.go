@@ -187,7 +187,7 @@ func (m Measure) row() string {
 	if m.Bar != nil {
 		bar, aim = m.Bar.cells()
 	}
-	return strings.Join([]string{m.Name, m.Sample.String(), m.Unit, reference, ratio, bar, aim, string(m.Verdict)}, "\t")
+	return strings.Join([]string{m.Name, m.cell(), m.Unit, reference, ratio, bar, aim, string(m.Verdict)}, "\t")
 }
 
 // cells returns the bar and the aim as the table shows them.

@@ -87,15 +87,21 @@ func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 	}
 	b := &bench{cfg: cfg}
 	cfg.Progress("create the scratch database")
+	defer func() {
+		if err == nil || ctx.Err() == nil {
+			return
+		}
+		report = nil
+		if left, ok := errors.AsType[*notDroppedError](err); ok {
+			err = left
+		} else {
+			err = ErrInterrupted
+		}
+	}()
 	if b.main, err = createScratch(ctx, cfg.Server, cfg.Logger); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil && ctx.Err() != nil {
-			report, err = nil, ErrInterrupted
-		}
-		err = errors.Join(err, b.main.drop(ctx))
-	}()
+	defer func() { err = errors.Join(err, b.main.drop(ctx)) }()
 	if err := b.begin(ctx); err != nil {
 		return nil, err
 	}

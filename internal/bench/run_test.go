@@ -8,10 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/pgserver"
 )
 
 // tiny returns the smallest configuration, with a login for this test alone.
@@ -113,23 +115,72 @@ func TestAnInterruptedRunLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)
 	cfg := tiny(t, db)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var during int
-	cfg.Only = []string{"throughput"}
-	cfg.Progress = func(step string) {
-		if strings.HasPrefix(step, "drain") {
-			during = scratchDatabases(t, db, cfg.Server.ConnConfig.User)
-			cancel()
+	interrupted := func(group, at string, databases int) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		during := -1
+		cfg.Only = []string{group}
+		cfg.Progress = func(step string) {
+			if strings.HasPrefix(step, at) {
+				during = scratchDatabases(t, db, cfg.Server.ConnConfig.User)
+				cancel()
+			}
 		}
+		_, err := Run(ctx, cfg)
+		require.ErrorIs(t, err, ErrInterrupted, at)
+		require.Equal(t, databases, during, at)
+		require.Zero(t, scratchDatabases(t, db, cfg.Server.ConnConfig.User), at)
 	}
-
-	_, err := Run(ctx, cfg)
-	require.ErrorIs(t, err, ErrInterrupted)
-
-	require.Equal(t, 1, during)
-	require.Zero(t, scratchDatabases(t, db, cfg.Server.ConnConfig.User))
+	interrupted("throughput", "create", 0)
+	interrupted("throughput", "drain", 1)
+	interrupted("growth", "history", 2)
 }
+
+// A migration that is interrupted at any time leaves neither its database nor its roles.
+func TestAScratchDatabaseThatIsNotFinishedIsDropped(t *testing.T) {
+	t.Parallel()
+	own, err := pgserver.Start(t.Context(), pgserver.Config{Settings: map[string]string{"fsync": "off"}}) // without our roles
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, own.Stop()) })
+	server, err := pgxpool.ParseConfig(own.URL("postgres"))
+	require.NoError(t, err)
+	conn, err := pgx.ConnectConfig(t.Context(), server.ConnConfig)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) })
+	count := func() (left int) {
+		require.NoError(t, conn.QueryRow(t.Context(), `
+			SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_database AS d WHERE pg_catalog.starts_with(d.datname::text, $1))
+			     + (SELECT pg_catalog.count(*) FROM pg_catalog.pg_roles)`, namePrefix).Scan(&left))
+		return left
+	}
+	before := count()
+	for _, at := range []string{"CREATE DATABASE", "CREATE ROLE", "GRANT", "bench-template"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		cfg := server.Copy()
+		cfg.ConnConfig.Tracer = cancelAt{at, cancel}
+		_, err := createScratch(ctx, cfg, slog.New(slog.DiscardHandler))
+		require.Error(t, err, at)
+		require.Error(t, ctx.Err(), at)
+		require.Equal(t, before, count(), at)
+	}
+}
+
+// cancelAt cancels a context when a statement begins that contains a text.
+type cancelAt struct {
+	text   string
+	cancel context.CancelFunc
+}
+
+// TraceQueryStart implements pgx.QueryTracer.
+func (c cancelAt) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if strings.Contains(data.SQL, c.text) {
+		c.cancel()
+	}
+	return ctx
+}
+
+// TraceQueryEnd implements pgx.QueryTracer.
+func (cancelAt) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
 func TestRolesThatTheRunCreatedGoWithIt(t *testing.T) {
 	t.Parallel()

@@ -27,8 +27,8 @@ func sampleOf(values []float64) Sample {
 	return Sample{Median: median, Min: sorted[0], Max: sorted[len(sorted)-1], Values: values}
 }
 
-// String returns the median, and the range of several values; "" if there is no sample.
-func (s *Sample) String() string {
+// cell returns the median, and the range of several values; "" if there is no sample.
+func (s *Sample) cell() string {
 	switch {
 	case s == nil || len(s.Values) == 0:
 		return ""

@@ -30,6 +30,18 @@ const (
 	poolForWatching = 4
 )
 
+// notDroppedError means that a scratch database is left behind.
+type notDroppedError struct {
+	name  string
+	cause error
+}
+
+func (e *notDroppedError) Error() string {
+	return fmt.Sprintf("drop the scratch database %s: %s; to drop it, run: DROP DATABASE %s", e.name, e.cause, e.name)
+}
+
+func (e *notDroppedError) Unwrap() error { return e.cause }
+
 // scratch is a database to measure in.
 type scratch struct {
 	server   *pgxpool.Config
@@ -164,7 +176,7 @@ func (s *scratch) drop(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("drop the scratch database %s (drop it by hand): %w", s.name, err)
+		return &notDroppedError{s.name, err}
 	}
 	return nil
 }
