@@ -62,7 +62,7 @@ func newRiver(cfg Config, work *compose.Worker, throttle *compose.Throttle, cont
 	if !mayReindex {
 		config.ReindexerIndexNames = []string{} // only an index's owner may rebuild it
 	}
-	client, err := river.NewClient[pgx.Tx](newWorkDriver(cfg.Pool, control, now, work.Ended, cfg.Logger), config)
+	client, err := river.NewClient[pgx.Tx](newWorkDriver(cfg.Pool, control, now, work, cfg.Logger), config)
 	if err != nil {
 		return nil, fmt.Errorf("set River up: %w", err)
 	}
