@@ -23,7 +23,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// used returns metrics each of which was set once.
+// used returns metrics that were each set once.
 func used(t *testing.T, db *iutest.DB) *metrics.Metrics {
 	t.Helper()
 	db.Exec(t, "INSERT INTO iu_outbox.consumer (name, epoch, position) SELECT 'billing', c.epoch, 0 FROM iu_outbox.emission_counter AS c")
@@ -47,7 +47,7 @@ func used(t *testing.T, db *iutest.DB) *metrics.Metrics {
 	return m
 }
 
-// The catalog is what a scrape finds, no more and no less.
+// A scrape finds exactly the metrics of the catalog.
 func TestCatalog(t *testing.T) {
 	t.Parallel()
 	found := gather(t, used(t, iutest.New(t)))
@@ -79,7 +79,7 @@ func TestNamesFollowTheConventions(t *testing.T) {
 	require.Empty(t, problems)
 }
 
-// What others make up becomes no label's value.
+// Values that others make up do not become label values.
 func TestLabelsAreBounded(t *testing.T) {
 	t.Parallel()
 	m := metrics.New(metrics.Config{})
@@ -103,7 +103,7 @@ func TestHandlerServesTheTextFormat(t *testing.T) {
 	require.NotContains(t, answer.Body.String(), "iuworker_listener_up ", "nobody said that there is a listener")
 }
 
-// dashboard is what matters of the dashboard's form.
+// dashboard is the part of the dashboard's form that these tests read.
 type dashboard struct {
 	UID    string
 	Panels []struct {
@@ -165,7 +165,7 @@ var (
 	matcher    = regexp.MustCompile(`([a-z_]+)\s*[=!]~?"`)
 )
 
-// The dashboard and the rules refer to metrics and labels that there are.
+// The dashboard and the rules refer only to metrics and labels that exist.
 func TestExpressionsReferToWhatThereIs(t *testing.T) {
 	t.Parallel()
 	found := gather(t, used(t, iutest.New(t)))

@@ -27,13 +27,13 @@ var Alerts string
 
 // Config configures Metrics. The zero value of a field is its default.
 type Config struct {
-	// Pool is the pool to read the state through and to count the connections of. Nil: neither.
+	// Pool is the pool through which the state is read, and whose connections are counted. Nil: neither.
 	Pool *pgxpool.Pool
 
-	// StateInterval is the greatest age of the state that a scrape gets. Default 10 s.
+	// StateInterval is the maximum age of the state that a scrape gets. Default 10 s.
 	StateInterval time.Duration
 
-	// StateTimeout bounds a reading of the state, and so a scrape. Default 3 s.
+	// StateTimeout limits the time to read the state, and so the time of a scrape. Default 3 s.
 	StateTimeout time.Duration
 
 	// Version is the program's version.
@@ -107,7 +107,7 @@ func New(cfg Config) *Metrics {
 	return m
 }
 
-// scrapesAtOnce keeps scrapers from overloading the process.
+// scrapesAtOnce is the number of concurrent scrapes: more would overload the process.
 const scrapesAtOnce = 4
 
 // Handler serves the metrics in the format that the scraper asks for.
@@ -120,10 +120,10 @@ func (m *Metrics) Handler() http.Handler {
 	})
 }
 
-// Gatherer returns the metrics, for programs that serve them with their own.
+// Gatherer returns the metrics, for programs that serve them together with their own.
 func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
 
-// maker makes instruments of the catalog. It panics if a name is not there, which is a bug of this package.
+// maker creates the instruments of the catalog. It panics if a name is not in the catalog, which is a bug of this package.
 type maker struct{ registry *prometheus.Registry }
 
 func find(name string) Instrument {
@@ -142,7 +142,7 @@ func (r maker) counters(name string) *prometheus.CounterVec {
 
 func (r maker) counter(name string) prometheus.Counter { return r.counters(name).WithLabelValues() }
 
-// gauges without labels are missing until they are set.
+// gauges creates a gauge. A gauge without labels, too, is missing until it is set.
 func (r maker) gauges(name string) *prometheus.GaugeVec {
 	i := find(name)
 	v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: i.Name, Help: i.Help}, i.Labels)

@@ -26,7 +26,7 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	})
 }
 
-// poolCollector sets how the connections of a pool are used.
+// poolCollector reports how the connections of a pool are used.
 func poolCollector(pool *pgxpool.Pool) collector {
 	return func(set setter) {
 		stat := pool.Stat()
@@ -40,7 +40,7 @@ func poolCollector(pool *pgxpool.Pool) collector {
 	}
 }
 
-// Streams are the clients that follow the events over HTTP.
+// Streams counts the clients that follow the events over HTTP.
 type Streams struct {
 	Open    int64 // now
 	Refused int64 // since the start

@@ -35,7 +35,7 @@ func TestStateIsTheDatabases(t *testing.T) {
 	require.EqualValues(t, 1, found.value(t, "iuworker_emissions_held"))
 }
 
-// Beyond what is counted, the depth goes on growing.
+// The depth of the outbox goes on growing beyond the number of rows that are counted.
 func TestDepthOfADeepOutbox(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -72,7 +72,7 @@ func TestConsumersAreBounded(t *testing.T) {
 	}
 }
 
-// How many dead letters there ever were does not shrink when some are dropped.
+// The number of dead letters ever created does not shrink if some are dropped.
 func TestDeadLettersCreatedOnlyGrows(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -87,7 +87,7 @@ func TestDeadLettersCreatedOnlyGrows(t *testing.T) {
 	require.EqualValues(t, 3, created())
 }
 
-// Who scrapes at once shares one read, and the next one is made when the interval is over.
+// Concurrent scrapes share one read, and the next read happens after the interval.
 func TestStateIsReadOnceAnInterval(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -114,7 +114,7 @@ func TestStateIsReadOnceAnInterval(t *testing.T) {
 	}
 }
 
-// A database that does not answer holds no scrape up, and its last state is not told as if it were today's.
+// A scrape does not wait for a database that does not respond, and does not show its last state as the current one.
 func TestAScrapeDoesNotWaitForTheDatabase(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -144,7 +144,7 @@ func TestNoDatabase(t *testing.T) {
 	require.EqualValues(t, 0, found.value(t, "iuworker_pool_connections", "state", "acquired"))
 }
 
-// The worker's role may read all of it.
+// The worker's role has all privileges to read the state.
 func TestStateAsTheWorkersRole(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
