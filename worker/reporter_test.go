@@ -21,7 +21,7 @@ func TestAWorkerReportsItsSettingsAndLoad(t *testing.T) {
 	pool, err := pgxpool.New(t.Context(), db.URL)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	given := []fleet.GivenSetting{{Name: "lanes", Value: "2", Default: "4", From: "--lanes"}}
+	given := []worker.GivenSetting{{Name: "lanes", Value: "2", Default: "4", From: "--lanes"}}
 	w, err := worker.New(worker.Config{
 		Pool: pool, ID: "one", Version: "1.2.3", Lanes: 2, Concurrency: 7, ScaleoutConcurrency: -1, EmissionRetention: -1, Given: given,
 		Logger: slog.New(slog.DiscardHandler),
@@ -40,7 +40,7 @@ func TestAWorkerReportsItsSettingsAndLoad(t *testing.T) {
 	}))
 	require.Len(t, all.Workers, 1)
 	one := all.Workers[0]
-	require.Equal(t, given, one.Settings.Given)
+	require.Equal(t, []fleet.GivenSetting{fleet.GivenSetting(given[0])}, one.Settings.Given)
 	require.Equal(t, 7, one.Settings.Concurrency)
 	require.Equal(t, -1, one.Settings.ScaleoutConcurrency)
 	require.InDelta(t, -1, one.Settings.EmissionRetention, 0)

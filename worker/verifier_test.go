@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
-	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/worker"
 )
 
@@ -19,13 +19,13 @@ func TestVerifiesNowAndThen(t *testing.T) {
 	db := iutest.New(t)
 	db.OpenGates(t)
 	template := db.Template(t, "t", 1)
-	all := make([]*metrics.Metrics, 2)
+	all := make([]*prometheus.Registry, 2)
 	var lines *logs
 	var log *slog.Logger
 	log, lines = logging(t)
 	for i := range all {
-		all[i] = metrics.New(metrics.Config{})
-		start(t, db, func(c *worker.Config) { c.Metrics, c.Logger, c.VerifyInterval = all[i], log, 50*time.Millisecond })
+		all[i] = prometheus.NewRegistry()
+		start(t, db, func(c *worker.Config) { c.Registerer, c.Logger, c.VerifyInterval = all[i], log, 50*time.Millisecond })
 	}
 	sum := func(name string) float64 { return measured(t, all[0], name) + measured(t, all[1], name) }
 	for i := range 3 {
