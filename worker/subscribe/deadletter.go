@@ -105,8 +105,7 @@ func (s *subscriber) replay(ctx context.Context) error {
 	return nil
 }
 
-// nextReplay returns the next dead letter whose replay was requested, with the event as it is now: its instance may have been
-// rolled back since.
+// nextReplay returns the event as it is in the history now: its instance may have been rolled back since.
 func (s *subscriber) nextReplay(ctx context.Context) (int64, Event, error) {
 	var id int64
 	var text string

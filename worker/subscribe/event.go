@@ -58,16 +58,16 @@ type Data struct {
 // RolledBack reports whether an operator rolled the instance back.
 func (e Event) RolledBack() bool { return !e.RolledBackAt.IsZero() }
 
-// Traced returns ctx with the event's trace context, so that a span that a handler starts in it continues the trace of the
-// job that composed the instance. It returns ctx itself if the event has none.
+// Traced returns ctx with the event's trace context: a span started with it continues the trace of the job that composed the
+// instance. It returns ctx itself if the event has no trace context.
 func (e Event) Traced(ctx context.Context) context.Context {
 	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{
 		"traceparent": e.TraceParent, "tracestate": e.TraceState,
 	})
 }
 
-// CloudEvent returns the event as the CloudEvents SDK's type, to forward it. Integers of CloudEvents have 32 bits: a
-// larger position is a string there.
+// CloudEvent returns the event in the CloudEvents SDK's type, to forward it. CloudEvents integers have 32 bits, so a larger
+// position becomes a string.
 func (e Event) CloudEvent() (cloudevents.Event, error) {
 	event := cloudevents.New()
 	text, err := e.JSON, error(nil)
@@ -94,8 +94,8 @@ func withPosition(text []byte, position string) ([]byte, error) {
 	return json.Marshal(fields)
 }
 
-// ParseEvent reads an event's CloudEvents JSON, from the table or from a NOTIFY payload. It keeps text, which must not
-// change afterwards.
+// ParseEvent parses an event's CloudEvents JSON, from the table or from a NOTIFY payload. The event refers to text, which must
+// not be changed afterwards.
 func ParseEvent(text []byte) (Event, error) {
 	var envelope struct {
 		ID           string    `json:"id"`
