@@ -14,7 +14,7 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// measured returns the sum over a metric's series that have the label's value; of a histogram, the count.
+// measured returns the sum of a metric over its series with the label's value; for a histogram, the sum of its counts.
 func measured(t *testing.T, metrics prometheus.Gatherer, name string, label ...string) (sum float64) {
 	t.Helper()
 	families, err := metrics.Gather()

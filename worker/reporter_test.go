@@ -49,7 +49,7 @@ func TestAWorkerReportsItsSettingsAndLoad(t *testing.T) {
 	require.Contains(t, one.Leads, fleet.LeadsRiver)
 	require.Contains(t, one.Leads, fleet.LeadsEmitter)
 
-	// One that was taken for dead reports again when it has begun again, and its end takes the report away.
+	// A worker that counted as dead reports again after it has rejoined. Its stop deletes the report.
 	db.Exec(t, "DELETE FROM iu_outbox.worker")
 	db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM iu_outbox.worker_report)")
 	require.NoError(t, w.Stop(t.Context()))

@@ -13,7 +13,7 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// Of two workers one verifies, and what it finds is in its metrics and its log.
+// One of two workers verifies, and reports its findings in its metrics and its log.
 func TestVerifiesNowAndThen(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -35,7 +35,7 @@ func TestVerifiesNowAndThen(t *testing.T) {
 	require.Eventually(t, func() bool { return sum("iuworker_verify_success") == 1 }, patience, 10*time.Millisecond)
 	require.Zero(t, sum("iuworker_verify_findings"))
 
-	// An emission is lost, which nothing but a person or a broken disk could bring about.
+	// An emission is lost, which only a person or a broken disk could cause.
 	db.Exec(t, "DELETE FROM iu_outbox.emission WHERE position = 2")
 	require.Eventually(t, func() bool { return sum("iuworker_verify_findings") > 0 }, patience, 10*time.Millisecond)
 	require.Zero(t, sum("iuworker_verify_success"))
