@@ -109,7 +109,7 @@ func TestBatchKeepsAnswersApart(t *testing.T) {
 	}
 }
 
-// An idle transaction holds a key: the event with that key is retried later, and no other event waits.
+// An idle transaction holds a key: the event with that key fails with a transient error, and no other event waits.
 func TestBatchSetsHeldKeysAside(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -184,7 +184,7 @@ func TestBatchFollowsContexts(t *testing.T) {
 	require.Equal(t, 1, instances)
 }
 
-// Events with one suffix in many lanes compose one instance, and the others get a conflict.
+// Events with one suffix in many lanes compose one instance. The others get a conflict, or the transient ErrKeyHeld.
 func TestLanesTakeTurnsAtOneKey(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
