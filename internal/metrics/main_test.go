@@ -3,11 +3,11 @@ package metrics_test
 import (
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
-	"github.com/iu-core/iuworker/internal/metrics"
 )
 
 func TestMain(m *testing.M) { iutest.Main(m) }
@@ -15,9 +15,9 @@ func TestMain(m *testing.M) { iutest.Main(m) }
 // families are the metrics that a scrape finds, by name.
 type families map[string]*dto.MetricFamily
 
-func gather(t *testing.T, m *metrics.Metrics) families {
+func gather(t *testing.T, metrics prometheus.Gatherer) families {
 	t.Helper()
-	gathered, err := m.Gatherer().Gather()
+	gathered, err := metrics.Gather()
 	require.NoError(t, err)
 	found := make(families)
 	for _, family := range gathered {
