@@ -80,16 +80,14 @@ func Read(ctx context.Context, tx pgx.Tx) (Fleet, error) {
 		WITH holder AS MATERIALIZED (
 			SELECT h.key, h.pid FROM iu_outbox.lock_holder AS h WHERE NOT h.shared AND h.may_work
 		)
-		SELECT w.id, w.hostname, w.pid, w.version, w.started_at, w.seen_at,
-			w.seen_at BETWEEN pg_catalog.clock_timestamp() - $1::interval AND pg_catalog.clock_timestamp() + $1::interval,
-			r.settings, r.load, r.reported_at,
+		SELECT w.id, w.hostname, w.pid, w.version, w.started_at, w.seen_at, w.alive, r.settings, r.load, r.reported_at,
 			EXISTS (SELECT FROM iu_river.river_leader AS l WHERE l.leader_id = w.id AND l.expires_at >= pg_catalog.now()),
 			EXISTS (SELECT FROM holder AS h WHERE h.pid = w.session_pid AND h.key = 3),
 			EXISTS (SELECT FROM holder AS h WHERE h.pid = w.session_pid AND h.key = 4)
-		FROM iu_outbox.worker AS w
+		FROM iu_outbox.worker_status AS w
 		LEFT JOIN iu_outbox.worker_report AS r ON r.worker = w.id
 		ORDER BY w.started_at, w.id
-		LIMIT 200`, operate.SilentAfter)
+		LIMIT 200`)
 	if err != nil {
 		return f, fmt.Errorf("read the workers: %w", err)
 	}

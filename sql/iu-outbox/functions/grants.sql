@@ -28,7 +28,7 @@ WITH listed (roles, privileges, kind, objects) AS (VALUES
     ('iu_worker', 'SELECT', 'TABLE', 'iu_outbox.attendance'),
     ('iu_worker', 'SELECT, INSERT (actor, action, detail)', 'TABLE', 'iu_outbox.audit'),
     ('iu_worker', 'SELECT, UPDATE', 'TABLE', 'iu_outbox.scaleout'),
-    ('iu_worker', 'SELECT', 'TABLE', 'iu_outbox.job'),
+    ('iu_worker', 'SELECT', 'TABLE', 'iu_outbox.job, iu_outbox.worker_status'),
     ('iu_worker, iu_operator', 'SELECT', 'TABLE', 'iu_migration.*'),
     ('iu_worker', 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE', 'TABLE', 'iu_river.*'),
     ('iu_worker, iu_operator', 'USAGE, SELECT', 'SEQUENCE', 'iu_river.*'),

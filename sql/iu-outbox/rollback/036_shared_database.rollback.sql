@@ -3,7 +3,7 @@ BEGIN;
 
 DROP TABLE IF EXISTS iu_outbox.setting CASCADE;
 
-ALTER TABLE iu_outbox.worker DROP COLUMN IF EXISTS steady_since, DROP COLUMN IF EXISTS session_pid;
+ALTER TABLE iu_outbox.worker DROP COLUMN IF EXISTS steady_since, DROP COLUMN IF EXISTS session_pid CASCADE;
 
 DROP TABLE IF EXISTS iu_outbox.retention CASCADE;
 
