@@ -36,7 +36,7 @@ type condition struct {
 	args []any
 }
 
-// and adds a condition on a value, whose place in the text is %d, if the value is given.
+// and adds a condition on a value, if the value is given. In text, %d stands for the number of its parameter.
 func (c *condition) and(given bool, text string, value any) {
 	if given {
 		c.args = append(c.args, value)
