@@ -95,7 +95,7 @@ func TestAQueueIsPausedAndResumed(t *testing.T) {
 	shows(t, b.get(t, "/queues/events?to=resume"), "It was paused by otto")
 	shows(t, b.get(t, "/queues/events?to=pause"), "It is already paused.")
 
-	// Running workers stop taking jobs a moment later. From then on, an event stays in the queue.
+	// A running worker stops taking jobs a moment later. From then on, an event stays in the queue.
 	const stays = "EXISTS (SELECT FROM iu_river.river_job WHERE state = 'available' AND created_at < clock_timestamp() - interval '2 seconds')"
 	var event uuid.UUID
 	for obeyed := false; !obeyed; {

@@ -22,7 +22,7 @@ func tiny(t *testing.T, db *iutest.DB) Config {
 	login := "bench_" + strings.ToLower(t.Name())
 	db.Exec(t, "CREATE ROLE "+login+" LOGIN SUPERUSER")
 	t.Cleanup(func() {
-		_, err := db.Pool.Exec(context.WithoutCancel(t.Context()), "DROP ROLE "+login) // it fails while the login owns a database
+		_, err := db.Pool.Exec(context.WithoutCancel(t.Context()), "DROP ROLE "+login) // this fails if the login still owns a database
 		require.NoError(t, err)
 	})
 	server, err := pgxpool.ParseConfig(db.URLAs(login))
@@ -38,7 +38,7 @@ func tiny(t *testing.T, db *iutest.DB) Config {
 	}
 }
 
-// scratchDatabases counts the scratch databases of a login.
+// scratchDatabases returns the number of scratch databases of a login.
 func scratchDatabases(t *testing.T, db *iutest.DB, login string) int {
 	t.Helper()
 	var n int

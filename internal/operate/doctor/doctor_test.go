@@ -17,7 +17,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/operatetest"
 )
 
-// shareable are the checks of the server's sessions, which tests that run at once share.
+// shareable names the check of the server's sessions. Tests that run at the same time share the server.
 const shareable = "sessions"
 
 func examine(t *testing.T, url string, change ...func(*doctor.Config)) doctor.Report {
@@ -52,7 +52,7 @@ func checked(t *testing.T, report doctor.Report, name string) doctor.Check {
 	return doctor.Check{}
 }
 
-// healthy fails the test if a check is not ok and not excused.
+// healthy fails the test if a check that is not excused is not ok.
 func healthy(t *testing.T, report doctor.Report, excused ...string) {
 	t.Helper()
 	for _, check := range report.Checks {
@@ -158,7 +158,7 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 		{fmt.Sprintf(consumer, "epoch", "0", 2), "consumers", "1 of 1 consumers needs attention", operate.HealthWarn, "iuworker consumers"},
 		{"ALTER TABLE iu_outbox.event SET (autovacuum_enabled = off)", "vacuum", "autovacuum is off for tables", operate.HealthFail,
 			"ALTER TABLE iu_outbox.event RESET (autovacuum_enabled)"},
-		// A schema of another version, or none, makes checks impossible, and they report that.
+		// If the schema is missing or of another version, the checks report that they cannot run.
 		{"DROP FUNCTION iu_outbox.gate_status() CASCADE", "gates", "does not fit this program", operate.HealthSkipped, "iuworker migrate up"},
 		{"DROP TABLE iu_outbox.worker CASCADE", "workers", "does not fit this program", operate.HealthSkipped, "iuworker migrate up"},
 		{"DROP SCHEMA iu_river CASCADE", "jobs", "there is no schema iu_river", operate.HealthSkipped, ""},
@@ -206,7 +206,7 @@ func TestDoctorWithoutASchema(t *testing.T) {
 	}
 }
 
-// Each role gets a report: checks for which a login lacks privileges are skipped.
+// Each role gets a report. Checks that need more privileges are skipped.
 func TestDoctorAsEachRole(t *testing.T) {
 	t.Parallel()
 	db := operatetest.Lived(t)
@@ -240,7 +240,7 @@ func TestDoctorAsEachRole(t *testing.T) {
 	require.Equal(t, "iuworker migrate up", check.Next)
 }
 
-// Checks of the whole server need a server of their own.
+// Checks of the whole server are tested on a server of their own.
 func TestDoctorOnASickServer(t *testing.T) {
 	t.Parallel()
 	db, _ := iutest.Own(t)
@@ -271,7 +271,7 @@ func TestDoctorOnASickServer(t *testing.T) {
 	require.Contains(t, checked(t, examine(t, db.URL), "server").Says, "read-only")
 }
 
-// Under load the doctor reports nothing that is only slow.
+// Under load, the doctor does not report what is merely slow.
 func TestDoctorUnderLoad(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -294,7 +294,7 @@ func TestDoctorUnderLoad(t *testing.T) {
 	db.WaitFor(t, operatetest.Patience, "SELECT count(*) > 100 FROM iu_auto_instantiate_event_log")
 	for range 3 {
 		report := examine(t, db.URL)
-		healthy(t, report, "outbox", "jobs", "emissions", "retries") // a machine may be slower than its load
+		healthy(t, report, "outbox", "jobs", "emissions", "retries") // the load may be too much for the machine
 		for _, name := range []string{"outbox", "jobs", "emissions"} {
 			require.NotEqual(t, operate.HealthSkipped, checked(t, report, name).Result)
 		}

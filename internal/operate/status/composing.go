@@ -33,10 +33,9 @@ func ReadComposing(ctx context.Context, tx pgx.Tx) (c Composing, err error) {
 	err = tx.QueryRow(ctx, `
 		SELECT iu_outbox.set_obstacle(), pg_catalog.count(w.id),
 			COALESCE(pg_catalog.array_agg(w.id ORDER BY w.id) FILTER (WHERE r.settings ->> 'compose_by' = 'function'), '{}')
-		FROM iu_outbox.worker AS w
+		FROM iu_outbox.worker_status AS w
 		JOIN iu_outbox.worker_report AS r ON r.worker = w.id
-		WHERE w.seen_at BETWEEN pg_catalog.clock_timestamp() - $1::interval AND pg_catalog.clock_timestamp() + $1::interval`,
-		operate.SilentAfter).Scan(&c.Obstacle, &c.Workers, &c.ByFunction)
+		WHERE w.alive`).Scan(&c.Obstacle, &c.Workers, &c.ByFunction)
 	if err != nil {
 		return c, fmt.Errorf("read how instances are composed: %w", err)
 	}

@@ -99,10 +99,10 @@ BEGIN
             BEGIN
                 IF v_try = 2 THEN
                     UPDATE iu_outbox.emission AS e
-                    SET event = pg_catalog.jsonb_build_object(
+                    SET event = pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
                         'specversion', '1.0', 'id', e.instance_collection_id, 'source', iu_outbox.event_source(),
                         'type', iu_outbox.event_type(), 'original', e.event::text,
-                        'data', pg_catalog.jsonb_build_object('instance_collection_id', e.instance_collection_id))
+                        'data', pg_catalog.jsonb_build_object('instance_collection_id', e.instance_collection_id)))
                     WHERE e.id = v_id;
                 END IF;
                 v_emitted := v_emitted + (SELECT e.emitted FROM iu_outbox.emit(1, v_id) AS e);

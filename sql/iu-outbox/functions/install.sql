@@ -55,6 +55,7 @@
 \ir event_state.sql
 \ir lock_holder.sql
 \ir lease.sql
+\ir worker_status.sql
 \ir gate.sql
 \ir setting.sql
 \ir retry_dead_letters.sql

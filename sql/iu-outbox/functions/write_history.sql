@@ -86,8 +86,7 @@ BEGIN
          (SELECT pg_catalog.count(*) AS alive,
                  pg_catalog.count(*) FILTER (WHERE w.started_at >= p_at AND w.started_at < p_at + interval '1 minute') AS started,
                  pg_catalog.array_agg(DISTINCT w.version ORDER BY w.version) AS versions
-          FROM iu_outbox.worker AS w
-          WHERE w.seen_at BETWEEN v_now - interval '15 seconds' AND v_now + interval '15 seconds') AS w
+          FROM iu_outbox.worker_status AS w WHERE w.alive) AS w
     WHERE h.at = p_at;
 
     INSERT INTO iu_outbox.history_consumer (at, consumer, lag)

@@ -13,7 +13,7 @@ ALTER TABLE iu_outbox.emission
     DROP COLUMN IF EXISTS trace,
     DROP CONSTRAINT IF EXISTS emission_with_a_position_has_its_event;
 
-ALTER TABLE iu_outbox.worker DROP COLUMN IF EXISTS steady_since, DROP COLUMN IF EXISTS session_pid;
+ALTER TABLE iu_outbox.worker DROP COLUMN IF EXISTS steady_since, DROP COLUMN IF EXISTS session_pid CASCADE;
 
 DROP TABLE IF EXISTS iu_outbox.retention CASCADE;
 
