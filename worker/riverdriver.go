@@ -27,7 +27,7 @@ type workDriver struct {
 func newWorkDriver(pool *pgxpool.Pool, control *riverControl, now *clock, ended func(jobID int64) bool, logger *slog.Logger) *workDriver {
 	d := riverpgxv5.New(pool)
 	return &workDriver{Driver: d, control: control, executor: workExecutor{
-		Executor: d.GetExecutor(), clock: now, ended: ended, logger: logger,
+		Executor: d.GetExecutor(), clock: now, ended: ended, failed: control.fetch.calm.putOff, logger: logger,
 	}}
 }
 
@@ -46,7 +46,17 @@ type workExecutor struct {
 
 	clock  *clock
 	ended  func(jobID int64) bool
+	failed func() // called after a fetch that failed: the ring that it was for is used up
 	logger *slog.Logger
+}
+
+// JobGetAvailable implements riverdriver.Executor.
+func (e workExecutor) JobGetAvailable(ctx context.Context, params *riverdriver.JobGetAvailableParams) (*riverdriver.JobGetAvailableResult, error) {
+	result, err := e.Executor.JobGetAvailable(ctx, params)
+	if err != nil {
+		e.failed()
+	}
+	return result, err
 }
 
 // JobDeleteBefore implements riverdriver.Executor. Jobs that are locked are deleted by a later round.

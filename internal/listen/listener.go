@@ -42,8 +42,9 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Listener keeps one connection that listens, and rings the bells of its channels: for each notification, and
-// after every (re)connect, so that whoever waits reads its backlog. It notices a server that has gone
+// Listener keeps one connection that listens, and rings the bells of its channels: for each notification, after
+// every (re)connect, so that whoever waits reads its backlog, and when the connection is lost, so that whoever waits
+// polls from then on. It notices a server that has gone
 // silent by pinging itself through the pool. Safe for concurrent use once Run was called.
 type Listener struct {
 	cfg     Config
@@ -78,9 +79,13 @@ func New(cfg Config) *Listener {
 	}
 }
 
-// On adds a bell to a channel. Call it before Run.
-func (l *Listener) On(channel string) Bell {
-	return l.OnPayload(channel, func(string) bool { return true })
+// On adds a bell to channels. Call it before Run.
+func (l *Listener) On(channels ...string) Bell {
+	b := &paced{bell: NewBell(), wanted: func(string) bool { return true }}
+	for _, channel := range channels {
+		l.bells[channel] = append(l.bells[channel], b)
+	}
+	return b.bell
 }
 
 // OnPayload adds a bell that rings for those notifications of a channel whose payload is wanted, and after every
@@ -163,6 +168,11 @@ func (l *Listener) connect(ctx context.Context) (*pgx.Conn, error) {
 func (l *Listener) lost(ctx context.Context, err error) {
 	if l.up.Swap(false) {
 		l.cfg.Observe(false)
+		for _, bells := range l.bells {
+			for _, b := range bells {
+				b.ring()
+			}
+		}
 	}
 	if ctx.Err() == nil {
 		l.outage.Failed(ctx, err)
