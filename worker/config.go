@@ -42,7 +42,7 @@ type Config struct {
 	// Logger defaults to slog.Default.
 	Logger *slog.Logger
 
-	// Concurrency is how many jobs of the queue events run at once. They share few statements, so many cost little. Default 500.
+	// Concurrency is how many jobs of the queue events run at once. They share few statements, so many cost little. Default 1000.
 	Concurrency int
 
 	// ScaleoutConcurrency is how many jobs of the queue scaleout run at once. Default 200. -1: none.
@@ -106,7 +106,7 @@ const (
 func Defaults() Config {
 	const day = 24 * time.Hour
 	return Config{
-		Concurrency:         500,
+		Concurrency:         1000,
 		ScaleoutConcurrency: 200,
 		Lanes:               4,
 		ComposeBy:           ComposeByAuto,

@@ -141,7 +141,7 @@ func TestEmissionThatCannotBeAnnounced(t *testing.T) {
 	eventually(t, db, "SELECT count(*) = 20 FROM iu_outbox.emission")
 	db.Exec(t, `
 		CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
-		UPDATE iu_outbox.emission SET event = event || '{"edited": true}' WHERE id = (SELECT min(id) + 7 FROM iu_outbox.emission);
+		UPDATE iu_outbox.emission SET event = '{"edited": true}' WHERE id = (SELECT min(id) + 7 FROM iu_outbox.emission);
 		CREATE TRIGGER refuse BEFORE UPDATE ON iu_outbox.emission
 			FOR EACH ROW WHEN (NEW.event ? 'edited') EXECUTE FUNCTION public.refuse()`)
 	db.Exec(t, "UPDATE event_type_registry SET active = true WHERE event_type = 'iu.template.instance_auto_composed'")

@@ -13,6 +13,8 @@ import (
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
+
+	"github.com/iu-core/iuworker/internal/compose"
 )
 
 // workDriver is River's pgx driver for the client that works. It opens no connection to listen: River hears what riverControl
@@ -24,10 +26,10 @@ type workDriver struct {
 	executor workExecutor
 }
 
-func newWorkDriver(pool *pgxpool.Pool, control *riverControl, now *clock, ended func(jobID int64) bool, logger *slog.Logger) *workDriver {
+func newWorkDriver(pool *pgxpool.Pool, control *riverControl, now *clock, work *compose.Worker, logger *slog.Logger) *workDriver {
 	d := riverpgxv5.New(pool)
 	return &workDriver{Driver: d, control: control, executor: workExecutor{
-		Executor: d.GetExecutor(), clock: now, ended: ended, failed: control.fetch.calm.putOff, logger: logger,
+		Executor: d.GetExecutor(), clock: now, work: work, failed: control.fetch.calm.putOff, logger: logger,
 	}}
 }
 
@@ -45,7 +47,7 @@ type workExecutor struct {
 	riverdriver.Executor
 
 	clock  *clock
-	ended  func(jobID int64) bool
+	work   *compose.Worker
 	failed func() // called after a fetch that failed: the ring that it was for is used up
 	logger *slog.Logger
 }
@@ -110,10 +112,16 @@ func (e workExecutor) briefly(ctx context.Context, do func(riverdriver.ExecutorT
 func (e workExecutor) JobSetStateIfRunningMany(
 	ctx context.Context, params *riverdriver.JobSetStateIfRunningManyParams,
 ) (rows []*rivertype.JobRow, err error) {
-	params = without(params, e.ended)
-	if len(params.ID) == 0 {
-		return nil, nil
+	if kept := without(params, e.work.Ended); len(kept.ID) > 0 {
+		rows, err = e.setState(ctx, kept)
 	}
+	if err == nil { // else River tries it again with the same jobs
+		e.work.Forget(params.ID)
+	}
+	return rows, err
+}
+
+func (e workExecutor) setState(ctx context.Context, params *riverdriver.JobSetStateIfRunningManyParams) (rows []*rivertype.JobRow, err error) {
 	locked, err := e.briefly(ctx, func(tx riverdriver.ExecutorTx) error {
 		rows, err = tx.JobSetStateIfRunningMany(ctx, params)
 		return err

@@ -181,7 +181,7 @@ func (r *running) startRiver(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for River's tables: %w", err)
 	}
-	driver := newWorkDriver(r.cfg.Pool, r.control, r.lease.clock, r.work.Ended, r.logger)
+	driver := newWorkDriver(r.cfg.Pool, r.control, r.lease.clock, r.work, r.logger)
 	client, err := newRiver(r.cfg, r.work, r.throttle, driver, mayReindex)
 	if err != nil {
 		return err

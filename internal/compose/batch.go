@@ -257,10 +257,17 @@ func cancelWith(batch []*request, cancel func()) (release func()) {
 	}
 }
 
-// together composes a batch in one statement.
+// together composes a batch in one statement, or in several if it takes long.
 func (b *Batcher) together(ctx context.Context, batch []*request) {
 	b.busy.Add(1)
 	defer b.busy.Add(-1)
+	for len(batch) > 0 {
+		batch = b.statement(ctx, batch)
+	}
+}
+
+// statement composes a batch in one statement and returns the requests that it did not get to.
+func (b *Batcher) statement(ctx context.Context, batch []*request) (rest []*request) {
 	timeout := batchTimeout
 	if len(batch) == 1 {
 		timeout *= 2 // no other event waits for it
@@ -268,8 +275,13 @@ func (b *Batcher) together(ctx context.Context, batch []*request) {
 	start, endCalls := time.Now(), beginCalls(batch)
 	done, err := composeAll(ctx, b.cfg.Pool, contents(batch, timeout), b.leastSet(), b.alone(batch))
 	endCalls(err)
+	for i, r := range done.replies {
+		if r == nil {
+			rest = append(rest, batch[i])
+		}
+	}
 	split := err != nil && (len(batch) > 1 || lockHeld(err)) && Divides(err)
-	b.cfg.Observe(Batch{Events: len(batch), Began: start, Took: time.Since(start), Split: split, Emission: done.emission})
+	b.cfg.Observe(Batch{Events: len(batch) - len(rest), Began: start, Took: time.Since(start), Split: split, Emission: done.emission})
 	switch {
 	case split && lasting(err):
 		b.singles(ctx, batch)
@@ -277,15 +289,13 @@ func (b *Batcher) together(ctx context.Context, batch []*request) {
 		b.apart(ctx, batch)
 	case err != nil:
 		replyAll(batch, err)
-	default:
-		for i, r := range batch {
-			if done.results[i] == nil {
-				r.done <- reply{err: ErrKeyHeld}
-				continue
-			}
-			r.done <- reply{result: *done.results[i]}
+	}
+	for i, r := range done.replies {
+		if r != nil {
+			batch[i].done <- *r
 		}
 	}
+	return rest
 }
 
 func (b *Batcher) leastSet() int {

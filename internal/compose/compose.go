@@ -84,25 +84,28 @@ type batchCall struct {
 	timeout time.Duration // of the statement
 }
 
-// composed is what one transaction did: a result for each event, nil if another transaction delays it; and what it announced,
-// nil if nothing.
+// composed is what one transaction did: a reply to each event that it got to; and what it announced, nil if nothing.
 type composed struct {
-	results  []*Result
+	replies  []*reply
 	emission *Emission
 }
 
 // composeAll composes events in one statement and transaction, and with emit announces the one that there is at its end, if it
 // can. Events of one template form a set if there are least of them; 0: never. After an error nothing is composed.
 func composeAll(ctx context.Context, pool *pgxpool.Pool, batch batchCall, least int, emit bool) (composed, error) {
-	c := composed{results: make([]*Result, len(batch.events))}
+	c := composed{replies: make([]*reply, len(batch.events))}
 	var emission *Emission
 	if emit {
 		emission = &Emission{}
 	}
 	jobIDs, attempts := batch.jobs()
 	err := call(ctx, pool, composeSQL, batch, []any{jobIDs, attempts, least}, emission, func(n int, raw []byte, completed bool) error {
-		c.results[n-1] = &Result{Completed: completed}
-		return json.Unmarshal(raw, c.results[n-1])
+		if raw == nil {
+			c.replies[n-1] = &reply{err: ErrKeyHeld}
+			return nil
+		}
+		c.replies[n-1] = &reply{result: Result{Completed: completed}}
+		return json.Unmarshal(raw, &c.replies[n-1].result)
 	})
 	if err != nil {
 		return composed{}, fmt.Errorf("call compose_batch: %w", err)
@@ -126,6 +129,9 @@ func composeApart(ctx context.Context, pool *pgxpool.Pool, batch batchCall) ([]r
 
 			Error *pgconn.PgError `json:"error"`
 		}
+		if raw == nil {
+			return nil
+		}
 		if err := json.Unmarshal(raw, &result); err != nil {
 			return err
 		}
@@ -141,8 +147,8 @@ func composeApart(ctx context.Context, pool *pgxpool.Pool, batch batchCall) ([]r
 	return replies, nil
 }
 
-// call composes a batch by a statement that returns numbers of events, their results and whether their jobs are completed; each
-// gets those whose result is not NULL. The timeout is this program's own, whatever the role's or the database's is. Unless
+// call composes a batch by a statement that returns numbers of events, their results, nil if another transaction delays one, and
+// whether their jobs are completed. The timeout is this program's own, whatever the role's or the database's is. Unless
 // emission is nil the transaction then announces what it composed.
 func call(
 	ctx context.Context, pool *pgxpool.Pool, sql string, batch batchCall, more []any, emission *Emission,
@@ -169,12 +175,7 @@ func call(
 	var completed bool
 	rows, err := results.Query()
 	if err == nil {
-		_, err = pgx.ForEachRow(rows, []any{&n, &raw, &completed}, func() error {
-			if raw == nil {
-				return nil
-			}
-			return each(n, raw, completed)
-		})
+		_, err = pgx.ForEachRow(rows, []any{&n, &raw, &completed}, func() error { return each(n, raw, completed) })
 	}
 	if err == nil && emission != nil {
 		err = results.QueryRow().Scan(&emission.Emitted, &emission.LastPosition, &emission.Notified)

@@ -333,3 +333,66 @@ func TestSetsBesideTheFunctionAndARollback(t *testing.T) {
 	require.Zero(t, broken)
 	require.Positive(t, replayed.Load())
 }
+
+// A batch completes the jobs whose events ended well, in its own transaction: not those of another attempt, and not those that
+// somebody has locked.
+func TestBatchCompletesItsJobs(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	db.Exec(t, `
+		INSERT INTO iu_river.river_job (id, kind, queue, state, args, attempt, attempted_at, attempted_by, max_attempts, metadata)
+		SELECT n, 'auto_instantiate', 'events', 'running', '{}', 2, now(), '{w}', 10, '{"kept": 1}' FROM generate_series(1, 5) AS n`)
+	tx, err := db.Pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, tx.Rollback(context.WithoutCancel(t.Context()))) }()
+	_, err = tx.Exec(t.Context(), "SELECT FROM iu_river.river_job WHERE id = 3 FOR UPDATE")
+	require.NoError(t, err)
+
+	rows, err := db.Pool.Query(t.Context(), `
+		SELECT b.completed FROM iu_outbox.compose_batch(ARRAY(SELECT gen_random_uuid() FROM generate_series(1, 5)), array_fill('e'::text, ARRAY[5]),
+			array_fill($1::uuid, ARRAY[5]), '{a,b,c,d," "}', array_fill('live'::text, ARRAY[5]), array_fill('a'::text, ARRAY[5]),
+			array_fill(NULL::text, ARRAY[5]), array_fill(''::text, ARRAY[5]), '{1,2,3,4,5}', '{2,1,2,2,2}', 2) AS b ORDER BY b.n`, template)
+	require.NoError(t, err)
+	completed, err := pgx.CollectRows(rows, pgx.RowTo[bool])
+	require.NoError(t, err)
+	require.Equal(t, []bool{true, false, false, true, false}, completed, "another attempt, a lock, a refusal")
+	var done []int64
+	require.NoError(t, db.Pool.QueryRow(t.Context(), `
+		SELECT array_agg(j.id ORDER BY j.id) FROM iu_river.river_job AS j
+		WHERE j.state = 'completed' AND j.finalized_at IS NOT NULL AND j.metadata ->> 'kept' = '1'
+		  AND (j.metadata #>> '{output,instance_collection_id}')::uuid IN (SELECT l.instance_collection_id FROM iu_auto_instantiate_event_log AS l)`).Scan(&done))
+	require.Equal(t, []int64{1, 4}, done)
+	instances, _ := count(t, db)
+	require.Equal(t, 4, instances)
+}
+
+// A batch that takes long is composed by several statements, so that it meets no timeout.
+func TestBatchThatTakesLongIsComposedInParts(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	db.Exec(t, `
+		CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.4); RETURN NEW; END $$;
+		CREATE TRIGGER slow BEFORE INSERT ON iu_piece_collection FOR EACH ROW EXECUTE FUNCTION public.slow()`)
+	var batches []compose.Batch
+	b := compose.NewBatcher(compose.BatcherConfig{Pool: db.Pool, Lanes: 1, ByFunction: true, Observe: func(b compose.Batch) { batches = append(batches, b) }})
+	events := make([]jobs.AutoInstantiateArgs, 20)
+	for i := range events {
+		events[i] = event(template, fmt.Sprint("s-", i))
+	}
+	for _, done := range together(t.Context(), b, events...) {
+		require.NoError(t, done.err)
+		require.Equal(t, jobs.StatusInstantiated, done.result.Status)
+	}
+	b.Close()
+	var n int
+	for _, batch := range batches {
+		require.False(t, batch.Split)
+		require.Less(t, batch.Events, 10)
+		n += batch.Events
+	}
+	require.Equal(t, len(events), n)
+}

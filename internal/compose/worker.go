@@ -93,16 +93,24 @@ func (w *Worker) ActiveJobs() []int64 {
 }
 
 // Ended reports whether River must not write how the run of a job ended: the job was given to another process while this one ran
-// it, or was completed by the transaction that composed its instance. Of the latter it reports so once.
+// it, or was completed by the transaction that composed its instance.
 func (w *Worker) Ended(jobID int64) bool {
 	_, fenced := w.fenced.Load(jobID)
-	_, completed := w.completed.LoadAndDelete(jobID)
+	_, completed := w.completed.Load(jobID)
 	return fenced || completed
+}
+
+// Forget says that River asks no more about the runs of these jobs that ended.
+func (w *Worker) Forget(jobIDs []int64) {
+	for _, id := range jobIDs {
+		w.completed.Delete(id)
+	}
 }
 
 // Work implements river.Worker; the table of outcomes is in the package's documentation.
 func (w *Worker) Work(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs]) error {
 	w.fenced.Delete(job.ID)
+	w.completed.Delete(job.ID)
 	w.active.Store(job.ID, struct{}{})
 	defer w.active.Delete(job.ID)
 

@@ -1,6 +1,6 @@
 -- Composes the event of each element of the arrays (p_notes and p_traceparents may hold NULLs), and returns the result of
 -- fn_iu_auto_instantiate_from_event with the element's number, from 1; NULL: set aside, another transaction works on its
--- suffix. p_traceparents: a W3C traceparent each, or one with its tracestate after a space.
+-- suffix. An element without a row was not tried: the others had taken a second by then. p_traceparents: a W3C traceparent each, or one with its tracestate after a space.
 -- p_jobs, p_attempts: the job of each event, and which attempt of it this is. A job that ends well is completed here
 -- (completed), in the transaction that composed its instance. NULL: the events have no jobs.
 -- p_least: of how many events of one template compose_set makes a set; NULL: of none. That function is called for each of
@@ -31,6 +31,8 @@ DECLARE
     v_done integer[] := '{}';
     v_set record;
     v_event iu_outbox.batch_event;
+    v_until timestamptz := pg_catalog.clock_timestamp() + interval '1 s';
+    v_untried integer[] := '{}';
     v_jobs bigint[] := '{}'; -- that were completed
 BEGIN
     IF pg_catalog.cardinality(v_events) >= p_least AND iu_outbox.set_obstacle() IS NULL THEN
@@ -51,6 +53,11 @@ BEGIN
     FOR v_event IN
         SELECT u.* FROM pg_catalog.unnest(v_events) AS u WHERE u.n <> ALL (v_done) ORDER BY u.idempotency_key
     LOOP
+        IF pg_catalog.clock_timestamp() > v_until AND pg_catalog.cardinality(v_done) > 0 THEN
+            v_untried := v_untried || v_event.n;
+            CONTINUE;
+        END IF;
+        v_done := v_done || v_event.n;
         CONTINUE WHEN NOT pg_catalog.pg_try_advisory_xact_lock(
             pg_catalog.hashtextextended('iu_core.auto_instantiate:' || v_event.suffix, 0));
         PERFORM pg_catalog.set_config('iu_outbox.traceparent', COALESCE(v_event.traceparent, ''), true);
@@ -67,6 +74,7 @@ BEGIN
     END IF;
     RETURN QUERY
     SELECT u.n::integer, u.result, COALESCE(u.job = ANY (v_jobs), false)
-    FROM ROWS FROM (pg_catalog.unnest(v_results), pg_catalog.unnest(p_jobs)) WITH ORDINALITY AS u (result, job, n);
+    FROM ROWS FROM (pg_catalog.unnest(v_results), pg_catalog.unnest(p_jobs)) WITH ORDINALITY AS u (result, job, n)
+    WHERE u.n <> ALL (v_untried);
 END
 $$;
