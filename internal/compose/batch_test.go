@@ -2,6 +2,7 @@ package compose_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"sync"
 	"testing"
@@ -15,7 +16,12 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-func TestMain(m *testing.M) { iutest.Main(m) }
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", "50"); err != nil { // the command line may ask for more
+		panic(err)
+	}
+	iutest.Main(m)
+}
 
 const patience = 90 * time.Second
 

@@ -75,11 +75,11 @@ func drawHistory(t *rapid.T) history {
 	})
 	gate := `UPDATE dot_config SET value = $2 WHERE key = $1`
 	for range rapid.IntRange(1, 8).Draw(t, "steps") {
-		switch rapid.IntRange(0, 9).Draw(t, "kind") {
-		case 0:
+		switch rapid.IntRange(0, 11).Draw(t, "kind") {
+		case 0, 10, 11:
 			h.steps = append(h.steps, step{change: gate, args: []any{
 				*text("gate", "iu_core.composer_enabled", "iu_core.auto_instantiate_enabled", "iu_core.auto_instantiate_enabled"),
-				*text("value", "true", " TRUE", "false", "on")}})
+				*text("value", "false", "on", "true", " TRUE")}})
 		case 1:
 			h.steps = append(h.steps, step{change: "SELECT fn_iu_auto_instantiate_rollback_by_actor($1, false)", args: []any{*text("actor", "anna", "bert")}})
 		case 2:
