@@ -43,6 +43,24 @@ func TestWorkersShowWhatTheyReport(t *testing.T) {
 	shows(t, page, `1.2.2 <span class="mark closed">differs</span>`)
 }
 
+func TestPagesShowHowInstancesAreComposed(t *testing.T) {
+	t.Parallel()
+	b := setupOperating(t)
+	b.reported(t)
+	const aCall = "by a call for each event"
+	require.NotContains(t, b.get(t, "/workers"), aCall)
+	shows(t, b.get(t, "/settings"), "in sets, if the database allows it")
+	shows(t, b.get(t, "/health"), "<dd>in sets</dd>")
+
+	b.db.Exec(t, `UPDATE iu_outbox.worker_report SET settings = settings || '{"compose_by": "function"}'`)
+	b.handler = handlerOn(t, b.db, func(cfg *webui.Config) { cfg.Credentials = credentials(t) })
+	shows(t, b.get(t, "/workers"), "<small>"+aCall)
+	shows(t, b.get(t, "/settings"), "<dd>"+aCall)
+	health := b.get(t, "/health")
+	shows(t, health, "<dd>"+aCall+": --compose-by function<ul")
+	shows(t, health, "<li>a restart without --compose-by function changes it")
+}
+
 func TestAPageWithoutWorkersSaysHowOneIsStarted(t *testing.T) {
 	t.Parallel()
 	h, _ := newHandler(t, nil)

@@ -24,7 +24,8 @@ func TestAWorkerReportsItsSettingsAndLoad(t *testing.T) {
 	given := []fleet.GivenSetting{{Name: "lanes", Value: "2", Default: "4", From: "--lanes"}}
 	w, err := worker.New(worker.Config{
 		Pool: pool, ID: "one", Version: "1.2.3", Lanes: 2, Concurrency: 7, ScaleoutConcurrency: -1, EmissionRetention: -1, Given: given,
-		Logger: slog.New(slog.DiscardHandler),
+		ComposeBy: worker.ComposeByFunction,
+		Logger:    slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
 	require.NoError(t, w.Start(t.Context()))
@@ -43,6 +44,7 @@ func TestAWorkerReportsItsSettingsAndLoad(t *testing.T) {
 	require.Equal(t, given, one.Settings.Given)
 	require.Equal(t, 7, one.Settings.Concurrency)
 	require.Equal(t, -1, one.Settings.ScaleoutConcurrency)
+	require.Equal(t, worker.ComposeByFunction, one.Settings.ComposeBy)
 	require.InDelta(t, -1, one.Settings.EmissionRetention, 0)
 	require.InDelta(t, 86400, one.Settings.CompletedRetention, 0)
 	require.Equal(t, fleet.HearsNotifications, one.Load.Hears)

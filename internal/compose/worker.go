@@ -141,7 +141,7 @@ type heldError struct{ fault Fault }
 
 func (e heldError) Error() string { return e.fault.String() }
 
-// compose calls the function, unless the job's key is not its event's, or a fault is known by which the call would fail. A job with
+// compose composes the instance, unless the job's key is not its event's, or a fault is known by which that would fail. A job with
 // a wrong key would block other events, or let its event through twice.
 func (w *Worker) compose(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs]) (Result, error) {
 	if err := job.Args.CheckKey(); err != nil {
@@ -167,7 +167,7 @@ func (w *Worker) compose(ctx context.Context, job *river.Job[jobs.AutoInstantiat
 	return batcher.Compose(ctx, event)
 }
 
-// conclude turns the result of the function, or the error of the call, into what Work returns to River.
+// conclude turns the result of composing, or its error, into what Work returns to River.
 func (w *Worker) conclude(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs], result Result, err error) error {
 	if err != nil {
 		return w.failed(ctx, job, err)

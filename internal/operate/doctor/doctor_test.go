@@ -84,6 +84,10 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 		VALUES ('auto_instantiate', '{}', '%s', 10, '%s', now() - interval '3 minutes', now() - interval '3 minutes', NULL, '%s', %s)`
 	const consumer = `INSERT INTO iu_outbox.consumer (name, epoch, position, tries, last_error)
 		SELECT 'c', %s, %s, %d, 'no room' FROM iu_outbox.emission_counter`
+	const workers = `WITH started AS (
+			INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version)
+			SELECT w.id, w.n, 'h', w.n, '1' FROM unnest(ARRAY['a', 'b', 'c']) WITH ORDINALITY AS w (id, n))
+		INSERT INTO iu_outbox.worker_report (worker, load, settings) SELECT r.id, '{}', r.settings::jsonb FROM (VALUES %s) AS r (id, settings)`
 	for _, test := range []struct {
 		breakage, check, says string
 		result                operate.Health
@@ -117,6 +121,13 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 			"DELETE FROM event_route"},
 		{"UPDATE dot_config SET value = 'no' WHERE key = 'iu_core.composer_enabled'",
 			"gates", "1 gate is closed", operate.HealthWarn, "iuworker gate open composer"},
+		{"SELECT", "composing", "^in sets$", operate.HealthOK, ""},
+		{"ALTER FUNCTION fn_iu_collection_digest(uuid) SET work_mem = '1MB'",
+			"composing", "^by a call for each event: iu-core has its own fn_iu_collection_digest$", operate.HealthOK, ""},
+		{fmt.Sprintf(workers, `('a', '{"compose_by": "function"}')`), "composing", "^by a call for each event: --compose-by function$", operate.HealthOK, ""},
+		{fmt.Sprintf(workers, `('a', '{"compose_by": "function"}'), ('b', '{"compose_by": "auto"}'), ('c', '{}')`),
+			"composing", `^in sets, and by a call for each event in 1 of 3 workers \(--compose-by function\)$`, operate.HealthOK, ""},
+		{"DROP FUNCTION iu_outbox.set_obstacle()", "composing", "does not fit this program", operate.HealthSkipped, "iuworker migrate up"},
 		{"SELECT", "workers", "no worker is alive", operate.HealthFail, "iuworker work"},
 		{`INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at) VALUES
 			('a', 1, 'h', 1, '1', now() + interval '9 seconds'), ('b', 2, 'h', 2, '1', now() + interval '1 hour')`,

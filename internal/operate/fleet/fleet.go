@@ -26,6 +26,7 @@ type Settings struct {
 	Concurrency         int            `json:"concurrency"`
 	ScaleoutConcurrency int            `json:"scaleout_concurrency"` // -1: it works no scale-outs
 	PoolSize            int            `json:"pool_size"`
+	ComposeBy           string         `json:"compose_by"` // auto or function; "": by a program that has no such setting
 	CompletedRetention  float64        `json:"completed_retention_seconds"`
 	CancelledRetention  float64        `json:"cancelled_retention_seconds"`
 	DiscardedRetention  float64        `json:"discarded_retention_seconds"`

@@ -24,6 +24,11 @@ func readGates(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 	return err
 }
 
+func readComposing(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
+	s.Composing, err = ReadComposing(ctx, tx)
+	return err
+}
+
 func readOutbox(ctx context.Context, tx pgx.Tx, s *Status) error {
 	return tx.QueryRow(ctx, `
 		SELECT (SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.event LIMIT $1) AS e),

@@ -4,7 +4,9 @@ BEGIN;
 DROP TABLE IF EXISTS iu_outbox.setting CASCADE;
 
 -- Events of emissions without a position were not stored.
-UPDATE iu_outbox.emission AS e SET event = iu_outbox.composed_event(e.instance_collection_id, e.trace) WHERE e.event IS NULL;
+UPDATE iu_outbox.emission AS e
+SET event = (SELECT c.event FROM iu_outbox.composed_event(e.instance_collection_id, e.trace) AS c)
+WHERE e.event IS NULL;
 DROP VIEW IF EXISTS iu_outbox.emission_event;
 ALTER TABLE iu_outbox.emission
     ALTER COLUMN event SET NOT NULL,
