@@ -8,13 +8,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/internal/names"
-	"github.com/iu-core/iuworker/internal/operate/fleet"
 )
 
 // Config configures a Worker. The zero value of a field is its default.
@@ -33,8 +33,8 @@ type Config struct {
 	// Version is the program's version, for iu_outbox.worker.
 	Version string
 
-	// Metrics count what the worker does. Default: metrics that are not exported.
-	Metrics *metrics.Metrics
+	// Registerer registers the worker's metrics; it takes those of one worker. Default: the metrics are not exported.
+	Registerer prometheus.Registerer
 
 	// Tracing makes the spans of relay, jobs and emitter. Default: there are none, and subscribers get the application's trace.
 	Tracing trace.TracerProvider
@@ -87,11 +87,21 @@ type Config struct {
 	// VerifyInterval is how often one of the processes verifies all data. Default 6 h. -1: never.
 	VerifyInterval time.Duration
 
-	// Given are the settings that the user gave, for the pages to show, without passwords.
-	Given []fleet.GivenSetting
+	// Given are the settings that the operators' pages show as given by the user. They must not contain passwords.
+	Given []GivenSetting
 
 	// ShutdownTimeout bounds Stop: jobs that take longer than most of it are cut off and run again in another process. Default 20 s.
 	ShutdownTimeout time.Duration
+
+	metrics *metrics.Metrics
+}
+
+// GivenSetting is a setting that a user gave to the program that runs the worker.
+type GivenSetting struct {
+	Name    string // without dashes
+	Value   string
+	Default string
+	From    string // the flag or the environment variable; empty if unknown
 }
 
 // reserved is how many of the pool's connections are left to a lane of scale-outs, River, the relay and the emitter: jobs that
@@ -139,9 +149,10 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	if c.Metrics == nil {
-		c.Metrics = metrics.New(metrics.Config{Logger: c.Logger})
+	if c.Registerer == nil {
+		c.Registerer = prometheus.NewRegistry()
 	}
+	c.metrics = metrics.New(c.Registerer)
 	c.Version = cmp.Or(c.Version, "unknown")
 	d := Defaults()
 	c.Concurrency = cmp.Or(c.Concurrency, d.Concurrency)

@@ -56,7 +56,7 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 			Pool: w.cfg.Pool, Lanes: lanes, Apart: apart, Throttle: r.throttle, Incarnation: r.lease.incarnation,
 			ByFunction: w.cfg.ComposeBy == ComposeByFunction,
 			Observe: func(b compose.Batch) {
-				w.cfg.Metrics.Composed(b)
+				w.cfg.metrics.Composed(b)
 				if !b.Split {
 					report.composed.Add(int64(b.Events))
 				}
@@ -91,8 +91,8 @@ func (r *running) open(ctx context.Context, sessions bool, report *reporter, fai
 		return nil, err
 	}
 	if sessions {
-		r.listener = listen.New(listen.Config{Pool: cfg.Pool, Direct: cfg.Direct, Logger: r.logger, Observe: cfg.Metrics.Listening})
-		cfg.Metrics.Listening(false) // not yet
+		r.listener = listen.New(listen.Config{Pool: cfg.Pool, Direct: cfg.Direct, Logger: r.logger, Observe: cfg.metrics.Listening})
+		cfg.metrics.Listening(false) // not yet
 		session := newSession(cfg.Direct, r.logger)
 		if err := session.open(ctx); err != nil {
 			return nil, fmt.Errorf("open the worker's session: %w", err)

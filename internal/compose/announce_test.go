@@ -83,7 +83,7 @@ func TestWhatIsForTheEmitterIsLeftToIt(t *testing.T) {
 		require.Equal(t, 2, unannounced(t, db))
 		db.Exec(t, "SELECT iu_outbox.emit(10)")
 
-		sleeper, err := pgx.Connect(t.Context(), db.URL) // as an emitter that sleeps
+		sleeper, err := pgx.Connect(t.Context(), db.URL) // stands for an emitter that sleeps
 		require.NoError(t, err)
 		defer func() { require.NoError(t, sleeper.Close(t.Context())) }()
 		_, err = sleeper.Exec(t.Context(), "LISTEN iu_outbox_emission; SELECT pg_advisory_lock(26997, 2)")

@@ -56,7 +56,7 @@ func BenchmarkTraceparent(b *testing.B) {
 	}
 }
 
-// BenchmarkBatcher composes through a real database, as many events at once as its name says; ns/op is of one event.
+// BenchmarkBatcher composes through a real database. Its name has the number of concurrent events; ns/op is per event.
 func BenchmarkBatcher(b *testing.B) {
 	for _, atOnce := range []int{1, 100, 500} {
 		b.Run(strconv.Itoa(atOnce), func(b *testing.B) {

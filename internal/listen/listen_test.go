@@ -43,7 +43,7 @@ func TestListenerRingsForNotificationsAndReconnects(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- l.Run(ctx) }()
 	for range 3 {
-		hear(t, first) // it is connected
+		hear(t, first) // the listener is connected
 		hear(t, second)
 		require.Eventually(t, l.Up, patience, time.Millisecond)
 		db.Exec(t, `SELECT pg_notify('a.channel', '')`)
@@ -62,7 +62,7 @@ func TestWorks(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, works)
 
-	other := iutest.Empty(t) // notifications do not come through: as behind a pooler
+	other := iutest.Empty(t) // notifications do not come through, as behind a pooler
 	works, err = listen.Works(t.Context(), db.Pool, direct(t, other))
 	require.NoError(t, err)
 	require.False(t, works)
@@ -73,7 +73,7 @@ func TestWorks(t *testing.T) {
 	require.ErrorContains(t, err, "connect to listen")
 }
 
-// Whoever brings a dialer of their own keeps it.
+// KeepAlive keeps the DialFunc of a configuration.
 func TestKeepAliveKeepsTheDialer(t *testing.T) {
 	t.Parallel()
 	dialed := false

@@ -9,8 +9,8 @@ const (
 	typeHistogram = "histogram"
 )
 
-// Instrument is one metric. Labels have few values each: none is an id or a text of users, except for the names of the consumers
-// that lag most.
+// Instrument is one metric. Each label has few values: none is an id or a text of users, except for the names of
+// the consumers that lag most.
 type Instrument struct {
 	Name   string   `json:"name"`
 	Type   string   `json:"type"`

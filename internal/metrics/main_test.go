@@ -3,21 +3,21 @@ package metrics_test
 import (
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
-	"github.com/iu-core/iuworker/internal/metrics"
 )
 
 func TestMain(m *testing.M) { iutest.Main(m) }
 
-// families are what a scrape finds, by name.
+// families are the metrics that a scrape finds, by name.
 type families map[string]*dto.MetricFamily
 
-func gather(t *testing.T, m *metrics.Metrics) families {
+func gather(t *testing.T, metrics prometheus.Gatherer) families {
 	t.Helper()
-	gathered, err := m.Gatherer().Gather()
+	gathered, err := metrics.Gather()
 	require.NoError(t, err)
 	found := make(families)
 	for _, family := range gathered {
@@ -26,7 +26,7 @@ func gather(t *testing.T, m *metrics.Metrics) families {
 	return found
 }
 
-// value returns the value, less its fraction, of the series with these labels, given as name and value in turn.
+// value returns the integer part of the value of the series with these labels, given as alternating names and values.
 func (f families) value(t *testing.T, name string, labels ...string) int64 {
 	t.Helper()
 	require.Contains(t, f, name)

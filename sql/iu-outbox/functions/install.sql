@@ -28,8 +28,8 @@
 -- that none was lost. write_history() counts what happened, a row a minute, for the pages' charts.
 -- What roles may do is the list in grants.sql.
 --
--- Below is the order of installation. A view, and a function in SQL, comes after what it uses. All of it may run again, and
--- does, in one transaction, whenever it is not this program's. With psql: psql -v ON_ERROR_STOP=1 -1 -f install.sql
+-- Below is the order of installation. A view, and a function in SQL, comes after what it uses. All of it may run again:
+-- migrate up does so in one transaction, if another program installed it. With psql: psql -v ON_ERROR_STOP=1 -1 -f install.sql
 
 \ir row_security.sql
 \ir server.sql
