@@ -64,9 +64,9 @@ func TestIdleWorkerLooksSeldom(t *testing.T) {
 		pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
 		require.NoError(t, err)
 		t.Cleanup(pool.Close)
-		c.Pool, c.PollInterval = pool, 3*time.Second
+		c.Pool, c.PollInterval = pool, 10*time.Second
 	})
-	require.Eventually(t, func() bool { return seen.heartbeats() >= 8 }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return seen.heartbeats() >= 5 }, patience, 10*time.Millisecond)
 	insert(t, db, template, "s")
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position IS NOT NULL")
 }
