@@ -57,10 +57,12 @@ type Config struct {
 	// call of the function for each event. Default ComposeByAuto.
 	ComposeBy string
 
-	// PollInterval is how often the relay, the emitter and River read their tables if no doorbell rings. Default 1 s.
+	// PollInterval is how often the relay, the emitter and River read their tables if no doorbell rings. While the listener is
+	// connected they read them a tenth as often: rows that ring no doorbell wait that long. Default 1 s.
 	PollInterval time.Duration
 
-	// SweepInterval is how often the worker checks for parked jobs whose gate is open. Default 2 s.
+	// SweepInterval is how often the worker checks for parked jobs whose gate is open; while the listener is connected and no job
+	// was parked lately, no more often than ten times PollInterval. Default 2 s.
 	SweepInterval time.Duration
 
 	// Rate is how many events per second this process composes at most, those of scale-outs included. Default 0: no limit. A

@@ -47,7 +47,7 @@ func rebuiltIndexes() []string {
 	})
 }
 
-func newRiver(cfg Config, work *compose.Worker, throttle *compose.Throttle, control *riverControl, now *clock, mayReindex bool) (*river.Client[pgx.Tx], error) {
+func newRiver(cfg Config, work *compose.Worker, throttle *compose.Throttle, driver *workDriver, mayReindex bool) (*river.Client[pgx.Tx], error) {
 	workers := river.NewWorkers()
 	if err := river.AddWorkerSafely(workers, work); err != nil {
 		return nil, fmt.Errorf("register the job worker: %w", err)
@@ -61,18 +61,18 @@ func newRiver(cfg Config, work *compose.Worker, throttle *compose.Throttle, cont
 		JobTimeout:                  compose.Timeout,
 		RescueStuckJobsAfter:        noRescue,
 		FetchCooldown:               fetchCooldown,
-		FetchPollInterval:           cfg.PollInterval,
+		FetchPollInterval:           idlePolls * cfg.PollInterval, // riverControl fetches more often if needed
 		CompletedJobRetentionPeriod: cfg.CompletedRetention,
 		CancelledJobRetentionPeriod: cfg.CancelledRetention,
 		DiscardedJobRetentionPeriod: cfg.DiscardedRetention,
-		Test:                        river.TestConfig{Time: now}, // the only way to give River a clock
+		Test:                        river.TestConfig{Time: driver.executor.clock}, // the only way to give River a clock
 	}
 	if mayReindex { // only an index's owner may rebuild it
 		config.ReindexerIndexNames = rebuiltIndexes()
 	} else {
 		config.ReindexerIndexNames = []string{}
 	}
-	client, err := river.NewClient[pgx.Tx](newWorkDriver(cfg.Pool, control, now, work, cfg.Logger), config)
+	client, err := river.NewClient[pgx.Tx](driver, config)
 	if err != nil {
 		return nil, fmt.Errorf("set River up: %w", err)
 	}

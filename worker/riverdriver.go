@@ -29,7 +29,7 @@ type workDriver struct {
 func newWorkDriver(pool *pgxpool.Pool, control *riverControl, now *clock, work *compose.Worker, logger *slog.Logger) *workDriver {
 	d := riverpgxv5.New(pool)
 	return &workDriver{Driver: d, control: control, executor: workExecutor{
-		Executor: d.GetExecutor(), clock: now, work: work, logger: logger,
+		Executor: d.GetExecutor(), clock: now, work: work, failed: control.fetch.calm.putOff, logger: logger,
 	}}
 }
 
@@ -48,7 +48,17 @@ type workExecutor struct {
 
 	clock  *clock
 	work   *compose.Worker
+	failed func() // called after a fetch that failed: the ring that it was for is used up
 	logger *slog.Logger
+}
+
+// JobGetAvailable implements riverdriver.Executor.
+func (e workExecutor) JobGetAvailable(ctx context.Context, params *riverdriver.JobGetAvailableParams) (*riverdriver.JobGetAvailableResult, error) {
+	result, err := e.Executor.JobGetAvailable(ctx, params)
+	if err != nil {
+		e.failed()
+	}
+	return result, err
 }
 
 // JobDeleteBefore implements riverdriver.Executor. Jobs that are locked are deleted by a later round.

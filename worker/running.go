@@ -26,6 +26,7 @@ type running struct {
 	lease    *lease
 	listener *listen.Listener // nil: polling
 	session  *session         // nil: polling
+	calm     calm
 
 	throttle          *compose.Throttle
 	events, scaleouts *compose.Batcher
@@ -68,7 +69,7 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 	r.events = batcher(w.cfg.Lanes, nil)
 	r.scaleouts = batcher(w.cfg.scaleoutLanes(), r.events)
 	r.work = compose.NewWorker(compose.WorkerConfig{
-		Events: r.events, Scaleouts: r.scaleouts, Hold: r.hold, Observe: w.report, Tracer: w.cfg.jobTracer(), Now: r.lease.clock.Now,
+		Events: r.events, Scaleouts: r.scaleouts, Hold: r.hold, Observe: r.observe(w.report), Tracer: w.cfg.jobTracer(), Now: r.lease.clock.Now,
 	})
 	parts, err := r.open(ctx, sessions, report, w.fail)
 	if err != nil {
@@ -102,7 +103,9 @@ func (r *running) open(ctx context.Context, sessions bool, report *reporter, fai
 	if err != nil {
 		return nil, err
 	}
+	r.calm.listener, r.calm.bell = r.listener, r.bell(names.ChannelGate)
 	r.control = newRiverControl(cfg.Pool, r.listener, slices.Collect(maps.Keys(cfg.queues(r.throttle))), r.work.ActiveJobs, r.logger)
+	r.control.poll, r.control.fetch = r.poll(controlPoll), r.poll(cfg.PollInterval)
 	parts := r.parts(inserter, report, failed)
 	return parts, r.startRiver(ctx) // from now on there are jobs, which need the parts
 }
@@ -125,7 +128,7 @@ func (r *running) parts(inserter *river.Client[pgx.Tx], report *reporter, failed
 		tools: r.tools("relay"), client: inserter, by: r.lease.incarnation, batch: cfg.RelayBatch, tracer: cfg.tracer(),
 		sleeper: r.sleeper(lockRelaySleeps, names.ChannelEvent),
 	}
-	resumer := &resumer{tools: r.tools("resumer"), hold: r.hold, bell: r.bell(names.ChannelGate), sweep: cfg.SweepInterval}
+	resumer := &resumer{tools: r.tools("resumer"), hold: r.hold, bell: r.calm.bell, poll: r.poll(cfg.SweepInterval)}
 	pruner := &pruner{tools: r.tools("pruner"), retention: cfg.EmissionRetention, expiry: cfg.ConsumerExpiry}
 	verifier := &verifier{tools: r.tools("verifier"), session: r.session, interval: cfg.VerifyInterval}
 	historian := &historian{tools: r.tools("historian"), now: r.lease.clock.Now}
@@ -140,6 +143,7 @@ func (r *running) parts(inserter *river.Client[pgx.Tx], report *reporter, failed
 		{"emitter", &r.emitting, r.emitter.run},
 		{"rescuer", &r.serving, rescuer.run},
 		{"control", &r.serving, r.control.run},
+		{"fetch", &r.serving, r.control.runFetch},
 	}
 	if r.session != nil {
 		parts = append(parts, part{"listener", &r.serving, r.listener.Run}, part{"session", &r.serving, r.session.run})
@@ -156,7 +160,17 @@ func (r *running) bell(channel string) listen.Bell {
 }
 
 func (r *running) sleeper(key int32, channel string) sleeper {
-	return sleeper{session: r.session, key: key, bell: r.bell(channel), poll: r.cfg.PollInterval}
+	return sleeper{session: r.session, key: key, bell: r.bell(channel), poll: r.poll(r.cfg.PollInterval)}
+}
+
+// observe returns report, and notes which jobs were put off.
+func (r *running) observe(report func(compose.Outcome)) func(compose.Outcome) {
+	return func(o compose.Outcome) {
+		if o.Ending == compose.EndingParked || o.Ending == compose.EndingRetried {
+			r.calm.putOff()
+		}
+		report(o)
+	}
 }
 
 func (r *running) startRiver(ctx context.Context) error {
@@ -167,7 +181,8 @@ func (r *running) startRiver(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for River's tables: %w", err)
 	}
-	client, err := newRiver(r.cfg, r.work, r.throttle, r.control, r.lease.clock, mayReindex)
+	driver := newWorkDriver(r.cfg.Pool, r.control, r.lease.clock, r.work, r.logger)
+	client, err := newRiver(r.cfg, r.work, r.throttle, driver, mayReindex)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/iu-core/iuworker/jobs"
 )
 
 // ending stops one part after the other. It does not wait longer for a part than its share of the time: a part that hangs on a
@@ -137,4 +139,10 @@ func (r *running) stopRiver(ctx context.Context, until time.Time) {
 	}
 	r.logger.WarnContext(ctx, "Worker: cutting off jobs that outlast the shutdown timeout")
 	_ = r.client.StopAndCancel(context.WithoutCancel(ctx)) // it fails only if its context ends
+	wakeCtx, cancelWake := context.WithTimeout(ctx, time.Second)
+	defer cancelWake()
+	_, _ = r.cfg.Pool.Exec(wakeCtx, `
+		SELECT pg_catalog.pg_notify($1, pg_catalog.json_build_object('queue', q.queue)::text)
+		FROM pg_catalog.unnest($2::text[]) AS q (queue)`,
+		jobs.RiverSchema+"."+topicInsert, []string{jobs.QueueEvents, jobs.QueueScaleout}) // others find the jobs by polling, too
 }

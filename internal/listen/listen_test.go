@@ -88,3 +88,31 @@ func TestKeepAliveKeepsTheDialer(t *testing.T) {
 	require.True(t, dialed)
 	require.NoError(t, conn.Close(t.Context()))
 }
+
+// Whoever waits for the bell learns that it may not ring for a while.
+func TestListenerRingsWhenItsConnectionIsLost(t *testing.T) {
+	t.Parallel()
+	db := iutest.Empty(t)
+	cfg := direct(t, db)
+	dial, dials := cfg.DialFunc, 0
+	cfg.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if dials++; dials > 1 {
+			return nil, net.ErrClosed
+		}
+		return dial(ctx, network, address)
+	}
+	l := listen.New(listen.Config{Pool: db.Pool, Direct: cfg, Logger: slog.New(slog.DiscardHandler), PingInterval: -1})
+	bell := l.On("a.channel", "another.channel")
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run(ctx) }()
+	require.Eventually(t, l.Up, patience, time.Millisecond)
+	for _, channel := range []string{"a.channel", "another.channel"} {
+		db.Exec(t, "SELECT pg_notify($1, '')", channel)
+		hear(t, bell)
+	}
+	db.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'listen %'`)
+	require.Eventually(t, func() bool { hear(t, bell); return !l.Up() }, patience, time.Millisecond)
+	stop()
+	require.NoError(t, <-ended)
+}

@@ -42,9 +42,9 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Listener keeps a connection that listens. It rings the bells of a channel for each notification, and after each (re)connect,
-// when there may be a backlog. It detects a silent server by notifications that it sends to itself through the pool. Safe for
-// concurrent use once Run has been called.
+// Listener keeps a connection that listens. It rings the bells of a channel for each notification, after each (re)connect, when
+// there may be a backlog, and when the connection is lost, since code that waits must poll from then on. It detects a silent
+// server by notifications that it sends to itself through the pool. Safe for concurrent use once Run has been called.
 type Listener struct {
 	cfg     Config
 	outage  *retry.Outage
@@ -78,9 +78,13 @@ func New(cfg Config) *Listener {
 	}
 }
 
-// On returns a new bell that rings for all notifications of a channel. Call it before Run.
-func (l *Listener) On(channel string) Bell {
-	return l.OnPayload(channel, func(string) bool { return true })
+// On returns a new bell that rings for all notifications of some channels. Call it before Run.
+func (l *Listener) On(channels ...string) Bell {
+	b := &paced{bell: NewBell(), wanted: func(string) bool { return true }}
+	for _, channel := range channels {
+		l.bells[channel] = append(l.bells[channel], b)
+	}
+	return b.bell
 }
 
 // OnPayload returns a new bell that rings for the notifications of a channel whose payload is wanted, and after each
@@ -163,6 +167,11 @@ func (l *Listener) connect(ctx context.Context) (*pgx.Conn, error) {
 func (l *Listener) lost(ctx context.Context, err error) {
 	if l.up.Swap(false) {
 		l.cfg.Observe(false)
+		for _, bells := range l.bells {
+			for _, b := range bells {
+				b.ring()
+			}
+		}
 	}
 	if ctx.Err() == nil {
 		l.outage.Failed(ctx, err)
