@@ -64,7 +64,8 @@ func drawHistory(t *rapid.T) history {
 	event := rapid.Custom(func(t *rapid.T) drawnEvent {
 		e := drawnEvent{
 			id: id("event", rapid.IntRange(0, 30).Draw(t, "event")), template: template(), kind: text("type", "e", "e", "e", "order.placed", " ", ""),
-			suffix: text("suffix", "a", "b", "c", "d", "e", "f", "g", "h", "ß—'\"\\:%", "x y", " ", "", "\t", strings.Repeat("é", 200), strings.Repeat("z", 201)),
+			suffix: text("suffix", "a", "b", "c", "d", "e", "f", "g", "h", "ß—'\"\\:%", "x y", " ", "", "\t",
+				strings.Repeat("é", 200), strings.Repeat("z", 201)),
 			mode:   text("mode", "live", "live", "live", "dry_run", "neither"), actor: text("actor", "anna", "anna", "bert", "Ünï", " "),
 			trace: text("trace", "", "", aTrace, "no trace"),
 		}
@@ -87,7 +88,8 @@ func drawHistory(t *rapid.T) history {
 				change: "UPDATE iu_piece_membership SET is_active = NOT is_active WHERE collection_id = $1 AND position = $2",
 				args:   []any{template(), rapid.IntRange(1, 3).Draw(t, "position")}})
 		case 3:
-			h.steps = append(h.steps, step{change: "SELECT fn_iu_collection_mark_template($1, 'editor', $2)", args: []any{template(), rapid.Bool().Draw(t, "mark")}})
+			h.steps = append(h.steps, step{
+				change: "SELECT fn_iu_collection_mark_template($1, 'editor', $2)", args: []any{template(), rapid.Bool().Draw(t, "mark")}})
 		case 4:
 			h.steps = append(h.steps, step{change: "SELECT iu_outbox.emit(10)"})
 		default:
@@ -166,7 +168,8 @@ func (w *way) rows(t *rapid.T) (all []string) {
 		FROM iu_collection_template_instance_lineage AS l
 		JOIN iu_piece_collection AS c ON c.id = l.instance_collection_id JOIN iu_piece_collection AS t ON t.id = l.template_collection_id
 		UNION ALL
-		SELECT jsonb_build_array('log', c.collection_key, l.template_collection_id, l.event_id, l.event_type, l.idempotency_key, l.emit_mode, l.triggered_by)::text
+		SELECT jsonb_build_array('log', c.collection_key, l.template_collection_id, l.event_id, l.event_type, l.idempotency_key,
+			l.emit_mode, l.triggered_by)::text
 		FROM iu_auto_instantiate_event_log AS l JOIN iu_piece_collection AS c ON c.id = l.instance_collection_id
 		UNION ALL
 		SELECT jsonb_build_array('emission', e.position IS NULL, e.rolled_back_at IS NULL,
@@ -220,7 +223,8 @@ func TestSetAside(t *testing.T) {
 	set := func(template uuid.UUID, suffixes ...string) (composed []int) {
 		rows, err := db.Pool.Query(t.Context(), `
 			SELECT s.n FROM iu_outbox.compose_set($1::uuid, ARRAY(
-				SELECT ROW(u.n, md5(u.suffix)::uuid, 'e', $1::uuid, u.suffix, 'live', 'a', NULL, NULL, md5(md5(u.suffix)::uuid || ':' || $1::uuid || ':' || u.suffix), NULL)::iu_outbox.batch_event
+				SELECT ROW(u.n, md5(u.suffix)::uuid, 'e', $1::uuid, u.suffix, 'live', 'a', NULL, NULL,
+					md5(md5(u.suffix)::uuid || ':' || $1::uuid || ':' || u.suffix), NULL)::iu_outbox.batch_event
 				FROM unnest($2::text[]) WITH ORDINALITY AS u (suffix, n))) AS s ORDER BY s.n`, template, suffixes)
 		require.NoError(t, err)
 		composed, err = pgx.CollectRows(rows, pgx.RowTo[int])
@@ -244,7 +248,8 @@ func TestSetAside(t *testing.T) {
 	require.Empty(t, set(plain, "m"))
 	var random int
 	require.NoError(t, db.Pool.QueryRow(t.Context(), `
-		SELECT count(*) FROM iu_piece_collection WHERE collection_key LIKE 'tpl-inst:%' AND id::text !~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab]'`).Scan(&random))
+		SELECT count(*) FROM iu_piece_collection
+		WHERE collection_key LIKE 'tpl-inst:%' AND id::text !~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab]'`).Scan(&random))
 	require.Zero(t, random, "ids that are no UUID of version 7")
 }
 
@@ -257,7 +262,8 @@ func TestObstaclesToSets(t *testing.T) {
 			"iu-core has its own fn_iu_composer_enabled"},
 		"a setting":         {"ALTER FUNCTION fn_iu_compose(text, text, uuid[], text, text) SET work_mem = '1MB'", "iu-core has its own fn_iu_compose"},
 		"another signature": {"ALTER FUNCTION fn_iu_collection_digest(uuid) RENAME TO fn_digest", "iu-core has its own fn_iu_collection_digest"},
-		"no privilege": {"CREATE ROLE other_owner_of_sets; GRANT USAGE ON SCHEMA iu_outbox, public TO other_owner_of_sets; GRANT CREATE ON SCHEMA iu_outbox TO other_owner_of_sets; " +
+		"no privilege": {"CREATE ROLE other_owner_of_sets; GRANT USAGE ON SCHEMA iu_outbox, public TO other_owner_of_sets; " +
+			"GRANT CREATE ON SCHEMA iu_outbox TO other_owner_of_sets; " +
 			"ALTER FUNCTION iu_outbox.set_obstacle() OWNER TO other_owner_of_sets; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA iu_outbox TO other_owner_of_sets",
 			"role other_owner_of_sets may not write public.iu_auto_instantiate_event_log, public.iu_collection_template_instance_lineage, " +
 				"public.iu_piece_collection, public.iu_piece_membership"},
@@ -362,7 +368,8 @@ func TestBatchCompletesItsJobs(t *testing.T) {
 	require.NoError(t, db.Pool.QueryRow(t.Context(), `
 		SELECT array_agg(j.id ORDER BY j.id) FROM iu_river.river_job AS j
 		WHERE j.state = 'completed' AND j.finalized_at IS NOT NULL AND j.metadata ->> 'kept' = '1'
-		  AND (j.metadata #>> '{output,instance_collection_id}')::uuid IN (SELECT l.instance_collection_id FROM iu_auto_instantiate_event_log AS l)`).Scan(&done))
+		  AND (j.metadata #>> '{output,instance_collection_id}')::uuid IN (
+			SELECT l.instance_collection_id FROM iu_auto_instantiate_event_log AS l)`).Scan(&done))
 	require.Equal(t, []int64{1, 4}, done)
 	instances, _ := count(t, db)
 	require.Equal(t, 4, instances)

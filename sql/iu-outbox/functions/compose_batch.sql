@@ -35,7 +35,10 @@ DECLARE
     v_untried integer[] := '{}';
     v_jobs bigint[] := '{}'; -- that were completed
 BEGIN
-    IF pg_catalog.cardinality(v_events) >= p_least AND iu_outbox.set_obstacle() IS NULL THEN
+    IF pg_catalog.cardinality(v_events) >= p_least
+       AND pg_catalog.has_function_privilege( -- else the call below fails, and says so
+           'public.fn_iu_auto_instantiate_from_event(uuid, text, uuid, text, text, text, text)', 'EXECUTE')
+       AND iu_outbox.set_obstacle() IS NULL THEN
         FOR v_set IN
             SELECT (o.event).template_id, pg_catalog.array_agg(o.event) AS events
             FROM (SELECT u AS event, pg_catalog.count(*) OVER (PARTITION BY u.suffix) AS times FROM pg_catalog.unnest(v_events) AS u) AS o
