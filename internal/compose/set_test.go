@@ -66,7 +66,7 @@ func drawHistory(t *rapid.T) history {
 			id: id("event", rapid.IntRange(0, 30).Draw(t, "event")), template: template(), kind: text("type", "e", "e", "e", "order.placed", " ", ""),
 			suffix: text("suffix", "a", "b", "c", "d", "e", "f", "g", "h", "ß—'\"\\:%", "x y", " ", "", "\t",
 				strings.Repeat("é", 200), strings.Repeat("z", 201)),
-			mode:   text("mode", "live", "live", "live", "dry_run", "neither"), actor: text("actor", "anna", "anna", "bert", "Ünï", " "),
+			mode: text("mode", "live", "live", "live", "dry_run", "neither"), actor: text("actor", "anna", "anna", "bert", "Ünï", " "),
 			trace: text("trace", "", "", aTrace, "no trace"),
 		}
 		if rapid.Bool().Draw(t, "has a note") {

@@ -10,7 +10,8 @@ DECLARE
     v_epoch text := p_epoch;
 BEGIN
     SELECT * INTO STRICT v_known FROM iu_outbox.epoch AS e WHERE e.epoch = p_epoch;
-    IF pg_catalog.current_setting('iu_outbox.compared_epoch', true) = v_known::text THEN
+    IF v_known.system_identifier IS NOT NULL AND v_known.timeline IS NOT NULL
+       AND pg_catalog.current_setting('iu_outbox.compared_epoch', true) = v_known::text THEN
         RETURN p_epoch;
     END IF;
     v_here := iu_outbox.server_identity();
