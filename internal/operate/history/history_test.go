@@ -267,7 +267,8 @@ func TestStepsSumTheirMinutes(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, s.Points, int(r.Span/r.Step))
 		require.Equal(t, r.Step, s.Step)
-		require.False(t, s.Points[len(s.Points)-2].Known && r.Span > time.Hour && r.Step < time.Hour, "%s: nobody counted then: a gap", r.Name)
+		// The minutes under way may be in two steps.
+		require.False(t, s.Points[len(s.Points)-3].Known && r.Span > time.Hour && r.Step < time.Hour, "%s: nobody counted then: a gap", r.Name)
 		require.True(t, s.Points[len(s.Points)-1].Known, "what is under way is known")
 		require.True(t, s.From.Equal(s.Points[0].At))
 	}
