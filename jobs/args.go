@@ -2,7 +2,7 @@ package jobs
 
 import (
 	"cmp"
-	"crypto/md5" //nolint:gosec // idempotency keys are an md5 by contract; nothing is guarded by it
+	"crypto/md5" //nolint:gosec // idempotency keys are an md5 by contract; it protects nothing
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -23,19 +23,19 @@ const (
 	Kind = "auto_instantiate"
 	// QueueEvents is the queue of live events.
 	QueueEvents = "events"
-	// QueueScaleout is the queue of bulk work. It has lanes of its own, so that it delays no live event.
+	// QueueScaleout is the queue of bulk work. Its lanes are separate, so that it does not delay live events.
 	QueueScaleout = "scaleout"
 	// RiverSchema is the schema that holds River's tables.
 	RiverSchema = names.RiverSchema
-	// MaxAttempts is how many times a job is tried that fails with an error which does not pass by itself.
+	// MaxAttempts is how often a job is tried. Transient errors do not count.
 	MaxAttempts = 10
 )
 
-// AutoInstantiateArgs are the columns of an outbox row. NewAutoInstantiate makes them. ID is 0 if the job was not made of an
-// outbox row: it is of a scale-out, or an application inserted it into River.
+// AutoInstantiateArgs are the arguments of a job: the columns of an outbox row. Create them with NewAutoInstantiate. ID is 0 if
+// the job does not come from an outbox row: it belongs to a scale-out, or an application inserted it.
 //
-// River makes a job unique by the IdempotencyKey in its JSON. So encoding computes the key if it is empty, and fails if it is
-// another event's. The worker cancels a job whose key does not match its event.
+// A job is unique by the IdempotencyKey in its JSON. MarshalJSON computes the key if it is empty, and fails if it does not match
+// the event. The worker cancels a job whose key does not match.
 type AutoInstantiateArgs struct {
 	ID                   int64           `json:"id,omitempty"`
 	EventID              uuid.UUID       `json:"event_id"`
@@ -55,8 +55,8 @@ type AutoInstantiateArgs struct {
 // Kind implements river.JobArgs.
 func (AutoInstantiateArgs) Kind() string { return Kind }
 
-// InsertOpts implements river.JobArgsWithInsertOpts: there is one unfinished job per idempotency key, over all queues. After a job
-// has ended, another one may be inserted: it replays, or composes again after a rollback.
+// InsertOpts implements river.JobArgsWithInsertOpts. All queues together have at most one unfinished job per idempotency key.
+// After it has ended, another one can be inserted: it ends as a replay, or composes again after a rollback.
 func (a AutoInstantiateArgs) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{
 		MaxAttempts: MaxAttempts,
@@ -72,10 +72,9 @@ func (a AutoInstantiateArgs) InsertOpts() river.InsertOpts {
 	}
 }
 
-// NewAutoInstantiate checks an event that an application enqueues itself, in place of a row in the outbox, and sets the fields
-// that are empty: a new EventID, EmitMode live, Priority 1, AvailableAt and CreatedAt now, and the idempotency key. The error
-// names the first field that the worker would refuse. Insert the result with any of River's Insert functions, which skip it if
-// there is an unfinished job of the same event.
+// NewAutoInstantiate validates the arguments of a job and fills in empty fields: a new EventID, EmitMode live, Priority 1,
+// AvailableAt and CreatedAt now, and the idempotency key. Its error names the first invalid field and wraps ErrInvalidArgs.
+// Insert the result with any of River's Insert methods, which skip it if there is an unfinished job of the same event.
 func NewAutoInstantiate(event AutoInstantiateArgs) (AutoInstantiateArgs, error) {
 	if event.EventID == uuid.Nil {
 		event.EventID = uuid.New()
@@ -96,7 +95,7 @@ func NewAutoInstantiate(event AutoInstantiateArgs) (AutoInstantiateArgs, error) 
 	return event, event.CheckKey()
 }
 
-// ErrInvalidArgs is wrapped by the errors of arguments that the worker would refuse.
+// ErrInvalidArgs is wrapped by the errors for arguments that the worker would refuse.
 var ErrInvalidArgs = errors.New("not the arguments of a job of kind " + Kind)
 
 func (a AutoInstantiateArgs) check() error {
@@ -134,7 +133,8 @@ func (a AutoInstantiateArgs) Key() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// CheckKey returns an error if the idempotency key is not the event's. The key of an outbox row is the database's own, which counts bytes of its encoding.
+// CheckKey returns an error if the idempotency key does not match the event. It accepts any key of an outbox row: the database
+// computed it from the suffix in its own encoding.
 func (a AutoInstantiateArgs) CheckKey() error {
 	if a.ID != 0 {
 		return nil
@@ -146,7 +146,7 @@ func (a AutoInstantiateArgs) CheckKey() error {
 	return nil
 }
 
-// MarshalJSON implements json.Marshaler: the JSON has the event's idempotency key.
+// MarshalJSON implements json.Marshaler. It fills in the idempotency key, and fails if the key does not match the event.
 func (a AutoInstantiateArgs) MarshalJSON() ([]byte, error) {
 	if a.IdempotencyKey == "" {
 		a.IdempotencyKey = a.Key()
@@ -154,11 +154,11 @@ func (a AutoInstantiateArgs) MarshalJSON() ([]byte, error) {
 	if err := a.CheckKey(); err != nil {
 		return nil, err
 	}
-	type plain AutoInstantiateArgs // without this method
+	type plain AutoInstantiateArgs // does not have this method
 	return json.Marshal(plain(a))
 }
 
-// Due returns the time from which on the event could be composed.
+// Due returns the earliest time at which the event could be composed.
 func (a AutoInstantiateArgs) Due() time.Time {
 	if a.AvailableAt.After(a.CreatedAt) {
 		return a.AvailableAt
@@ -166,7 +166,7 @@ func (a AutoInstantiateArgs) Due() time.Time {
 	return a.CreatedAt
 }
 
-// Trace returns the W3C traceparent and tracestate that the application put into trace_context, "" if there is none.
+// Trace returns the W3C traceparent and tracestate in TraceContext. A missing one is "".
 func (a AutoInstantiateArgs) Trace() (traceparent, tracestate string) {
 	var carrier struct {
 		Traceparent text `json:"traceparent"`
@@ -178,7 +178,7 @@ func (a AutoInstantiateArgs) Trace() (traceparent, tracestate string) {
 	return string(carrier.Traceparent), string(carrier.Tracestate)
 }
 
-// text is a string in a JSON object of the application. A value of another type is read as "".
+// text is a string in a JSON object of the application. JSON values of other types decode to "".
 type text string
 
 // UnmarshalJSON implements json.Unmarshaler.

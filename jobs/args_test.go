@@ -34,7 +34,7 @@ func inserter(t *testing.T, db *iutest.DB) *river.Client[pgx.Tx] {
 	return client
 }
 
-// Events whose keys an application left out are events of their own, by whichever way they are inserted.
+// Jobs without a key get the keys of their events by each way to insert them, and so stay separate jobs.
 func TestJobsWithoutAKeyAreNotMerged(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -64,8 +64,8 @@ func TestJobsWithoutAKeyAreNotMerged(t *testing.T) {
 		= md5((args ->> 'event_id') || ':' || (args ->> 'template_collection_id') || ':' || (args ->> 'instance_key_suffix'))) FROM iu_river.river_job`)
 }
 
-// What docs/scaleout.md says of duplicates: InsertMany skips what has an unfinished job and refuses one event twice in one call,
-// InsertManyFast refuses both.
+// docs/scaleout.md says what happens to duplicates: InsertMany skips an event that has an unfinished job, and fails if one call
+// has an event twice. InsertManyFast fails in both cases.
 func TestDuplicatesInBulk(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -141,7 +141,7 @@ func ExampleNewAutoInstantiate() {
 	_ = insert
 }
 
-// What an application keeps in trace_context is its own affair.
+// An application may keep other values in trace_context.
 func TestTraceOfAnApplication(t *testing.T) {
 	t.Parallel()
 	for context, want := range map[string][2]string{

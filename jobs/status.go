@@ -1,6 +1,6 @@
 package jobs
 
-// Status is what the SQL function says became of an event.
+// Status is the outcome of an event, as the SQL function returns it.
 type Status string
 
 // The statuses of fn_iu_auto_instantiate_from_event.
@@ -16,5 +16,5 @@ const (
 	StatusInstantiated        Status = "instantiated"
 )
 
-// StatusError is the status in the output of a job whose call failed; the error is its detail.
+// StatusError is the status in a job's output if the SQL function failed. The error is in its detail.
 const StatusError Status = "error"

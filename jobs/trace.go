@@ -7,7 +7,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 )
 
-// WithTrace returns a copy whose job continues the trace of ctx. Other fields of TraceContext stay.
+// WithTrace returns a copy of a whose job continues the trace in ctx. Other fields of TraceContext stay.
 func (a AutoInstantiateArgs) WithTrace(ctx context.Context) AutoInstantiateArgs {
 	carrier := propagation.MapCarrier{}
 	propagation.TraceContext{}.Inject(ctx, carrier)
@@ -19,7 +19,7 @@ func (a AutoInstantiateArgs) WithTrace(ctx context.Context) AutoInstantiateArgs 
 	for key, text := range carrier {
 		raw, err := json.Marshal(text)
 		if err != nil {
-			return a // impossible: every string has a JSON form
+			return a // impossible: every string has a JSON encoding
 		}
 		fields[key] = raw
 	}

@@ -21,16 +21,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// browser is one tab of a headless Chromium, driven over a pipe. A test that uses it fails where there is none: the
-// build tag keeps those who have none from running it.
+// browser is one tab of a headless Chromium, driven over a pipe. Without Chromium, the tests that use it fail: their build
+// tag excludes them from ordinary runs.
 type browser struct {
 	t    *testing.T
 	in   io.Writer
 	next int
 
 	mu       sync.Mutex
-	answers  map[int]chan cdpMessage
-	problems []string // what the console complained about
+	replies  map[int]chan cdpMessage
+	problems []string // messages of the console that report a problem
 	session  string
 }
 
@@ -63,7 +63,7 @@ func newBrowser(t *testing.T) *browser {
 	require.NoError(t, err)
 	out, fromChromium, err := os.Pipe()
 	require.NoError(t, err)
-	profile, err := os.MkdirTemp("", "iuworker-browser-") //nolint:usetesting // its children may write there when it has ended
+	profile, err := os.MkdirTemp("", "iuworker-browser-") //nolint:usetesting // its child processes may still write there after it has ended
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	command := exec.CommandContext(ctx, chromium(t), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -75,13 +75,13 @@ func newBrowser(t *testing.T) *browser {
 	command.Stderr = &log
 	require.NoError(t, command.Start())
 	_, _ = toChromium.Close(), fromChromium.Close()
-	b := &browser{t: t, in: in, answers: map[int]chan cdpMessage{}}
+	b := &browser{t: t, in: in, replies: map[int]chan cdpMessage{}}
 	reading := make(chan struct{})
 	go func() { b.read(out); close(reading) }()
 	t.Cleanup(func() {
-		stop := time.AfterFunc(10*time.Second, cancel) // kills it
+		stop := time.AfterFunc(10*time.Second, cancel) // kills Chromium
 		b.send("Browser.close", nil)
-		_ = command.Wait() // how it ends says nothing of the pages
+		_ = command.Wait() // its exit code says nothing about the pages
 		stop.Stop()
 		cancel()
 		_, _ = in.Close(), out.Close()
@@ -109,9 +109,9 @@ func (b *browser) read(out io.Reader) {
 			continue
 		}
 		b.mu.Lock()
-		if answer := b.answers[m.ID]; m.ID != 0 && answer != nil {
-			answer <- m
-			delete(b.answers, m.ID)
+		if reply := b.replies[m.ID]; m.ID != 0 && reply != nil {
+			reply <- m
+			delete(b.replies, m.ID)
 		}
 		switch m.Method {
 		case "Log.entryAdded", "Runtime.exceptionThrown":
@@ -129,18 +129,18 @@ func (b *browser) call(method string, params map[string]any) json.RawMessage {
 		require.Nil(b.t, m.Error, "%s %v", method, params)
 		return m.Result
 	case <-time.After(patience):
-		require.FailNow(b.t, "the browser does not answer", method)
+		require.FailNow(b.t, "the browser does not reply", method)
 		return nil
 	}
 }
 
 // send sends a command and returns the channel on which its result arrives.
 func (b *browser) send(method string, params map[string]any) <-chan cdpMessage {
-	answer := make(chan cdpMessage, 1)
+	reply := make(chan cdpMessage, 1)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.next++
-	b.answers[b.next] = answer
+	b.replies[b.next] = reply
 	command := map[string]any{"id": b.next, "method": method, "params": params}
 	if b.session != "" && !strings.HasPrefix(method, "Browser.") {
 		command["sessionId"] = b.session
@@ -152,7 +152,7 @@ func (b *browser) send(method string, params map[string]any) <-chan cdpMessage {
 	if err != nil {
 		b.t.Errorf("tell the browser to %s: %v", method, err)
 	}
-	return answer
+	return reply
 }
 
 func (b *browser) attach() {
@@ -176,41 +176,41 @@ func (b *browser) attach() {
 // value evaluates an expression in the page.
 func (b *browser) value(expression string) any {
 	b.t.Helper()
-	var answer struct {
+	var reply struct {
 		Result           struct{ Value any }
 		ExceptionDetails *struct{ Text string }
 	}
 	require.NoError(b.t, json.Unmarshal(b.call("Runtime.evaluate",
-		map[string]any{"expression": expression, "returnByValue": true, "awaitPromise": true}), &answer))
-	require.Nil(b.t, answer.ExceptionDetails, expression)
-	return answer.Result.Value
+		map[string]any{"expression": expression, "returnByValue": true, "awaitPromise": true}), &reply))
+	require.Nil(b.t, reply.ExceptionDetails, expression)
+	return reply.Result.Value
 }
 
-// wait asks the page until an expression is true; while it is between two documents, that is never so.
+// wait waits until an expression is true. Between two documents it never is.
 func (b *browser) wait(expression string) {
 	b.t.Helper()
 	require.Eventually(b.t, func() bool { return b.holds(expression) }, patience, 20*time.Millisecond, expression)
 }
 
-// holds reports whether an expression is true; it is not if the document goes away meanwhile.
+// holds reports whether an expression is true. It is not if the document is left meanwhile.
 func (b *browser) holds(expression string) bool {
 	select {
 	case m := <-b.send("Runtime.evaluate", map[string]any{"expression": "!!(" + expression + ")", "returnByValue": true, "awaitPromise": true}):
-		var answer struct{ Result struct{ Value any } }
-		return m.Error == nil && json.Unmarshal(m.Result, &answer) == nil && answer.Result.Value == true
+		var reply struct{ Result struct{ Value any } }
+		return m.Error == nil && json.Unmarshal(m.Result, &reply) == nil && reply.Result.Value == true
 	case <-time.After(patience):
 		return false
 	}
 }
 
-// open goes to an address and waits until its document is complete.
+// open opens an address and waits until its document is complete.
 func (b *browser) open(url string) {
 	b.t.Helper()
 	b.call("Page.navigate", map[string]any{"url": url})
 	b.wait(`document.readyState === "complete" && location.href !== "about:blank"`)
 }
 
-// follow clicks what leads to another page, and waits for that.
+// follow clicks an element that leads to another page, and waits for that page.
 func (b *browser) follow(selector string) {
 	b.t.Helper()
 	b.wait(fmt.Sprintf("document.querySelector(%q)", selector))
@@ -218,7 +218,7 @@ func (b *browser) follow(selector string) {
 	b.wait(`!window.here && document.readyState === "complete"`)
 }
 
-// enter types a text into a field, as a keyboard does.
+// enter types a text into a field, as from a keyboard.
 func (b *browser) enter(selector, text string) {
 	b.t.Helper()
 	b.value(fmt.Sprintf("document.querySelector(%q).focus(), document.querySelector(%q).select()", selector, selector))
@@ -233,14 +233,14 @@ func (b *browser) key(key string, code int) {
 	}
 }
 
-// text returns what the page says.
+// text returns the visible text of the page.
 func (b *browser) text() string {
 	b.t.Helper()
 	text, _ := b.value("document.body.innerText").(string)
 	return text
 }
 
-// picture keeps a screenshot of the whole page, where SCREENSHOTS names a directory.
+// picture stores a screenshot of the whole page in the directory SCREENSHOTS, if that is set.
 func (b *browser) picture(name string) {
 	b.t.Helper()
 	directory := os.Getenv("SCREENSHOTS")
@@ -250,7 +250,7 @@ func (b *browser) picture(name string) {
 	require.NoError(b.t, os.WriteFile(filepath.Join(directory, name+".png"), b.screenshot(), 0o600))
 }
 
-// screenshot returns a picture of the whole page.
+// screenshot returns a screenshot of the whole page.
 func (b *browser) screenshot() []byte {
 	b.t.Helper()
 	var shot struct{ Data string }
@@ -260,7 +260,7 @@ func (b *browser) screenshot() []byte {
 	return image
 }
 
-// complaints returns what the console complained about: errors of scripts, and what the policy refused.
+// complaints returns the problems that the console reported: errors of scripts, and violations of the policy.
 func (b *browser) complaints() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

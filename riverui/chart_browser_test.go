@@ -20,7 +20,7 @@ func TestAHoverLineReadsTheChart(t *testing.T) {
 	b.open(server.URL)
 	b.picture("charts-light")
 
-	// The pointer is over the minute before the last.
+	// Move the pointer to the last minute but one.
 	box := func() string { return b.value(`document.querySelector(".chart-box")?.innerText ?? ""`).(string) }
 	at := func(id string, share float64) map[string]any {
 		rect := b.value(`(() => {
@@ -49,13 +49,13 @@ func TestAHoverLineReadsTheChart(t *testing.T) {
 	b.wait(`document.querySelector("#latency .chart-box")?.innerText.includes("p95: 3.2 s")`)
 	require.Equal(t, true, b.value(`document.querySelectorAll(".chart-box").length === 1`), "there is one line")
 
-	// The hover line stays after its section is replaced.
+	// The hover line remains after its section is replaced.
 	b.value(`{ const s = document.querySelector("#latency"); s.innerHTML = s.innerHTML.replace(/<div class="chart-hover.*?<\/div>/, ""); shown(s); }`)
 	b.wait(`document.querySelector("#latency .chart-box")?.innerText.includes("p95: 3.2 s")`)
 	b.call("Input.dispatchMouseEvent", map[string]any{"type": "mouseMoved", "x": 2, "y": 2})
 	b.wait(`!document.querySelector(".chart-box")`)
 
-	// Keys.
+	// The keyboard moves the line.
 	b.value(`document.querySelector("#lag .chart-plot").focus()`)
 	b.key("End", 35)
 	b.wait(`document.querySelector("#lag .chart-box")?.innerText.startsWith("Sun 1 17:59 UTC\nsearch-index: ")`)
@@ -66,7 +66,7 @@ func TestAHoverLineReadsTheChart(t *testing.T) {
 	b.key("Escape", 27)
 	b.wait(`!document.querySelector(".chart-box")`)
 
-	// A phone is touched; all texts have their size and their room.
+	// On a phone, a touch shows the values, and all texts have their size and fit.
 	b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": true})
 	b.call("Emulation.setTouchEmulationEnabled", map[string]any{"enabled": true})
 	b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": "dark"}}})

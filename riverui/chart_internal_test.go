@@ -20,19 +20,19 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/history"
 )
 
-// element is a part of what a chart's template writes.
+// element is an element that a chart's template writes.
 type element struct {
 	Name  string
 	Attrs map[string]string
-	Text  string // without that of the elements within
+	Text  string // without the text of inner elements
 }
 
-// draw writes a chart by its template, and requires that it is well-formed and has no styles or scripts of its own.
+// draw executes a chart's template, and requires that the result is well-formed and has no styles or scripts of its own.
 func draw(t *testing.T, name string, data any) (elements []element) {
 	t.Helper()
 	var b bytes.Buffer
 	require.NoError(t, htmlTemplates.ExecuteTemplate(&b, name, data))
-	text := strings.ReplaceAll(b.String(), " data-ago ", ` data-ago="" `) // HTML needs no value
+	text := strings.ReplaceAll(b.String(), " data-ago ", ` data-ago="" `) // HTML needs no value, XML does
 	decoder := xml.NewDecoder(strings.NewReader(text))
 	var open []int
 	for {
@@ -80,7 +80,7 @@ func share(t *testing.T, percentage string) float64 {
 
 var start = time.Date(2026, 3, 1, 17, 0, 0, 0, time.UTC)
 
-// madeSeries returns a series of a range. point fills in each of its points.
+// madeSeries returns a series for a range. point fills in each of its points.
 func madeSeries(r history.Range, point func(i int, p *history.Point)) history.Series {
 	s := history.Series{From: start, Step: r.Step, Until: start.Add(r.Span - r.Step/2)}
 	for i := range int(r.Span / r.Step) {
@@ -301,7 +301,7 @@ func TestClockTicksAreRoundAndInRange(t *testing.T) {
 	}
 }
 
-// NewChartsPage is a page of all kinds of charts.
+// NewChartsPage returns the handler of a page with all kinds of charts.
 func NewChartsPage() http.Handler {
 	busy := func(r history.Range) history.Series {
 		s := madeSeries(r, func(i int, p *history.Point) {
@@ -363,7 +363,7 @@ func NewChartsPage() http.Handler {
 	return withHeadersAndLimits(mux)
 }
 
-func init() { //nolint:gochecknoinits // templates cannot be added once one was executed
+func init() { //nolint:gochecknoinits // templates cannot be added after one was executed
 	htmlTemplates = template.Must(htmlTemplates.Parse(`{{define "test-charts"}}{{template "head" .}}<h1>Charts</h1>
 <div class="grid">{{range .Charts}}<section class="card w-6" id="{{.ID}}">{{template "chart" .}}</section>{{end}}
 {{range .Sparks}}<section class="card w-3">{{template "sparkline" .}}</section>{{end}}</div>{{template "foot" .}}{{end}}`))

@@ -235,7 +235,7 @@ func TestDeadLettersOfAConsumerAreReplayedAndDropped(t *testing.T) {
 	require.Len(t, b.audit(t), 4)
 }
 
-// A login with the role iu_worker sees the pages. Its changes are refused with a sentence that names the missing role.
+// A login with the role iu_worker sees the pages. Its changes are refused, with a sentence that names the missing role.
 func TestALoginThatMayNotChangeConsumersIsTold(t *testing.T) {
 	t.Parallel()
 	b := setupOperating(t)

@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// contrastScript lists the texts that are seen and have too little contrast with what is behind them: WCAG 2 AA asks for
-// 4.5, and for 3 if they are large. It follows backgrounds and opacity through the ancestors. Controls that are disabled
-// are left out, as WCAG does.
+// contrastScript lists the visible texts that have too little contrast with their background. WCAG 2 AA requires 4.5, or 3
+// for large texts. The script takes the backgrounds and opacity of all ancestors into account. Disabled controls are exempt,
+// as in WCAG.
 const contrastScript = `(() => {
   const colour = (text) => {
     const [r, g, b, a = 1] = text.match(/[\d.]+(e-\d+)?/g).map(Number);
@@ -26,7 +26,7 @@ const contrastScript = `(() => {
     const [x, y] = [light(a), light(b)].sort((m, n) => n - m);
     return (x + 0.05) / (y + 0.05);
   };
-  // What is drawn at an element, from the canvas up: each ancestor's ground, at its opacity.
+  // Returns the colours of a text and of its background, painted from the canvas up with each ancestor's opacity.
   const drawn = (element, text) => {
     const way = [];
     for (let e = element; e; e = e.parentElement) way.unshift(e);
@@ -60,7 +60,7 @@ const contrastScript = `(() => {
   return faults;
 })()`
 
-// contrastAA requires enough contrast of every text that the page shows, in light and in dark.
+// contrastAA requires enough contrast of every visible text, in light and in dark mode.
 func (b *browser) contrastAA(t *testing.T) {
 	t.Helper()
 	for _, scheme := range []string{"light", "dark"} {
@@ -70,7 +70,7 @@ func (b *browser) contrastAA(t *testing.T) {
 	b.scheme("light")
 }
 
-// scheme shows the page in light or in dark.
+// scheme switches to light or dark mode.
 func (b *browser) scheme(name string) {
 	b.t.Helper()
 	b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": name}}})

@@ -22,7 +22,7 @@ func writeCredentials(t *testing.T, text string, mode os.FileMode) string {
 func TestCredentialsThatOthersMayReadAreRefused(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
-		return // files have no such modes there
+		return // files have no such modes on Windows
 	}
 	for _, mode := range []os.FileMode{0o604, 0o644, 0o602, 0o620} {
 		_, err := webui.ReadCredentials(writeCredentials(t, "viewer:ann:longenough\n", mode))

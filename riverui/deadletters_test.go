@@ -13,7 +13,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// bury inserts n dead letters for a template, one per minute up to now, with the suffixes s-1 to s-n.
+// bury inserts n dead letters for a template, one for each minute up to now, with the suffixes s-1 to s-n.
 func (b operating) bury(t *testing.T, n int, status, actor string, template uuid.UUID) {
 	t.Helper()
 	b.db.Exec(t, `

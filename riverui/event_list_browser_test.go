@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An operator finds the events that failed, repairs a selection with the keyboard, and reads one event's timeline.
+// An operator finds the failed events, retries a selection with the keyboard, and reads one event's timeline.
 func TestEventsAreFoundAndRepaired(t *testing.T) {
 	t.Parallel()
 	s := visit(t, "otto", operatorPassword)
@@ -62,7 +62,7 @@ func TestEventsAreFoundAndRepaired(t *testing.T) {
 	require.Empty(t, s.complaints(), "neither scripts nor the policy complain")
 }
 
-// pictures takes screenshots of a page on a desktop, and on a phone in dark mode.
+// pictures takes a screenshot of a page on a desktop, and one on a phone in dark mode.
 func (s site) pictures(t *testing.T, name string) {
 	t.Helper()
 	s.picture(name)

@@ -18,7 +18,7 @@ func (b operating) ask(path string, changes ...func(*http.Request)) *httptest.Re
 	return serve(b.handler, http.MethodGet, path, nil, append([]func(*http.Request){asOperator, with("Accept", "text/html")}, changes...)...)
 }
 
-// eventful has the events done-1 and done-2, parked-1 to parked-3 behind a closed gate, and dead-1 to dead-3.
+// eventful returns pages with the events done-1 and done-2, parked-1 to parked-3 behind a closed gate, and dead-1 to dead-3.
 func eventful(t *testing.T) operating {
 	t.Helper()
 	b := setupOperating(t)
@@ -26,7 +26,7 @@ func eventful(t *testing.T) operating {
 	for _, id := range b.insert(t, uuid.New(), "dead-1", "dead-2", "dead-3") {
 		b.waitState(t, id, "dead")
 	}
-	for _, suffix := range []string{"done-1", "done-2"} { // one after the other, because instances of one batch have the same time
+	for _, suffix := range []string{"done-1", "done-2"} { // one after the other, because all instances of a batch have the same time
 		b.waitState(t, b.insert(t, b.template, suffix)[0], "done")
 	}
 	b.waitAnnounced(t, 2)
@@ -131,7 +131,7 @@ func TestManyEventsAreChangedAtOnce(t *testing.T) {
 		return all
 	}
 
-	// The selected events are changed. The filter stays.
+	// The selected events are changed. The filter is kept.
 	dead, parked := picks("state=dead"), picks("state=parked")
 	require.Len(t, dead, 3)
 	require.Len(t, parked, 3)
@@ -144,7 +144,7 @@ func TestManyEventsAreChangedAtOnce(t *testing.T) {
 	b.done(t, b.post("/events/change", url.Values{"do": {"drop"}, "id": {dead[2]}}), "otto dropped 1 dead letter.")
 	require.Equal(t, http.StatusConflict, b.post("/events/change", url.Values{"do": {"drop"}, "id": {dead[2]}}).Code)
 
-	// All events that match are changed if there are no more than were confirmed.
+	// All matching events are changed, if there are no more than were confirmed.
 	shows(t, b.get(t, "/events/change?do=all-cancel&suffix=parked"), "<strong>2 events that have not been composed yet (suffix parked)</strong>")
 	all := url.Values{"do": {"all-cancel"}, "suffix": {"parked"}, "expect": {"1"}}
 	grown := b.post("/events/change", all)

@@ -13,14 +13,14 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
-// seenPage is a page that every state of the database must leave usable.
+// seenPage is a page that must be usable in every state of the database.
 type seenPage struct {
 	path, name string
-	asks       bool // it asks whether to change something: operators only
-	named      bool // it is about something that only the busy database has
+	asks       bool // it asks for confirmation of a change: operators only
+	named      bool // it shows something that only the busy database has
 }
 
-// everyPage lists the navigation, what it leads to, and the pages that ask before they change something.
+// everyPage lists the pages of the navigation, pages that these link to, and pages that ask for confirmation.
 var everyPage = []seenPage{
 	{path: "/", name: "now"}, {path: "/events", name: "events"}, {path: "/dead-letters", name: "dead-letters"},
 	{path: "/consumers", name: "consumers"}, {path: "/scaleouts", name: "scaleouts"}, {path: "/templates", name: "templates"},
@@ -41,7 +41,7 @@ var everyPage = []seenPage{
 	{path: "/templates/invoice/unmark", name: "template-unmark", asks: true, named: true},
 }
 
-// faultsScript lists what is wrong with how the page looks in this window and how it is used.
+// faultsScript lists faults of the layout and the usability of the page in this window.
 const faultsScript = `(() => {
   const faults = [];
   const phone = innerWidth < 600;
@@ -95,7 +95,7 @@ const faultsScript = `(() => {
   return faults;
 })()`
 
-// focusScript lists what shows no focus, or has it below what stands still in the window.
+// focusScript lists the elements that show no focus, or are hidden behind a fixed part of the page when focused.
 const focusScript = `(() => {
   const faults = [];
   const shut = "details:not([open]) > :not(summary)";
@@ -117,7 +117,7 @@ const focusScript = `(() => {
   return faults;
 })()`
 
-// seen looks at the page as a desktop and a phone show it, and reports what is wrong.
+// seen checks the page on a desktop and on a phone, and reports the faults.
 func (s site) seen(t *testing.T, name string, contrast bool) {
 	t.Helper()
 	for _, size := range []struct {
@@ -135,21 +135,21 @@ func (s site) seen(t *testing.T, name string, contrast bool) {
 			s.picture(name + "-" + size.name + "-dark")
 			s.scheme("light")
 			s.value(`document.querySelector(".skip").focus()`)
-			s.key("Tab", 9) // the keyboard is used: the focus shows
+			s.key("Tab", 9) // after a key, the focus is visible
 			s.wait(`document.activeElement.matches(":focus-visible")`)
 			assert.Empty(t, s.value(focusScript), at)
 		}
 	}
 	for _, problem := range s.complaints() {
-		assert.Contains(t, problem, "Failed to load resource", name) // it tells the status of the page
+		assert.Contains(t, problem, "Failed to load resource", name) // the only problem is the status of the page
 	}
 	s.mu.Lock()
 	s.problems = nil
 	s.mu.Unlock()
 }
 
-// look opens a page and waits until its first content is there.
-func (s site) look(path string) {
+// openPage opens a page and waits for its first content.
+func (s site) openPage(path string) {
 	s.t.Helper()
 	s.open(s.address + path)
 	s.wait(`document.querySelector("main h1") && document.readyState === "complete"`)
@@ -162,7 +162,7 @@ func TestEveryPageOfAFreshDatabase(t *testing.T) {
 		if page.named {
 			continue
 		}
-		s.look(page.path)
+		s.openPage(page.path)
 		s.seen(t, "fresh-"+page.name, true)
 		if page.path == "/" {
 			require.LessOrEqual(t, s.value(`document.documentElement.scrollHeight`), 900.0, "Now is one screen")
@@ -184,7 +184,7 @@ func TestEveryPageOfABusyDatabase(t *testing.T) {
 	b.reported(t)
 	s := browse(t, b, "otto", operatorPassword)
 	for _, page := range everyPage {
-		s.look(strings.Replace(page.path, "/d1", "/"+dead, 1))
+		s.openPage(strings.Replace(page.path, "/d1", "/"+dead, 1))
 		require.NotEqual(t, "Bad Request", s.value(`document.querySelector("h1").innerText`), page.path)
 		s.seen(t, "busy-"+page.name, true)
 		if page.path == "/" {
@@ -192,25 +192,25 @@ func TestEveryPageOfABusyDatabase(t *testing.T) {
 		}
 	}
 
-	// Without the script, each page shows what it is about, and its forms are there.
+	// Without scripts, each page shows its content and its forms.
 	s.call("Emulation.setScriptExecutionDisabled", map[string]any{"value": true})
 	for _, page := range everyPage {
-		s.look(strings.Replace(page.path, "/d1", "/"+dead, 1))
+		s.openPage(strings.Replace(page.path, "/d1", "/"+dead, 1))
 		require.Empty(t, s.value(`[...document.querySelectorAll("main button")]
 			.filter((e) => e.checkVisibility() && (!e.form || e.disabled)).map((e) => e.outerHTML)`),
 			"buttons that do nothing without the script: %s", page.path)
 	}
 	s.call("Emulation.setScriptExecutionDisabled", map[string]any{"value": false})
 
-	// The database goes and comes back.
+	// The database becomes unreachable and returns.
 	way.proxy.Stop()
 	for _, page := range everyPage {
-		s.look(strings.Replace(page.path, "/d1", "/"+dead, 1))
+		s.openPage(strings.Replace(page.path, "/d1", "/"+dead, 1))
 		s.wait(`document.querySelector("#frame-banner .lost")`)
 		s.seen(t, "down-"+page.name, page.path == "/")
 	}
 	require.NoError(t, way.proxy.Start())
-	s.look("/consumers")
+	s.openPage("/consumers")
 	s.wait(`!document.querySelector("#frame-banner .lost") && document.querySelector("main").innerText.includes("search-index")`)
 }
 
@@ -221,7 +221,7 @@ func TestEveryPageOfAViewer(t *testing.T) {
 		if page.asks || page.name == "event" {
 			continue
 		}
-		s.look(page.path)
+		s.openPage(page.path)
 		require.Empty(t, s.value(`[...document.querySelectorAll("main form[method=post], main a:is([href*='/gates/'], [href*='/drop'], [href*='/cancel'])")]
 			.map((e) => e.outerHTML)`), "changes are offered: %s", page.path)
 		s.seen(t, "viewer-"+page.name, false)

@@ -4,13 +4,13 @@ import (
 	"time"
 )
 
-// On a busy machine the sections take longer; in tests the status of a page must not depend on that.
-func init() { firstPaint = time.Minute } //nolint:gochecknoinits // for all tests
+// The status of a page in tests must not depend on how long a busy machine takes for its sections.
+func init() { firstPaint = time.Minute } //nolint:gochecknoinits // it applies to all tests
 
-// Session returns a cookie's value, for tests of expired cookies.
+// Session returns the value of a cookie, for tests of expired cookies.
 func (h *Handler) Session(user string, until time.Time) string { return h.sessions.make(user, until) }
 
-// KnowsSession reports whether a cookie's value is one that the handler gave.
+// KnowsSession reports whether a handler has issued the value of a cookie.
 func (h *Handler) KnowsSession(value string) bool {
 	_, ok := h.sessions.read(value, time.Now())
 	return ok

@@ -21,7 +21,7 @@ const (
 	operatorPassword = "may change"
 )
 
-// as signs a request in.
+// as adds credentials to a request.
 func as(user, password string) func(*http.Request) {
 	return func(r *http.Request) { r.SetBasicAuth(user, password) }
 }
@@ -72,14 +72,14 @@ func TestCredentialsAreRequiredEverywhereButByProbes(t *testing.T) {
 	for _, path := range []string{"/healthz", "/readyz"} {
 		require.Equal(t, http.StatusOK, serve(handler, http.MethodGet, path, nil).Code)
 	}
-	for range 2 { // the second time, the password is known to match the hash
+	for range 2 { // the second time, the match of password and hash is cached
 		require.Equal(t, http.StatusOK, serve(handler, http.MethodGet, "/", nil, asViewer).Code)
 		require.Equal(t, http.StatusOK, serve(handler, http.MethodGet, "/", nil, asOperator).Code)
 		require.Equal(t, http.StatusUnauthorized, serve(handler, http.MethodGet, "/", nil, as("otto", viewerPassword)).Code)
 	}
 }
 
-// riverChanges are all requests by which River UI changes something.
+// riverChanges lists all requests with which River UI changes something.
 var riverChanges = [][2]string{
 	{http.MethodPost, "/riverui/api/jobs/cancel"},
 	{http.MethodPost, "/riverui/api/jobs/delete"},
@@ -130,14 +130,14 @@ func TestWithoutCredentialsOnlyThisMachinesNamesAreServed(t *testing.T) {
 	require.Contains(t, page.Body.String(), "only under this machine&#39;s own names")
 }
 
-// cameTo makes a request arrive at a port of this machine.
+// cameTo sets the port of this machine at which a request arrived.
 func cameTo(port int) func(*http.Request) {
 	return func(r *http.Request) {
 		*r = *r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}))
 	}
 }
 
-// A proxy on this machine passes on requests from this machine's own address. Only what proxies and browsers add gives it away.
+// Requests through a proxy on this machine come from a loopback address. Only headers of proxies and browsers reveal the proxy.
 func TestWithoutCredentialsProxiesAreRefused(t *testing.T) {
 	t.Parallel()
 	pages := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })

@@ -15,7 +15,7 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
-func TestProbesAnswerBelowTheBasePathAndAtTheRoot(t *testing.T) {
+func TestProbesRespondBelowTheBasePathAndAtTheRoot(t *testing.T) {
 	t.Parallel()
 	var failure atomic.Pointer[error]
 	handler, _ := newHandler(t, func(cfg *webui.Config) {

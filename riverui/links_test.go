@@ -12,8 +12,8 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
-// Whatever the names of templates, consumers, actors and scale-outs are, every link of the pages leads below the base path, and
-// no name becomes markup.
+// Whatever the names of templates, consumers, actors and scale-outs are, every link of the pages leads below the base path, and no
+// name is interpreted as markup.
 func TestEveryLinkLeadsSomewhereWhateverTheNames(t *testing.T) {
 	t.Parallel()
 	b := setupOperating(t, func(cfg *webui.Config) { cfg.BasePath = "/iu" })
@@ -39,7 +39,7 @@ func TestEveryLinkLeadsSomewhereWhateverTheNames(t *testing.T) {
 		FROM (SELECT gen_random_uuid() AS id) AS e`, odd, b.template)
 
 	links := regexp.MustCompile(`(?:href|src|action)="([^"]*)"`)
-	came := map[string]string{"/iu/": "", "/iu/rollback?actor=shop+%3C1%3E": ""} // where a link was found
+	came := map[string]string{"/iu/": "", "/iu/rollback?actor=shop+%3C1%3E": ""} // the page on which a link was found
 	todo := []string{"/iu/", "/iu/rollback?actor=shop+%3C1%3E"}
 	for len(todo) > 0 && len(came) < 400 {
 		path := todo[0]

@@ -14,9 +14,9 @@ import (
 	"github.com/iu-core/iuworker/riverui/eventstream"
 )
 
-// looks takes screenshots of the page on a desktop and on a phone, in light and in dark, and requires that the phone cuts nothing
-// off.
-func (s site) looks(t *testing.T, name string) {
+// screenshots takes screenshots of the page on a desktop and on a phone, in light and in dark mode, and requires that the phone cuts
+// nothing off.
+func (s site) screenshots(t *testing.T, name string) {
 	t.Helper()
 	for size, metrics := range map[string]map[string]any{
 		"desktop": {"width": 1440, "height": 900, "deviceScaleFactor": 1, "mobile": false},
@@ -55,9 +55,9 @@ func TestDeadLettersAreRepairedInABrowser(t *testing.T) {
 	s.open(s.address + "/dead-letters")
 	s.wait(`document.querySelectorAll("#list input[name=id]").length === 50`)
 	s.accessible(t)
-	s.looks(t, "dead-letters")
+	s.screenshots(t, "dead-letters")
 
-	// A selection stops the updates of the list. The key r retries it, and an event that fails again reappears.
+	// A selection stops the updates of the list. The key r retries the selection. An event that fails again reappears.
 	s.open(s.address + "/dead-letters?actor=billing")
 	s.wait(`document.querySelector(".live [role=status]").innerText === "Live"`)
 	require.Equal(t, true, s.value(`document.querySelector("[data-needs-selection]").disabled`))
@@ -74,7 +74,7 @@ func TestDeadLettersAreRepairedInABrowser(t *testing.T) {
 	s.follow(`.all-matching button[formmethod=get]`)
 	require.Contains(t, s.text(), "This permanently deletes 60 dead letters (actor billing)")
 	s.accessible(t)
-	s.looks(t, "dead-letters-drop")
+	s.screenshots(t, "dead-letters-drop")
 	s.follow(`button.danger`)
 	require.Contains(t, s.text(), "otto dropped 60 dead letters")
 	require.Empty(t, s.complaints(), "neither scripts nor the policy complain")
@@ -91,26 +91,26 @@ func TestScaleoutsAndTemplatesInABrowser(t *testing.T) {
 	s.open(s.address + "/scaleouts")
 	s.wait(`document.querySelectorAll("#list tbody tr").length === 2`)
 	s.accessible(t)
-	s.looks(t, "scaleouts")
+	s.screenshots(t, "scaleouts")
 	s.follow(`a[href*="prefix=spring-2026"]`)
 	s.enter("#confirm", "spring-2026")
 	s.accessible(t)
-	s.looks(t, "scaleout-cancel")
+	s.screenshots(t, "scaleout-cancel")
 
 	s.open(s.address + "/templates")
 	s.wait(`document.querySelectorAll("#list tbody tr").length === 50`)
 	s.accessible(t)
-	s.looks(t, "templates")
+	s.screenshots(t, "templates")
 	s.open(s.address + "/templates/" + url.PathEscape("welcome/letter-02"))
 	s.wait(`document.querySelector("#facts").innerText.includes("2 pieces")`)
 	s.accessible(t)
-	s.looks(t, "template")
+	s.screenshots(t, "template")
 	s.open(s.address + "/audit")
 	s.accessible(t)
-	s.looks(t, "audit")
+	s.screenshots(t, "audit")
 	s.open(s.address + "/gates/composer?to=open")
 	s.accessible(t)
-	s.looks(t, "gate")
+	s.screenshots(t, "gate")
 	require.Empty(t, s.complaints(), "neither scripts nor the policy complain")
 }
 
@@ -130,9 +130,9 @@ func TestEventsAreFollowedOnThePage(t *testing.T) {
 	s.value(`document.querySelector(".received summary").click()`)
 	s.wait(`document.querySelector(".received pre").innerText.includes('"template_key": "letter"')`)
 	s.accessible(t)
-	s.looks(t, "stream")
+	s.screenshots(t, "stream")
 
-	// Events that are announced during a pause appear after it.
+	// Events that are announced during a pause appear afterwards.
 	s.value(`document.querySelector("[data-pause]").click()`)
 	s.insert(t, s.template, "c")
 	s.waitAnnounced(t, 3)
@@ -158,14 +158,14 @@ func TestARollbackIsPreparedInABrowser(t *testing.T) {
 	s.waitState(t, s.insert(t, s.template, "d")[0], "parked")
 	s.open(s.address + "/rollback")
 	s.wait(`document.querySelector(".counts a")`)
-	s.looks(t, "rollback-ask")
+	s.screenshots(t, "rollback-ask")
 	s.follow(".counts a")
 	require.Contains(t, s.text(), "1 event of shop <1> is still to be composed")
 	s.accessible(t)
-	s.looks(t, "rollback")
+	s.screenshots(t, "rollback")
 	s.follow(`a[href*="/rollback/cancel"]`)
 	s.accessible(t)
-	s.looks(t, "rollback-cancel")
+	s.screenshots(t, "rollback-cancel")
 	s.follow("button.danger")
 	require.Contains(t, s.text(), "otto cancelled 1 job of shop <1>.")
 }

@@ -31,7 +31,7 @@ func visitBusy(t *testing.T, user, password string) site {
 	return browse(t, b, user, password)
 }
 
-// shown waits until every section of Now is there.
+// shown waits until every section of Now has its content.
 func (s site) shown() {
 	s.t.Helper()
 	s.wait(`document.querySelector("#running .running") && document.querySelector(".live [role=status]").innerText === "Live"`)
@@ -57,7 +57,7 @@ func TestNowFitsOneScreen(t *testing.T) {
 	require.Empty(t, s.complaints())
 }
 
-// cutOff lists texts of the page's content that are wider than their place, or out of the window.
+// cutOff lists texts that are wider than their element, or outside the window.
 const cutOff = `[...document.querySelectorAll("main *")].filter((e) => {
 	if (!e.checkVisibility() || e.closest(".unseen, svg, .list thead, details:not([open]) > :not(summary)")) return false;
 	const own = [...e.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.data.trim());
@@ -105,7 +105,7 @@ func TestNowOfAFreshDatabase(t *testing.T) {
 	s.picture("now-fresh-phone")
 	s.screen(1440, 900)
 
-	// What is to do is done from the page, and ticked.
+	// A task is done on the page, and then ticked.
 	s.follow(`.setup a[href="/iu/gates/composer?to=open"]`)
 	s.follow("form button.act")
 	s.wait(`document.querySelector('.setup a[href="/iu/gates/auto-instantiate?to=open"]')`)
@@ -166,14 +166,14 @@ func TestNowIsUsedByTheKeyboard(t *testing.T) {
 	require.Contains(t, s.text(), "otto opened the gate auto-instantiate")
 }
 
-// enterKey presses Enter on what has the focus.
+// enterKey presses Enter on the focused element.
 func (b *browser) enterKey() {
 	b.t.Helper()
 	b.call("Input.dispatchKeyEvent", map[string]any{"type": "keyDown", "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"})
 	b.call("Input.dispatchKeyEvent", map[string]any{"type": "keyUp", "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13})
 }
 
-// The pictures in the documents are taken again if PICTURES names their directory: CONTRIBUTING.md says how.
+// If PICTURES names a directory, the test writes the pictures of the documents there: CONTRIBUTING.md says how.
 func TestPicturesOfNow(t *testing.T) {
 	t.Parallel()
 	own, server := iutest.Own(t)
@@ -198,12 +198,12 @@ func TestPicturesOfNow(t *testing.T) {
 		picture := small(t, s.screenshot())
 		require.Less(t, len(picture), 200_000)
 		if directory := os.Getenv("PICTURES"); directory != "" {
-			require.NoError(t, os.WriteFile(filepath.Join(directory, "now-"+scheme+".png"), picture, 0o644)) //nolint:gosec // it is published
+			require.NoError(t, os.WriteFile(filepath.Join(directory, "now-"+scheme+".png"), picture, 0o644)) //nolint:gosec // the file is published
 		}
 	}
 }
 
-// small returns a picture in 256 colours, the most frequent of those that differ: as good for a page and half as large.
+// small reduces a picture to its 256 most frequent colours that differ enough. A page looks the same, and the file is half as large.
 func small(t *testing.T, picture []byte) []byte {
 	t.Helper()
 	full, err := png.Decode(bytes.NewReader(picture))

@@ -9,7 +9,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// busySQL fills a database with what a shop of some size has: seven days of history, 61 templates, 39,000 announced events, 99
+// busySQL fills a database like that of a medium-sized shop: seven days of history, 61 templates, 39,000 announced events, 99
 // dead letters, six consumers of which two are far behind, 10,412 jobs parked at a gate that ann closed just now, and a
 // paused queue.
 //

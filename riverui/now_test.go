@@ -31,7 +31,7 @@ func TestNowShowsEverything(t *testing.T) {
 
 	page := b.get(t, "/")
 	for _, says := range []string{
-		"1 dead letter of template_not_found", `href="/dead-letters">Review`, "iuworker dead-letters list", // what needs somebody
+		"1 dead letter of template_not_found", `href="/dead-letters">Review`, "iuworker dead-letters list", // what needs an operator
 		`<span class="name">Composed</span>`, `aria-label="Rows into the outbox in the last hour"`, // five numbers
 		"<span>composer</span> <b>● open</b>", "<span>outbox</span> <b>0</b>", `href="/gates/auto-instantiate?to=close"`, // the pipeline
 		"Events per ", "From INSERT to instance", `href="/?range=6h"`, "As a table", // charts
@@ -92,7 +92,7 @@ func TestNowGuidesThroughTheSetUp(t *testing.T) {
 	require.Eventually(t, func() bool { return !strings.Contains(b.get(t, "/"), "To set up") }, patience, 50*time.Millisecond)
 }
 
-// Each thing that needs an operator disappears after its button or its command was used.
+// Each entry that needs an operator disappears after its button or its command was used.
 func TestNowListsWhatNeedsAnOperator(t *testing.T) {
 	t.Parallel()
 	b := setupOperating(t)
@@ -177,7 +177,7 @@ func readSections(t *testing.T, lines *bufio.Scanner, seen map[string]string, id
 		var section struct{ ID, HTML string }
 		require.NoError(t, json.Unmarshal([]byte(data), &section))
 		if section.ID == "" {
-			continue // a tick
+			continue // a heartbeat
 		}
 		seen[section.ID] = section.HTML
 		if section.ID == id && strings.Contains(section.HTML, shows) {
@@ -221,7 +221,7 @@ func TestNowIsKeptUpToDate(t *testing.T) {
 	b.db.OpenGates(t)
 	readSections(t, lines, seen, "pipeline", "<b>● open</b>")
 	end()
-	for lines.Scan() { // the rest
+	for lines.Scan() { // read the rest
 	}
 	require.NoError(t, lines.Err(), "the stream ends in order")
 	require.NoError(t, <-served)

@@ -35,7 +35,7 @@ func newOutage(t *testing.T, db *iutest.DB) outage {
 	return outage{proxy, pool}
 }
 
-// awayReads are pages and calls that need the database.
+// awayReads lists pages and calls that need the database.
 var awayReads = []string{
 	"/gates/composer?to=open", "/dead-letters", "/scaleouts", "/rollback?actor=a", "/audit", "/trace?q=00000000-0000-0000-0000-000000000001",
 	"/riverui/api/jobs", "/riverui/api/jobs/1", "/riverui/api/queues", "/riverui/api/health-checks/complete",
@@ -48,7 +48,7 @@ func TestPagesSayThatTheDatabaseIsAway(t *testing.T) {
 	handler := handlerOn(t, db, func(cfg *webui.Config) { cfg.Pool = way.pool })
 	form := with("Content-Type", "application/x-www-form-urlencoded")
 
-	// The next statement notices that a session was cut off while it was idle.
+	// The next statement notices that an idle session was cut off.
 	cut := func() {
 		way.pool.Reset()
 		require.NoError(t, way.pool.Ping(t.Context()))

@@ -13,7 +13,7 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
-// site has the pages of a real worker and a browser that shows them.
+// site is a real worker with its pages, and a browser that shows them.
 type site struct {
 	operating
 	*browser
@@ -36,11 +36,11 @@ func browse(t *testing.T, b operating, user, password string) site {
 	require.NoError(t, err)
 	in.User = url.UserPassword(user, password)
 	s.open(in.String())
-	s.open(s.address + "/") // the browser keeps the credentials; its address no longer has them
+	s.open(s.address + "/") // the browser remembers the credentials, so the address no longer needs them
 	return s
 }
 
-// accessible requires what a screen reader and a keyboard need of every page, and that it fits a phone.
+// accessible requires that the page can be used with a screen reader and a keyboard, and that it fits a phone.
 func (s site) accessible(t *testing.T) {
 	t.Helper()
 	for expression, what := range map[string]string{
@@ -157,7 +157,7 @@ func TestThePagesAreForKeyboardsAndTheDark(t *testing.T) {
 	require.Equal(t, "To the content", s.value("document.activeElement.innerText"))
 	require.Equal(t, true, s.value("document.activeElement.getBoundingClientRect().left >= 0"), "what has the focus is seen")
 
-	// A section is not updated while it has the focus.
+	// A section is not updated while one of its elements has the focus.
 	s.wait(`document.querySelector("#pipeline .gate a")`)
 	s.value(`document.querySelector("#pipeline .gate a").focus()`)
 	s.db.OpenGates(t)

@@ -40,7 +40,7 @@ func TestScaleoutsAreListedPausedAndCancelled(t *testing.T) {
 	require.NotContains(t, viewer, "/scaleouts/pause")
 	b.done(t, b.post("/scaleouts/pause", url.Values{"to": {"resume"}}), "otto resumed the queue scaleout.")
 
-	// Wait until the jobs are parked: a job that runs is not cancelled.
+	// Wait until the jobs are parked, because running jobs are not cancelled.
 	b.db.WaitFor(t, patience, "SELECT count(*) = 1203 FROM iu_river.river_job WHERE metadata ? 'parked'")
 	shows(t, b.get(t, "/scaleouts/cancel?prefix=spring+%26+summer"), "<strong>1,200 jobs</strong> of the scale-out <b>spring &amp; summer</b>")
 	require.NotContains(t, b.get(t, "/scaleouts/cancel?prefix=autumn", asViewer), `method="post"`)

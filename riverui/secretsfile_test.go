@@ -14,13 +14,13 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
-// mount puts a secret where Kubernetes does: name -> ..data/name, ..data -> a directory of this version.
+// mount writes a secret as Kubernetes does: name -> ..data/name, ..data -> a directory of this version.
 func mount(t *testing.T, dir, version, name, text string) string {
 	t.Helper()
 	inside := filepath.Join(dir, "..2026_"+version)
 	require.NoError(t, os.Mkdir(inside, 0o755))                                             //nolint:gosec // as Kubernetes does
 	require.NoError(t, os.WriteFile(filepath.Join(inside, name), []byte(text), 0o644))      //nolint:gosec // as Kubernetes does
-	require.NoError(t, os.Symlink(filepath.Base(inside), filepath.Join(dir, "..data_tmp"))) // and then all at once
+	require.NoError(t, os.Symlink(filepath.Base(inside), filepath.Join(dir, "..data_tmp"))) // the rename replaces it atomically
 	require.NoError(t, os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
 	path := filepath.Join(dir, name)
 	if _, err := os.Lstat(path); err != nil {
@@ -72,7 +72,7 @@ func TestMountedSecretsMustNotBeWritableByOthers(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := mount(t, dir, "1", "credentials", "viewer:vera:long enough\n")
-	require.NoError(t, os.Chmod(path, 0o666)) //nolint:gosec // it is what must be refused
+	require.NoError(t, os.Chmod(path, 0o666)) //nolint:gosec // this mode must be refused
 	_, err := webui.ReadCredentials(path)
 	require.ErrorContains(t, err, "may be read or changed by others (mode 0666)")
 	for _, mode := range []os.FileMode{0o644, 0o444, 0o440, 0o400, 0o640} {

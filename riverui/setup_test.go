@@ -23,7 +23,7 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// newHandler makes a handler on a database of its own; configure may change its configuration before.
+// newHandler returns a handler on a database of its own. configure, if not nil, changes its configuration.
 func newHandler(t *testing.T, configure func(*webui.Config)) (*webui.Handler, *iutest.DB) {
 	t.Helper()
 	db := iutest.New(t)
@@ -43,7 +43,7 @@ func handlerOn(t *testing.T, db *iutest.DB, configure func(*webui.Config)) *webu
 	return handler
 }
 
-// operating is a database with a worker, and the pages over it.
+// operating is a database with a worker and pages.
 type operating struct {
 	handler  *webui.Handler
 	db       *iutest.DB
@@ -59,7 +59,7 @@ func setupOperating(t *testing.T, configure ...func(*webui.Config)) operating {
 	return operateOn(t, iutest.New(t), configure...)
 }
 
-// operateOn starts a worker on a database, and the pages over it.
+// operateOn starts a worker on a database, and returns it with its pages.
 func operateOn(t *testing.T, db *iutest.DB, configure ...func(*webui.Config)) operating {
 	t.Helper()
 	b := operating{db: db, log: &logs{}}
@@ -117,7 +117,7 @@ func (b operating) get(t *testing.T, path string, changes ...func(*http.Request)
 	return w.Body.String()
 }
 
-// shows requires that a page shows a text. A failure prints the page after its heading.
+// shows requires that a page contains a text. A failure prints the page from its heading on.
 func shows(t *testing.T, page, text string, about ...any) {
 	t.Helper()
 	if strings.Contains(page, text) {
@@ -169,7 +169,7 @@ func (l *logs) String() string {
 	return l.buf.String()
 }
 
-// serve serves one request, after each change has altered it.
+// serve serves one request, after the changes were applied to it.
 func serve(handler http.Handler, method, path string, body io.Reader, changes ...func(*http.Request)) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, "http://127.0.0.1:8080"+path, body)
 	for _, change := range changes {

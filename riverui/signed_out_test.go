@@ -13,7 +13,7 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
-// A stream ends soon after its caller may no longer read it.
+// A stream ends soon after its reader has lost access.
 func TestAStreamEndsWhenItsCallerIsSignedOut(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -14,7 +14,7 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
-// A browser's EventSource survives a restart of the server: it reconnects by itself, continues after its last event and
+// A browser's EventSource survives a restart of the server: it reconnects by itself, continues after its last event, and
 // misses nothing.
 func TestABrowserFollows(t *testing.T) {
 	t.Parallel()
@@ -60,7 +60,7 @@ func browserFollows(t *testing.T, s *streaming, address string) {
 	keys = append(keys, s.announce(t, 1)...)
 	require.Equal(t, keys, got(3))
 
-	// Later it is away for so long that the browser tries to reconnect in vain.
+	// Later the server is down for so long that the browser fails to reconnect.
 	s.stop()
 	keys = append(keys, s.announce(t, 2)...)
 	b.wait(`lost >= 3 && source.readyState === EventSource.CONNECTING`)
@@ -68,7 +68,7 @@ func browserFollows(t *testing.T, s *streaming, address string) {
 	keys = append(keys, s.announce(t, 1)...)
 	require.Equal(t, keys, got(6))
 
-	// If the cursor is lost, the browser is told why, and rarely reconnects.
+	// If the cursor is lost, the browser is told why, and reconnects rarely.
 	s.Exec(t, "DELETE FROM iu_outbox.emission WHERE position > 6")
 	s.Exec(t, "UPDATE iu_outbox.emission_counter SET position = 6")
 	b.wait(`problems.length === 1 && source.readyState === EventSource.CONNECTING`)

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The script of docs/subscribers.md shows the events in a page of the worker's origin.
+// The script of docs/subscribers.md shows the events on a page of the worker's origin.
 func TestABrowserRunsTheDocumentedPage(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join("..", "docs", "subscribers.md"))

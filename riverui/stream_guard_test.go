@@ -73,7 +73,7 @@ func TestWhoMayFollow(t *testing.T) {
 			"no scheme":        {with("Authorization", oldToken), unauthorized},
 			"from anywhere":    {together(away, bearer(oldToken)), ok},
 			"rebound, without": {away, forbidden},
-			"by a browser":     {together(with("Sec-Fetch-Site", "cross-site"), bearer(oldToken)), ok}, // another site cannot know it
+			"by a browser":     {together(with("Sec-Fetch-Site", "cross-site"), bearer(oldToken)), ok}, // another site cannot know the token
 		}},
 		"credentials": {func(cfg *webui.Config) { cfg.Credentials = credentials(t) },
 			[]string{`Basic realm="iuworker", charset="UTF-8"`}, tries{
@@ -112,7 +112,7 @@ func TestWhoMayFollow(t *testing.T) {
 	}
 }
 
-// The events' token opens nothing else, and the metrics have no events.
+// The token of the events gives access to nothing else, and the port of the metrics serves no events.
 func TestATokenIsForTheEventsAlone(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, func(cfg *webui.Config) {
@@ -132,7 +132,7 @@ func TestATokenIsForTheEventsAlone(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, serve(metrics, http.MethodHead, "/v1/events", nil, asViewer).Code)
 }
 
-// session is the cookie that a page gives.
+// session returns the cookie that a page sets.
 func session(t *testing.T, s *streaming, changes ...func(*http.Request)) *http.Cookie {
 	t.Helper()
 	w := serve(s.handler, http.MethodGet, "/iu/audit", nil, append(changes, with("Accept", "text/html"))...)
@@ -183,7 +183,7 @@ func TestASignedInBrowserFollowsByItsCookie(t *testing.T) {
 	s.refused(t, http.StatusForbidden, sending(cookie.Value), with("Sec-Fetch-Site", "cross-site"))
 	s.refused(t, http.StatusUnauthorized, sending(cookie.Value), as("vera", "wrong password"))
 
-	// It opens the events and nothing else.
+	// The cookie gives access to the events and to nothing else.
 	for _, path := range []string{"/iu/", "/iu/audit", "/iu/riverui/api/jobs"} {
 		require.Equal(t, http.StatusUnauthorized, serve(s.handler, http.MethodGet, path, nil, sending(cookie.Value)).Code, path)
 	}

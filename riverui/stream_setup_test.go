@@ -19,13 +19,13 @@ import (
 	"github.com/iu-core/iuworker/riverui/eventstream"
 )
 
-// streaming is a server of the pages and the events on a database of its own, whose gates are open.
+// streaming serves the pages and the events on a database of its own, whose gates are open.
 type streaming struct {
 	*iutest.DB
 	cfg          webui.Config
 	handler      *webui.Handler
 	address, url string
-	stop         func() // ends the server, and waits for it
+	stop         func() // stops the server, and waits for its end
 	log          *logs
 	composed     int
 }
@@ -88,15 +88,15 @@ func (s *streaming) announce(t *testing.T, n int) (keys []string) {
 	return keys
 }
 
-// answer is the response to a request. Its body is closed when the test ends.
-type answer struct {
+// reply is the response to a request. Its body is closed when the test ends.
+type reply struct {
 	status int
 	header http.Header
 	body   io.ReadCloser
 }
 
 // ask requests the events.
-func (s *streaming) ask(t *testing.T, changes ...func(*http.Request)) answer {
+func (s *streaming) ask(t *testing.T, changes ...func(*http.Request)) reply {
 	t.Helper()
 	r := request(t, s.url+"/v1/events", "")
 	for _, change := range changes {
@@ -105,10 +105,10 @@ func (s *streaming) ask(t *testing.T, changes ...func(*http.Request)) answer {
 	response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = response.Body.Close() })
-	return answer{response.StatusCode, response.Header, response.Body}
+	return reply{response.StatusCode, response.Header, response.Body}
 }
 
-// refused requires a problem with a status, and returns its detail.
+// refused requires that the response is a problem with this status, and returns its detail.
 func (s *streaming) refused(t *testing.T, status int, changes ...func(*http.Request)) string {
 	t.Helper()
 	a := s.ask(t, changes...)

@@ -14,8 +14,8 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
-// A page of another site follows the events under its own origin, as docs/subscribers.md says: the site's server knows its
-// users and has the token. The worker itself refuses the page.
+// A page of another site follows the events through the site's own server, as docs/subscribers.md says: that server knows its
+// users and has the token. The worker refuses direct requests of the page.
 func TestABrowserFollowsOnAnotherSite(t *testing.T) {
 	t.Parallel()
 	const token = "the-token-of-the-site-0123456789"

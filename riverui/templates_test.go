@@ -50,7 +50,7 @@ func TestATemplateIsShownAndMarked(t *testing.T) {
 	viewer := b.get(t, path, asViewer)
 	require.NotContains(t, viewer, `method="post"`)
 
-	// The content changes: the page says that it differs, and a new version is recorded.
+	// After the content has changed, the page says that it differs, and a new version can be recorded.
 	b.db.Exec(t, "UPDATE public.iu_piece_membership SET is_active = false WHERE collection_id = $1 AND position = 2", template)
 	shows(t, b.get(t, path), "The content differs from version 1")
 	b.done(t, b.post(path+"/mark", url.Values{"to": {"mark"}}), "otto marked the template a/b &lt;c&gt;.")

@@ -45,7 +45,7 @@ func TestAnEventsWholeWayIsShown(t *testing.T) {
 	shows(t, b.find(t, wrong[0].String()), "no such template, b")
 }
 
-// find follows a search to the event's page.
+// find searches for a text, and returns the event's page.
 func (b operating) find(t *testing.T, reference string) string {
 	t.Helper()
 	w := b.ask("/trace?q=" + reference)

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func init() { //nolint:gochecknoinits // templates cannot be added once one was executed
+func init() { //nolint:gochecknoinits // templates cannot be added after one was executed
 	template.Must(htmlTemplates.New("test.html").Parse(`{{template "head" .}}<h1>Test</h1>
 {{.Section "one"}}
 {{.Section "two"}}
@@ -21,7 +21,7 @@ func init() { //nolint:gochecknoinits // templates cannot be added once one was 
 	template.Must(htmlTemplates.New("test-two").Parse(`<p>{{.Value}}</p>`))
 }
 
-// NewTestView returns a page of two sections, over a database that is away.
+// NewTestView returns the handler of a page with two sections, whose database is unreachable.
 func NewTestView(t *testing.T, one, two func() (string, error)) http.Handler {
 	t.Helper()
 	pool, err := pgxpool.New(t.Context(), "postgres://127.0.0.1:1/none")

@@ -16,7 +16,7 @@ import (
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
-// The frame and the sections before a slow one are sent while the slow one is still being read.
+// The frame and the sections before a slow section are sent while the slow one is still being read.
 func TestAViewSendsWhatItHas(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -45,7 +45,7 @@ func TestAViewSendsWhatItHas(t *testing.T) {
 	require.Contains(t, string(rest), "</html>")
 }
 
-// A section that cannot be read decides the status of the page. One that could be read before stays, marked as stale.
+// A section that cannot be read determines the status of the page. If it was read before, it is shown, marked as stale.
 func TestAViewKeepsWhatItHad(t *testing.T) {
 	t.Parallel()
 	lost := &pgconn.PgError{Code: "57P01", Message: "terminating connection"}

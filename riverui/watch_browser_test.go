@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// phone shows a page as a phone does, and requires that nothing is cut off and that fingers hit what they aim at.
+// phone shows a page as on a phone, and requires that nothing is cut off and that targets are large enough for fingers.
 func (s site) phone(t *testing.T, name string) {
 	t.Helper()
 	s.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": true})
@@ -23,7 +23,7 @@ func (s site) phone(t *testing.T, name string) {
 	s.call("Emulation.clearDeviceMetricsOverride", nil)
 }
 
-// seenEverywhere takes pictures of a page in all ways that it is seen in.
+// seenEverywhere checks a page on a desktop and on a phone, and takes screenshots.
 func (s site) seenEverywhere(t *testing.T, name string) {
 	t.Helper()
 	s.accessible(t)

@@ -43,6 +43,24 @@ func TestWorkersShowWhatTheyReport(t *testing.T) {
 	shows(t, page, `1.2.2 <span class="mark closed">differs</span>`)
 }
 
+func TestPagesShowHowInstancesAreComposed(t *testing.T) {
+	t.Parallel()
+	b := setupOperating(t)
+	b.reported(t)
+	const aCall = "by a call for each event"
+	require.NotContains(t, b.get(t, "/workers"), aCall)
+	shows(t, b.get(t, "/settings"), "in sets, if the database allows it")
+	shows(t, b.get(t, "/health"), "<dd>in sets</dd>")
+
+	b.db.Exec(t, `UPDATE iu_outbox.worker_report SET settings = settings || '{"compose_by": "function"}'`)
+	b.handler = handlerOn(t, b.db, func(cfg *webui.Config) { cfg.Credentials = credentials(t) })
+	shows(t, b.get(t, "/workers"), "<small>"+aCall)
+	shows(t, b.get(t, "/settings"), "<dd>"+aCall)
+	health := b.get(t, "/health")
+	shows(t, health, "<dd>"+aCall+": --compose-by function<ul")
+	shows(t, health, "<li>a restart without --compose-by function changes it")
+}
+
 func TestAPageWithoutWorkersSaysHowOneIsStarted(t *testing.T) {
 	t.Parallel()
 	h, _ := newHandler(t, nil)
@@ -77,7 +95,7 @@ func TestAQueueIsPausedAndResumed(t *testing.T) {
 	shows(t, b.get(t, "/queues/events?to=resume"), "It was paused by otto")
 	shows(t, b.get(t, "/queues/events?to=pause"), "It is already paused.")
 
-	// Running workers stop taking jobs a moment later. From then on, an event stays in the queue.
+	// A running worker stops taking jobs a moment later. From then on, an event stays in the queue.
 	const stays = "EXISTS (SELECT FROM iu_river.river_job WHERE state = 'available' AND created_at < clock_timestamp() - interval '2 seconds')"
 	var event uuid.UUID
 	for obeyed := false; !obeyed; {

@@ -16,15 +16,15 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// An ability is something that a server may be unable to do, although its version can: a service lacks it, a library
-// forbids it, or an administrator took it away.
+// An ability is something that a server may be unable to do although its version supports it: a service lacks it, a
+// library forbids it, or an administrator revoked it.
 type ability struct {
 	ask     string // a statement that changes nothing
-	what    string // that fails without it
-	without string // what happens without it; empty: it cannot be done without
+	what    string // what the server cannot do then, and why it matters
+	without string // the consequence; empty if iuworker cannot work without the ability
 }
 
-// abilities are tried before the first change.
+// abilities are checked before the first change.
 var abilities = []ability{
 	{ask: "SELECT pg_catalog.md5('')",
 		what: "md5() does not work here (does the server's OpenSSL run in FIPS mode?), and an idempotency key is an md5 by contract"},
@@ -42,7 +42,7 @@ var abilities = []ability{
 		without: "after a failover that lost commits no new epoch begins by itself; begin one: SELECT iu_outbox.begin_epoch()"},
 }
 
-// checkAbilities tries what the server may be unable to do, and adds what cannot be done without.
+// checkAbilities tries each ability. It logs missing ones, and adds those that are indispensable to found.
 func (s *session) checkAbilities(ctx context.Context, tx pgx.Tx, found *findings) error {
 	for _, a := range abilities {
 		err := try(ctx, tx, a.ask)
@@ -60,7 +60,7 @@ func (s *session) checkAbilities(ctx context.Context, tx pgx.Tx, found *findings
 	return checkEncoding(ctx, tx, found)
 }
 
-// try runs a statement and takes back what it did. Its error does not end the transaction.
+// try runs a statement and rolls it back. An error does not end the transaction.
 func try(ctx context.Context, tx pgx.Tx, sql string) error {
 	savepoint, err := tx.Begin(ctx)
 	if err != nil {
@@ -70,7 +70,7 @@ func try(ctx context.Context, tx pgx.Tx, sql string) error {
 	return errors.Join(err, savepoint.Rollback(ctx))
 }
 
-// checkEncoding: this program, JSON and River speak UTF-8, which the server must be able to convert.
+// checkEncoding checks that the server can convert the database's encoding to UTF-8, which this program, JSON and River use.
 func checkEncoding(ctx context.Context, tx pgx.Tx, found *findings) error {
 	var encoding string
 	var converts bool
@@ -90,10 +90,10 @@ func checkEncoding(ctx context.Context, tx pgx.Tx, found *findings) error {
 	return nil
 }
 
-// systemFunction is how our SQL calls a function of PostgreSQL.
+// systemFunction matches a call of a PostgreSQL function in our SQL.
 var systemFunction = regexp.MustCompile(`\bpg_catalog\.([a-z0-9_]+)\(`)
 
-// systemFunctions are the functions of PostgreSQL that our SQL calls and cannot do without.
+// systemFunctions returns the names of PostgreSQL's functions that our SQL calls and that are indispensable.
 var systemFunctions = sync.OnceValue(func() []string {
 	names := map[string]bool{}
 	for _, pattern := range []string{"iu-core/*.sql", "iu-outbox/*.sql", functionsFolder + "*.sql"} {

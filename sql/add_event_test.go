@@ -11,7 +11,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// asApp connects as a login that has the role of applications alone.
+// asApp connects as a login that only has the role of applications.
 func asApp(t testing.TB, db *iutest.DB) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), db.URLAs("iu_app"))
@@ -47,7 +47,7 @@ func TestAddEvent(t *testing.T) {
 	require.Equal(t, []string{template.String()}, rows(t, db, "SELECT DISTINCT template_collection_id::text FROM iu_outbox.event"))
 }
 
-// A template that does not exist is an error that names the nearest ones, not a row that composes nothing.
+// An unknown template is an error that names the nearest ones, not a row from which nothing is composed.
 func TestAddEventKnowsTheTemplates(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

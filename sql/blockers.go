@@ -16,8 +16,8 @@ const (
 	blockersTimeout = 5 * time.Second // to connect
 )
 
-// A blockerWatch finds out, on a connection of its own, which session blocks a transaction while it waits: after lock_timeout
-// has ended the wait, the server cannot tell. It connects only if the transaction takes long.
+// A blockerWatch finds out, on its own connection, which session blocks a transaction while the transaction waits:
+// after lock_timeout the server can no longer tell. It connects only if the transaction takes long.
 type blockerWatch struct {
 	cancel context.CancelFunc
 	seen   chan string
@@ -36,7 +36,7 @@ func (s *session) watchBlockers(ctx context.Context) *blockerWatch {
 		config.ConnectTimeout = blockersTimeout
 		conn, err := pgx.ConnectConfig(ctx, config)
 		if err != nil {
-			return // perhaps no connection is left; only the name is missing then
+			return // perhaps no connection is left; then only the name is missing
 		}
 		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 		for {
@@ -56,14 +56,14 @@ func (s *session) watchBlockers(ctx context.Context) *blockerWatch {
 	return watch
 }
 
-// pid 0 is how pg_blocking_pids names a prepared transaction.
+// pg_blocking_pids returns pid 0 for a prepared transaction.
 const blockersQuery = `
 	SELECT pg_catalog.string_agg(
 		CASE WHEN a.pid IS NULL THEN 'a prepared transaction, see pg_prepared_xacts' ELSE ` + describeSession + ` END, ' and ')
 	FROM (SELECT DISTINCT b.pid FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids($1)) AS b (pid)) AS b
 	LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = b.pid`
 
-// stop ends the watch and returns who blocked last.
+// stop ends the watch and returns a description of the last session that blocked the transaction.
 func (w *blockerWatch) stop() string {
 	w.cancel()
 	return <-w.seen

@@ -7,8 +7,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// catalog is what schema public has of the names that iu-core uses. Names outside public are written with their
-// schema: the reader's search_path is empty.
+// catalog holds the objects of schema public whose names iu-core uses. Types and referenced tables are written with
+// their schema unless they are in pg_catalog, which is the whole search_path while reading.
 type catalog struct {
 	relations map[string]*relation
 	functions map[string][]*function // by name
@@ -28,7 +28,7 @@ type relation struct {
 type column struct {
 	Table, Name, Type string
 	NotNull           bool
-	HasDefault        bool // or is filled in some other way
+	HasDefault        bool // or an identity, or a type with a default
 }
 
 type foreignKey struct {
@@ -133,7 +133,7 @@ func (cat *catalog) readIndexes(ctx context.Context, tx pgx.Tx, names []string) 
 		})
 }
 
-// readForeignKeys reads those of one column.
+// readForeignKeys reads the foreign keys that have one column.
 func (cat *catalog) readForeignKeys(ctx context.Context, tx pgx.Tx, names []string) error {
 	return each(ctx, tx, `
 		SELECT c.relname::text, a.attname::text, f.confrelid::pg_catalog.regclass::text, fa.attname::text, f.confdeltype::text

@@ -14,24 +14,24 @@ const (
 	DefaultWait        = time.Minute
 )
 
-// Config says what to migrate and how patiently. Its zero values are the defaults; only ConnConfig must be given.
+// Config says what to migrate and how long to wait. Only ConnConfig is required; the zero value of each other field is its default.
 type Config struct {
-	// ConnConfig leads to the database directly, not through a transaction pooler: migrations hold a session lock.
-	// It is not changed.
+	// ConnConfig connects to the database directly, not through a transaction pooler, because a migration holds a
+	// session lock. It is not modified.
 	ConnConfig *pgx.ConnConfig
 
-	// Logger receives what happens, notices of the database included. Default: slog.Default().
+	// Logger receives progress and the notices of the database. Default: slog.Default().
 	Logger *slog.Logger
 
-	// LockTimeout is how long one try waits for a lock on a table; whoever needs that table queues behind it, so
-	// keep it short. Default 5 s.
+	// LockTimeout is how long one attempt waits for a lock on a table. Sessions that need that table queue behind
+	// it, so keep it short. Default 5 s.
 	LockTimeout time.Duration
 
-	// Wait is how long a run waits for another run to end, and how long it goes on trying a migration that does
-	// not get its locks. Default 1 min.
+	// Wait is how long a run waits for another run to end, and how long it retries a migration that does not get
+	// its locks. Default 1 min.
 	Wait time.Duration
 
-	// Force lets Down take away tables that still hold rows.
+	// Force lets Down drop tables that still have rows.
 	Force bool
 }
 

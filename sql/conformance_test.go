@@ -14,7 +14,7 @@ import (
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
-// results runs a file as the program does, and answers the rows of its queries, columns joined by |.
+// results runs a file as the program does, and returns the rows of its queries, columns joined by |.
 func results(t testing.TB, conn *pgconn.PgConn, text string) []string {
 	t.Helper()
 	all, err := conn.Exec(t.Context(), text).ReadAll()
@@ -48,7 +48,7 @@ func of(got []string, result string) []string {
 	return found
 }
 
-// classes returns what was found of each class.
+// classes returns the summary of each class.
 func classes(got []string) map[string]string {
 	found := map[string]string{}
 	for _, row := range got {
@@ -59,7 +59,7 @@ func classes(got []string) map[string]string {
 	return found
 }
 
-// The one list of what iu-core consists of, pinned.
+// wholeCore is the list of what iu-core consists of, pinned.
 var wholeCore = []string{
 	"table|dot_config|PASS|",
 	"table|event_route|PASS|",
@@ -118,7 +118,7 @@ func TestConformancePinsTheLists(t *testing.T) {
 	require.Equal(t, strings.Join(wholeCore, "\n")+"\n", c.psql(t, "-A", "-t", "-f", conformanceSQL), "under psql")
 }
 
-// What the worker has of its own, triggers on iu-core's tables among them, is not iu-core's.
+// The worker's own objects, including triggers on iu-core's tables, do not count as iu-core's.
 func TestConformanceDoesNotSeeTheWorker(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, wholeCore, conformance(t, iutest.New(t)))
@@ -156,7 +156,7 @@ func TestConformanceFails(t *testing.T) {
 		"INSERT INTO event_route (event_type) VALUES ('iu.template.instance_auto_composed')": {
 			"route|iu.template.instance_auto_composed|this event type must have no route",
 		},
-		// What has no name of iu-core's is nobody's business.
+		// Objects without one of iu-core's names are ignored.
 		`CREATE TABLE iua (); CREATE VIEW shop AS SELECT 1; CREATE SCHEMA iu_other; CREATE TABLE iu_other.iu_x ();
 		 INSERT INTO dot_config VALUES ('iu_corex', ''); INSERT INTO event_type_registry VALUES ('iux', 'u'), ('order.placed', 'o');
 		 INSERT INTO event_route (event_type, target) VALUES ('order.placed', 'x')`: nil,
@@ -182,7 +182,7 @@ func TestConformanceFails(t *testing.T) {
 	}
 }
 
-// An adopted core may have more, which is listed; a route for our event type fails there, too.
+// The scan lists an adopted core's additional objects, but a route for our event type fails there, too.
 func TestConformanceListsWhatAnAdoptedCoreHas(t *testing.T) {
 	t.Parallel()
 	c := newCore(t, adoptedSQL, instantiateSQL)
@@ -221,7 +221,7 @@ func TestConformanceWithoutACore(t *testing.T) {
 	require.Len(t, of(got, "FAIL"), 22)
 }
 
-// It takes no more than SELECT on the three tables whose rows it reads.
+// The scan needs only SELECT on the three tables whose rows it reads.
 func TestConformanceNeedsSelectAlone(t *testing.T) {
 	t.Parallel()
 	c := newCore(t, baselineSQL, instantiateSQL)

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// member makes a role of this test's own that may log in and nothing else, and connects as it.
+// member creates a role for this test that may only log in, and connects as it.
 func (c core) member(t testing.TB) (role string, conn *pgx.Conn) {
 	t.Helper()
 	role = "member_" + c.Name
@@ -22,7 +22,7 @@ func (c core) member(t testing.TB) (role string, conn *pgx.Conn) {
 	return role, conn
 }
 
-// Who may execute the functions needs no privilege on tables; who may not, may nothing.
+// A role that may execute the functions needs no privilege on tables; one that may not execute them can do nothing.
 func TestFunctionsAreForThoseWhoAreGrantedThem(t *testing.T) {
 	t.Parallel()
 	eachCore(t, func(t *testing.T, c core) {
@@ -49,7 +49,7 @@ func TestFunctionsAreForThoseWhoAreGrantedThem(t *testing.T) {
 	})
 }
 
-// A caller's own objects of the same names are not taken for those of iu-core, however it sets its search_path.
+// The functions do not use a caller's own objects with the same names as iu-core's, however it sets its search_path.
 func TestCallersObjectsAreNotUsed(t *testing.T) {
 	t.Parallel()
 	eachCore(t, func(t *testing.T, c core) {
@@ -78,7 +78,7 @@ func TestCallersObjectsAreNotUsed(t *testing.T) {
 	})
 }
 
-// A session whose first calls met small tables does not go on reading the whole of them while they grow.
+// A session whose first calls read small tables does not go on to scan the whole tables while they grow.
 func TestCallsNeverReadWholeTables(t *testing.T) {
 	t.Parallel()
 	c := newCore(t, baselineSQL, instantiateSQL)

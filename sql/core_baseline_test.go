@@ -10,7 +10,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// pieces makes pieces with these keys and answers their ids in this order.
+// pieces creates pieces with these keys and returns their ids in this order.
 func (c core) pieces(t testing.TB, keys ...string) []uuid.UUID {
 	t.Helper()
 	var ids []uuid.UUID
@@ -56,7 +56,7 @@ func TestComposeKeepsTheOrder(t *testing.T) {
 	require.Equal(t, counts{Membership: 3, Collection: 1}, c.writtenBeforeLog(t))
 }
 
-// writtenBeforeLog is written in a core without 033.
+// writtenBeforeLog is written for a core without 033.
 func (c core) writtenBeforeLog(t testing.TB) (got counts) {
 	t.Helper()
 	require.NoError(t, c.Pool.QueryRow(t.Context(),
@@ -93,7 +93,7 @@ func TestComposeNamesWhatIsWrong(t *testing.T) {
 	require.Equal(t, counts{}, c.writtenBeforeLog(t))
 }
 
-// Of composers that want one key, one composes; the others wait for it, and find the key taken or free.
+// If several composers want one key, one composes; the others wait for it and then find the key taken or free.
 func TestComposeTakesAKeyOnce(t *testing.T) {
 	t.Parallel()
 	for committed, want := range map[bool]string{true: "key_conflict", false: "composed"} {
@@ -153,7 +153,7 @@ func TestDigestFollowsTheContent(t *testing.T) {
 	require.Equal(t, c.digest(t, kit), c.digest(t, &uuid.UUID{}), "unknown is as empty")
 }
 
-// Keys and bodies cannot be cut otherwise so as to give the same digest.
+// Pieces with other keys and bodies do not have the same digest, even if the concatenated text is the same.
 func TestDigestIsUnambiguous(t *testing.T) {
 	t.Parallel()
 	c := newCore(t, baselineSQL)
@@ -209,7 +209,7 @@ func TestMarkRecordsAVersionWhenTheContentIsNew(t *testing.T) {
 	c.Exec(t, "UPDATE iu_piece_membership SET is_active = true WHERE position = 1")
 	require.Equal(t, first.Digest, mark(true, 3).Digest, "the latest version is the content of now")
 
-	// An empty collection may be marked.
+	// An empty collection may be marked as a template.
 	var empty uuid.UUID
 	require.NoError(t, c.Pool.QueryRow(t.Context(),
 		"INSERT INTO iu_piece_collection (collection_key, created_by) VALUES ('empty', 'editor') RETURNING id").Scan(&empty))
@@ -237,7 +237,7 @@ func TestMarkRecordsAVersionWhenTheContentIsNew(t *testing.T) {
 	}
 }
 
-// Two who mark one collection take turns, and record one version.
+// Two concurrent calls that mark one collection wait for each other, and record one version.
 func TestMarkersTakeTurns(t *testing.T) {
 	t.Parallel()
 	c := newCore(t, baselineSQL)

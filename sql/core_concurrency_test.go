@@ -17,7 +17,7 @@ import (
 
 const sessions = 24
 
-// all calls at one moment, a session each, and answers what came back, by status.
+// all makes all calls at the same moment, each in its own session, and returns their answers by status.
 func (c core) all(t *testing.T, calls []call) map[string][]answer {
 	t.Helper()
 	var lock sync.Mutex
@@ -76,7 +76,7 @@ func TestOneInstanceKeyGoesToOneEvent(t *testing.T) {
 	})
 }
 
-// A call waits for another one of its key, or of its instance key, and goes by how that one ended.
+// A call waits for another one with its key or instance key, and then depends on how that one ended.
 func TestCallsOfOneKeyTakeTurns(t *testing.T) {
 	t.Parallel()
 	for _, try := range []struct {
@@ -119,7 +119,7 @@ func TestCallsOfOneKeyTakeTurns(t *testing.T) {
 	}
 }
 
-// One open call holds up no call of another suffix, of its template neither.
+// An open call does not block calls with other suffixes, even of its template.
 func TestCallsOfOtherKeysDoNotWait(t *testing.T) {
 	t.Parallel()
 	c := newCore(t, baselineSQL, instantiateSQL)
@@ -162,7 +162,7 @@ func TestReplayWaitsForARollback(t *testing.T) {
 	}
 }
 
-// While a transaction that was told of an instance is open, that instance stays.
+// While the transaction of a replay is open, a rollback does not delete the instance that the replay returned.
 func TestRollbackWaitsForAReplay(t *testing.T) {
 	t.Parallel()
 	c := newCore(t, baselineSQL, instantiateSQL)
@@ -185,7 +185,7 @@ func TestRollbackWaitsForAReplay(t *testing.T) {
 	require.Equal(t, counts{1, 1, 3, 1}, got.Counts)
 }
 
-// Several sessions say the same few events over and over while their actor is rolled back over and over.
+// Several sessions repeat the same few events while their actor is rolled back repeatedly.
 func TestRollbackWhileItsEventsAreComposed(t *testing.T) {
 	t.Parallel()
 	eachCore(t, func(t *testing.T, c core) {
@@ -213,7 +213,7 @@ func TestRollbackWhileItsEventsAreComposed(t *testing.T) {
 			}
 			defer working.Add(-1)
 			for range 150 {
-				got, err := sayAndLook(t.Context(), c, events[rand.IntN(len(events))])
+				got, err := callAndFind(t.Context(), c, events[rand.IntN(len(events))])
 				if err != nil {
 					t.Errorf("compose: %v", err)
 				}
@@ -228,8 +228,8 @@ func TestRollbackWhileItsEventsAreComposed(t *testing.T) {
 	})
 }
 
-// sayAndLook calls, and looks in the same transaction for the instance that the answer names.
-func sayAndLook(ctx context.Context, c core, args call) (got answer, err error) {
+// callAndFind calls, and then reads, in the same transaction, the instance that the answer names.
+func callAndFind(ctx context.Context, c core, args call) (got answer, err error) {
 	err = pgx.BeginFunc(ctx, c.Pool, func(tx pgx.Tx) error {
 		if got, err = args.in(ctx, tx); err != nil {
 			return err
@@ -250,7 +250,7 @@ func sayAndLook(ctx context.Context, c core, args call) (got answer, err error) 
 	return got, err
 }
 
-// A caller at a higher isolation level may have to try again, and never composes twice.
+// A caller at a higher isolation level may have to retry, and never composes twice.
 func TestHigherIsolationRetries(t *testing.T) {
 	t.Parallel()
 	for _, level := range []pgx.TxIsoLevel{pgx.RepeatableRead, pgx.Serializable} {

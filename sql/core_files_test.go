@@ -11,7 +11,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// data returns what the tables hold, a line a row.
+// data returns the rows of all tables, one line per row.
 func data(t testing.TB, db *iutest.DB) string {
 	t.Helper()
 	out, err := iutest.Program(t, "pg_dump", "--data-only", "--inserts", db.URL)
@@ -24,7 +24,7 @@ func parts(dump string) []string {
 	return regexp.MustCompile(`\n\n+`).Split(strings.TrimSpace(dump), -1)
 }
 
-// fails wants a psql run to fail, with these texts in its error, and to change nothing.
+// fails requires a psql run to fail with these texts in its error, and to change nothing.
 func (c core) fails(t testing.TB, texts []string, args ...string) {
 	t.Helper()
 	before := dump(t, c.DB)
@@ -36,7 +36,7 @@ func (c core) fails(t testing.TB, texts []string, args ...string) {
 	require.Equal(t, before, dump(t, c.DB))
 }
 
-// 033 only adds, and its rollback takes away what it added.
+// 033 only adds objects, and its rollback removes them.
 func TestInstantiateOnlyAdds(t *testing.T) {
 	t.Parallel()
 	for name, baseline := range map[string]string{"created": baselineSQL, "adopted": adoptedSQL} {
@@ -93,7 +93,7 @@ func TestBaselineNamesStrays(t *testing.T) {
 	c.fails(t, []string{"iu_piece_collection", "fn_iu_composer_enabled()", "032_iu_core_baseline.sql"}, "-f", instantiateSQL)
 }
 
-// What 033 stands on and does not find it names, all of it, before it changes anything.
+// 033 names all prerequisites that are missing before it changes anything.
 func TestInstantiateNamesWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	c := newCore(t, adoptedSQL)
@@ -113,7 +113,7 @@ func TestInstantiateNamesWhatIsMissing(t *testing.T) {
 	}, "-f", instantiateSQL)
 }
 
-// Files are run again by mistake: they refuse, whether or not psql stops at the refusal.
+// A file that is run a second time by mistake refuses, whether or not psql stops at the error.
 func TestSecondRunsChangeNothing(t *testing.T) {
 	t.Parallel()
 	c := newCore(t, baselineSQL, instantiateSQL)
@@ -143,7 +143,7 @@ func TestUninstantiateRefusesToForgetRows(t *testing.T) {
 	c.psql(t, "-v", "ON_ERROR_STOP=0", "-f", uninstantiateSQL)
 	require.Equal(t, rowsBefore, data(t, c.DB))
 
-	// What was composed stays, as iu-core's.
+	// Composed collections stay: they are iu-core's.
 	c.psql(t, "-c", "SET iu_core.force_rollback_033 = 'true'", "-f", uninstantiateSQL)
 	require.Equal(t, before, dump(t, c.DB))
 	require.Equal(t, []string{"tpl-inst:auto:a", "tpl-inst:auto:b"}, rows(t, c.DB, `
@@ -151,7 +151,7 @@ func TestUninstantiateRefusesToForgetRows(t *testing.T) {
 		ON t.instance_collection_id = c.id ORDER BY c.collection_key`))
 }
 
-// Nobody composes between the count and the drop.
+// No instance can be composed between the count and the drop.
 func TestUninstantiateSeesWhatIsBeingComposed(t *testing.T) {
 	t.Parallel()
 	c := newCore(t, baselineSQL, instantiateSQL)

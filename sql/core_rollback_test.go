@@ -22,7 +22,7 @@ func (c core) rollBack(t testing.TB, status, actor string, dryRun bool) answer {
 	return got
 }
 
-// What a dry run counts is what a rollback deletes, of one actor and of nobody else.
+// A rollback deletes what a dry run counts, of one actor and of no other.
 func TestRollbackByActor(t *testing.T) {
 	t.Parallel()
 	eachCore(t, func(t *testing.T, c core) {
@@ -49,7 +49,7 @@ func TestRollbackByActor(t *testing.T) {
 			`SELECT triggered_by FROM iu_auto_instantiate_event_log ORDER BY triggered_by COLLATE "C"`))
 		require.Equal(t, counts{}, c.rollBack(t, "rolled_back", "shop", false).Counts)
 
-		// What is said again composes anew.
+		// The same events compose new instances.
 		for _, args := range mine {
 			c.must(t, "instantiated", args)
 		}
@@ -75,7 +75,7 @@ func TestRollbackOfNobodyIsInvalid(t *testing.T) {
 	require.Equal(t, "reported", got.Status, "it is dry unless told otherwise")
 }
 
-// Whatever else refers to an instance blocks, dry run or not; what is not there any more does not.
+// Any other reference to an instance blocks the rollback, dry run or not, until the reference is removed.
 func TestRollbackIsBlockedByUse(t *testing.T) {
 	t.Parallel()
 	for used, try := range map[string]struct{ use, end string }{
@@ -154,7 +154,7 @@ func TestRollbackIsBlockedByUse(t *testing.T) {
 	}
 }
 
-// A use that is about to be committed is waited for: nobody's row goes with an instance.
+// A rollback waits for an uncommitted use of an instance, so no row of somebody else is deleted with the instance.
 func TestRollbackWaitsForUses(t *testing.T) {
 	t.Parallel()
 	for used, use := range map[string]string{
@@ -185,7 +185,7 @@ func TestRollbackWaitsForUses(t *testing.T) {
 	}
 }
 
-// An instance that became a template and has instances of its own blocks; it goes when those are gone.
+// An instance that became a template blocks while it has instances of its own, and can be deleted once they are.
 func TestRollbackOfATemplateThatIsUsed(t *testing.T) {
 	t.Parallel()
 	c := newCore(t, baselineSQL, instantiateSQL)

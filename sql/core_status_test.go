@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// One call of which everything is wrong is put right bit by bit: each status gives way to the next one.
+// A call in which everything is wrong is corrected step by step: each status gives way to the next one.
 func TestStatusesComeInTheirOrder(t *testing.T) {
 	t.Parallel()
 	eachCore(t, func(t *testing.T, c core) {
@@ -52,7 +52,7 @@ func TestStatusesComeInTheirOrder(t *testing.T) {
 		key := md5.Sum([]byte(args.event.String() + ":" + args.template.String() + ":order-1"))
 		require.Equal(t, hex.EncodeToString(key[:]), first.IdempotencyKey)
 
-		// A replay comes before template_empty, and after everything else.
+		// A replay is checked before template_empty, and after everything else.
 		written := c.written(t)
 		c.Exec(t, "UPDATE iu_piece_membership SET is_active = false WHERE collection_id = $1", args.template)
 		replay := c.must(t, "idempotent_replay", args)
@@ -91,7 +91,7 @@ func TestInvalidInputNamesTheArgument(t *testing.T) {
 		{"p_emit_mode", []any{event, "e", template, "s", "Live", "a"}},
 		{"p_actor", []any{event, "e", template, "s", "live", nil}},
 		{"p_actor", []any{event, "e", template, "s", "live", "\v"}},
-		// The first one that is wrong is named.
+		// The detail names the first wrong argument.
 		{"p_event_type", []any{event, "", nil, "", "", ""}},
 	} {
 		got, err := ask(t.Context(), c.Pool, "SELECT fn_iu_auto_instantiate_from_event($1, $2, $3, $4, $5, $6)", try.args...)
@@ -101,11 +101,11 @@ func TestInvalidInputNamesTheArgument(t *testing.T) {
 	}
 	require.Equal(t, before, c.written(t))
 
-	// 200 characters are not too many, however many bytes they are.
+	// A suffix may have 200 characters, however many bytes they take.
 	c.must(t, "instantiated", call{event, template, strings.TrimSuffix(long, "ü"), "live", "a"})
 }
 
-// A gate is open where lower(btrim(value)) is true, and nowhere else.
+// A gate is open only if lower(btrim(value)) is true.
 func TestGatesOpenAtTrueAlone(t *testing.T) {
 	t.Parallel()
 	eachCore(t, func(t *testing.T, c core) {
@@ -120,7 +120,7 @@ func TestGatesOpenAtTrueAlone(t *testing.T) {
 			c.gates(t, "true", value)
 			c.must(t, map[bool]string{true: "instantiated", false: "live_gate_closed"}[open], args)
 		}
-		// A row that is missing is a closed gate.
+		// A missing row is a closed gate.
 		c.gates(t, "true", "true")
 		c.Exec(t, "DELETE FROM dot_config WHERE key = 'iu_core.auto_instantiate_enabled'")
 		c.must(t, "live_gate_closed", call{uuid.New(), template, "no row", "live", "a"})
@@ -129,7 +129,7 @@ func TestGatesOpenAtTrueAlone(t *testing.T) {
 	})
 }
 
-// What an adopted core's composer finds wrong is passed on; what it answers beyond that is an error, and undone.
+// A fault that an adopted core's composer reports is passed on; any other unexpected answer is an error and is undone.
 func TestAnswersOfTheComposer(t *testing.T) {
 	t.Parallel()
 	c := newCore(t, adoptedSQL, instantiateSQL)
@@ -182,7 +182,7 @@ func TestBothModesLeaveTheWholeInstance(t *testing.T) {
 		}
 		c.consistent(t)
 
-		// Nor does a template without a title keep its instances from having one.
+		// An instance of a template without a title has a title.
 		c.Exec(t, "UPDATE iu_piece_collection SET title = ' ' WHERE id = $1", template)
 		got := c.must(t, "instantiated", call{event, template, "untitled", "live", "shop"})
 		require.Equal(t, []string{"kit"}, rows(t, c.DB, "SELECT title FROM iu_piece_collection WHERE id = '"+got.InstanceCollectionID.String()+"'"))

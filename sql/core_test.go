@@ -21,10 +21,10 @@ const (
 	adoptedSQL       = "testdata/adopted_core.sql"
 )
 
-// A core is a database with an iu-core, and nothing of the worker's own schema.
+// A core is a database that has an iu-core, but not the worker's own schema.
 type core struct{ *iutest.DB }
 
-// newCore runs files in an empty database, each by a psql.
+// newCore runs files in an empty database, each in its own psql.
 func newCore(t testing.TB, files ...string) core {
 	t.Helper()
 	c := core{iutest.Empty(t)}
@@ -41,7 +41,7 @@ func (c core) psql(t testing.TB, args ...string) string {
 	return out
 }
 
-// eachCore runs a test with 033 on a baseline that we created and on one that we adopted.
+// eachCore runs a test with 033 on a baseline that we created, and on one that we adopted.
 func eachCore(t *testing.T, test func(t *testing.T, c core)) {
 	t.Helper()
 	for name, baseline := range map[string]string{"created": baselineSQL, "adopted": adoptedSQL} {
@@ -52,13 +52,13 @@ func eachCore(t *testing.T, test func(t *testing.T, c core)) {
 	}
 }
 
-// A call is the arguments of fn_iu_auto_instantiate_from_event.
+// A call holds the arguments of fn_iu_auto_instantiate_from_event.
 type call struct {
 	event, template     uuid.UUID
 	suffix, mode, actor string
 }
 
-// An answer is what a function of iu-core answers.
+// An answer is what a function of iu-core returns.
 type answer struct {
 	Status, Detail       string
 	InstanceCollectionID *uuid.UUID `json:"instance_collection_id"`
@@ -111,7 +111,7 @@ func (c call) in(ctx context.Context, s session) (answer, error) {
 		c.event, c.template, c.suffix, c.mode, c.actor)
 }
 
-// must calls on the pool and wants a status.
+// must calls on the pool and requires a status.
 func (c core) must(t testing.TB, status string, args call) answer {
 	t.Helper()
 	got, err := args.in(t.Context(), c.Pool)
@@ -130,7 +130,7 @@ func (c core) gates(t testing.TB, composer, autoInstantiate string) {
 	           WHERE key IN ('iu_core.composer_enabled', 'iu_core.auto_instantiate_enabled')`, composer, autoInstantiate)
 }
 
-// written returns how many rows an instance leaves in each table.
+// written returns the number of rows that instances have in each table.
 func (c core) written(t testing.TB) (got counts) {
 	t.Helper()
 	require.NoError(t, c.Pool.QueryRow(t.Context(), `
@@ -140,7 +140,7 @@ func (c core) written(t testing.TB) (got counts) {
 	return got
 }
 
-// consistent wants every instance whole, and nothing of one that is gone.
+// consistent requires every instance to be complete, and nothing to be left of deleted ones.
 func (c core) consistent(t testing.TB) {
 	t.Helper()
 	require.Empty(t, rows(t, c.DB, `
@@ -162,7 +162,7 @@ func (c core) begin(t testing.TB) pgx.Tx {
 	return tx
 }
 
-// atOnce runs do n times, all let go at one moment, and answers when all are done.
+// atOnce runs do n times, starting all of them at the same moment, and returns when all have ended.
 func atOnce(n int, do func(i int)) {
 	var group sync.WaitGroup
 	start := make(chan struct{})
@@ -176,7 +176,7 @@ func atOnce(n int, do func(i int)) {
 	group.Wait()
 }
 
-// asked is an answer that is on its way.
+// asked is an answer that later returns.
 type asked struct {
 	answer
 	err error

@@ -11,11 +11,11 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Down takes away all versions above to, which is 32 to 35: at 32 nothing is left of 034 and later, of iu_river,
-// and of a 033 that we created; what was adopted stays, and so do iu_migration and the roles. Below 32 it is ErrUsage.
+// Down removes all versions above to, which is 32 to 35. At 32, nothing is left of 034 and later, of iu_river, or of a
+// 033 that we created; what was adopted stays, and so do iu_migration and the roles. Below 32 it returns ErrUsage.
 //
-// It is one transaction: it locks the tables, looks for rows that would be lost, and drops, or fails with ErrNotEmpty
-// and the counts; [Config.Force] drops them all the same.
+// It runs in one transaction: it locks the tables, counts the rows that would be lost, and drops the objects, or fails
+// with ErrNotEmpty and the counts. [Config.Force] drops them anyway.
 func Down(ctx context.Context, cfg Config, to int64) (result *Result, err error) {
 	if err := checkTarget(to); err != nil {
 		return nil, err
@@ -71,7 +71,7 @@ func checkTarget(to int64) error {
 	return nil
 }
 
-// explain adds what PostgreSQL says beside its message, such as which objects depend on one, and who may do it.
+// explain adds PostgreSQL's detail, such as the dependent objects, or names who can do this instead.
 func explain(err error) error {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	switch {

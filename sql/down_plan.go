@@ -11,25 +11,25 @@ import (
 	"github.com/iu-core/iuworker/internal/names"
 )
 
-// A downPlan is what down does, in one transaction.
+// A downPlan is what Down does, in one transaction.
 type downPlan struct {
 	locks   []string // tables, in the order in which they are locked
-	schemas []string // that are dropped
+	schemas []string // to drop
 	losses  []loss
 	steps   []step
 }
 
-// A loss is a query for the number of rows that would be lost.
+// A loss is a kind of rows that would be lost, and the query that counts them.
 type loss struct{ what, query string }
 
-// planDown returns the plan that removes what the database has above a version.
+// planDown returns the plan that removes what the database has above version to.
 func planDown(st *state, to int64) downPlan {
 	var plan downPlan
 	drops := func(version int64) bool { return st.has(version) && to < version }
 	if drops(versionShared) {
 		plan.shared()
 	}
-	// A run of up that ended among River's migrations left the schema without the version.
+	// If Up was interrupted among River's migrations, the schema exists without the version.
 	if to < versionRiver && st.schemas[names.RiverSchema] && st.origins[originRiver] == created {
 		plan.river(st)
 	}
@@ -58,7 +58,7 @@ func (p *downPlan) shared() {
 	}})
 }
 
-// schemaVersionSQL records a version that down leaves; up installs the functions again.
+// schemaVersionSQL records the version that Down leaves; the next Up installs the functions again.
 func schemaVersionSQL(version int64) string {
 	return fmt.Sprintf("UPDATE iu_outbox.schema_info SET schema_version = %d, functions_hash = '', updated_at = pg_catalog.now();\n", version)
 }
@@ -91,7 +91,7 @@ func (p *downPlan) outbox() {
 func (p *downPlan) instantiate(origin string) {
 	next := step{version: versionInstantiate, title: versionName(versionInstantiate), origin: origin}
 	if origin == created {
-		// The tables that the log refers to are locked by its drop.
+		// Dropping the log also locks the tables that it refers to.
 		p.lock("public.iu_piece_collection", "public.iu_collection_template_instance_lineage", "public."+logTable)
 		p.losses = append(p.losses, loss{"log rows", "SELECT count(*) FROM public." + logTable})
 		next.sql = append(next.sql, body(uninstantiateFile))
@@ -104,7 +104,7 @@ func forgetOriginSQL(object string) string {
 	return fmt.Sprintf("DELETE FROM iu_migration.origin WHERE object = '%s';\n", object)
 }
 
-// run removes everything, or nothing if that would lose something.
+// run removes everything, or nothing if that would lose rows or others' objects.
 func (p *downPlan) run(ctx context.Context, tx pgx.Tx, to int64, force bool) error {
 	if err := p.prepare(ctx, tx, to, force); err != nil {
 		return err
@@ -121,7 +121,7 @@ func (p *downPlan) run(ctx context.Context, tx pgx.Tx, to int64, force bool) err
 	return nil
 }
 
-// prepare locks the tables, and refuses if something would be lost.
+// prepare locks the tables, and fails if rows or others' objects would be lost.
 func (p *downPlan) prepare(ctx context.Context, tx pgx.Tx, to int64, force bool) error {
 	locks := slices.DeleteFunc(slices.Clone(downLocks), func(table string) bool { return !slices.Contains(p.locks, table) })
 	if len(locks) > 0 {
@@ -152,7 +152,7 @@ func (p *downPlan) prepare(ctx context.Context, tx pgx.Tx, to int64, force bool)
 	return nil
 }
 
-// refuseDependents returns ErrConflict if others' views or foreign keys depend on the tables: dropping the schema would drop them.
+// refuseDependents returns ErrConflict if dropping the schema would drop views or foreign keys of others.
 func (p *downPlan) refuseDependents(ctx context.Context, tx pgx.Tx, to int64) error {
 	var dependents *string
 	if err := tx.QueryRow(ctx, dependentsQuery, p.schemas).Scan(&dependents); err != nil {
@@ -164,7 +164,7 @@ func (p *downPlan) refuseDependents(ctx context.Context, tx pgx.Tx, to int64) er
 	return nil
 }
 
-// Views of other schemas on tables of ours, and foreign keys of other schemas' tables to them.
+// dependentsQuery selects views of other schemas on our tables, and foreign keys of other schemas' tables to them.
 const dependentsQuery = `
 	SELECT pg_catalog.string_agg(DISTINCT d.name, ' and ' ORDER BY d.name)
 	FROM (

@@ -10,8 +10,7 @@ import (
 	"sync"
 )
 
-// Files are the SQL files, under the names they have in this folder. Each runs under
-// psql -v ON_ERROR_STOP=1 -f as well.
+// Files holds the SQL files, under their names in this folder. Each also runs under psql -v ON_ERROR_STOP=1 -f.
 //
 //go:embed iu-core iu-outbox ops
 var Files embed.FS
@@ -30,13 +29,13 @@ const (
 	selftestFile      = "ops/02_auto_instantiate_productization_proof.sql"
 )
 
-// Conformance returns the text of D9, the scan of what iu-core consists of.
+// Conformance returns the text of D9, which compares a database with the list of what iu-core consists of.
 func Conformance() string { return text(conformanceFile) }
 
 // Selftest returns the text of the twelve probes.
 func Selftest() string { return text(selftestFile) }
 
-// text returns a file that was built in; that it is there is settled when the program is built.
+// text returns an embedded file. It panics if there is none, which is a bug of this package.
 func text(name string) string {
 	content, err := Files.ReadFile(name)
 	if err != nil {
@@ -45,8 +44,7 @@ func text(name string) string {
 	return string(content)
 }
 
-// body returns a file without the lines BEGIN; and COMMIT;, for a transaction that is open already: what the file
-// does and the record that it was done are one transaction.
+// body returns a file without the lines BEGIN; and COMMIT;, for a transaction that also records that the file ran.
 func body(name string) string {
 	lines := strings.SplitAfter(text(name), "\n")
 	kept := lines[:0]
@@ -60,7 +58,7 @@ func body(name string) string {
 	return strings.Join(kept, "")
 }
 
-// functions returns the files that are installed again whenever they changed, in the order of functionsFile.
+// functions returns the files that Up installs again if they changed, in the order of functionsFile.
 func functions() []string {
 	var names []string
 	for line := range strings.Lines(text(functionsFile)) {
@@ -71,7 +69,7 @@ func functions() []string {
 	return names
 }
 
-// Triggers returns the triggers that the functions' files create, as "SCHEMA.TABLE: NAME". Events pass through each of them.
+// Triggers returns the triggers that the functions' files create, as "SCHEMA.TABLE: NAME". No event gets through without them.
 func Triggers() []string {
 	var all []string
 	for _, file := range functions() {
@@ -84,7 +82,7 @@ func Triggers() []string {
 
 var trigger = regexp.MustCompile(`CREATE OR REPLACE TRIGGER (\w+)\s+[^;]*? ON (\S+)`)
 
-// functionsHash returns a digest of the functions' files, names included.
+// functionsHash returns a digest of the functions' files and their names.
 var functionsHash = sync.OnceValue(func() string {
 	digest := sha256.New()
 	for _, name := range functions() {

@@ -11,8 +11,8 @@ import (
 
 const rowSecurityFile = functionsFolder + "row_security.sql"
 
-// viewText returns the query of a view of grants, which is in file. The views are in the database, too; the program runs their
-// texts, since what it asks about grants must not depend on grants.
+// viewText returns the query of a view of grants, which file creates. The database has the views, too, but the
+// program runs their text, because reading grants must not depend on grants.
 func viewText(file, name string) string {
 	_, query, found := strings.Cut(text(functionsFolder+file), "CREATE OR REPLACE VIEW iu_outbox."+name+" AS\n")
 	query, _, ended := strings.Cut(query, "\n;\n")
@@ -29,11 +29,11 @@ var (
 		strings.ReplaceAll(viewText("foreign_grant.sql", "foreign_grant"), "iu_outbox.intended_grant", "intended_grant") + ") AS f"
 )
 
-// closeSQL takes from everybody but the owner what default privileges gave in our schemas. It is a block of 036.
+// closeSQL is the block of 036 that revokes what default privileges granted in our schemas to roles other than the owner.
 var closeSQL = regexp.MustCompile(`(?s)DO \$close\$.*?\$close\$;\n`).FindString(text(sharedFile))
 
-// sealed returns the text of a step that creates something in our schemas: nothing is left to others when it commits, and
-// row security is off. The owner of a table passes it unless it is forced, and so can fill the table before.
+// sealed returns the text of a step that creates something in our schemas. When it commits, others have no privileges
+// on that, and row security is off. Until then a table's owner can fill it, because row security is not forced.
 func sealed(texts ...string) []string {
 	whole := make([]string, 0, len(texts)+2)
 	for _, sql := range texts {
@@ -45,20 +45,20 @@ func sealed(texts ...string) []string {
 	return append(whole, text(rowSecurityFile))
 }
 
-// insertInto matches statements alone, in files that create tables.
+// insertInto matches INSERT statements at the beginning of a line, with the name of the table.
 var insertInto = regexp.MustCompile(`(?m)^([ \t]*)INSERT INTO\s+([a-z_."]+)`)
 
-// MissingGrant is a privilege that a role should have and has not.
+// MissingGrant is a privilege that a role should have but lacks.
 type MissingGrant struct {
-	Role      string // a role of ours, or "owner" or "owner of 033", as whom SECURITY DEFINER functions run
+	Role      string // one of our roles, or "owner" or "owner of 033", as which SECURITY DEFINER functions run
 	What      string // such as SELECT on TABLE iu_outbox.event
-	Statement string // the GRANT that helps
-	Mine      bool   // the login that asks has the privilege all the same
+	Statement string // the GRANT to run
+	Mine      bool   // the current login has the privilege anyway
 	Effective bool   // the role has it by another grant
 }
 
-// MissingGrants returns the intended grants that the roles, or the login that asks, lack. Roles that are not there lack
-// nothing. It needs no privilege.
+// MissingGrants returns the intended grants that the roles, or the current login, lack. A role that does not exist
+// lacks nothing. It needs no privilege.
 func MissingGrants(ctx context.Context, q Queryer) ([]MissingGrant, error) {
 	return collect(ctx, q, "compare grants", pgx.RowToStructByPos[MissingGrant], `
 		SELECT i.role, pg_catalog.format('%s%s on %s %s', i.privilege, ' (' || i.column_name || ')', i.kind, i.object),
@@ -68,19 +68,19 @@ func MissingGrants(ctx context.Context, q Queryer) ([]MissingGrant, error) {
 		ORDER BY i.role, 2`)
 }
 
-// ForeignGrant is what somebody who is neither the owner nor one of our roles may do with objects of the worker or of
-// iu-core, or what one of our roles may do beyond its list.
+// ForeignGrant is what a role other than the owner and ours may do with objects of the worker or of iu-core, or
+// what one of our roles may do beyond its list.
 type ForeignGrant struct {
 	Grantee    string   `json:"grantee"` // PUBLIC for everybody
 	Kind       string   `json:"kind"`    // such as TABLE
 	Privileges []string `json:"privileges"`
 	Objects    []string `json:"objects"`
-	Adopted    bool     `json:"adopted"` // the objects are an adopted core's: whom they are granted to is its affair
+	Adopted    bool     `json:"adopted"` // the objects belong to an adopted core, which grants as it likes
 	Statement  string   `json:"statement"`
 }
 
-// ForeignGrants returns all of them, those of one grantee that are alike together. It needs no privilege; a 033 whose
-// origin this login may not read counts as adopted.
+// ForeignGrants returns all foreign grants; similar ones of one grantee are one entry. It needs no privilege. A 033
+// whose origin this login may not read counts as adopted.
 func ForeignGrants(ctx context.Context, q Queryer) ([]ForeignGrant, error) {
 	ours, err := instantiateCreated(ctx, q)
 	if err != nil {
@@ -105,7 +105,7 @@ func ForeignGrants(ctx context.Context, q Queryer) ([]ForeignGrant, error) {
 		ORDER BY o.adopted, o.grantee, o.kind, 4`, ours)
 }
 
-// instantiateCreated reports whether the 033 that is here is known to be ours.
+// instantiateCreated reports whether the database's 033 is known to be ours.
 func instantiateCreated(ctx context.Context, q Queryer) (ours bool, err error) {
 	var readable bool
 	err = q.QueryRow(ctx, `
@@ -121,8 +121,8 @@ func instantiateCreated(ctx context.Context, q Queryer) (ours bool, err error) {
 	return ours, err
 }
 
-// unsealedQuery asks whether up has grants to mend: one of our roles lacks one (it was taken away, or the role was made
-// later), or default privileges gave one in our schemas (which a restore brings about).
+// unsealedQuery selects whether Up has grants to repair: one of our roles lacks one (it was revoked, or the role
+// was created later), or default privileges granted one in our schemas (as they do in a restore).
 var unsealedQuery = `
 	SELECT EXISTS (SELECT FROM (` + intendedGrants + `) AS i
 	               WHERE i.role_oid IS NOT NULL AND NOT i.effective AND (i.grantable OR i.role NOT LIKE 'owner%'))

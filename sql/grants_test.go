@@ -12,7 +12,7 @@ import (
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
-// stranger makes a role that may log in and has no privilege, for this test's database alone.
+// stranger creates a role that may log in and has no privileges, for this test's database alone.
 func stranger(t testing.TB, db *iutest.DB) string {
 	t.Helper()
 	role := db.Name + "_anon"
@@ -21,7 +21,7 @@ func stranger(t testing.TB, db *iutest.DB) string {
 	return role
 }
 
-// giveByDefault has a role given everything that is created from now on, as managed services do, in one schema and in all.
+// giveByDefault grants roles everything that is created from now on, as managed services do, in one schema and in all.
 func giveByDefault(t testing.TB, db *iutest.DB, creator string, roles ...string) {
 	t.Helper()
 	for _, role := range roles {
@@ -32,7 +32,7 @@ func giveByDefault(t testing.TB, db *iutest.DB, creator string, roles ...string)
 				}
 				option := "WITH GRANT OPTION"
 				if role == "PUBLIC" {
-					option = "" // is not to be had
+					option = "" // PUBLIC cannot have it
 				}
 				db.Exec(t, fmt.Sprintf("ALTER DEFAULT PRIVILEGES FOR ROLE %s %s GRANT ALL ON %s TO %s %s", creator, where, kind, role, option))
 			}
@@ -40,7 +40,7 @@ func giveByDefault(t testing.TB, db *iutest.DB, creator string, roles ...string)
 	}
 }
 
-// held are the privileges that a role, or PUBLIC (""), has on objects of ours by grants to it.
+// held returns the privileges on our objects that are granted to a role, or to PUBLIC ("").
 func held(t testing.TB, db *iutest.DB, grantee string) []string {
 	t.Helper()
 	result, err := db.Pool.Query(t.Context(), `
@@ -66,8 +66,8 @@ func held(t testing.TB, db *iutest.DB, grantee string) []string {
 
 var ourRoles = []string{"iu_app", "iu_worker", "iu_operator", "iu_subscriber"}
 
-// Whatever default privileges a database has, what is created ends with the intended grants and no others: at the end, and
-// whenever one of the transactions on the way commits.
+// Whatever default privileges a database has, created objects end up with exactly the intended grants, and already
+// have them when each transaction on the way commits.
 func TestDefaultPrivilegesGiveNothing(t *testing.T) {
 	t.Parallel()
 	want := map[string][]string{}
@@ -108,7 +108,7 @@ func foreign(t testing.TB, db *iutest.DB) []iusql.ForeignGrant {
 	return found
 }
 
-// The files of iu-core leave nothing to strangers under psql, either.
+// The files of iu-core leave no privileges to others under psql, either.
 func TestDefaultPrivilegesGiveNothingUnderPsql(t *testing.T) {
 	t.Parallel()
 	iutest.New(t) // for the roles, which belong to the server
@@ -130,7 +130,7 @@ func TestDefaultPrivilegesGiveNothingUnderPsql(t *testing.T) {
 	require.Empty(t, held(t, db, ""))
 }
 
-// What an adopted core has granted is named, and stays.
+// Grants of an adopted core are reported, and stay.
 func TestAnAdoptedCoreKeepsItsGrants(t *testing.T) {
 	t.Parallel()
 	db := adoptable(t)
@@ -154,7 +154,7 @@ func TestAnAdoptedCoreKeepsItsGrants(t *testing.T) {
 	require.Contains(t, statements, "REVOKE EXECUTE ON FUNCTION public.fn_iu_composer_enabled() FROM "+anon)
 }
 
-// What is granted by hand after the installation stays over later runs of up, and is named with the REVOKE that helps.
+// Grants made by hand after the installation survive later runs of Up, and are reported with the REVOKE to run.
 func TestDeliberateGrantsStayAndAreNamed(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -183,8 +183,8 @@ func TestDeliberateGrantsStayAndAreNamed(t *testing.T) {
 	require.NotContains(t, held(t, db, "iu_app"), "SELECT on iu_piece")
 }
 
-// An installation that default privileges opened before is closed by 036, though they are gone by now; and one that a restore
-// opened by the next up.
+// 036 revokes what default privileges granted to an earlier installation, even if they are no longer set, and the
+// next Up revokes what a restore granted.
 func TestUpClosesWhatDefaultPrivilegesOpened(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -207,7 +207,7 @@ func TestUpClosesWhatDefaultPrivilegesOpened(t *testing.T) {
 	require.False(t, up(t, db).Functions)
 }
 
-// Whatever is taken from PUBLIC, the roles have what they need by their own grants.
+// Whatever is revoked from PUBLIC, the roles have the privileges that they need by their own grants.
 func TestTheRolesNeedNothingOfPublic(t *testing.T) {
 	t.Parallel()
 	const hardened = `
@@ -247,7 +247,7 @@ func TestTheRolesNeedNothingOfPublic(t *testing.T) {
 	}
 }
 
-// Any grant that is taken away is missed, and given again by the next up.
+// Any revoked grant is reported, and the next Up grants it again.
 func TestUpGrantsAgainWhatWasTakenAway(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -276,7 +276,7 @@ func TestUpGrantsAgainWhatWasTakenAway(t *testing.T) {
 	}
 }
 
-// The text of the views is what the program asks.
+// The program runs the text of the views.
 func TestTheViewsAreWhatTheProgramAsks(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -286,7 +286,7 @@ func TestTheViewsAreWhatTheProgramAsks(t *testing.T) {
 		rows(t, db, "SELECT grantee || ' ' || privilege || ' on ' || object FROM iu_outbox.foreign_grant ORDER BY 1"))
 	require.Empty(t, as(t, db, "iu_operator", "SELECT * FROM iu_outbox.foreign_grant, iu_outbox.intended_grant"))
 
-	conn, err := pgx.Connect(t.Context(), db.URLAs(anon)) // may read neither
+	conn, err := pgx.Connect(t.Context(), db.URLAs(anon)) // may read neither view
 	require.NoError(t, err)
 	defer func() { require.NoError(t, conn.Close(t.Context())) }()
 	found, err := iusql.ForeignGrants(t.Context(), conn)
@@ -297,7 +297,7 @@ func TestTheViewsAreWhatTheProgramAsks(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A line of the list that names nothing would grant nothing, silently.
+// A line of the list that names no object would silently grant nothing.
 func TestEveryListedGrantNamesSomething(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -17,9 +17,9 @@ const (
 	lockPoll = 200 * time.Millisecond
 )
 
-// lock takes the migrations' lock, which the session keeps until its connection ends, or fails with ErrBusy and the name of the
-// session that has it. It polls: a session that waits in pg_advisory_lock holds a snapshot, for which CREATE INDEX
-// CONCURRENTLY waits in turn.
+// lock takes the migrations' lock, which the session keeps until its connection ends, or fails with ErrBusy and the
+// name of the session that holds it. It polls, because a session that waits in pg_advisory_lock holds a snapshot,
+// for which CREATE INDEX CONCURRENTLY would wait in turn.
 func (s *session) lock(ctx context.Context) error {
 	deadline := time.Now().Add(s.cfg.Wait)
 	for try := 0; ; try++ {
@@ -42,7 +42,7 @@ func (s *session) lock(ctx context.Context) error {
 	}
 }
 
-// lockHolder describes the session that has the lock, as far as it can be known.
+// lockHolder describes the session that holds the lock, as far as that is known.
 func (s *session) lockHolder(ctx context.Context) string {
 	var who string
 	err := s.conn.QueryRow(ctx, `
@@ -57,7 +57,7 @@ func (s *session) lockHolder(ctx context.Context) string {
 	return who
 }
 
-// describeSession describes a row a of pg_stat_activity; never by its query, which may hold secrets.
+// describeSession is an SQL expression that describes a row a of pg_stat_activity. It omits the query, which may contain secrets.
 const describeSession = `pg_catalog.format('session %s of role %s (%s, %s since %s)', a.pid, COALESCE(a.usename, '?'),
 		COALESCE(NULLIF(a.application_name, ''), 'no application name'), COALESCE(a.state, 'state unknown'),
 		COALESCE(pg_catalog.to_char(a.state_change, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))`

@@ -12,7 +12,7 @@ import (
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
-// own returns an empty database of a server of the test's own, and a login there that may migrate it and is no superuser.
+// own returns an empty database on a server of the test's own, and a login that may migrate it and is no superuser.
 func own(t *testing.T) (db *iutest.DB, url string) {
 	t.Helper()
 	db, _ = iutest.Own(t)
@@ -26,7 +26,7 @@ func own(t *testing.T) (db *iutest.DB, url string) {
 	return db, url
 }
 
-// What cannot be done without is asked for before the first change.
+// Up checks what it cannot do without before the first change.
 func TestUpAsksWhatTheServerCanDo(t *testing.T) {
 	t.Parallel()
 	db, url := own(t)
@@ -49,7 +49,7 @@ func TestUpAsksWhatTheServerCanDo(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A service that says neither which server nor which timeline it is, nor how full its queue is, can be worked on.
+// Up works on a service that does not reveal its server's identity, its timeline and the usage of its queue.
 func TestUpDoesWithoutWhatItCan(t *testing.T) {
 	t.Parallel()
 	db, url := own(t)
@@ -76,7 +76,7 @@ func TestUpDoesWithoutWhatItCan(t *testing.T) {
 	require.Equal(t, []string{"1 true true"}, rows(t, db, `
 		SELECT count(*) || ' ' || bool_and(system_identifier IS NULL) || ' ' || bool_and(timeline IS NULL) FROM iu_outbox.epoch`))
 
-	// What becomes known later begins no new epoch.
+	// Details that become known later do not begin a new epoch.
 	db.Exec(t, `
 		GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO PUBLIC;
 		GRANT EXECUTE ON FUNCTION pg_catalog.pg_current_wal_lsn() TO PUBLIC`)
@@ -87,7 +87,7 @@ func TestUpDoesWithoutWhatItCan(t *testing.T) {
 	require.Equal(t, []string{"2"}, rows(t, db, "SELECT count(*)::text FROM iu_outbox.epoch"))
 }
 
-// Databases in encodings that PostgreSQL converts work; others are refused by name.
+// Up works in encodings that PostgreSQL converts to UTF-8, and refuses others by name.
 func TestUpOnOtherEncodings(t *testing.T) {
 	t.Parallel()
 	for _, encoding := range []string{"LATIN1", "WIN1252", "EUC_JP"} {
@@ -95,10 +95,10 @@ func TestUpOnOtherEncodings(t *testing.T) {
 			t.Parallel()
 			db := iutest.Encoded(t, encoding)
 			up(t, db)
-			db.Exec(t, "ALTER DATABASE "+db.Name+" SET client_encoding = 'UTF8'") // for the application, which speaks no other
+			db.Exec(t, "ALTER DATABASE "+db.Name+" SET client_encoding = 'UTF8'") // the test's connections speak UTF-8 only
 			db.Pool.Reset()
 			db.OpenGates(t)
-			const text = "\u00d7" // in all of them
+			const text = "\u00d7" // exists in all of them
 			template := db.Template(t, "t"+text, 2)
 			db.Exec(t, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix, actor, note)
 				VALUES ($1, $2, $1, $1, $1)`, text, template)

@@ -17,7 +17,7 @@ func file(t testing.TB, name string) string {
 	return string(content)
 }
 
-// adoptable makes an iu-core that is not ours, with a trigger that needs the search_path of whoever inserts.
+// adoptable creates an iu-core that is not ours, with a trigger that needs the search_path of the session that inserts.
 func adoptable(t testing.TB) *iutest.DB {
 	t.Helper()
 	db := newCore(t, adoptedSQL).DB
@@ -38,7 +38,7 @@ func TestAdoptedCoreStaysAsItWas(t *testing.T) {
 	t.Parallel()
 	db := adoptable(t)
 	before := dump(t, db)
-	// The audit has rows of what came and went.
+	// Inserted rows that were deleted again are still in the audit.
 	dataOf := []string{"--data-only", "--inserts", "--exclude-schema=iu_migration", "--exclude-table-data=public.iu_audit"}
 	data := dump(t, db, dataOf...)
 
@@ -51,7 +51,7 @@ func TestAdoptedCoreStaysAsItWas(t *testing.T) {
 		require.Contains(t, after, statement)
 	}
 
-	// And down leaves nothing behind but the bookkeeping.
+	// Down leaves nothing but the bookkeeping.
 	down(t, db, 32)
 	sameDump(t, before, dump(t, db, "--exclude-schema=iu_migration"))
 	sameDump(t, data, dump(t, db, dataOf...))
@@ -59,7 +59,7 @@ func TestAdoptedCoreStaysAsItWas(t *testing.T) {
 	sameDump(t, after, dump(t, db))
 }
 
-// A baseline that 032 made under psql is ours, not adopted.
+// A baseline that 032 created under psql is ours, not adopted.
 func TestBaselineMadeByPsqlIsCreated(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)
@@ -68,7 +68,7 @@ func TestBaselineMadeByPsqlIsCreated(t *testing.T) {
 	sameDump(t, dump(t, iutest.New(t)), dump(t, db))
 }
 
-// refused wants every one of these in one error, and nothing changed.
+// refused requires all of these texts in one error, and nothing to change.
 func refused(t testing.TB, db *iutest.DB, kind error, parts ...string) {
 	t.Helper()
 	before := dump(t, db)
@@ -133,7 +133,7 @@ func TestForeignSchemasAreRefused(t *testing.T) {
 		"schema iu_outbox exists, and iuworker did not create it", "schema iu_river exists, and iuworker did not create it")
 }
 
-// instantiated makes a database with a 033 that psql made.
+// instantiated creates a database with a 033 that psql created.
 func instantiated(t testing.TB) *iutest.DB {
 	t.Helper()
 	db := iutest.Empty(t)
@@ -153,7 +153,7 @@ func TestInstantiateThatIsThereIsAdoptedAndNeverDropped(t *testing.T) {
 	require.Equal(t, "adopted", origin(up(t, db), 33))
 	sameDump(t, dump(t, iutest.New(t)), dump(t, db))
 
-	// Where its own rollback file took it away meanwhile, it is created.
+	// If its own rollback file removed 033 in the meantime, Up creates it.
 	down(t, db, 32)
 	db.Exec(t, file(t, uninstantiateSQL))
 	require.Equal(t, "created", origin(up(t, db), 33))

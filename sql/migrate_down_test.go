@@ -43,8 +43,8 @@ func TestDownAndUpAgain(t *testing.T) {
 	}
 }
 
-// fill puts a row of each kind into a database: 3 outbox rows, 2 unfinished jobs, 1 emission with its log row, 1 dead
-// letter, 1 dead letter of a consumer.
+// fill inserts rows of each kind into a database: 3 outbox rows, 2 unfinished jobs, 1 emission with its log row, 1
+// dead letter, 1 dead letter of a consumer.
 func fill(t testing.TB, db *iutest.DB) {
 	t.Helper()
 	template := db.Template(t, "form", 1)
@@ -86,7 +86,7 @@ func TestDownRefusesToLoseRows(t *testing.T) {
 	sameDump(t, before, dump(t, db))
 }
 
-// The log of a 033 that was there before us stays with its rows, and needs no force.
+// The log of a 033 that existed before us stays with its rows, and needs no --force.
 func TestDownKeepsTheLogThatWasAdopted(t *testing.T) {
 	t.Parallel()
 	db := instantiated(t)
@@ -103,7 +103,7 @@ func TestDownKeepsTheLogThatWasAdopted(t *testing.T) {
 
 func TestDownBelowTheBaselineIsWrongUsage(t *testing.T) {
 	t.Parallel()
-	cfg := config(t, "postgres://nobody@127.0.0.1:1/nowhere") // it is said before connecting
+	cfg := config(t, "postgres://nobody@127.0.0.1:1/nowhere") // the error comes before connecting
 	for to, text := range map[int64]string{
 		31: "cannot go down to 31", 0: "cannot go down to 0", -1: "cannot go down to -1", 37: "there is no version 37; give one of [32 33 34 35 36]",
 	} {
@@ -123,7 +123,7 @@ func TestDownOnAnEmptyDatabaseDoesNothing(t *testing.T) {
 	sameDump(t, before, dump(t, db))
 }
 
-// What somebody made of our tables is not dropped with them, force or not.
+// Objects that others created from our tables are not dropped, with or without --force.
 func TestDownStopsAtObjectsOfOthers(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -150,7 +150,7 @@ func TestDownStopsAtObjectsOfOthers(t *testing.T) {
 	sameDump(t, before, dump(t, db))
 }
 
-// An event that commits while Down waits for it is seen and refused, not lost.
+// Down sees an event that commits while it waits, and refuses, so the event is not lost.
 func TestDownSeesWhatCommitsMeanwhile(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -168,7 +168,7 @@ func TestDownSeesWhatCommitsMeanwhile(t *testing.T) {
 	require.ErrorIs(t, <-done, iusql.ErrNotEmpty)
 }
 
-// A run of up that ended among River's migrations can be taken down, too.
+// Down also works if Up was interrupted among River's migrations.
 func TestDownFromTheMiddle(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)

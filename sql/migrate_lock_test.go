@@ -15,7 +15,7 @@ import (
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
-// hold keeps a table from everybody else until the answer is called.
+// hold locks a table against everybody else until release is called.
 func hold(t testing.TB, db *iutest.DB, table string) (release func()) {
 	t.Helper()
 	config, err := pgx.ParseConfig(db.URL)
@@ -30,11 +30,11 @@ func hold(t testing.TB, db *iutest.DB, table string) (release func()) {
 	return release
 }
 
-// logs is where a run's log can be read while it runs.
+// logs holds the log of a run, and can be read while the run goes on.
 type logs struct {
 	mu   sync.Mutex
 	text bytes.Buffer
-	seen chan struct{} // gets one for every line
+	seen chan struct{} // receives one value for each line
 }
 
 func (l *logs) Write(line []byte) (int, error) {
@@ -53,7 +53,7 @@ func (l *logs) has(text string) bool {
 	return bytes.Contains(l.text.Bytes(), []byte(text))
 }
 
-// wait waits until the log has a text.
+// wait waits until the log contains a text.
 func (l *logs) wait(t testing.TB, text string) {
 	t.Helper()
 	timeout := time.After(time.Minute)
@@ -84,7 +84,7 @@ func TestUpTriesAgainUntilItGetsItsLocks(t *testing.T) {
 
 	log.wait(t, "another session holds a lock, trying again")
 	require.True(t, log.has("a long report"), "who holds it")
-	iutest.WaitBlocked(t, db, 1) // the next try
+	iutest.WaitBlocked(t, db, 1) // the next attempt
 	release()
 	require.NoError(t, <-done)
 	require.NoError(t, iusql.CheckSchema(t.Context(), db.Pool))
@@ -102,7 +102,7 @@ func TestUpSaysWhoHeldTheLock(t *testing.T) {
 	require.ErrorContains(t, err, "migrate auto-instantiate from event: it did not get its locks within 500ms, held by session ")
 	require.ErrorContains(t, err, "a long report, idle in transaction since")
 
-	// What came before stays, and the next run goes on from there.
+	// Versions that were applied stay, and the next run continues from there.
 	release()
 	require.Equal(t, []string{"0", "32"}, rows(t, db, versions))
 	up(t, db)

@@ -61,7 +61,7 @@ func TestPrintedScriptRefusesAnotherState(t *testing.T) {
 	sameDump(t, before, dump(t, db))
 }
 
-// After down the script for what is missing leads to the same again.
+// The script that is printed after Down leads to the same schema again.
 func TestPrintAfterDown(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -10,7 +10,7 @@ import (
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
-// login makes a role that may log in and nothing else, for this test's database alone: roles belong to the server.
+// login creates a role that may only log in, for this test's database alone, because roles belong to the server.
 func login(t testing.TB, db *iutest.DB) string {
 	t.Helper()
 	role := db.Name + "_migrator"
@@ -37,7 +37,7 @@ func TestMissingPrivilegesAreNamedOnAnEmptyDatabase(t *testing.T) {
 	require.NoError(t, iusql.CheckSchema(t.Context(), db.Pool))
 }
 
-// Who gets everything that the error named can migrate an iu-core of somebody else.
+// A role that gets all the privileges that the error named can migrate somebody else's iu-core.
 func TestMissingPrivilegesAreAllThatIsMissing(t *testing.T) {
 	t.Parallel()
 	db := adoptable(t)
@@ -84,7 +84,7 @@ func TestMissingPrivilegesAreAllThatIsMissing(t *testing.T) {
 	require.NoError(t, iusql.CheckSchema(t.Context(), db.Pool))
 }
 
-// grant gives a role what the error named, as an administrator would.
+// grant gives a role the privileges that the error named, as an administrator would.
 func grant(t testing.TB, db *iutest.DB, role string) {
 	t.Helper()
 	db.Exec(t, `
@@ -97,7 +97,7 @@ func grant(t testing.TB, db *iutest.DB, role string) {
 		GRANT INSERT ON public.iu_audit TO `+role)
 }
 
-// composeAs composes one instance as a role, and answers the status.
+// composeAs composes one instance as a role, and returns the status.
 func composeAs(t testing.TB, db *iutest.DB, role string) string {
 	t.Helper()
 	template := db.Template(t, "form", 2)
@@ -140,7 +140,7 @@ func TestBookkeepingThatMayNotBeReadIsNamed(t *testing.T) {
 	require.ErrorContains(t, iusql.CheckSchema(t.Context(), conn), "role "+role+" may not read iu_outbox.schema_info")
 }
 
-// Somebody else's iu_outbox cannot be brought up to date.
+// Up cannot update an iu_outbox that somebody else owns.
 func TestOwnershipIsNamed(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -151,11 +151,11 @@ func TestOwnershipIsNamed(t *testing.T) {
 	require.ErrorContains(t, err, "ownership of schema iu_outbox and what is in it")
 }
 
-// A role that an administrator makes afterwards gets its grants from the next up.
+// A role that an administrator creates later gets its grants from the next Up.
 func TestUpGrantsToRolesMadeLater(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
-	db.Exec(t, "REVOKE ALL ON SCHEMA iu_outbox FROM iu_subscriber") // as if it had not been there
+	db.Exec(t, "REVOKE ALL ON SCHEMA iu_outbox FROM iu_subscriber") // as if it had not existed
 	require.True(t, up(t, db).Functions)
 	require.Empty(t, as(t, db, "iu_subscriber", "SELECT count(*) FROM iu_outbox.emission"))
 	require.False(t, up(t, db).Functions, "nothing to do now")

@@ -66,7 +66,7 @@ func TestCheckSchema(t *testing.T) {
 	}
 }
 
-// Up of an older program, during a rolling deployment, changes nothing that a newer one made.
+// During a rolling deployment, an older program's Up changes nothing that a newer one created.
 func TestUpLeavesANewerSchemaAlone(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

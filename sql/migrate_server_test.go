@@ -26,7 +26,7 @@ func TestUpRefusesStandbys(t *testing.T) {
 	db, server := iutest.Own(t)
 	db.Exec(t, "UPDATE iu_outbox.schema_info SET functions_hash = ''") // there is something to do
 	signal := filepath.Join(rows(t, db, "SHOW data_directory")[0], "standby.signal")
-	require.NoError(t, os.WriteFile(signal, nil, 0o644)) // the server may be another user
+	require.NoError(t, os.WriteFile(signal, nil, 0o644)) // the server may run as another user
 	require.NoError(t, server.Restart(t.Context()))
 
 	_, err := iusql.Up(t.Context(), config(t, db.URL))
@@ -56,7 +56,7 @@ func TestUpNeedsAnAddress(t *testing.T) {
 	require.ErrorIs(t, err, iusql.ErrUsage)
 }
 
-// The settings of a role or database do not get in the way.
+// The settings of a role or database do not disturb a migration.
 func TestUpUnderOtherSettings(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)

@@ -19,7 +19,7 @@ import (
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
-// config migrates the database of a URL and logs to the test.
+// config returns the Config for the database of a URL. It logs to the test.
 func config(t testing.TB, url string) iusql.Config {
 	t.Helper()
 	conn, err := pgx.ParseConfig(url)
@@ -34,7 +34,7 @@ func up(t testing.TB, db *iutest.DB) *iusql.Result {
 	return result
 }
 
-// dump returns the database's schema, without what is random in a dump: the order of an object's grants is theirs alone.
+// dump returns the database's schema. It sorts the grants on an object, whose order in a dump is random.
 func dump(t testing.TB, db *iutest.DB, args ...string) string {
 	t.Helper()
 	if len(args) == 0 || args[0] != "--data-only" {
@@ -50,7 +50,7 @@ func dump(t testing.TB, db *iutest.DB, args ...string) string {
 	})
 }
 
-// sameDump wants two dumps to be equal, and says in which lines they are not.
+// sameDump requires two dumps to be equal, and reports the lines in which they differ.
 func sameDump(t testing.TB, want, have string) {
 	t.Helper()
 	if want == have {
@@ -65,7 +65,7 @@ func without(lines, others []string) []string {
 	return slices.DeleteFunc(lines, func(line string) bool { return slices.Contains(others, line) })
 }
 
-// origin returns what a run said about a version.
+// origin returns the origin of a version that a run reported.
 func origin(result *iusql.Result, version int64) string {
 	for _, status := range result.Versions {
 		if status.Version == version {
@@ -75,7 +75,7 @@ func origin(result *iusql.Result, version int64) string {
 	return "not in this run"
 }
 
-// rows returns a query's rows as text.
+// rows returns the rows of a query as text.
 func rows(t testing.TB, db *iutest.DB, query string) []string {
 	t.Helper()
 	result, err := db.Pool.Query(t.Context(), query)
@@ -119,7 +119,7 @@ func TestUpTwice(t *testing.T) {
 	sameDump(t, before, dump(t, db))
 }
 
-// What a run that was killed between two transactions leaves is continued, wherever it was killed.
+// Up continues a run that was killed between any two transactions.
 func TestUpContinues(t *testing.T) {
 	t.Parallel()
 	whole := iutest.New(t)
@@ -167,7 +167,7 @@ func TestUpSixAtOnce(t *testing.T) {
 // processURL tells a process of the test binary which database to migrate.
 const processURL = "TEST_MIGRATE_URL"
 
-func TestUpProcess(t *testing.T) { //nolint:paralleltest // it is another process's only test
+func TestUpProcess(t *testing.T) { //nolint:paralleltest // it runs in a process of its own
 	url := os.Getenv(processURL)
 	if url == "" {
 		return // TestUpSixProcesses starts it with one

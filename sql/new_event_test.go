@@ -12,11 +12,11 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// insertNew is what an ORM writes, up to RETURNING.
+// insertNew is the INSERT of an ORM, without RETURNING.
 const insertNew = `INSERT INTO iu_outbox.new_event (event_type, template_collection_id, instance_key_suffix, note)
 	VALUES ('mine', '00000000-0000-0000-0000-000000000002', 'mine', 'my own note')`
 
-// secret is what another application has waiting in the outbox.
+// secret inserts an event of another application into the outbox.
 func secret(t testing.TB, db *iutest.DB) {
 	t.Helper()
 	db.Exec(t, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix, note)
@@ -24,7 +24,7 @@ func secret(t testing.TB, db *iutest.DB) {
 	db.Exec(t, "ANALYZE iu_outbox.event")
 }
 
-// An insert by the view is an insert into the outbox: the defaults, the login as the actor, the generated key.
+// An INSERT into the view inserts into the outbox, with the defaults, the login as the actor, and the generated key.
 func TestNewEventReturnsTheWholeRow(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -64,7 +64,7 @@ func TestNewEventReturnsTheWholeRow(t *testing.T) {
 	}
 }
 
-// What drivers ask for after an INSERT without RETURNING.
+// Applications read what drivers ask for after an INSERT without RETURNING.
 func TestApplicationsReadTheirLastID(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -80,7 +80,7 @@ func TestApplicationsReadTheirLastID(t *testing.T) {
 	}
 }
 
-// The constraints' names reach the application through the view.
+// Errors of the view have the names of the table's constraints.
 func TestNewEventRefusesNonsense(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -93,7 +93,7 @@ func TestNewEventRefusesNonsense(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A sleeping relay is woken by an insert through the view as by one into the table.
+// An INSERT into the view wakes a sleeping relay like one into the table.
 func TestNewEventRingsTheDoorbell(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -108,14 +108,14 @@ func TestNewEventRingsTheDoorbell(t *testing.T) {
 	require.Equal(t, "iu_outbox_event", heard.Channel)
 }
 
-// Whatever a login of an application tries, it reads what it inserts and nothing of what others have waiting.
+// Whatever a login of an application tries, it reads what it inserts and nothing of what others have inserted.
 func TestApplicationsDoNotReadEachOthersEvents(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	secret(t, db)
 	db.Exec(t, "GRANT CREATE ON SCHEMA public TO iu_app")
 	app := asApp(t, db)
-	// A function that tells all that it is called with, and claims to cost nothing.
+	// A function that reveals its arguments, and claims to cost nothing.
 	for _, sql := range []string{
 		"CREATE TEMP TABLE mine (id bigint, note text)", "INSERT INTO mine VALUES (1, 'their secret')",
 		`CREATE FUNCTION public.leak(anyelement) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS
@@ -156,7 +156,7 @@ func TestApplicationsDoNotReadEachOthersEvents(t *testing.T) {
 			require.Contains(t, []string{"0A000", "42809"}, pgErr.Code, "%s: %s", sql, pgErr.Message)
 		}
 	}
-	for _, returning := range []string{ // the inserted row's, and nothing else
+	for _, returning := range []string{ // of the inserted row only
 		"note", "(SELECT string_agg(n.note, '') FROM iu_outbox.new_event AS n)",
 		"(SELECT count(*)::text FROM iu_outbox.new_event AS n WHERE public.leak(n.note))",
 		"(SELECT string_agg(n.note, '') FROM pg_temp.mine_too AS n)",
@@ -198,7 +198,7 @@ func TestApplicationsDoNotReadEachOthersEvents(t *testing.T) {
 
 func insert(table string) string { return strings.Replace(insertNew, "iu_outbox.new_event", table, 1) }
 
-// COPY goes into the table: into a view it would need a trigger for each row.
+// COPY writes to the table, because a view would need a trigger for each row.
 func TestCopyGoesIntoTheTable(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -216,7 +216,7 @@ func TestCopyGoesIntoTheTable(t *testing.T) {
 	require.EqualValues(t, 2, n)
 }
 
-// The view has the columns of the table, in its order, and its defaults; a dump brings them along.
+// The view has the columns and defaults of the table, in the same order, and a dump restores them.
 func TestNewEventIsTheTable(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

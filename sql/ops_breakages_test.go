@@ -1,12 +1,12 @@
 package iusql_test
 
-// A breakage is a change of iu-core, and the probe that is to notice it.
+// A breakage is a change of iu-core, and the probe that has to notice it.
 type breakage struct {
 	name     string
 	change   change
 	probe    string
-	because  string   // in the probe's note
-	together []string // the probes that stand on what was broken, and fail as well
+	because  string   // a text in the probe's note
+	together []string // the probes that depend on what was broken, and fail as well
 }
 
 // A change is a statement, or an edit of a function's text.

@@ -20,7 +20,7 @@ var probes = []string{
 	"instantiated", "idempotent_replay", "instance_key_conflict", "digest_match", "rollback_by_actor", "event_type_without_route",
 }
 
-// selftest runs the twelve probes and answers those that failed, with their notes.
+// selftest runs the twelve probes and returns the notes of those that failed.
 func selftest(t testing.TB, db *iutest.DB) map[string]string {
 	t.Helper()
 	conn, err := pgconn.Connect(t.Context(), db.URL)
@@ -44,7 +44,7 @@ func selftest(t testing.TB, db *iutest.DB) map[string]string {
 	return failed
 }
 
-// Whatever the gates are, all twelve pass, nothing is left behind, and nobody hears of it.
+// Whatever the state of the gates is, all twelve pass, leave nothing, and notify nobody.
 func TestProbesPassAndLeaveNothing(t *testing.T) {
 	t.Parallel()
 	for name, make := range map[string]func(t *testing.T) core{
@@ -72,7 +72,7 @@ func TestProbesPassAndLeaveNothing(t *testing.T) {
 				heard, err := listener.WaitForNotification(t.Context())
 				require.NoError(t, err)
 				if heard.Channel == "iu_outbox_gate" && name == "migrated" {
-					continue // c.gates rang it
+					continue // c.gates caused it
 				}
 				require.Equal(t, "after all", heard.Payload)
 				break
@@ -100,7 +100,7 @@ func (c core) apply(t testing.TB, change change) {
 	c.Exec(t, strings.ReplaceAll(text, change.old, change.new))
 }
 
-// Each probe fails when what it checks is broken, and the others that do not stand on it pass.
+// Each probe fails if what it checks is broken, and the others that do not depend on it pass.
 func TestProbesFailOnWhatIsBroken(t *testing.T) {
 	t.Parallel()
 	for _, try := range breakages {
@@ -121,7 +121,7 @@ func TestProbesFailOnWhatIsBroken(t *testing.T) {
 	}
 }
 
-// A row that somebody holds does not stop the run: the probe that needs it fails in time, and says why.
+// A row that another session locks does not stop the run: the probe that needs it fails in time, and says why.
 func TestProbesDoNotWaitForLong(t *testing.T) {
 	t.Parallel()
 	c := newCore(t, baselineSQL, instantiateSQL)

@@ -13,7 +13,7 @@ const (
 	bulkSQL    = "ops/05_bulk_scaleout_via_event_orchestrator.sql"
 )
 
-// unchanged wants a psql run to change no row.
+// unchanged requires a psql run to change no row.
 func (c core) unchanged(t testing.TB, args ...string) (out string) {
 	t.Helper()
 	before := data(t, c.DB)
@@ -22,7 +22,7 @@ func (c core) unchanged(t testing.TB, args ...string) (out string) {
 	return out
 }
 
-// closedGates wants a file to do nothing while a gate that it needs is closed, and to say how to open it.
+// closedGates requires a file to do nothing while a gate that it needs is closed, and to say how to open it.
 func (c core) closedGates(t *testing.T, file string) {
 	t.Helper()
 	for _, try := range []struct{ composer, autoInstantiate, open string }{
@@ -63,7 +63,7 @@ func TestDurableProof(t *testing.T) {
 		c.fails(t, []string{"composed nothing", "p_emit_mode"}, "-c", "SET iuworker.emit_mode = 'wet'", "-f", durableSQL)
 		c.consistent(t)
 
-		// What it made is taken back by its actor's name.
+		// A rollback by its actor's name removes what it created.
 		require.Equal(t, counts{1, 1, 3, 1}, c.rollBack(t, "rolled_back", "iuworker-proof", false).Counts)
 	})
 }
@@ -90,7 +90,7 @@ func TestBulkScaleout(t *testing.T) {
 		SELECT concat_ws(' ', instance_key_suffix, event_type, emit_mode, priority, actor) FROM iu_outbox.event ORDER BY id LIMIT 1`))
 	c.unchanged(t, "-f", bulkSQL)
 
-	// Composed, they are known by the log.
+	// Composed events are known from the log.
 	c.Exec(t, `
 		SELECT public.fn_iu_auto_instantiate_from_event(event_id, event_type, template_collection_id, instance_key_suffix, emit_mode, actor, note)
 		FROM iu_outbox.event ORDER BY id`)
@@ -99,7 +99,7 @@ func TestBulkScaleout(t *testing.T) {
 	require.Equal(t, 12, c.written(t).EventLog)
 	require.Regexp(t, `(?m)^iu-proof:bulk:1\|done\|\|[0-9a-f-]{36}$`, c.unchanged(t, "-A", "-t", "-f", bulkSQL))
 
-	// Another prefix is twelve more, of which those that are missing are added.
+	// Another prefix adds twelve more, without those that exist.
 	c.Template(t, "kit", 2)
 	set := []string{"-c", "SET iuworker.prefix = 'more'; SET iuworker.template = 'kit'; SET iuworker.actor = 'me'", "-f", bulkSQL}
 	c.psql(t, set...)

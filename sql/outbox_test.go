@@ -15,7 +15,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// What an application may get wrong is refused in its own statement, and the error names the column.
+// An application's mistakes are refused in its own statement, and the error names the column.
 func TestOutboxRefusesNonsense(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -65,7 +65,7 @@ func TestOutboxRefusesNonsense(t *testing.T) {
 	require.NoError(t, insert(map[string]any{"instance_key_suffix": strings.Repeat("ä", 200), "note": strings.Repeat("n", 2000)}), "at the limit")
 }
 
-// as runs statements as a role that logs in, and answers the SQLSTATE of the first error.
+// as runs statements as a role that logs in, and returns the SQLSTATE of the first error.
 func as(t *testing.T, db *iutest.DB, role string, statements ...string) string {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), db.URLAs(role))
@@ -95,7 +95,7 @@ func TestRolesMayDoTheirWorkAndNoMore(t *testing.T) {
 	may := map[string][]string{
 		"iu_app": {
 			insert, insert + " RETURNING id, event_id, idempotency_key, created_at", insert + " ON CONFLICT DO NOTHING",
-			// As ORMs write it: the identity column by name, and its value asked for.
+			// The INSERT of ORMs: it names the identity column, and asks for its value.
 			`INSERT INTO iu_outbox.event (id, event_type, template_collection_id, instance_key_suffix)
 				VALUES (DEFAULT, 'e', '00000000-0000-0000-0000-000000000002', 'x') RETURNING "event"."id"`,
 			"SELECT id, collection_key, title FROM iu_outbox.template",
@@ -163,7 +163,7 @@ func emitted(t *testing.T, db *iutest.DB) (state string) {
 	return state
 }
 
-// A payload never reaches the limit of NOTIFY; what does not fit is in the table.
+// A payload never reaches the limit of NOTIFY; an event that does not fit is read from the table.
 func TestPayloadsStayUnderTheLimitOfNotify(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -175,7 +175,7 @@ func TestPayloadsStayUnderTheLimitOfNotify(t *testing.T) {
 	defer func() { require.NoError(t, conn.Close(t.Context())) }()
 	_, err = conn.Exec(t.Context(), `LISTEN "iu.template.instance_auto_composed"`)
 	require.NoError(t, err)
-	// The longest suffix there is, of characters that JSON writes as six.
+	// The longest possible suffix, of characters that take six characters each in JSON.
 	db.Exec(t, "SELECT fn_iu_auto_instantiate_from_event(gen_random_uuid(), 'e', $1, repeat(E'\\x01', 199) || 's', 'live', 'a')", template)
 	require.Equal(t, "emitted", emitted(t, db))
 	n, err := conn.WaitForNotification(t.Context())
@@ -190,7 +190,7 @@ func TestPayloadsStayUnderTheLimitOfNotify(t *testing.T) {
 	require.True(t, whole)
 }
 
-// An iu-core that composed before the worker's schema was there: its live instances are announced.
+// Live instances that an iu-core composed before the worker's schema existed are announced.
 func TestInstancesFromBeforeAreAnnounced(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)

@@ -8,9 +8,9 @@ import (
 	"github.com/iu-core/iuworker/internal/names"
 )
 
-// A step is what one transaction of up does: run by Up, written by Print.
+// A step is one transaction of Up, which Up runs and Print writes.
 type step struct {
-	version int64 // goose's, whose record is part of sql; 0 if goose does not know of it
+	version int64 // its record by goose is part of sql; 0 if goose does not record the step
 	title   string
 	origin  string // created or adopted, empty if nothing can be adopted
 	sql     []string
@@ -23,7 +23,7 @@ const (
 	adopted = "adopted"
 )
 
-// The objects that may have been there before us, as iu_migration.origin names them.
+// Objects that may have existed before us, under their names in iu_migration.origin.
 const (
 	originBaseline    = "iu_core_032"
 	originInstantiate = "iu_core_033"
@@ -46,7 +46,7 @@ ON CONFLICT (object) DO UPDATE SET origin = EXCLUDED.origin, recorded_at = EXCLU
 `, object, origin)
 }
 
-// planUp returns what up has to do on a database in this state, in order.
+// planUp returns the steps that Up has to run on a database in this state, in order.
 func (s *session) planUp(ctx context.Context, st *state, found *findings) ([]step, error) {
 	var steps []step
 	if !st.origin || !st.gooseDB {
@@ -97,7 +97,7 @@ func (s *session) planUp(ctx context.Context, st *state, found *findings) ([]ste
 	return steps, nil
 }
 
-// functionsStep installs the functions and says in schema_info what is there now.
+// functionsStep installs the functions and records them in schema_info.
 func functionsStep() step {
 	var texts []string
 	for _, name := range functions() {

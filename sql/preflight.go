@@ -14,10 +14,10 @@ import (
 
 const (
 	oldestServer = 150000
-	newestServer = 180000 // any minor of it
+	newestServer = 180000 // any minor version
 )
 
-// findings are what preflight found of iu-core, and the reasons not to migrate.
+// findings are what preflight found out about iu-core, and the reasons not to migrate.
 type findings struct {
 	core        bool // a baseline is there
 	instantiate bool // a 033 is there
@@ -32,7 +32,7 @@ type findings struct {
 func (s *session) preflight(ctx context.Context, tx pgx.Tx, st *state, checkPrivileges bool) (*findings, error) {
 	found := &findings{core: st.core}
 	s.checkServer(ctx, st, found)
-	if !st.standby { // which can do little
+	if !st.standby { // a standby would fail some of these checks
 		if err := s.checkAbilities(ctx, tx, found); err != nil {
 			return nil, err
 		}
@@ -112,7 +112,7 @@ func (found *findings) checkInstantiate(ctx context.Context, tx pgx.Tx, cat *cat
 	return nil
 }
 
-// checkSchemas adds schemas with our names that iuworker did not create.
+// checkSchemas adds schemas that have our names but that iuworker did not create.
 func (found *findings) checkSchemas(st *state) {
 	if st.schemas["iu_outbox"] && !st.has(versionOutbox) {
 		found.differences = append(found.differences, "schema iu_outbox exists, and iuworker did not create it")
@@ -122,7 +122,7 @@ func (found *findings) checkSchemas(st *state) {
 	}
 }
 
-// err returns one error that names everything, nil if there is nothing.
+// err returns one error that names all findings, or nil if there are none.
 func (found *findings) err(st *state) error {
 	var kinds []error
 	var parts []string

@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// Print writes what Up would run on the database as a script for psql -v ON_ERROR_STOP=1 -f, River's statements and
-// all bookkeeping included; after it there is nothing left for Up to do. It changes nothing, and needs to be allowed
-// nothing but to read: who runs the script needs the privileges. What Up refuses for another reason, it refuses.
+// Print writes what Up would run on the database as a script for psql -v ON_ERROR_STOP=1 -f, including River's
+// statements and all bookkeeping. After the script, Up has nothing left to do. Print changes nothing and needs only
+// the privilege to read: the role that runs the script needs the others. For all other reasons it fails as Up does.
 func Print(ctx context.Context, cfg Config, w io.Writer) error {
 	return inSession(ctx, cfg, func(s *session) error {
 		st, steps, err := s.prepareUp(ctx, false)
@@ -26,7 +26,7 @@ func Print(ctx context.Context, cfg Config, w io.Writer) error {
 	})
 }
 
-// printedSettings are those that sessions of ours begin with, as far as statements that change the schema depend on them.
+// printedSettings are those settings of our sessions on which statements that change the schema depend.
 const printedSettings = `SET client_encoding = 'UTF8';
 SET standard_conforming_strings = on;
 SET search_path = pg_catalog, public, pg_temp;
@@ -53,7 +53,7 @@ func (s *session) script(st *state, steps []step) string {
 	return b.String()
 }
 
-// guardSQL stops a script that was printed for another state of the database.
+// guardSQL stops the script on a database whose versions are not those for which it was printed.
 func guardSQL(st *state) string {
 	known := slices.Sorted(maps.Keys(st.applied))
 	list := strings.Trim(strings.ReplaceAll(fmt.Sprint(known), " ", ","), "[]")

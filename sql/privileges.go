@@ -11,10 +11,10 @@ import (
 	"github.com/iu-core/iuworker/internal/names"
 )
 
-// A need is a privilege in words and as a condition.
+// A need is a privilege, in words and as an SQL condition.
 type need struct{ what, condition string }
 
-// needs collects what the migrating role must be allowed to do.
+// needs collects the privileges that the migrating role needs.
 type needs struct{ list []need }
 
 func (n *needs) add(what, condition string) {
@@ -23,7 +23,7 @@ func (n *needs) add(what, condition string) {
 	}
 }
 
-// table needs privileges on a table of public; one that does not exist is not missed here.
+// table adds privileges on a table of public. A table that does not exist is not reported here.
 func (n *needs) table(name string, privileges ...string) {
 	for _, privilege := range privileges {
 		n.add(privilege+" on public."+name, may(name, privilege))
@@ -42,7 +42,7 @@ func (n *needs) schema(name, privilege string) {
 		SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname = '%s'), '%s')`, name, privilege))
 }
 
-// owner needs everything in one of our schemas to be the role's own: functions are replaced, triggers made.
+// owner requires the role to own everything in one of our schemas, because functions are replaced and triggers created.
 func (n *needs) owner(schema string) {
 	n.add("ownership of schema "+schema+" and what is in it", fmt.Sprintf(`NOT EXISTS (
 		SELECT FROM pg_catalog.pg_namespace AS n
@@ -53,14 +53,14 @@ func (n *needs) owner(schema string) {
 		    AND pg_catalog.pg_has_role(COALESCE(o.owner, n.nspowner), 'USAGE')))`, schema))
 }
 
-// may is the condition that the role has a privilege on a table of public, NULL if there is none.
+// may returns the condition that the role has a privilege on a table of public. It is NULL if there is no such table.
 func may(table, privilege string) string {
 	return fmt.Sprintf(`pg_catalog.has_table_privilege((
 		SELECT c.oid FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 		WHERE n.nspname = 'public' AND c.relname = '%s'), '%s')`, table, privilege)
 }
 
-// missingPrivileges returns what the role lacks for everything that up has to do.
+// missingPrivileges returns the privileges that the role lacks for what Up has to do.
 func missingPrivileges(ctx context.Context, tx pgx.Tx, st *state, cat *catalog, found *findings) ([]string, error) {
 	n := &needs{}
 	n.schemas(st)
@@ -98,8 +98,8 @@ func (n *needs) schemas(st *state) {
 	}
 }
 
-// core needs what is done with an iu-core that is there: what the functions of 033 and iu_outbox do, as their owner, and
-// the triggers.
+// core adds what an existing iu-core requires: the privileges that the functions of 033 and iu_outbox need, which
+// run as their owner, and those to create the triggers.
 func (n *needs) core(st *state, cat *catalog, found *findings) {
 	n.table("dot_config", "SELECT", "INSERT", "UPDATE", "TRIGGER")
 	n.table("event_type_registry", "SELECT")
@@ -113,7 +113,7 @@ func (n *needs) core(st *state, cat *catalog, found *findings) {
 	}
 }
 
-// newInstantiate needs what creating 033 on an iu-core takes, and what its functions do.
+// newInstantiate adds the privileges to create 033 on an iu-core, and those that its functions need.
 func (n *needs) newInstantiate(cat *catalog) {
 	n.table("event_type_registry", "INSERT")
 	n.table("iu_piece_collection", "REFERENCES", "UPDATE", "DELETE")
@@ -128,7 +128,7 @@ func (n *needs) newInstantiate(cat *catalog) {
 		if have == nil || have.Definer {
 			continue
 		}
-		switch shape.name { // what runs as its caller, which is 033's owner, inserts as that
+		switch shape.name { // a function that runs as its caller inserts as 033's owner
 		case "fn_iu_compose":
 			n.table("iu_piece_collection", "INSERT")
 			n.table("iu_piece_membership", "INSERT")
@@ -138,8 +138,8 @@ func (n *needs) newInstantiate(cat *catalog) {
 	}
 }
 
-// ungrantable returns what is to be granted on objects of public that are not ours, and cannot be: the role may not grant
-// it, and the grantee does not have it by another grant. A role that is not there, and cannot be made, gets nothing.
+// ungrantable returns privileges on others' objects in public that have to be granted but cannot be: the role may not grant
+// them, and the grantee does not have them by another grant. A role that does not exist and cannot be created gets nothing.
 func ungrantable(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	return collect(ctx, tx, "check privileges", pgx.RowTo[string], `
 		SELECT pg_catalog.format('%s%s WITH GRANT OPTION on %s%s', i.privilege, ' (' || i.column_name || ')',

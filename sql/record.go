@@ -12,21 +12,21 @@ import (
 
 const gooseTable = "iu_migration.goose_db_version"
 
-// gooseTableSQL makes goose's table.
+// gooseTableSQL returns the SQL that creates goose's table.
 func gooseTableSQL() string {
 	return gooseSQL(func(ctx context.Context, store database.Store, to database.DBTxConn) error {
 		return errors.Join(store.CreateVersionTable(ctx, to), store.Insert(ctx, to, database.InsertRequest{Version: 0}))
 	})
 }
 
-// recordSQL records that a version was applied.
+// recordSQL returns the SQL that records that a version was applied.
 func recordSQL(version int64) string {
 	return gooseSQL(func(ctx context.Context, store database.Store, to database.DBTxConn) error {
 		return store.Insert(ctx, to, database.InsertRequest{Version: version})
 	})
 }
 
-// forgetSQL deletes the record of a version.
+// forgetSQL returns the SQL that deletes the record of a version.
 func forgetSQL(version int64) string {
 	return gooseSQL(func(ctx context.Context, store database.Store, to database.DBTxConn) error {
 		return store.Delete(ctx, to, version)
@@ -46,10 +46,10 @@ func gooseSQL(write func(context.Context, database.Store, database.DBTxConn) err
 	return strings.Join(texts, "")
 }
 
-// recorder keeps the statements that goose would run. Their arguments are numbers and booleans.
+// recorder collects the statements that goose would run. Their arguments are numbers and booleans.
 type recorder []string
 
-// ExecContext keeps a statement with its arguments written into it.
+// ExecContext appends a statement with its arguments written into it.
 func (r *recorder) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
 	for i, arg := range args {
 		query = strings.ReplaceAll(query, fmt.Sprintf("$%d", i+1), fmt.Sprint(arg))
@@ -58,10 +58,10 @@ func (r *recorder) ExecContext(_ context.Context, query string, args ...any) (sq
 	return nil, nil
 }
 
-// QueryContext fails: goose writes its records without reading.
+// QueryContext fails, because goose writes its records without reading.
 func (*recorder) QueryContext(context.Context, string, ...any) (*sql.Rows, error) {
 	return nil, errors.ErrUnsupported
 }
 
-// QueryRowContext returns nothing that can be scanned.
+// QueryRowContext returns a row that cannot be scanned.
 func (*recorder) QueryRowContext(context.Context, string, ...any) *sql.Row { return &sql.Row{} }

@@ -11,7 +11,7 @@ import (
 const (
 	attend = "SELECT iu_outbox.attend('30 days', '30 days')"
 
-	// as if a system that was well had been switched off 31 days ago: everybody's times are that old.
+	// away31Days shifts all times, as if the system had been switched off 31 days ago while all was well.
 	away31Days = `
 		UPDATE iu_outbox.emission SET emitted_at = emitted_at - interval '31 days';
 		UPDATE iu_outbox.consumer SET updated_at = updated_at - interval '31 days';
@@ -20,7 +20,7 @@ const (
 		UPDATE iu_outbox.attendance SET ticked_at = ticked_at - interval '31 days'`
 )
 
-// retained is a database with announced events and a consumer that handled the first two.
+// retained returns a database with announced events and a consumer that has handled the first two.
 func retained(t *testing.T, events int) *composer {
 	t.Helper()
 	c := composing(t)
@@ -30,7 +30,7 @@ func retained(t *testing.T, events int) *composer {
 	c.Exec(t, "SELECT iu_outbox.open_consumer('mail', NULL, 2), iu_outbox.hold_consumer('mail', 'p', '1 second')")
 	c.Exec(t, "UPDATE iu_outbox.consumer_lease SET lease_until = now()")
 	c.Exec(t, attend)
-	c.Exec(t, "UPDATE iu_outbox.attendance SET attended = 1e6, resumed = 0, grace = 0") // for long
+	c.Exec(t, "UPDATE iu_outbox.attendance SET attended = 1e6, resumed = 0, grace = 0") // no grace is left
 	c.Exec(t, "UPDATE iu_outbox.consumer_attendance SET active = 1e6")
 	return c
 }
@@ -46,7 +46,7 @@ func prune(t *testing.T, db *iutest.DB) int {
 	return one[int](t, db, "SELECT iu_outbox.prune_emissions('30 days', '30 days', 100)")
 }
 
-// attended lets hours go by in which workers run.
+// attended advances attended time by hours.
 func attended(t *testing.T, db *iutest.DB, hours float64) {
 	t.Helper()
 	db.Exec(t, "UPDATE iu_outbox.attendance SET attended = attended + $1::float8 * 3600", hours)
@@ -96,7 +96,7 @@ func TestGaps(t *testing.T) {
 	}
 }
 
-// Whatever a consumer does counts, and the server's clock does not.
+// Any activity of a consumer counts, and the server's clock does not.
 func TestConsumersExpireByAttendedTime(t *testing.T) {
 	t.Parallel()
 	c := retained(t, 4)

@@ -20,8 +20,8 @@ const (
 	retryMost  = 5 * time.Second
 )
 
-// retry runs a transaction again while locks of other sessions keep it from its own. The pauses grow, and let sessions that queued
-// behind it go ahead.
+// retry runs a transaction, and runs it again if it fails because of other sessions' locks. The pauses grow, so
+// that sessions which queued behind it get their turn.
 func (s *session) retry(ctx context.Context, what string, do func() error) error {
 	deadline := time.Now().Add(s.cfg.Wait)
 	for pause := retryFirst; ; pause = min(2*pause, retryMost) {

@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// JobTable is River's table of jobs. Statements read the view iu_outbox.job in its place.
+	// JobTable is River's table of jobs. Statements read the view iu_outbox.job instead.
 	JobTable = names.RiverSchema + ".river_job"
 
-	// riverTarget is the migration of River that versionRiver leads to. A River that needs a later one gets a
-	// version of ours after it.
+	// riverTarget is the migration of River to which versionRiver leads. A River that requires a later one gets a
+	// new version of ours.
 	riverTarget = 8
 
-	// riverLines is the migration of River that gave its records a line.
+	// riverLines is the migration of River that added lines to its records.
 	riverLines = 5
 )
 
@@ -29,8 +29,8 @@ const riverSchemaSQL = `CREATE SCHEMA iu_river;
 COMMENT ON SCHEMA iu_river IS 'River''s tables, for iuworker alone';
 `
 
-// dropRiverSQL drops what River made, and the schema. River's own way down would build a unique index first that
-// finished jobs violate. Without CASCADE: what somebody else made of it, or in it, stops it.
+// dropRiverSQL drops River's objects and its schema. River's own down migrations would first build a unique index that
+// finished jobs violate. Without CASCADE, it stops at objects that depend on River's, or that others put into the schema.
 const dropRiverSQL = `DO $$
 DECLARE
     v_names text;
@@ -58,9 +58,9 @@ $$;
 DROP SCHEMA iu_river;
 `
 
-// planRiver returns a step for each of River's migrations that is missing, as rivermigrate renders it, with its
-// record; the last one is versionRiver. They are transactions apart, as under River's own runner: a value that one
-// adds to an enum can be used only after its commit. A run that ends between them is continued from the records.
+// planRiver returns a step for each missing migration of River, as rivermigrate renders it, with its record; the
+// last one is versionRiver. Each is a transaction of its own, as under River's own runner: a value that one adds to
+// an enum can be used only after its commit. An interrupted run continues from the records.
 func (s *session) planRiver(ctx context.Context, st *state) ([]step, error) {
 	missing, err := s.riverMigrations(ctx)
 	if err != nil {
@@ -102,12 +102,12 @@ func (s *session) riverMigrations(ctx context.Context) ([]rivermigrate.MigrateVe
 	err := s.read(ctx, func(tx pgx.Tx) error {
 		migrator, err := rivermigrate.New(riverpgxv5.New(nil), &rivermigrate.Config{
 			Schema: names.RiverSchema,
-			Logger: slog.New(slog.DiscardHandler), // it says "applied" of a dry run, too
+			Logger: slog.New(slog.DiscardHandler), // a dry run logs "applied", too
 		})
 		if err != nil {
 			return err
 		}
-		//nolint:staticcheck // deprecated because it runs all of them in one transaction; a dry run runs none
+		//nolint:staticcheck // deprecated because it runs all migrations in one transaction, but a dry run runs none
 		result, err = migrator.MigrateTx(ctx, tx, rivermigrate.DirectionUp, &rivermigrate.MigrateOpts{
 			DryRun:        true,
 			TargetVersion: riverTarget,

@@ -12,28 +12,28 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// RefusedByRowSecurity reports whether the server refused a statement because of row security: it would have hidden rows
-// in a session that has row_security off, or it forbids a new row. The server has no SQLSTATE of its own for it, but says
-// which of its functions refused.
+// RefusedByRowSecurity reports whether the server refused a statement because of row security: it would have hidden
+// rows in a session that has row_security off, or it forbids a new row. There is no SQLSTATE for that, but the
+// error names the function of the server that refused.
 func RefusedByRowSecurity(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && pgErr.Code == pgerrcode.InsufficientPrivilege &&
 		slices.Contains([]string{"check_enable_rls", "ExecWithCheckOptions"}, pgErr.Routine)
 }
 
-// hiddenQuery selects the tables n.c whose rows row security may hide from this login. It needs no privilege.
+// hiddenQuery selects the tables (c, of schema n) whose rows row security may hide from this login. It needs no privilege.
 const hiddenQuery = `
 	SELECT COALESCE(pg_catalog.array_agg(n.nspname || '.' || c.relname ORDER BY n.nspname, c.relname), '{}')
 	FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 	WHERE c.relkind IN ('r', 'p') AND c.relrowsecurity AND pg_catalog.row_security_active(c.oid) AND `
 
-// checkRows returns ErrRowSecurity if row security may hide rows of our tables from this login, which may read them: then
-// nothing follows from rows that are not seen. All of them are asked, for a session must not begin with part of the truth.
+// checkRows returns ErrRowSecurity if row security may hide rows of our tables from this login, which may read
+// them. It checks all tables at once, because a session must not start with a part of the rows.
 func checkRows(ctx context.Context, q Queryer) error {
 	return hidden(ctx, q, `n.nspname = ANY ($1) AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT')`, ourSchemas)
 }
 
-// checkBookkeeping is checkRows for the tables in which migrations are recorded.
+// checkBookkeeping is checkRows for the tables that record migrations.
 func checkBookkeeping(ctx context.Context, q Queryer) error {
 	return hidden(ctx, q, `n.nspname = ANY ($1)`, []string{"iu_migration"})
 }
@@ -52,7 +52,7 @@ func hidden(ctx context.Context, q Queryer, condition string, args ...any) error
 		shortList(tables), role)
 }
 
-// shortList names the first of many.
+// shortList returns the first few names and the number of the others.
 func shortList(names []string) string {
 	const most = 3
 	if len(names) <= most {
@@ -61,8 +61,8 @@ func shortList(names []string) string {
 	return fmt.Sprintf("%s and %d more tables", strings.Join(names[:most], ", "), len(names)-most)
 }
 
-// hiddenCore returns the tables of an iu-core whose rows row security may hide from the migrating role, as whom the
-// functions run. It is not ours to switch off.
+// hiddenCore returns the tables of an iu-core whose rows row security may hide from the migrating role, as which
+// the functions run. It is not ours to switch off.
 func hiddenCore(ctx context.Context, tx pgx.Tx) (tables []string, err error) {
 	err = tx.QueryRow(ctx, "SELECT ("+hiddenQuery+`n.nspname = 'public' AND c.relname = ANY ($1))`, CoreTables()).Scan(&tables)
 	if err != nil {
@@ -71,8 +71,8 @@ func hiddenCore(ctx context.Context, tx pgx.Tx) (tables []string, err error) {
 	return tables, nil
 }
 
-// showRows switches row security off in our schemas if it is on: the bookkeeping could not be believed. It leaves that to
-// others, and the rest to readState, if this login may not.
+// showRows switches row security off in our schemas if it is on, because the bookkeeping could not be trusted. If
+// this login may not do that, others have to, and readState fails.
 func (s *session) showRows(ctx context.Context) error {
 	var on bool
 	err := s.write(ctx, func(tx pgx.Tx) error {

@@ -31,7 +31,7 @@ func securing(t testing.TB, db *iutest.DB, tags string) {
 
 const secured = "SELECT oid::regclass::text FROM pg_class WHERE relrowsecurity OR relforcerowsecurity ORDER BY 1"
 
-// A login that is no superuser migrates where an event trigger switches row security on, and forces it, for each new table.
+// A login that is no superuser can migrate if an event trigger enables, and forces, row security on each new table.
 func TestRowSecurityIsOffForWhatIsOurs(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)
@@ -63,7 +63,7 @@ func TestRowSecurityIsOffUnderPsql(t *testing.T) {
 	require.Equal(t, "instantiated", composeAs(t, db, role))
 }
 
-// Where an event trigger switches it on again at once, up stops and names the trigger.
+// If an event trigger switches row security on again at once, Up stops and names the trigger.
 func TestRowSecurityThatComesBackIsNamed(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)
@@ -75,7 +75,7 @@ func TestRowSecurityThatComesBackIsNamed(t *testing.T) {
 	require.Empty(t, rows(t, db, secured))
 }
 
-// Row security that comes later: nobody takes hidden rows for missing ones, and up switches it off.
+// If row security comes later, hidden rows are not taken for missing ones, and Up switches it off.
 func TestHiddenRowsAreNotMissing(t *testing.T) {
 	t.Parallel()
 	iutest.New(t) // for the roles, which belong to the server
@@ -115,8 +115,8 @@ func TestHiddenRowsAreNotMissing(t *testing.T) {
 	sameDump(t, before, dump(t, db))
 }
 
-// Functions raise where rows would be hidden from them: an emission that is not seen was not pruned, a gate not closed, a
-// consumer not gone.
+// Functions raise an error if rows would be hidden from them. Otherwise they would take a hidden emission for a
+// pruned one, a gate for closed, or a consumer for deleted.
 func TestFunctionsRaiseWhereRowsAreHidden(t *testing.T) {
 	t.Parallel()
 	iutest.New(t) // for the roles, which belong to the server
@@ -126,7 +126,7 @@ func TestFunctionsRaiseWhereRowsAreHidden(t *testing.T) {
 	_, err := iusql.Up(t.Context(), config(t, db.URLAs(role)))
 	require.NoError(t, err)
 	require.Equal(t, "instantiated", composeAs(t, db, role))
-	db.Exec(t, "UPDATE iu_outbox.attendance SET attended = 1e6, resumed = 0, grace = 0") // nothing keeps prune_emissions from looking
+	db.Exec(t, "UPDATE iu_outbox.attendance SET attended = 1e6, resumed = 0, grace = 0") // so that prune_emissions reads the emissions
 	for _, test := range []struct{ table, as, call string }{
 		{"iu_outbox.emission", "iu_subscriber", "iu_outbox.cursor_state(NULL, -1)"},
 		{"iu_outbox.emission_counter", "iu_subscriber", "iu_outbox.cursor_state(NULL, -1)"},
@@ -151,7 +151,7 @@ func TestFunctionsRaiseWhereRowsAreHidden(t *testing.T) {
 	}
 }
 
-// An adopted core's row security is its own: up says first that it would hide rows from the functions.
+// An adopted core's row security is its own: Up reports beforehand that it would hide rows from the functions.
 func TestRowSecurityOfAnAdoptedCoreIsNamed(t *testing.T) {
 	t.Parallel()
 	db := adoptable(t)

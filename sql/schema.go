@@ -12,22 +12,22 @@ import (
 	"github.com/iu-core/iuworker/internal/names"
 )
 
-// Queryer is what the schema is read with: a pgx pool, connection or transaction.
+// Queryer reads the schema: a pgx pool, connection or transaction.
 type Queryer interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// Schema is what a database says about its iu_outbox.
+// Schema is what a database records about its schema iu_outbox.
 type Schema struct {
-	Version           int64  // as SchemaVersion
+	Version           int64  // see SchemaVersion
 	MinProgramVersion string // the oldest program that may work on it
-	FunctionsVersion  string // the program that installed the functions; empty if none did yet
+	FunctionsVersion  string // the program that installed the functions; empty if none has yet
 	functionsHash     string
 }
 
-// CheckSchema says whether this program may work on the database: nil, ErrSchemaMissing, ErrSchemaOld, ErrSchemaNew, or
-// the error of reading it. On a newer schema that allows this program it returns nil; see [Schema.Newer].
+// CheckSchema returns nil if this program may work on the database, and otherwise ErrSchemaMissing, ErrSchemaOld, ErrSchemaNew,
+// or the error of reading it. It also returns nil on a newer schema that allows this program; see [Schema.Newer].
 func CheckSchema(ctx context.Context, q Queryer) error {
 	schema, err := InspectSchema(ctx, q)
 	if err != nil {
@@ -36,7 +36,7 @@ func CheckSchema(ctx context.Context, q Queryer) error {
 	return schema.check()
 }
 
-// InspectSchema reads what the database says about its schema, nil if it has none.
+// InspectSchema returns what the database records about its schema, nil if it has none.
 func InspectSchema(ctx context.Context, q Queryer) (*Schema, error) {
 	var exists, readable bool
 	var role string
@@ -83,15 +83,15 @@ func (s *Schema) newerFunctions() bool {
 	return semver.Compare("v"+s.FunctionsVersion, "v"+ProgramVersion) > 0
 }
 
-// currentFunctions reports whether the functions need no installing: they are this program's, or newer.
+// currentFunctions reports whether the functions need not be installed, because they are this program's or newer.
 func (s *Schema) currentFunctions() bool {
 	return s != nil && (s.Newer() || s.functionsRecord() == functionsRecord())
 }
 
 func (s *Schema) functionsRecord() string { return s.FunctionsVersion + " " + s.functionsHash }
 
-// functionsRecord is what schema_info remembers of the functions: the version keeps an older program, which migrates
-// during a rolling deployment, from putting its own functions back.
+// functionsRecord is what schema_info records about the functions. The version keeps an older program that migrates
+// during a rolling deployment from installing its own functions.
 func functionsRecord() string { return ProgramVersion + " " + functionsHash() }
 
 func (s *Schema) check() error {

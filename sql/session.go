@@ -12,14 +12,14 @@ import (
 	"github.com/iu-core/iuworker/internal/dbsession"
 )
 
-// A session is the one connection on which a run happens: the migrations' lock lasts as long as the connection. Not safe for
+// A session is the one connection of a run. The migrations' lock lasts as long as the connection. Not safe for
 // concurrent use.
 type session struct {
 	cfg  Config
 	conn *pgx.Conn
 }
 
-// closeTimeout bounds how long a session takes to say goodbye.
+// closeTimeout limits how long closing a connection may take.
 const closeTimeout = 5 * time.Second
 
 // inSession calls fn with a session that ends when fn returns.
@@ -29,7 +29,7 @@ func inSession(ctx context.Context, cfg Config, fn func(s *session) error) error
 		return fail(ErrUsage, "iusql: Config.ConnConfig must be given")
 	}
 	config := cfg.ConnConfig.Copy()
-	// Nothing is prepared and kept: the schema changes under our statements.
+	// Statements are not cached, because the schema changes under them.
 	config.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
 	dbsession.Prepare(config)
 	config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) { logNotice(cfg.Logger, notice) }
@@ -40,7 +40,7 @@ func inSession(ctx context.Context, cfg Config, fn func(s *session) error) error
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
-		_ = conn.Close(ctx) // what was done is committed
+		_ = conn.Close(ctx) // everything is committed
 	}()
 	if _, err := conn.Exec(ctx, settings(cfg.LockTimeout)); err != nil {
 		return fmt.Errorf("connect: %w", err)
@@ -48,7 +48,7 @@ func inSession(ctx context.Context, cfg Config, fn func(s *session) error) error
 	return fn(&session{cfg: cfg, conn: conn})
 }
 
-// settings are those in which a session that migrates differs from others of ours, whatever the address asks for.
+// settings returns the settings in which a session that migrates differs from our others, whatever the connection string says.
 func settings(lockTimeout time.Duration) string {
 	return fmt.Sprintf(`SET statement_timeout = 0;
 SET lock_timeout = '%dms';
@@ -81,7 +81,7 @@ func (s *session) read(ctx context.Context, fn func(tx pgx.Tx) error) error {
 	return pgx.BeginTxFunc(ctx, s.conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, fn)
 }
 
-// state reads what the database has.
+// state reads the state of the database.
 func (s *session) state(ctx context.Context) (st *state, err error) {
 	err = s.read(ctx, func(tx pgx.Tx) error {
 		st, err = readState(ctx, tx)
@@ -90,7 +90,7 @@ func (s *session) state(ctx context.Context) (st *state, err error) {
 	return st, err
 }
 
-// collect returns the rows of a query. doing begins its error.
+// collect returns the rows of a query. doing begins the text of its error.
 func collect[T any](ctx context.Context, q Queryer, doing string, as pgx.RowToFunc[T], query string, args ...any) ([]T, error) {
 	rows, _ := q.Query(ctx, query, args...) // CollectRows returns its error
 	all, err := pgx.CollectRows(rows, as)

@@ -13,7 +13,7 @@ import (
 
 const setPayload = "SELECT iu_outbox.set_setting('notify-payload', $1, 'me')"
 
-// composer composes live instances, by the emitter or at once.
+// composer composes live instances.
 type composer struct {
 	*iutest.DB
 	template uuid.UUID
@@ -28,7 +28,7 @@ func composing(t *testing.T) *composer {
 
 const composeSQL = "SELECT fn_iu_auto_instantiate_from_event(gen_random_uuid(), 'e', $1, gen_random_uuid()::text, 'live', 'somebody')"
 
-// announce composes one and announces it: by the emitter, or in the transaction that composes.
+// announce composes an instance and announces it: by the emitter, or, if atOnce, in the transaction that composes.
 func (c *composer) announce(t *testing.T, atOnce bool) {
 	t.Helper()
 	require.NoError(t, pgx.BeginFunc(t.Context(), c.Pool, func(tx pgx.Tx) error { return c.compose(t, tx, atOnce) }))
@@ -46,7 +46,7 @@ func (c *composer) compose(t *testing.T, tx pgx.Tx, atOnce bool) error {
 	return err
 }
 
-// eavesdropper is a login without any of our roles.
+// eavesdropper connects as a login without any of our roles.
 func eavesdropper(t *testing.T, db *iutest.DB) *pgx.Conn {
 	t.Helper()
 	role := "eavesdropper_" + db.Name
@@ -98,7 +98,7 @@ func TestNotifyPayload(t *testing.T) {
 	}
 }
 
-// Once the setting was set no notification carries an event: not that of a transaction that had begun before.
+// Once the setting is set, no notification carries an event, not even one of a transaction that began before.
 func TestNotifyPayloadIsReducedWhenSetReturns(t *testing.T) {
 	t.Parallel()
 	c := composing(t)
@@ -106,7 +106,7 @@ func TestNotifyPayloadIsReducedWhenSetReturns(t *testing.T) {
 	old, err := c.Pool.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
 	require.NoError(t, err)
 	defer func() { _ = old.Rollback(t.Context()) }()
-	_, err = old.Exec(t.Context(), "SELECT FROM iu_outbox.setting") // its snapshot
+	_, err = old.Exec(t.Context(), "SELECT FROM iu_outbox.setting") // takes its snapshot
 	require.NoError(t, err)
 
 	running, err := c.Pool.Begin(t.Context())

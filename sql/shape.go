@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// A tableShape is what we need of a table, or of a view; it may have more.
+// A tableShape is what we need of a table or a view, which may have more.
 type tableShape struct {
 	name    string
 	view    bool
 	columns [][2]string // name and type
-	keys    []string    // columns that are unique: our foreign keys, ON CONFLICT and promises stand on them
-	insert  []string    // the columns we give in an INSERT; nil if we insert nothing
+	keys    []string    // unique columns, on which our foreign keys, ON CONFLICT and promises depend
+	insert  []string    // the columns of our INSERT; nil if we insert nothing
 }
 
 // A functionShape is what we need of a function.
@@ -34,7 +34,7 @@ func differences[S interface{ differences(cat *catalog) []string }](cat *catalog
 
 func (shape functionShape) signature() string { return shape.name + "(" + shape.types + ")" }
 
-// differences returns what a table lacks or has otherwise, one phrase each.
+// differences returns what a table lacks or has in another form, one phrase each.
 func (shape tableShape) differences(cat *catalog) []string {
 	kind, kinds := "table", "rp"
 	if shape.view {
@@ -77,7 +77,7 @@ func (rel *relation) unique(column string) bool {
 	return slices.ContainsFunc(rel.uniques, func(key []string) bool { return slices.Equal(key, []string{column}) })
 }
 
-// differences returns what a function lacks or has otherwise, one phrase each.
+// differences returns what a function lacks or has in another form, one phrase each.
 func (shape functionShape) differences(cat *catalog) []string {
 	have := shape.find(cat)
 	if have == nil {

@@ -1,7 +1,7 @@
 package iusql
 
-// baselineTables are the tables of iu-core up to 032 with what 033 and later read or write of them, by our own
-// statements: what iu-core's own functions need is its own affair.
+// baselineTables are the tables of iu-core up to 032, with what our own statements in 033 and later read or write.
+// What iu-core's own functions need is not checked.
 var baselineTables = []tableShape{
 	{
 		name: "dot_config",
@@ -66,12 +66,12 @@ var baselineFunctions = []functionShape{
 	{name: "fn_iu_collection_record_template_instance", types: "uuid, uuid, text, text", returns: "jsonb"},
 }
 
-// baselineDifferences returns what an iu-core that is there lacks or has otherwise.
+// baselineDifferences returns what an existing iu-core lacks or has in another form.
 func baselineDifferences(cat *catalog) []string {
 	return append(differences(cat, baselineTables), differences(cat, baselineFunctions)...)
 }
 
-// baselineStrays returns the names of iu-core that a database without one has all the same.
+// baselineStrays returns the objects that have iu-core's names in a database without an iu-core.
 func baselineStrays(cat *catalog) []string {
 	var found []string
 	for _, shape := range baselineTables {

@@ -29,7 +29,7 @@ var logForeignKeys = []foreignKey{
 
 var logIndexes = []string{"event_id", "triggered_by", "template_collection_id"}
 
-// instantiateViews are the views of 033 with the columns that are promised.
+// instantiateViews are the views of 033 with the columns that we promise.
 var instantiateViews = []tableShape{
 	{
 		name: "v_iu_auto_instantiate_event_log", view: true,
@@ -51,7 +51,7 @@ var instantiateFunctions = []functionShape{
 	{name: "fn_iu_auto_instantiate_rollback_by_actor", types: "text, boolean", returns: "jsonb", defaults: 1},
 }
 
-// instantiateArguments are the arguments' names, which callers may use.
+// instantiateArguments are the arguments of 033's functions, by whose names callers may pass them.
 var instantiateArguments = map[string]string{
 	"fn_iu_auto_instantiate_from_event": "p_event_id uuid, p_event_type text, p_template_collection_id uuid, " +
 		"p_instance_key_suffix text, p_emit_mode text, p_actor text, p_note text",
@@ -60,7 +60,7 @@ var instantiateArguments = map[string]string{
 
 const instantiateSearchPath = "pg_catalog, public, pg_temp"
 
-// instantiateThere returns whether anything of 033 is there: then all of it must be.
+// instantiateThere reports whether any part of 033 exists; then all of it must.
 func instantiateThere(cat *catalog) bool {
 	for _, name := range []string{logTable, instantiateViews[0].name, instantiateViews[1].name} {
 		if cat.relations[name] != nil {
@@ -70,7 +70,7 @@ func instantiateThere(cat *catalog) bool {
 	return len(cat.functions[instantiateFunctions[0].name])+len(cat.functions[instantiateFunctions[1].name]) > 0
 }
 
-// instantiateDifferences returns what a 033 that is there lacks or has otherwise.
+// instantiateDifferences returns what an existing 033 lacks or has in another form.
 func instantiateDifferences(cat *catalog, rows instantiateRows) []string {
 	found := append(logDifferences(cat), differences(cat, instantiateViews)...)
 	for _, shape := range instantiateFunctions {
@@ -92,7 +92,7 @@ func instantiateDifferences(cat *catalog, rows instantiateRows) []string {
 	return found
 }
 
-// instantiateRows are the rows of 033.
+// instantiateRows are the rows that 033 adds to tables of iu-core.
 type instantiateRows struct {
 	Config bool
 	Stream *string // stream and lane, nil if the row is missing
@@ -134,7 +134,7 @@ func logDifferences(cat *catalog) []string {
 	return found
 }
 
-// sameAs compares what matters; anything but a cascade keeps a template from being deleted under its instances.
+// sameAs compares what matters: any action but a cascade keeps a template from being deleted under its instances.
 func (want foreignKey) sameAs(have foreignKey) bool {
 	return have.Column == want.Column && have.RefTable == want.RefTable && have.RefColumn == want.RefColumn &&
 		(have.OnDelete == want.OnDelete || want.OnDelete == "a" && have.OnDelete == "r")
@@ -145,7 +145,7 @@ func checksEmitMode(c check) bool {
 		strings.Contains(c.Definition, "'dry_run'") && strings.Contains(c.Definition, "'live'")
 }
 
-// callableDifferences returns what differs in how a function of 033 is called and what it runs as.
+// callableDifferences returns how a function of 033 differs in its arguments or in what it runs as.
 func callableDifferences(have *function) []string {
 	var found []string
 	if want := instantiateArguments[have.Name]; have.Arguments != want {

@@ -20,7 +20,7 @@ type state struct {
 	role          string
 	serverVersion int // as server_version_num: 150012
 	standby       bool
-	readOnly      bool // transactions are by default, before our sessions change that
+	readOnly      bool // by default, which our sessions change
 
 	applied map[int64]time.Time // goose's versions
 	origins map[string]string   // rows of iu_migration.origin
@@ -29,11 +29,11 @@ type state struct {
 	origin  bool                // iu_migration.origin exists
 
 	core   bool // public.iu_piece_collection exists
-	marked bool // and says that our baseline made it
+	marked bool // and its comment says that our baseline created it
 
-	unsealed bool // a grant is missing, or default privileges gave one: up mends that
+	unsealed bool // a grant is missing, or default privileges added one: Up repairs that
 
-	unalways bool // a trigger of ours does not fire always, and this role may change that
+	unalways bool // a trigger of ours does not always fire, and this role may change that
 
 	schema *Schema
 }
@@ -65,13 +65,13 @@ func readState(ctx context.Context, tx pgx.Tx) (*state, error) {
 	return st, err
 }
 
-// coreCreated is the condition that the iu-core that is here is our baseline.
+// coreCreated is the condition that the database's iu-core is our baseline.
 const coreCreated = `COALESCE((SELECT pg_catalog.obj_description(c.oid, 'pg_class') = 'iu-core baseline 032, created by iuworker'
 		                 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 		                 WHERE n.nspname = 'public' AND c.relname = 'iu_piece_collection'), false)`
 
-// readRest reads whether transactions are read-only by default outside our session. It also checks for grants, and for triggers
-// of ours that do not fire in every session: up mends both.
+// readRest reads whether transactions are read-only by default, whether grants are not as intended, and whether a
+// trigger of ours does not fire in every session. Up repairs the latter two.
 func (st *state) readRest(ctx context.Context, tx pgx.Tx) error {
 	err := tx.QueryRow(ctx, `
 		SELECT (SELECT g.reset_val::boolean FROM pg_catalog.pg_settings AS g WHERE g.name = 'default_transaction_read_only'), EXISTS (
@@ -89,7 +89,7 @@ func (st *state) readRest(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// relationExists is a condition that needs no privilege, not even on the schema.
+// relationExists returns a condition that needs no privilege, not even on the schema.
 func relationExists(schema, name string) string {
 	return fmt.Sprintf(`EXISTS (SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 		        WHERE n.nspname = '%s' AND c.relname = '%s')`, schema, name)
@@ -114,7 +114,7 @@ func (st *state) checkReadable(ctx context.Context, tx pgx.Tx) error {
 		return fail(ErrPrivileges,
 			"role %s may not read the tables of schema iu_migration; use the role that migrated, or one that has iu_worker or iu_operator", st.role)
 	}
-	// Rows that are hidden would look as if nothing had been done yet.
+	// Hidden rows would look as if nothing had been migrated yet.
 	return checkBookkeeping(ctx, tx)
 }
 
@@ -135,7 +135,7 @@ func (st *state) readOrigins(ctx context.Context, tx pgx.Tx) error {
 	return readPairs(ctx, tx, st.origins, "read origins", "SELECT o.object, o.origin FROM iu_migration.origin AS o")
 }
 
-// readPairs adds the rows of a query, a key and a value each, to a map. doing begins its error.
+// readPairs adds the rows of a query, each a key and a value, to a map. doing begins the text of its error.
 func readPairs[K comparable, V any](ctx context.Context, tx pgx.Tx, into map[K]V, doing, query string) error {
 	var key K
 	var value V
@@ -155,17 +155,17 @@ func (st *state) has(version int64) bool {
 	return ok
 }
 
-// current reports whether up has nothing to do.
+// current reports whether Up has nothing to do.
 func (st *state) current() bool {
 	return len(st.pending()) == 0 && st.schema.currentFunctions() && (!st.unsealed && !st.unalways || st.schema.Newer())
 }
 
-// version returns the highest version that was applied, 0 for none.
+// version returns the highest applied version, or 0 if there is none.
 func (st *state) version() int64 {
 	return slices.Max(append(slices.Collect(maps.Keys(st.applied)), 0))
 }
 
-// pending returns the versions that up would apply, in order.
+// pending returns the versions that Up would apply, in order.
 func (st *state) pending() []int64 {
 	return slices.DeleteFunc(slices.Clone(versions), st.has)
 }

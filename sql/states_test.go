@@ -12,8 +12,8 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// moves are the arrows of the picture in docs/states.md, each with the statement that moves event $1, of template $2, along
-// it.
+// moves holds the arrows of the picture in docs/states.md, each with the statement that moves event $1, of template
+// $2, along it.
 var moves = map[string]string{
 	"[*] --> waiting": "INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix) VALUES ($1, 'e', $2, $1::text)",
 	"waiting --> working": `
@@ -38,7 +38,7 @@ var moves = map[string]string{
 	"done --> [*]":     "SELECT fn_iu_auto_instantiate_rollback_by_actor('a', false)",
 }
 
-// ways lead over every arrow; each is gone by an event of its own.
+// ways cover all arrows; each of them is followed by an event of its own.
 var ways = []string{
 	"[*] waiting working working parked working done [*]",
 	"[*] waiting dead waiting working dead [*]",

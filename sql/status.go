@@ -12,7 +12,7 @@ const (
 	pending = "pending"
 )
 
-// VersionStatus is what became of one version.
+// VersionStatus is the state of one version.
 type VersionStatus struct {
 	Version   int64      `json:"version"`
 	Name      string     `json:"name"`
@@ -21,10 +21,10 @@ type VersionStatus struct {
 	Origin    string     `json:"origin,omitempty"`     // created or adopted, if it can be either
 }
 
-// What StatusReport.Functions says.
+// The values of StatusReport.Functions.
 const (
 	FunctionsCurrent = "current" // those of this program
-	FunctionsPending = "pending" // up would install this program's
+	FunctionsPending = "pending" // Up would install this program's
 	FunctionsNewer   = "newer"   // a newer program installed them
 )
 
@@ -33,10 +33,10 @@ type StatusReport struct {
 	Database  string          `json:"database"`
 	Versions  []VersionStatus `json:"versions"`  // all that this program knows or the database has, in order
 	Functions string          `json:"functions"` // one of the constants above
-	Current   bool            `json:"current"`   // up has nothing to do
+	Current   bool            `json:"current"`   // Up has nothing to do
 }
 
-// Status reads what the database has. It takes no lock and changes nothing.
+// Status returns what the database has. It takes no lock and changes nothing.
 func Status(ctx context.Context, cfg Config) (report *StatusReport, err error) {
 	err = inSession(ctx, cfg, func(s *session) error {
 		st, err := s.state(ctx)
@@ -68,7 +68,7 @@ func (st *state) report() *StatusReport {
 	return report
 }
 
-// originOf is what iu_migration.origin calls a version that may have been there before.
+// originOf maps a version that may have existed before us to its name in iu_migration.origin.
 var originOf = map[int64]string{
 	versionBaseline: originBaseline, versionInstantiate: originInstantiate, versionRiver: originRiver,
 }

@@ -14,7 +14,7 @@ import (
 
 const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
-// members makes a tracestate of n list members.
+// members returns a tracestate with n list members.
 func members(n int) string {
 	list := make([]string, n)
 	for i := range list {
@@ -23,7 +23,7 @@ func members(n int) string {
 	return strings.Join(list, ",")
 }
 
-// What an application passes as tracestate is carried as W3C asks, or left out.
+// An application's tracestate is passed on as W3C requires, or left out.
 func TestTracestate(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -65,14 +65,14 @@ func traced(t *testing.T, db *iutest.DB, trace string) (emission map[string]any)
 			SELECT result FROM composed`).Scan(&emission)
 	}))
 	var text []byte
-	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT event FROM iu_outbox.emission WHERE instance_collection_id = $1",
+	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT event FROM iu_outbox.emission_event WHERE instance_collection_id = $1",
 		emission["instance_collection_id"]).Scan(&text))
 	emission = nil
 	require.NoError(t, json.Unmarshal(text, &emission))
 	return emission
 }
 
-// A tracestate without a valid traceparent means nothing, and no trace is ever an error.
+// A tracestate without a valid traceparent is ignored, and no trace ever causes an error.
 func TestEmissionsCarryAValidTraceOnly(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -90,7 +90,7 @@ func TestEmissionsCarryAValidTraceOnly(t *testing.T) {
 	}
 }
 
-// The longest trace state fits into a notification that has the ids alone.
+// The longest tracestate fits into a notification that has only the ids.
 func TestPayloadsWithATracestateStayUnderTheLimitOfNotify(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -14,7 +14,7 @@ import (
 
 const patience = time.Minute
 
-// composeLive composes an event on a connection of the caller's.
+// composeLive composes an event on the caller's connection.
 func composeLive(t *testing.T, conn *pgx.Conn, template uuid.UUID) {
 	t.Helper()
 	var status string
@@ -34,7 +34,7 @@ func replica(t *testing.T, db *iutest.DB) *pgx.Conn {
 	return conn
 }
 
-// What is composed by a session that passes by other triggers is announced, rolled back and accounted for all the same.
+// Instances that are composed in a session that skips ordinary triggers are still announced, rolled back and recorded.
 func TestTriggersFireInReplicas(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -58,7 +58,7 @@ func TestTriggersFireInReplicas(t *testing.T) {
 		(SELECT count(*) FROM iu_outbox.settled WHERE how = 'removed')`))
 }
 
-// A session that restores rows announces neither what was announced already, nor what was pruned since.
+// A session that restores rows announces neither what was already announced nor what has been pruned since.
 func TestRestoredRowsAreNotAnnouncedAgain(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -83,7 +83,7 @@ func TestRestoredRowsAreNotAnnouncedAgain(t *testing.T) {
 		"SELECT count(*) || ' ' || count(*) FILTER (WHERE position IS NULL) FROM iu_outbox.emission"))
 }
 
-// Migrating up switches triggers on again that somebody switched off, or that fire in some sessions only.
+// Up repairs triggers that somebody switched off, or that fire only in some sessions.
 func TestUpHealsTriggers(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -100,8 +100,8 @@ func TestUpHealsTriggers(t *testing.T) {
 	require.Equal(t, []string{"0"}, rows(t, db, always))
 }
 
-// A subscription applies what the publisher's triggers made, and makes nothing of its own: each instance is there once, and
-// so is its emission.
+// A subscription applies what the publisher's triggers created, and creates nothing itself: each instance exists
+// once, and so does its emission.
 func TestSubscriptionsAnnounceNothingAgain(t *testing.T) {
 	t.Parallel()
 	db, server := iutest.Own(t)

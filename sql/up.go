@@ -7,17 +7,17 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Result says what a run did.
+// Result reports what a run did.
 type Result struct {
 	From      int64           `json:"from"`      // the version before it, 0 for none
 	To        int64           `json:"to"`        // the version after it
-	Versions  []VersionStatus `json:"versions"`  // what was applied, or taken away
+	Versions  []VersionStatus `json:"versions"`  // what was applied, or removed
 	Functions bool            `json:"functions"` // whether the functions were installed
 }
 
 // Up brings the database to SchemaVersion and installs the functions. Each version is one transaction together with
-// its record; a run that ends early is continued by the next one. Any number of processes may run it at once: one
-// migrates, the others wait and find it done. On a newer schema it does nothing.
+// its record; the next run continues an interrupted one. Any number of processes may call it at once: one migrates,
+// and the others wait and then find nothing to do. On a newer schema it does nothing.
 func Up(ctx context.Context, cfg Config) (result *Result, err error) {
 	err = inSession(ctx, cfg, func(s *session) error {
 		if err := s.lock(ctx); err != nil {
@@ -36,7 +36,7 @@ func Up(ctx context.Context, cfg Config) (result *Result, err error) {
 	return result, err
 }
 
-// prepareUp reads the database and decides, before anything is changed.
+// prepareUp reads the database and plans the steps, before anything is changed.
 func (s *session) prepareUp(ctx context.Context, checkPrivileges bool) (st *state, steps []step, err error) {
 	found := &findings{}
 	err = s.read(ctx, func(tx pgx.Tx) error {
@@ -82,7 +82,7 @@ func (s *session) runUp(ctx context.Context, steps []step, result *Result) error
 	return nil
 }
 
-// logStep logs what was done; what is only a part of a version is for those who look closely.
+// logStep logs a step. A step that is only part of a version is logged at debug level.
 func (s *session) logStep(ctx context.Context, message string, step step) {
 	level, attributes := slog.LevelInfo, []slog.Attr{}
 	switch {

@@ -20,7 +20,7 @@ const (
 	versionShared      = 36 // what a shared database needs
 )
 
-// versions are all there are, in order.
+// versions lists all versions, in order.
 var versions = []int64{versionBaseline, versionInstantiate, versionOutbox, versionRiver, versionShared}
 
 var versionNames = map[int64]string{

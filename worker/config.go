@@ -8,13 +8,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/internal/names"
-	"github.com/iu-core/iuworker/internal/operate/fleet"
 )
 
 // Config configures a Worker. The zero value of a field is its default.
@@ -33,8 +33,8 @@ type Config struct {
 	// Version is the program's version, for iu_outbox.worker.
 	Version string
 
-	// Metrics count what the worker does. Default: metrics that are not exported.
-	Metrics *metrics.Metrics
+	// Registerer registers the worker's metrics; it takes those of one worker. Default: the metrics are not exported.
+	Registerer prometheus.Registerer
 
 	// Tracing makes the spans of relay, jobs and emitter. Default: there are none, and subscribers get the application's trace.
 	Tracing trace.TracerProvider
@@ -42,7 +42,7 @@ type Config struct {
 	// Logger defaults to slog.Default.
 	Logger *slog.Logger
 
-	// Concurrency is how many jobs of the queue events run at once. They share few statements, so many cost little. Default 500.
+	// Concurrency is how many jobs of the queue events run at once. They share few statements, so many cost little. Default 1000.
 	Concurrency int
 
 	// ScaleoutConcurrency is how many jobs of the queue scaleout run at once. Default 200. -1: none.
@@ -53,10 +53,16 @@ type Config struct {
 	// for a lane of scale-outs, River, the relay and the emitter.
 	Lanes int
 
-	// PollInterval is how often the relay, the emitter and River read their tables if no doorbell rings. Default 1 s.
+	// ComposeBy is how instances are composed: ComposeByAuto, in sets if the database allows it, or ComposeByFunction, by a
+	// call of the function for each event. Default ComposeByAuto.
+	ComposeBy string
+
+	// PollInterval is how often the relay, the emitter and River read their tables if no doorbell rings. While the listener is
+	// connected they read them a tenth as often: rows that ring no doorbell wait that long. Default 1 s.
 	PollInterval time.Duration
 
-	// SweepInterval is how often the worker checks for parked jobs whose gate is open. Default 2 s.
+	// SweepInterval is how often the worker checks for parked jobs whose gate is open; while the listener is connected and no job
+	// was parked lately, no more often than ten times PollInterval. Default 2 s.
 	SweepInterval time.Duration
 
 	// Rate is how many events per second this process composes at most, those of scale-outs included. Default 0: no limit. A
@@ -81,24 +87,41 @@ type Config struct {
 	// VerifyInterval is how often one of the processes verifies all data. Default 6 h. -1: never.
 	VerifyInterval time.Duration
 
-	// Given are the settings that the user gave, for the pages to show, without passwords.
-	Given []fleet.GivenSetting
+	// Given are the settings that the operators' pages show as given by the user. They must not contain passwords.
+	Given []GivenSetting
 
 	// ShutdownTimeout bounds Stop: jobs that take longer than most of it are cut off and run again in another process. Default 20 s.
 	ShutdownTimeout time.Duration
+
+	metrics *metrics.Metrics
+}
+
+// GivenSetting is a setting that a user gave to the program that runs the worker.
+type GivenSetting struct {
+	Name    string // without dashes
+	Value   string
+	Default string
+	From    string // the flag or the environment variable; empty if unknown
 }
 
 // reserved is how many of the pool's connections are left to a lane of scale-outs, River, the relay and the emitter: jobs that
 // wait for locks must not keep the worker from renewing its lease.
 const reserved = 5
 
+// The values of Config.ComposeBy.
+const (
+	ComposeByAuto     = "auto"
+	ComposeByFunction = "function"
+)
+
 // Defaults returns a Config with the defaults of all settings, which are stated only here.
 func Defaults() Config {
 	const day = 24 * time.Hour
 	return Config{
-		Concurrency:         500,
+		Concurrency:         1000,
 		ScaleoutConcurrency: 200,
 		Lanes:               4,
+		ComposeBy:           ComposeByAuto,
 		PollInterval:        time.Second,
 		SweepInterval:       2 * time.Second,
 		RelayBatch:          500,
@@ -126,14 +149,16 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	if c.Metrics == nil {
-		c.Metrics = metrics.New(metrics.Config{Logger: c.Logger})
+	if c.Registerer == nil {
+		c.Registerer = prometheus.NewRegistry()
 	}
+	c.metrics = metrics.New(c.Registerer)
 	c.Version = cmp.Or(c.Version, "unknown")
 	d := Defaults()
 	c.Concurrency = cmp.Or(c.Concurrency, d.Concurrency)
 	c.ScaleoutConcurrency = cmp.Or(c.ScaleoutConcurrency, d.ScaleoutConcurrency)
 	c.Lanes = max(1, min(cmp.Or(c.Lanes, d.Lanes), int(c.Pool.Config().MaxConns)-reserved))
+	c.ComposeBy = cmp.Or(c.ComposeBy, d.ComposeBy)
 	c.PollInterval = cmp.Or(c.PollInterval, d.PollInterval)
 	c.SweepInterval = cmp.Or(c.SweepInterval, d.SweepInterval)
 	c.RelayBatch = cmp.Or(c.RelayBatch, d.RelayBatch)

@@ -18,7 +18,7 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// A worker in a process of its own is this test binary with these variables.
+// The test binary runs as a worker process if these variables are set.
 const (
 	envWorkerID  = "WORKER_TEST_ID"
 	envWorkerURL = "WORKER_TEST_URL"
@@ -53,7 +53,7 @@ func workUntilSigterm(id string) error {
 	return w.Stop(context.WithoutCancel(ctx))
 }
 
-// spawn starts a worker process and waits until the database knows it.
+// spawn starts a worker process and waits until it is registered in the database.
 func spawn(t *testing.T, db *iutest.DB, id string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0])
@@ -61,7 +61,7 @@ func spawn(t *testing.T, db *iutest.DB, id string) *exec.Cmd {
 	cmd.Stderr = os.Stderr
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // ended before, where the test went well
+		_ = cmd.Process.Kill() // it has already ended if the test passed
 		_ = cmd.Wait()
 	})
 	eventually(t, db, "SELECT EXISTS (SELECT FROM iu_outbox.worker WHERE id = $1)", id)
@@ -81,8 +81,8 @@ func TestKilledWorkersJobsGoOnElsewhere(t *testing.T) {
 	eventually(t, db, "SELECT count(*) = 10 FROM iu_river.river_job WHERE state = 'running'")
 	start(t, db)
 	require.NoError(t, victim.Process.Kill())
-	// Its sessions wait for the lock inside the server, and would hold the keys: what a killed client leaves behind
-	// until its statement ends. The lock is let go, and whatever they composed counts.
+	// The killed worker's sessions still wait in the server for the lock, and hold the keys until their statements end.
+	// After release they may even compose, and that counts.
 	release()
 	eventually(t, db, "SELECT count(*) = 10 FROM iu_river.river_job WHERE state = 'completed'")
 	require.Equal(t, 10, value[int](t, db, "SELECT count(*)::int FROM iu_auto_instantiate_event_log"))
@@ -101,7 +101,7 @@ func TestStoppedWorkerKeepsItsJobs(t *testing.T) {
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'running'")
 	start(t, db)
 	require.NoError(t, victim.Process.Signal(syscall.SIGSTOP))
-	// For less time than its lease lasts: another worker's heartbeat is the clock.
+	// It stays stopped for less time than its lease lasts, measured by another worker's heartbeat.
 	eventually(t, db, "SELECT bool_or(w.seen_at > v.seen_at + interval '6 seconds') FROM iu_outbox.worker AS w, iu_outbox.worker AS v WHERE v.id = 'victim'")
 	require.Equal(t, "victim", value[string](t, db, "SELECT attempted_by[cardinality(attempted_by)] FROM iu_river.river_job WHERE state = 'running'"))
 	require.NoError(t, victim.Process.Signal(syscall.SIGCONT))
@@ -109,7 +109,7 @@ func TestStoppedWorkerKeepsItsJobs(t *testing.T) {
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed' AND attempt = 1")
 }
 
-// Nothing is lost or doubled while workers are killed and sessions cut under load.
+// Under load, nothing is lost or duplicated if workers are killed and sessions terminated.
 func TestKillsUnderLoad(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -159,7 +159,7 @@ func TestJobsWhoseCompletionWasLostAreReclaimed(t *testing.T) {
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed' AND metadata #>> '{output,status}' = 'idempotent_replay'")
 }
 
-// What producers were told is committed is composed, though a server that dies forgets hand-offs that it has not written.
+// Acknowledged commits of producers are composed, although a server that crashes loses hand-offs that it has not flushed.
 func TestServerKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	db, server := iutest.Own(t)
@@ -187,14 +187,14 @@ func TestServerKilledUnderLoad(t *testing.T) {
 	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.dead_letter"))
 }
 
-// produce inserts single rows until the server is gone, while few of them wait, and returns the suffixes whose commits it was
-// told of: what waits is composed in time however slow the machine is.
+// produce inserts single rows until the server is killed, and returns the suffixes whose commits were acknowledged. It lets only
+// a few rows wait, so that a slow machine composes them in time.
 func produce(ctx context.Context, url string, template uuid.UUID, prefix string) (committed []string) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return nil
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // the server is gone
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // the server was killed
 	if _, err = conn.Exec(ctx, "SET synchronous_commit = on"); err != nil {
 		return nil
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// ringsOf counts the notifications of the relay's doorbell until the test ends.
+// ringsOf returns a function that returns how many notifications a channel has received since the call of ringsOf.
 func ringsOf(t *testing.T, db *iutest.DB, channel string) func() int {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), db.URL)
@@ -63,7 +63,7 @@ func TestProducersRingOnlyWhileTheRelaySleeps(t *testing.T) {
 	require.Zero(t, rings())
 	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.event"), "the backlog was read before sleeping")
 
-	// It wakes once more when its listener has connected: a row may come while it does, and needs no ring.
+	// The relay also wakes when its listener has connected. A row that is inserted at that moment needs no ring.
 	inserted := 0
 	require.Eventually(t, func() bool {
 		eventually(t, db, relaySleeps)
@@ -73,7 +73,7 @@ func TestProducersRingOnlyWhileTheRelaySleeps(t *testing.T) {
 		return rings() > 0
 	}, patience, time.Millisecond)
 
-	// A session that asked for silence rings nothing; its row is found by a look, at the latest the one after the next ring.
+	// A session with the doorbell off does not ring. The relay finds its row at the latest after the next ring.
 	eventually(t, db, relaySleeps)
 	db.Exec(t, `DO $$ BEGIN
 		PERFORM set_config('iu_outbox.doorbell', 'off', true);
@@ -85,14 +85,14 @@ func TestProducersRingOnlyWhileTheRelaySleeps(t *testing.T) {
 	require.LessOrEqual(t, rings(), inserted+1)
 }
 
-// While a producer's transaction is open the relay cannot sleep, and rings nobody needs are not rung.
+// No row waits for a poll, although producers ring only while a relay sleeps.
 func TestNoWakeUpIsLost(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	template := db.Template(t, "t", 1)
 	spawn(t, db, "one")
 	spawn(t, db, "two")
-	start(t, db, polling(time.Hour)) // its polls do not help; the others poll each second
+	start(t, db, polling(time.Hour)) // this worker does not poll during the test; the others poll every second
 	var wg sync.WaitGroup
 	const producers, rounds = 8, 25
 	errs := make(chan error, producers)
@@ -114,7 +114,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					// Long transactions, some of them rolled back.
+					// The transactions are long, and some are rolled back.
 					if _, err = tx.Exec(t.Context(), "SELECT pg_sleep($1)", rand.Float64()/50); err != nil {
 						return err
 					}

@@ -51,7 +51,7 @@ func (e *emitter) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if e.session.leads(ctx, lockEmitterLeads) {
 			e.sleeper.work(ctx, e.handle)
-		} else if retry.Pause(ctx, min(e.sleeper.poll, time.Second)) && e.overdue(ctx) {
+		} else if retry.Pause(ctx, min(e.sleeper.poll.interval, time.Second)) && e.overdue(ctx) {
 			e.drain(ctx)
 		}
 	}
@@ -93,7 +93,7 @@ func (e *emitter) handle(ctx context.Context) found {
 			return found{rows: n, more: true}
 		}
 		e.outage.Failed(ctx, err)
-		return found{}
+		return found{left: true}
 	}
 	e.outage.Worked(ctx)
 	e.logHeld(ctx, state)
@@ -102,7 +102,7 @@ func (e *emitter) handle(ctx context.Context) found {
 		retry.Pause(ctx, heldWait)
 		return found{more: true}
 	case state.Emitted == 0:
-		return found{}
+		return found{left: e.held}
 	}
 	e.announced(ctx, compose.Emission{Emitted: state.Emitted, LastPosition: *state.LastPosition, Notified: state.Notified}, start)
 	return found{rows: state.Emitted, more: state.Emitted >= e.batch}

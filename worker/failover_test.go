@@ -13,7 +13,7 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// preparedPool is a pool as the program opens it.
+// preparedPool opens a pool in the same way as the program.
 func preparedPool(t *testing.T, url string) *pgxpool.Pool {
 	t.Helper()
 	cfg, err := pgxpool.ParseConfig(url)
@@ -26,7 +26,7 @@ func preparedPool(t *testing.T, url string) *pgxpool.Pool {
 	return pool
 }
 
-// The server becomes read-only under open sessions, and the address leads to another primary by then: nothing is cut.
+// The server becomes read-only and the address leads to another primary, but open sessions stay connected.
 func TestReadOnlyServerIsLeft(t *testing.T) {
 	t.Parallel()
 	db, _ := iutest.Own(t)
@@ -47,7 +47,7 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 	require.ErrorIs(t, w.Ready(t.Context()), worker.ErrNotReady)
 
 	iutest.Promote(t, standby, db)
-	standby.Exec(t, "ALTER SYSTEM RESET default_transaction_read_only") // came along
+	standby.Exec(t, "ALTER SYSTEM RESET default_transaction_read_only") // replicated from the old primary
 	standby.Exec(t, "SELECT pg_reload_conf()")
 	began := time.Now()
 	address.Lead(standby.Host())
@@ -58,13 +58,13 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 	t.Logf("announced %s after the address led to the new primary", time.Since(began).Round(time.Millisecond))
 	require.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience, 10*time.Millisecond)
 	t.Logf("ready after %s", time.Since(began).Round(time.Millisecond))
-	eventually(t, standby, relaySleeps)                   // its session is there, too
-	db.Exec(t, "SET default_transaction_read_only = off") // for what the test's end does
+	eventually(t, standby, relaySleeps)                   // its session has moved as well
+	db.Exec(t, "SET default_transaction_read_only = off") // for the cleanup of the test
 }
 
 const idleJobs = `SELECT NOT EXISTS (SELECT FROM iu_river.river_job WHERE finalized_at IS NULL)`
 
-// A worker works through PgBouncer, whatever its mode, and leaves nothing behind in the server's sessions that others get.
+// A worker works through PgBouncer in each pool mode, and leaves no session state behind for other clients.
 func TestPgBouncer(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"session", "transaction"} {
@@ -103,7 +103,7 @@ func TestPgBouncer(t *testing.T) {
 			for range 16 {
 				conn, err := left.Acquire(t.Context())
 				require.NoError(t, err)
-				t.Cleanup(conn.Release) // each round gets another one
+				t.Cleanup(conn.Release) // each round acquires another connection
 				var channels, locks int
 				require.NoError(t, conn.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM pg_listening_channels()),
 					(SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())`).Scan(&channels, &locks))

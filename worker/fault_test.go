@@ -13,7 +13,7 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// asWorker makes a worker log in with the role iu_worker and nothing else.
+// asWorker makes a worker run with the role iu_worker and no other role.
 func asWorker(t *testing.T, db *iutest.DB) func(*worker.Config) {
 	t.Helper()
 	cfg, err := pgxpool.ParseConfig(db.URLAs("iu_worker"))
@@ -26,7 +26,7 @@ func asWorker(t *testing.T, db *iutest.DB) func(*worker.Config) {
 	return func(c *worker.Config) { c.Pool = pool }
 }
 
-// verified requires that everything was composed, by first attempts, and that nothing is wrong with the data.
+// verified requires that every event was composed at its first attempt, and that verification finds nothing.
 func verified(t *testing.T, db *iutest.DB, instances int) {
 	t.Helper()
 	eventually(t, db, "SELECT count(*) = $1 FROM iu_auto_instantiate_event_log", instances)
@@ -38,7 +38,7 @@ func verified(t *testing.T, db *iutest.DB, instances int) {
 	require.Zero(t, report.Wrong, "%+v", report.Checks)
 }
 
-// What is wrong with the installation holds events back, uses up no attempt, is told once, and is over when it is mended.
+// A fault of the installation holds events back and uses no attempts. It is logged once, and ends when it is fixed.
 func TestFaultsOfTheInstallationHoldEventsBack(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]struct{ broken, mended, says string }{
@@ -56,7 +56,7 @@ func TestFaultsOfTheInstallationHoldEventsBack(t *testing.T) {
 			"something is missing",
 		},
 		"a sequence": {
-			// As one that is far behind, for as long as it takes.
+			// It keeps returning values that are in use, like a sequence that is far behind.
 			"ALTER SEQUENCE iu_outbox.emission_id_seq MINVALUE 1 MAXVALUE 5 CYCLE RESTART 1",
 			"ALTER SEQUENCE iu_outbox.emission_id_seq NO MAXVALUE NO CYCLE RESTART 1000",
 			"a sequence is behind",
@@ -86,7 +86,7 @@ func TestFaultsOfTheInstallationHoldEventsBack(t *testing.T) {
 			for i := range 30 {
 				insert(t, db, template, fmt.Sprint("during-", i))
 			}
-			if name != "a table" { // which event_state does without
+			if name != "a table" { // event_state returns no reason in this case
 				eventually(t, db, "SELECT state = 'parked' AND reason LIKE $2 FROM iu_outbox.event_state($1)", id, "%"+fault.says+"%")
 			}
 			require.Eventually(t, func() bool { return lines.count("Jobs: held back") > 0 }, patience, 5*time.Millisecond)
@@ -103,7 +103,7 @@ func TestFaultsOfTheInstallationHoldEventsBack(t *testing.T) {
 	}
 }
 
-// If the worker may not even see its schema, nothing moves; once it may again, everything does.
+// Without USAGE on its schema the worker moves nothing. It continues when it gets the privilege back.
 func TestRevokedSchemas(t *testing.T) {
 	t.Parallel()
 	for _, schema := range []string{"iu_outbox", "iu_river"} {
@@ -128,7 +128,7 @@ func TestRevokedSchemas(t *testing.T) {
 	}
 }
 
-// What one template's trigger does is no fault of the installation: its events use up their attempts, others go on.
+// An error in one template's trigger is not a fault of the installation: its events use up their attempts, and others are composed.
 func TestOneTemplatesFaultIsItsOwn(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -13,11 +13,11 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// A worker with nothing but its role composes and announces in a database that leaves PUBLIC nothing, that was migrated by
-// a login which is no superuser, and whose event trigger switches row security on for each new table.
+// A worker needs only its role to compose and announce in a hardened database: PUBLIC has no privileges, the login that
+// migrated is not a superuser, and an event trigger switches row security on for each new table.
 func TestWorkerInAHardenedDatabase(t *testing.T) {
 	t.Parallel()
-	iutest.New(t) // for the roles, which belong to the server
+	iutest.New(t) // creates the roles, which belong to the server
 	db := iutest.Empty(t)
 	owner, login := db.Name+"_owner", db.Name+"_composing"
 	db.Exec(t, `

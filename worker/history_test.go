@@ -6,7 +6,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// The minutes before the start are there at once, as far as they are known; the one that ended last tells who works.
+// The first worker fills in the minutes before its start. The last complete minute has the workers and their versions.
 func TestWorkersWriteTheHistory(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -20,7 +20,7 @@ func TestWorkersWriteTheHistory(t *testing.T) {
 		t.Error(err)
 	}
 
-	// An hour later in which none ran: the event is in the minute in which it was composed, and written once by the two.
+	// No worker ran for the last hour. Two workers fill it in together, with the event in the minute in which it was composed.
 	db.Exec(t, "DELETE FROM iu_outbox.history")
 	db.Exec(t, "UPDATE iu_river.river_job SET finalized_at = date_trunc('minute', now()) - interval '30 minutes' + interval '5 seconds'")
 	start(t, db)

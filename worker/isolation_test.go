@@ -46,7 +46,7 @@ func allIsWell(t *testing.T, db *iutest.DB) {
 	require.Zero(t, report.Wrong, "%+v", report.Checks)
 }
 
-// encoded is a migrated database of its own in a single-byte encoding.
+// encoded returns a migrated database with a single-byte encoding.
 func encoded(t *testing.T, encoding string) *iutest.DB {
 	t.Helper()
 	db := iutest.New(t)
@@ -70,7 +70,7 @@ func encoded(t *testing.T, encoding string) *iutest.DB {
 	return &other
 }
 
-// A text that no session can read stops nobody: its event is a dead letter that everybody can read, and keeps every byte.
+// A row with text that no session can read does not stop others. It becomes a readable dead letter that keeps every byte.
 func TestUnreadableRow(t *testing.T) {
 	t.Parallel()
 	db := encoded(t, "WIN1252")
@@ -91,7 +91,7 @@ func TestUnreadableRow(t *testing.T) {
 	require.Equal(t, "dead", value[string](t, db, "SELECT state FROM iu_outbox.event_state((SELECT event_id FROM iu_outbox.dead_letter))"))
 	allIsWell(t, db)
 
-	// Retried, it comes back as it was, and is found out again.
+	// A retry restores the row with its bytes, and it becomes a dead letter again.
 	id := letters[0].ID
 	moved, err := operate.Operator{Pool: db.Pool, Actor: "otto"}.RetryDeadLetters(t.Context(), operate.Letters{}, 1)
 	require.NoError(t, err)
@@ -100,7 +100,7 @@ func TestUnreadableRow(t *testing.T) {
 	allIsWell(t, db)
 }
 
-// Rows that River's table refuses: data that cannot be written is a dead letter at once, anything else after ten tries.
+// River's table refuses some rows. Invalid data becomes a dead letter at once, and a row with another error after ten tries.
 func TestRowsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -129,7 +129,7 @@ func TestRowsThatAreRefused(t *testing.T) {
 	allIsWell(t, db)
 }
 
-// An emission that cannot be announced as it is gets its position, and its cursor is announced; the others go on.
+// An emission that cannot be announced in full gets its position and is announced by its cursor. Others are not affected.
 func TestEmissionThatCannotBeAnnounced(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -141,7 +141,7 @@ func TestEmissionThatCannotBeAnnounced(t *testing.T) {
 	eventually(t, db, "SELECT count(*) = 20 FROM iu_outbox.emission")
 	db.Exec(t, `
 		CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
-		UPDATE iu_outbox.emission SET event = event || '{"edited": true}' WHERE id = (SELECT min(id) + 7 FROM iu_outbox.emission);
+		UPDATE iu_outbox.emission SET event = '{"edited": true}' WHERE id = (SELECT min(id) + 7 FROM iu_outbox.emission);
 		CREATE TRIGGER refuse BEFORE UPDATE ON iu_outbox.emission
 			FOR EACH ROW WHEN (NEW.event ? 'edited') EXECUTE FUNCTION public.refuse()`)
 	db.Exec(t, "UPDATE event_type_registry SET active = true WHERE event_type = 'iu.template.instance_auto_composed'")
@@ -151,7 +151,7 @@ func TestEmissionThatCannotBeAnnounced(t *testing.T) {
 	eventually(t, db, "SELECT max(position) = 25 FROM iu_outbox.emission")
 }
 
-// Somebody's open transaction holds a template or a piece of it: its events wait, at no cost for those of others.
+// An open transaction locks a template or one of its pieces: the template's events wait, and those of other templates do not.
 func TestHeldTemplates(t *testing.T) {
 	t.Parallel()
 	for name, sql := range map[string]string{
@@ -181,7 +181,7 @@ func TestHeldTemplates(t *testing.T) {
 	}
 }
 
-// Locks on whole tables hold everybody: nothing fails, and everything goes on afterwards.
+// A lock on a whole table stops all events. Nothing fails, and the work continues after the lock is released.
 func TestLockedTables(t *testing.T) {
 	t.Parallel()
 	for _, table := range []string{"iu_piece_collection", "iu_piece", "dot_config", "iu_outbox.event", "iu_outbox.emission", "iu_river.river_job"} {
@@ -204,7 +204,7 @@ func TestLockedTables(t *testing.T) {
 	}
 }
 
-// An event that takes long costs the others nothing, whatever statement_timeout the role has.
+// A slow event does not delay others, whatever the role's statement_timeout is.
 func TestHeavyEvent(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -221,7 +221,7 @@ func TestHeavyEvent(t *testing.T) {
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_auto_instantiate_event_log WHERE template_collection_id = $1", heavy)
 }
 
-// What exceeds the time of a batch, or the server's memory, is found out, and takes its time alone.
+// An event that exceeds the time limit of a batch or the server's memory is isolated and composed alone.
 func TestEventsThatTakeTooMuch(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{
@@ -250,14 +250,14 @@ func TestEventsThatTakeTooMuch(t *testing.T) {
 	}
 }
 
-// Somebody's open transaction holds job rows: neither the relay nor those whose jobs end wait for it.
+// An open transaction locks job rows: neither the relay nor the completion of jobs waits for it.
 func TestLockedJobs(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	template := db.Template(t, "t", 1)
 	log, lines := logging(t)
 	start(t, db, polling(50*time.Millisecond), func(c *worker.Config) { c.Logger = log })
-	// Parked jobs, whose events are said again while their rows are locked.
+	// Events of parked jobs are inserted again while the rows of the jobs are locked.
 	const again = `INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix)
 		SELECT md5(g::text)::uuid, 'e', $1, 'again-' || g FROM generate_series(1, 5) AS g`
 	db.Exec(t, again, template)
@@ -276,7 +276,7 @@ func TestLockedJobs(t *testing.T) {
 	allIsWell(t, db)
 }
 
-// Jobs that are locked when they end do not keep others from being completed.
+// Jobs whose rows are locked when they end do not delay the completion of others.
 func TestJobsLockedWhileTheyRun(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -294,7 +294,7 @@ func TestJobsLockedWhileTheyRun(t *testing.T) {
 	release()
 }
 
-// Open transactions that hold rows of ours, of whatever kind, hold up no others.
+// An open transaction that locks rows of one of our tables does not delay new events.
 func TestOpenTransactionsOnOurRows(t *testing.T) {
 	t.Parallel()
 	for _, table := range []string{"iu_outbox.event", "iu_outbox.emission", "iu_outbox.worker", "iu_outbox.epoch", "iu_outbox.claimed",

@@ -82,17 +82,20 @@ func (l *lease) take(ctx context.Context) error {
 // renewal is what a process learns from renewing its lease.
 type renewal struct {
 	alive   bool // false: it was taken for dead
-	sweeps  bool // it is the one to look for the dead
+	sweeps  bool // it is the one to look for the dead, and there may be some
 	setBack bool // the server's clock was set back since the last renewal, or may have been before the first one
+
+	leftBehind []int64 // jobs that the table has given to this process for seconds
 }
 
 // renew renews the lease, and sets the clock by the reply.
 func (l *lease) renew(ctx context.Context) (renewal, error) {
 	var seen *time.Time
 	var sweeps *bool
+	var leftBehind []int64
 	from := time.Now()
-	err := l.pool.QueryRow(ctx, "SELECT seen_at, sweeps FROM iu_outbox.renew_lease($1, $2, NULLIF($3::integer, 0))",
-		l.id, l.number.Load(), l.session()).Scan(&seen, &sweeps)
+	err := l.pool.QueryRow(ctx, "SELECT seen_at, sweeps, left_behind FROM iu_outbox.renew_lease($1, $2, NULLIF($3::integer, 0))",
+		l.id, l.number.Load(), l.session()).Scan(&seen, &sweeps, &leftBehind)
 	if err != nil {
 		return renewal{}, fmt.Errorf("renew the lease: %w", err)
 	}
@@ -103,7 +106,7 @@ func (l *lease) renew(ctx context.Context) (renewal, error) {
 	l.clock.set(*seen, from, now)
 	setBack := l.renewed.IsZero() || seen.Sub(l.renewed) < now.Sub(l.renewedAt)-10*time.Second
 	l.renewed, l.renewedAt = *seen, now
-	return renewal{alive: true, sweeps: *sweeps, setBack: setBack}, nil
+	return renewal{alive: true, sweeps: *sweeps, setBack: setBack, leftBehind: leftBehind}, nil
 }
 
 // giveUp deletes the row: what the process still ran was given back by the shutdown.

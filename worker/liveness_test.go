@@ -15,8 +15,8 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// A process that gives no sign of life for long is dead, though its sessions live. It finds that out before it composes
-// again, and begins as a new one.
+// A process without a heartbeat counts as dead, even if its sessions are open. It detects this before it composes again, and
+// continues as a new incarnation.
 func TestSleeperIsTakenForDeadAndBeginsAgain(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -24,10 +24,10 @@ func TestSleeperIsTakenForDeadAndBeginsAgain(t *testing.T) {
 	template := db.Template(t, "t", 2)
 	victim := spawn(t, db, "victim")
 	eventually(t, db, `SELECT EXISTS (SELECT FROM iu_outbox.worker AS w
-		WHERE w.session_pid IS NOT NULL AND w.seen_at > w.started_at + interval '500 ms')`) // it has started
+		WHERE w.session_pid IS NOT NULL AND w.seen_at > w.started_at + interval '500 ms')`) // the lease has been renewed
 	number := value[int](t, db, "SELECT lock_key FROM iu_outbox.worker")
 	require.NoError(t, victim.Process.Signal(syscall.SIGSTOP))
-	// What it had fetched when it fell asleep.
+	// These stand for jobs that the worker had fetched before it was stopped.
 	for i := range 5 {
 		insert(t, db, template, fmt.Sprint("s-", i))
 	}
@@ -42,7 +42,7 @@ func TestSleeperIsTakenForDeadAndBeginsAgain(t *testing.T) {
 	require.Equal(t, 5, value[int](t, db, "SELECT count(*)::int FROM iu_auto_instantiate_event_log"))
 }
 
-// An incarnation that was taken for dead composes nothing, and what became of its jobs is for others to say.
+// An incarnation that counts as dead composes nothing, and does not write the outcomes of its jobs.
 func TestFencedWorkerComposesNothing(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -53,7 +53,7 @@ func TestFencedWorkerComposesNothing(t *testing.T) {
 	insert(t, db, template, "first")
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed'")
 
-	// Others took it for dead, and one of them runs its job: until it knows, it may fetch, and must not compose.
+	// The worker counts as dead and another one runs its job. Until it detects that, it may fetch jobs but must not compose.
 	db.Exec(t, `
 		INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
 		SELECT 'e', $1, 's-' || g FROM generate_series(1, 50) AS g`, template)
@@ -63,7 +63,7 @@ func TestFencedWorkerComposesNothing(t *testing.T) {
 	require.Equal(t, 51, value[int](t, db, "SELECT count(*)::int FROM iu_auto_instantiate_event_log"))
 }
 
-// The network between a machine and the server swallows everything: no session ends, and no statement comes.
+// The network between a worker and the server drops all packets: no session ends, and no statement arrives.
 func TestJobsOfASilentMachineGoOnElsewhere(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -79,7 +79,7 @@ func TestJobsOfASilentMachineGoOnElsewhere(t *testing.T) {
 		t.Cleanup(pool.Close)
 		c.ID, c.Pool, c.Direct, c.ShutdownTimeout = "silent", pool, link, 2*time.Second
 	})
-	t.Cleanup(func() { // it is stopped when it has its server again
+	t.Cleanup(func() { // it can stop once it reaches the server again
 		speak()
 		require.Eventually(t, func() bool { return cutOff.Ready(context.WithoutCancel(t.Context())) == nil }, patience, 5*time.Millisecond)
 	})
@@ -96,7 +96,7 @@ func TestJobsOfASilentMachineGoOnElsewhere(t *testing.T) {
 	require.Equal(t, 5, value[int](t, db, "SELECT count(*)::int FROM iu_auto_instantiate_event_log"))
 }
 
-// A worker that comes back under the id of one that was killed takes its jobs over at once.
+// A worker that starts with the id of a killed worker takes over its jobs at once.
 func TestTheSameIDComesBack(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -141,7 +141,7 @@ func TestASecondLivingWorkerOfAnIDIsRefused(t *testing.T) {
 	}
 }
 
-// Two that have one id all the same: who finds the row another's, which lives, must end.
+// Two processes have the same id: the one that finds the row of another living process must stop.
 func TestAWorkerWhoseIDWasTakenSaysSo(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -163,7 +163,7 @@ func TestAWorkerWhoseIDWasTakenSaysSo(t *testing.T) {
 	}
 }
 
-// What was written before the server's clock was set back lies far in the future, and is not believed.
+// After the server's clock was set back, older times lie far in the future and are ignored.
 func TestTimesInTheFutureAreNotBelieved(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -194,7 +194,7 @@ func TestTimesInTheFutureAreNotBelieved(t *testing.T) {
 	require.Equal(t, "taken", value[string](t, db, "SELECT iu_outbox.hold_consumer('c', 'other', '5 s')"))
 }
 
-// Times of jobs are the server's. A job that may run is due, however far ahead the clock is of who inserts it.
+// Jobs follow the server's clock. An available job runs even if the clock of the client that inserted it is far ahead.
 func TestTimesOfJobsAreTheServers(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -11,7 +11,7 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// Many jobs are a line a batch; one that is refused or fails has a line of its own, and River adds none.
+// Jobs that succeed are logged by the batch. A job that is refused or fails has its own line, and River logs none.
 func TestLogHasALineABatch(t *testing.T) {
 	t.Parallel()
 	for _, level := range []slog.Level{slog.LevelInfo, slog.LevelDebug} {

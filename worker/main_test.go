@@ -20,17 +20,16 @@ import (
 
 func TestMain(m *testing.M) {
 	if id := workerProcessID(); id != "" {
-		runWorkerProcess(id) // this binary again, as a process of its own
+		runWorkerProcess(id) // this binary was started again as a worker process
 	}
-	// The proxy of the tests leaves a link behind whose peer it dropped.
+	// The proxy leaks the goroutine of a link whose peer it dropped.
 	iutest.Main(m, goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*NoopToxic).Pipe"))
 }
 
-// patience is how long a condition may take on a busy machine; what is met earlier ends the wait.
+// patience is how long tests wait for a condition, which may take long on a busy machine.
 const patience = 90 * time.Second
 
-// start runs a worker on db until the test ends. Its intervals are long where the test asks, to show that doorbells
-// and not polls do the work.
+// start runs a worker on db until the test ends, and waits until it is ready.
 func start(t *testing.T, db *iutest.DB, change ...func(*worker.Config)) *worker.Worker {
 	t.Helper()
 	cfg := worker.Config{Pool: workerPool(t, db), Logger: logger(t), Concurrency: 20, ScaleoutConcurrency: 5}
@@ -45,7 +44,7 @@ func start(t *testing.T, db *iutest.DB, change ...func(*worker.Config)) *worker.
 	return w
 }
 
-// workerPool is a pool of the worker's own, whose sessions a test can tell from its own by their name.
+// workerPool opens a pool for a worker. The name of its sessions distinguishes them from the test's.
 func workerPool(t *testing.T, db *iutest.DB) *pgxpool.Pool {
 	t.Helper()
 	cfg, err := pgxpool.ParseConfig(db.URL)
@@ -61,7 +60,7 @@ func polling(interval time.Duration) func(*worker.Config) {
 	return func(c *worker.Config) { c.PollInterval = interval; c.SweepInterval = interval }
 }
 
-// logs collects what a worker logs.
+// logs collects the log of a worker.
 type logs struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -98,7 +97,7 @@ func logging(t *testing.T) (*slog.Logger, *logs) {
 	return slog.New(slog.NewTextHandler(l, nil)), l
 }
 
-// listen is a plain client: a connection that listens to what is announced.
+// listen returns a connection that listens for announced events.
 func listen(t *testing.T, db *iutest.DB) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), db.URL)
@@ -118,7 +117,7 @@ func nextEvent(t *testing.T, conn *pgx.Conn) string {
 	return n.Payload
 }
 
-// insert is what an application does; it answers the event's id.
+// insert inserts an event as an application does, and returns its id.
 func insert(t *testing.T, db *iutest.DB, template uuid.UUID, suffix string) uuid.UUID {
 	t.Helper()
 	id := uuid.New()
@@ -128,7 +127,7 @@ func insert(t *testing.T, db *iutest.DB, template uuid.UUID, suffix string) uuid
 	return id
 }
 
-// eventually waits until a query answers true.
+// eventually waits until a query returns true.
 func eventually(t *testing.T, db *iutest.DB, sql string, args ...any) {
 	t.Helper()
 	require.Eventually(t, func() bool {

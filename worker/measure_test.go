@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 
@@ -13,10 +14,10 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// measured returns the sum over a metric's series that have the label's value; of a histogram, the count.
-func measured(t *testing.T, m *metrics.Metrics, name string, label ...string) (sum float64) {
+// measured returns the sum of a metric over its series with the label's value; for a histogram, the sum of its counts.
+func measured(t *testing.T, metrics prometheus.Gatherer, name string, label ...string) (sum float64) {
 	t.Helper()
-	families, err := m.Gatherer().Gather()
+	families, err := metrics.Gather()
 	require.NoError(t, err)
 	for _, family := range families {
 		if family.GetName() != name {
@@ -45,11 +46,12 @@ func TestMeasuresWhatItDoes(t *testing.T) {
 	db := iutest.New(t)
 	db.OpenGates(t)
 	template, empty := db.Template(t, "t", 1), db.Template(t, "empty", 0)
-	m := metrics.New(metrics.Config{Pool: db.Pool, StateInterval: 1})
-	start(t, db, func(c *worker.Config) { c.Metrics = m })
+	registry := metrics.NewRegistry(metrics.Config{Pool: db.Pool, StateInterval: 1})
+	start(t, db, func(c *worker.Config) { c.Registerer = registry })
 	is := func(want float64, name string, label ...string) {
 		t.Helper()
-		require.Eventually(t, func() bool { return measured(t, m, name, label...) == want }, patience, 10*time.Millisecond, "%v %s %v", want, name, label)
+		met := func() bool { return measured(t, registry, name, label...) == want }
+		require.Eventually(t, met, patience, 10*time.Millisecond, "%v %s %v", want, name, label)
 	}
 
 	for i := range 5 {
@@ -67,7 +69,7 @@ func TestMeasuresWhatItDoes(t *testing.T) {
 	is(1, "iuworker_dead_letters", "status", "template_empty")
 	is(1, "iuworker_workers_alive")
 	is(1, "iuworker_listener_up")
-	require.Positive(t, measured(t, m, "iuworker_compose_batch_events"))
+	require.Positive(t, measured(t, registry, "iuworker_compose_batch_events"))
 
 	db.Exec(t, "UPDATE public.dot_config SET value = 'false' WHERE key = 'iu_core.composer_enabled'")
 	insert(t, db, template, "parked")

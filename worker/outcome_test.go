@@ -29,7 +29,7 @@ func TestRefusedEventsLeaveDeadLetters(t *testing.T) {
 		"template_empty":        insert(t, db, empty, "c"),
 		"instance_key_conflict": insert(t, db, good, "taken"),
 	}
-	for i := range 20 { // good ones beside them
+	for i := range 20 { // valid events among them
 		insert(t, db, good, fmt.Sprintf("fine-%d", i))
 	}
 	for status, eventID := range refused {
@@ -65,7 +65,7 @@ func TestParkedJobsResumeWhenTheirGateOpens(t *testing.T) {
 	parked(dry, "composer")
 	require.True(t, value[bool](t, db, "SELECT bool_and(attempt = 0 AND state = 'scheduled') FROM iu_river.river_job"), "no attempt is used up")
 
-	db.Exec(t, "UPDATE dot_config SET value = ' TRUE ' WHERE key = 'iu_core.composer_enabled'") // as in psql
+	db.Exec(t, "UPDATE dot_config SET value = ' TRUE ' WHERE key = 'iu_core.composer_enabled'") // as a person may write it in psql
 	eventually(t, db, "SELECT state = 'done' FROM iu_outbox.event_state($1)", dry)
 	parked(live, "auto-instantiate")
 
@@ -81,7 +81,7 @@ func TestParkedJustAfterTheOpeningIsNotForgotten(t *testing.T) {
 	start(t, db, polling(50*time.Millisecond))
 	id := insert(t, db, template, "s")
 	eventually(t, db, "SELECT state = 'parked' FROM iu_outbox.event_state($1)", id)
-	// The gates open without a bell: what a job sees that was parked when the bell had rung.
+	// The gates open without a notification, as for a job that parks just after the notification.
 	db.Exec(t, "ALTER TABLE dot_config DISABLE TRIGGER iu_outbox_gate_bell")
 	db.OpenGates(t)
 	eventually(t, db, "SELECT state = 'done' FROM iu_outbox.event_state($1)", id)
@@ -120,7 +120,7 @@ func TestErrorsThatMayPassEndAfterADay(t *testing.T) {
 	start(t, db)
 	id := insert(t, db, template, "s")
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.event_state($1) WHERE state = 'working' AND reason LIKE '%no answer%'", id)
-	// A day later, as far as the job knows. It may be running: try until the mark sticks.
+	// The job has failed for a day. It may be running, so the update is repeated until it takes effect.
 	eventually(t, db, `
 		WITH aged AS (
 			UPDATE iu_river.river_job
@@ -142,7 +142,7 @@ func TestOtherErrorsAreDiscardedAfterTenAttempts(t *testing.T) {
 			FOR EACH ROW WHEN (NEW.event_type = 'order.paid') EXECUTE FUNCTION public.fail()`)
 	start(t, db, polling(20*time.Millisecond))
 	id := insert(t, db, template, "s")
-	// Waits double between attempts: let them be over at once.
+	// The waits between attempts double, so skip them.
 	eventually(t, db, `
 		WITH hurried AS (
 			UPDATE iu_river.river_job SET state = 'available', scheduled_at = now()
@@ -151,7 +151,7 @@ func TestOtherErrorsAreDiscardedAfterTenAttempts(t *testing.T) {
 	require.True(t, value[bool](t, db, "SELECT state = 'discarded' AND attempt = 10 AND cardinality(errors) = 10 FROM iu_river.river_job"))
 	require.Equal(t, "error", value[string](t, db, "SELECT status FROM iu_outbox.dead_letter"))
 
-	// Mended, and retried by an operator: the dead letter is gone, the instance there.
+	// After the fix an operator retries the event: the dead letter is deleted and the instance is composed.
 	db.Exec(t, "DROP TRIGGER fail ON public.iu_auto_instantiate_event_log")
 	require.Equal(t, 1, value[int](t, db, "SELECT iu_outbox.retry_dead_letters('error', NULL, 10)"))
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.event_state($1) WHERE state = 'done'", id)
@@ -162,7 +162,7 @@ func TestJobsEndedByHandLeaveDeadLetters(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	template := db.Template(t, "t", 1)
-	start(t, db) // gates closed: jobs park
+	start(t, db) // the gates are closed, so jobs are parked
 	cancelled, deleted := insert(t, db, template, "c"), insert(t, db, template, "d")
 	for _, id := range []uuid.UUID{cancelled, deleted} {
 		eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.event_state($1) WHERE state = 'parked'", id)
@@ -173,7 +173,7 @@ func TestJobsEndedByHandLeaveDeadLetters(t *testing.T) {
 	require.Equal(t, "cancelled", value[string](t, db, "SELECT status FROM iu_outbox.dead_letter WHERE event_id = $1", cancelled))
 	require.Equal(t, "deleted", value[string](t, db, "SELECT status FROM iu_outbox.dead_letter WHERE event_id = $1", deleted))
 
-	// Made to run again in River UI, it is no dead letter any more.
+	// A retry in River UI deletes the dead letter.
 	db.Exec(t, "UPDATE iu_river.river_job SET state = 'available', finalized_at = NULL WHERE id = "+job, cancelled.String())
 	require.Equal(t, 1, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.dead_letter"))
 }

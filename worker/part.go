@@ -48,10 +48,10 @@ type tools struct {
 func (r *running) tools(part string) tools {
 	outage := &retry.Outage{
 		Logger: r.logger, What: strings.ToUpper(part[:1]) + part[1:] + ": database", Name: faultName,
-		Observe: func() { r.cfg.Metrics.Failed(part) },
+		Observe: func() { r.cfg.metrics.Failed(part) },
 	}
 	r.outages = append(r.outages, outage)
-	return tools{pool: r.cfg.Pool, logger: r.logger, metrics: r.cfg.Metrics, outage: outage}
+	return tools{pool: r.cfg.Pool, logger: r.logger, metrics: r.cfg.metrics, outage: outage}
 }
 
 // repeat does rounds until ctx ends, waits after each, and logs when they begin to fail and when they succeed again.

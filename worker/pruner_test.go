@@ -30,11 +30,11 @@ func TestOldEmissionsArePrunedButNotPastAConsumer(t *testing.T) {
 	require.Equal(t, 2, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.emission"), "the consumer at 2 has yet to see 3")
 }
 
-// longAttended is a system whose workers have been there for long.
+// longAttended makes the database look as if workers had run for a long time.
 const longAttended = "UPDATE iu_outbox.attendance SET attended = 1e8, resumed = 0, grace = 0, ticked_at = now(), " +
 	"epoch = (SELECT epoch FROM iu_outbox.emission_counter)"
 
-// After a month in which nothing ran, a start costs nobody what they have not handled.
+// After a month without workers, a start does not prune events that a consumer has not handled.
 func TestStartAfterAMonthPrunesNothing(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -81,7 +81,7 @@ func TestExpiryIsToldOnceBeforeAndOnceAfter(t *testing.T) {
 		UPDATE iu_outbox.emission SET emitted_at = emitted_at - interval '31 days';
 		UPDATE iu_outbox.consumer_attendance SET active = 1e8 - 86400 * CASE consumer WHEN 'soon' THEN 29.5 WHEN 'late' THEN 31 ELSE 1 END`)
 	require.Equal(t, "late,soon", value[string](t, db, "SELECT string_agg(name, ',' ORDER BY name) FROM iu_outbox.consumer_status WHERE expiring"))
-	db.Exec(t, "DELETE FROM iu_outbox.consumer WHERE name = 'well'") // it would hold everything
+	db.Exec(t, "DELETE FROM iu_outbox.consumer WHERE name = 'well'") // it would keep all emissions
 
 	log, said := logging(t)
 	start(t, db, func(c *worker.Config) { c.Logger = log })

@@ -12,7 +12,7 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// The rate bounds what both queues compose together, in every window of time, and everything is composed.
+// The rate limits both queues together in each window of time, and all events are composed.
 func TestRateBoundsComposing(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -27,7 +27,7 @@ func TestRateBoundsComposing(t *testing.T) {
 	start(t, db, func(c *worker.Config) { c.Rate, c.Concurrency, c.ScaleoutConcurrency = 20, 0, 0 })
 	db.WaitFor(t, patience, "SELECT count(*) = $1 FROM iu_auto_instantiate_event_log", 2*each)
 
-	// A burst is two events. A transaction may begin a second later than its turn, on a busy machine.
+	// A burst is two events. On a busy machine a transaction may begin a second late.
 	var tooMany int
 	require.NoError(t, db.Pool.QueryRow(t.Context(), `
 		WITH composed AS (SELECT created_at AS at, row_number() OVER (ORDER BY created_at) AS n FROM iu_auto_instantiate_event_log)
@@ -37,7 +37,7 @@ func TestRateBoundsComposing(t *testing.T) {
 	db.WaitFor(t, patience, "SELECT count(*) = $1 FROM iu_river.river_job WHERE state = 'completed' AND attempt = 1 AND errors IS NULL", 2*each)
 }
 
-// A worker that waits for its turn stops at once, and what it has not composed goes on elsewhere.
+// A worker that waits because of its rate stops at once, and another one composes the rest.
 func TestRateDoesNotDelayAStop(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -65,7 +65,7 @@ func TestInactiveRegistryRowHoldsEmissionsBack(t *testing.T) {
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position IS NOT NULL")
 }
 
-// What psql composes is announced as well, and a rollback takes back what was not announced yet.
+// Instances composed in psql are announced as well. A rollback deletes emissions that are not yet announced.
 func TestEmissionOfEveryPath(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

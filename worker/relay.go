@@ -40,6 +40,7 @@ type moved struct {
 	Merged int // rows whose idempotency key had an unfinished job, or a lower row in the batch
 	Took   time.Duration
 	More   bool // as many rows as were asked for
+	Left   bool // none was moved, and there are some
 }
 
 // claimedRow is a row of iu_outbox.claim.
@@ -73,13 +74,13 @@ func (r *relay) handle(ctx context.Context) found {
 			return found{more: true} // without the rows at fault, or fewer at a time
 		}
 		r.outage.Failed(ctx, err)
-		return found{}
+		return found{left: true}
 	}
 	if r.aside.unproven == 0 {
 		r.outage.Worked(ctx)
 	}
 	r.report(ctx, batch)
-	return found{rows: batch.Rows, more: batch.More}
+	return found{rows: batch.Rows, more: batch.More, left: batch.Left}
 }
 
 // report counts and logs what was moved.
@@ -128,7 +129,11 @@ func (r *relay) handOff(ctx context.Context, most int, without, only []int64) (m
 	var spans []trace.Span
 	err := pgx.BeginTxFunc(ctx, r.pool, beginRelay, func(tx pgx.Tx) error {
 		rows, err := claim(ctx, tx, most, without, only, r.by())
-		if err != nil || len(rows) == 0 {
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			batch.Left, err = anyLeft(ctx, tx)
 			return err
 		}
 		ids := make([]int64, len(rows))
@@ -177,6 +182,15 @@ func claim(ctx context.Context, tx pgx.Tx, limit int, without, only []int64, by 
 		return nil, fmt.Errorf("claim outbox rows: %w", err)
 	}
 	return claimed, nil
+}
+
+// anyLeft reports whether the outbox has rows: they are locked, set aside, or wait for a running job of their key.
+func anyLeft(ctx context.Context, tx pgx.Tx) (left bool, err error) {
+	err = tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM iu_outbox.event AS e ORDER BY e.id LIMIT 1)").Scan(&left)
+	if err != nil {
+		return false, fmt.Errorf("look for rows that are left: %w", err)
+	}
+	return left, nil
 }
 
 // insert returns how many jobs were new. If a key has an unfinished job, that job stands for the row.

@@ -11,7 +11,7 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// Another relay holds the first row of a key: the later one must wait for it, or the lowest id would not win.
+// Another relay holds the first row of a key. The relay must wait for it before it takes a later row: the lowest id wins.
 func TestLaterRowsWaitForTheFirstOfTheirKey(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -36,7 +36,7 @@ func TestLaterRowsWaitForTheFirstOfTheirKey(t *testing.T) {
 	require.Equal(t, "first", value[string](t, db, "SELECT args ->> 'actor' FROM iu_river.river_job WHERE args ->> 'instance_key_suffix' = 's'"))
 }
 
-// A row that nobody else may have loses nothing when the hand-off fails: here River's table refuses the job.
+// A failed hand-off loses no row. Here River's table refuses the job.
 func TestRowsStayWhereTheHandOffFails(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -52,7 +52,7 @@ func TestRowsStayWhereTheHandOffFails(t *testing.T) {
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job")
 }
 
-// The claim reads the outbox by its keys, in a session whose plans were made while it was empty, too.
+// The claim reads the outbox by its indexes, even with a plan made while the outbox was empty.
 func TestPlanOfTheClaim(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -64,7 +64,7 @@ func TestPlanOfTheClaim(t *testing.T) {
 		_, err := conn.Exec(t.Context(), "SELECT FROM iu_outbox.claim($1)", limit)
 		require.NoError(t, err)
 	}
-	for range 10 { // as often as it takes to have a generic plan
+	for range 10 { // enough executions for a generic plan
 		claim(500)
 	}
 	db.Exec(t, `INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix)
@@ -80,8 +80,8 @@ func TestPlanOfTheClaim(t *testing.T) {
 	require.Equal(t, 19001, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.event"))
 }
 
-// A vacuum that finds a table empty and cannot cut it short leaves it known as empty, until it is analysed. However full it
-// gets meanwhile, claim and emit read about as many rows as they take.
+// If a vacuum finds a table empty but cannot truncate it, the planner takes it for empty until the next ANALYZE. Even if it is
+// full by then, claim and emit read about as many rows as they take.
 func TestPlansWhereTablesCountAsEmpty(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -102,7 +102,7 @@ func TestPlansWhereTablesCountAsEmpty(t *testing.T) {
 	for table, most := range map[string]int{"iu_outbox.event": 20 * limit, "iu_outbox.emission": 20 * limit, "iu_river.river_job": 2*rows + 20*limit} {
 		call := map[string]string{
 			"iu_outbox.event": "SELECT FROM iu_outbox.claim($1)", "iu_outbox.emission": "SELECT FROM iu_outbox.emit($1)",
-			"iu_river.river_job": "SELECT iu_outbox.resume_parked($1)", // it sorts all parked ones by id
+			"iu_river.river_job": "SELECT iu_outbox.resume_parked($1)", // it sorts all parked jobs by id
 		}[table]
 		read := func() int {
 			_, err := conn.Exec(t.Context(), "SELECT pg_stat_force_next_flush()")

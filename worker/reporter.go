@@ -70,11 +70,15 @@ func (c Config) settings() fleet.Settings {
 		}
 		return d.Seconds()
 	}
+	var given []fleet.GivenSetting
+	for _, s := range c.Given {
+		given = append(given, fleet.GivenSetting(s))
+	}
 	return fleet.Settings{
 		Lanes: c.Lanes + c.scaleoutLanes(), Concurrency: c.Concurrency, ScaleoutConcurrency: c.ScaleoutConcurrency, PoolSize: int(c.Pool.Config().MaxConns),
-		CompletedRetention: seconds(c.CompletedRetention), CancelledRetention: seconds(c.CancelledRetention),
+		ComposeBy: c.ComposeBy, CompletedRetention: seconds(c.CompletedRetention), CancelledRetention: seconds(c.CancelledRetention),
 		DiscardedRetention: seconds(c.DiscardedRetention), EmissionRetention: seconds(c.EmissionRetention),
-		ConsumerExpiry: seconds(c.ConsumerExpiry), Given: c.Given,
+		ConsumerExpiry: seconds(c.ConsumerExpiry), Given: given,
 	}
 }
 

@@ -21,10 +21,11 @@ func TestAWorkerReportsItsSettingsAndLoad(t *testing.T) {
 	pool, err := pgxpool.New(t.Context(), db.URL)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	given := []fleet.GivenSetting{{Name: "lanes", Value: "2", Default: "4", From: "--lanes"}}
+	given := []worker.GivenSetting{{Name: "lanes", Value: "2", Default: "4", From: "--lanes"}}
 	w, err := worker.New(worker.Config{
 		Pool: pool, ID: "one", Version: "1.2.3", Lanes: 2, Concurrency: 7, ScaleoutConcurrency: -1, EmissionRetention: -1, Given: given,
-		Logger: slog.New(slog.DiscardHandler),
+		ComposeBy: worker.ComposeByFunction,
+		Logger:    slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
 	require.NoError(t, w.Start(t.Context()))
@@ -40,16 +41,17 @@ func TestAWorkerReportsItsSettingsAndLoad(t *testing.T) {
 	}))
 	require.Len(t, all.Workers, 1)
 	one := all.Workers[0]
-	require.Equal(t, given, one.Settings.Given)
+	require.Equal(t, []fleet.GivenSetting{fleet.GivenSetting(given[0])}, one.Settings.Given)
 	require.Equal(t, 7, one.Settings.Concurrency)
 	require.Equal(t, -1, one.Settings.ScaleoutConcurrency)
+	require.Equal(t, worker.ComposeByFunction, one.Settings.ComposeBy)
 	require.InDelta(t, -1, one.Settings.EmissionRetention, 0)
 	require.InDelta(t, 86400, one.Settings.CompletedRetention, 0)
 	require.Equal(t, fleet.HearsNotifications, one.Load.Hears)
 	require.Contains(t, one.Leads, fleet.LeadsRiver)
 	require.Contains(t, one.Leads, fleet.LeadsEmitter)
 
-	// One that was taken for dead reports again when it has begun again, and its end takes the report away.
+	// A worker that counted as dead reports again after it has rejoined. Its stop deletes the report.
 	db.Exec(t, "DELETE FROM iu_outbox.worker")
 	db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM iu_outbox.worker_report)")
 	require.NoError(t, w.Stop(t.Context()))

@@ -11,9 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// reclaimAfter is how long after its fetch a job that the table gives to this process may be unknown to it.
-const reclaimAfter = 4 * time.Second
-
 // rescuer renews this process's lease and releases its jobs that it does not know of. If the lease says that this process
 // sweeps, it also releases the jobs of processes whose leases have expired.
 type rescuer struct {
@@ -57,7 +54,7 @@ func (r *rescuer) round(ctx context.Context) error {
 			return err
 		}
 	}
-	return r.reclaim(ctx)
+	return r.reclaim(ctx, renewed.leftBehind)
 }
 
 // begin makes this process a new incarnation after another process declared the last one dead.
@@ -106,16 +103,7 @@ func (r *rescuer) sweep(ctx context.Context) error {
 // reclaim releases jobs that the table gives to this process and that it does not run: their fetch or completion was lost with
 // the database, and River itself would leave them. A completion may be on its way, so only the second round that finds a job
 // releases it.
-func (r *rescuer) reclaim(ctx context.Context) error {
-	rows, _ := r.pool.Query(ctx, `
-		SELECT j.id FROM iu_outbox.job AS j
-		WHERE j.state = 'running' AND j.worker = $1
-		  AND j.attempted_at NOT BETWEEN pg_catalog.now() - $2::interval AND pg_catalog.now() + $2::interval`,
-		r.lease.id, reclaimAfter) // CollectRows returns its error
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil {
-		return fmt.Errorf("find jobs left behind: %w", err)
-	}
+func (r *rescuer) reclaim(ctx context.Context, ids []int64) error {
 	ids = slices.DeleteFunc(ids, r.active)
 	again := slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return !slices.Contains(r.left, id) })
 	r.left = ids

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/listen"
@@ -19,17 +18,26 @@ const resumeBatch = 1000
 type resumer struct {
 	tools
 
-	hold  *compose.Hold
-	bell  listen.Bell
-	sweep time.Duration
+	hold *compose.Hold
+	bell listen.Bell
+	poll poll
+
+	busy bool // the last sweep resumed jobs, or failed
 }
 
 // run resumes until ctx ends.
 func (r *resumer) run(ctx context.Context) error {
-	return r.repeat(ctx, func(ctx context.Context) { r.bell.Wait(ctx, r.sweep) }, r.resume)
+	return r.repeat(ctx, func(ctx context.Context) {
+		d := r.poll.interval
+		if !r.busy && r.hold.Well() {
+			d = r.poll.next()
+		}
+		r.bell.Wait(ctx, d)
+	}, r.resume)
 }
 
 func (r *resumer) resume(ctx context.Context) error {
+	r.busy = true
 	total, err := r.all(ctx, "SELECT iu_outbox.resume_parked($1)", resumeBatch)
 	if err != nil {
 		return err
@@ -48,6 +56,7 @@ func (r *resumer) resume(ctx context.Context) error {
 	if total > 0 {
 		r.logger.InfoContext(ctx, "Resumer: parked jobs run again", slog.Int("jobs", total))
 	}
+	r.busy = total > 0 || err != nil
 	return err
 }
 

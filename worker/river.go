@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -39,7 +40,14 @@ func (c Config) queues(throttle *compose.Throttle) map[string]river.QueueConfig 
 	return queues
 }
 
-func newRiver(cfg Config, work *compose.Worker, throttle *compose.Throttle, control *riverControl, now *clock, mayReindex bool) (*river.Client[pgx.Tx], error) {
+// rebuiltIndexes returns the indexes that River rebuilds each day: all its own but those that functions/job.sql replaces.
+func rebuiltIndexes() []string {
+	return slices.DeleteFunc(river.ReindexerIndexNamesDefault(), func(name string) bool {
+		return name == "river_job_args_index" || name == "river_job_metadata_index"
+	})
+}
+
+func newRiver(cfg Config, work *compose.Worker, throttle *compose.Throttle, driver *workDriver, mayReindex bool) (*river.Client[pgx.Tx], error) {
 	workers := river.NewWorkers()
 	if err := river.AddWorkerSafely(workers, work); err != nil {
 		return nil, fmt.Errorf("register the job worker: %w", err)
@@ -53,16 +61,18 @@ func newRiver(cfg Config, work *compose.Worker, throttle *compose.Throttle, cont
 		JobTimeout:                  compose.Timeout,
 		RescueStuckJobsAfter:        noRescue,
 		FetchCooldown:               fetchCooldown,
-		FetchPollInterval:           cfg.PollInterval,
+		FetchPollInterval:           idlePolls * cfg.PollInterval, // riverControl fetches more often if needed
 		CompletedJobRetentionPeriod: cfg.CompletedRetention,
 		CancelledJobRetentionPeriod: cfg.CancelledRetention,
 		DiscardedJobRetentionPeriod: cfg.DiscardedRetention,
-		Test:                        river.TestConfig{Time: now}, // the only way to give River a clock
+		Test:                        river.TestConfig{Time: driver.executor.clock}, // the only way to give River a clock
 	}
-	if !mayReindex {
-		config.ReindexerIndexNames = []string{} // only an index's owner may rebuild it
+	if mayReindex { // only an index's owner may rebuild it
+		config.ReindexerIndexNames = rebuiltIndexes()
+	} else {
+		config.ReindexerIndexNames = []string{}
 	}
-	client, err := river.NewClient[pgx.Tx](newWorkDriver(cfg.Pool, control, now, work.Fenced, cfg.Logger), config)
+	client, err := river.NewClient[pgx.Tx](driver, config)
 	if err != nil {
 		return nil, fmt.Errorf("set River up: %w", err)
 	}

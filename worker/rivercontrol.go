@@ -41,6 +41,8 @@ type riverControl struct {
 	active  func() []int64         // the jobs that this process runs
 	inserts map[string]listen.Bell // by queue
 	changed listen.Bell
+	poll    poll
+	fetch   poll
 	told    chan *riverdriver.Notification
 
 	paused    map[string]bool // as River was told last
@@ -63,7 +65,7 @@ func newRiverControl(
 		}
 	}
 	if listener != nil {
-		c.changed = listener.On(jobs.RiverSchema + "." + topicControl)
+		c.changed = listener.On(jobs.RiverSchema+"."+topicControl, jobs.RiverSchema+"."+topicLeadership)
 	}
 	return c
 }
@@ -76,13 +78,27 @@ func namesQueue(queue string) func(string) bool {
 	}
 }
 
-// run reads the tables each second, and whenever the bell rings, until ctx ends.
+// run reads the tables at each poll, and whenever the bell rings, until ctx ends.
 func (c *riverControl) run(ctx context.Context) error {
 	return c.repeat(ctx, func(ctx context.Context) {
 		if retry.Pause(ctx, controlRest) {
-			c.changed.Wait(ctx, controlPoll-controlRest)
+			c.changed.Wait(ctx, c.poll.next()-controlRest)
 		}
 	}, c.read)
+}
+
+// runFetch makes River fetch at each poll until ctx ends, unless doorbells ring for whatever comes: River's own interval is fixed,
+// and is the idle one.
+func (c *riverControl) runFetch(ctx context.Context) error {
+	for retry.Pause(ctx, c.fetch.interval) {
+		if c.fetch.calm.now() {
+			continue
+		}
+		for _, bell := range c.inserts {
+			bell.Ring()
+		}
+	}
+	return nil
 }
 
 // The actions are River's. A leader that resigns reports that there is no leader.

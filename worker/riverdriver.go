@@ -13,6 +13,8 @@ import (
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
+
+	"github.com/iu-core/iuworker/internal/compose"
 )
 
 // workDriver is River's pgx driver for the client that works. It opens no connection to listen: River hears what riverControl
@@ -24,10 +26,10 @@ type workDriver struct {
 	executor workExecutor
 }
 
-func newWorkDriver(pool *pgxpool.Pool, control *riverControl, now *clock, fenced func(jobID int64) bool, logger *slog.Logger) *workDriver {
+func newWorkDriver(pool *pgxpool.Pool, control *riverControl, now *clock, work *compose.Worker, logger *slog.Logger) *workDriver {
 	d := riverpgxv5.New(pool)
 	return &workDriver{Driver: d, control: control, executor: workExecutor{
-		Executor: d.GetExecutor(), clock: now, fenced: fenced, logger: logger,
+		Executor: d.GetExecutor(), clock: now, work: work, failed: control.fetch.calm.putOff, logger: logger,
 	}}
 }
 
@@ -37,16 +39,26 @@ func (d *workDriver) GetListener(*riverdriver.GetListenenerParams) riverdriver.L
 
 func (d *workDriver) GetExecutor() riverdriver.Executor { return d.executor }
 
-// workExecutor puts the server's times in place of this machine's, and does not write the ends of jobs that are no longer this
-// process's. Its statements over many jobs wait only briefly for a lock: another transaction that holds a few job rows must not
+// workExecutor puts the server's times in place of this machine's, and does not write the ends of jobs that are completed, or no
+// longer this process's. Its statements over many jobs wait only briefly for a lock: another transaction that holds a few job rows must not
 // keep all others from being completed, scheduled or deleted. The rescuer releases jobs that stay running in the table, and
 // their next run finds them composed.
 type workExecutor struct {
 	riverdriver.Executor
 
 	clock  *clock
-	fenced func(jobID int64) bool
+	work   *compose.Worker
+	failed func() // called after a fetch that failed: the ring that it was for is used up
 	logger *slog.Logger
+}
+
+// JobGetAvailable implements riverdriver.Executor.
+func (e workExecutor) JobGetAvailable(ctx context.Context, params *riverdriver.JobGetAvailableParams) (*riverdriver.JobGetAvailableResult, error) {
+	result, err := e.Executor.JobGetAvailable(ctx, params)
+	if err != nil {
+		e.failed()
+	}
+	return result, err
 }
 
 // JobDeleteBefore implements riverdriver.Executor. Jobs that are locked are deleted by a later round.
@@ -100,10 +112,16 @@ func (e workExecutor) briefly(ctx context.Context, do func(riverdriver.ExecutorT
 func (e workExecutor) JobSetStateIfRunningMany(
 	ctx context.Context, params *riverdriver.JobSetStateIfRunningManyParams,
 ) (rows []*rivertype.JobRow, err error) {
-	params = without(params, e.fenced)
-	if len(params.ID) == 0 {
-		return nil, nil
+	if kept := without(params, e.work.Ended); len(kept.ID) > 0 {
+		rows, err = e.setState(ctx, kept)
 	}
+	if err == nil { // else River tries it again with the same jobs
+		e.work.Forget(params.ID)
+	}
+	return rows, err
+}
+
+func (e workExecutor) setState(ctx context.Context, params *riverdriver.JobSetStateIfRunningManyParams) (rows []*rivertype.JobRow, err error) {
 	locked, err := e.briefly(ctx, func(tx riverdriver.ExecutorTx) error {
 		rows, err = tx.JobSetStateIfRunningMany(ctx, params)
 		return err

@@ -26,6 +26,7 @@ type running struct {
 	lease    *lease
 	listener *listen.Listener // nil: polling
 	session  *session         // nil: polling
+	calm     calm
 
 	throttle          *compose.Throttle
 	events, scaleouts *compose.Batcher
@@ -53,8 +54,9 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 	batcher := func(lanes int, apart *compose.Batcher) *compose.Batcher {
 		return compose.NewBatcher(compose.BatcherConfig{
 			Pool: w.cfg.Pool, Lanes: lanes, Apart: apart, Throttle: r.throttle, Incarnation: r.lease.incarnation,
+			ByFunction: w.cfg.ComposeBy == ComposeByFunction,
 			Observe: func(b compose.Batch) {
-				w.cfg.Metrics.Composed(b)
+				w.cfg.metrics.Composed(b)
 				if !b.Split {
 					report.composed.Add(int64(b.Events))
 				}
@@ -67,7 +69,7 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 	r.events = batcher(w.cfg.Lanes, nil)
 	r.scaleouts = batcher(w.cfg.scaleoutLanes(), r.events)
 	r.work = compose.NewWorker(compose.WorkerConfig{
-		Events: r.events, Scaleouts: r.scaleouts, Hold: r.hold, Observe: w.report, Tracer: w.cfg.jobTracer(), Now: r.lease.clock.Now,
+		Events: r.events, Scaleouts: r.scaleouts, Hold: r.hold, Observe: r.observe(w.report), Tracer: w.cfg.jobTracer(), Now: r.lease.clock.Now,
 	})
 	parts, err := r.open(ctx, sessions, report, w.fail)
 	if err != nil {
@@ -89,8 +91,8 @@ func (r *running) open(ctx context.Context, sessions bool, report *reporter, fai
 		return nil, err
 	}
 	if sessions {
-		r.listener = listen.New(listen.Config{Pool: cfg.Pool, Direct: cfg.Direct, Logger: r.logger, Observe: cfg.Metrics.Listening})
-		cfg.Metrics.Listening(false) // not yet
+		r.listener = listen.New(listen.Config{Pool: cfg.Pool, Direct: cfg.Direct, Logger: r.logger, Observe: cfg.metrics.Listening})
+		cfg.metrics.Listening(false) // not yet
 		session := newSession(cfg.Direct, r.logger)
 		if err := session.open(ctx); err != nil {
 			return nil, fmt.Errorf("open the worker's session: %w", err)
@@ -101,7 +103,9 @@ func (r *running) open(ctx context.Context, sessions bool, report *reporter, fai
 	if err != nil {
 		return nil, err
 	}
+	r.calm.listener, r.calm.bell = r.listener, r.bell(names.ChannelGate)
 	r.control = newRiverControl(cfg.Pool, r.listener, slices.Collect(maps.Keys(cfg.queues(r.throttle))), r.work.ActiveJobs, r.logger)
+	r.control.poll, r.control.fetch = r.poll(controlPoll), r.poll(cfg.PollInterval)
 	parts := r.parts(inserter, report, failed)
 	return parts, r.startRiver(ctx) // from now on there are jobs, which need the parts
 }
@@ -124,7 +128,7 @@ func (r *running) parts(inserter *river.Client[pgx.Tx], report *reporter, failed
 		tools: r.tools("relay"), client: inserter, by: r.lease.incarnation, batch: cfg.RelayBatch, tracer: cfg.tracer(),
 		sleeper: r.sleeper(lockRelaySleeps, names.ChannelEvent),
 	}
-	resumer := &resumer{tools: r.tools("resumer"), hold: r.hold, bell: r.bell(names.ChannelGate), sweep: cfg.SweepInterval}
+	resumer := &resumer{tools: r.tools("resumer"), hold: r.hold, bell: r.calm.bell, poll: r.poll(cfg.SweepInterval)}
 	pruner := &pruner{tools: r.tools("pruner"), retention: cfg.EmissionRetention, expiry: cfg.ConsumerExpiry}
 	verifier := &verifier{tools: r.tools("verifier"), session: r.session, interval: cfg.VerifyInterval}
 	historian := &historian{tools: r.tools("historian"), now: r.lease.clock.Now}
@@ -139,6 +143,7 @@ func (r *running) parts(inserter *river.Client[pgx.Tx], report *reporter, failed
 		{"emitter", &r.emitting, r.emitter.run},
 		{"rescuer", &r.serving, rescuer.run},
 		{"control", &r.serving, r.control.run},
+		{"fetch", &r.serving, r.control.runFetch},
 	}
 	if r.session != nil {
 		parts = append(parts, part{"listener", &r.serving, r.listener.Run}, part{"session", &r.serving, r.session.run})
@@ -155,7 +160,17 @@ func (r *running) bell(channel string) listen.Bell {
 }
 
 func (r *running) sleeper(key int32, channel string) sleeper {
-	return sleeper{session: r.session, key: key, bell: r.bell(channel), poll: r.cfg.PollInterval}
+	return sleeper{session: r.session, key: key, bell: r.bell(channel), poll: r.poll(r.cfg.PollInterval)}
+}
+
+// observe returns report, and notes which jobs were put off.
+func (r *running) observe(report func(compose.Outcome)) func(compose.Outcome) {
+	return func(o compose.Outcome) {
+		if o.Ending == compose.EndingParked || o.Ending == compose.EndingRetried {
+			r.calm.putOff()
+		}
+		report(o)
+	}
 }
 
 func (r *running) startRiver(ctx context.Context) error {
@@ -166,7 +181,8 @@ func (r *running) startRiver(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for River's tables: %w", err)
 	}
-	client, err := newRiver(r.cfg, r.work, r.throttle, r.control, r.lease.clock, mayReindex)
+	driver := newWorkDriver(r.cfg.Pool, r.control, r.lease.clock, r.work, r.logger)
+	client, err := newRiver(r.cfg, r.work, r.throttle, driver, mayReindex)
 	if err != nil {
 		return err
 	}

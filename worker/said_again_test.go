@@ -9,8 +9,8 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// A job that composed counts as running until its end is written, some time later. An event that is said again in
-// between stays in the outbox until then, and has a job of its own afterwards.
+// A job that has composed counts as running until River stores its end, some time later. If its event is inserted again before
+// that, the new row stays in the outbox, and gets its own job afterwards.
 func TestEventSaidAgainBeforeTheEndOfItsJobIsWritten(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

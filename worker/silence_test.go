@@ -17,7 +17,7 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// through puts a proxy before the database that can swallow everything without closing a connection.
+// through puts a proxy in front of the database that can drop all traffic without closing connections.
 func through(t *testing.T, db *iutest.DB) (cfg *pgx.ConnConfig, silence func(), speak func()) {
 	t.Helper()
 	u, err := url.Parse(db.URL)
@@ -40,7 +40,7 @@ func through(t *testing.T, db *iutest.DB) (cfg *pgx.ConnConfig, silence func(), 
 	return cfg, silence, func() { proxy.Toxics.ResetToxics(context.WithoutCancel(t.Context())) }
 }
 
-// The network between the worker's sessions and the server swallows everything: nothing is closed, nothing comes.
+// The network between the worker's sessions and the server drops all packets, without closing connections.
 func TestSilentServerIsNoticed(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -54,7 +54,7 @@ func TestSilentServerIsNoticed(t *testing.T) {
 		return lines.count("Listener: connection lost") == 1 && lines.count("Session: connection lost") == 1
 	}, patience, 10*time.Millisecond)
 	require.ErrorIs(t, w.Ready(t.Context()), worker.ErrNotReady)
-	insert(t, db, template, "meanwhile") // found by the poll, through the pool
+	insert(t, db, template, "meanwhile") // polling finds it, through the pool
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position IS NOT NULL")
 	speak()
 	require.Eventually(t, func() bool {
@@ -65,8 +65,8 @@ func TestSilentServerIsNoticed(t *testing.T) {
 	eventually(t, db, "SELECT count(*) = 2 FROM iu_outbox.emission WHERE position IS NOT NULL")
 }
 
-// Where no notification comes through, as behind a transaction pooler, the worker says so once, polls, and is ready.
-// Another database of the server stands for that here: notifications do not cross.
+// If notifications do not come through, as behind a transaction pooler, the worker logs it once, polls, and is ready. Here the
+// direct address leads to another database, which notifications do not reach.
 func TestPollsWhereNotificationsDoNotComeThrough(t *testing.T) {
 	t.Parallel()
 	db, elsewhere := iutest.New(t), iutest.Empty(t)
@@ -85,7 +85,7 @@ func TestPollsWhereNotificationsDoNotComeThrough(t *testing.T) {
 			AND database IN (SELECT oid FROM pg_database WHERE datname IN ($1, $2))`, db.Name, elsewhere.Name))
 }
 
-// Two polling workers know of each other by their heartbeats.
+// Workers that poll detect a dead one by its heartbeat.
 func TestDeadPollingWorkerIsNoticed(t *testing.T) {
 	t.Parallel()
 	db, elsewhere := iutest.New(t), iutest.Empty(t)
@@ -96,7 +96,7 @@ func TestDeadPollingWorkerIsNoticed(t *testing.T) {
 	start(t, db, polling(20*time.Millisecond), func(c *worker.Config) { c.Direct = direct })
 	insert(t, db, template, "s")
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed'")
-	// What a killed worker leaves: a job that runs by the table alone, and a row that grows stale.
+	// A killed worker leaves a job in state running, and a row whose heartbeat grows old.
 	db.Exec(t, `INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version) VALUES ('ghost', 1, 'h', 1, 'v')`)
 	db.Exec(t, `UPDATE iu_river.river_job SET state = 'running', finalized_at = NULL, attempted_by = '{ghost}'`)
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed' AND metadata ->> 'released_from' = 'ghost'")
@@ -122,7 +122,7 @@ func TestServerRestartLosesNothing(t *testing.T) {
 	require.Zero(t, lines.count("Rescuer: a worker died"))
 }
 
-// A worker has the rights of iu_worker and needs no more.
+// A worker needs no privileges beyond those of iu_worker.
 func TestWorksAsItsRole(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -9,8 +9,8 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// However far this machine's clock is from the server's, events are composed at once, and retries and retentions go by
-// the server's.
+// Events are composed at once even if the worker's clock differs from the server's. Retries and retentions follow the server's
+// clock.
 func TestTwoClocks(t *testing.T) {
 	t.Parallel()
 	for _, off := range []string{"-1h", "-8s", "+8s", "+1h"} {
@@ -31,7 +31,7 @@ func TestTwoClocks(t *testing.T) {
 				AND finalized_at >= attempted_at - interval '1 second'
 				AND finalized_at < clock_timestamp() + interval '1 second' FROM iu_river.river_job`))
 
-			// A retry: the key is held for a moment by somebody who works on the same suffix.
+			// The event is retried, because another session with the same suffix holds the key for a moment.
 			conn, err := db.Pool.Acquire(t.Context())
 			require.NoError(t, err)
 			defer conn.Release()

@@ -12,6 +12,7 @@ import (
 type found struct {
 	rows int
 	more bool // there is more: the transaction was full, or another one holds rows
+	left bool // rows are left that cannot be handled yet, or the look failed: no doorbell will ring for them
 }
 
 const (
@@ -38,7 +39,7 @@ type sleeper struct {
 	session *session // nil: polling by choice
 	key     int32
 	bell    listen.Bell
-	poll    time.Duration // the longest sleep
+	poll    poll
 }
 
 // work calls handle whenever there may be something to do, until ctx ends, or the session ends whose lock it sleeps with.
@@ -53,19 +54,19 @@ func (s sleeper) work(ctx context.Context, handle func(context.Context) found) {
 			continue
 		}
 		if s.session == nil {
-			s.wait(ctx, s.poll, nil)
+			s.wait(ctx, s.poll.interval, nil)
 			continue
 		}
 		lost := s.session.lost()
 		got, err := s.session.try(ctx, s.key)
 		switch {
 		case err != nil:
-			s.wait(ctx, min(s.poll, time.Second), nil)
+			s.wait(ctx, min(s.poll.interval, time.Second), nil)
 			return
 		case got == triedTaken: // another process sleeps
 			s.wait(ctx, s.unlocked(ctx), lost)
 		case got == triedShared: // by producers, which are about to commit
-			s.wait(ctx, min(s.poll, shared), lost)
+			s.wait(ctx, min(s.poll.interval, shared), lost)
 			if shared *= 2; shared > longestShared {
 				shared = longestShared
 				_ = s.unlocked(ctx) // logs a stranger that holds it
@@ -77,12 +78,13 @@ func (s sleeper) work(ctx context.Context, handle func(context.Context) found) {
 	}
 }
 
-// unlocked returns how long to sleep without the lock: the process that has it handles what arrives, unless a stranger has it.
+// unlocked returns how long to sleep without the lock: the process that has it handles what arrives, unless a stranger has it. It
+// is never the idle interval, since no doorbell rings after that process has ended.
 func (s sleeper) unlocked(ctx context.Context) time.Duration {
 	if strange, err := s.session.strange(ctx, s.key); err == nil && strange {
-		return min(s.poll, strangePoll)
+		return min(s.poll.interval, strangePoll)
 	}
-	return s.poll
+	return s.poll.interval
 }
 
 // sleep holds the exclusive lock and handles what the bell is rung for, until the bell rings again before that is done.
@@ -93,10 +95,15 @@ func (s sleeper) sleep(ctx context.Context, handle func(context.Context) found, 
 	default:
 	}
 	for ctx.Err() == nil {
-		if handle(ctx).more || len(s.bell) > 0 {
+		last := handle(ctx)
+		if last.more || len(s.bell) > 0 {
 			return
 		}
-		s.wait(ctx, s.poll, lost)
+		d := s.poll.interval
+		if last == (found{}) {
+			d = s.poll.next()
+		}
+		s.wait(ctx, d, lost)
 		select {
 		case <-lost:
 			return

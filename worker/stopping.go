@@ -7,11 +7,13 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/iu-core/iuworker/jobs"
 )
 
-// ending stops one part after the other. A part that does not stop within its share of the time goes on stopping by itself while
-// the next ones are stopped; late names it if it has not stopped at the end. So a part that hangs on a lock or on a silent
-// connection keeps no other part from finishing.
+// ending stops one part after the other. It does not wait longer for a part than its share of the time: a part that hangs on a
+// lock or a silent connection continues to stop in the background, and the next parts still stop. late names the parts that
+// have not stopped at the end.
 type ending struct {
 	began time.Time
 	by    time.Time
@@ -22,12 +24,12 @@ type ending struct {
 
 func newEnding(by time.Time) *ending { return &ending{began: time.Now(), by: by} }
 
-// room returns the time at which a share of the whole time is left, or most if that is less.
+// room returns the end less a part of the whole time, or less most if that is shorter.
 func (e *ending) room(part float64, most time.Duration) time.Time {
 	return e.by.Add(-min(time.Duration(part*float64(e.by.Sub(e.began))), most))
 }
 
-// stop stops a part, and returns when it has stopped, or at a time.
+// stop stops a part. It returns when the part has stopped, at the latest at until.
 func (e *ending) stop(until time.Time, name string, stop func()) {
 	e.mu.Lock()
 	e.left = append(e.left, name)
@@ -50,7 +52,7 @@ func (e *ending) stop(until time.Time, name string, stop func()) {
 	}
 }
 
-// end stops a group's parts together, and reports whether all of them have stopped in time.
+// end stops the parts of a group together, and reports whether all of them stopped by until.
 func (e *ending) end(until time.Time, g *group) bool {
 	g.cancel()
 	var wg sync.WaitGroup
@@ -73,7 +75,7 @@ func (g *group) ended() bool {
 	return true
 }
 
-// late returns a *StopError that names the parts that have not stopped, nil if there are none.
+// late returns a *StopError that names the parts that have not stopped, or nil if all have.
 func (e *ending) late() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -83,9 +85,9 @@ func (e *ending) late() error {
 	return &StopError{Parts: slices.Clone(e.left), After: time.Since(e.began)}
 }
 
-// StopError is the error of Stop if a part did not stop in time.
+// StopError is the error of Worker.Stop if parts did not stop in time.
 type StopError struct {
-	Parts []string      // that have not stopped
+	Parts []string      // the parts that have not stopped
 	After time.Duration // how long Stop waited
 }
 
@@ -97,19 +99,19 @@ func (e *StopError) Error() string {
 // Unwrap returns context.DeadlineExceeded.
 func (*StopError) Unwrap() error { return context.DeadlineExceeded }
 
-// longestStop stands for no limit.
+// longestStop means no limit.
 const longestStop = 365 * 24 * time.Hour
 
-// stop stops the parts in the order in which events pass through them: the parts that take work in, the jobs, the emitter, which
-// announces what the jobs composed, and then the parts that all others need. It returns when ctx ends at the latest, whatever the
-// database does; its error names the parts that have not stopped, and these go on stopping by themselves.
+// stop stops the parts in the order in which events pass through them: the parts that take in work, the jobs, the emitter, which
+// announces what the jobs composed, and then the parts that all others need. It returns at the latest when ctx ends. Its error
+// names the parts that have not stopped; these continue to stop in the background.
 func (r *running) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, longestStop)
 	defer cancel()
 	by, _ := ctx.Deadline()
 	e := newEnding(by)
 	e.end(e.room(.75, longestStop), &r.taking)
-	r.throttle.Lift() // jobs that River has fetched do not wait for their turn
+	r.throttle.Lift() // the rate does not apply to jobs that River has already fetched
 	jobsEnd, emitterEnd := e.room(.1, time.Second), e.room(.05, time.Second/2)
 	e.stop(jobsEnd, "River", func() { r.stopRiver(ctx, e.room(.35, 4*time.Second)) })
 	if e.end(emitterEnd, &r.emitting) {
@@ -128,7 +130,7 @@ func (r *running) stop(ctx context.Context) error {
 	return left
 }
 
-// stopRiver lets jobs end until a time, and then cuts off those that have not: River gives them back.
+// stopRiver waits until jobs have ended, at the latest until a time. It then cancels the others, which will run again.
 func (r *running) stopRiver(ctx context.Context, until time.Time) {
 	soft, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
@@ -137,4 +139,10 @@ func (r *running) stopRiver(ctx context.Context, until time.Time) {
 	}
 	r.logger.WarnContext(ctx, "Worker: cutting off jobs that outlast the shutdown timeout")
 	_ = r.client.StopAndCancel(context.WithoutCancel(ctx)) // it fails only if its context ends
+	wakeCtx, cancelWake := context.WithTimeout(ctx, time.Second)
+	defer cancelWake()
+	_, _ = r.cfg.Pool.Exec(wakeCtx, `
+		SELECT pg_catalog.pg_notify($1, pg_catalog.json_build_object('queue', q.queue)::text)
+		FROM pg_catalog.unnest($2::text[]) AS q (queue)`,
+		jobs.RiverSchema+"."+topicInsert, []string{jobs.QueueEvents, jobs.QueueScaleout}) // others find the jobs by polling, too
 }

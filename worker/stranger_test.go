@@ -15,7 +15,7 @@ import (
 	"github.com/iu-core/iuworker/worker"
 )
 
-// stranger is a connection of a login that may do nothing but connect.
+// stranger returns a connection of a login that has no privilege but CONNECT.
 func stranger(t *testing.T, db *iutest.DB) *pgx.Conn {
 	t.Helper()
 	role := "stranger_" + strings.ReplaceAll(uuid.NewString(), "-", "")
@@ -23,7 +23,7 @@ func stranger(t *testing.T, db *iutest.DB) *pgx.Conn {
 	t.Cleanup(func() { db.Exec(t, "DROP ROLE "+role) })
 	conn, err := pgx.Connect(t.Context(), db.URLAs(role))
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) }) // before its role is dropped
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) }) // must happen before its role is dropped
 	return conn
 }
 
@@ -33,7 +33,7 @@ func do(t *testing.T, conn *pgx.Conn, sql string, args ...any) {
 	require.NoError(t, err, sql)
 }
 
-// Any login may send any notification: River, which takes them for commands, hears none of them.
+// Any login can send any notification. River would treat them as commands, so it must not receive them.
 func TestNotificationsOfStrangersCommandNothing(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -65,7 +65,7 @@ func TestNotificationsOfStrangersCommandNothing(t *testing.T) {
 			do(t, who, "SELECT pg_notify('iu_river.river_control', $1)", fmt.Sprintf(`{"action":"cancel","job_id":%d,"queue":%q}`, id, queue))
 		}
 	}
-	// A change of a gate comes after all that, and is heard: so was the rest.
+	// The change of a gate comes after all of them and takes effect, so the worker has received the others as well.
 	db.Exec(t, "UPDATE dot_config SET value = 'false' WHERE key = 'iu_core.composer_enabled'")
 	db.Exec(t, "UPDATE dot_config SET value = 'true' WHERE key = 'iu_core.composer_enabled'")
 	require.NoError(t, w.Ready(t.Context()))
@@ -76,7 +76,7 @@ func TestNotificationsOfStrangersCommandNothing(t *testing.T) {
 	require.Less(t, lines.count("level=WARN")+lines.count("level=ERROR"), 1, "nobody is told of them, after %d lines", before)
 }
 
-// What operators do is in the tables, and takes effect with or without a notification.
+// Changes by operators are in the tables, and take effect even without a notification.
 func TestQueuesArePausedAndJobsCancelledByTheTables(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(t *testing.T, c *worker.Config){
@@ -99,7 +99,7 @@ func TestQueuesArePausedAndJobsCancelledByTheTables(t *testing.T) {
 
 			db.Exec(t, "UPDATE iu_river.river_queue SET paused_at = now() WHERE name = 'events'")
 			probe := 0
-			require.Eventually(t, func() bool { // until one stays
+			require.Eventually(t, func() bool { // until an attempt succeeds
 				probe++
 				insert(t, db, template, fmt.Sprint("probe-", probe))
 				eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.event)")
@@ -116,7 +116,7 @@ func TestQueuesArePausedAndJobsCancelledByTheTables(t *testing.T) {
 			db.Exec(t, "UPDATE iu_river.river_queue SET paused_at = NULL WHERE name = 'events'")
 			eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'running'")
 
-			// What River's JobCancel writes.
+			// The same update as River's JobCancel.
 			db.Exec(t, `UPDATE iu_river.river_job SET metadata = metadata || '{"cancel_attempted_at": "2026-01-01T00:00:00Z"}' WHERE state = 'running'`)
 			eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.dead_letter WHERE status = 'cancelled'")
 			release()
@@ -124,7 +124,7 @@ func TestQueuesArePausedAndJobsCancelledByTheTables(t *testing.T) {
 	}
 }
 
-// As many notifications as a login can send slow nothing down, and nobody writes a line of them.
+// A flood of notifications neither slows the work down nor fills the log.
 func TestFloodOfNotifications(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -157,7 +157,7 @@ func TestFloodOfNotifications(t *testing.T) {
 	require.Zero(t, lines.count("level=WARN")+lines.count("level=ERROR"))
 }
 
-// A lock says something only if who holds it may work: any login may take any advisory lock, and keep it.
+// An advisory lock counts only if its holder has the worker's role: any login can take and keep one.
 func TestLocksOfStrangersHoldUpNothing(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"pg_advisory_lock", "pg_advisory_lock_shared"} {

@@ -24,7 +24,7 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// receiver is an OpenTelemetry collector that keeps what it gets.
+// receiver is an OpenTelemetry collector that keeps the spans it receives.
 type receiver struct {
 	*httptest.Server
 
@@ -57,7 +57,7 @@ func newReceiver(t *testing.T) *receiver {
 	return r
 }
 
-// of returns the spans of a trace by their names.
+// of returns the spans of a trace by name.
 func (r *receiver) of(traceID string) map[string]*otlp.Span {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -84,7 +84,7 @@ const insertTraced = `
 	INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix, trace_context)
 	VALUES ($1, 'order.paid', $2, $3, $4)`
 
-// One trace leads from the application's transaction to the subscriber.
+// One trace spans the way from the application's transaction to the subscriber.
 func TestTraceLeadsFromTheApplicationToTheSubscriber(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -138,7 +138,7 @@ func TestLogLinesOfJobsCarryTheTrace(t *testing.T) {
 	require.Equal(t, 1, lines.count("status=template_not_found"))
 }
 
-// What the application does not want to be sampled is not.
+// A trace that the application does not sample is not sampled here either.
 func TestTraceFollowsTheApplicationsSampling(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -157,7 +157,7 @@ func TestTraceFollowsTheApplicationsSampling(t *testing.T) {
 	require.Empty(t, received.of("2af7651916cd43dd8448eb211c80319c"))
 }
 
-// An event that came without a trace begins one with the relay.
+// The relay starts a trace for an event that has none.
 func TestTraceBeginsWithTheRelay(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -177,7 +177,7 @@ func TestTraceBeginsWithTheRelay(t *testing.T) {
 	require.Empty(t, received.of(traceID)["relay"].GetParentSpanId())
 }
 
-// A worker that sends no spans carries the application's trace on, over a retry, a rollback and a second try.
+// A worker without tracing passes on the application's trace, even over a retry, a rollback and a new instance.
 func TestTracestateReachesTheSubscriber(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -219,7 +219,7 @@ func TestTracestateReachesTheSubscriber(t *testing.T) {
 	require.Equal(t, "x=3", next().TraceState, "it is composed again, in the trace that it came with now")
 }
 
-// The trace that the relay begins has nothing of a state that came without a trace.
+// A trace that the relay starts ignores a tracestate that came without a traceparent.
 func TestTracestateWithoutATraceIsLeftOut(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -6,26 +6,26 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
-	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/worker"
 )
 
-// Of two workers one verifies, and what it finds is in its metrics and its log.
+// One of two workers verifies, and reports its findings in its metrics and its log.
 func TestVerifiesNowAndThen(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	db.OpenGates(t)
 	template := db.Template(t, "t", 1)
-	all := make([]*metrics.Metrics, 2)
+	all := make([]*prometheus.Registry, 2)
 	var lines *logs
 	var log *slog.Logger
 	log, lines = logging(t)
 	for i := range all {
-		all[i] = metrics.New(metrics.Config{})
-		start(t, db, func(c *worker.Config) { c.Metrics, c.Logger, c.VerifyInterval = all[i], log, 50*time.Millisecond })
+		all[i] = prometheus.NewRegistry()
+		start(t, db, func(c *worker.Config) { c.Registerer, c.Logger, c.VerifyInterval = all[i], log, 50*time.Millisecond })
 	}
 	sum := func(name string) float64 { return measured(t, all[0], name) + measured(t, all[1], name) }
 	for i := range 3 {
@@ -35,7 +35,7 @@ func TestVerifiesNowAndThen(t *testing.T) {
 	require.Eventually(t, func() bool { return sum("iuworker_verify_success") == 1 }, patience, 10*time.Millisecond)
 	require.Zero(t, sum("iuworker_verify_findings"))
 
-	// An emission is lost, which nothing but a person or a broken disk could bring about.
+	// An emission is lost, which only a person or a broken disk could cause.
 	db.Exec(t, "DELETE FROM iu_outbox.emission WHERE position = 2")
 	require.Eventually(t, func() bool { return sum("iuworker_verify_findings") > 0 }, patience, 10*time.Millisecond)
 	require.Zero(t, sum("iuworker_verify_success"))

@@ -18,7 +18,7 @@ func TestOutboxRowBecomesInstanceAndEvent(t *testing.T) {
 	db.OpenGates(t)
 	template := db.Template(t, "welcome", 3)
 	client := listen(t, db)
-	start(t, db, polling(time.Hour)) // nothing but doorbells can wake it
+	start(t, db, polling(time.Hour)) // only doorbells can wake it
 
 	eventID := uuid.New()
 	db.Exec(t, `
@@ -86,7 +86,7 @@ func TestDuplicatesMakeOneInstance(t *testing.T) {
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position IS NOT NULL")
 	require.Equal(t, "actor 1", value[string](t, db, "SELECT triggered_by FROM iu_auto_instantiate_event_log"), "the lowest id wins")
 
-	// The same again after the job ended, and once more after River forgot it.
+	// The same event again after the job has ended, and once more after River has deleted the job.
 	for _, forget := range []bool{false, true} {
 		eventually(t, db, "SELECT bool_and(state = 'completed') FROM iu_river.river_job")
 		if forget {
@@ -114,7 +114,7 @@ func TestPriorityAndTimeReachTheJob(t *testing.T) {
 		SELECT state = 'scheduled' AND priority = 3 AND queue = 'events'
 			AND scheduled_at BETWEEN now() + interval '58 minutes' AND now() + interval '61 minutes'
 		FROM iu_river.river_job WHERE args ->> 'instance_key_suffix' = 'later'`))
-	// It ran at once: the gates ship closed, so it is parked.
+	// The job ran at once, but the gates are closed by default, so it is parked.
 	eventually(t, db, `SELECT priority = 2 AND metadata ? 'parked'
 		FROM iu_river.river_job WHERE args ->> 'instance_key_suffix' = 'past'`)
 }

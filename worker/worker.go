@@ -128,7 +128,7 @@ func (w *Worker) Start(ctx context.Context) error {
 // report counts how a run of a job ended, and logs it: as a warning if an operator may have to act. The relay and the emitter
 // log the batches that went well.
 func (w *Worker) report(o compose.Outcome) {
-	w.cfg.Metrics.Ran(o)
+	w.cfg.metrics.Ran(o)
 	level := slog.LevelDebug
 	if o.Err != nil && o.Ending != compose.EndingParked || o.Ending == compose.EndingCancelled { // Hold logs a fault once
 		level = slog.LevelWarn

@@ -32,7 +32,7 @@ func ended(t testing.TB, body io.ReadCloser, text string) (read string, found bo
 	return read, false
 }
 
-// A client with the token receives every event that the worker announces before it stops, and is told to reconnect.
+// A client with the token receives every event that the worker announces before it stops, and is then told to reconnect.
 func TestFollowingTheEventsOfAWorkerNeedsItsToken(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -103,7 +103,7 @@ func TestTheLineToFollowWith(t *testing.T) {
 
 func (e environment) get(name string) string { return e[name] }
 
-// follows runs the line that dev prints in a shell, until its output contains the text.
+// follows runs the line that dev prints, in a shell, until its output contains the text.
 func follows(t testing.TB, line, text string) {
 	t.Helper()
 	shell := exec.CommandContext(t.Context(), "sh", "-c", "exec "+line)

@@ -64,7 +64,7 @@ func TestAnErrorOfSeveralHostsNamesThemAll(t *testing.T) {
 	t.Parallel()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer listener.Close() //nolint:errcheck // the test is over; connections wait in its backlog, accepted by the kernel
+	defer listener.Close() //nolint:errcheck // the test is over; the kernel accepts connections into the backlog
 	mute := listener.Addr().String()
 	r := run(t, environment{"DATABASE_URL": "postgres://ann:" + secret + "@" + mute + ",127.0.0.1:1/x?connect_timeout=1"}, "gate", "status").
 		failed(t, exitFailed, "cannot connect to PostgreSQL as user ann, database x: at "+mute+": no reply in time, "+
@@ -119,7 +119,7 @@ func TestSIGHUPReadsSecretsAgainAndEndsNothing(t *testing.T) {
 	}
 }
 
-// A worker makes all of its connections again with the file's new address, also those that listen and hold locks.
+// If the file has a new address, a worker reconnects all its connections, also those that listen and hold locks.
 func TestAWorkerOutlivesARotatedPassword(t *testing.T) {
 	t.Parallel()
 	db, _ := iutest.Own(t)

@@ -25,7 +25,7 @@ func module(t testing.TB, program string) string {
 	require.NoError(t, err)
 	_, requires, found := strings.Cut(string(mod), "module github.com/iu-core/iuworker\n")
 	require.True(t, found)
-	// The same versions as in this repository: nothing needs to be downloaded.
+	// The versions are those of this repository, so nothing is downloaded.
 	mod = []byte("module example.org/shop\n" + requires +
 		"\nrequire github.com/iu-core/iuworker v0.0.0\n\nreplace github.com/iu-core/iuworker => " + repository + "\n")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), mod, 0o600))
@@ -47,7 +47,7 @@ func tool(t testing.TB, dir string, env []string, name string, args ...string) (
 	return out.String() + errOut.String(), err
 }
 
-// sample returns the block in a language that a document marks for a test.
+// sample returns the block that a document marks for a test, in one language.
 func sample(t testing.TB, test, language string) string {
 	t.Helper()
 	for _, b := range blocksFor(t, test) {
@@ -59,7 +59,7 @@ func sample(t testing.TB, test, language string) string {
 	return ""
 }
 
-// as is the environment of a login.
+// as returns the environment of a login.
 func as(t testing.TB, db *iutest.DB, login string) []string {
 	t.Helper()
 	address, err := url.Parse(db.URL)
@@ -68,7 +68,7 @@ func as(t testing.TB, db *iutest.DB, login string) []string {
 	return []string{"DATABASE_URL=" + address.String()}
 }
 
-// An application in a module of its own inserts jobs as docs/scaleout.md says, as a login that has the documented grants and no others.
+// An application in a module of its own inserts jobs as docs/scaleout.md says. Its login has only the documented grants.
 func TestApplicationsInsertJobsFromOutside(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -118,7 +118,7 @@ func TestApplicationsInsertJobsFromOutside(t *testing.T) {
 	require.NotNil(t, program)
 }
 
-// An application imports what producers and subscribers need without River, and uses it from outside as docs/producers.md shows.
+// An application can import what producers and subscribers need without importing River, and use it as docs/producers.md shows.
 func TestApplicationsInsertEventsFromOutside(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -35,9 +35,9 @@ func (f *benchFlags) register(cmd *cobra.Command) {
 	}
 	flags.BoolVar(&f.quick, "quick", false, "run for some minutes only: finds what broke, too short for comparisons")
 	flags.Var(intValue(&f.repetitions, 1, 100), "repetitions", "repetitions of each measurement"+sizes(func(s bench.Sizes) int { return s.Repetitions }))
-	flags.Var(intValue(&f.events, 1, 1_000_000), "events", "events per measurement of drain and pipeline"+sizes(func(s bench.Sizes) int { return s.Events }))
-	flags.BoolVar(&f.cfg.Growth, "growth", false, "measure growth, too: creates a history of a million jobs, takes many minutes and 5 GB of disk")
-	flags.Var(intValue(&f.history, 1, 10_000_000), "history", "finished jobs in that history"+sizes(func(s bench.Sizes) int { return s.History }))
+	flags.Var(intValue(&f.events, 1, 1_000_000), "events", "events per measurement of the throughput"+sizes(func(s bench.Sizes) int { return s.Events }))
+	flags.BoolVar(&f.cfg.Growth, "growth", false, "measure growth, too: makes a million events, takes many minutes and 5 GB of disk")
+	flags.Var(intValue(&f.history, 1, 10_000_000), "history", "events that growth makes"+sizes(func(s bench.Sizes) int { return s.History }))
 	flags.Var(textValue(&f.only, 200), "only", "groups to measure, separated by commas: "+strings.Join(bench.Groups(), ", ")+" (default all, without growth)")
 	flags.Var(benchJSON(&f.json), "json", "print the result as JSON; --json=FILE also writes it to a file")
 	flags.Lookup("json").NoOptDefVal = "true" // alone, it prints
@@ -82,19 +82,24 @@ fsync on. The login must be allowed to create databases. The server is under ful
 
 What is compared, alternately and in one run, so that ratios also hold on a machine that is busy with other work:
   drain       jobs that are in River already, until instances are committed and jobs completed, against pgbench with 32
-              clients that call the same function on the same database, one call per transaction
-  pipeline    outbox rows, until instances are committed, jobs completed and events announced, against the same
+              clients that call the same function on the same database, one call per transaction, as dry runs; and against
+              4 clients that make 500 such calls in one statement
+  pipeline    outbox rows, until instances are committed, jobs completed and events announced, against the same; and by
+              function: with --compose-by function, as on a core that was adopted
+  costs       CPU of the server and of the worker (Linux, server on this machine) and WAL per event, of each of these,
+              from the commit of the rows or jobs until they are done
   latency     commit of an outbox row to NOTIFY at a subscriber, 20 events per second, against a bare River tuned to a
               FetchCooldown of 1 ms, whose job composes and notifies; and against one whose job only notifies
   scaleout    the same while a scale-out of a million jobs is enqueued and composed, against the same without it
-  fan-out     the same until the last of many subscribers has the event, against one subscriber
+  fanout      the same until the last of many subscribers has the event, against one subscriber
   idle        CPU of the worker and of the server while nothing happens (Linux, server on this machine)
   inserts     rows into the outbox by 1, 16 and 64 clients, and 1,000 rows per statement, against the same table without
               its trigger; without a worker, beside a busy one, and beside one with --rate 200
   memory      of the worker while it drains (Linux)
-  growth      (--growth) drain on a long history against a short one
+  growth      (--growth) pipeline over the last tenth of a million events made without a pause, against the first tenth;
+              memory of the worker over them; and drain on that history against a short one
 
-A whole run takes less than ten minutes on two cores. It needs pgbench, which comes with PostgreSQL.`,
+A whole run takes about a quarter of an hour on two cores, without growth. It needs pgbench, which comes with PostgreSQL.`,
 		Example: `  iuworker bench --quick
   iuworker bench --only throughput --repetitions 9 --json=bench.json
   iuworker bench --database-url postgres://bench@127.0.0.1/postgres`,

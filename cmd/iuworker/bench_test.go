@@ -1,8 +1,12 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,9 +15,26 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
+// benchLogin creates a login for this test alone, and returns the database with its address, and a query that is true while the
+// login owns no scratch database.
+func benchLogin(t *testing.T, db *iutest.DB) (as *iutest.DB, dropped string) {
+	t.Helper()
+	login := strings.ToLower(t.Name())
+	db.Exec(t, "CREATE ROLE "+login+" LOGIN SUPERUSER")
+	t.Cleanup(func() {
+		_, err := db.Pool.Exec(context.WithoutCancel(t.Context()), "DROP ROLE "+login)
+		require.NoError(t, err)
+	})
+	copied := *db
+	copied.URL = db.URLAs(login)
+	return &copied, fmt.Sprintf(`
+		SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_database AS d
+		WHERE pg_catalog.starts_with(d.datname::text, 'iuworker_bench_') AND pg_catalog.pg_get_userbyid(d.datdba) = '%s')`, login)
+}
+
 func TestBenchMeasuresOnAGivenServerAndDropsItsDatabase(t *testing.T) {
 	t.Parallel()
-	db := iutest.Empty(t)
+	db, dropped := benchLogin(t, iutest.Empty(t))
 	file := filepath.Join(t.TempDir(), "bench.json")
 	args := []string{"bench", "--quick", "--only", "throughput", "--repetitions", "1", "--events", "64", "--json"}
 
@@ -29,8 +50,22 @@ func TestBenchMeasuresOnAGivenServerAndDropsItsDatabase(t *testing.T) {
 	report = decode[bench.Report](t, run(t, on(db), args...).done(t))
 	require.Equal(t, 1, report.Repetitions)
 	require.NotEqual(t, bench.Verdict(""), report.Measures[0].Verdict)
-	db.WaitFor(t, patience, `
-		SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_database AS d WHERE pg_catalog.starts_with(d.datname::text, 'iuworker_bench_'))`)
+	db.WaitFor(t, patience, dropped)
+}
+
+func TestBenchThatIsInterruptedDropsItsDatabase(t *testing.T) {
+	t.Parallel()
+	db, dropped := benchLogin(t, iutest.Empty(t))
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		p := start(t, db, "bench", "--only", "throughput", "--events", "1000000")
+		db.WaitFor(t, patience, `SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS a
+			WHERE a.usename = '`+strings.ToLower(t.Name())+`' AND a.query LIKE '%fn_iu_auto_instantiate_from_event%pg_catalog.gen_random_uuid%')`)
+		p.signal(t, signal)
+		require.Error(t, <-p.ended)
+		require.Contains(t, p.errOut.String(), "interrupted; the scratch database is deleted")
+		require.Empty(t, p.out.String())
+		db.WaitFor(t, patience, dropped)
+	}
 }
 
 func TestBenchSaysWhatItCannotUse(t *testing.T) {

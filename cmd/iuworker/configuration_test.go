@@ -11,7 +11,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// A wrong configuration exits 2: a supervisor must not restart it. Its log ends with the failure, in the log's own format.
+// With a wrong configuration the program exits with 2, so that a supervisor does not restart it. The log ends with the failure.
 func TestAWrongConfigurationExits2(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -34,7 +34,7 @@ func TestAWrongConfigurationExits2(t *testing.T) {
 	}
 }
 
-// If the log has JSON lines, the failure is logged as one before its sentence is printed.
+// If the log is JSON, the failure is logged as JSON before its sentence is printed.
 func TestAFailureAmidALogIsLogged(t *testing.T) {
 	t.Parallel()
 	r := run(t, on(iutest.Empty(t)), "work", "--http-addr", "127.0.0.1:0")
@@ -67,7 +67,7 @@ func TestDeniedNamesUserRoleAndGrant(t *testing.T) {
 			`as an administrator, run: GRANT iu_operator TO "iu_app"`)
 }
 
-// The cursor of a consumer is stored for each batch that was printed, and not for each line.
+// The cursor of a consumer is stored once for each batch that was printed, not for each line.
 func TestSubscribeStoresItsCursorOnceABatch(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

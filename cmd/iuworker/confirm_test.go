@@ -13,9 +13,9 @@ import (
 // destructive is a command that destroys or skips something that the database contains.
 type destructive struct {
 	args   []string
-	expect int    // what --expect must say
-	says   string // what was not done
-	left   string // a query that is true while nothing was lost
+	expect int    // the right value of --expect
+	says   string // names what was not done
+	left   string // a query that returns true while nothing was lost
 }
 
 // prepareDestruction creates what the destructive commands destroy.
@@ -69,7 +69,7 @@ func TestWhatDestroysNeedsTheNumberWithoutATerminal(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	for _, d := range prepareDestruction(t, db) {
-		// Environment variables do not confirm anything.
+		// Environment variables never confirm a change.
 		env := on(db)
 		for _, name := range []string{"YES", "EXPECT", "EXECUTE", "FORCE", "DROP", "ALL", "JSON"} {
 			env["IUWORKER_"+name] = "true"
@@ -107,7 +107,7 @@ func TestWhatDestroysAsksOnATerminal(t *testing.T) {
 	}
 }
 
-// A command that loses nothing does not ask.
+// A command that loses nothing asks for no confirmation.
 func TestWhatLosesNothingAsksNothing(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -131,7 +131,7 @@ func TestWhatLosesNothingAsksNothing(t *testing.T) {
 	run(t, on(db), "retry", "--all", "--drop", "--yes", "--expect", "1").failed(t, exitUsage, "contradict each other")
 }
 
-// A variable that was exported for one command must not choose what another command acts on.
+// A variable that was exported for one command must not change what another command acts on.
 func TestVariablesChooseNothing(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

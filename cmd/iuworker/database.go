@@ -16,8 +16,8 @@ import (
 
 	"github.com/iu-core/iuworker/cmd/iuworker/internal/address"
 	"github.com/iu-core/iuworker/internal/dbsession"
-	"github.com/iu-core/iuworker/internal/operate/fleet"
 	iusql "github.com/iu-core/iuworker/sql"
+	"github.com/iu-core/iuworker/worker"
 )
 
 const (
@@ -184,13 +184,13 @@ func (a *app) checkSchema(ctx context.Context, pool *pgxpool.Pool) error {
 }
 
 // givenSettings returns the settings that the user gave, for the pages. Addresses have no passwords.
-func givenSettings(cmd *cobra.Command, at addresses) []fleet.GivenSetting {
-	var given []fleet.GivenSetting
+func givenSettings(cmd *cobra.Command, at addresses) []worker.GivenSetting {
+	var given []worker.GivenSetting
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if !f.Changed || !hasVariable(cmd, f) {
 			return
 		}
-		s := fleet.GivenSetting{Name: f.Name, Value: f.Value.String(), Default: f.DefValue, From: "--" + f.Name}
+		s := worker.GivenSetting{Name: f.Name, Value: f.Value.String(), Default: f.DefValue, From: "--" + f.Name}
 		if variable := f.Annotations[cameFrom]; len(variable) > 0 {
 			s.From = "$" + variable[0]
 		}

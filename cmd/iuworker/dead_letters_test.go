@@ -10,7 +10,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// bury creates n dead letters of each status.
+// bury inserts n dead letters of each status.
 func bury(t testing.TB, db *iutest.DB, template uuid.UUID, n int, statuses ...string) {
 	t.Helper()
 	db.Exec(t, `

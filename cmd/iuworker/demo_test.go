@@ -85,7 +85,7 @@ func TestDemoKeepsItsHandsOffOtherDatabases(t *testing.T) {
 		run(t, on(db), "demo").failed(t, exitFailed, "is neither empty nor made by a demo")
 		require.Contains(t, run(t, on(db), "gate", "status").done(t).out, "closed")
 		require.Contains(t, run(t, on(db), "demo", "--yes").done(t).out, "composed  12 instances")
-		run(t, on(db), "demo").failed(t, exitFailed, "is neither empty nor made by a demo") // --yes does not make it the demo's
+		run(t, on(db), "demo").failed(t, exitFailed, "is neither empty nor made by a demo") // --yes does not turn it into a database of the demo
 	})
 	t.Run("an extension is nobody's", func(t *testing.T) {
 		t.Parallel()
@@ -126,7 +126,7 @@ func TestDev(t *testing.T) {
 	pool, err := pgxpool.New(ctx, address[1])
 	require.NoError(t, err)
 	defer pool.Close()
-	for range 2 { // the same row again is the same event
+	for range 2 { // a repeated row is the same event
 		_, err = pool.Exec(ctx, insert[1])
 		require.NoError(t, err)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/doctor"
 )
 
-// alive inserts the row of a worker that is alive.
+// alive inserts the row of a live worker.
 const alive = `INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at)
 	VALUES ('w', 1, 'h', 1, '1', now() + interval '4 seconds')`
 
@@ -68,7 +68,7 @@ func TestDoctorInColour(t *testing.T) {
 	}
 }
 
-// Doctor reports even if no other command works, and prints no password.
+// The doctor reports even if no other command works, and prints no password.
 func TestDoctorWithoutADatabase(t *testing.T) {
 	t.Parallel()
 	gone := run(t, environment{"DATABASE_URL": "postgres://me:s3cret@127.0.0.1:1/x"}, "doctor").

@@ -13,18 +13,18 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// The function index is copied in docs/subscribers.md, letter by letter.
+// docs/subscribers.md has an exact copy of the function index.
 
 func index(ctx context.Context, pool *pgxpool.Pool) error {
 	return subscribe.RunTx(ctx, subscribe.Config{Pool: pool, Consumer: "search-index"},
 		func(ctx context.Context, tx pgx.Tx, events []subscribe.Event) error {
 			for _, event := range events {
 				if event.RolledBack() {
-					continue // an operator took the instance back
+					continue // an operator rolled the instance back
 				}
 				_, err := tx.Exec(ctx, "INSERT INTO search_index (instance_key) VALUES ($1)", event.Data.InstanceKey)
 				if err != nil {
-					return err // the transaction is rolled back, and the events come again
+					return err // the transaction is rolled back, and the events are delivered again
 				}
 			}
 			return nil // the consumer's cursor moves in the same commit

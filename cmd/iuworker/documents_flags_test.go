@@ -21,13 +21,13 @@ func TestFlagTable(t *testing.T) {
 // saidDefault matches a default that a flag's help describes in words.
 var saidDefault = regexp.MustCompile(` \(default ([^)]*)\)$`)
 
-// flagRow is a row of the table: a flag with the commands that give it one meaning.
+// flagRow is a row of the table: a flag, and the commands for which it has the same meaning.
 type flagRow struct {
 	name, kind, fallback, usage string
 	setting                     bool // it has a variable
 }
 
-// flagTable returns the table of docs/configure.md: the flags of every command, those of work, then the others by name.
+// flagTable returns the table of docs/configure.md: the flags of all commands, then those of work, then the others by name.
 func flagTable(root *cobra.Command) string {
 	commands := map[flagRow][]string{}
 	note := func(cmd *cobra.Command, f *pflag.Flag, command string) {

@@ -20,7 +20,7 @@ var (
 	codeSpan        = regexp.MustCompile("`[^`\n]*`")
 )
 
-// Every link within the repository leads to a file, and to a heading in it.
+// Every link within the repository leads to an existing file and heading.
 func TestLinksOfTheDocuments(t *testing.T) {
 	t.Parallel()
 	files := sources(t, ".md")
@@ -61,7 +61,7 @@ func checkLink(t testing.TB, files map[string]string, from, link string) {
 	}
 }
 
-// anchors returns the names that headings have on GitHub.
+// anchors returns the anchors that GitHub gives to headings.
 func anchors(text string) (names []string) {
 	seen := map[string]bool{}
 	for _, heading := range documentHeading.FindAllStringSubmatch(fencedBlock.ReplaceAllString(text, ""), -1) {
@@ -76,7 +76,7 @@ func anchors(text string) (names []string) {
 	return names
 }
 
-// Every alert leads to a section of the runbook.
+// Every alert links to a section of the runbook.
 func TestAlertsLeadIntoTheRunbook(t *testing.T) {
 	t.Parallel()
 	const runbook = "runbook_url: https://github.com/iu-core/iuworker/blob/main/docs/operate.md#"

@@ -16,14 +16,14 @@ var (
 	programCommand  = regexp.MustCompile(`(?:^|[ /])iuworker ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)*)`)
 )
 
-// The variables, flags and commands that documents name exist.
+// The variables, flags and commands that the documents name exist.
 func TestDocumentsNameWhatIsThere(t *testing.T) {
 	t.Parallel()
 	flags, commands := flagsAndCommands((&app{}).rootCommand())
 	variables := settingVariables()
 	for name, text := range sources(t, ".md") {
 		if name == "CHANGELOG.md" {
-			continue // it may name what was removed
+			continue // it may name what no longer exists
 		}
 		for _, found := range programVariable.FindAllString(text, -1) {
 			require.Contains(t, variables, found, name)
@@ -38,7 +38,7 @@ func TestDocumentsNameWhatIsThere(t *testing.T) {
 			for _, found := range programCommand.FindAllStringSubmatch(span, -1) {
 				words := strings.Fields(found[1])
 				require.True(t, commands[words[0]], "%s: `%s`: there is no command %s", name, span, words[0])
-				if len(words) > 1 && commands[words[0]+" "] { // it has commands
+				if len(words) > 1 && commands[words[0]+" "] { // it has subcommands
 					require.True(t, commands[words[0]+" "+words[1]], "%s: `%s`: there is no command %s %s", name, span, words[0], words[1])
 				}
 			}
@@ -74,7 +74,7 @@ var (
 	loggedLine = regexp.MustCompile("`([A-Z][a-z]+: [^`]+)`")
 )
 
-// assembled are lines that the program puts together from several texts.
+// assembled lists lines that the program assembles from several texts.
 var assembled = map[string]bool{
 	"Log: N log lines were dropped":                 true,
 	"Pages: the credentials cannot be read again":   true,

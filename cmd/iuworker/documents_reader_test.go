@@ -20,7 +20,7 @@ import (
 	"github.com/iu-core/iuworker/internal/proxytest"
 )
 
-// asProgram lets the documents run the test binary as iuworker.
+// asProgram is the variable that makes the test binary run as iuworker, for the documents.
 const asProgram = "DOCUMENTS_TEST_AS_IUWORKER"
 
 func init() {
@@ -35,12 +35,12 @@ func TestQuickStart(t *testing.T) {
 	newReader(t).follow(t, "README.md")
 }
 
-// The other documents are followed from the first line to the last, beginning with an empty database.
+// The other documents are followed from the first line to the last, starting with an empty database.
 func TestDocumentsAreTrue(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)
 	db.Exec(t, "CREATE TABLE public.shop_order (id uuid PRIMARY KEY); CREATE TABLE public.search_index (instance_key text)")
-	t.Cleanup(func() { db.Exec(t, "DROP ROLE IF EXISTS shop, composing, oncall, search") }) // deploy.md creates them, for the whole server
+	t.Cleanup(func() { db.Exec(t, "DROP ROLE IF EXISTS shop, composing, oncall, search") }) // deploy.md creates these roles, which belong to the whole server
 	reader := newReader(t)
 	reader.use(db)
 	for _, document := range documents {
@@ -53,14 +53,14 @@ func TestDocumentsAreTrue(t *testing.T) {
 
 // reader does what the documents tell their readers to do.
 type reader struct {
-	db       *iutest.DB // nil: the one that dev starts
+	db       *iutest.DB // nil: the database that dev starts
 	dir, bin string
-	pages    string // in place of documentedPages, unless it is empty
+	pages    string // replaces documentedPages, if not empty
 	env      []string
-	started  *buffer // what the last started block prints
+	started  *buffer // the output of the last started block
 }
 
-// newReader creates a checkout with a built program. The caller sets its database, or the documents start dev.
+// newReader creates a checkout with a built program. The caller sets the database, unless the documents start dev.
 func newReader(t testing.TB) *reader {
 	t.Helper()
 	self, err := os.Executable()
@@ -71,7 +71,7 @@ func newReader(t testing.TB) *reader {
 	r.program(t, "bin/iuworker", fmt.Sprintf("exec env %s=1 '%s' \"$@\"", asProgram, self))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "path"), 0o700))
 	r.program(t, "path/iuworker", fmt.Sprintf("exec '%s/iuworker' \"$@\"", r.bin))
-	r.program(t, "path/make", fmt.Sprintf("exec '%s/iuworker' \"$@\"", r.bin)) // its targets have the names of commands
+	r.program(t, "path/make", fmt.Sprintf("exec '%s/iuworker' \"$@\"", r.bin)) // the targets have the names of commands
 	for _, name := range os.Environ() {
 		if !strings.HasPrefix(name, "IUWORKER_") && !strings.HasPrefix(name, "PG") && !strings.HasPrefix(name, "DATABASE_URL=") {
 			r.env = append(r.env, name)
@@ -130,7 +130,7 @@ func (r *reader) run(t testing.TB, b block, want *string) {
 	}
 }
 
-// shown replaces the names of the test by those of make dev, which the documents show.
+// shown replaces the test's database and address with those of make dev, which the documents show.
 func (r *reader) shown(out string) string {
 	if r.db != nil {
 		out = strings.ReplaceAll(out, r.db.Name, databaseName)
@@ -169,8 +169,8 @@ func (r *reader) shell(ctx context.Context, b block) *exec.Cmd {
 	return cmd
 }
 
-// start runs a block until the test ends, and waits until it printed what the document shows. An address that it exports is
-// exported to all later blocks.
+// start runs a block until the test ends, and waits until it has printed what the document shows. An address that the block exports
+// is exported to all later blocks.
 func (r *reader) start(t testing.TB, b block, want *string) {
 	t.Helper()
 	cmd := r.shell(context.WithoutCancel(t.Context()), b)
@@ -206,7 +206,7 @@ const startedName = "started-by-a-document"
 
 var exportLine = regexp.MustCompile(`(?m)^export (\w+)='(.*)'$`)
 
-// awaitSession waits until the program that was started is connected. It waits until a subscriber has read the whole history.
+// awaitSession waits until the started program is connected, and, if it is a subscriber, has read the whole history.
 func (r *reader) awaitSession(t testing.TB, b block) {
 	t.Helper()
 	reads := `SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND application_name = '` + startedName + `'`
@@ -247,7 +247,7 @@ func (r *reader) await(t testing.TB, at, want string) {
 	}
 }
 
-// matches reports whether a document shows the output: … stands for any lines, or for the rest of its line.
+// matches reports whether the output is what the document shows. … stands for any lines, or for the rest of its line.
 func matches(want, out []string) bool {
 	switch {
 	case len(want) == 0:
@@ -279,7 +279,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`[ \t]+`), " "},
 }
 
-// lines returns the lines of an output that are not empty, without what differs between runs. JSON is put on one line.
+// lines returns the nonempty lines of an output, without what differs between runs. JSON becomes one line.
 func lines(text string) (lines []string) {
 	if compact, err := compactJSON(text); err == nil {
 		text = compact

@@ -22,7 +22,7 @@ import (
 
 var updateDocuments = flag.Bool("update", false, "write what the documents have from the program: flags, commands, metrics")
 
-// generated compares a part of a document with what it must be, or writes it if the flag -update says so.
+// generated compares a part of a document with the expected text, or, with the flag -update, writes that text.
 func generated(t *testing.T, document, name, want string) {
 	t.Helper()
 	text, err := os.ReadFile(inRepository(document))
@@ -80,7 +80,7 @@ func referenceSection(t testing.TB, name string) (names []string) {
 	section, _, _ = strings.Cut(section, "<!-- "+name+" end -->")
 	for line := range strings.Lines(section) {
 		cells := strings.Split(line, "|")
-		for _, cell := range cells[1:max(1, len(cells)-2)] { // the last one explains
+		for _, cell := range cells[1:max(1, len(cells)-2)] { // the last one is an explanation
 			for _, span := range codeSpan.FindAllString(cell, -1) {
 				names = append(names, strings.Trim(span, "`"))
 			}
@@ -89,7 +89,7 @@ func referenceSection(t testing.TB, name string) (names []string) {
 	return names
 }
 
-// docs/reference.md has every table and view of the worker's schema, and no other.
+// docs/reference.md lists all tables and views of the worker's schema, and no others.
 func TestReferenceHasEveryRelation(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

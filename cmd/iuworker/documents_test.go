@@ -14,7 +14,7 @@ import (
 )
 
 // documents lists all documents in the order in which TestDocumentsAreTrue follows them; TestQuickStart follows the first one.
-// Each has the number of its blocks that no test runs.
+// The number is that of the blocks that no test runs.
 var documents = []struct {
 	name   string
 	notRun int
@@ -37,16 +37,16 @@ var documents = []struct {
 	{name: "CHANGELOG.md"},
 }
 
-// A block of a document: its language, then what the tests do with it. Each block says one of these.
+// A block of a document. Its first line is a language, then one of these, which say what the tests do with it:
 //
 //	sql run, sh run    run it on one database, in the documents' order; it must not fail
-//	sql run await      the same, again until its output is the one that follows
+//	sql run await      the same, repeated until its output is the one that follows
 //	sh start           start it, and leave it running until the documents end
-//	… out              what the block before it prints, but for ids, times and the width of columns. A line that is … stands
+//	… out              what the block before it prints, except for ids, times and column widths. A line that is … stands
 //	                   for any lines, and … at the end of a line for the rest of it
 //	… out started      what the last started block has printed by now, among other lines
 //	… from=FILE        it is in that file of the repository, which a test compiles and runs
-//	… test=NAME        the test of that name reads it out of the document and uses it
+//	… test=NAME        the test of that name reads it from the document and uses it
 //	… not-run: WHY     nothing runs it; such blocks are counted above
 type block struct {
 	at   string // document and line
@@ -56,7 +56,7 @@ type block struct {
 
 func (b block) is(word string) bool { return slices.Contains(b.info, word) }
 
-// value returns what follows name= in the block's first line.
+// value returns the text after name= in the block's first line.
 func (b block) value(name string) (string, bool) {
 	for _, word := range b.info {
 		if value, found := strings.CutPrefix(word, name+"="); found {
@@ -92,7 +92,7 @@ func readDocument(t testing.TB, name string) (blocks []block) {
 	return blocks
 }
 
-// blocksFor returns the blocks that a document marks for a test. There is at least one.
+// blocksFor returns the blocks that a document marks for a test, at least one.
 func blocksFor(t testing.TB, test string) (blocks []block) {
 	t.Helper()
 	for _, document := range documents {
@@ -106,7 +106,7 @@ func blocksFor(t testing.TB, test string) (blocks []block) {
 	return blocks
 }
 
-// Each block is run, compared, or says why it is not.
+// Each block is run or compared, or says why not.
 func TestEveryBlockOfTheDocumentsIsUsed(t *testing.T) {
 	t.Parallel()
 	tests := map[string]bool{}

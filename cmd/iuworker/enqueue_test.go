@@ -51,7 +51,7 @@ func TestEnqueueFillsIn(t *testing.T) {
 	require.True(t, right)
 
 	unknown := uuid.NewString()
-	run(t, on(db), "enqueue", "--template", unknown).done(t) // its job reports it, as for an application
+	run(t, on(db), "enqueue", "--template", unknown).done(t) // its job reports the error, as it does for an application
 	run(t, on(db), "enqueue", "--template", "nothing").failed(t, exitFailed, `there is no template "nothing"`)
 	db.Template(t, strings.Repeat("k", 300), 1)
 	run(t, on(db), "enqueue", "--template", strings.Repeat("k", 300)).failed(t, exitFailed, "give --suffix")

@@ -36,7 +36,7 @@ func installClients(t testing.TB) string {
 
 var eventSources = []string{"eventsource-3", "eventsource-4", "launchdarkly-eventsource", "undici"}
 
-// ways lists the ways in which clients reach a worker.
+// ways lists how clients can reach a worker.
 var ways = map[string]func(t testing.TB, worker string) (address string){
 	"direct":  func(_ testing.TB, worker string) string { return worker },
 	"nginx":   func(t testing.TB, worker string) string { return documented(t).Nginx(t, worker) },
@@ -75,14 +75,14 @@ func serveEvents(t testing.TB, db *iutest.DB, args ...string) *served {
 	return s
 }
 
-// end sends the worker a signal, and waits until it has ended.
+// end sends a signal to the worker, and waits until it has ended.
 func (s *served) end(t testing.TB, signal syscall.Signal) {
 	t.Helper()
 	s.signal(t, signal)
 	<-s.ended //nolint:errcheck // it may have been killed
 }
 
-// eventSource is a process that follows as one of eventSources.
+// eventSource is a process that follows the events with one of the clients in eventSources.
 type eventSource struct {
 	name        string
 	out, errOut *buffer
@@ -99,7 +99,7 @@ func startEventSources(t testing.TB, dir, address, query string) (all []*eventSo
 		node.Stdout, node.Stderr = c.out, c.errOut
 		require.NoError(t, node.Start())
 		ended := make(chan struct{})
-		go func() { _ = node.Wait(); close(ended) }() // it is ended by the kill
+		go func() { _ = node.Wait(); close(ended) }() // stop kills it
 		c.stop = func() { stop(); <-ended }
 		t.Cleanup(c.stop)
 		all = append(all, c)
@@ -136,7 +136,7 @@ func fillUp(t testing.TB, address string, n int) (end func()) {
 	return end
 }
 
-// got waits until all clients have the last event, and requires that each received all events in order, at least once.
+// got waits until all clients have the last event, and requires that each has received all events in order, at least once.
 func got(t testing.TB, all []*eventSource, suffixes []string) {
 	t.Helper()
 	for _, c := range all {
@@ -156,8 +156,8 @@ func got(t testing.TB, all []*eventSource, suffixes []string) {
 	}
 }
 
-// Clients without a cursor miss no event while their worker is restarted: neither before their first event nor later, whether
-// the worker stops or is killed, and whichever proxy responds in its place.
+// Clients without a cursor miss no event while their worker is restarted. It makes no difference whether they have received an event
+// before, whether the worker stops or is killed, and which proxy responds in its place.
 func TestEventSourcesMissNothingWhenTheWorkerIsRestarted(t *testing.T) {
 	t.Parallel()
 	packages := installClients(t)
@@ -192,7 +192,7 @@ func TestEventSourcesMissNothingWhenTheWorkerIsRestarted(t *testing.T) {
 	}
 }
 
-// A client that the worker cannot serve reconnects by itself: if the database is down, or if there are too many clients.
+// A client that cannot be served, because the database is down or there are too many clients, reconnects by itself.
 func TestEventSourcesComeAgainUntilTheyAreServed(t *testing.T) {
 	t.Parallel()
 	packages := installClients(t)

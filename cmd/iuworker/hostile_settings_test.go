@@ -13,11 +13,11 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/doctor"
 )
 
-// The program works under settings each of which could break it, from the migration of an empty database to its removal.
+// The program works under settings that could break it, from the migration of an empty database to the removal of the schema.
 func TestHostileSettings(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)
-	const readOnly = "default_transaction_read_only" // migrating a database that is marked like that is refused by name
+	const readOnly = "default_transaction_read_only" // migrate up refuses a database with this setting, and names it
 	db.MakeHostile(t, readOnly)
 	require.Equal(t, exitDone, run(t, on(db), "migrate", "up").code)
 	db.MakeHostile(t, "plpgsql.variable_conflict")
@@ -29,7 +29,7 @@ func TestHostileSettings(t *testing.T) {
 	require.Equal(t, http.StatusOK, get(t, pages+"readyz"))
 	require.Equal(t, http.StatusOK, get(t, pages))
 
-	// An application has the same settings, except those under which it cannot write.
+	// An application has the same settings, except those that prevent writing.
 	cfg, err := pgx.ParseConfig(db.URL)
 	require.NoError(t, err)
 	cfg.RuntimeParams["statement_timeout"], cfg.RuntimeParams[readOnly], cfg.RuntimeParams["idle_session_timeout"] = "0", "off", "0"
@@ -58,7 +58,7 @@ func TestHostileSettings(t *testing.T) {
 		require.Equal(t, exitDone, r.code, "%s: %s%s", command, r.out, r.errOut)
 	}
 	for _, check := range decode[doctor.Report](t, run(t, on(db), "doctor", "--json")).Checks {
-		if check.Name == "settings" { // these affect applications, whose sessions we do not set up
+		if check.Name == "settings" { // it warns of settings that affect applications, whose sessions we do not set up
 			require.Equal(t, operate.HealthFail, check.Result)
 			continue
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stalled is a stderr whose writes block until it is released.
+// stalled is a stderr whose writes block until released is closed.
 type stalled struct {
 	mu       sync.Mutex
 	text     bytes.Buffer
@@ -45,7 +45,7 @@ func TestALogThatNobodyReadsIsDroppedAndCounted(t *testing.T) {
 	stderr := newStalled()
 	log := newLogWriter(stderr)
 	fmt.Fprintln(log, "first")
-	<-stderr.began // it is being written, and the queue is empty
+	<-stderr.began // the line is being written, and the queue is empty
 	for n := range logLines + 5 {
 		written, err := fmt.Fprintln(log, "line", n)
 		require.NoError(t, err)
@@ -78,7 +78,7 @@ func TestTheNoticeOfDroppedLinesStandsWhereTheyAreMissing(t *testing.T) {
 	fmt.Fprintln(log, "first")
 	<-stderr.began
 	fmt.Fprintln(log, large)
-	fmt.Fprintln(log, large) // more than there is room for
+	fmt.Fprintln(log, large) // more than fits into the queue
 	fmt.Fprintln(log, "small")
 	close(stderr.released)
 	log.flush(patience)

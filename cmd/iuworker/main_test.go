@@ -15,10 +15,10 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// patience limits every wait of these tests. It is generous, for busy machines.
+// patience limits every wait of these tests. It is long, for busy machines.
 const patience = 90 * time.Second
 
-// runsMain is the variable that makes the test binary run main, for tests that send it signals.
+// runsMain is the variable that makes the test binary run main, for tests that send signals to the program.
 const runsMain = "TEST_RUNS_MAIN"
 
 func TestMain(m *testing.M) {
@@ -60,7 +60,7 @@ func (r result) done(t testing.TB) result {
 	return r
 }
 
-// failed fails the test unless the program ended with that exit code and one sentence that contains says.
+// failed fails the test unless the program ended with that exit code and printed one sentence that contains says.
 func (r result) failed(t testing.TB, code int, says string) result {
 	t.Helper()
 	require.Equal(t, code, r.code, "stdout: %s\nstderr: %s", r.out, r.errOut)
@@ -87,7 +87,7 @@ func decode[T any](t testing.TB, r result) T {
 	return value
 }
 
-// buffer is an output that may be read while it is written.
+// buffer is an output that can be read while it is being written.
 type buffer struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -110,7 +110,7 @@ func (b *buffer) String() string {
 	return b.text.String()
 }
 
-// await waits until the output has the text in it.
+// await waits until the output contains the text.
 func (b *buffer) await(t testing.TB, text string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

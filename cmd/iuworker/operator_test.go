@@ -23,8 +23,8 @@ type operatorChange struct {
 	form    url.Values
 }
 
-// operatorChanges are in an order in which each finds something to change. EPOCH stands for the epoch of the database. Some
-// changes are requested twice: the second time there is nothing to change.
+// operatorChanges is in an order in which each change has an effect. EPOCH stands for the epoch of the database. Some changes are
+// requested twice: the second request has no effect.
 var operatorChanges = []operatorChange{
 	{"gate open composer", "/gates/composer", url.Values{"to": {"open"}}},
 	{"gate open composer", "/gates/composer", url.Values{"to": {"open"}}},
@@ -74,7 +74,7 @@ func prepareOperatorChanges(t *testing.T, db *iutest.DB) (epoch string) {
 		SELECT 'mail', c.epoch, n, '{}', 3, 'no' FROM iu_outbox.emission_counter AS c, generate_series(1, 2) AS n`)
 	db.Exec(t, "UPDATE public.dot_config SET value = 'false' WHERE key = 'iu_core.composer_enabled'")
 	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT c.epoch FROM iu_outbox.emission_counter AS c").Scan(&epoch))
-	db.Exec(t, "DELETE FROM iu_outbox.audit") // of the scale-outs
+	db.Exec(t, "DELETE FROM iu_outbox.audit") // those of the scale-outs
 	return epoch
 }
 
@@ -119,6 +119,6 @@ func TestCommandsAndPagesLeaveTheSameAuditLines(t *testing.T) {
 		require.Less(t, w.Code, http.StatusInternalServerError, "%s: %s", change.path, w.Body)
 	}
 	require.Equal(t, byCommands, auditLines(t, byPage, epoch))
-	const again = 4 // changes that change nothing
+	const again = 4 // requests without an effect
 	require.Len(t, byCommands, len(operatorChanges)-again, "what changes nothing leaves no line")
 }

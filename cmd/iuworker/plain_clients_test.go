@@ -18,8 +18,8 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// The client for Node in docs/subscribers.md, run as a process of its own, misses no event: neither those announced before it
-// started nor those announced while its connection was cut.
+// The client for Node in docs/subscribers.md misses no event: neither those announced before it started, nor those announced while
+// its connection was cut.
 func TestTheNodeClientMissesNothing(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -47,11 +47,11 @@ func TestTheNodeClientMissesNothing(t *testing.T) {
 	out, errOut := newBuffer(), newBuffer()
 	node.Stdout, node.Stderr = out, errOut
 	require.NoError(t, node.Start())
-	defer func() { stop(); _ = node.Wait() }() // it is ended by the kill
+	defer func() { stop(); _ = node.Wait() }() // stop kills it
 
 	out.await(t, `"position":3`)
 	for round := range 3 {
-		if round == 1 { // from now on notifications carry the cursor alone
+		if round == 1 { // from now on, notifications carry only the cursor
 			run(t, on(db), "settings", "set", "notify-payload", "cursor").done(t)
 		}
 		db.WaitFor(t, patience, `SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity
@@ -90,7 +90,7 @@ func TestPsqlListens(t *testing.T) {
 	say(`LISTEN "iu.template.instance_auto_composed";`)
 	out.await(t, "LISTEN")
 	announce(t, db, template, "a")
-	say("SELECT 'asked';") // psql shows notifications after it has run a command
+	say("SELECT 'asked';") // psql shows notifications only after a command
 	out.await(t, `Asynchronous notification "iu.template.instance_auto_composed" with payload`)
 	require.Contains(t, out.String(), `"subject": "tpl-inst:auto:a"`)
 	run(t, on(db), "settings", "set", "notify-payload", "cursor").done(t)

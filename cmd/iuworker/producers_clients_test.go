@@ -20,17 +20,17 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// A producer is a sample of docs/producers.md, in a block that begins with these words, and the file of testdata/producers that
-// surrounds it: a line with SAMPLE stands for the sample. The program gets the id of an order and prints the number of the
-// outbox row that the sample inserted.
+// A producer is a sample of docs/producers.md and the program of testdata/producers that contains it. The sample is the block that
+// begins with these words; in the program, a line with SAMPLE stands for it. The program gets the id of an order, and prints the
+// number of the outbox row that the sample inserted.
 type producer struct {
 	fence, file string
-	prepare     []string // a command that is run before
+	prepare     []string // a command to run before
 	command     []string
 }
 
 var (
-	python = debian("/usr/bin/python3", "python3") // not one that hides Debian's packages
+	python = debian("/usr/bin/python3", "python3") // another Python would not find Debian's packages
 	ruby   = debian("/usr/bin/ruby", "ruby")
 
 	producers = map[string]producer{
@@ -64,8 +64,8 @@ func debian(path, name string) string {
 	return name
 }
 
-// TestProducersInsert runs the samples of docs/producers.md with the real drivers and ORMs, as a login of an application. Each
-// inserts an event and reads back the number of its row.
+// TestProducersInsert runs the samples of docs/producers.md with the real drivers and ORMs, as an application's login. Each inserts an
+// event and reads back the number of its row.
 func TestProducersInsert(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -100,7 +100,7 @@ func TestProducersInsert(t *testing.T) {
 	}
 }
 
-// installProducers puts the document's samples into their programs, installs the packages from npm, and returns the directory.
+// installProducers inserts the samples into their programs, installs the packages from npm, and returns the directory.
 func installProducers(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -127,7 +127,7 @@ func installProducers(t testing.TB) string {
 	return dir
 }
 
-// cutLine cuts a text at the first line that has the word.
+// cutLine cuts a text at the first line that contains the word.
 func cutLine(text, word string) (before, after string, found bool) {
 	at := strings.Index(text, word)
 	if at < 0 {
@@ -146,7 +146,7 @@ func producerEnv(t testing.TB, db *iutest.DB) []string {
 	require.NoError(t, err)
 	return append(os.Environ(), "DATABASE_URL="+address, "PGHOST="+server.Hostname(), "PGPORT="+server.Port(), "PGUSER=iu_app",
 		"PGDATABASE="+db.Name,
-		// Prisma's program looks for its schema engine, which only migrations need, and would download it.
+		// Prisma would download its schema engine, which only migrations need.
 		"PRISMA_SCHEMA_ENGINE_BINARY="+cmp.Or(os.Getenv("PRISMA_SCHEMA_ENGINE_BINARY"), "/bin/true"), "CHECKPOINT_DISABLE=1")
 }
 
@@ -154,7 +154,7 @@ func runIn(t testing.TB, dir string, env []string, command ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...) //nolint:gosec // the commands are those above
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...) //nolint:gosec // the commands are listed above
 	if strings.HasPrefix(command[0], "node_modules/") {
 		cmd.Path = filepath.Join(dir, command[0])
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// docs/producers.md is followed from its first line to its last, on a database that was only migrated: its blocks for an
-// application (store) as the login that it creates, the others as the owner.
+// docs/producers.md is followed from its first line to its last, on a database that was only migrated. The blocks for an application
+// (store) run as the login that the document creates, the others as the owner.
 func TestProducersDocument(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -25,7 +25,7 @@ func TestProducersDocument(t *testing.T) {
 		stop()
 		(<-ended).done(t)
 	}()
-	t.Cleanup(func() { db.Exec(t, "DROP ROLE IF EXISTS store") }) // the document creates it, for the whole server
+	t.Cleanup(func() { db.Exec(t, "DROP ROLE IF EXISTS store") }) // the document creates this role, which belongs to the whole server
 	owner := newReader(t)
 	owner.use(db)
 	address, err := url.Parse(db.URL)
@@ -45,7 +45,7 @@ func TestProducersDocument(t *testing.T) {
 		if i+1 < len(blocks) && blocks[i+1].is("out") {
 			want = &blocks[i+1].text
 		}
-		// A reader is slower than the worker. A duplicate that is faster has no job of its own.
+		// Wait like a slow reader: a duplicate that is inserted before the worker is done has no job of its own.
 		db.WaitFor(t, patience, `SELECT NOT EXISTS (SELECT FROM iu_outbox.event)
 			AND NOT EXISTS (SELECT FROM iu_river.river_job WHERE state NOT IN ('completed', 'cancelled', 'discarded'))`)
 		if b.is("store") {

@@ -18,7 +18,7 @@ import (
 	"github.com/iu-core/iuworker/internal/proxytest"
 )
 
-// outside is a browser on another machine: its requests go to a proxy, and it does not decompress responses.
+// outside is a browser on another machine. Its requests go to a proxy. It does not decompress responses.
 type outside struct {
 	t           testing.TB
 	proxy, host string
@@ -51,7 +51,7 @@ func (o outside) ask(method, path, body string, headers ...string) heard {
 	}
 	response, err := o.client.Do(request)
 	require.NoError(o.t, err)
-	o.t.Cleanup(func() { _ = response.Body.Close() }) // it was read, or is of no interest
+	o.t.Cleanup(func() { _ = response.Body.Close() }) // it was read, or does not matter
 	return heard{response.StatusCode, response.Header, response.Body}
 }
 
@@ -73,7 +73,7 @@ func (h heard) plain(t testing.TB) io.Reader {
 	return text
 }
 
-// closeGate sends the request of the page's button.
+// closeGate sends the request of the button that closes a gate.
 func (o outside) closeGate() int {
 	o.t.Helper()
 	return o.ask(http.MethodPost, "/gates/composer", "to=close", "Content-Type", "application/x-www-form-urlencoded",
@@ -86,8 +86,8 @@ func isOpen(t testing.TB, db *iutest.DB, gate string) (open bool) {
 	return open
 }
 
-// Without credentials, a proxy on the worker's machine gives no access from other machines, whether it knows only the worker's
-// address or has the document's configuration.
+// Without credentials, a proxy on the worker's machine does not give access to other machines, whether it is configured with only
+// the worker's address or as the document says.
 func TestProxiesWithoutCredentialsAreRefused(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -98,7 +98,7 @@ func TestProxiesWithoutCredentialsAreRefused(t *testing.T) {
 		"nginx": proxytest.DefaultNginx(t, worker), "haproxy": proxytest.DefaultHaproxy(t, worker),
 		"nginx as documented": documented(t).Nginx(t, worker), "haproxy as documented": documented(t).Haproxy(t, worker),
 	} {
-		for _, host := range []string{"ops.example.org", proxy} { // by its name, and tried on the machine itself
+		for _, host := range []string{"ops.example.org", proxy} { // by its name, and by its own address
 			from := newOutside(t, proxy, "").at(host)
 			require.Equal(t, http.StatusForbidden, from.closeGate(), "%s %s", name, host)
 			require.Equal(t, http.StatusForbidden, from.ask(http.MethodPost, "/gates/composer", "to=close",
@@ -115,7 +115,7 @@ func TestProxiesWithoutCredentialsAreRefused(t *testing.T) {
 	require.False(t, isOpen(t, db, "composer"))
 }
 
-// With credentials and the document's configuration everything works, and events arrive at once.
+// With credentials and the document's configuration, everything works and events arrive at once.
 func TestProxiesAsDocumentedServeEverything(t *testing.T) {
 	t.Parallel()
 	for name, proxy := range map[string]func(proxytest.Documented, testing.TB, string) string{

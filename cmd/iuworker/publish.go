@@ -74,10 +74,10 @@ func (a *app) publish(ctx context.Context, at addresses, f publishFlags) error {
 	defer a.stopping(ctx, "the connection pool", pool.Close)
 	defer a.rereadAtHangup(ctx, at, f.access)()
 	p := &publication{app: a, pool: pool, at: at, flags: f}
-	counts := metrics.NewPublisher(metrics.PublisherConfig{BrokerUp: p.brokerUp, Version: iusql.ProgramVersion, Logger: a.logger})
-	p.metrics = counts
+	registry := metrics.NewRegistry(metrics.Config{Version: iusql.ProgramVersion, Logger: a.logger})
+	p.metrics = metrics.NewPublisher(registry, p.brokerUp)
 	handler, err := webui.NewPublisher(webui.Config{
-		Pool: pool, Ready: p.ready, Credentials: f.access.credentials, Metrics: counts.Handler(), Version: iusql.ProgramVersion, Logger: a.logger,
+		Pool: pool, Ready: p.ready, Credentials: f.access.credentials, Metrics: metrics.Handler(registry, a.logger), Version: iusql.ProgramVersion, Logger: a.logger,
 	})
 	if err != nil {
 		return configured(err)

@@ -66,7 +66,7 @@ func TestRollback(t *testing.T) {
 	require.Equal(t, 1, count())
 }
 
-// The preview shows which instances were already announced, and to which consumers.
+// The preview shows how many instances were already announced, and to which consumers.
 func TestRollbackShowsHowFarInstancesCame(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

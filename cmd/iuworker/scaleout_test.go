@@ -14,13 +14,13 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/scaleout"
 )
 
-// scaleOut enqueues count jobs with the prefix spring.
+// scaleOut starts a scale-out of count instances with the prefix spring.
 func scaleOut(t testing.TB, db *iutest.DB, count string, more ...string) result {
 	t.Helper()
 	return run(t, on(db), append([]string{"scaleout", "--template", "letter", "--count", count, "--prefix", "spring", "--actor", "bulk"}, more...)...)
 }
 
-// composeJobs composes and completes the jobs of these suffixes.
+// composeJobs composes the events of these suffixes, and completes their jobs.
 func composeJobs(t testing.TB, db *iutest.DB, suffixes ...string) {
 	t.Helper()
 	db.Exec(t, `
@@ -115,7 +115,7 @@ func TestScaleoutIsWatchedToItsEnd(t *testing.T) {
 	(<-ended).done(t)
 }
 
-func TestWhoStopsWatchingHearsHowToLookAgain(t *testing.T) {
+func TestAnInterruptedWatchSaysHowToContinue(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	db.Template(t, "letter", 1)
@@ -211,7 +211,7 @@ func TestScaleout(t *testing.T) {
 	require.Equal(t, 2, second.Added)
 	require.Equal(t, 1500, second.Skipped)
 
-	// A number is known while its job is unfinished, then by its instance, its dead letter, or its row in the outbox.
+	// A number is not added twice if it has an unfinished job, an instance, a dead letter, or a row in the outbox.
 	db.Exec(t, `
 		UPDATE iu_river.river_job SET state = 'cancelled', finalized_at = now() WHERE args ->> 'instance_key_suffix' IN ('spring-2', 'spring-3');
 		DELETE FROM iu_river.river_job WHERE args ->> 'instance_key_suffix' IN ('spring-1', 'spring-2', 'spring-3');

@@ -101,7 +101,7 @@ func FuzzRedact(f *testing.F) {
 	})
 }
 
-// interrupted runs a program, and interrupts it when it logs that it waits for its server, unless it has ended before.
+// interrupted runs a program, and interrupts it if it logs that it is waiting for its server.
 func interrupted(t testing.TB, env environment, args ...string) result {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -122,7 +122,7 @@ func interrupted(t testing.TB, env environment, args ...string) result {
 	}
 }
 
-// redact must not change errors that quote no address: their cause and way out stay readable.
+// redact must not change an error that quotes no address, so that its cause and way out stay readable.
 func TestErrorsOfAddressesPassTheRedactorWhole(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/internal/retry"
@@ -32,7 +33,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	}
 	defer a.stopping(ctx, "the connection pool", pool.Close)
 	defer a.rereadAtHangup(ctx, at, who)()
-	cfg := a.workerConfig(f, at, pool)
+	cfg, registry := a.workerConfig(f, at, pool)
 	stopTracing, err := a.trace(ctx, &cfg, f.otlp)
 	if err != nil {
 		return configured(err)
@@ -45,7 +46,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	starting := &starting{w: w, pool: pool, logger: a.logger, migrate: f.migrate, direct: at.direct}
 	web := webui.Config{
 		Pool: pool, Ready: starting.ready, BasePath: f.basePath, Credentials: who.credentials, Version: iusql.ProgramVersion, Logger: a.logger,
-		Metrics: cfg.Metrics.Handler(), Environment: f.environment, Direct: at.direct,
+		Metrics: metrics.Handler(registry, a.logger), Environment: f.environment, Direct: at.direct,
 	}
 	failed := make(chan error, 2)
 	apart, err := listenForMetrics(ctx, f.metricsAddr, &web)
@@ -62,7 +63,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	}
 	defer a.stopping(ctx, "the event streams", events.Stop)
 	web.Events, web.EventsTokens = events, who.tokens
-	cfg.Metrics.ObserveStreams(func() metrics.Streams { return metrics.Streams(events.Stats()) })
+	metrics.ObserveStreams(registry, func() metrics.Streams { return metrics.Streams(events.Stats()) })
 	handler, err := webui.New(web)
 	if err != nil {
 		return configured(err)
@@ -97,12 +98,13 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	}
 }
 
-func (a *app) workerConfig(f workFlags, at addresses, pool *pgxpool.Pool) worker.Config {
+func (a *app) workerConfig(f workFlags, at addresses, pool *pgxpool.Pool) (worker.Config, *prometheus.Registry) {
 	cfg := f.worker
 	cfg.Pool, cfg.Direct, cfg.Logger, cfg.Version = pool, at.direct, a.logger, iusql.ProgramVersion
-	cfg.Metrics = metrics.New(metrics.Config{Pool: pool, Version: iusql.ProgramVersion, Logger: a.logger})
-	cfg.Metrics.ObserveLog(a.stderr.droppedLines)
-	return cfg
+	registry := metrics.NewRegistry(metrics.Config{Pool: pool, Version: iusql.ProgramVersion, Logger: a.logger})
+	metrics.ObserveLog(registry, a.stderr.droppedLines)
+	cfg.Registerer = registry
+	return cfg, registry
 }
 
 // untilSignal returns nil for an end by SIGTERM or Ctrl-C, which is no failure.

@@ -28,7 +28,7 @@ func TestSettings(t *testing.T) {
 	require.Equal(t, "ann", lines[0].Actor)
 }
 
-// All of our listeners only wake up by a notification. They work with any payload.
+// Notifications only wake our listeners, so they work with any payload.
 func TestSubscribersWorkWithCursorsAlone(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

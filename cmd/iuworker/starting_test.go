@@ -14,7 +14,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// A worker that starts before its server waits for it, like a running worker whose server restarts.
+// A worker that starts before its server waits for the server, like a worker whose server restarts.
 func TestWorkWaitsForItsServer(t *testing.T) {
 	t.Parallel()
 	db, server := iutest.Own(t)
@@ -60,7 +60,7 @@ func TestWorkThatWaitsEndsAtSIGTERM(t *testing.T) {
 	require.Equal(t, exitDone, <-ended, log.String())
 }
 
-// An error that another try cannot fix ends the program at once.
+// An error that a retry cannot fix ends the program at once.
 func TestWorkDoesNotWaitInVain(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

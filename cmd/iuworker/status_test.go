@@ -59,6 +59,7 @@ func TestStatus(t *testing.T) {
 	state := decode[status.Status](t, run(t, on(db), "status", "--json").done(t))
 	require.Equal(t, db.Name, state.Database)
 	require.Len(t, state.Gates, 2)
+	require.Equal(t, status.Composing{Way: status.WaySets, ByFunction: []string{}}, state.Composing)
 	require.EqualValues(t, 1, state.Outbox.N)
 	require.NotNil(t, state.Outbox.OldestAt)
 	require.Equal(t, []status.JobCount{
@@ -82,7 +83,8 @@ func TestStatus(t *testing.T) {
 		ON CONFLICT (name) DO UPDATE SET paused_at = excluded.paused_at`)
 	text := run(t, on(db), "status").done(t).out
 	for _, line := range []string{
-		`  outbox +1, the oldest for `, `  gate composer +open$`, `  to announce +1, the oldest for .*, held back`, `  parked +composer +1$`,
+		`  outbox +1, the oldest for `, `  gate composer +open$`, `  composing +in sets$`,
+		`  to announce +1, the oldest for .*, held back`, `  parked +composer +1$`,
 		`  queue scaleout +paused +for 1h30m`, `Dead letters: over 10,002$`, `  cancelled +over 10,000$`, `Consumers: 1, 1 needs attention$`,
 		`  invoices +1 behind, no process for `, `Workers: 1 alive, 1 silent$`, `  w1 +alive, version 0.1.0`, `  w2 +silent for 1h`,
 		`  iuworker scaleout resume$`, `  iuworker dead-letters list$`, `  iuworker consumers$`,

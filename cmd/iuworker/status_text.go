@@ -68,6 +68,7 @@ func writePipeline(w io.Writer, s status.Status) {
 		}
 		fmt.Fprintln(w)
 	}
+	fmt.Fprintf(w, "  composing\t%s\n", flat(s.Composing.String()))
 	fmt.Fprintf(w, "  to announce\t%s", backlog(s.Emissions.Waiting, s.At))
 	if s.Emissions.Held {
 		fmt.Fprint(w, ", held back: the event type is not active")

@@ -14,7 +14,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// With any number of streams, a signal ends the worker in time, and each client is told to reconnect.
+// With a hundred streams, a signal still ends the worker in time, and each client is told to reconnect.
 func TestSIGTERMEndsAWorkerInTimeThatAHundredFollow(t *testing.T) {
 	t.Parallel()
 	const limit = 5 * time.Second
@@ -33,7 +33,7 @@ func TestSIGTERMEndsAWorkerInTimeThatAHundredFollow(t *testing.T) {
 		require.NoError(t, err)
 		response, err := client.Do(request)
 		require.NoError(t, err)
-		t.Cleanup(func() { _ = response.Body.Close() }) // it was read to its end
+		t.Cleanup(func() { _ = response.Body.Close() }) // it has been read to its end
 		require.Equal(t, http.StatusOK, response.StatusCode)
 		bodies = append(bodies, response.Body)
 	}

@@ -66,7 +66,7 @@ func (s *silenced) serve(network, address string) {
 		}
 		server, err := new(net.Dialer).DialContext(context.Background(), network, address)
 		if err != nil {
-			_ = client.Close() // as the server would
+			_ = client.Close() // as the server would do
 			continue
 		}
 		s.mu.Lock()
@@ -102,7 +102,7 @@ func (s *silenced) close() {
 	_ = s.listener.Close() // the test is over
 	s.mu.Lock()
 	for _, conn := range s.conns {
-		_ = conn.Close() // so are its connections
+		_ = conn.Close() // also for the connections
 	}
 	s.mu.Unlock()
 	s.wg.Wait()
@@ -113,10 +113,10 @@ func (s *silenced) through(db *iutest.DB) *iutest.DB {
 	return &iutest.DB{Name: db.Name, URL: s.url, Pool: db.Pool}
 }
 
-// soon is how long after its limit a program may end on a busy machine.
+// soon is how long after its time limit a program may end on a busy machine.
 const soon = 4 * time.Second
 
-// endsWithin sends a signal, requires that the program ends in time, and returns the error of its process.
+// endsWithin sends a signal, requires that the program ends in time, and returns the error of the process.
 func (p *program) endsWithin(t *testing.T, limit time.Duration) error {
 	t.Helper()
 	began := time.Now()
@@ -127,7 +127,7 @@ func (p *program) endsWithin(t *testing.T, limit time.Duration) error {
 		return err
 	case <-time.After(patience):
 		p.signal(t, syscall.SIGQUIT)
-		<-p.ended //nolint:errcheck // it ended by that signal
+		<-p.ended //nolint:errcheck // the signal ended it
 		require.FailNow(t, "it does not end", "%.60000s", p.errOut.String())
 		return nil
 	}
@@ -166,7 +166,7 @@ func TestSIGTERMEndsAWorkerInTimeThatWaitsForALock(t *testing.T) {
 			_, err = tx.Exec(t.Context(), "LOCK TABLE "+table+" IN ACCESS EXCLUSIVE MODE")
 			require.NoError(t, err)
 			iutest.WaitBlocked(t, db, 1)
-			_ = p.endsWithin(t, 2*time.Second) // a failure or not: what matters is when
+			_ = p.endsWithin(t, 2*time.Second) // its exit code does not matter, only when it ends
 		})
 	}
 }
@@ -178,12 +178,12 @@ func TestSIGTERMEndsAWorkerInTimeThatSendsStreams(t *testing.T) {
 	p.errOut.await(t, "Worker: ready")
 	found := regexp.MustCompile(`"url":"http://([^"/]+)/"`).FindStringSubmatch(p.errOut.String())
 	require.NotNil(t, found, p.errOut.String())
-	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", found[1]) // one that never reads, nor closes
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", found[1]) // a client that neither reads nor closes
 	require.NoError(t, err)
 	defer conn.Close() //nolint:errcheck // the test is over
 	_, err = io.WriteString(conn, "GET /v1/events?after=0 HTTP/1.1\r\nHost: "+found[1]+"\r\n\r\n")
 	require.NoError(t, err)
-	half, err := new(net.Dialer).DialContext(t.Context(), "tcp", found[1]) // one that never ends its request
+	half, err := new(net.Dialer).DialContext(t.Context(), "tcp", found[1]) // a client that never completes its request
 	require.NoError(t, err)
 	defer half.Close() //nolint:errcheck // the test is over
 	_, err = io.WriteString(half, "POST / HTTP/1.1\r\nHost: "+found[1]+"\r\nContent-Length: 1000\r\n\r\nx")
@@ -191,7 +191,7 @@ func TestSIGTERMEndsAWorkerInTimeThatSendsStreams(t *testing.T) {
 	require.NoError(t, p.endsWithin(t, 2*time.Second), p.errOut.String())
 }
 
-// A signal ends every command soon, whatever it waits for.
+// A signal ends every command promptly, whatever it waits for.
 func TestSIGTERMEndsCommandsWhoseServerIsSilent(t *testing.T) {
 	t.Parallel()
 	for _, args := range []string{
@@ -205,7 +205,7 @@ func TestSIGTERMEndsCommandsWhoseServerIsSilent(t *testing.T) {
 			db.Template(t, "letter", 1)
 			s := newSilenced(t, db)
 			if !strings.Contains(args, "--watch") && !strings.HasPrefix(args, "subscribe") {
-				s.silence() // from the start: it connects in vain
+				s.silence() // from the start: it cannot connect
 			}
 			p := start(t, s.through(db), strings.Fields(args)...)
 			if strings.Contains(args, "--watch") || strings.HasPrefix(args, "subscribe") {
@@ -230,7 +230,7 @@ func (s *silenced) accepted(t *testing.T) {
 	}, patience, time.Millisecond)
 }
 
-// full returns a full pipe without a reader.
+// full returns a full pipe that nothing reads.
 func full(t *testing.T) *os.File {
 	t.Helper()
 	reader, writer, err := os.Pipe()
@@ -251,7 +251,7 @@ func full(t *testing.T) *os.File {
 	return writer
 }
 
-// startWith starts the program with files for stdout and stderr; nil: the program's buffer.
+// startWith starts the program with files for stdout and stderr. nil means the program's buffer.
 func startWith(t *testing.T, db *iutest.DB, stdout, stderr *os.File, args ...string) *program {
 	t.Helper()
 	p := &program{cmd: exec.CommandContext(t.Context(), os.Args[0], args...), out: newBuffer(), errOut: newBuffer(), ended: make(chan error, 1)}
@@ -292,7 +292,7 @@ func TestACommandThatFailsEndsThoughNobodyReadsItsStderr(t *testing.T) {
 	require.Equal(t, exitFailed, exit.ExitCode())
 }
 
-// A stopped reader of stdout makes a subscriber wait, but does not keep it from ending.
+// A reader of stdout that has stopped makes a subscriber wait, but does not prevent it from ending.
 func TestASubscriberEndsThoughItsReaderIsStopped(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

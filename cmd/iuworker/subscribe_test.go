@@ -14,7 +14,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// announce composes instances and gives them positions.
+// announce composes instances and announces them.
 func announce(t testing.TB, db *iutest.DB, template uuid.UUID, suffixes ...string) {
 	t.Helper()
 	for _, suffix := range suffixes {
@@ -101,7 +101,7 @@ func TestSubscribeGoesOnUntilItIsTold(t *testing.T) {
 	require.Equal(t, exitDone, <-ended)
 }
 
-func TestASubscriberWithNothingToWriteNoticesThatItsReaderIsGone(t *testing.T) {
+func TestASubscriberWithNothingToWriteNoticesThatItsReaderHasEnded(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	reader, writer, err := os.Pipe()
@@ -135,8 +135,8 @@ func TestAClosedPipeIsNoError(t *testing.T) {
 		"what was not written was not handled")
 }
 
-// After a restore a consumer's cursor is older, and other events get the positions of those that were lost.
-func TestSubscribeEndsWhereTheHistoryWasRewound(t *testing.T) {
+// After a restore, a consumer's cursor is older, and the positions of lost events are assigned to other events.
+func TestSubscribeEndsIfTheHistoryWasRewound(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	db.OpenGates(t)

@@ -18,10 +18,10 @@ func onTerminal(t testing.TB, db *iutest.DB, typed string, args ...string) (stri
 	return onTerminalWith(t, db, typed, []string{"TERM=xterm", "NO_COLOR="}, args...)
 }
 
-// columnsOfTerminal is how wide onTerminalWith makes its terminal.
+// columnsOfTerminal is the width of the terminals of onTerminalWith.
 const columnsOfTerminal = "TEST_COLUMNS"
 
-// onTerminalWith is onTerminal with more environment variables.
+// onTerminalWith is onTerminal with additional environment variables.
 func onTerminalWith(t testing.TB, db *iutest.DB, typed string, env []string, args ...string) (string, error) {
 	t.Helper()
 	words := []string{shellWord(os.Args[0])}
@@ -42,7 +42,7 @@ func onTerminalWith(t testing.TB, db *iutest.DB, typed string, env []string, arg
 	return strings.ReplaceAll(string(out), "\r\n", "\n"), err
 }
 
-// On a terminal status --watch uses the alternate screen: the terminal's lines and scrollback are restored at its end.
+// On a terminal, status --watch uses the alternate screen: at its end, the terminal's lines and scrollback are restored.
 func TestStatusWatchLeavesTheTerminalAsItWas(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -58,7 +58,7 @@ func TestTrace(t *testing.T) {
 	run(t, on(db), "trace", "nothing").failed(t, exitFailed, "not found")
 }
 
-// Users search for what they have: the suffix that they inserted, or the short id that a page shows.
+// Users can search by what they have: the suffix that they inserted, or the short id that a page shows.
 func TestTraceBySuffixAndPrefix(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

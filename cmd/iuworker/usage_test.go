@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// nowhere is an address that refuses connections: a command that connects fails with exit code 1.
+// nowhere is an address that refuses connections: a command that tries to connect exits with 1.
 const nowhere = "postgres://nobody@127.0.0.1:1/nothing"
 
 func TestWrongUsageIsFoundBeforeConnecting(t *testing.T) {

@@ -39,7 +39,7 @@ func TestVerify(t *testing.T) {
 }
 
 // Operators can verify with the role iu_operator, through any pooler.
-func TestOperatorsMayLook(t *testing.T) {
+func TestOperatorsMayVerify(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"cache_statement", "exec", "simple_protocol"} {
 		t.Run(mode, func(t *testing.T) {

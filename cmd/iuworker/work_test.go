@@ -16,7 +16,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// working starts iuworker work and waits until it is ready. It returns the URL of its pages and a function that stops it.
+// working starts iuworker work and waits until it is ready. It returns the URL of the pages and a function that stops the worker.
 func working(t testing.TB, db *iutest.DB, args ...string) (pages string, log *buffer, stop func() int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

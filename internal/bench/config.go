@@ -35,7 +35,7 @@ type Config struct {
 	// Only names the groups to run, of those that Groups returns. Default: all but growth.
 	Only []string
 
-	// Growth adds the group growth. It creates Sizes.History jobs, which takes long and about 5 kB of disk per job.
+	// Growth adds the group growth. It makes Sizes.History events, which takes long and about 5 kB of disk per event.
 	Growth bool
 
 	// Logger gets the worker's warnings. Default slog.Default().
@@ -48,21 +48,21 @@ type Config struct {
 // Sizes are the sizes of the measurements of a run.
 type Sizes struct {
 	Repetitions   int           // of each measurement
-	Events        int           // in one measurement of drain and whole way
+	Events        int           // in one measurement of the throughput
 	Warmup        int           // events before each of them
 	LatencyEvents int           // in one measurement of the latency, at 20 per second
 	Insert        time.Duration // of one measurement of inserts
 	Idle          time.Duration // that an idle worker is watched for
 	Subscribers   int           // of the larger fan-out
 	FanoutEvents  int           // in one measurement of the fan-out, at 20 per second
-	History       int           // finished jobs of the long history
+	History       int           // events made without a pause to measure growth
 }
 
-// Full is a run of less than ten minutes on two cores.
+// Full is a run of about a quarter of an hour on two cores. An idle worker polls every ten seconds.
 func Full() Sizes {
 	return Sizes{
 		Repetitions: 5, Events: 15_000, Warmup: 2_000, LatencyEvents: 100, Insert: 2 * time.Second,
-		Idle: 10 * time.Second, Subscribers: 500, FanoutEvents: 100, History: 1_000_000,
+		Idle: 30 * time.Second, Subscribers: 500, FanoutEvents: 100, History: 1_000_000,
 	}
 }
 
@@ -70,7 +70,7 @@ func Full() Sizes {
 func Quick() Sizes {
 	return Sizes{
 		Repetitions: 3, Events: 5_000, Warmup: 1_000, LatencyEvents: 60, Insert: time.Second,
-		Idle: 3 * time.Second, Subscribers: 100, FanoutEvents: 20, History: 100_000,
+		Idle: 10 * time.Second, Subscribers: 100, FanoutEvents: 20, History: 100_000,
 	}
 }
 

@@ -148,6 +148,12 @@ func (s *scratch) emissionsWritten(ctx context.Context) (written int64, err erro
 	return written, err
 }
 
+// emitted returns how many events were ever emitted.
+func (s *scratch) emitted(ctx context.Context) (position int64, err error) {
+	err = s.read(ctx, "read the last position", []any{&position}, "SELECT c.position FROM iu_outbox.emission_counter AS c")
+	return position, err
+}
+
 // verify returns an error unless n events led to n instances, jobs and emissions since the tally before.
 func (s *scratch) verify(ctx context.Context, before tally, n int) error {
 	now, err := s.count(ctx)

@@ -26,12 +26,12 @@ func (b *bench) fanout(ctx context.Context) error {
 		if err := took.take(b.fanoutTo(ctx, s, n)); err != nil {
 			return err
 		}
-		m := measure(fmt.Sprintf("fan-out to %d, p50", n), "ms", took.blocks(50), nil)
+		m := measure(fmt.Sprintf("fan-out to %d, p50", n), "ms", took.blocks(50))
 		m.Note = "from the commit of the outbox row to the subscriber that got it last"
 		if n > 1 && n < b.cfg.Sizes.Subscribers {
 			m.Note += fmt.Sprintf("; max_connections leaves no room for %d", b.cfg.Sizes.Subscribers)
 		}
-		b.add(m, measure(fmt.Sprintf("fan-out to %d, p99", n), "ms", took.blocks(99), nil))
+		b.add(m, measure(fmt.Sprintf("fan-out to %d, p99", n), "ms", took.blocks(99)))
 	}
 	return nil
 }

@@ -43,10 +43,10 @@ func (b *bench) latency(ctx context.Context) error {
 		return err
 	}
 	all, reference := slices.Concat(ours...), slices.Concat(theirs...)
-	b.addLatency("latency, p%d", ours, bareRiver, theirs, atMost(3, 2), atMost(5, 3),
+	b.addLatency("latency, p%d", ours, bareRiver, theirs,
 		fmt.Sprintf("of all %d events together p50 %.2f, p99 %.2f ms; of the reference's p50 %.2f, p99 %.2f ms",
 			len(all), percentile(all, 50), percentile(all, 99), percentile(reference, 50), percentile(reference, 99)))
-	b.addLatency("latency, p%d, not composing", ours, idleRiver, idle, nil, nil, "")
+	b.addLatency("latency, p%d, not composing", ours, idleRiver, idle, "")
 	return nil
 }
 
@@ -68,9 +68,9 @@ func (l latencies) blocks(p float64) []float64 {
 }
 
 // addLatency adds the lines p50 and p99, whose name has a %d for the percentile, and a note to the second.
-func (b *bench) addLatency(name string, ours latencies, reference string, theirs latencies, bar50, bar99 *Bar, note string) {
-	p50 := compare(fmt.Sprintf(name, 50), "ms", ours.blocks(50), reference, theirs.blocks(50), bar50)
-	p99 := compare(fmt.Sprintf(name, 99), "ms", ours.blocks(99), reference, theirs.blocks(99), bar99)
+func (b *bench) addLatency(name string, ours latencies, reference string, theirs latencies, note string) {
+	p50 := compare(fmt.Sprintf(name, 50), "ms", ours.blocks(50), reference, theirs.blocks(50))
+	p99 := compare(fmt.Sprintf(name, 99), "ms", ours.blocks(99), reference, theirs.blocks(99))
 	p99.Note = note
 	b.add(p50, p99)
 }

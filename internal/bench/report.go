@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -16,18 +17,19 @@ type Report struct {
 	CPUs        int               `json:"cpus"`
 	StartedAt   time.Time         `json:"started_at"`
 	Seconds     float64           `json:"seconds"`
-	Events      int               `json:"events"` // in one measurement of drain and whole way
+	Events      int               `json:"events"` // in one measurement of the throughput
 	Repetitions int               `json:"repetitions"`
 	Measures    []Measure         `json:"measures"`
+	Costs       []Cost            `json:"costs,omitempty"`
 	Notes       []string          `json:"notes,omitempty"`
 	Growth      []GrowthPoint     `json:"growth,omitempty"`
 }
 
 // GrowthPoint is a stretch of the long history.
 type GrowthPoint struct {
-	Finished int     `json:"finished"` // jobs, at its end
+	Finished int     `json:"finished"` // events, at its end
 	Seconds  float64 `json:"seconds"`  // since the beginning
-	Rate     float64 `json:"rate"`     // jobs per second within it
+	Rate     float64 `json:"rate"`     // events per second within it
 	RSS      float64 `json:"rss_mb"`
 }
 
@@ -50,14 +52,14 @@ type Reference struct {
 	Sample
 }
 
-// Bar is what the ratio must reach, or the measure itself if there is no reference.
+// Bar is what the ratio must reach, or the measure itself if there is no reference. 0 is no bar, or no aim.
 type Bar struct {
 	Lower bool    `json:"lower_is_better"`
-	Bar   float64 `json:"bar"`
-	Aim   float64 `json:"aim"`
+	Bar   float64 `json:"bar,omitempty"`
+	Aim   float64 `json:"aim,omitempty"`
 }
 
-// Verdict compares a measure with its bar.
+// Verdict compares a measure with its bar. It is "" if there is no bar, and the aim was not reached.
 type Verdict string
 
 // Verdicts.
@@ -78,8 +80,10 @@ func (b *Bar) judge(value float64) Verdict {
 		return value >= mark
 	}
 	switch {
-	case reaches(b.Aim):
+	case b.Aim != 0 && reaches(b.Aim):
 		return VerdictAim
+	case b.Bar == 0:
+		return ""
 	case reaches(b.Bar):
 		return VerdictBar
 	}
@@ -87,22 +91,28 @@ func (b *Bar) judge(value float64) Verdict {
 }
 
 // measure returns a line of values without a reference.
-func measure(name, unit string, values []float64, bar *Bar) Measure {
-	m := Measure{Name: name, Unit: unit, Sample: sampleOf(values), Bar: bar}
-	if bar != nil {
-		m.Verdict = bar.judge(m.Median)
-	}
-	return m
+func measure(name, unit string, values []float64) Measure {
+	return Measure{Name: name, Unit: unit, Sample: sampleOf(values)}
 }
 
 // compare returns a line of values with those of their reference.
-func compare(name, unit string, values []float64, reference string, references []float64, bar *Bar) Measure {
-	m := measure(name, unit, values, nil)
+func compare(name, unit string, values []float64, reference string, references []float64) Measure {
+	m := measure(name, unit, values)
 	m.Reference = &Reference{Name: reference, Sample: sampleOf(references)}
 	ratio := sampleOf(ratios(values, references))
-	m.Ratio, m.Bar = &ratio, bar
-	if bar != nil {
-		m.Verdict = bar.judge(ratio.Median)
+	m.Ratio = &ratio
+	return m
+}
+
+// judged returns the measure with a bar, which may be nil, and the verdict.
+func (m Measure) judged(bar *Bar) Measure {
+	if m.Bar = bar; bar == nil {
+		return m
+	}
+	if m.Ratio != nil {
+		m.Verdict = bar.judge(m.Ratio.Median)
+	} else {
+		m.Verdict = bar.judge(m.Median)
 	}
 	return m
 }
@@ -126,21 +136,45 @@ func (r *Report) weigh(load string) {
 	}
 }
 
-// Write writes the report as a table.
+// width is the longest line of the report, in characters.
+const width = 120
+
+// Write writes the report as tables.
 func (r *Report) Write(w io.Writer) error {
-	fmt.Fprintf(w, "iuworker %s, PostgreSQL %s, %d CPUs, fsync %s, synchronous_commit %s, shared_buffers %s\n",
-		r.Program, r.Postgres, r.CPUs, r.Settings["fsync"], r.Settings["synchronous_commit"], r.Settings["shared_buffers"])
-	fmt.Fprintf(w, "%d events per measurement, %d repetitions, %.0f s; ratios are medians of pairs measured one after the other\n\n",
-		r.Events, r.Repetitions, r.Seconds)
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "MEASURE\tMEDIAN\tMIN\tMAX\tUNIT\tREFERENCE\tRATIO\tBAR\tAIM\tREACHED")
+	writeWrapped(w, fmt.Sprintf("iuworker %s, PostgreSQL %s, %d CPUs, fsync %s, synchronous_commit %s, shared_buffers %s",
+		r.Program, r.Postgres, r.CPUs, r.Settings["fsync"], r.Settings["synchronous_commit"], r.Settings["shared_buffers"]))
+	writeWrapped(w, fmt.Sprintf("%d events per measurement, %d repetitions, %.0f s; ratios are medians of pairs measured one after the other",
+		r.Events, r.Repetitions, r.Seconds))
+	rows := make([]string, 0, len(r.Measures))
 	for _, m := range r.Measures {
-		fmt.Fprintln(table, m.row())
+		rows = append(rows, m.row())
 	}
-	if err := table.Flush(); err != nil {
+	err := writeTable(w, "MEASURE\tMEDIAN\tUNIT\tREFERENCE\tRATIO\tBAR\tAIM\tREACHED", rows)
+	if err == nil {
+		err = r.writeCosts(w)
+	}
+	if err != nil {
 		return fmt.Errorf("write the table: %w", err)
 	}
 	r.writeFootnotes(w)
+	return nil
+}
+
+// writeTable writes an empty line and a table; tabs separate the cells of a row.
+func writeTable(w io.Writer, header string, rows []string) error {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, header)
+	for _, row := range rows {
+		fmt.Fprintln(table, row)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	for line := range strings.Lines(text.String()) {
+		fmt.Fprintln(w, strings.TrimRight(line, " \n")) // empty cells at the end
+	}
 	return nil
 }
 
@@ -151,14 +185,23 @@ func (m Measure) row() string {
 		ratio = fmt.Sprintf("%.2f [%.2f..%.2f]", m.Ratio.Median, m.Ratio.Min, m.Ratio.Max)
 	}
 	if m.Bar != nil {
-		sign := ">="
-		if m.Bar.Lower {
-			sign = "<="
-		}
-		bar, aim = fmt.Sprintf("%s %g", sign, m.Bar.Bar), fmt.Sprintf("%g", m.Bar.Aim)
+		bar, aim = m.Bar.cells()
 	}
-	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s",
-		m.Name, number(m.Median), number(m.Min), number(m.Max), m.Unit, reference, ratio, bar, aim, m.Verdict)
+	return strings.Join([]string{m.Name, m.cell(), m.Unit, reference, ratio, bar, aim, string(m.Verdict)}, "\t")
+}
+
+// cells returns the bar and the aim as the table shows them.
+func (b *Bar) cells() (bar, aim string) {
+	if b.Bar != 0 {
+		bar = fmt.Sprintf(">= %g", b.Bar)
+		if b.Lower {
+			bar = fmt.Sprintf("<= %g", b.Bar)
+		}
+	}
+	if b.Aim != 0 {
+		aim = fmt.Sprintf("%g", b.Aim)
+	}
+	return bar, aim
 }
 
 // number writes three significant digits.
@@ -178,13 +221,31 @@ func (r *Report) writeFootnotes(w io.Writer) {
 	for _, m := range r.Measures {
 		if m.Reference != nil && !said[m.Reference.Name] {
 			said[m.Reference.Name] = true
-			fmt.Fprintf(w, "reference of %s: %s\n", m.Name, m.Reference.Name)
+			writeWrapped(w, fmt.Sprintf("reference of %s: %s", m.Name, m.Reference.Name))
 		}
 		if m.Note != "" {
-			fmt.Fprintf(w, "%s: %s\n", m.Name, m.Note)
+			writeWrapped(w, m.Name+": "+m.Note)
 		}
 	}
 	for _, note := range r.Notes {
-		fmt.Fprintln(w, note)
+		writeWrapped(w, note)
 	}
+}
+
+// writeWrapped writes a text in lines of at most width characters, and indents all but the first.
+func writeWrapped(w io.Writer, text string) {
+	const indent = "  "
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		switch {
+		case line == "":
+			line = word
+		case len(line)+1+len(word) > width:
+			fmt.Fprintln(w, line)
+			line = indent + word
+		default:
+			line += " " + word
+		}
+	}
+	fmt.Fprintln(w, line)
 }

@@ -17,21 +17,46 @@ type bench struct {
 	cfg    Config
 	main   *scratch
 	meter  meter
+	bars   map[string]*Bar // of the group that runs
 	report *Report
 }
 
-// groups are the groups of measures, in the order in which they run.
+// groups are the groups of measures, in the order in which they run, and what their measures must reach.
 var groups = []struct {
 	name string
 	run  func(b *bench, ctx context.Context) error
+	bars map[string]*Bar // by the name of the measure
 }{
-	{"throughput", (*bench).throughput},
-	{"growth", (*bench).growth},
-	{"latency", (*bench).latency},
-	{"scaleout", (*bench).scaleout},
-	{"fanout", (*bench).fanout},
-	{"idle", (*bench).idle},
-	{"inserts", (*bench).inserts},
+	{"throughput", (*bench).throughput, map[string]*Bar{
+		"drain":                    atLeast(2.2, 3),
+		"pipeline":                 atLeast(1.8, 2.5),
+		"pipeline against batches": atLeast(0.8, 1.1),
+		"pipeline by function":     atLeast(1.2, 1.5),
+		"pipeline, WAL":            atMost(1.3, 1),
+		"memory":                   atMost(100, 0),
+	}},
+	{"growth", (*bench).growth, map[string]*Bar{
+		"growth":               atLeast(0.8, 0.95),
+		"drain, long history":  atLeast(0.85, 0.95),
+		"memory, long history": atMost(100, 0),
+	}},
+	{"latency", (*bench).latency, map[string]*Bar{
+		"latency, p50": atMost(1, 0.7),
+		"latency, p99": atMost(1, 0.7),
+	}},
+	{"scaleout", (*bench).scaleout, nil},
+	{"fanout", (*bench).fanout, nil},
+	{"idle", (*bench).idle, map[string]*Bar{
+		"idle CPU, worker": atMost(0.5, 0.2),
+		"idle CPU, server": atMost(0.5, 0.2),
+	}},
+	{"inserts", (*bench).inserts, map[string]*Bar{
+		"inserts by 1":                  atLeast(0.9, 0.95),
+		"inserts by 16":                 atLeast(0.9, 0.95),
+		"inserts by 64":                 atLeast(0.9, 0.95),
+		"inserts by 16, worker at work": atLeast(0, 0.5),
+		"bulk inserts":                  atLeast(0.8, 0.8),
+	}},
 }
 
 // Groups returns the names that Config.Only takes, in the order in which they run.
@@ -62,15 +87,21 @@ func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 	}
 	b := &bench{cfg: cfg}
 	cfg.Progress("create the scratch database")
+	defer func() {
+		if err == nil || ctx.Err() == nil {
+			return
+		}
+		report = nil
+		if left, ok := errors.AsType[*notDroppedError](err); ok {
+			err = left
+		} else {
+			err = ErrInterrupted
+		}
+	}()
 	if b.main, err = createScratch(ctx, cfg.Server, cfg.Logger); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil && ctx.Err() != nil {
-			report, err = nil, ErrInterrupted
-		}
-		err = errors.Join(err, b.main.drop(ctx))
-	}()
+	defer func() { err = errors.Join(err, b.main.drop(ctx)) }()
 	if err := b.begin(ctx); err != nil {
 		return nil, err
 	}
@@ -78,6 +109,7 @@ func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 		if !slices.Contains(cfg.Only, group.name) {
 			continue
 		}
+		b.bars = group.bars
 		if err := group.run(b, ctx); err != nil {
 			return nil, fmt.Errorf("measure %s: %w", group.name, err)
 		}
@@ -94,7 +126,7 @@ func (b *bench) begin(ctx context.Context) error {
 		Events: b.cfg.Sizes.Events, Repetitions: b.cfg.Sizes.Repetitions,
 	}
 	for _, name := range []string{
-		"server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size", "wal_level",
+		"server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size", "wal_level", "wal_compression",
 	} {
 		var value string
 		if err := b.main.read(ctx, "read the setting "+name, []any{&value}, "SELECT pg_catalog.current_setting($1)", name); err != nil {
@@ -136,7 +168,12 @@ func (b *bench) alternate(
 // asItIs leaves the database as it is between two measurements.
 func asItIs(context.Context) error { return nil }
 
-func (b *bench) add(measures ...Measure) { b.report.Measures = append(b.report.Measures, measures...) }
+// add adds measures to the report, and judges those that have a bar.
+func (b *bench) add(measures ...Measure) {
+	for _, m := range measures {
+		b.report.Measures = append(b.report.Measures, m.judged(b.bars[m.Name]))
+	}
+}
 
 func (b *bench) note(text string) { b.report.Notes = append(b.report.Notes, text) }
 

@@ -3,14 +3,17 @@ package bench
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/pgserver"
 )
 
 // tiny returns the smallest configuration, with a login for this test alone.
@@ -19,7 +22,7 @@ func tiny(t *testing.T, db *iutest.DB) Config {
 	login := "bench_" + strings.ToLower(t.Name())
 	db.Exec(t, "CREATE ROLE "+login+" LOGIN SUPERUSER")
 	t.Cleanup(func() {
-		_, err := db.Pool.Exec(context.WithoutCancel(t.Context()), "DROP ROLE "+login) // it fails while the login owns a database
+		_, err := db.Pool.Exec(context.WithoutCancel(t.Context()), "DROP ROLE "+login) // this fails if the login still owns a database
 		require.NoError(t, err)
 	})
 	server, err := pgxpool.ParseConfig(db.URLAs(login))
@@ -35,7 +38,7 @@ func tiny(t *testing.T, db *iutest.DB) Config {
 	}
 }
 
-// scratchDatabases counts the scratch databases of a login.
+// scratchDatabases returns the number of scratch databases of a login.
 func scratchDatabases(t *testing.T, db *iutest.DB, login string) int {
 	t.Helper()
 	var n int
@@ -63,8 +66,9 @@ func TestEveryGroupMeasuresAndLeavesNothingBehind(t *testing.T) {
 		require.LessOrEqual(t, m.Median, m.Max, m.Name)
 	}
 	for _, name := range []string{
-		"drain", "pipeline", "growth", "latency, p50", "latency, p99", "inserts by 1", "inserts by 16",
-		"inserts by 64", "inserts by 64, worker at work", "bulk inserts of 1,000",
+		"drain", "drain against batches", "pipeline", "pipeline against batches", "pipeline by function", "pipeline, WAL",
+		"call, live", "growth", "drain, long history", "latency, p50", "latency, p99", "inserts by 1", "inserts by 16", "inserts by 64",
+		"inserts by 64, worker at work", "bulk inserts", "bulk inserts, --rate 200",
 	} {
 		m := measures[name]
 		require.Positive(t, m.Median, name)
@@ -73,12 +77,37 @@ func TestEveryGroupMeasuresAndLeavesNothingBehind(t *testing.T) {
 	}
 	require.Contains(t, measures, "fan-out to 3, p99")
 	require.NotEmpty(t, steps)
-	require.NotEmpty(t, report.Growth)
+	for _, group := range groups {
+		for name, bar := range group.bars {
+			if m, found := measures[name]; found || runtime.GOOS == "linux" {
+				require.Same(t, bar, m.Bar, name)
+			}
+		}
+	}
+	require.Greater(t, len(report.Growth), 10)
 	require.Equal(t, 300, report.Growth[len(report.Growth)-1].Finished)
+	costs := map[string]Cost{}
+	for _, c := range report.Costs {
+		costs[c.Name] = c
+		require.Positive(t, c.Rate.Median, c.Name)
+		require.Greater(t, c.WAL.Median, 1000.0, c.Name)
+		if runtime.GOOS == "linux" {
+			require.NotNil(t, c.Server, c.Name)
+			require.NotNil(t, c.Client, c.Name)
+		}
+	}
+	for _, name := range []string{
+		"drain", "pipeline", "pipeline by function", "pgbench, 32 clients", "500 calls in one statement", "growth, all events",
+	} {
+		require.Contains(t, costs, name)
+	}
 
 	var table strings.Builder
 	require.NoError(t, report.Write(&table))
 	require.Contains(t, table.String(), "pipeline")
+	for line := range strings.Lines(table.String()) {
+		require.LessOrEqual(t, len(line)-1, width, line)
+	}
 	require.Zero(t, scratchDatabases(t, db, cfg.Server.ConnConfig.User))
 }
 
@@ -86,23 +115,72 @@ func TestAnInterruptedRunLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)
 	cfg := tiny(t, db)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var during int
-	cfg.Only = []string{"throughput"}
-	cfg.Progress = func(step string) {
-		if strings.HasPrefix(step, "drain") {
-			during = scratchDatabases(t, db, cfg.Server.ConnConfig.User)
-			cancel()
+	interrupted := func(group, at string, databases int) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		during := -1
+		cfg.Only = []string{group}
+		cfg.Progress = func(step string) {
+			if strings.HasPrefix(step, at) {
+				during = scratchDatabases(t, db, cfg.Server.ConnConfig.User)
+				cancel()
+			}
 		}
+		_, err := Run(ctx, cfg)
+		require.ErrorIs(t, err, ErrInterrupted, at)
+		require.Equal(t, databases, during, at)
+		require.Zero(t, scratchDatabases(t, db, cfg.Server.ConnConfig.User), at)
 	}
-
-	_, err := Run(ctx, cfg)
-	require.ErrorIs(t, err, ErrInterrupted)
-
-	require.Equal(t, 1, during)
-	require.Zero(t, scratchDatabases(t, db, cfg.Server.ConnConfig.User))
+	interrupted("throughput", "create", 0)
+	interrupted("throughput", "drain", 1)
+	interrupted("growth", "history", 2)
 }
+
+// A migration that is interrupted at any time leaves neither its database nor its roles.
+func TestAScratchDatabaseThatIsNotFinishedIsDropped(t *testing.T) {
+	t.Parallel()
+	own, err := pgserver.Start(t.Context(), pgserver.Config{Settings: map[string]string{"fsync": "off"}}) // without our roles
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, own.Stop()) })
+	server, err := pgxpool.ParseConfig(own.URL("postgres"))
+	require.NoError(t, err)
+	conn, err := pgx.ConnectConfig(t.Context(), server.ConnConfig)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) })
+	count := func() (left int) {
+		require.NoError(t, conn.QueryRow(t.Context(), `
+			SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_database AS d WHERE pg_catalog.starts_with(d.datname::text, $1))
+			     + (SELECT pg_catalog.count(*) FROM pg_catalog.pg_roles)`, namePrefix).Scan(&left))
+		return left
+	}
+	before := count()
+	for _, at := range []string{"CREATE DATABASE", "CREATE ROLE", "GRANT", "bench-template"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		cfg := server.Copy()
+		cfg.ConnConfig.Tracer = cancelAt{at, cancel}
+		_, err := createScratch(ctx, cfg, slog.New(slog.DiscardHandler))
+		require.Error(t, err, at)
+		require.Error(t, ctx.Err(), at)
+		require.Equal(t, before, count(), at)
+	}
+}
+
+// cancelAt cancels a context when a statement begins that contains a text.
+type cancelAt struct {
+	text   string
+	cancel context.CancelFunc
+}
+
+// TraceQueryStart implements pgx.QueryTracer.
+func (c cancelAt) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if strings.Contains(data.SQL, c.text) {
+		c.cancel()
+	}
+	return ctx
+}
+
+// TraceQueryEnd implements pgx.QueryTracer.
+func (cancelAt) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
 func TestRolesThatTheRunCreatedGoWithIt(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -24,6 +25,17 @@ func sampleOf(values []float64) Sample {
 		median = (sorted[middle-1] + sorted[middle]) / 2
 	}
 	return Sample{Median: median, Min: sorted[0], Max: sorted[len(sorted)-1], Values: values}
+}
+
+// cell returns the median, and the range of several values; "" if there is no sample.
+func (s *Sample) cell() string {
+	switch {
+	case s == nil || len(s.Values) == 0:
+		return ""
+	case len(s.Values) == 1:
+		return number(s.Median)
+	}
+	return fmt.Sprintf("%s [%s..%s]", number(s.Median), number(s.Min), number(s.Max))
 }
 
 // spread returns the range of the values as a fraction of their median.

@@ -31,7 +31,7 @@ func (b *bench) scaleout(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.addLatency("during a scale-out, p%d", during, alone, quiet, nil, nil,
+	b.addLatency("during a scale-out, p%d", during, alone, quiet,
 		"from the commit of an outbox row to the NOTIFY, 20 per second, while a scale-out of a million is enqueued and composed")
 	return nil
 }

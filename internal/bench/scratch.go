@@ -23,11 +23,24 @@ import (
 )
 
 const (
-	namePrefix  = "iuworker_bench_"
-	dropTimeout = time.Minute
+	namePrefix    = "iuworker_bench_"
+	createTimeout = time.Minute
+	dropTimeout   = time.Minute
 	// poolForWatching is the size of the pool for the measuring itself.
 	poolForWatching = 4
 )
+
+// notDroppedError means that a scratch database is left behind.
+type notDroppedError struct {
+	name  string
+	cause error
+}
+
+func (e *notDroppedError) Error() string {
+	return fmt.Sprintf("drop the scratch database %s: %s; to drop it, run: DROP DATABASE %s", e.name, e.cause, e.name)
+}
+
+func (e *notDroppedError) Unwrap() error { return e.cause }
 
 // scratch is a database to measure in.
 type scratch struct {
@@ -48,7 +61,10 @@ func createScratch(ctx context.Context, server *pgxpool.Config, logger *slog.Log
 		if before, err = roles(ctx, conn); err != nil {
 			return err
 		}
-		_, err = conn.Exec(ctx, "CREATE DATABASE "+s.name+" TEMPLATE template0")
+		// The server may finish a statement that was cancelled, and nothing would drop the database.
+		creating, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTimeout)
+		defer cancel()
+		_, err = conn.Exec(creating, "CREATE DATABASE "+s.name+" TEMPLATE template0")
 		return err
 	})
 	if err != nil {
@@ -61,18 +77,18 @@ func createScratch(ctx context.Context, server *pgxpool.Config, logger *slog.Log
 }
 
 func (s *scratch) furnish(ctx context.Context, logger *slog.Logger, before []string) error {
-	_, err := iusql.Up(ctx, iusql.Config{ConnConfig: s.config(1).ConnConfig, Logger: logger})
-	if err != nil {
-		return err
-	}
+	var err error
 	if s.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), s.config(poolForWatching)); err != nil {
 		return fmt.Errorf("open the connection pool: %w", err)
 	}
-	after, err := roles(ctx, s.pool)
-	if err != nil {
+	_, err = iusql.Up(ctx, iusql.Config{ConnConfig: s.config(1).ConnConfig, Logger: logger})
+	looking, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropTimeout) // an interrupted migration leaves roles, too
+	defer cancel()
+	after, errRoles := roles(looking, s.pool)
+	s.newRoles = slices.DeleteFunc(after, func(role string) bool { return slices.Contains(before, role) })
+	if err := errors.Join(err, errRoles); err != nil {
 		return err
 	}
-	s.newRoles = slices.DeleteFunc(after, func(role string) bool { return slices.Contains(before, role) })
 	return s.makeTemplate(ctx)
 }
 
@@ -160,7 +176,7 @@ func (s *scratch) drop(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("drop the scratch database %s (drop it by hand): %w", s.name, err)
+		return &notDroppedError{s.name, err}
 	}
 	return nil
 }

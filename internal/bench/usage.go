@@ -129,34 +129,10 @@ func (b *bench) memory(name string, values []float64) {
 		b.note("The worker's memory was not measured: only Linux tells.")
 		return
 	}
-	m := measure(name, "MB", []float64{sampleOf(values).Max}, atMost(150, 80))
+	m := measure(name, "MB", []float64{sampleOf(values).Max})
 	if third := len(values) / 3; third > 0 {
 		m.Note = fmt.Sprintf("resident, the most of %d readings, this measuring included; %.0f MB in the first third of them, %.0f MB in the last",
 			len(values), sampleOf(values[:third]).Median, sampleOf(values[len(values)-third:]).Median)
 	}
-	b.add(m)
-}
-
-// costs are those of several measurements, in microseconds per event.
-type costs struct{ total, server, client []float64 }
-
-func (c *costs) add(cost *cost, events int) {
-	if cost == nil || cost.server == 0 || events == 0 {
-		return
-	}
-	each := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(events) }
-	c.total = append(c.total, each(cost.server+cost.client))
-	c.server = append(c.server, each(cost.server))
-	c.client = append(c.client, each(cost.client))
-}
-
-// compareCosts adds a line if both costs are known.
-func (b *bench) compareCosts(name string, ours costs, reference string, theirs costs) {
-	if len(ours.total) == 0 || len(theirs.total) == 0 {
-		return
-	}
-	m := compare(name+", CPU", "us/event", ours.total, reference, theirs.total, nil)
-	m.Note = fmt.Sprintf("server %.0f + worker %.0f us; the reference's server %.0f + client %.0f us",
-		sampleOf(ours.server).Median, sampleOf(ours.client).Median, sampleOf(theirs.server).Median, sampleOf(theirs.client).Median)
 	b.add(m)
 }

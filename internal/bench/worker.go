@@ -19,18 +19,16 @@ const startTimeout = 30 * time.Second
 
 // withWorker runs do while a worker runs on a scratch database.
 func (b *bench) withWorker(ctx context.Context, s *scratch, do func() error) error {
-	return b.withWorkerAt(ctx, s, b.cfg.Worker.Rate, do)
+	return b.withWorkerAs(ctx, s, b.cfg.Worker, do)
 }
 
-// withWorkerAt is withWorker with a worker that composes at most rate events per second; 0 is unlimited.
-func (b *bench) withWorkerAt(ctx context.Context, s *scratch, rate int, do func() error) (err error) {
+// withWorkerAs is withWorker with settings of the worker.
+func (b *bench) withWorkerAs(ctx context.Context, s *scratch, cfg worker.Config, do func() error) (err error) {
 	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), s.config(b.cfg.PoolSize))
 	if err != nil {
 		return fmt.Errorf("open the worker's pool: %w", err)
 	}
 	defer pool.Close()
-	cfg := b.cfg.Worker
-	cfg.Rate = rate
 	cfg.Pool, cfg.Direct, cfg.ID, cfg.Version = pool, nil, "", iusql.ProgramVersion
 	cfg.Logger = slog.New(warnings{b.cfg.Logger.Handler()})
 	w, err := worker.New(cfg)

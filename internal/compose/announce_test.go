@@ -18,7 +18,7 @@ func announcing(t *testing.T, db *iutest.DB, e jobs.AutoInstantiateArgs) compose
 	batches := make(chan compose.Batch, 10)
 	b := compose.NewBatcher(compose.BatcherConfig{Pool: db.Pool, Lanes: 1, Observe: func(b compose.Batch) { batches <- b }})
 	defer b.Close()
-	result, err := b.Compose(t.Context(), e)
+	result, err := b.Compose(t.Context(), compose.Event{AutoInstantiateArgs: e})
 	require.NoError(t, err)
 	require.Equal(t, jobs.StatusInstantiated, result.Status)
 	return <-batches
@@ -83,7 +83,7 @@ func TestWhatIsForTheEmitterIsLeftToIt(t *testing.T) {
 		require.Equal(t, 2, unannounced(t, db))
 		db.Exec(t, "SELECT iu_outbox.emit(10)")
 
-		sleeper, err := pgx.Connect(t.Context(), db.URL) // as an emitter that sleeps
+		sleeper, err := pgx.Connect(t.Context(), db.URL) // stands for an emitter that sleeps
 		require.NoError(t, err)
 		defer func() { require.NoError(t, sleeper.Close(t.Context())) }()
 		_, err = sleeper.Exec(t.Context(), "LISTEN iu_outbox_emission; SELECT pg_advisory_lock(26997, 2)")

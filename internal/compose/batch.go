@@ -11,13 +11,14 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/iu-core/iuworker/jobs"
 )
 
 // MaxBatch is how many events are composed in one transaction at most. More gains nothing: by then the cost of the transaction is
 // spread thin enough.
-const MaxBatch = 100
+const MaxBatch = 500
+
+// leastSet is how many events of one template make a set worth while: fewer cost less if the function is called for each.
+const leastSet = 4
 
 const (
 	// batchTimeout bounds a statement that composes, except that of an event which is known to take long. Most take milliseconds.
@@ -56,10 +57,11 @@ type held struct {
 
 // BatcherConfig configures a Batcher. Functions are called by several goroutines.
 type BatcherConfig struct {
-	Pool     *pgxpool.Pool // Required.
-	Lanes    int           // that compose at once, each with one connection of the pool; two more while events fail.
-	Apart    *Batcher      // composes the events that fail, in its lane for them. Default: this Batcher.
-	Throttle *Throttle     // Default: no limit.
+	Pool       *pgxpool.Pool // Required.
+	Lanes      int           // that compose at once, each with one connection of the pool; two more while events fail.
+	Apart      *Batcher      // composes the events that fail, in its lane for them. Default: this Batcher.
+	Throttle   *Throttle     // Default: no limit.
+	ByFunction bool          // calls the function for each event, and never composes in sets
 
 	// Observe is told about each transaction. Default: no call.
 	Observe func(Batch)
@@ -87,10 +89,10 @@ type Incarnation struct {
 var ErrFenced = errors.New("this worker was declared dead: the job runs elsewhere")
 
 type request struct {
-	ctx  context.Context //nolint:containedctx // of the job that waits for the result
-	args jobs.AutoInstantiateArgs
-	by   Incarnation // that fetched the job
-	done chan reply  // takes one without blocking
+	ctx   context.Context //nolint:containedctx // of the job that waits for the result
+	event Event
+	by    Incarnation // that fetched the job
+	done  chan reply  // takes one without blocking
 }
 
 type reply struct {
@@ -135,20 +137,20 @@ func (b *Batcher) Close() {
 
 // Compose composes the instance of an event, or finds that it has been composed. The result is that of a committed
 // transaction. Compose returns as soon as ctx ends; the event may be composed all the same, which the next call finds.
-func (b *Batcher) Compose(ctx context.Context, args jobs.AutoInstantiateArgs) (Result, error) {
-	if b.held.has(args.TemplateCollectionID) {
-		return b.ComposeAgain(ctx, args)
+func (b *Batcher) Compose(ctx context.Context, event Event) (Result, error) {
+	if b.held.has(event.TemplateCollectionID) {
+		return b.ComposeAgain(ctx, event)
 	}
-	return b.ask(ctx, b.requests, args)
+	return b.ask(ctx, b.requests, event)
 }
 
 // ComposeAgain is Compose for an event that failed before: no other event waits for it.
-func (b *Batcher) ComposeAgain(ctx context.Context, args jobs.AutoInstantiateArgs) (Result, error) {
-	return b.ask(ctx, b.again, args)
+func (b *Batcher) ComposeAgain(ctx context.Context, event Event) (Result, error) {
+	return b.ask(ctx, b.again, event)
 }
 
 // composeAlone is Compose for an event that takes too long to be composed with others: alone, and one such event at a time.
-func (b *Batcher) composeAlone(ctx context.Context, args jobs.AutoInstantiateArgs) (Result, error) {
+func (b *Batcher) composeAlone(ctx context.Context, event Event) (Result, error) {
 	select {
 	case b.heavy <- struct{}{}:
 	default:
@@ -156,18 +158,18 @@ func (b *Batcher) composeAlone(ctx context.Context, args jobs.AutoInstantiateArg
 	}
 	defer func() { <-b.heavy }()
 	b.cfg.Throttle.wait(1)
-	r := b.request(ctx, args)
+	r := b.request(ctx, event)
 	b.run([]*request{r}, func(ctx context.Context, batch []*request) { b.single(ctx, batch, aloneTimeout) })
 	a := <-r.done
 	return a.result, a.err
 }
 
-func (b *Batcher) request(ctx context.Context, args jobs.AutoInstantiateArgs) *request {
-	return &request{ctx: ctx, args: args, by: b.cfg.Incarnation(), done: make(chan reply, 1)}
+func (b *Batcher) request(ctx context.Context, event Event) *request {
+	return &request{ctx: ctx, event: event, by: b.cfg.Incarnation(), done: make(chan reply, 1)}
 }
 
-func (b *Batcher) ask(ctx context.Context, requests chan<- *request, args jobs.AutoInstantiateArgs) (Result, error) {
-	r := b.request(ctx, args)
+func (b *Batcher) ask(ctx context.Context, requests chan<- *request, event Event) (Result, error) {
+	r := b.request(ctx, event)
 	select {
 	case requests <- r:
 	case <-ctx.Done():
@@ -255,20 +257,31 @@ func cancelWith(batch []*request, cancel func()) (release func()) {
 	}
 }
 
-// together composes a batch in one statement.
+// together composes a batch in one statement, or in several if it takes long.
 func (b *Batcher) together(ctx context.Context, batch []*request) {
 	b.busy.Add(1)
 	defer b.busy.Add(-1)
+	for len(batch) > 0 {
+		batch = b.statement(ctx, batch)
+	}
+}
+
+// statement composes a batch in one statement and returns the requests that it did not get to.
+func (b *Batcher) statement(ctx context.Context, batch []*request) (rest []*request) {
 	timeout := batchTimeout
 	if len(batch) == 1 {
 		timeout *= 2 // no other event waits for it
 	}
-	events, traces := contents(batch)
 	start, endCalls := time.Now(), beginCalls(batch)
-	done, err := composeAll(ctx, b.cfg.Pool, events, traces, b.alone(batch), timeout, batch[0].by)
+	done, err := composeAll(ctx, b.cfg.Pool, contents(batch, timeout), b.leastSet(), b.alone(batch))
 	endCalls(err)
+	for i, r := range done.replies {
+		if r == nil {
+			rest = append(rest, batch[i])
+		}
+	}
 	split := err != nil && (len(batch) > 1 || lockHeld(err)) && Divides(err)
-	b.cfg.Observe(Batch{Events: len(batch), Began: start, Took: time.Since(start), Split: split, Emission: done.emission})
+	b.cfg.Observe(Batch{Events: len(batch) - len(rest), Began: start, Took: time.Since(start), Split: split, Emission: done.emission})
 	switch {
 	case split && lasting(err):
 		b.singles(ctx, batch)
@@ -276,15 +289,20 @@ func (b *Batcher) together(ctx context.Context, batch []*request) {
 		b.apart(ctx, batch)
 	case err != nil:
 		replyAll(batch, err)
-	default:
-		for i, r := range batch {
-			if done.results[i] == nil {
-				r.done <- reply{err: ErrKeyHeld}
-				continue
-			}
-			r.done <- reply{result: *done.results[i]}
+	}
+	for i, r := range done.replies {
+		if r != nil {
+			batch[i].done <- *r
 		}
 	}
+	return rest
+}
+
+func (b *Batcher) leastSet() int {
+	if b.cfg.ByFunction {
+		return 0
+	}
+	return leastSet
 }
 
 // apart composes a batch in one transaction with a savepoint per event; if that takes too long, or too much memory, each event
@@ -319,21 +337,20 @@ func (b *Batcher) single(ctx context.Context, batch []*request, timeout time.Dur
 
 // transact composes a batch in one transaction with a savepoint per event.
 func (b *Batcher) transact(ctx context.Context, batch []*request, timeout time.Duration) ([]reply, error) {
-	events, traces := contents(batch)
 	start, endCalls := time.Now(), beginCalls(batch)
-	replies, err := composeApart(ctx, b.cfg.Pool, events, traces, timeout, batch[0].by)
+	replies, err := composeApart(ctx, b.cfg.Pool, contents(batch, timeout))
 	endCalls(err)
 	split := err != nil && len(batch) > 1 && lasting(err)
 	b.cfg.Observe(Batch{Events: len(batch), Began: start, Took: time.Since(start), Split: split})
 	return replies, err
 }
 
-func contents(batch []*request) (events []jobs.AutoInstantiateArgs, traces []string) {
-	events, traces = make([]jobs.AutoInstantiateArgs, len(batch)), make([]string, len(batch))
-	for i, r := range batch {
-		events[i], traces[i] = r.args, emittedTrace(r.ctx, r.args)
+func contents(batch []*request, timeout time.Duration) batchCall {
+	c := batchCall{by: batch[0].by, timeout: timeout}
+	for _, r := range batch {
+		c.events, c.traces = append(c.events, r.event), append(c.traces, emittedTrace(r.ctx, r.event.AutoInstantiateArgs))
 	}
-	return events, traces
+	return c
 }
 
 // replyApart sends each request its result, and notes which templates are held: those of which one event met a lock and none was
@@ -341,7 +358,7 @@ func contents(batch []*request) (events []jobs.AutoInstantiateArgs, traces []str
 func (b *Batcher) replyApart(batch []*request, replies []reply) {
 	through, stuck := map[uuid.UUID]bool{}, map[uuid.UUID]bool{}
 	for i, r := range batch {
-		switch template := r.args.TemplateCollectionID; {
+		switch template := r.event.TemplateCollectionID; {
 		case replies[i].err == nil:
 			through[template] = true
 		case lockHeld(replies[i].err):

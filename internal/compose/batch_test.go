@@ -2,6 +2,7 @@ package compose_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"sync"
 	"testing"
@@ -15,7 +16,12 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-func TestMain(m *testing.M) { iutest.Main(m) }
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", "50"); err != nil { // the command line may ask for more
+		panic(err)
+	}
+	iutest.Main(m)
+}
 
 const patience = 90 * time.Second
 
@@ -38,12 +44,12 @@ type composed struct {
 	err    error
 }
 
-// together composes events by as many goroutines, and returns their results in order.
+// together composes each event in its own goroutine, and returns the results in the order of the events.
 func together(ctx context.Context, b *compose.Batcher, events ...jobs.AutoInstantiateArgs) []composed {
 	out := make([]composed, len(events))
 	var wg sync.WaitGroup
 	for i, e := range events {
-		wg.Go(func() { out[i].result, out[i].err = b.Compose(ctx, e) })
+		wg.Go(func() { out[i].result, out[i].err = b.Compose(ctx, compose.Event{AutoInstantiateArgs: e}) })
 	}
 	wg.Wait()
 	return out
@@ -80,7 +86,7 @@ func TestBatchComposesManyInFewTransactions(t *testing.T) {
 	}
 }
 
-// Each event gets its own result, whatever the others of its batch get.
+// Each event of a batch gets its own result.
 func TestBatchKeepsAnswersApart(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -109,7 +115,7 @@ func TestBatchKeepsAnswersApart(t *testing.T) {
 	}
 }
 
-// Somebody's idle transaction holds a key: its event is set aside, and nobody waits.
+// An idle transaction holds a key: the event with that key fails with a transient error, and no other event waits.
 func TestBatchSetsHeldKeysAside(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -137,7 +143,7 @@ func TestBatchSetsHeldKeysAside(t *testing.T) {
 	require.Equal(t, jobs.StatusIdempotentReplay, together(t.Context(), b, held)[0].result.Status)
 }
 
-// Somebody's idle transaction holds what one event needs, beyond its key: that event fails for now, the others do not.
+// An idle transaction locks another row that one event needs: that event fails with a transient error, and others do not.
 func TestBatchOutlastsHeldRows(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -160,7 +166,7 @@ func TestBatchOutlastsHeldRows(t *testing.T) {
 	}
 }
 
-// A job that gives up returns at once; the batch goes on while others wait for it.
+// A job whose context ends returns at once. The batch continues for the others that wait for it.
 func TestBatchFollowsContexts(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -184,7 +190,7 @@ func TestBatchFollowsContexts(t *testing.T) {
 	require.Equal(t, 1, instances)
 }
 
-// Events of one suffix in many lanes at once: one instance, and the others are told.
+// Events with one suffix in many lanes compose one instance. The others get a conflict, or the transient ErrKeyHeld.
 func TestLanesTakeTurnsAtOneKey(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

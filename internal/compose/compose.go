@@ -25,6 +25,9 @@ type Result struct {
 	InstanceKey          string      `json:"instance_key,omitempty"`
 	PieceCount           int         `json:"piece_count,omitempty"`
 	IdempotencyKey       string      `json:"idempotency_key,omitempty"`
+
+	// Completed says that the transaction which composed the instance has completed the job, with this result as its output.
+	Completed bool `json:"-"`
 }
 
 // Emission is how many emissions a transaction gave positions, and whether it sent their notifications.
@@ -43,12 +46,12 @@ var errHeld = fmt.Errorf("%w (SQLSTATE %s)", ErrKeyHeld, pgerrcode.LockNotAvaila
 // Ids are passed as texts: arrays of texts work in every mode of the protocol, those for transaction poolers included.
 const (
 	composeSQL = `
-	SELECT b.n, b.result
+	SELECT b.n, b.result, b.completed
 	FROM iu_outbox.compose_batch($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7,
-		CASE WHEN iu_outbox.fence(NULLIF($9, ''), $10) THEN $8::text[] END) AS b`
+		CASE WHEN iu_outbox.fence(NULLIF($9, ''), $10) THEN $8::text[] END, $11, $12, NULLIF($13::integer, 0)) AS b`
 
 	composeApartSQL = `
-	SELECT b.n, b.result
+	SELECT b.n, b.result, false
 	FROM iu_outbox.compose_apart($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7,
 		CASE WHEN iu_outbox.fence(NULLIF($9, ''), $10) THEN $8::text[] END) AS b`
 
@@ -65,25 +68,44 @@ const sqlStateFenced = "IU002"
 // grace is how much longer than the server's timeout this process waits.
 const grace = 5 * time.Second
 
-// composed is what one transaction did: a result for each event, nil if another transaction delays it; and what it announced,
-// nil if nothing.
+// Event is an event to compose, with the job that it is the event of. No job: the zero JobID.
+type Event struct {
+	jobs.AutoInstantiateArgs
+
+	JobID   int64
+	Attempt int
+}
+
+// batchCall is a call of a function that composes a batch.
+type batchCall struct {
+	events  []Event
+	traces  []string // what the emissions carry (emittedTrace)
+	by      Incarnation
+	timeout time.Duration // of the statement
+}
+
+// composed is what one transaction did: a reply to each event that it got to; and what it announced, nil if nothing.
 type composed struct {
-	results  []*Result
+	replies  []*reply
 	emission *Emission
 }
 
 // composeAll composes events in one statement and transaction, and with emit announces the one that there is at its end, if it
-// can; traces are what their emissions carry (emittedTrace). After an error nothing is composed.
-func composeAll(
-	ctx context.Context, pool *pgxpool.Pool, events []jobs.AutoInstantiateArgs, traces []string, emit bool, timeout time.Duration, by Incarnation,
-) (composed, error) {
-	c := composed{results: make([]*Result, len(events))}
+// can. Events of one template form a set if there are least of them; 0: never. After an error nothing is composed.
+func composeAll(ctx context.Context, pool *pgxpool.Pool, batch batchCall, least int, emit bool) (composed, error) {
+	c := composed{replies: make([]*reply, len(batch.events))}
 	var emission *Emission
 	if emit {
 		emission = &Emission{}
 	}
-	err := call(ctx, pool, timeout, composeSQL, append(columns(events), traces, by.Worker, by.Number), emission, func(n int, raw []byte) error {
-		return json.Unmarshal(raw, &c.results[n-1])
+	jobIDs, attempts := batch.jobs()
+	err := call(ctx, pool, composeSQL, batch, []any{jobIDs, attempts, least}, emission, func(n int, raw []byte, completed bool) error {
+		if raw == nil {
+			c.replies[n-1] = &reply{err: ErrKeyHeld}
+			return nil
+		}
+		c.replies[n-1] = &reply{result: Result{Completed: completed}}
+		return json.Unmarshal(raw, &c.replies[n-1].result)
 	})
 	if err != nil {
 		return composed{}, fmt.Errorf("call compose_batch: %w", err)
@@ -96,18 +118,19 @@ func composeAll(
 
 // composeApart composes events in one transaction, each of which fails by itself, and returns one reply for each. After an error
 // nothing is composed.
-func composeApart(
-	ctx context.Context, pool *pgxpool.Pool, events []jobs.AutoInstantiateArgs, traces []string, timeout time.Duration, by Incarnation,
-) ([]reply, error) {
-	replies := make([]reply, len(events))
+func composeApart(ctx context.Context, pool *pgxpool.Pool, batch batchCall) ([]reply, error) {
+	replies := make([]reply, len(batch.events))
 	for i := range replies {
 		replies[i].err = errHeld
 	}
-	err := call(ctx, pool, timeout, composeApartSQL, append(columns(events), traces, by.Worker, by.Number), nil, func(n int, raw []byte) error {
+	err := call(ctx, pool, composeApartSQL, batch, nil, nil, func(n int, raw []byte, _ bool) error {
 		var result struct {
 			Result
 
 			Error *pgconn.PgError `json:"error"`
+		}
+		if raw == nil {
+			return nil
 		}
 		if err := json.Unmarshal(raw, &result); err != nil {
 			return err
@@ -124,38 +147,35 @@ func composeApart(
 	return replies, nil
 }
 
-// call runs a statement that returns numbers with those of their results that are not NULL, within a timeout that is this program's own,
-// whatever the role's or the database's is. Unless emission is nil the transaction then announces what it composed.
+// call composes a batch by a statement that returns numbers of events, their results, nil if another transaction delays one, and
+// whether their jobs are completed. The timeout is this program's own, whatever the role's or the database's is. Unless
+// emission is nil the transaction then announces what it composed.
 func call(
-	ctx context.Context, pool *pgxpool.Pool, timeout time.Duration, sql string, args []any, emission *Emission,
-	each func(n int, raw []byte) error,
+	ctx context.Context, pool *pgxpool.Pool, sql string, batch batchCall, more []any, emission *Emission,
+	each func(n int, raw []byte, completed bool) error,
 ) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout+grace)
+	ctx, cancel := context.WithTimeout(ctx, batch.timeout+grace)
 	defer cancel()
-	batch := &pgx.Batch{}
+	statements := &pgx.Batch{}
 	doorbell := ""
 	if emission != nil {
 		doorbell = "off"
 	}
-	batch.Queue(settingsSQL, strconv.FormatInt(timeout.Milliseconds(), 10), doorbell)
-	batch.Queue(sql, args...)
+	statements.Queue(settingsSQL, strconv.FormatInt(batch.timeout.Milliseconds(), 10), doorbell)
+	statements.Queue(sql, append(batch.columns(), more...)...)
 	if emission != nil {
-		batch.Queue(emitSQL)
+		statements.Queue(emitSQL)
 	}
-	results := pool.SendBatch(ctx, batch)
+	results := pool.SendBatch(ctx, statements)
 	if _, err := results.Exec(); err != nil {
 		return errors.Join(err, results.Close())
 	}
 	var n int
 	var raw []byte
+	var completed bool
 	rows, err := results.Query()
 	if err == nil {
-		_, err = pgx.ForEachRow(rows, []any{&n, &raw}, func() error {
-			if raw == nil {
-				return nil
-			}
-			return each(n, raw)
-		})
+		_, err = pgx.ForEachRow(rows, []any{&n, &raw, &completed}, func() error { return each(n, raw, completed) })
 	}
 	if err == nil && emission != nil {
 		err = results.QueryRow().Scan(&emission.Emitted, &emission.LastPosition, &emission.Notified)
@@ -169,14 +189,26 @@ func call(
 	return err
 }
 
-func columns(events []jobs.AutoInstantiateArgs) []any {
-	n := len(events)
+func (b batchCall) columns() []any {
+	n := len(b.events)
 	eventIDs, templates := make([]string, n), make([]string, n)
 	types, suffixes, modes, actors := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	notes := make([]*string, n)
-	for i, e := range events {
+	for i, e := range b.events {
 		eventIDs[i], types[i], templates[i], suffixes[i] = e.EventID.String(), e.EventType, e.TemplateCollectionID.String(), e.InstanceKeySuffix
 		modes[i], actors[i], notes[i] = e.EmitMode, e.Actor, e.Note
 	}
-	return []any{eventIDs, types, templates, suffixes, modes, actors, notes}
+	return []any{eventIDs, types, templates, suffixes, modes, actors, notes, b.traces, b.by.Worker, b.by.Number}
+}
+
+// jobs returns the jobs to complete with their attempts. They are nil for a single event: River completes its job later, and so
+// nobody waits for that.
+func (b batchCall) jobs() (ids []int64, attempts []int) {
+	if len(b.events) == 1 {
+		return nil, nil
+	}
+	for _, e := range b.events {
+		ids, attempts = append(ids, e.JobID), append(attempts, e.Attempt)
+	}
+	return ids, attempts
 }

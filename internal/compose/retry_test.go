@@ -12,12 +12,12 @@ import (
 	"github.com/iu-core/iuworker/internal/compose"
 )
 
-// What is the installation's is told by name, with what mends it; what an application's own tables refuse is not.
+// A fault of the installation has a name and a fix. An error from an application's own tables is not such a fault.
 func TestFaultOf(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		err  pgconn.PgError
-		says string // "": the event's
+		says string // "": an error of the event
 		help string
 	}{
 		{pgconn.PgError{Code: "42501", Message: "permission denied for schema public"}, "a privilege is missing: permission denied", "iuworker migrate up"},
@@ -45,7 +45,7 @@ func TestFaultOf(t *testing.T) {
 	}
 }
 
-// A timeout, a deadline and a want of resources may be one event's doing; what ends a session is not.
+// One event can cause a timeout or a lack of resources. It cannot end a session.
 func TestDivides(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[string]bool{

@@ -15,7 +15,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// Events do not wait for the scale-outs that came before them, nor are they composed in one transaction.
+// Events do not wait for scale-outs that came before them, and are never in a transaction with them.
 func TestEventsDoNotWaitForScaleouts(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

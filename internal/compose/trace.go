@@ -85,8 +85,8 @@ func endSpan(span trace.Span, o Outcome) {
 	}
 }
 
-// beginCalls begins a span for the call of the function for each event, below the span of its job. The calls of a batch begin and
-// end together.
+// beginCalls begins a span for the composing of each event, below the span of its job. It has the name of the function, in
+// whichever way the event is composed. The spans of a batch begin and end together.
 func beginCalls(batch []*request) (end func(error)) {
 	var spans []trace.Span
 	for _, r := range batch {

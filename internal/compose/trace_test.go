@@ -7,11 +7,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/compose"
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// tracedEvent is an event with a trace of its own.
+// tracedEvent returns an event with its own trace.
 func tracedEvent(e jobs.AutoInstantiateArgs, n int) jobs.AutoInstantiateArgs {
 	e.TraceContext = json.RawMessage(fmt.Sprintf(`{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920%04x-01", "tracestate": "n=%d"}`, n+1, n))
 	return e
@@ -22,8 +23,8 @@ const wrongTraces = `SELECT count(*) FROM iu_outbox.emission
 			|| lpad(to_hex(substr(event ->> 'tracestate', 3)::int + 1), 4, '0') || '-01'
 		OR event ->> 'subject' IS DISTINCT FROM 'tpl-inst:auto:s-' || substr(event ->> 'tracestate', 3)`
 
-// Each event of a batch keeps its trace, whether the batch is composed whole, event by event after one of them failed, or is one
-// event that is announced at once. A dry run is not announced at all.
+// Each event keeps its trace: in a batch, event by event after one of a batch has failed, and alone if it is announced in its
+// transaction. A dry run is not announced.
 func TestBatchKeepsTracesApart(t *testing.T) {
 	t.Parallel()
 	for name, poisoned := range map[string]bool{"whole": false, "apart": true} {
@@ -51,7 +52,7 @@ func TestBatchKeepsTracesApart(t *testing.T) {
 			}
 			together(t.Context(), batcher(t, db, 1), events...)
 			alone := batcher(t, db, 1)
-			_, err := alone.Compose(t.Context(), tracedEvent(event(template, "s-60"), 60))
+			_, err := alone.Compose(t.Context(), compose.Event{AutoInstantiateArgs: tracedEvent(event(template, "s-60"), 60)})
 			require.NoError(t, err)
 			var emissions, wrong int
 			require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT count(*) FROM iu_outbox.emission").Scan(&emissions))

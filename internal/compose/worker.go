@@ -23,9 +23,10 @@ const Timeout = 30 * time.Second
 type Worker struct {
 	river.WorkerDefaults[jobs.AutoInstantiateArgs]
 
-	cfg    WorkerConfig
-	active sync.Map // job id -> struct{}
-	fenced sync.Map // the same, of jobs whose ends this process must not write
+	cfg       WorkerConfig
+	active    sync.Map // job id -> struct{}
+	fenced    sync.Map // the same, of jobs that run elsewhere by now
+	completed sync.Map // the same, of jobs that are completed
 }
 
 // WorkerConfig configures a Worker. All fields are required.
@@ -91,15 +92,25 @@ func (w *Worker) ActiveJobs() []int64 {
 	return ids
 }
 
-// Fenced reports whether the job was given to another process while this one ran it.
-func (w *Worker) Fenced(jobID int64) bool {
-	_, ok := w.fenced.Load(jobID)
-	return ok
+// Ended reports whether River must not write how the run of a job ended: the job was given to another process while this one ran
+// it, or was completed by the transaction that composed its instance.
+func (w *Worker) Ended(jobID int64) bool {
+	_, fenced := w.fenced.Load(jobID)
+	_, completed := w.completed.Load(jobID)
+	return fenced || completed
+}
+
+// Forget says that River asks no more about the runs of these jobs that ended.
+func (w *Worker) Forget(jobIDs []int64) {
+	for _, id := range jobIDs {
+		w.completed.Delete(id)
+	}
 }
 
 // Work implements river.Worker; the table of outcomes is in the package's documentation.
 func (w *Worker) Work(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs]) error {
 	w.fenced.Delete(job.ID)
+	w.completed.Delete(job.ID)
 	w.active.Store(job.ID, struct{}{})
 	defer w.active.Delete(job.ID)
 
@@ -109,7 +120,10 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[jobs.AutoInstantiateAr
 		trace.WithAttributes(Attributes(job.Args)...))
 	result, err := w.compose(ctx, job)
 	took := time.Since(start)
-	if errors.Is(err, ErrFenced) {
+	switch {
+	case result.Completed:
+		w.completed.Store(job.ID, struct{}{})
+	case errors.Is(err, ErrFenced):
 		w.fenced.Store(job.ID, struct{}{})
 	}
 	concluded := w.conclude(ctx, job, result, err)
@@ -127,7 +141,7 @@ type heldError struct{ fault Fault }
 
 func (e heldError) Error() string { return e.fault.String() }
 
-// compose calls the function, unless the job's key is not its event's, or a fault is known by which the call would fail. A job with
+// compose composes the instance, unless the job's key is not its event's, or a fault is known by which that would fail. A job with
 // a wrong key would block other events, or let its event through twice.
 func (w *Worker) compose(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs]) (Result, error) {
 	if err := job.Args.CheckKey(); err != nil {
@@ -139,26 +153,30 @@ func (w *Worker) compose(ctx context.Context, job *river.Job[jobs.AutoInstantiat
 	if fault := w.cfg.Hold.try(); fault != nil {
 		return Result{}, heldError{*fault}
 	}
+	event := Event{AutoInstantiateArgs: job.Args, JobID: job.ID, Attempt: job.Attempt}
 	batcher := w.cfg.Events
 	if job.Queue == jobs.QueueScaleout {
 		batcher = w.cfg.Scaleouts
 	}
 	switch before := readRetryMark(job.JobRow); {
 	case before.Alone:
-		return batcher.composeAlone(ctx, job.Args)
+		return batcher.composeAlone(ctx, event)
 	case before.Count > 0, len(job.Errors) > 0, readHeldMark(job.JobRow).Times > 0:
-		return batcher.ComposeAgain(ctx, job.Args)
+		return batcher.ComposeAgain(ctx, event)
 	}
-	return batcher.Compose(ctx, job.Args)
+	return batcher.Compose(ctx, event)
 }
 
-// conclude turns the result of the function, or the error of the call, into what Work returns to River.
+// conclude turns the result of composing, or its error, into what Work returns to River.
 func (w *Worker) conclude(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs], result Result, err error) error {
 	if err != nil {
 		return w.failed(ctx, job, err)
 	}
 	if result.Status == jobs.StatusInstantiated { // other statuses write nothing, and so prove nothing
 		w.cfg.Hold.Over()
+	}
+	if result.Completed {
+		return nil
 	}
 	if err := river.RecordOutput(ctx, result); err != nil {
 		return fmt.Errorf("record the job's output: %w", err)
@@ -210,7 +228,7 @@ func byStatus(ctx context.Context, result Result) error {
 // failed returns what Work returns for an error: it differs for faults of the installation, errors that may pass, and others.
 func (w *Worker) failed(ctx context.Context, job *river.Job[jobs.AutoInstantiateArgs], err error) error {
 	if errors.Is(err, ErrFenced) {
-		return errors.Join(ErrFenced, river.JobSnooze(0)) // River writes nothing down: see Fenced
+		return errors.Join(ErrFenced, river.JobSnooze(0)) // River writes nothing down: see Ended
 	}
 	if held, ok := errors.AsType[heldError](err); ok {
 		return hold(ctx, readHeldMark(job.JobRow), held.fault)

@@ -16,7 +16,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// A job that another program inserted with a key that is not its event's is refused before anything is composed.
+// A job with a key that does not match its event is refused before anything is composed. Other programs can insert such jobs.
 func TestTheWorkerRefusesAKeyThatDoesNotMatch(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

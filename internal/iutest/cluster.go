@@ -24,10 +24,10 @@ const (
 	templateName = "iutest_template"
 )
 
-// shared is this process's server.
+// shared is the server of this process.
 var shared = newCluster(pgserver.Config{})
 
-// cluster is a server and its template database. Each is made when it is first needed.
+// cluster is a server and its template database, which are created when they are first needed.
 type cluster struct {
 	start    func() error // starts the server, once
 	template func() error // makes the template database, once
@@ -35,8 +35,8 @@ type cluster struct {
 	server   *pgserver.Server
 	admin    *pgxpool.Pool
 
-	copying sync.Mutex // CREATE DATABASE: two at once only wait for each other's reads of the template
-	roles   sync.Mutex // ALTER ROLE: two at once fail with "tuple concurrently updated"
+	copying sync.Mutex // CREATE DATABASE: concurrent ones would only wait for each other
+	roles   sync.Mutex // ALTER ROLE: concurrent ones fail with "tuple concurrently updated"
 }
 
 // newCluster returns a cluster that listens on TCP, with settings that suit tests.
@@ -98,8 +98,8 @@ func (c *cluster) exec(sql string) error {
 	}
 }
 
-// create creates a database from a template; "" stands for PostgreSQL's own. Copying files takes half the time of the
-// default, copying through the WAL.
+// create creates a database from a template; "" means PostgreSQL's default. Copying files takes half as long as the default,
+// which copies through the WAL.
 func (c *cluster) create(name, template string, options ...string) error {
 	if template != "" {
 		options = append(options, "TEMPLATE "+quote(template))

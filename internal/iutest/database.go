@@ -23,7 +23,7 @@ var databases atomic.Int64
 
 // DB is a test's own database, dropped when the test ends. It is safe for concurrent use.
 type DB struct {
-	// URL is the superuser's.
+	// URL connects as the superuser.
 	URL string
 	// Name is the database's name.
 	Name string
@@ -34,7 +34,7 @@ type DB struct {
 	cluster *cluster
 }
 
-// New creates a database with everything that iuworker migrates, a copy of the template. Its gates are closed.
+// New creates a migrated database, as a copy of the template. Its gates are closed.
 func New(t testing.TB) *DB {
 	t.Helper()
 	return shared.migrated(t)
@@ -93,15 +93,14 @@ func (c *cluster) open(t testing.TB, name string) *DB {
 		go func() { db.Pool.Close(); close(closed) }()
 		select {
 		case <-closed:
-		case <-time.After(10 * time.Second): // what the test still holds dies with the database
+		case <-time.After(10 * time.Second): // the database is dropped even if the test still has connections
 			t.Errorf("the test did not release %d connections of its pool", db.Pool.Stat().AcquiredConns())
 		}
 	})
 	return db
 }
 
-// URLAs returns the URL of the same database for another login. It lets the role log in if necessary; the test fails if the
-// role does not exist.
+// URLAs returns the URL of the database for another role, which it allows to log in. The test fails if the role does not exist.
 func (db *DB) URLAs(role string) string {
 	db.t.Helper()
 	db.cluster.roles.Lock()
@@ -118,7 +117,7 @@ func (db *DB) URLAs(role string) string {
 	return u.String()
 }
 
-// URLAt returns the URL of the same database at another host and port, such as a proxy's.
+// URLAt returns the URL of the database at another host and port, such as a proxy's.
 func (db *DB) URLAt(host string) string {
 	db.t.Helper()
 	u := db.parsed()
@@ -139,21 +138,21 @@ func (db *DB) parsed() *url.URL {
 	return u
 }
 
-// Exec runs a statement as superuser, or several without args. The test fails if it fails.
+// Exec runs a statement as the superuser, or several if there are no args. The test fails on an error.
 func (db *DB) Exec(t testing.TB, sql string, args ...any) {
 	t.Helper()
-	_, err := db.Pool.Exec(context.WithoutCancel(t.Context()), sql, args...) // clean-up calls it, too
+	_, err := db.Pool.Exec(context.WithoutCancel(t.Context()), sql, args...) // cleanup functions call Exec as well
 	require.NoError(t, err, sql)
 }
 
-// Psql runs psql on the test's database as superuser, without a psqlrc, until the first error. An error has what psql wrote
-// to stderr.
+// Psql runs psql on the test's database as the superuser, without a psqlrc, and stops at the first error. The error contains
+// psql's stderr.
 func Psql(t testing.TB, db *DB, args ...string) (stdout string, err error) {
 	t.Helper()
 	return Program(t, "psql", append([]string{"-X", "-v", "ON_ERROR_STOP=1", "-d", db.URL}, args...)...)
 }
 
-// Program runs a program such as pg_dump from the test server's PostgreSQL, or from PATH. An error has what it wrote to stderr.
+// Program runs a program of the test server's PostgreSQL, such as pg_dump, or one from PATH. The error contains its stderr.
 func Program(t testing.TB, name string, args ...string) (stdout string, err error) {
 	t.Helper()
 	require.NoError(t, shared.start(), "start the test server")

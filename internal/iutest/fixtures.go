@@ -22,8 +22,8 @@ func (db *DB) OpenGates(t testing.TB) {
 	require.EqualValues(t, 2, tag.RowsAffected(), "existing gates")
 }
 
-// Template creates a template of that many pieces, even if the gates are closed, and returns its id. The keys of the pieces
-// are "key/1", "key/2" and so on.
+// Template creates a template with that many pieces, even if the gates are closed, and returns its id. The pieces have the keys
+// "key/1", "key/2" and so on.
 func (db *DB) Template(t testing.TB, key string, pieces int) uuid.UUID {
 	t.Helper()
 	var id uuid.UUID
@@ -48,8 +48,8 @@ func (db *DB) Template(t testing.TB, key string, pieces int) uuid.UUID {
 	return id
 }
 
-// HoldComposing makes each call that composes wait in the server, whatever its lock_timeout, until the test calls release or
-// ends. Call it once for each database.
+// HoldComposing makes each call that composes wait in the server, despite lock_timeout, until the test calls release or ends.
+// Call it once per database.
 func (db *DB) HoldComposing(t testing.TB) (release func()) {
 	t.Helper()
 	db.Exec(t, `
@@ -72,8 +72,7 @@ func (db *DB) HoldComposing(t testing.TB) (release func()) {
 	return release
 }
 
-// HostileSettings are settings that a role or a database may give to its sessions, and under which statements fail, wait or
-// do something else.
+// HostileSettings are settings of a role or a database that make statements of its sessions fail, wait or behave differently.
 var HostileSettings = map[string]string{
 	"array_nulls":                         "off",
 	"backslash_quote":                     "on",

@@ -9,13 +9,13 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Main is the body of a package's TestMain. It exits with the tests' code, or with 1 if goroutines leaked or the server did
-// not stop.
+// Main is the body of a package's TestMain. It exits with the code of the tests, or with 1 if goroutines leaked or the server
+// did not stop.
 func Main(m *testing.M, ignore ...goleak.Option) {
-	for _, entry := range os.Environ() { // nothing may lead a test, or a program that it starts, to another database
+	for _, entry := range os.Environ() { // no test, and no program that it starts, may use another database
 		name, _, _ := strings.Cut(entry, "=")
 		if strings.HasPrefix(name, "PG") || strings.HasPrefix(name, "IUWORKER_") || name == "DATABASE_URL" {
-			_ = os.Unsetenv(name) // fails only for names that no environment holds
+			_ = os.Unsetenv(name) // fails only for names that an environment cannot contain
 		}
 	}
 	code := m.Run()

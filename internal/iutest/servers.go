@@ -20,14 +20,14 @@ import (
 	"github.com/iu-core/iuworker/internal/pgserver"
 )
 
-// Own creates a database like New's on a server of its own, which the test may restart or kill. Both end with the test.
+// Own creates a database like New, on a separate server that the test may restart or kill. Both end with the test.
 func Own(t testing.TB) (*DB, *pgserver.Server) {
 	t.Helper()
 	db := ownCluster(t, pgserver.Config{}).migrated(t)
 	return db, db.cluster.server
 }
 
-// OwnAt creates a database like Own's on a server whose clock is off, by "-8s" or "+1h".
+// OwnAt is like Own, but the server's clock is wrong by an offset such as "-8s" or "+1h".
 func OwnAt(t testing.TB, off string) *DB {
 	t.Helper()
 	libraries, err := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1")
@@ -49,7 +49,7 @@ func OwnAt(t testing.TB, off string) *DB {
 	return ownCluster(t, pgserver.Config{BinDir: dir}).migrated(t)
 }
 
-// openDir creates a directory that the server's account can enter: those of testing.TB are closed to it.
+// openDir creates a directory that the server's account can enter, unlike those of testing.TB.
 func openDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "iutest-") //nolint:usetesting // see above
@@ -79,7 +79,7 @@ func Standby(t testing.TB, of *DB) *DB {
 	return db
 }
 
-// Promote waits until a standby has all that its primary has written, and makes it a primary.
+// Promote waits until a standby has replayed all WAL of its primary, and promotes it.
 func Promote(t testing.TB, standby, of *DB) {
 	t.Helper()
 	standby.WaitFor(t, time.Minute, "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", value(t, of, "SELECT pg_current_wal_lsn()::text"))
@@ -93,16 +93,16 @@ func value(t testing.TB, db *DB, sql string) (text string) {
 	return text
 }
 
-// Switch is an address that leads new connections to the server of the last Lead, as a name or a proxy does in a failover.
-// Open connections stay open. It ends with the test.
+// Switch is an address that sends new connections to the server of the last Lead, like a DNS name or a proxy in a failover.
+// Open connections stay open. The switch ends with the test.
 type Switch struct {
-	// Addr is the address at which it listens.
+	// Addr is the address on which it listens.
 	Addr string
 
 	target atomic.Pointer[string]
 }
 
-// NewSwitch returns a switch that leads to a host and port.
+// NewSwitch returns a switch that sends connections to a host and port.
 func NewSwitch(t testing.TB, target string) *Switch {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -113,7 +113,7 @@ func NewSwitch(t testing.TB, target string) *Switch {
 	var wg sync.WaitGroup
 	t.Cleanup(func() {
 		cancel()
-		_ = listener.Close() // nothing can be done about it
+		_ = listener.Close() // there is no way to handle an error
 		wg.Wait()
 	})
 	wg.Go(func() {
@@ -128,7 +128,7 @@ func NewSwitch(t testing.TB, target string) *Switch {
 	return s
 }
 
-// Lead makes new connections lead to a host and port.
+// Lead sends new connections to a host and port.
 func (s *Switch) Lead(target string) { s.target.Store(&target) }
 
 func (s *Switch) carry(ctx context.Context, client net.Conn) {
@@ -143,7 +143,7 @@ func (s *Switch) carry(ctx context.Context, client net.Conn) {
 		context.AfterFunc(ctx, func() { _ = pair[0].Close() })
 		go func() {
 			_, _ = io.Copy(pair[0], pair[1])
-			cancel() // the other direction ends, too
+			cancel() // ends the other direction as well
 		}()
 	}
 	<-ctx.Done()

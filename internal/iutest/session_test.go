@@ -25,7 +25,7 @@ func TestURLAs(t *testing.T) {
 	require.Equal(t, db.Name, name)
 }
 
-// connect connects until the test ends.
+// connect returns a connection that closes when the test ends.
 func connect(t *testing.T, url string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// WaitFor polls a query for one boolean until it is true. It retries if the server is away. The test fails if the query is
-// wrong, or after timeout.
+// WaitFor polls a query that returns a boolean until it is true. It retries while the server is unreachable. The test fails if
+// the query is wrong, or after timeout.
 func (db *DB) WaitFor(t testing.TB, timeout time.Duration, query string, args ...any) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// Bell is a doorbell inside the process: rings that nobody waited for yet are one ring. Receive from it to wait. Safe
+// Bell wakes a goroutine that waits for it: receive from it, or call Wait. Rings before the next receive count as one. Safe
 // for concurrent use.
 type Bell chan struct{}
 
-// NewBell makes a bell that has not rung.
+// NewBell returns a bell that has not rung.
 func NewBell() Bell { return make(Bell, 1) }
 
-// Ring never blocks.
+// Ring rings the bell. It never blocks.
 func (b Bell) Ring() {
 	select {
 	case b <- struct{}{}:
@@ -20,7 +20,7 @@ func (b Bell) Ring() {
 	}
 }
 
-// Wait waits for a ring, for d, or for the end of ctx.
+// Wait waits for a ring, at most for d or until ctx ends.
 func (b Bell) Wait(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -18,8 +18,8 @@ const ProbeTimeout = 3 * time.Second
 
 const dialTimeout = 5 * time.Second
 
-// KeepAlive returns a prepared copy of cfg whose connections make the operating system notice a dead peer within about
-// 15 s, and a dial without a reply within 5 s. The dial itself stays cfg's own.
+// KeepAlive returns a copy of cfg, prepared by dbsession, whose dials time out after 5 s and whose TCP keepalive detects a dead
+// peer within about 15 s. The copy dials with cfg.DialFunc.
 func KeepAlive(cfg *pgx.ConnConfig) *pgx.ConnConfig {
 	cfg = dbsession.Prepared(cfg)
 	dial := cfg.DialFunc
@@ -44,9 +44,9 @@ func KeepAlive(cfg *pgx.ConnConfig) *pgx.ConnConfig {
 	return cfg
 }
 
-// Works reports whether an address gives a session of its own: whether a notification that was sent through
-// the pool reaches a connection that listens there. Through a transaction pooler it does not, and advisory locks
-// would stay behind in somebody else's session. An error means that the question could not be asked.
+// Works reports whether a notification sent through the pool reaches a connection that listens at the direct address. Through
+// a transaction pooler it does not, and advisory locks would stay in a session of other clients. An error means that Works
+// could not find out.
 func Works(ctx context.Context, pool *pgxpool.Pool, direct *pgx.ConnConfig) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -57,12 +57,12 @@ func Works(ctx context.Context, pool *pgxpool.Pool, direct *pgx.ConnConfig) (boo
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		_, _ = conn.Exec(ctx, "UNLISTEN *") // the probe is over either way, and a pooler may keep the session
+		_, _ = conn.Exec(ctx, "UNLISTEN *") // a pooler may keep the session; an error does not matter
 		_ = conn.Close(ctx)
 	}()
 
 	if dbsession.Multiplexed(conn.PgConn()) {
-		return false, nil // a LISTEN would stay behind
+		return false, nil // the LISTEN would stay in the pooler's session
 	}
 	channel := fmt.Sprintf("iu_outbox_probe_%d", time.Now().UnixNano())
 	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {

@@ -1,15 +1,15 @@
 // Package listen keeps connections to PostgreSQL that outlive a server's outage.
 //
-//	Listener   one connection that listens; rings a Bell for each notification and after each (re)connect
-//	KeepAlive  makes the operating system notice a dead server within seconds
-//	Works      asks whether notifications reach a session at all
+//	Listener   rings a Bell for each notification on its connection, and after each (re)connect
+//	KeepAlive  makes the operating system detect a dead server within seconds
+//	Works      reports whether notifications reach a session
 //
-// A notification only saves waiting: whoever waits on a Bell reads its table when it rings, and polls besides.
+// A notification only saves waiting: code that waits for a Bell reads its table when the bell rings, and also polls.
 //
 //	failure                                 what happens then
-//	connection or server lost               reconnects with backoff and jitter, and rings: the backlog is read
-//	server silent (no FIN, no RST)          the listener's own ping does not arrive: cut and connected anew
-//	LISTEN refused (a server in recovery)   tried again with backoff; the poll finds what is new
-//	server read-only, another one written   the ping goes to that one and does not arrive: as a silent server
-//	a transaction pooler in between         Works tells, and leaves no LISTEN there; the poll finds what is new
+//	connection or server lost               the listener rings, reconnects with backoff, and rings: the backlog is read
+//	server silent (no FIN, no RST)          the listener's own ping does not arrive; it closes the socket and reconnects
+//	LISTEN refused (a server in recovery)   the listener retries with backoff; polling finds new rows
+//	failover, old primary still readable    the ping goes to the new primary and does not arrive: as for a silent server
+//	a transaction pooler in between         Works returns false, and leaves no LISTEN there; polling finds new rows
 package listen

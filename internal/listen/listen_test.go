@@ -43,7 +43,7 @@ func TestListenerRingsForNotificationsAndReconnects(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- l.Run(ctx) }()
 	for range 3 {
-		hear(t, first) // it is connected
+		hear(t, first) // the listener is connected
 		hear(t, second)
 		require.Eventually(t, l.Up, patience, time.Millisecond)
 		db.Exec(t, `SELECT pg_notify('a.channel', '')`)
@@ -62,7 +62,7 @@ func TestWorks(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, works)
 
-	other := iutest.Empty(t) // notifications do not come through: as behind a pooler
+	other := iutest.Empty(t) // notifications do not come through, as behind a pooler
 	works, err = listen.Works(t.Context(), db.Pool, direct(t, other))
 	require.NoError(t, err)
 	require.False(t, works)
@@ -73,7 +73,7 @@ func TestWorks(t *testing.T) {
 	require.ErrorContains(t, err, "connect to listen")
 }
 
-// Whoever brings a dialer of their own keeps it.
+// KeepAlive keeps the DialFunc of a configuration.
 func TestKeepAliveKeepsTheDialer(t *testing.T) {
 	t.Parallel()
 	dialed := false
@@ -87,4 +87,32 @@ func TestKeepAliveKeepsTheDialer(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, dialed)
 	require.NoError(t, conn.Close(t.Context()))
+}
+
+// Whoever waits for the bell learns that it may not ring for a while.
+func TestListenerRingsWhenItsConnectionIsLost(t *testing.T) {
+	t.Parallel()
+	db := iutest.Empty(t)
+	cfg := direct(t, db)
+	dial, dials := cfg.DialFunc, 0
+	cfg.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if dials++; dials > 1 {
+			return nil, net.ErrClosed
+		}
+		return dial(ctx, network, address)
+	}
+	l := listen.New(listen.Config{Pool: db.Pool, Direct: cfg, Logger: slog.New(slog.DiscardHandler), PingInterval: -1})
+	bell := l.On("a.channel", "another.channel")
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run(ctx) }()
+	require.Eventually(t, l.Up, patience, time.Millisecond)
+	for _, channel := range []string{"a.channel", "another.channel"} {
+		db.Exec(t, "SELECT pg_notify($1, '')", channel)
+		hear(t, bell)
+	}
+	db.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'listen %'`)
+	require.Eventually(t, func() bool { hear(t, bell); return !l.Up() }, patience, time.Millisecond)
+	stop()
+	require.NoError(t, <-ended)
 }

@@ -26,30 +26,30 @@ const (
 
 // Config configures a Listener.
 type Config struct {
-	// Pool sends the listener's pings to itself. Required.
+	// Pool sends the pings that the listener must receive. Required.
 	Pool *pgxpool.Pool
 
-	// Direct is where the listener connects; it must reach a session that LISTEN works in. Required.
+	// Direct is the address that the listener connects to. LISTEN must work there. Required.
 	Direct *pgx.ConnConfig
 
-	// PingInterval is how often the listener asks itself whether it still hears. Default 5 s. Negative: never.
+	// PingInterval is how often the listener checks that notifications arrive. Default 5 s. Negative: never.
 	PingInterval time.Duration
 
-	// Observe is called when the connection begins to listen and when it is lost. Default: not.
+	// Observe is called when the connection begins to listen and when it is lost. Default: nothing is called.
 	Observe func(up bool)
 
 	// Logger defaults to slog.Default.
 	Logger *slog.Logger
 }
 
-// Listener keeps one connection that listens, and rings the bells of its channels: for each notification, and
-// after every (re)connect, so that whoever waits reads its backlog. It notices a server that has gone
-// silent by pinging itself through the pool. Safe for concurrent use once Run was called.
+// Listener keeps a connection that listens. It rings the bells of a channel for each notification, after each (re)connect, when
+// there may be a backlog, and when the connection is lost, since code that waits must poll from then on. It detects a silent
+// server by notifications that it sends to itself through the pool. Safe for concurrent use once Run has been called.
 type Listener struct {
 	cfg     Config
 	outage  *retry.Outage
 	bells   map[string][]*paced
-	channel string // of this listener's own pings
+	channel string // for this listener's pings
 	pinged  Bell
 
 	mu   sync.Mutex
@@ -57,7 +57,7 @@ type Listener struct {
 	up   atomic.Bool
 }
 
-// New makes a listener. It does not connect.
+// New returns a listener. It does not connect.
 func New(cfg Config) *Listener {
 	if cfg.PingInterval == 0 {
 		cfg.PingInterval = 5 * time.Second
@@ -78,29 +78,33 @@ func New(cfg Config) *Listener {
 	}
 }
 
-// On adds a bell to a channel. Call it before Run.
-func (l *Listener) On(channel string) Bell {
-	return l.OnPayload(channel, func(string) bool { return true })
+// On returns a new bell that rings for all notifications of some channels. Call it before Run.
+func (l *Listener) On(channels ...string) Bell {
+	b := &paced{bell: NewBell(), wanted: func(string) bool { return true }}
+	for _, channel := range channels {
+		l.bells[channel] = append(l.bells[channel], b)
+	}
+	return b.bell
 }
 
-// OnPayload adds a bell that rings for those notifications of a channel whose payload is wanted, and after every
-// (re)connect. Any login may have sent a payload, and it may be anything: it is good for nothing but a choice of bells.
-// Call it before Run.
+// OnPayload returns a new bell that rings for the notifications of a channel whose payload is wanted, and after each
+// (re)connect. Any login can send any payload, so it must not be used for anything but the choice of bells. Call OnPayload
+// before Run.
 func (l *Listener) OnPayload(channel string, wanted func(payload string) bool) Bell {
 	b := &paced{bell: NewBell(), wanted: wanted}
 	l.bells[channel] = append(l.bells[channel], b)
 	return b.bell
 }
 
-// Up reports whether the connection listens now.
+// Up reports whether the connection is listening.
 func (l *Listener) Up() bool { return l.up.Load() }
 
-// Run listens until ctx ends. It is called once.
+// Run listens until ctx ends. Call it once.
 func (l *Listener) Run(ctx context.Context) error {
 	lib := &pgxlisten.Listener{
 		Connect:        l.connect,
 		LogError:       l.lost,
-		ReconnectDelay: -1, // connect waits: pgxlisten's own delay knows no backoff
+		ReconnectDelay: -1, // connect waits instead: pgxlisten's delay does not back off
 	}
 	for channel, bells := range l.bells {
 		lib.Handle(channel, &ringer{listener: l, bells: bells})
@@ -117,7 +121,7 @@ func (l *Listener) Run(ctx context.Context) error {
 	return nil
 }
 
-// ringer hands a notification on without doing anything else: pgxlisten blocks on its handlers.
+// ringer is a pgxlisten handler that only rings bells, because pgxlisten waits for its handlers.
 type ringer struct {
 	listener *Listener
 	bells    []*paced
@@ -132,7 +136,7 @@ func (r *ringer) HandleNotification(_ context.Context, n *pgconn.Notification, _
 	return nil
 }
 
-// HandleBacklog is called once the server has accepted the LISTEN.
+// HandleBacklog is called when the server has accepted the LISTEN.
 func (r *ringer) HandleBacklog(ctx context.Context, _ string, _ *pgx.Conn) error {
 	r.listener.outage.Worked(ctx)
 	if !r.listener.up.Swap(true) {
@@ -163,14 +167,19 @@ func (l *Listener) connect(ctx context.Context) (*pgx.Conn, error) {
 func (l *Listener) lost(ctx context.Context, err error) {
 	if l.up.Swap(false) {
 		l.cfg.Observe(false)
+		for _, bells := range l.bells {
+			for _, b := range bells {
+				b.ring()
+			}
+		}
 	}
 	if ctx.Err() == nil {
 		l.outage.Failed(ctx, err)
 	}
 }
 
-// pingLoop sends this listener a notification through the pool now and then. One that does not arrive means a
-// connection that looks open and is dead: it is cut, and pgxlisten connects anew.
+// pingLoop sends this listener a notification through the pool at each PingInterval. If it does not arrive, the connection is
+// dead although it looks open: pingLoop cuts it, and pgxlisten reconnects.
 func (l *Listener) pingLoop(ctx context.Context) {
 	for retry.Pause(ctx, l.cfg.PingInterval) {
 		if !l.up.Load() {
@@ -200,17 +209,17 @@ func (l *Listener) ping(ctx context.Context) error {
 	}
 }
 
-// refused reports whether the server replied but refused to send a ping, which says nothing about the listener.
+// refused reports whether the server refused to send a ping, which says nothing about the listener's connection.
 func refused(err error) bool {
 	var pgErr *pgconn.PgError
 	return errors.As(err, &pgErr)
 }
 
-// cut closes the socket under the connection: the read that waits on it fails at once.
+// cut closes the socket under the connection, so that the pending read fails at once.
 func (l *Listener) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.conn != nil {
-		_ = l.conn.PgConn().Conn().Close() // it is dead: there is nobody to tell
+		_ = l.conn.PgConn().Conn().Close() // the connection is dead, so an error does not matter
 	}
 }

@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// A bell rings ringBurst times at once, and then every ringInterval at most. Any login may send notifications, as many
-// as it likes, and each ring costs its hearer a look into a table. Bells that ring for events stay below: rows that
-// come fast are gathered.
+// A bell rings ringBurst times without a delay, and then at most once per ringInterval: any login can send any number of
+// notifications, and each ring costs a query. Bells that ring for events stay below these limits, because rows are processed
+// in batches.
 const (
 	ringInterval = 5 * time.Millisecond
 	ringBurst    = 100
 )
 
-// paced is a bell that rings at most so often; a ring beyond that comes late, and is not lost. ring is called by one
-// goroutine at a time.
+// paced is a bell whose rate is limited: a ring above the limit is delayed, not lost. Only one goroutine at a time may call
+// ring.
 type paced struct {
 	bell   Bell
 	wanted func(payload string) bool
-	paid   time.Time   // until when the rings so far have used up what ringInterval allows
-	late   atomic.Bool // a ring is to come
+	paid   time.Time   // when the next ring would be due if each waited for ringInterval
+	late   atomic.Bool // whether a delayed ring is pending
 }
 
 func (p *paced) ring() {
@@ -38,7 +38,7 @@ func (p *paced) ring() {
 	}
 	p.late.Store(true)
 	time.AfterFunc(wait, func() {
-		p.late.Store(false) // before the ring: what comes from now on needs one of its own
+		p.late.Store(false) // before the ring: later notifications need another one
 		p.bell.Ring()
 	})
 }

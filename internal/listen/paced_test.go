@@ -12,7 +12,7 @@ import (
 	"github.com/iu-core/iuworker/internal/listen"
 )
 
-// A flood of notifications rings a bell so often and no oftener; none that comes after the last ring is lost.
+// A flood of notifications does not exceed the limit of rings, and a ring follows the last notification.
 func TestFloodRingsSeldom(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)
@@ -21,7 +21,7 @@ func TestFloodRingsSeldom(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- l.Run(ctx) }()
-	hear(t, flooded) // it is connected
+	hear(t, flooded) // the listener is connected
 	hear(t, wanted)
 
 	began, rings := time.Now(), 0

@@ -13,7 +13,7 @@ import (
 	"github.com/iu-core/iuworker/internal/metrics"
 )
 
-// promtool runs Prometheus' own tool: it evaluates rules as a server does.
+// promtool runs Prometheus' own tool, which evaluates rules as a server does.
 func promtool(t *testing.T, args ...string) {
 	t.Helper()
 	program, err := exec.LookPath("promtool")
@@ -22,7 +22,7 @@ func promtool(t *testing.T, args ...string) {
 	require.NoError(t, err, string(out))
 }
 
-// withoutAnnotations leaves what decides whether a rule fires; its sentences are for people.
+// withoutAnnotations returns the rules without their sentences for people, which do not decide whether a rule fires.
 func withoutAnnotations(t *testing.T) []byte {
 	t.Helper()
 	var file map[string]any
@@ -37,7 +37,7 @@ func withoutAnnotations(t *testing.T) []byte {
 	return text
 }
 
-// ruleCases are what of promtool's test files tells which rule was seen to fire, and which to be silent.
+// ruleCases are the parts of promtool's test files that say which rules have to fire and which have to be silent.
 type ruleCases struct {
 	Tests []struct {
 		Cases []struct {

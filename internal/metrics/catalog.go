@@ -9,8 +9,8 @@ const (
 	typeHistogram = "histogram"
 )
 
-// Instrument is one metric. Labels have few values each: none is an id or a text of users, except for the names of the consumers
-// that lag most.
+// Instrument is one metric. Each label has few values: none is an id or a text of users, except for the names of
+// the consumers that lag most.
 type Instrument struct {
 	Name   string   `json:"name"`
 	Type   string   `json:"type"`
@@ -45,7 +45,7 @@ var catalog = []Instrument{
 		"From the insertion of an event (or its available_at) to its instance, including time spent waiting for gates, by the clocks of server and worker."},
 	{"iuworker_compose_batch_events", typeHistogram, nil, "Events per transaction that composes."},
 	{"iuworker_compose_batch_duration_seconds", typeHistogram, nil, "Duration of a transaction that composes."},
-	{"iuworker_compose_batch_splits_total", typeCounter, nil, "Batches that failed and were retried in halves."},
+	{"iuworker_compose_batch_splits_total", typeCounter, nil, "Batches that failed, and whose events were retried apart."},
 	{"iuworker_resumed_jobs_total", typeCounter, nil, "Parked jobs that this process resumed."},
 	{"iuworker_rescued_jobs_total", typeCounter, nil, "Jobs of dead workers, or left behind, that this process rescued."},
 	{"iuworker_dead_letters_created_total", typeCounter, nil, "Dead letters ever created, as the database counts them; the same from every process."},

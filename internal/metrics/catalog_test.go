@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
@@ -24,14 +26,15 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// used returns metrics each of which was set once.
-func used(t *testing.T, db *iutest.DB) *metrics.Metrics {
+// used returns all metrics after each was set once.
+func used(t *testing.T, db *iutest.DB) prometheus.Gatherer {
 	t.Helper()
 	db.Exec(t, "INSERT INTO iu_outbox.consumer (name, epoch, position) SELECT 'billing', c.epoch, 0 FROM iu_outbox.emission_counter AS c")
 	db.Exec(t, "SELECT iu_outbox.attend('30 days', '30 days')")
-	m := metrics.New(metrics.Config{Pool: db.Pool, Version: "1.2.3"})
-	m.ObserveStreams(func() metrics.Streams { return metrics.Streams{Open: 3, Refused: 2, CutOff: 1} })
-	m.ObserveLog(func() int64 { return 4 })
+	registry := metrics.NewRegistry(metrics.Config{Pool: db.Pool, Version: "1.2.3"})
+	m := metrics.New(registry)
+	metrics.ObserveStreams(registry, func() metrics.Streams { return metrics.Streams{Open: 3, Refused: 2, CutOff: 1} })
+	metrics.ObserveLog(registry, func() int64 { return 4 })
 	m.Relayed(3, 2, 1, time.Millisecond)
 	m.Ran(compose.Outcome{
 		Queue: jobs.QueueEvents, Result: compose.Result{Status: jobs.StatusInstantiated}, Ending: compose.EndingCompleted, Took: time.Millisecond,
@@ -45,14 +48,16 @@ func used(t *testing.T, db *iutest.DB) *metrics.Metrics {
 	m.Failed("relay")
 	m.Listening(true)
 	m.Verified(0, time.Now(), time.Second)
-	return m
+	return registry
 }
 
-// The catalog is what a scrape finds, no more and no less.
+// A scrape finds exactly the metrics of the catalog.
 func TestCatalog(t *testing.T) {
 	t.Parallel()
 	found := gather(t, used(t, iutest.New(t)))
-	maps.Copy(found, gather(t, metrics.NewPublisher(metrics.PublisherConfig{BrokerUp: func() bool { return true }})))
+	publisher := prometheus.NewRegistry()
+	metrics.NewPublisher(publisher, func() bool { return true })
+	maps.Copy(found, gather(t, publisher))
 	for _, instrument := range metrics.Catalog() {
 		family := found[instrument.Name]
 		require.NotNil(t, family, instrument.Name)
@@ -81,15 +86,16 @@ func TestNamesFollowTheConventions(t *testing.T) {
 	require.Empty(t, problems)
 }
 
-// What others make up becomes no label's value.
+// Values that others make up do not become label values.
 func TestLabelsAreBounded(t *testing.T) {
 	t.Parallel()
-	m := metrics.New(metrics.Config{})
+	registry := prometheus.NewRegistry()
+	m := metrics.New(registry)
 	for i := range 1000 {
 		m.Ran(compose.Outcome{Queue: fmt.Sprint("q", i), Result: compose.Result{Status: jobs.Status(fmt.Sprint("s", i))}, Ending: compose.EndingRetried})
 		m.Ran(compose.Outcome{Queue: jobs.QueueScaleout, Err: errors.New(fmt.Sprint("e", i)), Ending: compose.EndingRetried})
 	}
-	found := gather(t, m)
+	found := gather(t, registry)
 	require.EqualValues(t, 1000, found.value(t, "iuworker_job_runs_total", "queue", "other", "status", "other"))
 	require.EqualValues(t, 1000, found.value(t, "iuworker_job_runs_total", "queue", "scaleout", "status", "error", "ending", "retried"))
 	require.Less(t, len(found["iuworker_job_runs_total"].GetMetric()), 50)
@@ -98,14 +104,16 @@ func TestLabelsAreBounded(t *testing.T) {
 func TestHandlerServesTheTextFormat(t *testing.T) {
 	t.Parallel()
 	answer := httptest.NewRecorder()
-	metrics.New(metrics.Config{Version: "1.2.3"}).Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
+	registry := metrics.NewRegistry(metrics.Config{Version: "1.2.3"})
+	metrics.New(registry)
+	metrics.Handler(registry, slog.New(slog.DiscardHandler)).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
 	require.Equal(t, http.StatusOK, answer.Code)
 	require.Contains(t, answer.Body.String(), `iuworker_build_info{version="1.2.3"} 1`)
 	require.Contains(t, answer.Body.String(), `iuworker_relay_rows_total 0`)
 	require.NotContains(t, answer.Body.String(), "iuworker_listener_up ", "nobody said that there is a listener")
 }
 
-// dashboard is what matters of the dashboard's form.
+// dashboard is the part of the dashboard's form that these tests read.
 type dashboard struct {
 	UID    string
 	Panels []struct {
@@ -167,7 +175,7 @@ var (
 	matcher    = regexp.MustCompile(`([a-z_]+)\s*[=!]~?"`)
 )
 
-// The dashboard and the rules refer to metrics and labels that there are.
+// The dashboard and the rules refer only to metrics and labels that exist.
 func TestExpressionsReferToWhatThereIs(t *testing.T) {
 	t.Parallel()
 	found := gather(t, used(t, iutest.New(t)))

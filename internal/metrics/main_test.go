@@ -12,12 +12,12 @@ import (
 
 func TestMain(m *testing.M) { iutest.Main(m) }
 
-// families are what a scrape finds, by name.
+// families are the metrics that a scrape finds, by name.
 type families map[string]*dto.MetricFamily
 
-func gather(t *testing.T, m interface{ Gatherer() prometheus.Gatherer }) families {
+func gather(t *testing.T, metrics prometheus.Gatherer) families {
 	t.Helper()
-	gathered, err := m.Gatherer().Gather()
+	gathered, err := metrics.Gather()
 	require.NoError(t, err)
 	found := make(families)
 	for _, family := range gathered {
@@ -26,7 +26,7 @@ func gather(t *testing.T, m interface{ Gatherer() prometheus.Gatherer }) familie
 	return found
 }
 
-// value returns the value, less its fraction, of the series with these labels, given as name and value in turn.
+// value returns the integer part of the value of the series with these labels, given as alternating names and values.
 func (f families) value(t *testing.T, name string, labels ...string) int64 {
 	t.Helper()
 	require.Contains(t, f, name)

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // Dashboard is a dashboard for Grafana: import it and choose the Prometheus that scrapes the workers.
@@ -24,15 +25,15 @@ var Dashboard string
 //go:embed alerts.yaml
 var Alerts string
 
-// Config configures Metrics. The zero value of a field is its default.
+// Config configures a registry. The zero value of a field is its default.
 type Config struct {
-	// Pool is the pool to read the state through and to count the connections of. Nil: neither.
+	// Pool reads the state of the database, and its connections are counted. Default: there are no metrics of either.
 	Pool *pgxpool.Pool
 
-	// StateInterval is the greatest age of the state that a scrape gets. Default 10 s.
+	// StateInterval is the maximum age of the state that a scrape gets. Default 10 s.
 	StateInterval time.Duration
 
-	// StateTimeout bounds a reading of the state, and so a scrape. Default 3 s.
+	// StateTimeout limits how long a scrape waits for the state. Default 3 s.
 	StateTimeout time.Duration
 
 	// Version is the program's version.
@@ -42,11 +43,20 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Metrics are the instruments of one process. The parts of the worker call its methods. Safe for concurrent use.
-type Metrics struct {
-	registry *prometheus.Registry
-	logger   *slog.Logger
+// NewRegistry returns a registry with the metrics of the process and of the state of the database. It does not connect.
+func NewRegistry(cfg Config) *prometheus.Registry {
+	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
+	registry := prometheus.NewRegistry()
+	maker{registry}.gauges("iuworker_build_info").WithLabelValues(cmp.Or(cfg.Version, "unknown")).Set(1)
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if cfg.Pool != nil {
+		registry.MustRegister(poolCollector(cfg.Pool), collector(newState(cfg).collect))
+	}
+	return registry
+}
 
+// Metrics are the instruments of a worker. Its parts call the methods. Safe for concurrent use.
+type Metrics struct {
 	relayRows, relayJobs, relayMerged prometheus.Counter
 	relayBatch, relayTook             prometheus.Observer
 	runs                              *prometheus.CounterVec
@@ -63,14 +73,10 @@ type Metrics struct {
 	verified, findings, verifiedAt, verifyTook *prometheus.GaugeVec
 }
 
-// New returns the instruments, in a registry of their own. It does not connect.
-func New(cfg Config) *Metrics {
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
-	}
-	r := maker{prometheus.NewRegistry()}
+// New returns the instruments of a worker and registers them. It panics if the registerer already has them.
+func New(registerer prometheus.Registerer) *Metrics {
+	r := maker{registerer}
 	m := &Metrics{
-		registry: r.registry, logger: cfg.Logger,
 		relayRows:   r.counter("iuworker_relay_rows_total"),
 		relayJobs:   r.counter("iuworker_relay_jobs_total"),
 		relayMerged: r.counter("iuworker_relay_merged_total"),
@@ -98,25 +104,24 @@ func New(cfg Config) *Metrics {
 		verifyTook:  r.gauges("iuworker_verify_duration_seconds"),
 	}
 	m.beginAtZero()
-	r.gauges("iuworker_build_info").WithLabelValues(cmp.Or(cfg.Version, "unknown")).Set(1)
-	r.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if cfg.Pool != nil {
-		r.registry.MustRegister(poolCollector(cfg.Pool), collector(newState(cfg).collect))
-	}
 	return m
 }
 
-// scrapesAtOnce keeps scrapers from overloading the process.
+// scrapesAtOnce is the number of concurrent scrapes: more would overload the process.
 const scrapesAtOnce = 4
 
-// Handler serves the metrics in the format that the scraper asks for.
-func (m *Metrics) Handler() http.Handler { return handler(m.registry, m.logger) }
-
-// Gatherer returns the metrics, for programs that serve them with their own.
-func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
+// Handler returns a handler that serves metrics in the format that the scraper asks for.
+func Handler(metrics prometheus.Gatherer, logger *slog.Logger) http.Handler {
+	return promhttp.HandlerFor(metrics, promhttp.HandlerOpts{
+		ErrorLog:            slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		ErrorHandling:       promhttp.ContinueOnError,
+		MaxRequestsInFlight: scrapesAtOnce,
+		EnableOpenMetrics:   true,
+	})
+}
 
 // maker makes instruments of the catalog. It panics if a name is not there, which is a bug of this package.
-type maker struct{ registry *prometheus.Registry }
+type maker struct{ prometheus.Registerer }
 
 func find(name string) Instrument {
 	if i := slices.IndexFunc(catalog, func(i Instrument) bool { return i.Name == name }); i >= 0 {
@@ -128,24 +133,24 @@ func find(name string) Instrument {
 func (r maker) counters(name string) *prometheus.CounterVec {
 	i := find(name)
 	v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: i.Name, Help: i.Help}, i.Labels)
-	r.registry.MustRegister(v)
+	r.MustRegister(v)
 	return v
 }
 
 func (r maker) counter(name string) prometheus.Counter { return r.counters(name).WithLabelValues() }
 
-// gauges without labels are missing until they are set.
+// gauges creates a gauge. A gauge without labels, too, is missing until it is set.
 func (r maker) gauges(name string) *prometheus.GaugeVec {
 	i := find(name)
 	v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: i.Name, Help: i.Help}, i.Labels)
-	r.registry.MustRegister(v)
+	r.MustRegister(v)
 	return v
 }
 
 func (r maker) histograms(name string) *prometheus.HistogramVec {
 	i := find(name)
 	v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: i.Name, Help: i.Help, Buckets: bucketsOf(name)}, i.Labels)
-	r.registry.MustRegister(v)
+	r.MustRegister(v)
 	return v
 }
 

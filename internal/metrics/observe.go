@@ -10,7 +10,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// other stands for all values that must not become values of a label.
+// other replaces all values that must not become the value of a label.
 const other = "other"
 
 var (
@@ -19,7 +19,7 @@ var (
 	parts  = []string{"relay", "emitter", "resumer", "pruner", "rescuer", "verifier"}
 )
 
-// usual are the usual endings by status. Their series begin at 0, so that rates count the first run.
+// usual maps each status to its usual ending. Their series begin at 0, so that rates count the first run.
 var usual = map[jobs.Status]compose.Ending{
 	jobs.StatusInstantiated:        compose.EndingCompleted,
 	jobs.StatusIdempotentReplay:    compose.EndingCompleted,
@@ -46,7 +46,7 @@ func (m *Metrics) beginAtZero() {
 	}
 }
 
-// Relayed counts a transaction of the relay: rows left the outbox, of which some became jobs and some merged into unfinished jobs.
+// Relayed counts a transaction of the relay: rows left the outbox, and became jobs or merged into unfinished jobs.
 func (m *Metrics) Relayed(rows, jobs, merged int, took time.Duration) {
 	m.relayRows.Add(float64(rows))
 	m.relayJobs.Add(float64(jobs))
@@ -95,16 +95,16 @@ func (m *Metrics) Emitted(emissions int, notified bool, took time.Duration) {
 // Resumed counts parked jobs that run again.
 func (m *Metrics) Resumed(n int) { m.resumed.Add(float64(n)) }
 
-// Rescued counts jobs of dead workers, or left behind, that run again.
+// Rescued counts jobs that run again because their worker died or left them behind.
 func (m *Metrics) Rescued(n int) { m.rescued.Add(float64(n)) }
 
 // Pruned counts emissions that were deleted.
 func (m *Metrics) Pruned(n int) { m.pruned.Add(float64(n)) }
 
-// Failed counts a round of a part of the worker that failed.
+// Failed counts a failed round of a part of the worker.
 func (m *Metrics) Failed(part string) { m.failures.WithLabelValues(part).Inc() }
 
-// Listening sets whether this process hears doorbells, and counts reconnects.
+// Listening sets whether this process receives notifications, and counts reconnects.
 func (m *Metrics) Listening(up bool) {
 	m.listenerUp.WithLabelValues().Set(one(up))
 	if up && m.heard.Swap(true) {
@@ -120,7 +120,7 @@ func (m *Metrics) Verified(findings int64, at time.Time, took time.Duration) {
 	m.verifyTook.WithLabelValues().Set(took.Seconds())
 }
 
-// NotVerifying forgets the last verification: another process verifies now.
+// NotVerifying clears the result of the last verification, because another process verifies now.
 func (m *Metrics) NotVerifying() {
 	for _, gauge := range []*prometheus.GaugeVec{m.verified, m.findings, m.verifiedAt, m.verifyTook} {
 		gauge.Reset()

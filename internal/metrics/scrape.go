@@ -26,7 +26,7 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	})
 }
 
-// poolCollector sets how the connections of a pool are used.
+// poolCollector reports how the connections of a pool are used.
 func poolCollector(pool *pgxpool.Pool) collector {
 	return func(set setter) {
 		stat := pool.Stat()
@@ -40,16 +40,16 @@ func poolCollector(pool *pgxpool.Pool) collector {
 	}
 }
 
-// Streams are the clients that follow the events over HTTP.
+// Streams counts the clients that follow the events over HTTP.
 type Streams struct {
 	Open    int64 // now
 	Refused int64 // since the start
 	CutOff  int64 // since the start
 }
 
-// ObserveStreams makes each scrape call read, which must be safe for concurrent use. Call it at most once.
-func (m *Metrics) ObserveStreams(read func() Streams) {
-	m.registry.MustRegister(collector(func(set setter) {
+// ObserveStreams makes each scrape call read, which must be safe for concurrent use. Call it at most once for a registerer.
+func ObserveStreams(registerer prometheus.Registerer, read func() Streams) {
+	registerer.MustRegister(collector(func(set setter) {
 		now := read()
 		set("iuworker_event_streams_open", float64(now.Open))
 		set("iuworker_event_streams_refused_total", float64(now.Refused))
@@ -58,7 +58,7 @@ func (m *Metrics) ObserveStreams(read func() Streams) {
 }
 
 // ObserveLog makes each scrape call dropped, which returns how many log lines were dropped since the start and must be safe for
-// concurrent use. Call it at most once.
-func (m *Metrics) ObserveLog(dropped func() int64) {
-	m.registry.MustRegister(collector(func(set setter) { set("iuworker_log_lines_dropped_total", float64(dropped())) }))
+// concurrent use. Call it at most once for a registerer.
+func ObserveLog(registerer prometheus.Registerer, dropped func() int64) {
+	registerer.MustRegister(collector(func(set setter) { set("iuworker_log_lines_dropped_total", float64(dropped())) }))
 }

@@ -20,10 +20,10 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// consumersShown is how many consumers have series of their own.
+// consumersShown is the number of consumers that have series of their own.
 const consumersShown = 50
 
-// deadStatuses are the statuses of dead letters: the function's refusals, an error, and how River or an operator ended a job.
+// deadStatuses are the statuses of dead letters: refusals, an error, and how River or an operator ended the job.
 var deadStatuses = []string{
 	string(jobs.StatusInvalidInput), string(jobs.StatusTemplateNotFound), string(jobs.StatusTemplateNotMarked),
 	string(jobs.StatusTemplateEmpty), string(jobs.StatusInstanceKeyConflict), string(jobs.StatusError),
@@ -49,11 +49,11 @@ type reading struct {
 	extra extra
 }
 
-// extra is what status.Status does not have.
+// extra is what status.Status lacks.
 type extra struct {
 	NotificationQueueUsage float64
-	OutboxSpan             int64 // from the lowest id to the highest; no fewer than there are rows
-	WaitingSpan            int64 // likewise, of emissions without a position
+	OutboxSpan             int64 // from the lowest id to the highest; at least the number of rows
+	WaitingSpan            int64 // the same of emissions without a position
 	DeadLettersCreated     int64
 	Expires                map[string]float64 // seconds, by consumer: those that expire first
 }
@@ -74,8 +74,8 @@ func (s *state) collect(set setter) {
 	}
 }
 
-// read returns the last reading, or a new one if that is too old. A failed reading counts as well: not every scrape asks a database
-// that is down.
+// read returns the last reading, or a new one if that is too old. It keeps a failed reading, too, so that not every
+// scrape queries a database that is down.
 func (s *state) read() reading {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,7 +114,7 @@ func (s *state) readExtra(ctx context.Context) (extra, error) {
 		return e, fmt.Errorf("read the backlogs and the consumers: %w", err)
 	}
 	err = s.pool.QueryRow(ctx, "SELECT pg_catalog.pg_notification_queue_usage()").Scan(&e.NotificationQueueUsage)
-	if _, refused := errors.AsType[*pgconn.PgError](err); err != nil && !refused { // not every service lets it be asked
+	if _, refused := errors.AsType[*pgconn.PgError](err); err != nil && !refused { // some services refuse this function
 		return e, fmt.Errorf("read the notification queue: %w", err)
 	}
 	return e, nil
@@ -150,7 +150,7 @@ func (r reading) set(set setter) {
 	set("iuworker_notification_queue_usage_ratio", r.extra.NotificationQueueUsage)
 }
 
-// setJobs sets 0 if there are none: a missing series would not show that all is well.
+// setJobs sets missing counts to 0: a missing series would not show that all is well.
 func setJobs(set setter, s status.Status) {
 	counts := make(map[[2]string]int64)
 	for _, c := range s.Jobs {

@@ -1,5 +1,4 @@
-// Package names has the names that Go programs and the database share. Go code uses these constants; a test compares them
-// with the database's own.
+// Package names holds the names that Go and SQL share. A test compares them with the database's own.
 package names
 
 // EventType is the type of the events that announce instances, and the channel on which they are announced.
@@ -15,7 +14,7 @@ const (
 	ChannelGate     = "iu_outbox_gate"     // a gate was opened or closed
 )
 
-// The roles that hold what each kind of login needs.
+// The roles, each with the privileges of one kind of login.
 const (
 	RoleApp        = "iu_app"
 	RoleWorker     = "iu_worker"
@@ -23,7 +22,7 @@ const (
 	RoleSubscriber = "iu_subscriber"
 )
 
-// Roles are the four roles.
+// Roles lists the four roles.
 var Roles = []string{RoleApp, RoleWorker, RoleOperator, RoleSubscriber}
 
 // RolesSQL is the list of the roles for the operator IN.

@@ -7,13 +7,13 @@ import (
 	"os"
 )
 
-// Process returns a new name that tells this process from all others, for people too: host, pid and a random part.
+// Process returns a new name that is unique among all processes, and readable: host, pid and a random part.
 func Process() string {
-	return fmt.Sprintf("%.60s-%d-%08x", Host(), os.Getpid(), rand.Uint32()) //nolint:gosec // guards nothing
+	return fmt.Sprintf("%.60s-%d-%08x", Host(), os.Getpid(), rand.Uint32()) //nolint:gosec // not a secret
 }
 
 // Host returns the machine's name.
 func Host() string {
-	name, _ := os.Hostname() // empty if it has none
+	name, _ := os.Hostname() // empty if it is unknown
 	return cmp.Or(name, "unknown")
 }

@@ -17,10 +17,10 @@ type AuditLine struct {
 	At     time.Time       `json:"at"`
 	Actor  string          `json:"actor"`
 	Action string          `json:"action"` // such as gate.open
-	Detail json.RawMessage `json:"detail"` // an object: which ones, how many
+	Detail json.RawMessage `json:"detail"` // an object: what was changed, and how many
 }
 
-// Audit returns up to limit audit lines with an id below before (0: from the end), latest first.
+// Audit returns up to limit audit lines with an id below before (0: any id), latest first.
 func Audit(ctx context.Context, q Querier, before int64, limit int) ([]AuditLine, error) {
 	return AuditOf(ctx, q, AuditChoice{}, IDPage{Before: before, Limit: limit})
 }

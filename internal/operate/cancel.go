@@ -8,12 +8,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Cancelled says what a change that cancels jobs did.
+// Cancelled is the result of a change that cancels jobs.
 type Cancelled struct {
 	Actor     string `json:"actor,omitempty"`
 	Prefix    string `json:"prefix,omitempty"`
 	Cancelled int    `json:"cancelled"`
-	Left      int64  `json:"left"` // have begun, or are in the outbox
+	Left      int64  `json:"left"` // events whose jobs have begun, or that are in the outbox
 }
 
 // CountToCome returns how many jobs CancelActor would cancel now.
@@ -22,8 +22,8 @@ func CountToCome(ctx context.Context, q Querier, actor string) (int64, error) {
 	return int64(len(ids)), err
 }
 
-// CancelActor cancels the jobs of an actor that have not run yet, and drops the dead letters that this makes. If they are more
-// than most, it returns a NotAsSeenError. Rows in the outbox are left to the relay: they become jobs within a second.
+// CancelActor cancels the jobs of an actor that have not run yet, and drops the dead letters that this makes. If there are
+// more than most, it returns a NotAsSeenError. Rows in the outbox are left to the relay: they become jobs within a second.
 func (o Operator) CancelActor(ctx context.Context, actor string, most int64) (done Cancelled, err error) {
 	done.Actor = actor
 	done.Cancelled, err = o.CancelJobs(ctx, "actor.cancel", actor, most, actorJobs, func(_ pgx.Tx, n int) (any, error) {
@@ -42,9 +42,9 @@ func (o Operator) CancelActor(ctx context.Context, actor string, most int64) (do
 	return done, nil
 }
 
-// CancelJobs cancels the jobs that find returns for a name, until none is left: some are added meanwhile, or wait for their next
-// attempt. If they are more than most, it returns a NotAsSeenError. detail runs in each transaction, which cancelled n jobs, and
-// returns what its audit line says.
+// CancelJobs cancels the jobs that find returns for a name. It repeats this until there are none, because jobs may be added
+// meanwhile, or fail and wait for their next attempt. If the first search finds more than most, it returns a NotAsSeenError.
+// detail runs in each transaction, after it has cancelled n jobs, and returns the detail of its audit line.
 func (o Operator) CancelJobs(ctx context.Context, action, name string, most int64,
 	find func(ctx context.Context, q Querier, name string) ([]int64, error), detail func(tx pgx.Tx, n int) (any, error),
 ) (cancelled int, err error) {
@@ -68,12 +68,12 @@ func (o Operator) CancelJobs(ctx context.Context, action, name string, most int6
 	return cancelled, nil
 }
 
-// actorJobs returns the jobs of an actor that have not run yet, lowest id first.
+// actorJobs returns the ids of an actor's jobs that have not run yet, lowest first.
 func actorJobs(ctx context.Context, q Querier, actor string) ([]int64, error) {
 	ids, err := Collect(ctx, q, pgx.RowTo[int64], `
 		SELECT j.id FROM iu_outbox.job AS j WHERE j.cancellable AND j.event ->> 'actor' = $1 ORDER BY j.id`, actor)
 	if err != nil {
-		return nil, fmt.Errorf("look for the jobs of %q: %w", actor, err)
+		return nil, fmt.Errorf("find the jobs of %q: %w", actor, err)
 	}
 	return ids, nil
 }

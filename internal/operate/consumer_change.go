@@ -10,16 +10,16 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// ConsumerMove is a reset of a consumer, and the detail of its audit line.
+// ConsumerMove describes a reset of a consumer. It is also the detail of the audit line.
 type ConsumerMove struct {
 	Consumer string           `json:"consumer"`
 	From     subscribe.Cursor `json:"from"`
 	To       subscribe.Cursor `json:"to"`
-	Skipped  int64            `json:"skipped"` // retained events that it has not handled and never receives
+	Skipped  int64            `json:"skipped"` // retained events that it has not handled and will not receive
 	Again    int64            `json:"again"`   // events that it receives again
 }
 
-// PlanReset returns what a reset would do. Pass After(To) to ResetConsumer: "now" moves on in the meantime.
+// PlanReset returns what a reset would do. Pass After(To) to ResetConsumer: by then, "now" may be a later position.
 func PlanReset(ctx context.Context, db subscribe.DB, name string, to subscribe.Start) (ConsumerMove, error) {
 	move := ConsumerMove{Consumer: name}
 	consumer, err := subscribe.FindConsumer(ctx, db, name)
@@ -43,8 +43,8 @@ func PlanReset(ctx context.Context, db subscribe.DB, name string, to subscribe.S
 	return move, nil
 }
 
-// ResetConsumer moves a consumer, unless that skips more than most events: then it returns a NotAsSeenError. A process that
-// works for the consumer continues from there after its current event.
+// ResetConsumer moves a consumer to another position. If that would skip more than most events, it returns a NotAsSeenError. A
+// process that works for the consumer continues from there after its current event.
 func (o Operator) ResetConsumer(ctx context.Context, name string, to subscribe.Start, most int64) (move ConsumerMove, err error) {
 	err = o.change(ctx, "consumer.reset", func(tx pgx.Tx) (any, error) {
 		if _, err := tx.Exec(ctx, "SELECT FROM iu_outbox.consumer AS c WHERE c.name = $1 FOR NO KEY UPDATE", name); err != nil {
@@ -62,8 +62,8 @@ func (o Operator) ResetConsumer(ctx context.Context, name string, to subscribe.S
 	return move, err
 }
 
-// DeleteConsumer deletes a consumer. seen is the consumer as it was shown to the user; if it has more dead letters since, was
-// moved back, or got a process, DeleteConsumer returns a NotAsSeenError.
+// DeleteConsumer deletes a consumer. seen is the consumer as it was shown to the user. If the consumer has gained dead letters
+// or a process since, or was moved back, DeleteConsumer returns a NotAsSeenError.
 func (o Operator) DeleteConsumer(ctx context.Context, seen subscribe.Consumer, force bool) error {
 	return o.change(ctx, "consumer.delete", func(tx pgx.Tx) (any, error) {
 		now, err := subscribe.FindConsumer(ctx, tx, seen.Name)
@@ -83,14 +83,14 @@ func (o Operator) DeleteConsumer(ctx context.Context, seen subscribe.Consumer, f
 	})
 }
 
-// ReplayConsumerLetters asks the consumer's process to handle dead letters again, all of them without ids, and returns how
-// many.
+// ReplayConsumerLetters asks the consumer's process to handle the dead letters with these ids again, or all if none are given. It
+// returns how many there are.
 func (o Operator) ReplayConsumerLetters(ctx context.Context, name string, ids ...int64) (int, error) {
 	return o.changeConsumerLetters(ctx, "consumer.replay", name, ids, math.MaxInt64, subscribe.ReplayDeadLetters)
 }
 
-// DropConsumerLetters deletes dead letters of a consumer, all of them without ids, and returns how many. If that are more than
-// most, it returns a NotAsSeenError.
+// DropConsumerLetters deletes the dead letters of a consumer with these ids, or all if none are given, and returns how many. If
+// there are more than most, it returns a NotAsSeenError.
 func (o Operator) DropConsumerLetters(ctx context.Context, name string, most int64, ids ...int64) (int, error) {
 	return o.changeConsumerLetters(ctx, "consumer.drop", name, ids, most, subscribe.DropDeadLetters)
 }

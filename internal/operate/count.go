@@ -8,10 +8,10 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// CountLimit is how many rows are counted: beyond it, "many" is all that matters.
+// CountLimit is the most rows that are counted: beyond it, only "many" matters.
 const CountLimit = 10_000
 
-// Count is a number of rows. More says that there are more than N.
+// Count is a number of rows. If More is true, there are more than N.
 type Count struct {
 	N    int64 `json:"count"`
 	More bool  `json:"more,omitempty"`
@@ -33,7 +33,7 @@ func (c Count) Of(one, many string) string {
 	return c.String() + " " + many
 }
 
-// Thousands writes a number with commas.
+// Thousands formats a number with commas.
 func Thousands(n int64) string {
 	text := strconv.FormatInt(n, 10)
 	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
@@ -59,7 +59,7 @@ func Plural(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// Lasted returns a number of seconds as a length of time.
+// Lasted formats a number of seconds as a duration.
 func Lasted(seconds float64) string {
 	d := time.Duration(seconds * float64(time.Second))
 	switch {

@@ -39,7 +39,7 @@ type Selection struct {
 	Until          time.Time `json:"until,omitzero"`            // zero: to the last
 }
 
-// where returns the condition on the rows of dead_letter AS d; its arguments follow those that are given.
+// where returns the condition on the rows of dead_letter AS d. Its arguments begin with args.
 func (s Selection) where(args ...any) condition {
 	which := condition{args: args}
 	which.and(s.Status != "", "d.status = $%d", s.Status)
@@ -93,13 +93,13 @@ func listDeadLetters(ctx context.Context, q Querier, which condition, order stri
 	return letters, nil
 }
 
-// CountDeadLetters returns how many dead letters are chosen.
+// CountDeadLetters returns how many dead letters the selection chooses.
 func CountDeadLetters(ctx context.Context, q Querier, choice Selection) (int64, error) {
 	count, err := CountDeadLettersUpTo(ctx, q, choice, math.MaxInt64-1)
 	return count.N, err
 }
 
-// CountDeadLettersUpTo is CountDeadLetters that stops after most.
+// CountDeadLettersUpTo is like CountDeadLetters, but counts no more than most.
 func CountDeadLettersUpTo(ctx context.Context, q Querier, choice Selection, most int64) (Count, error) {
 	which := choice.where(most + 1)
 	var n int64

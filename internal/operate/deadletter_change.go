@@ -9,26 +9,26 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Letters says which dead letters a change takes.
+// Letters chooses the dead letters of a change.
 type Letters struct {
-	// IDs are the ones to take. Default: all that Filter chooses.
+	// IDs are the ids of the dead letters. Default: all that Filter chooses.
 	IDs []int64
 
-	// Filter chooses dead letters. With IDs, it only tells the audit line how they were found.
+	// Filter chooses dead letters. With IDs, it only tells the audit line how the letters were found.
 	Filter Selection
 
-	// Limit takes the oldest ones only, in a single transaction. Default 0: all, in transactions of a thousand.
+	// Limit is the most that are changed, oldest first, in a single transaction. Default 0: all, in transactions of a thousand.
 	Limit int
 }
 
-// Moved says what became of the dead letters that were chosen.
+// Moved is the result of a change of dead letters.
 type Moved struct {
 	Done int `json:"done"`
 	Left int `json:"left"` // the outbox refuses their events, or another session has locked them
 }
 
-// RetryDeadLetters puts dead letters back into the outbox. Those whose events the outbox refuses stay. Those that become dead
-// letters again meanwhile are not retried again. If more than most are chosen, it returns a NotAsSeenError.
+// RetryDeadLetters puts dead letters back into the outbox. A letter whose event the outbox refuses stays. An event that fails again
+// meanwhile is not retried a second time. If more than most are chosen, it returns a NotAsSeenError.
 func (o Operator) RetryDeadLetters(ctx context.Context, which Letters, most int64) (Moved, error) {
 	return o.moveLetters(ctx, "dead_letter.retry", which, most, retrySQL)
 }

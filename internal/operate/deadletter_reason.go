@@ -10,7 +10,7 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// Args returns the job arguments that the event has, as far as they are valid; the detail names what is not.
+// Args returns the job arguments of the event, as far as they are valid. Detail names what is invalid.
 func (d DeadLetter) Args() (args jobs.AutoInstantiateArgs) {
 	_ = json.Unmarshal(d.Event, &args)
 	return args
@@ -49,7 +49,7 @@ func (d DeadLetter) Reason() string {
 	}
 }
 
-// DeadLetterStatuses returns the statuses that dead letters have, in alphabetical order.
+// DeadLetterStatuses returns the statuses of the dead letters, in alphabetical order.
 func DeadLetterStatuses(ctx context.Context, q Querier) ([]string, error) {
 	statuses, err := Collect(ctx, q, pgx.RowTo[string], `
 		WITH RECURSIVE statuses AS (
@@ -69,7 +69,7 @@ func DeadLetterStatuses(ctx context.Context, q Querier) ([]string, error) {
 type DeadLetterAdvice struct {
 	Why     string // a sentence without its full stop
 	Repair  string // one or two sentences
-	Command string // that repairs it or is the next step; "" if there is none
+	Command string // repairs it, or is the next step; "" if there is none
 }
 
 var deadLetterAdvice = map[string]DeadLetterAdvice{
@@ -102,7 +102,7 @@ var deadLetterAdvice = map[string]DeadLetterAdvice{
 	},
 }
 
-// AdviceFor returns what to do about the dead letters of a status.
+// AdviceFor returns what to do about dead letters with a status.
 func AdviceFor(status string) DeadLetterAdvice {
 	if advice, ok := deadLetterAdvice[status]; ok {
 		return advice

@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// EventChange is what an operator does to many events.
+// EventChange is a change of many events.
 type EventChange string
 
 // Changes of events.
@@ -24,16 +24,16 @@ const (
 	cancelSQL = "SELECT iu_outbox.cancel_jobs($1::bigint[])"
 )
 
-// MaxEventsChanged is how many events one change takes.
+// MaxEventsChanged is the most events that one change takes.
 const MaxEventsChanged = 10_000
 
-// PickedEvents says which events ChangeEvents takes.
+// PickedEvents chooses the events that ChangeEvents changes.
 type PickedEvents struct {
-	// IDs are the ones to take: of dead letters, or of jobs.
+	// IDs are the ids of the dead letters, or of the jobs.
 	IDs []int64
 
-	// Most, if it is not 0, takes those that Filter chooses in place of IDs. If they are more than Most, nothing is changed and
-	// a NotAsSeenError is returned; with MaxEventsChanged the latest ones are taken.
+	// Most, if it is not 0, means that Filter chooses the events, and IDs is ignored. If more than Most match, nothing is changed
+	// and ChangeEvents returns a NotAsSeenError; but if Most is MaxEventsChanged, the latest ones are changed.
 	Most   int
 	Filter EventFilter
 

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// states returns the states whose events a change is for.
+// states returns the states of the events that a change applies to.
 func (c EventChange) states() []string {
 	if c == EventCancel {
 		return []string{EventWaiting, EventWorking, EventParked}
@@ -14,14 +14,14 @@ func (c EventChange) states() []string {
 	return []string{EventDead}
 }
 
-// Takes reports whether a change is for this event, and returns the id that it takes: of a dead letter, or of a job.
+// Takes reports whether a change applies to this event, and returns the id of its dead letter or of its job.
 func (c EventChange) Takes(e *EventRow) (id int64, ok bool) {
 	if !slices.Contains(c.states(), e.State) {
 		return 0, false
 	}
 	taken := e.DeadLetterID
 	if c == EventCancel {
-		taken = e.JobID // rows of the outbox are jobs within a second
+		taken = e.JobID // a row of the outbox becomes a job within a second
 	}
 	if taken == nil {
 		return 0, false
@@ -29,11 +29,11 @@ func (c EventChange) Takes(e *EventRow) (id int64, ok bool) {
 	return *taken, true
 }
 
-// chosenAtOnce is how many events are read at once to choose them.
+// chosenAtOnce is how many events ChooseEvents reads at once.
 const chosenAtOnce = 1000
 
-// ChooseEvents returns the ids that a change takes of up to limit events that a filter chooses, the latest first: of dead
-// letters, or of jobs. complete is false if the search ended before all events were seen, because few of very many match.
+// ChooseEvents returns the ids of the dead letters or jobs of up to limit events that match a filter and that a change applies to,
+// latest first. complete is false if the search ended before it had seen all events, because few of very many match.
 func ChooseEvents(ctx context.Context, db Beginner, filter EventFilter, change EventChange, limit int) (ids []int64, complete bool, err error) {
 	for _, state := range change.states() {
 		if filter.State != "" && filter.State != state {
@@ -68,5 +68,5 @@ func ChooseEvents(ctx context.Context, db Beginner, filter EventFilter, change E
 	return ids, true, nil
 }
 
-// maxChoosePages bounds how much ChooseEvents reads of each state.
+// maxChoosePages is the most pages that ChooseEvents reads for each state.
 const maxChoosePages = 50

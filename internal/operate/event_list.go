@@ -25,7 +25,7 @@ const (
 	EventGone       = "gone"        // neither an instance nor a dead letter is left: the letter was dropped or retried
 )
 
-// EventStates lists the states that EventFilter takes, in the order in which an event passes through them.
+// EventStates lists the states that EventFilter accepts, in the order in which an event passes through them.
 var EventStates = []string{EventWaiting, EventWorking, EventParked, EventDone, EventDead, EventRolledBack}
 
 // EventFilter chooses events. The zero value of a field chooses all.
@@ -35,7 +35,7 @@ type EventFilter struct {
 	Suffix    string // the beginning of the suffix
 	Actor     string
 	EventType string
-	Since     time.Time // inclusive; of EventRow.At
+	Since     time.Time // inclusive; compared with EventRow.At
 	Until     time.Time // exclusive
 }
 
@@ -63,25 +63,25 @@ type EventRow struct {
 	id     int64
 }
 
-// EventPage is a part of the list, newest first.
+// EventPage is a page of the list, newest first.
 type EventPage struct {
 	Events []EventRow `json:"events"`
-	Older  string     `json:"older,omitempty"` // where the older ones begin; "" if there are none
-	Newer  string     `json:"newer,omitempty"` // where the newer ones begin; "" on the first page
+	Older  string     `json:"older,omitempty"` // the place of the older ones; "" if there are none
+	Newer  string     `json:"newer,omitempty"` // the place of the newer ones; "" on the first page
 
-	// SearchedTo is the time back to which the page was searched, if that and not its length ended it: Older may lead to more
-	// events. nil: the page is complete.
+	// SearchedTo is set if the page is short because the search for it ended early: it is the time back to which events were
+	// searched, and Older may lead to more. nil: the page is complete.
 	SearchedTo *time.Time `json:"searched_to,omitempty"`
 }
 
 // ErrEventPlace is returned for a place that does not come from a page.
 var ErrEventPlace = errors.New("this is not a position in the list of events")
 
-// eventScan is the most rows of a source that one page reads, unless few can match.
+// eventScan is the most rows of a source that one page reads, unless few rows can match.
 const eventScan = 10_000
 
-// Events returns up to limit events that match a filter, newest first, from the place Older or Newer of another page ("" begins with
-// the newest). The list has outbox rows, unfinished jobs, dead letters, live instances while their emissions are retained, and dry
+// Events returns up to limit events that match a filter, newest first. place is Older or Newer of another page; "" begins with the
+// newest event. The list has outbox rows, unfinished jobs, dead letters, live instances while their emissions are retained, and dry
 // runs while River keeps their jobs. A page reads a bounded number of rows of each, whatever the filter.
 func Events(ctx context.Context, db Beginner, filter EventFilter, place string, limit int) (EventPage, error) {
 	return listEvents(ctx, db, filter, place, limit, eventScan)
@@ -151,7 +151,7 @@ type eventList struct {
 	tx     pgx.Tx
 	filter EventFilter
 	limit  int
-	scan   int // rows of a source that are read at most
+	scan   int // the most rows of a source that are read
 	from   eventPlace
 }
 
@@ -216,7 +216,7 @@ func (l *eventList) merge(read [len(eventSources)]sourceRows) (EventPage, eventP
 	return page, place
 }
 
-// first returns the source whose next row comes first; -1 if none has one.
+// first returns the source whose next row comes first; -1 if there are no more rows.
 func (l *eventList) first(read [len(eventSources)]sourceRows, next [len(eventSources)]int) int {
 	best := -1
 	for i := range read {
@@ -227,8 +227,8 @@ func (l *eventList) first(read [len(eventSources)]sourceRows, next [len(eventSou
 	return best
 }
 
-// horizon returns the time to which the sources whose rows are all taken were searched, with or without the loose ones. nil: to
-// their ends.
+// horizon returns the time to which the sources whose rows are all taken were searched; nil if they were searched to their ends.
+// Loose sources count only if loose is true.
 func (l *eventList) horizon(read [len(eventSources)]sourceRows, next [len(eventSources)]int, loose bool) *time.Time {
 	var horizon *time.Time
 	for i := range read {

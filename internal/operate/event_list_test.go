@@ -12,7 +12,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// eventful makes events of every state, n of each, a second apart, oldest first. The template is "letter".
+// eventful inserts n events of every state, a second apart, oldest first. It returns the id of their template, "letter".
 func eventful(t testing.TB, n int) (*iutest.DB, uuid.UUID) {
 	t.Helper()
 	db := iutest.New(t)
@@ -33,7 +33,7 @@ func eventful(t testing.TB, n int) (*iutest.DB, uuid.UUID) {
 	db.Exec(t, job, n, template, "parked-", "live", "scheduled", `{"parked": {"gate": "composer", "reason": "composer_disabled"}}`, 1)
 	db.Exec(t, job, n, template, "later-", "live", "scheduled", `{}`, 2)
 	db.Exec(t, job, n, template, "dry-", "dry_run", "completed", `{"output": {"status": "instantiated", "instance_collection_id": "`+uuid.NewString()+`"}}`, 3)
-	db.Exec(t, job, n, template, "live-", "live", "completed", `{"output": {"status": "instantiated"}}`, 4) // is told by its emission
+	db.Exec(t, job, n, template, "live-", "live", "completed", `{"output": {"status": "instantiated"}}`, 4) // its emission is in the list, not the job
 	db.Exec(t, `
 		INSERT INTO iu_outbox.dead_letter (job_id, status, detail, event_id, idempotency_key, event, queue, attempts, created_at)
 		SELECT 1000000 + i, 'template_not_marked', 'it is not', e.id, md5(e.id::text), jsonb_build_object('event_id', e.id, 'template_collection_id', $2::uuid,
@@ -83,7 +83,7 @@ func TestEventsListsEveryState(t *testing.T) {
 	}
 }
 
-// Pages follow each other without a gap, in both directions, however little is read for each.
+// Pages follow each other without a gap in both directions, however few rows a page reads.
 func TestEventsPagesFollowEachOther(t *testing.T) {
 	t.Parallel()
 	db, template := eventful(t, 30)
@@ -117,7 +117,7 @@ func TestEventsPagesFollowEachOther(t *testing.T) {
 			if scan == 8 || last == "" {
 				continue
 			}
-			// And back.
+			// Back to the first page.
 			page, err := operate.ListEvents(t.Context(), db.Pool, filter, place, 7, scan)
 			require.NoError(t, err)
 			back := suffixes(page.Events)

@@ -11,7 +11,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/operatetest"
 )
 
-// No statement of the list reads more than a bounded number of blocks, whatever the filter and the page.
+// Each statement of the list reads a bounded number of blocks, whatever the filter and the page.
 func TestEventsReadsABoundedPartOfTheTables(t *testing.T) {
 	t.Parallel()
 	const rows, mostBlocks = 25_000, 12_000

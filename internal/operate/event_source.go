@@ -16,12 +16,12 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// eventSource is a table that has events. All are read by id, which grows with time.
+// eventSource is a table with events. It is read by id, which grows with time.
 type eventSource struct {
 	table  string
 	base   string // which of its rows are events of the list; "": all
 	states []string
-	loose  bool   // its rows are rare among many others: how far it was searched does not end the page
+	loose  bool   // its rows are rare among many others: a page does not end because its search ended
 	few    string // an indexed condition by which unfinished jobs are read if there are few
 
 	at, state, reason, event, key, template, suffix, eventType, actor, mode string // expressions
@@ -30,7 +30,7 @@ type eventSource struct {
 	templateText string // the template as a text, if the table has that: it is cheaper to compare
 }
 
-// inJSON are the expressions for an event that is JSON in the column event.
+// inJSON adds the expressions for an event that is JSON in the column event.
 func inJSON(s eventSource) eventSource {
 	of := func(name string) string { return "(s.event ->> '" + name + "')" }
 	if s.key == "" {
@@ -66,7 +66,7 @@ var eventSources = [...]eventSource{
 		at: "s.created_at", state: "'dead'", reason: "pg_catalog.concat_ws(': ', s.status, s.detail)", queue: "s.queue", job: "s.job_id", letter: "s.id",
 	}),
 	{
-		table: "iu_outbox.emission", states: []string{EventDone, EventRolledBack},
+		table: "iu_outbox.emission_event", states: []string{EventDone, EventRolledBack},
 		at: "s.created_at", state: "CASE WHEN s.rolled_back_at IS NULL THEN 'done' ELSE 'rolled_back' END",
 		event: "(s.event #>> '{data,event_id}')::uuid", key: "s.event #>> '{data,idempotency_key}'",
 		template: "(s.event #>> '{data,template_collection_id}')::uuid",
@@ -80,7 +80,7 @@ func (s *eventSource) has(state string) bool { return state == "" || slices.Cont
 // fewRows is the most rows of a source that are read by its indexed condition and sorted.
 const fewRows = 50_000
 
-// where is a statement's conditions and arguments.
+// where holds the conditions and arguments of a statement.
 type where struct {
 	conditions []string
 	args       []any
@@ -194,7 +194,7 @@ func (l *eventList) filterBy(source eventSource, w *where) {
 	add(!f.Until.IsZero(), source.at+" < {}", f.Until)
 }
 
-// timeSlack is by how much the order of ids may differ from the order of times.
+// timeSlack is how far the order of ids may differ from the order of times.
 const timeSlack = 2 * time.Minute
 
 // boundByTime limits the ids to those of the filter's span of time.
@@ -273,14 +273,14 @@ func (l *eventList) complete(ctx context.Context, events []EventRow) error {
 	return nil
 }
 
-// durations returns, by idempotency key, how long the jobs took that composed and that River still has.
+// durations returns, by idempotency key, how long composing took, for the jobs that River still keeps.
 func (l *eventList) durations(ctx context.Context, keys []string) (map[string]float64, error) {
 	rows, err := l.tx.Query(ctx, `
 		SELECT k.key, j.event, j.created_at, j.finalized_at
 		FROM pg_catalog.unnest($1::text[]) AS k (key)
 		CROSS JOIN LATERAL (
 			SELECT j.event, j.created_at, j.finalized_at FROM iu_outbox.job AS j
-			WHERE j.event @> pg_catalog.jsonb_build_object('idempotency_key', k.key) AND j.state = 'completed'
+			WHERE j.idempotency_key = k.key AND j.state = 'completed'
 			  AND j.output ->> 'status' = 'instantiated'
 			LIMIT 1) AS j`, keys)
 	if err != nil {

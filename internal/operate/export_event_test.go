@@ -1,4 +1,4 @@
 package operate
 
-// ListEvents is Events with another bound of how much it reads.
+// ListEvents is Events with another limit on the rows that it reads.
 var ListEvents = listEvents

@@ -10,12 +10,12 @@ import (
 	"github.com/iu-core/iuworker/internal/compose"
 )
 
-// Gate is one of the two switches. While one is closed, jobs that need it are parked.
+// Gate is one of the two switches of iu-core. While a gate is closed, jobs that need it are parked.
 type Gate struct {
 	Gate      compose.Gate `json:"gate"`
 	Key       string       `json:"key"` // in public.dot_config
 	Open      bool         `json:"open"`
-	UpdatedBy *string      `json:"updated_by"` // nil if nobody ever did
+	UpdatedBy *string      `json:"updated_by"` // nil if it was never changed
 	UpdatedAt *time.Time   `json:"updated_at"`
 }
 
@@ -40,10 +40,10 @@ func ParkedBy(ctx context.Context, q Querier, gate compose.Gate) (n int64, err e
 // GateChange is what SetGate did.
 type GateChange struct {
 	WasOpen bool
-	Parked  int64 // jobs that were parked for a gate that opened: they run at once
+	Parked  int64 // how many jobs were parked for the gate that was opened: they run now
 }
 
-// SetGate opens or closes a gate. A gate that is so already is left alone.
+// SetGate opens or closes a gate. If the gate is in that state already, nothing changes.
 func (o Operator) SetGate(ctx context.Context, gate compose.Gate, open bool) (done GateChange, err error) {
 	action := "gate.close"
 	if open {

@@ -1,12 +1,12 @@
 package operate
 
-// Health is how a check of the doctor went.
+// Health is the result of a check of the doctor.
 type Health string
 
 // What a check can find.
 const (
 	HealthOK      Health = "ok"
-	HealthWarn    Health = "warn"    // it works; somebody should look
-	HealthFail    Health = "fail"    // it does not work, or will not for long
-	HealthSkipped Health = "skipped" // it could not be asked; Says tells why
+	HealthWarn    Health = "warn"    // it works, but needs attention
+	HealthFail    Health = "fail"    // it does not work, or soon will not
+	HealthSkipped Health = "skipped" // it could not be checked; Says has the reason
 )

@@ -10,10 +10,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Operator makes changes in the name of a person. Each method makes its change and writes its audit line in one
-// transaction: there is neither without the other. A method that finds nothing to change leaves no line. Methods that change
-// many rows take them in batches, each with a transaction and an audit line of its own; what they return says how far they
-// came, also if they fail. Safe for concurrent use.
+// Operator makes changes in the name of a person. Each method makes its change and writes its audit line in one transaction. A
+// method that finds nothing to change writes no line. Methods that change many rows take them in batches, each with a
+// transaction and an audit line of its own; if they fail, their result says how much they changed before. Safe for concurrent
+// use.
 type Operator struct {
 	// Pool is the database. Required.
 	Pool *pgxpool.Pool
@@ -24,14 +24,14 @@ type Operator struct {
 	// Remote is the address that the request came from, for the audit lines. Default: none.
 	Remote string
 
-	// Audited, if it is not nil, is called with each audit line after its transaction was committed.
+	// Audited, if it is not nil, is called with each audit line after its transaction has committed.
 	Audited func(AuditLine)
 }
 
-// NotAsSeenError says that a change would do something else than what was shown to the user who confirmed it. Nothing was
+// NotAsSeenError reports that a change would now do something other than what the user was shown and confirmed. Nothing was
 // changed.
 type NotAsSeenError struct {
-	Now  int64  // how many it would take now, if numbers differ
+	Now  int64  // how many it would change now, if the numbers differ
 	Says string // what is different now
 }
 
@@ -43,7 +43,7 @@ func (e *NotAsSeenError) Error() string {
 // errUnchanged rolls back a transaction that found nothing to change.
 var errUnchanged = errors.New("nothing to change")
 
-// Change makes a change that another package implements, in the transaction that it is given.
+// Change runs a change that another package implements, and writes its audit line in the same transaction.
 func (o Operator) Change(ctx context.Context, action string, detail any, change func(tx pgx.Tx) error) error {
 	return o.change(ctx, action, func(tx pgx.Tx) (any, error) { return detail, change(tx) })
 }
@@ -89,8 +89,8 @@ func (o Operator) audit(ctx context.Context, tx pgx.Tx, action string, detail an
 // changedAtOnce is how many rows one transaction changes.
 const changedAtOnce = 1000
 
-// changeRows runs a function of the schema that changes the rows with these ids and returns how many. detail returns what the
-// audit line says of n rows.
+// changeRows runs a function of the schema that changes the rows with these ids and returns how many. detail returns the
+// detail of the audit line for n changed rows.
 func (o Operator) changeRows(ctx context.Context, action, sql string, ids []int64, detail func(tx pgx.Tx, n int) (any, error)) (n int, err error) {
 	err = o.change(ctx, action, func(tx pgx.Tx) (any, error) {
 		err := tx.QueryRow(ctx, sql, ids).Scan(&n)

@@ -17,7 +17,7 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// somethingToChange makes what every method of Operator has something to change of.
+// somethingToChange creates something to change for every method of Operator.
 func somethingToChange(t *testing.T) *iutest.DB {
 	t.Helper()
 	db := iutest.New(t)
@@ -42,11 +42,11 @@ func somethingToChange(t *testing.T) *iutest.DB {
 		_, err := scaleout.Start(t.Context(), scaleout.Config{Pool: db.Pool, Template: template, Prefix: prefix, Count: 3, Actor: prefix})
 		require.NoError(t, err)
 	}
-	db.Exec(t, "DELETE FROM iu_outbox.audit") // of the scale-outs
+	db.Exec(t, "DELETE FROM iu_outbox.audit") // those of the scale-outs
 	return db
 }
 
-// operatorChanges calls each method of Operator so that it changes something.
+// operatorChanges has a call of each method of Operator that changes something.
 var operatorChanges = map[string]func(ctx context.Context, o operate.Operator) error{
 	"SetGate": func(ctx context.Context, o operate.Operator) error {
 		_, err := o.SetGate(ctx, compose.GateComposer, false)
@@ -108,7 +108,7 @@ var operatorChanges = map[string]func(ctx context.Context, o operate.Operator) e
 
 func second[T any](_ T, err error) error { return err }
 
-// Every exported method of Operator must be in operatorChanges. What changes something leaves one line, what changes nothing none.
+// Every exported method of Operator must be in operatorChanges. A call writes one audit line if it changes something, else none.
 func TestEachChangeByAnOperatorLeavesOneAuditLine(t *testing.T) {
 	t.Parallel()
 	operator := reflect.TypeFor[operate.Operator]()
@@ -128,7 +128,7 @@ func TestEachChangeByAnOperatorLeavesOneAuditLine(t *testing.T) {
 			require.NoError(t, err)
 			require.Len(t, lines, 1)
 			require.Equal(t, "otto", lines[0].Actor)
-			if name != "SetSetting" { // its line is the database function's
+			if name != "SetSetting" { // the database function writes its line
 				require.Equal(t, lines, told)
 				require.Contains(t, string(lines[0].Detail), `"remote": "192.0.2.1"`)
 			}

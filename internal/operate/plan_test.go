@@ -13,7 +13,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/templates"
 )
 
-// What pages read of tens of thousands of dead letters, and of a week of a hundred consumers, is bounded.
+// Pages read a bounded part of tens of thousands of dead letters, and of a week of a hundred consumers.
 func TestPagesReadABoundedPartOfDeadLettersAndOfTheHistory(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -31,17 +30,13 @@ func Collect[T any](ctx context.Context, q Querier, scan pgx.RowToFunc[T], sql s
 	return pgx.CollectRows(rows, scan)
 }
 
-// SilentAfter is how long after its last heartbeat a worker is shown as silent. Its lease ends before that (functions/lease.sql);
-// what remains is the time in which another worker sweeps it.
-const SilentAfter = 10 * time.Second
-
 // condition is a WHERE clause and its arguments, to which conditions are added one by one.
 type condition struct {
 	text []string
 	args []any
 }
 
-// and adds a condition on a value, whose place in the text is %d, if the value is given.
+// and adds a condition on a value, if the value is given. In text, %d stands for the number of its parameter.
 func (c *condition) and(given bool, text string, value any) {
 	if given {
 		c.args = append(c.args, value)

@@ -19,7 +19,7 @@ import (
 // ErrNoQueue means that River does not know a queue: no worker has served it in the last day.
 var ErrNoQueue = errors.New("no worker has served it in the last day; start one first: iuworker work")
 
-// PauseQueue pauses a queue of jobs, or resumes it. Jobs that run finish. One that is so already is left alone.
+// PauseQueue pauses or resumes a queue. Running jobs finish. If the queue is in that state already, nothing changes.
 func (o Operator) PauseQueue(ctx context.Context, queue string, pause bool) error {
 	client, err := river.NewClient(riverpgxv5.New(nil), &river.Config{Schema: jobs.RiverSchema, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -52,11 +52,11 @@ func (o Operator) PauseQueue(ctx context.Context, queue string, pause bool) erro
 // Queue is a queue of jobs, and who paused it.
 type Queue struct {
 	Name     string     `json:"name"`
-	PausedAt *time.Time `json:"paused_at"` // nil: it is worked
-	PausedBy *string    `json:"paused_by"` // nil: no audit line tells
+	PausedAt *time.Time `json:"paused_at"` // nil: it is not paused
+	PausedBy *string    `json:"paused_by"` // nil: no audit line says
 }
 
-// Queues returns the queues of jobs, and who paused them. Who did stands in the audit, of which the last thousand lines are read.
+// Queues returns the queues of jobs, and who paused them according to the last thousand audit lines.
 func Queues(ctx context.Context, tx pgx.Tx) ([]Queue, error) {
 	queues, err := Collect(ctx, tx, pgx.RowToStructByPos[Queue], `
 		SELECT n.name, q.paused_at, CASE WHEN q.paused_at IS NOT NULL THEN (

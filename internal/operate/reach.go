@@ -15,7 +15,7 @@ const reachSample = 20
 // recentEmissions is how many of the newest emissions RecentActors reads.
 const recentEmissions = 2000
 
-// Reach says how far an actor's instances got: who has received them already.
+// Reach says how far an actor's instances have spread: who has received them already.
 type Reach struct {
 	Instances int64           `json:"instances"`
 	Announced int64           `json:"announced"` // their emissions stay, marked as rolled back
@@ -26,7 +26,7 @@ type Reach struct {
 	Sample    []ReachInstance `json:"sample"`    // twenty, announced ones first, by instance key
 }
 
-// ReachConsumer is how many of the announced instances a consumer has received; nil if its position is not known.
+// ReachConsumer says how many of the announced instances a consumer has received; nil if its position is not known.
 type ReachConsumer struct {
 	Name     string `json:"name"`
 	State    string `json:"state"`

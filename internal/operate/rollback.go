@@ -33,7 +33,7 @@ type Blocker struct {
 	UsedBy               string    `json:"used_by"`
 }
 
-// RollbackCounts are rows of each table, in the order in which they are deleted.
+// RollbackCounts counts the rows of each table, in the order in which they are deleted.
 type RollbackCounts struct {
 	EventLog   int64 `json:"event_log"`
 	Lineage    int64 `json:"lineage"`
@@ -69,8 +69,8 @@ func PreviewRollback(ctx context.Context, pool *pgxpool.Pool, actor string) (pre
 	return preview, err
 }
 
-// Rollback deletes the instances that were composed for an actor, all of them or none. It returns a NotAsSeenError unless
-// their number is the one that was seen. Check the status: nothing was deleted unless it is RollbackRolledBack.
+// Rollback deletes the instances that were composed for an actor, all of them or none. It returns a NotAsSeenError if
+// their number is not the one that was seen. Check the status: nothing was deleted unless it is RollbackRolledBack.
 func (o Operator) Rollback(ctx context.Context, actor string, seen int64) (done RollbackPreview, err error) {
 	err = o.change(ctx, "rollback", func(tx pgx.Tx) (any, error) {
 		if done, err = rollBack(ctx, tx, actor, false); err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Settings of the installation, which every process obeys, whatever its own flags are.
+// Settings of the installation, which every process obeys, whatever its flags.
 const (
 	// SettingNotifyPayload is what a notification of an event carries: PayloadEvent or PayloadCursor.
 	SettingNotifyPayload = "notify-payload"
@@ -18,12 +18,12 @@ const (
 	PayloadCursor = "cursor" // {"cursor": "<epoch>-<position>"}
 )
 
-// SettingChoices are the settings that there are, and the values of each; iu_outbox.settings() has the same.
+// SettingChoices returns the possible values of each setting. iu_outbox.settings() has the same list.
 func SettingChoices() map[string][]string {
 	return map[string][]string{SettingNotifyPayload: {PayloadEvent, PayloadCursor}}
 }
 
-// Setting is one of them.
+// Setting is a setting of the installation.
 type Setting struct {
 	Name      string     `json:"name"`
 	Value     string     `json:"value"`
@@ -44,7 +44,7 @@ func Settings(ctx context.Context, q Querier) ([]Setting, error) {
 	return settings, nil
 }
 
-// SetSetting sets a setting and returns what it was before. Once it has returned, no process uses the value before. The
+// SetSetting sets a setting and returns its previous value. Once it has returned, no process uses the previous value. The
 // database function writes the audit line.
 func (o Operator) SetSetting(ctx context.Context, name, value string) (was string, err error) {
 	err = pgx.BeginFunc(ctx, o.Pool, func(tx pgx.Tx) error {

@@ -9,7 +9,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// What commands know before they connect is what the database has.
+// The commands know the same settings before they connect as the database has.
 func TestSettingChoicesAreTheDatabases(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -10,13 +10,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Errors of making templates.
+// Errors of CreateTemplate and MarkTemplate.
 var (
 	ErrNoPiece      = errors.New("no such piece")
 	ErrNoCollection = errors.New("no such collection")
 )
 
-// MarkedTemplate is what marking a collection returned.
+// MarkedTemplate is the result of marking a collection.
 type MarkedTemplate struct {
 	ID         uuid.UUID `json:"id"`
 	Key        string    `json:"collection_key"`
@@ -35,8 +35,8 @@ func (o Operator) CreateTemplate(ctx context.Context, key, title string, pieces 
 		}
 		var status, detail string
 		err = tx.QueryRow(ctx, `
-			SELECT c.answer ->> 'status', COALESCE(c.answer ->> 'detail', '')
-			FROM (SELECT public.fn_iu_compose($1, $2, $3::text[]::uuid[], $4) AS answer) AS c`, key, title, ids, o.Actor).Scan(&status, &detail)
+			SELECT c.result ->> 'status', COALESCE(c.result ->> 'detail', '')
+			FROM (SELECT public.fn_iu_compose($1, $2, $3::text[]::uuid[], $4) AS result) AS c`, key, title, ids, o.Actor).Scan(&status, &detail)
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("compose the collection %q: %w", key, err)
@@ -53,7 +53,7 @@ func (o Operator) CreateTemplate(ctx context.Context, key, title string, pieces 
 	return marked, err
 }
 
-// MarkTemplate marks a collection as a template, or no longer as one. ErrNoCollection if there is none of that key.
+// MarkTemplate marks a collection as a template, or removes the mark. It returns ErrNoCollection if no collection has the key.
 func (o Operator) MarkTemplate(ctx context.Context, key string, isTemplate bool) (marked MarkedTemplate, err error) {
 	action := "template.mark"
 	if !isTemplate {
@@ -70,9 +70,9 @@ func markCollection(ctx context.Context, tx pgx.Tx, key, actor string, isTemplat
 	marked := MarkedTemplate{Key: key, IsTemplate: isTemplate}
 	var status string
 	err := tx.QueryRow(ctx, `
-		SELECT c.id, m.answer ->> 'status', (m.answer ->> 'version')::integer, m.answer ->> 'digest'
+		SELECT c.id, m.result ->> 'status', (m.result ->> 'version')::integer, m.result ->> 'digest'
 		FROM public.iu_piece_collection AS c
-		CROSS JOIN LATERAL public.fn_iu_collection_mark_template(c.id, $2, $3) AS m (answer)
+		CROSS JOIN LATERAL public.fn_iu_collection_mark_template(c.id, $2, $3) AS m (result)
 		WHERE c.collection_key = $1`, key, actor, isTemplate).Scan(&marked.ID, &status, &marked.Version, &marked.Digest)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
@@ -94,7 +94,7 @@ func pieceIDs(ctx context.Context, tx pgx.Tx, keys []string) (ids []string, err 
 		FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS k (key, n)
 		LEFT JOIN public.iu_piece AS p ON p.piece_key = k.key`, keys).Scan(&ids, &missing)
 	if err != nil {
-		return nil, fmt.Errorf("look for pieces: %w", err)
+		return nil, fmt.Errorf("find the pieces: %w", err)
 	}
 	const named = 5
 	if n := len(missing) - named; n > 0 {

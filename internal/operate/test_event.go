@@ -11,7 +11,7 @@ import (
 // TestEventType is the type of the events that SendTest inserts.
 const TestEventType = "iuworker.test"
 
-// SQLStateNoTemplate is the error of add_event if the template does not exist.
+// SQLStateNoTemplate is the SQLSTATE of add_event if the template does not exist.
 const SQLStateNoTemplate = "IU003"
 
 // SendTest inserts an event for a template into the outbox, and returns its idempotency key. The template is a key or an id;

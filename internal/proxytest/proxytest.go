@@ -1,6 +1,6 @@
-// Package proxytest runs real proxies, each as an instance of the test's own that ends with it: nginx and haproxy in front of
-// a worker, and PgBouncer in front of a database. If the tests run as root, the proxies run as nobody. nginx and haproxy
-// compress what they may.
+// Package proxytest runs real proxies, each for one test and until it ends: nginx and haproxy in front of a worker, and PgBouncer
+// in front of a database. If the tests run as root, the proxies run as nobody. nginx and haproxy compress responses as far as
+// their configuration allows.
 package proxytest
 
 import (
@@ -24,10 +24,10 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// Documented is the configuration of docs/deploy.md. Only the worker's address and the file's path are changed.
+// Documented is the configuration in docs/deploy.md, with another address of the worker and another path of the file.
 type Documented struct{ nginx, haproxy, retry string }
 
-// Read reads the configuration from the document.
+// Read returns the configuration in docs/deploy.md.
 func Read(t testing.TB, path string) Documented {
 	t.Helper()
 	text, err := os.ReadFile(path) //nolint:gosec // a document of this repository
@@ -50,14 +50,14 @@ const (
 	documentedRetry  = "/etc/haproxy/retry.http"
 )
 
-// Nginx starts nginx as documented in front of a worker, and returns its address.
+// Nginx starts nginx with the documented configuration in front of a worker, and returns its address.
 func (d Documented) Nginx(t testing.TB, worker string) string {
 	t.Helper()
 	require.Contains(t, d.nginx, documentedWorker)
 	return Nginx(t, strings.ReplaceAll(d.nginx, documentedWorker, worker))
 }
 
-// Haproxy starts haproxy as documented in front of a worker, and returns its address.
+// Haproxy starts haproxy with the documented configuration in front of a worker, and returns its address.
 func (d Documented) Haproxy(t testing.TB, worker string) string {
 	t.Helper()
 	require.Contains(t, d.haproxy, documentedWorker)
@@ -122,7 +122,7 @@ frontend web
 	return address
 }
 
-// Bouncer starts a PgBouncer in front of a database, in pool mode session or transaction, and returns the database's URL there.
+// Bouncer starts a PgBouncer in pool mode session or transaction in front of a database, and returns the URL of the database.
 func Bouncer(t testing.TB, db *iutest.DB, mode string) string {
 	t.Helper()
 	host, port, err := net.SplitHostPort(db.Host())
@@ -132,7 +132,7 @@ func Bouncer(t testing.TB, db *iutest.DB, mode string) string {
 	dir, address := directory(t), FreeAddress(t)
 	_, own, err := net.SplitHostPort(address)
 	require.NoError(t, err)
-	// With auth_type any, every login becomes the one of the database's line.
+	// With auth_type any, each login becomes the one in the database's line.
 	dir.write(t, "pgbouncer.ini", fmt.Sprintf(`[databases]
 * = host=%s port=%s user=%s
 [pgbouncer]
@@ -151,10 +151,10 @@ pidfile =
 	return db.URLAt(address)
 }
 
-// home is the directory of a proxy's files, which its account can write to.
+// home is the directory of a proxy's files. The proxy's account can write to it.
 type home struct {
 	path    string
-	account *syscall.Credential // nil: the tests' own
+	account *syscall.Credential // nil: that of the tests
 }
 
 func directory(t testing.TB) home {
@@ -180,12 +180,12 @@ func (h home) write(t testing.TB, name, text string) {
 	require.NoError(t, os.WriteFile(filepath.Join(h.path, name), []byte(text), 0o644)) //nolint:gosec // for nobody to read
 }
 
-// run runs a proxy until the test ends, and waits until it listens. The signal end stops it at once, with all its connections.
+// run runs a proxy until the test ends, and waits until it listens. The signal end must make it close all connections and exit.
 func (h home) run(t testing.TB, address string, end syscall.Signal, name string, args ...string) {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		path = "/usr/sbin/" + name // Debian's, which is on the path of root alone
+		path = "/usr/sbin/" + name // Debian's directory, which is only in root's PATH
 	}
 	command := exec.CommandContext(context.WithoutCancel(t.Context()), path, args...)
 	command.Dir = h.path
@@ -216,7 +216,7 @@ func (h home) run(t testing.TB, address string, end syscall.Signal, name string,
 	}
 }
 
-// FreeAddress returns a loopback address that nobody listens on.
+// FreeAddress returns a loopback address on which no program listens.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -1,7 +1,7 @@
-// Package retry has what code needs that tries again until something works.
+// Package retry is for code that retries until it succeeds.
 //
-//	Pause      waits between two tries, or until the context ends
-//	Backoff    says how long: it doubles, with jitter
+//	Backoff    returns how long to wait before the next try
+//	Pause      waits that long, or until the context ends
 //	MayPass    reports whether an error is worth another try
-//	Outage     logs once that something was lost, and once that it is back
+//	Outage     logs the first failure, and the success that follows
 package retry

@@ -10,9 +10,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// MayPass reports whether an error may go away by itself: connections (class 08), serialization and deadlocks (40),
-// resources (53), locks (55), operator intervention and timeouts (57), the system (58, XX), a server that is read-only now
-// (25006), and whatever kept a statement from reaching the server.
+// MayPass reports whether an error may be transient: SQLSTATE classes 08 (connections), 40 (serialization and deadlocks),
+// 53 (resources), 55 (locks), 57 (operator intervention and timeouts), 58 and XX (the system), 25006 (a read-only server), and
+// errors that kept a statement from reaching the server.
 func MayPass(err error) bool {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pgErr.Code[:2] {

@@ -10,25 +10,25 @@ import (
 	"github.com/iu-core/iuworker/internal/dbsession"
 )
 
-// Outage logs the loss of something once, not once a try, and its return once. Safe for concurrent use.
+// Outage logs the first failure of an operation, and its next success, but no failure in between. Safe for concurrent use.
 type Outage struct {
 	Logger *slog.Logger
-	What   string // "Listener: connection"
+	What   string // part and resource, such as "Listener: connection"
 
-	// Observe is called for each failed try. Default: not.
+	// Observe is called for each failed try. Default: nothing is called.
 	Observe func()
 
-	// Name tells a fault of the installation, and what mends it, from the loss of the thing: "". Default: all are losses.
+	// Name names a fault of the installation and its fix. It returns "" for other errors. Default: no error is such a fault.
 	Name func(error) (says, help string)
 
 	mu    sync.Mutex
 	since time.Time
 	tries int
-	fault string // with its way out; "" for none
+	fault string // of the installation, with its fix; empty if there is none
 }
 
-// Failed notes a failed try and returns how many there were since it last worked. Once ctx has ended it logs nothing.
-// A fault that turns out to be another one is logged again.
+// Failed records a failed try, and returns the number of failures since the last success. It logs the first one, and each new
+// fault of the installation, unless ctx has ended.
 func (o *Outage) Failed(ctx context.Context, err error) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -64,13 +64,13 @@ func (o *Outage) Failed(ctx context.Context, err error) int {
 	return o.tries
 }
 
-// part is the part that it happens to, the first word of What.
+// part returns the part of the program, which is the first word of What.
 func (o *Outage) part() string {
 	part, _, _ := strings.Cut(o.What, ":")
 	return part
 }
 
-// Fault returns the fault of the installation that the last tries met, in a sentence with its way out; "" for none.
+// Fault returns the fault of the installation and its fix, in a sentence. It returns "" if there is no fault.
 func (o *Outage) Fault() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -80,7 +80,7 @@ func (o *Outage) Fault() string {
 	return strings.ToLower(o.part()) + ": " + o.fault
 }
 
-// Worked notes that it works.
+// Worked records a success.
 func (o *Outage) Worked(ctx context.Context) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -95,7 +95,7 @@ func (o *Outage) Worked(ctx context.Context) {
 	o.tries, o.fault = 0, ""
 }
 
-// Tries returns how many tries failed since it last worked.
+// Tries returns the number of failures since the last success.
 func (o *Outage) Tries() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()

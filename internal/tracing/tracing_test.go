@@ -42,7 +42,7 @@ func TestEndpoint(t *testing.T) {
 	}
 }
 
-// A receiver that refuses spans costs a line in the log, and nothing else.
+// If the receiver refuses spans, the only effect is one line in the log.
 func TestAReceiverThatFails(t *testing.T) {
 	t.Parallel()
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

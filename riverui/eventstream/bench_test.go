@@ -54,7 +54,7 @@ func BenchmarkFanOut(b *testing.B) {
 					b.ReportMetric(float64(list[len(list)*p/100])/1e6, fmt.Sprintf("p%d%s-ms", p, name))
 				}
 			}
-			b.ReportMetric(0, "ns/op") // with one event at a time it means nothing
+			b.ReportMetric(0, "ns/op") // meaningless with one event at a time
 			for _, c := range all {
 				c.close()
 			}

@@ -14,7 +14,7 @@ import (
 	"github.com/iu-core/iuworker/riverui/eventstream"
 )
 
-// curl is a process that follows the events.
+// curl is a curl process that follows the events.
 type curl struct {
 	*stream
 
@@ -31,12 +31,12 @@ func startCurl(t *testing.T, args ...string) *curl {
 	out, err := c.command.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, c.command.Start())
-	t.Cleanup(func() { _ = c.command.Process.Kill() }) // it may have ended
+	t.Cleanup(func() { _ = c.command.Process.Kill() }) // it may have ended already
 	c.stream = &stream{t: t, body: out, lines: bufio.NewReader(out)}
 	return c
 }
 
-// A shell script follows with curl, keeps the last id, and continues after it.
+// A shell script can follow with curl, keep the last id, and continue after it.
 func TestCurlFollows(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, func(_ *eventstream.Config, cfg *webui.Config) {

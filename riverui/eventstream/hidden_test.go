@@ -14,10 +14,10 @@ import (
 	"github.com/iu-core/iuworker/riverui/eventstream"
 )
 
-// Events that row security hides from the worker's login are not reported as pruned: the client would accept a gap.
+// Events that row security hides from the worker's login are not reported as pruned, because the client would accept a gap.
 func TestHiddenEventsAreNotReportedAsPruned(t *testing.T) {
 	t.Parallel()
-	iutest.New(t).URLAs("iu_worker") // lets it log in
+	iutest.New(t).URLAs("iu_worker") // to allow its login
 	s := setupStreaming(t, func(events *eventstream.Config, _ *webui.Config) {
 		cfg := events.Pool.Config()
 		cfg.ConnConfig.User = "iu_worker"

@@ -35,7 +35,7 @@ func TestIdleStreamsSendHeartbeats(t *testing.T) {
 	require.Equal(t, start, c.lastID)
 	require.Equal(t, "still here", c.comments[0])
 
-	// Events that the filter leaves out advance the cursor with which the client will reconnect.
+	// Events that the filter excludes advance the cursor with which the client will reconnect.
 	s.announce(t, 3)
 	for c.position() < 3 {
 		m, err := c.block()
@@ -47,7 +47,7 @@ func TestIdleStreamsSendHeartbeats(t *testing.T) {
 	}
 }
 
-// A thousand clients that wait cost the database as much as one does.
+// A thousand waiting clients cost the database as much as one.
 func TestAThousandIdleConnectionsCostNothing(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) { cfg.Heartbeat = 500 * time.Millisecond })
@@ -66,7 +66,7 @@ func TestAThousandIdleConnectionsCostNothing(t *testing.T) {
 	for n := range clients {
 		wg.Go(func() { all[n] = s.open(t, "?after=1") })
 		if n%50 == 49 {
-			wg.Wait() // this does not test the system's queue of connections
+			wg.Wait() // not all at once: the backlog of the listener is not tested here
 		}
 	}
 	wg.Wait()
@@ -83,7 +83,7 @@ func TestAThousandIdleConnectionsCostNothing(t *testing.T) {
 		}
 		wg.Wait()
 	}
-	hear(5) // the server counts what was committed up to a second late
+	hear(5) // the server's statistics are up to a second late
 	made, start := commits(), time.Now()
 	hear(14)
 	require.Less(t, commits()-made, 20+5*int(time.Since(start).Seconds()), "the poll makes one a second, and the test some")
@@ -100,8 +100,8 @@ func TestAThousandIdleConnectionsCostNothing(t *testing.T) {
 	eventually(t, func() bool { return s.events.Stats().Open == 1 })
 }
 
-// A client that does not read is disconnected once the system's buffers for it are full. Other clients do not notice, and it
-// continues where it stopped.
+// A client that does not read is disconnected once the system's buffers for it are full. Other clients do not notice. When it
+// reconnects, it continues where it stopped.
 func TestASlowClientIsCutOff(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) { cfg.WriteTimeout = 5 * time.Second })
@@ -111,7 +111,7 @@ func TestASlowClientIsCutOff(t *testing.T) {
 	const events = 600
 	guard := time.AfterFunc(patience, quick.close)
 	for quick.position() < 1+events {
-		s.fill(t, 100, 20_000) // less than what is buffered on the way, so that only the slow client does not read
+		s.fill(t, 100, 20_000) // less than the buffers hold, so that only the slow client falls behind
 		for range 100 {
 			position := quick.position()
 			m, err := quick.next()
@@ -125,7 +125,7 @@ func TestASlowClientIsCutOff(t *testing.T) {
 	eventually(t, func() bool { return s.events.Stats() == eventstream.Stats{Open: 1, CutOff: 1} }, s.events.Stats())
 	require.Contains(t, s.log.String(), "Events: disconnected a client that reads too slowly")
 
-	// It still gets whole events until the connection ends, and continues after them.
+	// It still receives complete events until the connection ends, and continues after them.
 	for {
 		_, err := slow.next()
 		if err != nil {
@@ -141,7 +141,7 @@ func TestASlowClientIsCutOff(t *testing.T) {
 	}
 }
 
-// slowly opens a stream over a connection with small buffers, and reads nothing but its beginning.
+// slowly opens a stream over a connection with small buffers, and reads only its beginning.
 func (s *streaming) slowly(t *testing.T, path string) *stream {
 	t.Helper()
 	client := dialer(func(conn *net.TCPConn) { _ = conn.SetReadBuffer(256 << 10) })
@@ -182,7 +182,7 @@ func TestShutdownTellsClientsToReconnect(t *testing.T) {
 	}
 	s.slowly(t, "")
 	quick := s.open(t, "")
-	for range 6 { // more than what is buffered on the way
+	for range 6 { // more than the buffers hold
 		s.fill(t, 100, 20_000)
 		quick.skip(100)
 	}
@@ -212,7 +212,7 @@ func TestTheEventsMayBeStoppedAlone(t *testing.T) {
 	s.turnedAway(t, "", "this worker is stopping; reconnect")
 }
 
-// A request that arrives while the pages stop is told so: an empty 200 would end an EventSource.
+// A request that arrives while the pages stop is refused: an empty 200 would end an EventSource.
 func TestARequestWhileThePagesStopIsToldToReconnect(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, nil)
@@ -237,7 +237,7 @@ func TestWithoutADatabaseRequestsAreRefusedSoon(t *testing.T) {
 	s.turnedAway(t, "?after=1", "cannot connect to the database")
 }
 
-// A login that lacks its role is a fault of the installation: clients reconnect until it is repaired.
+// A login without its role is a fault of the installation: clients reconnect until it is repaired.
 func TestALoginThatMayNotReadTheEventsIsNoClientsFault(t *testing.T) {
 	t.Parallel()
 	role := "web_" + strings.ReplaceAll(uuid.NewString(), "-", "")
@@ -255,11 +255,11 @@ func TestALoginThatMayNotReadTheEventsIsNoClientsFault(t *testing.T) {
 	s.turnedAway(t, "", "grant it the role iu_worker")
 }
 
-// Ten thousand connects and disconnects leave no goroutine, no connection and no memory behind. The test runs alone, because it
-// counts them.
-func TestConnectsAndDisconnectsLeaveNothing(t *testing.T) { //nolint:paralleltest // it counts goroutines and memory of the process
+// After ten thousand connects and disconnects, no goroutine, no connection and no memory is left. The test runs alone, because
+// it counts them.
+func TestConnectsAndDisconnectsLeaveNothing(t *testing.T) { //nolint:paralleltest // it counts the goroutines and the memory of the process
 	s := setupStreaming(t, func(events *eventstream.Config, cfg *webui.Config) {
-		events.Logger, cfg.Logger = slog.New(slog.DiscardHandler), slog.New(slog.DiscardHandler) // the test's own log grows
+		events.Logger, cfg.Logger = slog.New(slog.DiscardHandler), slog.New(slog.DiscardHandler) // the test's own log would grow
 	})
 	s.announce(t, 3)
 	open := s.open(t, "")
@@ -299,7 +299,7 @@ func TestConnectsAndDisconnectsLeaveNothing(t *testing.T) { //nolint:paralleltes
 		return runtime.NumGoroutine(), m.HeapAlloc,
 			query[int](t, s.DB, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
 	}
-	storm(400) // pools and caches are as full as they get
+	storm(400) // fills the pools and caches
 	goroutines, heap, connections := measure()
 	storm(10_000)
 	eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+5 }, "goroutines")

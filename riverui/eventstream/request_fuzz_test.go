@@ -11,7 +11,7 @@ import (
 	"github.com/iu-core/iuworker/riverui/eventstream"
 )
 
-// A request is accepted, or refused with one line that a terminal can show.
+// A request is accepted, or refused with one line that is safe to print on a terminal.
 func FuzzRequest(f *testing.F) {
 	for _, query := range []string{
 		"", "after=1", "after=00000000-7", "since=1d2h", "since=2026-01-02T03:04:05%2B01:00", "from=now&actor=a&actor=b", "a;b", "%", "%00=%ff",

@@ -75,7 +75,7 @@ type streaming struct {
 	events   *eventstream.Handler
 	handler  *webui.Handler
 	url      string
-	stop     func() // ends the server, and waits for it
+	stop     func() // stops the server, and waits for its end
 	log      *logs
 	suffixes atomic.Int64
 }
@@ -144,7 +144,7 @@ type composing struct {
 	eventType, actor string
 }
 
-// fill announces n emissions with so many bytes, without composing anything.
+// fill announces n emissions of the given size in bytes, without composing anything.
 func (s *streaming) fill(t *testing.T, n, bytes int) {
 	t.Helper()
 	s.Exec(t, `
@@ -164,7 +164,7 @@ func query[T any](t testing.TB, db *iutest.DB, sql string, args ...any) T {
 	return v
 }
 
-// dialer returns a client that opens a connection for each stream, which ends with the stream.
+// dialer returns a client that opens a connection for each stream and closes it with the stream.
 func dialer(configure func(*net.TCPConn)) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true, DisableCompression: true,
@@ -180,7 +180,7 @@ func dialer(configure func(*net.TCPConn)) *http.Client {
 
 var streams = dialer(nil)
 
-// stream is a client's side. It reads as the specification of Server-Sent Events says.
+// stream is a client of a stream. It reads as the specification of Server-Sent Events says.
 type stream struct {
 	t      testing.TB
 	body   io.ReadCloser
@@ -214,21 +214,21 @@ func (s *streaming) open(t testing.TB, path string, changes ...func(*http.Reques
 		require.Equal(t, http.StatusOK, a.status, "%s", text)
 	}
 	c := &stream{t: t, body: a.body, header: a.header, lines: bufio.NewReader(a.body)}
-	for c.lastID == "" { // the server says where the stream begins
+	for c.lastID == "" { // the server first sends the cursor where the stream begins
 		_, err := c.block()
 		require.NoError(t, err)
 	}
 	return c
 }
 
-// answer is the response to a request. Its body is closed when the test ends.
-type answer struct {
+// reply is the response to a request. Its body is closed when the test ends.
+type reply struct {
 	status int
 	header http.Header
 	body   io.ReadCloser
 }
 
-func (s *streaming) ask(t testing.TB, path string, changes ...func(*http.Request)) answer {
+func (s *streaming) ask(t testing.TB, path string, changes ...func(*http.Request)) reply {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/v1/events"+path, nil)
 	require.NoError(t, err)
@@ -238,11 +238,11 @@ func (s *streaming) ask(t testing.TB, path string, changes ...func(*http.Request
 	response, err := streams.Do(request)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = response.Body.Close() })
-	return answer{response.StatusCode, response.Header, response.Body}
+	return reply{response.StatusCode, response.Header, response.Body}
 }
 
-// block reads up to an empty line, and returns the message to dispatch, or nil. As most clients do, and browsers do not, it
-// remembers an id only if there is data with it.
+// block reads up to an empty line, and returns the message to dispatch, or nil. Like most
+// clients, but unlike browsers, it remembers an id only if data comes with it.
 func (c *stream) block() (*message, error) {
 	var m message
 	var data []string
@@ -280,7 +280,7 @@ func (c *stream) block() (*message, error) {
 	return &m, nil
 }
 
-// next waits for the next message that is not just a cursor.
+// next waits for the next message that is more than a cursor.
 func (c *stream) next() (message, error) {
 	for {
 		m, err := c.block()
@@ -297,7 +297,7 @@ func (c *stream) next() (message, error) {
 	}
 }
 
-// take returns the subjects of the next n messages.
+// take waits for the next n messages and returns their subjects.
 func (c *stream) take(n int) (keys []string) {
 	c.t.Helper()
 	guard := time.AfterFunc(patience, c.close)

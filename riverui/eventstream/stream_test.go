@@ -66,10 +66,10 @@ func TestEventsStartWhereTheClientSays(t *testing.T) {
 		{"?since=1d", "", 0},
 		{"", epoch + "-4", 4},
 		{"", "4", 4},
-		{"?after=1", epoch + "-4", 4}, // what a browser sends when it reconnects
+		{"?after=1", epoch + "-4", 4}, // as a browser sends them when it reconnects
 		{"?from=beginning", epoch + "-4", 4},
 		{"?since=1h", epoch + "-4", 4},
-		{"?from=beginning", "", 0}, // an empty Last-Event-ID is none
+		{"?from=beginning", "", 0}, // an empty Last-Event-ID counts as none
 	} {
 		c := s.open(t, test.query, lastEventID(test.id))
 		require.EqualValues(t, test.after, c.position(), test)
@@ -83,8 +83,8 @@ func TestEventsStartWhereTheClientSays(t *testing.T) {
 	}
 }
 
-// Clients that lose their connection at any moment and reconnect with the last id miss nothing and see the events in order,
-// while many sessions write.
+// Clients that lose their connection at any moment and reconnect with the last id miss nothing, and see the events in order, while
+// many sessions write.
 func TestClientsThatReconnectMissNothing(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, nil)
@@ -101,7 +101,7 @@ func TestClientsThatReconnectMissNothing(t *testing.T) {
 	wg.Wait()
 }
 
-// write composes in transactions of which some are rolled back, and announces.
+// write composes in transactions, rolls some of them back, and announces the instances.
 func (s *streaming) write(t *testing.T, w, n int) {
 	for i := 0; i < n; {
 		tx, err := s.Pool.Begin(t.Context())
@@ -116,7 +116,7 @@ func (s *streaming) write(t *testing.T, w, n int) {
 		}
 		assertNoError(t, tx.Commit(t.Context()))
 		i++
-		for left := true; left; { // another emitter may hold the counter
+		for left := true; left; { // another emitter may have locked the counter
 			err := s.Pool.QueryRow(t.Context(), `
 				SELECT EXISTS (SELECT FROM iu_outbox.emission WHERE position IS NULL) FROM iu_outbox.emit(500)`).Scan(&left)
 			if !assertNoError(t, err) {
@@ -194,11 +194,11 @@ func TestEventsCarryTheTrace(t *testing.T) {
 	require.Contains(t, m.data, `"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"`)
 }
 
-// eventSource makes a request one of an EventSource. Any status but 200 ends an EventSource.
+// eventSource makes a request look like that of an EventSource, which any status but 200 ends.
 func eventSource(r *http.Request) { r.Header.Set("Accept", "text/event-stream") }
 
-// turnedAway requests a stream as an EventSource does. It requires a stream without a message that ends at once and says why and
-// when to reconnect.
+// turnedAway requests a stream as an EventSource does. It requires that the stream has no message, says why and when to reconnect,
+// and ends at once.
 func (s *streaming) turnedAway(t *testing.T, path, says string, changes ...func(*http.Request)) {
 	t.Helper()
 	c := s.lastWords(t, path, changes...)
@@ -209,7 +209,7 @@ func (s *streaming) turnedAway(t *testing.T, path, says string, changes ...func(
 	requireRetry(t, c, 6, 12)
 }
 
-// lastWords opens the stream of an EventSource that cannot follow.
+// lastWords opens a stream for an EventSource that cannot be served, and returns what the server sends.
 func (s *streaming) lastWords(t *testing.T, path string, changes ...func(*http.Request)) *stream {
 	t.Helper()
 	a := s.ask(t, path, append(changes, eventSource)...)
@@ -332,7 +332,7 @@ func TestCursorsThatTheHistoryDoesNotHold(t *testing.T) {
 	require.EqualValues(t, 2, s.open(t, "?from=beginning").position())
 	s.lost(t, p, "?after=1")
 
-	// A restore lost two events. At first nothing has been emitted since.
+	// A restore has lost two events, and nothing has been emitted since.
 	s.Exec(t, "DELETE FROM iu_outbox.emission WHERE position > 4")
 	s.Exec(t, "UPDATE iu_outbox.emission_counter SET position = 4")
 	p = s.refused(t, http.StatusGone, "", lastEventID(at(6)))
@@ -348,8 +348,8 @@ func TestCursorsThatTheHistoryDoesNotHold(t *testing.T) {
 	require.Len(t, s.open(t, "", lastEventID(at(4))).take(3), 3)
 }
 
-// lost requires that an EventSource is told the same problem, and to reconnect rarely: a client would take a silent end for the
-// end of the events.
+// lost requires that an EventSource gets the same problem as an event, and is told to reconnect rarely: a client would take a silent
+// end for the end of the events.
 func (s *streaming) lost(t *testing.T, want problem, path string, changes ...func(*http.Request)) {
 	t.Helper()
 	c := s.lastWords(t, path, changes...)
@@ -374,7 +374,7 @@ func TestAnEventSourceGetsTheStatusOfItsMistake(t *testing.T) {
 	s.refused(t, http.StatusForbidden, "", eventSource, func(r *http.Request) { r.Host = "events.example.com" })
 }
 
-// A client that follows while the history is rewound is told at once, in an event of its own type, and again when it reconnects.
+// If the history is rewound, a client that follows gets an event of a type of its own at once, and again when it reconnects.
 func TestAClientOfALostHistoryIsTold(t *testing.T) {
 	t.Parallel()
 	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) { cfg.PollInterval = 10 * time.Millisecond })

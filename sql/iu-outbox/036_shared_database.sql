@@ -1,7 +1,7 @@
--- 036: what the worker needs in a database that others share. Tables and columns only; functions/ has the rest.
+-- 036: what the worker needs in a database that it shares with others. Tables and columns only; functions/ has the rest.
 BEGIN;
 
--- Settings of the installation, which every process obeys whatever its own flags are. No row: the default.
+-- Settings of the installation, which every process obeys, whatever its own flags say. Without a row, the default applies.
 CREATE TABLE iu_outbox.setting (
     name       text PRIMARY KEY,
     value      text NOT NULL,
@@ -9,10 +9,10 @@ CREATE TABLE iu_outbox.setting (
     updated_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 
--- How long workers have been there: a clock that stands while none runs and that no jump of the server's moves.
--- attended, resumed and grace are seconds of it. resumed: when attendance last began after a gap; grace: for how long
--- after that nothing is pruned. retention and consumer_expiry: the shortest that workers have now, in seconds (NULL:
--- none has stated it), since agreed_at.
+-- How long workers have run: a clock that stands still while none runs, and that ignores jumps of the server's
+-- clock. attended, resumed and grace are seconds of it. resumed: when attendance last began after a gap; grace: for
+-- how long after that nothing is pruned. retention and consumer_expiry: the shortest times that workers have stated
+-- since agreed_at, in seconds (NULL: none has stated one).
 CREATE TABLE iu_outbox.attendance (
     singleton       boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     attended        double precision NOT NULL DEFAULT 0,
@@ -26,8 +26,8 @@ CREATE TABLE iu_outbox.attendance (
 ) WITH (fillfactor = 20);
 INSERT INTO iu_outbox.attendance DEFAULT VALUES;
 
--- When a consumer was last active, by attended time, and what the times of its row and its lease were then. A table of
--- its own: noting it must never wait for a transaction that moves the position.
+-- When a consumer was last active, in attended time, and the times of its row and its lease at that moment. A
+-- separate table, because noting it must never wait for a transaction that moves the position.
 CREATE TABLE iu_outbox.consumer_attendance (
     consumer    text PRIMARY KEY REFERENCES iu_outbox.consumer (name) ON UPDATE CASCADE ON DELETE CASCADE,
     moved_at    timestamptz NOT NULL,
@@ -35,37 +35,43 @@ CREATE TABLE iu_outbox.consumer_attendance (
     active      double precision NOT NULL
 ) WITH (fillfactor = 50);
 
--- The id of the event at a consumer's position, as its process read it: another event there now is another history.
+-- An emission that has no position yet is a narrow row: its event is built from the log once the position is known.
+ALTER TABLE iu_outbox.emission
+    ALTER COLUMN event DROP NOT NULL,
+    ADD COLUMN trace text,
+    ADD CONSTRAINT emission_with_a_position_has_its_event CHECK (position IS NULL OR event IS NOT NULL);
+
+-- The id of the event at a consumer's position, as its process read it. If another event is there now, the history has changed.
 ALTER TABLE iu_outbox.consumer ADD COLUMN last_event_id uuid;
 
--- A row is the lease of a process (functions/lease.sql). steady_since: it has renewed it without a gap since then.
--- session_pid: the backend of its session with advisory locks; NULL: it has none, as behind a transaction pooler.
+-- Each row is the lease of a process (functions/lease.sql). steady_since: it has renewed the lease without a gap since
+-- then. session_pid: the backend of its session with advisory locks; NULL: there is none, as behind a transaction pooler.
 ALTER TABLE iu_outbox.worker
     ADD COLUMN steady_since timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     ADD COLUMN session_pid integer;
 
--- The row whose lock keeps emissions from being pruned under a new consumer. Not an advisory lock: any login may take one,
--- and keep it.
+-- The lock on this row keeps emissions that a new consumer needs from being pruned. It is not an advisory lock,
+-- because any login could take that one and keep it.
 CREATE TABLE iu_outbox.retention (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton)
 );
 INSERT INTO iu_outbox.retention DEFAULT VALUES;
 
--- By what operators look for dead letters. The expressions are bounded: a job's arguments may hold texts of any length.
+-- Operators search dead letters by these. The expressions are bounded, because a job's arguments may hold texts of any length.
 CREATE INDEX dead_letter_template_idx ON iu_outbox.dead_letter (pg_catalog.left(event ->> 'template_collection_id', 36), id);
 CREATE INDEX dead_letter_actor_idx ON iu_outbox.dead_letter (pg_catalog.left(event ->> 'actor', 200), id);
 CREATE INDEX dead_letter_event_type_idx ON iu_outbox.dead_letter (pg_catalog.left(event ->> 'event_type', 200), id);
 CREATE INDEX dead_letter_created_at_idx ON iu_outbox.dead_letter (created_at);
 CREATE INDEX dead_letter_suffix_idx ON iu_outbox.dead_letter ((pg_catalog.left(event ->> 'instance_key_suffix', 200) COLLATE "C"));
 
--- By what operators look for changes.
+-- Operators search changes by these.
 CREATE INDEX audit_actor_idx ON iu_outbox.audit (actor, id);
 CREATE INDEX audit_action_idx ON iu_outbox.audit (action, id);
 CREATE INDEX audit_at_idx ON iu_outbox.audit (at);
 
--- The scale-outs that were started, by their prefixes, so that a list of them reads no job. Jobs were inserted for the
--- numbers 1 to enqueued, of total that were asked for; of the numbers 1 to counted none has a job any more. cancelled: jobs
--- that were cancelled since started_at.
+-- The scale-outs that were started, by prefix, so that listing them reads no jobs. Jobs were inserted for the
+-- numbers 1 to enqueued, of total; none of the numbers 1 to counted still has a job. cancelled: jobs that were
+-- cancelled since started_at.
 CREATE TABLE iu_outbox.scaleout (
     prefix                 text PRIMARY KEY,
     template_collection_id uuid NOT NULL,
@@ -82,7 +88,7 @@ CREATE TABLE iu_outbox.scaleout (
 );
 CREATE INDEX scaleout_started_at_idx ON iu_outbox.scaleout (started_at);
 
--- How the last verification of all data went, by whichever worker.
+-- The result of the last verification of all data, by any worker.
 CREATE TABLE iu_outbox.verification (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     at        timestamptz NOT NULL,
@@ -90,16 +96,16 @@ CREATE TABLE iu_outbox.verification (
     wrong     bigint NOT NULL
 );
 
--- What happened, a row a minute, kept for seven days (write_history). Counts are of what ended in the minute; what else is
--- there is how it was at the minute's end. NULL: not known, because nobody looked then.
--- event_seq: the last id that the outbox had given at counted_at; from it inserted is counted.
+-- What happened, one row per minute, kept for seven days (write_history). Counts cover what ended in the minute;
+-- the other columns show the state at its end. NULL: not known, because nothing was counted then.
+-- event_seq: the last id that the outbox had given at counted_at; inserted is computed from it.
 CREATE TABLE iu_outbox.history (
     at                      timestamptz PRIMARY KEY, -- when the minute began
     counted_at              timestamptz,
     event_seq               bigint,
-    inserted                bigint,  -- rows into the outbox
-    composed                integer NOT NULL DEFAULT 0, -- live instances by jobs, scale-outs' apart
-    scaleout                integer NOT NULL DEFAULT 0, -- live instances by the queue scaleout
+    inserted                bigint,  -- rows inserted into the outbox
+    composed                integer NOT NULL DEFAULT 0, -- live instances composed by jobs of other queues than scaleout
+    scaleout                integer NOT NULL DEFAULT 0, -- live instances composed by jobs of the queue scaleout
     dry_run                 integer NOT NULL DEFAULT 0,
     dead                    integer NOT NULL DEFAULT 0,
     after_parking           integer NOT NULL DEFAULT 0, -- of composed: those that had been parked
@@ -108,19 +114,19 @@ CREATE TABLE iu_outbox.history (
     p50                     real,    -- seconds from INSERT, or available_at if that is later, to the end of the job
     p95                     real,
     announce_p95            real,    -- seconds from instance to announcement
-    outbox                  integer, -- rows that wait
-    outbox_age              real,    -- seconds; of the oldest
+    outbox                  integer, -- rows waiting
+    outbox_age              real,    -- seconds, of the oldest row
     unannounced             integer,
     unannounced_age         real,
     parked_composer         integer,
     parked_auto_instantiate integer,
-    held                    integer, -- by a fault of the installation
+    held                    integer, -- jobs held by a fault of the installation
     workers                 integer,
-    started                 integer, -- of the workers, in this minute
+    started                 integer, -- workers that started in this minute
     versions                text[]
 );
 
--- How far behind consumers were, at the end of a minute. lag NULL: their position says nothing.
+-- How far behind consumers were at the end of a minute. lag NULL: the position is not valid.
 CREATE TABLE iu_outbox.history_consumer (
     at       timestamptz,
     consumer text,
@@ -128,7 +134,7 @@ CREATE TABLE iu_outbox.history_consumer (
     PRIMARY KEY (at, consumer) INCLUDE (lag) -- a week's chart reads the index alone
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.02);
 
--- The templates that were used most, a row for each of them and five minutes.
+-- The most used templates, one row for each of them and each five minutes.
 CREATE TABLE iu_outbox.history_template (
     at                     timestamptz, -- when the five minutes began
     template_collection_id uuid,
@@ -138,8 +144,8 @@ CREATE TABLE iu_outbox.history_template (
     PRIMARY KEY (at, template_collection_id)
 );
 
--- What a worker says of itself, for the pages of others: what it goes by, and what it does. Apart from its row, which each
--- heartbeat writes.
+-- What a worker reports about itself for the pages of others: its settings and its load. Separate from its row,
+-- which each heartbeat writes.
 CREATE TABLE iu_outbox.worker_report (
     worker      text PRIMARY KEY REFERENCES iu_outbox.worker (id) ON UPDATE CASCADE ON DELETE CASCADE,
     settings    jsonb NOT NULL,
@@ -147,9 +153,9 @@ CREATE TABLE iu_outbox.worker_report (
     reported_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 ) WITH (fillfactor = 50);
 
--- Nobody but the owner and our roles has a privilege on what is ours, whatever default privileges gave. Our roles lose
--- theirs, too, if the functions are not installed yet: those grant what is meant. The program runs this block after
--- each of its steps that create something.
+-- Leaves privileges on our objects to the owner and our roles only, whatever default privileges granted. Our roles
+-- lose theirs, too, if the functions are not installed yet: installing those grants the intended ones. The program
+-- runs this block after each of its steps that create something.
 DO $close$
 DECLARE
     v_statement text;

@@ -1,7 +1,7 @@
--- Twelve probes of 033. Each is one transaction that sets the gates as it needs them, tries what it names with
--- keys of its own, answers one row (probe, result PASS or FAIL, note) and rolls everything back: nothing is
--- left, and nobody is notified. It needs no gate open, and may run beside a worker: no lock is waited for
--- longer than 2 s, no statement runs longer than 30 s. Run it as the owner of iu-core.
+-- Twelve probes of 033. Each is one transaction that sets the gates as it needs them, tries what it names with keys
+-- of its own, returns one row (probe, result PASS or FAIL, note) and rolls everything back: nothing is left, and
+-- nobody is notified. Gates may be closed and workers may run: no probe waits longer than 2 s for a lock, and no
+-- statement runs longer than 30 s. Run it as the owner of iu-core.
 
 -- 1. A wrong argument is named, and nothing is written.
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
@@ -64,7 +64,7 @@ SELECT 'invalid_input' AS probe,
 FROM pg_catalog.current_setting('iuworker.probe') AS note;
 ROLLBACK;
 
--- 2. The gate of live events stops them alone; only the word true opens it.
+-- 2. The live gate stops live events only, and only the value true opens it.
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 SET LOCAL lock_timeout = '2s';
 SET LOCAL statement_timeout = '30s';
@@ -160,7 +160,7 @@ SELECT 'composer_disabled' AS probe,
 FROM pg_catalog.current_setting('iuworker.probe') AS note;
 ROLLBACK;
 
--- 4. An unknown template is said to be unknown.
+-- 4. An unknown template is reported as unknown.
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 SET LOCAL lock_timeout = '2s';
 SET LOCAL statement_timeout = '30s';
@@ -192,7 +192,7 @@ SELECT 'template_not_found' AS probe,
 FROM pg_catalog.current_setting('iuworker.probe') AS note;
 ROLLBACK;
 
--- 5. A collection that is no template, or no longer one, is not composed from.
+-- 5. Nothing is composed from a collection that is not a template, or is no longer one.
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 SET LOCAL lock_timeout = '2s';
 SET LOCAL statement_timeout = '30s';
@@ -237,7 +237,7 @@ SELECT 'template_not_marked' AS probe,
 FROM pg_catalog.current_setting('iuworker.probe') AS note;
 ROLLBACK;
 
--- 6. Inactive pieces do not count, and an empty template does not use the key up.
+-- 6. Inactive pieces do not count, and an empty template does not use up the key.
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 SET LOCAL lock_timeout = '2s';
 SET LOCAL statement_timeout = '30s';
@@ -283,7 +283,7 @@ SELECT 'template_empty' AS probe,
 FROM pg_catalog.current_setting('iuworker.probe') AS note;
 ROLLBACK;
 
--- 7. Both modes compose, and leave collection, memberships, lineage and log.
+-- 7. Both modes compose, and write collection, memberships, lineage and log.
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 SET LOCAL lock_timeout = '2s';
 SET LOCAL statement_timeout = '30s';
@@ -347,7 +347,7 @@ SELECT 'instantiated' AS probe,
 FROM pg_catalog.current_setting('iuworker.probe') AS note;
 ROLLBACK;
 
--- 8. The same event, said again in either mode, answers the first instance and writes nothing.
+-- 8. The same event, sent again in either mode, returns the first instance and writes nothing.
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 SET LOCAL lock_timeout = '2s';
 SET LOCAL statement_timeout = '30s';
@@ -373,7 +373,7 @@ BEGIN
     PERFORM public.fn_iu_collection_mark_template(v_template, v_run);
     v_first := public.fn_iu_auto_instantiate_from_event(v_event, 'iu.probe', v_template, v_run, 'dry_run', v_run);
     ASSERT v_first ->> 'status' = 'instantiated', pg_catalog.concat('first: ', v_first);
-    -- A replay is known by the log, even where the template could not be composed any more.
+    -- The log identifies a replay, even if the template could no longer be composed.
     UPDATE public.iu_piece_membership SET is_active = false WHERE collection_id = v_template;
     v_answer := public.fn_iu_auto_instantiate_from_event(v_event, 'iu.probe', v_template, v_run, 'dry_run', v_run);
     ASSERT v_answer ->> 'status' = 'idempotent_replay', pg_catalog.concat('again: ', v_answer);
@@ -394,7 +394,7 @@ SELECT 'idempotent_replay' AS probe,
 FROM pg_catalog.current_setting('iuworker.probe') AS note;
 ROLLBACK;
 
--- 9. Another event, or anybody else, owns the instance key.
+-- 9. The instance key belongs to another event, or to a collection that no event composed.
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 SET LOCAL lock_timeout = '2s';
 SET LOCAL statement_timeout = '30s';
@@ -490,7 +490,7 @@ SELECT 'digest_match' AS probe,
 FROM pg_catalog.current_setting('iuworker.probe') AS note;
 ROLLBACK;
 
--- 11. Dry run and rollback count the same; only this actor's instances go; one in use blocks.
+-- 11. Dry run and rollback count the same; only this actor's instances are deleted; an instance in use blocks.
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 SET LOCAL lock_timeout = '2s';
 SET LOCAL statement_timeout = '30s';

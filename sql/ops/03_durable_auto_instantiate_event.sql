@@ -1,10 +1,10 @@
--- One durable proof event: composes one instance of a proof template and keeps it. The event's id is fixed, so
--- that a second run answers idempotent_replay and adds nothing. Needs both gates open, composer and
--- auto-instantiate (composer alone with iuworker.emit_mode = dry_run); where one is closed nothing is done.
--- Settings that change what it does, SET before it in the session:
---   iuworker.template   collection key of the template; default iu-proof-template, made where it is missing
+-- One durable proof event: composes one instance of a proof template and keeps it. The event's id is fixed, so a
+-- second run returns idempotent_replay and adds nothing. Both gates, composer and auto-instantiate, must be open
+-- (only composer with iuworker.emit_mode = dry_run); otherwise nothing is done.
+-- Settings that change what it does; SET them in the session before you run it:
+--   iuworker.template   collection key of the template; default iu-proof-template, created if it is missing
 --   iuworker.emit_mode  live (default) or dry_run
---   iuworker.actor      default iuworker-proof; `iuworker rollback --actor iuworker-proof` takes it back
+--   iuworker.actor      default iuworker-proof; `iuworker rollback --actor iuworker-proof` removes the instance
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 
 DO $proof$

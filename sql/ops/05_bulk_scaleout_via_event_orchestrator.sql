@@ -1,12 +1,12 @@
--- Twelve instances through the outbox: inserts twelve events as an application would; a worker that runs
--- (iuworker work) composes them. The events' ids follow from the prefix and the number, and events that are
--- known already, in whatever state, are left out: a second run adds nothing. Needs both gates open, composer and
--- auto-instantiate (composer alone with iuworker.emit_mode = dry_run); where one is closed nothing is done.
--- Settings that change what it does, SET before it in the session:
---   iuworker.template   collection key of the template; default iu-proof-template, made where it is missing
+-- Twelve instances through the outbox: inserts twelve events as an application would, and a running worker
+-- (iuworker work) composes them. The ids of the events follow from the prefix and the number, and events that are
+-- already known, in whatever state, are left out: a second run adds nothing. Both gates, composer and
+-- auto-instantiate, must be open (only composer with iuworker.emit_mode = dry_run); otherwise nothing is done.
+-- Settings that change what it does; SET them in the session before you run it:
+--   iuworker.template   collection key of the template; default iu-proof-template, created if it is missing
 --   iuworker.prefix     begins each instance key suffix; default iu-proof:bulk
 --   iuworker.emit_mode  live (default) or dry_run
---   iuworker.actor      default iuworker-proof; `iuworker rollback --actor iuworker-proof` takes them back
+--   iuworker.actor      default iuworker-proof; `iuworker rollback --actor iuworker-proof` removes the instances
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 
 DO $proof$

@@ -16,56 +16,56 @@ import (
 // Emit modes of an event.
 const (
 	EmitLive   = "live"    // composes and announces the instance; both gates must be open
-	EmitDryRun = "dry_run" // composes and uses the event up, and announces nothing; the composer's gate must be open
+	EmitDryRun = "dry_run" // composes the instance and never announces it; the composer's gate must be open
 )
 
-// Event says what happened in an application, and of which template to compose an instance. Subscribers do not receive it:
-// they receive a subscribe.Event once the instance is composed. Its JSON has the names of the columns of iu_outbox.event; a
-// zero field is left out and stands for the column's default.
+// Event says what happened in an application, and from which template to compose an instance. Subscribers do not receive it:
+// they receive a subscribe.Event when the instance has been composed. The names in its JSON are the columns of
+// iu_outbox.event. A zero field means the column's default.
 type Event struct {
-	// EventID is the application's own id of what happened: the same id again is the same event. Zero: a new id.
+	// EventID is the application's id of what happened. The same id means the same event. Default: a new id.
 	EventID uuid.UUID `json:"event_id,omitzero"`
 
-	// EventType names what happened. Not blank, at most 200 characters.
+	// EventType says what happened, such as order.paid. Required, at most 200 characters.
 	EventType string `json:"event_type"`
 
-	// TemplateCollectionID is the template's id; the view iu_outbox.template has it by key.
+	// TemplateCollectionID is the template's id. The view iu_outbox.template lists ids and keys. Required.
 	TemplateCollectionID uuid.UUID `json:"template_collection_id"`
 
-	// InstanceKeySuffix makes the instance's key, tpl-inst:auto:<suffix>. Suffixes are global: put the template's name
-	// and your own id into them. Not blank, at most 200 characters.
+	// InstanceKeySuffix is the end of the instance's key, tpl-inst:auto:<suffix>. Suffixes are global, so include the
+	// template's name and your own id. Required, at most 200 characters.
 	InstanceKeySuffix string `json:"instance_key_suffix"`
 
 	// EmitMode is EmitLive or EmitDryRun. Default EmitLive.
 	EmitMode string `json:"emit_mode,omitempty"`
 
-	// Actor is who did it; an actor's instances can be rolled back together. At most 200 characters. Default: the
-	// database login.
+	// Actor is the user or program that caused the event. An operator can roll back all instances of an actor. At most 200
+	// characters. Default: the database login.
 	Actor string `json:"actor,omitempty"`
 
-	// Note is free text, at most 2000 characters. Empty: none.
+	// Note is free text, at most 2000 characters. Default: none.
 	Note string `json:"note,omitempty"`
 
 	// Priority is 1 (highest) to 4. Default 1.
 	Priority int `json:"priority,omitempty"`
 
-	// AvailableAt is when to compose at the earliest. Default: now, by the database's clock.
+	// AvailableAt is the earliest time to compose the instance. Default: now, by the database's clock.
 	AvailableAt time.Time `json:"available_at,omitzero"`
 
-	// TraceContext carries W3C traceparent and tracestate, at most 4 kB as JSON. Nil: those of the span in the context
-	// of the insert, if it has one. An empty map: none.
+	// TraceContext has the W3C traceparent and tracestate, at most 4 kB as JSON. Default: those of the span in the context
+	// that the insert gets. An empty map means none.
 	TraceContext map[string]string `json:"trace_context,omitempty"`
 }
 
-// Inserted is the row of an event.
+// Inserted has the columns of an inserted event that the database sets.
 type Inserted struct {
 	ID             int64     `json:"id"`
 	EventID        uuid.UUID `json:"event_id"`
-	IdempotencyKey string    `json:"idempotency_key"` // one instance is composed for it
+	IdempotencyKey string    `json:"idempotency_key"` // events with the same key compose one instance
 	CreatedAt      time.Time `json:"created_at"`
 }
 
-// encode returns events as JSON. JSON has no place for invalid UTF-8 and jsonb none for NUL: both are an *InvalidError.
+// encode returns events as JSON. Invalid UTF-8, which JSON cannot hold, and NUL, which jsonb cannot, are an *InvalidError.
 func encode(ctx context.Context, events []Event) (string, error) {
 	span := propagation.MapCarrier{}
 	propagation.TraceContext{}.Inject(ctx, span)

@@ -14,7 +14,7 @@ import (
 	"github.com/iu-core/iuworker/worker/outbox"
 )
 
-// The event is said in the transaction that makes it true.
+// The event is inserted in the transaction that makes it true.
 func ExampleInsert() {
 	ctx, pool, letter, done := exampleDatabase()
 	defer done()
@@ -25,7 +25,7 @@ func ExampleInsert() {
 			return err
 		}
 		_, err := outbox.Insert(ctx, tx, outbox.Event{
-			EventID:              orderID, // said twice, it is one event
+			EventID:              orderID, // inserted twice, it is still one event
 			EventType:            "order.placed",
 			TemplateCollectionID: letter,
 			InstanceKeySuffix:    "welcome-letter-" + orderID.String(),
@@ -43,7 +43,7 @@ func ExampleInsert() {
 	// waiting <nil>
 }
 
-// Many events are one statement.
+// InsertMany inserts many events by one statement.
 func ExampleInsertMany() {
 	ctx, pool, letter, done := exampleDatabase()
 	defer done()
@@ -67,7 +67,7 @@ func ExampleInsertMany() {
 	// <nil>
 }
 
-// The outbox refuses what could never be composed, in the statement that says it.
+// The outbox refuses an event that could never be composed, in the statement that inserts it.
 func ExampleInvalidError() {
 	ctx, pool, letter, done := exampleDatabase()
 	defer done()
@@ -83,7 +83,7 @@ func ExampleInvalidError() {
 	// instance_key_suffix | must not be blank
 }
 
-// exampleDatabase is an application's database with a template.
+// exampleDatabase returns an application's database with a template.
 func exampleDatabase() (context.Context, *pgxpool.Pool, uuid.UUID, func()) {
 	t := &exampleT{}
 	db := iutest.New(t)
@@ -91,7 +91,7 @@ func exampleDatabase() (context.Context, *pgxpool.Pool, uuid.UUID, func()) {
 	return t.Context(), db.Pool, db.Template(t, "welcome-letter", 3), t.done
 }
 
-// exampleT lets an example use what tests use: examples have no testing.T.
+// exampleT is a testing.TB for helpers of tests: examples have no testing.T.
 type exampleT struct {
 	testing.TB
 

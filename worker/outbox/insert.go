@@ -8,10 +8,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// insertSQL has one parameter of type text, which every driver takes in every mode of the protocol.
+// insertSQL has one parameter of type text, which every driver supports in every mode of the protocol.
 const insertSQL = "SELECT i.id, i.event_id, i.idempotency_key, i.created_at FROM iu_outbox.insert_events($1::text::jsonb) AS i"
 
-// Insert inserts an event in the caller's transaction. A value that no event may have is an *InvalidError.
+// Insert inserts an event in the caller's transaction. The error is an *InvalidError if a value is invalid.
 func Insert(ctx context.Context, tx pgx.Tx, event Event) (Inserted, error) {
 	inserted, err := InsertMany(ctx, tx, []Event{event})
 	if err != nil {
@@ -20,8 +20,8 @@ func Insert(ctx context.Context, tx pgx.Tx, event Event) (Inserted, error) {
 	return inserted[0], nil
 }
 
-// InsertMany inserts events in the caller's transaction by one statement, all of them or none, and returns their rows
-// in the order of the events. A few thousand at a time are a good size.
+// InsertMany inserts events in the caller's transaction by one statement, all or none, and returns their rows in the same
+// order. A few thousand events per call work well.
 func InsertMany(ctx context.Context, tx pgx.Tx, events []Event) ([]Inserted, error) {
 	if len(events) == 0 {
 		return nil, nil
@@ -41,8 +41,8 @@ func InsertMany(ctx context.Context, tx pgx.Tx, events []Event) ([]Inserted, err
 	return inserted, nil
 }
 
-// InsertSQL is Insert for database/sql. A value that the server refuses is an *InvalidError with pgx's driver
-// (github.com/jackc/pgx/v5/stdlib); another driver's error is returned as it is.
+// InsertSQL is Insert for database/sql. If the server refuses a value, the error is an *InvalidError with pgx's driver
+// (github.com/jackc/pgx/v5/stdlib), and the driver's own error with others.
 func InsertSQL(ctx context.Context, tx *sql.Tx, event Event) (Inserted, error) {
 	text, err := encode(ctx, []Event{event})
 	if err != nil {

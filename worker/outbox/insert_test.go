@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { iutest.Main(m) }
 
-// whole is an event with a value in every field.
+// whole returns an event with a value in each field.
 func whole() outbox.Event {
 	return outbox.Event{
 		EventID: uuid.New(), EventType: "order.placed", TemplateCollectionID: uuid.New(), InstanceKeySuffix: "letter-" + uuid.NewString(),
@@ -29,12 +29,12 @@ func whole() outbox.Event {
 	}
 }
 
-// least is an event with what it must have.
+// least returns an event with the required fields alone.
 func least() outbox.Event {
 	return outbox.Event{EventType: "order.placed", TemplateCollectionID: uuid.New(), InstanceKeySuffix: "letter-" + uuid.NewString()}
 }
 
-// stored reads an event back from its row.
+// stored returns the event in a row.
 func stored(t testing.TB, db *iutest.DB, id int64) outbox.Event {
 	t.Helper()
 	var e outbox.Event
@@ -52,7 +52,7 @@ func stored(t testing.TB, db *iutest.DB, id int64) outbox.Event {
 	return e
 }
 
-// inserters are all the ways to insert an event.
+// inserters are all functions that insert an event.
 var inserters = map[string]func(ctx context.Context, db *iutest.DB, event outbox.Event) (outbox.Inserted, error){
 	"Insert": func(ctx context.Context, db *iutest.DB, event outbox.Event) (inserted outbox.Inserted, err error) {
 		err = pgx.BeginFunc(ctx, db.Pool, func(tx pgx.Tx) error {
@@ -212,7 +212,7 @@ func TestAnEventIsPartOfItsTransaction(t *testing.T) {
 	require.Zero(t, n)
 }
 
-// Behind a transaction pooler connections use other modes of the protocol.
+// Connections through a transaction pooler use other modes of the protocol.
 func TestEveryModeOfTheProtocolDoes(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -264,7 +264,7 @@ func TestApplicationsMayInsert(t *testing.T) {
 	}))
 }
 
-// An event carries the trace of the span that it is inserted in, unless it brings one of its own.
+// An event gets the trace of the span in which it is inserted, unless its TraceContext is set.
 func TestTheTraceOfTheContextGoesAlong(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -7,14 +7,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// InvalidError names the field of an event whose value the outbox refuses.
+// InvalidError names a field of an event whose value the outbox refuses.
 type InvalidError struct {
 	Field  string // the column, such as instance_key_suffix
-	Reason string // "must not be blank"
-	Err    error  // the server's error, which has aborted the transaction; nil if the value was not sent
+	Reason string // such as "must not be blank"
+	Err    error  // the server's error, which aborted the transaction; nil if the value was not sent
 }
 
-// Error implements error: "instance_key_suffix must not be blank".
+// Error returns the field and the reason, such as "instance_key_suffix must not be blank".
 func (e *InvalidError) Error() string { return e.Field + " " + e.Reason }
 
 // Unwrap returns the server's error.
@@ -25,8 +25,8 @@ const (
 	checkViolation   = "23514"
 )
 
-// invalid turns the violation of a constraint of the outbox into an *InvalidError. The constraints are named after what they
-// demand: <field>_must_<reason>. Other errors are returned as they are.
+// invalid converts the violation of a constraint of the outbox to an *InvalidError. The names of check constraints have the form
+// <field>_must_<reason>. Other errors are returned unchanged.
 func invalid(err error) error {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok || pgErr.SchemaName != "iu_outbox" || pgErr.TableName != "event" {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/internal/retry"
@@ -77,7 +78,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.Logger = c.Logger.With(slog.String("consumer", c.Consumer))
 	if c.Metrics == nil {
-		c.Metrics = metrics.NewPublisher(metrics.PublisherConfig{})
+		c.Metrics = metrics.NewPublisher(prometheus.NewRegistry(), nil)
 	}
 	return c, nil
 }

@@ -14,13 +14,12 @@ import (
 	"github.com/iu-core/iuworker/internal/retry"
 )
 
-// announcements ring a bell when events are announced. If notifications do not come through, those who wait at the bell
-// poll.
+// announcements rings a bell when events are announced. Notifications may not come through, so its users also poll.
 type announcements struct {
 	pool   *pgxpool.Pool
 	direct *pgx.ConnConfig
-	poll   time.Duration // for the log alone
-	what   string        // the component that waits, for the log
+	poll   time.Duration // only logged
+	what   string        // the component that waits; only logged
 	logger *slog.Logger
 
 	listener *listen.Listener
@@ -28,14 +27,14 @@ type announcements struct {
 }
 
 func newAnnouncements(pool *pgxpool.Pool, direct *pgx.ConnConfig, poll time.Duration, what string, logger *slog.Logger) *announcements {
-	// No pings: a dead connection costs a poll interval until TCP keepalive ends it.
+	// No pings: until TCP keepalive detects a dead connection, polling finds the events.
 	listener := listen.New(listen.Config{Pool: pool, Direct: direct, PingInterval: -1, Logger: logger})
 	return &announcements{
 		pool: pool, direct: direct, poll: poll, what: what, logger: logger, listener: listener, bell: listener.On(EventType),
 	}
 }
 
-// run listens until ctx ends. It is called once.
+// run listens until ctx ends. Call it once.
 func (a *announcements) run(ctx context.Context) {
 	var works bool
 	for try := 1; ; try++ {
@@ -61,7 +60,7 @@ func (a *announcements) run(ctx context.Context) {
 	}
 }
 
-// readOnly reports whether the server is in recovery, where it takes no notifications.
+// readOnly reports whether an error comes from a server in recovery, which accepts no LISTEN or NOTIFY.
 func readOnly(err error) bool {
 	var pgErr *pgconn.PgError
 	return errors.As(err, &pgErr) && (pgErr.Code == "25006" || pgErr.Code == "55000")

@@ -19,32 +19,32 @@ type Config struct {
 	// connection at a time: during a read, and in RunTx while the handler runs.
 	Pool *pgxpool.Pool
 
-	// Direct is where the connections are opened that listen and that keep the consumer's lease, one each. Nil means
-	// the pool's address. If notifications do not come through (a transaction pooler), the subscriber polls.
+	// Direct is the address of two more connections: one listens, the other keeps the consumer's lease. Default: the
+	// pool's address. If notifications do not come through it (a transaction pooler), the subscriber polls.
 	Direct *pgx.ConnConfig
 
 	// Consumer is the name of a durable consumer: 1 to 200 printable characters without spaces. Its cursor is kept in
-	// the database, and of all processes with the name one is active. Empty: the cursor lives in this Run alone.
+	// the database, and one process of that name is active at a time. Default: none; the cursor ends with Run.
 	Consumer string
 
-	// From is the place to begin at. It applies to a new consumer; an existing one continues after its cursor. After is not
-	// for consumers (ResetConsumer moves one). Default: Now without a name, Beginning with one.
+	// From is where to begin. A consumer that exists ignores it and continues after its cursor. A consumer cannot begin at
+	// After: ResetConsumer moves one. Default: Now without a name, Beginning with one.
 	From Start
 
 	// Filter selects events. The others count as handled.
 	Filter Filter
 
-	// MaxBatch is the most events that are read at once and passed to a batch handler. Default 100.
+	// MaxBatch is the maximum number of events that are read at once and passed to a batch handler. Default 100.
 	MaxBatch int
 
-	// Limit ends Run after that many events were handled. Default 0: no limit.
+	// Limit is how many events Run handles before it returns. Default 0: no limit.
 	Limit int
 
-	// PollInterval is how often to look for events if no notification came. Default 1 s.
+	// PollInterval is how long the subscriber waits for a notification before it polls. Default 1 s.
 	PollInterval time.Duration
 
-	// LeaseTTL is how long after the death of a consumer's active process another one takes over; a process that
-	// stops hands over at once. The lease is renewed five times in LeaseTTL. Default 5 s.
+	// LeaseTTL is how long a consumer's lease lasts. If the active process dies, another one takes over after that time;
+	// if it stops, another one takes over at once. The lease is renewed five times per LeaseTTL. Default 5 s.
 	LeaseTTL time.Duration
 
 	// Retry says what happens if the handler fails.
@@ -59,41 +59,41 @@ type Config struct {
 	// Doubt, if it is set, is called before each read, at least once a PollInterval. If it returns true, Resume is called again.
 	Doubt func() bool
 
-	// OnStart, if it is set, is called in Run's goroutine with the cursor at which the subscriber begins to read, and
-	// again each time it becomes a consumer's active process.
+	// OnStart is called in Run's goroutine with the cursor after which the subscriber begins to read, and again each time
+	// this process becomes the consumer's active one. Default: nothing is called.
 	OnStart func(Cursor)
 
 	// Logger defaults to slog.Default.
 	Logger *slog.Logger
 }
 
-// Retry says what happens if the handler fails. The zero Retry retries without end: events are handled in order, and none
-// is skipped.
+// Retry says what happens if the handler fails. The zero Retry retries forever: events are handled in order, and none is
+// skipped.
 type Retry struct {
-	// MaxTries is how often the handler may fail for one event. Default 0: no limit. Transient errors of the database do
-	// not count. A batch that fails is retried event by event, and only those tries count.
+	// MaxTries is how often the handler may fail for one event. Default 0: no limit. Transient errors of the
+	// database do not count. If a batch fails, its events are retried one by one, and only these tries count.
 	MaxTries int
 
-	// OnExhausted says what happens then. Default StopRun.
+	// OnExhausted says what happens after MaxTries failures. Default StopRun.
 	OnExhausted OnExhausted
 
-	// Backoff is the wait after the first failure. It doubles with each further failure up to MaxBackoff; up to half of
-	// it is taken off at random. Defaults 500 ms and 1 min.
+	// Backoff is the wait after the first failure. It doubles with each further failure, up to MaxBackoff, and jitter
+	// shortens it by up to half. Defaults 500 ms and 1 min.
 	Backoff, MaxBackoff time.Duration
 }
 
-// OnExhausted says what happens to an event for which the handler failed Retry.MaxTries times.
+// OnExhausted says what happens to an event after the handler has failed for it Retry.MaxTries times.
 type OnExhausted int
 
 const (
 	// StopRun makes Run return an ExhaustedError. The cursor stays before the event.
 	StopRun OnExhausted = iota
-	// DeadLetter puts the event into iu_outbox.consumer_dead_letter and continues after it, in one transaction. Only for
-	// consumers with a name.
+	// DeadLetter puts the event into iu_outbox.consumer_dead_letter and continues after it, in one transaction. It
+	// requires Config.Consumer.
 	DeadLetter
 )
 
-// wait returns how long to wait after so many failures.
+// wait returns how long to wait after that many failures in a row.
 func (r Retry) wait(failures int) time.Duration {
 	return retry.Backoff{First: r.Backoff, Longest: r.MaxBackoff}.Wait(failures)
 }
@@ -131,11 +131,11 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// Handler handles one event. If it returns nil, the event counts as handled; after an error it is delivered again. Its
-// ctx ends with Run's, and if another process takes over the consumer.
+// Handler handles one event. If it returns nil, the event counts as handled; if it returns an error, the event is delivered
+// again. Its ctx ends if Run's ctx ends or another process takes over the consumer.
 type Handler func(ctx context.Context, event Event) error
 
-// BatchHandler handles events together, in the order of their positions: all of them, or none.
+// BatchHandler is a Handler for several events, in the order of their positions. All of them count as handled, or none.
 type BatchHandler func(ctx context.Context, events []Event) error
 
 // TxHandler handles events in a transaction of Config.Pool (READ COMMITTED, unless its first statement says otherwise).

@@ -34,7 +34,7 @@ func TestOneProcessIsActiveAndAnotherTakesOver(t *testing.T) {
 	require.Equal(t, keys, first.keys())
 }
 
-// A process that hangs renews nothing, and notices late: here its lease is taken while its handler works.
+// A process that hangs does not renew its lease, and detects the loss late. Here another one takes the lease during a handler.
 func TestProcessThatLostItsLeaseMovesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -44,7 +44,7 @@ func TestProcessThatLostItsLeaseMovesNothing(t *testing.T) {
 	handler := func(ctx context.Context, _ subscribe.Event) error {
 		if calls++; calls == 1 {
 			close(called)
-			<-ctx.Done() // told so, it goes on all the same
+			<-ctx.Done() // the handler ignores that its ctx has ended
 			close(ended)
 		}
 		return nil

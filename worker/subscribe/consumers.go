@@ -9,31 +9,31 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Consumer is a durable consumer as an operator sees it.
+// Consumer is the state of a durable consumer, for operators.
 type Consumer struct {
 	Name   string `json:"name"`
 	Cursor Cursor `json:"cursor"`
-	// State is ok; rewound, beyond_end (its place was lost in a restore or failover) or pruned (what follows it is not
-	// kept): those need a reset.
+	// State is ok, rewound or beyond_end (a restore or failover lost the cursor's position), or pruned (the next events
+	// are no longer kept). A consumer that is not ok needs a reset.
 	State string `json:"state"`
-	// LagEvents is how many announced events it has not handled, not counting its filter; nil if State is not ok.
+	// LagEvents is the number of announced events after Cursor, whatever the filter; nil if State is not ok.
 	LagEvents *int64 `json:"lag_events"`
-	// LagSeconds is how long the first of them has been waiting; nil if State is not ok.
+	// LagSeconds is how long the first of these events has been waiting; nil if State is not ok.
 	LagSeconds *float64 `json:"lag_seconds"`
-	// Process works for it now; nil if none does.
+	// Process is the active process; nil if there is none.
 	Process      *string    `json:"process"`
 	ProcessSince *time.Time `json:"process_since"`
-	ActiveAt     time.Time  `json:"active_at"` // when it last moved, or had a process
-	Tries        int        `json:"tries"`     // failed for the event after Cursor
+	ActiveAt     time.Time  `json:"active_at"` // when Cursor last moved or a process was last active
+	Tries        int        `json:"tries"`     // failed tries for the event after Cursor
 	LastError    *string    `json:"last_error"`
 	LastErrorAt  *time.Time `json:"last_error_at"`
 	DeadLetters  int64      `json:"dead_letters"`
 	CreatedAt    time.Time  `json:"created_at"`
 	UpdatedAt    time.Time  `json:"updated_at"` // when Cursor last moved
-	// ExpiresSeconds is how long the events that it has not handled are certain to be kept, not counting time in which no
-	// worker runs. Nil while a process works for it, if all events are kept, and if State is not ok.
+	// ExpiresSeconds is how long the events after Cursor are guaranteed to be kept, counting only time in which a worker
+	// runs. Nil if a process is active, if all events are kept forever, or if State is not ok.
 	ExpiresSeconds *float64 `json:"expires_seconds"`
-	// Expiring: ExpiresSeconds is at most a day, or half of the consumer expiry.
+	// Expiring reports whether ExpiresSeconds is at most a day, or half of the consumer expiry.
 	Expiring bool `json:"expiring"`
 }
 
@@ -43,12 +43,12 @@ const consumerSQL = `
 	       s.expires_seconds, s.expiring
 	FROM iu_outbox.consumer_status AS s`
 
-// ListConsumers returns all consumers by name.
+// ListConsumers returns all consumers, ordered by name.
 func ListConsumers(ctx context.Context, db DB) ([]Consumer, error) {
 	return readConsumers(ctx, db, consumerSQL+" ORDER BY s.name")
 }
 
-// FindConsumer returns one consumer. ErrNoConsumer if there is none of that name.
+// FindConsumer returns the consumer of a name. The error wraps ErrNoConsumer if there is none.
 func FindConsumer(ctx context.Context, db DB, name string) (Consumer, error) {
 	found, err := readConsumers(ctx, db, consumerSQL+" WHERE s.name = $1", name)
 	if err != nil {
@@ -73,9 +73,9 @@ func readConsumers(ctx context.Context, db DB, sql string, args ...any) ([]Consu
 	return consumers, nil
 }
 
-// ResetConsumer moves a consumer back or forward, clears its last error, and returns its new cursor. A process that works
-// for it continues there after the events that it is handling. The zero Start is Beginning. ErrNoConsumer if there is
-// none of that name.
+// ResetConsumer moves a consumer back or forward, clears its last error, and returns its new cursor. Its active process
+// finishes the events that it is handling and continues there. The zero Start is Beginning. The error wraps ErrNoConsumer if
+// there is no consumer of that name.
 func ResetConsumer(ctx context.Context, db DB, name string, to Start) (Cursor, error) {
 	if to.kind == startDefault {
 		to = Beginning()
@@ -102,9 +102,9 @@ func noConsumer(name string) error {
 	return fmt.Errorf("%w %q; to list the consumers, run: iuworker consumers", ErrNoConsumer, name)
 }
 
-// DeleteConsumer deletes a consumer with its cursor and its dead letters. Without force it refuses one that a process
-// works for (ErrConsumerActive) or that has dead letters (ErrDeadLetters). A process that runs with the name ends with
-// ErrNoConsumer. ErrNoConsumer if there is none.
+// DeleteConsumer deletes a consumer with its cursor and its dead letters. Without force it refuses to delete one that has an
+// active process (ErrConsumerActive) or dead letters (ErrDeadLetters). Processes that run with the name return ErrNoConsumer.
+// The error wraps ErrNoConsumer if there is no consumer of that name.
 func DeleteConsumer(ctx context.Context, db DB, name string, force bool) error {
 	var process *string
 	var letters int64
@@ -133,7 +133,7 @@ func DeleteConsumer(ctx context.Context, db DB, name string, force bool) error {
 	return noConsumer(name) // deleted in the meantime
 }
 
-// Deletable returns why DeleteConsumer would refuse a consumer: ErrConsumerActive, ErrDeadLetters, or nil if it would not.
+// Deletable returns the error with which DeleteConsumer would refuse to delete a consumer, or nil if it would delete it.
 func Deletable(c Consumer, force bool) error {
 	switch {
 	case force:

@@ -19,8 +19,8 @@ import (
 
 const envSubscriberURL = "SUBSCRIBE_TEST_URL"
 
-// subscriberProcess is this binary as a process of its own: two consumers, one of them transactional, each of which
-// writes down what it was given.
+// subscriberProcess is the body of this binary as a separate process. It runs two consumers, one of them transactional, which
+// record the events that they get.
 func subscriberProcess() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -65,13 +65,13 @@ func (b *bundle) spawn(t *testing.T) *exec.Cmd {
 	cmd.Env = append(os.Environ(), envSubscriberURL+"="+b.URL)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // ended before, where the test went well
+		_ = cmd.Process.Kill() // it has already ended if the test passed
 		_ = cmd.Wait()
 	})
 	return cmd
 }
 
-// Processes are killed while they work, one after the other; another one is always there to take over.
+// Processes are killed one after the other while they work. Another one is always ready to take over.
 func TestKilledSubscribersAreTakenOver(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -97,7 +97,7 @@ func TestKilledSubscribersAreTakenOver(t *testing.T) {
 	require.Equal(t, want, value[[]int64](t, b, `
 		SELECT array_agg(position ORDER BY first) FROM (SELECT position, min(n) AS first FROM seen GROUP BY position) AS s`))
 
-	// What the last one that was killed held has ended.
+	// The lease of the process that was killed last has expired.
 	b.until(t, "SELECT count(*) = 2 FROM iu_outbox.consumer_status WHERE split_part(process, '-', -2) = ANY ($1)",
 		[]string{strconv.Itoa(active.Process.Pid), strconv.Itoa(standby.Process.Pid)})
 	require.NoError(t, active.Process.Signal(syscall.SIGTERM))

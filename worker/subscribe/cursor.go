@@ -6,18 +6,18 @@ import (
 	"strconv"
 )
 
-// Cursor is a place in the history of emissions: just after the event at Position. A reader that stored the cursor of
-// the last event it handled continues after it.
+// Cursor is a place in the history of emissions: just after the event at Position. A reader stores the cursor of the last
+// event that it handled, and continues after it.
 //
-// Epoch names the history that the position was read in, because a restore or a failover may give the same position to
-// another event. An empty Epoch is the current one, for positions that people type. The zero Cursor is before the
-// first event.
+// Epoch names the history in which the position was read, because a restore or a failover may give the same position to
+// another event. An empty Epoch means the current one, for positions that people type. The zero Cursor is before the first
+// event.
 type Cursor struct {
 	Epoch    string
 	Position int64
 }
 
-// mark is a cursor with the id of the event there, as it was read: another event at that place now means another history,
+// mark is a cursor with the id of the event that was read there. If another event is there now, the history is another one,
 // even in the same epoch. An empty id is unknown.
 type mark struct {
 	Cursor
@@ -27,12 +27,12 @@ type mark struct {
 
 func markOf(e Event) mark { return mark{e.Cursor, e.ID} }
 
-// differ reports whether two events at one place are known to differ.
+// differ reports whether two ids are known and not the same.
 func differ(was, is string) bool { return was != "" && is != "" && was != is }
 
 var cursorPattern = regexp.MustCompile(`^(?:([0-9a-f]{8})-)?([0-9]{1,19})$`)
 
-// ParseCursor parses `<epoch>-<position>`, as events carry it, or a bare position. The error wraps ErrBadCursor.
+// ParseCursor parses an event's cursor, `<epoch>-<position>`, or a bare position. The error wraps ErrBadCursor.
 func ParseCursor(s string) (Cursor, error) {
 	match := cursorPattern.FindStringSubmatch(s)
 	if match == nil {
@@ -45,7 +45,7 @@ func ParseCursor(s string) (Cursor, error) {
 	return Cursor{Epoch: match[1], Position: position}, nil
 }
 
-// String returns what ParseCursor parses.
+// String returns the cursor in the form that ParseCursor parses.
 func (c Cursor) String() string {
 	if c.Epoch == "" {
 		return strconv.FormatInt(c.Position, 10)

@@ -12,7 +12,7 @@ import (
 	"github.com/iu-core/iuworker/internal/retry"
 )
 
-// ConsumerDeadLetter is an event that a consumer could not handle.
+// ConsumerDeadLetter is an event for which a consumer's handler failed Retry.MaxTries times.
 type ConsumerDeadLetter struct {
 	ID        int64     `json:"id"`
 	Consumer  string    `json:"consumer"`
@@ -20,7 +20,7 @@ type ConsumerDeadLetter struct {
 	Tries     int       `json:"tries"`
 	Error     string    `json:"error"` // the last one
 	CreatedAt time.Time `json:"created_at"`
-	// ReplayRequestedAt is set until the consumer's process has tried the event again, which deletes the dead letter or
+	// ReplayRequestedAt is when a replay was requested. The replay deletes the dead letter, or clears ReplayRequestedAt and
 	// records the new error.
 	ReplayRequestedAt *time.Time `json:"replay_requested_at,omitempty"`
 	Event             Event      `json:"-"`
@@ -45,20 +45,20 @@ func ListDeadLetters(ctx context.Context, db DB, consumer string, limit int) ([]
 	return letters, nil
 }
 
-// ReplayDeadLetters asks the consumer's process to handle dead letters again, all of them if no ids are given, and
-// returns how many. A running process does so within its poll interval, a starting one before all else. Each is
-// tried once, and then deleted or kept with the new error.
+// ReplayDeadLetters requests that the consumer's process handle dead letters again, all of them if no ids are given, and
+// returns their number. A running process begins within its poll interval; a starting one does this first. Each dead letter
+// is tried once, and then deleted or kept with the new error.
 func ReplayDeadLetters(ctx context.Context, db DB, consumer string, ids ...int64) (int, error) {
 	return changeDeadLetters(ctx, db, "replay dead letters",
 		"UPDATE iu_outbox.consumer_dead_letter AS d SET replay_requested_at = pg_catalog.clock_timestamp()", consumer, ids)
 }
 
-// DropDeadLetters deletes dead letters permanently, all of a consumer's if no ids are given, and returns how many.
+// DropDeadLetters deletes dead letters permanently, all of a consumer's if no ids are given, and returns their number.
 func DropDeadLetters(ctx context.Context, db DB, consumer string, ids ...int64) (int, error) {
 	return changeDeadLetters(ctx, db, "drop dead letters", "DELETE FROM iu_outbox.consumer_dead_letter AS d", consumer, ids)
 }
 
-// changeDeadLetters runs a statement on dead letters of a consumer, on all of them if there are no ids.
+// changeDeadLetters runs a statement on dead letters of a consumer, or on all of them if there are no ids.
 func changeDeadLetters(ctx context.Context, db DB, doing, statement, consumer string, ids []int64) (int, error) {
 	tag, err := db.Exec(ctx, statement+`
 		WHERE d.consumer = $1 AND (COALESCE(pg_catalog.cardinality($2::bigint[]), 0) = 0 OR d.id = ANY ($2))`, consumer, ids)
@@ -91,7 +91,7 @@ func (s *subscriber) replay(ctx context.Context) error {
 		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil // dropped, or handled by another process in the meantime
+		return nil // dropped or handled in the meantime
 	}
 	if err != nil {
 		return err
@@ -105,7 +105,7 @@ func (s *subscriber) replay(ctx context.Context) error {
 	return nil
 }
 
-// nextReplay reads the event as it is now: its instance may have been rolled back since.
+// nextReplay returns the event as it is in the history now: its instance may have been rolled back since.
 func (s *subscriber) nextReplay(ctx context.Context) (int64, Event, error) {
 	var id int64
 	var text string
@@ -125,7 +125,8 @@ func (s *subscriber) nextReplay(ctx context.Context) (int64, Event, error) {
 	return id, event, err
 }
 
-// ackReplay deletes a dead letter that was handled; errMoved if it was deleted or its request withdrawn in the meantime.
+// ackReplay deletes a dead letter that was handled. It returns errMoved if the dead letter was deleted or its request withdrawn
+// in the meantime.
 func ackReplay(ctx context.Context, db DB, id int64) error {
 	tag, err := db.Exec(ctx, `
 		DELETE FROM iu_outbox.consumer_dead_letter AS d WHERE d.id = $1 AND d.replay_requested_at IS NOT NULL`, id)

@@ -6,30 +6,30 @@ import (
 	"fmt"
 )
 
-// The errors that this package wraps; compare with errors.Is.
+// The errors that this package wraps. Test for them with errors.Is.
 var (
-	// ErrBadCursor: a text is no cursor.
+	// ErrBadCursor means that a text is not a cursor.
 	ErrBadCursor = errors.New("not a cursor")
-	// ErrBeyondEnd: a cursor lies after the last event that there is. See BeyondEndError.
+	// ErrBeyondEnd means that a cursor is after the last event. See BeyondEndError.
 	ErrBeyondEnd = errors.New("beyond the end of the history")
-	// ErrRewound: a cursor is not part of today's history. See RewoundError.
+	// ErrRewound means that a cursor is not part of the current history. See RewoundError.
 	ErrRewound = errors.New("history rewound")
-	// ErrPruned: what follows a cursor is not kept any more. See PrunedError.
+	// ErrPruned means that events after a cursor are no longer kept. See PrunedError.
 	ErrPruned = errors.New("events were pruned")
-	// ErrExhausted: the handler failed as often as Retry.MaxTries allows. See ExhaustedError.
+	// ErrExhausted means that the handler failed Retry.MaxTries times. See ExhaustedError.
 	ErrExhausted = errors.New("tries exhausted")
-	// ErrNoConsumer: there is no consumer of that name, or it was deleted while it ran.
+	// ErrNoConsumer means that there is no consumer of that name, or that it was deleted while it ran.
 	ErrNoConsumer = errors.New("unknown consumer")
-	// ErrRowSecurity: row security is on for the consumers and may hide one.
+	// ErrRowSecurity means that row security is on for the table of consumers and may hide one.
 	ErrRowSecurity = errors.New("row security is on for iu_outbox.consumer: run iuworker migrate up as its owner, which switches it off")
-	// ErrConsumerActive: a process works for the consumer.
+	// ErrConsumerActive means that the consumer has an active process.
 	ErrConsumerActive = errors.New("consumer is active")
-	// ErrDeadLetters: the consumer has dead letters.
+	// ErrDeadLetters means that the consumer has dead letters.
 	ErrDeadLetters = errors.New("consumer has dead letters")
 )
 
-// BeyondEndError is a cursor that lies after the last event there is: a typing error, or positions of another
-// database. It wraps ErrBeyondEnd.
+// BeyondEndError reports a cursor after the last event: it was mistyped, or comes from another database. It wraps
+// ErrBeyondEnd.
 type BeyondEndError struct {
 	Cursor Cursor
 	End    Cursor // the end of the history
@@ -42,18 +42,19 @@ func (e *BeyondEndError) Error() string {
 
 func (e *BeyondEndError) Unwrap() error { return ErrBeyondEnd }
 
-// RewoundError is a cursor that is not part of today's history: the database was restored from a backup, failed over
-// with commits lost, or is another one. What the reader received after CommonUntil did not happen in this history, and
-// other events may have its positions now. It wraps ErrRewound.
+// RewoundError reports a cursor that is not part of the current history: the database was restored from a backup, a failover
+// lost commits, or it is another database. The events that the reader received after CommonUntil are not part of this
+// history, and other events may have their positions now. It wraps ErrRewound.
 type RewoundError struct {
 	Cursor Cursor
-	// CommonUntil is the last place that the cursor's history and today's have in common: go on after it to miss
-	// nothing. Its Epoch is empty if the cursor's epoch is unknown here: then nothing is known to be in common.
+	// CommonUntil is the last place that the cursor's history and the current one have in common. A reader that continues
+	// after it misses nothing. Its Epoch is empty if this database does not know the cursor's epoch; then nothing is known
+	// to be in common.
 	CommonUntil Cursor
-	// End is the end of today's history.
+	// End is the end of the current history.
 	End Cursor
-	// Found is the id of the event that is at Cursor now, if that is another one than the reader got there: then the
-	// database was set back without noticing it (a copy of its files), and the point where the histories diverge is unknown.
+	// Found is the id of the event that is now at Cursor, if the reader received another one there. Then the database's files
+	// were replaced by an older copy, which a server cannot notice, and the point where the histories diverge is unknown.
 	Found string
 }
 
@@ -75,10 +76,10 @@ func (e *RewoundError) Error() string {
 
 func (e *RewoundError) Unwrap() error { return ErrRewound }
 
-// PrunedError is a cursor after which events are missing, since retention removed them. It wraps ErrPruned.
+// PrunedError reports a cursor after which retention has deleted events. It wraps ErrPruned.
 type PrunedError struct {
 	Cursor    Cursor
-	KeptAfter Cursor // everything after it is kept
+	KeptAfter Cursor // all events after it are kept
 	End       Cursor // the end of the history
 }
 
@@ -89,8 +90,8 @@ func (e *PrunedError) Error() string {
 
 func (e *PrunedError) Unwrap() error { return ErrPruned }
 
-// ExhaustedError tells which event the handler failed for, as often as Retry.MaxTries allows. It wraps ErrExhausted
-// and the handler's last error.
+// ExhaustedError reports an event for which the handler failed Retry.MaxTries times. It wraps ErrExhausted and the handler's
+// last error.
 type ExhaustedError struct {
 	Cursor Cursor // of the event
 	Tries  int
@@ -103,7 +104,7 @@ func (e *ExhaustedError) Error() string {
 
 func (e *ExhaustedError) Unwrap() []error { return []error{ErrExhausted, e.Err} }
 
-// PanicError is a handler's panic, treated as an error that it returned.
+// PanicError is a handler's panic, which is treated like an error that the handler returned.
 type PanicError struct {
 	Value any
 	Stack string
@@ -111,8 +112,8 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("the handler panicked: %v", e.Value) }
 
-// Stop makes a handler's error end Run at once: Run returns err, and the cursor stays before the event. It returns nil for
-// a nil err.
+// Stop wraps an error that a handler returns to end Run: Run returns err, and the cursor stays before the event. Stop returns
+// nil if err is nil.
 func Stop(err error) error {
 	if err == nil {
 		return nil
@@ -124,13 +125,13 @@ type stopError struct{ error }
 
 func (e *stopError) Unwrap() error { return e.error }
 
-// handlerError marks what the handler is to blame for.
+// handlerError marks an error of the handler.
 type handlerError struct{ error }
 
 func (e *handlerError) Unwrap() error { return e.error }
 
-// absent returns the error of a consumer that was not found: gone, or ErrRowSecurity if it may be there and hidden.
-func absent(ctx context.Context, db DB, gone error) error {
+// absent returns the error for a consumer that was not found: missing, or ErrRowSecurity if row security may hide it.
+func absent(ctx context.Context, db DB, missing error) error {
 	var secured bool
 	err := db.QueryRow(ctx, `
 		SELECT COALESCE(pg_catalog.bool_or(c.relrowsecurity), false)
@@ -142,5 +143,5 @@ func absent(ctx context.Context, db DB, gone error) error {
 	case secured:
 		return ErrRowSecurity
 	}
-	return gone
+	return missing
 }

@@ -19,29 +19,29 @@ import (
 // EventType is the type of every event, and the channel on which it is announced.
 const EventType = names.EventType
 
-// Event says that an instance was composed. It is not the application's event (outbox.Event), from which the instance was
-// composed: Data names that one.
+// Event says that an instance was composed. It differs from the application's event (outbox.Event) that made the worker
+// compose the instance; Data has the id of that one.
 type Event struct {
-	// Cursor is the event's place in the history: store it with the effect, and go on After it.
+	// Cursor is the event's place in the history. Store it with the effect, and continue After it.
 	Cursor Cursor
-	// ID is the instance's id: the same event has the same ID, however often it is delivered.
+	// ID is the instance's id. It is the same each time the event is delivered.
 	ID          string
 	Source      string // /iu-core/<database>
 	Subject     string // the instance's key
 	Time        time.Time
 	TraceParent string // W3C; empty if the producer gave none
 	TraceState  string // W3C; empty if the producer gave none, or no TraceParent
-	// RolledBackAt is when an operator rolled the instance back; zero if nobody did. An event that was handled before that
-	// is not delivered again.
+	// RolledBackAt is when an operator rolled the instance back; zero if it was not. A rollback does not make an event that
+	// was already handled be delivered again.
 	RolledBackAt time.Time
 	Data         Data
-	// Replayed marks a dead letter that is handled again, out of the order of positions.
+	// Replayed reports whether the event is a dead letter that is handled again, out of the order of positions.
 	Replayed bool
 	// JSON is the whole event as CloudEvents JSON, on one line.
 	JSON json.RawMessage
 }
 
-// Data describes the instance.
+// Data describes an instance and the application's event that it was composed for.
 type Data struct {
 	InstanceCollectionID uuid.UUID `json:"instance_collection_id"`
 	InstanceKey          string    `json:"instance_key"`
@@ -58,16 +58,16 @@ type Data struct {
 // RolledBack reports whether an operator rolled the instance back.
 func (e Event) RolledBack() bool { return !e.RolledBackAt.IsZero() }
 
-// Traced returns ctx with the event's trace context, so that a span that a handler starts in it continues the trace of the
-// job that composed the instance. It returns ctx itself if the event has none.
+// Traced returns ctx with the event's trace context: a span started with it continues the trace of the job that composed the
+// instance. It returns ctx itself if the event has no trace context.
 func (e Event) Traced(ctx context.Context) context.Context {
 	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{
 		"traceparent": e.TraceParent, "tracestate": e.TraceState,
 	})
 }
 
-// CloudEvent returns the event as the CloudEvents SDK's type, to forward it. Integers of CloudEvents have 32 bits: a
-// larger position is a string there.
+// CloudEvent returns the event in the CloudEvents SDK's type, to forward it. CloudEvents integers have 32 bits, so a larger
+// position becomes a string.
 func (e Event) CloudEvent() (cloudevents.Event, error) {
 	event := cloudevents.New()
 	text, err := e.JSON, error(nil)
@@ -94,8 +94,8 @@ func withPosition(text []byte, position string) ([]byte, error) {
 	return json.Marshal(fields)
 }
 
-// ParseEvent reads an event's CloudEvents JSON, from the table or from a NOTIFY payload. It keeps text, which must not
-// change afterwards.
+// ParseEvent parses an event's CloudEvents JSON, from the table or from a NOTIFY payload. The event refers to text, which must
+// not be changed afterwards.
 func ParseEvent(text []byte) (Event, error) {
 	var envelope struct {
 		ID           string    `json:"id"`

@@ -14,8 +14,8 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// An unnamed subscriber: from the beginning of what is kept, and on with what comes, until ctx ends. Here it ends after
-// two events.
+// A subscriber without a name reads the events that are kept and then waits for new ones, until ctx ends. Here it ends after two
+// events.
 func ExampleRun() {
 	ctx, pool, done := exampleDatabase(2)
 	defer done()
@@ -35,8 +35,8 @@ func ExampleRun() {
 	// <nil>
 }
 
-// A durable consumer goes on where it stopped, in whatever process it runs. An event that cannot be handled goes to
-// the dead letters after three tries, and the next one is not held up.
+// A durable consumer continues where it stopped, in any process. An event that cannot be handled becomes a dead letter after
+// three tries, and the consumer continues with the next one.
 func ExampleRun_consumer() {
 	ctx, pool, done := exampleDatabase(3)
 	defer done()
@@ -51,7 +51,7 @@ func ExampleRun_consumer() {
 	}
 	send := func(_ context.Context, event subscribe.Event) error {
 		if event.RolledBack() {
-			return nil // the instance is gone again
+			return nil // the instance no longer exists
 		}
 		if event.Cursor.Position == 2 {
 			return errors.New("no such address")
@@ -70,7 +70,7 @@ func ExampleRun_consumer() {
 	// 1 tpl-inst:auto:s-2 no such address <nil>
 }
 
-// The effect is in the same database: it is committed together with the cursor, and so happens once for each event.
+// The effect is in the same database. It is committed together with the cursor, and so happens once per event.
 func ExampleRunTx() {
 	ctx, pool, done := exampleDatabase(3)
 	defer done()
@@ -99,11 +99,11 @@ func ExampleRunTx() {
 	// 3 <nil>
 }
 
-// A reader that stores cursors by itself learns when its place is not part of the history any more.
+// A reader that stores its own cursors gets an error if its place is no longer part of the history.
 func ExampleRewoundError() {
 	ctx, pool, done := exampleDatabase(3)
 	defer done()
-	cursor, err := subscribe.ParseCursor("0a1b2c3d-17") // of a database that this one is not a continuation of
+	cursor, err := subscribe.ParseCursor("0a1b2c3d-17") // from another database
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -118,7 +118,7 @@ func ExampleRewoundError() {
 	// lost 0a1b2c3d-17 and today's history ends at position 3
 }
 
-// exampleDatabase is a database with n events.
+// exampleDatabase returns a database with n events.
 func exampleDatabase(n int) (context.Context, *pgxpool.Pool, func()) {
 	t := &exampleT{}
 	b := &bundle{DB: iutest.New(t)}
@@ -131,7 +131,7 @@ func exampleDatabase(n int) (context.Context, *pgxpool.Pool, func()) {
 	return t.Context(), b.Pool, t.done
 }
 
-// exampleT lets an example use what tests use: examples have no testing.T.
+// exampleT is a testing.TB for helpers of tests: examples have no testing.T.
 type exampleT struct {
 	testing.TB
 	cleanups []func()

@@ -1,4 +1,4 @@
 package subscribe
 
-// PageSQL is the readers' hot statement, for the test of its plan.
+// PageSQL exports the statement that readers run, for the test of its plan.
 var PageSQL = pageAfterSQL

@@ -12,7 +12,7 @@ import (
 	"github.com/iu-core/iuworker/internal/retry"
 )
 
-// failed waits and returns nil if the events are to be read and tried again, and returns an error if Run ends.
+// failed waits and returns nil if the events must be read and tried again. It returns an error if Run must end.
 func (s *subscriber) failed(ctx context.Context, from Cursor, events []Event, err error) error {
 	s.unsettle(ResumeFailed)
 	var stop *stopError
@@ -64,7 +64,7 @@ func (s *subscriber) about(events []Event, tries int, wait time.Duration, err er
 	return attrs
 }
 
-// note records the failure at the consumer. If the database cannot take the record, the next failure records itself.
+// note records a failure in the consumer's row. It ignores an outage of the database: the failure is not recorded.
 func (s *subscriber) note(ctx context.Context, from Cursor, cause error, counts bool) (tries int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
 	defer cancel()
@@ -76,13 +76,13 @@ func (s *subscriber) note(ctx context.Context, from Cursor, cause error, counts 
 	return tries, err
 }
 
-// moved logs that the cursor was moved. The next read begins at its new place.
+// moved logs that the cursor was moved. The next read begins at the new place.
 func (s *subscriber) moved(ctx context.Context, from Cursor) error {
 	s.logger.InfoContext(ctx, "Subscriber: something else moved the cursor; continuing from there", slog.String("from", from.String()))
 	return ctx.Err()
 }
 
-// exhausted applies Retry.OnExhausted to an event.
+// exhausted applies Retry.OnExhausted to an event whose tries are exhausted.
 func (s *subscriber) exhausted(ctx context.Context, from Cursor, event Event, tries int, cause error) error {
 	if s.cfg.Retry.OnExhausted == StopRun {
 		return &ExhaustedError{Cursor: event.Cursor, Tries: tries, Err: cause}

@@ -14,7 +14,7 @@ import (
 
 var errPoison = errors.New("cannot digest this")
 
-// picky fails for some events, while it does not like them.
+// picky is a handler that fails for the events that a test chooses.
 type picky struct {
 	inbox
 	mu       sync.Mutex
@@ -140,13 +140,13 @@ func TestDeadLettersAreKeptListedAndReplayed(t *testing.T) {
 	require.Equal(t, "cannot digest this", letters[0].Error)
 	require.ErrorIs(t, subscribe.DeleteConsumer(ctx, b.Pool, "none", false), subscribe.ErrNoConsumer)
 
-	// Asked for while the cause is still there, it stays with one try more.
+	// A replay before the cause is fixed keeps the dead letter, with one more try.
 	n, err := subscribe.ReplayDeadLetters(ctx, b.Pool, "mail", letters[0].ID)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	b.until(t, "SELECT tries = 3 AND replay_requested_at IS NULL FROM iu_outbox.consumer_dead_letter WHERE id = $1", letters[0].ID)
 
-	// What became of the instance meanwhile is seen by the replay.
+	// The replay gets the event as it is now.
 	b.Exec(t, "SELECT fn_iu_auto_instantiate_rollback_by_actor('billing', false)")
 	p.like()
 	n, err = subscribe.ReplayDeadLetters(ctx, b.Pool, "mail", letters[1].ID)
@@ -169,7 +169,7 @@ func TestDeadLettersOfTransactions(t *testing.T) {
 	b := setup(t)
 	b.Exec(t, "CREATE TABLE effect (n int GENERATED ALWAYS AS IDENTITY, key text UNIQUE)")
 	keys := b.announce(t, 3)
-	b.Exec(t, "INSERT INTO effect (key) VALUES ($1)", keys[1]) // in the way
+	b.Exec(t, "INSERT INTO effect (key) VALUES ($1)", keys[1]) // conflicts with the effect of the handler
 	cfg := b.config(t, "index", deadLettering)
 	start(t, func(ctx context.Context) error {
 		return subscribe.RunTx(ctx, cfg, func(ctx context.Context, tx pgx.Tx, events []subscribe.Event) error {

@@ -10,7 +10,7 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// fill puts n announced emissions into the table without composing anything: a long history in no time.
+// fill inserts n announced emissions without composing instances, to make a long history quickly.
 func (b *bundle) fill(t *testing.T, n int) {
 	t.Helper()
 	b.Exec(t, `
@@ -30,7 +30,7 @@ func TestFilters(t *testing.T) {
 	b := setup(t)
 	other := b.Template(t, "tpl:other", 1)
 	invoice := b.announce(t, 2)
-	b.fill(t, 2500) // more than one read looks at
+	b.fill(t, 2500) // more than one read scans
 	others := b.announce(t, 1, composing{Template: other, Actor: "shop", EventType: "order.sent"})
 	b.fill(t, 1500)
 	shop := b.announce(t, 1, composing{Actor: "shop"})
@@ -56,7 +56,7 @@ func TestFilters(t *testing.T) {
 	}
 }
 
-// A consumer whose filter leaves everything out still moves on: it neither lags nor holds retention back.
+// A consumer whose filter leaves out all events still advances: it neither lags nor delays retention.
 func TestConsumerMovesOverWhatItsFilterLeavesOut(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -84,7 +84,7 @@ func TestReadPages(t *testing.T) {
 	require.Equal(t, page.End, page.Next)
 }
 
-// However long the history, and however the statement was prepared, a read goes by the positions.
+// A read uses the index on positions, even in a long history and with a generic plan.
 func TestReadsGoByTheIndex(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	// followPage is the most events that Next returns: they are held in memory for each follower.
+	// followPage is the maximum number of events that Next returns. Each follower holds them in memory.
 	followPage = 100
 
 	resolveTimeout = 10 * time.Second
 )
 
-// Follower is a place in the history that moves with the tail. Not safe for concurrent use.
+// Follower reads events from its place in the history on, through a Tail. Not safe for concurrent use.
 type Follower struct {
 	tail      *Tail
 	filter    Filter
@@ -24,18 +24,18 @@ type Follower struct {
 	closed    sync.Once
 
 	at       mark
-	history  int  // of the tail, to which at belongs
-	behind   bool // the next events must be read from the database
-	failures int  // to read them, since it last worked
+	history  int  // the value of tail.history when at was read
+	behind   bool // whether the next events must be read from the database
+	failures int  // of such reads, in a row
 }
 
-// Cursor returns the follower's place: after the last event that Next returned, and after what the filter left out since.
+// Cursor returns the follower's place: after the last event that Next returned, and after those that the filter left out since.
 func (f *Follower) Cursor() Cursor { return f.at.Cursor }
 
-// Close ends the follower. Safe to call twice.
+// Close ends the follower. It may be called more than once.
 func (f *Follower) Close() { f.closed.Do(f.tail.leave) }
 
-// begin finds the place to start at.
+// begin resolves the place to start at.
 func (f *Follower) begin(ctx context.Context, start Start) error {
 	end, err := f.tail.now(ctx)
 	if err != nil {
@@ -60,17 +60,17 @@ func (f *Follower) begin(ctx context.Context, start Start) error {
 	return rewound(err)
 }
 
-// isEnd reports whether a cursor is known to be the end of the history, without a query. The caller holds mu.
+// isEnd reports, without a query, whether a cursor is known to be the end of the history. The caller holds mu.
 func (t *Tail) isEnd(c, end Cursor) bool {
 	return c == end || c == Cursor{Position: end.Position} || c == t.recent.end.Cursor && c.Position == end.Position
 }
 
-// Next returns the next events that the filter selects, at most 100, and none if there were none within patience. They are
-// shared with other followers and must not be changed.
+// Next returns up to 100 events that the filter selects. It waits up to patience for them, and returns none if there are none
+// by then. Other followers get the same events, so they must not be changed.
 //
-// Next waits for the end of database outages. It returns an error if the follower cannot continue: a cursor that the
-// history no longer holds (RewoundError, PrunedError), a database that refuses, a stopped tail (ErrTailStopped), or the
-// end of ctx.
+// Next retries while the database is unreachable. It returns an error if the follower cannot continue: its cursor is no longer
+// in the history (RewoundError, PrunedError), the database refuses the query, the tail was stopped (ErrTailStopped), or ctx
+// has ended.
 func (f *Follower) Next(ctx context.Context, patience time.Duration) ([]*Event, error) {
 	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -89,7 +89,7 @@ func (f *Follower) Next(ctx context.Context, patience time.Duration) ([]*Event, 
 	}
 }
 
-// next takes one step: a page of the database, events of the tail, or a wait for one of them.
+// next takes one step: it reads a page from the database, takes events from the tail, or waits.
 func (f *Follower) next(ctx context.Context) ([]*Event, error) {
 	t := f.tail
 	t.mu.Lock()
@@ -126,7 +126,7 @@ func (f *Follower) replay(ctx context.Context) ([]*Event, error) {
 		return nil, nil
 	}
 	if err := f.tail.acquire(ctx); err != nil {
-		return nil, nil // Next finds out which context ended
+		return nil, nil // Next determines which context ended
 	}
 	defer f.tail.release()
 	bounded, cancel := context.WithTimeout(f.tail.life, statementTimeout)
@@ -147,8 +147,8 @@ func (f *Follower) replay(ctx context.Context) ([]*Event, error) {
 	return events, nil
 }
 
-// acquire waits until fewer than Replays followers read. The read is bounded by the tail's life and not by the caller's
-// context: a cancelled read costs its connection.
+// acquire waits until fewer than Replays followers are reading. ctx bounds only the wait: the read that follows ends with the
+// tail, because a cancelled query costs its connection.
 func (t *Tail) acquire(ctx context.Context) error {
 	select {
 	case t.replays <- struct{}{}:
@@ -162,7 +162,7 @@ func (t *Tail) acquire(ctx context.Context) error {
 
 func (t *Tail) release() { <-t.replays }
 
-// chooses is the condition of pageSQL in Go.
+// chooses reports whether the filter selects an event. pageSQL has the same condition.
 func (f *Follower) chooses(e *Event) bool {
 	return (len(f.templates) == 0 ||
 		slices.Contains(f.templates, e.Data.TemplateCollectionID.String()) || slices.Contains(f.templates, e.Data.TemplateKey)) &&

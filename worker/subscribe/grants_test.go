@@ -12,7 +12,7 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// as is the same database for another login.
+// as returns the same database for another login.
 func (b *bundle) as(t *testing.T, role string) *pgxpool.Pool {
 	t.Helper()
 	pool, err := pgxpool.New(t.Context(), b.URLAs(role))
@@ -77,7 +77,7 @@ func TestOperatorRole(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// The worker serves events over HTTP and prunes them.
+// The worker serves events over HTTP and prunes emissions.
 func TestWorkerRole(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -95,7 +95,7 @@ func TestWorkerRole(t *testing.T) {
 	requireDenied(t, pool, "DELETE FROM iu_outbox.consumer", "SELECT iu_outbox.begin_epoch()")
 }
 
-// A policy that hides rows makes nothing of them pruned, rewound or gone: the subscriber is told what hides them.
+// A policy hides rows. Hidden events do not count as pruned or rewound: the subscriber returns an error that names row security.
 func TestHiddenRowsAreNeitherPrunedNorGone(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -12,16 +12,16 @@ import (
 	"github.com/iu-core/iuworker/internal/retry"
 )
 
-// attempt handles events and acknowledges them, or does neither.
+// attempt calls the handler and acknowledges the events if the handler succeeds.
 type attempt func(ctx context.Context, s *subscriber, events []Event, ack ack) error
 
-// ack acknowledges handled events on db: it moves the cursor, or drops a dead letter.
+// ack acknowledges handled events: it moves the cursor or deletes a dead letter, on db.
 type ack func(ctx context.Context, db DB) error
 
-// ackTimeout bounds an acknowledgement. It outlives ctx, so that a shutdown does not repeat an effect that has happened.
+// ackTimeout bounds an acknowledgement, which continues when ctx ends: a shutdown must not repeat an effect that has happened.
 const ackTimeout = 10 * time.Second
 
-// plainAttempt calls the handler, and acknowledges the events if it returns nil.
+// plainAttempt returns an attempt that acknowledges the events after the handler has returned nil.
 func plainAttempt(handler BatchHandler) attempt {
 	return func(ctx context.Context, s *subscriber, events []Event, ack ack) error {
 		if err := call(func() error { return handler(ctx, events) }); err != nil {
@@ -38,7 +38,7 @@ func plainAttempt(handler BatchHandler) attempt {
 	}
 }
 
-// txAttempt calls the handler in a transaction, acknowledges the events in it, and commits.
+// txAttempt returns an attempt that calls the handler and acknowledges the events in one transaction.
 func txAttempt(handler TxHandler) attempt {
 	return func(ctx context.Context, s *subscriber, events []Event, ack ack) error {
 		tx, err := s.cfg.Pool.Begin(ctx)
@@ -48,7 +48,7 @@ func txAttempt(handler TxHandler) attempt {
 		defer func() {
 			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackTimeout)
 			defer cancel()
-			_ = tx.Rollback(end) // does nothing after a commit; if it fails, pgx closes the connection, which ends the transaction
+			_ = tx.Rollback(end) // no-op after a commit; if it fails, pgx closes the connection, which ends the transaction
 		}()
 		if err := call(func() error { return handler(ctx, handlerTx{tx}, events) }); err != nil {
 			return &handlerError{err}
@@ -73,7 +73,7 @@ func blame(err error) error {
 	return &handlerError{err}
 }
 
-// handlerTx prevents the handler from ending the transaction.
+// handlerTx is a transaction that the handler cannot end.
 type handlerTx struct{ pgx.Tx }
 
 var errNotYours = errors.New("the subscriber ends this transaction, not the handler")
@@ -81,7 +81,7 @@ var errNotYours = errors.New("the subscriber ends this transaction, not the hand
 func (handlerTx) Commit(context.Context) error   { return errNotYours }
 func (handlerTx) Rollback(context.Context) error { return errNotYours }
 
-// call turns a handler's panic into an error.
+// call calls a handler and returns a panic as a *PanicError.
 func call(handler func() error) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -91,7 +91,7 @@ func call(handler func() error) (err error) {
 	return handler()
 }
 
-// handle passes a page's events to the handler, together or one by one. After a failure they are read again.
+// handle passes a page's events to the handler, together or one by one. After a failure the rest is read again.
 func (s *subscriber) handle(ctx context.Context, p page) error {
 	from, rest := p.after.Cursor, p.events
 	for len(rest) > 0 && ctx.Err() == nil {
@@ -100,7 +100,7 @@ func (s *subscriber) handle(ctx context.Context, p page) error {
 		rest = rest[n:]
 		to := markOf(events[n-1])
 		if len(rest) == 0 {
-			to = p.next // includes what the filter left out after the last event
+			to = p.next // after the events that the filter left out at the end of the page
 		}
 		err := s.attempt(ctx, s, events, func(ctx context.Context, db DB) error { return s.place.move(ctx, db, from, to) })
 		if err != nil {
@@ -113,7 +113,7 @@ func (s *subscriber) handle(ctx context.Context, p page) error {
 	return ctx.Err()
 }
 
-// unit returns how many of the events to handle together.
+// unit returns how many of the events the next call of the handler gets.
 func (s *subscriber) unit(events []Event) int {
 	if s.single || events[0].Cursor.Position <= s.suspicious {
 		return 1

@@ -24,13 +24,13 @@ func (b *bundle) epoch(t *testing.T) string {
 	return value[string](t, b, "SELECT epoch FROM iu_outbox.emission_counter")
 }
 
-// move makes the emitter find itself on another server than the current epoch began on.
+// move makes it look as if the current epoch began on another server.
 func (b *bundle) move(t *testing.T) {
 	t.Helper()
 	b.Exec(t, "UPDATE iu_outbox.epoch SET system_identifier = 1 WHERE epoch = (SELECT epoch FROM iu_outbox.emission_counter)")
 }
 
-// setBack loses what was announced after a position, as a restore does.
+// setBack deletes the events after a position, as a restore does.
 func (b *bundle) setBack(t *testing.T, position int64) {
 	t.Helper()
 	b.Exec(t, "DELETE FROM iu_outbox.emission WHERE position > $1", position)
@@ -55,7 +55,7 @@ func TestEpochBeginsWhereTheServerIsAnother(t *testing.T) {
 	require.NotEqual(t, last, begun)
 	require.Equal(t, begun, b.epoch(t))
 
-	// Nothing was lost: cursors of all epochs go on, and what follows comes once.
+	// Nothing was lost: readers with cursors of all epochs continue, and get each later event once.
 	var in inbox
 	cfg := b.config(t, "", func(c *subscribe.Config) { c.From = subscribe.After(at(first, 2)); c.Limit = 4 })
 	require.NoError(t, subscribe.Run(t.Context(), cfg, in.handle))
@@ -72,7 +72,7 @@ func TestCursorsOfLostHistory(t *testing.T) {
 	first := b.epoch(t)
 	b.setBack(t, 6)
 
-	// The emitter has not noticed yet.
+	// The emitter has not yet detected it.
 	_, err := subscribe.Resolve(ctx, b.Pool, subscribe.After(at(first, 8)))
 	var beyond *subscribe.BeyondEndError
 	require.ErrorAs(t, err, &beyond)
@@ -117,8 +117,8 @@ func TestCursorsOfLostHistory(t *testing.T) {
 	require.Equal(t, at(second, 7), bare)
 }
 
-// A subscriber that runs is told as well, named or not; a consumer that was set back together with the database is not
-// wrong and goes on.
+// A running subscriber gets the error as well, with or without a name. A consumer that was set back together with the database
+// is valid and continues.
 func TestRunningSubscribersAreTold(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -152,7 +152,7 @@ func TestRunningSubscribersAreTold(t *testing.T) {
 	require.Equal(t, append(keys, more...), mail.keys())
 }
 
-// A dump, what was announced after it, and a restore into a new server.
+// Events are announced after a dump, which is then restored to a new server.
 func TestRestoreIntoANewServer(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -176,7 +176,7 @@ func TestRestoreIntoANewServer(t *testing.T) {
 	restored := &bundle{DB: &iutest.DB{URL: server.URL("postgres"), Pool: pool}, template: b.template}
 	restored.composed.Store(100)
 
-	// What the backup held is read with the old cursors, and goes on.
+	// Cursors of events in the backup remain valid.
 	keys := restored.announce(t, 3)
 	var in inbox
 	mail.Pool = pool
@@ -187,7 +187,7 @@ func TestRestoreIntoANewServer(t *testing.T) {
 	require.NotEqual(t, first, second.Epoch)
 	require.EqualValues(t, 6, second.Position)
 
-	// A reader that is ahead of the backup learns where the histories part.
+	// A reader that is ahead of the backup gets an error with the point where the histories diverge.
 	cfg := subscribe.Config{Pool: pool, From: subscribe.After(at(first, 5)), Logger: logger(t)}
 	var rewound *subscribe.RewoundError
 	require.ErrorAs(t, subscribe.Run(t.Context(), cfg, in.handle), &rewound)
@@ -208,13 +208,13 @@ func TestPrunedReadersAreTold(t *testing.T) {
 		b.Exec(t, "SELECT iu_outbox.attend('30 days', '30 days')")
 		require.Equal(t, want, value[int](t, b, "SELECT iu_outbox.prune_emissions('30 days', '30 days', 4)"))
 	}
-	prune(2) // an active consumer has yet to handle the rest
+	prune(2) // an active consumer has not handled the rest
 	prune(0)
 	_, err := subscribe.Resolve(ctx, b.Pool, subscribe.After(subscribe.Cursor{Position: 2}))
 	require.NoError(t, err)
 	b.Exec(t, "UPDATE iu_outbox.attendance SET attended = attended + 31 * 86400")
 	prune(4)
-	prune(0) // the others are young
+	prune(0) // the others are not old enough
 
 	_, err = subscribe.Resolve(ctx, b.Pool, subscribe.After(subscribe.Cursor{Position: 5}))
 	var pruned *subscribe.PrunedError
@@ -245,7 +245,7 @@ func TestPrunedReadersAreTold(t *testing.T) {
 	require.EqualValues(t, 11, page.Events[0].Cursor.Position, "positions grow over pruning")
 }
 
-// Holes that somebody made by hand are stepped over: only what is gone from the beginning was pruned.
+// Readers skip gaps that a person made. Only missing events at the beginning of the history count as pruned.
 func TestHolesAreSteppedOver(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -13,12 +13,11 @@ import (
 	"github.com/iu-core/iuworker/internal/retry"
 )
 
-// errLeaseLost: another process may have taken the consumer over.
+// errLeaseLost means that another process may have taken over the consumer.
 var errLeaseLost = errors.New("the consumer's lease was lost")
 
-// lease makes one of all processes with a consumer's name the active one. It has a connection of its own: the pool may
-// be busy with what handlers do. It needs no session, so that it works through a transaction pooler as well. Not
-// safe for concurrent use.
+// lease makes one of the processes with a consumer's name the active one. It has its own connection, because handlers may use
+// the whole pool. It depends on no session state, so it works through a transaction pooler. Not safe for concurrent use.
 type lease struct {
 	direct  *pgx.ConnConfig
 	name    string
@@ -27,7 +26,7 @@ type lease struct {
 	logger  *slog.Logger
 	outage  *retry.Outage
 	conn    *pgx.Conn
-	mayHold bool // unless the last reply said otherwise
+	mayHold bool // whether this process may have the lease, as far as it knows
 }
 
 func newLease(cfg Config, process string) *lease {
@@ -37,8 +36,8 @@ func newLease(cfg Config, process string) *lease {
 	}
 }
 
-// hold requests or renews the lease, and returns held, taken or gone. It waits for the reply even if ctx ends: a lease
-// granted to a process that no longer waits for it would block the others.
+// hold requests or renews the lease, and returns held, taken or gone (the consumer was deleted). It waits for the reply even
+// if ctx ends: a lease granted to a process that no longer waits for it would block the others.
 func (l *lease) hold(ctx context.Context) (state string, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(l.ttl*2/5, time.Second))
 	defer cancel()
@@ -67,12 +66,12 @@ func (l *lease) close() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = l.conn.Close(ctx) // after a second pgx cuts the connection
+	_ = l.conn.Close(ctx) // when ctx ends, pgx closes the socket
 	l.conn = nil
 }
 
-// acquire waits until this process has the lease, and returns the time up to which it has it for certain. observe is
-// called while another process has the lease; its error ends the wait.
+// acquire waits until this process has the lease, and returns the time until which the lease certainly lasts. It calls observe
+// each time it finds that another process has the lease, and returns observe's error.
 func (l *lease) acquire(ctx context.Context, observe func(context.Context) error) (time.Time, error) {
 	standby := false
 	for {
@@ -109,8 +108,8 @@ func (l *lease) acquire(ctx context.Context, observe func(context.Context) error
 	}
 }
 
-// keep renews the lease until stop is called. The context that it returns ends with ctx, or if the lease is lost; then its
-// cause is errLeaseLost.
+// keep renews the lease until stop is called. It returns a context that ends with ctx, or with the cause errLeaseLost if the
+// lease is lost.
 func (l *lease) keep(ctx context.Context, until time.Time) (held context.Context, stop func()) {
 	held, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{})
@@ -124,7 +123,7 @@ func (l *lease) keep(ctx context.Context, until time.Time) (held context.Context
 	}
 }
 
-// renew renews the lease until it is lost (errLeaseLost) or ctx ends (nil).
+// renew renews the lease. It returns errLeaseLost if the lease is lost, and nil if ctx ends.
 func (l *lease) renew(ctx context.Context, until time.Time) error {
 	for retry.Pause(ctx, l.ttl/5) {
 		begun := time.Now()
@@ -145,8 +144,7 @@ func (l *lease) renew(ctx context.Context, until time.Time) error {
 	return nil
 }
 
-// release gives up the lease if this process has it, so that another one takes over at once. If that fails, the lease
-// expires.
+// release ends the lease if this process has it: another process can take over at once. If that fails, the lease expires.
 func (l *lease) release(ctx context.Context) {
 	defer l.close()
 	if !l.mayHold {

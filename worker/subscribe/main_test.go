@@ -24,13 +24,13 @@ func TestMain(m *testing.M) {
 	if os.Getenv(envSubscriberURL) != "" {
 		os.Exit(subscriberProcess())
 	}
-	if err := flag.Set("rapid.checks", "4"); err != nil { // each is a database in a storm; the command line may ask for more
+	if err := flag.Set("rapid.checks", "4"); err != nil { // each check is a database with much concurrency; the command line may request more
 		panic(err)
 	}
 	iutest.Main(m)
 }
 
-// patience is how long a condition may take on a busy machine; what is met earlier ends the wait.
+// patience is how long tests wait for a condition, which may take long on a busy machine.
 const patience = 90 * time.Second
 
 // bundle is a database with open gates and a template.
@@ -49,7 +49,7 @@ func setup(t *testing.T) *bundle {
 
 const composeSQL = `SELECT public.fn_iu_auto_instantiate_from_event(gen_random_uuid(), $1, $2, $3, 'live', $4) ->> 'status'`
 
-// compose composes n live instances and answers their keys; nobody has announced them yet.
+// compose composes n live instances without announcing them, and returns their keys.
 func (b *bundle) compose(t *testing.T, n int, as ...composing) []string {
 	t.Helper()
 	how := composing{Template: b.template, EventType: "order.paid", Actor: "billing"}
@@ -67,7 +67,7 @@ func (b *bundle) compose(t *testing.T, n int, as ...composing) []string {
 
 func uniqueSuffix(n int64) string { return fmt.Sprintf("s-%d", n) }
 
-// composing says how; zero fields are the usual.
+// composing configures compose. The zero value of a field is its default.
 type composing struct {
 	Template         uuid.UUID
 	EventType, Actor string
@@ -86,13 +86,13 @@ func (c composing) or(d composing) composing {
 	return c
 }
 
-// emit announces what was composed.
+// emit announces all composed instances.
 func (b *bundle) emit(t *testing.T) {
 	t.Helper()
 	b.Exec(t, "SELECT iu_outbox.emit(500)")
 }
 
-// announce composes n instances, announces them, and answers their keys.
+// announce composes n instances, announces them, and returns their keys.
 func (b *bundle) announce(t *testing.T, n int, as ...composing) []string {
 	t.Helper()
 	keys := b.compose(t, n, as...)
@@ -107,13 +107,13 @@ func value[T any](t *testing.T, b *bundle, sql string, args ...any) T {
 	return v
 }
 
-// until waits until a query answers true; no row is not true.
+// until waits until a query returns true. No row counts as false.
 func (b *bundle) until(t *testing.T, query string, args ...any) {
 	t.Helper()
 	b.WaitFor(t, patience, "SELECT ("+query+")", args...)
 }
 
-// config is a subscriber on the test's database, impatient with everything.
+// config returns the configuration of a subscriber on the test's database, with short intervals.
 func (b *bundle) config(t *testing.T, consumer string, change ...func(*subscribe.Config)) subscribe.Config {
 	t.Helper()
 	cfg := subscribe.Config{
@@ -126,9 +126,9 @@ func (b *bundle) config(t *testing.T, consumer string, change ...func(*subscribe
 	return cfg
 }
 
-// running is a subscriber that runs.
+// running is a running subscriber.
 type running struct {
-	stop func() error // ends it, and answers what Run answered
+	stop func() error // ends the subscriber, and returns the error of Run
 	done chan struct{}
 	err  error
 }
@@ -151,7 +151,7 @@ func start(t *testing.T, run func(ctx context.Context) error) *running {
 	return r
 }
 
-// wait waits until it ends by itself, and answers what Run answered.
+// wait waits until the subscriber ends, and returns the error of Run.
 func (r *running) wait(t *testing.T) error {
 	t.Helper()
 	select {
@@ -163,7 +163,7 @@ func (r *running) wait(t *testing.T) error {
 	}
 }
 
-// inbox collects what a handler was given. It is safe for concurrent use.
+// inbox collects the events that a handler gets. Safe for concurrent use.
 type inbox struct {
 	mu     sync.Mutex
 	events []subscribe.Event
@@ -194,13 +194,13 @@ func (i *inbox) keys() []string {
 	return keys
 }
 
-// waitFor waits until it holds these keys, in this order, and nothing else.
+// waitFor waits until the inbox holds exactly these keys, in this order.
 func (i *inbox) waitFor(t *testing.T, keys ...string) {
 	t.Helper()
 	require.EventuallyWithT(t, func(c *assert.CollectT) { require.Equal(c, keys, i.keys()) }, patience, 5*time.Millisecond)
 }
 
-// logs collects what a subscriber logs.
+// logs collects the log of a subscriber.
 type logs struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

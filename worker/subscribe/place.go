@@ -12,17 +12,17 @@ import (
 type place interface {
 	// read returns up to limit events after the cursor.
 	read(ctx context.Context, limit int) (page, error)
-	// move moves the cursor on db; it returns errMoved if the cursor is no longer at from.
+	// move moves the cursor, on db. It returns errMoved if the cursor is no longer at from.
 	move(ctx context.Context, db DB, from Cursor, to mark) error
 	// failed records a failure for the first event after from, and returns how many tries have failed. counts says whether
-	// this one counts as a try.
+	// this failure counts as a try.
 	failed(ctx context.Context, from Cursor, err error, counts bool) (int, error)
 }
 
-// errMoved means that an operator, or a process that took over, moved the cursor.
+// errMoved means that an operator or another process has moved the cursor.
 var errMoved = errors.New("something else moved the cursor")
 
-// memory keeps the cursor for one Run.
+// memory is a place that ends with Run.
 type memory struct {
 	cfg   Config
 	at    mark
@@ -45,18 +45,18 @@ func (m *memory) failed(_ context.Context, _ Cursor, _ error, counts bool) (int,
 	return m.tries, nil
 }
 
-// row keeps the cursor in iu_outbox.consumer. Every read begins at the row, and so sees an operator's reset or another
-// process's progress at once. Every move depends on the position that was read and on the lease: a process that lost
-// the lease can move the cursor neither back nor twice.
+// row is a place in iu_outbox.consumer. Each read begins at the cursor in the row, and so follows an operator's reset or
+// another process's progress at once. Each move requires that the row still has the cursor that was read, and that this
+// process has the lease: a process that lost it cannot move the cursor.
 //
-// If the database is set back, the row is set back with it and looks valid. So the process remembers how far it has
-// come. If the history no longer holds that place, it was rewound; otherwise an operator moved the row.
+// If the database is set back, the row is set back with it and looks valid. So the process remembers how far it has read. If
+// the history no longer contains that place, it was rewound; otherwise an operator moved the cursor.
 type row struct {
 	cfg      Config
 	process  string
 	goesBack bool // see subscriber
 	logger   *slog.Logger
-	seen     mark // how far this process, or another one that it saw, has come
+	seen     mark // how far the consumer has read, as this process knows
 	known    bool // whether seen is set
 }
 
@@ -92,10 +92,10 @@ func (r *row) observe(ctx context.Context) error {
 	if errors.Is(err, ErrRewound) {
 		return named(r.cfg.Consumer, err)
 	}
-	return nil // any other error shows up at the lease's connection, too
+	return nil // requests for the lease report other errors
 }
 
-// check compares the consumer's place with what this process has seen.
+// check compares the consumer's cursor with seen, and returns a RewoundError if the history was rewound.
 func (r *row) check(ctx context.Context, at mark) error {
 	if r.cfg.Resume != nil {
 		return nil // what it asks decides
@@ -119,7 +119,7 @@ func (r *row) check(ctx context.Context, at mark) error {
 	return nil
 }
 
-// verify returns a RewoundError if the current history does not hold what this process has seen.
+// verify returns a RewoundError if the current history does not contain seen.
 func (r *row) verify(ctx context.Context) error {
 	if !r.known {
 		return nil
@@ -131,7 +131,7 @@ func (r *row) verify(ctx context.Context) error {
 	return rewound(err)
 }
 
-// move counts the events up to a place as seen even if it fails: the handler has handled them.
+// move sets seen even if it fails, because the handler has handled the events.
 func (r *row) move(ctx context.Context, db DB, from Cursor, to mark) error {
 	r.seen, r.known = to, true
 	tag, err := db.Exec(ctx, `
@@ -166,7 +166,7 @@ func (r *row) failed(ctx context.Context, from Cursor, cause error, counts bool)
 	return tries, nil
 }
 
-// message returns an error's text as the column takes it: valid UTF-8, no NUL, at most 2,000 characters.
+// message returns an error's text in a form that the column accepts: valid UTF-8 without NUL, at most 2,000 characters.
 func message(err error) string {
 	text := strings.ToValidUTF8(strings.ReplaceAll(err.Error(), "\x00", ""), "\uFFFD")
 	const limit = 2000
@@ -176,7 +176,7 @@ func message(err error) string {
 	return text
 }
 
-// open creates the consumer if it is new.
+// open creates the consumer if it does not exist.
 func (r *row) open(ctx context.Context) (created bool, err error) {
 	var epoch *string
 	var position *int64

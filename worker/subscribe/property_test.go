@@ -15,20 +15,20 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// storm is what happens to a history while it is read.
+// storm describes what happens to a history while subscribers read it.
 type storm struct {
-	Writers  [][]writing // transactions of each session
+	Writers  [][]writing // the transactions of each session
 	Emitters int
-	Emit     int // emissions a call
-	Kills    int // of sessions, whoever has them
+	Emit     int // emissions per call
+	Kills    int // of sessions, chosen at random
 	Restarts int // of subscribers
 	MaxBatch int
 }
 
-// writing is a transaction that composes.
+// writing describes a transaction that composes.
 type writing struct {
 	Instances int
-	Hold      int // how many calls of emitters it stays open for
+	Hold      int // for how many calls of emitters it stays open
 	RollBack  bool
 }
 
@@ -50,8 +50,8 @@ func drawStorm(t *rapid.T) storm {
 	}
 }
 
-// Whatever sessions are killed, whoever emits, however long transactions are open: every subscriber sees every live
-// instance in the order of positions, and a transactional consumer has each effect once.
+// Sessions are killed, several emitters run, and transactions stay open. All the same, each subscriber gets all live instances
+// in the order of their positions, and a transactional consumer has each effect once.
 func TestEverySubscriberSeesEveryInstance(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -62,7 +62,7 @@ func TestEverySubscriberSeesEveryInstance(t *testing.T) {
 	})
 }
 
-// world is a database in a storm.
+// world is a database during a storm.
 type world struct {
 	*bundle
 	storm storm
@@ -104,7 +104,7 @@ func (w *world) run(t *testing.T) {
 	})
 	writers.Wait()
 	disasters.Wait()
-	w.Pool.Reset() // connections that were killed in the pool
+	w.Pool.Reset() // drops the connections of the pool that were killed
 	w.until(t, "SELECT count(*) = 0 FROM iu_outbox.emission WHERE position IS NULL")
 	cancel()
 	emitters.Wait()
@@ -116,7 +116,7 @@ func (w *world) run(t *testing.T) {
 
 func (w *world) patient(c *subscribe.Config) {
 	c.MaxBatch = w.storm.MaxBatch
-	c.PollInterval = 20 * time.Millisecond // a killed listener is one of the disasters
+	c.PollInterval = 20 * time.Millisecond // the listener may be killed
 }
 
 func (w *world) check(t *testing.T, alone, plain *inbox) {
@@ -130,7 +130,7 @@ func (w *world) check(t *testing.T, alone, plain *inbox) {
 	}
 	eventually(t, func() bool { return len(alone.all()) >= len(keys) })
 	if len(keys) == 0 {
-		return // everything was rolled back
+		return // all transactions were rolled back
 	}
 	require.Equal(t, keys, alone.keys())
 	require.Equal(t, keys, firstOf(plain.keys()))
@@ -157,7 +157,7 @@ func (w *world) emitter(ctx context.Context) {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		_, _ = w.Pool.Exec(ctx, "SELECT iu_outbox.emit($1)", w.storm.Emit) // killed, it emits with the next call
+		_, _ = w.Pool.Exec(ctx, "SELECT iu_outbox.emit($1)", w.storm.Emit) // if it is killed, the next call emits
 		w.emits.Add(1)
 		select {
 		case <-tick.C:
@@ -166,7 +166,7 @@ func (w *world) emitter(ctx context.Context) {
 	}
 }
 
-// hold waits for so many calls of emitters.
+// hold waits for that many calls of emitters.
 func (w *world) hold(ctx context.Context, calls int) {
 	until := w.emits.Load() + int64(calls)
 	tick := time.NewTicker(time.Millisecond)
@@ -176,7 +176,7 @@ func (w *world) hold(ctx context.Context, calls int) {
 	}
 }
 
-// writer composes; what a kill takes away is not said again.
+// writer runs the transactions of a session. It does not retry one that a kill ended.
 func (w *world) writer(ctx context.Context, transactions []writing) {
 	for _, how := range transactions {
 		tx, err := w.Pool.Begin(ctx)
@@ -196,7 +196,7 @@ func (w *world) writer(ctx context.Context, transactions []writing) {
 	}
 }
 
-// kill terminates sessions at random: writers, emitters, listeners, leases, handlers.
+// kill terminates random sessions: those of writers, emitters, listeners, leases and handlers.
 func (w *world) kill(ctx context.Context, t *testing.T) {
 	conn, err := pgx.Connect(ctx, w.URL)
 	if !assertNoError(t, err) {
@@ -229,7 +229,7 @@ func (w *world) subscribers(t *testing.T, run func(context.Context) error, n int
 	return g
 }
 
-// restart ends one of them, and starts another.
+// restart ends one of the processes, and starts another.
 func (g *group) restart(t *testing.T) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

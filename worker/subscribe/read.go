@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Filter selects events. An event must be in each list; an empty list selects all.
+// Filter selects the events that match each list. An empty list matches all events.
 type Filter struct {
 	Templates  []string // ids or collection keys
 	Actors     []string
@@ -18,7 +18,7 @@ type Filter struct {
 
 func (f Filter) empty() bool { return len(f.Templates)+len(f.Actors)+len(f.EventTypes) == 0 }
 
-// templates are ids as the database writes them, and keys.
+// templates returns the keys, and the ids as the database formats them.
 func (f Filter) templates() []string {
 	var out []string
 	for _, t := range f.Templates {
@@ -33,18 +33,18 @@ func (f Filter) templates() []string {
 // Page is a stretch of the history.
 type Page struct {
 	Events []Event
-	// Next is where to read on: after the last event, and after what the filter left out.
+	// Next is the cursor of the next page: after the last event, and after those that the filter left out.
 	Next Cursor
 	// End is the end of the history when the page was read.
 	End Cursor
 }
 
-// filterWindow is how many emissions one read scans if a filter selects among them.
+// filterWindow is how many emissions a read with a filter scans.
 const filterWindow = 1000
 
-// pageSQL reads one stretch in one snapshot, together with the state of the cursor that it follows: nothing can be
-// pruned or set back in between. The second %s is where to begin. The last emission that was scanned is returned even if
-// the filter leaves it out (then without its event), so that the reader gets past it.
+// pageSQL reads a page and the state of the cursor before it in one snapshot: nothing can be pruned or set back in between.
+// The second %s is the place to begin at. The last emission that was scanned is returned even if the filter leaves it out,
+// then without its event: the reader moves past it.
 const pageSQL = `
 	SELECT %s,
 	       COALESCE(at.epoch, ''), at.position, COALESCE(at.id, ''), at.tries, at.replay,
@@ -84,26 +84,26 @@ var (
 
 var pageHistorySQL = fmt.Sprintf(historySQL, "at.position")
 
-// page is a Page with what else the loop needs.
+// page is a Page with what else a subscriber needs.
 type page struct {
 	events []Event
 	after  mark   // where it begins
-	next   mark   // where to read on
+	next   mark   // where the next page begins
 	end    mark   // the end of the history
-	known  *int64 // the last position that after's epoch has in common with today's history
-	tries  int    // failed for the first event
-	replay bool   // dead letters are to be handled again
+	known  *int64 // the last position that after's epoch has in common with the current history
+	tries  int    // failed tries for the first event
+	replay bool   // whether a replay of dead letters was requested
 }
 
-// Read returns up to limit events after a cursor, fewer if the history ends or the filter leaves too many out:
-// read on at Next until it is the cursor that was given. A cursor that the history does not hold is a
-// RewoundError or a PrunedError. Resolve a cursor from outside first, to tell typing errors apart.
+// Read returns up to limit events after a cursor. A filter may make it return fewer before the end of the history: read
+// until Next is the cursor that was given. The error is a RewoundError or a PrunedError if the history does not contain the
+// cursor. Resolve a cursor that a person typed first: Resolve reports one that is too large as a BeyondEndError.
 func Read(ctx context.Context, db DB, after Cursor, filter Filter, limit int) (Page, error) {
 	p, err := readAfter(ctx, db, mark{Cursor: after}, filter, limit)
 	return Page{Events: p.events, Next: p.next.Cursor, End: p.end.Cursor}, err
 }
 
-// readAfter is Read for a place whose event is known: if another one is there, it is a RewoundError.
+// readAfter is Read for a cursor with the id of its event. It returns a RewoundError if another event is there now.
 func readAfter(ctx context.Context, db DB, after mark, filter Filter, limit int) (page, error) {
 	return readPage(ctx, db, pageAfterSQL, filter, limit, after.Epoch, after.Position, after.id)
 }
@@ -151,10 +151,10 @@ func readPage(ctx context.Context, db DB, sql string, filter Filter, limit int, 
 	return p, nil
 }
 
-// errNoRow means that the place to begin at does not exist.
+// errNoRow means that the consumer to read for does not exist.
 var errNoRow = errors.New("no row")
 
-// rewound turns a BeyondEndError into a RewoundError if the cursor has an epoch: it was once read from this history.
+// rewound converts a BeyondEndError to a RewoundError if the cursor has an epoch: such a cursor was once read, not mistyped.
 func rewound(err error) error {
 	var beyond *BeyondEndError
 	if !errors.As(err, &beyond) || beyond.Cursor.Epoch == "" {

@@ -16,8 +16,8 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// restore sets the database back to a position, consumers and effects with it, and lets its history grow again by n other
-// events: all in one transaction, as it looks to those who connect again after a restore. anew: in a new epoch.
+// restore sets the database back to a position, with its consumers and effects, and adds n other events. It does so in one
+// transaction, because clients see only the result of a restore. anew says whether a new epoch begins.
 func (b *bundle) restore(t *testing.T, position int64, n int, anew bool) {
 	t.Helper()
 	require.NoError(t, pgx.BeginFunc(t.Context(), b.Pool, func(tx pgx.Tx) error {
@@ -119,14 +119,14 @@ func TestRunningSubscribersAreToldOfARewind(t *testing.T) {
 			require.Equal(t, keys, batch.keys())
 			require.Empty(t, standby.keys())
 
-			// What was done in the database went back with it: going on is right, and each event has its effect once.
+			// Effects in the database were set back with it. The consumer continues, and each event has its effect once.
 			b.until(t, "SELECT count(*) = $1 FROM effect", 3+test.grown)
 			eventually(t, func() bool { return txSaid.count("the consumer with all of its effects") == 1 })
 			require.NoError(t, tx.stop())
 			require.True(t, value[bool](t, b, `
 				SELECT bool_and(e.instance_collection_id::text = f.id) FROM effect AS f JOIN iu_outbox.emission AS e USING (position)`))
 
-			// Started again they go on after their rows.
+			// After a restart they continue after the cursors in their rows.
 			if test.grown > 0 {
 				var again inbox
 				require.NoError(t, subscribe.Run(t.Context(), b.config(t, "mail", func(c *subscribe.Config) { c.Limit = test.grown }), again.handle))
@@ -136,7 +136,7 @@ func TestRunningSubscribersAreToldOfARewind(t *testing.T) {
 	}
 }
 
-// What people and other processes do to a consumer is no rewind, and neither are a new epoch and retention.
+// Changes of a consumer by people or other processes, a new epoch, and retention do not count as a rewind.
 func TestWhatIsNoRewind(t *testing.T) {
 	t.Parallel()
 	b := withEffects(t)
@@ -161,7 +161,7 @@ func TestWhatIsNoRewind(t *testing.T) {
 	want = append(want, keys[4], keys[5])
 	in.waitFor(t, want...)
 	b.until(t, "SELECT position = 6 FROM iu_outbox.consumer")
-	b.Exec(t, "UPDATE iu_outbox.consumer SET position = 5") // by hand, without a command
+	b.Exec(t, "UPDATE iu_outbox.consumer SET position = 5") // as a person may do in psql
 	want = append(want, keys[5])
 	in.waitFor(t, want...)
 
@@ -183,7 +183,7 @@ func TestWhatIsNoRewind(t *testing.T) {
 	require.NoError(t, run.stop())
 }
 
-// A dead letter of a history that was lost is replayed as it was, whatever is at its place now.
+// A dead letter from a lost history is replayed unchanged, even if another event has its position now.
 func TestReplayAfterARewind(t *testing.T) {
 	t.Parallel()
 	b := withEffects(t)
@@ -215,7 +215,7 @@ func TestReplayAfterARewind(t *testing.T) {
 	require.Equal(t, keys[2:], in.keys())
 }
 
-// A row that comes from elsewhere than the history says so by itself.
+// A row that comes from another database than the history is detected by the id in it.
 func TestConsumerOfAnotherHistory(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -239,7 +239,7 @@ func TestConsumerOfAnotherHistory(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, subscribe.Run(t.Context(), limited(1), in.handle))
 
-	// A program that does not know of the id, moving the cursor, leaves none that is wrong.
+	// An older program moves the cursor without the id. No wrong id remains.
 	require.NotNil(t, value[*string](t, b, "SELECT last_event_id::text FROM iu_outbox.consumer"))
 	b.Exec(t, "UPDATE iu_outbox.consumer SET position = 1")
 	require.Nil(t, value[*string](t, b, "SELECT last_event_id::text FROM iu_outbox.consumer"))
@@ -259,13 +259,13 @@ func TestAfterEvent(t *testing.T) {
 	_, err = subscribe.Resolve(t.Context(), b.Pool, subscribe.AfterEvent(second.Cursor, third.ID))
 	require.ErrorAs(t, err, &rewound)
 	require.Equal(t, subscribe.RewoundError{Cursor: second.Cursor, End: third.Cursor, Found: second.ID}, *rewound)
-	for _, cursor := range []subscribe.Cursor{second.Cursor, third.Cursor} { // third: the tail's end
+	for _, cursor := range []subscribe.Cursor{second.Cursor, third.Cursor} { // third is the end of the tail
 		_, err = b.tail(t).Follow(t.Context(), subscribe.AfterEvent(cursor, page.Events[0].ID), subscribe.Filter{})
 		require.ErrorIs(t, err, subscribe.ErrRewound)
 	}
 }
 
-// Each follower goes by what it has read itself: those that are before the place where the histories part go on.
+// A follower depends on what it has read itself: it continues if its place is before the point where the histories diverge.
 func TestFollowersAreToldOfARewindInTheSameEpoch(t *testing.T) {
 	t.Parallel()
 	b := withEffects(t)
@@ -294,7 +294,7 @@ func TestFollowersAreToldOfARewindInTheSameEpoch(t *testing.T) {
 	}
 }
 
-// A copy of the server's files, taken while it stood still, is put in its place: the server cannot know.
+// The server's files are replaced by a copy that was taken while it was stopped. The server cannot detect that.
 func TestFilesThatWereSetBack(t *testing.T) {
 	t.Parallel()
 	db, server := iutest.Own(t)
@@ -338,8 +338,8 @@ func TestFilesThatWereSetBack(t *testing.T) {
 	require.Equal(t, other, again.keys())
 }
 
-// A process that was not there when the database was set back knows nothing of what was lost, and is told that
-// something may have been.
+// A process that starts after the database was set back does not know which events were lost. It logs a warning that some may
+// have been.
 func TestANewProcessIsToldOfTheNewEpoch(t *testing.T) {
 	t.Parallel()
 	b := withEffects(t)

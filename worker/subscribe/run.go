@@ -13,12 +13,12 @@ import (
 	"github.com/iu-core/iuworker/internal/retry"
 )
 
-// Run passes events to the handler one at a time, in the order of their positions, until ctx ends or Limit is reached; then
-// it returns nil. The cursor moves after each event that was handled. Safe for concurrent calls.
+// Run passes events to the handler one at a time, in the order of their positions. The cursor moves after each event that was
+// handled. Run returns nil when ctx ends or Limit is reached. Safe for concurrent use.
 //
-// Run waits for the end of database outages. It returns an error if it cannot continue: the handler's (Stop,
-// ExhaustedError), a cursor that the history does not hold (RewoundError, PrunedError, BeyondEndError), a deleted
-// consumer (ErrNoConsumer), an invalid Config, or a database that refuses (a missing schema or privilege).
+// Run retries while the database is unreachable. It returns an error if it cannot continue: the handler's error (Stop,
+// ExhaustedError), a cursor that is not in the history (RewoundError, PrunedError, BeyondEndError), a deleted consumer
+// (ErrNoConsumer), an invalid Config, or a query that the database refuses (a missing schema or privilege).
 func Run(ctx context.Context, cfg Config, handler Handler) error {
 	return run(ctx, cfg, func(s *subscriber) {
 		s.single = true
@@ -31,8 +31,8 @@ func RunBatch(ctx context.Context, cfg Config, handler BatchHandler) error {
 	return run(ctx, cfg, func(s *subscriber) { s.attempt = plainAttempt(handler) })
 }
 
-// RunTx is RunBatch with a transaction in which the cursor moves, too: an effect that the handler writes there happens
-// once for each event. It requires Config.Consumer.
+// RunTx is RunBatch with a transaction that also moves the cursor: effects that the handler writes in it happen exactly once
+// per event. It requires Config.Consumer.
 func RunTx(ctx context.Context, cfg Config, handler TxHandler) error {
 	if cfg.Consumer == "" {
 		return errors.New("subscribe: RunTx needs Config.Consumer")
@@ -40,13 +40,13 @@ func RunTx(ctx context.Context, cfg Config, handler TxHandler) error {
 	return run(ctx, cfg, func(s *subscriber) { s.attempt, s.goesBack = txAttempt(handler), true })
 }
 
-// subscriber is one Run.
+// subscriber is a call of Run, RunBatch or RunTx.
 type subscriber struct {
 	cfg      Config
 	place    place
 	attempt  attempt
-	single   bool // one event at a time
-	goesBack bool // the handler's effects are in the database, and are set back with it
+	single   bool // whether the handler gets one event at a time
+	goesBack bool // whether the handler's effects are set back with the database, because they are in it
 	outage   *retry.Outage
 	logger   *slog.Logger
 
@@ -60,8 +60,8 @@ type subscriber struct {
 	cause   ResumeCause // why the subscriber asks
 
 	handled    int
-	failures   int   // of the handler, since it last succeeded
-	suspicious int64 // events up to this position are handled one by one: a batch of them failed
+	failures   int   // of the handler, in a row
+	suspicious int64 // events up to this position are handled one by one, because a batch of them failed
 }
 
 func run(ctx context.Context, cfg Config, prepare func(*subscriber)) error {
@@ -92,7 +92,7 @@ func run(ctx context.Context, cfg Config, prepare func(*subscriber)) error {
 	return err
 }
 
-// runAlone reads without a consumer's name, with the cursor in memory.
+// runAlone delivers events without a consumer's name, with the cursor in memory.
 func (s *subscriber) runAlone(ctx context.Context) error {
 	var from mark
 	err := s.try(ctx, func(ctx context.Context) (err error) {
@@ -106,7 +106,7 @@ func (s *subscriber) runAlone(ctx context.Context) error {
 	return s.deliver(ctx)
 }
 
-// runNamed waits for the consumer's lease, reads while it has it, and waits again if it was lost.
+// runNamed waits for the consumer's lease, delivers events while it has the lease, and waits again if the lease is lost.
 func (s *subscriber) runNamed(ctx context.Context) error {
 	row := &row{cfg: s.cfg, process: names.Process(), goesBack: s.goesBack, logger: s.logger}
 	s.place, s.row = row, row
@@ -188,7 +188,7 @@ func (s *subscriber) deliver(ctx context.Context) error {
 	return nil
 }
 
-// work handles a page, or waits if there is nothing in it.
+// work handles a page. If the page is empty, it waits for an announcement or the next poll.
 func (s *subscriber) work(ctx context.Context, p page) error {
 	switch {
 	case p.replay:
@@ -205,7 +205,7 @@ func (s *subscriber) work(ctx context.Context, p page) error {
 
 const statementTimeout = 30 * time.Second
 
-// try runs a query, and retries it while the database is away. It does not begin after ctx has ended.
+// try runs a query, and retries it while the database is unreachable. It runs nothing once ctx has ended.
 func (s *subscriber) try(ctx context.Context, query func(context.Context) error) error {
 	for {
 		if ctx.Err() != nil {
@@ -224,7 +224,7 @@ func (s *subscriber) try(ctx context.Context, query func(context.Context) error)
 			return err
 		}
 		if dbsession.ReadOnlyError(err) {
-			s.cfg.Pool.Reset() // its connections lead to a server that is no longer the primary
+			s.cfg.Pool.Reset() // its connections are to a server that is no longer the primary
 		}
 		retry.Pause(ctx, retry.Reconnect.Wait(s.outage.Failed(ctx, err)))
 	}

@@ -18,7 +18,7 @@ func TestDeliversInOrderAndWakesByTheDoorbell(t *testing.T) {
 	var in inbox
 	cfg := b.config(t, "", func(c *subscribe.Config) {
 		c.From = subscribe.Beginning()
-		c.PollInterval = time.Hour // what comes later comes by notification
+		c.PollInterval = time.Hour // later events arrive only by notification
 	})
 	r := start(t, func(ctx context.Context) error { return subscribe.Run(ctx, cfg, in.handle) })
 	in.waitFor(t, early...)

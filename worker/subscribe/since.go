@@ -13,10 +13,11 @@ var ErrBadSince = errors.New("not a time")
 
 const day = 24 * time.Hour
 
-// Up to 99999 days, which a time.Duration holds.
+// At most 99999 days, which fit in a time.Duration.
 var sinceForm = regexp.MustCompile(`^(?:([0-9]{1,5})d)?((?:[0-9].*)?)$`)
 
-// ParseSince parses a time in RFC 3339, or a duration before now, in days of 24 hours and Go's units (30d, 1d12h, 90m). The error wraps ErrBadSince.
+// ParseSince parses a time in RFC 3339, or a duration before now in days of 24 hours and Go's units (30d, 1d12h, 90m). The
+// error wraps ErrBadSince.
 func ParseSince(text string, now time.Time) (time.Time, error) {
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
 		return at, nil
@@ -29,8 +30,7 @@ func ParseSince(text string, now time.Time) (time.Time, error) {
 	return now.Add(-ago), nil
 }
 
-// ParseStart parses a place in the history as people type it: beginning, now, a cursor, a position, a time, or a duration
-// before now.
+// ParseStart parses where to begin: "beginning", "now", a cursor, a position, or what ParseSince parses.
 func ParseStart(text string, now time.Time) (Start, error) {
 	switch text {
 	case "beginning":

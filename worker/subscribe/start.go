@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// DB is what queries run on: a pgxpool.Pool, a pgx.Conn, or a pgx.Tx.
+// DB runs queries. It is a *pgxpool.Pool, a *pgx.Conn or a pgx.Tx.
 type DB interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
@@ -33,25 +33,25 @@ const (
 	startSince
 )
 
-// Beginning is before the first event that is kept.
+// Beginning begins with the first event that is kept.
 func Beginning() Start { return Start{kind: startBeginning} }
 
-// Now is after the last event that is there when Run starts.
+// Now begins with the first event that is announced after the subscriber or follower starts.
 func Now() Start { return Start{kind: startNow} }
 
-// After is after the event that carries the cursor.
+// After begins after the event with that cursor.
 func After(c Cursor) Start { return Start{kind: startAfter, after: mark{Cursor: c}} }
 
-// AfterEvent is After for programs that stored the event's ID with its cursor. If the history has another event at that
-// place now, the database was set back without noticing it, and the reader gets a RewoundError.
+// AfterEvent is After for programs that store the event's ID with its cursor. The reader gets a RewoundError if another event
+// is there now: then the database's files were replaced by an older copy.
 func AfterEvent(c Cursor, id string) Start { return Start{kind: startAfter, after: mark{c, id}} }
 
-// Since is before the first event that was announced at t or later, as exactly as the server's clock ran. A t before
-// everything that is kept is Beginning.
+// Since begins with the first event that was announced at t or later by the server's clock. It is Beginning if all events that
+// are kept are later than t.
 func Since(t time.Time) Start { return Start{kind: startSince, since: t} }
 
-// Resolve returns the cursor at which a reader begins, in the current epoch if the start names none. A cursor that the
-// history does not hold is a BeyondEndError, a RewoundError or a PrunedError. The zero Start is Now.
+// Resolve returns the cursor at which a reader begins, in the current epoch if start names none. The zero Start is Now. The
+// error is a BeyondEndError, a RewoundError or a PrunedError if the history does not contain the cursor.
 func Resolve(ctx context.Context, db DB, start Start) (Cursor, error) {
 	at, err := resolve(ctx, db, start)
 	return at.Cursor, err
@@ -85,7 +85,7 @@ func resolve(ctx context.Context, db DB, start Start) (mark, error) {
 	}
 }
 
-// historySQL selects the columns of a history: of a cursor_state s at a position (%[1]s).
+// historySQL is the select list of a history, for a cursor_state s and the position %[1]s.
 const historySQL = `s.state, s.epoch, s.position, s.known_until, s.kept_after,
 	       COALESCE((SELECT e.instance_collection_id::text FROM iu_outbox.emission AS e WHERE e.position = %[1]s), ''),
 	       COALESCE((SELECT e.instance_collection_id::text FROM iu_outbox.emission AS e WHERE e.position = s.position), '')`
@@ -98,10 +98,10 @@ type history struct {
 	end        mark
 	keptAfter  int64
 	knownUntil *int64
-	here       string // the id of the event at the cursor; empty if it is not kept
+	here       string // the id of the event at the cursor; empty if the event is not kept
 }
 
-// columns returns where the columns of historySQL, and more, are scanned to.
+// columns returns the destinations to scan the columns of historySQL into, followed by more.
 func (h *history) columns(more ...any) []any {
 	return append([]any{&h.state, &h.end.Epoch, &h.end.Position, &h.knownUntil, &h.keptAfter, &h.here, &h.end.id}, more...)
 }
@@ -109,7 +109,7 @@ func (h *history) columns(more ...any) []any {
 // kept returns the cursor after which all events are kept.
 func (h *history) kept() Cursor { return Cursor{Epoch: h.end.Epoch, Position: h.keptAfter} }
 
-// check returns the place with the epoch and the id that it lacked, or why a reader cannot continue after it.
+// check returns c with its epoch and id filled in, or an error if a reader cannot continue after it.
 func (h *history) check(c mark) (mark, error) {
 	if h.state != "rewound" && h.state != "beyond_end" && differ(c.id, h.here) {
 		return c, &RewoundError{Cursor: c.Cursor, End: h.end.Cursor, Found: h.here}

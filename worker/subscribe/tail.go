@@ -16,22 +16,22 @@ import (
 
 // TailConfig configures a Tail. The zero value of a field means its default.
 type TailConfig struct {
-	// Pool reads events: one connection while the tail reads, and Replays for followers that are behind. Required. It may
-	// go through a transaction pooler.
+	// Pool reads events. The tail uses one connection while it reads, and followers that are behind use up to Replays.
+	// Required. It may go through a transaction pooler.
 	Pool *pgxpool.Pool
 
-	// Direct is where the connection is opened that listens. Nil means the pool's address. If notifications do not
-	// come through (a transaction pooler), the tail polls.
+	// Direct is the address of a connection that listens. Default: the pool's address. If notifications do not come through
+	// it (a transaction pooler), the tail polls.
 	Direct *pgx.ConnConfig
 
-	// PollInterval is how often to look for events if no notification came. Default 1 s.
+	// PollInterval is how long the tail waits for a notification before it polls. Default 1 s.
 	PollInterval time.Duration
 
-	// Keep and KeepBytes are how many events, and how many bytes of their JSON, are kept in memory for followers that are
-	// a little behind; they read older events from the database. Defaults 4096 and 16 MiB.
+	// Keep and KeepBytes limit the events, and the bytes of their JSON, that stay in memory for followers that are a little
+	// behind. Followers read older events from the database. Defaults 4096 and 16 MiB.
 	Keep, KeepBytes int
 
-	// Replays is how many followers read from the database at once; others wait. Default 4.
+	// Replays is how many followers may read from the database at once; others wait. Default 4.
 	Replays int
 
 	// Linger is how long the tail continues to read after its last follower has left. Default 1 min.
@@ -65,8 +65,8 @@ func (c TailConfig) withDefaults() (TailConfig, error) {
 // ErrTailStopped is returned to the followers of a tail that was stopped.
 var ErrTailStopped = errors.New("the tail was stopped")
 
-// Tail reads new events once, for any number of followers in this process: a thousand that wait cost the database what
-// one does. It reads while it has followers, and costs nothing without them. Safe for concurrent use.
+// Tail reads new events once for all its followers: a thousand that wait cost the database as much as one. It reads while it
+// has followers, and for TailConfig.Linger afterwards. Safe for concurrent use.
 type Tail struct {
 	cfg     TailConfig
 	logger  *slog.Logger
@@ -74,20 +74,20 @@ type Tail struct {
 	end     context.CancelFunc
 	running sync.WaitGroup
 	replays chan struct{}
-	asked   listen.Bell // a caller wants a read that begins now
+	asked   listen.Bell // rings if a caller waits for a new read
 
 	mu        sync.Mutex
 	stopped   bool
 	reading   bool
 	followers int
-	idle      time.Time // since when there are none
+	idle      time.Time // since when there have been no followers
 	recent    ring
-	history   int           // changes when the history is no longer the one that was read
-	news      chan struct{} // closed, and made again, when recent or history changes
+	history   int           // incremented when the history that was read is no longer valid
+	news      chan struct{} // closed and replaced when recent or history changes
 	reads     reads
 }
 
-// NewTail returns a tail, which connects when it gets its first follower. Stop ends it.
+// NewTail returns a tail, which connects when it gets its first follower. Stop it when done.
 func NewTail(cfg TailConfig) (*Tail, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -103,7 +103,7 @@ func NewTail(cfg TailConfig) (*Tail, error) {
 	}, nil
 }
 
-// Stop ends the tail: its followers get ErrTailStopped. Safe to call twice.
+// Stop ends the tail and waits until it has ended. Its followers get ErrTailStopped. It may be called more than once.
 func (t *Tail) Stop() {
 	t.mu.Lock()
 	t.stopped = true
@@ -112,19 +112,19 @@ func (t *Tail) Stop() {
 	t.running.Wait()
 }
 
-// Followers returns how many follow now.
+// Followers returns the number of followers.
 func (t *Tail) Followers() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.followers
 }
 
-// Follow begins to follow at a place in the history; the zero Start is Now. A cursor that the history does not hold is a
-// RewoundError or a PrunedError, a bare position that it does not reach a BeyondEndError. ctx bounds the call alone.
-// Close the follower at the end.
+// Follow returns a follower that begins at start; the zero Start is Now. The error is a RewoundError or a PrunedError if the
+// history does not contain a cursor, and a BeyondEndError if a bare position is after its end. ctx bounds only this call. Close
+// the follower when done.
 //
-// Followers that start at the same time, now or at the cursor of the last event, share one read of the database. Others
-// read what they have missed, Replays of them at once.
+// Followers that start at the end of the history at the same time share one read of the database. Others read what they have
+// missed, at most Replays of them at once.
 func (t *Tail) Follow(ctx context.Context, start Start, filter Filter) (*Follower, error) {
 	if err := t.join(); err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func (t *Tail) Follow(ctx context.Context, start Start, filter Filter) (*Followe
 	return f, nil
 }
 
-// join counts a follower, and wakes the tail for the first one.
+// join adds a follower, and starts the tail if it is not running.
 func (t *Tail) join() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -161,7 +161,7 @@ func (t *Tail) leave() {
 	}
 }
 
-// wanted reports whether to continue reading. If it returns false, the next follower starts the tail again.
+// wanted reports whether the tail should continue to read. After false, the next follower starts the tail again.
 func (t *Tail) wanted() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -12,15 +12,15 @@ import (
 
 const tailPage = 200
 
-// reads counts the tail's reads, so that a caller can wait for one that began after its call.
+// reads counts the tail's reads: a caller can wait for one that began after its call.
 type reads struct {
 	begun, ended int
-	end          mark          // of the history, as the last one saw it
-	err          error         // of the last one
-	done         chan struct{} // closed, and made again, when one ends
+	end          mark          // the end of the history at the last successful read
+	err          error         // of the last read
+	done         chan struct{} // closed and replaced when a read ends
 }
 
-// run reads until the tail is stopped, or has had no follower for Linger.
+// run reads until the tail is stopped or has had no followers for Linger.
 func (t *Tail) run() {
 	ctx, cancel := context.WithCancel(t.life)
 	announced := newAnnouncements(t.cfg.Pool, t.cfg.Direct, t.cfg.PollInterval, "Tail", t.logger)
@@ -33,7 +33,7 @@ func (t *Tail) run() {
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
-			// t.asked is ignored meanwhile: it would make this a busy loop.
+			// This pause ignores t.asked, which would make this a busy loop.
 			retry.Pause(ctx, retry.Reconnect.Wait(outage.Failed(ctx, err)))
 		default:
 			outage.Worked(ctx)
@@ -44,7 +44,7 @@ func (t *Tail) run() {
 	}
 }
 
-// await waits for an announcement, a caller of now, or the next poll.
+// await waits for an announcement, a caller of now, the next poll, or the end of ctx.
 func (t *Tail) await(ctx context.Context, announced listen.Bell) {
 	timer := time.NewTimer(t.cfg.PollInterval)
 	defer timer.Stop()
@@ -56,7 +56,7 @@ func (t *Tail) await(ctx context.Context, announced listen.Bell) {
 	}
 }
 
-// read reads a page, and reports whether there may be more.
+// read reads a page, and reports whether there are more events.
 func (t *Tail) read(ctx context.Context) (more bool, err error) {
 	t.mu.Lock()
 	t.reads.begun++
@@ -84,7 +84,7 @@ func (t *Tail) read(ctx context.Context) (more bool, err error) {
 	return p.next.Position < p.end.Position, err
 }
 
-// take stores a read's result and wakes those who wait for it. The caller holds mu.
+// take stores the result of a read and wakes the goroutines that wait for it. The caller holds mu.
 func (t *Tail) take(p page, err error) {
 	t.reads.ended, t.reads.err = t.reads.begun, err
 	if err == nil {
@@ -98,7 +98,7 @@ func (t *Tail) take(p page, err error) {
 	t.reads.done = make(chan struct{})
 }
 
-// forget drops what was read: the tail begins at the end again, and each follower looks up its place in the database.
+// forget drops all events: the tail begins at the end of the history again, and followers read from the database first.
 func (t *Tail) forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -108,7 +108,7 @@ func (t *Tail) forget() {
 	t.news = make(chan struct{})
 }
 
-// now returns the end of the history as seen by a read that begins after the call. Concurrent callers share a read.
+// now returns the end of the history, from a read that begins after the call. Concurrent callers share a read.
 func (t *Tail) now(ctx context.Context) (mark, error) {
 	t.mu.Lock()
 	wanted := t.reads.begun + 1

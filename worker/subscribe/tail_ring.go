@@ -6,9 +6,9 @@ import "sort"
 type ring struct {
 	most, mostBytes int
 
-	known  bool   // whether the places are set
-	after  Cursor // the place before the first
-	end    mark   // the place after the last
+	known  bool   // whether after and end are set
+	after  Cursor // the place before the first event
+	end    mark   // the place after the last event
 	events []*Event
 	bytes  int
 }
@@ -18,7 +18,7 @@ func (r *ring) clear() {
 	r.known, r.events, r.bytes = false, nil, 0
 }
 
-// add appends a page, drops the oldest events above the limits, and reports whether to wake the followers.
+// add appends a page, drops the oldest events beyond the limits, and reports whether followers must be woken.
 func (r *ring) add(p page) bool {
 	if !r.known {
 		r.known, r.after, r.end = true, p.next.Cursor, p.next
@@ -33,13 +33,13 @@ func (r *ring) add(p page) bool {
 		first := r.events[0]
 		r.after = first.Cursor
 		r.bytes -= len(first.JSON)
-		r.events[0] = nil // for the garbage collector: the array lives on
+		r.events[0] = nil // the array stays in memory, the event must not
 		r.events = r.events[1:]
 	}
 	return len(p.events) > 0
 }
 
-// follows returns up to limit events after a position, and false if the ring no longer holds all of them.
+// follows returns up to limit events after a position. It returns false if the ring no longer holds the first of them.
 func (r *ring) follows(position int64, limit int) ([]*Event, bool) {
 	if !r.known || position < r.after.Position {
 		return nil, false

@@ -13,7 +13,7 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// tail is a tail of the test's database.
+// tail returns a tail of the test's database.
 func (b *bundle) tail(t *testing.T, change ...func(*subscribe.TailConfig)) *subscribe.Tail {
 	t.Helper()
 	cfg := subscribe.TailConfig{Pool: b.Pool, Logger: logger(t)}
@@ -111,8 +111,8 @@ func TestFollowIsRefusedWhereTheHistoryDoesNotHoldTheCursor(t *testing.T) {
 	require.Zero(t, tail.Followers(), "those that were refused are not counted")
 }
 
-// Whatever the ring holds, followers that come, go and come again with their cursor miss nothing and see it in order,
-// while many write.
+// With a ring of any size and many writers, followers that leave and return with their cursors miss no event and get all of them
+// in order.
 func TestFollowersMissNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -130,7 +130,7 @@ func TestFollowersMissNothing(t *testing.T) {
 			wg.Go(func() {
 				var filter subscribe.Filter
 				if n%2 == 0 {
-					filter.Actors = []string{"billing"} // which is everybody
+					filter.Actors = []string{"billing"} // the actor of all events
 				}
 				followInPieces(t, tail, b.epoch(t), first, last, filter)
 			})
@@ -140,7 +140,7 @@ func TestFollowersMissNothing(t *testing.T) {
 	}
 }
 
-// write composes and announces, in transactions of different sizes of which some are rolled back.
+// write composes and announces in transactions of different sizes, and rolls some back.
 func (b *bundle) write(t *testing.T, name string, n int) {
 	for i := 0; i < n; {
 		tx, err := b.Pool.Begin(t.Context())
@@ -161,7 +161,7 @@ func (b *bundle) write(t *testing.T, name string, n int) {
 		assertNoError(t, err)
 		i += size
 	}
-	for left := true; left; { // what another emitter was busy with
+	for left := true; left; { // another emitter may still hold emissions
 		err := b.Pool.QueryRow(t.Context(), `
 			SELECT EXISTS (SELECT FROM iu_outbox.emission WHERE position IS NULL) FROM iu_outbox.emit(500)`).Scan(&left)
 		if !assertNoError(t, err) {
@@ -195,7 +195,7 @@ func followInPieces(t *testing.T, tail *subscribe.Tail, epoch string, first, las
 	}
 }
 
-// The tail's own filter chooses what the database's does.
+// The filter in Go selects the same events as the filter in SQL.
 func TestTheTailsFilterIsTheDatabases(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -231,7 +231,7 @@ func TestTheTailsFilterIsTheDatabases(t *testing.T) {
 	}
 }
 
-// An instance that was rolled back after the tail read it is marked for who replays it.
+// A follower that reads from the database gets RolledBackAt, even if the rollback was after the tail had read the event.
 func TestFollowersSeeTheMarkOfARollback(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -270,10 +270,10 @@ func TestFollowersOfALostHistoryAreTold(t *testing.T) {
 	require.Equal(t, at(b.epoch(t), 4), rewound.End)
 	none, err := nobodys.Next(t.Context(), time.Millisecond)
 	require.Empty(t, none)
-	if err != nil { // it had seen what was lost
+	if err != nil { // the follower had read an event that was lost
 		require.ErrorIs(t, err, subscribe.ErrRewound)
 	}
-	// Who had not read what was lost goes on in the new history.
+	// A follower that had not read lost events continues in the new history.
 	require.Equal(t, more, subjects(take(t, behind, 4)[3:]))
 	require.Equal(t, b.announce(t, 1), subjects(take(t, behind, 1)))
 }
@@ -294,7 +294,7 @@ func TestFollowersOutliveLostConnections(t *testing.T) {
 	require.Equal(t, keys, subjects(take(t, replay, len(keys))))
 }
 
-// A tail that nobody follows any more leaves no connection that listens, and does not ask; the next follower wakes it.
+// A tail without followers closes its listening connection and stops polling. The next follower starts it again.
 func TestATailWithoutFollowersCostsNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -12,7 +12,7 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// effects is a table that a transactional handler writes to. It takes an event twice, so that a test can count.
+// effects creates a table that a transactional handler writes to. It accepts duplicates, so that a test can count them.
 func (b *bundle) effects(t *testing.T) subscribe.TxHandler {
 	t.Helper()
 	b.Exec(t, "CREATE TABLE effect (n bigint GENERATED ALWAYS AS IDENTITY, position bigint NOT NULL)")
@@ -101,7 +101,7 @@ func TestTransactionAtHigherIsolation(t *testing.T) {
 	require.Equal(t, []int64{1, 2, 3}, value[[]int64](t, b, "SELECT array_agg(position ORDER BY n) FROM effect"))
 }
 
-// Two subscribers that both believe to be the active one: the row decides.
+// If two subscribers both believe that they are the active one, only one moves the cursor.
 func TestTwoActiveProcessesHaveOneEffect(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

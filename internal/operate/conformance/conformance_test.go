@@ -10,7 +10,7 @@ import (
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
-// Conformance lists them in addition to the seven classes.
+// The report lists foreign grants in addition to the seven classes.
 func TestConformanceNamesForeignGrants(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

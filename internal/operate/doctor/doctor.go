@@ -118,6 +118,7 @@ var checks = []struct {
 	{"event type", GroupFlow, needsSchema, (*examination).eventType},
 	{"route", GroupFlow, needsSchema, (*examination).route},
 	{"gates", GroupFlow, needsSchema, (*examination).gates},
+	{"composing", GroupFlow, needsSchema, (*examination).composing},
 	{"listener", GroupNotifications, needsConnection, (*examination).listener},
 	{"notifications", GroupNotifications, needsServer, (*examination).notifications},
 	{"payload", GroupNotifications, needsSchema, (*examination).payload},

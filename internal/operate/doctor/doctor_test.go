@@ -17,7 +17,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/operatetest"
 )
 
-// shareable are the checks of the server's sessions, which tests that run at once share.
+// shareable names the check of the server's sessions. Tests that run at the same time share the server.
 const shareable = "sessions"
 
 func examine(t *testing.T, url string, change ...func(*doctor.Config)) doctor.Report {
@@ -52,7 +52,7 @@ func checked(t *testing.T, report doctor.Report, name string) doctor.Check {
 	return doctor.Check{}
 }
 
-// healthy fails the test if a check is not ok and not excused.
+// healthy fails the test if a check that is not excused is not ok.
 func healthy(t *testing.T, report doctor.Report, excused ...string) {
 	t.Helper()
 	for _, check := range report.Checks {
@@ -84,6 +84,10 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 		VALUES ('auto_instantiate', '{}', '%s', 10, '%s', now() - interval '3 minutes', now() - interval '3 minutes', NULL, '%s', %s)`
 	const consumer = `INSERT INTO iu_outbox.consumer (name, epoch, position, tries, last_error)
 		SELECT 'c', %s, %s, %d, 'no room' FROM iu_outbox.emission_counter`
+	const workers = `WITH started AS (
+			INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version)
+			SELECT w.id, w.n, 'h', w.n, '1' FROM unnest(ARRAY['a', 'b', 'c']) WITH ORDINALITY AS w (id, n))
+		INSERT INTO iu_outbox.worker_report (worker, load, settings) SELECT r.id, '{}', r.settings::jsonb FROM (VALUES %s) AS r (id, settings)`
 	for _, test := range []struct {
 		breakage, check, says string
 		result                operate.Health
@@ -100,9 +104,9 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 			"psql -c 'ALTER TABLE public.dot_config ENABLE ALWAYS TRIGGER iu_outbox_gate_bell'"},
 		{"DROP TRIGGER iu_outbox_emission_written ON iu_auto_instantiate_event_log",
 			"triggers", "1 trigger is disabled or missing", operate.HealthFail, "iuworker migrate up"},
-		{"UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'iu_river.river_job_args_index'::regclass",
+		{"UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'iu_river.river_job_unique_idx'::regclass",
 			"indexes", "1 index is not valid", operate.HealthFail,
-			"psql -c 'REINDEX INDEX CONCURRENTLY iu_river.river_job_args_index'"},
+			"psql -c 'REINDEX INDEX CONCURRENTLY iu_river.river_job_unique_idx'"},
 		{fmt.Sprintf(job, "events", "scheduled", `{"parked": {"status": "installation_fault", "reason": "the disk is full; make room"}}`, "NULL"),
 			"installation", "held back by a fault of the installation", operate.HealthFail, "iuworker status"},
 		{fmt.Sprintf(job, "events", "scheduled", "{}", "NULL") + "; SELECT setval('iu_river.river_job_id_seq', 1, false)",
@@ -117,6 +121,13 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 			"DELETE FROM event_route"},
 		{"UPDATE dot_config SET value = 'no' WHERE key = 'iu_core.composer_enabled'",
 			"gates", "1 gate is closed", operate.HealthWarn, "iuworker gate open composer"},
+		{"SELECT", "composing", "^in sets$", operate.HealthOK, ""},
+		{"ALTER FUNCTION fn_iu_collection_digest(uuid) SET work_mem = '1MB'",
+			"composing", "^by a call for each event: iu-core has its own fn_iu_collection_digest$", operate.HealthOK, ""},
+		{fmt.Sprintf(workers, `('a', '{"compose_by": "function"}')`), "composing", "^by a call for each event: --compose-by function$", operate.HealthOK, ""},
+		{fmt.Sprintf(workers, `('a', '{"compose_by": "function"}'), ('b', '{"compose_by": "auto"}'), ('c', '{}')`),
+			"composing", `^in sets, and by a call for each event in 1 of 3 workers \(--compose-by function\)$`, operate.HealthOK, ""},
+		{"DROP FUNCTION iu_outbox.set_obstacle()", "composing", "does not fit this program", operate.HealthSkipped, "iuworker migrate up"},
 		{"SELECT", "workers", "no worker is alive", operate.HealthFail, "iuworker work"},
 		{`INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at) VALUES
 			('a', 1, 'h', 1, '1', now() + interval '9 seconds'), ('b', 2, 'h', 2, '1', now() + interval '1 hour')`,
@@ -147,7 +158,7 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 		{fmt.Sprintf(consumer, "epoch", "0", 2), "consumers", "1 of 1 consumers needs attention", operate.HealthWarn, "iuworker consumers"},
 		{"ALTER TABLE iu_outbox.event SET (autovacuum_enabled = off)", "vacuum", "autovacuum is off for tables", operate.HealthFail,
 			"ALTER TABLE iu_outbox.event RESET (autovacuum_enabled)"},
-		// A schema of another version, or none, makes checks impossible, and they report that.
+		// If the schema is missing or of another version, the checks report that they cannot run.
 		{"DROP FUNCTION iu_outbox.gate_status() CASCADE", "gates", "does not fit this program", operate.HealthSkipped, "iuworker migrate up"},
 		{"DROP TABLE iu_outbox.worker CASCADE", "workers", "does not fit this program", operate.HealthSkipped, "iuworker migrate up"},
 		{"DROP SCHEMA iu_river CASCADE", "jobs", "there is no schema iu_river", operate.HealthSkipped, ""},
@@ -195,7 +206,7 @@ func TestDoctorWithoutASchema(t *testing.T) {
 	}
 }
 
-// Each role gets a report: checks for which a login lacks privileges are skipped.
+// Each role gets a report. Checks that need more privileges are skipped.
 func TestDoctorAsEachRole(t *testing.T) {
 	t.Parallel()
 	db := operatetest.Lived(t)
@@ -229,7 +240,7 @@ func TestDoctorAsEachRole(t *testing.T) {
 	require.Equal(t, "iuworker migrate up", check.Next)
 }
 
-// Checks of the whole server need a server of their own.
+// Checks of the whole server are tested on a server of their own.
 func TestDoctorOnASickServer(t *testing.T) {
 	t.Parallel()
 	db, _ := iutest.Own(t)
@@ -260,7 +271,7 @@ func TestDoctorOnASickServer(t *testing.T) {
 	require.Contains(t, checked(t, examine(t, db.URL), "server").Says, "read-only")
 }
 
-// Under load the doctor reports nothing that is only slow.
+// Under load, the doctor does not report what is merely slow.
 func TestDoctorUnderLoad(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -283,7 +294,7 @@ func TestDoctorUnderLoad(t *testing.T) {
 	db.WaitFor(t, operatetest.Patience, "SELECT count(*) > 100 FROM iu_auto_instantiate_event_log")
 	for range 3 {
 		report := examine(t, db.URL)
-		healthy(t, report, "outbox", "jobs", "emissions", "retries") // a machine may be slower than its load
+		healthy(t, report, "outbox", "jobs", "emissions", "retries") // the load may be too much for the machine
 		for _, name := range []string{"outbox", "jobs", "emissions"} {
 			require.NotEqual(t, operate.HealthSkipped, checked(t, report, name).Result)
 		}

@@ -72,12 +72,7 @@ func (e *examination) parked(ctx context.Context, tx pgx.Tx) (Check, error) {
 }
 
 func (e *examination) workers(ctx context.Context, tx pgx.Tx) (Check, error) {
-	silent, err := structs[status.Worker](ctx, tx, `
-		SELECT w.id, w.hostname, w.pid, w.version, w.started_at, w.seen_at,
-			w.seen_at BETWEEN pg_catalog.clock_timestamp() - $1::interval AND pg_catalog.clock_timestamp() + $1::interval
-		FROM iu_outbox.worker AS w
-		ORDER BY w.started_at DESC, w.id
-		LIMIT 1000`, operate.SilentAfter)
+	silent, err := status.Workers(ctx, tx, 1000)
 	if err != nil {
 		return Check{}, err
 	}
@@ -115,9 +110,9 @@ func (e *examination) strangers(ctx context.Context, tx pgx.Tx) (Check, error) {
 		FROM iu_outbox.lock_holder AS h
 		JOIN pg_catalog.pg_stat_activity AS a ON a.pid = h.pid
 		WHERE NOT h.may_work
-		  AND (NOT h.shared OR a.xact_start IS NULL OR a.xact_start < pg_catalog.clock_timestamp() - $1::interval)
+		  AND (NOT h.shared OR a.xact_start IS NULL OR a.xact_start < pg_catalog.clock_timestamp() - interval '10 seconds')
 		GROUP BY h.pid, h.login, h.application_name
-		ORDER BY h.pid`, operate.SilentAfter)
+		ORDER BY h.pid`)
 	if err != nil || len(holders) == 0 {
 		return fine(""), err
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/conformance"
 )
 
-// The report has each grant of another role, with the REVOKE that removes it.
+// The report lists each grant to another role, with the REVOKE that removes it.
 func TestDoctorNamesForeignGrants(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -54,7 +54,7 @@ func TestDoctorNamesForeignGrants(t *testing.T) {
 	require.Empty(t, report.ForeignGrants)
 }
 
-// The report has the privileges that the owner of the functions lacks, too: they run as that role.
+// The report also lists the privileges that the owner of the functions lacks, because they run as that role.
 func TestDoctorNamesWhatTheOwnerLacks(t *testing.T) {
 	t.Parallel()
 	iutest.New(t) // for the roles, which belong to the server

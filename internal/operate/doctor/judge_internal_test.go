@@ -45,7 +45,7 @@ func TestJudgeReplicas(t *testing.T) {
 		{replica{"b", "streaming", "sync", 0.1, 100}, "b", operate.HealthOK},
 		{replica{"b", "streaming", "quorum", 45, 100}, "b", operate.HealthWarn},
 		{replica{"a", "catchup", "async", 0, 1 << 30}, "", operate.HealthWarn},
-		{replica{}, "b", operate.HealthSkipped}, // seen by a login without pg_monitor
+		{replica{}, "b", operate.HealthSkipped}, // as a login without pg_monitor sees it
 	} {
 		require.Equal(t, test.want, judgeReplicas([]replica{test.replica}, test.synchronous).Result, "%+v", test)
 	}
@@ -81,7 +81,7 @@ func TestJudgeVacuum(t *testing.T) {
 	require.Equal(t, operate.HealthOK, judgeVacuum([]vacuumed{recent, running, small}).Result)
 }
 
-// The statement that gives a login a role's privileges depends on the server's version, and on what the login is now.
+// The statement that gives a login a role's privileges depends on the server's version, and on what the login has.
 func TestGrantThatHelps(t *testing.T) {
 	t.Parallel()
 	member := []string{"iu_worker"}
@@ -114,7 +114,7 @@ func TestJudgeSessions(t *testing.T) {
 		{func(r *sessionRoom) { r.Used = 95 }, operate.HealthFail, "95 of 97"},
 		{func(r *sessionRoom) { r.Login = 5 }, operate.HealthFail, "5 of 5 sessions are taken (the connection limit of this login)"},
 		{func(r *sessionRoom) { r.Database = 6 }, operate.HealthWarn, "5 of 6 sessions are taken (the connection limit of the database)"},
-		{func(r *sessionRoom) { r.Login, r.Super = 5, true }, operate.HealthOK, "10 of 97"}, // limits are not for superusers
+		{func(r *sessionRoom) { r.Login, r.Super = 5, true }, operate.HealthOK, "10 of 97"}, // limits do not apply to superusers
 		{func(r *sessionRoom) { r.Pooled = true }, operate.HealthOK, "through a pooler"},
 	} {
 		r := free

@@ -17,7 +17,7 @@ import (
 
 func TestDoctorBehindATransactionPooler(t *testing.T) {
 	t.Parallel()
-	db, elsewhere := iutest.New(t), iutest.Empty(t) // notifications do not cross databases: as through a pooler
+	db, elsewhere := iutest.New(t), iutest.Empty(t) // notifications do not cross databases, so this looks like a pooler that loses them
 	direct, err := pgx.ParseConfig(elsewhere.URL)
 	require.NoError(t, err)
 	check := checked(t, examine(t, db.URL, func(c *doctor.Config) { c.Direct = direct }), "listener")
@@ -31,13 +31,13 @@ func TestDoctorBehindATransactionPooler(t *testing.T) {
 
 func TestDoctorNamesAListenerThatDoesNotRead(t *testing.T) {
 	t.Parallel()
-	db, _ := iutest.Own(t) // the queue is the whole server's
+	db, _ := iutest.Own(t) // the whole server has one queue
 	conn, err := pgx.Connect(t.Context(), db.URL)
 	require.NoError(t, err)
 	_, err = conn.Exec(t.Context(), "LISTEN much")
 	require.NoError(t, err)
 	pid := conn.PgConn().PID()
-	hijacked, err := conn.PgConn().Hijack() // its program goes on, and reads no more
+	hijacked, err := conn.PgConn().Hijack() // the connection stays open, and nothing reads from it
 	require.NoError(t, err)
 	defer func(c net.Conn) { _ = c.Close() }(hijacked.Conn)
 	impatient := func(c *doctor.Config) { c.LongWait = 100 * time.Millisecond }
@@ -71,7 +71,7 @@ func TestDoctorSaysWhatNotificationsCarry(t *testing.T) {
 	check = payload()
 	require.Contains(t, check.Says, "1 login without another right to read them")
 	require.Equal(t, []string{stranger}, check.Details)
-	db.Exec(t, "REVOKE CONNECT ON DATABASE "+db.Name+" FROM "+stranger+", "+subscriber) // what a role has keeps it from being dropped
+	db.Exec(t, "REVOKE CONNECT ON DATABASE "+db.Name+" FROM "+stranger+", "+subscriber) // a role with privileges cannot be dropped
 
 	was, err := operate.Operator{Pool: db.Pool, Actor: "me"}.SetSetting(t.Context(), operate.SettingNotifyPayload, operate.PayloadCursor)
 	require.NoError(t, err)

@@ -22,7 +22,7 @@ func login(t *testing.T, db *iutest.DB, roles ...string) string {
 	return name
 }
 
-// For a member that does not inherit, the report has the statement that helps on this server, for this database.
+// For a member that does not inherit, the report has the statement that works on this server and in this database.
 func TestDoctorNamesLoginsThatDoNotInherit(t *testing.T) {
 	t.Parallel()
 	db, _ := iutest.Own(t)

@@ -9,7 +9,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// The doctor reports no row as missing that row security may hide.
+// The doctor does not report a row as missing if row security may hide it.
 func TestDoctorNamesRowSecurity(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -10,7 +10,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-//nolint:tparallel,paralleltest // settings of logins are the whole server's: one case at a time
+//nolint:tparallel,paralleltest // the settings of a login apply to the whole server: one case at a time
 func TestDoctorNamesSettingsThatGetInTheWay(t *testing.T) {
 	t.Parallel()
 	db, _ := iutest.Own(t)

@@ -1,3 +1,3 @@
-// Package fleet has what the workers report of themselves: Report stores a worker's settings and load, Read returns those of
+// Package fleet has what the workers report about themselves: Report stores a worker's settings and load, Read returns those of
 // all workers.
 package fleet

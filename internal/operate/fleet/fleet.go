@@ -20,12 +20,13 @@ type GivenSetting struct {
 	From    string `json:"from,omitempty"` // a flag or an environment variable; "" if not known
 }
 
-// Settings are the settings of a worker. Lengths of time are in seconds; -1 means forever, or never.
+// Settings are the settings of a worker. Durations are in seconds; -1 means forever, or never.
 type Settings struct {
 	Lanes               int            `json:"lanes"`
 	Concurrency         int            `json:"concurrency"`
-	ScaleoutConcurrency int            `json:"scaleout_concurrency"` // -1: it works no scale-outs
+	ScaleoutConcurrency int            `json:"scaleout_concurrency"` // -1: it runs no scale-outs
 	PoolSize            int            `json:"pool_size"`
+	ComposeBy           string         `json:"compose_by"` // auto or function; "": by a program that has no such setting
 	CompletedRetention  float64        `json:"completed_retention_seconds"`
 	CancelledRetention  float64        `json:"cancelled_retention_seconds"`
 	DiscardedRetention  float64        `json:"discarded_retention_seconds"`
@@ -41,23 +42,23 @@ const (
 	HearsByPolling     = "polling"
 )
 
-// Load is what a worker does, as it reported it a few seconds ago.
+// Load is what a worker was doing when it last reported, a few seconds ago.
 type Load struct {
 	LanesBusy int     `json:"lanes_busy"`
 	Running   int     `json:"running"` // jobs
 	PoolUsed  int     `json:"pool_used"`
-	PerSecond float64 `json:"composed_per_second"` // since its report before
+	PerSecond float64 `json:"composed_per_second"` // since its previous report
 	Hears     string  `json:"hears"`
 }
 
-// What one of the workers does for all.
+// Tasks that one of the workers does for all.
 const (
 	LeadsRiver        = "job maintenance"
 	LeadsEmitter      = "announcing"
 	LeadsVerification = "verification"
 )
 
-// Worker is a worker with what it reports of itself.
+// Worker is a worker with what it reports about itself.
 type Worker struct {
 	status.Worker
 
@@ -80,16 +81,14 @@ func Read(ctx context.Context, tx pgx.Tx) (Fleet, error) {
 		WITH holder AS MATERIALIZED (
 			SELECT h.key, h.pid FROM iu_outbox.lock_holder AS h WHERE NOT h.shared AND h.may_work
 		)
-		SELECT w.id, w.hostname, w.pid, w.version, w.started_at, w.seen_at,
-			w.seen_at BETWEEN pg_catalog.clock_timestamp() - $1::interval AND pg_catalog.clock_timestamp() + $1::interval,
-			r.settings, r.load, r.reported_at,
+		SELECT w.id, w.hostname, w.pid, w.version, w.started_at, w.seen_at, w.alive, r.settings, r.load, r.reported_at,
 			EXISTS (SELECT FROM iu_river.river_leader AS l WHERE l.leader_id = w.id AND l.expires_at >= pg_catalog.now()),
 			EXISTS (SELECT FROM holder AS h WHERE h.pid = w.session_pid AND h.key = 3),
 			EXISTS (SELECT FROM holder AS h WHERE h.pid = w.session_pid AND h.key = 4)
-		FROM iu_outbox.worker AS w
+		FROM iu_outbox.worker_status AS w
 		LEFT JOIN iu_outbox.worker_report AS r ON r.worker = w.id
 		ORDER BY w.started_at, w.id
-		LIMIT 200`, operate.SilentAfter)
+		LIMIT 200`)
 	if err != nil {
 		return f, fmt.Errorf("read the workers: %w", err)
 	}
@@ -135,7 +134,7 @@ func scanWorker(row pgx.CollectableRow) (w Worker, err error) {
 	return w, nil
 }
 
-// Report stores what a worker says of itself; its row in iu_outbox.worker must have the id and the lock key.
+// Report stores the settings and the load of a worker. It does nothing if no row in iu_outbox.worker has the id and the lock key.
 func Report(ctx context.Context, q operate.Querier, id string, lockKey int32, settings Settings, load Load) error {
 	settingsText, err := json.Marshal(settings)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package operatetest has what the tests of several packages below internal/operate need: a database in which a worker has
-// worked, and transactions that explain their statements.
+// Package operatetest has what the tests of several packages below internal/operate need: a database with the results of a
+// worker, and transactions that explain their statements.
 package operatetest
 
 import (
@@ -42,12 +42,12 @@ func Work(t *testing.T, db *iutest.DB) (stop func()) {
 	return stop
 }
 
-// Idle is a query that is true if every event has ended and every emission was announced.
+// Idle is a query that returns true if every event has ended and every emission was announced.
 const Idle = `
 	SELECT NOT EXISTS (SELECT FROM iu_outbox.event) AND NOT EXISTS (SELECT FROM iu_outbox.emission WHERE position IS NULL)
 		AND NOT EXISTS (SELECT FROM iu_river.river_job WHERE state NOT IN ('completed', 'cancelled', 'discarded'))`
 
-// Say inserts an event whose id is derived from its suffix.
+// Say inserts an event. Its id is derived from its suffix.
 func Say(t *testing.T, db *iutest.DB, template uuid.UUID, suffix string, mode string, actor string) {
 	t.Helper()
 	db.Exec(t, `
@@ -55,7 +55,7 @@ func Say(t *testing.T, db *iutest.DB, template uuid.UUID, suffix string, mode st
 		VALUES (md5($2)::uuid, 'e', $1, $2, $3, $4)`, template, suffix, mode, actor)
 }
 
-// Lived returns a database in which a worker composed five live instances, s1 to s5, and a dry run, dry, and could not
+// Lived returns a database in which a worker composed five live instances, s1 to s5, and the dry run dry, and failed to
 // compose lost.
 func Lived(t *testing.T) *iutest.DB {
 	t.Helper()
@@ -81,7 +81,7 @@ type Explaining struct {
 	Seen []Explained
 }
 
-// Explained is a statement and what it took to run.
+// Explained is a statement and what running it took.
 type Explained struct {
 	SQL          string
 	Blocks       int

@@ -10,8 +10,8 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// Cancel cancels the jobs of a scale-out that have not begun, and drops the dead letters that this makes: the same scale-out, started
-// again, adds these jobs again. If there are more than most, it returns an operate.NotAsSeenError.
+// Cancel cancels the jobs of a scale-out that have not begun, and drops the dead letters that this makes. If the scale-out is started
+// again, it adds these jobs again. If there are more than most, Cancel returns an operate.NotAsSeenError.
 func Cancel(ctx context.Context, o operate.Operator, prefix string, most int64) (done operate.Cancelled, err error) {
 	done.Prefix = prefix
 	done.Cancelled, err = o.CancelJobs(ctx, "scaleout.cancel", prefix, most, jobsOf, func(tx pgx.Tx, n int) (any, error) {
@@ -28,7 +28,7 @@ func Cancel(ctx context.Context, o operate.Operator, prefix string, most int64) 
 	return done, err
 }
 
-// CountCancellable returns how many jobs Cancel would cancel now. ErrNotFound if nothing is known of the prefix.
+// CountCancellable returns how many jobs Cancel would cancel now. It returns ErrNotFound if nothing is known of the prefix.
 func CountCancellable(ctx context.Context, pool *pgxpool.Pool, prefix string) (int64, error) {
 	ids, err := jobsOf(ctx, pool, prefix)
 	if err == nil && len(ids) == 0 {
@@ -37,8 +37,8 @@ func CountCancellable(ctx context.Context, pool *pgxpool.Pool, prefix string) (i
 	return int64(len(ids)), err
 }
 
-// jobsOf returns the ids of the jobs of a scale-out that have not begun, lowest first. Another event may have a suffix of the same
-// form; its event id is a different one.
+// jobsOf returns the ids of the jobs of a scale-out that have not begun, lowest first. Another event may have a suffix of
+// the same form, but has another event id.
 func jobsOf(ctx context.Context, q operate.Querier, prefix string) (ids []int64, err error) {
 	type job struct {
 		id     int64

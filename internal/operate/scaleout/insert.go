@@ -18,11 +18,11 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// tries is how often a transaction is tried that fails with an error which may pass: workers that move the jobs
-// of an earlier run lock them in another order than an insert that finds them there.
+// tries is how often a transaction is tried if it fails with an error that may pass, such as a deadlock: workers lock the
+// jobs of an earlier run in another order than an insert that finds them.
 const tries = 8
 
-// insertPatiently tries again if an error may pass.
+// insertPatiently is insert, retried if an error may pass.
 func (cfg Config) insertPatiently(ctx context.Context, client *river.Client[pgx.Tx], first, n int) (int, error) {
 	locked := false
 	for try := 1; ; try++ {
@@ -39,11 +39,11 @@ func (cfg Config) insertPatiently(ctx context.Context, client *river.Client[pgx.
 	}
 }
 
-// begin waits for nobody's lock for long: River's insert would wait for a job that is there already.
+// begin limits the wait for locks: River's insert would wait for a locked job that exists already.
 var begin = pgx.TxOptions{BeginQuery: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = '1s'"}
 
-// insert inserts the jobs of n numbers, and returns how many were new. locked: somebody has locked jobs that are there
-// already, so that they have to be looked for one by one.
+// insert inserts the jobs of n numbers, and returns how many were new. If locked is true, another transaction has locked jobs of
+// these numbers, and insert skips the events that have a job before it calls River.
 func (cfg Config) insert(ctx context.Context, client *river.Client[pgx.Tx], first, n int, locked bool) (added int, err error) {
 	events := make([]jobs.AutoInstantiateArgs, n)
 	for i := range events {
@@ -53,7 +53,7 @@ func (cfg Config) insert(ctx context.Context, client *river.Client[pgx.Tx], firs
 	if err != nil {
 		return 0, err
 	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // after a commit it does nothing
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // no effect after a commit
 	left := events
 	if locked {
 		if left, err = withoutJobs(ctx, tx, events); err != nil {
@@ -69,7 +69,7 @@ func (cfg Config) insert(ctx context.Context, client *river.Client[pgx.Tx], firs
 	if err != nil {
 		return 0, err
 	}
-	// A commit that is interrupted may have happened: it is not interrupted, so that what is reported is what was done.
+	// An interrupted commit may or may not have happened. So ctx does not interrupt it, and the result is what was done.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitLimit)
 	defer cancel()
 	if err := tx.Commit(ctx); err != nil {
@@ -81,8 +81,8 @@ func (cfg Config) insert(ctx context.Context, client *river.Client[pgx.Tx], firs
 // commitLimit is how long a commit may take after the user interrupted the command.
 const commitLimit = 3 * time.Second
 
-// insertUnlessKnown inserts jobs and returns how many were new. If one of them ended between the check for what is known and the
-// insert, it inserts none and returns errEndedMeanwhile.
+// insertUnlessKnown inserts jobs and returns how many were new. If one of them ended between the check and the insert, it inserts
+// none and returns errEndedMeanwhile.
 func insertUnlessKnown(ctx context.Context, tx pgx.Tx, client *river.Client[pgx.Tx], events []jobs.AutoInstantiateArgs) (added int, err error) {
 	if len(events) == 0 {
 		return 0, nil
@@ -104,7 +104,7 @@ func insertUnlessKnown(ctx context.Context, tx pgx.Tx, client *river.Client[pgx.
 
 var errEndedMeanwhile = errors.New("a job ended meanwhile")
 
-// insertJobs returns those that had no unfinished job.
+// insertJobs inserts jobs, and returns the events that had no unfinished job.
 func insertJobs(ctx context.Context, tx pgx.Tx, client *river.Client[pgx.Tx], events []jobs.AutoInstantiateArgs) ([]jobs.AutoInstantiateArgs, error) {
 	params := make([]river.InsertManyParams, len(events))
 	for i, event := range events {
@@ -122,7 +122,7 @@ func insertJobs(ctx context.Context, tx pgx.Tx, client *river.Client[pgx.Tx], ev
 			keys = append(keys, events[i].IdempotencyKey)
 		}
 	}
-	// Jobs that come by no outbox row are in the ledger all the same.
+	// The ledger also has jobs that did not come from an outbox row.
 	if _, err := tx.Exec(ctx, "SELECT iu_outbox.note_jobs($1::text[])", keys); err != nil {
 		return nil, fmt.Errorf("note the jobs in the ledger: %w", err)
 	}
@@ -146,20 +146,20 @@ func (cfg Config) event(number int) jobs.AutoInstantiateArgs {
 
 // withoutJobs returns the events that have no unfinished job, locked or not.
 func withoutJobs(ctx context.Context, tx pgx.Tx, events []jobs.AutoInstantiateArgs) ([]jobs.AutoInstantiateArgs, error) {
-	return those(ctx, tx, events, "NOT EXISTS (SELECT FROM iu_outbox.unfinished_jobs(k.key))")
+	return filter(ctx, tx, events, "NOT EXISTS (SELECT FROM iu_outbox.unfinished_jobs(k.key))")
 }
 
-// unknown returns the events that were not composed, do not wait in the outbox and are no dead letters. Unfinished jobs
-// are found by River itself.
+// unknown returns the events that were not composed, are not in the outbox and are not dead letters. River itself finds
+// unfinished jobs.
 func unknown(ctx context.Context, tx pgx.Tx, events []jobs.AutoInstantiateArgs) ([]jobs.AutoInstantiateArgs, error) {
-	return those(ctx, tx, events, `
+	return filter(ctx, tx, events, `
 		NOT EXISTS (SELECT FROM public.iu_auto_instantiate_event_log AS l WHERE l.idempotency_key = k.key)
 		AND NOT EXISTS (SELECT FROM iu_outbox.dead_letter AS d WHERE d.event_id = k.event_id AND d.idempotency_key = k.key)
 		AND NOT EXISTS (SELECT FROM iu_outbox.event AS e WHERE e.event_id = k.event_id AND e.idempotency_key = k.key)`)
 }
 
-// those returns the events that meet a condition on k.key and k.event_id.
-func those(ctx context.Context, tx pgx.Tx, events []jobs.AutoInstantiateArgs, condition string) ([]jobs.AutoInstantiateArgs, error) {
+// filter returns the events that meet a condition on k.key and k.event_id.
+func filter(ctx context.Context, tx pgx.Tx, events []jobs.AutoInstantiateArgs, condition string) ([]jobs.AutoInstantiateArgs, error) {
 	keys, ids := make([]string, len(events)), make([]string, len(events)) // texts pass in every mode of the protocol
 	for i, event := range events {
 		keys[i], ids[i] = event.IdempotencyKey, event.EventID.String()
@@ -169,7 +169,7 @@ func those(ctx context.Context, tx pgx.Tx, events []jobs.AutoInstantiateArgs, co
 		FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]::uuid[])) WITH ORDINALITY AS k (key, event_id, n)
 		WHERE `+condition+` ORDER BY k.n`, keys, ids)
 	if err != nil {
-		return nil, fmt.Errorf("look for known events: %w", err)
+		return nil, fmt.Errorf("find known events: %w", err)
 	}
 	met := make([]jobs.AutoInstantiateArgs, len(numbers))
 	for i, number := range numbers {

@@ -20,9 +20,9 @@ import (
 // States of a scale-out.
 const (
 	StateEnqueuing = "enqueuing" // its jobs are being inserted
-	StateStopped   = "stopped"   // not all jobs were inserted, and nobody goes on: the same command does
+	StateStopped   = "stopped"   // not all jobs were inserted, and no process continues: run the same command again
 	StateRunning   = "running"
-	StatePaused    = "paused" // with all others
+	StatePaused    = "paused" // like all others
 	StateFinished  = "finished"
 	StateCancelled = "cancelled"
 )
@@ -32,35 +32,35 @@ type Line struct {
 	Prefix      string     `json:"prefix"`
 	State       string     `json:"state"`
 	TemplateID  uuid.UUID  `json:"template_collection_id"`
-	TemplateKey *string    `json:"template_key"` // nil if the template does not exist any more
+	TemplateKey *string    `json:"template_key"` // nil if the template no longer exists
 	EmitMode    string     `json:"emit_mode"`
 	Actor       string     `json:"actor"`
 	StartedBy   string     `json:"started_by"`
 	Total       int64      `json:"total"`
 	Enqueued    int64      `json:"enqueued"`
-	Done        int64      `json:"done"`         // of them, however they ended
-	Waiting     int64      `json:"waiting"`      // of them: Enqueued less Done
-	DeadLetters int64      `json:"dead_letters"` // of them, now
+	Done        int64      `json:"done"`         // of Enqueued, however they ended
+	Waiting     int64      `json:"waiting"`      // Enqueued less Done
+	DeadLetters int64      `json:"dead_letters"` // that exist now
 	Cancelled   int64      `json:"cancelled"`
-	Rate        float64    `json:"rate"`         // that end per second
-	SecondsLeft *float64   `json:"seconds_left"` // nil if it is not known
+	Rate        float64    `json:"rate"`         // jobs that end per second
+	SecondsLeft *float64   `json:"seconds_left"` // nil if not known
 	StartedAt   time.Time  `json:"started_at"`
-	FinishedAt  *time.Time `json:"finished_at"` // when it was noticed
+	FinishedAt  *time.Time `json:"finished_at"` // when the end was noticed
 
 	enqueuedAt time.Time
 	counted    int64
 }
 
-// Unfinished reports whether it may still change.
+// Unfinished reports whether the scale-out may still change.
 func (l Line) Unfinished() bool { return l.FinishedAt == nil }
 
-// Percent is how much of it is done.
+// Percent returns how much of the scale-out is done.
 func (l Line) Percent() int64 { return 100 * l.Done / max(l.Total, 1) }
 
 const (
-	countedBatch   = 2000 // numbers that one statement looks for
-	countedBatches = 12   // batches that one reading looks for, of all scale-outs
-	countedSample  = 10   // numbers whose jobs stand for those of a batch
+	countedBatch   = 2000 // numbers that one statement counts
+	countedBatches = 12   // batches that one call of List counts, over all scale-outs
+	countedSample  = 10   // numbers of a batch that are checked first: if none has ended, the whole batch counts as unfinished
 	stoppedAfter   = time.Minute
 )
 
@@ -79,8 +79,8 @@ const listSQL = `
 	ORDER BY s.started_at DESC, s.prefix
 	LIMIT $1`
 
-// List returns up to limit scale-outs, latest first. It counts the unfinished ones by the events' ids, from where the previous call
-// ended, and stores how far it came. A call counts a bounded number, so a large scale-out may need several.
+// List returns up to limit scale-outs, latest first. It counts the progress of unfinished ones by the events' ids, continues
+// where the previous call ended, and stores how far it came. A call counts a bounded number, so a large scale-out may need several.
 func List(ctx context.Context, pool *pgxpool.Pool, limit int) ([]Line, error) {
 	var paused bool
 	var now time.Time
@@ -116,7 +116,7 @@ func Paused(ctx context.Context, q operate.Querier) (paused bool, err error) {
 	return paused, nil
 }
 
-// judge sets what follows from the numbers.
+// judge sets the state and the rate, which follow from the numbers.
 func (l *Line) judge(paused bool, now time.Time) {
 	l.Waiting = l.Enqueued - l.Done
 	switch {
@@ -148,7 +148,7 @@ func (l *Line) setRate(rate float64) {
 	}
 }
 
-// count counts on from where the last reading ended, and returns what is left of the budget of batches.
+// count continues where the previous call ended, and returns what is left of the budget of batches.
 func (l *Line) count(ctx context.Context, pool *pgxpool.Pool, budget int) (int, error) {
 	before, contiguous := l.counted, true
 	for first := l.counted + 1; first <= l.Enqueued && budget > 0; first += countedBatch {
@@ -177,7 +177,7 @@ func (l *Line) count(ctx context.Context, pool *pgxpool.Pool, budget int) (int, 
 	err := note(ctx, pool, l.Prefix, countedSQL, l.counted, finished, l.StartedAt)
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok &&
 		(pgErr.Code == pgerrcode.InsufficientPrivilege || pgErr.Code == pgerrcode.ReadOnlySQLTransaction) {
-		err = nil // the next reading counts again
+		err = nil // the next call counts again
 	}
 	return budget, err
 }
@@ -217,12 +217,12 @@ func withJobs(ctx context.Context, q operate.Querier, events []string) (n int, e
 	err = q.QueryRow(ctx, `
 		SELECT pg_catalog.count(*) FROM pg_catalog.unnest($1::text[]) AS i (id)
 		WHERE EXISTS (
-			SELECT FROM iu_outbox.job AS j WHERE j.event @> pg_catalog.jsonb_build_object('event_id', i.id) AND j.unfinished)
+			SELECT FROM iu_outbox.job AS j WHERE j.event_id = i.id AND j.unfinished)
 		   OR EXISTS (SELECT FROM iu_outbox.event AS e WHERE e.event_id = i.id::uuid)`, events).Scan(&n)
 	return n, err
 }
 
-// Meter measures how fast scale-outs are now, by readings that it is shown. Its zero value is ready; safe for
+// Meter measures the current rates of scale-outs from successive results of List. Its zero value is ready to use. Safe for
 // concurrent use.
 type Meter struct {
 	mu   sync.Mutex
@@ -239,7 +239,7 @@ const (
 	meterMinimum = 5 * time.Second
 )
 
-// Measure replaces the rates of unfinished scale-outs by those of the last minute, as far as it was shown them before.
+// Measure sets the rates of unfinished scale-outs to those of the last minute, if earlier calls have seen these scale-outs.
 func (m *Meter) Measure(lines []Line, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

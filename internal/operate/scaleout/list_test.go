@@ -31,7 +31,7 @@ func TestAScaleoutIsCountedOnFromTheLastReading(t *testing.T) {
 		db.Exec(t, `UPDATE iu_river.river_job SET state = 'completed', finalized_at = now()
 			WHERE substr(args ->> 'instance_key_suffix', 8)::integer `+condition)
 	}
-	// Jobs that ended and left nothing, as after a rollback, are done, too.
+	// Jobs that ended and left nothing, as after a rollback, also count as done.
 	end("<= 2500")
 	require.Equal(t, int64(2500), read().Done)
 	var counted int
@@ -51,7 +51,7 @@ func TestStartLeavesAnAuditLine(t *testing.T) {
 	cfg := scaleout.Config{Pool: db.Pool, Template: db.Template(t, "letter", 1), Prefix: "spring", Count: 2, Actor: "bulk", By: "ann"}
 	_, err := scaleout.Start(t.Context(), cfg)
 	require.NoError(t, err)
-	cfg.By = "" // the login
+	cfg.By = "" // the login is the default
 	_, err = scaleout.Start(t.Context(), cfg)
 	require.NoError(t, err)
 	lines, err := operate.Audit(t.Context(), db.Pool, 0, 10)

@@ -10,7 +10,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/scaleout"
 )
 
-// A second run waits for nobody who has locked jobs of the first.
+// A second run does not wait for transactions that have locked jobs of the first.
 func TestScaleoutAmongLockedJobs(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

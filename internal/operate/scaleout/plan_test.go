@@ -10,7 +10,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/scaleout"
 )
 
-// The list reads each dead letter of a scale-out once.
+// The list reads each dead letter of a scale-out only once.
 func TestListReadsABoundedPartOfDeadLetters(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -46,7 +46,7 @@ const (
 		WHERE s.prefix = $1 AND s.started_at = $4 AND s.counted <= $2 AND s.finished_at IS NULL`
 )
 
-// note changes the row of a scale-out, whose prefix is $1.
+// note updates the row of a scale-out. In sql, $1 is its prefix.
 func note(ctx context.Context, q operate.Querier, prefix, sql string, args ...any) error {
 	if _, err := q.Exec(ctx, sql, append([]any{prefix}, args...)...); err != nil {
 		return fmt.Errorf("note the state of the scale-out %q: %w", prefix, err)

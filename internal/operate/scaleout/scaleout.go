@@ -27,17 +27,17 @@ type Config struct {
 	// Template is what the instances are made of. Required.
 	Template uuid.UUID
 
-	// Prefix names this scale-out: instance n has the suffix <prefix>-<n>, and its event id comes from that, so
-	// that the same prefix again adds nothing. Required.
+	// Prefix names this scale-out: instance n has the suffix <prefix>-<n>, and its event id is derived from
+	// that, so starting it again adds nothing. Required.
 	Prefix string
 
 	// Count is how many instances, 1 to Max. Required.
 	Count int
 
-	// Actor is who does it, and whose instances a rollback takes away. Required.
+	// Actor is the actor of the events. A rollback of this actor deletes their instances. Required.
 	Actor string
 
-	// By is who starts it. Default: the database login.
+	// By is who starts the scale-out. Default: the database login.
 	By string
 
 	// EmitMode is live or dry_run. Default live.
@@ -49,14 +49,14 @@ type Config struct {
 	// Batch is how many jobs one transaction inserts. Default 1000.
 	Batch int
 
-	// Rate is the most numbers that are handled per second. Default 0: as many as the database takes.
+	// Rate is the most numbers that are handled per second. Default 0: unlimited.
 	Rate int
 
 	// Progress, if it is not nil, is called after each transaction.
 	Progress func(Result)
 }
 
-// Result says how far a Start came: numbers 1 to Done were handled.
+// Result says how far Start came: numbers 1 to Done were handled.
 type Result struct {
 	Template uuid.UUID `json:"template_collection_id"`
 	Prefix   string    `json:"prefix"`
@@ -66,7 +66,7 @@ type Result struct {
 	Skipped  int       `json:"skipped"` // composed before, waiting, or dead letters
 }
 
-// Start inserts a job for each number from 1 to Count that has none, in one transaction per batch, and leaves an audit line. The
+// Start inserts a job for each number from 1 to Count that has none, in one transaction per batch, and writes an audit line. The
 // Result says how far it came, also if it fails or ctx ends.
 func Start(ctx context.Context, cfg Config) (Result, error) {
 	result := Result{Template: cfg.Template, Prefix: cfg.Prefix, Count: cfg.Count}
@@ -116,10 +116,10 @@ func Start(ctx context.Context, cfg Config) (Result, error) {
 	return result, nil
 }
 
-// rateSteps is how many transactions a second spread a Rate.
+// rateSteps is over how many transactions per second a Rate is spread.
 const rateSteps = 5
 
-// PrefixTakenError says that instances of something else have the keys that a scale-out would give.
+// PrefixTakenError reports that another event or template owns instance keys of the scale-out.
 type PrefixTakenError struct{ Prefix, InstanceKey string }
 
 // Error implements error.

@@ -11,8 +11,8 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-// Left counts what of a scale-out is not composed: its unfinished jobs, its dead letters, and the events that were put back into the
-// outbox. A paused queue stops all scale-outs.
+// Left counts the events of a scale-out that are not composed: its unfinished jobs, its dead letters, and the events that were put
+// back into the outbox. A paused queue stops all scale-outs.
 type Left struct {
 	Waiting     int64 `json:"waiting"`  // in the queue
 	Running     int64 `json:"running"`  // now
@@ -25,12 +25,12 @@ type Left struct {
 	last int // the greatest number among the unfinished jobs
 }
 
-// Unfinished is how many may still be composed by themselves.
+// Unfinished returns how many may still be composed without an operator.
 func (l Left) Unfinished() int64 {
 	return l.Waiting + l.Running + l.Retrying + l.Parked + l.Outbox
 }
 
-// Status is how far a scale-out is.
+// Status is the progress of a scale-out.
 type Status struct {
 	Prefix   string `json:"prefix"`
 	Composed int64  `json:"composed"`
@@ -40,13 +40,13 @@ type Status struct {
 // ErrNotFound is wrapped by Read's error if nothing is known of a prefix.
 var ErrNotFound = errors.New("no such scale-out")
 
-// ofPrefix is a condition on a suffix: that of a number of the scale-out $1.
+// ofPrefix returns the condition that a suffix is one of the scale-out $1.
 func ofPrefix(suffix string) string {
 	return `(pg_catalog.starts_with(` + suffix + `, $1::text || '-')
 		AND pg_catalog.substr(` + suffix + `, pg_catalog.length($1::text) + 2) ~ '^[1-9][0-9]{0,7}$')`
 }
 
-// ReadLeft counts what is left of a scale-out. It reads all unfinished jobs: a second for some hundred thousand.
+// ReadLeft counts what is left of a scale-out. It reads all unfinished jobs, which takes a second for some hundred thousand.
 func ReadLeft(ctx context.Context, q operate.Querier, prefix string) (Left, error) {
 	var l Left
 	err := q.QueryRow(ctx, `
@@ -75,12 +75,12 @@ func ReadLeft(ctx context.Context, q operate.Querier, prefix string) (Left, erro
 }
 
 const (
-	composedBatch = 5000 // numbers that are looked for at once
-	composedGap   = 4    // batches without any, after which there are no more
+	composedBatch = 5000 // numbers that one statement counts
+	composedGap   = 4    // after so many batches without an instance, the count ends
 )
 
-// Read returns how far a scale-out is, in one snapshot. What was composed is found by the events' ids, which come
-// from the prefix: it takes a second for some hundred thousand.
+// Read returns the progress of a scale-out as of one moment. It finds instances by the events' ids, which are derived from the
+// prefix. That takes a second for some hundred thousand.
 func Read(ctx context.Context, db operate.Beginner, prefix string) (state Status, err error) {
 	tx, err := db.BeginTx(ctx, operate.Snapshot)
 	if err != nil {

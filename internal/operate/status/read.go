@@ -24,6 +24,11 @@ func readGates(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 	return err
 }
 
+func readComposing(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
+	s.Composing, err = ReadComposing(ctx, tx)
+	return err
+}
+
 func readOutbox(ctx context.Context, tx pgx.Tx, s *Status) error {
 	return tx.QueryRow(ctx, `
 		SELECT (SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.event LIMIT $1) AS e),
@@ -121,13 +126,17 @@ func readConsumers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
 }
 
 func readWorkers(ctx context.Context, tx pgx.Tx, s *Status) (err error) {
-	s.Workers, err = operate.Collect(ctx, tx, pgx.RowToStructByPos[Worker], `
-		SELECT w.id, w.hostname, w.pid, w.version, w.started_at, w.seen_at,
-			w.seen_at BETWEEN pg_catalog.clock_timestamp() - $1::interval AND pg_catalog.clock_timestamp() + $1::interval
-		FROM iu_outbox.worker AS w
-		ORDER BY w.started_at, w.id
-		LIMIT 100`, operate.SilentAfter)
+	s.Workers, err = Workers(ctx, tx, 100)
 	return err
+}
+
+// Workers returns the workers, the oldest first, at most limit of them.
+func Workers(ctx context.Context, q operate.Querier, limit int) ([]Worker, error) {
+	return operate.Collect(ctx, q, pgx.RowToStructByPos[Worker], `
+		SELECT w.id, w.hostname, w.pid, w.version, w.started_at, w.seen_at, w.alive
+		FROM iu_outbox.worker_status AS w
+		ORDER BY w.started_at, w.id
+		LIMIT $1`, limit)
 }
 
 func readPaused(ctx context.Context, tx pgx.Tx, s *Status) error {

@@ -18,6 +18,7 @@ type Status struct {
 	Server      string            `json:"server"` // version of PostgreSQL
 	Schema      Schema            `json:"schema"`
 	Gates       []operate.Gate    `json:"gates"`
+	Composing   Composing         `json:"composing"`
 	Outbox      Backlog           `json:"outbox"`
 	Jobs        []JobCount        `json:"jobs"`         // those there are
 	Parked      []ParkedCount     `json:"parked"`       // of the scheduled jobs
@@ -119,7 +120,8 @@ func Read(ctx context.Context, db operate.Beginner) (Status, error) {
 	}
 	defer func() { _ = tx.Rollback(ctx) }() // it only read
 	for _, read := range []func(context.Context, pgx.Tx, *Status) error{
-		readSchema, readGates, readOutbox, readJobs, readParked, readHeld, readDeadLetters, readEmissions, readConsumers, readWorkers, readPaused,
+		readSchema, readGates, readComposing, readOutbox, readJobs, readParked, readHeld, readDeadLetters, readEmissions, readConsumers,
+		readWorkers, readPaused,
 	} {
 		if err := read(ctx, tx, &status); err != nil {
 			return status, fmt.Errorf("read the status: %w", err)

@@ -58,7 +58,7 @@ type Version struct {
 	CreatedAt  *time.Time `json:"created_at"`
 }
 
-// Show returns the template with that collection key, or with that id. A NotFoundError if there is none.
+// Show returns the template with that collection key, or with that id. It returns a NotFoundError if there is none.
 func Show(ctx context.Context, q operate.Querier, reference string) (detail Detail, err error) {
 	found, err := Find(ctx, q, reference)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// How many instances and dead letters of a template are counted in a list. Each dead letter is read.
+// The most instances and dead letters of a template that a list counts. Counting a dead letter reads it.
 const (
 	instancesCounted = 1000
 	lettersCounted   = 100
@@ -26,14 +26,14 @@ type Row struct {
 	Pieces      int64         `json:"pieces"`  // active ones
 	Version     *int          `json:"version"` // nil if none was recorded
 	Instances   operate.Count `json:"instances"`
-	LastHour    int64         `json:"last_hour"` // of the history's busiest templates in each five minutes; live and dry run
+	LastHour    int64         `json:"last_hour"` // live and dry run; the history has only the busiest templates of every five minutes
 	LastDay     int64         `json:"last_day"`
 	DeadLetters operate.Count `json:"dead_letters"`
 	State       string        `json:"state"` // marked, not marked or empty
 }
 
-// Page is a part of the templates in the order of their keys: up to Limit whose keys are above After, or the nearest
-// ones below Before. Search narrows it to those with that text in their keys or titles, whatever its case.
+// Page chooses templates in the order of their keys: up to Limit whose keys are above After, or the nearest ones below Before. If
+// Search is not empty, their keys or titles contain it, regardless of case.
 type Page struct {
 	Search, After, Before string
 	Limit                 int
@@ -47,7 +47,7 @@ const templatesFound = `
 		   OR pg_catalog.strpos(pg_catalog.lower(c.title), pg_catalog.lower($1)) > 0
 	)`
 
-// ReadPage returns a page of the templates, and how many there are in all of them.
+// ReadPage returns a page of the templates, and how many templates match Search in total.
 func ReadPage(ctx context.Context, q operate.Querier, page Page) (templates []Row, total int64, err error) {
 	bound, order := "t.collection_key > $2", "t.collection_key"
 	key := page.After
@@ -123,7 +123,7 @@ const (
 	versionsShown = 50
 )
 
-// Read returns the collection with that key, marked as a template or not; ErrNoCollection if there is none.
+// Read returns the collection with that key, marked as a template or not. It returns operate.ErrNoCollection if there is none.
 func Read(ctx context.Context, q operate.Querier, key string) (t State, err error) {
 	err = q.QueryRow(ctx, `
 		SELECT c.id, c.collection_key, c.title, COALESCE(r.is_template, false),

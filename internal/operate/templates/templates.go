@@ -55,7 +55,7 @@ func Find(ctx context.Context, q operate.Querier, reference string) (Template, e
 	return found, nil
 }
 
-// CollectionID returns the id of the collection with that key, or that id itself; uuid.Nil if no collection has the key.
+// CollectionID returns the id of the collection with that key. If there is none, it returns reference as an id; uuid.Nil if it is no id.
 func CollectionID(ctx context.Context, q operate.Querier, reference string) (id uuid.UUID, err error) {
 	err = q.QueryRow(ctx, "SELECT c.id FROM public.iu_piece_collection AS c WHERE c.collection_key = $1", reference).Scan(&id)
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -98,8 +98,8 @@ func (r *reader) readJobs(ctx context.Context, by target) error {
 			j.errors, j.event, j.output, j.parked, j.retry
 		FROM iu_outbox.job AS j
 		LEFT JOIN iu_river.river_queue AS q ON q.name = j.queue
-		WHERE j.event @> pg_catalog.jsonb_build_object($1::text, $2::text)
-		ORDER BY j.id DESC LIMIT $3`, column, value, rowLimit)
+		WHERE j.`+column+` = $1
+		ORDER BY j.id DESC LIMIT $2`, value, rowLimit)
 	for _, job := range found {
 		event := r.event(identityOf(job.Args))
 		event.Jobs = append(event.Jobs, job)
@@ -176,7 +176,7 @@ func (r *reader) readEmission(ctx context.Context, event *Event, by target) erro
 	emissions, err := operate.Collect(ctx, r.tx, pgx.RowToAddrOfStructByPos[Emission], `
 		SELECT e.instance_collection_id, e.position, COALESCE(e.event ->> 'cursor', ''), e.event, e.created_at, e.emitted_at,
 			e.rolled_back_at
-		FROM iu_outbox.emission AS e WHERE e.instance_collection_id = $1`, id)
+		FROM iu_outbox.emission_event AS e WHERE e.instance_collection_id = $1`, id)
 	if err != nil || len(emissions) == 0 {
 		return err
 	}

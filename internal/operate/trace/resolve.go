@@ -84,7 +84,7 @@ const (
 			SELECT e.idempotency_key FROM iu_outbox.event AS e WHERE e.instance_key_suffix = $1::text
 			UNION ALL
 			SELECT j.event ->> 'idempotency_key' FROM iu_outbox.job AS j
-			WHERE j.event @> pg_catalog.jsonb_build_object('instance_key_suffix', $1::text)
+			WHERE j.suffix = $1::text
 			UNION ALL
 			SELECT d.idempotency_key FROM iu_outbox.dead_letter AS d
 			WHERE pg_catalog.left(d.event ->> 'instance_key_suffix', 200) COLLATE "C" = $1::text
@@ -107,7 +107,7 @@ func (r *reader) resolveInstance(ctx context.Context, id uuid.UUID) (target, err
 	err = r.tx.QueryRow(ctx, `
 		SELECT d.data ->> 'idempotency_key', (d.data ->> 'event_id')::uuid, (d.data ->> 'template_collection_id')::uuid,
 			pg_catalog.substr(d.data ->> 'instance_key', pg_catalog.length('tpl-inst:auto:') + 1)
-		FROM (SELECT e.event -> 'data' AS data FROM iu_outbox.emission AS e WHERE e.instance_collection_id = $1) AS d`, id).
+		FROM (SELECT e.event -> 'data' AS data FROM iu_outbox.emission_event AS e WHERE e.instance_collection_id = $1) AS d`, id).
 		Scan(&owner.Key, &owner.Event, &owner.Template, &owner.Suffix)
 	if err == nil {
 		r.event(owner)

@@ -62,7 +62,7 @@ func (b tracer) compose(t *testing.T, mode string) (instance uuid.UUID) {
 	return instance
 }
 
-// trace returns the one trace of a reference, by default the event's id.
+// trace returns the only trace of a reference, by default the event's id.
 func (b tracer) trace(t *testing.T, reference ...any) trace.Event {
 	t.Helper()
 	if len(reference) == 0 {

@@ -56,10 +56,7 @@ func reason(letter operate.DeadLetter) string {
 }
 
 func (r *reader) anyWorker(ctx context.Context) (alive bool, err error) {
-	err = r.tx.QueryRow(ctx, `
-		SELECT EXISTS (SELECT FROM iu_outbox.worker AS w
-			WHERE w.seen_at BETWEEN pg_catalog.clock_timestamp() - $1::interval AND pg_catalog.clock_timestamp() + $1::interval)`,
-		operate.SilentAfter).Scan(&alive)
+	err = r.tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM iu_outbox.worker_status AS w WHERE w.alive)").Scan(&alive)
 	return alive, err
 }
 

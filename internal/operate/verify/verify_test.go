@@ -33,7 +33,7 @@ func whole(t *testing.T, report verify.Report) {
 	require.True(t, report.OK())
 }
 
-// Commands of operators leave nothing wrong, and the balance counts what they do.
+// After commands of operators nothing is wrong, and the balance counts what they did.
 func TestVerifyAccountsForWhatOperatorsDo(t *testing.T) {
 	t.Parallel()
 	db := operatetest.Lived(t)
@@ -73,7 +73,7 @@ func TestVerifyAccountsForWhatOperatorsDo(t *testing.T) {
 	db.Exec(t, "DELETE FROM iu_river.river_job") // a dead letter now
 	require.EqualValues(t, 1, run(t, db).Balance.DeadLetters)
 
-	// A dead letter that was retried and failed again counts as one that remains, as operators see it.
+	// A dead letter that was retried and failed again counts as one that remains.
 	db.Exec(t, "SELECT iu_outbox.retry_dead_letters(NULL, NULL, 10)")
 	stop = operatetest.Work(t, db)
 	db.WaitFor(t, operatetest.Patience, "SELECT EXISTS (SELECT FROM iu_river.river_job WHERE metadata ? 'parked')")
@@ -215,7 +215,7 @@ func TestVerifyNamesNoMoreThanItMay(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// Workers and operators may read everything.
+// Workers and operators may read everything that verify needs.
 func TestVerifyAsEachRole(t *testing.T) {
 	t.Parallel()
 	db := operatetest.Lived(t)
@@ -229,7 +229,7 @@ func TestVerifyAsEachRole(t *testing.T) {
 	}
 }
 
-// Verifications find nothing wrong while everything happens at once.
+// Verifications find nothing wrong while all kinds of changes run concurrently.
 func TestVerifyUnderLoad(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -239,7 +239,7 @@ func TestVerifyUnderLoad(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 3)
-	// Each continues until the verifications end.
+	// Each of these runs until the verifications end.
 	load := func(statements ...string) {
 		go func() {
 			var err error
@@ -257,10 +257,10 @@ func TestVerifyUnderLoad(t *testing.T) {
 			SELECT md5(n.n::text)::uuid, 'load', %s, '%s:' || n.n, %s, '%[2]s'
 			FROM (SELECT (random() * 5000)::int AS n FROM generate_series(1, 20)) AS n
 			WHERE (SELECT count(*) FROM iu_outbox.event) + (SELECT count(*) FROM iu_river.river_job WHERE finalized_at IS NULL) < 500`,
-			template, actor, mode) // more could not be worked off in time on a slow machine
+			template, actor, mode) // a slow machine could not compose more in time
 	}
 	known := "'" + template.String() + "'"
-	db.Exec(t, "UPDATE iu_outbox.attendance SET grace = 0") // workers have been there for long
+	db.Exec(t, "UPDATE iu_outbox.attendance SET grace = 0") // as if workers had run for a long time
 	load(insert("ann", known, "CASE WHEN n.n % 5 = 0 THEN 'dry_run' ELSE 'live' END"), insert("bob", known, "'live'"),
 		insert("eve", "gen_random_uuid()", "'live'"),
 		"SELECT pg_sleep(0.1)")

@@ -1,6 +1,6 @@
--- 110 (D9): the one list of what iu-core consists of after 033, against what is here. One statement, reads only.
--- A row for each object, one for each class, and the verdict. result: PASS; FAIL (missing, not allowed, or
--- unexpected in a core that iuworker created); LISTED (what an adopted core has besides).
+-- 110 (D9): compares this database with the one list of what iu-core consists of after 033. One statement, which
+-- only reads. Returns a row for each object, one for each class, and the verdict. result: PASS; FAIL (missing, not
+-- allowed, or unexpected in a core that iuworker created); LISTED (an additional object of an adopted core).
 WITH class (n, class) AS (
     VALUES (1, 'table'), (2, 'view'), (3, 'function'), (4, 'trigger'), (5, 'config'), (6, 'event_type'), (7, 'route')
 ), expected (class, name) AS (
@@ -38,8 +38,8 @@ WITH class (n, class) AS (
       AND (c.relname LIKE 'iu!_%' ESCAPE '!' OR c.relname LIKE 'v!_iu!_%' ESCAPE '!'
            OR c.relname IN ('dot_config', 'event_route', 'event_type_registry'))
 ), scan (class, query) AS (
-    -- Rows of tables that may be missing: asked for by query_to_xml, which is not called for NULL. A query
-    -- answers one JSON array, in hexadecimal digits so that XML leaves it as it is.
+    -- Rows of tables that may be missing are read by query_to_xml, which is not called for NULL. A query returns
+    -- one JSON array, in hexadecimal digits, which XML does not change.
     SELECT q.class,
            'SELECT pg_catalog.encode(pg_catalog.convert_to(pg_catalog.jsonb_agg(' || q.name
            || ')::text, ''UTF8''), ''hex'') AS names FROM public.' || r.name || ' AS t WHERE ' || q.condition

@@ -1,7 +1,7 @@
--- What producers call instead of inserting into iu_outbox.event themselves.
+-- The functions that producers call instead of inserting into iu_outbox.event themselves.
 
--- Inserts events given as a JSON array of objects with the names of the columns, in its order, and returns their rows. What is
--- missing or null gets the default of its column. Runs with the caller's privileges. Locks what the INSERT locks.
+-- Inserts events and returns their rows in the order given. p_events is a JSON array of objects whose keys are column names; a
+-- key that is missing or null gets the column's default. Runs with the caller's privileges. Locks what the INSERT locks.
 CREATE OR REPLACE FUNCTION iu_outbox.insert_events(p_events jsonb)
 RETURNS TABLE (id bigint, event_id uuid, idempotency_key text, created_at timestamptz)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -19,9 +19,9 @@ BEGIN
 END
 $$;
 
--- Inserts an event for a template and returns the id of its outbox row. NULL means the default of the column. The names of
--- its arguments are what callers write: add_event(template => 'welcome-letter', event_type => 'order.placed', ...).
--- Runs with the caller's privileges: it needs what the INSERT needs. Locks what the INSERT locks.
+-- Inserts an event for a template and returns the id of its outbox row. NULL means the column's default. Callers
+-- name the arguments: add_event(template => 'welcome-letter', event_type => 'order.placed', ...).
+-- Runs with the caller's privileges, which must allow the INSERT. Locks what the INSERT locks.
 CREATE OR REPLACE FUNCTION iu_outbox.add_event(
     template text, event_type text, event_id uuid DEFAULT NULL, suffix text DEFAULT NULL,
     emit_mode text DEFAULT NULL, actor text DEFAULT NULL, note text DEFAULT NULL, priority integer DEFAULT NULL,

@@ -1,8 +1,8 @@
--- Notes that a worker is there, once a minute in each, with how long it keeps emissions, and how long a consumer that is
--- not active holds them back; both NULL: it keeps all. Attended time moves on by what has passed since the last call, two
--- minutes at most: while no worker runs, and when the server's clock jumps, it stands. After such a gap, and in a new
--- epoch (a restore, a failover), nothing is pruned for as long as the gap was, a day at most: subscribers come back as well.
--- A consumer that did anything since the last call is active now. Locks the row of attendance.
+-- Each worker calls this once a minute with how long it keeps emissions and how long an inactive consumer holds them back;
+-- both are NULL if it keeps everything. Attended time advances by the time since the last call, but by at most two minutes:
+-- it stands still while no worker runs and if the server's clock jumps. Nothing is pruned for the length of such a gap, at
+-- most a day, or for a day in a new epoch (a restore, a failover): subscribers need time to return, too.
+-- A consumer that did anything since the last call becomes active. Locks the row of attendance.
 CREATE OR REPLACE FUNCTION iu_outbox.attend(p_retention interval, p_consumer_expiry interval) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -32,7 +32,7 @@ BEGIN
         v.grace := GREATEST(LEAST(v_gap, 86400), v.grace - (v.attended - v.resumed));
         v.resumed := v.attended;
     END IF;
-    -- The shortest counts, until no worker has stated it for five minutes.
+    -- The shortest times of all workers count, until no worker has stated them for five minutes.
     IF v.retention IS NULL OR (v_retention <= v.retention AND v_expiry <= v.consumer_expiry)
        OR v.attended - v.agreed_at > 300 THEN
         v.retention := v_retention;

@@ -31,25 +31,27 @@ BEGIN
 END
 $$;
 
--- Makes up to p_limit parked jobs available whose gate is open, lowest id first. With the composer closed it reads two rows
--- and no job.
+-- Makes up to p_limit parked jobs available whose gate is open, for each gate lowest id first. With the composer closed it
+-- reads two rows and no job.
 CREATE OR REPLACE FUNCTION iu_outbox.resume_parked(p_limit integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET jit = off AS $$
 DECLARE
-    v_live_open boolean := iu_outbox.gate_open('iu_core.auto_instantiate_enabled');
+    v_gate text;
+    v_count integer := 0;
 BEGIN
     IF NOT iu_outbox.gate_open('iu_core.composer_enabled') THEN
         RETURN 0;
     END IF;
-    RETURN iu_outbox.unpark(ARRAY(
-        SELECT j.id FROM iu_river.river_job AS j
-        WHERE j.state = 'scheduled' AND j.kind = 'auto_instantiate'
-          AND (j.metadata @> '{"parked": {"gate": "composer"}}'
-               OR (v_live_open AND j.metadata @> '{"parked": {"gate": "auto-instantiate"}}'))
-        ORDER BY j.id
-        LIMIT p_limit
-        FOR UPDATE SKIP LOCKED), false);
+    FOR v_gate IN SELECT g.gate FROM iu_outbox.gate_status() AS g WHERE g.open LOOP
+        v_count := v_count + iu_outbox.unpark(ARRAY(
+            SELECT j.id FROM iu_river.river_job AS j
+            WHERE j.state = 'scheduled' AND j.kind = 'auto_instantiate' AND j.metadata ? 'parked' AND j.metadata #>> '{parked,gate}' = v_gate
+            ORDER BY j.id
+            LIMIT p_limit - v_count
+            FOR UPDATE SKIP LOCKED), false);
+    END LOOP;
+    RETURN v_count;
 END
 $$;
 
@@ -160,4 +162,23 @@ $$;
 CREATE OR REPLACE FUNCTION iu_outbox.lock_jobs(p_ids bigint[]) RETURNS bigint[]
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     SELECT ARRAY(SELECT j.id FROM iu_river.river_job AS j WHERE j.id = ANY (p_ids) ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED)
+$$;
+
+-- Completes running jobs of these ids and attempts with these outputs, and returns the ids of those that it completed. What it
+-- leaves, since another transaction has locked it or the job runs elsewhere by now, River's completer gets to.
+CREATE OR REPLACE FUNCTION iu_outbox.complete_jobs(p_ids bigint[], p_attempts integer[], p_outputs jsonb[]) RETURNS SETOF bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+DECLARE
+    v_free bigint[] := iu_outbox.lock_jobs(p_ids);
+    v_all boolean := pg_catalog.cardinality(v_free) = pg_catalog.cardinality(p_ids);
+BEGIN
+    RETURN QUERY
+    UPDATE iu_river.river_job AS j
+    SET state = 'completed', finalized_at = pg_catalog.clock_timestamp(),
+        metadata = j.metadata || pg_catalog.jsonb_build_object('output', u.output)
+    FROM ROWS FROM (pg_catalog.unnest(p_ids), pg_catalog.unnest(p_attempts), pg_catalog.unnest(p_outputs)) AS u (id, attempt, output)
+    WHERE j.id = u.id AND (v_all OR u.id = ANY (v_free)) AND j.state = 'running' AND j.attempt = u.attempt
+    RETURNING j.id;
+END
 $$;

@@ -37,43 +37,6 @@ LANGUAGE sql STABLE AS $$
     SELECT pg_catalog.to_char(p_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
 
--- Returns the CloudEvent of a log row, yet without position and cursor.
-CREATE OR REPLACE FUNCTION iu_outbox.composed_event(p_log public.iu_auto_instantiate_event_log) RETURNS jsonb
-LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    v_instance_key text;
-    v_template_key text;
-    v_piece_count bigint;
-BEGIN
-    SELECT i.collection_key, t.collection_key,
-           (SELECT pg_catalog.count(*) FROM public.iu_piece_membership AS m
-            WHERE m.collection_id = p_log.instance_collection_id AND m.is_active)
-    INTO STRICT v_instance_key, v_template_key, v_piece_count
-    FROM public.iu_piece_collection AS i, public.iu_piece_collection AS t
-    WHERE i.id = p_log.instance_collection_id AND t.id = p_log.template_collection_id;
-
-    RETURN pg_catalog.jsonb_build_object(
-        'specversion', '1.0',
-        'id', p_log.instance_collection_id,
-        'source', iu_outbox.event_source(),
-        'type', iu_outbox.event_type(),
-        'subject', v_instance_key,
-        'time', iu_outbox.rfc3339(p_log.created_at),
-        'datacontenttype', 'application/json',
-        'data', pg_catalog.jsonb_build_object(
-            'instance_collection_id', p_log.instance_collection_id,
-            'instance_key', v_instance_key,
-            'template_collection_id', p_log.template_collection_id,
-            'template_key', v_template_key,
-            'event_id', p_log.event_id,
-            'event_type', p_log.event_type,
-            'idempotency_key', p_log.idempotency_key,
-            'emit_mode', p_log.emit_mode,
-            'actor', p_log.triggered_by,
-            'piece_count', v_piece_count));
-END
-$$;
-
 -- Returns a W3C tracestate as events carry it, without blanks around its members and without empty ones; NULL: it is not
 -- valid. Of more than 512 characters those members go that have over 128, then the last ones, as W3C asks.
 CREATE OR REPLACE FUNCTION iu_outbox.tracestate(p_text text) RETURNS text
@@ -102,3 +65,50 @@ BEGIN
     RETURN NULLIF(pg_catalog.array_to_string(v_members, ','), '');
 END
 $$;
+
+-- Returns the CloudEvent that announces an instance, without position and cursor. p_trace: the trace that the emission was
+-- written with, a traceparent or one with its tracestate after a space; what is not valid by W3C is left out, and so is a
+-- tracestate without a valid traceparent. An instance that is not in the log has an event with its id alone.
+-- A table of one row, so that it is planned with the statement that joins it. Lookups are by primary keys alone (OFFSET 0).
+DROP FUNCTION IF EXISTS iu_outbox.composed_event(public.iu_auto_instantiate_event_log);
+CREATE OR REPLACE FUNCTION iu_outbox.composed_event(p_instance_collection_id uuid, p_trace text) RETURNS TABLE (event jsonb)
+LANGUAGE sql STABLE AS $$
+    SELECT COALESCE((
+        SELECT pg_catalog.jsonb_build_object(
+            'specversion', '1.0',
+            'id', l.instance_collection_id,
+            'source', (SELECT iu_outbox.event_source()),
+            'type', iu_outbox.event_type(),
+            'subject', i.collection_key,
+            'time', iu_outbox.rfc3339(l.created_at),
+            'datacontenttype', 'application/json',
+            'data', pg_catalog.jsonb_build_object(
+                'instance_collection_id', l.instance_collection_id,
+                'instance_key', i.collection_key,
+                'template_collection_id', l.template_collection_id,
+                'template_key', (SELECT t.collection_key FROM public.iu_piece_collection AS t WHERE t.id = l.template_collection_id),
+                'event_id', l.event_id,
+                'event_type', l.event_type,
+                'idempotency_key', l.idempotency_key,
+                'emit_mode', l.emit_mode,
+                'actor', l.triggered_by,
+                'piece_count', (SELECT pg_catalog.count(*) FROM public.iu_piece_membership AS m
+                                WHERE m.collection_id = l.instance_collection_id AND m.is_active)))
+        FROM public.iu_auto_instantiate_event_log AS l
+        CROSS JOIN LATERAL (
+            SELECT i.collection_key FROM public.iu_piece_collection AS i WHERE i.id = l.instance_collection_id OFFSET 0) AS i
+        WHERE l.instance_collection_id = p_instance_collection_id
+    ), pg_catalog.jsonb_build_object(
+        'specversion', '1.0', 'id', p_instance_collection_id, 'source', iu_outbox.event_source(), 'type', iu_outbox.event_type(),
+        'data', pg_catalog.jsonb_build_object('instance_collection_id', p_instance_collection_id)))
+    || CASE WHEN p_trace ~ '^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}( |$)'
+            THEN pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
+                'traceparent', pg_catalog.left(p_trace, 55), 'tracestate', iu_outbox.tracestate(pg_catalog.substr(p_trace, 57))))
+            ELSE '{}' END
+$$;
+
+-- Emissions with their events: the event of one that has no position yet is not stored, and is built here.
+CREATE OR REPLACE VIEW iu_outbox.emission_event WITH (security_invoker = true) AS
+SELECT e.id, e.position, e.instance_collection_id, e.created_at, e.emitted_at, e.rolled_back_at,
+       COALESCE(e.event, (SELECT c.event FROM iu_outbox.composed_event(e.instance_collection_id, e.trace) AS c)) AS event
+FROM iu_outbox.emission AS e;

@@ -1,5 +1,5 @@
--- Forgets the id of a consumer's last event if its position moved without it: the program of the release before, or
--- somebody by hand, knows of no id.
+-- Clears a consumer's last_event_id if its position moved without it: the previous release, or an update by hand,
+-- does not set the id.
 CREATE OR REPLACE FUNCTION iu_outbox.keep_last_event() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -15,7 +15,7 @@ CREATE OR REPLACE TRIGGER iu_outbox_last_event_moved
     EXECUTE FUNCTION iu_outbox.keep_last_event();
 ALTER TABLE iu_outbox.consumer ENABLE ALWAYS TRIGGER iu_outbox_last_event_moved;
 
--- Keeps emissions from being pruned until the end of the transaction. Locks the retention's row, shared.
+-- Keeps emissions from being pruned until the transaction ends. Locks the row of retention, shared.
 CREATE OR REPLACE FUNCTION iu_outbox.hold_retention() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -23,8 +23,8 @@ BEGIN
 END
 $$;
 
--- Makes a consumer if there is none: after p_position of p_epoch; both NULL: at the beginning of what is kept.
--- Returns whether it made one. Takes the retention's lock, shared, so that nothing is pruned under a new consumer.
+-- Creates a consumer, unless it exists, after p_position of p_epoch; both NULL: at the beginning of what is kept. Returns
+-- whether it created one. Locks the row of retention, shared, so that nothing that the new consumer needs is pruned.
 CREATE OR REPLACE FUNCTION iu_outbox.open_consumer(p_name text, p_epoch text, p_position bigint) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -40,9 +40,9 @@ BEGIN
 END
 $$;
 
--- Gives a consumer to a process for p_for from now, again if it has it. Returns held, taken (another process
--- has it), or gone (there is no such consumer). Locks the consumer's lease. A lease that ends more than an hour from now is
--- not believed: no process takes such a long one, so the server's clock must have been set back.
+-- Leases a consumer to a process for p_for from now, or extends the lease that the process has. Returns held, taken
+-- (another process has the lease) or gone (the consumer does not exist). Locks the consumer's lease. Ignores a lease
+-- that ends more than an hour from now: no process takes one that long, so the server's clock must have been set back.
 CREATE OR REPLACE FUNCTION iu_outbox.hold_consumer(p_name text, p_process text, p_for interval) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -1,10 +1,10 @@
--- Consumers as operators see them. state: that of the cursor; also rewound if another event than its process read is at
--- its position. lag_events: how many are announced that it has not handled, filters aside;
--- lag_seconds: how long the first of them has been waiting; both NULL if the position says nothing (state).
--- process: who works for it now; NULL: nobody.
--- expires_seconds: for how long, of time in which workers run, events that it has not handled are surely kept; NULL
--- while a process works for it, if no worker has stated how long emissions are kept, and if state is not ok.
--- expiring: that is a day or less, or half of the consumer's expiry if that is less.
+-- Consumers as operators see them. state: that of the cursor; also rewound if the event at the consumer's position
+-- is not the one that its process read there.
+-- lag_events: how many announced events it has not handled, whatever its filters; lag_seconds: how long the first
+-- of them has waited. Both are NULL unless state is ok. process: the process that works for it now; NULL: none.
+-- expires_seconds: for how long, counted while workers run, events that it has not handled are certain to be kept.
+-- NULL while a process works for it, if no worker has stated how long it keeps emissions, or if state is not ok.
+-- expiring: expires_seconds is at most a day, or at most half of the consumer's expiry if that is less.
 CREATE OR REPLACE VIEW iu_outbox.consumer_status AS
     SELECT c.name, c.epoch, c.position, h.state,
            CASE WHEN h.state = 'ok' THEN s.position - c.position END AS lag_events,

@@ -1,5 +1,5 @@
--- Returns what happened from p_from on and before p_until, of the jobs that ended_jobs returns; see the table history. Takes
--- no locks.
+-- Returns what happened from p_from on and before p_until, computed from the jobs that ended_jobs returns. The
+-- table history explains the columns. Takes no locks.
 CREATE OR REPLACE FUNCTION iu_outbox.count_minute(
     p_from timestamptz, p_until timestamptz, p_slices integer, p_limit integer,
     OUT composed integer, OUT scaleout integer, OUT dry_run integer, OUT dead integer, OUT after_parking integer,
@@ -22,14 +22,14 @@ BEGIN
     p50 := v_quantiles[1];
     p95 := v_quantiles[2];
 
-    -- Dead letters that no job ended with: the relay could not make one, or it was deleted.
+    -- Dead letters whose job does not exist: the relay could not create one, or it was deleted.
     dead := dead + (
         SELECT pg_catalog.count(*)
         FROM (SELECT d.job_id, d.created_at FROM iu_outbox.dead_letter AS d ORDER BY d.id DESC LIMIT 5000) AS d
         WHERE d.created_at >= p_from AND d.created_at < p_until
           AND NOT EXISTS (SELECT FROM iu_outbox.job AS j WHERE j.id = d.job_id));
 
-    -- Positions have no gaps: their difference counts what was announced. Two hundred of them are measured.
+    -- Positions have no gaps, so their difference is the number of announcements. Two hundred of them are measured.
     announced := iu_outbox.position_before(p_until) - v_before;
     SELECT pg_catalog.percentile_cont(0.95) WITHIN GROUP (
                ORDER BY GREATEST(0, EXTRACT(EPOCH FROM e.emitted_at - e.created_at)::double precision)) INTO announce_p95

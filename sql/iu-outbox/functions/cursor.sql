@@ -1,8 +1,8 @@
--- Returns what a cursor is worth in today's history. p_epoch NULL: a position in the current epoch.
--- state: ok; beyond_end (positions of the current epoch are not there yet, or were lost); rewound (the epoch is
--- unknown, or ended before p_position); pruned (what follows it is not kept any more).
--- epoch, position: the end of the history. known_until: the last position that p_epoch has in common with it;
--- NULL if the epoch is unknown. kept_after: everything after it is kept. Takes no locks.
+-- Returns how a cursor relates to the current history. p_epoch NULL: the position is of the current epoch.
+-- state: ok; beyond_end (the current epoch has not reached the position, or has lost it); rewound (the epoch is
+-- unknown, or ended before p_position); pruned (emissions after it are no longer kept).
+-- epoch, position: the end of the history. known_until: the last position that p_epoch shares with this history;
+-- NULL if the epoch is unknown. kept_after: all emissions after it are kept. Takes no locks.
 CREATE OR REPLACE FUNCTION iu_outbox.cursor_state(
     p_epoch text, p_position bigint,
     OUT state text, OUT epoch text, OUT "position" bigint, OUT known_until bigint, OUT kept_after bigint)
@@ -18,7 +18,7 @@ BEGIN
         WHERE mine.epoch = p_epoch;
     END IF;
 
-    -- Positions have no gaps but what was pruned: who finds the next one need not look for the first.
+    -- Only pruning leaves gaps: if the next position exists, so do all later ones.
     IF p_position >= cursor_state.position THEN
         kept_after := cursor_state.position;
     ELSIF EXISTS (SELECT FROM iu_outbox.emission AS e WHERE e.position = p_position + 1) THEN
@@ -35,13 +35,13 @@ BEGIN
 END
 $$;
 
--- Returns the position after which the emissions begin that were announced at p_at or later, as exactly as the
--- server's clock ran. Twenty index look-ups for a million emissions. Takes no locks.
+-- Returns the position after which the emissions begin that were announced at p_at or later. It is as accurate as
+-- the server's clock. Needs about twenty index lookups for a million emissions. Takes no locks.
 CREATE OR REPLACE FUNCTION iu_outbox.position_before(p_at timestamptz) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_low bigint;  -- what is at or below it was announced before p_at, or is not kept
-    v_high bigint; -- what is above it was announced at p_at or later
+    v_low bigint;  -- positions up to this one were announced before p_at, or are not kept
+    v_high bigint; -- positions above this one were announced at p_at or later
     v_middle bigint;
     v_found record;
 BEGIN

@@ -1,13 +1,13 @@
--- Doorbells: a producer rings only while somebody sleeps.
+-- Doorbells: a producer sends a NOTIFY only while the relay or the emitter sleeps.
 --
--- Who sleeps holds the exclusive session lock (26997, n); a producer tries the shared one, which lives
--- until its commit. The sleeper must win the exclusive lock by a try, take a last look at the table and
--- only then wait: a row that its look missed belongs to a producer whose try came later, and that rings.
--- Locks: 26997,1 relay; 26997,2 emitter. A NOTIFY makes commits queue for one lock of the whole
--- database, so that ringing always would cost the application most of its insert rate: so a sleeper handles single rows
--- without giving its lock up, and gives it up when rows come faster than it handles them.
--- `SET iu_outbox.doorbell = off` keeps a session from ringing and locking (PREPARE TRANSACTION
--- refuses both); its rows are found by the poll.
+-- A sleeper holds the exclusive session lock (26997, n). A producer tries the shared lock, which it keeps until its
+-- commit, and rings if it does not get it. A sleeper first tries the exclusive lock, then reads the table once
+-- more, and only then waits: a producer whose row this read missed tries its lock later, and therefore rings.
+-- Locks: (26997, 1) relay; (26997, 2) emitter. Commits with a NOTIFY queue for one lock of the whole database, so
+-- ringing every time would cost the application most of its insert rate. Therefore a sleeper handles single rows
+-- without releasing its lock, and releases it if rows arrive faster than it handles them.
+-- `SET iu_outbox.doorbell = off` keeps a session from ringing and locking, because PREPARE TRANSACTION refuses
+-- both; the poll finds its rows.
 
 -- Rings the doorbell named by the trigger's argument. Takes no locks, reads no table.
 CREATE OR REPLACE FUNCTION iu_outbox.ring() RETURNS trigger

@@ -1,5 +1,5 @@
--- Drops these dead letters permanently and returns how many; the ledger notes their keys. Locks them; skips those that
--- are locked.
+-- Drops these dead letters permanently and returns how many it dropped; the ledger notes their keys. Locks them;
+-- skips those that are locked.
 CREATE OR REPLACE FUNCTION iu_outbox.drop_dead_letters(p_ids bigint[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -18,7 +18,7 @@ BEGIN
 END
 $$;
 
--- The same for up to p_limit dead letters, oldest first; the choice as in retry_dead_letters.
+-- The same for up to p_limit dead letters, oldest first, selected as by retry_dead_letters.
 CREATE OR REPLACE FUNCTION iu_outbox.drop_dead_letters(p_status text, p_event uuid, p_limit integer) RETURNS integer
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT iu_outbox.drop_dead_letters(ARRAY(

@@ -13,6 +13,7 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET j
 DECLARE
     v_epoch text;
     v_ids bigint[];
+    v_events jsonb[];
     v_whole boolean;
 BEGIN
     emitted := 0;
@@ -32,27 +33,29 @@ BEGIN
 
     v_ids := ARRAY(SELECT e.id FROM iu_outbox.emission AS e WHERE e.position IS NULL AND (p_id IS NULL OR e.id = p_id)
                    ORDER BY e.id LIMIT p_limit FOR UPDATE SKIP LOCKED);
-    WITH written AS (
-        UPDATE iu_outbox.emission AS e
-        SET position = last_position + pg_catalog.width_bucket(e.id, v_ids), -- its place among them
-            emitted_at = pg_catalog.clock_timestamp(),
-            event = e.event || pg_catalog.jsonb_build_object(
-                'position', last_position + pg_catalog.width_bucket(e.id, v_ids),
-                'cursor', v_epoch || '-' || (last_position + pg_catalog.width_bucket(e.id, v_ids)))
-        WHERE e.id = ANY (v_ids)
-        RETURNING e.position, e.event
-    ), announced AS (
-        SELECT w.position,
-               CASE WHEN notified THEN pg_catalog.pg_notify(
-                   iu_outbox.event_type(), iu_outbox.payload(w.event, v_whole)) END
-        FROM (SELECT * FROM written ORDER BY written.position) AS w
-    )
-    SELECT pg_catalog.count(*), pg_catalog.max(a.position) INTO emitted, last_position FROM announced AS a;
-
-    IF emitted = 0 THEN
+    IF v_ids = '{}' THEN
         state := 'idle';
         RETURN;
     END IF;
+    v_events := ARRAY(
+        SELECT COALESCE(e.event, (SELECT c.event FROM iu_outbox.composed_event(e.instance_collection_id, e.trace) AS c))
+               || pg_catalog.jsonb_build_object('position', last_position + u.n, 'cursor', v_epoch || '-' || (last_position + u.n))
+        FROM pg_catalog.unnest(v_ids) WITH ORDINALITY AS u (id, n)
+        CROSS JOIN LATERAL (SELECT e.* FROM iu_outbox.emission AS e WHERE e.id = u.id OFFSET 0) AS e
+        ORDER BY u.n);
+    UPDATE iu_outbox.emission AS e
+    SET position = last_position + pg_catalog.width_bucket(e.id, v_ids), -- its place among them
+        emitted_at = pg_catalog.clock_timestamp(),
+        event = v_events[pg_catalog.width_bucket(e.id, v_ids)],
+        trace = NULL
+    WHERE e.id = ANY (v_ids);
+    GET DIAGNOSTICS emitted = ROW_COUNT;
+    IF notified THEN
+        PERFORM pg_catalog.pg_notify(iu_outbox.event_type(), iu_outbox.payload(u.event, v_whole))
+        FROM pg_catalog.unnest(v_events) WITH ORDINALITY AS u (event, n)
+        ORDER BY u.n;
+    END IF;
+    last_position := last_position + emitted;
     UPDATE iu_outbox.emission_counter AS c SET position = last_position;
     state := 'emitted';
 END
@@ -96,10 +99,10 @@ BEGIN
             BEGIN
                 IF v_try = 2 THEN
                     UPDATE iu_outbox.emission AS e
-                    SET event = pg_catalog.jsonb_build_object(
+                    SET event = pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
                         'specversion', '1.0', 'id', e.instance_collection_id, 'source', iu_outbox.event_source(),
                         'type', iu_outbox.event_type(), 'original', e.event::text,
-                        'data', pg_catalog.jsonb_build_object('instance_collection_id', e.instance_collection_id))
+                        'data', pg_catalog.jsonb_build_object('instance_collection_id', e.instance_collection_id)))
                     WHERE e.id = v_id;
                 END IF;
                 v_emitted := v_emitted + (SELECT e.emitted FROM iu_outbox.emit(1, v_id) AS e);

@@ -1,5 +1,5 @@
--- Triggers fire in every session, whatever its session_replication_role is: a promise depends on each. Only a table's owner
--- may set that, and an adopted iu-core may have another: then a notice holds its statement, and iuworker doctor reports it.
+-- Makes our triggers fire in every session, whatever its session_replication_role. Only a table's owner may set that.
+-- If an adopted iu-core has another owner, a notice shows the statement to run, and iuworker doctor reports it.
 DO $$
 DECLARE
     v_trigger record;

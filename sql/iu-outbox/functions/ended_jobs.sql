@@ -1,8 +1,8 @@
--- Returns the jobs of ours that ended from p_from on and before p_until: at most p_limit of each state in each of p_slices
--- equal parts of that time, and counts twenty times as many, so that it reads few rows however many there are. weight: for
--- how many jobs the row stands.
--- outcome: composed, scaleout, dry_run, dead, or other (a replay, or cancelled by an operator). seconds: from INSERT, or
--- available_at if that is later, to the job's end. parked: it was parked on the way.
+-- Returns those of our jobs that ended from p_from on and before p_until. To read few rows, it divides that time
+-- into p_slices equal parts, returns at most p_limit jobs of each state in each part, and counts up to twenty times
+-- as many. weight: the number of jobs that the row stands for.
+-- outcome: composed, scaleout, dry_run, dead, or other (a replay, or cancelled by an operator). seconds: from
+-- INSERT, or from available_at if that is later, to the job's end. parked: whether the job was ever parked.
 CREATE OR REPLACE FUNCTION iu_outbox.ended_jobs(p_from timestamptz, p_until timestamptz, p_slices integer, p_limit integer)
 RETURNS TABLE (at timestamptz, weight double precision, outcome text, template text, seconds double precision, parked boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$

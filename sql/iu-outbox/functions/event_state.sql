@@ -5,7 +5,7 @@
 CREATE OR REPLACE FUNCTION iu_outbox.find_event(p_event_id uuid)
 RETURNS TABLE (state text, reason text, instance_collection_id uuid, idempotency_key text,
                template_collection_id uuid, instance_key_suffix text, job_id bigint, since timestamptz)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET gin_fuzzy_search_limit = 0 AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH known AS (
         SELECT 1 AS rank, 'done' AS state, NULL::text AS reason, l.instance_collection_id, l.idempotency_key,
                l.template_collection_id,
@@ -25,7 +25,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET g
                NULL, j.event ->> 'idempotency_key', iu_outbox.as_uuid(j.event ->> 'template_collection_id'),
                j.event ->> 'instance_key_suffix', j.id, j.created_at
         FROM iu_outbox.job AS j
-        WHERE j.event @> pg_catalog.jsonb_build_object('event_id', p_event_id)
+        WHERE j.event_id = p_event_id::text
         UNION ALL
         SELECT 3, 'waiting',
                CASE WHEN e.available_at > pg_catalog.now() THEN 'not before ' || iu_outbox.rfc3339(e.available_at)

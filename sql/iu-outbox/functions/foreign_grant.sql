@@ -1,7 +1,7 @@
--- What roles other than the owner and those above may do with what belongs to the worker or to iu-core, a row for each of
--- their privileges. part: worker (our schemas), core (the baseline up to 032), 033. grantee: NULL for PUBLIC. by_default:
--- default privileges, PostgreSQL's own among them, gave it, as far as they are still the same. option: the role may have
--- the privilege, and not grant it to others.
+-- The privileges on objects of the worker or of iu-core that are not intended, one row each. part: worker (our
+-- schemas), core (the baseline up to 032), or 033. grantee: NULL for PUBLIC. by_default: today's default
+-- privileges, PostgreSQL's own included, would grant it. option: the role is meant to have the privilege, but not
+-- to grant it to others.
 CREATE OR REPLACE VIEW iu_outbox.foreign_grant AS
 WITH core (part, name) AS (VALUES
     ('core', 'dot_config'), ('core', 'event_type_registry'), ('core', 'event_route'), ('core', 'iu_piece'),
@@ -40,7 +40,7 @@ WITH core (part, name) AS (VALUES
     UNION ALL
     SELECT 'TYPE', t.typnamespace, NULL, t.oid, NULL, pg_catalog.format('%I.%I', n.nspname, t.typname), t.typowner, t.typacl, 'T'
     FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
-    WHERE t.typtype IN ('e', 'd', 'r') -- the types of rows and arrays have no privileges of their own
+    WHERE t.typtype IN ('e', 'd', 'r') -- row types and array types have no privileges of their own
 ), ours AS MATERIALIZED (
     SELECT COALESCE(k.part, 'worker') AS part, o.*,
            COALESCE(o.acl, CASE WHEN k.part IS NULL THEN pg_catalog.acldefault(o.type, o.owner) END) AS given

@@ -1,6 +1,6 @@
--- Gates: rows of public.dot_config; open where lower(btrim(value)) = 'true'.
+-- Gates: rows of public.dot_config. A gate is open if lower(btrim(value)) = 'true'.
 
--- Returns whether the gate of a config key is open; a missing row is a closed gate.
+-- Returns whether the gate of a config key is open. If the row is missing, the gate is closed.
 CREATE OR REPLACE FUNCTION iu_outbox.gate_open(p_key text) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT EXISTS (SELECT FROM public.dot_config AS c
@@ -41,7 +41,7 @@ BEGIN
 END
 $$;
 
--- Rings iu_outbox_gate when one of the gates' rows changed, however it was changed.
+-- Sends a NOTIFY on iu_outbox_gate if a gate's row changed, whatever changed it.
 CREATE OR REPLACE FUNCTION iu_outbox.ring_gate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

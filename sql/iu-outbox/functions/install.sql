@@ -4,16 +4,18 @@
 -- only if the relay sleeps.
 -- The relay calls claim(): it deletes rows from the outbox, and inserts a River job for each in the same transaction.
 -- Rows with one idempotency key become one job. A row that cannot become a job becomes a dead letter (set_row_aside).
--- The job calls compose_batch(), which calls iu-core's fn_iu_auto_instantiate_from_event for each event: it writes the
--- instance and a row of iu_auto_instantiate_event_log, whose unique key makes a second run a replay.
+-- Jobs that run at once call compose_batch(), which calls iu-core's fn_iu_auto_instantiate_from_event for each event: it writes
+-- the instance and a row of iu_auto_instantiate_event_log, whose unique key makes a second run a replay. For many events of one
+-- template compose_set() writes the same rows, one statement per table, unless iu-core has its own functions (set_obstacle).
+-- Jobs that end well are completed in the same transaction (complete_jobs).
 -- A closed gate parks the job: it is scheduled far in the future, and resume_parked() makes it available again.
 -- An error that may pass delays the job; schedule_jobs() makes it available when its time has come.
 -- A job that ends without an instance leaves a dead letter (keep_dead_letter). An operator puts its event back into the
 -- outbox (retry_dead_letters), or drops it (drop_dead_letters). event_state() says where an event is.
--- A trigger on the log table writes an emission for each live instance (write_emission): the CloudEvent to announce.
--- emit() gives emissions their positions and sends a NOTIFY for each. The counter row, which it locks, makes positions
--- commit in order: a reader that has read up to P never finds a row at or below P later. A transaction that
--- composes a single event calls it at its end (emit_alone), without waiting for the emitter.
+-- A trigger on the log table writes an emission for each live instance (write_emission), as yet without its event.
+-- emit() gives emissions their positions, builds their CloudEvents from the log (composed_event), and sends a NOTIFY for each.
+-- The counter row, which it locks, makes positions commit in order: a reader that has read up to P never finds a row at or
+-- below P later. A transaction that composes a single event calls it at its end (emit_alone), without waiting for the emitter.
 -- A rollback in iu-core deletes emissions that have no position and marks the others (roll_back_emission).
 -- A restored or promoted database begins a new epoch (current_epoch), so that a cursor, EPOCH-POSITION, of a lost history
 -- is not taken for one of this history (cursor_state).
@@ -26,8 +28,8 @@
 -- that none was lost. write_history() counts what happened, a row a minute, for the pages' charts.
 -- What roles may do is the list in grants.sql.
 --
--- Below is the order of installation. A view, and a function in SQL, comes after what it uses. All of it may run again, and
--- does, in one transaction, whenever it is not this program's. With psql: psql -v ON_ERROR_STOP=1 -1 -f install.sql
+-- Below is the order of installation. A view, and a function in SQL, comes after what it uses. All of it may run again:
+-- migrate up does so in one transaction, if another program installed it. With psql: psql -v ON_ERROR_STOP=1 -1 -f install.sql
 
 \ir row_security.sql
 \ir server.sql
@@ -39,6 +41,7 @@
 \ir add_event.sql
 \ir claim.sql
 \ir set_row_aside.sql
+\ir compose_set.sql
 \ir compose_batch.sql
 \ir compose_apart.sql
 \ir cloud_event.sql
@@ -52,6 +55,7 @@
 \ir event_state.sql
 \ir lock_holder.sql
 \ir lease.sql
+\ir worker_status.sql
 \ir gate.sql
 \ir setting.sql
 \ir retry_dead_letters.sql

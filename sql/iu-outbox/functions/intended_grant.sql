@@ -1,6 +1,6 @@
--- The intended grants, a row each that has something to apply to. granted: the role has it by this very grant; effective:
--- it has the privilege by some grant, PUBLIC's included; mine: this login has it; grantable: this login may grant it.
--- role_oid is NULL if the role is not there.
+-- The intended grants, one row for each object that exists. granted: the role has the privilege by this very grant;
+-- effective: by any grant, PUBLIC's included; mine: this login has it; grantable: this login may grant it. role_oid
+-- is NULL if the role does not exist.
 CREATE OR REPLACE VIEW iu_outbox.intended_grant AS
 WITH item AS MATERIALIZED (
     SELECT * FROM iu_outbox.listed_grant

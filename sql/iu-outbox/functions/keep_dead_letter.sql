@@ -1,6 +1,6 @@
--- Leaves the event of a job that ends without an instance in the dead letters, in the statement that
--- ends the job, and takes it back where the job is made to run again. Never raises for odd args: it
--- runs inside River's statements, where an error would fail the whole batch.
+-- Keeps the event of a job that ends without an instance as a dead letter, in the statement that ends the job, and
+-- removes it if the job is made to run again. Never raises for malformed args: it runs inside River's statements,
+-- where an error would fail the whole batch.
 CREATE OR REPLACE FUNCTION iu_outbox.keep_dead_letter() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -45,13 +45,17 @@ END
 $$;
 
 -- Renews the lease of an incarnation, and returns when; NULL: there is none, since the process was taken for dead. sweeps: it
--- is the one to call sweep_leases(). A renewal more than 3 s after the one before, or before it, ends a run without gaps.
--- p_session_pid: the backend of its session with advisory locks; NULL: it has none.
-CREATE OR REPLACE FUNCTION iu_outbox.renew_lease(
-    p_id text, p_lock_key integer, p_session_pid integer, OUT seen_at timestamptz, OUT sweeps boolean)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+-- is the one to call sweep_leases(), which has something to do. left_behind: jobs that run under the id and were fetched more
+-- than 4 s ago, or by another clock; NULL: none. A renewal more than 3 s after the one before, or before it, ends a run without
+-- gaps. p_session_pid: the backend of its session with advisory locks; NULL: it has none. Locks the row. A lease does not depend
+-- on River's table: if that is locked, there is nothing to sweep and nothing left behind.
+DROP FUNCTION IF EXISTS iu_outbox.renew_lease(text, integer, integer);
+CREATE FUNCTION iu_outbox.renew_lease(
+    p_id text, p_lock_key integer, p_session_pid integer, OUT seen_at timestamptz, OUT sweeps boolean, OUT left_behind bigint[])
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET lock_timeout = '1s' AS $$
 DECLARE
     v_now timestamptz := pg_catalog.clock_timestamp();
+    v_orphans boolean;
 BEGIN
     UPDATE iu_outbox.worker AS w
     SET seen_at = v_now, session_pid = p_session_pid,
@@ -61,6 +65,20 @@ BEGIN
         SELECT FROM iu_outbox.worker AS o
         WHERE o.id < w.id AND o.steady_since < v_now - interval '5 s' AND iu_outbox.lease_valid(o.seen_at))
     INTO seen_at, sweeps;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    BEGIN
+        SELECT pg_catalog.array_agg(j.id) FILTER (
+                   WHERE j.worker = p_id AND j.attempted_at NOT BETWEEN v_now - interval '4 s' AND v_now + interval '4 s'),
+               pg_catalog.bool_or(sweeps AND NOT EXISTS (SELECT FROM iu_outbox.worker AS w WHERE w.id = COALESCE(j.worker, '')))
+        INTO left_behind, v_orphans
+        FROM iu_outbox.job AS j WHERE j.state = 'running';
+    EXCEPTION WHEN lock_not_available THEN
+        NULL;
+    END;
+    sweeps := sweeps AND (COALESCE(v_orphans, false)
+                          OR EXISTS (SELECT FROM iu_outbox.worker AS w WHERE NOT iu_outbox.lease_valid(w.seen_at)));
 END
 $$;
 

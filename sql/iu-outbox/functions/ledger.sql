@@ -7,7 +7,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     HAVING pg_catalog.count(*) > 0
 $$;
 
--- Notes rows that leave the outbox by other hands than the relay's: nobody else knows that they were there.
+-- Notes rows that leave the outbox without the relay: nothing else records that they existed.
 CREATE OR REPLACE FUNCTION iu_outbox.note_removed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -1,10 +1,10 @@
--- The outbox for ORMs, which ask for all columns of the row that they insert: RETURNING gives that row, and a query finds
--- none, so that no application reads what another one inserted. An INSERT runs with the privileges of the view's owner.
--- security_barrier: the planner must not call a function of the query's author on a row before it drops the row.
+-- The outbox for ORMs, which ask for all columns of the row that they insert. RETURNING returns that row, but a query finds
+-- no rows, so no application reads what another one inserted. An INSERT runs with the privileges of the view's owner.
+-- security_barrier: the planner must not call a function of the query on rows that the view filters out.
 CREATE OR REPLACE VIEW iu_outbox.new_event WITH (security_barrier) AS
 SELECT e.* FROM iu_outbox.event AS e WHERE false;
 
--- The table's defaults would do. ORMs that read the catalog look for the view's.
+-- The table's defaults would be enough, but ORMs that read the catalog expect defaults of the view.
 DO $$
 DECLARE
     v_default record;

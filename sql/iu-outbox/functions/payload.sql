@@ -10,7 +10,7 @@ $$;
 -- truncated: true. Not p_whole: an object that has only its cursor. What an event has under original (emit_apart) is left out.
 DROP FUNCTION IF EXISTS iu_outbox.payload(jsonb);
 CREATE OR REPLACE FUNCTION iu_outbox.payload(p_event jsonb, p_whole boolean) RETURNS text
-LANGUAGE sql IMMUTABLE AS $$
+LANGUAGE sql STABLE AS $$
     SELECT CASE
         WHEN p_whole IS NOT TRUE THEN pg_catalog.jsonb_build_object('cursor', p_event -> 'cursor')::text
         WHEN p_event ? 'original' THEN (p_event - 'original' || '{"truncated": true}')::text

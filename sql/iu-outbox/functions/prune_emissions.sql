@@ -1,8 +1,8 @@
--- Deletes up to p_limit emissions that were announced more than p_retention ago, lowest positions first, but none that
--- a consumer has yet to handle that was active within p_consumer_expiry of attended time (NULL: consumers hold nothing
--- back), and nothing in the grace after a gap (see attend; it is p_retention at most, and p_consumer_expiry for
--- consumers). Returns how many, and counts them in emission_pruned. Takes the retention's lock, then locks emission
--- rows in position order, then the count; waits for a rollback that marks or counts one.
+-- Deletes up to p_limit emissions that were announced more than p_retention ago, lowest positions first, and returns
+-- how many. Keeps those that a consumer has yet to handle if it was active within p_consumer_expiry of attended time
+-- (NULL: consumers hold nothing back). Keeps everything during the grace after a gap (attend), which lasts at most
+-- p_retention, and for consumers at most p_consumer_expiry. Updates emission_pruned. Locks the row of retention, then
+-- emission rows in position order, then emission_pruned; waits for a rollback that marks or counts one.
 CREATE OR REPLACE FUNCTION iu_outbox.prune_emissions(
     p_retention interval, p_consumer_expiry interval, p_limit integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -25,7 +25,7 @@ BEGIN
     LEFT JOIN iu_outbox.consumer_lease AS l ON l.consumer = c.name
     LEFT JOIN iu_outbox.consumer_attendance AS ca ON ca.consumer = c.name
     WHERE v_expiry IS NOT NULL
-      AND ((ca.moved_at, ca.lease_until) IS DISTINCT FROM (c.updated_at, l.lease_until) -- since the last call
+      AND ((ca.moved_at, ca.lease_until) IS DISTINCT FROM (c.updated_at, l.lease_until) -- active since the last attend()
            OR v_attendance.attended - ca.active < v_expiry
            OR v_attendance.attended - v_attendance.resumed < LEAST(v_attendance.grace, v_expiry));
 
@@ -35,7 +35,7 @@ BEGIN
         ORDER BY e.position
         LIMIT p_limit
     ), old AS MATERIALIZED (
-        -- No hole: what is kept begins at the first one that is young.
+        -- Leaves no hole: what is kept begins at the first emission that is too young.
         SELECT o.position FROM lowest AS o
         WHERE o.position < COALESCE((SELECT pg_catalog.min(y.position) FROM lowest AS y
                                      WHERE y.emitted_at >= pg_catalog.now() - p_retention), 9223372036854775807)

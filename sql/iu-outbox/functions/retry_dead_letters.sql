@@ -1,5 +1,5 @@
--- Returns the event of a dead letter as insert_events takes it: due now, and without what the outbox assigns. Texts that were
--- kept byte by byte, under hex (set_row_aside), are texts again.
+-- Returns the event of a dead letter as insert_events takes it: due now, and without what the outbox assigns. Texts
+-- that set_row_aside kept as bytes, under hex, become texts again.
 CREATE OR REPLACE FUNCTION iu_outbox.event_again(p_event jsonb) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT p_event - ARRAY['id', 'idempotency_key', 'created_at', 'available_at'] || COALESCE((
@@ -8,8 +8,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         CROSS JOIN LATERAL pg_catalog.convert_from(pg_catalog.decode(h.value, 'hex'), pg_catalog.getdatabaseencoding()) AS t (text)), '{}')
 $$;
 
--- Moves these dead letters into the outbox, all of them or none, and returns how many: those that are locked or gone
--- are not counted. The ledger notes their keys. Bulk work keeps out of the way of live events (priority 4).
+-- Moves these dead letters into the outbox, all or none, and returns how many it moved; those that are locked or no
+-- longer exist do not count. The ledger notes their keys. Events of scale-outs get priority 4, behind live events.
 -- Locks dead letters.
 CREATE OR REPLACE FUNCTION iu_outbox.move_dead_letters(p_ids bigint[]) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -34,9 +34,9 @@ BEGIN
 END
 $$;
 
--- Puts these dead letters back into the outbox and returns how many. One whose event the outbox refuses (a job that
--- did not come by the outbox) stays, and delays no other. What is wrong with the installation is raised, and moves
--- none. Locks dead letters; skips those that are locked.
+-- Puts these dead letters back into the outbox and returns how many. A dead letter whose event the outbox refuses
+-- (its job did not come from the outbox) stays and does not stop the others. Raises if the installation is at
+-- fault, and then moves none. Locks dead letters; skips those that are locked.
 CREATE OR REPLACE FUNCTION iu_outbox.retry_dead_letters(p_ids bigint[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,5 +1,5 @@
--- Roles belong to the whole cluster: created if the migrating role may, else named in a notice. The roles that exist get the
--- grants of iu_outbox.intended_grant: a new grant is a line in grants.sql, not here.
+-- Roles belong to the whole cluster. Creates missing ones, or names them in a notice if the migrating role may not.
+-- Existing roles get the grants of iu_outbox.intended_grant: a new grant is a line in grants.sql, not here.
 DO $$
 DECLARE
     v_role text;
@@ -16,14 +16,14 @@ BEGIN
         BEGIN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', v_role);
         EXCEPTION WHEN duplicate_object OR unique_violation THEN
-            NULL; -- another database's migration made it in the meantime
+            NULL; -- another database's migration created it in the meantime
         END;
     END LOOP;
 END
 $$;
 
--- In the worker's own schemas: what default privileges gave goes, and so does what our roles have beyond the list. What
--- somebody granted by hand to a role of their own stays, and iuworker doctor names it.
+-- In the worker's own schemas, revokes what default privileges granted and what our roles have beyond the list. A
+-- grant that somebody made by hand to another role stays, and iuworker doctor names it.
 DO $$
 DECLARE
     v_statement text;
@@ -39,8 +39,8 @@ BEGIN
 END
 $$;
 
--- Explicit, even if PUBLIC has it: PUBLIC may lose it. What this login may not grant and the role has all the same is
--- left as it is.
+-- Grants even what PUBLIC has, because PUBLIC may lose it. Skips a privilege that this login may not grant if the
+-- role has it already.
 DO $$
 DECLARE
     v_statement text;
@@ -57,8 +57,8 @@ BEGIN
 END
 $$;
 
--- Functions that read tables raise if row security would hide rows from them: fewer rows would look like fewer events.
--- Those that have settings are not inlined anyway.
+-- Functions that read tables raise an error if row security would hide rows from them: fewer rows would look like
+-- fewer events. Functions without settings are skipped, so that they can still be inlined.
 DO $$
 DECLARE
     v_function regprocedure;

@@ -1,6 +1,6 @@
--- Rolling back deletes instances, not history: an emission without a position goes with its instance,
--- one that was announced stays and is marked; the ledger notes the keys. Locks emission rows, then the count of
--- pruned ones if one of those is concerned; if the emitter is numbering one, waits for it and then marks it.
+-- A rollback deletes instances, not history: an emission without a position is deleted with its instance, and one
+-- that was announced is marked. The ledger notes the keys. Locks emission rows, then emission_pruned if pruned
+-- emissions are concerned. If the emitter is giving one its position, waits for that and then marks it.
 CREATE OR REPLACE FUNCTION iu_outbox.roll_back_emission() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -26,7 +26,7 @@ BEGIN
     GET DIAGNOSTICS v_count = ROW_COUNT;
     v_pruned := v_pruned - v_count;
 
-    -- What was neither deleted nor marked was pruned before.
+    -- An emission that was neither deleted nor marked had been pruned.
     IF v_pruned > 0 THEN
         UPDATE iu_outbox.emission_pruned AS p SET rolled_back = p.rolled_back + v_pruned;
     END IF;

@@ -1,5 +1,5 @@
--- Row security is off for what is ours: somebody's event trigger may have switched it on for each new table, and a table
--- that hides its rows looks as if it had none. Stops if an event trigger switches it on again.
+-- Switches row security off for our tables: somebody's event trigger may have switched it on for each new table,
+-- and a table whose rows are hidden looks empty. Stops if an event trigger switches it on again.
 DO $$
 DECLARE
     v_table text;

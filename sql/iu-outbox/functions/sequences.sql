@@ -1,7 +1,7 @@
--- Sequences, which a logical replication does not copy: one that is behind gives numbers that are taken.
+-- Logical replication does not copy sequences. One that is behind its table gives numbers that are in use.
 
--- Returns the sequences that number rows of the worker's and of River's tables, with the highest number that is there and
--- the last one that the sequence gave; behind if that is lower. Reads each table's highest number by its index.
+-- Returns the sequences that number rows of the worker's and of River's tables, with the highest number in the table and
+-- the last number that the sequence gave; behind if that is lower. Reads the highest number from each table's index.
 CREATE OR REPLACE FUNCTION iu_outbox.sequences()
 RETURNS TABLE (name text, highest bigint, last bigint, behind boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -29,7 +29,7 @@ BEGIN
             EXECUTE v_sequence.queries[i] INTO v_highest;
             highest := GREATEST(highest, v_highest);
         END LOOP;
-        -- After the table: what is numbered meanwhile is not behind.
+        -- Read after the table, so that rows numbered in the meantime do not make it look behind.
         EXECUTE pg_catalog.format('SELECT CASE WHEN s.is_called THEN s.last_value ELSE s.last_value - 1 END FROM %s AS s', name) INTO last;
         behind := COALESCE(highest > last, false);
         RETURN NEXT;

@@ -1,7 +1,7 @@
--- What is asked of the server and may be refused: by a service that lacks a function, or by an administrator who took it
--- away from everybody. Each has a substitute, so that nothing stands still for it.
+-- Questions that the server may refuse: a service lacks the function, or an administrator revoked it from
+-- everybody. Each has a fallback, so the worker can do without.
 
--- Returns which server this is. system_identifier, timeline: NULL if the server does not say.
+-- Returns which server this is. system_identifier and timeline are NULL if the server does not reveal them.
 CREATE OR REPLACE FUNCTION iu_outbox.server_identity(
     OUT system_identifier bigint, OUT timeline integer, OUT database_oid oid)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -20,8 +20,8 @@ BEGIN
 END
 $$;
 
--- Returns whether the notification queue is at most half full; true if the server does not say: then a NOTIFY says it, at
--- its commit.
+-- Returns whether the notification queue is less than half full. Returns true if the server does not tell: if the
+-- queue is full, a NOTIFY fails at commit.
 CREATE OR REPLACE FUNCTION iu_outbox.may_notify() RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -31,8 +31,8 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- Returns whether this session applies what another server did (a logical subscription): rows come as they are there, with
--- what triggers made of them. Triggers fire in a session whose session_replication_role is replica, too, and ask this.
+-- Returns whether this session applies changes of another server (a logical subscription). They include what triggers
+-- did there, and our triggers fire even if session_replication_role is replica, so those that write call this function.
 CREATE OR REPLACE FUNCTION iu_outbox.applying() RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

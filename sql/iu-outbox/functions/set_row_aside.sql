@@ -1,4 +1,4 @@
--- Reports whether every session that speaks UTF-8 can read a text; in a database of another encoding not all are.
+-- Returns whether sessions that speak UTF-8 can read a text: some encodings have texts that cannot be converted.
 CREATE OR REPLACE FUNCTION iu_outbox.readable(p_text text) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -9,9 +9,9 @@ EXCEPTION WHEN data_exception THEN
 END
 $$;
 
--- Makes a dead letter of an outbox row that the relay cannot make a job of, with the reason; returns whether the row was there.
--- The texts that no session can read are in the event with question marks, and whole as bytes, under hex. The ledger
--- notes that it was claimed. Locks the row; skips one that is locked.
+-- Turns an outbox row that the relay cannot make a job of into a dead letter with the reason; returns whether the
+-- row existed. In the event, texts that sessions cannot read have question marks; hex keeps their bytes. The ledger
+-- notes that the row was claimed. Locks the row; skips one that is locked.
 CREATE OR REPLACE FUNCTION iu_outbox.set_row_aside(p_id bigint, p_reason text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -41,7 +41,7 @@ BEGIN
     DELETE FROM iu_outbox.event AS e WHERE e.id = p_id;
     PERFORM pg_catalog.set_config('iu_outbox.claiming', 'off', true);
     INSERT INTO iu_outbox.claimed (from_outbox, events, keys) VALUES (true, 1, ARRAY[v_row.idempotency_key::uuid]);
-    -- Its number is one that a job might have had.
+    -- The job id comes from River's sequence, so that no job has the same one.
     INSERT INTO iu_outbox.dead_letter (job_id, status, detail, event_id, idempotency_key, event, queue, attempts)
     VALUES (pg_catalog.nextval('iu_river.river_job_id_seq'), 'error', p_reason, v_row.event_id, v_row.idempotency_key, v_event,
             'events', 0);

@@ -1,7 +1,7 @@
--- Settings of the installation: rows of iu_outbox.setting, which every process obeys, whatever its own flags are.
+-- Settings of the installation: rows of iu_outbox.setting, which every process obeys, whatever its own flags say.
 
--- Returns all settings: what each may be, its default, and what it is now. updated_by and updated_at are NULL if it
--- was never set.
+-- Returns all settings: the values that each may have, its default, and its current value. updated_by and
+-- updated_at are NULL if it was never set.
 CREATE OR REPLACE FUNCTION iu_outbox.settings()
 RETURNS TABLE (name text, value text, default_value text, choices text[], meaning text, updated_by text, updated_at timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -14,9 +14,9 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY k.name
 $$;
 
--- Sets a setting in the actor's name, leaves an audit line, and returns what it was before. Raises 22023 for an unknown
--- name or value. Locks the counter row: see payload_whole(). Writing it, too, turns away a transaction that
--- reads by an older snapshot.
+-- Sets a setting in the actor's name, leaves an audit line, and returns the value before. Raises 22023 for an
+-- unknown name or value. Locks the counter row: see payload_whole(). It also updates that row, so that a
+-- transaction with an older snapshot fails instead of reading the old value.
 CREATE OR REPLACE FUNCTION iu_outbox.set_setting(p_name text, p_value text, p_actor text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -4,8 +4,8 @@ CREATE OR REPLACE VIEW iu_outbox.template AS
     FROM public.iu_piece_collection AS c
     JOIN public.iu_collection_template_registry AS r ON r.collection_id = c.id AND r.is_template;
 
--- Returns up to three collection keys of templates that are most similar to a text, by their share of common trigrams,
--- which needs no extension. NULL has none. Takes no locks.
+-- Returns the collection keys of the templates that are most similar to a text, at most three, by the share of
+-- trigrams in common. Needs no extension. Returns no rows for NULL. Takes no locks.
 CREATE OR REPLACE FUNCTION iu_outbox.nearest_templates(p_template text) RETURNS TABLE (collection_key text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT t.collection_key
@@ -18,8 +18,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     LIMIT 3
 $$;
 
--- Returns the id of the template with that collection key, or with that id. If there is none it raises IU003 and names
--- the most similar keys. Takes no locks.
+-- Returns the id of the template with this collection key or this id. Raises IU003 if there is none, and names the
+-- most similar keys. Takes no locks.
 CREATE OR REPLACE FUNCTION iu_outbox.template_id(p_template text) RETURNS uuid
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,12 +1,12 @@
--- The history: a row a minute of what happened, for the pages' charts. What it counts is read from what is there anyway,
--- so that no INSERT, no job and no announcement does more for it.
+-- The history: one row per minute of what happened, for the charts on the pages. It is computed from rows that
+-- exist anyway, so INSERTs, jobs and announcements do no work for it.
 
--- Writes the minute that ended last, or the latest one of the hour before that which is missing, and forgets what is older
--- than seven days. Returns the minute that it wrote; NULL: there is none to write, or another process does it now.
--- A minute is written from five seconds after its end on: jobs that end are noted a moment later. One that is written late
--- lacks what was there at its end, and what was inserted. Reads at most 500 jobs of each second, and counts 10,000;
--- for the templates, of which each has to be right, at most 2,000, and counts 40,000. Locks the new row; waits
--- for another writer two seconds at most.
+-- Writes the minute that ended last, or else the latest missing minute of the hour before it, and deletes what is older
+-- than seven days. Returns the minute that it wrote; NULL if there is none to write, or another process is writing it.
+-- A minute is written at least five seconds after its end, because the end of a job is noted a moment later. One that
+-- is written late lacks the state at its end and the number of inserted events. Reads at most 500 jobs of each second,
+-- and counts 10,000; for the templates, each of which must be right, at most 2,000, and counts 40,000. Locks the new
+-- row; waits at most two seconds for another writer.
 CREATE OR REPLACE FUNCTION iu_outbox.write_history() RETURNS timestamptz
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off SET lock_timeout = '2s' AS $$
 DECLARE
@@ -61,7 +61,7 @@ EXCEPTION WHEN lock_not_available THEN
 END
 $$;
 
--- Adds to the row of the minute that ended last what is there now. Counts 100,000 rows of a kind at most.
+-- Adds the current state to the row of the minute that ended last. Counts at most 100,000 rows of each kind.
 CREATE OR REPLACE FUNCTION iu_outbox.note_history(p_at timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 DECLARE
@@ -86,8 +86,7 @@ BEGIN
          (SELECT pg_catalog.count(*) AS alive,
                  pg_catalog.count(*) FILTER (WHERE w.started_at >= p_at AND w.started_at < p_at + interval '1 minute') AS started,
                  pg_catalog.array_agg(DISTINCT w.version ORDER BY w.version) AS versions
-          FROM iu_outbox.worker AS w
-          WHERE w.seen_at BETWEEN v_now - interval '15 seconds' AND v_now + interval '15 seconds') AS w
+          FROM iu_outbox.worker_status AS w WHERE w.alive) AS w
     WHERE h.at = p_at;
 
     INSERT INTO iu_outbox.history_consumer (at, consumer, lag)

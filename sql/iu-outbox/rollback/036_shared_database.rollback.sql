@@ -3,7 +3,17 @@ BEGIN;
 
 DROP TABLE IF EXISTS iu_outbox.setting CASCADE;
 
-ALTER TABLE iu_outbox.worker DROP COLUMN IF EXISTS steady_since, DROP COLUMN IF EXISTS session_pid;
+-- Events of emissions without a position were not stored.
+UPDATE iu_outbox.emission AS e
+SET event = (SELECT c.event FROM iu_outbox.composed_event(e.instance_collection_id, e.trace) AS c)
+WHERE e.event IS NULL;
+DROP VIEW IF EXISTS iu_outbox.emission_event;
+ALTER TABLE iu_outbox.emission
+    ALTER COLUMN event SET NOT NULL,
+    DROP COLUMN IF EXISTS trace,
+    DROP CONSTRAINT IF EXISTS emission_with_a_position_has_its_event;
+
+ALTER TABLE iu_outbox.worker DROP COLUMN IF EXISTS steady_since, DROP COLUMN IF EXISTS session_pid CASCADE;
 
 DROP TABLE IF EXISTS iu_outbox.retention CASCADE;
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/worker/publish"
 )
@@ -108,7 +110,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.Replicas = cmp.Or(c.Replicas, 1)
 	c.Name = cmp.Or(c.Name, "iuworker")
 	if c.Metrics == nil {
-		c.Metrics = metrics.NewPublisher(metrics.PublisherConfig{})
+		c.Metrics = metrics.NewPublisher(prometheus.NewRegistry(), nil)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

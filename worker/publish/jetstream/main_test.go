@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	js "github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
@@ -118,7 +119,7 @@ func (b *bundle) sinkConfig(servers []string, change ...func(*jetstream.Config))
 type running struct {
 	*publish.Publisher
 	sink    *jetstream.Sink
-	metrics *metrics.Publisher
+	metrics *prometheus.Registry
 	log     *logs
 	stop    func() error
 	done    chan struct{}
@@ -145,14 +146,15 @@ func (b *bundle) publisher(t testing.TB, servers []string, change ...func(*publi
 // start publishes until the test ends or stop is called.
 func (p *publisher) start(t testing.TB) *running {
 	t.Helper()
-	r := &running{metrics: metrics.NewPublisher(metrics.PublisherConfig{}), log: &logs{}, done: make(chan struct{})}
+	r := &running{metrics: prometheus.NewRegistry(), log: &logs{}, done: make(chan struct{})}
 	logger := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	p.sink.Metrics, p.sink.Logger = r.metrics, logger
+	counts := metrics.NewPublisher(r.metrics, nil)
+	p.sink.Metrics, p.sink.Logger = counts, logger
 	sink, err := jetstream.New(p.sink)
 	require.NoError(t, err)
 	r.sink = sink
 	cfg := p.publish
-	cfg.Sink, cfg.Metrics, cfg.Logger = sink, r.metrics, logger
+	cfg.Sink, cfg.Metrics, cfg.Logger = sink, counts, logger
 	r.Publisher, err = publish.New(cfg)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -190,7 +192,7 @@ func (r *running) ended(t testing.TB) error {
 // counted returns the value of a counter.
 func (r *running) counted(t testing.TB, name string) int {
 	t.Helper()
-	families, err := r.metrics.Gatherer().Gather()
+	families, err := r.metrics.Gather()
 	require.NoError(t, err)
 	sum := 0.0
 	for _, family := range families {

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
@@ -107,7 +108,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.Key = cmp.Or(c.Key, KeySubject)
 	c.AckTimeout = cmp.Or(c.AckTimeout, defaultAckTimeout)
 	if c.Metrics == nil {
-		c.Metrics = metrics.NewPublisher(metrics.PublisherConfig{})
+		c.Metrics = metrics.NewPublisher(prometheus.NewRegistry(), nil)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

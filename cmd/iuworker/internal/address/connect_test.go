@@ -26,7 +26,7 @@ import (
 	"github.com/iu-core/iuworker/internal/pgserver"
 )
 
-// listening listens, and passes each connection to do, which closes it.
+// listening accepts connections and passes each to do, which closes it.
 func listening(t *testing.T, network, address string, do func(net.Conn)) (where string, accepted *atomic.Int64) {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), network, address)
@@ -54,7 +54,7 @@ func listening(t *testing.T, network, address string, do func(net.Conn)) (where 
 func silent(t *testing.T) (where string, accepted *atomic.Int64) {
 	t.Helper()
 	return listening(t, "tcp", "127.0.0.1:0", func(conn net.Conn) {
-		_, _ = io.Copy(io.Discard, conn) // ends with the client
+		_, _ = io.Copy(io.Discard, conn) // until the client closes the connection
 		_ = conn.Close()
 	})
 }
@@ -98,7 +98,7 @@ func config(t *testing.T, s Source) *pgx.ConnConfig {
 	return cfg.Pool.ConnConfig
 }
 
-// ask connects and returns one value.
+// ask connects, runs a query and returns its value.
 func ask(ctx context.Context, cfg *pgx.ConnConfig, query string) (value string, err error) {
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
@@ -239,7 +239,7 @@ func TestALoadIsSpread(t *testing.T) {
 	require.LessOrEqual(t, accepted.Load(), int64(4), "one that just failed is left for the last")
 }
 
-// password starts a server that asks for passwords and has the login ann. set changes ann's password.
+// password starts a server that requires passwords and has the login ann. set changes ann's password.
 func password(t *testing.T) (where string, set func(password string)) {
 	t.Helper()
 	server, err := pgserver.Start(t.Context(), pgserver.Config{TCP: true})

@@ -39,7 +39,7 @@ func led(t *testing.T, p *plan) string {
 	return p.user + "@" + strings.Join(all, ",") + "/" + p.database
 }
 
-// accepted are addresses that libpq accepts, some of them only when trimmed, and where each leads.
+// accepted are addresses that libpq accepts, some only after trimming, and where each leads.
 var accepted = map[string]string{
 	"postgres://ann@h/x":                                      "ann@h:5432/x",
 	"postgresql://ann:pw@h:5433/x":                            "ann@h:5433/x",
@@ -252,14 +252,14 @@ func TestTheEnvironmentIsReadAsByLibpq(t *testing.T) {
 	require.Empty(t, cfg.Pool.ConnConfig.Fallbacks, "it must not be refused, and go on in plain text")
 }
 
-// newer are parameters that came after PostgreSQL 15: an older libpq refuses them.
+// newer are parameters that were added after PostgreSQL 15. An older libpq refuses them.
 var newer = regexp.MustCompile(`sslkeylogfile|scram_client_key|scram_server_key|_protocol_version|servicefile|oauth_|load_balance_hosts|require_auth|` +
 	`sslcertmode|sslnegotiation|gssdelegation|sslrootcert=system`)
 
 // ours are parameters of pgx.
 var ours = regexp.MustCompile(`^(?:pool_.*)$|_cache_capacity|krbspn|default_query_exec_mode`)
 
-// psqlTakes reports whether psql can parse an address: then it refuses the unknown sslmode, before it connects.
+// psqlTakes reports whether psql can parse an address. If so, psql fails because of the unknown sslmode, before it connects.
 func psqlTakes(t *testing.T, address string) bool {
 	t.Helper()
 	_, rest, uri := strings.Cut(address, "://")
@@ -314,7 +314,7 @@ func FuzzAddress(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, before, after string) {
 		if strings.Contains(before, "=") && strings.Contains(before+after, "?") {
-			return // a password that is a whole query cannot be told from one
+			return // a password that looks like a query cannot be distinguished from one
 		}
 		password := before + secret + after
 		quoted := "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(password) + "'"

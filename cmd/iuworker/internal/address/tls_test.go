@@ -37,7 +37,7 @@ func newAuthority(t *testing.T, name string) *authority {
 	return a
 }
 
-// issue creates a certificate for a host, or without an authority one that signs itself and others.
+// issue creates a certificate for a host. Without an authority, it is self-signed and can sign others.
 func issue(t *testing.T, by *authority, name, host string) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -78,7 +78,7 @@ func writePEM(t *testing.T, file, kind string, der []byte) {
 	require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
 }
 
-// handshake connects to a server that has the certificate, in the first way that the plan allows.
+// handshake connects to a server with the certificate, by the first attempt of the plan.
 func handshake(t *testing.T, p *plan, cert *x509.Certificate, key *ecdsa.PrivateKey) (client *x509.Certificate, name string, err error) {
 	t.Helper()
 	ended := make(chan tls.ConnectionState, 1)
@@ -87,7 +87,7 @@ func handshake(t *testing.T, p *plan, cert *x509.Certificate, key *ecdsa.Private
 			MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert,
 			Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}},
 		})
-		_ = server.HandshakeContext(context.Background()) // the client says whether it failed
+		_ = server.HandshakeContext(context.Background()) // the client reports whether it failed
 		ended <- server.ConnectionState()
 		_ = conn.Close()
 	})
@@ -95,7 +95,7 @@ func handshake(t *testing.T, p *plan, cert *x509.Certificate, key *ecdsa.Private
 	require.NoError(t, err)
 	require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
 	err = tls.Client(conn, p.security.attempts(p.hosts[0].name)[0]).HandshakeContext(t.Context())
-	_ = conn.Close() // the handshake says whether it failed
+	_ = conn.Close() // the handshake reports whether it failed
 	state := <-ended
 	if len(state.PeerCertificates) > 0 {
 		client = state.PeerCertificates[0]
@@ -176,7 +176,7 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, client, sent.Subject.CommonName)
 	}
-	another := newAuthority(t, "another") // the authority is replaced, too
+	another := newAuthority(t, "another") // the authority is also replaced
 	cert, key = issue(t, another, "server", "db.example")
 	p, err := from.read()
 	require.NoError(t, err)

@@ -1,0 +1,94 @@
+package worker_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/worker"
+)
+
+// statements counts the statements of a pool between two heartbeats.
+type statements struct {
+	mu    sync.Mutex
+	since []string // since the last heartbeat
+	calm  int      // heartbeats in a row without a look into a table
+}
+
+func (s *statements) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !strings.Contains(data.SQL, "iu_outbox.renew_lease") {
+		s.since = append(s.since, data.SQL)
+		return ctx
+	}
+	s.calm++
+	for _, sql := range s.since {
+		for _, look := range []string{
+			"iu_outbox.claim", "iu_outbox.emit", "iu_outbox.resume", "iu_outbox.sweep_leases", "JobGetAvailable", "river_queue",
+		} {
+			if strings.Contains(sql, look) {
+				s.calm = 0
+			}
+		}
+	}
+	s.since = nil
+	return ctx
+}
+
+func (*statements) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func (s *statements) heartbeats() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calm
+}
+
+// While doorbells ring, a worker without work renews its lease and looks into tables only now and then; a doorbell wakes it at once.
+func TestIdleWorkerLooksSeldom(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	var seen statements
+	start(t, db, func(c *worker.Config) {
+		cfg := c.Pool.Config()
+		cfg.ConnConfig.Tracer = &seen
+		pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+		require.NoError(t, err)
+		t.Cleanup(pool.Close)
+		c.Pool, c.PollInterval = pool, 10*time.Second
+	})
+	require.Eventually(t, func() bool { return seen.heartbeats() >= 5 }, patience, 10*time.Millisecond)
+	insert(t, db, template, "s")
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position IS NOT NULL")
+}
+
+// Nothing rings when a job is due again that River made available before: the worker that put it off looks for it as often as
+// without doorbells.
+func TestRetriesDoNotWaitForTheIdlePoll(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	db.Exec(t, `
+		CREATE SEQUENCE public.runs;
+		GRANT USAGE ON SEQUENCE public.runs TO PUBLIC;
+		CREATE FUNCTION public.fail_twice() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			IF nextval('public.runs') <= 2 THEN RAISE EXCEPTION 'try again' USING ERRCODE = '40001'; END IF;
+			RETURN NEW;
+		END $$;
+		CREATE TRIGGER fail_twice BEFORE INSERT ON public.iu_auto_instantiate_event_log FOR EACH ROW EXECUTE FUNCTION public.fail_twice()`)
+	start(t, db, func(c *worker.Config) { c.PollInterval = patience / 9 }) // the idle poll would come too late
+	insert(t, db, template, "s")
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position IS NOT NULL")
+	require.Positive(t, value[int](t, db, "SELECT (metadata #>> '{retry,count}')::int FROM iu_river.river_job"))
+}
