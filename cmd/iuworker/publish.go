@@ -77,7 +77,8 @@ func (a *app) publish(ctx context.Context, at addresses, f publishFlags) error {
 	registry := metrics.NewRegistry(metrics.Config{Version: iusql.ProgramVersion, Logger: a.logger})
 	p.metrics = metrics.NewPublisher(registry, p.brokerUp)
 	handler, err := webui.NewPublisher(webui.Config{
-		Pool: pool, Ready: p.ready, Credentials: f.access.credentials, Metrics: metrics.Handler(registry, a.logger), Version: iusql.ProgramVersion, Logger: a.logger,
+		Pool: pool, Ready: p.ready, Credentials: f.access.credentials, Metrics: metrics.Handler(registry, a.logger),
+		Version: iusql.ProgramVersion, Logger: a.logger,
 	})
 	if err != nil {
 		return configured(err)

@@ -61,7 +61,8 @@ func benchmarkCatchUp(b *testing.B) {
 				case <-time.After(time.Until(began.Add(time.Duration(n) * time.Second / rate))):
 				case <-producing.Done():
 				}
-				_, err := bundle.Pool.Exec(context.WithoutCancel(producing), `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
+				_, err := bundle.Pool.Exec(context.WithoutCancel(producing), `
+					INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
 					VALUES ('order.placed', $1, gen_random_uuid()::text)`, bundle.template)
 				if err != nil {
 					break
