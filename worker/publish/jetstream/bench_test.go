@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,7 +39,7 @@ func ownServer(b *testing.B) *bundle {
 	server, err := pgserver.Start(b.Context(), pgserver.Config{TCP: true, Settings: map[string]string{"max_wal_size": "4GB"}})
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, server.Stop()) })
-	pool, err := pgxpool.New(b.Context(), server.URL("postgres"))
+	pool, err := pgxpool.New(b.Context(), server.URL("postgres")+"&pool_max_conns=20")
 	require.NoError(b, err)
 	b.Cleanup(pool.Close)
 	_, err = iusql.Up(b.Context(), iusql.Config{ConnConfig: pool.Config().ConnConfig, Logger: slog.New(slog.DiscardHandler)})
@@ -45,42 +47,58 @@ func ownServer(b *testing.B) *bundle {
 	return bundleOf(b, &iutest.DB{URL: server.URL("postgres"), Name: "postgres", Pool: pool})
 }
 
-// benchmarkCatchUp measures a publisher whose broker was away, while producers insert 500 events per second.
+// benchmarkCatchUp measures a publisher whose broker was away, while producers insert 500 events per second, and what they keep of that.
 func benchmarkCatchUp(b *testing.B) {
 	bundle, broker := ownServer(b), newBroker(b)
 	const behind, rate = 300_000, 500
 	fill(b, bundle, behind)
+	alone, stopped := context.WithTimeout(b.Context(), 5*time.Second)
+	defer stopped()
+	usual := bundle.produce(alone, rate)
 	for b.Loop() {
 		bundle.Exec(b, "DELETE FROM iu_outbox.consumer")
 		producing, stop := context.WithCancel(b.Context())
-		inserted := make(chan int)
-		go func() {
-			n, began := 0, time.Now()
-			for ; producing.Err() == nil; n++ {
-				select {
-				case <-time.After(time.Until(began.Add(time.Duration(n) * time.Second / rate))):
-				case <-producing.Done():
-				}
-				_, err := bundle.Pool.Exec(context.WithoutCancel(producing), `
-					INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
-					VALUES ('order.placed', $1, gen_random_uuid()::text)`, bundle.template)
-				if err != nil {
-					break
-				}
-			}
-			inserted <- n
-		}()
+		produced := make(chan float64)
+		go func() { produced <- bundle.produce(producing, rate) }()
 		began := time.Now()
 		r := bundle.publisher(b, broker.servers()).start(b)
 		bundle.published(b)
 		took := time.Since(began)
 		stop()
-		b.ReportMetric(float64(<-inserted)/took.Seconds()/rate, "producers-kept")
+		b.ReportMetric(<-produced/usual, "producers-kept")
 		b.ReportMetric(behind/took.Seconds(), "events/s")
 		b.ReportMetric(3600*rate*took.Seconds()/behind, "s/hour-away")
 		require.NoError(b, r.stop())
 		require.NoError(b, jsContext(b, broker.servers()).DeleteStream(b.Context(), bundle.stream()))
 	}
+}
+
+// produce inserts events on eight connections, at most rate per second, until ctx ends, and returns how many per second it inserted.
+func (b *bundle) produce(ctx context.Context, rate int) float64 {
+	const connections = 8
+	began := time.Now()
+	var inserted atomic.Int64
+	var producers sync.WaitGroup
+	for range connections {
+		producers.Go(func() {
+			ticker := time.NewTicker(time.Second * connections / time.Duration(rate))
+			defer ticker.Stop()
+			for {
+				select {
+				case <-ticker.C:
+				case <-ctx.Done():
+					return
+				}
+				if _, err := b.Pool.Exec(ctx, `
+					INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
+					VALUES ('order.placed', $1, gen_random_uuid()::text)`, b.template); err == nil {
+					inserted.Add(1)
+				}
+			}
+		})
+	}
+	producers.Wait()
+	return float64(inserted.Load()) / time.Since(began).Seconds()
 }
 
 // backlog is how many events wait.
