@@ -12,7 +12,8 @@ DECLARE
     v_trace text := NULLIF(pg_catalog.current_setting('iu_outbox.traceparent', true), '');
     v_restored boolean := pg_catalog.current_setting('session_replication_role') = 'replica';
 BEGIN
-    IF v_restored AND iu_outbox.applying() THEN
+    -- An INSERT of no rows would ring the doorbell of the emitter.
+    IF NOT EXISTS (SELECT FROM composed AS c WHERE c.emit_mode = 'live') OR v_restored AND iu_outbox.applying() THEN
         RETURN NULL;
     END IF;
     INSERT INTO iu_outbox.emission (instance_collection_id, trace)
