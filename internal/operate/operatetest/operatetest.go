@@ -45,7 +45,7 @@ func Work(t *testing.T, db *iutest.DB) (stop func()) {
 // Idle is a query that returns true if every event has ended and every emission was announced.
 const Idle = `
 	SELECT NOT EXISTS (SELECT FROM iu_outbox.event) AND NOT EXISTS (SELECT FROM iu_outbox.emission WHERE position IS NULL)
-		AND NOT EXISTS (SELECT FROM iu_river.river_job WHERE state NOT IN ('completed', 'cancelled', 'discarded'))`
+		AND NOT EXISTS (SELECT FROM iu_outbox.job AS j WHERE j.unfinished)`
 
 // Say inserts an event. Its id is derived from its suffix.
 func Say(t *testing.T, db *iutest.DB, template uuid.UUID, suffix string, mode string, actor string) {
