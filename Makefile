@@ -40,7 +40,7 @@ lint: $(LINT) ## check the code against the house's rules
 
 verify: ## check modules, formatting and vet, and build everything
 	$(GO) mod tidy -diff
-	@unformatted="$$(gofmt -l cmd jobs riverui sql worker)"; \
+	@unformatted="$$(gofmt -l cmd internal jobs riverui sql worker)"; \
 	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted >&2; exit 1; fi
 	$(GO) vet ./...
 	$(GO) build ./...
