@@ -204,7 +204,7 @@ type devResult struct {
 	Database string `json:"database"`
 }
 
-func writeDev(w io.Writer, s *stage, pages string, who access) {
+func writeDev(w io.Writer, s *stage, pages string, access access) {
 	fmt.Fprintln(w)
 	if pages != "" {
 		fmt.Fprintf(w, "pages     %s\n", pages)
@@ -216,7 +216,7 @@ func writeDev(w io.Writer, s *stage, pages string, who access) {
 	fmt.Fprintln(w, "subscribe iuworker subscribe")
 	fmt.Fprintf(w, "listen    LISTEN %q;\n", names.EventType)
 	if pages != "" {
-		fmt.Fprintf(w, "follow    %s\n", who.curl(pages))
+		fmt.Fprintf(w, "follow    %s\n", access.curl(pages))
 	}
 	fmt.Fprintln(w, "Ctrl-C ends it.")
 }

@@ -83,7 +83,7 @@ func (f *publishFlags) register(cmd *cobra.Command) {
 	flags.Var(textsValue(&f.filter.Actors, actorMax), "actor", "only events of this actor; repeatable")
 	flags.Var(textsValue(&f.filter.EventTypes, 200), "event-type", "only events of this type, such as order.placed; repeatable")
 	flags.Var(choiceValue(&f.from, "beginning", "now"), "from",
-		"where a new consumer begins, and one whose stream was made anew (default the oldest retained event)")
+		"where a new consumer begins, and one whose stream was recreated (default the oldest retained event)")
 	flags.Var(startValue(&f.start, sinceKind, since), "since", "begin at the first event announced since a time or a duration ago: 2026-12-31T18:00:00Z, 2h")
 
 	flags.Var(stringValue(&f.stream, "name", jetstream.CheckStream), "stream",

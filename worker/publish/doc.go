@@ -15,7 +15,7 @@
 //	broker lost what it had acknowledged     published again from the table
 //	log ahead of the consumer's row          the row moves forward
 //	log aged out                             continues after the consumer's row
-//	log made anew                            ErrMadeAnew, unless Config.From says where to begin
+//	log recreated                            ErrRecreated, unless Config.From says where to begin
 //	log written by somebody else             ErrNotOurs
 //	history rewound                          RewoundError, or continues after the common part (Config.ContinueRewound)
 //	events pruned that the log lacks         PrunedError, or continues where Config.From says

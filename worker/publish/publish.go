@@ -36,7 +36,7 @@ type Config struct {
 	// Filter selects events.
 	Filter subscribe.Filter
 
-	// From is where a new consumer begins, and where to continue if the log cannot say it: it was made anew, or lacks events that
+	// From is where a new consumer begins, and where to continue if the log cannot say it: it was recreated, or lacks events that
 	// were pruned. Decides must be set for the latter.
 	From    subscribe.Start
 	Decides bool
@@ -100,7 +100,7 @@ func New(cfg Config) (*Publisher, error) {
 
 // Run publishes events in the order of their positions until ctx ends; then it returns nil if everything that was sent is
 // acknowledged. It waits for the end of outages of the broker and of the database. It returns an error if it cannot continue: the
-// history was rewound or pruned, the log is not ours or was made anew, or it refuses this login.
+// history was rewound or pruned, the log is not ours or was recreated, or it refuses this login.
 func (p *Publisher) Run(ctx context.Context) error {
 	// Before the consumer is made: a log that is not ours must not leave one behind.
 	if _, err := p.last(ctx, p.cfg.Sink.Peek); err != nil {

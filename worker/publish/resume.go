@@ -34,7 +34,7 @@ func (p *Publisher) continueAt(ctx context.Context, end End, r subscribe.Resumpt
 }
 
 // fromNew is for a log that never held an event. That is right at the beginning. Later it lost its events, with its files, or was
-// made anew: in the second case somebody must say what to do, because readers may know of the events.
+// recreated: in the second case somebody must say what to do, because readers may know of the events.
 func (p *Publisher) fromNew(ctx context.Context, end End, r subscribe.Resumption) (subscribe.Start, error) {
 	consumer, err := subscribe.FindConsumer(ctx, p.cfg.Pool, p.cfg.Consumer)
 	if err != nil {
@@ -62,11 +62,11 @@ func (p *Publisher) fromNew(ctx context.Context, end End, r subscribe.Resumption
 	case err != nil || !lost:
 		return subscribe.Stay(), err
 	case p.cfg.Decides:
-		p.cfg.Logger.WarnContext(ctx, "Publisher: the log was made anew; beginning where --from or --since says")
+		p.cfg.Logger.WarnContext(ctx, "Publisher: the log was recreated; beginning where --from or --since says")
 		return p.cfg.From, nil
 	}
 	return subscribe.Stay(), fmt.Errorf("%w: it is empty, and the consumer is at %s; to fill it again, start once with --from beginning; "+
-		"to go on without what is missing, with --from now", ErrMadeAnew, r.Stored)
+		"to go on without what is missing, with --from now", ErrRecreated, r.Stored)
 }
 
 // begun returns where the consumer began, as far as the configuration says.

@@ -86,11 +86,11 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 
 // The errors that end Run.
 var (
-	// ErrNotOurs: the log holds messages of somebody else.
+	// ErrNotOurs means that the log holds messages of somebody else.
 	ErrNotOurs = errors.New("not a log of this database alone")
-	// ErrMadeAnew: the log is empty as if it were new, and the consumer published events.
-	ErrMadeAnew = errors.New("the log was made anew")
-	// ErrFenced: another process publishes to the log with this consumer's name.
+	// ErrRecreated means that the log is empty as if it were new, although the consumer published events.
+	ErrRecreated = errors.New("the log was recreated")
+	// ErrFenced means that another process publishes to the log with this consumer's name.
 	ErrFenced = errors.New("fenced")
 )
 

@@ -17,8 +17,8 @@ import (
 )
 
 // restore sets the database back to a position, with its consumers and effects, and adds n other events. It does so in one
-// transaction, because clients see only the result of a restore. anew says whether a new epoch begins.
-func (b *bundle) restore(t *testing.T, position int64, n int, anew bool) {
+// transaction, because clients see only the result of a restore. newEpoch says whether a new epoch begins.
+func (b *bundle) restore(t *testing.T, position int64, n int, newEpoch bool) {
 	t.Helper()
 	require.NoError(t, pgx.BeginFunc(t.Context(), b.Pool, func(tx pgx.Tx) error {
 		for _, sql := range []string{
@@ -32,7 +32,7 @@ func (b *bundle) restore(t *testing.T, position int64, n int, anew bool) {
 				return err
 			}
 		}
-		if anew {
+		if newEpoch {
 			if _, err := tx.Exec(t.Context(), "UPDATE iu_outbox.epoch SET timeline = 99"); err != nil {
 				return err
 			}
@@ -68,8 +68,8 @@ func effect(ctx context.Context, tx pgx.Tx, events []subscribe.Event) error {
 func TestRunningSubscribersAreToldOfARewind(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		grown int
-		anew  bool
+		grown    int
+		newEpoch bool
 	}{
 		"shorter now":                            {0, false},
 		"shorter now, in a new epoch":            {1, true},
@@ -108,7 +108,7 @@ func TestRunningSubscribersAreToldOfARewind(t *testing.T) {
 			b.until(t, "SELECT count(*) = 3 FROM iu_outbox.consumer WHERE position = 6")
 			eventually(t, func() bool { return said.count("standing by") == 1 })
 
-			b.restore(t, 3, test.grown, test.anew)
+			b.restore(t, 3, test.grown, test.newEpoch)
 			for who, run := range runs {
 				err := run.wait(t)
 				require.ErrorIs(t, err, subscribe.ErrRewound, who)

@@ -114,7 +114,7 @@ func TestAMinuteTellsWhatHappened(t *testing.T) {
 		ended{state: "cancelled", metadata: `{"output": {"status": "template_not_found"}}`},
 		ended{state: "discarded", metadata: `{}`},
 		ended{state: "discarded", metadata: `{"unique_key_conflict": "scheduler_discarded"}`},
-		ended{state: "cancelled", metadata: `{"cancel_attempted_at": "2026-01-01T00:00:00Z"}`}, // by an operator, who dropped the dead letter
+		ended{state: "cancelled", metadata: `{"cancel_attempted_at": "2026-01-01T00:00:00Z"}`}, // an operator cancelled it and dropped its dead letter
 		ended{at: -time.Millisecond}, ended{at: time.Minute},                                   // in other minutes
 	)
 	p.Exec(t, `INSERT INTO iu_outbox.dead_letter (job_id, status, event, queue, attempts, created_at) VALUES (1000000, 'error', '{}', 'events', 0, $1)`,

@@ -116,9 +116,9 @@ func TestAStreamThatWasMadeAnewIsNotFilledBlindly(t *testing.T) {
 	require.NoError(t, jsContext(t, broker.servers()).DeleteStream(t.Context(), b.stream()))
 	b.announce(t, 1)
 	err := r.ended(t)
-	require.ErrorIs(t, err, publish.ErrMadeAnew)
+	require.ErrorIs(t, err, publish.ErrRecreated)
 	require.ErrorContains(t, err, "--from beginning")
-	require.ErrorIs(t, p.start(t).ended(t), publish.ErrMadeAnew, "nor by the next start")
+	require.ErrorIs(t, p.start(t).ended(t), publish.ErrRecreated, "nor by the next start")
 
 	b.announce(t, 1)
 	p.publish.From, p.publish.Decides = subscribe.Beginning(), true
