@@ -122,7 +122,7 @@ func TestNowOfADatabaseThatIsDownAndBack(t *testing.T) {
 	db := iutest.New(t)
 	fillBusy(t, db)
 	way := newOutage(t, db)
-	b := operating{db: db, log: &logs{}, handler: handlerOn(t, db, func(cfg *webui.Config) {
+	b := operating{db: db, log: &iutest.Log{}, handler: handlerOn(t, db, func(cfg *webui.Config) {
 		cfg.BasePath, cfg.Credentials, cfg.Pool = "/iu", credentials(t), way.pool
 	})}
 	s := browse(t, b, "vera", viewerPassword)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest"
 	webui "github.com/iu-core/iuworker/riverui"
 )
 
@@ -39,7 +40,7 @@ func TestCredentialsAreReadAgain(t *testing.T) {
 	require.NoError(t, err, "everybody may read what Kubernetes mounts")
 	known, err := webui.ReadTokens(tokens)
 	require.NoError(t, err)
-	var log logs
+	var log iutest.Log
 	handler, _ := newHandler(t, func(cfg *webui.Config) {
 		cfg.Credentials, cfg.EventsTokens, cfg.Logger = credentials, known, slog.New(slog.NewTextHandler(&log, nil))
 	})

@@ -1,7 +1,6 @@
 package webui_test
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -9,7 +8,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -48,7 +46,7 @@ type operating struct {
 	handler  *webui.Handler
 	db       *iutest.DB
 	template uuid.UUID
-	log      *logs
+	log      *iutest.Log
 }
 
 // patience is how long a condition may take on a busy machine.
@@ -62,7 +60,7 @@ func setupOperating(t *testing.T, configure ...func(*webui.Config)) operating {
 // operateOn starts a worker on a database, and returns it with its pages.
 func operateOn(t *testing.T, db *iutest.DB, configure ...func(*webui.Config)) operating {
 	t.Helper()
-	b := operating{db: db, log: &logs{}}
+	b := operating{db: db, log: &iutest.Log{}}
 	b.template = b.db.Template(t, "letter", 3)
 	pool, err := pgxpool.New(t.Context(), b.db.URL)
 	require.NoError(t, err)
@@ -149,24 +147,6 @@ func (b operating) audit(t *testing.T) []operate.AuditLine {
 	lines, err := operate.Audit(t.Context(), b.db.Pool, 0, 100)
 	require.NoError(t, err)
 	return lines
-}
-
-// logs collects what is logged.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }
 
 // serve serves one request, after the changes were applied to it.

@@ -26,13 +26,13 @@ type streaming struct {
 	handler      *webui.Handler
 	address, url string
 	stop         func() // stops the server, and waits for its end
-	log          *logs
+	log          *iutest.Log
 	composed     int
 }
 
 func setupStreaming(t *testing.T, configure func(*webui.Config)) *streaming {
 	t.Helper()
-	s := &streaming{DB: iutest.New(t), log: &logs{}}
+	s := &streaming{DB: iutest.New(t), log: &iutest.Log{}}
 	s.OpenGates(t)
 	s.Template(t, "tpl:invoice", 1)
 	logger := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -87,10 +87,10 @@ func TestPgBouncer(t *testing.T) {
 			conn.Release()
 			if mode == "session" {
 				require.Equal(t, []string{"7MB", "read committed"}, []string{memory, isolation})
-				require.Zero(t, lines.count("polling instead"))
+				require.Zero(t, lines.Count("polling instead"))
 			} else {
 				require.Equal(t, []string{"5MB", "serializable"}, []string{memory, isolation}, "it would be others', too")
-				require.Equal(t, 1, lines.count("polling instead"))
+				require.Equal(t, 1, lines.Count("polling instead"))
 			}
 			for _, suffix := range []string{"1", "2", "3", "4", "5"} {
 				insert(t, db, template, suffix)

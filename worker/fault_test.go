@@ -89,16 +89,16 @@ func TestFaultsOfTheInstallationHoldEventsBack(t *testing.T) {
 			if name != "a table" { // event_state returns no reason in this case
 				eventually(t, db, "SELECT state = 'parked' AND reason LIKE $2 FROM iu_outbox.event_state($1)", id, "%"+fault.says+"%")
 			}
-			require.Eventually(t, func() bool { return lines.count("Jobs: held back") > 0 }, patience, 5*time.Millisecond)
+			require.Eventually(t, func() bool { return lines.Count("Jobs: held back") > 0 }, patience, 5*time.Millisecond)
 			require.Eventually(t, func() bool { return w.Ready(t.Context()) != nil }, patience, 5*time.Millisecond)
 			require.ErrorContains(t, w.Ready(t.Context()), fault.says)
-			require.Zero(t, lines.count("database lost"))
+			require.Zero(t, lines.Count("database lost"))
 
 			db.Exec(t, fault.mended)
 			verified(t, db, 36)
 			require.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience, 5*time.Millisecond)
-			require.Equal(t, 1, lines.count("Jobs: held back"), "it is told once")
-			require.Equal(t, 1, lines.count("Jobs: the installation's fault is over"))
+			require.Equal(t, 1, lines.Count("Jobs: held back"), "it is told once")
+			require.Equal(t, 1, lines.Count("Jobs: the installation's fault is over"))
 		})
 	}
 }
@@ -118,9 +118,9 @@ func TestRevokedSchemas(t *testing.T) {
 			for i := range 20 {
 				insert(t, db, template, fmt.Sprint("s-", i))
 			}
-			require.Eventually(t, func() bool { return lines.count("Relay: blocked by a fault of the installation") == 1 }, patience, 5*time.Millisecond)
+			require.Eventually(t, func() bool { return lines.Count("Relay: blocked by a fault of the installation") == 1 }, patience, 5*time.Millisecond)
 			require.Error(t, w.Ready(t.Context()))
-			require.Zero(t, lines.count("database lost"))
+			require.Zero(t, lines.Count("database lost"))
 			db.Exec(t, "GRANT USAGE ON SCHEMA "+schema+" TO iu_worker")
 			verified(t, db, 20)
 			require.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience, 5*time.Millisecond)

@@ -24,7 +24,7 @@ func TestLogHasALineABatch(t *testing.T) {
 				CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'poison'; END $$;
 				CREATE TRIGGER fail BEFORE INSERT ON public.iu_auto_instantiate_event_log
 				FOR EACH ROW WHEN (NEW.template_collection_id = '%s') EXECUTE FUNCTION public.fail()`, broken))
-			lines := &logs{}
+			lines := &iutest.Log{}
 			start(t, db, func(c *worker.Config) {
 				c.Logger = slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: level}))
 			})
@@ -33,8 +33,8 @@ func TestLogHasALineABatch(t *testing.T) {
 				SELECT 'e', $1, 's-' || n FROM generate_series(1, 200) AS n`, template)
 			eventually(t, db, "SELECT count(*) = 200 FROM iu_outbox.emission WHERE position IS NOT NULL")
 			if level == slog.LevelInfo {
-				require.Positive(t, lines.count("Relay: moved rows to jobs"))
-				require.Less(t, lines.count("\n"), 60)
+				require.Positive(t, lines.Count("Relay: moved rows to jobs"))
+				require.Less(t, lines.Count("\n"), 60)
 			}
 			refused, failed := insert(t, db, empty, "empty"), insert(t, db, broken, "broken")
 			eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.dead_letter")
@@ -42,10 +42,10 @@ func TestLogHasALineABatch(t *testing.T) {
 			for text, about := range map[string]string{
 				"status=template_empty ending=cancelled": refused.String(), "status=error ending=retried": failed.String(),
 			} {
-				require.Positive(t, lines.count(text), text)
-				require.Positive(t, lines.count("event_id="+about), text)
+				require.Positive(t, lines.Count(text), text)
+				require.Positive(t, lines.Count("event_id="+about), text)
 			}
-			require.Equal(t, level == slog.LevelDebug, lines.count("Job errored") > 0)
+			require.Equal(t, level == slog.LevelDebug, lines.Count("Job errored") > 0)
 		})
 	}
 }

@@ -1,10 +1,8 @@
 package worker_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
-	"sync"
 	"testing"
 	"time"
 
@@ -60,38 +58,18 @@ func polling(interval time.Duration) func(*worker.Config) {
 	return func(c *worker.Config) { c.PollInterval = interval; c.SweepInterval = interval }
 }
 
-// logs collects the log of a worker.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) count(s string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return bytes.Count(l.buf.Bytes(), []byte(s))
-}
-
 func logger(t *testing.T) *slog.Logger {
 	t.Helper()
 	l, _ := logging(t)
 	return l
 }
 
-func logging(t *testing.T) (*slog.Logger, *logs) {
+func logging(t *testing.T) (*slog.Logger, *iutest.Log) {
 	t.Helper()
-	l := &logs{}
+	l := &iutest.Log{}
 	t.Cleanup(func() {
 		if t.Failed() {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			t.Logf("the worker's log:\n%s", l.buf.String())
+			t.Logf("the worker's log:\n%s", l)
 		}
 	})
 	return slog.New(slog.NewTextHandler(l, nil)), l

@@ -60,7 +60,7 @@ func TestStartAfterAMonthPrunesNothing(t *testing.T) {
 	require.NoError(t, second.Stop(t.Context()), "what it had begun is over")
 	require.Equal(t, 4, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.emission"))
 	require.Equal(t, 4, value[int](t, db, "SELECT min(expires_seconds)::int / 86400 / 7 FROM iu_outbox.consumer_status"), "weeks")
-	require.Zero(t, said.count("Pruner:"))
+	require.Zero(t, said.Count("Pruner:"))
 }
 
 func TestExpiryIsToldOnceBeforeAndOnceAfter(t *testing.T) {
@@ -86,8 +86,8 @@ func TestExpiryIsToldOnceBeforeAndOnceAfter(t *testing.T) {
 	log, said := logging(t)
 	start(t, db, func(c *worker.Config) { c.Logger = log })
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission")
-	require.Eventually(t, func() bool { return said.count("that this consumer had not handled") == 1 }, patience, time.Millisecond)
-	require.Equal(t, 1, said.count("consumer=soon"))
-	require.Equal(t, 1, said.count("expires_in=12h0m0s"))
-	require.Equal(t, 2, said.count("consumer=late"), "before and after")
+	require.Eventually(t, func() bool { return said.Count("that this consumer had not handled") == 1 }, patience, time.Millisecond)
+	require.Equal(t, 1, said.Count("consumer=soon"))
+	require.Equal(t, 1, said.Count("expires_in=12h0m0s"))
+	require.Equal(t, 2, said.Count("consumer=late"), "before and after")
 }

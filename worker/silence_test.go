@@ -51,14 +51,14 @@ func TestSilentServerIsNoticed(t *testing.T) {
 	w := start(t, db, func(c *worker.Config) { c.Direct, c.Logger = direct, log })
 	silence()
 	require.Eventually(t, func() bool {
-		return lines.count("Listener: connection lost") == 1 && lines.count("Session: connection lost") == 1
+		return lines.Count("Listener: connection lost") == 1 && lines.Count("Session: connection lost") == 1
 	}, patience, 10*time.Millisecond)
 	require.ErrorIs(t, w.Ready(t.Context()), worker.ErrNotReady)
 	insert(t, db, template, "meanwhile") // polling finds it, through the pool
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position IS NOT NULL")
 	speak()
 	require.Eventually(t, func() bool {
-		return lines.count("Listener: connection is back") == 1 && lines.count("Session: connection is back") == 1 && w.Ready(t.Context()) == nil
+		return lines.Count("Listener: connection is back") == 1 && lines.Count("Session: connection is back") == 1 && w.Ready(t.Context()) == nil
 	}, patience, 10*time.Millisecond)
 	eventually(t, db, relaySleeps)
 	insert(t, db, template, "afterwards")
@@ -77,7 +77,7 @@ func TestPollsWhereNotificationsDoNotComeThrough(t *testing.T) {
 	require.NoError(t, err)
 	w := start(t, db, polling(20*time.Millisecond), func(c *worker.Config) { c.Direct, c.Logger = direct, log })
 	require.NoError(t, w.Ready(t.Context()))
-	require.Equal(t, 1, lines.count("polling instead"))
+	require.Equal(t, 1, lines.Count("polling instead"))
 	insert(t, db, template, "s")
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position IS NOT NULL")
 	require.Zero(t, value[int](t, db, `SELECT count(*)::int FROM pg_locks
@@ -116,10 +116,10 @@ func TestServerRestartLosesNothing(t *testing.T) {
 	require.NoError(t, server.Restart(t.Context()))
 	db.WaitFor(t, patience, "SELECT count(*) = $1 FROM iu_outbox.emission WHERE position IS NOT NULL", rows)
 	require.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience, 10*time.Millisecond)
-	require.LessOrEqual(t, lines.count("Session: connection lost"), 1)
+	require.LessOrEqual(t, lines.Count("Session: connection lost"), 1)
 	require.Equal(t, rows, value[int](t, db, "SELECT count(*)::int FROM iu_auto_instantiate_event_log"))
 	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.dead_letter"))
-	require.Zero(t, lines.count("Rescuer: a worker died"))
+	require.Zero(t, lines.Count("Rescuer: a worker died"))
 }
 
 // A worker needs no privileges beyond those of iu_worker.
@@ -136,5 +136,5 @@ func TestWorksAsItsRole(t *testing.T) {
 	insert(t, db, template, "good")
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position IS NOT NULL")
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.dead_letter WHERE status = 'instance_key_conflict'")
-	require.Zero(t, lines.count("SQLSTATE 42501"))
+	require.Zero(t, lines.Count("SQLSTATE 42501"))
 }

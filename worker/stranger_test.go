@@ -46,7 +46,7 @@ func TestNotificationsOfStrangersCommandNothing(t *testing.T) {
 		insert(t, db, template, fmt.Sprint("before-", i))
 	}
 	eventually(t, db, "SELECT count(*) = 10 FROM iu_river.river_job WHERE state = 'running'")
-	before := lines.count("\n")
+	before := lines.Count("\n")
 
 	who := stranger(t, db)
 	for _, payload := range []string{
@@ -73,7 +73,7 @@ func TestNotificationsOfStrangersCommandNothing(t *testing.T) {
 	insert(t, db, template, "afterwards")
 	eventually(t, db, "SELECT count(*) = 11 FROM iu_outbox.emission WHERE position IS NOT NULL")
 	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.dead_letter"))
-	require.Less(t, lines.count("level=WARN")+lines.count("level=ERROR"), 1, "nobody is told of them, after %d lines", before)
+	require.Less(t, lines.Count("level=WARN")+lines.Count("level=ERROR"), 1, "nobody is told of them, after %d lines", before)
 }
 
 // Changes by operators are in the tables, and take effect even without a notification.
@@ -154,7 +154,7 @@ func TestFloodOfNotifications(t *testing.T) {
 	eventually(t, db, "SELECT count(*) = 50 FROM iu_outbox.emission WHERE position IS NOT NULL")
 	stop()
 	require.Positive(t, <-flooded)
-	require.Zero(t, lines.count("level=WARN")+lines.count("level=ERROR"))
+	require.Zero(t, lines.Count("level=WARN")+lines.Count("level=ERROR"))
 }
 
 // An advisory lock counts only if its holder has the worker's role: any login can take and keep one.
@@ -178,9 +178,9 @@ func TestLocksOfStrangersHoldUpNothing(t *testing.T) {
 				eventually(t, db, "SELECT count(*) = $1 FROM iu_outbox.emission WHERE position IS NOT NULL", i+1)
 			}
 			require.Eventually(t, func() bool {
-				return lines.count("a login that is no worker's holds a lock of ours") >= 1
+				return lines.Count("a login that is no worker's holds a lock of ours") >= 1
 			}, patience, time.Millisecond)
-			require.Positive(t, lines.count(fmt.Sprintf("pg_terminate_backend(%d)", who.PgConn().PID())))
+			require.Positive(t, lines.Count(fmt.Sprintf("pg_terminate_backend(%d)", who.PgConn().PID())))
 			db.Exec(t, "SELECT iu_outbox.open_consumer('c', NULL, NULL)")
 			db.Exec(t, "SELECT iu_outbox.prune_emissions('1 hour', '1 hour', 10)")
 		})

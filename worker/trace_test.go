@@ -121,7 +121,7 @@ func TestTraceLeadsFromTheApplicationToTheSubscriber(t *testing.T) {
 
 	kept := value[json.RawMessage](t, db, "SELECT args -> 'trace_context' -> 'mine' FROM iu_river.river_job")
 	require.JSONEq(t, `{"kept": true}`, string(kept))
-	require.Zero(t, lines.count("level=WARN"))
+	require.Zero(t, lines.Count("level=WARN"))
 }
 
 func TestLogLinesOfJobsCarryTheTrace(t *testing.T) {
@@ -133,9 +133,9 @@ func TestLogLinesOfJobsCarryTheTrace(t *testing.T) {
 	const traceID = "1af7651916cd43dd8448eb211c80319c"
 	event := uuid.New()
 	db.Exec(t, insertTraced, event, uuid.New(), "s", `{"traceparent": "00-`+traceID+`-b7ad6b7169203331-01"}`)
-	require.Eventually(t, func() bool { return lines.count("trace_id="+traceID) == 1 }, patience, 10*time.Millisecond, "without tracing, too")
-	require.Equal(t, 1, lines.count("event_id="+event.String()))
-	require.Equal(t, 1, lines.count("status=template_not_found"))
+	require.Eventually(t, func() bool { return lines.Count("trace_id="+traceID) == 1 }, patience, 10*time.Millisecond, "without tracing, too")
+	require.Equal(t, 1, lines.Count("event_id="+event.String()))
+	require.Equal(t, 1, lines.Count("status=template_not_found"))
 }
 
 // A trace that the application does not sample is not sampled here either.

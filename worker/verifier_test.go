@@ -20,7 +20,7 @@ func TestVerifiesNowAndThen(t *testing.T) {
 	db.OpenGates(t)
 	template := db.Template(t, "t", 1)
 	all := make([]*prometheus.Registry, 2)
-	var lines *logs
+	var lines *iutest.Log
 	var log *slog.Logger
 	log, lines = logging(t)
 	for i := range all {
@@ -39,6 +39,6 @@ func TestVerifiesNowAndThen(t *testing.T) {
 	db.Exec(t, "DELETE FROM iu_outbox.emission WHERE position = 2")
 	require.Eventually(t, func() bool { return sum("iuworker_verify_findings") > 0 }, patience, 10*time.Millisecond)
 	require.Zero(t, sum("iuworker_verify_success"))
-	require.Eventually(t, func() bool { return lines.count("Verifier: data does not agree") > 0 }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return lines.Count("Verifier: data does not agree") > 0 }, patience, 10*time.Millisecond)
 	require.Zero(t, measured(t, all[0], "iuworker_verify_timestamp_seconds")*measured(t, all[1], "iuworker_verify_timestamp_seconds"), "one of them does it")
 }

@@ -2,7 +2,6 @@ package eventstream_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -29,24 +28,6 @@ import (
 
 // patience is how long a condition may take on a busy machine.
 const patience = 90 * time.Second
-
-// logs collects what is logged.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
 
 const (
 	oldToken       = "0123456789abcdef"
@@ -76,13 +57,13 @@ type streaming struct {
 	handler  *webui.Handler
 	url      string
 	stop     func() // stops the server, and waits for its end
-	log      *logs
+	log      *iutest.Log
 	suffixes atomic.Int64
 }
 
 func setupStreaming(t testing.TB, change func(*eventstream.Config, *webui.Config)) *streaming {
 	t.Helper()
-	s := &streaming{DB: iutest.New(t), log: &logs{}}
+	s := &streaming{DB: iutest.New(t), log: &iutest.Log{}}
 	s.OpenGates(t)
 	s.template = s.Template(t, "tpl:invoice", 1)
 	pool, err := pgxpool.New(t.Context(), s.URL)

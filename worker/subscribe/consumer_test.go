@@ -54,7 +54,7 @@ func TestProcessThatLostItsLeaseMovesNothing(t *testing.T) {
 	<-called
 	b.Exec(t, "UPDATE iu_outbox.consumer_lease SET process = 'another', lease_until = now() + interval '30 minutes'")
 	<-ended
-	eventually(t, func() bool { return lines.count("standing by") == 1 })
+	eventually(t, func() bool { return lines.Count("standing by") == 1 })
 	require.Zero(t, value[int64](t, b, "SELECT position FROM iu_outbox.consumer"))
 	b.Exec(t, "UPDATE iu_outbox.consumer_lease SET lease_until = now()")
 	b.until(t, "SELECT position = 1 FROM iu_outbox.consumer")

@@ -202,5 +202,5 @@ func TestPanicIsAFailure(t *testing.T) {
 	require.ErrorAs(t, err, &panicked)
 	require.Equal(t, "oh no", panicked.Value)
 	require.Contains(t, panicked.Stack, "TestPanicIsAFailure")
-	require.Equal(t, 1, lines.count("the handler panicked: oh no"))
+	require.Equal(t, 1, lines.Count("the handler panicked: oh no"))
 }

@@ -1,7 +1,6 @@
 package subscribe_test
 
 import (
-	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -200,38 +199,18 @@ func (i *inbox) waitFor(t *testing.T, keys ...string) {
 	require.EventuallyWithT(t, func(c *assert.CollectT) { require.Equal(c, keys, i.keys()) }, patience, 5*time.Millisecond)
 }
 
-// logs collects the log of a subscriber.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) count(s string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return bytes.Count(l.buf.Bytes(), []byte(s))
-}
-
 func logger(t *testing.T) *slog.Logger {
 	t.Helper()
 	log, _ := logging(t)
 	return log
 }
 
-func logging(t *testing.T) (*slog.Logger, *logs) {
+func logging(t *testing.T) (*slog.Logger, *iutest.Log) {
 	t.Helper()
-	l := &logs{}
+	l := &iutest.Log{}
 	t.Cleanup(func() {
 		if t.Failed() {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			t.Logf("the subscriber's log:\n%s", l.buf.String())
+			t.Logf("the subscriber's log:\n%s", l)
 		}
 	})
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug})), l

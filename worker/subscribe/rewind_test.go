@@ -106,7 +106,7 @@ func TestRunningSubscribersAreToldOfARewind(t *testing.T) {
 			alone.waitFor(t, keys...)
 			batch.waitFor(t, keys...)
 			b.until(t, "SELECT count(*) = 3 FROM iu_outbox.consumer WHERE position = 6")
-			eventually(t, func() bool { return said.count("standing by") == 1 })
+			eventually(t, func() bool { return said.Count("standing by") == 1 })
 
 			b.restore(t, 3, test.grown, test.newEpoch)
 			for who, run := range runs {
@@ -121,7 +121,7 @@ func TestRunningSubscribersAreToldOfARewind(t *testing.T) {
 
 			// Effects in the database were set back with it. The consumer continues, and each event has its effect once.
 			b.until(t, "SELECT count(*) = $1 FROM effect", 3+test.grown)
-			eventually(t, func() bool { return txSaid.count("the consumer with all of its effects") == 1 })
+			eventually(t, func() bool { return txSaid.Count("the consumer with all of its effects") == 1 })
 			require.NoError(t, tx.stop())
 			require.True(t, value[bool](t, b, `
 				SELECT bool_and(e.instance_collection_id::text = f.id) FROM effect AS f JOIN iu_outbox.emission AS e USING (position)`))
@@ -344,18 +344,18 @@ func TestANewProcessIsToldOfTheNewEpoch(t *testing.T) {
 	t.Parallel()
 	b := withEffects(t)
 	b.announce(t, 5)
-	limited := func(n int) (subscribe.Config, *logs) {
+	limited := func(n int) (subscribe.Config, *iutest.Log) {
 		log, said := logging(t)
 		return b.config(t, "mail", func(c *subscribe.Config) { c.Limit, c.Logger = n, log }), said
 	}
 	cfg, said := limited(5)
 	require.NoError(t, subscribe.Run(t.Context(), cfg, new(inbox).handle))
-	require.Zero(t, said.count("restored"))
+	require.Zero(t, said.Count("restored"))
 	b.restore(t, 3, 4, true)
 	cfg, said = limited(2)
 	require.NoError(t, subscribe.Run(t.Context(), cfg, new(inbox).handle))
-	require.Equal(t, 1, said.count("common_until=3"))
+	require.Equal(t, 1, said.Count("common_until=3"))
 	cfg, said = limited(1)
 	require.NoError(t, subscribe.Run(t.Context(), cfg, new(inbox).handle))
-	require.Zero(t, said.count("restored"), "it has moved since")
+	require.Zero(t, said.Count("restored"), "it has moved since")
 }

@@ -125,7 +125,7 @@ func TestTwoActiveProcessesHaveOneEffect(t *testing.T) {
 	two := b.config(t, "index", func(c *subscribe.Config) { c.Limit = 1 })
 	require.NoError(t, subscribe.RunTx(t.Context(), two, handler))
 	close(release)
-	eventually(t, func() bool { return lines.count("something else moved the cursor") == 1 })
+	eventually(t, func() bool { return lines.Count("something else moved the cursor") == 1 })
 	require.NoError(t, one.stop())
 	require.Equal(t, []int64{1}, value[[]int64](t, b, "SELECT array_agg(position) FROM effect"))
 }

@@ -54,7 +54,7 @@ func TestABrokerThatWasSetBackIsRefilled(t *testing.T) {
 	broker.kill(t)
 	broker.setBack(t, copied)
 	broker.start(t)
-	r.log.await(t, "moved the consumer to where its effects end") // without any new event
+	r.logged(t, "moved the consumer to where its effects end") // without any new event
 	eventually(t, func() bool { return len(messages(t, broker.servers(), b.stream())) == 150 }, "it was refilled")
 	b.requireEqual(t, broker.servers())
 }
@@ -168,7 +168,7 @@ func TestStreamsOfOthersAreRefused(t *testing.T) {
 	refused(`its last message is of source "/iu-core/other", and this database is "/iu-core/` + b.Name)
 	create(func(c *js.StreamConfig) { c.Storage = js.MemoryStorage })
 	r := b.publisher(t, broker.servers()).start(t)
-	r.log.await(t, "the stream is kept in memory")
+	r.logged(t, "the stream is kept in memory")
 	b.published(t)
 	require.NoError(t, r.stop())
 	require.NoError(t, context.DeleteStream(t.Context(), b.stream()))
@@ -422,7 +422,7 @@ func TestTwoPublishers(t *testing.T) {
 	b.announce(t, 30)
 	b.published(t)
 	two := b.publisher(t, broker.servers()).start(t)
-	two.log.await(t, "standing by")
+	two.logged(t, "standing by")
 	b.announce(t, 100)
 	require.NoError(t, one.stop())
 	b.published(t)

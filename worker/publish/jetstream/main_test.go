@@ -1,14 +1,12 @@
 package jetstream_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"strconv"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -120,7 +118,7 @@ type running struct {
 	*publish.Publisher
 	sink    *jetstream.Sink
 	metrics *prometheus.Registry
-	log     *logs
+	log     *iutest.Log
 	stop    func() error
 	done    chan struct{}
 	err     error
@@ -146,7 +144,7 @@ func (b *bundle) publisher(t testing.TB, servers []string, change ...func(*publi
 // start publishes until the test ends or stop is called.
 func (p *publisher) start(t testing.TB) *running {
 	t.Helper()
-	r := &running{metrics: prometheus.NewRegistry(), log: &logs{}, done: make(chan struct{})}
+	r := &running{metrics: prometheus.NewRegistry(), log: &iutest.Log{}, done: make(chan struct{})}
 	logger := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	counts := metrics.NewPublisher(r.metrics, nil)
 	p.sink.Metrics, p.sink.Logger = counts, logger
@@ -216,27 +214,10 @@ const (
 	sigCont = syscall.SIGCONT
 )
 
-// logs collects what a publisher logs.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-func (l *logs) await(t testing.TB, text string) {
+// logged waits until the publisher's log has a text.
+func (r *running) logged(t testing.TB, text string) {
 	t.Helper()
-	eventually(t, func() bool { return bytes.Contains([]byte(l.String()), []byte(text)) }, "the log has: "+text)
+	eventually(t, func() bool { return r.log.Count(text) > 0 }, "the log has: "+text)
 }
 
 func eventually(t testing.TB, condition func() bool, what string) {

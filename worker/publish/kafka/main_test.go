@@ -1,7 +1,6 @@
 package kafka_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"strconv"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -114,13 +112,13 @@ type running struct {
 	stop func() error
 	done chan struct{}
 	err  error
-	log  *logs
+	log  *iutest.Log
 }
 
 // start publishes until the test ends or stop is called.
 func (b *bundle) start(t testing.TB, cfg kafka.Config, change ...func(*publish.Config)) *running {
 	t.Helper()
-	r := &running{log: &logs{}, done: make(chan struct{})}
+	r := &running{log: &iutest.Log{}, done: make(chan struct{})}
 	logger := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	cfg.Logger = logger
 	sink, err := kafka.New(cfg)
@@ -162,24 +160,6 @@ func (r *running) ended(t testing.TB) error {
 		require.FailNow(t, "the publisher goes on and on", r.log.String())
 		return nil
 	}
-}
-
-// logs collects what a publisher logs.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
