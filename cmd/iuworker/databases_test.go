@@ -56,13 +56,16 @@ func workingOn(t testing.TB, file string, ready int, args ...string) (index stri
 	return awaitReady(t, log, ready), log
 }
 
-// awaitReady waits until so many workers have become ready, and returns the URL of the index.
+// awaitReady waits until so many workers are ready, and returns the URL of the index.
 func awaitReady(t testing.TB, log *buffer, ready int) (index string) {
 	t.Helper()
-	require.Eventually(t, func() bool { return strings.Count(log.String(), `"Worker: ready"`) >= ready }, patience, 20*time.Millisecond,
-		"%d workers", ready)
+	log.await(t, `"Pages: listening"`)
 	found := indexURL.FindStringSubmatch(log.String())
 	require.NotNil(t, found, log.String())
+	require.Eventually(t, func() bool {
+		state := readiness(t, found[1])
+		return state.Databases-len(state.NotReady) >= ready
+	}, time.Duration(1+ready/20)*patience, 50*time.Millisecond, "%d workers", ready)
 	return found[1]
 }
 
@@ -155,19 +158,27 @@ func setReachable(t testing.TB, from, database string, is bool) {
 	}
 }
 
-// notReady returns the databases that /readyz names.
-func notReady(t testing.TB, index string) (names []string) {
+// readyzState is what /readyz says.
+type readyzState struct {
+	Databases int
+	NotReady  []struct{ Database, Reason string } `json:"not_ready"`
+}
+
+func readiness(t testing.TB, index string) (state readyzState) {
 	t.Helper()
-	var state struct {
-		NotReady []struct{ Database, Reason string } `json:"not_ready"`
-	}
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, index+"readyz", http.NoBody)
 	require.NoError(t, err)
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
 	defer response.Body.Close() //nolint:errcheck // it was read
 	require.NoError(t, json.NewDecoder(response.Body).Decode(&state))
-	for _, d := range state.NotReady {
+	return state
+}
+
+// notReady returns the databases that /readyz names.
+func notReady(t testing.TB, index string) (names []string) {
+	t.Helper()
+	for _, d := range readiness(t, index).NotReady {
 		require.NotEmpty(t, d.Reason, d.Database)
 		names = append(names, d.Database)
 	}
@@ -325,7 +336,8 @@ func TestSIGHUPReadsTheDatabasesAgain(t *testing.T) {
 
 	writeDatabases(t, file, map[string]string{"stays": urls["stays"], "moves": urls["elsewhere"], "comes": urls["comes"]})
 	p.signal(t, syscall.SIGHUP)
-	awaitReady(t, p.errOut, 5)
+	awaitText(t, index, `<a href="/d/comes/">`)
+	awaitReady(t, p.errOut, 3)
 	for name, url := range map[string]string{"comes": urls["comes"], "moves": urls["elsewhere"], "stays": urls["stays"]} {
 		request(t, url, name, 2)
 		awaitEmissions(t, url, 2)
@@ -400,4 +412,30 @@ func TestTheDatabaseIsNamedInMetrics(t *testing.T) {
 	}
 	pages, _, _ = working(t, db, "--database-name", "shop-eu")
 	require.Contains(t, read(t, pages+"metrics"), "\niuworker_database_up{database=\"shop-eu\"} 1\n")
+}
+
+func TestTheFileOfTheDocuments(t *testing.T) {
+	t.Parallel()
+	entries, err := parseDatabases(blocksFor(t, "TestTheFileOfTheDocuments")[0].text)
+	require.NoError(t, err)
+	require.Len(t, entries, 4)
+	require.Equal(t, "/run/secrets/legacy-address", entries[2].pool.file)
+	require.Equal(t, entry{
+		name: "shop", pool: location{line: 7, text: "postgres://iu_worker@pooler:6432/shop"},
+		direct: location{line: 8, text: "postgres://iu_worker@db-4/shop"},
+	}, entries[3])
+	a := &app{getenv: func(string) string { return "" }}
+	located, err := a.locate(a.rootCommand(), "databases", slices.DeleteFunc(entries, func(e entry) bool { return e.name == "orders" || e.name == "billing" }))
+	require.NoError(t, err)
+	require.Error(t, located[0].err, "the secret is not there yet")
+	require.Equal(t, "pooler", located[1].at.pool.ConnConfig.Host)
+	require.Equal(t, "db-4", located[1].at.direct.Host)
+}
+
+func TestReadyzOfTheDocuments(t *testing.T) {
+	t.Parallel()
+	urls := manyDatabases(t, "orders")
+	urls["billing"] = nowhere
+	index, _ := workingOn(t, databasesFile(t, urls), 1)
+	require.JSONEq(t, blocksFor(t, "TestReadyzOfTheDocuments")[0].text, read(t, index+"readyz"))
 }
