@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -369,6 +371,27 @@ func TestSIGHUPReadsTheDatabasesAgain(t *testing.T) {
 	p.signal(t, syscall.SIGTERM)
 	require.NoError(t, <-p.ended, p.errOut.String())
 	require.Empty(t, workers("stays")+workers("comes")+workers("elsewhere"), "all signed off")
+}
+
+// A database in which a worker cannot end in time keeps no other from ending in order.
+func TestSIGTERMEndsEachDatabaseInOrder(t *testing.T) {
+	t.Parallel()
+	urls := manyDatabases(t, "free", "locked")
+	p := launch(t, nil, "work", "--http-addr", "127.0.0.1:0", "--databases", databasesFile(t, urls), "--shutdown-timeout", "5s")
+	awaitReady(t, p.errOut, 2)
+	locker, err := pgx.Connect(t.Context(), urls["locked"])
+	require.NoError(t, err)
+	defer locker.Close(context.WithoutCancel(t.Context()))                                             //nolint:errcheck // the test is over
+	_, err = locker.Exec(t.Context(), "BEGIN; LOCK TABLE iu_outbox.emission IN ACCESS EXCLUSIVE MODE") // the drain waits for it
+	require.NoError(t, err)
+	request(t, urls["free"], "last", 3)
+	p.signal(t, syscall.SIGTERM)
+	exit, failed := errors.AsType[*exec.ExitError](<-p.ended)
+	require.True(t, failed, p.errOut.String())
+	require.Equal(t, exitFailed, exit.ExitCode())
+	require.Contains(t, p.errOut.String(), "the database locked: timed out stopping")
+	require.NotContains(t, p.errOut.String(), "the database free")
+	require.Equal(t, "0", at(t, urls["free"], "SELECT count(*)::text FROM iu_outbox.worker"), "it signed off")
 }
 
 func TestAFileOfDatabasesIsCheckedBeforeConnecting(t *testing.T) {
