@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -283,4 +284,140 @@ func TestFailoverUnderLoad(t *testing.T) {
 	seeNoGap(t, n, tail, consumer)
 	t.Logf("%d events confirmed, composed and announced: 0 lost, 0 doubled", n)
 	require.Equal(t, exitDone, stop(), log.String())
+}
+
+// announced inserts events at the primary, and waits until they are announced. It returns the last position.
+func (p *pair) announced(t testing.TB, on *iutest.DB, events int) (last int) {
+	t.Helper()
+	require.NoError(t, on.Pool.QueryRow(t.Context(), "SELECT position FROM iu_outbox.emission_counter").Scan(&last))
+	for range events {
+		require.True(t, p.insert(t, on.Pool, uuid.New(), uuid.NewString()))
+	}
+	last += events
+	on.WaitFor(t, patience, "SELECT position >= $1 FROM iu_outbox.emission_counter", last)
+	return last
+}
+
+// printed waits until a subscriber has printed n events.
+func printed(t testing.TB, out *buffer, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool { return strings.Count(out.String(), "\n") >= n }, patience, 5*time.Millisecond, "%s", out)
+}
+
+// cursor returns the cursor of a position that a subscriber has printed.
+func cursor(t testing.TB, out *buffer, position int) string {
+	t.Helper()
+	var event struct{ Cursor string }
+	require.NoError(t, json.Unmarshal([]byte(strings.Split(out.String(), "\n")[position-1]), &event))
+	return event.Cursor
+}
+
+// rewound waits until a subscriber has ended because events that it had read are not in the history, and has named the last one
+// that is.
+func rewound(t testing.TB, errOut *buffer, ended func() int, common string) {
+	t.Helper()
+	require.Equal(t, exitFailed, ended(), errOut)
+	require.Contains(t, errOut.String(), "history rewound")
+	require.Contains(t, errOut.String(), common)
+	t.Log(errOut)
+}
+
+// The standby misses the last commits, whose events were read. The readers are told up to where their history is still valid.
+func TestFailoverThatLosesCommits(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, pgserver.StandbyConfig{})
+	_, log, stop := working(t, p.both)
+	tail, tailError, tailEnded := follow(t, p.both, "--after", "0")
+	consumer, consumerError, consumerEnded := follow(t, p.both, "--consumer", "books")
+	common := p.announced(t, p.primary, 4)
+	p.primary.WaitFor(t, patience, "SELECT position = $1 FROM iu_outbox.consumer WHERE name = 'books'", common)
+	require.NoError(t, p.servers[1].AwaitReplay(t.Context()))
+	require.NoError(t, p.servers[1].StopReceiving(t.Context()))
+	lost := p.announced(t, p.primary, 3)
+	printed(t, tail, lost)
+	printed(t, consumer, lost)
+
+	cursor := cursor(t, tail, common) // of a reader that has read nothing that is lost
+	p.failOver(t)
+	last := p.announced(t, p.primary, 5)
+	require.Equal(t, common+5, last, "positions continue after the last one that was not lost")
+	rewound(t, tailError, tailEnded, cursor)
+	rewound(t, consumerError, consumerEnded, cursor)
+	require.Equal(t, upTo(lost), positions(t, tail.String()), "nothing of the new history was taken for the old one's")
+	require.Equal(t, upTo(lost), positions(t, consumer.String()))
+
+	again := run(t, on(p.both), "subscribe", "--after", cursor, "--limit", "5").done(t)
+	require.Equal(t, upTo(last)[common:], positions(t, again.out))
+	require.Equal(t, exitDone, stop(), log.String())
+	run(t, on(p.primary), "verify").done(t)
+}
+
+// The standby is promoted while the primary goes on, and both write until the address leads to the new one and the old one ends.
+func TestBothSidesWrite(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, pgserver.StandbyConfig{})
+	address := iutest.NewSwitch(t, p.primary.Host())
+	named := *p.primary
+	named.URL = p.url(t, address.Addr)
+	_, oldLog, stopOld := working(t, &named)
+	tail, tailError, tailEnded := follow(t, &named, "--after", "0")
+	consumer, consumerError, consumerEnded := follow(t, &named, "--consumer", "books")
+	common := p.announced(t, p.primary, 3)
+	p.primary.WaitFor(t, patience, "SELECT position = $1 FROM iu_outbox.consumer WHERE name = 'books'", common)
+	require.NoError(t, p.servers[1].AwaitReplay(t.Context()))
+
+	require.NoError(t, p.servers[1].StopReceiving(t.Context()))
+	require.NoError(t, p.servers[1].Promote(t.Context()))
+	_, newLog, stopNew := working(t, p.standby)
+	newTail, _, _ := follow(t, p.standby, "--after", "0")
+	lost := p.announced(t, p.primary, 4)
+	kept := p.announced(t, p.standby, 6)
+	printed(t, tail, lost)
+	printed(t, consumer, lost)
+	cursor := cursor(t, tail, common)
+
+	address.Lead(p.standby.Host())
+	p.servers[0].Kill()
+	rewound(t, tailError, tailEnded, cursor)
+	rewound(t, consumerError, consumerEnded, cursor)
+	require.Equal(t, upTo(lost), positions(t, tail.String()), "none of the events with the same positions on the other side")
+	kept = p.announced(t, p.standby, kept-common-4) // by either worker
+	printed(t, newTail, kept)
+	require.Equal(t, upTo(kept), positions(t, newTail.String()), "who read the new side all the time sees no gap")
+	again := run(t, on(&named), "subscribe", "--after", cursor, "--limit", strconv.Itoa(kept-common)).done(t)
+	require.Equal(t, upTo(kept)[common:], positions(t, again.out))
+	require.Equal(t, exitDone, stopOld(), oldLog.String())
+	require.Equal(t, exitDone, stopNew(), newLog.String())
+	run(t, on(p.standby), "verify").done(t)
+}
+
+// The old primary's address goes on to accept connections, and never replies: its machine hangs, or a firewall drops packets.
+func TestTheOldPrimaryIsSilent(t *testing.T) {
+	t.Parallel()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close() //nolint:errcheck // the test is over; the kernel accepts connections into the backlog
+	p := newPair(t, pgserver.StandbyConfig{})
+	pages, log, stop := working(t, p.both)
+	tail, _, _ := follow(t, p.both, "--after", "0")
+	before := p.announced(t, p.primary, 3)
+	require.NoError(t, p.servers[1].AwaitReplay(t.Context()))
+
+	p.at[0].Lead(listener.Addr().String())
+	promoted := p.failOver(t)
+	after := p.announced(t, p.primary, 3)
+	t.Logf("announced %s after the promotion", time.Since(promoted).Round(time.Millisecond))
+	printed(t, tail, after)
+	require.Equal(t, before+3, after)
+	require.Equal(t, upTo(after), positions(t, tail.String()))
+	require.Eventually(t, func() bool { return get(t, pages+"readyz") == http.StatusOK }, patience, 10*time.Millisecond)
+	run(t, on(p.both), "status").done(t) // a new process has to find out which host works
+	require.Equal(t, exitDone, stop(), log.String())
+
+	require.NoError(t, p.servers[0].Stop())
+	mute, gone := p.at[1].Addr, p.at[0].Addr
+	r := run(t, environment{"DATABASE_URL": p.both.URL + "&connect_timeout=1"}, "status")
+	require.Equal(t, exitFailed, r.code)
+	r.oneSentence(t)
+	require.Contains(t, r.errOut, "at "+mute+": no reply in time, at "+gone+": ")
 }
