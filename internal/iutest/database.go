@@ -100,6 +100,22 @@ func (c *cluster) open(t testing.TB, name string) *DB {
 	return db
 }
 
+// Version returns the server's major version.
+func (db *DB) Version(t testing.TB) (major int) {
+	t.Helper()
+	const query = "SELECT current_setting('server_version_num')::integer / 10000"
+	require.NoError(t, db.cluster.admin.QueryRow(t.Context(), query).Scan(&major)) // the database may be hostile
+	return major
+}
+
+// Since skips a test of what PostgreSQL has since a major version, unless the server has it.
+func (db *DB) Since(t testing.TB, major int) {
+	t.Helper()
+	if have := db.Version(t); have < major {
+		t.Skipf("PostgreSQL has this since version %d, and the server is %d: run make test PG=%d", major, have, major)
+	}
+}
+
 // URLAs returns the URL of the database for another role, which it allows to log in. The test fails if the role does not exist.
 func (db *DB) URLAs(role string) string {
 	db.t.Helper()
