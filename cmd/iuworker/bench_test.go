@@ -68,6 +68,37 @@ func TestBenchThatIsInterruptedDropsItsDatabase(t *testing.T) {
 	}
 }
 
+// The database of a run that was killed is dropped by the next run, even if its pgbench still runs. Those of living runs are not.
+func TestBenchDropsWhatAKilledRunLeft(t *testing.T) {
+	t.Parallel()
+	db, dropped := benchLogin(t, iutest.Empty(t))
+	begin := func() (p *program, name string) {
+		p = start(t, db, "bench", "--only", "throughput", "--events", "1000000")
+		const loaded = ` FROM pg_catalog.pg_stat_activity AS a
+			WHERE a.query LIKE '%fn_iu_auto_instantiate_from_event%pg_catalog.gen_random_uuid%' AND a.usename = '`
+		login := strings.ToLower(t.Name()) + "'"
+		db.WaitFor(t, patience, "SELECT EXISTS (SELECT"+loaded+login+")")
+		require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT a.datname"+loaded+login+" LIMIT 1").Scan(&name))
+		return p, name
+	}
+	const there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_database AS d WHERE d.datname = $1)"
+	killed, left := begin()
+	killed.signal(t, syscall.SIGKILL)
+	require.Error(t, <-killed.ended)
+
+	living, own := begin()
+	db.WaitFor(t, patience, "SELECT NOT ("+there+")", left)
+	next := start(t, db, "bench", "--only", "throughput", "--events", "1000000")
+	db.WaitFor(t, patience, "SELECT count(*) = 2 FROM pg_catalog.pg_database WHERE pg_catalog.pg_get_userbyid(datdba) = '"+strings.ToLower(t.Name())+"'")
+	db.WaitFor(t, patience, there, own)
+	for _, p := range []*program{living, next} {
+		p.signal(t, syscall.SIGTERM)
+		require.Error(t, <-p.ended)
+		require.Contains(t, p.errOut.String(), "interrupted; the scratch database is deleted")
+	}
+	db.WaitFor(t, patience, dropped)
+}
+
 func TestBenchSaysWhatItCannotUse(t *testing.T) {
 	t.Parallel()
 	env := environment{"IUWORKER_DATABASE_URL": nowhere}
