@@ -72,24 +72,23 @@ func TestBenchThatIsInterruptedDropsItsDatabase(t *testing.T) {
 func TestBenchDropsWhatAKilledRunLeft(t *testing.T) {
 	t.Parallel()
 	db, dropped := benchLogin(t, iutest.Empty(t))
-	begin := func() (p *program, name string) {
+	begin := func(but string) (p *program, name string) {
 		p = start(t, db, "bench", "--only", "throughput", "--events", "1000000")
-		const loaded = ` FROM pg_catalog.pg_stat_activity AS a
-			WHERE a.query LIKE '%fn_iu_auto_instantiate_from_event%pg_catalog.gen_random_uuid%' AND a.usename = '`
-		login := strings.ToLower(t.Name()) + "'"
-		db.WaitFor(t, patience, "SELECT EXISTS (SELECT"+loaded+login+")")
-		require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT a.datname"+loaded+login+" LIMIT 1").Scan(&name))
+		database := fmt.Sprintf("FROM pg_catalog.pg_database AS d WHERE pg_catalog.pg_get_userbyid(d.datdba) = '%s' AND d.datname NOT IN ('%s')",
+			strings.ToLower(t.Name()), but)
+		db.WaitFor(t, patience, "SELECT EXISTS (SELECT "+database+")")
+		require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT d.datname "+database).Scan(&name))
 		return p, name
 	}
 	const there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_database AS d WHERE d.datname = $1)"
-	killed, left := begin()
+	killed, left := begin("")
+	db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS a WHERE a.datname = $1 AND a.application_name = 'iuworker-bench')", left)
 	killed.signal(t, syscall.SIGKILL)
 	require.Error(t, <-killed.ended)
 
-	living, own := begin()
-	db.WaitFor(t, patience, "SELECT NOT ("+there+")", left)
-	next := start(t, db, "bench", "--only", "throughput", "--events", "1000000")
-	db.WaitFor(t, patience, "SELECT count(*) = 2 FROM pg_catalog.pg_database WHERE pg_catalog.pg_get_userbyid(datdba) = '"+strings.ToLower(t.Name())+"'")
+	living, own := begin(left)
+	db.WaitFor(t, patience, "SELECT NOT ("+strings.TrimPrefix(there, "SELECT ")+")", left)
+	next, _ := begin(own) // has swept, since its own database is there
 	db.WaitFor(t, patience, there, own)
 	for _, p := range []*program{living, next} {
 		p.signal(t, syscall.SIGTERM)
