@@ -32,7 +32,7 @@ func tiny(t *testing.T, db *iutest.DB) Config {
 		Logger: slog.New(slog.DiscardHandler),
 		Growth: true,
 		Sizes: Sizes{
-			Repetitions: 1, Events: 64, Warmup: 8, LatencyEvents: 3, Insert: 3 * time.Second, Idle: 100 * time.Millisecond,
+			Repetitions: 1, Events: 64, Warmup: 8, LatencyEvents: 3, Insert: time.Second, Idle: 100 * time.Millisecond,
 			Subscribers: 3, FanoutEvents: 3, History: 300,
 		},
 	}
