@@ -196,6 +196,20 @@ func TestRolesThatTheRunCreatedGoWithIt(t *testing.T) {
 	require.False(t, exists)
 }
 
+// Connections that are reserved, which PostgreSQL can do from 16 on, are no room for subscribers.
+func TestReservedConnectionsAreNoRoom(t *testing.T) {
+	t.Parallel()
+	db, server := iutest.Own(t)
+	db.Since(t, 16)
+	db.Exec(t, "ALTER SYSTEM SET reserved_connections = 200")
+	require.NoError(t, server.Restart(t.Context()))
+	db.Pool.Reset() // its connections ended
+	n, err := (&scratch{pool: db.Pool}).room(t.Context(), 1000, 5)
+	require.NoError(t, err)
+	require.Less(t, n, 300-3-200-20-5)
+	require.Greater(t, n, 2)
+}
+
 func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
 	_, err := Run(t.Context(), Config{})
