@@ -28,6 +28,9 @@ import (
 // manyPool is the default of --pool-size with --databases: a lane, and what worker.Config.Pool reserves.
 const manyPool = 6
 
+// manyIdle is how long an idle connection of their pools stays open: a hundred pools keep many otherwise.
+const manyIdle = time.Minute
+
 // databases are those of the file of --databases. Each works on its own: its outage, start and end are not noticed by the others.
 type databases struct {
 	app   *app
@@ -246,15 +249,8 @@ func (d *database) run(ctx, program context.Context) error {
 	for try := 1; ctx.Err() == nil; try++ {
 		began := time.Now()
 		err := d.work(ctx, program)
-		if stop, late := errors.AsType[*worker.StopError](err); ctx.Err() != nil && late {
-			d.logger.WarnContext(program, "Database: ended, but not in order", slog.String("error", stop.Error()))
-			if program.Err() != nil {
-				return fmt.Errorf("the database %s: %w", d.name, stop)
-			}
-			return nil
-		}
 		if ctx.Err() != nil {
-			break
+			return d.ending(program, err)
 		}
 		if time.Since(began) > time.Minute {
 			try = 1
@@ -266,8 +262,22 @@ func (d *database) run(ctx, program context.Context) error {
 		case <-time.After(retry.Work.Wait(try)):
 		}
 	}
-	d.logger.InfoContext(program, "Database: ended")
-	return nil
+	return d.ending(program, nil)
+}
+
+// ending logs that the database has ended, and returns run's error.
+func (d *database) ending(program context.Context, err error) error {
+	stop, late := errors.AsType[*worker.StopError](err)
+	switch {
+	case !late:
+		d.logger.InfoContext(program, "Database: ended")
+		return nil
+	case program.Err() == nil:
+		d.logger.WarnContext(program, "Database: ended, but not in order", slog.String("error", stop.Error()))
+		return nil
+	default:
+		return fmt.Errorf("the database %s: %w", d.name, stop)
+	}
 }
 
 // failed notes why the database does not run, and logs it once.
@@ -328,7 +338,7 @@ func (d *database) work(ctx, program context.Context) (err error) {
 		return err
 	}
 	d.failure.Store(nil)
-	_ = a.awaitReady(ctx, m.worker, d.logger) // it logs the error, and the worker keeps trying
+	_ = a.awaitReady(ctx, m.worker, readyWithin, d.logger) // it logs the error, and the worker keeps trying
 	select {
 	case <-ctx.Done():
 		return nil
@@ -360,6 +370,7 @@ func (d *database) addresses() (addresses, error) {
 		d.place.Store(&place)
 	}
 	place.at.size(d.all.flags.poolSize, given(d.all.cmd, "pool-size"))
+	place.at.pool.MaxConnIdleTime = min(place.at.pool.MaxConnIdleTime, manyIdle)
 	return place.at, nil
 }
 

@@ -94,7 +94,7 @@ func BenchmarkManyDatabases(b *testing.B) {
 func benchmarkIdleDatabases(b *testing.B, n int) {
 	urls, postmaster := fleetOf(b, n)
 	workingOn(b, databasesFile(b, urls), n)
-	retry.Pause(b.Context(), 20*time.Second) // what follows a start: leaders are elected, caches fill
+	retry.Pause(b.Context(), 2*manyIdle+30*time.Second) // what follows a start: leaders are elected, connections end
 	for b.Loop() {
 		before, server, began := cpu(b), serverCPU(b, postmaster), time.Now()
 		retry.Pause(b.Context(), 30*time.Second)
