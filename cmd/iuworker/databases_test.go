@@ -67,7 +67,7 @@ func awaitReady(t testing.TB, log *buffer, ready int) (index string) {
 	require.Eventually(t, func() bool {
 		state := readiness(t, found[1])
 		return state.Databases-len(state.NotReady) >= ready
-	}, time.Duration(1+ready/20)*patience, 50*time.Millisecond, "%d workers", ready)
+	}, time.Duration(1+ready/20)*patience, time.Duration(5+ready)*10*time.Millisecond, "%d workers", ready)
 	return found[1]
 }
 
