@@ -29,5 +29,9 @@ func TestVersionNamesItsCommit(t *testing.T) {
 		require.Equal(t, says, readBuild(built).String())
 	}
 	require.Equal(t, program, readBuild(nil).String())
+	// An image or a package is built without the repository, and says itself what from.
+	require.Equal(t, program+"-dev+9803cfc (2026-11-25)", readBuild(nil).stamped(revision, at, "").String())
+	require.Equal(t, program+" (2026-11-25)", readBuild(info("(devel)")).stamped(revision, at, "v"+program).String())
+	require.Equal(t, program, readBuild(nil).stamped("", "", "").String())
 	require.Equal(t, 36, decode[build](t, run(t, nil, "version", "--json").done(t)).Schema)
 }
