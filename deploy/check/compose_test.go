@@ -1,6 +1,7 @@
 package check
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,11 +26,12 @@ func TestComposeFile(t *testing.T) {
 	}
 	details := func(environment map[string]string) types.ConfigDetails {
 		return types.ConfigDetails{
-			WorkingDir: filepath.Dir(file), ConfigFiles: []types.ConfigFile{{Filename: file}}, Environment: environment,
+			WorkingDir: filepath.Dir(file), ConfigFiles: []types.ConfigFile{{Filename: file}}, Environment: maps.Clone(environment),
 		}
 	}
 	project, err := loader.LoadWithContext(t.Context(), details(variables))
 	require.NoError(t, err)
+	require.Equal(t, "iuworker", project.Name)
 	require.ElementsMatch(t, []string{"postgres", "migrate", "work"}, project.ServiceNames())
 	for missing := range variables {
 		others := map[string]string{}

@@ -3,6 +3,7 @@ package check
 import (
 	"bytes"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -30,7 +31,7 @@ func TestDockerfile(t *testing.T) {
 	kept := map[string]instructions.Command{}
 	var copied []string
 	for _, command := range final.Commands {
-		kept[command.Name()] = command
+		kept[strings.ToLower(command.Name())] = command
 		if from, ok := command.(*instructions.CopyCommand); ok {
 			require.Equal(t, stages[0].Name, from.From)
 			copied = append(copied, from.DestPath)
