@@ -89,7 +89,9 @@ func TestDebInstallsAndLeaves(t *testing.T) {
 	for _, file := range []string{"var/lib/dpkg/status", "etc/passwd", "etc/group"} {
 		require.NoError(t, os.WriteFile(filepath.Join(root, file), nil, 0o600))
 	}
-	dpkg := func(args ...string) { output(t, "dpkg", append([]string{"--root=" + root, "--force-script-chrootless"}, args...)...) }
+	dpkg := func(args ...string) {
+		output(t, "dpkg", append([]string{"--root=" + root, "--force-script-chrootless"}, args...)...)
+	}
 	read := func(name string) string {
 		text, err := os.ReadFile(filepath.Join(root, name))
 		require.NoError(t, err)
@@ -115,7 +117,9 @@ func TestDebInstallsAndLeaves(t *testing.T) {
 func TestRpm(t *testing.T) {
 	t.Parallel()
 	rpm := built(t, "*.rpm")
-	query := func(args ...string) string { return output(t, "rpm", append([]string{"--query", "--package", rpm}, args...)...) }
+	query := func(args ...string) string {
+		return output(t, "rpm", append([]string{"--query", "--package", rpm}, args...)...)
+	}
 	require.Equal(t, packaged, listed(query("--list", "--verbose")))
 	require.Equal(t, "/etc/iuworker/iuworker.env\n", query("--configfiles"))
 	require.Regexp(t, `(?s)postinstall.*systemd-sysusers.*preuninstall.*systemctl disable.*postuninstall`, query("--scripts"))
