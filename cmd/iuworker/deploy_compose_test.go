@@ -62,7 +62,8 @@ func TestComposeFileWorks(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	db.Exec(t, "DROP ROLE IF EXISTS iu_worker")
+	db.Exec(t, "ALTER ROLE iu_worker RENAME TO worker_of_tests") // a new server has neither
+	db.Exec(t, "ALTER ROLE iu_operator RENAME TO operator_of_tests")
 	migrate := at("migrate")
 	conn, err := pgx.Connect(ctx, db.URL)
 	require.NoError(t, err)
@@ -71,7 +72,8 @@ func TestComposeFileWorks(t *testing.T) {
 		_, err = conn.Exec(ctx, statement)
 		require.NoError(t, err)
 	}
-	run(t, migrate, file.Services["migrate"].Command...).done(t)
+	migrated := run(t, migrate, file.Services["migrate"].Command...)
+	require.Equal(t, exitDone, migrated.code, migrated.errOut)
 
 	env := at("work")
 	require.Equal(t, ":8080", env["IUWORKER_HTTP_ADDR"])

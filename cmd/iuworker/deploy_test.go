@@ -106,16 +106,23 @@ func TestUnitIsHardened(t *testing.T) {
 	require.NoError(t, err)
 	unit := fileOf(t, unitFile)
 	require.Contains(t, unit, "ExecStart=/usr/bin/iuworker work\n")
-	file := filepath.Join(t.TempDir(), filepath.Base(unitFile))
-	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(unit, "/usr/bin/iuworker", self)), 0o600))
+	file := verifyUnit(t, strings.ReplaceAll(unit, "/usr/bin/iuworker", self))
+	out, err := exec.CommandContext(t.Context(), "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=20", file).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Regexp(t, `Overall exposure level for \S+: [01]\.\d OK`, string(out))
+}
+
+// verifyUnit requires that systemd accepts a unit, and returns its file.
+func verifyUnit(t testing.TB, unit string) (file string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), filepath.Base(unitFile))
+	require.NoError(t, os.WriteFile(file, []byte(unit), 0o600))
 	out, err := exec.CommandContext(t.Context(), "systemd-analyze", "verify", "--man=no", file).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	for line := range strings.Lines(string(out)) {
 		require.NotContains(t, line, filepath.Base(unitFile), "of the unit, not of the machine it is checked on")
 	}
-	out, err = exec.CommandContext(t.Context(), "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=20", file).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	require.Regexp(t, `Overall exposure level for \S+: [01]\.\d OK`, string(out))
+	return file
 }
 
 // document is what the tests below read of a manifest; deploy/check knows all of its fields.
@@ -202,4 +209,58 @@ func requireContainer(t testing.TB, c container) {
 		require.Len(t, c.Ports, 1)
 		require.Equal(t, addr, ":"+strconv.Itoa(c.Ports[0].ContainerPort))
 	}
+}
+
+var (
+	guidePath    = regexp.MustCompile(`deploy/[a-z./-]+`)
+	guideProgram = regexp.MustCompile(`(?m)^iuworker (.*)$`)
+	buildArg     = regexp.MustCompile(`--build-arg (\w+)=`)
+)
+
+// The commands of the deploy guide name files, kustomizations, objects and arguments that are there.
+func TestCommandsOfTheDeployGuide(t *testing.T) {
+	t.Parallel()
+	blocks := blocksFor(t, "TestCommandsOfTheDeployGuide")
+	require.Len(t, blocks, 4)
+	var text string
+	for _, b := range blocks {
+		text += b.text
+	}
+	for _, path := range guidePath.FindAllString(text, -1) {
+		if path == "deploy/compose/.env" { // the block writes it
+			continue
+		}
+		info, err := os.Stat(inRepository(path))
+		require.NoError(t, err)
+		if info.IsDir() {
+			require.FileExists(t, filepath.Join(inRepository(path), "kustomization.yaml"))
+		}
+	}
+	for _, command := range guideProgram.FindAllStringSubmatch(text, -1) {
+		requireCommand(t, nil, strings.Fields(command[1])...)
+	}
+	args := buildArg.FindAllStringSubmatch(text, -1)
+	require.Len(t, args, 2)
+	for _, arg := range args {
+		require.Regexp(t, `(?m)^ARG .*\b`+arg[1]+`=`, fileOf(t, "Dockerfile"))
+	}
+	require.Contains(t, text, " "+strings.SplitN(unitSettings(fileOf(t, unitFile), "LoadCredential")[0], ":", 2)[1]+" ")
+	require.Contains(t, text, "systemctl enable --now "+strings.TrimSuffix(filepath.Base(unitFile), ".service")+"\n")
+	require.Contains(t, fileOf(t, "deploy/kubernetes/migrate/job.yaml"), "\n  name: iuworker-migrate\n")
+}
+
+// systemd accepts the unit with the drop-in, whose variable is a setting of the worker.
+func TestDropInOfTheDeployGuide(t *testing.T) {
+	t.Parallel()
+	text := blocksFor(t, "TestDropInOfTheDeployGuide")[0].text
+	for _, setting := range unitSettings(text, "Environment") {
+		name, value, _ := strings.Cut(setting, "=")
+		requireCommand(t, environment{name: value}, "work")
+		require.Equal(t, "%d/"+strings.SplitN(unitSettings(text, "LoadCredential")[0], ":", 2)[0], value)
+	}
+	_, section, _ := strings.Cut(text, "[Service]\n")
+	self, err := os.Executable()
+	require.NoError(t, err)
+	unit := strings.ReplaceAll(fileOf(t, unitFile), "/usr/bin/iuworker", self)
+	verifyUnit(t, strings.Replace(unit, "[Service]\n", "[Service]\n"+section, 1))
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/modfile"
 
 	iusql "github.com/iu-core/iuworker/sql"
 )
@@ -34,4 +35,16 @@ func TestVersionNamesItsCommit(t *testing.T) {
 	require.Equal(t, program+" (2026-11-25)", readBuild(info("(devel)")).stamped(revision, at, "v"+program).String())
 	require.Equal(t, program, readBuild(nil).stamped("", "", "").String())
 	require.Equal(t, 36, decode[build](t, run(t, nil, "version", "--json").done(t)).Schema)
+}
+
+// go install builds no module that replaces or excludes others.
+func TestGoInstallTakesTheModule(t *testing.T) {
+	t.Parallel()
+	file, err := modfile.Parse("go.mod", []byte(fileOf(t, "go.mod")), nil)
+	require.NoError(t, err)
+	require.Empty(t, file.Replace)
+	require.Empty(t, file.Exclude)
+	info, ok := debug.ReadBuildInfo()
+	require.True(t, ok)
+	require.Equal(t, file.Module.Mod.Path, info.Main.Path)
 }
