@@ -94,7 +94,8 @@ func TestMetricsAreNotForEverybodyWithoutCredentials(t *testing.T) {
 	run(t, environment{"IUWORKER_DATABASE_URL": nowhere}, "work", "--http-addr", "off", "--metrics-addr", "0.0.0.0:0", "--log-level", "error").
 		failed(t, exitUsage, "refusing to serve the metrics on 0.0.0.0:0 without credentials")
 	token := environment{"IUWORKER_DATABASE_URL": nowhere, "IUWORKER_METRICS_TOKEN": secret + secret}
-	run(t, token, "work", "--http-addr", "0.0.0.0:0", "--log-level", "error").failed(t, exitUsage, "refusing to serve the pages on 0.0.0.0:0 without credentials")
+	run(t, token, "work", "--http-addr", "0.0.0.0:0", "--log-level", "error").
+		failed(t, exitUsage, "refusing to serve the pages on 0.0.0.0:0 without credentials")
 	run(t, token, "work", "--metrics-addr", "127.0.0.1:0", "--metrics-open").
 		failed(t, exitUsage, "--metrics-open and the tokens of the metrics contradict each other: give one of them")
 	run(t, token, "publish", "--nats", "n1", "--metrics-open").failed(t, exitUsage, "--metrics-open and the tokens of the metrics contradict each other")
