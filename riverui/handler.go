@@ -123,21 +123,22 @@ func (h *Handler) Stop() { h.stop() }
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.handler.ServeHTTP(w, r) }
 
-// guarded serves the probes without a guard, the events and the metrics behind guards of their own, and the rest of mux behind
+// guarded serves the probes and the documents for programs without a guard, the events and the metrics behind guards of their own, and the rest of mux behind
 // the guard of the pages.
 func (h *Handler) guarded(mux *http.ServeMux) http.Handler {
-	open := http.NewServeMux()
-	for _, at := range slices.Compact([]string{"", h.cfg.BasePath}) {
-		open.HandleFunc("GET "+at+"/healthz", h.probes.alive)
-		open.HandleFunc("GET "+at+"/readyz", h.probes.serveReady)
+	open, openPaths := http.NewServeMux(), h.openPaths()
+	for path, handler := range openPaths {
+		for _, at := range slices.Compact([]string{"", h.cfg.BasePath}) {
+			open.HandleFunc("GET "+at+path, handler)
+		}
 	}
 	paths := h.withSentences(mux)
-	probes, events, metrics, others := h.withSentences(open), h.guardEvents(h.stream(h.cfg.Events)), h.guardMetrics(paths), h.guard(paths)
+	unguarded, events, metrics, others := h.withSentences(open), h.guardEvents(h.stream(h.cfg.Events)), h.guardMetrics(paths), h.guard(paths)
 	return withHeadersAndLimits(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		path := h.pathOf(r)
+		_, isOpen := openPaths[h.pathOf(r)]
 		switch {
-		case path == "/healthz" || path == "/readyz":
-			probes.ServeHTTP(w, r)
+		case isOpen:
+			unguarded.ServeHTTP(w, r)
 		case h.isEvents(r):
 			events.ServeHTTP(w, r)
 		case h.isMetrics(r):
