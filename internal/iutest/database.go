@@ -32,7 +32,7 @@ type DB struct {
 
 	t         testing.TB
 	cluster   *cluster
-	anyEvents atomic.Bool // the test edits events
+	anyEvents *atomic.Bool // the test edits events
 }
 
 // New creates a migrated database, as a copy of the template. Its gates are closed.
@@ -83,7 +83,7 @@ func (c *cluster) database(t testing.TB, template string, options ...string) *DB
 // open returns a database that exists.
 func (c *cluster) open(t testing.TB, name string) *DB {
 	t.Helper()
-	db := &DB{URL: c.server.URL(name), Name: name, t: t, cluster: c}
+	db := &DB{URL: c.server.URL(name), Name: name, t: t, cluster: c, anyEvents: new(atomic.Bool)}
 	config, err := pgxpool.ParseConfig(db.URL)
 	require.NoError(t, err)
 	config.MaxConns = 32
