@@ -79,7 +79,8 @@ func (a *app) workOnDatabases(ctx context.Context, cmd *cobra.Command, f workFla
 	}
 	_, failed, stopPages, err := a.servePages(ctx, f, webui.Config{
 		Databases: all.mounted, BasePath: f.basePath, Environment: f.environment, Credentials: who.credentials,
-		Metrics: metrics.Handler(a.gatherer(all.gatherers), a.logger), Version: iusql.ProgramVersion, Logger: a.logger,
+		Metrics: metrics.Handler(a.gatherer(all.gatherers), a.logger), MetricsTokens: who.metrics, MetricsOpen: f.metrics.open,
+		Version: iusql.ProgramVersion, Logger: a.logger,
 	})
 	if err != nil {
 		return err
@@ -360,7 +361,7 @@ func (d *database) stopContext(ctx, program context.Context) (context.Context, c
 func (d *database) addresses() (addresses, error) {
 	place := *d.place.Load()
 	if place.err != nil {
-		found, err := d.all.app.locate(d.all.cmd, d.all.flags.databases, []entry{place.entry})
+		found, err := d.all.app.locate(d.all.cmd, d.all.flags.databases, []databaseLine{place.databaseLine})
 		if err != nil {
 			return addresses{}, err
 		}

@@ -18,8 +18,8 @@ import (
 	"github.com/iu-core/iuworker/cmd/iuworker/internal/address"
 )
 
-// entry is a database of the file of --databases.
-type entry struct {
+// databaseLine is a database of the file of --databases.
+type databaseLine struct {
 	name   string
 	pool   location
 	direct location // the line NAME.direct; its line is 0 if there is none
@@ -49,7 +49,7 @@ func checkDatabaseName(name string) error {
 }
 
 // readDatabases reads the file: a line has a name and an address, or a name and file:PATH of a file that holds the address.
-func readDatabases(path string) ([]entry, error) {
+func readDatabases(path string) ([]databaseLine, error) {
 	file, err := os.Open(path) //nolint:gosec // the user names the file
 	if err != nil {
 		return nil, fmt.Errorf("cannot read --databases: %w", err)
@@ -67,9 +67,9 @@ func readDatabases(path string) ([]entry, error) {
 }
 
 // parseDatabases parses the lines of the file. An error names the line, and repeats nothing of its address.
-func parseDatabases(text string) ([]entry, error) {
-	byName := map[string]*entry{}
-	var order []*entry
+func parseDatabases(text string) ([]databaseLine, error) {
+	byName := map[string]*databaseLine{}
+	var order []*databaseLine
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
@@ -83,7 +83,7 @@ func parseDatabases(text string) ([]entry, error) {
 		}
 		e := byName[name]
 		if e == nil {
-			e = &entry{name: name}
+			e = &databaseLine{name: name}
 			byName[name], order = e, append(order, e)
 		}
 		to := &e.pool
@@ -95,7 +95,7 @@ func parseDatabases(text string) ([]entry, error) {
 		}
 		*to = at
 	}
-	var entries []entry
+	var entries []databaseLine
 	for _, e := range order {
 		if e.pool.line == 0 {
 			return nil, fmt.Errorf("line %d: there is no line %s with the address for queries; add it", e.direct.line, e.name)
@@ -134,19 +134,19 @@ func (l location) source(a *app, path string) address.Source {
 	}
 }
 
-// located are the addresses of an entry, read.
+// located are the addresses of an databaseLine, read.
 type located struct {
-	entry
+	databaseLine
 
 	at  addresses
 	err error // why its address cannot be read now; only if a file holds it
 }
 
 // locate reads the addresses without connecting. What is wrong in the file itself is an error; a file that it names may appear later.
-func (a *app) locate(cmd *cobra.Command, path string, entries []entry) ([]located, error) {
+func (a *app) locate(cmd *cobra.Command, path string, entries []databaseLine) ([]located, error) {
 	all := make([]located, len(entries))
 	for i, e := range entries {
-		l := located{entry: e}
+		l := located{databaseLine: e}
 		pool, err := open(cmd, e.pool.source(a, path))
 		if err == nil {
 			l.at = addresses{pool: pool.Pool, direct: pool.Pool.ConnConfig.Copy(), sized: pool.Sized, reread: []func(context.Context){pool.Reread}}
@@ -201,7 +201,7 @@ func serverOf(host string, port uint16) string {
 	return strings.ToLower(host) + ":" + strconv.Itoa(int(port))
 }
 
-// sameAs reports whether an entry leads to the same place as before, so that its worker may go on. A new password does not count:
+// sameAs reports whether an databaseLine leads to the same place as before, so that its worker may go on. A new password does not count:
 // the next connection uses it.
 func (l located) sameAs(before located) bool {
 	if l.pool.text != before.pool.text || l.pool.file != before.pool.file || l.direct.text != before.direct.text || l.direct.file != before.direct.file {

@@ -443,12 +443,12 @@ func TestTheFileOfTheDocuments(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, entries, 4)
 	require.Equal(t, "/run/secrets/legacy-address", entries[2].pool.file)
-	require.Equal(t, entry{
+	require.Equal(t, databaseLine{
 		name: "shop", pool: location{line: 7, text: "postgres://iu_worker@pooler:6432/shop"},
 		direct: location{line: 8, text: "postgres://iu_worker@db-4/shop"},
 	}, entries[3])
 	a := &app{getenv: func(string) string { return "" }}
-	located, err := a.locate(a.rootCommand(), "databases", slices.DeleteFunc(entries, func(e entry) bool { return e.name == "orders" || e.name == "billing" }))
+	located, err := a.locate(a.rootCommand(), "databases", slices.DeleteFunc(entries, func(e databaseLine) bool { return e.name == "orders" || e.name == "billing" }))
 	require.NoError(t, err)
 	require.Error(t, located[0].err, "the secret is not there yet")
 	require.Equal(t, "pooler", located[1].at.pool.ConnConfig.Host)
