@@ -134,7 +134,7 @@ func (l location) source(a *app, path string) address.Source {
 	}
 }
 
-// located are the addresses of an databaseLine, read.
+// located are the addresses of a database of the file, read.
 type located struct {
 	databaseLine
 
@@ -201,7 +201,7 @@ func serverOf(host string, port uint16) string {
 	return strings.ToLower(host) + ":" + strconv.Itoa(int(port))
 }
 
-// sameAs reports whether an databaseLine leads to the same place as before, so that its worker may go on. A new password does not count:
+// sameAs reports whether a name leads to the same place as before, so that its worker may go on. A new password does not count:
 // the next connection uses it.
 func (l located) sameAs(before located) bool {
 	if l.pool.text != before.pool.text || l.pool.file != before.pool.file || l.direct.text != before.direct.text || l.direct.file != before.direct.file {
