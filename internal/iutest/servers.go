@@ -35,7 +35,7 @@ func OwnAt(t testing.TB, off string) *DB {
 	require.NotEmpty(t, libraries, "libfaketime is not installed: run .ci/setup tests, or install the package faketime")
 	bin := pgserver.Find(t.Context())
 	require.NotEmpty(t, bin, "PostgreSQL is not installed")
-	dir := openDir(t)
+	dir := OpenDir(t)
 	programs, err := filepath.Glob(filepath.Join(bin, "*"))
 	require.NoError(t, err)
 	for _, program := range programs {
@@ -49,8 +49,8 @@ func OwnAt(t testing.TB, off string) *DB {
 	return ownCluster(t, pgserver.Config{BinDir: dir}).migrated(t)
 }
 
-// openDir creates a directory that the server's account can enter, unlike those of testing.TB.
-func openDir(t testing.TB) string {
+// OpenDir creates a directory that the server's account can enter, unlike those of testing.TB.
+func OpenDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "iutest-") //nolint:usetesting // see above
 	require.NoError(t, err)
@@ -62,7 +62,7 @@ func openDir(t testing.TB) string {
 // Standby creates a streaming standby of a database that Own created, and returns the database there.
 func Standby(t testing.TB, of *DB) *DB {
 	t.Helper()
-	data := filepath.Join(openDir(t), "data")
+	data := filepath.Join(OpenDir(t), "data")
 	_, err := Program(t, "pg_basebackup", "-d", of.cluster.server.URL("postgres"), "-D", data, "-R", "-X", "stream", "-c", "fast", "--no-sync")
 	require.NoError(t, err)
 	info, err := os.Stat(value(t, of, "SHOW data_directory"))
