@@ -79,11 +79,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 		return err
 	}
 	defer func() { err = errors.Join(err, a.stopWorker(ctx, w, f.worker.ShutdownTimeout)) }()
-	patience := readyWithin
-	if started != nil {
-		patience = demoPatience
-	}
-	if err := a.awaitReady(ctx, w, patience); err != nil && started != nil {
+	if err := a.awaitReady(ctx, w, started != nil); err != nil && started != nil {
 		return err
 	}
 	if started != nil {
@@ -145,8 +141,13 @@ func urlOf(pages *webui.Server) string {
 	return pages.URL()
 }
 
-// awaitReady waits until the worker is ready, at most for patience. A worker that is not ready then keeps trying.
-func (a *app) awaitReady(ctx context.Context, w *worker.Worker, patience time.Duration) error {
+// awaitReady waits until the worker is ready, at most for readyWithin, or for demoPatience if somebody waits for it. A worker that
+// is not ready then keeps trying.
+func (a *app) awaitReady(ctx context.Context, w *worker.Worker, awaited bool) error {
+	patience := readyWithin
+	if awaited {
+		patience = demoPatience
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
