@@ -125,7 +125,8 @@ func (r *running) parts(inserter *river.Client[pgx.Tx], report *reporter, failed
 		sleeper: r.sleeper(lockEmitterSleeps, names.ChannelEmission),
 	}
 	relay := &relay{
-		tools: r.tools("relay"), client: inserter, by: r.lease.incarnation, batch: cfg.RelayBatch, tracer: cfg.tracer(),
+		tools: r.tools("relay"), client: inserter, work: r.work, lanes: cfg.relayLanes(), by: r.lease.incarnation, batch: cfg.RelayBatch,
+		tracer:  cfg.tracer(),
 		sleeper: r.sleeper(lockRelaySleeps, names.ChannelEvent),
 	}
 	resumer := &resumer{tools: r.tools("resumer"), hold: r.hold, bell: r.calm.bell, poll: r.poll(cfg.SweepInterval)}

@@ -115,9 +115,7 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[jobs.AutoInstantiateAr
 	defer w.active.Delete(job.ID)
 
 	start := time.Now()
-	ctx, span := w.cfg.Tracer.Start(Traced(ctx, job.Args), jobs.Kind, trace.WithSpanKind(trace.SpanKindConsumer),
-		trace.WithAttributes(attribute.Int64("iuworker.job_id", job.ID), attribute.String("iuworker.queue", job.Queue)),
-		trace.WithAttributes(Attributes(job.Args)...))
+	ctx, span := w.startRun(ctx, job.Args, job.Queue)
 	result, err := w.compose(ctx, job)
 	took := time.Since(start)
 	switch {
@@ -134,6 +132,12 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[jobs.AutoInstantiateAr
 	endSpan(span, outcome)
 	w.cfg.Observe(outcome)
 	return concluded
+}
+
+// startRun starts the span of a job's run.
+func (w *Worker) startRun(ctx context.Context, args jobs.AutoInstantiateArgs, queue string) (context.Context, trace.Span) {
+	return w.cfg.Tracer.Start(Traced(ctx, args), jobs.Kind, trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithAttributes(attribute.String("iuworker.queue", queue)), trace.WithAttributes(Attributes(args)...))
 }
 
 // heldError is the error of a job that was not tried because of a fault.

@@ -182,3 +182,21 @@ BEGIN
     RETURNING j.id;
 END
 $$;
+
+-- Inserts completed jobs for events that this transaction has composed: as if p_worker had run them at once. p_events are their
+-- arguments, p_outputs their results. Returns their ids, in the order of the arrays. They have no unique key, which only
+-- unfinished jobs need.
+CREATE OR REPLACE FUNCTION iu_outbox.insert_completed_jobs(p_worker text, p_events jsonb[], p_outputs jsonb[], p_max_attempts integer)
+RETURNS bigint[]
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH inserted AS (
+        INSERT INTO iu_river.river_job AS j (
+            kind, queue, state, args, metadata, max_attempts, attempt, attempted_by, attempted_at, finalized_at)
+        SELECT 'auto_instantiate', 'events', 'completed', u.event, pg_catalog.jsonb_build_object('output', u.output), p_max_attempts, 1,
+               ARRAY[p_worker], pg_catalog.now(), pg_catalog.clock_timestamp()
+        FROM ROWS FROM (pg_catalog.unnest(p_events), pg_catalog.unnest(p_outputs)) WITH ORDINALITY AS u (event, output, n)
+        ORDER BY u.n
+        RETURNING j.id
+    )
+    SELECT pg_catalog.array_agg(i.id ORDER BY i.id) FROM inserted AS i
+$$;
