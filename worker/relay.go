@@ -143,16 +143,19 @@ func (r *relay) move(ctx context.Context) (batch moved, err error) {
 	most := r.aside.most(r.batch)
 	r.aside.tried(most, nil)
 	order := handOff{most: most, without: r.aside.ids(), compose: r.aside.limit == 0, claimed: func(ids []int64) { r.aside.tried(most, ids) }}
+	var notComposed error
 	for range maxClashes {
 		batch, err = r.handOff(ctx, order)
 		if err == nil {
+			if notComposed != nil {
+				r.logger.InfoContext(ctx, "Relay: could not compose rows at once; they become jobs", slog.String("error", notComposed.Error()))
+			}
 			r.aside.progress(batch.Rows)
 			return batch, nil
 		}
 		switch {
 		case order.compose:
-			order.compose = false
-			r.logger.InfoContext(ctx, "Relay: could not compose rows at once; they become jobs", slog.String("error", err.Error()))
+			order.compose, notComposed = false, err
 		case !clashed(err):
 			return moved{}, err
 		}

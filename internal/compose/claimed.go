@@ -16,18 +16,37 @@ import (
 // claimedTimeout bounds the statement that composes claimed events. If it takes longer, they become jobs.
 const claimedTimeout = 3 * time.Second
 
-const composeClaimedSQL = `
+const (
+	composeClaimedSQL = `
 	SELECT c.n, c.result, c.job
 	FROM iu_outbox.compose_claimed($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7, $8, $9,
-		NULLIF($10::integer, 0), $11::text[]::jsonb[], $12) AS c`
+		NULLIF($10::integer, 0), $11, $12, $13::text[]::jsonb[], $14) AS c`
 
-// Claimed is what became of events in the transaction that claimed their outbox rows.
+	// The timeouts do not depend on what a role or a database has set, and are set in the round trip that begins the transaction.
+	beginReadySQL = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+	SET LOCAL statement_timeout = '3s'; SET LOCAL lock_timeout = '100ms'; SET LOCAL idle_in_transaction_session_timeout = '5s'`
+
+	lockReadySQL = "SELECT r.id, r.attempt, r.event, r.created_at FROM iu_outbox.lock_ready_jobs($1, $2) AS r"
+)
+
+var beginReady = pgx.TxOptions{BeginQuery: beginReadySQL}
+
+// Claimed is what became of events in the transaction that took them: that claimed their outbox rows, or locked their jobs.
 type Claimed struct {
-	Outcomes []*Outcome // of each event; nil: it was not composed, and becomes a job
+	Outcomes []*Outcome // of each event; nil: it was not composed, and River works its job
 
-	batch Batch
-	runs  []trace.Span // of each event
-	calls []trace.Span
+	batcher *Batcher
+	queue   string
+	batch   Batch
+	runs    []trace.Span // of each event
+	calls   []trace.Span
+}
+
+func (w *Worker) newClaimed(queue string, n int) *Claimed {
+	return &Claimed{
+		Outcomes: make([]*Outcome, n), batcher: w.batcher(queue), queue: queue, batch: Batch{Began: time.Now()},
+		runs: make([]trace.Span, n), calls: make([]trace.Span, n),
+	}
 }
 
 // ComposeClaimed composes events whose outbox rows tx has claimed, and inserts their jobs, completed: so River need not insert, fetch
@@ -35,48 +54,120 @@ type Claimed struct {
 // every event while a fault, a rate or a closed gate holds jobs back. The jobs name by as the worker that ran them. After an error
 // tx must be rolled back; once it is committed the caller calls Report.
 func (w *Worker) ComposeClaimed(ctx context.Context, tx pgx.Tx, by Incarnation, events []jobs.AutoInstantiateArgs) (*Claimed, error) {
-	n := len(events)
-	claimed := &Claimed{
-		Outcomes: make([]*Outcome, n), runs: make([]trace.Span, n), calls: make([]trace.Span, n), batch: Batch{Began: time.Now()},
-	}
-	batcher := w.cfg.Events
-	if batcher.cfg.Throttle.limited() || !w.cfg.Hold.Well() {
+	claimed := w.newClaimed(jobs.QueueEvents, len(events))
+	if !w.composesClaimed() {
 		return claimed, nil
 	}
+	taken := make([]Event, len(events))
+	for i, event := range events {
+		taken[i] = Event{AutoInstantiateArgs: event}
+	}
+	return claimed, w.composeTaken(ctx, tx, by, claimed, taken)
+}
+
+// composesClaimed reports whether nothing holds jobs back.
+func (w *Worker) composesClaimed() bool {
+	return !w.cfg.Events.cfg.Throttle.limited() && w.cfg.Hold.Well()
+}
+
+// ComposeReady composes the events of up to MaxBatch jobs of a queue that are ready to run, and completes the jobs, in one transaction:
+// so River need not fetch and complete each. It is for a backlog. It leaves to River what ComposeClaimed leaves out, and jobs
+// that have failed before. It returns how many jobs it completed, and after an error 0.
+func (w *Worker) ComposeReady(ctx context.Context, by Incarnation, queue string) (completed int, err error) {
+	if !w.composesClaimed() {
+		return 0, nil
+	}
+	var claimed *Claimed
+	ctx, cancel := context.WithTimeout(ctx, claimedTimeout+grace)
+	defer cancel()
+	err = pgx.BeginTxFunc(ctx, w.batcher(queue).cfg.Pool, beginReady, func(tx pgx.Tx) error {
+		ready, err := lockReady(ctx, tx, queue)
+		if err != nil || len(ready) < leastSet {
+			return err
+		}
+		claimed = w.newClaimed(queue, len(ready))
+		return w.composeTaken(ctx, tx, by, claimed, ready)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("compose the events of jobs that are ready: %w", err)
+	}
+	if claimed == nil {
+		return 0, nil
+	}
+	w.Report(claimed)
+	return claimed.batch.Events, nil
+}
+
+// lockReady returns jobs that are ready to run, whose arguments are valid.
+func lockReady(ctx context.Context, tx pgx.Tx, queue string) (ready []Event, err error) {
+	rows, err := tx.Query(ctx, lockReadySQL, queue, MaxBatch)
+	if err != nil {
+		return nil, err
+	}
+	var event Event
+	var attempt int16
+	var raw []byte
+	var createdAt time.Time
+	_, err = pgx.ForEachRow(rows, []any{&event.JobID, &attempt, &raw, &createdAt}, func() error {
+		event.AutoInstantiateArgs = jobs.AutoInstantiateArgs{}
+		if json.Unmarshal(raw, &event.AutoInstantiateArgs) != nil || event.CheckKey() != nil {
+			return nil // the job's run reports it
+		}
+		if event.CreatedAt.IsZero() { // inserted by an application; the metrics count from there
+			event.CreatedAt = createdAt
+		}
+		event.Attempt = int(attempt) + 1
+		ready = append(ready, event)
+		return nil
+	})
+	return ready, err
+}
+
+// composeTaken composes the events that tx has taken, and notes how it ended.
+func (w *Worker) composeTaken(ctx context.Context, tx pgx.Tx, by Incarnation, claimed *Claimed, events []Event) error {
 	call := batchCall{by: by}
 	var args []string
+	var jobIDs []int64
 	var at []int // the index in events of each event of the call
 	for i, event := range events {
-		raw, err := json.Marshal(event)
-		if err != nil || batcher.held.has(event.TemplateCollectionID) {
-			continue // what cannot be marshaled River refuses, too
+		if claimed.batcher.held.has(event.TemplateCollectionID) {
+			continue
 		}
-		ctx, run := w.startRun(ctx, event, jobs.QueueEvents)
-		claimed.runs[i], claimed.calls[i] = run, startCall(ctx, n)
-		call.events, call.traces = append(call.events, Event{AutoInstantiateArgs: event}), append(call.traces, emittedTrace(ctx, event))
-		at, args = append(at, i), append(args, string(raw))
+		if event.JobID != 0 {
+			jobIDs = append(jobIDs, event.JobID)
+		} else if raw, err := json.Marshal(event.AutoInstantiateArgs); err == nil {
+			args = append(args, string(raw))
+		} else {
+			continue // River refuses it, too
+		}
+		ctx, run := w.startRun(ctx, event.AutoInstantiateArgs, claimed.queue)
+		claimed.runs[i], claimed.calls[i] = run, startCall(ctx, len(events))
+		call.events, call.traces = append(call.events, event), append(call.traces, emittedTrace(ctx, event.AutoInstantiateArgs))
+		at = append(at, i)
 	}
 	if len(at) == 0 {
-		return claimed, nil
+		return nil
 	}
 	var emission *Emission
-	if n == 1 && batcher.Busy() == 0 {
+	if len(events) == 1 && claimed.batcher.Busy() == 0 {
 		emission = &Emission{}
 	}
-	err := call.claimed(ctx, tx, []any{batcher.leastSet(), args, jobs.MaxAttempts}, emission, func(n int, result Result, job int64) {
+	more := []any{claimed.batcher.leastSet(), claimed.queue, jobIDs, args, jobs.MaxAttempts}
+	err := call.claimed(ctx, tx, more, emission, func(n int, result Result, job int64) {
 		i := at[n-1]
 		claimed.Outcomes[i] = &Outcome{
-			Args: events[i], JobID: job, Queue: jobs.QueueEvents, Result: result, Ending: EndingCompleted, Trace: claimed.runs[i].SpanContext(),
+			Args: events[i].AutoInstantiateArgs, JobID: job, Queue: claimed.queue, Result: result, Ending: EndingCompleted,
+			Trace: claimed.runs[i].SpanContext(),
 		}
 		claimed.batch.Events++
 	})
 	if err != nil {
-		return nil, fmt.Errorf("compose claimed events: %w", err)
+		return fmt.Errorf("call compose_claimed: %w", err)
 	}
 	if emission != nil && emission.Emitted > 0 {
 		claimed.batch.Emission = emission
 	}
-	return claimed, nil
+	return nil
 }
 
 // Report tells of what was composed, once it is committed.
@@ -85,7 +176,7 @@ func (w *Worker) Report(claimed *Claimed) {
 		return
 	}
 	claimed.batch.Took = time.Since(claimed.batch.Began)
-	w.cfg.Events.cfg.Observe(claimed.batch)
+	claimed.batcher.cfg.Observe(claimed.batch)
 	for i, outcome := range claimed.Outcomes {
 		if outcome == nil {
 			continue
@@ -107,7 +198,7 @@ func (b batchCall) claimed(
 	statements := &pgx.Batch{}
 	statements.Queue(settingsSQL, strconv.FormatInt(claimedTimeout.Milliseconds(), 10), doorbell(emission))
 	arguments := b.columns()
-	arguments = arguments[:len(arguments)-1] // the incarnation's number was checked when the rows were claimed
+	arguments = arguments[:len(arguments)-1] // no number of the incarnation: rows and jobs that tx has taken run nowhere else
 	statements.Queue(composeClaimedSQL, append(arguments, more...)...).Query(func(rows pgx.Rows) error {
 		var n int
 		var result Result

@@ -134,6 +134,13 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[jobs.AutoInstantiateAr
 	return concluded
 }
 
+func (w *Worker) batcher(queue string) *Batcher {
+	if queue == jobs.QueueScaleout {
+		return w.cfg.Scaleouts
+	}
+	return w.cfg.Events
+}
+
 // startRun starts the span of a job's run.
 func (w *Worker) startRun(ctx context.Context, args jobs.AutoInstantiateArgs, queue string) (context.Context, trace.Span) {
 	return w.cfg.Tracer.Start(Traced(ctx, args), jobs.Kind, trace.WithSpanKind(trace.SpanKindConsumer),
@@ -158,10 +165,7 @@ func (w *Worker) compose(ctx context.Context, job *river.Job[jobs.AutoInstantiat
 		return Result{}, heldError{*fault}
 	}
 	event := Event{AutoInstantiateArgs: job.Args, JobID: job.ID, Attempt: job.Attempt}
-	batcher := w.cfg.Events
-	if job.Queue == jobs.QueueScaleout {
-		batcher = w.cfg.Scaleouts
-	}
+	batcher := w.batcher(job.Queue)
 	switch before := readRetryMark(job.JobRow); {
 	case before.Alone:
 		return batcher.composeAlone(ctx, event)

@@ -33,7 +33,7 @@ BEGIN
             SELECT FROM iu_outbox.event AS o
             WHERE o.event_id = e.event_id AND o.idempotency_key = e.idempotency_key AND o.id + 0 < e.id
             OFFSET 0)
-          AND NOT EXISTS (SELECT FROM iu_outbox.unique_job(e.idempotency_key) AS j WHERE j.state::text = 'running' OFFSET 0)
+          AND NOT EXISTS (SELECT FROM iu_outbox.unique_job(e.idempotency_key) AS j WHERE j.state = 'running' OFFSET 0)
           AND e.id <> ALL (p_without) AND (p_only IS NULL OR e.id = ANY (p_only))
         ORDER BY e.id
         LIMIT p_limit
@@ -72,7 +72,7 @@ $$;
 -- for no disk: rows and jobs are lost together, and so the rows are there again; nothing is told of a job before a later
 -- commit, its fetch, has brought this one to the disk.
 CREATE OR REPLACE FUNCTION iu_outbox.hand_over(p_composed boolean) RETURNS void
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM iu_outbox.wake_queues(ARRAY['events']);
     IF NOT p_composed THEN
