@@ -184,16 +184,16 @@ END
 $$;
 
 -- Inserts completed jobs for events that this transaction has composed: as if p_worker had run them at once. p_events are their
--- arguments, p_outputs their results. Returns their ids, in the order of the arrays. They have no unique key, which only
--- unfinished jobs need.
+-- arguments, p_outputs their results. Returns their ids, in the order of the arrays. They have River's unique key for the states of
+-- unfinished jobs: an operator may run a job again.
 CREATE OR REPLACE FUNCTION iu_outbox.insert_completed_jobs(p_worker text, p_events jsonb[], p_outputs jsonb[], p_max_attempts integer)
 RETURNS bigint[]
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH inserted AS (
         INSERT INTO iu_river.river_job AS j (
-            kind, queue, state, args, metadata, max_attempts, attempt, attempted_by, attempted_at, finalized_at)
+            kind, queue, state, args, metadata, max_attempts, attempt, attempted_by, attempted_at, finalized_at, unique_key, unique_states)
         SELECT 'auto_instantiate', 'events', 'completed', u.event, pg_catalog.jsonb_build_object('output', u.output), p_max_attempts, 1,
-               ARRAY[p_worker], pg_catalog.now(), pg_catalog.clock_timestamp()
+               ARRAY[p_worker], pg_catalog.now(), pg_catalog.clock_timestamp(), iu_outbox.unique_key(u.event ->> 'idempotency_key'), '11110001'
         FROM ROWS FROM (pg_catalog.unnest(p_events), pg_catalog.unnest(p_outputs)) WITH ORDINALITY AS u (event, output, n)
         ORDER BY u.n
         RETURNING j.id

@@ -86,7 +86,7 @@ WITH listed (roles, privileges, kind, objects) AS (VALUES
     ('iu_worker, iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.rfc3339(timestamp with time zone), iu_outbox.tracestate(text), iu_outbox.set_obstacle()'),
     ('iu_worker, iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.event_type(), iu_outbox.gate_open(text), iu_outbox.gate_status()'),
     ('iu_worker, iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.may_work(oid), iu_outbox.parked_jobs(text), iu_outbox.sequences()'),
-    ('iu_worker, iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.settings(), iu_outbox.unfinished_jobs(text), iu_outbox.unique_job(text), iu_river.*'),
+    ('iu_worker, iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.settings(), iu_outbox.unfinished_jobs(text), iu_outbox.unique_job(text), iu_outbox.unique_key(text), iu_river.*'),
     ('iu_worker, iu_operator, iu_subscriber', 'EXECUTE', 'FUNCTION', 'iu_outbox.cursor_state(text, bigint)'),
     ('iu_worker, iu_operator, iu_subscriber', 'EXECUTE', 'FUNCTION', 'iu_outbox.position_before(timestamp with time zone)'),
     ('iu_operator', 'EXECUTE', 'FUNCTION', 'iu_outbox.begin_epoch(), iu_outbox.cancel_jobs(bigint[]), iu_outbox.count_unfinished(integer), iu_outbox.drop_dead_letters(bigint[])'),
