@@ -145,12 +145,14 @@ RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 SET row_security = off SET enable_seqscan = off SET jit = off AS $$
 DECLARE
-    v_idempotency_key CONSTANT text := pg_catalog.md5(
-        p_event_id::text || ':' || p_template_collection_id::text || ':' || p_instance_key_suffix);
-    v_instance_key CONSTANT text := 'tpl-inst:auto:' || p_instance_key_suffix;
     v_detail text;
-    v_refusal text;
+    v_live_open boolean;
+    v_composer_open boolean;
+    v_found boolean;
+    v_is_template boolean;
     v_title text;
+    v_idempotency_key text;
+    v_instance_key text;
     v_instance_id uuid;
     v_piece_ids uuid[];
     v_answer jsonb;
@@ -169,24 +171,28 @@ BEGIN
         RETURN pg_catalog.jsonb_build_object('status', 'invalid_input', 'detail', v_detail);
     END IF;
 
-    SELECT CASE
-               WHEN p_emit_mode = 'live' AND NOT EXISTS (
-                   SELECT FROM public.dot_config AS g
+    SELECT EXISTS (SELECT FROM public.dot_config AS g
                    WHERE g.key = 'iu_core.auto_instantiate_enabled'
-                     AND pg_catalog.lower(pg_catalog.btrim(g.value)) = 'true') THEN '{"status": "live_gate_closed"}'
-               WHEN public.fn_iu_composer_enabled() IS NOT TRUE THEN '{"status": "composer_disabled"}'
-               WHEN c.id IS NULL THEN '{"status": "template_not_found"}'
-               WHEN r.is_template IS NOT TRUE THEN '{"status": "template_not_marked"}'
-           END,
+                     AND pg_catalog.lower(pg_catalog.btrim(g.value)) = 'true'),
+           public.fn_iu_composer_enabled(),
+           c.id IS NOT NULL,
+           r.is_template,
            CASE WHEN c.title ~ '[^[:space:]]' THEN c.title ELSE c.collection_key END
-    INTO v_refusal, v_title
+    INTO v_live_open, v_composer_open, v_found, v_is_template, v_title
     FROM (SELECT p_template_collection_id AS id) AS a
     LEFT JOIN public.iu_piece_collection AS c ON c.id = a.id
     LEFT JOIN public.iu_collection_template_registry AS r ON r.collection_id = a.id;
-    IF v_refusal IS NOT NULL THEN
-        RETURN v_refusal;
-    END IF;
+    CASE
+        WHEN p_emit_mode = 'live' AND NOT v_live_open THEN RETURN '{"status": "live_gate_closed"}';
+        WHEN v_composer_open IS NOT TRUE THEN RETURN '{"status": "composer_disabled"}';
+        WHEN NOT v_found THEN RETURN '{"status": "template_not_found"}';
+        WHEN v_is_template IS NOT TRUE THEN RETURN '{"status": "template_not_marked"}';
+        ELSE NULL;
+    END CASE;
 
+    v_idempotency_key := pg_catalog.md5(
+        p_event_id::text || ':' || p_template_collection_id::text || ':' || p_instance_key_suffix);
+    v_instance_key := 'tpl-inst:auto:' || p_instance_key_suffix;
     PERFORM pg_catalog.pg_advisory_xact_lock(
         pg_catalog.hashtextextended('iu_core.auto_instantiate:' || p_instance_key_suffix, 0));
 
