@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"io/fs"
 	"net/http"
@@ -169,7 +170,7 @@ func TestManifestsNameWhatIsThere(t *testing.T) {
 		decoder := yaml.NewDecoder(bytes.NewReader(text))
 		for {
 			var d document
-			if err := decoder.Decode(&d); err == io.EOF {
+			if err := decoder.Decode(&d); errors.Is(err, io.EOF) {
 				return nil
 			}
 			require.NoError(t, err, path)
