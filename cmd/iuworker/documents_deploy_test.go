@@ -18,7 +18,7 @@ import (
 
 // settingVariables returns the environment variables that the program reads.
 func settingVariables() []string {
-	names := []string{credentialsVariable, tokensVariable, passwordVariable}
+	names := []string{credentialsVariable, tokensVariable, metricsVariable, passwordVariable}
 	root := (&app{}).rootCommand()
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {
@@ -45,9 +45,9 @@ func TestScrapeConfigOfTheDocuments(t *testing.T) {
 	dir := t.TempDir()
 	rules := run(t, environment{}, "metrics", "alerts").done(t).out
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "iuworker.rules.yaml"), []byte(rules), 0o600))
-	password := filepath.Join(dir, "iuworker-password") // promtool asks for it
-	require.NoError(t, os.WriteFile(password, []byte("secret"), 0o600))
-	text := strings.ReplaceAll(blocks[0].text, "/etc/prometheus/iuworker-password", password)
+	token := filepath.Join(dir, "iuworker-token") // promtool asks for it
+	require.NoError(t, os.WriteFile(token, []byte("secret"), 0o600))
+	text := strings.ReplaceAll(blocks[0].text, "/etc/prometheus/iuworker-token", token)
 	require.NotEqual(t, blocks[0].text, text)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "prometheus.yaml"), []byte(text), 0o600))
 	out, err := exec.CommandContext(t.Context(), "promtool", "check", "config", filepath.Join(dir, "prometheus.yaml")).CombinedOutput()
