@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/iu-core/iuworker/internal/dbsession"
+	scratchdb "github.com/iu-core/iuworker/internal/scratch"
 	"github.com/iu-core/iuworker/worker"
 )
 
@@ -75,7 +76,7 @@ func Quick() Sizes {
 }
 
 // pieces is how many memberships an instance gets.
-const pieces = 12
+const pieces = scratchdb.Pieces
 
 func (c Config) withDefaults() (Config, error) {
 	if c.Server == nil {

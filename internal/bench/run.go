@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	scratchdb "github.com/iu-core/iuworker/internal/scratch"
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
@@ -92,7 +93,7 @@ func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 			return
 		}
 		report = nil
-		if left, ok := errors.AsType[*notDroppedError](err); ok {
+		if left, ok := errors.AsType[*scratchdb.NotDroppedError](err); ok {
 			err = left
 		} else {
 			err = ErrInterrupted
@@ -101,7 +102,7 @@ func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 	if b.main, err = createScratch(ctx, cfg.Server, cfg.Logger); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, b.main.drop(ctx)) }()
+	defer func() { err = errors.Join(err, b.main.Drop(ctx)) }()
 	if err := b.begin(ctx); err != nil {
 		return nil, err
 	}
@@ -129,7 +130,7 @@ func (b *bench) begin(ctx context.Context) error {
 		"server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size", "wal_level", "wal_compression",
 	} {
 		var value string
-		if err := b.main.read(ctx, "read the setting "+name, []any{&value}, "SELECT pg_catalog.current_setting($1)", name); err != nil {
+		if err := b.main.Read(ctx, "read the setting "+name, []any{&value}, "SELECT pg_catalog.current_setting($1)", name); err != nil {
 			return err
 		}
 		b.report.Settings[name] = value
@@ -139,7 +140,7 @@ func (b *bench) begin(ctx context.Context) error {
 	if b.meter.postmaster, err = b.main.postmaster(ctx); err != nil {
 		return err
 	}
-	left, err := b.main.leftovers(ctx)
+	left, err := b.main.Leftovers(ctx)
 	if left != "" {
 		b.note(left)
 	}

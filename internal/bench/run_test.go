@@ -154,7 +154,7 @@ func TestAScratchDatabaseThatIsNotFinishedIsDropped(t *testing.T) {
 		return left
 	}
 	before := count()
-	for _, at := range []string{"CREATE DATABASE", "CREATE ROLE", "GRANT", "bench-template"} {
+	for _, at := range []string{"CREATE DATABASE", "CREATE ROLE", "GRANT", "scratch-template"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		cfg := server.Copy()
 		cfg.ConnConfig.Tracer = cancelAt{at, cancel}
@@ -181,20 +181,6 @@ func (c cancelAt) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.Tra
 
 // TraceQueryEnd implements pgx.QueryTracer.
 func (cancelAt) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
-
-func TestRolesThatTheRunCreatedGoWithIt(t *testing.T) {
-	t.Parallel()
-	db := iutest.Empty(t)
-	db.Exec(t, "CREATE ROLE iu_bench_test_role NOLOGIN")
-	server, err := pgxpool.ParseConfig(db.URL)
-	require.NoError(t, err)
-	s := &scratch{server: server, name: namePrefix + "none", newRoles: []string{"iu_bench_test_role"}}
-	require.NoError(t, s.drop(t.Context()))
-	var exists bool
-	require.NoError(t, db.Pool.QueryRow(t.Context(),
-		"SELECT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = 'iu_bench_test_role')").Scan(&exists))
-	require.False(t, exists)
-}
 
 func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
