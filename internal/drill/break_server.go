@@ -76,7 +76,7 @@ func halfOpen(ctx context.Context, d *drill, rng *rand.Rand) error {
 
 // oldSnapshot keeps a transaction open that has a snapshot, so that nothing that is deleted meanwhile can be vacuumed.
 func oldSnapshot(ctx context.Context, d *drill, rng *rand.Rand) error {
-	conn, err := d.hold(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT pg_catalog.count(*) FROM iu_outbox.event")
+	conn, err := d.session(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT pg_catalog.count(*) FROM iu_outbox.event")
 	if err != nil {
 		return err
 	}

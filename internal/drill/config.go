@@ -77,8 +77,8 @@ type Progress struct {
 }
 
 const (
-	defaultRate     = 40
-	defaultWorkers  = 2
+	DefaultRate     = 40
+	DefaultWorkers  = 2
 	defaultPatience = 2 * time.Minute
 	consumers       = 2 // durable consumers; the first has two processes
 	streams         = 2 // clients of Server-Sent Events
@@ -94,8 +94,8 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	c.Seed = cmp.Or(c.Seed, 1)
-	c.Rate = cmp.Or(c.Rate, defaultRate)
-	c.Workers = cmp.Or(c.Workers, defaultWorkers)
+	c.Rate = cmp.Or(c.Rate, DefaultRate)
+	c.Workers = cmp.Or(c.Workers, DefaultWorkers)
 	c.Patience = cmp.Or(c.Patience, defaultPatience)
 	c.Logger = cmp.Or(c.Logger, slog.Default())
 	if c.Progress == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/iu-core/iuworker/internal/pgserver"
+	"github.com/iu-core/iuworker/internal/retry"
 	"github.com/iu-core/iuworker/internal/scratch"
 )
 
@@ -244,7 +246,14 @@ func (in *installation) startLoad(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the application's pool: %w", err)
 	}
-	in.load = &load{pool: pool, record: in.record, template: in.db.Template, rate: in.cfg.Rate, rng: randomOf(in.cfg.Seed, "load", 0)}
+	log, err := in.create("application.log")
+	if err != nil {
+		return err
+	}
+	in.load = &load{
+		pool: pool, record: in.record, template: in.db.Template, rate: in.cfg.Rate, rng: randomOf(in.cfg.Seed, "load", 0),
+		outage: &retry.Outage{Logger: slog.New(slog.NewJSONHandler(log, nil)), What: "Application: insert"},
+	}
 	return nil
 }
 

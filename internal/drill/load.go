@@ -12,6 +12,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 const (
@@ -24,7 +26,8 @@ const (
 	insertEvents = `
 		INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix, emit_mode, actor)
 		SELECT n.event_id, $1, n.template, n.suffix, n.emit_mode, n.actor
-		FROM pg_catalog.unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[])
+		FROM ROWS FROM (pg_catalog.unnest($2::uuid[]), pg_catalog.unnest($3::uuid[]), pg_catalog.unnest($4::text[]),
+		                pg_catalog.unnest($5::text[]), pg_catalog.unnest($6::text[]))
 			WITH ORDINALITY AS n (event_id, template, suffix, emit_mode, actor, position)
 		ORDER BY n.position`
 )
@@ -39,6 +42,7 @@ type load struct {
 	record   *record
 	template uuid.UUID
 	rate     int
+	outage   *retry.Outage
 
 	rng    *rand.Rand
 	recent []*event // that were acknowledged, to send again
@@ -189,7 +193,12 @@ func randomID(rng *rand.Rand) (id uuid.UUID) {
 func (l *load) send(ctx context.Context, b batch) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), insertLimit)
 	defer cancel()
-	outcome, _ := l.insert(ctx, b)
+	outcome, err := l.insert(ctx, b)
+	if err != nil && !errors.Is(err, errRolledBack) {
+		l.outage.Failed(ctx, err)
+	} else {
+		l.outage.Worked(ctx)
+	}
 	if b.abandon {
 		l.record.gaveUp(b.events...)
 		return

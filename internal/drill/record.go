@@ -182,3 +182,15 @@ func (r *record) slowestDelivery() time.Duration {
 	defer r.mu.Unlock()
 	return r.slowest
 }
+
+// pendingBetween returns the number of live events that were acknowledged in that time and that somebody has not received.
+func (r *record) pendingBetween(from, until time.Time) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.order[r.oldest:] {
+		if !e.settled(r.all) && e.at.After(from) && !e.at.After(until) {
+			n++
+		}
+	}
+	return n
+}

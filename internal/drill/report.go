@@ -26,30 +26,30 @@ const (
 
 // Report is the result of a drill.
 type Report struct {
-	Passed     bool       `json:"passed"` // something ran, and nothing was wrong
-	Program    string     `json:"program"`
-	Postgres   string     `json:"postgres"`
-	CPUs       int        `json:"cpus"`
-	StartedAt  time.Time  `json:"started_at"`
-	Seconds    float64    `json:"seconds"` // of the scenarios
-	Seed       uint64     `json:"seed"`
-	Rate       int        `json:"rate"` // events per second
-	Workers    int        `json:"workers"`
-	Consumers  int        `json:"consumers"`
-	Streams    int        `json:"streams"`
-	Load       Load       `json:"load"`
-	Scenarios  []*Result  `json:"scenarios"`
-	Audited    Counts     `json:"audited"`
-	Lost       int        `json:"lost"` // findings of each kind
-	Doubled    int        `json:"doubled"`
-	OutOfOrder int        `json:"out_of_order"`
-	Gaps       int        `json:"gaps"`
-	Other      int        `json:"other"`
-	Verified   int64      `json:"verified"` // rows that verify read
-	Wrong      int64      `json:"wrong"`    // problems that verify found
-	Findings   []Finding  `json:"findings"`
-	Repeat     string     `json:"repeat"`         // the command that repeats the run
-	Left       string     `json:"left,omitempty"` // the directory with the logs and all findings, if something was wrong
+	Passed     bool      `json:"passed"` // something ran, and nothing was wrong
+	Program    string    `json:"program"`
+	Postgres   string    `json:"postgres"`
+	CPUs       int       `json:"cpus"`
+	StartedAt  time.Time `json:"started_at"`
+	Seconds    float64   `json:"seconds"` // of the scenarios
+	Seed       uint64    `json:"seed"`
+	Rate       int       `json:"rate"` // events per second
+	Workers    int       `json:"workers"`
+	Consumers  int       `json:"consumers"`
+	Streams    int       `json:"streams"`
+	Load       Load      `json:"load"`
+	Scenarios  []*Result `json:"scenarios"`
+	Audited    Counts    `json:"audited"`
+	Lost       int       `json:"lost"` // findings of each kind
+	Doubled    int       `json:"doubled"`
+	OutOfOrder int       `json:"out_of_order"`
+	Gaps       int       `json:"gaps"`
+	Other      int       `json:"other"`
+	Verified   int64     `json:"verified"` // rows that verify read
+	Wrong      int64     `json:"wrong"`    // problems that verify found
+	Findings   []Finding `json:"findings"`
+	Repeat     string    `json:"repeat"`         // the command that repeats the run
+	Left       string    `json:"left,omitempty"` // the directory with the logs and all findings, if something was wrong
 }
 
 // Result is what a scenario showed, over all its runs.

@@ -33,10 +33,10 @@ type drill struct {
 	report *Report
 	begun  time.Time
 
-	mu       sync.Mutex
-	progress Progress
-	findings []Finding
-	undone   int64 // instances that the operator rolled back
+	mu        sync.Mutex
+	progress  Progress
+	findings  []Finding
+	undone    int64  // instances that the operator rolled back
 	failovers []bool // in their order; true: it may have lost commits
 }
 
@@ -96,7 +96,7 @@ func (d *drill) hold(ctx context.Context) error {
 	if !d.pause(ctx, warmUp) {
 		return ctx.Err()
 	}
-	if _, ok := d.recovered(ctx, time.Now()); !ok {
+	if _, ok := d.recovered(ctx, time.Now()); !ok || d.record.load().Acknowledged == 0 {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -263,6 +263,9 @@ func (d *drill) showProgress() (stop func()) {
 // keep removes the drill's directory, unless the run found something: then it adds what one needs to find the cause.
 func (d *drill) keep(report *Report, err error) error {
 	_ = os.RemoveAll(filepath.Join(d.dir, "net"))
+	if err != nil && !errors.Is(err, ErrInterrupted) && d.load != nil {
+		return fmt.Errorf("%w; the logs are in %s", err, d.dir)
+	}
 	if report == nil || report.Passed || err != nil {
 		return errors.Join(err, os.RemoveAll(d.dir))
 	}

@@ -177,6 +177,14 @@ func (s *Server) Kill() {
 	s.process.stop(syscall.SIGQUIT, killGrace)
 }
 
+// KillHard kills the server's main process, and leaves it to the others to notice. Restart recovers the server once they have
+// ended, and fails until then.
+func (s *Server) KillHard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.process.stop(syscall.SIGKILL, killGrace)
+}
+
 // Stop ends the server and removes its private directory. A second call does nothing.
 func (s *Server) Stop() error {
 	s.mu.Lock()
