@@ -194,3 +194,17 @@ func (r *record) pendingBetween(from, until time.Time) (n int) {
 	}
 	return n
 }
+
+// revert notes which of the events that were acknowledged since then a new primary never received.
+func (r *record) revert(since time.Time, survived *facts) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.order {
+		if e.fate != acknowledged || e.reverted || e.at.Before(since) ||
+			len(survived.instances[e.id])+len(survived.deadLetters[e.id]) > 0 || survived.unfinished[e.id] != "" {
+			continue
+		}
+		e.reverted, e.received = true, 0
+		r.counts.Reverted++
+	}
+}

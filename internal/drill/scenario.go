@@ -29,6 +29,8 @@ var scenarios = []scenario{
 	{"restart-loop", "SIGTERM to workers and consumers in a loop, some of them killed while they stop", nothing, restartLoop},
 	{"suspend", "SIGSTOP of a worker and a consumer for longer than any lease, then SIGCONT", nothing, suspend},
 	{"kill-server", "kill -9 of the server's main process, then a restart with crash recovery", ownServer, killServer},
+	{"failover", "kill -9 of the primary, and promotion of its synchronous standby", ownServer, failOver},
+	{"lossy-failover", "promotion of a standby that was cut off before, so that the server itself loses commits", ownServer, loseCommits},
 	{"cut-sessions", "pg_terminate_backend() of sessions at random", nothing, cutSessions},
 	{"half-open", "networks that stop to forward, and close nothing", nothing, halfOpen},
 	{"flap-gates", "both gates closed and opened at random", nothing, flapGates},
@@ -36,6 +38,7 @@ var scenarios = []scenario{
 	{"idle-holders", "idle sessions that hold rows, and the keys of events that are to be composed", nothing, idleHolders},
 	{"old-snapshot", "a transaction that holds back the xmin horizon", nothing, oldSnapshot},
 	{"no-connections", "all connections of the server used up", freeConnections, noConnections},
+	{"disk-full", "no space left on the device that holds the tables (a small tmpfs; needs root on Linux)", smallDisk, fillDisk},
 }
 
 // List describes a scenario.
