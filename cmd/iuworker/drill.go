@@ -33,6 +33,7 @@ type drillFlags struct {
 	only          string
 	minutes, seed int
 	rate, workers int
+	patience      time.Duration
 }
 
 func (f *drillFlags) register(cmd *cobra.Command) {
@@ -43,6 +44,7 @@ func (f *drillFlags) register(cmd *cobra.Command) {
 	flags.Var(intValue(&f.seed, 1, 1<<31-1), "seed", "seed of all random choices; the same seed repeats them")
 	flags.Var(intValue(&f.rate, 1, 2000), "rate", "events inserted per second")
 	flags.Var(intValue(&f.workers, 1, 16), "workers", "number of worker processes")
+	flags.Var(durationValue(&f.patience, time.Second, time.Hour), "patience", "how long the installation may take to recover from a fault")
 }
 
 // chosen returns the names of --only; one that does not exist is wrong usage.
@@ -65,7 +67,7 @@ func (f *drillFlags) chosen(cmd *cobra.Command) (names []string, err error) {
 }
 
 func (a *app) drillCommand() *cobra.Command {
-	f := drillFlags{seed: 1, rate: drill.DefaultRate, workers: drill.DefaultWorkers}
+	f := drillFlags{seed: 1, rate: drill.DefaultRate, workers: drill.DefaultWorkers, patience: drill.DefaultPatience}
 	cmd := &cobra.Command{
 		Use:   "drill",
 		Short: "Break a scratch installation on purpose, under load, and prove that nothing is lost",
@@ -95,7 +97,7 @@ directory that it names. Otherwise nothing is left.`,
 			}
 			report, err := a.drill(cmd.Context(), cmd, drill.Config{
 				Only: only, Duration: time.Duration(f.minutes) * time.Minute, Seed: uint64(f.seed), Rate: f.rate, Workers: f.workers, //nolint:gosec // the flag has a bound
-				Command: repeatDrill(cmd),
+				Patience: f.patience, Command: repeatDrill(cmd),
 			})
 			if err != nil {
 				return err
@@ -119,7 +121,7 @@ func writeScenarios(w io.Writer) {
 // repeatDrill returns the command that repeats the run. It has no address: that may hold a password.
 func repeatDrill(cmd *cobra.Command) string {
 	words := []string{"iuworker drill"}
-	for _, name := range []string{"only", "minutes", "seed", "rate", "workers"} {
+	for _, name := range []string{"only", "minutes", "seed", "rate", "workers", "patience"} {
 		if flag := cmd.Flags().Lookup(name); flag.Changed || name == "seed" {
 			words = append(words, "--"+name, shellWord(flag.Value.String()))
 		}
@@ -289,6 +291,9 @@ func writeDrill(w io.Writer, r *drill.Report) {
 		if more {
 			fmt.Fprintf(w, "all %s are in %s\n", operate.Thousands(int64(len(r.Findings))), filepath.Join(r.Left, drill.Evidence))
 		}
+	}
+	if r.Note != "" {
+		fmt.Fprintf(w, "\n%s\n", r.Note)
 	}
 	fmt.Fprintf(w, "\n%s\n", drillVerdict(w, r))
 }

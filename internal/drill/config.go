@@ -76,10 +76,11 @@ type Progress struct {
 	begun time.Time
 }
 
+// Defaults and sizes of an installation.
 const (
 	DefaultRate     = 40
 	DefaultWorkers  = 2
-	defaultPatience = 2 * time.Minute
+	DefaultPatience = 2 * time.Minute
 	consumers       = 2 // durable consumers; the first has two processes
 	streams         = 2 // clients of Server-Sent Events
 )
@@ -96,7 +97,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.Seed = cmp.Or(c.Seed, 1)
 	c.Rate = cmp.Or(c.Rate, DefaultRate)
 	c.Workers = cmp.Or(c.Workers, DefaultWorkers)
-	c.Patience = cmp.Or(c.Patience, defaultPatience)
+	c.Patience = cmp.Or(c.Patience, DefaultPatience)
 	c.Logger = cmp.Or(c.Logger, slog.Default())
 	if c.Progress == nil {
 		c.Progress = func(Progress) {}

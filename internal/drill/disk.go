@@ -13,12 +13,12 @@ import (
 )
 
 const (
-	diskSize  = 512 << 20
+	diskRoom  = 16 << 20      // of the device, beyond the tables
 	diskSpace = "drill_small" // name of the tablespace
 )
 
-// diskTables are the tables that each event needs: rows of the outbox, of the instance and of its announcement.
-var diskTables = []string{"iu_outbox.event", "public.iu_piece_membership", "iu_outbox.emission"}
+// diskTables are tables in which each event needs a row: the outbox, and the log of what was composed.
+var diskTables = []string{"iu_outbox.event", "public.iu_auto_instantiate_event_log"}
 
 // smallDisk keeps the scenario from running where no small device can be mounted.
 func smallDisk(ctx context.Context, d *drill) string {
@@ -67,7 +67,11 @@ func fillDisk(ctx context.Context, d *drill, rng *rand.Rand) (err error) {
 // mountForServer mounts a small device with a directory that the server's user owns.
 func (d *drill) mountForServer(ctx context.Context, dir string) error {
 	var data string
-	if err := d.pool.QueryRow(ctx, "SHOW data_directory").Scan(&data); err != nil {
+	var size int
+	err := d.pool.QueryRow(ctx, `
+		SELECT pg_catalog.current_setting('data_directory'), pg_catalog.sum(pg_catalog.pg_table_size(t.name::regclass))
+		FROM pg_catalog.unnest($1::text[]) AS t (name)`, diskTables).Scan(&data, &size)
+	if err != nil {
 		return err
 	}
 	uid, gid, err := ownerOf(data)
@@ -78,7 +82,7 @@ func (d *drill) mountForServer(ctx context.Context, dir string) error {
 	if err := os.Chmod(d.dir, 0o711); err != nil { //nolint:gosec // the files within are private
 		return err
 	}
-	if err := mountSmall(dir, uid, gid, diskSize); err != nil {
+	if err := mountSmall(dir, uid, gid, size+size/4+diskRoom); err != nil {
 		return err
 	}
 	space := filepath.Join(dir, "space")

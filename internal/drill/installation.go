@@ -141,6 +141,18 @@ func (in *installation) create(name string) (*os.File, error) {
 	return file, err
 }
 
+// copyServerLogs adds the logs of our servers to the evidence.
+func (in *installation) copyServerLogs() (err error) {
+	for i, server := range append([]*pgserver.Server{in.cfg.Own}, in.promoted...) {
+		file, failed := in.create(fmt.Sprintf("server-%d.log", i+1))
+		if failed == nil {
+			failed = server.CopyLog(file)
+		}
+		err = errors.Join(err, failed)
+	}
+	return err
+}
+
 // newProcess starts a process with a network of its own.
 func (in *installation) newProcess(
 	ctx context.Context, name string, read func(int, io.Reader), args ...string,
@@ -306,6 +318,9 @@ func (in *installation) close(ctx context.Context) (err error) {
 		} else {
 			in.db.Pool.Close()
 		}
+	}
+	if in.cfg.Own != nil {
+		err = errors.Join(err, in.copyServerLogs())
 	}
 	for _, server := range in.promoted {
 		err = errors.Join(err, server.Stop())

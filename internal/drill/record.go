@@ -59,6 +59,7 @@ type record struct {
 	scenario string
 	all      uint64 // a bit for each subscriber
 	slowest  time.Duration
+	newest   time.Time // when the youngest event was acknowledged that all have received
 	counts   Load
 }
 
@@ -114,6 +115,7 @@ func (r *record) ended(outcome fate, duplicates bool, events ...*event) {
 			continue
 		}
 		e.reverted = false
+		r.delivered(e)
 		r.counts.Acknowledged++
 		switch e.kind {
 		case dryRun:
@@ -145,7 +147,22 @@ func (r *record) received(id uuid.UUID, subscriber int) {
 	e.received |= 1 << subscriber
 	if e.received == r.all && e.fate == acknowledged && e.kind == live {
 		r.slowest = max(r.slowest, time.Since(e.at))
+		r.delivered(e)
 	}
+}
+
+// delivered notes that all have received an event, if they have.
+func (r *record) delivered(e *event) {
+	if e.kind == live && e.received == r.all && e.at.After(r.newest) {
+		r.newest = e.at
+	}
+}
+
+// deliversSince reports whether an event was delivered to all that was acknowledged after a moment.
+func (r *record) deliversSince(then time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.newest.After(then)
 }
 
 // begin notes which scenario runs from now on, and returns how much was sent before.

@@ -48,6 +48,7 @@ type Report struct {
 	Verified   int64     `json:"verified"` // rows that verify read
 	Wrong      int64     `json:"wrong"`    // problems that verify found
 	Findings   []Finding `json:"findings"`
+	Note       string    `json:"note,omitempty"` // what earlier runs left on the server
 	Repeat     string    `json:"repeat"`         // the command that repeats the run
 	Left       string    `json:"left,omitempty"` // the directory with the logs and all findings, if something was wrong
 }

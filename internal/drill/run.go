@@ -96,7 +96,7 @@ func (d *drill) hold(ctx context.Context) error {
 	if !d.pause(ctx, warmUp) {
 		return ctx.Err()
 	}
-	if _, ok := d.recovered(ctx, time.Now()); !ok || d.record.load().Acknowledged == 0 {
+	if _, ok := d.recovered(ctx, time.Now()); !ok {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -104,9 +104,17 @@ func (d *drill) hold(ctx context.Context) error {
 	}
 	d.begun = time.Now()
 	d.at(func(p *Progress) { p.begun = d.begun })
+	if d.cfg.Own == nil {
+		left, err := d.db.Leftovers(ctx)
+		if err != nil {
+			return fmt.Errorf("look for leftovers: %w", err)
+		}
+		d.report.Note = left
+	}
 	chosen := d.chosen(ctx)
 	order := randomOf(d.cfg.Seed, "order", 0)
 	for round := 1; len(chosen) > 0; round++ {
+		d.at(func(p *Progress) { p.Round, p.Done = round, 0 })
 		order.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
 		for _, s := range chosen {
 			if round > 1 && time.Since(d.begun) >= d.cfg.Duration {
@@ -116,7 +124,6 @@ func (d *drill) hold(ctx context.Context) error {
 				d.report.of(s.name).skip("there was no time left: give more --minutes")
 				continue
 			}
-			d.at(func(p *Progress) { p.Round = round })
 			if err := d.runScenario(ctx, s, round); err != nil {
 				return err
 			}
@@ -173,18 +180,20 @@ func (d *drill) runScenario(ctx context.Context, s scenario, round int) error {
 	}
 	if !ok {
 		d.find(Finding{Kind: Stuck, Scenario: s.name, Problem: fmt.Sprintf(
-			"round %d: %d events that were acknowledged before are not delivered after %s", round, d.record.pending(mended), d.cfg.Patience)})
+			"round %d: after %s, %d events that were acknowledged before the end of the fault are not delivered (later ones: %t)",
+			round, d.cfg.Patience, d.record.pending(mended), d.record.deliversSince(mended))})
 	}
 	after := d.record.load()
 	result.add(recovery, d.record.slowestDelivery(), after.Acknowledged-before.Acknowledged)
 	return nil
 }
 
-// recovered waits until everything that was acknowledged until a moment has been received by all, and returns how long that took.
+// recovered waits until everything that was acknowledged until a moment has been received by all, and something that was
+// acknowledged later, and returns how long that took.
 func (d *drill) recovered(ctx context.Context, until time.Time) (took time.Duration, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.Patience)
 	defer cancel()
-	for d.record.pending(until) > 0 {
+	for d.record.pending(until) > 0 || !d.record.deliversSince(until) {
 		if !retry.Pause(ctx, lookEvery) {
 			return time.Since(until), false
 		}
@@ -206,16 +215,18 @@ func (d *drill) judge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.report.Load = d.record.load()
-	audit := audit{facts: facts, record: d.record, subscribers: d.subscribers, undone: d.undone, failovers: d.failovers}
-	d.report.conclude(append(d.findings, audit.run()...), audit.counts)
 	d.step("", "verify")
 	verified, err := verify.Run(ctx, verify.Config{Pool: d.pool})
 	if err != nil {
 		return err
 	}
-	d.report.verified(verified)
+	d.step("", "stop the installation")
 	d.stopProcesses(false)
+	audit := audit{facts: facts, record: d.record, subscribers: d.subscribers, undone: d.undone, failovers: d.failovers}
+	found := audit.run()
+	d.report.Load = d.record.load()
+	d.report.conclude(append(d.findings, found...), audit.counts)
+	d.report.verified(verified)
 	return ctx.Err()
 }
 

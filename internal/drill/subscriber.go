@@ -42,19 +42,21 @@ func (s *subscriber) take(text []byte, source int) {
 	if err == nil {
 		instance, err = uuid.Parse(event.ID)
 	}
+	if err != nil {
+		s.problem(err.Error())
+		return
+	}
+	s.keep(text, receipt{cursor: event.Cursor, instance: instance, event: event.Data.EventID, source: source, at: time.Now()})
+	s.record.received(event.Data.EventID, s.index)
+}
+
+func (s *subscriber) keep(text []byte, r receipt) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.file != nil {
-		_, _ = s.file.Write(append(text[:len(text):len(text)], '\n'))
+		_, _ = s.file.Write(append(text[:len(text):len(text)], '\n')) // evidence; the audit does not read it
 	}
-	if err != nil {
-		s.problems = append(s.problems, err.Error())
-		return
-	}
-	s.receipts = append(s.receipts, receipt{
-		cursor: event.Cursor, instance: instance, event: event.Data.EventID, source: source, at: time.Now(),
-	})
-	s.record.received(event.Data.EventID, s.index)
+	s.receipts = append(s.receipts, r)
 }
 
 // readLines takes what a process prints, until it closes its stdout. The last line of a killed process may lack its end, and
