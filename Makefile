@@ -6,7 +6,7 @@ LINT_VERSION := v2.15.0
 LINT     := .tools/$(LINT_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev bench test browser clients lint verify setup-server setup-tests setup-browser setup-clients
+.PHONY: help build demo dev drill bench test browser clients lint verify setup-server setup-tests setup-browser setup-clients
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ demo: setup-server build ## run the main job once, end to end, on a PostgreSQL o
 
 dev: setup-server build ## the same, and stay up with the web pages
 	$(BIN) dev
+
+drill: setup-server build ## break a scratch installation on purpose for an hour, and prove that nothing is lost (ARGS="--minutes 5" for less)
+	$(BIN) drill --minutes 60 $(ARGS)
 
 bench: setup-server build ## measure the worker beside PostgreSQL itself (ARGS=--quick for a short run)
 	$(BIN) bench $(ARGS)

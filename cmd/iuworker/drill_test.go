@@ -239,3 +239,13 @@ func TestDrillAddressesLeadThroughAProxy(t *testing.T) {
 		[]string{"PATH=/bin", "IUWORKER_RATE=3", "IUWORKER_DATABASE_URL=x", "DATABASE_URL=y", "PGSSLMODE=require", "PGPASSWORD=other"}, true, "secret"))
 	require.Equal(t, []string{"PATH=/bin"}, drillEnviron([]string{"PATH=/bin", "PGHOST=x"}, false, ""))
 }
+
+// The table of scenarios in docs/reliability.md is that of --list.
+func TestDrillScenarios(t *testing.T) {
+	t.Parallel()
+	table := "| scenario | what it does |\n| --- | --- |\n"
+	for _, s := range drill.Scenarios() {
+		table += "| `" + s.Name + "` | " + s.Does + " |\n"
+	}
+	generated(t, "docs/reliability.md", "scenarios", table)
+}
