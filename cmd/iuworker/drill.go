@@ -73,9 +73,9 @@ func (a *app) drillCommand() *cobra.Command {
 		Short: "Break a scratch installation on purpose, under load, and prove that nothing is lost",
 		Long: `Creates an installation of its own: workers, durable consumers and stream clients on a database iuworker_drill_<random>,
 under a load of events, duplicates, dry runs, rolled-back transactions and events that cannot be composed. Then it kills,
-stops, cuts off and fails over, one scenario after the other, and waits each time until everything is delivered. At the end
-it compares its own record of every acknowledged insert with the database and with what each subscriber received, and runs
-verify. Exit code 1 if anything was lost, doubled, out of order or missing, or if nothing could run.
+stops, cuts off and fails over, one scenario after the other, and waits each time until everything is delivered. At the
+end it compares its own record of every acknowledged insert with the database and with what each subscriber received, and
+runs verify. Exit code 1 if anything was lost, doubled, out of order or missing, or if nothing could run.
 
 Without a database address (--database-url, IUWORKER_DATABASE_URL or DATABASE_URL) it starts a PostgreSQL of its own. On a
 given server it creates a database and drops it, even after Ctrl-C, and skips what would hurt others there; what was skipped
