@@ -8,9 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -23,10 +21,8 @@ import (
 	"github.com/iu-core/iuworker/internal/pgserver"
 )
 
-const (
-	drillStop     = 40 * time.Second // ends processes, servers and the database
-	shownFindings = 20
-)
+// drillStop is how long a drill may take to end processes, servers and the database.
+const drillStop = 40 * time.Second
 
 type drillFlags struct {
 	list          bool
@@ -96,8 +92,8 @@ directory that it names. Otherwise nothing is left.`,
 				return a.print(drill.Scenarios(), writeScenarios)
 			}
 			report, err := a.drill(cmd.Context(), cmd, drill.Config{
-				Only: only, Duration: time.Duration(f.minutes) * time.Minute, Seed: uint64(f.seed), Rate: f.rate, Workers: f.workers, //nolint:gosec // the flag has a bound
-				Patience: f.patience, Command: repeatDrill(cmd),
+				Only: only, Duration: time.Duration(f.minutes) * time.Minute, Rate: f.rate, Workers: f.workers, Patience: f.patience,
+				Seed: uint64(f.seed), Command: repeatDrill(cmd), //nolint:gosec // the flag has a bound
 			})
 			if err != nil {
 				return err
@@ -107,15 +103,6 @@ directory that it names. Otherwise nothing is left.`,
 	}
 	f.register(cmd)
 	return a.withJSON(cmd)
-}
-
-func writeScenarios(w io.Writer) {
-	columns(w, func(w io.Writer) {
-		fmt.Fprintln(w, "SCENARIO\tWHAT IT DOES")
-		for _, s := range drill.Scenarios() {
-			fmt.Fprintf(w, "%s\t%s\n", s.Name, s.Does)
-		}
-	})
 }
 
 // repeatDrill returns the command that repeats the run. It has no address: that may hold a password.
@@ -228,87 +215,8 @@ func (a *app) drillProgress() (show func(drill.Progress), stop func()) {
 		if p.Of > 0 {
 			text = fmt.Sprintf("%s  round %d, %d of %d scenarios ended  %s", p.Elapsed.Round(time.Second), p.Round, p.Done, p.Of, text)
 		}
-		bar.Describe(fmt.Sprintf("%s  (%s events acknowledged, %s under way)", text, operate.Thousands(int64(p.Acknowledged)), operate.Thousands(int64(p.Pending))))
+		bar.Describe(fmt.Sprintf("%s  (%s events acknowledged, %s under way)", text,
+			operate.Thousands(int64(p.Acknowledged)), operate.Thousands(int64(p.Pending))))
 		_ = bar.Add(1) // a terminal that cannot be written to shows nothing anyway
 	}, func() { _ = bar.Finish() }
-}
-
-func drillFailure(r *drill.Report) error {
-	if r.Skips() == len(r.Scenarios) {
-		return errors.New("nothing was proven: every scenario was skipped")
-	}
-	return fmt.Errorf("the drill failed with %s; the logs and all findings are in %s", findings(len(r.Findings)), r.Left)
-}
-
-func findings(n int) string {
-	if n == 1 {
-		return "1 finding"
-	}
-	return operate.Thousands(int64(n)) + " findings"
-}
-
-func writeDrill(w io.Writer, r *drill.Report) {
-	columns(w, func(w io.Writer) {
-		fmt.Fprintln(w, "SCENARIO\tVERDICT\tRUNS\tEVENTS\tRECOVERY\tLONGEST\tSLOWEST EVENT\tNOTE")
-		for _, s := range r.Scenarios {
-			if s.Verdict == drill.Skipped {
-				fmt.Fprintf(w, "%s\t%s\t\t\t\t\t\t%s\n", s.Scenario, state(w, string(s.Verdict)), s.Reason)
-				continue
-			}
-			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t\n", s.Scenario, state(w, string(s.Verdict)), s.Runs, operate.Thousands(int64(s.Acknowledged)),
-				short(seconds(s.Median())), short(seconds(s.Longest())), short(seconds(s.Slowest)))
-		}
-	})
-	fmt.Fprintln(w)
-	thousands := func(n int) string { return operate.Thousands(int64(n)) }
-	l, c := r.Load, r.Audited
-	columns(w, func(w io.Writer) {
-		fmt.Fprintf(w, "installation\tPostgreSQL %s, %d workers, %d consumers, %d stream clients, %d CPUs\n",
-			serverVersion(r.Postgres), r.Workers, r.Consumers, r.Streams, r.CPUs)
-		fmt.Fprintf(w, "load\t%s events acknowledged in %s at %d per second; %s duplicates, %s dry runs, %s not composable, %s rolled back, %s of unknown outcome\n",
-			thousands(l.Acknowledged), short(seconds(r.Seconds)), r.Rate, thousands(l.Duplicates), thousands(l.DryRuns), thousands(l.Poison),
-			thousands(l.RolledBack), thousands(l.Unknown))
-		if l.Reverted > 0 {
-			fmt.Fprintf(w, "\t%s acknowledged events were lost by the server itself, in failovers that lose commits\n", thousands(l.Reverted))
-		}
-		fmt.Fprintf(w, "audit\t%s events, %s instances, %s announced, %s dead letters, %s rolled back by the operator\n",
-			thousands(c.Events), thousands(c.Instances), thousands(c.Announced), thousands(c.DeadLetters), thousands(c.Undone))
-		fmt.Fprintf(w, "\t%s received, %s redelivered to consumers, %s received from a history that a failover lost\n",
-			thousands(c.Received), thousands(c.Redelivered), thousands(c.Rewound))
-		fmt.Fprintf(w, "\t%s lost, %s doubled, %s out of order, %s gaps, %s other\n",
-			thousands(r.Lost), thousands(r.Doubled), thousands(r.OutOfOrder), thousands(r.Gaps), thousands(r.Other))
-		fmt.Fprintf(w, "verify\t%s rows, %s problems\n", operate.Thousands(r.Verified), operate.Thousands(r.Wrong))
-	})
-	if len(r.Findings) > 0 {
-		fmt.Fprintln(w)
-		first, more := firstOf(r.Findings, shownFindings)
-		columns(w, func(w io.Writer) {
-			fmt.Fprintln(w, "FINDING\tSCENARIO\tWHO\tEVENT\tPROBLEM")
-			for _, f := range first {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", f.Kind, f.Scenario, f.Who, f.Event, flat(f.Problem))
-			}
-		})
-		if more {
-			fmt.Fprintf(w, "all %s are in %s\n", operate.Thousands(int64(len(r.Findings))), filepath.Join(r.Left, drill.Evidence))
-		}
-	}
-	if r.Note != "" {
-		fmt.Fprintf(w, "\n%s\n", r.Note)
-	}
-	fmt.Fprintf(w, "\n%s\n", drillVerdict(w, r))
-}
-
-func drillVerdict(w io.Writer, r *drill.Report) string {
-	ran := len(r.Scenarios) - r.Skips()
-	switch {
-	case ran == 0:
-		return "NOTHING RAN: every scenario was skipped"
-	case r.Passed:
-		text := stateAs(w, "passed", "PASSED") + ": " + strconv.Itoa(ran) + " scenarios"
-		if n := r.Skips(); n > 0 {
-			text += fmt.Sprintf("; %d skipped", n)
-		}
-		return text + "; to repeat it, run: " + r.Repeat
-	}
-	return stateAs(w, "failed", "FAILED") + "; to repeat it, run: " + r.Repeat
 }

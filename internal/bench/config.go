@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/iu-core/iuworker/internal/dbsession"
-	scratchdb "github.com/iu-core/iuworker/internal/scratch"
 	"github.com/iu-core/iuworker/worker"
 )
 
@@ -74,9 +73,6 @@ func Quick() Sizes {
 		Idle: 10 * time.Second, Subscribers: 100, FanoutEvents: 20, History: 100_000,
 	}
 }
-
-// pieces is how many memberships an instance gets.
-const pieces = scratchdb.Pieces
 
 func (c Config) withDefaults() (Config, error) {
 	if c.Server == nil {

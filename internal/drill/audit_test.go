@@ -114,7 +114,9 @@ func TestAuditNamesEachDamage(t *testing.T) {
 		"an instance is gone": {func(_ *testing.T, w *world) {
 			w.facts.instances[w.record.order[5].id] = nil // the dry run
 		}, Lost, "", "it has no instance"},
-		"an instance lacks pieces": {func(_ *testing.T, w *world) { w.facts.instances[w.record.order[5].id][0].pieces = 11 }, Lost, "", "has 11 pieces of 12"},
+		"an instance lacks pieces": {func(_ *testing.T, w *world) {
+			w.facts.instances[w.record.order[5].id][0].pieces = 11
+		}, Lost, "", "has 11 pieces of 12"},
 		"an event has two instances": {func(_ *testing.T, w *world) {
 			e := w.record.order[5]
 			w.facts.instances[e.id] = append(w.facts.instances[e.id], instance{uuid.New(), "dry_run", "tpl-inst:auto:" + e.suffix, scratch.Pieces})
@@ -125,11 +127,12 @@ func TestAuditNamesEachDamage(t *testing.T) {
 		}, Lost, "", "no instance: discarded"},
 		"a dead letter is gone": {func(_ *testing.T, w *world) { w.facts.deadLetters = nil }, Lost, "", "template_not_found"},
 		"both rivals have an instance": {func(_ *testing.T, w *world) {
-			w.compose(live, "live")
 			w.facts.instances[w.record.order[8].id] = w.facts.instances[w.record.order[7].id]
 		}, Doubled, "", "one instance key and 2 instances"},
-		"an instance was taken away":       {func(_ *testing.T, w *world) { w.undone = 0 }, Lost, "", "rolled back 0 instances"},
-		"a rolled-back transaction counts": {func(_ *testing.T, w *world) { w.facts.unfinished[w.record.order[10].id] = "in the outbox" }, Phantom, "", "never committed"},
+		"an instance was taken away": {func(_ *testing.T, w *world) { w.undone = 0 }, Lost, "", "rolled back 0 instances"},
+		"a rolled-back transaction counts": {func(_ *testing.T, w *world) {
+			w.facts.unfinished[w.record.order[10].id] = "in the outbox"
+		}, Phantom, "", "never committed"},
 		"an event is stuck": {func(_ *testing.T, w *world) {
 			e := w.record.order[5]
 			w.facts.instances[e.id], w.facts.unfinished[e.id] = nil, "in the outbox"
@@ -140,9 +143,13 @@ func TestAuditNamesEachDamage(t *testing.T) {
 		}, Gap, "", "no event has position 3"},
 		"the last announcement is gone": {func(_ *testing.T, w *world) { w.facts.emissions = w.facts.emissions[:5] }, Gap, "", "no event has position 6"},
 		"a position is given twice":     {func(_ *testing.T, w *world) { w.facts.emissions[2].position = 2 }, Doubled, "", "position 2 was given twice"},
-		"a dry run is announced":        {func(_ *testing.T, w *world) { w.facts.instances[w.record.order[1].id][0].mode = "dry_run" }, Doubled, "", "announced 1 times"},
-		"a line is missing":             {func(_ *testing.T, w *world) { drop(w.a, 2) }, Gap, "consumer", "it did not receive position 3"},
-		"the last lines are missing":    {func(_ *testing.T, w *world) { w.b.receipts = w.b.receipts[:4] }, Gap, "stream", "it did not receive positions 5 to 6"},
+		"a dry run is announced": {func(_ *testing.T, w *world) {
+			w.facts.instances[w.record.order[1].id][0].mode = "dry_run"
+		}, Doubled, "", "announced 1 times"},
+		"a line is missing": {func(_ *testing.T, w *world) { drop(w.a, 2) }, Gap, "consumer", "it did not receive position 3"},
+		"the last lines are missing": {func(_ *testing.T, w *world) {
+			w.b.receipts = w.b.receipts[:4]
+		}, Gap, "stream", "it did not receive positions 5 to 6"},
 		"two lines are swapped": {func(_ *testing.T, w *world) {
 			r := w.a.receipts
 			r[2], r[3], r[2].at, r[3].at = r[3], r[2], r[3].at, r[3].at.Add(time.Second)

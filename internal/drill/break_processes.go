@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-const longerThanLeases = 12 * time.Second // a worker's lease lasts 8 s, a consumer's 10 s
+const longerThanLeases = 12 * time.Second // a worker's lease lasts 8 s, a consumer's 5 s
 
 // between returns a random duration.
 func between(rng *rand.Rand, least, most time.Duration) time.Duration {
@@ -61,8 +61,10 @@ func suspend(ctx context.Context, d *drill, rng *rand.Rand) error {
 	stopped := []*process{d.workers[rng.IntN(len(d.workers))].process, d.consumers[rng.IntN(2)].process}
 	for _, p := range stopped {
 		p.signal(syscall.SIGSTOP)
-		defer p.signal(syscall.SIGCONT)
 	}
 	d.pause(ctx, longerThanLeases+between(rng, 0, 4*time.Second))
+	for _, p := range stopped {
+		p.signal(syscall.SIGCONT)
+	}
 	return nil
 }

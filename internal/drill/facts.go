@@ -98,8 +98,8 @@ func (f *facts) read(ctx context.Context, tx pgx.Tx) error {
 }
 
 // each scans row after row and calls do.
-func each(ctx context.Context, q operate.Querier, into []any, do func(), sql string, args ...any) error {
-	rows, err := q.Query(ctx, sql, args...)
+func each(ctx context.Context, q operate.Querier, into []any, do func(), sql string) error {
+	rows, err := q.Query(ctx, sql)
 	if err != nil {
 		return err
 	}

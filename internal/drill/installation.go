@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -167,7 +168,7 @@ func (in *installation) newProcess(
 	}
 	p := &process{
 		name: name, path: in.cfg.Program, args: append(args, "--log-format", "json"), log: log, read: read,
-		env: append(in.cfg.Environ[:len(in.cfg.Environ):len(in.cfg.Environ)], "IUWORKER_DATABASE_URL="+address),
+		env: append(slices.Clip(in.cfg.Environ), "IUWORKER_DATABASE_URL="+address),
 	}
 	p.start(ctx)
 	in.processes = append(in.processes, p)

@@ -68,18 +68,7 @@ func (p *process) once() error {
 			return err
 		}
 	}
-	p.mu.Lock()
-	if p.ctx.Err() != nil {
-		p.mu.Unlock()
-		return nil
-	}
-	err := cmd.Start()
-	if err == nil {
-		p.cmd = cmd
-		p.starts++
-	}
-	incarnation := p.starts
-	p.mu.Unlock()
+	incarnation, err := p.launch(cmd)
 	if err != nil {
 		return err
 	}
@@ -93,11 +82,28 @@ func (p *process) once() error {
 	return err
 }
 
-// signal sends a signal, and reports whether a process was there.
-func (p *process) signal(s syscall.Signal) bool {
+// launch starts an incarnation, unless stop was called.
+func (p *process) launch(cmd *exec.Cmd) (incarnation int, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.cmd != nil && p.cmd.Process.Signal(s) == nil
+	if err := p.ctx.Err(); err != nil {
+		return 0, err
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	p.cmd = cmd
+	p.starts++
+	return p.starts, nil
+}
+
+// signal sends a signal, if a process is there.
+func (p *process) signal(s syscall.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd != nil {
+		_ = p.cmd.Process.Signal(s) // fails only if it has ended
+	}
 }
 
 // stop ends the process and waits for it: with the signal first, and SIGKILL after the grace.

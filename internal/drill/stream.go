@@ -51,7 +51,7 @@ func (s *subscriber) followOnce(ctx context.Context, client *http.Client, worker
 	if err != nil {
 		return
 	}
-	defer response.Body.Close()
+	defer response.Body.Close() //nolint:errcheck // it was only read
 	if response.StatusCode != http.StatusOK {
 		return
 	}
