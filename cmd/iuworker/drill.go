@@ -73,9 +73,9 @@ stops, cuts off and fails over, one scenario after the other, and waits each tim
 end it compares its own record of every acknowledged insert with the database and with what each subscriber received, and
 runs verify. Exit code 1 if anything was lost, doubled, out of order or missing, or if nothing could run.
 
-Without a database address (--database-url, IUWORKER_DATABASE_URL or DATABASE_URL) it starts a PostgreSQL of its own. On a
-given server it creates a database and drops it, even after Ctrl-C, and skips what would hurt others there; what was skipped
-does not count as passed. The login must be allowed to create databases.
+Without a database address (--database-url, IUWORKER_DATABASE_URL or DATABASE_URL) it starts a PostgreSQL of its own. On
+a given server it creates a database and drops it, even after Ctrl-C, and skips what would hurt others there; what was
+skipped does not count as passed. The login must be allowed to create databases.
 
 If something is wrong, it keeps the logs, what was received, the findings and the command that repeats the run, in a
 directory that it names. Otherwise nothing is left.`,
