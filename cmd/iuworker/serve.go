@@ -79,7 +79,11 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 		return err
 	}
 	defer func() { err = errors.Join(err, a.stopWorker(ctx, w, f.worker.ShutdownTimeout)) }()
-	if err := a.awaitReady(ctx, w); err != nil && started != nil {
+	patience := readyWithin
+	if started != nil {
+		patience = demoPatience
+	}
+	if err := a.awaitReady(ctx, w, patience); err != nil && started != nil {
 		return err
 	}
 	if started != nil {
@@ -141,9 +145,9 @@ func urlOf(pages *webui.Server) string {
 	return pages.URL()
 }
 
-// awaitReady waits until the worker is ready, at most for readyWithin. A worker that is not ready then keeps trying.
-func (a *app) awaitReady(ctx context.Context, w *worker.Worker) error {
-	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+// awaitReady waits until the worker is ready, at most for patience. A worker that is not ready then keeps trying.
+func (a *app) awaitReady(ctx context.Context, w *worker.Worker, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		err := w.Ready(ctx)
@@ -157,7 +161,7 @@ func (a *app) awaitReady(ctx context.Context, w *worker.Worker) error {
 			return fmt.Errorf("wait for the worker: %w", ctx.Err())
 		}
 		a.logger.WarnContext(ctx, "Worker: not ready yet", slog.String("error", err.Error()))
-		return fmt.Errorf("the worker did not become ready within %s: %w", readyWithin, err)
+		return fmt.Errorf("the worker did not become ready within %s: %w", patience, err)
 	}
 }
 

@@ -20,5 +20,5 @@
 //	the run is interrupted             everything is ended and removed; ErrInterrupted
 //	the drill itself cannot go on      an error that names the directory with the logs
 //	the program is killed              Linux: the kernel ends its processes and its servers; a scratch database on a given
-//	                                   server stays, and the next run names it
+//	                                   server stays, and the next run drops it
 package drill

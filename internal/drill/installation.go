@@ -317,7 +317,7 @@ func (in *installation) close(ctx context.Context) (err error) {
 		if in.cfg.Own == nil {
 			err = in.db.Drop(ctx)
 		} else {
-			in.db.Pool.Close()
+			in.db.Close(ctx)
 		}
 	}
 	if in.cfg.Own != nil {

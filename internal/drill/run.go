@@ -73,6 +73,12 @@ func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 	defer func() { err = errors.Join(err, d.close(ctx)) }()
 	stop := d.showProgress()
 	defer stop()
+	if cfg.Own == nil {
+		d.step("", "drop what killed runs left")
+		if d.report.Note, err = scratch.Sweep(ctx, cfg.Server, namePrefix, cfg.Logger); err != nil {
+			return nil, err
+		}
+	}
 	d.step("", "create the scratch installation")
 	if err := d.install(ctx); err != nil {
 		return nil, err
@@ -104,13 +110,6 @@ func (d *drill) hold(ctx context.Context) error {
 	}
 	d.begun = time.Now()
 	d.at(func(p *Progress) { p.begun = d.begun })
-	if d.cfg.Own == nil {
-		left, err := d.db.Leftovers(ctx)
-		if err != nil {
-			return fmt.Errorf("look for leftovers: %w", err)
-		}
-		d.report.Note = left
-	}
 	chosen := d.chosen(ctx)
 	order := randomOf(d.cfg.Seed, "order", 0)
 	for round := 1; len(chosen) > 0; round++ {

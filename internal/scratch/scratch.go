@@ -3,20 +3,18 @@
 //	failure                      what happens
 //	Create fails, or is cut      nothing is left: neither the database nor a role
 //	Drop's context has ended     it drops all the same
-//	the program is killed        the database stays; Leftovers names it to the next one
+//	the program is killed        the database stays, and the next run drops it (Sweep)
 //	Drop fails                   NotDroppedError names the statement
 package scratch
 
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -77,15 +75,20 @@ type Database struct {
 	Template uuid.UUID
 
 	server   *pgxpool.Config
-	prefix   string
-	newRoles []string // that the migration created
+	guard    *pgx.Conn // holds the lock that says that the run lives
+	newRoles []string  // that the migration created
 }
+
+// On returns a database of that name on a server, whether it exists or not. It has no pool.
+func On(server *pgxpool.Config, name string) *Database { return &Database{server: server, Name: name} }
 
 // Create creates a database, migrates it, opens its gates and makes a template. If it fails, it leaves nothing behind.
 func Create(ctx context.Context, cfg Config) (*Database, error) {
-	tag := make([]byte, 4)
-	_, _ = rand.Read(tag) // never fails
-	d := &Database{server: cfg.Server, prefix: cfg.Prefix, Name: cfg.Prefix + hex.EncodeToString(tag)}
+	tag := rand.Uint32()
+	d := On(cfg.Server, fmt.Sprintf("%s%08x", cfg.Prefix, tag))
+	if err := d.lock(ctx, tag); err != nil {
+		return nil, fmt.Errorf("create the scratch database: %w", err)
+	}
 	var before []string
 	err := d.onServer(ctx, func(conn *pgx.Conn) (err error) {
 		if before, err = roles(ctx, conn); err != nil {
@@ -98,6 +101,7 @@ func Create(ctx context.Context, cfg Config) (*Database, error) {
 		return err
 	})
 	if err != nil {
+		d.unlock(ctx)
 		return nil, fmt.Errorf("create the scratch database: %w", err)
 	}
 	if err := d.furnish(ctx, cfg, before); err != nil {
@@ -181,11 +185,18 @@ func (d *Database) makeTemplate(ctx context.Context) error {
 	return d.Exec(ctx, "mark the template", "SELECT public.fn_iu_collection_mark_template($1, $2)", d.Template, templateActor)
 }
 
+// Close leaves the database, for a server that is thrown away.
+func (d *Database) Close(ctx context.Context) {
+	d.Pool.Close()
+	d.unlock(ctx)
+}
+
 // Drop drops the database, even if sessions are connected to it, and the roles that the migration created. It works after the
 // end of ctx, too.
 func (d *Database) Drop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropTimeout)
 	defer cancel()
+	defer d.unlock(ctx)
 	if d.Pool != nil {
 		d.Pool.Close()
 	}
@@ -209,18 +220,4 @@ func (d *Database) Drop(ctx context.Context) error {
 		return &NotDroppedError{d.Name, err}
 	}
 	return nil
-}
-
-// Leftovers returns a sentence with the databases of runs that were killed, "" if there are none.
-func (d *Database) Leftovers(ctx context.Context) (string, error) {
-	left, err := operate.Collect(ctx, d.Pool, pgx.RowTo[string], `
-		SELECT d.datname::text FROM pg_catalog.pg_database AS d
-		WHERE pg_catalog.starts_with(d.datname::text, $1) AND d.datname <> $2
-		  AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS a WHERE a.datname = d.datname)
-		ORDER BY 1`, d.prefix, d.Name)
-	if err != nil || len(left) == 0 {
-		return "", err
-	}
-	return "Runs that were killed left databases behind; to drop them, run: DROP DATABASE " +
-		strings.Join(left, "; DROP DATABASE ") + ";", nil
 }
