@@ -21,6 +21,7 @@ const (
 	Gap        Kind = "gap"          // it was not announced, or a subscriber did not receive it
 	Phantom    Kind = "phantom"      // something was composed or received that nobody committed
 	Stuck      Kind = "stuck"        // it did not recover in time
+	Crashed    Kind = "crash"        // a process ended by a fault of its own
 	Unverified Kind = "verify"       // iuworker verify found it
 )
 

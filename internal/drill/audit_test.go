@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -224,4 +226,13 @@ func TestReadLinesLeavesOutTheTornOne(t *testing.T) {
 	receipts, problems := s.received()
 	require.Len(t, receipts, 1)
 	require.Empty(t, problems)
+}
+
+func TestCrashesAreFound(t *testing.T) {
+	t.Parallel()
+	log := filepath.Join(t.TempDir(), "worker-1.log")
+	require.NoError(t, os.WriteFile(log, []byte(`{"msg":"panic: in a message"}`+"\npanic: runtime error\n\ngoroutine 1 [running]:\n"), 0o600))
+	found, err := crashesIn(log, "worker-1")
+	require.NoError(t, err)
+	require.Equal(t, []Finding{{Kind: Crashed, Who: "worker-1", Problem: "panic: runtime error"}}, found)
 }

@@ -12,6 +12,7 @@
 //	scenario.go       the table of scenarios, which are in the files break_*.go
 //	run.go            rounds of scenarios; after each, the wait until it has recovered
 //	audit.go          the comparison; sequence.go is that of one subscriber
+//	crash.go          processes that ended by a fault of their own
 //	report.go         the verdict, and the evidence
 //
 //	failure                            what happens

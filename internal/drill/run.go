@@ -223,6 +223,11 @@ func (d *drill) judge(ctx context.Context) error {
 	d.stopProcesses(false)
 	audit := audit{facts: facts, record: d.record, subscribers: d.subscribers, undone: d.undone, failovers: d.failovers}
 	found := audit.run()
+	crashed, err := d.crashes()
+	if err != nil {
+		return fmt.Errorf("read the logs: %w", err)
+	}
+	found = append(found, crashed...)
 	d.report.Load = d.record.load()
 	d.report.conclude(append(d.findings, found...), audit.counts)
 	d.report.verified(verified)
