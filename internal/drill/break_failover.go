@@ -26,8 +26,7 @@ func failOver(ctx context.Context, d *drill, rng *rand.Rand) error {
 	if err := standby.Promote(ctx); err != nil {
 		return err
 	}
-	d.replaceServer(standby, false)
-	return nil
+	return d.replaceServer(standby, false)
 }
 
 // loseCommits promotes a standby that was cut off before: what the primary acknowledged since is lost. The drill notes which
@@ -57,7 +56,9 @@ func loseCommits(ctx context.Context, d *drill, rng *rand.Rand) error {
 	if err := standby.Promote(ctx); err != nil {
 		return err
 	}
-	d.replaceServer(standby, true)
+	if err := d.replaceServer(standby, true); err != nil {
+		return err
+	}
 	survived, err := readFacts(ctx, d.pool)
 	if err != nil {
 		return fmt.Errorf("read what the new primary received: %w", err)
@@ -66,9 +67,10 @@ func loseCommits(ctx context.Context, d *drill, rng *rand.Rand) error {
 	return nil
 }
 
-// replaceServer leads all networks to another server, as an address that moves does.
-func (d *drill) replaceServer(server *pgserver.Server, lossy bool) {
+// replaceServer leads all networks to another server, as an address that moves does, and throws the old one away.
+func (d *drill) replaceServer(server *pgserver.Server, lossy bool) error {
 	d.installation.mu.Lock()
+	old := d.own
 	d.own = server
 	d.installation.mu.Unlock()
 	d.failovers = append(d.failovers, lossy)
@@ -76,4 +78,5 @@ func (d *drill) replaceServer(server *pgserver.Server, lossy bool) {
 		l.reset()
 	}
 	d.pool.Reset()
+	return d.retire(old)
 }

@@ -42,7 +42,8 @@ type installation struct {
 
 	mu        sync.Mutex
 	own       *pgserver.Server   // the primary; nil if it is not ours
-	promoted  []*pgserver.Server // those that replaced cfg.Own
+	promoted  []*pgserver.Server // standbys, which replace cfg.Own
+	retired   int                // servers
 	links     []*link
 	processes []*process
 	files     []*os.File
@@ -142,16 +143,14 @@ func (in *installation) create(name string) (*os.File, error) {
 	return file, err
 }
 
-// copyServerLogs adds the logs of our servers to the evidence.
-func (in *installation) copyServerLogs() (err error) {
-	for i, server := range append([]*pgserver.Server{in.cfg.Own}, in.promoted...) {
-		file, failed := in.create(fmt.Sprintf("server-%d.log", i+1))
-		if failed == nil {
-			failed = server.CopyLog(file)
-		}
-		err = errors.Join(err, failed)
+// retire ends a server of ours, keeps its log and removes its data.
+func (in *installation) retire(server *pgserver.Server) error {
+	in.retired++
+	log, err := in.create(fmt.Sprintf("server-%d.log", in.retired))
+	if err == nil {
+		err = server.CopyLog(log)
 	}
-	return err
+	return errors.Join(err, server.Stop())
 }
 
 // newProcess starts a process with a network of its own.
@@ -320,8 +319,8 @@ func (in *installation) close(ctx context.Context) (err error) {
 			in.db.Close(ctx)
 		}
 	}
-	if in.cfg.Own != nil {
-		err = errors.Join(err, in.copyServerLogs())
+	if in.own != nil {
+		err = errors.Join(err, in.retire(in.own))
 	}
 	for _, server := range in.promoted {
 		err = errors.Join(err, server.Stop())
