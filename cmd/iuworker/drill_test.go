@@ -249,3 +249,23 @@ func TestDrillScenarios(t *testing.T) {
 	}
 	generated(t, "docs/reliability.md", "scenarios", table)
 }
+
+// On a server of others a login without privileges on it is enough.
+func TestDrillNeedsNoSuperuser(t *testing.T) {
+	t.Parallel()
+	db := iutest.Empty(t)
+	login := strings.ToLower(t.Name())
+	db.Exec(t, "CREATE ROLE "+login+" LOGIN CREATEDB")
+	t.Cleanup(func() {
+		_, err := db.Pool.Exec(context.WithoutCancel(t.Context()), "DROP ROLE "+login)
+		require.NoError(t, err)
+	})
+	other := *db
+	other.URL = db.URLAs(login)
+	p, temp := startDrill(t, &other, "--only", "no-connections,cut-sessions", "--rate", "20")
+	require.NoError(t, <-p.ended, "%s%s", p.out, p.errOut)
+	report := reportOf(t, p)
+	require.True(t, report.Passed)
+	require.Equal(t, []drill.Verdict{drill.Passed, drill.Passed}, []drill.Verdict{report.Scenarios[0].Verdict, report.Scenarios[1].Verdict})
+	require.Empty(t, drills(t, temp))
+}
