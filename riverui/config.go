@@ -41,6 +41,14 @@ type Config struct {
 	// Credentials, the events require a token. Default: none.
 	EventsTokens *Tokens
 
+	// MetricsTokens lists the tokens with which scrapers may read the metrics, besides Credentials. With tokens and without
+	// Credentials, the metrics require a token. Default: none.
+	MetricsTokens *Tokens
+
+	// MetricsOpen lets everybody who reaches a handler of NewMetrics or NewPublisher read the metrics. New ignores it: the
+	// metrics beside the pages are never open to other machines. Default: they are open on this machine alone.
+	MetricsOpen bool
+
 	// Environment names the installation in header and title, such as production: at most 20 characters. Default: no name.
 	Environment string
 

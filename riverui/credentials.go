@@ -147,8 +147,8 @@ func (c *users) checkHash(entry *credential, password string, sum [32]byte) bool
 
 const minToken = 16 // characters; tokens need not be remembered
 
-// Tokens let programs follow the events: they send the header "Authorization: Bearer TOKEN". A Tokens value holds digests, not
-// tokens. It is safe for concurrent use.
+// Tokens let programs follow the events or read the metrics: they send the header "Authorization: Bearer TOKEN". A Tokens value
+// holds digests, not tokens. It is safe for concurrent use.
 type Tokens struct{ secrets[tokens] }
 
 // tokens are the lines of one text.
@@ -194,5 +194,6 @@ func parseTokens(text string) (*tokens, error) {
 	return t, err
 }
 
-// check reports whether a token is one of the file's.
+// check reports whether a token is one of the file's. Its time tells nothing of them: they are found by their digests, whose key
+// nobody knows.
 func (t *tokens) check(token string) bool { return t.sums[t.key.digest(token)] }

@@ -1,8 +1,9 @@
 // Package webui serves the operators' pages, River UI, the metrics and the probes over HTTP, and package eventstream behind a guard.
 //
 //	request -> host and base path -> probes (no credentials)
-//	                              -> credentials, origin, role -> pages, River UI, metrics
+//	                              -> credentials, origin, role -> pages, River UI
 //	                              -> token, credentials or cookie, origin -> events
+//	                              -> token or credentials -> metrics
 //
 //	/                 Now: what needs attention, and everything at once
 //	/trace            finds an event
@@ -15,6 +16,7 @@
 //	/v1/events        Config.Events
 //	/healthz          the process lives; never uses the database
 //	/readyz           the worker can work, according to Config.Ready
+//	/v1/*.yaml, .json the documents of docs/api that describe all this to programs; no credentials
 //
 // A change and its audit line are one transaction, for River UI's changes as well. Open pages are kept up to date by an event
 // stream. All requests share the readings of the database, and each is kept for at least twenty times as long as it took.

@@ -15,3 +15,12 @@ func (h *Handler) KnowsSession(value string) bool {
 	_, ok := h.sessions.read(value, time.Now())
 	return ok
 }
+
+// PublicPaths returns the paths that programs use, below the base path.
+func (h *Handler) PublicPaths() []string {
+	paths := []string{"/" + eventsPath, "/" + metricsPath}
+	for path := range h.openPaths() {
+		paths = append(paths, path)
+	}
+	return paths
+}

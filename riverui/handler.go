@@ -37,13 +37,15 @@ type Handler struct {
 }
 
 // serving names what a handler serves, for messages.
-type serving struct{ component, what, these, flag, example string }
+type serving struct{ component, what, these, flag, example, wayOut string }
+
+const metricsWayOut = "--metrics-token-file or --http-credentials-file, --metrics-open if everybody may read them"
 
 var (
-	servingPages   = serving{"Pages", "the pages", "these pages", "--http-addr", DefaultAddr}
-	servingMetrics = serving{"Metrics", "the metrics", "the metrics", "--metrics-addr", DefaultMetricsAddr}
+	servingPages   = serving{"Pages", "the pages", "these pages", "--http-addr", DefaultAddr, "--http-credentials-file"}
+	servingMetrics = serving{"Metrics", "the metrics", "the metrics", "--metrics-addr", DefaultMetricsAddr, metricsWayOut}
 
-	servingPublisher = serving{"Publisher", "the metrics", "the metrics", "--http-addr", DefaultPublisherAddr}
+	servingPublisher = serving{"Publisher", "the metrics", "the metrics", "--http-addr", DefaultPublisherAddr, metricsWayOut}
 )
 
 // DefaultMetricsAddr is the suggested address for metrics that are served on a port of their own.
@@ -57,6 +59,14 @@ func newHandler(cfg Config, serves serving) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Credentials != nil {
+		cfg.Credentials.logger.Store(cfg.Logger)
+	}
+	for _, tokens := range []*Tokens{cfg.EventsTokens, cfg.MetricsTokens} {
+		if tokens != nil {
+			tokens.logger.Store(cfg.Logger)
+		}
+	}
 	h := &Handler{cfg: cfg, serves: serves, probes: &probes{ready: cfg.Ready}, start: func() error { return nil }}
 	h.life, h.stop = context.WithCancel(context.Background())
 	return h, nil
@@ -69,12 +79,6 @@ func New(cfg Config) (*Handler, error) {
 		return nil, err
 	}
 	cfg = h.cfg
-	if cfg.Credentials != nil {
-		cfg.Credentials.logger.Store(cfg.Logger)
-	}
-	if cfg.EventsTokens != nil {
-		cfg.EventsTokens.logger.Store(cfg.Logger)
-	}
 	h.sources, h.sessions, h.streams = newSources(cfg, h.probes), sessions{newDigestKey()}, make(chan struct{}, liveAtOnce)
 	if h.riverClient, err = newRiverClient(cfg); err != nil {
 		return nil, err
@@ -87,8 +91,8 @@ func New(cfg Config) (*Handler, error) {
 	return h, nil
 }
 
-// NewMetrics returns a handler for an address of its own: it serves Config.Metrics and the probes at the root, and no pages. It
-// requires credentials as the pages do.
+// NewMetrics returns a handler for an address of its own: it serves Config.Metrics and the probes at the root, and no pages. The
+// metrics require a user or a token as beside the pages, unless Config.MetricsOpen is set.
 func NewMetrics(cfg Config) (*Handler, error) { return newMetrics(cfg, servingMetrics) }
 
 // NewPublisher is NewMetrics for a process that publishes to a log.
@@ -119,21 +123,26 @@ func (h *Handler) Stop() { h.stop() }
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.handler.ServeHTTP(w, r) }
 
-// guarded serves the probes without a guard, the events behind a guard of their own, and mux behind the guard of the pages.
+// guarded serves the probes and the documents for programs without a guard, the events and the metrics behind guards of their own, and the rest of mux behind
+// the guard of the pages.
 func (h *Handler) guarded(mux *http.ServeMux) http.Handler {
-	open := http.NewServeMux()
-	for _, at := range slices.Compact([]string{"", h.cfg.BasePath}) {
-		open.HandleFunc("GET "+at+"/healthz", h.probes.alive)
-		open.HandleFunc("GET "+at+"/readyz", h.probes.serveReady)
+	open, openPaths := http.NewServeMux(), h.openPaths()
+	for path, handler := range openPaths {
+		for _, at := range slices.Compact([]string{"", h.cfg.BasePath}) {
+			open.HandleFunc("GET "+at+path, handler)
+		}
 	}
-	probes, events, others := h.withSentences(open), h.guardEvents(h.stream(h.cfg.Events)), h.guard(h.withSentences(mux))
+	paths := h.withSentences(mux)
+	unguarded, events, metrics, others := h.withSentences(open), h.guardEvents(h.stream(h.cfg.Events)), h.guardMetrics(paths), h.guard(paths)
 	return withHeadersAndLimits(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		path := h.pathOf(r)
+		_, isOpen := openPaths[h.pathOf(r)]
 		switch {
-		case path == "/healthz" || path == "/readyz":
-			probes.ServeHTTP(w, r)
+		case isOpen:
+			unguarded.ServeHTTP(w, r)
 		case h.isEvents(r):
 			events.ServeHTTP(w, r)
+		case h.isMetrics(r):
+			metrics.ServeHTTP(w, r)
 		default:
 			others.ServeHTTP(w, r)
 		}

@@ -63,16 +63,19 @@ func Listen(ctx context.Context, addr string, handler *Handler) (*Server, error)
 		return nil, listenError(addr, handler.serves.flag, err)
 	}
 	bound, ok := listener.Addr().(*net.TCPAddr)
-	if handler.cfg.Credentials == nil && (!ok || !bound.IP.IsLoopback()) {
+	if !handler.mayServeOthers() && (!ok || !bound.IP.IsLoopback()) {
 		_ = listener.Close() // nothing was accepted on it
 		return nil, &ListenError{text: fmt.Sprintf("refusing to serve %s on %s without credentials: other machines can reach it; "+
-			"give --http-credentials-file, or listen on %s", handler.serves.what, addr, handler.serves.example)}
+			"give %s, or listen on %s", handler.serves.what, addr, handler.serves.wayOut, handler.serves.example)}
 	}
 	s := &Server{listener: listener, handler: handler, logger: handler.cfg.Logger}
 	s.logger.InfoContext(ctx, handler.serves.component+": listening", slog.String("url", s.URL()))
 	if handler.cfg.Credentials == nil && handler.serves == servingPages {
 		s.logger.WarnContext(ctx, "Pages: everybody on this machine can see and change everything, and requests through a proxy are refused; "+
 			"set --http-credentials-file to require credentials")
+	}
+	if handler.open() {
+		s.logger.InfoContext(ctx, handler.serves.component+": everybody who reaches this address can read the metrics (--metrics-open)")
 	}
 	return s, nil
 }

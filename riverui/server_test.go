@@ -47,7 +47,7 @@ func TestServerServesUntilItsContextEnds(t *testing.T) {
 
 func TestListenSaysWhyItCannot(t *testing.T) {
 	t.Parallel()
-	handler, _ := newHandler(t, nil)
+	handler, db := newHandler(t, nil)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer func() { _ = taken.Close() }()
@@ -63,6 +63,11 @@ func TestListenSaysWhyItCannot(t *testing.T) {
 		_, err := webui.Listen(t.Context(), addr, handler)
 		require.ErrorContains(t, err, says, addr)
 	}
+	metrics, err := webui.NewMetrics(webui.Config{Pool: db.Pool, Metrics: http.NotFoundHandler()})
+	require.NoError(t, err)
+	_, err = webui.Listen(t.Context(), "0.0.0.0:0", metrics)
+	require.EqualError(t, err, "refusing to serve the metrics on 0.0.0.0:0 without credentials: other machines can reach it; "+
+		"give --metrics-token-file or --http-credentials-file, --metrics-open if everybody may read them, or listen on 127.0.0.1:9464")
 	off, err := webui.Listen(t.Context(), webui.Off, handler)
 	require.NoError(t, err)
 	require.Nil(t, off)

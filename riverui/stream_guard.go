@@ -36,9 +36,9 @@ func (h *Handler) guardEvents(next http.Handler) http.Handler {
 					"or use a browser that is signed in to the pages", name)
 			return
 		}
-		if h.withToken(r) {
+		if h.withToken(r, h.cfg.EventsTokens, "Events") {
 			token := account{name: "token", role: RoleViewer}
-			next.ServeHTTP(w, letThrough(r, token, func() (account, bool) { return token, h.withToken(r) }))
+			next.ServeHTTP(w, letThrough(r, token, func() (account, bool) { return token, h.withToken(r, h.cfg.EventsTokens, "Events") }))
 			return
 		}
 		if h.cfg.Credentials == nil {
@@ -61,7 +61,7 @@ func (h *Handler) guardEvents(next http.Handler) http.Handler {
 		}
 		by, ok := h.signInToEvents(r)
 		if !ok {
-			h.say(w, r, http.StatusUnauthorized, "%s", h.challenge(w))
+			h.say(w, r, http.StatusUnauthorized, "%s", h.challenge(w, h.cfg.EventsTokens))
 			return
 		}
 		next.ServeHTTP(w, letThrough(r, by, func() (account, bool) { return h.signInToEvents(r) }))
@@ -83,15 +83,15 @@ func secretInURL(u *url.URL) string {
 	return ""
 }
 
-// withToken reports whether a request has a valid token.
-func (h *Handler) withToken(r *http.Request) bool {
+// withToken reports whether a request has one of the tokens. A wrong one is logged by the component.
+func (h *Handler) withToken(r *http.Request, tokens *Tokens, component string) bool {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if h.cfg.EventsTokens == nil || !strings.EqualFold(scheme, "Bearer") {
+	if tokens == nil || !strings.EqualFold(scheme, "Bearer") {
 		return false
 	}
-	right := h.cfg.EventsTokens.current().check(strings.TrimSpace(token))
+	right := tokens.current().check(strings.TrimSpace(token))
 	if !right {
-		h.cfg.Logger.WarnContext(r.Context(), "Events: wrong token", slog.String("remote", remote(r)))
+		h.cfg.Logger.WarnContext(r.Context(), component+": wrong token", slog.String("remote", remote(r)))
 	}
 	return right
 }
@@ -111,9 +111,9 @@ func (h *Handler) signInToEvents(r *http.Request) (account, bool) {
 }
 
 // challenge sets the headers that ask for what is missing, and returns a sentence that says how to send it.
-func (h *Handler) challenge(w http.ResponseWriter) string {
+func (h *Handler) challenge(w http.ResponseWriter, tokens *Tokens) string {
 	var ways []string
-	if h.cfg.EventsTokens != nil {
+	if tokens != nil {
 		w.Header().Add("WWW-Authenticate", `Bearer realm="iuworker"`)
 		ways = append(ways, "send a token of the tokens file (Authorization: Bearer TOKEN)")
 	}

@@ -92,6 +92,7 @@ func nextEvent(t *testing.T, conn *pgx.Conn) string {
 	defer cancel()
 	n, err := conn.WaitForNotification(ctx)
 	require.NoError(t, err)
+	iutest.RequireNotification(t, n.Payload)
 	return n.Payload
 }
 

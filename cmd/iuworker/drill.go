@@ -206,6 +206,8 @@ func (a *app) drillProgress() (show func(drill.Progress), stop func()) {
 		return nil, func() {}
 	}
 	bar := progressbar.NewOptions(-1, progressbar.OptionSetWriter(a.stderr), progressbar.OptionSpinnerType(14),
+		progressbar.OptionSetSpinnerChangeInterval(0), // else it draws from a goroutine of its own, even after the end
+
 		progressbar.OptionSetElapsedTime(false), progressbar.OptionClearOnFinish(), progressbar.OptionSetRenderBlankState(true))
 	return func(p drill.Progress) {
 		text := p.Step

@@ -30,6 +30,13 @@ func drillFailure(r *drill.Report) error {
 	return fmt.Errorf("the drill failed with %s; the logs and all findings are in %s", findings(len(r.Findings)), r.Left)
 }
 
+func scenarioCount(n int) string {
+	if n == 1 {
+		return "1 scenario"
+	}
+	return strconv.Itoa(n) + " scenarios"
+}
+
 func findings(n int) string {
 	if n == 1 {
 		return "1 finding"
@@ -113,7 +120,7 @@ func drillVerdict(w io.Writer, r *drill.Report) string {
 	case ran == 0:
 		return "NOTHING RAN: every scenario was skipped"
 	case r.Passed:
-		text := drillState(w, drill.Passed, "PASSED") + ": " + strconv.Itoa(ran) + " scenarios"
+		text := drillState(w, drill.Passed, "PASSED") + ": " + scenarioCount(ran)
 		if n := r.Skips(); n > 0 {
 			text += fmt.Sprintf("; %d skipped", n)
 		}

@@ -66,7 +66,7 @@ func takesSettings(cmd *cobra.Command) { annotate(cmd, isSettings, "yes") }
 // would silently change another.
 func hasVariable(cmd *cobra.Command, f *pflag.Flag) bool {
 	switch f.Name {
-	case "help", "version", "json", "yes", "dry-run":
+	case "help", "version", "json", "yes", "dry-run", "ready":
 		return false
 	}
 	return cmd.Root().PersistentFlags().Lookup(f.Name) == f || cmd.Annotations[isSettings] != ""

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/iu-core/iuworker/internal/retry"
+	webui "github.com/iu-core/iuworker/riverui"
 )
 
 const hangupPoll = 500 * time.Millisecond
@@ -87,8 +88,10 @@ func (a *app) rereadAtHangup(ctx context.Context, at addresses, who access) (sto
 			if who.credentials != nil {
 				who.credentials.Reload()
 			}
-			if who.tokens != nil {
-				who.tokens.Reload()
+			for _, tokens := range []*webui.Tokens{who.tokens, who.metrics} {
+				if tokens != nil {
+					tokens.Reload()
+				}
 			}
 		}
 	})

@@ -56,6 +56,23 @@ func (a *app) metricsListCommand() *cobra.Command {
 	})
 }
 
+const metricsTokensHelp = "file of bearer tokens for /metrics, one per line, for scrapers; or give its lines in " + metricsVariable
+
+// metricsAccess are the settings that say who may read the metrics, beside the users of the pages.
+type metricsAccess struct {
+	tokens string // a file
+	open   bool
+}
+
+// read reads the tokens; it returns nil if there are none.
+func (f metricsAccess) read(cmd *cobra.Command, getenv func(string) string) (*webui.Tokens, error) {
+	tokens, err := readSecrets(cmd, "--metrics-token-file", f.tokens, metricsVariable, getenv, webui.ReadTokens, webui.ParseTokens)
+	if err == nil && tokens != nil && f.open {
+		err = usage(cmd, "--metrics-open and the tokens of the metrics contradict each other: give one of them")
+	}
+	return tokens, err
+}
+
 // listenForMetrics listens on the metrics' own address, and removes them from the pages. Without such an address it returns nil.
 func listenForMetrics(ctx context.Context, addr string, web *webui.Config) (*webui.Server, error) {
 	if addr == "" {

@@ -78,7 +78,7 @@ func (a *app) publish(ctx context.Context, at addresses, f publishFlags) error {
 	p.metrics = metrics.NewPublisher(registry, p.brokerUp)
 	handler, err := webui.NewPublisher(webui.Config{
 		Pool: pool, Ready: p.ready, Credentials: f.access.credentials, Metrics: metrics.Handler(registry, a.logger),
-		Version: iusql.ProgramVersion, Logger: a.logger,
+		MetricsTokens: f.access.metrics, MetricsOpen: f.metrics.open, Version: iusql.ProgramVersion, Logger: a.logger,
 	})
 	if err != nil {
 		return configured(err)

@@ -60,6 +60,7 @@ type publishFlags struct {
 	dryRun          bool
 	httpAddr        string
 	credentialsFile string
+	metrics         metricsAccess
 
 	// Of check:
 	password func() (string, error) // nil: none
@@ -118,6 +119,8 @@ func (f *publishFlags) register(cmd *cobra.Command) {
 	flags.Var(addrValue(&f.httpAddr), "http-addr", "host:port of /healthz, /readyz and /metrics, or off")
 	flags.Var(textValue(&f.credentialsFile, pathMax), "http-credentials-file",
 		"file of the users who may read the metrics, one role:user:password per line; or give its lines in "+credentialsVariable)
+	flags.Var(textValue(&f.metrics.tokens, pathMax), "metrics-token-file", metricsTokensHelp)
+	flags.BoolVar(&f.metrics.open, "metrics-open", false, "let everybody who reaches --http-addr read the metrics: no token, no password")
 	excludeFlags(cmd, "nats", "kafka", "topic", "key", "sasl")
 	excludeFlags(cmd, "kafka", "stream", "subject", "creds-file")
 	excludeFlags(cmd, "from", "since")
@@ -182,6 +185,9 @@ func (f *publishFlags) check(cmd *cobra.Command, getenv func(string) string) (er
 	f.password = f.passwordFrom(getenv)
 	f.access.credentials, err = readSecrets(cmd, "--http-credentials-file", f.credentialsFile, credentialsVariable, getenv,
 		webui.ReadCredentials, webui.ParseCredentials)
+	if err == nil {
+		f.access.metrics, err = f.metrics.read(cmd, getenv)
+	}
 	return err
 }
 

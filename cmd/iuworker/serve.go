@@ -46,7 +46,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	starting := &starting{w: w, pool: pool, logger: a.logger, migrate: f.migrate, direct: at.direct}
 	web := webui.Config{
 		Pool: pool, Ready: starting.ready, BasePath: f.basePath, Credentials: who.credentials, Version: iusql.ProgramVersion, Logger: a.logger,
-		Metrics: metrics.Handler(registry, a.logger), Environment: f.environment, Direct: at.direct,
+		Metrics: metrics.Handler(registry, a.logger), MetricsTokens: who.metrics, MetricsOpen: f.metrics.open, Environment: f.environment, Direct: at.direct,
 	}
 	failed := make(chan error, 2)
 	apart, err := listenForMetrics(ctx, f.metricsAddr, &web)

@@ -28,6 +28,7 @@ func subjects(t testing.TB, lines string) (subjects []string) {
 	for line := range strings.Lines(lines) {
 		var event struct{ Subject string }
 		require.NoError(t, json.Unmarshal([]byte(line), &event), line)
+		iutest.RequireEvent(t, line)
 		subjects = append(subjects, strings.TrimPrefix(event.Subject, "tpl-inst:auto:"))
 	}
 	return subjects

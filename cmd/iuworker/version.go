@@ -37,10 +37,30 @@ type build struct {
 	Go      string `json:"go"`
 }
 
+// What a build sets with -ldflags "-X main.commit=..." if the toolchain cannot record it, as in an image that is built without
+// the repository. They win over what the toolchain recorded.
+var (
+	commit string // the full hash
+	date   string // of the commit, RFC 3339
+	tag    string // of a release, such as v0.1.0; "" for other builds
+)
+
 // pseudoVersion matches the version that go install gives to a commit without a tag.
 var pseudoVersion = regexp.MustCompile(`[-.](\d{14})-([0-9a-f]{12})(\+.*)?$`)
 
 const shortCommit = 7
+
+// stamped returns the build with what the build set itself.
+func (b build) stamped(commit, date, tag string) build {
+	if commit != "" {
+		b.Commit = commit[:min(len(commit), shortCommit)]
+		b.Release = tag == "v"+iusql.ProgramVersion
+	}
+	if day, _, _ := strings.Cut(date, "T"); day != "" {
+		b.Date = day
+	}
+	return b
+}
 
 // readBuild reads what the Go toolchain recorded: the commit if built from a clone, the module's version if by go install.
 func readBuild(info *debug.BuildInfo) build {
@@ -87,5 +107,5 @@ func (b build) String() string {
 
 func programBuild() build {
 	info, _ := debug.ReadBuildInfo() // nil if the program was built without modules
-	return readBuild(info)
+	return readBuild(info).stamped(commit, date, tag)
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/modfile"
 
 	iusql "github.com/iu-core/iuworker/sql"
 )
@@ -29,5 +30,21 @@ func TestVersionNamesItsCommit(t *testing.T) {
 		require.Equal(t, says, readBuild(built).String())
 	}
 	require.Equal(t, program, readBuild(nil).String())
+	// An image or a package is built without the repository, and says itself what from.
+	require.Equal(t, program+"-dev+9803cfc (2026-11-25)", readBuild(nil).stamped(revision, at, "").String())
+	require.Equal(t, program+" (2026-11-25)", readBuild(info("(devel)")).stamped(revision, at, "v"+program).String())
+	require.Equal(t, program, readBuild(nil).stamped("", "", "").String())
 	require.Equal(t, 36, decode[build](t, run(t, nil, "version", "--json").done(t)).Schema)
+}
+
+// go install builds no module that replaces or excludes others.
+func TestGoInstallTakesTheModule(t *testing.T) {
+	t.Parallel()
+	file, err := modfile.Parse("go.mod", []byte(fileOf(t, "go.mod")), nil)
+	require.NoError(t, err)
+	require.Empty(t, file.Replace)
+	require.Empty(t, file.Exclude)
+	info, ok := debug.ReadBuildInfo()
+	require.True(t, ok)
+	require.Equal(t, file.Module.Mod.Path, info.Main.Path)
 }

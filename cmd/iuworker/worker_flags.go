@@ -26,7 +26,8 @@ type workFlags struct {
 	environment string
 	credentials string // a file
 	tokens      string // a file
-	migrate     bool   // the schema, before the worker starts
+	metrics     metricsAccess
+	migrate     bool // the schema, before the worker starts
 
 	eventsClients int
 }
@@ -93,6 +94,9 @@ func (f *workFlags) settings() []setting {
 		{"http-addr", addrValue(&f.httpAddr), ofWork | ofDev, "host:port of the pages and probes, or off"},
 		{"metrics-addr", addrValue(&f.metricsAddr), ofWork | ofDev, "host:port of a separate listener for the metrics, such as " +
 			webui.DefaultMetricsAddr + ", or off (default: with the pages, at /metrics)"},
+		{"metrics-token-file", textValue(&f.metrics.tokens, pathMax), ofWork | ofDev, metricsTokensHelp},
+		{"metrics-open", boolValue(&f.metrics.open), ofWork | ofDev,
+			"let everybody who reaches --metrics-addr read the metrics: no token, no password"},
 		{"http-base-path", pathValue(&f.basePath), ofWork | ofDev, "path under which a proxy serves the pages, such as /iuworker"},
 		{"http-credentials-file", textValue(&f.credentials, pathMax), ofWork | ofDev,
 			"file of the pages' users, one role:user:password per line; the role is viewer or operator; or give its lines in " + credentialsVariable},
@@ -143,12 +147,14 @@ func addrValue(to *string) *value[string] {
 const (
 	credentialsVariable = "IUWORKER_HTTP_CREDENTIALS"
 	tokensVariable      = "IUWORKER_EVENTS_TOKEN"
+	metricsVariable     = "IUWORKER_METRICS_TOKEN"
 )
 
-// access says who may use the pages and the events.
+// access says who may use the pages, the events and the metrics.
 type access struct {
 	credentials *webui.Credentials // nil: the pages need none
-	tokens      *webui.Tokens      // nil: there are none
+	tokens      *webui.Tokens      // of the events; nil: there are none
+	metrics     *webui.Tokens      // nil: there are none
 }
 
 // resolve reads the secrets, and finds where traces go. What cannot be read is wrong usage.
@@ -158,6 +164,12 @@ func (f *workFlags) resolve(cmd *cobra.Command, getenv func(string) string) (who
 		return who, err
 	}
 	if who.tokens, err = readSecrets(cmd, "--events-token-file", f.tokens, tokensVariable, getenv, webui.ReadTokens, webui.ParseTokens); err != nil {
+		return who, err
+	}
+	if f.metrics.open && (f.metricsAddr == "" || f.metricsAddr == webui.Off) {
+		return who, usage(cmd, "--metrics-open needs --metrics-addr: beside the pages, the metrics are never open to everybody")
+	}
+	if who.metrics, err = f.metrics.read(cmd, getenv); err != nil {
 		return who, err
 	}
 	from := otlpVariables

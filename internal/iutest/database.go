@@ -30,8 +30,9 @@ type DB struct {
 	// Pool holds up to 32 connections of the superuser. It closes when the test ends.
 	Pool *pgxpool.Pool
 
-	t       testing.TB
-	cluster *cluster
+	t         testing.TB
+	cluster   *cluster
+	anyEvents *atomic.Bool // the test edits events
 }
 
 // New creates a migrated database, as a copy of the template. Its gates are closed.
@@ -82,7 +83,7 @@ func (c *cluster) database(t testing.TB, template string, options ...string) *DB
 // open returns a database that exists.
 func (c *cluster) open(t testing.TB, name string) *DB {
 	t.Helper()
-	db := &DB{URL: c.server.URL(name), Name: name, t: t, cluster: c}
+	db := &DB{URL: c.server.URL(name), Name: name, t: t, cluster: c, anyEvents: new(atomic.Bool)}
 	config, err := pgxpool.ParseConfig(db.URL)
 	require.NoError(t, err)
 	config.MaxConns = 32
@@ -97,6 +98,7 @@ func (c *cluster) open(t testing.TB, name string) *DB {
 			t.Errorf("the test did not release %d connections of its pool", db.Pool.Stat().AcquiredConns())
 		}
 	})
+	t.Cleanup(db.checkEvents)
 	return db
 }
 

@@ -183,6 +183,9 @@ func (m message) subject(t testing.TB) string {
 	}
 	require.NoError(t, json.Unmarshal([]byte(m.data), &event), m.data)
 	require.Equal(t, m.id, event.Cursor)
+	if event.Type != "" { // the test did not write it itself
+		iutest.RequireEvent(t, m.data)
+	}
 	return event.Subject
 }
 

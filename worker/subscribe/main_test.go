@@ -197,6 +197,9 @@ func (i *inbox) keys() []string {
 func (i *inbox) waitFor(t *testing.T, keys ...string) {
 	t.Helper()
 	require.EventuallyWithT(t, func(c *assert.CollectT) { require.Equal(c, keys, i.keys()) }, patience, 5*time.Millisecond)
+	for _, event := range i.all() {
+		iutest.RequireEvent(t, string(event.JSON))
+	}
 }
 
 func logger(t *testing.T) *slog.Logger {

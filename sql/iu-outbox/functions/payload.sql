@@ -13,7 +13,7 @@ CREATE OR REPLACE FUNCTION iu_outbox.payload(p_event jsonb, p_whole boolean) RET
 LANGUAGE sql STABLE AS $$
     SELECT CASE
         WHEN p_whole IS NOT TRUE THEN pg_catalog.jsonb_build_object('cursor', p_event -> 'cursor')::text
-        WHEN p_event ? 'original' THEN (p_event - 'original' || '{"truncated": true}')::text
+        WHEN p_event ? 'original' THEN pg_catalog.jsonb_set(p_event - 'original', '{data,truncated}', 'true')::text
         WHEN pg_catalog.octet_length(p_event::text) < 7900 THEN p_event::text
         ELSE (p_event || pg_catalog.jsonb_build_object('data', pg_catalog.jsonb_build_object(
             'instance_collection_id', p_event -> 'data' -> 'instance_collection_id',

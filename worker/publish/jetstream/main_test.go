@@ -299,6 +299,8 @@ func (b *bundle) requireTable(t testing.TB, all []message) {
 	t.Helper()
 	events := b.emissions(t)
 	for i, msg := range all {
+		iutest.RequireEvent(t, msg.data)
+		iutest.RequireHeaders(t, "natsHeaders", msg.header)
 		event, err := subscribe.ParseEvent([]byte(msg.data))
 		require.NoError(t, err)
 		require.Equal(t, event.Cursor.String(), msg.header.Get("Nats-Msg-Id"))

@@ -216,6 +216,12 @@ func (b *bundle) requireEqual(t testing.TB, brokers []string) []*kgo.Record {
 	events := b.emissions(t)
 	all := records(t, brokers, len(events))
 	for i, record := range all {
+		iutest.RequireEvent(t, string(record.Value))
+		headers := map[string][]string{}
+		for _, header := range record.Headers {
+			headers[header.Key] = append(headers[header.Key], string(header.Value))
+		}
+		iutest.RequireHeaders(t, "kafkaHeaders", headers)
 		event, err := subscribe.ParseEvent(record.Value)
 		require.NoError(t, err)
 		require.EqualValues(t, i+1, event.Cursor.Position, "the topic has a gap, a repetition, or is out of order")
