@@ -54,7 +54,7 @@ func cutSessions(ctx context.Context, d *drill, rng *rand.Rand) error {
 // halfOpen stops networks. In one half of the cases new connections pass, as behind a firewall that forgot the old ones; in the
 // other half nothing does, until all that hangs is closed.
 func halfOpen(ctx context.Context, d *drill, rng *rand.Rand) error {
-	links := []*link{d.application}
+	var links []*link
 	for _, w := range d.workers {
 		links = append(links, w.link)
 	}
@@ -64,6 +64,9 @@ func halfOpen(ctx context.Context, d *drill, rng *rand.Rand) error {
 	rng.Shuffle(len(links), func(i, j int) { links[i], links[j] = links[j], links[i] })
 	stall := rng.IntN(2) == 0
 	chosen := links[:1+rng.IntN(len(links))]
+	if rng.IntN(3) == 0 {
+		chosen = append(chosen, d.application)
+	}
 	for _, l := range chosen {
 		l.freeze(stall)
 	}
