@@ -60,6 +60,7 @@ packages: setup-packages $(RELEASER) $(SBOM) ## build archive, deb, rpm, checksu
 
 lint: $(LINT) ## check the code against the house's rules
 	$(LINT) run
+	cd deploy/check && $(CURDIR)/$(LINT) run
 
 verify: ## check modules, formatting and vet, and build everything
 	$(GO) mod tidy -diff
