@@ -7,6 +7,7 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY cmd cmd
+COPY docs/api docs/api
 COPY internal internal
 COPY jobs jobs
 COPY riverui riverui

@@ -13,7 +13,7 @@ SBOM     := .tools/cyclonedx-gomod-$(SBOM_VERSION)/cyclonedx-gomod
 ON_PG    := $(if $(PG),.ci/postgres/with $(PG))
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev bench test matrix matrix-short browser clients packages lint verify setup-server setup-tests setup-browser setup-clients setup-packages
+.PHONY: help build demo dev drill bench test matrix matrix-short browser clients packages lint verify setup-server setup-tests setup-browser setup-clients setup-packages
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ demo: setup-server build ## run the main job once, end to end, on a PostgreSQL o
 
 dev: setup-server build ## the same, and stay up with the web pages
 	$(ON_PG) $(BIN) dev
+
+drill: setup-server build ## break a scratch installation on purpose for an hour, and prove that nothing is lost (ARGS="--minutes 5" for less)
+	$(ON_PG) $(BIN) drill --minutes 60 $(ARGS)
 
 bench: setup-server build ## measure the worker beside PostgreSQL itself (ARGS=--quick for a short run)
 	$(ON_PG) $(BIN) bench $(ARGS)
@@ -57,6 +60,7 @@ packages: setup-packages $(RELEASER) $(SBOM) ## build archive, deb, rpm, checksu
 
 lint: $(LINT) ## check the code against the house's rules
 	$(LINT) run
+	cd deploy/check && $(CURDIR)/$(LINT) run
 
 verify: ## check modules, formatting and vet, and build everything
 	$(GO) mod tidy -diff

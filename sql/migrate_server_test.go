@@ -78,3 +78,27 @@ func TestUpUnderOtherSettings(t *testing.T) {
 	}
 	sameDump(t, dump(t, iutest.New(t)), dump(t, db))
 }
+
+// A transaction of a migration takes as long as it takes, whatever limit the database or the address sets.
+func TestUpUnderTransactionTimeouts(t *testing.T) {
+	t.Parallel()
+	iutest.Empty(t).Since(t, 17)
+	for name, test := range map[string]struct{ setting, address string }{
+		"of the database": {setting: "transaction_timeout = '200ms'"},
+		"of the address":  {address: "&transaction_timeout=200ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := iutest.Empty(t)
+			db.Exec(t, `
+				CREATE SCHEMA slow;
+				CREATE FUNCTION slow.down() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_catalog.pg_sleep(0.5); END';
+				CREATE EVENT TRIGGER slow ON ddl_command_end WHEN TAG IN ('CREATE SCHEMA') EXECUTE FUNCTION slow.down()`)
+			if test.setting != "" {
+				db.Exec(t, "ALTER DATABASE "+db.Name+" SET "+test.setting)
+			}
+			_, err := iusql.Up(t.Context(), config(t, db.URL+test.address))
+			require.NoError(t, err)
+		})
+	}
+}

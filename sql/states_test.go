@@ -19,6 +19,10 @@ var moves = map[string]string{
 	"waiting --> working": `
 		WITH c AS MATERIALIZED (SELECT * FROM iu_outbox.claim(10))
 		INSERT INTO iu_river.river_job (kind, max_attempts, queue, args) SELECT 'auto_instantiate', 10, 'events', to_jsonb(c) FROM c`,
+	"waiting --> done": `
+		SELECT c.job FROM iu_outbox.claim(10) AS e CROSS JOIN LATERAL iu_outbox.compose_claimed(
+			ARRAY[e.event_id], ARRAY[e.event_type], ARRAY[e.template_collection_id], ARRAY[e.instance_key_suffix], ARRAY['live'], ARRAY['a'],
+			ARRAY[e.note], ARRAY[''], 'w', NULL, 'events', NULL, ARRAY[to_jsonb(e)], 10) AS c`,
 	"waiting --> dead": "SELECT iu_outbox.set_row_aside(id, 'odd') FROM iu_outbox.event WHERE event_id = $1",
 	"working --> working": `
 		UPDATE iu_river.river_job SET state = 'scheduled', attempt = 1, scheduled_at = now() + interval '1 second',
@@ -43,6 +47,7 @@ var ways = []string{
 	"[*] waiting working working parked working done [*]",
 	"[*] waiting dead waiting working dead [*]",
 	"[*] waiting working parked dead",
+	"[*] waiting done [*]",
 }
 
 func TestStatesOfAnEventAreAsPictured(t *testing.T) {

@@ -188,7 +188,7 @@ func (r *relay) mendAside(ctx context.Context) {
 	if next == 0 {
 		return
 	}
-	batch, err := r.handOff(ctx, 1, []int64{}, []int64{next})
+	batch, err := r.handOff(ctx, handOff{most: 1, without: []int64{}, only: []int64{next}})
 	if err == nil {
 		if a.unproven == next {
 			a.unproven = 0

@@ -181,6 +181,9 @@ func (c Config) scaleoutLanes() int {
 	return max(1, c.Lanes/4)
 }
 
+// relayLanes returns how many transactions of the relay compose at once.
+func (c Config) relayLanes() int { return max(1, c.Lanes/2) }
+
 // jobTracer returns the tracer of jobs, never nil.
 func (c Config) jobTracer() trace.Tracer {
 	if tracer := c.tracer(); tracer != nil {

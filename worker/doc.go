@@ -1,7 +1,7 @@
 // Package worker moves events through PostgreSQL: outbox row -> River job -> instance -> emission.
 //
-//	relay      moves outbox rows to River jobs, in one transaction
-//	jobs       (package compose) compose instances, many in one transaction, with retries, parking and dead letters
+//	relay      moves outbox rows to River jobs, in one transaction; composes at once what it can, and inserts those jobs completed
+//	jobs       (package compose) compose other instances, many in one transaction, with retries, parking and dead letters
 //	emitter    gives emissions their positions, in commit-safe order, and announces them by NOTIFY
 //	resumer    makes parked jobs run again when their gate opens
 //	rescuer    renews this process's lease, and makes the jobs of a process that died run again

@@ -87,6 +87,7 @@ func TestParkedJustAfterTheOpeningIsNotForgotten(t *testing.T) {
 	eventually(t, db, "SELECT state = 'done' FROM iu_outbox.event_state($1)", id)
 }
 
+// The relay meets the first error, the job the others.
 func TestErrorsThatMayPassAreTriedAgain(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -96,7 +97,7 @@ func TestErrorsThatMayPassAreTriedAgain(t *testing.T) {
 		CREATE SEQUENCE public.tries;
 		CREATE FUNCTION public.fail_twice() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
-			IF nextval('public.tries') <= 2 THEN RAISE EXCEPTION 'come again' USING ERRCODE = '40001'; END IF;
+			IF nextval('public.tries') <= 3 THEN RAISE EXCEPTION 'come again' USING ERRCODE = '40001'; END IF;
 			RETURN NEW;
 		END $$;
 		CREATE TRIGGER fail_twice BEFORE INSERT ON public.iu_auto_instantiate_event_log

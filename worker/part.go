@@ -58,18 +58,14 @@ func (r *running) tools(part string) tools {
 // failed it waits no longer than for a connection: a worker is not ready until the round that a failover broke has succeeded.
 func (t tools) repeat(ctx context.Context, wait func(context.Context), round func(context.Context) error) error {
 	for ctx.Err() == nil {
-		err := round(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err == nil {
+		if err := round(ctx); err == nil {
 			t.outage.Worked(ctx)
 			wait(ctx)
-			continue
+		} else if ctx.Err() == nil {
+			soon, cancel := context.WithTimeout(ctx, retry.Reconnect.Wait(t.outage.Failed(ctx, err)))
+			wait(soon)
+			cancel()
 		}
-		soon, cancel := context.WithTimeout(ctx, retry.Reconnect.Wait(t.outage.Failed(ctx, err)))
-		wait(soon)
-		cancel()
 	}
 	return nil
 }

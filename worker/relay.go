@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"reflect"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgerrcode"
@@ -19,10 +20,18 @@ import (
 )
 
 // relay turns outbox rows into River jobs. Several processes share the work: each claims rows that no other has locked.
+//
+// It composes what can be composed at once in the transaction that claims the rows, and inserts the jobs of these rows completed.
+// That costs an event half of what it costs if River inserts, fetches and completes its job. Other rows become jobs that River works:
+// those that are not due or have another priority than the highest, since priorities are River's; those whose key has an
+// unfinished job; those that the function does not compose, which are parked or refused as jobs; and all rows of a transaction
+// that failed.
 type relay struct {
 	tools
 
 	client  *river.Client[pgx.Tx]
+	work    *compose.Worker
+	lanes   int // transactions that compose at once while the outbox is full
 	by      func() compose.Incarnation
 	batch   int
 	sleeper sleeper
@@ -35,12 +44,13 @@ const batchTimeout = 10 * time.Second
 
 // moved is what one transaction of the relay did.
 type moved struct {
-	Rows   int // that left the outbox
-	Jobs   int // that were inserted
-	Merged int // rows whose idempotency key had an unfinished job, or a lower row in the batch
-	Took   time.Duration
-	More   bool // as many rows as were asked for
-	Left   bool // none was moved, and there are some
+	Rows     int // that left the outbox
+	Jobs     int // that were inserted
+	Composed int // jobs that were inserted completed
+	Merged   int // rows whose idempotency key had an unfinished job, or a lower row in the batch
+	Took     time.Duration
+	More     bool // as many rows as were asked for
+	Left     bool // none was moved, and there are some
 }
 
 // claimedRow is a row of iu_outbox.claim.
@@ -48,6 +58,7 @@ type claimedRow struct {
 	jobs.AutoInstantiateArgs
 	Later  bool // available_at is in the future, by the server's clock
 	Merged int  // rows of the same key that left the outbox with this one
+	HasJob bool // the key has an unfinished job, which stands for the row
 }
 
 // run moves rows until ctx ends. It finishes a batch that has begun.
@@ -62,13 +73,7 @@ func (r *relay) run(ctx context.Context) error {
 func (r *relay) handle(ctx context.Context) found {
 	uncut := context.WithoutCancel(ctx)
 	r.mendAside(uncut)
-	var batch moved
-	var err error
-	for range maxClashes {
-		if batch, err = r.move(uncut); !clashed(err) {
-			break
-		}
-	}
+	batch, err := r.move(uncut)
 	if err != nil {
 		if r.isolate(uncut, err) {
 			return found{more: true} // without the rows at fault, or fewer at a time
@@ -80,7 +85,32 @@ func (r *relay) handle(ctx context.Context) found {
 		r.outage.Worked(ctx)
 	}
 	r.report(ctx, batch)
+	if batch.More && batch.Composed > 0 {
+		r.composeBacklog(ctx)
+	}
 	return found{rows: batch.Rows, more: batch.More, left: batch.Left}
+}
+
+// composeBacklog moves rows in several transactions at once, until one finds fewer than it may claim, or has to leave the composing to
+// jobs, or ctx ends. Errors are left to handle, which meets them as well.
+func (r *relay) composeBacklog(ctx context.Context) {
+	without := r.aside.ids()
+	var lanes sync.WaitGroup
+	for range r.lanes {
+		lanes.Go(func() {
+			for ctx.Err() == nil {
+				batch, err := r.handOff(context.WithoutCancel(ctx), handOff{most: r.batch, without: without, compose: true})
+				if err != nil {
+					return
+				}
+				r.report(ctx, batch)
+				if !batch.More || batch.Composed == 0 {
+					return
+				}
+			}
+		})
+	}
+	lanes.Wait()
 }
 
 // report counts and logs what was moved.
@@ -90,7 +120,7 @@ func (r *relay) report(ctx context.Context, batch moved) {
 	}
 	r.metrics.Relayed(batch.Rows, batch.Jobs, batch.Merged, batch.Took)
 	r.logger.InfoContext(ctx, "Relay: moved rows to jobs", slog.Int("rows", batch.Rows), slog.Int("jobs", batch.Jobs),
-		slog.Int("merged", batch.Merged), slog.Duration("took", batch.Took))
+		slog.Int("composed", batch.Composed), slog.Int("merged", batch.Merged), slog.Duration("took", batch.Took))
 }
 
 // maxClashes is how many times in a row a hand-off is tried that clashes with the work of other processes.
@@ -108,27 +138,51 @@ var beginRelay = pgx.TxOptions{BeginQuery: fmt.Sprintf(`BEGIN ISOLATION LEVEL RE
 	SET LOCAL statement_timeout = %d; SET LOCAL lock_timeout = 100; SET LOCAL idle_in_transaction_session_timeout = %d`,
 	batchTimeout.Milliseconds(), batchTimeout.Milliseconds())}
 
-// move moves a batch without the rows that were set aside.
-func (r *relay) move(ctx context.Context) (moved, error) {
+// move moves a batch without the rows that were set aside. If it cannot compose them, they become jobs.
+func (r *relay) move(ctx context.Context) (batch moved, err error) {
 	most := r.aside.most(r.batch)
 	r.aside.tried(most, nil)
-	batch, err := r.handOff(ctx, most, r.aside.ids(), nil)
-	if err == nil {
-		r.aside.progress(batch.Rows)
+	order := handOff{most: most, without: r.aside.ids(), compose: r.aside.limit == 0, claimed: func(ids []int64) { r.aside.tried(most, ids) }}
+	var notComposed error
+	for range maxClashes {
+		batch, err = r.handOff(ctx, order)
+		if err == nil {
+			if notComposed != nil {
+				r.logger.InfoContext(ctx, "Relay: could not compose rows at once; they become jobs", slog.String("error", notComposed.Error()))
+			}
+			r.aside.progress(batch.Rows)
+			return batch, nil
+		}
+		switch {
+		case order.compose:
+			order.compose, notComposed = false, err
+		case !clashed(err):
+			return moved{}, err
+		}
 	}
-	return batch, err
+	return moved{}, err
 }
 
-// handOff claims rows, which deletes them, and inserts their jobs, in one transaction. It claims no row of without, and no other
-// row than those of only unless that is nil.
-func (r *relay) handOff(ctx context.Context, most int, without, only []int64) (moved, error) {
+// handOff is what one transaction of the relay is to do.
+type handOff struct {
+	most    int           // rows
+	without []int64       // rows that stay
+	only    []int64       // unless nil: no other rows than these
+	compose bool          // what can be composed at once
+	claimed func([]int64) // unless nil: is told which rows were claimed
+}
+
+// handOff claims rows, which deletes them, and inserts their jobs, in one transaction.
+func (r *relay) handOff(ctx context.Context, order handOff) (moved, error) {
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	start := time.Now()
 	var batch moved
+	var composed *compose.Claimed
 	var spans []trace.Span
 	err := pgx.BeginTxFunc(ctx, r.pool, beginRelay, func(tx pgx.Tx) error {
-		rows, err := claim(ctx, tx, most, without, only, r.by())
+		by := r.by()
+		rows, err := claim(ctx, tx, order.most, order.without, order.only, by)
 		if err != nil {
 			return err
 		}
@@ -141,12 +195,22 @@ func (r *relay) handOff(ctx context.Context, most int, without, only []int64) (m
 			batch.Merged += row.Merged
 			ids[i] = row.ID
 		}
-		r.aside.tried(most, ids)
+		if order.claimed != nil {
+			order.claimed(ids)
+		}
 		batch.Rows = len(rows) + batch.Merged
-		batch.More = batch.Rows >= most
+		batch.More = batch.Rows >= order.most
 		spans = r.traceRows(ctx, rows)
-		batch.Jobs, err = r.insert(ctx, tx, rows)
-		batch.Merged += len(rows) - batch.Jobs
+		rest := rows
+		if order.compose {
+			if composed, rest, err = r.compose(ctx, tx, by, rows); err != nil {
+				return err
+			}
+		}
+		batch.Composed = len(rows) - len(rest)
+		inserted, err := r.insert(ctx, tx, rest, batch.Composed > 0)
+		batch.Jobs = batch.Composed + inserted
+		batch.Merged += len(rest) - inserted
 		return err
 	})
 	if err != nil {
@@ -155,8 +219,37 @@ func (r *relay) handOff(ctx context.Context, most int, without, only []int64) (m
 	for _, span := range spans {
 		span.End()
 	}
+	if composed != nil {
+		r.work.Report(composed)
+	}
 	batch.Took = time.Since(start)
 	return batch, nil
+}
+
+// compose composes the rows that can be composed at once, and returns what became of them, and the other rows.
+func (r *relay) compose(ctx context.Context, tx pgx.Tx, by compose.Incarnation, rows []claimedRow) (*compose.Claimed, []claimedRow, error) {
+	var events []jobs.AutoInstantiateArgs
+	var rest, ready []claimedRow
+	for _, row := range rows {
+		if row.Later || row.HasJob || row.Priority != 1 {
+			rest = append(rest, row)
+			continue
+		}
+		ready, events = append(ready, row), append(events, row.AutoInstantiateArgs)
+	}
+	if len(ready) == 0 {
+		return nil, rest, nil
+	}
+	claimed, err := r.work.ComposeClaimed(ctx, tx, by, events)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, outcome := range claimed.Outcomes {
+		if outcome == nil {
+			rest = append(rest, ready[i])
+		}
+	}
+	return claimed, rest, nil
 }
 
 // claimSQL claims nothing for a process that was taken for dead. Unlike composing, it takes no lock to find out: if the machine
@@ -167,7 +260,7 @@ var claimSQL = `
 
 // claimColumns returns the columns of a claimedRow: the outbox of a newer schema may have more.
 func claimColumns() []string {
-	names := []string{"later", "merged"}
+	names := []string{"later", "merged", "has_job"}
 	for field := range reflect.TypeFor[jobs.AutoInstantiateArgs]().Fields() {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		names = append(names, name)
@@ -193,8 +286,12 @@ func anyLeft(ctx context.Context, tx pgx.Tx) (left bool, err error) {
 	return left, nil
 }
 
-// insert returns how many jobs were new. If a key has an unfinished job, that job stands for the row.
-func (r *relay) insert(ctx context.Context, tx pgx.Tx, rows []claimedRow) (int, error) {
+// insert returns how many jobs were new. If a key has an unfinished job, that job stands for the row. composed: the transaction has
+// composed other rows.
+func (r *relay) insert(ctx context.Context, tx pgx.Tx, rows []claimedRow, composed bool) (int, error) {
+	if len(rows) == 0 {
+		return 0, nil
+	}
 	params := make([]river.InsertManyParams, len(rows))
 	for i, row := range rows {
 		opts := &river.InsertOpts{Priority: int(row.Priority), Queue: jobs.QueueEvents}
@@ -207,6 +304,9 @@ func (r *relay) insert(ctx context.Context, tx pgx.Tx, rows []claimedRow) (int, 
 	results, err := r.client.InsertManyTx(ctx, tx, params)
 	if err != nil {
 		return 0, fmt.Errorf("insert jobs: %w", err)
+	}
+	if _, err := tx.Exec(ctx, "SELECT iu_outbox.hand_over($1)", composed); err != nil {
+		return 0, fmt.Errorf("end the hand-off: %w", err)
 	}
 	var inserted int
 	for _, result := range results {

@@ -26,10 +26,12 @@ type workDriver struct {
 	executor workExecutor
 }
 
-func newWorkDriver(pool *pgxpool.Pool, control *riverControl, now *clock, work *compose.Worker, logger *slog.Logger) *workDriver {
+func newWorkDriver(
+	pool *pgxpool.Pool, control *riverControl, now *clock, work *compose.Worker, backlogs map[string]*backlog, logger *slog.Logger,
+) *workDriver {
 	d := riverpgxv5.New(pool)
 	return &workDriver{Driver: d, control: control, executor: workExecutor{
-		Executor: d.GetExecutor(), clock: now, work: work, failed: control.fetch.calm.putOff, logger: logger,
+		Executor: d.GetExecutor(), clock: now, work: work, backlogs: backlogs, failed: control.fetch.calm.putOff, logger: logger,
 	}}
 }
 
@@ -46,17 +48,24 @@ func (d *workDriver) GetExecutor() riverdriver.Executor { return d.executor }
 type workExecutor struct {
 	riverdriver.Executor
 
-	clock  *clock
-	work   *compose.Worker
-	failed func() // called after a fetch that failed: the ring that it was for is used up
-	logger *slog.Logger
+	clock    *clock
+	work     *compose.Worker
+	backlogs map[string]*backlog // by queue
+	failed   func()              // called after a fetch that failed: the ring that it was for is used up
+	logger   *slog.Logger
 }
 
-// JobGetAvailable implements riverdriver.Executor.
+// JobGetAvailable implements riverdriver.Executor. It fetches none of a queue whose backlog is being composed.
 func (e workExecutor) JobGetAvailable(ctx context.Context, params *riverdriver.JobGetAvailableParams) (*riverdriver.JobGetAvailableResult, error) {
+	backlog := e.backlogs[params.Queue]
+	if backlog.active.Load() {
+		return &riverdriver.JobGetAvailableResult{}, nil
+	}
 	result, err := e.Executor.JobGetAvailable(ctx, params)
 	if err != nil {
 		e.failed()
+	} else if len(result.Jobs) == params.MaxToLock {
+		backlog.full.Ring()
 	}
 	return result, err
 }

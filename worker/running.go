@@ -15,6 +15,7 @@ import (
 	"github.com/iu-core/iuworker/internal/listen"
 	"github.com/iu-core/iuworker/internal/names"
 	"github.com/iu-core/iuworker/internal/retry"
+	"github.com/iu-core/iuworker/jobs"
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
@@ -34,9 +35,10 @@ type running struct {
 	work              *compose.Worker
 	client            *river.Client[pgx.Tx]
 
-	control *riverControl
-	emitter *emitter
-	outages []*retry.Outage // of the parts
+	control  *riverControl
+	backlogs map[string]*backlog // by queue
+	emitter  *emitter
+	outages  []*retry.Outage // of the parts
 
 	taking, emitting, serving group // in the order in which they stop
 }
@@ -126,7 +128,8 @@ func (r *running) parts(inserter *river.Client[pgx.Tx], report *reporter, failed
 		sleeper: r.sleeper(lockEmitterSleeps, names.ChannelEmission),
 	}
 	relay := &relay{
-		tools: r.tools("relay"), client: inserter, by: r.lease.incarnation, batch: cfg.RelayBatch, tracer: cfg.tracer(),
+		tools: r.tools("relay"), client: inserter, work: r.work, lanes: cfg.relayLanes(), by: r.lease.incarnation, batch: cfg.RelayBatch,
+		tracer:  cfg.tracer(),
 		sleeper: r.sleeper(lockRelaySleeps, names.ChannelEvent),
 	}
 	resumer := &resumer{tools: r.tools("resumer"), hold: r.hold, bell: r.calm.bell, poll: r.poll(cfg.SweepInterval)}
@@ -145,6 +148,17 @@ func (r *running) parts(inserter *river.Client[pgx.Tx], report *reporter, failed
 		{"rescuer", &r.serving, rescuer.run},
 		{"control", &r.serving, r.control.run},
 		{"fetch", &r.serving, r.control.runFetch},
+	}
+	r.backlogs = make(map[string]*backlog)
+	for queue, bell := range r.control.inserts {
+		b := &backlog{
+			logger: r.logger, queue: queue, work: r.work, by: r.lease.incarnation, lanes: cfg.relayLanes(), full: listen.NewBell(), fetch: bell,
+		}
+		if queue == jobs.QueueScaleout {
+			b.lanes = cfg.scaleoutLanes()
+		}
+		r.backlogs[queue] = b
+		parts = append(parts, part{"backlog of " + queue, &r.taking, b.run})
 	}
 	if r.session != nil {
 		parts = append(parts, part{"listener", &r.serving, r.listener.Run}, part{"session", &r.serving, r.session.run})
@@ -182,7 +196,7 @@ func (r *running) startRiver(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for River's tables: %w", err)
 	}
-	driver := newWorkDriver(r.cfg.Pool, r.control, r.lease.clock, r.work, r.logger)
+	driver := newWorkDriver(r.cfg.Pool, r.control, r.lease.clock, r.work, r.backlogs, r.logger)
 	client, err := newRiver(r.cfg, r.work, r.throttle, driver, mayReindex)
 	if err != nil {
 		return err

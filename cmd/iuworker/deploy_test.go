@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,10 +16,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/iu-core/iuworker/internal/iutest"
+	webui "github.com/iu-core/iuworker/riverui"
 )
 
 // The files of an installation name what the program has: commands, flags, variables, values, paths and ports. That the programs
@@ -169,7 +173,7 @@ func TestManifestsNameWhatIsThere(t *testing.T) {
 		decoder := yaml.NewDecoder(bytes.NewReader(text))
 		for {
 			var d document
-			if err := decoder.Decode(&d); err == io.EOF {
+			if err := decoder.Decode(&d); errors.Is(err, io.EOF) {
 				return nil
 			}
 			require.NoError(t, err, path)
@@ -263,4 +267,28 @@ func TestDropInOfTheDeployGuide(t *testing.T) {
 	require.NoError(t, err)
 	unit := strings.ReplaceAll(fileOf(t, unitFile), "/usr/bin/iuworker", self)
 	verifyUnit(t, strings.Replace(unit, "[Service]\n", "[Service]\n"+section, 1))
+}
+
+// The program accepts what the example's Secrets hold, and what the Compose file has for credentials.
+func TestSecretsOfTheExampleAreValid(t *testing.T) {
+	t.Parallel()
+	keys := map[string]string{}
+	decoder := yaml.NewDecoder(strings.NewReader(fileOf(t, "deploy/kubernetes/example/setup/secrets.yaml")))
+	for range 2 {
+		var secret struct {
+			StringData map[string]string `yaml:"stringData"`
+		}
+		require.NoError(t, decoder.Decode(&secret))
+		maps.Copy(keys, secret.StringData)
+	}
+	for _, name := range []string{"database-url", "owner-url"} {
+		_, err := pgx.ParseConfig(keys[name])
+		require.NoError(t, err, name)
+	}
+	_, err := webui.ParseCredentials(keys["http-credentials"])
+	require.NoError(t, err)
+	_, err = webui.ParseTokens(keys["metrics-token"])
+	require.NoError(t, err)
+	_, err = webui.ParseCredentials(readCompose(t).Services["work"].Environment["IUWORKER_HTTP_CREDENTIALS"])
+	require.NoError(t, err)
 }

@@ -34,6 +34,7 @@ var documents = []struct {
 	{name: "docs/states.md"},
 	{name: "docs/reference.md"},
 	{name: "docs/performance.md"},
+	{name: "docs/reliability.md"},
 	{name: "OPERATIONS.md"},
 	{name: "CONTRIBUTING.md"},
 	{name: "CHANGELOG.md"},

@@ -94,10 +94,11 @@ type load struct {
 	confirmed int
 }
 
-const loadPace = 10 * time.Millisecond // of each producer
+// loadPace bounds the load: each producer inserts one event in that time at most.
+const loadPace = 20 * time.Millisecond
 
-// load starts producers, which stop after many events at the latest.
-func (p *pair) load(t testing.TB, producers, many int) *load {
+// load starts producers, which stop when the test does.
+func (p *pair) load(t testing.TB, producers int) *load {
 	t.Helper()
 	cfg, err := pgxpool.ParseConfig(p.both.URL + "&target_session_attrs=read-write&connect_timeout=2")
 	require.NoError(t, err)
@@ -116,7 +117,7 @@ func (p *pair) load(t testing.TB, producers, many int) *load {
 		l.producers.Go(func() {
 			pace := time.NewTicker(loadPace)
 			defer pace.Stop()
-			for n := 0; n < many/producers && ctx.Err() == nil; n++ {
+			for n := 0; ctx.Err() == nil; n++ {
 				id, suffix := uuid.New(), fmt.Sprintf("%d-%d-%s", producer, n, uuid.NewString())
 				for !p.insert(t, pool, id, suffix) { // even if it was told to stop: the event may be there
 					<-pace.C
@@ -140,7 +141,7 @@ func (p *pair) insert(t testing.TB, pool *pgxpool.Pool, id uuid.UUID, suffix str
 	return err == nil
 }
 
-// so far returns how many events were confirmed.
+// soFar returns how many events were confirmed.
 func (l *load) soFar() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -244,24 +245,37 @@ func (p *pair) stall(t testing.TB) time.Duration {
 	return time.Duration(seconds * float64(time.Second)).Round(time.Millisecond)
 }
 
-// failoverRounds is the variable that sets how many primaries TestFailoverUnderLoad kills in a row. One is for CI.
-const failoverRounds = "FAILOVER_ROUNDS"
-
-// Each round kills the primary under load and promotes its synchronous standby, which then gets a standby of its own.
 func TestFailoverUnderLoad(t *testing.T) {
 	t.Parallel()
-	rounds := 1
-	if text := os.Getenv(failoverRounds); text != "" {
-		var err error
-		rounds, err = strconv.Atoi(text)
-		require.NoError(t, err, failoverRounds)
+	failOverUnderLoad(t, 1)
+}
+
+// failoverRounds is the variable that sets how many primaries TestFailoversInARow kills.
+const failoverRounds = "FAILOVER_ROUNDS"
+
+func TestFailoversInARow(t *testing.T) {
+	t.Parallel()
+	text := os.Getenv(failoverRounds)
+	if text == "" {
+		t.Skip("takes minutes: to kill ten primaries in a row, set " + failoverRounds + "=10")
 	}
+	rounds, err := strconv.Atoi(text)
+	require.NoError(t, err, failoverRounds)
+	for _, resumed := range failOverUnderLoad(t, rounds) {
+		require.Less(t, resumed, 5*time.Second)
+	}
+}
+
+// failOverUnderLoad kills the primary under load and promotes its synchronous standby, which then gets a standby of its own, in each
+// round. It returns how long after each promotion something was composed again.
+func failOverUnderLoad(t *testing.T, rounds int) (resumed []time.Duration) {
+	t.Helper()
 	synchronous := pgserver.StandbyConfig{Synchronous: true}
 	p := newPair(t, synchronous)
 	_, log, stop := working(t, p.both)
 	tail, _, _ := follow(t, p.both, "--after", "0")
 	consumer, _, _ := follow(t, p.both, "--consumer", "books")
-	l := p.load(t, 4, 1500*rounds)
+	l := p.load(t, 4)
 	for round := range rounds {
 		if round > 0 {
 			p.replace(t, synchronous)
@@ -270,20 +284,18 @@ func TestFailoverUnderLoad(t *testing.T) {
 		require.Eventually(t, func() bool { return l.soFar() >= before+100 }, patience, time.Millisecond)
 		killed := time.Now()
 		promoted := p.failOver(t)
-		resumed := p.resumed(t, promoted)
+		resumed = append(resumed, p.resumed(t, promoted))
 		confirmed := l.soFar()
 		require.Eventually(t, func() bool { return l.soFar() >= confirmed+100 }, patience, time.Millisecond)
 		t.Logf("round %d: promoted in %s, composing again %s later, longest time without an announced event so far %s",
-			round+1, promoted.Sub(killed).Round(time.Millisecond), resumed.Round(time.Millisecond), p.stall(t))
-		if rounds > 1 { // a machine with nothing else to do
-			require.Less(t, resumed, 5*time.Second)
-		}
+			round+1, promoted.Sub(killed).Round(time.Millisecond), resumed[round].Round(time.Millisecond), p.stall(t))
 	}
 	n := l.end()
 	p.verified(t, n)
 	seeNoGap(t, n, tail, consumer)
 	t.Logf("%d events confirmed, composed and announced: 0 lost, 0 doubled", n)
 	require.Equal(t, exitDone, stop(), log.String())
+	return resumed
 }
 
 // announced inserts events at the primary, and waits until they are announced. It returns the last position.

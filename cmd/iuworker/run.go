@@ -94,7 +94,7 @@ func (a *app) rootCommand() *cobra.Command {
 	add("Run:", a.migrateCommand(), a.workCommand())
 	add("Use:", a.enqueueCommand(), a.scaleoutCommand(), a.subscribeCommand(), a.publishCommand(), a.templatesCommand())
 	add("Operate:", a.statusCommand(), a.gateCommand(), a.rollbackCommand(), a.retryCommand(), a.conformanceCommand(),
-		a.selftestCommand(), a.benchCommand(), a.metricsCommand(), a.traceCommand(), a.consumersCommand(), a.settingsCommand(),
+		a.selftestCommand(), a.drillCommand(), a.benchCommand(), a.metricsCommand(), a.traceCommand(), a.consumersCommand(), a.settingsCommand(),
 		a.doctorCommand(), a.verifyCommand(), a.auditCommand(), a.cancelCommand(), a.deadLettersCommand(), a.eventsCommand())
 	root.AddCommand(a.completionCommand(root), a.healthcheckCommand(), a.versionCommand())
 	root.SetHelpCommand(helpCommand(root))

@@ -53,11 +53,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 		return err
 	}
 	defer func() { err = errors.Join(err, a.stopWorker(ctx, m.worker, f.worker.ShutdownTimeout)) }()
-	patience := readyWithin
-	if started != nil {
-		patience = demoPatience
-	}
-	if err := a.awaitReady(ctx, m.worker, patience, a.logger); err != nil && started != nil {
+	if err := a.awaitReady(ctx, m.worker, started != nil, a.logger); err != nil && started != nil {
 		return err
 	}
 	if started != nil {
@@ -134,8 +130,13 @@ func urlOf(pages *webui.Server) string {
 	return pages.URL()
 }
 
-// awaitReady waits until the worker is ready, at most for patience. A worker that is not ready then keeps trying.
-func (a *app) awaitReady(ctx context.Context, w *worker.Worker, patience time.Duration, logger *slog.Logger) error {
+// awaitReady waits until the worker is ready, at most for readyWithin, or for demoPatience if somebody waits for it. A worker that
+// is not ready then keeps trying.
+func (a *app) awaitReady(ctx context.Context, w *worker.Worker, awaited bool, logger *slog.Logger) error {
+	patience := readyWithin
+	if awaited {
+		patience = demoPatience
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {

@@ -41,6 +41,6 @@ func TestDockerfile(t *testing.T) {
 	require.NotContains(t, kept, "run", "scratch has nothing that runs")
 	require.Equal(t, "65532:65532", kept["user"].(*instructions.UserCommand).User)
 	require.Equal(t, []string{"CMD", "/iuworker", "healthcheck"}, kept["healthcheck"].(*instructions.HealthCheckCommand).Health.Test)
-	require.Equal(t, []string{"/iuworker"}, []string(kept["entrypoint"].(*instructions.EntrypointCommand).CmdLine))
-	require.Equal(t, []string{"work"}, []string(kept["cmd"].(*instructions.CmdCommand).CmdLine))
+	require.Equal(t, []string{"/iuworker"}, kept["entrypoint"].(*instructions.EntrypointCommand).CmdLine)
+	require.Equal(t, []string{"work"}, kept["cmd"].(*instructions.CmdCommand).CmdLine)
 }

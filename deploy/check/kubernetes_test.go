@@ -220,12 +220,11 @@ func TestManifestsReadSecretsThatExist(t *testing.T) {
 		}
 		require.ElementsMatch(t, held, read, name)
 	}
-	auth := o.monitors["iuworker"].Spec.PodMetricsEndpoints[0].BasicAuth
-	secret := o.secrets[auth.Username.Name]
-	require.Equal(t, auth.Username.Name, auth.Password.Name)
-	user, password := secret.StringData[auth.Username.Key], secret.StringData[auth.Password.Key]
-	require.NotEmpty(t, user)
-	require.Contains(t, o.secrets["iuworker"].StringData["http-credentials"], "viewer:"+user+":"+password+"\n")
+	token := o.monitors["iuworker"].Spec.PodMetricsEndpoints[0].Authorization.Credentials
+	require.Equal(t, "iuworker", token.Name)
+	require.Contains(t, o.secrets[token.Name].StringData, token.Key)
+	require.Contains(t, o.deployments["iuworker"].Spec.Template.Spec.Containers[0].Env,
+		corev1.EnvVar{Name: "IUWORKER_METRICS_TOKEN_FILE", Value: "/etc/iuworker/" + token.Key})
 }
 
 // The pods pass the strictest of Kubernetes' pod security standards, which the example's namespace enforces.

@@ -97,16 +97,16 @@ func TestDebInstallsAndLeaves(t *testing.T) {
 		require.NoError(t, err)
 		return string(text)
 	}
-	settings := filepath.Join(root, "etc/iuworker/iuworker.env")
+	settings := filepath.Join(root, filepath.FromSlash("etc/iuworker/iuworker.env"))
 
 	dpkg("--install", deb)
 	require.Regexp(t, `(?m)^iuworker:x:\d+:\d+:iuworker:/:/usr/sbin/nologin$`, read("etc/passwd"))
-	require.NoFileExists(t, filepath.Join(root, "etc/systemd/system/multi-user.target.wants/iuworker.service"), "it is not enabled")
+	require.NoFileExists(t, filepath.Join(root, filepath.FromSlash("etc/systemd/system/multi-user.target.wants/iuworker.service")), "it is not enabled")
 	require.NoError(t, os.WriteFile(settings, []byte("IUWORKER_LOG_LEVEL=debug\n"), 0o640))
 	dpkg("--install", deb)
 	require.Equal(t, "IUWORKER_LOG_LEVEL=debug\n", read("etc/iuworker/iuworker.env"), "an upgrade keeps what the administrator wrote")
 	dpkg("--remove", "iuworker")
-	require.NoFileExists(t, filepath.Join(root, "usr/bin/iuworker"))
+	require.NoFileExists(t, filepath.Join(root, filepath.FromSlash("usr/bin/iuworker")))
 	require.FileExists(t, settings)
 	dpkg("--purge", "iuworker")
 	require.NoFileExists(t, settings)
@@ -165,7 +165,7 @@ func TestReleaseFiles(t *testing.T) {
 		Release      bool
 		Schema       int
 	}
-	require.NoError(t, json.Unmarshal([]byte(output(t, filepath.Join(dir, "usr/bin/iuworker"), "version", "--json")), &version))
+	require.NoError(t, json.Unmarshal([]byte(output(t, filepath.Join(dir, filepath.FromSlash("usr/bin/iuworker")), "version", "--json")), &version))
 	require.Regexp(t, `^[0-9a-f]{7}$`, version.Commit)
 	require.Regexp(t, `^\d{4}-\d\d-\d\d$`, version.Date)
 	require.GreaterOrEqual(t, version.Schema, 36)

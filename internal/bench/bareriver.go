@@ -23,10 +23,10 @@ const (
 
 // migrateBareRiver creates a River of its own in the scratch database.
 func (s *scratch) migrateBareRiver(ctx context.Context) error {
-	if err := s.exec(ctx, "make a schema for the bare River", "CREATE SCHEMA IF NOT EXISTS "+bareSchema); err != nil {
+	if err := s.Exec(ctx, "make a schema for the bare River", "CREATE SCHEMA IF NOT EXISTS "+bareSchema); err != nil {
 		return err
 	}
-	migrator, err := rivermigrate.New(riverpgxv5.New(s.pool), &rivermigrate.Config{
+	migrator, err := rivermigrate.New(riverpgxv5.New(s.Pool), &rivermigrate.Config{
 		Schema: bareSchema, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err == nil {
@@ -62,12 +62,12 @@ func (w *bareWorker) Work(ctx context.Context, job *river.Job[bareArgs]) error {
 // which only iuworker needs.
 func (s *scratch) composeAndNotify() string {
 	return fmt.Sprintf(`SELECT public.fn_iu_auto_instantiate_from_event($1::uuid, 'bench.happened', '%s', 'bare-' || $1, 'dry_run', '%s', NULL), `+
-		`pg_catalog.pg_notify('%s', $1::text)`, s.template, actor, bareChannel)
+		`pg_catalog.pg_notify('%s', $1::text)`, s.Template, actor, bareChannel)
 }
 
 // bareLatency measures a block of jobs that run a statement in the bare River, tuned as a user would tune it.
 func (s *scratch) bareLatency(ctx context.Context, connections, n int, work string) ([]time.Duration, error) {
-	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), s.config(connections))
+	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), s.Config(connections))
 	if err != nil {
 		return nil, fmt.Errorf("open the bare River's pool: %w", err)
 	}
@@ -90,7 +90,7 @@ func (s *scratch) bareLatency(ctx context.Context, connections, n int, work stri
 		_ = client.StopAndCancel(stopping) // its database is dropped anyway
 	}()
 	clock := newClock(1)
-	stop, err := clock.listen(ctx, s.config(1).ConnConfig, bareChannel, func(payload string) (uuid.UUID, bool) {
+	stop, err := clock.listen(ctx, s.Config(1).ConnConfig, bareChannel, func(payload string) (uuid.UUID, bool) {
 		id, err := uuid.Parse(payload)
 		return id, err == nil
 	})

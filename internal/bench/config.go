@@ -74,9 +74,6 @@ func Quick() Sizes {
 	}
 }
 
-// pieces is how many memberships an instance gets.
-const pieces = 12
-
 func (c Config) withDefaults() (Config, error) {
 	if c.Server == nil {
 		return c, errors.New("bench: Config.Server is required")

@@ -36,7 +36,7 @@ func (b *bench) watch(ctx context.Context, s *scratch) (stop func() (usage, erro
 
 // walPosition returns how many bytes of WAL the server ever wrote.
 func (s *scratch) walPosition(ctx context.Context) (bytes int64, err error) {
-	err = s.read(ctx, "read the WAL's position", []any{&bytes},
+	err = s.Read(ctx, "read the WAL's position", []any{&bytes},
 		"SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::bigint")
 	return bytes, err
 }

@@ -38,15 +38,15 @@ func (s *scratch) send(ctx context.Context, n int, insert func(context.Context, 
 
 // insertRows inserts n rows into the outbox in one transaction: all of them appear at once.
 func (s *scratch) insertRows(ctx context.Context, n int) error {
-	return s.exec(ctx, "insert outbox rows", `
+	return s.Exec(ctx, "insert outbox rows", `
 		INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix, actor)
 		SELECT 'bench.happened', $2, 'row-' || pg_catalog.gen_random_uuid(), $3 FROM pg_catalog.generate_series(1, $1)`,
-		n, s.template, actor)
+		n, s.Template, actor)
 }
 
 // insertJobs inserts n jobs into River in one transaction, as insertRows does.
 func (s *scratch) insertJobs(ctx context.Context, n int) error {
-	client, err := river.NewClient(riverpgxv5.New(s.pool), &river.Config{
+	client, err := river.NewClient(riverpgxv5.New(s.Pool), &river.Config{
 		Schema: jobs.RiverSchema, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *scratch) insertJobs(ctx context.Context, n int) error {
 	for i := range params {
 		params[i] = river.InsertManyParams{Args: s.job()}
 	}
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(ctx, s.Pool, func(tx pgx.Tx) error {
 		if _, err := client.InsertManyFastTx(ctx, tx, params); err != nil {
 			return err
 		}
@@ -74,7 +74,7 @@ func (s *scratch) insertJobs(ctx context.Context, n int) error {
 func (s *scratch) job() jobs.AutoInstantiateArgs {
 	id, suffix, now := uuid.New(), "job-"+uuid.NewString(), time.Now().UTC()
 	event := jobs.AutoInstantiateArgs{
-		EventID: id, EventType: "bench.happened", TemplateCollectionID: s.template, InstanceKeySuffix: suffix,
+		EventID: id, EventType: "bench.happened", TemplateCollectionID: s.Template, InstanceKeySuffix: suffix,
 		EmitMode: "live", Actor: actor, Priority: 1, AvailableAt: now, CreatedAt: now,
 		TraceContext: json.RawMessage("{}"),
 	}
@@ -86,7 +86,7 @@ func (s *scratch) job() jobs.AutoInstantiateArgs {
 type tally struct{ instances, completed, emitted, dead int }
 
 func (s *scratch) count(ctx context.Context) (t tally, err error) {
-	err = s.read(ctx, "count", []any{&t.instances, &t.completed, &t.emitted, &t.dead}, `
+	err = s.Read(ctx, "count", []any{&t.instances, &t.completed, &t.emitted, &t.dead}, `
 		SELECT (SELECT pg_catalog.count(*) FROM public.iu_auto_instantiate_event_log),
 		       (SELECT pg_catalog.count(*) FROM iu_outbox.job WHERE state = 'completed'),
 		       (SELECT c.position FROM iu_outbox.emission_counter AS c),
@@ -120,7 +120,7 @@ func (s *scratch) await(ctx context.Context, what sent, how whole) (err error) {
 			continue
 		}
 		last = time.Now()
-		err = s.read(ctx, "see whether all events are done", []any{&done}, `
+		err = s.Read(ctx, "see whether all events are done", []any{&done}, `
 			SELECT NOT EXISTS (SELECT FROM iu_outbox.event)
 			   AND NOT EXISTS (SELECT FROM iu_outbox.job AS j WHERE j.unfinished)
 			   AND NOT ($1 AND EXISTS (SELECT FROM iu_outbox.emission AS e WHERE e.position IS NULL))`, bool(how))
@@ -142,7 +142,7 @@ func (s *scratch) walk(ctx context.Context, n int, insert func(context.Context, 
 
 // emissionsWritten returns how many emissions were ever written, those of open transactions included.
 func (s *scratch) emissionsWritten(ctx context.Context) (written int64, err error) {
-	err = s.read(ctx, "read the number of emissions", []any{&written}, `
+	err = s.Read(ctx, "read the number of emissions", []any{&written}, `
 		SELECT COALESCE(pg_catalog.pg_sequence_last_value(
 			pg_catalog.pg_get_serial_sequence('iu_outbox.emission', 'id')::pg_catalog.regclass), 0)`)
 	return written, err
@@ -150,7 +150,7 @@ func (s *scratch) emissionsWritten(ctx context.Context) (written int64, err erro
 
 // emitted returns how many events were ever emitted.
 func (s *scratch) emitted(ctx context.Context) (position int64, err error) {
-	err = s.read(ctx, "read the last position", []any{&position}, "SELECT c.position FROM iu_outbox.emission_counter AS c")
+	err = s.Read(ctx, "read the last position", []any{&position}, "SELECT c.position FROM iu_outbox.emission_counter AS c")
 	return position, err
 }
 
@@ -165,7 +165,7 @@ func (s *scratch) verify(ctx context.Context, before tally, n int) error {
 		return nil
 	}
 	var why string
-	err = s.read(ctx, "look for dead letters", []any{&why}, `
+	err = s.Read(ctx, "look for dead letters", []any{&why}, `
 		SELECT pg_catalog.concat_ws(': ', d.status, d.detail) FROM iu_outbox.dead_letter AS d ORDER BY d.id DESC LIMIT 1`)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return err

@@ -39,7 +39,7 @@ func (b *bench) fanout(ctx context.Context) error {
 // room returns how many subscribers the server has room for, at most n.
 func (s *scratch) room(ctx context.Context, n, poolSize int) (int, error) {
 	var free int
-	err := s.read(ctx, "read the number of free connections", []any{&free}, `
+	err := s.Read(ctx, "read the number of free connections", []any{&free}, `
 		SELECT pg_catalog.current_setting('max_connections')::integer
 		     - pg_catalog.current_setting('superuser_reserved_connections')::integer
 		     - COALESCE(pg_catalog.current_setting('reserved_connections', true), '0')::integer -- from PostgreSQL 16 on
@@ -50,7 +50,7 @@ func (s *scratch) room(ctx context.Context, n, poolSize int) (int, error) {
 
 // fanoutTo measures a block of events until the last of n subscribers has each.
 func (b *bench) fanoutTo(ctx context.Context, s *scratch, n int) (block []time.Duration, err error) {
-	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), s.config(4))
+	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), s.Config(4))
 	if err != nil {
 		return nil, fmt.Errorf("open the subscribers' pool: %w", err)
 	}

@@ -35,7 +35,7 @@ func (b *bench) withScratch(ctx context.Context, do func(*scratch) error) (err e
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.drop(ctx)) }()
+	defer func() { err = errors.Join(err, s.Drop(ctx)) }()
 	return do(s)
 }
 

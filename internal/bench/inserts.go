@@ -32,7 +32,7 @@ func (b *bench) inserts(ctx context.Context) error {
 
 // makePlainTable makes a copy of the outbox's table without its trigger.
 func (s *scratch) makePlainTable(ctx context.Context) error {
-	return s.exec(ctx, "make a table without a trigger", `
+	return s.Exec(ctx, "make a table without a trigger", `
 		CREATE SCHEMA IF NOT EXISTS iu_bench;
 		DROP TABLE IF EXISTS `+plainTable+`;
 		CREATE TABLE `+plainTable+` (LIKE iu_outbox.event INCLUDING ALL);
@@ -46,13 +46,13 @@ func (s *scratch) makePlainTable(ctx context.Context) error {
 
 func (s *scratch) insertOne(table string) string {
 	return fmt.Sprintf(`INSERT INTO %s (event_type, template_collection_id, instance_key_suffix, actor) VALUES `+
-		`('bench.happened', '%s', 'one-' || pg_catalog.gen_random_uuid(), '%s');`, table, s.template, actor)
+		`('bench.happened', '%s', 'one-' || pg_catalog.gen_random_uuid(), '%s');`, table, s.Template, actor)
 }
 
 func (s *scratch) insertMany(table string, rows int) string {
 	return fmt.Sprintf(`INSERT INTO %s (event_type, template_collection_id, instance_key_suffix, actor) SELECT `+
 		`'bench.happened', '%s', 'many-' || pg_catalog.gen_random_uuid(), '%s' FROM pg_catalog.generate_series(1, %d);`,
-		table, s.template, actor, rows)
+		table, s.Template, actor, rows)
 }
 
 // insertRate measures inserts into the outbox against inserts into the plain table: without a worker, when nothing notifies and
@@ -92,7 +92,7 @@ func (b *bench) insertRate(
 func (s *scratch) emptyOutbox(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if err := s.exec(ctx, "empty the outbox", "TRUNCATE iu_outbox.event, "+plainTable); err != nil {
+	if err := s.Exec(ctx, "empty the outbox", "TRUNCATE iu_outbox.event, "+plainTable); err != nil {
 		return err
 	}
 	return s.emptyQueue(ctx)

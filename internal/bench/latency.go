@@ -79,7 +79,7 @@ func (b *bench) addLatency(name string, ours latencies, reference string, theirs
 func (b *bench) outboxLatency(ctx context.Context, s *scratch, n int) (block []time.Duration, err error) {
 	err = b.withWorker(ctx, s, func() error {
 		clock := newClock(1)
-		stop, err := clock.listen(ctx, s.config(1).ConnConfig, subscribe.EventType, eventIDOf)
+		stop, err := clock.listen(ctx, s.Config(1).ConnConfig, subscribe.EventType, eventIDOf)
 		if err != nil {
 			return err
 		}
@@ -92,9 +92,9 @@ func (b *bench) outboxLatency(ctx context.Context, s *scratch, n int) (block []t
 
 // insertRow inserts an event as an application does.
 func (s *scratch) insertRow(ctx context.Context, id uuid.UUID) error {
-	return s.exec(ctx, "insert an outbox row", `
+	return s.Exec(ctx, "insert an outbox row", `
 		INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix, actor)
-		VALUES ($1, 'bench.happened', $2, $3, $4)`, id, s.template, "drip-"+id.String(), actor)
+		VALUES ($1, 'bench.happened', $2, $3, $4)`, id, s.Template, "drip-"+id.String(), actor)
 }
 
 // eventIDOf returns the id that the application gave an event, from the payload of its notification.

@@ -52,7 +52,7 @@ var (
 func (b *bench) pgbench(ctx context.Context, s *scratch, script string, clients int, limit string) (loadResult, error) {
 	cmd := exec.CommandContext(ctx, b.cfg.Pgbench, "--no-vacuum", "--protocol=prepared", "--file=-", limit,
 		fmt.Sprintf("--client=%d", clients), fmt.Sprintf("--jobs=%d", min(clients, runtime.NumCPU())))
-	cmd.Env = append(slices.DeleteFunc(os.Environ(), steersLibpq), libpqEnvironment(s.config(1).ConnConfig)...)
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), steersLibpq), libpqEnvironment(s.Config(1).ConnConfig)...)
 	cmd.Stdin = strings.NewReader(script + "\n")
 	cmd.WaitDelay = 5 * time.Second
 	var out, errOut bytes.Buffer
@@ -85,7 +85,7 @@ func (b *bench) pgbenchFor(ctx context.Context, s *scratch, script string, clien
 
 func parsePgbench(out string) (loadResult, error) {
 	tps, processed := tpsLine.FindStringSubmatch(out), processedLine.FindStringSubmatch(out)
-	if processed != nil && processed[1] == "0" {
+	if len(processed) == 2 && processed[1] == "0" {
 		return loadResult{}, nil // it prints no rate then
 	}
 	if tps == nil || processed == nil {

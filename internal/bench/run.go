@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	scratchdb "github.com/iu-core/iuworker/internal/scratch"
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
@@ -94,19 +95,19 @@ func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 			return
 		}
 		report = nil
-		if left, ok := errors.AsType[*notDroppedError](err); ok {
+		if left, ok := errors.AsType[*scratchdb.NotDroppedError](err); ok {
 			err = left
 		} else {
 			err = ErrInterrupted
 		}
 	}()
-	if b.left, err = b.sweep(ctx); err != nil {
+	if b.left, err = scratchdb.Sweep(ctx, cfg.Server, namePrefix, cfg.Logger); err != nil {
 		return nil, err
 	}
 	if b.main, err = createScratch(ctx, cfg.Server, cfg.Logger); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, b.main.drop(ctx)) }()
+	defer func() { err = errors.Join(err, b.main.Drop(ctx)) }()
 	if err := b.begin(ctx); err != nil {
 		return nil, err
 	}
@@ -134,7 +135,7 @@ func (b *bench) begin(ctx context.Context) error {
 		"server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size", "wal_level", "wal_compression",
 	} {
 		var value string
-		if err := b.main.read(ctx, "read the setting "+name, []any{&value}, "SELECT pg_catalog.current_setting($1)", name); err != nil {
+		if err := b.main.Read(ctx, "read the setting "+name, []any{&value}, "SELECT pg_catalog.current_setting($1)", name); err != nil {
 			return err
 		}
 		b.report.Settings[name] = value

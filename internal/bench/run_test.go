@@ -14,6 +14,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/internal/pgserver"
+	scratchdb "github.com/iu-core/iuworker/internal/scratch"
 )
 
 // tiny returns the smallest configuration, with a login for this test alone.
@@ -154,7 +155,7 @@ func TestAScratchDatabaseThatIsNotFinishedIsDropped(t *testing.T) {
 		return left
 	}
 	before := count()
-	for _, at := range []string{"CREATE DATABASE", "CREATE ROLE", "GRANT", "bench-template"} {
+	for _, at := range []string{"CREATE DATABASE", "CREATE ROLE", "GRANT", "scratch-template"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		cfg := server.Copy()
 		cfg.ConnConfig.Tracer = cancelAt{at, cancel}
@@ -182,20 +183,6 @@ func (c cancelAt) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.Tra
 // TraceQueryEnd implements pgx.QueryTracer.
 func (cancelAt) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-func TestRolesThatTheRunCreatedGoWithIt(t *testing.T) {
-	t.Parallel()
-	db := iutest.Empty(t)
-	db.Exec(t, "CREATE ROLE iu_bench_test_role NOLOGIN")
-	server, err := pgxpool.ParseConfig(db.URL)
-	require.NoError(t, err)
-	s := &scratch{server: server, name: namePrefix + "none", newRoles: []string{"iu_bench_test_role"}}
-	require.NoError(t, s.drop(t.Context()))
-	var exists bool
-	require.NoError(t, db.Pool.QueryRow(t.Context(),
-		"SELECT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = 'iu_bench_test_role')").Scan(&exists))
-	require.False(t, exists)
-}
-
 // Connections that are reserved, which PostgreSQL can do from 16 on, are no room for subscribers.
 func TestReservedConnectionsAreNoRoom(t *testing.T) {
 	t.Parallel()
@@ -204,7 +191,7 @@ func TestReservedConnectionsAreNoRoom(t *testing.T) {
 	db.Exec(t, "ALTER SYSTEM SET reserved_connections = 200")
 	require.NoError(t, server.Restart(t.Context()))
 	db.Pool.Reset() // its connections ended
-	n, err := (&scratch{pool: db.Pool}).room(t.Context(), 1000, 5)
+	n, err := (&scratch{&scratchdb.Database{Pool: db.Pool}}).room(t.Context(), 1000, 5)
 	require.NoError(t, err)
 	require.Less(t, n, 300-3-200-20-5)
 	require.Greater(t, n, 2)

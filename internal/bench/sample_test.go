@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
+
+	scratchdb "github.com/iu-core/iuworker/internal/scratch"
 )
 
 func TestSamples(t *testing.T) {
@@ -135,7 +137,7 @@ esac
 `), 0o700)) //nolint:gosec // a program
 	server, err := pgxpool.ParseConfig("postgres://nobody@127.0.0.1:1/nothing")
 	require.NoError(t, err)
-	b, s := &bench{cfg: Config{Pgbench: script}}, &scratch{server: server}
+	b, s := &bench{cfg: Config{Pgbench: script}}, &scratch{scratchdb.On(server, "nothing")}
 	result, err := b.pgbenchFor(t.Context(), s, "SELECT 1", 64, time.Second)
 	require.NoError(t, err)
 	require.Equal(t, loadResult{rate: 80, transactions: 240}, result)

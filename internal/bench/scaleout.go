@@ -44,7 +44,7 @@ func (b *bench) duringScaleout(ctx context.Context, s *scratch, prefix string, n
 	begin := sync.OnceFunc(func() { close(began) })
 	go func() {
 		_, err := scaleout.Start(scaling, scaleout.Config{
-			Pool: s.pool, Template: s.template, Prefix: prefix, Count: million, Actor: actor,
+			Pool: s.Pool, Template: s.Template, Prefix: prefix, Count: million, Actor: actor,
 			Progress: func(scaleout.Result) { begin() },
 		})
 		ended <- err
@@ -66,7 +66,7 @@ func (b *bench) duringScaleout(ctx context.Context, s *scratch, prefix string, n
 
 // emptyQueue deletes the jobs that were not composed.
 func (s *scratch) emptyQueue(ctx context.Context) error {
-	if err := s.exec(ctx, "empty the queue", "TRUNCATE "+iusql.JobTable); err != nil {
+	if err := s.Exec(ctx, "empty the queue", "TRUNCATE "+iusql.JobTable); err != nil {
 		return err
 	}
 	return s.cleanUp(ctx)

@@ -29,7 +29,7 @@ func (s *scratch) batch(calls int) string {
 // compose returns a call of the function for a new event.
 func (s *scratch) compose(emitMode string) string {
 	return fmt.Sprintf(`public.fn_iu_auto_instantiate_from_event(pg_catalog.gen_random_uuid(), 'bench.happened', `+
-		`'%s', 'ref-' || pg_catalog.gen_random_uuid(), '%s', '%s', NULL)`, s.template, emitMode, actor)
+		`'%s', 'ref-' || pg_catalog.gen_random_uuid(), '%s', '%s', NULL)`, s.Template, emitMode, actor)
 }
 
 // measured is one measurement.

@@ -77,11 +77,11 @@ func cpuOf(stat procfs.ProcStat) time.Duration {
 // of this session must name the scratch database in its title.
 func (s *scratch) postmaster(ctx context.Context) (int, error) {
 	var pid int
-	if err := s.read(ctx, "read the session's pid", []any{&pid}, "SELECT pg_catalog.pg_backend_pid()"); err != nil {
+	if err := s.Read(ctx, "read the session's pid", []any{&pid}, "SELECT pg_catalog.pg_backend_pid()"); err != nil {
 		return 0, err
 	}
 	title, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if here := err == nil && strings.Contains(string(title), s.name); !here {
+	if here := err == nil && strings.Contains(string(title), s.Name); !here {
 		return 0, nil
 	}
 	stat, err := statOf(pid)

@@ -24,7 +24,7 @@ func (b *bench) withWorker(ctx context.Context, s *scratch, do func() error) err
 
 // withWorkerAs is withWorker with settings of the worker.
 func (b *bench) withWorkerAs(ctx context.Context, s *scratch, cfg worker.Config, do func() error) (err error) {
-	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), s.config(b.cfg.PoolSize))
+	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), s.Config(b.cfg.PoolSize))
 	if err != nil {
 		return fmt.Errorf("open the worker's pool: %w", err)
 	}

@@ -272,7 +272,7 @@ func (b *Batcher) statement(ctx context.Context, batch []*request) (rest []*requ
 	if len(batch) == 1 {
 		timeout *= 2 // no other event waits for it
 	}
-	start, endCalls := time.Now(), beginCalls(batch)
+	start, endCalls := time.Now(), startCalls(batch)
 	done, err := composeAll(ctx, b.cfg.Pool, contents(batch, timeout), b.leastSet(), b.alone(batch))
 	endCalls(err)
 	for i, r := range done.replies {
@@ -337,7 +337,7 @@ func (b *Batcher) single(ctx context.Context, batch []*request, timeout time.Dur
 
 // transact composes a batch in one transaction with a savepoint per event.
 func (b *Batcher) transact(ctx context.Context, batch []*request, timeout time.Duration) ([]reply, error) {
-	start, endCalls := time.Now(), beginCalls(batch)
+	start, endCalls := time.Now(), startCalls(batch)
 	replies, err := composeApart(ctx, b.cfg.Pool, contents(batch, timeout))
 	endCalls(err)
 	split := err != nil && len(batch) > 1 && lasting(err)

@@ -157,11 +157,7 @@ func call(
 	ctx, cancel := context.WithTimeout(ctx, batch.timeout+grace)
 	defer cancel()
 	statements := &pgx.Batch{}
-	doorbell := ""
-	if emission != nil {
-		doorbell = "off"
-	}
-	statements.Queue(settingsSQL, strconv.FormatInt(batch.timeout.Milliseconds(), 10), doorbell)
+	statements.Queue(settingsSQL, strconv.FormatInt(batch.timeout.Milliseconds(), 10), doorbell(emission))
 	statements.Queue(sql, append(batch.columns(), more...)...)
 	if emission != nil {
 		statements.Queue(emitSQL)

@@ -31,6 +31,9 @@
 //	an event took too long, or much memory     composed alone, up to 25 s, one such event at a time
 //	its template or a piece is locked          set aside at once, as are others of that template; retried within 5 s
 //
+// Before that, the relay composes claimed events that are sure to end well, in the same ways (Worker.ComposeClaimed). If that
+// fails, all of them become jobs, and the table above applies.
+//
 // The transaction of a batch completes its jobs, too, and River is kept from doing so (Worker.Ended); what it leaves, and the job
 // of a single event or of one that failed before, River completes. A worker may die at any time before that: the log keeps the
 // idempotency key forever, so a job that runs twice composes once. A trigger on the job table writes dead letters, in the

@@ -25,6 +25,9 @@ func NewThrottle(perSecond int) *Throttle {
 	return t
 }
 
+// limited reports whether there is a limit.
+func (t *Throttle) limited() bool { return t.limiter.Limit() != rate.Inf && t.lifted.Err() == nil }
+
 // Lift ends the limit, also for those who wait.
 func (t *Throttle) Lift() { t.lift() }
 

@@ -73,7 +73,8 @@ func endSpan(span trace.Span, o Outcome) {
 		status = jobs.StatusError
 		span.RecordError(o.Err)
 	}
-	span.SetAttributes(attribute.String("iuworker.status", string(status)), attribute.String("iuworker.ending", string(o.Ending)))
+	span.SetAttributes(attribute.Int64("iuworker.job_id", o.JobID),
+		attribute.String("iuworker.status", string(status)), attribute.String("iuworker.ending", string(o.Ending)))
 	if id := o.Result.InstanceCollectionID; id != nil {
 		span.SetAttributes(attribute.String("iuworker.instance", id.String()))
 	}
@@ -85,26 +86,39 @@ func endSpan(span trace.Span, o Outcome) {
 	}
 }
 
-// beginCalls begins a span for the composing of each event, below the span of its job. It has the name of the function, in
-// whichever way the event is composed. The spans of a batch begin and end together.
-func beginCalls(batch []*request) (end func(error)) {
-	var spans []trace.Span
-	for _, r := range batch {
-		job := trace.SpanFromContext(r.ctx)
-		if !job.IsRecording() {
-			continue
-		}
-		_, span := job.TracerProvider().Tracer(TracerName).Start(r.ctx, "fn_iu_auto_instantiate_from_event",
-			trace.WithSpanKind(trace.SpanKindClient),
-			trace.WithAttributes(attribute.String("db.system.name", "postgresql"), attribute.Int("iuworker.batch.events", len(batch))))
-		spans = append(spans, span)
+// startCall starts the span for the composing of an event, below the span of its job that ctx is in. It has the name of the function,
+// in whichever way the event is composed. nil: the job's span records nothing.
+func startCall(ctx context.Context, batch int) trace.Span {
+	job := trace.SpanFromContext(ctx)
+	if !job.IsRecording() {
+		return nil
+	}
+	_, span := job.TracerProvider().Tracer(TracerName).Start(ctx, "fn_iu_auto_instantiate_from_event",
+		trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(attribute.String("db.system.name", "postgresql"), attribute.Int("iuworker.batch.events", batch)))
+	return span
+}
+
+// endCall ends a span of startCall.
+func endCall(span trace.Span, err error) {
+	if span == nil {
+		return
+	}
+	if err != nil {
+		span.SetStatus(codes.Error, err.Error())
+	}
+	span.End()
+}
+
+// startCalls starts the spans of a batch, which end together.
+func startCalls(batch []*request) (end func(error)) {
+	spans := make([]trace.Span, len(batch))
+	for i, r := range batch {
+		spans[i] = startCall(r.ctx, len(batch))
 	}
 	return func(err error) {
 		for _, span := range spans {
-			if err != nil {
-				span.SetStatus(codes.Error, err.Error())
-			}
-			span.End()
+			endCall(span, err)
 		}
 	}
 }

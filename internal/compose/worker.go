@@ -115,9 +115,7 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[jobs.AutoInstantiateAr
 	defer w.active.Delete(job.ID)
 
 	start := time.Now()
-	ctx, span := w.cfg.Tracer.Start(Traced(ctx, job.Args), jobs.Kind, trace.WithSpanKind(trace.SpanKindConsumer),
-		trace.WithAttributes(attribute.Int64("iuworker.job_id", job.ID), attribute.String("iuworker.queue", job.Queue)),
-		trace.WithAttributes(Attributes(job.Args)...))
+	ctx, span := w.startRun(ctx, job.Args, job.Queue)
 	result, err := w.compose(ctx, job)
 	took := time.Since(start)
 	switch {
@@ -134,6 +132,19 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[jobs.AutoInstantiateAr
 	endSpan(span, outcome)
 	w.cfg.Observe(outcome)
 	return concluded
+}
+
+func (w *Worker) batcher(queue string) *Batcher {
+	if queue == jobs.QueueScaleout {
+		return w.cfg.Scaleouts
+	}
+	return w.cfg.Events
+}
+
+// startRun starts the span of a job's run.
+func (w *Worker) startRun(ctx context.Context, args jobs.AutoInstantiateArgs, queue string) (context.Context, trace.Span) {
+	return w.cfg.Tracer.Start(Traced(ctx, args), jobs.Kind, trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithAttributes(attribute.String("iuworker.queue", queue)), trace.WithAttributes(Attributes(args)...))
 }
 
 // heldError is the error of a job that was not tried because of a fault.
@@ -154,10 +165,7 @@ func (w *Worker) compose(ctx context.Context, job *river.Job[jobs.AutoInstantiat
 		return Result{}, heldError{*fault}
 	}
 	event := Event{AutoInstantiateArgs: job.Args, JobID: job.ID, Attempt: job.Attempt}
-	batcher := w.cfg.Events
-	if job.Queue == jobs.QueueScaleout {
-		batcher = w.cfg.Scaleouts
-	}
+	batcher := w.batcher(job.Queue)
 	switch before := readRetryMark(job.JobRow); {
 	case before.Alone:
 		return batcher.composeAlone(ctx, event)

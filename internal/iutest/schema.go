@@ -175,7 +175,7 @@ const emissionsTimeout = time.Minute // for reading all of a test's emissions on
 // that a test wrote itself are not among them.
 const announced = `
 	SELECT e.event::text FROM iu_outbox.emission AS e
-	WHERE e.position IS NOT NULL AND e.event IS NOT NULL AND (e.rolled_back_at IS NOT NULL OR EXISTS (
+	WHERE e.position IS NOT NULL AND e.event IS NOT NULL AND (e.rolled_back_at IS NOT NULL AND e.event ? 'type' OR EXISTS (
 		SELECT FROM public.iu_auto_instantiate_event_log AS l WHERE l.instance_collection_id = e.instance_collection_id))`
 
 // checkEvents fails the test unless the events that were announced in its database fit the schema.

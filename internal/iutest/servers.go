@@ -32,7 +32,7 @@ func OwnAt(t testing.TB, off string) *DB {
 	require.NotEmpty(t, libraries, "libfaketime is not installed: run .ci/setup tests, or install the package faketime")
 	bin := pgserver.Find(t.Context())
 	require.NotEmpty(t, bin, "PostgreSQL is not installed")
-	dir := openDir(t)
+	dir := OpenDir(t)
 	programs, err := filepath.Glob(filepath.Join(bin, "*"))
 	require.NoError(t, err)
 	for _, program := range programs {
@@ -46,8 +46,8 @@ func OwnAt(t testing.TB, off string) *DB {
 	return ownCluster(t, pgserver.Config{BinDir: dir}).migrated(t)
 }
 
-// openDir creates a directory that the server's account can enter, unlike those of testing.TB.
-func openDir(t testing.TB) string {
+// OpenDir creates a directory that the server's account can enter, unlike those of testing.TB.
+func OpenDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "iutest-") //nolint:usetesting // see above
 	require.NoError(t, err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -175,6 +176,24 @@ func (s *Server) Kill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.process.stop(syscall.SIGQUIT, killGrace)
+}
+
+// KillHard kills the server's main process, and leaves it to the others to notice. Restart recovers the server once they have
+// ended, and fails until then.
+func (s *Server) KillHard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.process.stop(syscall.SIGKILL, killGrace)
+}
+
+// CopyLog copies the server's log. Call it before Stop, which removes the log.
+func (s *Server) CopyLog(to io.Writer) error {
+	info, err := s.log.Stat()
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(to, io.NewSectionReader(s.log, 0, info.Size()))
+	return err
 }
 
 // Stop ends the server and removes its private directory. A second call does nothing.

@@ -182,3 +182,46 @@ BEGIN
     RETURNING j.id;
 END
 $$;
+
+-- Inserts completed jobs for events that this transaction has composed: as if p_worker had run them at once. p_events are their
+-- arguments, p_outputs their results. Returns their ids, in the order of the arrays. They have River's unique key for the states of
+-- unfinished jobs: an operator may run a job again.
+CREATE OR REPLACE FUNCTION iu_outbox.insert_completed_jobs(p_worker text, p_events jsonb[], p_outputs jsonb[], p_max_attempts integer)
+RETURNS bigint[]
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH inserted AS (
+        INSERT INTO iu_river.river_job AS j (
+            kind, queue, state, args, metadata, max_attempts, attempt, attempted_by, attempted_at, finalized_at, unique_key, unique_states)
+        SELECT 'auto_instantiate', 'events', 'completed', u.event, pg_catalog.jsonb_build_object('output', u.output), p_max_attempts, 1,
+               ARRAY[p_worker], pg_catalog.now(), pg_catalog.clock_timestamp(), iu_outbox.unique_key(u.event ->> 'idempotency_key'), '11110001'
+        FROM ROWS FROM (pg_catalog.unnest(p_events), pg_catalog.unnest(p_outputs)) WITH ORDINALITY AS u (event, output, n)
+        ORDER BY u.n
+        RETURNING j.id
+    )
+    SELECT pg_catalog.array_agg(i.id ORDER BY i.id) FROM inserted AS i
+$$;
+
+-- Locks up to p_limit jobs of a queue that are ready to run and have not failed yet, in the order in which River fetches them, and
+-- returns them. A sort could read all that is ready.
+CREATE OR REPLACE FUNCTION iu_outbox.lock_ready_jobs(p_queue text, p_limit integer)
+RETURNS TABLE (id bigint, attempt smallint, event jsonb, created_at timestamptz)
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+    SELECT j.id, j.attempt, j.args, j.created_at FROM iu_river.river_job AS j
+    WHERE j.state = 'available' AND j.queue = p_queue AND j.scheduled_at <= pg_catalog.now()
+      AND j.kind = 'auto_instantiate' AND j.errors IS NULL AND NOT j.metadata ?| ARRAY['retry', 'held']
+    ORDER BY j.priority, j.scheduled_at, j.id
+    LIMIT p_limit
+    FOR UPDATE SKIP LOCKED
+$$;
+
+-- Completes jobs that this transaction has locked while they were ready to run: as if p_worker had run them at once.
+CREATE OR REPLACE FUNCTION iu_outbox.complete_ready_jobs(p_worker text, p_ids bigint[], p_outputs jsonb[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+    UPDATE iu_river.river_job AS j
+    SET state = 'completed', attempt = j.attempt + 1, attempted_at = pg_catalog.now(), attempted_by = j.attempted_by || p_worker,
+        finalized_at = pg_catalog.clock_timestamp(), metadata = j.metadata || pg_catalog.jsonb_build_object('output', u.output)
+    FROM ROWS FROM (pg_catalog.unnest(p_ids), pg_catalog.unnest(p_outputs)) AS u (id, output)
+    WHERE j.id = u.id AND j.state = 'available'
+$$;

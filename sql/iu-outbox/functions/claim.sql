@@ -1,21 +1,23 @@
 -- The relay's half of the hand-off from the outbox to River.
 
--- The type of a row that claim() returns: all columns of the outbox, after two more. It has no rows itself.
-CREATE OR REPLACE VIEW iu_outbox.claimed_event AS
-SELECT false AS later, 0 AS merged, e.* FROM iu_outbox.event AS e WHERE false;
+DROP FUNCTION IF EXISTS iu_outbox.claim(integer), iu_outbox.claim(integer, bigint[], bigint[]);
+DROP VIEW IF EXISTS iu_outbox.claimed_event;
+
+-- The type of a row that claim() returns: all columns of the outbox, after three more. It has no rows itself.
+CREATE VIEW iu_outbox.claimed_event AS
+SELECT false AS later, 0 AS merged, false AS has_job, e.* FROM iu_outbox.event AS e WHERE false;
 
 -- Takes up to p_limit rows out of the outbox, lowest id first, each the first of its idempotency key, and with each
--- one the later rows of its key (merged: how many), which its job stands for. later: available_at is to come. Rows whose
+-- one the later rows of its key (merged: how many), which its job stands for. later: available_at is to come. has_job: its key
+-- has an unfinished job, which stands for the row. Rows whose
 -- ids are in p_without stay, and so do all but those in p_only, unless that is NULL. A row whose key's job runs stays until
 -- that job has ended: it may have composed already, and been rolled back, and would not compose again for this row.
 -- A row whose forerunner another relay holds waits for that one's commit: so the lowest id wins, and no two relays
--- insert the job of one key at a time. The ledger notes what was claimed; River is told to fetch.
--- Locks outbox rows; skips those that are locked. The commit waits for no disk: rows and jobs are lost together, and so
--- the rows are there again; nothing is told of a job before a later commit, its fetch, has brought this one to the disk.
+-- insert the job of one key at a time. The ledger notes what was claimed.
+-- Locks outbox rows; skips those that are locked.
 -- An outbox that a vacuum found empty counts as empty until it is analysed, however full it gets. So nothing here is left
 -- to estimates: keys are looked up row by row (OFFSET 0; id + 0, for which the primary key is no use), rows are deleted
 -- by a list of ids, and the settings leave no way to begin but the primary key, in its order.
-DROP FUNCTION IF EXISTS iu_outbox.claim(integer), iu_outbox.claim(integer, bigint[], bigint[]);
 CREATE FUNCTION iu_outbox.claim(p_limit integer, p_without bigint[] DEFAULT '{}', p_only bigint[] DEFAULT NULL)
 RETURNS SETOF iu_outbox.claimed_event
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -31,7 +33,7 @@ BEGIN
             SELECT FROM iu_outbox.event AS o
             WHERE o.event_id = e.event_id AND o.idempotency_key = e.idempotency_key AND o.id + 0 < e.id
             OFFSET 0)
-          AND NOT EXISTS (SELECT FROM iu_outbox.running_jobs(e.idempotency_key) OFFSET 0)
+          AND NOT EXISTS (SELECT FROM iu_outbox.unique_job(e.idempotency_key) AS j WHERE j.state = 'running' OFFSET 0)
           AND e.id <> ALL (p_without) AND (p_only IS NULL OR e.id = ANY (p_only))
         ORDER BY e.id
         LIMIT p_limit
@@ -58,13 +60,23 @@ BEGIN
         HAVING pg_catalog.count(*) > 0
     )
     -- Not now(): this transaction may have begun before the one that inserted the row.
-    SELECT t.available_at > pg_catalog.clock_timestamp(), COALESCE(c.merged, 0), t.*
+    SELECT t.available_at > pg_catalog.clock_timestamp(), COALESCE(c.merged, 0),
+           EXISTS (SELECT FROM iu_outbox.unique_job(t.idempotency_key) OFFSET 0), t.*
     FROM taken AS t LEFT JOIN counted AS c ON c.first_id = t.id
     ORDER BY t.id;
-    IF FOUND THEN
-        PERFORM iu_outbox.wake_queues(ARRAY['events']);
+    PERFORM pg_catalog.set_config('iu_outbox.claiming', 'off', true);
+END
+$$;
+
+-- Tells River to fetch the jobs of claimed rows. Unless this transaction has composed other rows (p_composed), its commit waits
+-- for no disk: rows and jobs are lost together, and so the rows are there again; nothing is told of a job before a later
+-- commit, its fetch, has brought this one to the disk.
+CREATE OR REPLACE FUNCTION iu_outbox.hand_over(p_composed boolean) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM iu_outbox.wake_queues(ARRAY['events']);
+    IF NOT p_composed THEN
         PERFORM pg_catalog.set_config('synchronous_commit', 'off', true);
     END IF;
-    PERFORM pg_catalog.set_config('iu_outbox.claiming', 'off', true);
 END
 $$;

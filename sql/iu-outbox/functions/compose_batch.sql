@@ -35,7 +35,7 @@ DECLARE
     v_untried integer[] := '{}';
     v_jobs bigint[] := '{}'; -- that were completed
 BEGIN
-    IF pg_catalog.cardinality(v_events) >= p_least
+    IF p_least IS NOT NULL AND pg_catalog.cardinality(v_events) >= p_least
        AND pg_catalog.has_function_privilege( -- else the call below fails, and says so
            'public.fn_iu_auto_instantiate_from_event(uuid, text, uuid, text, text, text, text)', 'EXECUTE')
        AND iu_outbox.set_obstacle() IS NULL THEN

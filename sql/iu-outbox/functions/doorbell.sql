@@ -9,11 +9,16 @@
 -- `SET iu_outbox.doorbell = off` keeps a session from ringing and locking, because PREPARE TRANSACTION refuses
 -- both; the poll finds its rows.
 
--- Rings the doorbell named by the trigger's argument. Takes no locks, reads no table.
+-- Rings the doorbell of the channel in the trigger's first argument, if its sleeper holds the lock (26997, the second
+-- argument). The condition is not the trigger's WHEN, which PostgreSQL parses again for each statement that fires it; and
+-- it names its operator, because it runs with the search_path of the session that inserts.
 CREATE OR REPLACE FUNCTION iu_outbox.ring() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_catalog.pg_notify(TG_ARGV[0], '');
+    IF COALESCE(pg_catalog.current_setting('iu_outbox.doorbell', true), '') OPERATOR(pg_catalog.<>) 'off'
+       AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(26997, TG_ARGV[1]::pg_catalog.int4) THEN
+        PERFORM pg_catalog.pg_notify(TG_ARGV[0], '');
+    END IF;
     RETURN NULL;
 END
 $$;
@@ -21,13 +26,9 @@ $$;
 CREATE OR REPLACE TRIGGER event_doorbell
     AFTER INSERT ON iu_outbox.event
     FOR EACH STATEMENT
-    WHEN (pg_catalog.current_setting('iu_outbox.doorbell', true) IS DISTINCT FROM 'off'
-          AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(26997, 1))
-    EXECUTE FUNCTION iu_outbox.ring('iu_outbox_event');
+    EXECUTE FUNCTION iu_outbox.ring('iu_outbox_event', '1');
 
 CREATE OR REPLACE TRIGGER emission_doorbell
     AFTER INSERT ON iu_outbox.emission
     FOR EACH STATEMENT
-    WHEN (pg_catalog.current_setting('iu_outbox.doorbell', true) IS DISTINCT FROM 'off'
-          AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(26997, 2))
-    EXECUTE FUNCTION iu_outbox.ring('iu_outbox_emission');
+    EXECUTE FUNCTION iu_outbox.ring('iu_outbox_emission', '2');

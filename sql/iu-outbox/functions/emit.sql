@@ -5,11 +5,13 @@
 -- Locks the counter row, then emission rows; waits for neither. READ COMMITTED only.
 -- A join with the picked rows could read the whole table once for each of them, where the table counts as empty or a plan
 -- was made while it was: so they are a list of ids, and the settings leave their index as the only way to find them.
+-- There is one plan for all values, then, and PostgreSQL need not plan for those of each call.
 CREATE OR REPLACE FUNCTION iu_outbox.emit(
     p_limit integer, p_id bigint DEFAULT NULL,
     OUT state text, OUT emitted integer, OUT last_position bigint, OUT notified boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_epoch text;
     v_ids bigint[];

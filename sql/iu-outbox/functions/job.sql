@@ -71,26 +71,26 @@ LANGUAGE sql STABLE AS $$
     WHERE j.state = 'scheduled' AND j.metadata ? 'parked' AND j.metadata #>> '{parked,gate}' = p_gate
 $$;
 
--- Returns the job of an idempotency key that runs now, by River's index of unique keys; see unfinished_jobs. In line with the
--- statement that calls it. The cast keeps a plan from reading all running jobs instead.
-CREATE OR REPLACE FUNCTION iu_outbox.running_jobs(p_key text) RETURNS SETOF bigint
+-- Returns River's unique key of a job: the hash of what River says of its kind and its idempotency key.
+CREATE OR REPLACE FUNCTION iu_outbox.unique_key(p_key text) RETURNS bytea
 LANGUAGE sql STABLE AS $$
-    SELECT j.id FROM iu_river.river_job AS j
-    WHERE j.unique_key = pg_catalog.sha256(pg_catalog.convert_to(
-              '&kind=auto_instantiate&args={"idempotency_key":"' || p_key || '"}', 'UTF8'))
-      AND j.unique_states IS NOT NULL AND iu_river.river_job_state_in_bitmask(j.unique_states, j.state)
-      AND j.state::text = 'running'
+    SELECT pg_catalog.sha256(pg_catalog.convert_to('&kind=auto_instantiate&args={"idempotency_key":"' || p_key || '"}', 'UTF8'))
 $$;
 
--- Returns the unfinished job of an idempotency key: by River's index of unique keys, which hold the hash of what River says
--- there, and by the key itself, since an application may insert jobs with a unique key of its own. A job may be returned twice. In line with the statement that
+-- Returns the unfinished job of an idempotency key that River's index of unique keys has. In line with the statement that calls it. The state is a text: so no plan reads all jobs of a state instead.
+CREATE OR REPLACE FUNCTION iu_outbox.unique_job(p_key text, OUT id bigint, OUT state text) RETURNS SETOF record
+LANGUAGE sql STABLE AS $$
+    SELECT j.id, j.state::text FROM iu_river.river_job AS j
+    WHERE j.unique_key = iu_outbox.unique_key(p_key)
+      AND j.unique_states IS NOT NULL AND iu_river.river_job_state_in_bitmask(j.unique_states, j.state)
+$$;
+
+-- Returns the unfinished job of an idempotency key: by River's index of unique keys,
+-- and by the key itself, since an application may insert jobs with a unique key of its own. A job may be returned twice. In line with the statement that
 -- calls it.
 CREATE OR REPLACE FUNCTION iu_outbox.unfinished_jobs(p_key text) RETURNS SETOF bigint
 LANGUAGE sql STABLE AS $$
-    SELECT j.id FROM iu_river.river_job AS j
-    WHERE j.unique_key = pg_catalog.sha256(pg_catalog.convert_to(
-              '&kind=auto_instantiate&args={"idempotency_key":"' || p_key || '"}', 'UTF8'))
-      AND j.unique_states IS NOT NULL AND iu_river.river_job_state_in_bitmask(j.unique_states, j.state)
+    SELECT j.id FROM iu_outbox.unique_job(p_key) AS j
     UNION ALL
     SELECT j.id FROM iu_outbox.job AS j
     WHERE j.idempotency_key = p_key AND j.unfinished

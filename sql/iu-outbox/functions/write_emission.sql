@@ -10,18 +10,25 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_traces jsonb := NULLIF(pg_catalog.current_setting('iu_outbox.traceparents', true), '');
     v_trace text := NULLIF(pg_catalog.current_setting('iu_outbox.traceparent', true), '');
-    v_restored boolean := pg_catalog.current_setting('session_replication_role') = 'replica';
 BEGIN
     -- An INSERT of no rows would ring the doorbell of the emitter.
-    IF NOT EXISTS (SELECT FROM composed AS c WHERE c.emit_mode = 'live') OR v_restored AND iu_outbox.applying() THEN
+    IF NOT EXISTS (SELECT FROM composed AS c WHERE c.emit_mode = 'live') THEN
         RETURN NULL;
     END IF;
-    INSERT INTO iu_outbox.emission (instance_collection_id, trace)
-    SELECT c.instance_collection_id, pg_catalog.left(CASE WHEN v_traces IS NULL THEN v_trace ELSE v_traces ->> c.idempotency_key END, 4096)
-    FROM composed AS c
-    WHERE c.emit_mode = 'live'
-      AND NOT (v_restored AND (c.created_at <= (SELECT p.created_until FROM iu_outbox.emission_pruned AS p)
-               OR EXISTS (SELECT FROM iu_outbox.emission AS e WHERE e.instance_collection_id = c.instance_collection_id)));
+    -- Two statements: one for both would be planned again for each call, since a plan made for all values costs more.
+    IF pg_catalog.current_setting('session_replication_role') <> 'replica' THEN
+        INSERT INTO iu_outbox.emission (instance_collection_id, trace)
+        SELECT c.instance_collection_id, pg_catalog.left(CASE WHEN v_traces IS NULL THEN v_trace ELSE v_traces ->> c.idempotency_key END, 4096)
+        FROM composed AS c
+        WHERE c.emit_mode = 'live';
+    ELSIF NOT iu_outbox.applying() THEN
+        INSERT INTO iu_outbox.emission (instance_collection_id, trace)
+        SELECT c.instance_collection_id, pg_catalog.left(CASE WHEN v_traces IS NULL THEN v_trace ELSE v_traces ->> c.idempotency_key END, 4096)
+        FROM composed AS c
+        WHERE c.emit_mode = 'live'
+          AND NOT (c.created_at <= (SELECT p.created_until FROM iu_outbox.emission_pruned AS p)
+                   OR EXISTS (SELECT FROM iu_outbox.emission AS e WHERE e.instance_collection_id = c.instance_collection_id));
+    END IF;
     RETURN NULL;
 END
 $$;

@@ -1,4 +1,4 @@
-package bench
+package scratch
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/iu-core/iuworker/internal/operate"
 )
@@ -19,19 +20,19 @@ const lockClass = 0x62656e63 // "benc"
 
 // lock opens the session that holds the lock of the scratch database while the run lives. The lock is taken before the database
 // exists, so that a database without a lock belongs to a run that was killed.
-func (s *scratch) lock(ctx context.Context, tag uint32) (err error) {
-	if s.guard, err = pgx.ConnectConfig(ctx, s.server.ConnConfig); err != nil {
+func (d *Database) lock(ctx context.Context, tag uint32) (err error) {
+	if d.guard, err = pgx.ConnectConfig(ctx, d.server.ConnConfig); err != nil {
 		return err
 	}
-	if _, err = s.guard.Exec(ctx, "SELECT pg_catalog.pg_advisory_lock($1, $2)", lockClass, int32(tag)); err != nil { //nolint:gosec // the bits count
-		s.unlock(ctx)
+	if _, err = d.guard.Exec(ctx, "SELECT pg_catalog.pg_advisory_lock($1, $2)", lockClass, int32(tag)); err != nil { //nolint:gosec // the bits count
+		d.unlock(ctx)
 	}
 	return err
 }
 
-func (s *scratch) unlock(ctx context.Context) {
-	if s.guard != nil {
-		_ = s.guard.Close(context.WithoutCancel(ctx)) // the server releases the lock in any case
+func (d *Database) unlock(ctx context.Context) {
+	if d.guard != nil {
+		_ = d.guard.Close(context.WithoutCancel(ctx)) // the server releases the lock in any case
 	}
 }
 
@@ -44,21 +45,21 @@ const killedSQL = `
 		  AND d.datname = $1 || pg_catalog.lpad(pg_catalog.to_hex(l.objid::bigint), 8, '0'))
 	ORDER BY 1`
 
-// sweep drops the scratch databases of runs that were killed. It returns a sentence with those that it cannot drop, since they
+// Sweep drops the scratch databases of runs that were killed. It returns a sentence with those that it cannot drop, since they
 // belong to another login or are in use; "" if there are none.
-func (b *bench) sweep(ctx context.Context) (string, error) {
+func Sweep(ctx context.Context, server *pgxpool.Config, prefix string, logger *slog.Logger) (string, error) {
 	var left []string
-	err := (&scratch{server: b.cfg.Server}).onServer(ctx, func(conn *pgx.Conn) error {
-		killed, err := operate.Collect(ctx, conn, pgx.RowTo[string], killedSQL, namePrefix, lockClass)
+	err := On(server, "").onServer(ctx, func(conn *pgx.Conn) error {
+		killed, err := operate.Collect(ctx, conn, pgx.RowTo[string], killedSQL, prefix, lockClass)
 		if err != nil {
 			return err
 		}
 		for _, name := range killed {
-			_, err := conn.Exec(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") // its pgbench may run on
+			_, err := conn.Exec(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") // its programs may run on
 			pgErr, refused := errors.AsType[*pgconn.PgError](err)
 			switch {
 			case err == nil:
-				b.cfg.Logger.InfoContext(ctx, "Bench: dropped the database of a run that was killed", slog.String("database", name))
+				logger.InfoContext(ctx, "Scratch: dropped the database of a run that was killed", slog.String("database", name))
 			case refused && (pgErr.Code == pgerrcode.InsufficientPrivilege || pgErr.Code == pgerrcode.ObjectInUse):
 				left = append(left, name)
 			default:

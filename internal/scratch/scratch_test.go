@@ -1,0 +1,26 @@
+package scratch
+
+import (
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/internal/iutest"
+)
+
+func TestMain(m *testing.M) { iutest.Main(m) }
+
+func TestRolesThatTheRunCreatedGoWithIt(t *testing.T) {
+	t.Parallel()
+	db := iutest.Empty(t)
+	db.Exec(t, "CREATE ROLE iu_scratch_test_role NOLOGIN")
+	server, err := pgxpool.ParseConfig(db.URL)
+	require.NoError(t, err)
+	d := &Database{server: server, Name: "iuworker_scratch_none", newRoles: []string{"iu_scratch_test_role"}}
+	require.NoError(t, d.Drop(t.Context()))
+	var exists bool
+	require.NoError(t, db.Pool.QueryRow(t.Context(),
+		"SELECT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = 'iu_scratch_test_role')").Scan(&exists))
+	require.False(t, exists)
+}
