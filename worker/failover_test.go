@@ -9,6 +9,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/dbsession"
 	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/pgserver"
 	"github.com/iu-core/iuworker/internal/proxytest"
 	"github.com/iu-core/iuworker/worker"
 )
@@ -32,7 +33,7 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 	db, _ := iutest.Own(t)
 	db.OpenGates(t)
 	template := db.Template(t, "t", 1)
-	standby := iutest.Standby(t, db)
+	standby, promoted := iutest.Standby(t, db, pgserver.StandbyConfig{})
 	address := iutest.NewSwitch(t, db.Host())
 	w := start(t, db, func(c *worker.Config) { c.Pool = preparedPool(t, db.URLAt(address.Addr)) })
 	for _, suffix := range []string{"1", "2", "3"} {
@@ -46,9 +47,8 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 	require.Eventually(t, func() bool { return w.Ready(t.Context()) != nil }, patience, 10*time.Millisecond)
 	require.ErrorIs(t, w.Ready(t.Context()), worker.ErrNotReady)
 
-	iutest.Promote(t, standby, db)
-	standby.Exec(t, "ALTER SYSTEM RESET default_transaction_read_only") // replicated from the old primary
-	standby.Exec(t, "SELECT pg_reload_conf()")
+	require.NoError(t, promoted.AwaitReplay(t.Context()))
+	require.NoError(t, promoted.Promote(t.Context()))
 	began := time.Now()
 	address.Lead(standby.Host())
 	for _, suffix := range []string{"4", "5", "6"} {

@@ -54,15 +54,22 @@ func (r *running) tools(part string) tools {
 	return tools{pool: r.cfg.Pool, logger: r.logger, metrics: r.cfg.metrics, outage: outage}
 }
 
-// repeat does rounds until ctx ends, waits after each, and logs when they begin to fail and when they succeed again.
+// repeat does rounds until ctx ends, waits after each, and logs when they begin to fail and when they succeed again. After one that
+// failed it waits no longer than for a connection: a worker is not ready until the round that a failover broke has succeeded.
 func (t tools) repeat(ctx context.Context, wait func(context.Context), round func(context.Context) error) error {
 	for ctx.Err() == nil {
-		if err := round(ctx); err == nil {
-			t.outage.Worked(ctx)
-		} else if ctx.Err() == nil {
-			t.outage.Failed(ctx, err)
+		err := round(ctx)
+		if ctx.Err() != nil {
+			return nil
 		}
-		wait(ctx)
+		if err == nil {
+			t.outage.Worked(ctx)
+			wait(ctx)
+			continue
+		}
+		soon, cancel := context.WithTimeout(ctx, retry.Reconnect.Wait(t.outage.Failed(ctx, err)))
+		wait(soon)
+		cancel()
 	}
 	return nil
 }

@@ -94,6 +94,7 @@ func (r *running) open(ctx context.Context, sessions bool, report *reporter, fai
 		r.listener = listen.New(listen.Config{Pool: cfg.Pool, Direct: cfg.Direct, Logger: r.logger, Observe: cfg.metrics.Listening})
 		cfg.metrics.Listening(false) // not yet
 		session := newSession(cfg.Direct, r.logger)
+		session.moved = r.listener.Reconnect // it may still listen on the server that was left
 		if err := session.open(ctx); err != nil {
 			return nil, fmt.Errorf("open the worker's session: %w", err)
 		}

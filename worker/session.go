@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,12 +37,15 @@ type session struct {
 	direct *pgx.ConnConfig
 	logger *slog.Logger
 	outage *retry.Outage
+	moved  func() // is called after the session has left a read-only server for one that can write; nil: nothing is
 
 	mu      sync.Mutex
 	conn    *pgx.Conn
 	backend int32
 	gone    chan struct{}  // closed when conn is lost
 	led     map[int32]bool // locks of leaders that conn keeps
+
+	readOnly atomic.Bool // the last server was read-only
 
 	strangers map[int32]stranger // by key: the last session that was found to hold it
 }
@@ -99,6 +103,7 @@ func (s *session) alive(ctx context.Context) error {
 	}
 	if !writable {
 		s.drop()
+		s.readOnly.Store(true)
 		return errReadOnly
 	}
 	return nil
@@ -112,16 +117,32 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	var backend int32 // not conn's own PID: a pooler in between makes one up
-	if err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_backend_pid()").Scan(&backend); err != nil {
-		_ = conn.Close(ctx) // the error that matters is err
-		return fmt.Errorf("ask for the session's backend: %w", err)
+	var writable bool
+	err = conn.QueryRow(ctx, dbsession.Writable+", pg_catalog.pg_backend_pid()").Scan(&writable, &backend)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("ask for the session's backend: %w", err)
+	case !writable:
+		s.readOnly.Store(true)
+		err = errReadOnly
 	}
+	if err != nil {
+		_ = conn.Close(ctx) // the error that matters is err
+		return err
+	}
+	s.begin(conn, backend)
+	if s.readOnly.Swap(false) && s.moved != nil {
+		s.moved()
+	}
+	return nil
+}
+
+func (s *session) begin(conn *pgx.Conn, backend int32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conn, s.backend = conn, backend
 	s.gone = make(chan struct{})
 	s.led = make(map[int32]bool)
-	return nil
 }
 
 // lost returns a channel that is closed when the current session ends, and is closed already if there is none.

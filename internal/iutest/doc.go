@@ -6,7 +6,7 @@
 //	Encoded   an empty database in another encoding
 //	Own       like New, on a server that the test may restart or kill
 //	OwnAt     like Own, on a server whose clock is wrong
-//	Standby   a streaming standby of a database that Own created
+//	Standby   a database of Own on a streaming standby, which the test may promote, pause or cut off
 //	Switch    an address whose new connections can be sent to another server
 //
 // Each test process has a private server, which the first test that needs it starts. The template is migrated once. Databases

@@ -2,19 +2,16 @@ package iutest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
-	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/pgserver"
@@ -59,38 +56,18 @@ func openDir(t testing.TB) string {
 	return dir
 }
 
-// Standby creates a streaming standby of a database that Own created, and returns the database there.
-func Standby(t testing.TB, of *DB) *DB {
+// Standby creates a standby of the server of a database that Own created, and returns the database there and the server. Both end
+// with the test.
+func Standby(t testing.TB, of *DB, cfg pgserver.StandbyConfig) (*DB, *pgserver.Server) {
 	t.Helper()
-	data := filepath.Join(openDir(t), "data")
-	_, err := Program(t, "pg_basebackup", "-d", of.cluster.server.URL("postgres"), "-D", data, "-R", "-X", "stream", "-c", "fast", "--no-sync")
+	server, err := of.cluster.server.Standby(t.Context(), cfg)
 	require.NoError(t, err)
-	info, err := os.Stat(value(t, of, "SHOW data_directory"))
+	standby := &cluster{server: server}
+	t.Cleanup(func() { require.NoError(t, standby.stop(), "stop the standby") })
+	standby.admin, err = pgxpool.New(context.WithoutCancel(t.Context()), server.URL("postgres"))
 	require.NoError(t, err)
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	require.True(t, ok)
-	require.NoError(t, filepath.WalkDir(data, func(name string, _ fs.DirEntry, err error) error {
-		return errors.Join(err, os.Lchown(name, int(owner.Uid), int(owner.Gid)))
-	}))
-	standby := ownCluster(t, pgserver.Config{DataDir: data})
-	require.NoError(t, standby.start(), "start the standby")
-	db := standby.open(t, of.Name)
-	db.WaitFor(t, time.Minute, "SELECT pg_is_in_recovery()")
-	return db
-}
-
-// Promote waits until a standby has replayed all WAL of its primary, and promotes it.
-func Promote(t testing.TB, standby, of *DB) {
-	t.Helper()
-	standby.WaitFor(t, time.Minute, "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", value(t, of, "SELECT pg_current_wal_lsn()::text"))
-	standby.Exec(t, "SELECT pg_promote()")
-	standby.WaitFor(t, time.Minute, "SELECT NOT pg_is_in_recovery()")
-}
-
-func value(t testing.TB, db *DB, sql string) (text string) {
-	t.Helper()
-	require.NoError(t, db.Pool.QueryRow(t.Context(), sql).Scan(&text))
-	return text
+	require.NoError(t, server.AwaitReplay(t.Context()))
+	return standby.open(t, of.Name), server
 }
 
 // Switch is an address that sends new connections to the server of the last Lead, like a DNS name or a proxy in a failover.

@@ -215,6 +215,10 @@ func refused(err error) bool {
 	return errors.As(err, &pgErr)
 }
 
+// Reconnect makes the listener open a new connection, for a server that another one has replaced may still keep the old one open. It
+// does not wait.
+func (l *Listener) Reconnect() { l.cut() }
+
 // cut closes the socket under the connection, so that the pending read fails at once.
 func (l *Listener) cut() {
 	l.mu.Lock()

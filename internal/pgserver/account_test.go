@@ -12,19 +12,24 @@ import (
 // An ordinary user's server runs as that user. If the tests run as root, the program runs as nobody.
 func TestOrdinaryUser(t *testing.T) {
 	t.Parallel()
-	dir := openDir(t)
-	temp := filepath.Join(dir, "tmp")
-	require.NoError(t, os.Mkdir(temp, 0o700))
-	cmd := command(t, selfIn(t, dir), "plain", temp)
-	if os.Geteuid() == 0 {
-		nobody := &account{name: "nobody", uid: 65534, gid: 65534}
-		require.NoError(t, nobody.own(temp))
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody.uid, Gid: nobody.gid}}
+	for _, mode := range []string{"plain", "standby"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			dir := openDir(t)
+			temp := filepath.Join(dir, "tmp")
+			require.NoError(t, os.Mkdir(temp, 0o700))
+			cmd := command(t, selfIn(t, dir), mode, temp)
+			if os.Geteuid() == 0 {
+				nobody := &account{name: "nobody", uid: 65534, gid: 65534}
+				require.NoError(t, nobody.own(temp))
+				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody.uid, Gid: nobody.gid}}
+			}
+			out, err := cmd.CombinedOutput()
+			require.NoError(t, err, "%s", out)
+			require.Len(t, lines(string(out)), 2)
+			require.Equal(t, temp, filepath.Dir(filepath.Dir(lines(string(out))[0])), "in the user's own TMPDIR")
+		})
 	}
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	require.Len(t, lines(string(out)), 2)
-	require.Equal(t, temp, filepath.Dir(filepath.Dir(lines(string(out))[0])), "in the user's own TMPDIR")
 }
 
 func TestReaches(t *testing.T) {

@@ -7,6 +7,9 @@
 //	   ▼     waits until the server replies
 //	Stop     fast shutdown; removes the directory
 //
+//	Standby  copies a running server and starts the copy, which streams from it; Promote makes it a primary.
+//	         SetSynchronous, PauseReplay and StopReceiving decide what a failover loses; URL names several servers.
+//
 // PostgreSQL refuses to run as root. If root starts it, it runs as the user postgres or, if that does not exist, as nobody.
 //
 //	failure                      what happens

@@ -2,6 +2,7 @@ package pgserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -16,8 +17,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// programMode makes the test binary a program that starts a server, prints where, and waits until it is killed or its standard
-// input is closed.
+// programMode makes the test binary a program that starts a server (in mode "standby", a standby of it as well), prints where, and
+// waits until it is killed or its standard input is closed.
 const programMode = "PGSERVER_TEST_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -33,12 +34,23 @@ func program(mode string) int {
 		fmt.Println(err)
 		return 1
 	}
+	servers := []*Server{s}
+	if mode == "standby" {
+		standby, err := s.Standby(context.Background(), StandbyConfig{Synchronous: true})
+		if err != nil {
+			fmt.Println(errors.Join(err, s.Stop()))
+			return 1
+		}
+		s, servers = standby, append(servers, standby)
+	}
 	fmt.Println(s.dir.path)
 	fmt.Println(s.process.cmd.Process.Pid)
 	_, _ = os.Stdin.Read(make([]byte, 1))
-	if err := s.Stop(); err != nil {
-		fmt.Println(err)
-		return 1
+	for _, s := range servers {
+		if err := s.Stop(); err != nil {
+			fmt.Println(err)
+			return 1
+		}
 	}
 	return 0
 }

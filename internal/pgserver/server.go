@@ -44,9 +44,11 @@ type Config struct {
 	// Logger logs what is found, started, cleaned up and stopped. Default: nothing is logged.
 	Logger *slog.Logger
 
-	// Only tests set these.
+	// Only tests set these two.
 	download download // where binaries come from and go to
 	orphan   bool     // the server outlives a killed program, as on systems other than Linux
+
+	primary *Server // what a standby copies and follows; set by Standby
 }
 
 func (c Config) withDefaults() Config {
@@ -191,6 +193,11 @@ func (s *Server) Stop() error {
 
 // bringUp prepares the private directory and starts the server in it.
 func (s *Server) bringUp(ctx context.Context) error {
+	if s.cfg.primary != nil {
+		if err := s.copyPrimary(ctx); err != nil {
+			return err
+		}
+	}
 	if err := s.linkData(); err != nil {
 		return err
 	}
