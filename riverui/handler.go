@@ -28,8 +28,7 @@ type Handler struct {
 	stop context.CancelFunc
 
 	// NewMetrics leaves these empty.
-	sessions sessions      // of browsers that follow the events
-	streams  chan struct{} // holds an element for each page that is kept up to date
+	streams chan struct{} // holds an element for each page that is kept up to date
 
 	// The index of databases leaves these empty, too.
 	sources     *sources
@@ -77,7 +76,7 @@ func New(cfg Config) (*Handler, error) {
 	if cfg.EventsTokens != nil {
 		cfg.EventsTokens.logger.Store(cfg.Logger)
 	}
-	h.sessions, h.streams = sessions{newDigestKey()}, make(chan struct{}, liveAtOnce)
+	h.streams = make(chan struct{}, liveAtOnce)
 	if cfg.Databases != nil {
 		h.handler = h.guardedIndex()
 		return h, nil

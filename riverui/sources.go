@@ -3,6 +3,7 @@ package webui
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -43,14 +44,16 @@ type sources struct {
 	ready     cached[string]   // why this worker is not ready; "" if it is
 	health    cached[doctor.Report]
 	scaleouts scaleout.Meter
+
+	changed atomic.Int64 // the id of the last change, by whichever process, for which expire was called
 }
 
 func newSources(cfg Config, probes *probes) *sources {
-	db := limited{cfg.Pool}
+	db := limited{cfg.Pool, cfg.Replica}
 	return &sources{
 		health: cached[doctor.Report]{keep: keepHealth, read: func(ctx context.Context) (doctor.Report, error) {
 			return doctor.Run(ctx, doctor.Config{
-				Pool: cfg.Pool, Direct: cfg.Direct, PoolSize: int(cfg.Pool.Config().MaxConns), Explain: func(err error) string {
+				Pool: cfg.Pool, Replica: cfg.Replica, Direct: cfg.Direct, PoolSize: int(cfg.Pool.Config().MaxConns), Explain: func(err error) string {
 					_, sentence := dberror.Explain(err)
 					return sentence
 				},

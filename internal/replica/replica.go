@@ -75,6 +75,9 @@ func New(cfg Config) *Reader {
 // HasStandby reports whether there is a standby to read.
 func (r *Reader) HasStandby() bool { return r.cfg.Standby != nil }
 
+// Standby returns the pool of the standby; nil if there is none.
+func (r *Reader) Standby() *pgxpool.Pool { return r.cfg.Standby }
+
 // MaxLag returns how far behind the standby may be; negative: as far as it likes.
 func (r *Reader) MaxLag() time.Duration { return r.cfg.MaxLag }
 

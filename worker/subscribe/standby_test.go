@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/pgserver"
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
@@ -22,7 +23,8 @@ func setupPair(t *testing.T) *pair {
 	t.Helper()
 	db, _ := iutest.Own(t)
 	db.OpenGates(t)
-	p := &pair{bundle: &bundle{DB: db, template: db.Template(t, "tpl:invoice", 1)}, standby: iutest.Standby(t, db)}
+	standby, _ := iutest.Standby(t, db, pgserver.StandbyConfig{})
+	p := &pair{bundle: &bundle{DB: db, template: db.Template(t, "tpl:invoice", 1)}, standby: standby}
 	p.level(t)
 	return p
 }
