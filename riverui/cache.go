@@ -16,21 +16,22 @@ import (
 // readLimit bounds each statement of a page.
 const readLimit = 5 * time.Second
 
-// limited runs transactions whose statements end after readLimit: on the primary if the context says so, else where the pages read.
+// limited runs transactions whose statements end after readLimit, where the pages read.
 type limited struct {
 	primary *pgxpool.Pool
 	replica *replica.Reader
+	live    bool // on the primary, unless it is away: a standby does not know who is alive now, nor who waits for whom
 }
 
 type onPrimaryKey struct{}
 
-// onPrimary returns a context whose reads are on the primary: those of a change, and of the page that asks for it.
+// onPrimary returns a context in which all reads are on the primary: those of a change, and of the page that asks for it.
 func onPrimary(ctx context.Context) context.Context {
 	return context.WithValue(ctx, onPrimaryKey{}, true)
 }
 
 func (l limited) pool(ctx context.Context) *pgxpool.Pool {
-	if ctx.Value(onPrimaryKey{}) != nil {
+	if ctx.Value(onPrimaryKey{}) != nil || l.live && l.replica.State().Primary == nil {
 		return l.primary
 	}
 	return l.replica.Pool()

@@ -29,8 +29,9 @@ type Config struct {
 	// Name is the name of the database among several, and Index the path of their index. Default: it is the only one.
 	Name, Index string
 
-	// Replica says where the pages read: on a standby of Pool's server, or on Pool. Its caller runs it. What changes something, and
-	// the page that asks for it, is always on Pool. Default: everything is.
+	// Replica says where the pages read lists, charts and histories: on a standby of Pool's server, or on Pool. Its caller runs it.
+	// What changes something, and the page that asks for it, is always on Pool, as are River UI and Health, and what is alive or
+	// waits now while Pool can be reached. Default: everything is.
 	Replica *replica.Reader
 
 	// Direct is the address on which a worker listens, for the checks of Health. Default: the pool's address.

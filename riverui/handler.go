@@ -58,7 +58,7 @@ func newHandler(cfg Config, serves serving) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Handler{cfg: cfg, serves: serves, probes: &probes{ready: cfg.Ready, databases: cfg.Databases}}
+	h := &Handler{cfg: cfg, serves: serves, probes: &probes{ready: cfg.Ready, databases: cfg.Databases, warning: standbyWarning(cfg.Replica)}}
 	h.life, h.stop = context.WithCancel(context.Background())
 	return h, nil
 }

@@ -91,7 +91,12 @@ func (h *Handler) back(w http.ResponseWriter, r *http.Request, path string, audi
 }
 
 // db returns where the pages read.
-func (h *Handler) db() limited { return limited{h.cfg.Pool, h.cfg.Replica} }
+func (h *Handler) db() limited { return limited{primary: h.cfg.Pool, replica: h.cfg.Replica} }
+
+// live returns where the pages read what is true now.
+func (h *Handler) live() limited {
+	return limited{primary: h.cfg.Pool, replica: h.cfg.Replica, live: true}
+}
 
 // navItem is a page in the navigation.
 type navItem struct {

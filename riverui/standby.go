@@ -2,11 +2,14 @@ package webui
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/internal/replica"
 )
 
 const (
@@ -87,4 +90,25 @@ func (h *Handler) changed(ctx context.Context, pool *pgxpool.Pool, id int64) (th
 	defer cancel()
 	err := pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM iu_outbox.audit AS a WHERE a.id = $1)", id).Scan(&there)
 	return err == nil && there // the page itself says what is wrong with the database
+}
+
+// standbyWarning returns a function that says for probes what is wrong with a standby, without an address; nil if there is none.
+func standbyWarning(r *replica.Reader) func() string {
+	if !r.HasStandby() {
+		return nil
+	}
+	return func() string {
+		state := r.State()
+		switch {
+		case state.FromPrimary && state.Err != nil:
+			return "the standby cannot be read; reading from the primary"
+		case state.FromPrimary:
+			return fmt.Sprintf("the standby is %s behind; reading from the primary", state.Lag.Truncate(time.Second))
+		case state.Primary != nil:
+			return "the primary cannot be reached; reading from the standby, and nothing can be changed"
+		case state.Lag >= lagShown:
+			return fmt.Sprintf("the standby is %s behind", state.Lag.Truncate(time.Second))
+		}
+		return ""
+	}
 }
