@@ -5,8 +5,11 @@ BIN      := bin/iuworker
 LINT_VERSION := v2.15.0
 LINT     := .tools/$(LINT_VERSION)/golangci-lint
 
+# PG=18 runs a target on that version of PostgreSQL: 15 is the machine's own, 16 to 18 are pinned in .ci/postgres.
+ON_PG    := $(if $(PG),.ci/postgres/with $(PG))
+
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev bench test browser clients lint verify setup-server setup-tests setup-browser setup-clients
+.PHONY: help build demo dev bench test matrix matrix-short browser clients lint verify setup-server setup-tests setup-browser setup-clients
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,25 +18,31 @@ build: ## build the static binary bin/iuworker
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BIN) ./cmd/iuworker
 
 demo: setup-server build ## run the main job once, end to end, on a PostgreSQL of its own
-	$(BIN) demo
+	$(ON_PG) $(BIN) demo
 
 dev: setup-server build ## the same, and stay up with the web pages
-	$(BIN) dev
+	$(ON_PG) $(BIN) dev
 
 bench: setup-server build ## measure the worker beside PostgreSQL itself (ARGS=--quick for a short run)
-	$(BIN) bench $(ARGS)
-	$(GO) test -run - -bench FanOut ./riverui/eventstream
-	$(GO) test -run - -bench Publish -benchtime 3x ./worker/publish/jetstream
+	$(ON_PG) $(BIN) bench $(ARGS)
+	$(ON_PG) $(GO) test -run - -bench FanOut ./riverui/eventstream
+	$(ON_PG) $(GO) test -run - -bench Publish -benchtime 3x ./worker/publish/jetstream
 
 # Tests wait more than they compute, so more of them run at once than there are processors.
-test: setup-tests ## run all tests with the race detector
-	$(GO) test -race -parallel 8 -timeout 15m ./...
+test: setup-tests ## run all tests with the race detector (PG=16, 17 or 18: on that PostgreSQL)
+	$(ON_PG) $(GO) test -race -parallel 8 -timeout 15m ./...
+
+matrix: setup-tests ## run all tests on PostgreSQL 18, and those of SQL, workers and operators and the demo on 16 and 17
+	GO="$(GO)" .ci/matrix
+
+matrix-short: setup-tests ## the part of matrix that CI runs
+	GO="$(GO)" .ci/matrix short
 
 browser: setup-tests setup-browser ## use the pages of a real worker as a person would, in a headless Chromium
-	$(GO) test -tags browser -timeout 10m ./riverui
+	$(ON_PG) $(GO) test -tags browser -timeout 10m ./riverui
 
 clients: setup-tests setup-clients ## insert events with ORMs and follow them with other programs' clients, direct and behind nginx and haproxy
-	$(GO) test -tags clients -parallel 8 -timeout 10m -run 'TestProducersInsert|TestTheNodeClient|TestPsqlListens|TestEventSources|TestProxies' ./cmd/iuworker
+	$(ON_PG) $(GO) test -tags clients -parallel 8 -timeout 10m -run 'TestProducersInsert|TestTheNodeClient|TestPsqlListens|TestEventSources|TestProxies' ./cmd/iuworker
 
 lint: $(LINT) ## check the code against the house's rules
 	$(LINT) run

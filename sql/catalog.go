@@ -27,13 +27,15 @@ type relation struct {
 
 type column struct {
 	Table, Name, Type string
-	NotNull           bool
+	NotNull           bool // for new rows
 	HasDefault        bool // or an identity, or a type with a default
+	Unchecked         bool // NOT NULL, but older rows were not checked (from PostgreSQL 18 on)
 }
 
 type foreignKey struct {
 	Table, Column, RefTable, RefColumn string
 	OnDelete                           string // as in pg_constraint.confdeltype
+	Holds                              bool   // for all rows: neither NOT VALID nor NOT ENFORCED
 }
 
 type check struct {
@@ -94,7 +96,9 @@ func (cat *catalog) readRelations(ctx context.Context, tx pgx.Tx, names []string
 func (cat *catalog) readColumns(ctx context.Context, tx pgx.Tx, names []string) error {
 	return each(ctx, tx, `
 		SELECT c.relname::text, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull,
-		       a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL
+		       a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL,
+		       EXISTS (SELECT FROM pg_catalog.pg_constraint AS n
+		               WHERE n.conrelid = c.oid AND n.contype = 'n' AND n.conkey[1] = a.attnum AND NOT n.convalidated)
 		FROM pg_catalog.pg_class AS c
 		JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid
 		JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
@@ -136,7 +140,7 @@ func (cat *catalog) readIndexes(ctx context.Context, tx pgx.Tx, names []string) 
 // readForeignKeys reads the foreign keys that have one column.
 func (cat *catalog) readForeignKeys(ctx context.Context, tx pgx.Tx, names []string) error {
 	return each(ctx, tx, `
-		SELECT c.relname::text, a.attname::text, f.confrelid::pg_catalog.regclass::text, fa.attname::text, f.confdeltype::text
+		SELECT c.relname::text, a.attname::text, f.confrelid::pg_catalog.regclass::text, fa.attname::text, f.confdeltype::text, f.convalidated
 		FROM pg_catalog.pg_constraint AS f
 		JOIN pg_catalog.pg_class AS c ON c.oid = f.conrelid
 		JOIN pg_catalog.pg_attribute AS a ON a.attrelid = f.conrelid AND a.attnum = f.conkey[1]

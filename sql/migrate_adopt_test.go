@@ -201,6 +201,36 @@ func TestInstantiateThatDiffersIsNamed(t *testing.T) {
 		"has stream and lane update express, not update delayed")
 }
 
+// Constraints that rows may violate are none. PostgreSQL 18 added NOT ENFORCED keys and NOT NULL that is NOT VALID.
+func TestInstantiateWhoseConstraintsDoNotHoldIsRefused(t *testing.T) {
+	t.Parallel()
+	const (
+		table   = "ALTER TABLE public.iu_auto_instantiate_event_log "
+		foreign = table + `DROP CONSTRAINT iu_auto_instantiate_event_log_template_collection_id_fkey,
+			ADD FOREIGN KEY (template_collection_id) REFERENCES public.iu_piece_collection (id) `
+		refusal = "the foreign key of column public.iu_auto_instantiate_event_log.template_collection_id is NOT VALID or NOT ENFORCED"
+	)
+	for name, test := range map[string]struct {
+		since    int
+		sql, why string
+	}{
+		"key NOT VALID":    {15, foreign + "NOT VALID", refusal},
+		"key NOT ENFORCED": {18, foreign + "NOT ENFORCED", refusal},
+		"check NOT ENFORCED": {18, table + "DROP CONSTRAINT iu_auto_instantiate_event_log_emit_mode_check, " +
+			"ADD CHECK (emit_mode IN ('dry_run', 'live')) NOT ENFORCED", "emit_mode has no CHECK for dry_run and live"},
+		"not null NOT VALID": {18, table + "ALTER triggered_by DROP NOT NULL; " + table + "ADD CONSTRAINT named NOT NULL triggered_by NOT VALID",
+			"column public.iu_auto_instantiate_event_log.triggered_by may be NULL in old rows: its NOT NULL is NOT VALID"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := instantiated(t)
+			db.Since(t, test.since)
+			db.Exec(t, test.sql)
+			refused(t, db, iusql.ErrConflict, test.why)
+		})
+	}
+}
+
 func TestInstantiateThatIsThereInPartIsNamed(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)

@@ -53,6 +53,8 @@ func settings(lockTimeout time.Duration) string {
 	return fmt.Sprintf(`SET statement_timeout = 0;
 SET lock_timeout = '%dms';
 SET idle_in_transaction_session_timeout = 0;
+SET idle_session_timeout = 0;
+SELECT pg_catalog.set_config(s.name, '0', false) FROM pg_catalog.pg_settings AS s WHERE s.name = 'transaction_timeout'; -- from PostgreSQL 17 on
 `, lockTimeout.Milliseconds())
 }
 

@@ -110,15 +110,25 @@ func logDifferences(cat *catalog) []string {
 		return found
 	}
 	for _, want := range logShape.columns {
-		if have := rel.columns[want[0]]; have != nil && !have.NotNull {
+		switch have := rel.columns[want[0]]; {
+		case have == nil:
+		case !have.NotNull:
 			found = append(found, fmt.Sprintf("column public.%s.%s may be NULL", logTable, want[0]))
+		case have.Unchecked:
+			found = append(found, fmt.Sprintf("column public.%s.%s may be NULL in old rows: its NOT NULL is NOT VALID", logTable, want[0]))
 		}
 	}
 	for _, want := range logForeignKeys {
 		if rel.columns[want.Column] == nil {
 			continue
 		}
-		if !slices.ContainsFunc(rel.foreign, want.sameAs) {
+		same := slices.DeleteFunc(slices.Clone(rel.foreign), func(have foreignKey) bool { return !want.sameAs(have) })
+		holds := func(have foreignKey) bool { return have.Holds }
+		switch {
+		case slices.ContainsFunc(same, holds):
+		case len(same) > 0:
+			found = append(found, fmt.Sprintf("the foreign key of column public.%s.%s is NOT VALID or NOT ENFORCED", logTable, want.Column))
+		default:
 			found = append(found, fmt.Sprintf("column public.%s.%s does not refer to %s (%s)%s",
 				logTable, want.Column, want.RefTable, want.RefColumn, map[string]string{"c": " ON DELETE CASCADE"}[want.OnDelete]))
 		}

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -58,11 +59,62 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 	t.Logf("announced %s after the address led to the new primary", time.Since(began).Round(time.Millisecond))
 	require.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience, 10*time.Millisecond)
 	t.Logf("ready after %s", time.Since(began).Round(time.Millisecond))
+	require.Less(t, time.Since(began), 30*time.Second, "no part waits for its next round, which may be a minute away")
 	eventually(t, standby, relaySleeps)                   // its session has moved as well
 	db.Exec(t, "SET default_transaction_read_only = off") // for the cleanup of the test
 }
 
 const idleJobs = `SELECT NOT EXISTS (SELECT FROM iu_river.river_job WHERE finalized_at IS NULL)`
+
+// PgBouncer keeps the sockets of its clients, and those to a server that became read-only, until RECONNECT tells it to leave. Of the
+// two workers one goes through a pool in session mode, and one through a pool in transaction mode.
+func TestPgBouncerFollowsTheRoles(t *testing.T) {
+	t.Parallel()
+	db, _ := iutest.Own(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	standby, promoted := iutest.Standby(t, db, pgserver.StandbyConfig{})
+	address := iutest.NewSwitch(t, db.Host())
+	behind := *db
+	behind.URL = db.URLAt(address.Addr)
+	var urls []string
+	var workers []*worker.Worker
+	for _, mode := range []string{"session", "transaction"} {
+		url := proxytest.Bouncer(t, &behind, mode)
+		pool := preparedPool(t, url+"&default_query_exec_mode=cache_describe")
+		urls = append(urls, url)
+		workers = append(workers, start(t, db, polling(200*time.Millisecond), func(c *worker.Config) { c.Pool = pool }))
+	}
+	ready := func(want bool) {
+		t.Helper()
+		for _, w := range workers {
+			require.Eventually(t, func() bool { return (w.Ready(t.Context()) == nil) == want }, patience, 10*time.Millisecond)
+		}
+	}
+	insert(t, db, template, "1")
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position IS NOT NULL")
+	eventually(t, db, idleJobs)
+
+	db.Exec(t, "ALTER SYSTEM SET default_transaction_read_only = on")
+	db.Exec(t, "SELECT pg_reload_conf()")
+	ready(false)
+	require.NoError(t, promoted.AwaitReplay(t.Context()))
+	require.NoError(t, promoted.Promote(t.Context()))
+	address.Lead(standby.Host())
+	insert(t, standby, template, "2")
+	for _, url := range urls {
+		admin, err := pgx.ParseConfig(url + "&default_query_exec_mode=simple_protocol")
+		require.NoError(t, err)
+		admin.Database = "pgbouncer"
+		conn, err := pgx.ConnectConfig(t.Context(), admin)
+		require.NoError(t, err)
+		_, err = conn.Exec(t.Context(), "RECONNECT")
+		require.NoError(t, err)
+		require.NoError(t, conn.Close(t.Context()))
+	}
+	eventually(t, standby, "SELECT count(*) = 2 FROM iu_outbox.emission WHERE position IS NOT NULL")
+	ready(true)
+}
 
 // A worker works through PgBouncer in each pool mode, and leaves no session state behind for other clients.
 func TestPgBouncer(t *testing.T) {

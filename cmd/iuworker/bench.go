@@ -76,7 +76,8 @@ func (a *app) benchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Benchmark the worker against plain PostgreSQL",
-		Long: `Creates a database iuworker_bench_<random>, measures in it, and drops it, even after Ctrl-C; no other database is touched.
+		Long: `Creates a database iuworker_bench_<random>, measures in it, and drops it, even after Ctrl-C. A run that was killed
+leaves its database to the next one. No other database is touched.
 Without a database address (--database-url, IUWORKER_DATABASE_URL or DATABASE_URL) it starts a PostgreSQL of its own, with
 fsync on. The login must be allowed to create databases. The server is under full load meanwhile.
 
@@ -148,6 +149,7 @@ func (a *app) bench(ctx context.Context, cmd *cobra.Command, cfg bench.Config) (
 		defer func() { failed = errors.Join(failed, server.Stop()) }()
 		from, binaries = a.startedServer(server.URL("postgres")), server.BinDir()
 	}
+	a.ending.allow(benchStop)
 	at, err := a.addressesOf(cmd, from)
 	if err != nil {
 		return nil, err

@@ -68,6 +68,36 @@ func TestBenchThatIsInterruptedDropsItsDatabase(t *testing.T) {
 	}
 }
 
+// The database of a run that was killed is dropped by the next run, even if its pgbench still runs. Those of living runs are not.
+func TestBenchDropsWhatAKilledRunLeft(t *testing.T) {
+	t.Parallel()
+	db, dropped := benchLogin(t, iutest.Empty(t))
+	begin := func(but string) (p *program, name string) {
+		p = start(t, db, "bench", "--only", "throughput", "--events", "1000000")
+		database := fmt.Sprintf("FROM pg_catalog.pg_database AS d WHERE pg_catalog.pg_get_userbyid(d.datdba) = '%s' AND d.datname NOT IN ('%s')",
+			strings.ToLower(t.Name()), but)
+		db.WaitFor(t, patience, "SELECT EXISTS (SELECT "+database+")")
+		require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT d.datname "+database).Scan(&name))
+		return p, name
+	}
+	const there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_database AS d WHERE d.datname = $1)"
+	killed, left := begin("")
+	db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS a WHERE a.datname = $1 AND a.application_name = 'iuworker-bench')", left)
+	killed.signal(t, syscall.SIGKILL)
+	require.Error(t, <-killed.ended)
+
+	living, own := begin(left)
+	db.WaitFor(t, patience, "SELECT NOT ("+strings.TrimPrefix(there, "SELECT ")+")", left)
+	next, _ := begin(own) // has swept, since its own database is there
+	db.WaitFor(t, patience, there, own)
+	for _, p := range []*program{living, next} {
+		p.signal(t, syscall.SIGTERM)
+		require.Error(t, <-p.ended)
+		require.Contains(t, p.errOut.String(), "interrupted; the scratch database is deleted")
+	}
+	db.WaitFor(t, patience, dropped)
+}
+
 func TestBenchSaysWhatItCannotUse(t *testing.T) {
 	t.Parallel()
 	env := environment{"IUWORKER_DATABASE_URL": nowhere}

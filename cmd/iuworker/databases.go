@@ -313,7 +313,7 @@ func (d *database) work(ctx, program context.Context) (err error) {
 		return err
 	}
 	d.failure.Store(nil)
-	_ = a.awaitReady(ctx, m.worker, d.logger) // it logs the error, and the worker keeps trying
+	_ = a.awaitReady(ctx, m.worker, readyWithin, d.logger) // it logs the error, and the worker keeps trying
 	select {
 	case <-ctx.Done():
 		return nil

@@ -22,8 +22,9 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// demoPatience is how long the demo waits for its twelve instances. A busy machine composes them in a second.
-const demoPatience = 30 * time.Second
+// demoPatience is how long the demo waits for the worker, and then for its twelve instances. Both take a fraction of a second,
+// and much longer on a machine that is busy with other work.
+const demoPatience = time.Minute
 
 func (a *app) demoCommand() *cobra.Command {
 	var yes bool

@@ -27,6 +27,7 @@ var documents = []struct {
 	{name: "docs/publish.md"},
 	{name: "docs/scale.md"},
 	{name: "docs/operate.md", notRun: 1},
+	{name: "docs/ha.md"},
 	{name: "docs/configure.md"},
 	{name: "docs/adopt.md"},
 	{name: "docs/states.md"},

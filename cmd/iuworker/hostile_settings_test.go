@@ -33,6 +33,9 @@ func TestHostileSettings(t *testing.T) {
 	cfg, err := pgx.ParseConfig(db.URL)
 	require.NoError(t, err)
 	cfg.RuntimeParams["statement_timeout"], cfg.RuntimeParams[readOnly], cfg.RuntimeParams["idle_session_timeout"] = "0", "off", "0"
+	if db.Version(t) >= 17 {
+		cfg.RuntimeParams["transaction_timeout"] = "0"
+	}
 	application, err := pgx.ConnectConfig(t.Context(), cfg)
 	require.NoError(t, err)
 	defer func() { _ = application.Close(t.Context()) }()

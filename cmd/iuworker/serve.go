@@ -53,7 +53,11 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 		return err
 	}
 	defer func() { err = errors.Join(err, a.stopWorker(ctx, m.worker, f.worker.ShutdownTimeout)) }()
-	if err := a.awaitReady(ctx, m.worker, a.logger); err != nil && started != nil {
+	patience := readyWithin
+	if started != nil {
+		patience = demoPatience
+	}
+	if err := a.awaitReady(ctx, m.worker, patience, a.logger); err != nil && started != nil {
 		return err
 	}
 	if started != nil {
@@ -130,9 +134,9 @@ func urlOf(pages *webui.Server) string {
 	return pages.URL()
 }
 
-// awaitReady waits until the worker is ready, at most for readyWithin. A worker that is not ready then keeps trying.
-func (a *app) awaitReady(ctx context.Context, w *worker.Worker, logger *slog.Logger) error {
-	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+// awaitReady waits until the worker is ready, at most for patience. A worker that is not ready then keeps trying.
+func (a *app) awaitReady(ctx context.Context, w *worker.Worker, patience time.Duration, logger *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		err := w.Ready(ctx)
@@ -146,7 +150,7 @@ func (a *app) awaitReady(ctx context.Context, w *worker.Worker, logger *slog.Log
 			return fmt.Errorf("wait for the worker: %w", ctx.Err())
 		}
 		logger.WarnContext(ctx, "Worker: not ready yet", slog.String("error", err.Error()))
-		return fmt.Errorf("the worker did not become ready within %s: %w", readyWithin, err)
+		return fmt.Errorf("the worker did not become ready within %s: %w", patience, err)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 const (
 	commandStop = 5 * time.Second        // for a command after a signal; work and dev have --shutdown-timeout
 	serverStop  = 20 * time.Second       // for a command that also stops a server of its own
+	benchStop   = time.Minute            // for bench: a database that was written to is dropped after a checkpoint
 	lastWords   = 700 * time.Millisecond // after that, to write the rest of the log
 	flushLimit  = 2 * time.Second        // to write the log if no signal ended the program
 	lastStops   = 100 * time.Millisecond // before its deadline the program stops waiting for parts other than the worker

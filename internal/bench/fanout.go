@@ -42,6 +42,7 @@ func (s *scratch) room(ctx context.Context, n, poolSize int) (int, error) {
 	err := s.read(ctx, "read the number of free connections", []any{&free}, `
 		SELECT pg_catalog.current_setting('max_connections')::integer
 		     - pg_catalog.current_setting('superuser_reserved_connections')::integer
+		     - COALESCE(pg_catalog.current_setting('reserved_connections', true), '0')::integer -- from PostgreSQL 16 on
 		     - (SELECT pg_catalog.count(*)::integer FROM pg_catalog.pg_stat_activity AS a WHERE a.backend_type = 'client backend')`)
 	const others = 20 // connections of other programs
 	return max(2, min(n, free-poolSize-others)), err

@@ -63,7 +63,7 @@ func (b *bench) insertRate(
 	const unit = "rows/s"
 	var plain, alone, working, rated []float64
 	run := func(into *[]float64, table string) error {
-		result, err := b.pgbench(ctx, s, script(table), clients, fmt.Sprintf("--time=%d", int(b.cfg.Sizes.Insert.Seconds())))
+		result, err := b.pgbenchFor(ctx, s, script(table), clients, b.cfg.Sizes.Insert)
 		*into = append(*into, result.rate*float64(rows))
 		return err
 	}

@@ -48,7 +48,7 @@ var (
 )
 
 // pgbench runs a script in the scratch database with prepared statements. limit is --transactions=N, of each client, or
-// --time=N, in whole seconds.
+// --time=N, in whole seconds, which include the time to connect.
 func (b *bench) pgbench(ctx context.Context, s *scratch, script string, clients int, limit string) (loadResult, error) {
 	cmd := exec.CommandContext(ctx, b.cfg.Pgbench, "--no-vacuum", "--protocol=prepared", "--file=-", limit,
 		fmt.Sprintf("--client=%d", clients), fmt.Sprintf("--jobs=%d", min(clients, runtime.NumCPU())))
@@ -66,8 +66,28 @@ func (b *bench) pgbench(ctx context.Context, s *scratch, script string, clients 
 	return parsePgbench(out.String())
 }
 
+// longestTry limits the time for which pgbenchFor runs pgbench.
+const longestTry = time.Minute
+
+// pgbenchFor is pgbench for a time. If not even one transaction per client was processed, it tries again with twice the time:
+// on a slow machine the clients need it to connect.
+func (b *bench) pgbenchFor(ctx context.Context, s *scratch, script string, clients int, limit time.Duration) (loadResult, error) {
+	for ; ; limit *= 2 {
+		result, err := b.pgbench(ctx, s, script, clients, fmt.Sprintf("--time=%d", max(1, int(limit.Seconds()))))
+		if err != nil || result.transactions >= clients {
+			return result, err
+		}
+		if limit > longestTry {
+			return result, fmt.Errorf("run pgbench: %d clients processed %d transactions within %s", clients, result.transactions, limit)
+		}
+	}
+}
+
 func parsePgbench(out string) (loadResult, error) {
 	tps, processed := tpsLine.FindStringSubmatch(out), processedLine.FindStringSubmatch(out)
+	if processed != nil && processed[1] == "0" {
+		return loadResult{}, nil // it prints no rate then
+	}
 	if tps == nil || processed == nil {
 		return loadResult{}, fmt.Errorf("read what pgbench printed: no rate in %q", out)
 	}

@@ -18,6 +18,7 @@ type bench struct {
 	main   *scratch
 	meter  meter
 	bars   map[string]*Bar // of the group that runs
+	left   string          // what killed runs left behind
 	report *Report
 }
 
@@ -70,7 +71,8 @@ func Groups() (names []string) {
 // ErrInterrupted means that Run's context ended.
 var ErrInterrupted = errors.New("interrupted; the scratch database is deleted, and no measurement is complete")
 
-// Run measures. It drops the scratch databases before it returns, also if ctx ends or something fails. Two runs at once on one
+// Run measures. It drops the scratch databases before it returns, also if ctx ends or something fails, and at its begin those of
+// runs that were killed. Two runs at once on one
 // server would measure each other.
 func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 	cfg, err = cfg.withDefaults()
@@ -98,6 +100,9 @@ func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 			err = ErrInterrupted
 		}
 	}()
+	if b.left, err = b.sweep(ctx); err != nil {
+		return nil, err
+	}
 	if b.main, err = createScratch(ctx, cfg.Server, cfg.Logger); err != nil {
 		return nil, err
 	}
@@ -139,11 +144,10 @@ func (b *bench) begin(ctx context.Context) error {
 	if b.meter.postmaster, err = b.main.postmaster(ctx); err != nil {
 		return err
 	}
-	left, err := b.main.leftovers(ctx)
-	if left != "" {
-		b.note(left)
+	if b.left != "" {
+		b.note(b.left)
 	}
-	return err
+	return nil
 }
 
 // alternate repeats measurements one after the other and begins with a different one each time, so that all of them meet the

@@ -32,7 +32,7 @@ func tiny(t *testing.T, db *iutest.DB) Config {
 		Logger: slog.New(slog.DiscardHandler),
 		Growth: true,
 		Sizes: Sizes{
-			Repetitions: 1, Events: 64, Warmup: 8, LatencyEvents: 3, Insert: 3 * time.Second, Idle: 100 * time.Millisecond,
+			Repetitions: 1, Events: 64, Warmup: 8, LatencyEvents: 3, Insert: time.Second, Idle: 100 * time.Millisecond,
 			Subscribers: 3, FanoutEvents: 3, History: 300,
 		},
 	}
@@ -194,6 +194,20 @@ func TestRolesThatTheRunCreatedGoWithIt(t *testing.T) {
 	require.NoError(t, db.Pool.QueryRow(t.Context(),
 		"SELECT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = 'iu_bench_test_role')").Scan(&exists))
 	require.False(t, exists)
+}
+
+// Connections that are reserved, which PostgreSQL can do from 16 on, are no room for subscribers.
+func TestReservedConnectionsAreNoRoom(t *testing.T) {
+	t.Parallel()
+	db, server := iutest.Own(t)
+	db.Since(t, 16)
+	db.Exec(t, "ALTER SYSTEM SET reserved_connections = 200")
+	require.NoError(t, server.Restart(t.Context()))
+	db.Pool.Reset() // its connections ended
+	n, err := (&scratch{pool: db.Pool}).room(t.Context(), 1000, 5)
+	require.NoError(t, err)
+	require.Less(t, n, 300-3-200-20-5)
+	require.Greater(t, n, 2)
 }
 
 func TestConfigIsChecked(t *testing.T) {

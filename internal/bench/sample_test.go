@@ -1,11 +1,14 @@
 package bench
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 )
 
@@ -116,6 +119,27 @@ func TestWhatPgbenchPrints(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, loadResult{rate: 4123.456789, transactions: 64}, result)
 	_, err = parsePgbench("pgbench (15)")
+	require.ErrorContains(t, err, "no rate in")
+}
+
+// On a slow machine, connecting the clients takes all of the time.
+func TestPgbenchIsGivenTheTimeItNeeds(t *testing.T) {
+	t.Parallel()
+	script := filepath.Join(t.TempDir(), "pgbench")
+	require.NoError(t, os.WriteFile(script, []byte(`#!/bin/sh
+case "$*" in
+*--time=1\ *) echo "number of transactions actually processed: 0" ;;
+*--time=2\ *) printf 'number of transactions actually processed: 63\ntps = 60.0 (without initial connection time)\n' ;;
+*--time=4\ *) printf 'number of transactions actually processed: 240\ntps = 80.0 (without initial connection time)\n' ;;
+esac
+`), 0o700)) //nolint:gosec // a program
+	server, err := pgxpool.ParseConfig("postgres://nobody@127.0.0.1:1/nothing")
+	require.NoError(t, err)
+	b, s := &bench{cfg: Config{Pgbench: script}}, &scratch{server: server}
+	result, err := b.pgbenchFor(t.Context(), s, "SELECT 1", 64, time.Second)
+	require.NoError(t, err)
+	require.Equal(t, loadResult{rate: 80, transactions: 240}, result)
+	_, err = b.pgbenchFor(t.Context(), s, "SELECT 1", 64, 2*longestTry)
 	require.ErrorContains(t, err, "no rate in")
 }
 

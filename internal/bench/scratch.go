@@ -2,13 +2,11 @@ package bench
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -46,6 +44,7 @@ func (e *notDroppedError) Unwrap() error { return e.cause }
 type scratch struct {
 	server   *pgxpool.Config
 	name     string
+	guard    *pgx.Conn // holds the lock that says that the run lives
 	pool     *pgxpool.Pool
 	template uuid.UUID
 	newRoles []string // that the migration created
@@ -53,9 +52,11 @@ type scratch struct {
 
 // createScratch creates a database, migrates it, opens its gates and makes a template. If it fails, it leaves nothing behind.
 func createScratch(ctx context.Context, server *pgxpool.Config, logger *slog.Logger) (*scratch, error) {
-	tag := make([]byte, 4)
-	_, _ = rand.Read(tag) // never fails
-	s := &scratch{server: server, name: namePrefix + hex.EncodeToString(tag)}
+	tag := rand.Uint32()
+	s := &scratch{server: server, name: fmt.Sprintf("%s%08x", namePrefix, tag)}
+	if err := s.lock(ctx, tag); err != nil {
+		return nil, fmt.Errorf("create the scratch database: %w", err)
+	}
 	var before []string
 	err := s.onServer(ctx, func(conn *pgx.Conn) (err error) {
 		if before, err = roles(ctx, conn); err != nil {
@@ -68,6 +69,7 @@ func createScratch(ctx context.Context, server *pgxpool.Config, logger *slog.Log
 		return err
 	})
 	if err != nil {
+		s.unlock(ctx)
 		return nil, fmt.Errorf("create the scratch database: %w", err)
 	}
 	if err := s.furnish(ctx, logger, before); err != nil {
@@ -156,6 +158,7 @@ func (s *scratch) makeTemplate(ctx context.Context) error {
 func (s *scratch) drop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropTimeout)
 	defer cancel()
+	defer s.unlock(ctx)
 	if s.pool != nil {
 		s.pool.Close()
 	}
@@ -179,20 +182,6 @@ func (s *scratch) drop(ctx context.Context) error {
 		return &notDroppedError{s.name, err}
 	}
 	return nil
-}
-
-// leftovers returns a sentence with the databases of runs that were killed, "" if there are none.
-func (s *scratch) leftovers(ctx context.Context) (string, error) {
-	left, err := operate.Collect(ctx, s.pool, pgx.RowTo[string], `
-		SELECT d.datname::text FROM pg_catalog.pg_database AS d
-		WHERE pg_catalog.starts_with(d.datname::text, $1) AND d.datname <> $2
-		  AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS a WHERE a.datname = d.datname)
-		ORDER BY 1`, namePrefix, s.name)
-	if err != nil || len(left) == 0 {
-		return "", err
-	}
-	return "Runs that were killed left databases behind; to drop them, run: DROP DATABASE " +
-		strings.Join(left, "; DROP DATABASE ") + ";", nil
 }
 
 // cleanUp emits what the references left for the emitter, vacuums and analyzes the tables, and makes a checkpoint if the login

@@ -46,7 +46,6 @@ var required = []setting{
 var chosen = []setting{
 	{"statement_timeout", "0"}, // contexts bound ours
 	{"lock_timeout", "0"},
-	{"transaction_timeout", "0"},
 	{"idle_session_timeout", "0"},
 	{"idle_in_transaction_session_timeout", "20s"},
 	{"tcp_keepalives_idle", "5"},
@@ -69,7 +68,8 @@ var chosen = []setting{
 
 // begin returns the statement that begins a session, if its server process is pid or pid is 0. A pooler greets with a number
 // of its own; then nothing is set. Every name is qualified, since search_path may be hostile. The statement timeout is lifted
-// for this transaction only. Our settings that the server does not know are skipped; those of the address are errors.
+// for this transaction only. The transaction timeout, which PostgreSQL has from 17 on, is lifted next, since it runs already; an
+// address can set another. Our settings that the server does not know are skipped; those of the address are errors.
 func begin(pid uint32, address []setting) string {
 	var rows []string
 	add := func(settings []setting, asked bool) {
@@ -89,6 +89,9 @@ func begin(pid uint32, address []setting) string {
 
 const beginSQL = `SET LOCAL statement_timeout = 0;
 SELECT pg_catalog.pg_backend_pid();
+SELECT pg_catalog.set_config('transaction_timeout', '0', false)
+WHERE (%[1]d OPERATOR(pg_catalog.=) 0 OR pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) %[1]d)
+  AND pg_catalog.current_setting('transaction_timeout', true) OPERATOR(pg_catalog.<>) '0';
 SELECT pg_catalog.set_config(s.name, s.value, false)
 FROM (SELECT * FROM (VALUES %[2]s) AS v (n, name, value, asked) ORDER BY v.n OFFSET 0) AS s
 WHERE (%[1]d OPERATOR(pg_catalog.=) 0 OR pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) %[1]d)

@@ -100,6 +100,23 @@ func (c *cluster) open(t testing.TB, name string) *DB {
 	return db
 }
 
+const versionSQL = "SELECT current_setting('server_version_num')::integer / 10000"
+
+// Version returns the server's major version.
+func (db *DB) Version(t testing.TB) (major int) {
+	t.Helper()
+	require.NoError(t, db.cluster.admin.QueryRow(t.Context(), versionSQL).Scan(&major)) // the database may be hostile
+	return major
+}
+
+// Since skips a test of what PostgreSQL has since a major version, unless the server has it.
+func (db *DB) Since(t testing.TB, major int) {
+	t.Helper()
+	if have := db.Version(t); have < major {
+		t.Skipf("PostgreSQL has this since version %d, and the server is %d: run make test PG=%d", major, have, major)
+	}
+}
+
 // URLAs returns the URL of the database for another role, which it allows to log in. The test fails if the role does not exist.
 func (db *DB) URLAs(role string) string {
 	db.t.Helper()
@@ -160,6 +177,9 @@ func Program(t testing.TB, name string, args ...string) (stdout string, err erro
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		path, err = exec.LookPath(name)
 		require.NoError(t, err, "tests need %s: install PostgreSQL's client programs", name)
+		if name == "pg_dump" {
+			newEnough(t, path)
+		}
 	}
 	cmd := exec.CommandContext(t.Context(), path, args...)
 	var out, errOut bytes.Buffer
@@ -168,4 +188,18 @@ func Program(t testing.TB, name string, args ...string) (stdout string, err erro
 		return out.String(), fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(errOut.String()))
 	}
 	return out.String(), nil
+}
+
+// newEnough fails a test if a program is older than the test server, with which pg_dump does not work.
+func newEnough(t testing.TB, path string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), path, "--version").Output()
+	require.NoError(t, err, path)
+	var server int
+	require.NoError(t, shared.admin.QueryRow(t.Context(), versionSQL).Scan(&server))
+	var program int
+	_, err = fmt.Sscanf(string(out), "pg_dump (PostgreSQL) %d", &program)
+	require.NoError(t, err, "%s", out)
+	require.GreaterOrEqual(t, program, server, "%s is older than the test server, %s: install the client programs of PostgreSQL %[3]d, or run make test PG=%[3]d",
+		path, shared.server.BinDir(), server)
 }

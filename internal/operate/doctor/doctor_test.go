@@ -304,3 +304,15 @@ func TestDoctorUnderLoad(t *testing.T) {
 	db.WaitFor(t, operatetest.Patience, operatetest.Idle)
 	healthy(t, examine(t, db.URL))
 }
+
+// Connections that are reserved, which PostgreSQL can do from 16 on, are not free for a login that may not use them.
+func TestReservedConnectionsAreNotFree(t *testing.T) {
+	t.Parallel()
+	db, server := iutest.Own(t)
+	db.Since(t, 16)
+	operator, superuser := db.URLAs("iu_operator"), db.URL
+	db.Exec(t, "ALTER SYSTEM SET reserved_connections = 7")
+	require.NoError(t, server.Restart(t.Context()))
+	require.Contains(t, checked(t, examine(t, operator), "sessions").Says, " of 290 sessions are taken")
+	require.Contains(t, checked(t, examine(t, superuser), "sessions").Says, " of 297 sessions are taken")
+}
