@@ -47,7 +47,8 @@ func (h *Handler) page(r *http.Request, title string) page {
 	p := page{
 		Base: h.cfg.BasePath, Title: title, Version: h.cfg.Version, Operator: by.role == RoleOperator,
 		Metrics: h.cfg.Metrics != nil, Events: h.cfg.Events != nil,
-		Environment: h.cfg.Environment, Name: h.cfg.Name, Index: h.cfg.Index, Database: databaseOf(h.cfg.Pool), Nav: h.nav(h.pathOf(r)), Lost: h.lost(r.Context()), Standby: h.standbyNote(),
+		Environment: h.cfg.Environment, Name: h.cfg.Name, Index: h.cfg.Index,
+		Database: databaseOf(h.cfg.Pool), Nav: h.nav(h.pathOf(r)), Lost: h.lost(r.Context()), Standby: h.standbyNote(),
 	}
 	for _, item := range p.Nav {
 		if item.Path == "/health" {

@@ -22,6 +22,7 @@ import (
 	"github.com/iu-core/iuworker/internal/retry"
 	webui "github.com/iu-core/iuworker/riverui"
 	iusql "github.com/iu-core/iuworker/sql"
+	"github.com/iu-core/iuworker/worker"
 )
 
 // manyPool is the default of --pool-size with --databases: a lane, and what worker.Config.Pool reserves.
@@ -48,7 +49,8 @@ type database struct {
 	away   *metrics.Registry
 	soon   chan struct{} // tries again at once
 	cancel context.CancelFunc
-	ended  chan struct{}
+	ended  chan struct{} // closed at the end
+	endErr error         // why it did not end in order; read it after ended
 
 	place    atomic.Pointer[located]
 	handler  atomic.Pointer[webui.Handler]
@@ -81,7 +83,7 @@ func (a *app) workOnDatabases(ctx context.Context, cmd *cobra.Command, f workFla
 	}
 	defer stopPages()
 	all.apply(ctx, wanted)
-	defer all.wait(ctx)
+	defer func() { err = errors.Join(err, all.wait(ctx)) }()
 	defer a.atHangup(ctx, "the file of --databases, credentials and tokens", func(context.Context) {
 		who.reload()
 		all.reload(ctx)
@@ -165,13 +167,14 @@ func (all *databases) start(ctx context.Context, l located, before *database) *d
 		if before != nil {
 			<-before.ended
 		}
-		d.run(running, ctx)
+		d.endErr = d.run(running, ctx)
 	}()
 	return d
 }
 
-// wait waits until all have ended, at most until shortly before the deadline of the program.
-func (all *databases) wait(ctx context.Context) {
+// wait ends all databases, and waits for them until shortly before the deadline of the program. It returns why some did not end in
+// order.
+func (all *databases) wait(ctx context.Context) (err error) {
 	all.app.does("the workers")
 	ctx, cancel := all.app.stopContext(ctx, lastStops)
 	defer cancel()
@@ -184,9 +187,12 @@ func (all *databases) wait(ctx context.Context) {
 	for _, d := range running {
 		select {
 		case <-d.ended:
+			err = errors.Join(err, d.endErr)
 		case <-ctx.Done():
+			err = errors.Join(err, fmt.Errorf("timed out stopping: the worker of the database %s", d.name))
 		}
 	}
+	return err
 }
 
 // mounted returns the databases as the pages show them.
@@ -234,14 +240,21 @@ func (d *database) again(ctx context.Context) {
 	}
 }
 
-// run works on the database until ctx ends, whatever fails. program is the context of the whole program.
-func (d *database) run(ctx, program context.Context) {
-	for try := 1; ; try++ {
+// run works on the database until ctx ends, whatever fails. program is the context of the whole program: if that has ended, too, run
+// returns why the worker did not end in order.
+func (d *database) run(ctx, program context.Context) error {
+	for try := 1; ctx.Err() == nil; try++ {
 		began := time.Now()
 		err := d.work(ctx, program)
+		if stop, late := errors.AsType[*worker.StopError](err); ctx.Err() != nil && late {
+			d.logger.WarnContext(program, "Database: ended, but not in order", slog.String("error", stop.Error()))
+			if program.Err() != nil {
+				return fmt.Errorf("the database %s: %w", d.name, stop)
+			}
+			return nil
+		}
 		if ctx.Err() != nil {
-			d.logger.InfoContext(program, "Database: ended")
-			return
+			break
 		}
 		if time.Since(began) > time.Minute {
 			try = 1
@@ -253,6 +266,8 @@ func (d *database) run(ctx, program context.Context) {
 		case <-time.After(retry.Work.Wait(try)):
 		}
 	}
+	d.logger.InfoContext(program, "Database: ended")
+	return nil
 }
 
 // failed notes why the database does not run, and logs it once.

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -56,13 +58,16 @@ func workingOn(t testing.TB, file string, ready int, args ...string) (index stri
 	return awaitReady(t, log, ready), log
 }
 
-// awaitReady waits until so many workers have become ready, and returns the URL of the index.
+// awaitReady waits until so many workers are ready, and returns the URL of the index.
 func awaitReady(t testing.TB, log *buffer, ready int) (index string) {
 	t.Helper()
-	require.Eventually(t, func() bool { return strings.Count(log.String(), `"Worker: ready"`) >= ready }, patience, 20*time.Millisecond,
-		"%d workers", ready)
+	log.await(t, `"Pages: listening"`)
 	found := indexURL.FindStringSubmatch(log.String())
 	require.NotNil(t, found, log.String())
+	require.Eventually(t, func() bool {
+		state := readiness(t, found[1])
+		return state.Databases-len(state.NotReady) >= ready
+	}, time.Duration(1+ready/20)*patience, 50*time.Millisecond, "%d workers", ready)
 	return found[1]
 }
 
@@ -155,23 +160,40 @@ func setReachable(t testing.TB, from, database string, is bool) {
 	}
 }
 
-// notReady returns the databases that /readyz names.
-func notReady(t testing.TB, index string) (names []string) {
+// readyzState is what /readyz says.
+type readyzState struct {
+	Databases int
+	NotReady  []struct{ Database, Reason string } `json:"not_ready"`
+}
+
+func readiness(t testing.TB, index string) (state readyzState) {
 	t.Helper()
-	var state struct {
-		NotReady []struct{ Database, Reason string } `json:"not_ready"`
-	}
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, index+"readyz", http.NoBody)
 	require.NoError(t, err)
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
 	defer response.Body.Close() //nolint:errcheck // it was read
 	require.NoError(t, json.NewDecoder(response.Body).Decode(&state))
-	for _, d := range state.NotReady {
+	return state
+}
+
+// notReady returns the databases that /readyz names.
+func notReady(t testing.TB, index string) (names []string) {
+	t.Helper()
+	for _, d := range readiness(t, index).NotReady {
 		require.NotEmpty(t, d.Reason, d.Database)
 		names = append(names, d.Database)
 	}
 	return names
+}
+
+// awaitText waits until a page shows all texts: a busy machine reads some of them late.
+func awaitText(t *testing.T, url string, texts ...string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		page := read(t, url)
+		return !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(page, text) })
+	}, patience, 100*time.Millisecond, "%q", texts)
 }
 
 // manyDatabases returns furnished databases by name.
@@ -208,28 +230,28 @@ func TestDatabasesThatCannotBeWorkedOnStopNoOther(t *testing.T) {
 	for _, name := range []string{"bare", "late", "unreachable"} {
 		require.Contains(t, log.String(), `"database":"`+name+`"`)
 	}
-	page := read(t, index)
+	shown := []string{"run: iuworker migrate up", `<span class="mark good">ready</span>`}
 	for name := range urls {
-		require.Contains(t, page, `<a href="/d/`+name+`/">`+name+`</a>`)
+		shown = append(shown, `<a href="/d/`+name+`/">`+name+`</a>`)
 	}
-	require.Contains(t, page, "run: iuworker migrate up")
-	require.Equal(t, 2, strings.Count(page, `<span class="mark good">ready</span>`), page)
+	awaitText(t, index, shown...)
 	require.Equal(t, http.StatusServiceUnavailable, get(t, index+"d/late/"))
 	require.Equal(t, http.StatusServiceUnavailable, get(t, index+"d/late/readyz"))
 	require.Equal(t, http.StatusOK, get(t, index+"d/late/healthz"))
 	require.Equal(t, http.StatusServiceUnavailable, get(t, index+"d/unreachable/readyz"))
 
-	metrics := read(t, index+"metrics")
+	measured := []string{
+		`iuworker_database_up{database="late"} 0`, `iuworker_relay_rows_total{database="orders"} 2`, `iuworker_database_up{database="orders"} 1`,
+	}
 	for name := range urls {
 		up := "0"
 		if good[name] != "" {
 			up = "1"
 		}
-		require.Contains(t, metrics, `iuworker_worker_ready{database="`+name+`"} `+up+"\n")
+		measured = append(measured, `iuworker_worker_ready{database="`+name+`"} `+up+"\n")
 	}
-	require.Contains(t, metrics, `iuworker_database_up{database="late"} 0`)
-	require.Contains(t, metrics, `iuworker_relay_rows_total{database="orders"} 2`)
-	require.Equal(t, 1, strings.Count(metrics, "\ngo_goroutines "))
+	awaitText(t, index+"metrics", measured...)
+	require.Equal(t, 1, strings.Count(read(t, index+"metrics"), "\ngo_goroutines "))
 
 	require.NoError(t, os.WriteFile(secret, []byte(manyDatabases(t, "late")["late"]), 0o600))
 	require.Eventually(t, func() bool { return slices.Equal(notReady(t, index), []string{"bare", "unreachable"}) }, patience, 20*time.Millisecond)
@@ -316,7 +338,8 @@ func TestSIGHUPReadsTheDatabasesAgain(t *testing.T) {
 
 	writeDatabases(t, file, map[string]string{"stays": urls["stays"], "moves": urls["elsewhere"], "comes": urls["comes"]})
 	p.signal(t, syscall.SIGHUP)
-	awaitReady(t, p.errOut, 5)
+	awaitText(t, index, `<a href="/d/comes/">`)
+	awaitReady(t, p.errOut, 3)
 	for name, url := range map[string]string{"comes": urls["comes"], "moves": urls["elsewhere"], "stays": urls["stays"]} {
 		request(t, url, name, 2)
 		awaitEmissions(t, url, 2)
@@ -325,9 +348,8 @@ func TestSIGHUPReadsTheDatabasesAgain(t *testing.T) {
 	require.Equal(t, worker, workers("stays"), "it was not restarted")
 	require.Equal(t, http.StatusNotFound, get(t, index+"d/leaves/"))
 	require.Equal(t, http.StatusOK, get(t, index+"d/comes/"))
-	metrics := read(t, index+"metrics")
-	require.NotContains(t, metrics, `database="leaves"`)
-	require.Contains(t, metrics, `iuworker_worker_ready{database="comes"} 1`)
+	awaitText(t, index+"metrics", `iuworker_worker_ready{database="comes"} 1`)
+	require.NotContains(t, read(t, index+"metrics"), `database="leaves"`)
 
 	for broken, says := range map[string]string{
 		"Orders " + nowhere:        `line 6: the name \"Orders\" must be`,
@@ -349,6 +371,27 @@ func TestSIGHUPReadsTheDatabasesAgain(t *testing.T) {
 	p.signal(t, syscall.SIGTERM)
 	require.NoError(t, <-p.ended, p.errOut.String())
 	require.Empty(t, workers("stays")+workers("comes")+workers("elsewhere"), "all signed off")
+}
+
+// A database in which a worker cannot end in time keeps no other from ending in order.
+func TestSIGTERMEndsEachDatabaseInOrder(t *testing.T) {
+	t.Parallel()
+	urls := manyDatabases(t, "free", "locked")
+	p := launch(t, nil, "work", "--http-addr", "127.0.0.1:0", "--databases", databasesFile(t, urls), "--shutdown-timeout", "5s")
+	awaitReady(t, p.errOut, 2)
+	locker, err := pgx.Connect(t.Context(), urls["locked"])
+	require.NoError(t, err)
+	defer locker.Close(context.WithoutCancel(t.Context()))                                             //nolint:errcheck // the test is over
+	_, err = locker.Exec(t.Context(), "BEGIN; LOCK TABLE iu_outbox.emission IN ACCESS EXCLUSIVE MODE") // the drain waits for it
+	require.NoError(t, err)
+	request(t, urls["free"], "last", 3)
+	p.signal(t, syscall.SIGTERM)
+	exit, failed := errors.AsType[*exec.ExitError](<-p.ended)
+	require.True(t, failed, p.errOut.String())
+	require.Equal(t, exitFailed, exit.ExitCode())
+	require.Contains(t, p.errOut.String(), "the database locked: timed out stopping")
+	require.NotContains(t, p.errOut.String(), "the database free")
+	require.Equal(t, "0", at(t, urls["free"], "SELECT count(*)::text FROM iu_outbox.worker"), "it signed off")
 }
 
 func TestAFileOfDatabasesIsCheckedBeforeConnecting(t *testing.T) {
@@ -392,4 +435,30 @@ func TestTheDatabaseIsNamedInMetrics(t *testing.T) {
 	}
 	pages, _, _ = working(t, db, "--database-name", "shop-eu")
 	require.Contains(t, read(t, pages+"metrics"), "\niuworker_database_up{database=\"shop-eu\"} 1\n")
+}
+
+func TestTheFileOfTheDocuments(t *testing.T) {
+	t.Parallel()
+	entries, err := parseDatabases(blocksFor(t, "TestTheFileOfTheDocuments")[0].text)
+	require.NoError(t, err)
+	require.Len(t, entries, 4)
+	require.Equal(t, "/run/secrets/legacy-address", entries[2].pool.file)
+	require.Equal(t, entry{
+		name: "shop", pool: location{line: 7, text: "postgres://iu_worker@pooler:6432/shop"},
+		direct: location{line: 8, text: "postgres://iu_worker@db-4/shop"},
+	}, entries[3])
+	a := &app{getenv: func(string) string { return "" }}
+	located, err := a.locate(a.rootCommand(), "databases", slices.DeleteFunc(entries, func(e entry) bool { return e.name == "orders" || e.name == "billing" }))
+	require.NoError(t, err)
+	require.Error(t, located[0].err, "the secret is not there yet")
+	require.Equal(t, "pooler", located[1].at.pool.ConnConfig.Host)
+	require.Equal(t, "db-4", located[1].at.direct.Host)
+}
+
+func TestReadyzOfTheDocuments(t *testing.T) {
+	t.Parallel()
+	urls := manyDatabases(t, "orders")
+	urls["billing"] = nowhere
+	index, _ := workingOn(t, databasesFile(t, urls), 1)
+	require.JSONEq(t, blocksFor(t, "TestReadyzOfTheDocuments")[0].text, read(t, index+"readyz"))
 }

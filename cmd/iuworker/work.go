@@ -19,8 +19,8 @@ func (a *app) workCommand() *cobra.Command {
 		Long: `Runs all parts in one process. Any number of processes share the work. SIGTERM and Ctrl-C let running jobs finish, and
 the program ends within --shutdown-timeout; a second signal ends it at once. Nothing is lost either way.
 
-With --databases it works on many databases, each with a worker, a pool and pages (/d/NAME/) of its own. A line of the file
-is a name and an address, or a name and file:PATH of a file that holds the address.`,
+With --databases it works on many databases, each with a worker, a pool and pages (/d/NAME/) of its own. A line of the
+file is a name and an address, or a name and file:PATH of a file that holds the address.`,
 		Example: `  iuworker work --database-url postgres://iu_worker@db-1/shop
   iuworker work --databases /etc/iuworker/databases`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
