@@ -395,3 +395,23 @@ func TestSubscribeReadsAStandby(t *testing.T) {
 	run(t, both, "subscribe", "--after", "99").failed(t, exitFailed, "beyond the end of the history")
 	run(t, both, "subscribe", "--read-database-url", "nonsense://x").failed(t, exitUsage, "--read-database-url")
 }
+
+// The role iu_operator is enough for all pages, and iu_subscriber for the events.
+func TestAServerWithFewPrivileges(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	db.Template(t, "letter", 1)
+	working(t, db)
+	run(t, on(db), "enqueue", "--template", "letter", "--suffix", "one").done(t)
+	operator := serving(t, environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_operator")})
+	user := newBrowser(t, strings.TrimSuffix(operator.url, "/"))
+	for _, path := range pagePaths {
+		require.NotContains(t, user.page(http.MethodGet, path, nil), "Cannot be shown", path)
+	}
+	subscriber := serving(t, environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_subscriber")})
+	for _, s := range []*servant{operator, subscriber} {
+		key, _ := subject(t, newBrowser(t, strings.TrimSuffix(s.url, "/")).events(""))
+		require.Equal(t, "tpl-inst:auto:one", key)
+	}
+}
