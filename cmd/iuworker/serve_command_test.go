@@ -94,7 +94,6 @@ type browser struct {
 
 	t    *testing.T
 	site string
-	user string
 }
 
 const operatorLine = "operator:ann:only for this test"
@@ -131,7 +130,7 @@ func (b *browser) do(method, path string, form url.Values, change ...func(*http.
 // page returns a page, and requires that it is there.
 func (b *browser) page(method, path string, form url.Values) string {
 	b.t.Helper()
-	response := b.do(method, path, form)
+	response := b.do(method, path, form) //nolint:bodyclose // do closes it
 	text, err := io.ReadAll(response.Body)
 	require.NoError(b.t, err)
 	require.Equal(b.t, http.StatusOK, response.StatusCode, "%s %s: %s", method, path, text)
@@ -141,7 +140,7 @@ func (b *browser) page(method, path string, form url.Values) string {
 // events follows a stream without a password, as an EventSource does: the cookie is all it has.
 func (b *browser) events(lastID string) *bufio.Scanner {
 	b.t.Helper()
-	response := b.do(http.MethodGet, "/v1/events?from=beginning", nil, func(r *http.Request) {
+	response := b.do(http.MethodGet, "/v1/events?from=beginning", nil, func(r *http.Request) { //nolint:bodyclose // do closes it
 		r.Header.Del("Authorization")
 		r.Header.Set("Accept", "text/event-stream")
 		r.Header.Set("Sec-Fetch-Site", "same-origin")
@@ -373,7 +372,8 @@ func TestAServerWithoutItsPrimary(t *testing.T) {
 	}, patience, 50*time.Millisecond)
 	require.Contains(t, user.page(http.MethodGet, "/templates", nil), "letter")
 	require.Equal(t, http.StatusOK, get(t, s.url+"readyz"))
-	require.Equal(t, http.StatusServiceUnavailable, user.do(http.MethodPost, "/queues/events", url.Values{"to": {"pause"}}).StatusCode)
+	refused := user.do(http.MethodPost, "/queues/events", url.Values{"to": {"pause"}}) //nolint:bodyclose // do closes it
+	require.Equal(t, http.StatusServiceUnavailable, refused.StatusCode)
 	require.Equal(t, exitDone, s.stop(), s.log.String())
 }
 

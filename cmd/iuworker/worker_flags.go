@@ -111,7 +111,8 @@ func (f *workFlags) settings() []setting {
 			"file of the pages' users, one role:user:password per line; the role is viewer or operator; or give its lines in " + credentialsVariable},
 		{"events-token-file", textValue(&f.tokens, pathMax), ofWork | ofDev | ofServe,
 			"file of bearer tokens for /v1/events, one per line; or give its lines in " + tokensVariable},
-		{"events-max-connections", intValue(&f.eventsClients, 1, 1_000_000), ofWork | ofDev | ofServe, "maximum number of clients that follow /v1/events at once"},
+		{"events-max-connections", intValue(&f.eventsClients, 1, 1_000_000), ofWork | ofDev | ofServe,
+			"maximum number of clients that follow /v1/events at once"},
 		{"environment", stringValue(&f.environment, "name", webui.CheckEnvironment), ofWork | ofDev | ofServe,
 			"name of this installation, such as production, shown in the header of the pages"},
 		{"otlp-endpoint", textValue(&f.otlp, 2048), ofWork | ofDev, "URL of an OpenTelemetry receiver (OTLP over HTTP) for traces, " +

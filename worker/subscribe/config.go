@@ -116,8 +116,6 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("subscribe: dead letters and Resume need Config.Consumer")
 	case c.MaxBatch < 0 || c.Limit < 0 || c.Retry.MaxTries < 0:
 		return c, errors.New("subscribe: MaxBatch, Limit and MaxTries must not be negative")
-	case c.MaxLag < -1:
-		return c, errors.New("subscribe: MaxLag must be positive, 0 or -1")
 	case c.PollInterval < 0 || c.LeaseTTL < 0 || c.Retry.Backoff < 0 || c.Retry.MaxBackoff < 0:
 		return c, errors.New("subscribe: PollInterval, LeaseTTL, Backoff and MaxBackoff must not be negative")
 	}

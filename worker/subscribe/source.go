@@ -110,7 +110,7 @@ func (s *source) begin(ctx context.Context, start Start) (at mark, ahead bool, e
 		switch {
 		case asked == nil:
 			return there, true, nil
-		case lost(asked) && !(missing && errors.Is(asked, ErrPruned)):
+		case lost(asked) && (!missing || !errors.Is(asked, ErrPruned)):
 			return at, false, rewound(asked)
 		case errors.Is(asked, errNotHere):
 			err = asked

@@ -2,6 +2,7 @@ package subscribe_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -325,7 +326,7 @@ func TestFollowersOfATailThatReadsAStandby(t *testing.T) {
 	next := p.announce(t, 1)
 	p.resume(t)
 	for f, want := range followers {
-		require.Equal(t, append(want[:len(want):len(want)], next...), subjects(take(t, f, len(want)+1)))
+		require.Equal(t, append(slices.Clip(want), next...), subjects(take(t, f, len(want)+1)))
 	}
 }
 
