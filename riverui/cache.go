@@ -9,18 +9,42 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/internal/replica"
 )
 
 // readLimit bounds each statement of a page.
 const readLimit = 5 * time.Second
 
-// limited runs transactions on a pool whose statements end after readLimit.
-type limited struct{ pool *pgxpool.Pool }
+// limited runs transactions whose statements end after readLimit, where the pages read.
+type limited struct {
+	primary *pgxpool.Pool
+	replica *replica.Reader
+	live    bool // on the primary, unless it is away: a standby does not know who is alive now, nor who waits for whom
+}
+
+type onPrimaryKey struct{}
+
+// onPrimary returns a context in which all reads are on the primary: those of a change, and of the page that asks for it.
+func onPrimary(ctx context.Context) context.Context {
+	return context.WithValue(ctx, onPrimaryKey{}, true)
+}
+
+func (l limited) pool(ctx context.Context) *pgxpool.Pool {
+	if ctx.Value(onPrimaryKey{}) != nil || l.live && l.replica.State().Primary == nil {
+		return l.primary
+	}
+	return l.replica.Pool()
+}
 
 // BeginTx implements operate.Beginner.
 func (l limited) BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error) {
-	tx, err := l.pool.BeginTx(ctx, options)
+	pool := l.pool(ctx)
+	tx, err := pool.BeginTx(ctx, options)
 	if err != nil {
+		if pool != l.primary {
+			l.replica.Failed()
+		}
 		return nil, err
 	}
 	_, err = tx.Exec(ctx, "SELECT pg_catalog.set_config('statement_timeout', $1, true), pg_catalog.set_config('lock_timeout', $1, true)",

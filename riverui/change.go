@@ -59,7 +59,7 @@ func (h *Handler) asks(read confirmation) http.HandlerFunc {
 }
 
 func (h *Handler) ask(w http.ResponseWriter, r *http.Request, read confirmation, status int, problem string) {
-	inTime, cancel := longer(w, r)
+	inTime, cancel := longer(w, r.WithContext(onPrimary(r.Context())))
 	defer cancel()
 	name, data, err := read(inTime)
 	if err != nil {
@@ -78,7 +78,7 @@ func (h *Handler) changes(do formChange, read confirmation) http.HandlerFunc {
 			return
 		}
 		by := h.operator(r)
-		inTime, cancel := longer(w, r)
+		inTime, cancel := longer(w, r.WithContext(onPrimary(r.Context())))
 		defer cancel()
 		path, err := do(inTime, by)
 		refused, ok := errors.AsType[*refusal](err)
@@ -88,7 +88,7 @@ func (h *Handler) changes(do formChange, read confirmation) http.HandlerFunc {
 		case err != nil:
 			h.fail(w, r, err)
 		default:
-			h.back(w, r, path, by.auditID())
+			h.back(w, r, path, by.auditIDs...)
 		}
 	}
 }

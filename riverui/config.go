@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/iu-core/iuworker/internal/replica"
 )
 
 // Config configures a Handler. The zero value of a field means its default.
@@ -26,6 +28,11 @@ type Config struct {
 
 	// Name is the name of the database among several, and Index the path of their index. Default: it is the only one.
 	Name, Index string
+
+	// Replica says where the pages read lists, charts and histories: on a standby of Pool's server, or on Pool. Its caller runs it.
+	// What changes something, and the page that asks for it, is always on Pool, as are River UI and Health, and what is alive or
+	// waits now while Pool can be reached. Default: everything is.
+	Replica *replica.Reader
 
 	// Direct is the address on which a worker listens, for the checks of Health. Default: the pool's address.
 	Direct *pgx.ConnConfig
@@ -99,6 +106,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if c.Replica == nil {
+		c.Replica = replica.New(replica.Config{Primary: c.Pool})
 	}
 	if c.Ready == nil {
 		c.Ready = func(context.Context) error { return nil }

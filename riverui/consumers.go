@@ -132,20 +132,20 @@ func (h *Handler) consumerPage(r *http.Request) (*view, error) {
 	}
 	err := subscribe.ErrNoConsumer
 	if isText(name) {
-		_, err = snapshot(r.Context(), h.db(), find)
+		_, err = snapshot(r.Context(), h.live(), find)
 	}
 	if errors.Is(err, subscribe.ErrNoConsumer) { // the sections report other errors
 		return nil, consumerError(name, err)
 	}
 	v := h.view(r, name, "consumer")
-	addRead(v, h.db(), "state", "", find)
+	addRead(v, h.live(), "state", "", find)
 	span := history.RangeOf(r.URL.Query().Get("range"))
 	lags := source(h.db(), keepRecent, func(ctx context.Context, tx pgx.Tx) (rangedChart, error) {
 		series, err := history.Consumers(ctx, tx, span.Span, name)
 		return rangedChart{lagChart("lag-chart", series), history.Ranges, span.Name, consumerPath(name)}, err
 	})
 	add(v, "lag", "Lag", lags.get)
-	addRead(v, h.db(), "letters", "Dead letters", func(ctx context.Context, tx pgx.Tx) (shown consumerLetters, err error) {
+	addRead(v, h.live(), "letters", "Dead letters", func(ctx context.Context, tx pgx.Tx) (shown consumerLetters, err error) {
 		if shown.consumerRow, err = find(ctx, tx); err != nil {
 			return shown, err
 		}

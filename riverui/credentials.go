@@ -2,10 +2,13 @@ package webui
 
 import (
 	"cmp"
+	"crypto/pbkdf2"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"unicode/utf8"
 
@@ -44,7 +47,25 @@ type credential struct {
 	password [32]byte                 // digest; not used if hash is set
 	hash     []byte                   // bcrypt
 	proven   atomic.Pointer[[32]byte] // digest of the password that matched the hash
+
+	sessionKey func() [32]byte // signs the sessions of the user; the same in every process with this line
 }
+
+// sessionKeyOf returns a function that derives the key of a user's sessions from the line, when it is first called: every process
+// behind a load balancer accepts what another one has signed, and a new password ends the sessions. Who has a session must not be
+// able to guess the password from it, so that the derivation takes tens of milliseconds.
+func sessionKeyOf(user, password string) func() [32]byte {
+	secret := sha256.Sum256([]byte("iuworker session\x00" + user + "\x00" + password))
+	return sync.OnceValue(func() [32]byte {
+		key, err := pbkdf2.Key(sha256.New, string(secret[:]), []byte(sessionCookie+" "+user), sessionRounds, len(secret))
+		if err != nil {
+			panic(err) // only for lengths that cannot be
+		}
+		return [32]byte(key)
+	})
+}
+
+const sessionRounds = 100_000
 
 // ReadCredentials reads a file with a line "role:user:password" for each user. The password may be a bcrypt hash, such as
 // htpasswd -B makes. Empty lines and lines that begin with # are ignored. The file is read again when it changes. A file that
@@ -76,7 +97,7 @@ var userForm = regexp.MustCompile(`^[[:graph:]]{1,100}$`)
 func (c *users) add(line string) error {
 	role, rest, _ := strings.Cut(line, ":")
 	user, password, complete := strings.Cut(rest, ":")
-	entry := &credential{account: account{name: user, role: Role(strings.TrimSpace(role))}}
+	entry := &credential{account: account{name: user, role: Role(strings.TrimSpace(role))}, sessionKey: sessionKeyOf(user, password)}
 	key, hashed := c.key.digest(user), strings.HasPrefix(password, "$2")
 	_, invalidHash := bcrypt.Cost([]byte(password))
 	switch {

@@ -28,8 +28,7 @@ type Handler struct {
 	stop context.CancelFunc
 
 	// NewMetrics leaves these empty.
-	sessions sessions      // of browsers that follow the events
-	streams  chan struct{} // holds an element for each page that is kept up to date
+	streams chan struct{} // holds an element for each page that is kept up to date
 
 	// The index of databases leaves these empty, too.
 	sources     *sources
@@ -64,7 +63,7 @@ func newHandler(cfg Config, serves serving) (*Handler, error) {
 	if cfg.Index == "" { // the files of secrets are not one database's among several
 		cfg.logSecrets()
 	}
-	h := &Handler{cfg: cfg, serves: serves, probes: &probes{ready: cfg.Ready, databases: cfg.Databases}}
+	h := &Handler{cfg: cfg, serves: serves, probes: &probes{ready: cfg.Ready, databases: cfg.Databases, warning: standbyWarning(cfg.Replica)}}
 	h.life, h.stop = context.WithCancel(context.Background())
 	return h, nil
 }
@@ -76,7 +75,7 @@ func New(cfg Config) (*Handler, error) {
 		return nil, err
 	}
 	cfg = h.cfg
-	h.sessions, h.streams = sessions{newDigestKey()}, make(chan struct{}, liveAtOnce)
+	h.streams = make(chan struct{}, liveAtOnce)
 	if cfg.Databases != nil {
 		h.handler = h.guardedIndex()
 		return h, nil

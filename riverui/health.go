@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/iu-core/iuworker/internal/compose"
@@ -110,8 +111,14 @@ func healthOf(report doctor.Report, state status.Status) healthReport {
 func (h *Handler) healthPage(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Get("run") != "" {
 		h.sources.health.again(r.Context(), leastBetweenRuns)
-		h.back(w, r, "health", 0)
+		at := h.sources.health.peek().At.UnixMilli()
+		h.back(w, r, "health?since="+strconv.FormatInt(at, 10))
 		return
+	}
+	// Another process may have made the report that the reader has asked for.
+	since, err := strconv.ParseInt(r.URL.Query().Get("since"), 10, 64)
+	if err == nil && h.sources.health.peek().At.UnixMilli() < since {
+		h.sources.health.again(r.Context(), leastBetweenRuns)
 	}
 	v := h.view(r, "Health", "health")
 	add(v, "report", "", func(ctx context.Context) reading[healthReport] {

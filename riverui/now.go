@@ -131,7 +131,7 @@ func (h *Handler) done(r *http.Request) string {
 	if err != nil || id < 1 {
 		return ""
 	}
-	lines, err := snapshot(r.Context(), h.db(), func(ctx context.Context, tx pgx.Tx) ([]operate.AuditLine, error) {
+	lines, err := snapshot(onPrimary(r.Context()), h.db(), func(ctx context.Context, tx pgx.Tx) ([]operate.AuditLine, error) {
 		return operate.Audit(ctx, tx, id+1, 1)
 	})
 	if err != nil || len(lines) == 0 || lines[0].ID != id {

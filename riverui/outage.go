@@ -26,6 +26,7 @@ type lostDatabase struct {
 	Address, Cause string
 	Since          time.Time // when it was first found unreachable
 	Good           time.Time // when it was last reached; zero: never
+	Readable       bool      // a standby can be read
 }
 
 // lost returns nil if the database can be reached.
@@ -34,7 +35,7 @@ func (h *Handler) lost(ctx context.Context) *lostDatabase {
 	if reached.Err == nil {
 		return nil
 	}
-	return &lostDatabase{Address: addressOf(h.cfg.Pool), Cause: causeOf(reached.Err), Since: reached.Since, Good: reached.At}
+	return &lostDatabase{Address: addressOf(h.cfg.Pool), Cause: causeOf(reached.Err), Since: reached.Since, Good: reached.At, Readable: h.readable()}
 }
 
 // causeOf returns in a few words why a connection failed.

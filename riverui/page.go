@@ -36,6 +36,7 @@ type page struct {
 	Nav         []navItem
 	Attention   int64         // how many things need the operator, for the title
 	Lost        *lostDatabase // nil if the database can be reached
+	Standby     *standbyNote  // nil if there is nothing to say about it
 }
 
 func (h *Handler) page(r *http.Request, title string) page {
@@ -47,7 +48,7 @@ func (h *Handler) page(r *http.Request, title string) page {
 		Base: h.cfg.BasePath, Title: title, Version: h.cfg.Version, Operator: by.role == RoleOperator,
 		Metrics: h.cfg.Metrics != nil, Events: h.cfg.Events != nil,
 		Environment: h.cfg.Environment, Name: h.cfg.Name, Index: h.cfg.Index,
-		Database: databaseOf(h.cfg.Pool), Nav: h.nav(h.pathOf(r)), Lost: h.lost(r.Context()),
+		Database: databaseOf(h.cfg.Pool), Nav: h.nav(h.pathOf(r)), Lost: h.lost(r.Context()), Standby: h.standbyNote(),
 	}
 	for _, item := range p.Nav {
 		if item.Path == "/health" {
@@ -73,21 +74,30 @@ func (h *Handler) render(w http.ResponseWriter, r *http.Request, status int, nam
 	_, _ = page.WriteTo(w) // if this fails, the client has disconnected
 }
 
-// back redirects to one of our pages after a change; the page shows the audit line. path may have a query.
-func (h *Handler) back(w http.ResponseWriter, r *http.Request, path string, auditID int64) {
+// back redirects to one of our pages after a change. The page shows the audit line if there is one, and the state after the last of
+// them, whichever process serves it. path may have a query.
+func (h *Handler) back(w http.ResponseWriter, r *http.Request, path string, auditIDs ...int64) {
 	to := h.at(path)
-	if auditID > 0 {
-		separator := "?"
+	if n := len(auditIDs); n > 0 {
+		separator, name := "?", "done"
 		if strings.Contains(to, "?") {
 			separator = "&"
 		}
-		to += separator + "done=" + strconv.FormatInt(auditID, 10)
+		if n > 1 {
+			name = "changed"
+		}
+		to += separator + name + "=" + strconv.FormatInt(auditIDs[n-1], 10)
 	}
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
-// db returns the pool for reading.
-func (h *Handler) db() limited { return limited{h.cfg.Pool} }
+// db returns where the pages read.
+func (h *Handler) db() limited { return limited{primary: h.cfg.Pool, replica: h.cfg.Replica} }
+
+// live returns where the pages read what is true now.
+func (h *Handler) live() limited {
+	return limited{primary: h.cfg.Pool, replica: h.cfg.Replica, live: true}
+}
 
 // navItem is a page in the navigation.
 type navItem struct {

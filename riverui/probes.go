@@ -19,6 +19,7 @@ const readyTimeout = 2 * time.Second
 type probes struct {
 	ready     func(context.Context) error
 	databases func() []Database // nil: there is one
+	warning   func() string     // what is not as it should be, although the process is ready; "" if nothing is. Default: nil
 	once      singleflight.Group
 }
 
@@ -36,7 +37,13 @@ func (p *probes) serveReady(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "reason": readyReason(err)})
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"ready": true})
+	state := map[string]any{"ready": true}
+	if p.warning != nil {
+		if warning := p.warning(); warning != "" {
+			state["warning"] = warning
+		}
+	}
+	writeJSON(w, http.StatusOK, state)
 }
 
 // unready is a database that cannot be worked on.

@@ -3,6 +3,7 @@ package webui
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -43,36 +44,39 @@ type sources struct {
 	ready     cached[string]   // why this worker is not ready; "" if it is
 	health    cached[doctor.Report]
 	scaleouts scaleout.Meter
+
+	changed atomic.Int64 // the id of the last change, by whichever process, for which expire was called
 }
 
 func newSources(cfg Config, probes *probes) *sources {
-	db := limited{cfg.Pool}
+	db := limited{primary: cfg.Pool, replica: cfg.Replica}
+	live := limited{primary: cfg.Pool, replica: cfg.Replica, live: true}
 	return &sources{
 		health: cached[doctor.Report]{keep: keepHealth, read: func(ctx context.Context) (doctor.Report, error) {
 			return doctor.Run(ctx, doctor.Config{
-				Pool: cfg.Pool, Direct: cfg.Direct, PoolSize: int(cfg.Pool.Config().MaxConns), Explain: func(err error) string {
+				Pool: cfg.Pool, Replica: cfg.Replica, Direct: cfg.Direct, PoolSize: int(cfg.Pool.Config().MaxConns), Explain: func(err error) string {
 					_, sentence := dberror.Explain(err)
 					return sentence
 				},
 			}), nil
 		}},
 		state: cached[status.Status]{keep: keepState, read: func(ctx context.Context) (status.Status, error) {
-			return status.Read(ctx, db)
+			return status.Read(ctx, live)
 		}},
-		consumers: source(db, keepState, func(ctx context.Context, tx pgx.Tx) ([]subscribe.Consumer, error) {
+		consumers: source(live, keepState, func(ctx context.Context, tx pgx.Tx) ([]subscribe.Consumer, error) {
 			return subscribe.ListConsumers(ctx, tx)
 		}),
 		lags: source(db, keepSummary, func(ctx context.Context, tx pgx.Tx) (history.ConsumerSeries, error) {
 			return history.Consumers(ctx, tx, time.Hour)
 		}),
-		situation: source(db, keepState, status.ReadSituation),
+		situation: source(live, keepState, status.ReadSituation),
 		feed:      source(db, keepState, readFeed),
 		paces: source(db, keepState, func(ctx context.Context, tx pgx.Tx) (history.Paces, error) {
 			return history.ReadPaces(ctx, tx)
 		}),
-		fleet:  source(db, keepState, fleet.Read),
-		queues: source(db, keepState, operate.Queues),
-		settings: source(db, keepState, func(ctx context.Context, tx pgx.Tx) ([]operate.Setting, error) {
+		fleet:  source(live, keepState, fleet.Read),
+		queues: source(live, keepState, operate.Queues),
+		settings: source(live, keepState, func(ctx context.Context, tx pgx.Tx) ([]operate.Setting, error) {
 			return operate.Settings(ctx, tx)
 		}),
 		kept:   source(db, keepSummary, status.ReadKept),

@@ -107,7 +107,7 @@ func (h *Handler) signInToEvents(r *http.Request) (account, bool) {
 	case r.Header.Get("Authorization") != "":
 		return h.signIn(r)
 	}
-	return h.sessions.of(r, h.cfg.Credentials, time.Now())
+	return h.signInBySession(r)
 }
 
 // challenge sets the headers that ask for what is missing, and returns a sentence that says how to send it.
@@ -129,43 +129,43 @@ const (
 	sessionLasts  = 12 * time.Hour
 )
 
-// sessions makes and reads the cookies by which a browser that is signed in to the pages follows the events: its EventSource
-// cannot send a header. A cookie names the user and its end, and is signed with a key that lives as long as the process. It opens
-// nothing but the events. It is safe for concurrent use.
-type sessions struct{ digestKey }
+// session returns the cookie by which a browser that is signed in to the pages follows the events: its EventSource cannot send a
+// header. It names the user and its end, and is signed with the user's key. It opens nothing but the events.
+func (c *credential) session(until time.Time) string {
+	text := base64.RawURLEncoding.EncodeToString([]byte(c.name)) + "." + strconv.FormatInt(until.Unix(), 10)
+	return text + "." + c.sign(text)
+}
 
-func (s sessions) sign(text string) string {
-	sum := s.digest(text)
+func (c *credential) sign(text string) string {
+	sum := digestKey(c.sessionKey()).digest(text)
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-func (s sessions) make(user string, until time.Time) string {
-	text := base64.RawURLEncoding.EncodeToString([]byte(user)) + "." + strconv.FormatInt(until.Unix(), 10)
-	return text + "." + s.sign(text)
-}
-
-// read returns the user of a cookie that we made and that has not expired.
-func (s sessions) read(cookie string, now time.Time) (user string, ok bool) {
-	end := strings.LastIndexByte(cookie, '.')
-	if end < 0 || !hmac.Equal([]byte(s.sign(cookie[:end])), []byte(cookie[end+1:])) {
-		return "", false
-	}
+// ofSession returns the user of a cookie that a process with the same users has signed and that has not expired; nil if there is
+// none.
+func (c *users) ofSession(cookie string, now time.Time) *credential {
+	end := max(strings.LastIndexByte(cookie, '.'), 0)
 	name, until, _ := strings.Cut(cookie[:end], ".")
 	seconds, err := strconv.ParseInt(until, 10, 64)
 	if err != nil || now.Unix() >= seconds {
-		return "", false
+		return nil
 	}
 	text, err := base64.RawURLEncoding.DecodeString(name)
-	return string(text), err == nil
+	if err != nil {
+		return nil
+	}
+	user := c.named(string(text))
+	if user == nil || !hmac.Equal([]byte(user.sign(cookie[:end])), []byte(cookie[end+1:])) {
+		return nil
+	}
+	return user
 }
 
-// of returns the account of a request that has a valid cookie, if its user still exists.
-func (s sessions) of(r *http.Request, users *Credentials, now time.Time) (account, bool) {
+// signInBySession returns the account of a request that has a valid cookie.
+func (h *Handler) signInBySession(r *http.Request) (account, bool) {
 	for _, cookie := range r.CookiesNamed(sessionCookie) { // another iuworker on this host may have given one, too
-		if user, ok := s.read(cookie.Value, now); ok {
-			if entry := users.current().named(user); entry != nil {
-				return entry.account, true
-			}
+		if user := h.cfg.Credentials.current().ofSession(cookie.Value, time.Now()); user != nil {
+			return user.account, true
 		}
 	}
 	return account{}, false
@@ -176,8 +176,12 @@ func (h *Handler) giveSession(w http.ResponseWriter, r *http.Request, by account
 	if h.cfg.Credentials == nil || h.cfg.Events == nil || changes(r) || !strings.Contains(r.Header.Get("Accept"), "text/html") {
 		return
 	}
+	user := h.cfg.Credentials.current().named(by.name)
+	if user == nil {
+		return // removed just now
+	}
 	http.SetCookie(w, &http.Cookie{
-		Name: sessionCookie, Value: h.sessions.make(by.name, time.Now().Add(sessionLasts)), MaxAge: int(sessionLasts.Seconds()),
+		Name: sessionCookie, Value: user.session(time.Now().Add(sessionLasts)), MaxAge: int(sessionLasts.Seconds()),
 		Path: h.at(eventsPath), HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		Secure: r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https"),
 	})

@@ -15,7 +15,9 @@ func FuzzSession(f *testing.F) {
 	pool, err := pgxpool.New(f.Context(), "postgres://127.0.0.1:1/none") // never used
 	require.NoError(f, err)
 	f.Cleanup(pool.Close)
-	handler, err := webui.New(webui.Config{Pool: pool})
+	users, err := webui.ParseCredentials("viewer:vera:only looking")
+	require.NoError(f, err)
+	handler, err := webui.New(webui.Config{Pool: pool, Credentials: users})
 	require.NoError(f, err)
 	ours := handler.Session("vera", time.Now().Add(time.Hour))
 	require.True(f, handler.KnowsSession(ours))

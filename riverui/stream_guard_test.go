@@ -167,16 +167,20 @@ func TestASignedInBrowserFollowsByItsCookie(t *testing.T) {
 	require.Equal(t, s.announce(t, 1)[0], next())
 	s.follow(t, sending("another.iuworker.here"), sending(cookie.Value))
 
-	another := setupStreaming(t, func(cfg *webui.Config) {
+	another := setupStreaming(t, func(cfg *webui.Config) { // behind the same load balancer
 		cfg.Credentials, cfg.BasePath = credentials(t), "/iu"
 	})
+	another.follow(t, sending(cookie.Value))
+	other, err := webui.ParseCredentials("viewer:vera:another password")
+	require.NoError(t, err)
+	foreign := setupStreaming(t, func(cfg *webui.Config) { cfg.Credentials, cfg.BasePath = other, "/iu" })
 	name, rest, _ := strings.Cut(cookie.Value, ".")
 	for why, value := range map[string]string{
 		"empty": "", "unsigned": name + "." + rest[:strings.Index(rest, ".")+1], "dots": "..", "none": "x",
 		"another user": "b3R0bw" + cookie.Value[len(name):], "longer": name + ".9" + rest, "cut": cookie.Value[:len(cookie.Value)-1],
-		"another process": session(t, another, asOperator).Value,
-		"over":            s.handler.Session("vera", time.Now().Add(-time.Second)),
-		"user is gone":    s.handler.Session("ann", time.Now().Add(time.Hour)),
+		"another password": session(t, foreign, as("vera", "another password")).Value,
+		"over":             s.handler.Session("vera", time.Now().Add(-time.Second)),
+		"user is gone":     s.handler.Session("ann", time.Now().Add(time.Hour)),
 	} {
 		require.Equal(t, http.StatusUnauthorized, s.ask(t, sending(value)).status, why)
 	}

@@ -101,7 +101,7 @@ func (h *Handler) findEvent(w http.ResponseWriter, r *http.Request, reference st
 	default:
 		v := h.view(r, "Event", "event")
 		add(v, "detail", "", func(ctx context.Context) reading[eventDetail] {
-			found, err := trace.Find(ctx, h.db(), reference)
+			found, err := trace.Find(ctx, h.live(), reference)
 			if err != nil {
 				return reading[eventDetail]{Err: err}
 			}
@@ -116,10 +116,10 @@ func (h *Handler) findEvents(ctx context.Context, reference string) (found []tra
 	if err := badReference(reference); err != nil {
 		return nil, false, err
 	}
-	found, err = trace.Find(ctx, h.db(), reference)
+	found, err = trace.Find(ctx, h.live(), reference)
 	if several, ok := errors.AsType[*trace.AmbiguousError](err); ok {
 		for _, one := range several.References {
-			events, err := trace.Find(ctx, h.db(), one)
+			events, err := trace.Find(ctx, h.live(), one)
 			if err != nil && !errors.Is(err, trace.ErrNotFound) { // an event may have ended meanwhile
 				return nil, false, err
 			}

@@ -85,6 +85,7 @@ var firstPaint = 150 * time.Millisecond
 func (h *Handler) view(r *http.Request, title, name string) *view {
 	v := &view{page: h.page(r, title), template: name, patience: firstPaint}
 	v.Live, v.Done = r.URL.RequestURI(), h.done(r)
+	h.catchUp(r)
 	return v
 }
 
@@ -140,7 +141,7 @@ func (v *view) status() int {
 	switch {
 	case v.fixed != 0:
 		return v.fixed
-	case v.Lost != nil:
+	case v.Lost != nil && !v.Lost.Readable:
 		return http.StatusServiceUnavailable
 	}
 	timeout := time.After(v.patience)

@@ -45,12 +45,14 @@ func (f *addressFlags) source(a *app) (from address.Source, given bool) {
 	return from, f.url != "" || f.file != ""
 }
 
-type databaseFlags struct{ pool, direct addressFlags }
+type databaseFlags struct{ pool, direct, read addressFlags }
 
 func (f *databaseFlags) register(flags *pflag.FlagSet) {
 	f.pool.register(flags, "database-url", "address of the database; else $DATABASE_URL, else PG* as for psql",
 		"file with this address, read again for each new connection")
 	f.direct.register(flags, "direct-database-url", "address for LISTEN, session locks and migrations, if the first goes through a transaction pooler",
+		"file with that address, read again for each new connection")
+	f.read.register(flags, "read-database-url", "address of a hot standby, from which serve and subscribe read",
 		"file with that address, read again for each new connection")
 }
 
@@ -67,30 +69,63 @@ func (a *app) source() (from address.Source, given bool) {
 	return from, false
 }
 
-// addresses lead to the database: pool for queries, direct for what needs a session.
+// addresses lead to the database: pool for queries, direct for what needs a session, read for what a standby can do.
 type addresses struct {
 	pool   *pgxpool.Config
 	direct *pgx.ConnConfig
-	sized  bool // the address itself sets the size of the pool
+	read   *pgxpool.Config // of a hot standby; nil: there is none
+	sized  bool            // the address itself sets the size of the pool
 	reread []func(ctx context.Context)
+
+	readSized bool // the address of the standby sets the size of its pool
 }
 
-// size sets the size of the pool. A size in the address overrides the default, and a flag overrides both.
+// addReadAddress adds the address of a hot standby if one is given. Of several hosts, a standby is preferred.
+func (a *app) addReadAddress(cmd *cobra.Command, at *addresses) error {
+	from, given := a.database.read.source(a)
+	if !given {
+		return nil
+	}
+	getenv := from.Getenv
+	from.Getenv = func(name string) string {
+		value := getenv(name)
+		if value == "" && name == "PGTARGETSESSIONATTRS" {
+			return "prefer-standby"
+		}
+		return value
+	}
+	read, err := open(cmd, from)
+	if err != nil {
+		return err
+	}
+	at.read, at.readSized, at.reread = read.Pool, read.Sized, append(at.reread, read.Reread)
+	return nil
+}
+
+// size sets the size of the pools. A size in the address overrides the default, and a flag overrides both.
 func (at addresses) size(connections int, flagGiven bool) {
 	if flagGiven || !at.sized {
 		at.pool.MaxConns = int32(connections) //nolint:gosec // the flag has a bound
 		at.pool.MinConns = min(at.pool.MinConns, at.pool.MaxConns)
+	}
+	if at.read != nil && (flagGiven || !at.readSized) {
+		at.read.MaxConns = int32(connections) //nolint:gosec // the flag has a bound
+		at.read.MinConns = min(at.read.MinConns, at.read.MaxConns)
 	}
 }
 
 // addresses reads the addresses without connecting. An address that cannot be read is wrong usage.
 func (a *app) addresses(cmd *cobra.Command) (addresses, error) {
 	from, _ := a.source()
-	return a.addressesOf(cmd, from)
+	at, err := a.addressesOf(cmd, from)
+	if err == nil {
+		err = a.addReadAddress(cmd, &at)
+	}
+	return at, err
 }
 
 func (a *app) addressesOf(cmd *cobra.Command, from address.Source) (addresses, error) {
-	for _, f := range []addressFlags{a.database.pool, a.database.direct} {
+	for _, f := range []addressFlags{a.database.pool, a.database.direct, a.database.read} {
 		if f.url != "" && f.file != "" {
 			return addresses{}, usage(cmd, "--%s and --%s-file contradict each other: give one of them", f.name, f.name)
 		}
@@ -187,7 +222,7 @@ func (a *app) checkSchema(ctx context.Context, pool *pgxpool.Pool) error {
 func givenSettings(cmd *cobra.Command, at addresses) []worker.GivenSetting {
 	var given []worker.GivenSetting
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if !f.Changed || !hasVariable(cmd, f) {
+		if !f.Changed || !hasVariable(cmd, f) || strings.HasPrefix(f.Name, "read-database-url") { // a worker reads no standby
 			return
 		}
 		s := worker.GivenSetting{Name: f.Name, Value: f.Value.String(), Default: f.DefValue, From: "--" + f.Name}

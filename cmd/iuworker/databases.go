@@ -339,7 +339,7 @@ func (d *database) work(ctx, program context.Context) (err error) {
 		return err
 	}
 	d.failure.Store(nil)
-	_ = a.awaitReady(ctx, m.worker, false, d.logger) // it logs the error, and the worker keeps trying
+	_ = a.awaitReady(ctx, m.worker, readyWithin, d.logger) // it logs the error, and the worker keeps trying
 	select {
 	case <-ctx.Done():
 		return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/doctor"
+	"github.com/iu-core/iuworker/internal/replica"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -35,7 +37,15 @@ last, then the commands to run. It changes nothing and takes ten seconds at most
 				return fmt.Errorf("open the connection pool: %w", err)
 			}
 			defer closePool(pool)
-			report := doctor.Run(cmd.Context(), doctor.Config{Pool: pool, Direct: at.direct, Explain: a.explain, PoolSize: poolSize})
+			standby, err := openStandby(cmd.Context(), at)
+			if err != nil {
+				return err
+			}
+			if standby != nil {
+				defer closePool(standby)
+			}
+			reader := replica.New(replica.Config{Primary: pool, Standby: standby, What: "Doctor", Logger: slog.New(slog.DiscardHandler)})
+			report := doctor.Run(cmd.Context(), doctor.Config{Pool: pool, Replica: reader, Direct: at.direct, Explain: a.explain, PoolSize: poolSize})
 			return a.report(report, func(w io.Writer) { writeDoctor(w, report, all) }, report.OK(), errors.New(doctorVerdict(report)))
 		},
 	}

@@ -91,7 +91,7 @@ func (a *app) rootCommand() *cobra.Command {
 		}
 	}
 	add("Start here:", a.demoCommand(), a.devCommand())
-	add("Run:", a.migrateCommand(), a.workCommand())
+	add("Run:", a.migrateCommand(), a.workCommand(), a.serveCommand())
 	add("Use:", a.enqueueCommand(), a.scaleoutCommand(), a.subscribeCommand(), a.publishCommand(), a.templatesCommand())
 	add("Operate:", a.statusCommand(), a.gateCommand(), a.rollbackCommand(), a.retryCommand(), a.conformanceCommand(),
 		a.selftestCommand(), a.drillCommand(), a.benchCommand(), a.metricsCommand(), a.traceCommand(), a.consumersCommand(), a.settingsCommand(),

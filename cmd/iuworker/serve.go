@@ -43,6 +43,7 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	}
 	defer a.stopping(ctx, "the event streams", m.events.Stop)
 	m.web.Metrics = metrics.Handler(a.gatherer(func() []prometheus.Gatherer { return []prometheus.Gatherer{m.registry} }), a.logger)
+	m.web.MetricsTokens, m.web.MetricsOpen = who.metrics, f.metrics.open
 	pages, failed, stopPages, err := a.servePages(ctx, f, m.web)
 	if err != nil {
 		return err
@@ -53,7 +54,11 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 		return err
 	}
 	defer func() { err = errors.Join(err, a.stopWorker(ctx, m.worker, f.worker.ShutdownTimeout)) }()
-	if err := a.awaitReady(ctx, m.worker, started != nil, a.logger); err != nil && started != nil {
+	patience := readyWithin
+	if started != nil {
+		patience = demoPatience
+	}
+	if err := a.awaitReady(ctx, m.worker, patience, a.logger); err != nil && started != nil {
 		return err
 	}
 	if started != nil {
@@ -130,13 +135,8 @@ func urlOf(pages *webui.Server) string {
 	return pages.URL()
 }
 
-// awaitReady waits until the worker is ready, at most for readyWithin, or for demoPatience if somebody waits for it. A worker that
-// is not ready then keeps trying.
-func (a *app) awaitReady(ctx context.Context, w *worker.Worker, awaited bool, logger *slog.Logger) error {
-	patience := readyWithin
-	if awaited {
-		patience = demoPatience
-	}
+// awaitReady waits until the worker is ready, at most for patience. A worker that is not ready then keeps trying.
+func (a *app) awaitReady(ctx context.Context, w *worker.Worker, patience time.Duration, logger *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"regexp"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
@@ -25,7 +24,10 @@ func (a *app) subscribeCommand() *cobra.Command {
 --consumer it starts with the next event. A new consumer starts at the oldest retained event, unless --from or --since is
 given; an existing one continues where it stopped. Its cursor is stored after the lines of a batch are written, so that
 lines may repeat after a crash and none is missing. An event must match all filters; a filter given several times matches
-any of its values. A consumer counts filtered events as handled.`,
+any of its values. A consumer counts filtered events as handled.
+
+With --read-database-url, events are read from a hot standby, and cursors are stored at --database-url. A standby that is
+behind shows events later, and never less. Without a consumer, --database-url may itself lead to a standby, which is polled.`,
 		Example: `  iuworker subscribe --template welcome-letter
   iuworker subscribe --after 0 --limit 10
   iuworker subscribe --since 2h --event-type order.placed --event-type order.paid
@@ -38,7 +40,7 @@ any of its values. A consumer counts filtered events as handled.`,
 				cfg.From = subscribe.Now()
 			}
 			return a.onServer(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool, at addresses) error {
-				return a.subscribe(ctx, pool, at.direct, cfg)
+				return a.subscribe(ctx, pool, at, cfg)
 			})
 		},
 	}
@@ -76,14 +78,22 @@ func since(text string) (subscribe.Start, error) {
 	return subscribe.Since(at), err
 }
 
-func (a *app) subscribe(ctx context.Context, pool *pgxpool.Pool, direct *pgx.ConnConfig, cfg subscribe.Config) error {
+func (a *app) subscribe(ctx context.Context, pool *pgxpool.Pool, at addresses, cfg subscribe.Config) error {
 	if err := a.checkSchema(ctx, pool); err != nil {
 		return err
 	}
 	if err := a.warnOfTemplates(ctx, pool, cfg.Filter.Templates); err != nil {
 		return err
 	}
-	cfg.Pool, cfg.Direct, cfg.Logger = pool, direct, a.logger
+	cfg.Pool, cfg.Direct, cfg.Logger = pool, at.direct, a.logger
+	standby, err := openStandby(ctx, at)
+	if err != nil {
+		return err
+	}
+	if standby != nil {
+		defer closePool(standby)
+		cfg.Read = standby
+	}
 	if isTerminal(a.stderr) {
 		cfg.OnStart = func(from subscribe.Cursor) {
 			fmt.Fprintf(a.stderr, "waiting for events after %s; Ctrl-C to stop\n", from)
@@ -91,7 +101,7 @@ func (a *app) subscribe(ctx context.Context, pool *pgxpool.Pool, direct *pgx.Con
 	}
 	reading, stop := a.stdout.whileRead(ctx)
 	defer stop()
-	err := subscribe.RunBatch(reading, cfg, func(_ context.Context, events []subscribe.Event) error {
+	err = subscribe.RunBatch(reading, cfg, func(_ context.Context, events []subscribe.Event) error {
 		var lines []byte
 		for _, event := range events {
 			lines = append(append(lines, event.JSON...), '\n')

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/iu-core/iuworker/internal/dbsession"
+	"github.com/iu-core/iuworker/internal/replica"
 	"github.com/iu-core/iuworker/internal/tracing"
 	webui "github.com/iu-core/iuworker/riverui"
 	"github.com/iu-core/iuworker/riverui/eventstream"
@@ -33,11 +34,13 @@ type workFlags struct {
 	databaseName string // the label database; "": the database's own name
 
 	eventsClients int
+	maxReadLag    time.Duration // forever: no limit
 }
 
 func defaultWorkFlags() workFlags {
 	return workFlags{
 		worker: worker.Defaults(), poolSize: dbsession.DefaultPoolSize, httpAddr: webui.DefaultAddr, eventsClients: eventstream.DefaultMaxConnections,
+		maxReadLag: replica.DefaultMaxLag,
 	}
 }
 
@@ -48,6 +51,7 @@ const (
 	ofWork users = 1 << iota
 	ofDev
 	ofBench
+	ofServe
 )
 
 // setting is a flag of programs that run long: its default is what the value has, its variable follows from its name.
@@ -68,9 +72,9 @@ func (f *workFlags) settings() []setting {
 	return []setting{
 		{"databases", textValue(&f.databases, pathMax), ofWork,
 			"file of the databases to work on, one name and address per line, in place of --database-url; SIGHUP reads it again"},
-		{"database-name", stringValue(&f.databaseName, "name", checkDatabaseName), ofWork | ofDev,
+		{"database-name", stringValue(&f.databaseName, "name", checkDatabaseName), ofWork | ofDev | ofServe,
 			"name of the database in metrics, if its own is not unique: the label database (default: its own)"},
-		{"pool-size", intValue(&f.poolSize, 2, 1000), ofWork | ofDev | ofBench,
+		{"pool-size", intValue(&f.poolSize, 2, 1000), ofWork | ofDev | ofBench | ofServe,
 			"maximum number of pooled connections to the database, not counting three that listen or hold locks"},
 		{"concurrency", intValue(&w.Concurrency, 1, 10_000), ofWork | ofBench, "maximum number of jobs of the queue events that run at once"},
 		{"scaleout-concurrency", intValue(&w.ScaleoutConcurrency, 0, 10_000), ofWork,
@@ -94,23 +98,26 @@ func (f *workFlags) settings() []setting {
 		{"consumer-expiry", durationValue(&w.ConsumerExpiry, time.Minute, century), ofWork,
 			"how long an inactive consumer keeps emissions from being pruned, while workers run"},
 		{"verify-interval", retention(&w.VerifyInterval), ofWork, "how often one worker verifies all data; 0 or forever = never"},
-		{"shutdown-timeout", durationValue(&w.ShutdownTimeout, time.Second, time.Hour), ofWork | ofDev,
+		{"max-read-lag", foreverValue(&f.maxReadLag, time.Second, century), ofServe,
+			"how far the standby of --read-database-url may be behind; beyond that, reads go to --database-url; 0 or forever = no limit"},
+		{"shutdown-timeout", durationValue(&w.ShutdownTimeout, time.Second, time.Hour), ofWork | ofDev | ofServe,
 			"time limit for stopping after SIGTERM; running jobs get most of it"},
 		{"migrate", boolValue(&f.migrate), ofWork, "migrate the schema first if it is missing or older than this program"},
 		{"worker-id", textValue(&w.ID, 100), ofWork, "unique name of this process (default host, pid and a random part)"},
-		{"http-addr", addrValue(&f.httpAddr), ofWork | ofDev, "host:port of the pages and probes, or off"},
-		{"metrics-addr", addrValue(&f.metricsAddr), ofWork | ofDev, "host:port of a separate listener for the metrics, such as " +
+		{"http-addr", addrValue(&f.httpAddr), ofWork | ofDev | ofServe, "host:port of the pages and probes, or off"},
+		{"metrics-addr", addrValue(&f.metricsAddr), ofWork | ofDev | ofServe, "host:port of a separate listener for the metrics, such as " +
 			webui.DefaultMetricsAddr + ", or off (default: with the pages, at /metrics)"},
-		{"metrics-token-file", textValue(&f.metrics.tokens, pathMax), ofWork | ofDev, metricsTokensHelp},
-		{"metrics-open", boolValue(&f.metrics.open), ofWork | ofDev,
+		{"metrics-token-file", textValue(&f.metrics.tokens, pathMax), ofWork | ofDev | ofServe, metricsTokensHelp},
+		{"metrics-open", boolValue(&f.metrics.open), ofWork | ofDev | ofServe,
 			"let everybody who reaches --metrics-addr read the metrics: no token, no password"},
-		{"http-base-path", pathValue(&f.basePath), ofWork | ofDev, "path under which a proxy serves the pages, such as /iuworker"},
-		{"http-credentials-file", textValue(&f.credentials, pathMax), ofWork | ofDev,
+		{"http-base-path", pathValue(&f.basePath), ofWork | ofDev | ofServe, "path under which a proxy serves the pages, such as /iuworker"},
+		{"http-credentials-file", textValue(&f.credentials, pathMax), ofWork | ofDev | ofServe,
 			"file of the pages' users, one role:user:password per line; the role is viewer or operator; or give its lines in " + credentialsVariable},
-		{"events-token-file", textValue(&f.tokens, pathMax), ofWork | ofDev,
+		{"events-token-file", textValue(&f.tokens, pathMax), ofWork | ofDev | ofServe,
 			"file of bearer tokens for /v1/events, one per line; or give its lines in " + tokensVariable},
-		{"events-max-connections", intValue(&f.eventsClients, 1, 1_000_000), ofWork | ofDev, "maximum number of clients that follow /v1/events at once"},
-		{"environment", stringValue(&f.environment, "name", webui.CheckEnvironment), ofWork | ofDev,
+		{"events-max-connections", intValue(&f.eventsClients, 1, 1_000_000), ofWork | ofDev | ofServe,
+			"maximum number of clients that follow /v1/events at once"},
+		{"environment", stringValue(&f.environment, "name", webui.CheckEnvironment), ofWork | ofDev | ofServe,
 			"name of this installation, such as production, shown in the header of the pages"},
 		{"otlp-endpoint", textValue(&f.otlp, 2048), ofWork | ofDev, "URL of an OpenTelemetry receiver (OTLP over HTTP) for traces, " +
 			"such as http://127.0.0.1:4318 (default " + otlpVariables + ", else no traces)"},

@@ -20,13 +20,15 @@ func (b Bell) Ring() {
 	}
 }
 
-// Wait waits for a ring, at most for d or until ctx ends.
-func (b Bell) Wait(ctx context.Context, d time.Duration) {
+// Wait waits for a ring, at most for d or until ctx ends, and reports whether the bell rang.
+func (b Bell) Wait(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
-	case <-ctx.Done():
 	case <-b:
+		return true
+	case <-ctx.Done():
 	case <-timer.C:
 	}
+	return false
 }

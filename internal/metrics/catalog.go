@@ -96,6 +96,10 @@ var catalog = []Instrument{
 	{"iuworker_event_streams_refused_total", typeCounter, nil, "Clients that were refused because too many were connected."},
 	{"iuworker_event_streams_cut_off_total", typeCounter, nil, "Clients that were disconnected because they read too slowly."},
 
+	{"iuworker_standby_up", typeGauge, nil, "1 if the standby of iuworker serve --read-database-url can be read; missing if there is none."},
+	{"iuworker_standby_used", typeGauge, nil, "1 if pages are read from that standby; 0 if from the primary, because the standby is away or too far behind."},
+	{"iuworker_standby_lag_seconds", typeGauge, nil, "How far that standby is behind, at least; 0 if it cannot be told."},
+
 	{"iuworker_workers_alive", typeGauge, nil, "Workers that are alive."},
 	{"iuworker_notification_queue_usage_ratio", typeGauge, nil, "How full the server's notification queue is, 0 to 1."},
 	{"iuworker_listener_up", typeGauge, nil, "1 if this process receives notifications; missing if it polls by choice."},

@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"time"
+
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -38,6 +40,28 @@ func poolCollector(pool *pgxpool.Pool) collector {
 		set("iuworker_pool_waits_total", float64(stat.EmptyAcquireCount()))
 		set("iuworker_pool_wait_seconds_total", stat.EmptyAcquireWaitTime().Seconds())
 	}
+}
+
+// ObservePool reports how the connections of a pool are used. Call it at most once for a registerer.
+func ObservePool(registerer prometheus.Registerer, pool *pgxpool.Pool) {
+	registerer.MustRegister(poolCollector(pool))
+}
+
+// Standby is a hot standby that a process reads.
+type Standby struct {
+	Up   bool          // it can be read
+	Used bool          // it is read; else its primary is
+	Lag  time.Duration // at least
+}
+
+// ObserveStandby makes each scrape call read, which must be safe for concurrent use. Call it at most once for a registerer.
+func ObserveStandby(registerer prometheus.Registerer, read func() Standby) {
+	registerer.MustRegister(collector(func(set setter) {
+		now := read()
+		set("iuworker_standby_up", one(now.Up))
+		set("iuworker_standby_used", one(now.Used))
+		set("iuworker_standby_lag_seconds", now.Lag.Seconds())
+	}))
 }
 
 // Streams counts the clients that follow the events over HTTP.

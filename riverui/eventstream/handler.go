@@ -25,6 +25,11 @@ type Config struct {
 	// Pool reads events over at most five connections, however many clients follow. Required.
 	Pool *pgxpool.Pool
 
+	// Read is the pool of a hot standby of Pool's server, which events are read from instead, and MaxLag how far behind it may be;
+	// see subscribe.Config. Default: none.
+	Read   *pgxpool.Pool
+	MaxLag time.Duration
+
 	// Direct is the address of the one connection that listens. Default: the pool's address.
 	Direct *pgx.ConnConfig
 
@@ -87,7 +92,7 @@ func New(cfg Config) (*Handler, error) {
 		return nil, err
 	}
 	tail, err := subscribe.NewTail(subscribe.TailConfig{
-		Pool: cfg.Pool, Direct: cfg.Direct, PollInterval: cfg.PollInterval, Logger: cfg.Logger,
+		Pool: cfg.Pool, Read: cfg.Read, MaxLag: cfg.MaxLag, Direct: cfg.Direct, PollInterval: cfg.PollInterval, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err

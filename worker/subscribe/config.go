@@ -16,8 +16,16 @@ import (
 // Config configures a subscriber. The zero value of a field means its default.
 type Config struct {
 	// Pool reads events and moves the cursor. Required. It may go through a transaction pooler. A subscriber holds one
-	// connection at a time: during a read, and in RunTx while the handler runs.
+	// connection at a time: during a read, and in RunTx while the handler runs. It may be the pool of a hot standby if there is
+	// no consumer: such a subscriber polls.
 	Pool *pgxpool.Pool
+
+	// Read is the pool of a hot standby of Pool's server, which events are read from instead. Pool keeps the consumers' cursors.
+	// While the standby cannot be read, or is more than MaxLag behind, events are read from Pool. Default: none.
+	Read *pgxpool.Pool
+
+	// MaxLag is how far behind the standby may be. Default 30 s. -1: as far as it likes.
+	MaxLag time.Duration
 
 	// Direct is the address of two more connections: one listens, the other keeps the consumer's lease. Default: the
 	// pool's address. If notifications do not come through it (a transaction pooler), the subscriber polls.

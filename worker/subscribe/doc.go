@@ -18,6 +18,27 @@
 // that, the same epoch gives the same positions to other events. This package detects it all the same, because it remembers
 // the id of the last event that it read. AfterEvent is for programs that store that id.
 //
+// A reader may read a hot standby (Config.Read), and the primary in turn, so that its cursor may be ahead of the server that it
+// asks. A server that is behind shows a part of the history in which the cursor was read. So a server that is in recovery, or
+// that a reader of standbys asks, says "rewound" only if no continuation of what it shows can contain the cursor:
+//
+//	it shows                                      then
+//	the cursor's epoch, its end before the        not here yet: the epoch may go on
+//	cursor, and no later epoch
+//	a later epoch that began before the cursor    rewound: the cursor's epoch has ended there
+//	not the cursor's epoch, and no event after    not here yet: an epoch may begin after events that are not replayed
+//	the cursor's position
+//	not the cursor's epoch, but events after its  rewound: an epoch is stored before the events after its cursors, so it would be here
+//	position
+//	the cursor's position, with another event     rewound
+//
+// No alarm is false, because none of the three can be true of a part of the cursor's own history. No rewind is missed: if the
+// histories differ, the first epoch or event after the place where they diverge makes one of them true, before the reader gets an
+// event of the other history. "Not here yet" is an empty page. A reader that can ask the primary as well is told what that shows,
+// by the same rule; a primary that has the cursor overrules a standby that says "rewound", which is then not read for a while. Even a
+// primary cannot decide otherwise for readers of standbys: a standby may show a commit for which its primary still waits. A
+// reader of the primary alone is told at once, also if the epoch goes on: there is nothing that could be behind.
+//
 //	failure                                  what happens then
 //	process killed                           its lease expires after Config.LeaseTTL, and another process continues after
 //	                                         the cursor; events that were handled after it are handled again (not by RunTx)
@@ -27,6 +48,10 @@
 //	connection or server lost                retried with backoff and logged once; then events are read again
 //	outcome of a commit unknown              the cursor in the row shows it
 //	notification lost, or a pooler           polling finds the event; leases and cursors need no session
+//	standby behind                           its events come later; a cursor that it has not replayed waits
+//	standby away, or beyond Config.MaxLag    events are read from the primary until it is back
+//	standby with another history             the same; the log says so
+//	primary away, reader of a standby        without a consumer it polls the standby; a consumer waits, its cursor is on the primary
 //	handler fails or panics                  retried in order with backoff, and shown in the consumer's row; the event is
 //	                                         skipped only with Retry.MaxTries and DeadLetter
 //	handler fails for one event of a batch   the batch's events are retried one by one

@@ -24,9 +24,11 @@ type Follower struct {
 	closed    sync.Once
 
 	at       mark
-	history  int  // the value of tail.history when at was read
-	behind   bool // whether the next events must be read from the database
-	failures int  // of such reads, in a row
+	history  int    // the value of tail.history when at was read
+	behind   bool   // whether the next events must be read from the database
+	failures int    // of such reads, in a row
+	ahead    bool   // the standby has yet to replay at
+	sought   Cursor // the end of what the tail had read when at was looked for last
 }
 
 // Cursor returns the follower's place: after the last event that Next returned, and after those that the filter left out since.
@@ -55,8 +57,8 @@ func (f *Follower) begin(ctx context.Context, start Start) error {
 	defer f.tail.release()
 	bounded, cancel := context.WithTimeout(f.tail.life, resolveTimeout)
 	defer cancel()
-	f.at, err = resolve(bounded, f.tail.cfg.Pool, start)
-	f.behind = f.at.Cursor != end.Cursor
+	f.at, f.ahead, err = f.tail.source.begin(bounded, start)
+	f.behind, f.sought = !f.ahead && f.at.Cursor != end.Cursor, end.Cursor
 	return rewound(err)
 }
 
@@ -96,8 +98,11 @@ func (f *Follower) next(ctx context.Context) ([]*Event, error) {
 	if f.history != t.history {
 		f.history, f.behind = t.history, true
 	}
+	if f.ahead && f.mayHaveCome() {
+		f.behind = true
+	}
 	var events []*Event
-	if !f.behind {
+	if !f.behind && !f.ahead {
 		var held bool
 		events, held = t.recent.follows(f.at.Position, followPage)
 		f.behind = !held && t.recent.known
@@ -120,6 +125,13 @@ func (f *Follower) next(ctx context.Context) ([]*Event, error) {
 	return nil, nil
 }
 
+// mayHaveCome reports whether the tail has read so much since the follower's place was looked for that it may be there now, or
+// never will be. The caller holds the tail's mu.
+func (f *Follower) mayHaveCome() bool {
+	end := f.tail.recent.end.Cursor
+	return f.tail.recent.known && end != f.sought && (end.Position >= f.at.Position || end.Epoch != f.sought.Epoch)
+}
+
 // replay reads a page from the database, as one of at most Replays followers.
 func (f *Follower) replay(ctx context.Context) ([]*Event, error) {
 	if f.failures > 0 && !retry.Pause(ctx, retry.Reconnect.Wait(f.failures)) {
@@ -131,7 +143,10 @@ func (f *Follower) replay(ctx context.Context) ([]*Event, error) {
 	defer f.tail.release()
 	bounded, cancel := context.WithTimeout(f.tail.life, statementTimeout)
 	defer cancel()
-	p, err := readAfter(bounded, f.tail.cfg.Pool, f.at, f.filter, followPage)
+	f.tail.mu.Lock()
+	sought := f.tail.recent.end.Cursor
+	f.tail.mu.Unlock()
+	p, err := f.tail.source.after(bounded, f.at, f.filter, followPage)
 	if err != nil {
 		if !retry.MayPass(err) {
 			return nil, err
@@ -139,7 +154,8 @@ func (f *Follower) replay(ctx context.Context) ([]*Event, error) {
 		f.failures++
 		return nil, nil
 	}
-	f.failures, f.at, f.behind = 0, p.next, p.next.Position < p.end.Position
+	f.failures, f.at, f.behind = 0, p.next, !p.ahead && p.next.Position < p.end.Position
+	f.ahead, f.sought = p.ahead, sought
 	events := make([]*Event, len(p.events))
 	for i := range p.events {
 		events[i] = &p.events[i]

@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/dbsession"
 )
 
 // place is where a subscriber keeps its cursor.
@@ -24,13 +28,14 @@ var errMoved = errors.New("something else moved the cursor")
 
 // memory is a place that ends with Run.
 type memory struct {
-	cfg   Config
-	at    mark
-	tries int
+	cfg    Config
+	source *source
+	at     mark
+	tries  int
 }
 
 func (m *memory) read(ctx context.Context, limit int) (page, error) {
-	return readAfter(ctx, m.cfg.Pool, m.at, m.cfg.Filter, limit)
+	return m.source.after(ctx, m.at, m.cfg.Filter, limit)
 }
 
 func (m *memory) move(_ context.Context, _ DB, _ Cursor, to mark) error {
@@ -53,6 +58,7 @@ func (m *memory) failed(_ context.Context, _ Cursor, _ error, counts bool) (int,
 // the history no longer contains that place, it was rewound; otherwise an operator moved the cursor.
 type row struct {
 	cfg      Config
+	source   *source
 	process  string
 	goesBack bool // see subscriber
 	logger   *slog.Logger
@@ -61,7 +67,7 @@ type row struct {
 }
 
 func (r *row) read(ctx context.Context, limit int) (page, error) {
-	p, err := readPage(ctx, r.cfg.Pool, pageConsumerSQL, r.cfg.Filter, limit, r.cfg.Consumer)
+	p, err := r.page(ctx, limit)
 	switch {
 	case errors.Is(err, errNoRow):
 		if err := r.verify(ctx); err != nil {
@@ -76,6 +82,27 @@ func (r *row) read(ctx context.Context, limit int) (page, error) {
 			slog.String("cursor", p.after.String()), slog.Int64("common_until", *p.known), slog.String("end", p.end.String()))
 	}
 	return p, r.check(ctx, p.after)
+}
+
+// page reads the events after the cursor in the row. The row is on the primary, and the events may be read from a standby.
+func (r *row) page(ctx context.Context, limit int) (p page, err error) {
+	if !r.source.replica.HasStandby() {
+		return readPage(ctx, r.cfg.Pool, ownHistory, pageConsumerSQL, r.cfg.Filter, limit, r.cfg.Consumer)
+	}
+	var at mark
+	var tries int
+	var replay bool
+	err = r.cfg.Pool.QueryRow(ctx, `SELECT COALESCE(r.epoch, ''), r.position, COALESCE(r.id, ''), r.tries, r.replay FROM (`+
+		fmt.Sprintf(consumerRowSQL, "$1")+`) AS r`, r.cfg.Consumer).Scan(&at.Epoch, &at.Position, &at.id, &tries, &replay)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return p, errNoRow
+	}
+	if err != nil {
+		return p, fmt.Errorf("read the consumer: %w", err)
+	}
+	p, err = r.source.after(ctx, at, r.cfg.Filter, limit)
+	p.tries, p.replay = tries, replay
+	return p, err
 }
 
 // observe reads the consumer's position while another process works for it.
@@ -124,8 +151,8 @@ func (r *row) verify(ctx context.Context) error {
 	if !r.known {
 		return nil
 	}
-	_, err := resolve(ctx, r.cfg.Pool, Start{kind: startAfter, after: r.seen})
-	if errors.Is(err, ErrPruned) {
+	_, err := resolve(ctx, r.cfg.Pool, r.source.knowledge(), Start{kind: startAfter, after: r.seen})
+	if errors.Is(err, ErrPruned) || errors.Is(err, errNotHere) {
 		return nil
 	}
 	return rewound(err)
@@ -188,6 +215,9 @@ func (r *row) open(ctx context.Context) (created bool, err error) {
 		epoch, position = &c.Epoch, &c.Position
 	}
 	err = r.cfg.Pool.QueryRow(ctx, "SELECT iu_outbox.open_consumer($1, $2, $3)", r.cfg.Consumer, epoch, position).Scan(&created)
+	if dbsession.ReadOnlyError(err) {
+		err = needsPrimary(err)
+	}
 	if err != nil {
 		return false, fmt.Errorf("open consumer %q: %w", r.cfg.Consumer, err)
 	}

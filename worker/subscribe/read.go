@@ -75,12 +75,15 @@ const pageSQL = `
 var (
 	pageAfterSQL = fmt.Sprintf(pageSQL, pageHistorySQL,
 		`SELECT NULLIF($6::text, '') AS epoch, $7::bigint AS position, $8::text AS id, 0 AS tries, false AS replay`)
-	pageConsumerSQL = fmt.Sprintf(pageSQL, pageHistorySQL, `
-		SELECT c.epoch, c.position, c.last_event_id::text AS id, c.tries, EXISTS (
-			SELECT FROM iu_outbox.consumer_dead_letter AS d
-			WHERE d.consumer = c.name AND d.replay_requested_at IS NOT NULL) AS replay
-		FROM iu_outbox.consumer AS c WHERE c.name = $6`)
+	pageConsumerSQL = fmt.Sprintf(pageSQL, pageHistorySQL, fmt.Sprintf(consumerRowSQL, "$6"))
 )
+
+// consumerRowSQL is the place of the consumer whose name is the parameter %s.
+const consumerRowSQL = `
+	SELECT c.epoch, c.position, c.last_event_id::text AS id, c.tries, EXISTS (
+		SELECT FROM iu_outbox.consumer_dead_letter AS d
+		WHERE d.consumer = c.name AND d.replay_requested_at IS NOT NULL) AS replay
+	FROM iu_outbox.consumer AS c WHERE c.name = %s`
 
 var pageHistorySQL = fmt.Sprintf(historySQL, "at.position")
 
@@ -93,22 +96,24 @@ type page struct {
 	known  *int64 // the last position that after's epoch has in common with the current history
 	tries  int    // failed tries for the first event
 	replay bool   // whether a replay of dead letters was requested
+	ahead  bool   // the server has not replayed the place where the page begins; then the page is empty
 }
 
 // Read returns up to limit events after a cursor. A filter may make it return fewer before the end of the history: read
 // until Next is the cursor that was given. The error is a RewoundError or a PrunedError if the history does not contain the
-// cursor. Resolve a cursor that a person typed first: Resolve reports one that is too large as a BeyondEndError.
+// cursor. Resolve a cursor that a person typed first: Resolve reports one that is too large as a BeyondEndError. There are no
+// events yet after a cursor that a standby has not replayed.
 func Read(ctx context.Context, db DB, after Cursor, filter Filter, limit int) (Page, error) {
-	p, err := readAfter(ctx, db, mark{Cursor: after}, filter, limit)
+	p, err := readAfter(ctx, db, ownHistory, mark{Cursor: after}, filter, limit)
 	return Page{Events: p.events, Next: p.next.Cursor, End: p.end.Cursor}, err
 }
 
 // readAfter is Read for a cursor with the id of its event. It returns a RewoundError if another event is there now.
-func readAfter(ctx context.Context, db DB, after mark, filter Filter, limit int) (page, error) {
-	return readPage(ctx, db, pageAfterSQL, filter, limit, after.Epoch, after.Position, after.id)
+func readAfter(ctx context.Context, db DB, known knowledge, after mark, filter Filter, limit int) (page, error) {
+	return readPage(ctx, db, known, pageAfterSQL, filter, limit, after.Epoch, after.Position, after.id)
 }
 
-func readPage(ctx context.Context, db DB, sql string, filter Filter, limit int, from ...any) (p page, err error) {
+func readPage(ctx context.Context, db DB, known knowledge, sql string, filter Filter, limit int, from ...any) (p page, err error) {
 	window := limit
 	if !filter.empty() && limit > 0 {
 		window = max(limit, filterWindow)
@@ -121,7 +126,8 @@ func readPage(ctx context.Context, db DB, sql string, filter Filter, limit int, 
 	found := false
 	_, err = pgx.ForEachRow(rows, h.columns(&at.Epoch, &at.Position, &at.id, &p.tries, &p.replay, &cursor, &next.id, &text), func() (err error) {
 		if !found {
-			if p.after, err = h.check(at); err != nil {
+			p.after, err = h.check(at, known)
+			if p.ahead = errors.Is(err, errNotHere); err != nil && !p.ahead {
 				return rewound(err)
 			}
 			found, p.next, p.end, p.known = true, p.after, h.end, h.knownUntil

@@ -76,7 +76,7 @@ func (s *subscriber) settleAt(ctx context.Context, stored mark, start Start) err
 	to := stored
 	if start.kind != startDefault {
 		err := s.try(ctx, func(ctx context.Context) (err error) {
-			to, err = resolve(ctx, s.cfg.Pool, start)
+			to, err = resolve(ctx, s.cfg.Pool, ownHistory, start)
 			return rewound(err)
 		})
 		if err != nil {

@@ -50,7 +50,10 @@ type subscriber struct {
 	outage   *retry.Outage
 	logger   *slog.Logger
 
+	source    *source
 	announced *announcements
+	pace      *pace
+	waits     bool // for a standby to replay the place where the subscriber is
 
 	// Of Config.Resume:
 	row     *row
@@ -74,6 +77,8 @@ func run(ctx context.Context, cfg Config, prepare func(*subscriber)) error {
 		outage:    &retry.Outage{Logger: cfg.Logger, What: "Subscriber: database"},
 		announced: newAnnouncements(cfg.Pool, cfg.Direct, cfg.PollInterval, "Subscriber", cfg.Logger),
 	}
+	s.source = newSource(cfg.Pool, cfg.Read, cfg.MaxLag, "Subscriber", cfg.Logger)
+	s.pace = s.source.pace(cfg.PollInterval)
 	prepare(s)
 
 	listening, stop := context.WithCancel(ctx)
@@ -81,6 +86,7 @@ func run(ctx context.Context, cfg Config, prepare func(*subscriber)) error {
 	defer wg.Wait()
 	defer stop()
 	wg.Go(func() { s.announced.run(listening) })
+	wg.Go(func() { s.source.replica.Run(listening) })
 	if cfg.Consumer == "" {
 		err = s.runAlone(ctx)
 	} else {
@@ -96,19 +102,19 @@ func run(ctx context.Context, cfg Config, prepare func(*subscriber)) error {
 func (s *subscriber) runAlone(ctx context.Context) error {
 	var from mark
 	err := s.try(ctx, func(ctx context.Context) (err error) {
-		from, err = resolve(ctx, s.cfg.Pool, s.cfg.From)
+		from, _, err = s.source.begin(ctx, s.cfg.From)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	s.place = &memory{cfg: s.cfg, at: from}
+	s.place = &memory{cfg: s.cfg, source: s.source, at: from}
 	return s.deliver(ctx)
 }
 
 // runNamed waits for the consumer's lease, delivers events while it has the lease, and waits again if the lease is lost.
 func (s *subscriber) runNamed(ctx context.Context) error {
-	row := &row{cfg: s.cfg, process: names.Process(), goesBack: s.goesBack, logger: s.logger}
+	row := &row{cfg: s.cfg, source: s.source, process: names.Process(), goesBack: s.goesBack, logger: s.logger}
 	s.place, s.row = row, row
 	err := s.try(ctx, func(ctx context.Context) error {
 		created, err := row.open(ctx)
@@ -176,6 +182,7 @@ func (s *subscriber) deliver(ctx context.Context) error {
 			return err
 		}
 		s.strays = 0
+		s.noteWait(ctx, p)
 		if !started {
 			started = true
 			s.logger.DebugContext(ctx, "Subscriber: reading", slog.String("after", p.after.String()), slog.String("end", p.end.String()))
@@ -188,6 +195,20 @@ func (s *subscriber) deliver(ctx context.Context) error {
 	return nil
 }
 
+// noteWait logs that the subscriber begins to wait for a standby, and that the standby is there.
+func (s *subscriber) noteWait(ctx context.Context, p page) {
+	switch {
+	case p.ahead == s.waits:
+		return
+	case p.ahead:
+		s.logger.InfoContext(ctx, "Subscriber: the standby has not replayed this cursor yet; waiting",
+			slog.String("cursor", p.after.String()), slog.String("end", p.end.String()))
+	default:
+		s.logger.InfoContext(ctx, "Subscriber: the standby has replayed the cursor", slog.String("cursor", p.after.String()))
+	}
+	s.waits = p.ahead
+}
+
 // work handles a page. If the page is empty, it waits for an announcement or the next poll.
 func (s *subscriber) work(ctx context.Context, p page) error {
 	switch {
@@ -198,7 +219,7 @@ func (s *subscriber) work(ctx context.Context, p page) error {
 	case p.next.Cursor != p.after.Cursor:
 		return s.move(ctx, p.after.Cursor, p.next)
 	default:
-		s.announced.bell.Wait(ctx, s.cfg.PollInterval)
+		s.pace.waited(s.announced.bell.Wait(ctx, s.pace.wait))
 		return ctx.Err()
 	}
 }

@@ -2,6 +2,7 @@ package subscribe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -51,20 +52,24 @@ func AfterEvent(c Cursor, id string) Start { return Start{kind: startAfter, afte
 func Since(t time.Time) Start { return Start{kind: startSince, since: t} }
 
 // Resolve returns the cursor at which a reader begins, in the current epoch if start names none. The zero Start is Now. The
-// error is a BeyondEndError, a RewoundError or a PrunedError if the history does not contain the cursor.
+// error is a BeyondEndError, a RewoundError or a PrunedError if the history does not contain the cursor. A cursor that a standby
+// has not replayed yet is no error.
 func Resolve(ctx context.Context, db DB, start Start) (Cursor, error) {
-	at, err := resolve(ctx, db, start)
+	at, err := resolve(ctx, db, ownHistory, start)
+	if errors.Is(err, errNotHere) {
+		err = nil
+	}
 	return at.Cursor, err
 }
 
-func resolve(ctx context.Context, db DB, start Start) (mark, error) {
+func resolve(ctx context.Context, db DB, known knowledge, start Start) (mark, error) {
 	var h history
 	switch start.kind {
 	case startAfter:
 		if err := db.QueryRow(ctx, stateSQL, start.after.Epoch, start.after.Position).Scan(h.columns()...); err != nil {
 			return mark{}, fmt.Errorf("look for cursor %s: %w", start.after, err)
 		}
-		return h.check(start.after)
+		return h.check(start.after, known)
 	case startSince:
 		var c mark
 		err := db.QueryRow(ctx, `
@@ -86,7 +91,7 @@ func resolve(ctx context.Context, db DB, start Start) (mark, error) {
 }
 
 // historySQL is the select list of a history, for a cursor_state s and the position %[1]s.
-const historySQL = `s.state, s.epoch, s.position, s.known_until, s.kept_after,
+const historySQL = `s.state, s.epoch, s.position, s.known_until, s.kept_after, pg_catalog.pg_is_in_recovery(),
 	       COALESCE((SELECT e.instance_collection_id::text FROM iu_outbox.emission AS e WHERE e.position = %[1]s), ''),
 	       COALESCE((SELECT e.instance_collection_id::text FROM iu_outbox.emission AS e WHERE e.position = s.position), '')`
 
@@ -98,21 +103,26 @@ type history struct {
 	end        mark
 	keptAfter  int64
 	knownUntil *int64
+	standby    bool   // the server is in recovery
 	here       string // the id of the event at the cursor; empty if the event is not kept
 }
 
 // columns returns the destinations to scan the columns of historySQL into, followed by more.
 func (h *history) columns(more ...any) []any {
-	return append([]any{&h.state, &h.end.Epoch, &h.end.Position, &h.knownUntil, &h.keptAfter, &h.here, &h.end.id}, more...)
+	return append([]any{&h.state, &h.end.Epoch, &h.end.Position, &h.knownUntil, &h.keptAfter, &h.standby, &h.here, &h.end.id}, more...)
 }
 
 // kept returns the cursor after which all events are kept.
 func (h *history) kept() Cursor { return Cursor{Epoch: h.end.Epoch, Position: h.keptAfter} }
 
 // check returns c with its epoch and id filled in, or an error if a reader cannot continue after it.
-func (h *history) check(c mark) (mark, error) {
-	if h.state != "rewound" && h.state != "beyond_end" && differ(c.id, h.here) {
+func (h *history) check(c mark, known knowledge) (mark, error) {
+	lost := h.state == "rewound" || h.state == "beyond_end"
+	switch {
+	case !lost && differ(c.id, h.here):
 		return c, &RewoundError{Cursor: c.Cursor, End: h.end.Cursor, Found: h.here}
+	case lost && (h.standby || known == sharedHistory) && !h.passed(c.Cursor):
+		return c, errNotHere
 	}
 	switch h.state {
 	case "ok":

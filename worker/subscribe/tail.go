@@ -20,6 +20,10 @@ type TailConfig struct {
 	// Required. It may go through a transaction pooler.
 	Pool *pgxpool.Pool
 
+	// Read and MaxLag are as in Config: a hot standby to read from.
+	Read   *pgxpool.Pool
+	MaxLag time.Duration
+
 	// Direct is the address of a connection that listens. Default: the pool's address. If notifications do not come through
 	// it (a transaction pooler), the tail polls.
 	Direct *pgx.ConnConfig
@@ -69,6 +73,7 @@ var ErrTailStopped = errors.New("the tail was stopped")
 // has followers, and for TailConfig.Linger afterwards. Safe for concurrent use.
 type Tail struct {
 	cfg     TailConfig
+	source  *source
 	logger  *slog.Logger
 	life    context.Context //nolint:containedctx // the lifetime of the tail, not of a call
 	end     context.CancelFunc
@@ -95,7 +100,7 @@ func NewTail(cfg TailConfig) (*Tail, error) {
 	}
 	life, end := context.WithCancel(context.Background())
 	return &Tail{
-		cfg: cfg, logger: cfg.Logger, life: life, end: end,
+		cfg: cfg, source: newSource(cfg.Pool, cfg.Read, cfg.MaxLag, "Tail", cfg.Logger), logger: cfg.Logger, life: life, end: end,
 		replays: make(chan struct{}, cfg.Replays), asked: listen.NewBell(),
 		recent: ring{most: cfg.Keep, mostBytes: cfg.KeepBytes},
 		news:   make(chan struct{}),

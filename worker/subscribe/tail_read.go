@@ -25,6 +25,8 @@ func (t *Tail) run() {
 	ctx, cancel := context.WithCancel(t.life)
 	announced := newAnnouncements(t.cfg.Pool, t.cfg.Direct, t.cfg.PollInterval, "Tail", t.logger)
 	t.running.Go(func() { announced.run(ctx) })
+	t.running.Go(func() { t.source.replica.Run(ctx) })
+	pace := t.source.pace(t.cfg.PollInterval)
 	defer cancel()
 	t.forget()
 	outage := &retry.Outage{Logger: t.logger, What: "Tail: database"}
@@ -38,22 +40,24 @@ func (t *Tail) run() {
 		default:
 			outage.Worked(ctx)
 			if !more {
-				t.await(ctx, announced.bell)
+				pace.waited(t.await(ctx, announced.bell, pace.wait))
 			}
 		}
 	}
 }
 
-// await waits for an announcement, a caller of now, the next poll, or the end of ctx.
-func (t *Tail) await(ctx context.Context, announced listen.Bell) {
-	timer := time.NewTimer(t.cfg.PollInterval)
+// await waits for an announcement, a caller of now, the next poll, or the end of ctx. It reports whether there was an announcement.
+func (t *Tail) await(ctx context.Context, announced listen.Bell, poll time.Duration) bool {
+	timer := time.NewTimer(poll)
 	defer timer.Stop()
 	select {
 	case <-announced:
+		return true
 	case <-t.asked:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+	return false
 }
 
 // read reads a page, and reports whether there are more events.
@@ -67,9 +71,12 @@ func (t *Tail) read(ctx context.Context) (more bool, err error) {
 	defer cancel()
 	var p page
 	if known {
-		p, err = readAfter(ctx, t.cfg.Pool, after, Filter{}, tailPage)
+		p, err = t.source.after(ctx, after, Filter{}, tailPage)
+		if p.ahead {
+			p.end = p.next // the tail has read more than the standby shows
+		}
 	} else {
-		p.end, err = resolve(ctx, t.cfg.Pool, Now())
+		p.end, _, err = t.source.begin(ctx, Now())
 		p.next = p.end
 	}
 	if errors.Is(err, ErrRewound) || errors.Is(err, ErrPruned) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/iu-core/iuworker/internal/dbsession"
 	"github.com/iu-core/iuworker/internal/operate"
+	"github.com/iu-core/iuworker/internal/replica"
 	iusql "github.com/iu-core/iuworker/sql"
 )
 
@@ -24,6 +25,9 @@ import (
 type Config struct {
 	// Pool is the database. Required. It need not be reachable.
 	Pool *pgxpool.Pool
+
+	// Replica reads a standby of the database. Default: there is none.
+	Replica *replica.Reader
 
 	// Direct is the address at which workers listen. Default: the pool's.
 	Direct *pgx.ConnConfig
@@ -100,6 +104,7 @@ var checks = []struct {
 	{"installation", GroupSchema, needsSchema, (*examination).installation},
 	{"server", GroupServer, needsServer, (*examination).server},
 	{"clock", GroupServer, needsServer, (*examination).clock},
+	{"standby", GroupServer, needsNothing, (*examination).standby},
 	{"direct", GroupServer, needsServer, (*examination).direct},
 	{"times", GroupServer, needsSchema, (*examination).times},
 	{"settings", GroupServer, needsServer, (*examination).settings},

@@ -36,18 +36,18 @@ func TestJudgeNotifications(t *testing.T) {
 func TestJudgeReplicas(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		replica     replica
+		replica     streaming
 		synchronous string
 		want        operate.Health
 	}{
-		{replica{"a", "streaming", "async", 0.1, 100}, "", operate.HealthOK},
-		{replica{"a", "streaming", "async", 0.1, 100}, "b", operate.HealthFail},
-		{replica{"b", "streaming", "sync", 0.1, 100}, "b", operate.HealthOK},
-		{replica{"b", "streaming", "quorum", 45, 100}, "b", operate.HealthWarn},
-		{replica{"a", "catchup", "async", 0, 1 << 30}, "", operate.HealthWarn},
-		{replica{}, "b", operate.HealthSkipped}, // as a login without pg_monitor sees it
+		{streaming{"a", "streaming", "async", 0.1, 100}, "", operate.HealthOK},
+		{streaming{"a", "streaming", "async", 0.1, 100}, "b", operate.HealthFail},
+		{streaming{"b", "streaming", "sync", 0.1, 100}, "b", operate.HealthOK},
+		{streaming{"b", "streaming", "quorum", 45, 100}, "b", operate.HealthWarn},
+		{streaming{"a", "catchup", "async", 0, 1 << 30}, "", operate.HealthWarn},
+		{streaming{}, "b", operate.HealthSkipped}, // as a login without pg_monitor sees it
 	} {
-		require.Equal(t, test.want, judgeReplicas([]replica{test.replica}, test.synchronous).Result, "%+v", test)
+		require.Equal(t, test.want, judgeReplicas([]streaming{test.replica}, test.synchronous).Result, "%+v", test)
 	}
 }
 

@@ -63,7 +63,7 @@ func (s slot) problem() Check {
 	return fine("")
 }
 
-type replica struct {
+type streaming struct {
 	Name, State, Sync string
 	Lag               float64 // seconds
 	Bytes             int64
@@ -78,7 +78,7 @@ func (e *examination) replicas(ctx context.Context, tx pgx.Tx) (Check, error) {
 	if err != nil || standby {
 		return skipped("this is a standby"), err
 	}
-	replicas, err := structs[replica](ctx, tx, `
+	replicas, err := structs[streaming](ctx, tx, `
 		SELECT COALESCE(r.application_name, ''), COALESCE(r.state, ''), COALESCE(r.sync_state, ''),
 			COALESCE(EXTRACT(EPOCH FROM r.replay_lag), 0)::double precision,
 			COALESCE(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), r.replay_lsn), 0)::bigint
@@ -90,7 +90,7 @@ func (e *examination) replicas(ctx context.Context, tx pgx.Tx) (Check, error) {
 	return judgeReplicas(replicas, synchronous), err
 }
 
-func judgeReplicas(replicas []replica, synchronous string) Check {
+func judgeReplicas(replicas []streaming, synchronous string) Check {
 	var details []string
 	awaited, hidden := false, false
 	for _, r := range replicas {
