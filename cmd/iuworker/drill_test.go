@@ -117,8 +117,8 @@ func TestDrillFindsWhatIsLost(t *testing.T) {
 	require.Eventually(t, func() bool {
 		var received bool
 		err := conn.QueryRow(t.Context(), `
-			SELECT pg_catalog.count(*) = 2 FROM iu_outbox.consumer AS c
-			WHERE c.position > 30`).Scan(&received)
+			SELECT (SELECT pg_catalog.count(*) = 2 FROM iu_outbox.consumer AS c WHERE c.position > 30)
+			   AND EXISTS (SELECT FROM public.iu_auto_instantiate_event_log AS l WHERE l.emit_mode = 'dry_run')`).Scan(&received)
 		return err == nil && received
 	}, patience, 50*time.Millisecond)
 	var unlogged, unannounced string
