@@ -16,8 +16,16 @@ import (
 
 // Config configures a Handler. The zero value of a field means its default.
 type Config struct {
-	// Pool is the database that the pages show and change. Required.
+	// Pool is the database that the pages show and change. Required, unless Databases is set.
 	Pool *pgxpool.Pool
+
+	// Databases returns the databases that the process works on, in the order in which the index shows them. If it is set, New
+	// returns a handler of the index, which serves their handlers below /d/NAME/, and of the fields about one database it uses
+	// none. Default: there is one database.
+	Databases func() []Database
+
+	// Name is the name of the database among several, and Index the path of their index. Default: it is the only one.
+	Name, Index string
 
 	// Direct is the address on which a worker listens, for the checks of Health. Default: the pool's address.
 	Direct *pgx.ConnConfig
@@ -79,7 +87,7 @@ func CheckEnvironment(text string) error {
 }
 
 func (c Config) withDefaults() (Config, error) {
-	if c.Pool == nil {
+	if c.Pool == nil && c.Databases == nil {
 		return c, errors.New("webui: Config.Pool is required")
 	}
 	var err error
@@ -96,4 +104,16 @@ func (c Config) withDefaults() (Config, error) {
 		c.Ready = func(context.Context) error { return nil }
 	}
 	return c, nil
+}
+
+// logSecrets makes the files of secrets log by the handler's logger.
+func (c Config) logSecrets() {
+	if c.Credentials != nil {
+		c.Credentials.logger.Store(c.Logger)
+	}
+	for _, tokens := range []*Tokens{c.EventsTokens, c.MetricsTokens} {
+		if tokens != nil {
+			tokens.logger.Store(c.Logger)
+		}
+	}
 }

@@ -18,6 +18,9 @@
 //	/readyz           the worker can work, according to Config.Ready
 //	/v1/*.yaml, .json the documents of docs/api that describe all this to programs; no credentials
 //
+// With Config.Databases, / is an index of databases, and each has all of this below /d/NAME/, by a handler of its own. /readyz names
+// those that cannot be worked on.
+//
 // A change and its audit line are one transaction, for River UI's changes as well. Open pages are kept up to date by an event
 // stream. All requests share the readings of the database, and each is kept for at least twenty times as long as it took.
 //
@@ -27,6 +30,7 @@
 //	no credentials, no loopback Listen fails
 //	no credentials, but a proxy 403; the probes are open
 //	the database is away        /healthz 200, /readyz 503; pages keep the last values, greyed, under a banner; without values 503
+//	one of several databases    its own pages do as above; without a worker they are 503 and say why; /readyz 200 if another works
 //	the database login may not  403 with a sentence that names the missing role
 //	a viewer changes something  403; without credentials 401; from another site 403; nothing is changed
 //	a file of secrets breaks    its last good contents stay in use, and the log says so once

@@ -214,6 +214,20 @@ func TestEveryPageOfABusyDatabase(t *testing.T) {
 	s.wait(`!document.querySelector("#frame-banner .lost") && document.querySelector("main").innerText.includes("search-index")`)
 }
 
+func TestEveryPageOfManyDatabases(t *testing.T) {
+	t.Parallel()
+	m := setupMany(t)
+	s := browse(t, m.others, "otto", operatorPassword)
+	for name, path := range map[string]string{"index": "/", "orders": "/d/orders/", "orders-events": "/d/orders/events", "no-worker": "/d/legacy/"} {
+		s.openPage(path)
+		s.seen(t, "many-"+name, true)
+	}
+	s.openPage("/")
+	s.wait(`document.querySelector(".live [role=status]").innerText === "Live" && document.querySelector("main .mark.good")`)
+	s.value(`document.querySelector("a[href$='/d/orders/']").click(), 0`)
+	s.wait(`location.pathname === "/iu/d/orders/" && document.querySelector("main h1")`)
+}
+
 func TestEveryPageOfAViewer(t *testing.T) {
 	t.Parallel()
 	s := visitBusy(t, "vera", viewerPassword)

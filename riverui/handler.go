@@ -24,15 +24,17 @@ type Handler struct {
 	handler http.Handler
 	probes  *probes
 
-	life  context.Context // of what runs between requests, and of streams
-	stop  context.CancelFunc
-	start func() error
+	life context.Context // of what runs between requests, and of streams
+	stop context.CancelFunc
 
 	// NewMetrics leaves these empty.
+	sessions sessions      // of browsers that follow the events
+	streams  chan struct{} // holds an element for each page that is kept up to date
+
+	// The index of databases leaves these empty, too.
 	sources     *sources
-	sessions    sessions      // of browsers that follow the events
-	streams     chan struct{} // holds an element for each page that is kept up to date
 	river       *riverui.Handler
+	startRiver  func() error // starts what River UI runs between requests, once
 	riverClient *river.Client[pgx.Tx]
 }
 
@@ -59,15 +61,10 @@ func newHandler(cfg Config, serves serving) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Credentials != nil {
-		cfg.Credentials.logger.Store(cfg.Logger)
+	if cfg.Index == "" { // the files of secrets are not one database's among several
+		cfg.logSecrets()
 	}
-	for _, tokens := range []*Tokens{cfg.EventsTokens, cfg.MetricsTokens} {
-		if tokens != nil {
-			tokens.logger.Store(cfg.Logger)
-		}
-	}
-	h := &Handler{cfg: cfg, serves: serves, probes: &probes{ready: cfg.Ready}, start: func() error { return nil }}
+	h := &Handler{cfg: cfg, serves: serves, probes: &probes{ready: cfg.Ready, databases: cfg.Databases}}
 	h.life, h.stop = context.WithCancel(context.Background())
 	return h, nil
 }
@@ -79,14 +76,19 @@ func New(cfg Config) (*Handler, error) {
 		return nil, err
 	}
 	cfg = h.cfg
-	h.sources, h.sessions, h.streams = newSources(cfg, h.probes), sessions{newDigestKey()}, make(chan struct{}, liveAtOnce)
+	h.sessions, h.streams = sessions{newDigestKey()}, make(chan struct{}, liveAtOnce)
+	if cfg.Databases != nil {
+		h.handler = h.guardedIndex()
+		return h, nil
+	}
+	h.sources = newSources(cfg, h.probes)
 	if h.riverClient, err = newRiverClient(cfg); err != nil {
 		return nil, err
 	}
 	if h.river, err = h.riverUI(nil); err != nil {
 		return nil, err
 	}
-	h.start = sync.OnceValue(func() error { return h.river.Start(h.life) })
+	h.startRiver = sync.OnceValue(func() error { return h.river.Start(h.life) })
 	h.handler = h.guarded(h.routes())
 	return h, nil
 }
@@ -113,11 +115,15 @@ func newMetrics(cfg Config, serves serving) (*Handler, error) {
 	return h, nil
 }
 
-// Start starts what runs between requests, which is River UI's counts of jobs, until Stop. It does not listen. It is safe to call
-// twice.
-func (h *Handler) Start() error { return h.start() }
+// Start starts River UI's counts of jobs, which otherwise the first request for River UI does. It is safe to call twice.
+func (h *Handler) Start() error {
+	if h.startRiver == nil {
+		return nil
+	}
+	return h.startRiver()
+}
 
-// Stop ends all streams and what Start started, permanently. It is safe to call twice, and before Start.
+// Stop ends all streams and what runs between requests, permanently. It is safe to call twice.
 func (h *Handler) Stop() { h.stop() }
 
 // ServeHTTP implements http.Handler.

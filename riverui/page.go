@@ -30,7 +30,8 @@ type page struct {
 	Metrics, Events      bool   // are served
 
 	Environment string // such as PROD; "" if it has no name
-	Database    string // shop@db-1
+	Name, Index string // of the database among several, and the path of their index; "" if it is the only one
+	Database    string // shop@db-1; "" on the index
 	Live        string // where updates come from; "" if the page does not change while it is open
 	Nav         []navItem
 	Attention   int64         // how many things need the operator, for the title
@@ -38,11 +39,15 @@ type page struct {
 }
 
 func (h *Handler) page(r *http.Request, title string) page {
+	if h.cfg.Databases != nil {
+		return h.pageOfIndex(r, title)
+	}
 	by := who(r.Context())
 	p := page{
 		Base: h.cfg.BasePath, Title: title, Version: h.cfg.Version, Operator: by.role == RoleOperator,
 		Metrics: h.cfg.Metrics != nil, Events: h.cfg.Events != nil,
-		Environment: h.cfg.Environment, Database: databaseOf(h.cfg.Pool), Nav: h.nav(h.pathOf(r)), Lost: h.lost(r.Context()),
+		Environment: h.cfg.Environment, Name: h.cfg.Name, Index: h.cfg.Index,
+		Database: databaseOf(h.cfg.Pool), Nav: h.nav(h.pathOf(r)), Lost: h.lost(r.Context()),
 	}
 	for _, item := range p.Nav {
 		if item.Path == "/health" {

@@ -81,8 +81,12 @@ func (h *Handler) riverRead(w http.ResponseWriter, r *http.Request) {
 	h.askRiver(r).send(w)
 }
 
+// askRiver returns River UI's response. The first one starts its counts of jobs, which it reads every 10 s from then on.
 func (h *Handler) askRiver(r *http.Request) *response {
 	var a response
+	if err := h.startRiver(); err != nil {
+		h.cfg.Logger.WarnContext(r.Context(), "Pages: cannot start River UI's counts of jobs", slog.String("error", err.Error()))
+	}
 	h.river.ServeHTTP(&a, r)
 	return &a
 }

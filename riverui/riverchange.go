@@ -121,7 +121,7 @@ func newRiverClient(cfg Config) (*river.Client[pgx.Tx], error) {
 	return client, nil
 }
 
-// riverUI returns River UI below /riverui/ of the base path: over the client's pool, which needs its Start for the counts of jobs
+// riverUI returns River UI below /riverui/ of the base path: over the client's pool, with startRiver for the counts of jobs
 // that it keeps, or, for one change, in a transaction.
 func (h *Handler) riverUI(tx *pgx.Tx) (*riverui.Handler, error) {
 	handler, err := riverui.NewHandler(&riverui.HandlerOpts{

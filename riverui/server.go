@@ -122,9 +122,6 @@ func (s *Server) Close() error {
 
 // Serve serves until ctx is done. Then it ends all streams, and waits up to 5 s for other requests to end.
 func (s *Server) Serve(ctx context.Context) error {
-	if err := s.handler.Start(); err != nil {
-		return errors.Join(fmt.Errorf("start the pages: %w", err), s.Close())
-	}
 	defer s.handler.Stop()
 	server := &http.Server{
 		Handler:           s.handler,

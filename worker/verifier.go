@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/iu-core/iuworker/internal/operate/verify"
@@ -31,7 +32,9 @@ func (v *verifier) run(ctx context.Context) error {
 	if v.interval < 0 {
 		return nil
 	}
-	for wait := min(v.interval, firstVerify); retry.Pause(ctx, wait); wait = v.interval {
+	wait := min(v.interval, firstVerify)
+	wait -= rand.N(wait/2 + 1) //nolint:gosec // keeps the workers of many databases, which start together, from verifying together
+	for ; retry.Pause(ctx, wait); wait = v.interval {
 		if !v.session.leads(ctx, lockVerifierLeads) {
 			v.metrics.NotVerifying() // another process does, and its metrics say how it went
 			continue

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/iu-core/iuworker/internal/retry"
-	webui "github.com/iu-core/iuworker/riverui"
 )
 
 const hangupPoll = 500 * time.Millisecond
@@ -75,24 +74,24 @@ func endAtHangup(end func()) {
 
 // rereadAtHangup reads addresses and secrets again at each SIGHUP, until stop.
 func (a *app) rereadAtHangup(ctx context.Context, at addresses, who access) (stop func()) {
+	return a.atHangup(ctx, "addresses, credentials and tokens", func(ctx context.Context) {
+		for _, reread := range at.reread {
+			reread(ctx)
+		}
+		who.reload()
+	})
+}
+
+// atHangup calls do at each SIGHUP, until stop. what is what it reads again, for the log.
+func (a *app) atHangup(ctx context.Context, what string, do func(ctx context.Context)) (stop func()) {
 	ctx = context.WithoutCancel(ctx)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	var waiting sync.WaitGroup
 	waiting.Go(func() {
 		for range hangups {
-			a.logger.InfoContext(ctx, "SIGHUP: re-reading addresses, credentials and tokens")
-			for _, reread := range at.reread {
-				reread(ctx)
-			}
-			if who.credentials != nil {
-				who.credentials.Reload()
-			}
-			for _, tokens := range []*webui.Tokens{who.tokens, who.metrics} {
-				if tokens != nil {
-					tokens.Reload()
-				}
-			}
+			a.logger.InfoContext(ctx, "SIGHUP: re-reading "+what)
+			do(ctx)
 		}
 	})
 	return func() {

@@ -32,8 +32,8 @@ func TestMetricsAreServedWithThePages(t *testing.T) {
 	db := iutest.New(t)
 	pages, _, _ := working(t, db)
 	body := read(t, pages+"metrics")
-	require.Contains(t, body, "\niuworker_database_up 1\n")
-	require.Contains(t, body, "\niuworker_workers_alive 1\n")
+	require.Contains(t, body, "\niuworker_database_up{database=\""+db.Name+"\"} 1\n")
+	require.Contains(t, body, "\niuworker_workers_alive{database=\""+db.Name+"\"} 1\n")
 	require.Contains(t, body, "iuworker_build_info{")
 }
 
@@ -46,7 +46,7 @@ func TestMetricsAreServedApart(t *testing.T) {
 	apart := strings.TrimSuffix(strings.TrimPrefix(metricsOf(t, log), "http://"), "metrics")
 	require.Equal(t, http.StatusUnauthorized, get(t, "http://"+apart+"metrics"))
 	require.Equal(t, http.StatusOK, get(t, "http://"+apart+"healthz"))
-	require.Contains(t, read(t, "http://ann:"+secret+"@"+apart+"metrics"), "iuworker_database_up 1")
+	require.Contains(t, read(t, "http://ann:"+secret+"@"+apart+"metrics"), `iuworker_database_up{database="`+db.Name+`"} 1`)
 	require.Equal(t, http.StatusNotFound, get(t, "http://ann:"+secret+"@"+apart), "none of the pages is here")
 
 	pages := regexp.MustCompile(`"Pages: listening","url":"http://([^"]+)"`).FindStringSubmatch(log.String())

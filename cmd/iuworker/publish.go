@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/internal/metrics"
@@ -74,10 +75,13 @@ func (a *app) publish(ctx context.Context, at addresses, f publishFlags) error {
 	defer a.stopping(ctx, "the connection pool", pool.Close)
 	defer a.rereadAtHangup(ctx, at, f.access)()
 	p := &publication{app: a, pool: pool, at: at, flags: f}
-	registry := metrics.NewRegistry(metrics.Config{Version: iusql.ProgramVersion, Logger: a.logger})
+	registry := metrics.NewRegistry(metrics.Config{
+		Database: metrics.DatabaseOf(at.pool.ConnConfig), Version: iusql.ProgramVersion, Logger: a.logger,
+	})
+	gatherer := a.gatherer(func() []prometheus.Gatherer { return []prometheus.Gatherer{registry} })
 	p.metrics = metrics.NewPublisher(registry, p.brokerUp)
 	handler, err := webui.NewPublisher(webui.Config{
-		Pool: pool, Ready: p.ready, Credentials: f.access.credentials, Metrics: metrics.Handler(registry, a.logger),
+		Pool: pool, Ready: p.ready, Credentials: f.access.credentials, Metrics: metrics.Handler(gatherer, a.logger),
 		MetricsTokens: f.access.metrics, MetricsOpen: f.metrics.open, Version: iusql.ProgramVersion, Logger: a.logger,
 	})
 	if err != nil {
@@ -88,7 +92,7 @@ func (a *app) publish(ctx context.Context, at addresses, f publishFlags) error {
 		return configured(err)
 	}
 	failed := make(chan error, 1)
-	stopProbes := servePages(ctx, probes, failed)
+	stopProbes := serveInBackground(ctx, probes, failed)
 	defer a.stopping(ctx, "the probes", stopProbes)
 
 	publishing, stop := context.WithCancel(ctx)

@@ -109,8 +109,8 @@ func TestPublish(t *testing.T) {
 	base := regexp.MustCompile(`"url":"(http://[^"]+)/"`).FindStringSubmatch(log.String())[1]
 	require.Equal(t, http.StatusOK, get(t, base+"/healthz"))
 	require.Equal(t, http.StatusOK, get(t, base+"/readyz"))
-	require.Contains(t, body(t, base+"/metrics"), "iuworker_publish_events_total 2")
-	require.Contains(t, body(t, base+"/metrics"), "iuworker_publish_broker_up 1")
+	require.Contains(t, body(t, base+"/metrics"), "iuworker_publish_events_total{database=\""+db.Name+"\"} 2")
+	require.Contains(t, body(t, base+"/metrics"), "iuworker_publish_broker_up{database=\""+db.Name+"\"} 1")
 	announce(t, db, template, "c")
 	awaitMessages(t, js, stream, 3)
 	db.WaitFor(t, patience, "SELECT position = 3 FROM iu_outbox.consumer WHERE name = 'publish-nats'")
@@ -243,7 +243,7 @@ func TestPublishToKafka(t *testing.T) {
 	db.WaitFor(t, patience, "SELECT (SELECT position = 2 FROM iu_outbox.consumer WHERE name = 'publish-kafka')")
 	base := regexp.MustCompile(`"url":"(http://[^"]+)/"`).FindStringSubmatch(log.String())[1]
 	require.Equal(t, http.StatusOK, get(t, base+"/readyz"))
-	require.Contains(t, body(t, base+"/metrics"), "iuworker_publish_events_total 2")
+	require.Contains(t, body(t, base+"/metrics"), "iuworker_publish_events_total{database=\""+db.Name+"\"} 2")
 	require.Equal(t, exitDone, stop(), log.String())
 	require.Contains(t, run(t, on(db), append([]string{"publish", "--dry-run"}, args...)...).done(t).out, "nothing to publish")
 }
@@ -259,7 +259,7 @@ func TestPublishWaitsForTheBroker(t *testing.T) {
 	base := regexp.MustCompile(`"url":"(http://[^"]+)/"`).FindStringSubmatch(log.String())[1]
 	require.Equal(t, http.StatusOK, get(t, base+"/healthz"))
 	require.Equal(t, http.StatusServiceUnavailable, get(t, base+"/readyz"))
-	require.Contains(t, body(t, base+"/metrics"), "iuworker_publish_broker_up 0")
+	require.Contains(t, body(t, base+"/metrics"), "iuworker_publish_broker_up{database=\""+db.Name+"\"} 0")
 	require.Equal(t, exitDone, stop(), log.String())
 	require.Equal(t, 1, strings.Count(log.String(), "Publisher: broker lost"))
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/iu-core/iuworker/internal/metrics"
 	"github.com/iu-core/iuworker/internal/retry"
 	webui "github.com/iu-core/iuworker/riverui"
-	"github.com/iu-core/iuworker/riverui/eventstream"
 	iusql "github.com/iu-core/iuworker/sql"
 	"github.com/iu-core/iuworker/worker"
 )
@@ -33,57 +32,28 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	}
 	defer a.stopping(ctx, "the connection pool", pool.Close)
 	defer a.rereadAtHangup(ctx, at, who)()
-	cfg, registry := a.workerConfig(f, at, pool)
-	stopTracing, err := a.trace(ctx, &cfg, f.otlp)
+	stopTracing, err := a.trace(ctx, &f.worker, f.otlp)
 	if err != nil {
 		return configured(err)
 	}
 	defer a.stopping(ctx, "tracing", stopTracing)
-	w, err := worker.New(cfg)
+	m, err := newMember(memberConfig{name: f.databaseName, at: at, pool: pool, flags: f, who: who, logger: a.logger})
 	if err != nil {
-		return configured(err)
-	}
-	starting := &starting{w: w, pool: pool, logger: a.logger, migrate: f.migrate, direct: at.direct}
-	web := webui.Config{
-		Pool: pool, Ready: starting.ready, BasePath: f.basePath, Credentials: who.credentials, Version: iusql.ProgramVersion, Logger: a.logger,
-		Metrics: metrics.Handler(registry, a.logger), MetricsTokens: who.metrics, MetricsOpen: f.metrics.open, Environment: f.environment, Direct: at.direct,
-	}
-	failed := make(chan error, 2)
-	apart, err := listenForMetrics(ctx, f.metricsAddr, &web)
-	if err != nil {
-		return configured(err)
-	}
-	stopMetrics := servePages(ctx, apart, failed)
-	defer a.stopping(ctx, "the metrics", stopMetrics)
-	events, err := eventstream.New(eventstream.Config{
-		Pool: pool, Direct: at.direct, PollInterval: cfg.PollInterval, MaxConnections: f.eventsClients, Logger: a.logger,
-	})
-	if err != nil {
-		return configured(err)
-	}
-	defer a.stopping(ctx, "the event streams", events.Stop)
-	web.Events, web.EventsTokens = events, who.tokens
-	metrics.ObserveStreams(registry, func() metrics.Streams { return metrics.Streams(events.Stats()) })
-	handler, err := webui.New(web)
-	if err != nil {
-		return configured(err)
-	}
-	pages, err := webui.Listen(ctx, f.httpAddr, handler) // before anything starts: if the port is taken, nothing runs
-	if err != nil {
-		return configured(err)
-	}
-	stopPages := servePages(ctx, pages, failed)
-	defer a.stopping(ctx, "the pages", stopPages)
-
-	if err := starting.run(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.stopWorker(ctx, w, f.worker.ShutdownTimeout)) }()
-	patience := readyWithin
-	if started != nil {
-		patience = demoPatience
+	defer a.stopping(ctx, "the event streams", m.events.Stop)
+	m.web.Metrics = metrics.Handler(a.gatherer(func() []prometheus.Gatherer { return []prometheus.Gatherer{m.registry} }), a.logger)
+	pages, failed, stopPages, err := a.servePages(ctx, f, m.web)
+	if err != nil {
+		return err
 	}
-	if err := a.awaitReady(ctx, w, patience); err != nil && started != nil {
+	defer stopPages()
+
+	if err := m.starting.run(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.stopWorker(ctx, m.worker, f.worker.ShutdownTimeout)) }()
+	if err := a.awaitReady(ctx, m.worker, started != nil, a.logger); err != nil && started != nil {
 		return err
 	}
 	if started != nil {
@@ -93,22 +63,37 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 	}
 	select {
 	case <-ctx.Done():
-		go events.Stop() // tells clients to reconnect while the worker drains, not after it
+		go m.events.Stop() // tells clients to reconnect while the worker drains, not after it
 		return nil
 	case err := <-failed:
 		return err
-	case err := <-w.Failed():
+	case err := <-m.worker.Failed():
 		return err
 	}
 }
 
-func (a *app) workerConfig(f workFlags, at addresses, pool *pgxpool.Pool) (worker.Config, *prometheus.Registry) {
-	cfg := f.worker
-	cfg.Pool, cfg.Direct, cfg.Logger, cfg.Version = pool, at.direct, a.logger, iusql.ProgramVersion
-	registry := metrics.NewRegistry(metrics.Config{Pool: pool, Version: iusql.ProgramVersion, Logger: a.logger})
-	metrics.ObserveLog(registry, a.stderr.droppedLines)
-	cfg.Registerer = registry
-	return cfg, registry
+// servePages listens for the pages, and for the metrics if they have an address of their own, and serves them until stop. A server
+// that fails sends its error to failed. It listens before anything else starts: if a port is taken, nothing runs.
+func (a *app) servePages(ctx context.Context, f workFlags, web webui.Config) (pages *webui.Server, failed <-chan error, stop func(), err error) {
+	failures := make(chan error, 2)
+	apart, err := listenForMetrics(ctx, f.metricsAddr, &web)
+	if err != nil {
+		return nil, nil, nil, configured(err)
+	}
+	stopMetrics := serveInBackground(ctx, apart, failures)
+	handler, err := webui.New(web)
+	if err == nil {
+		pages, err = webui.Listen(ctx, f.httpAddr, handler)
+	}
+	if err != nil {
+		a.stopping(ctx, "the metrics", stopMetrics)
+		return nil, nil, nil, configured(err)
+	}
+	stopPages := serveInBackground(ctx, pages, failures)
+	return pages, failures, func() {
+		a.stopping(ctx, "the pages", stopPages)
+		a.stopping(ctx, "the metrics", stopMetrics)
+	}, nil
 }
 
 // untilSignal returns nil for an end by SIGTERM or Ctrl-C, which is no failure.
@@ -119,9 +104,9 @@ func untilSignal(ctx context.Context, err error) error {
 	return err
 }
 
-// servePages serves in the background until stop, even after ctx is done: probes get replies while the worker stops. A server
+// serveInBackground serves until stop, even after ctx is done: probes get replies while the worker stops. A server
 // that fails sends its error to failed.
-func servePages(ctx context.Context, pages *webui.Server, failed chan<- error) (stop func()) {
+func serveInBackground(ctx context.Context, pages *webui.Server, failed chan<- error) (stop func()) {
 	if pages == nil {
 		return func() {}
 	}
@@ -145,22 +130,27 @@ func urlOf(pages *webui.Server) string {
 	return pages.URL()
 }
 
-// awaitReady waits until the worker is ready, at most for patience. A worker that is not ready then keeps trying.
-func (a *app) awaitReady(ctx context.Context, w *worker.Worker, patience time.Duration) error {
+// awaitReady waits until the worker is ready, at most for readyWithin, or for demoPatience if somebody waits for it. A worker that
+// is not ready then keeps trying.
+func (a *app) awaitReady(ctx context.Context, w *worker.Worker, awaited bool, logger *slog.Logger) error {
+	patience := readyWithin
+	if awaited {
+		patience = demoPatience
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		err := w.Ready(ctx)
 		switch {
 		case err == nil:
-			a.logger.InfoContext(ctx, "Worker: ready")
+			logger.InfoContext(ctx, "Worker: ready")
 			return nil
 		case retry.Pause(ctx, 20*time.Millisecond):
 			continue
 		case errors.Is(ctx.Err(), context.Canceled):
 			return fmt.Errorf("wait for the worker: %w", ctx.Err())
 		}
-		a.logger.WarnContext(ctx, "Worker: not ready yet", slog.String("error", err.Error()))
+		logger.WarnContext(ctx, "Worker: not ready yet", slog.String("error", err.Error()))
 		return fmt.Errorf("the worker did not become ready within %s: %w", patience, err)
 	}
 }

@@ -22,8 +22,14 @@ type program struct {
 
 func start(t testing.TB, db *iutest.DB, args ...string) *program {
 	t.Helper()
+	return launch(t, []string{"IUWORKER_DATABASE_URL=" + db.URL}, args...)
+}
+
+// launch starts the program with variables besides those of the tests.
+func launch(t testing.TB, variables []string, args ...string) *program {
+	t.Helper()
 	p := &program{cmd: exec.CommandContext(t.Context(), os.Args[0], args...), out: newBuffer(), errOut: newBuffer(), ended: make(chan error, 1)}
-	p.cmd.Env = append(os.Environ(), runsMain+"=1", "IUWORKER_DATABASE_URL="+db.URL)
+	p.cmd.Env = append(append(os.Environ(), runsMain+"=1"), variables...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.errOut
 	require.NoError(t, p.cmd.Start())
 	go func() { p.ended <- p.cmd.Wait() }()

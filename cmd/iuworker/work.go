@@ -17,19 +17,32 @@ func (a *app) workCommand() *cobra.Command {
 		Use:   "work",
 		Short: "Run the worker: relay, jobs, emitter and pages",
 		Long: `Runs all parts in one process. Any number of processes share the work. SIGTERM and Ctrl-C let running jobs finish, and
-the program ends within --shutdown-timeout; a second signal ends it at once. Nothing is lost either way.`,
+the program ends within --shutdown-timeout; a second signal ends it at once. Nothing is lost either way.
+
+With --databases it works on many databases, each with a worker, a pool and pages (/d/NAME/) of its own. A line of the
+file is a name and an address, or a name and file:PATH of a file that holds the address.`,
+		Example: `  iuworker work --database-url postgres://iu_worker@db-1/shop
+  iuworker work --databases /etc/iuworker/databases`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			a.logger = a.log.logger(a.stderr, a.getenv, toldLevel)
 			a.tells = true
+			if f.worker.ScaleoutConcurrency == 0 {
+				f.worker.ScaleoutConcurrency = -1
+			}
+			if f.databases != "" {
+				who, err := f.resolve(cmd, a.getenv)
+				if err != nil {
+					return err
+				}
+				f.worker.Given = givenSettings(cmd, addresses{})
+				return untilSignal(cmd.Context(), a.workOnDatabases(cmd.Context(), cmd, f, who))
+			}
 			at, err := a.addresses(cmd)
 			if err != nil {
 				return err
 			}
 			at.size(f.poolSize, given(cmd, "pool-size"))
 			f.worker.Given = givenSettings(cmd, at)
-			if f.worker.ScaleoutConcurrency == 0 {
-				f.worker.ScaleoutConcurrency = -1
-			}
 			who, err := f.resolve(cmd, a.getenv)
 			if err != nil {
 				return err
@@ -39,6 +52,7 @@ the program ends within --shutdown-timeout; a second signal ends it at once. Not
 	}
 	takesSettings(cmd)
 	f.register(cmd, ofWork)
+	excludeFlags(cmd, "databases", "database-url", "database-url-file", "direct-database-url", "direct-database-url-file", "database-name")
 	return cmd
 }
 

@@ -29,6 +29,9 @@ type workFlags struct {
 	metrics     metricsAccess
 	migrate     bool // the schema, before the worker starts
 
+	databases    string // a file; "": there is one database
+	databaseName string // the label database; "": the database's own name
+
 	eventsClients int
 }
 
@@ -63,6 +66,10 @@ func (f *workFlags) settings() []setting {
 	interval := func(to *time.Duration) pflag.Value { return durationValue(to, 10*time.Millisecond, time.Hour) }
 	retention := func(to *time.Duration) pflag.Value { return foreverValue(to, time.Second, century) }
 	return []setting{
+		{"databases", textValue(&f.databases, pathMax), ofWork,
+			"file of the databases to work on, one name and address per line, in place of --database-url; SIGHUP reads it again"},
+		{"database-name", stringValue(&f.databaseName, "name", checkDatabaseName), ofWork | ofDev,
+			"name of the database in metrics, if its own is not unique: the label database (default: its own)"},
 		{"pool-size", intValue(&f.poolSize, 2, 1000), ofWork | ofDev | ofBench,
 			"maximum number of pooled connections to the database, not counting three that listen or hold locks"},
 		{"concurrency", intValue(&w.Concurrency, 1, 10_000), ofWork | ofBench, "maximum number of jobs of the queue events that run at once"},
@@ -155,6 +162,18 @@ type access struct {
 	credentials *webui.Credentials // nil: the pages need none
 	tokens      *webui.Tokens      // of the events; nil: there are none
 	metrics     *webui.Tokens      // nil: there are none
+}
+
+// reload reads the files of secrets again.
+func (who access) reload() {
+	if who.credentials != nil {
+		who.credentials.Reload()
+	}
+	for _, tokens := range []*webui.Tokens{who.tokens, who.metrics} {
+		if tokens != nil {
+			tokens.Reload()
+		}
+	}
 }
 
 // resolve reads the secrets, and finds where traces go. What cannot be read is wrong usage.

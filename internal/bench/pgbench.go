@@ -85,7 +85,7 @@ func (b *bench) pgbenchFor(ctx context.Context, s *scratch, script string, clien
 
 func parsePgbench(out string) (loadResult, error) {
 	tps, processed := tpsLine.FindStringSubmatch(out), processedLine.FindStringSubmatch(out)
-	if processed != nil && processed[1] == "0" {
+	if len(processed) == 2 && processed[1] == "0" {
 		return loadResult{}, nil // it prints no rate then
 	}
 	if tps == nil || processed == nil {

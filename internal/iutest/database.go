@@ -202,6 +202,6 @@ func newEnough(t testing.TB, path string) {
 	var program int
 	_, err = fmt.Sscanf(string(out), "pg_dump (PostgreSQL) %d", &program)
 	require.NoError(t, err, "%s", out)
-	require.GreaterOrEqual(t, program, server, "%s is older than the test server, %s: install the client programs of PostgreSQL %[3]d, or run make test PG=%[3]d",
-		path, shared.server.BinDir(), server)
+	require.GreaterOrEqual(t, program, server, "%s is older than the server: install the client programs of PostgreSQL %[2]d, or run make test PG=%[2]d",
+		path, server)
 }

@@ -9,7 +9,13 @@ const (
 	typeHistogram = "histogram"
 )
 
-// Instrument is one metric. Each label has few values: none is an id or a text of users, except for the names of
+// labelDatabase is the label of all metrics about a database; Registry adds it.
+const labelDatabase = "database"
+
+// ofProcess are the metrics of ours that are about the process, whatever databases it works on.
+var ofProcess = []string{"iuworker_log_lines_dropped_total"}
+
+// Instrument is one metric. Each label has few values: none is an id or a text of users, except for the names of databases and of
 // the consumers that lag most.
 type Instrument struct {
 	Name   string   `json:"name"`
@@ -19,11 +25,21 @@ type Instrument struct {
 }
 
 // Catalog returns all instruments of this program, in the order in which events pass through it.
-func Catalog() []Instrument { return slices.Clone(catalog) }
+func Catalog() []Instrument {
+	all := slices.Clone(catalog)
+	for i := range all {
+		if !slices.Contains(ofProcess, all[i].Name) {
+			all[i].Labels = append([]string{labelDatabase}, all[i].Labels...)
+		}
+	}
+	return all
+}
 
+// catalog lacks the label database.
 var catalog = []Instrument{
 	{"iuworker_build_info", typeGauge, []string{"version"}, "Always 1; the label is the version."},
 	{"iuworker_database_up", typeGauge, nil, "1 if the state was read from the database; if 0, the metrics that are read from it are missing."},
+	{"iuworker_worker_ready", typeGauge, nil, "1 if this process can work on the database: what /readyz says; missing if it has no worker."},
 	{"iuworker_state_read_duration_seconds", typeGauge, nil, "Duration of the last read of the state."},
 
 	{"iuworker_outbox_rows", typeGauge, nil, "Rows waiting in the outbox; above 10000 an estimate that is not too low."},

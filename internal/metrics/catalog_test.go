@@ -1,6 +1,7 @@
 package metrics_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,10 +32,9 @@ func used(t *testing.T, db *iutest.DB) prometheus.Gatherer {
 	t.Helper()
 	db.Exec(t, "INSERT INTO iu_outbox.consumer (name, epoch, position) SELECT 'billing', c.epoch, 0 FROM iu_outbox.emission_counter AS c")
 	db.Exec(t, "SELECT iu_outbox.attend('30 days', '30 days')")
-	registry := metrics.NewRegistry(metrics.Config{Pool: db.Pool, Version: "1.2.3"})
+	registry := metrics.NewRegistry(metrics.Config{Pool: db.Pool, Version: "1.2.3", Ready: func(context.Context) error { return nil }})
 	m := metrics.New(registry)
 	metrics.ObserveStreams(registry, func() metrics.Streams { return metrics.Streams{Open: 3, Refused: 2, CutOff: 1} })
-	metrics.ObserveLog(registry, func() int64 { return 4 })
 	m.Relayed(3, 2, 1, time.Millisecond)
 	m.Ran(compose.Outcome{
 		Queue: jobs.QueueEvents, Result: compose.Result{Status: jobs.StatusInstantiated}, Ending: compose.EndingCompleted, Took: time.Millisecond,
@@ -48,14 +48,15 @@ func used(t *testing.T, db *iutest.DB) prometheus.Gatherer {
 	m.Failed("relay")
 	m.Listening(true)
 	m.Verified(0, time.Now(), time.Second)
-	return registry
+	process := metrics.NewProcess(func() int64 { return 4 })
+	return metrics.Together(func() []prometheus.Gatherer { return []prometheus.Gatherer{process, registry} })
 }
 
 // A scrape finds exactly the metrics of the catalog.
 func TestCatalog(t *testing.T) {
 	t.Parallel()
 	found := gather(t, used(t, iutest.New(t)))
-	publisher := prometheus.NewRegistry()
+	publisher := metrics.NewRegistry(metrics.Config{Database: "shop"})
 	metrics.NewPublisher(publisher, func() bool { return true })
 	maps.Copy(found, gather(t, publisher))
 	for _, instrument := range metrics.Catalog() {
@@ -104,13 +105,13 @@ func TestLabelsAreBounded(t *testing.T) {
 func TestHandlerServesTheTextFormat(t *testing.T) {
 	t.Parallel()
 	answer := httptest.NewRecorder()
-	registry := metrics.NewRegistry(metrics.Config{Version: "1.2.3"})
+	registry := metrics.NewRegistry(metrics.Config{Database: "shop", Version: "1.2.3"})
 	metrics.New(registry)
 	metrics.Handler(registry, slog.New(slog.DiscardHandler)).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
 	require.Equal(t, http.StatusOK, answer.Code)
-	require.Contains(t, answer.Body.String(), `iuworker_build_info{version="1.2.3"} 1`)
-	require.Contains(t, answer.Body.String(), `iuworker_relay_rows_total 0`)
-	require.NotContains(t, answer.Body.String(), "iuworker_listener_up ", "nobody said that there is a listener")
+	require.Contains(t, answer.Body.String(), `iuworker_build_info{database="shop",version="1.2.3"} 1`)
+	require.Contains(t, answer.Body.String(), `iuworker_relay_rows_total{database="shop"} 0`)
+	require.NotContains(t, answer.Body.String(), "iuworker_listener_up{", "nobody said that there is a listener")
 }
 
 // dashboard is the part of the dashboard's form that these tests read.
@@ -209,7 +210,9 @@ func TestExpressionsReferToWhatThereIs(t *testing.T) {
 
 func labelsOf(name string) []string {
 	catalog := metrics.Catalog()
-	at := slices.IndexFunc(catalog, func(i metrics.Instrument) bool { return i.Name == name || i.Name+"_bucket" == name })
+	at := slices.IndexFunc(catalog, func(i metrics.Instrument) bool {
+		return slices.Contains([]string{i.Name, i.Name + "_bucket", i.Name + "_sum", i.Name + "_count"}, name)
+	})
 	if at < 0 {
 		return nil
 	}

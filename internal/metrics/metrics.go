@@ -2,17 +2,22 @@ package metrics
 
 import (
 	"cmp"
+	"context"
 	_ "embed" // the dashboard and the rules
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // Dashboard is a dashboard for Grafana: import it and choose the Prometheus that scrapes the workers.
@@ -27,8 +32,15 @@ var Alerts string
 
 // Config configures a registry. The zero value of a field is its default.
 type Config struct {
+	// Database is the value of the label database. Default: the name of the pool's database.
+	Database string
+
 	// Pool reads the state of the database, and its connections are counted. Default: there are no metrics of either.
 	Pool *pgxpool.Pool
+
+	// Ready returns why the worker cannot work, or nil if it can; it is called after each read of the state, within the same
+	// StateTimeout. Default: the metric is missing.
+	Ready func(ctx context.Context) error
 
 	// StateInterval is the maximum age of the state that a scrape gets. Default 10 s.
 	StateInterval time.Duration
@@ -43,16 +55,64 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// NewRegistry returns a registry with the metrics of the process and of the state of the database. It does not connect.
-func NewRegistry(cfg Config) *prometheus.Registry {
+// Registry holds the metrics about one database: what is registered with it gets the label database.
+type Registry struct {
+	prometheus.Registerer
+	prometheus.Gatherer
+}
+
+// NewRegistry returns a registry with the metrics of the state of a database. It does not connect.
+func NewRegistry(cfg Config) *Registry {
 	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
-	registry := prometheus.NewRegistry()
-	maker{registry}.gauges("iuworker_build_info").WithLabelValues(cmp.Or(cfg.Version, "unknown")).Set(1)
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if cfg.Pool != nil {
-		registry.MustRegister(poolCollector(cfg.Pool), collector(newState(cfg).collect))
+	if cfg.Database == "" && cfg.Pool != nil {
+		cfg.Database = DatabaseOf(cfg.Pool.Config().ConnConfig)
 	}
-	return registry
+	all := prometheus.NewRegistry()
+	name := strings.ToValidUTF8(cfg.Database, "\uFFFD")
+	r := &Registry{Registerer: prometheus.WrapRegistererWith(prometheus.Labels{labelDatabase: name}, all), Gatherer: all}
+	maker{r}.gauges("iuworker_build_info").WithLabelValues(cmp.Or(cfg.Version, "unknown")).Set(1)
+	if cfg.Pool != nil {
+		r.MustRegister(poolCollector(cfg.Pool), collector(newState(cfg).collect))
+	}
+	return r
+}
+
+// Away returns the registry of a database that cannot be asked, because its address cannot be used.
+func Away(database, version string) *Registry {
+	r := NewRegistry(Config{Database: database, Version: version})
+	r.MustRegister(collector(func(set setter) {
+		set("iuworker_database_up", 0)
+		set("iuworker_worker_ready", 0)
+	}))
+	return r
+}
+
+// DatabaseOf returns the name of the database that an address leads to. Without a name in it, that is the user's.
+func DatabaseOf(cfg *pgx.ConnConfig) string { return cmp.Or(cfg.Database, cfg.User) }
+
+// NewProcess returns a registry with the metrics of the process, which have no label database. dropped returns how many log lines
+// were dropped since the start; it must be safe for concurrent use.
+func NewProcess(dropped func() int64) *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collector(func(set setter) { set("iuworker_log_lines_dropped_total", float64(dropped())) }))
+	return r
+}
+
+// Together returns what all gatherers have. They gather concurrently: one that waits for its database delays no other.
+func Together(all func() []prometheus.Gatherer) prometheus.Gatherer {
+	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		gatherers := all()
+		var gathering sync.WaitGroup
+		for i, from := range gatherers {
+			gathering.Go(func() {
+				families, err := from.Gather()
+				gatherers[i] = prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return families, err })
+			})
+		}
+		gathering.Wait()
+		return prometheus.Gatherers(gatherers).Gather()
+	})
 }
 
 // Metrics are the instruments of a worker. Its parts call the methods. Safe for concurrent use.

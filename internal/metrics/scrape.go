@@ -56,9 +56,3 @@ func ObserveStreams(registerer prometheus.Registerer, read func() Streams) {
 		set("iuworker_event_streams_cut_off_total", float64(now.CutOff))
 	}))
 }
-
-// ObserveLog makes each scrape call dropped, which returns how many log lines were dropped since the start and must be safe for
-// concurrent use. Call it at most once for a registerer.
-func ObserveLog(registerer prometheus.Registerer, dropped func() int64) {
-	registerer.MustRegister(collector(func(set setter) { set("iuworker_log_lines_dropped_total", float64(dropped())) }))
-}

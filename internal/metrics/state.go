@@ -33,6 +33,7 @@ var deadStatuses = []string{
 // state reads the state of the database, once for all scrapes within the interval.
 type state struct {
 	pool              *pgxpool.Pool
+	ready             func(ctx context.Context) error // nil: there is no worker
 	interval, timeout time.Duration
 	logger            *slog.Logger
 
@@ -45,6 +46,7 @@ type reading struct {
 	at    time.Time
 	took  time.Duration
 	err   error
+	ready bool
 	state status.Status
 	extra extra
 }
@@ -60,7 +62,8 @@ type extra struct {
 
 func newState(cfg Config) *state {
 	return &state{
-		pool: cfg.Pool, interval: cmp.Or(cfg.StateInterval, 10*time.Second), timeout: cmp.Or(cfg.StateTimeout, 3*time.Second), logger: cfg.Logger,
+		pool: cfg.Pool, ready: cfg.Ready, interval: cmp.Or(cfg.StateInterval, 10*time.Second), timeout: cmp.Or(cfg.StateTimeout, 3*time.Second),
+		logger: cfg.Logger,
 	}
 }
 
@@ -68,6 +71,9 @@ func newState(cfg Config) *state {
 func (s *state) collect(set setter) {
 	read := s.read()
 	set("iuworker_database_up", one(read.err == nil))
+	if s.ready != nil {
+		set("iuworker_worker_ready", one(read.ready))
+	}
 	set("iuworker_state_read_duration_seconds", read.took.Seconds())
 	if read.err == nil {
 		read.set(set)
@@ -90,6 +96,7 @@ func (s *state) read() reading {
 		read.extra, read.err = s.readExtra(ctx)
 	}
 	read.at, read.took = time.Now(), time.Since(start)
+	read.ready = read.err == nil && s.ready != nil && s.ready(ctx) == nil
 	if read.err != nil && s.last.err == nil {
 		s.logger.WarnContext(ctx, "Metrics: cannot read the state", slog.String("error", read.err.Error()))
 	}

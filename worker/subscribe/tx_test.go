@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/worker/subscribe"
@@ -121,9 +122,20 @@ func TestTwoActiveProcessesHaveOneEffect(t *testing.T) {
 		return subscribe.RunTx(ctx, b.config(t, "index", func(c *subscribe.Config) { c.Logger = log }), slow)
 	})
 	<-inside
-	b.Exec(t, "UPDATE iu_outbox.consumer_lease SET lease_until = 'epoch', process = 'dead'")
+	first := value[string](t, b, "SELECT process FROM iu_outbox.consumer_lease")
 	two := b.config(t, "index", func(c *subscribe.Config) { c.Limit = 1 })
-	require.NoError(t, subscribe.RunTx(t.Context(), two, handler))
+	ended := make(chan error, 1)
+	go func() { ended <- subscribe.RunTx(t.Context(), two, handler) }()
+	eventually(t, func() bool {
+		// The first may renew its lease before the second takes it.
+		b.Exec(t, "UPDATE iu_outbox.consumer_lease SET lease_until = 'epoch', process = 'dead' WHERE process = $1", first)
+		select {
+		case err := <-ended:
+			return assert.NoError(t, err)
+		default:
+			return false
+		}
+	})
 	close(release)
 	eventually(t, func() bool { return lines.Count("something else moved the cursor") == 1 })
 	require.NoError(t, one.stop())
