@@ -117,8 +117,8 @@ func TestDrillFindsWhatIsLost(t *testing.T) {
 	require.Eventually(t, func() bool {
 		var received bool
 		err := conn.QueryRow(t.Context(), `
-			SELECT pg_catalog.count(*) = 2 FROM iu_outbox.consumer AS c
-			WHERE c.position > 30`).Scan(&received)
+			SELECT (SELECT pg_catalog.count(*) = 2 FROM iu_outbox.consumer AS c WHERE c.position > 30)
+			   AND EXISTS (SELECT FROM public.iu_auto_instantiate_event_log AS l WHERE l.emit_mode = 'dry_run')`).Scan(&received)
 		return err == nil && received
 	}, patience, 50*time.Millisecond)
 	var unlogged, unannounced string
@@ -136,9 +136,13 @@ func TestDrillFindsWhatIsLost(t *testing.T) {
 		SELECT o.instance_collection_id FROM public.iu_auto_instantiate_event_log AS o WHERE o.emit_mode = 'dry_run' LIMIT 1)
 		RETURNING l.event_id::text`)
 	damage(&unannounced, `DELETE FROM iu_outbox.emission AS e WHERE e.position = 10 RETURNING e.event #>> '{data,event_id}'`)
-	var moved string
-	damage(&moved, `UPDATE iu_outbox.consumer AS c SET position = c.position + 3, last_event_id = NULL
-		WHERE c.name = 'consumer-2' RETURNING c.position::text`)
+	// A consumer that skips more than the batch that it may just be handling.
+	require.Eventually(t, func() bool {
+		tag, err := conn.Exec(t.Context(), `
+			UPDATE iu_outbox.consumer AS c SET position = c.position + 60, last_event_id = NULL
+			FROM iu_outbox.emission_counter AS e WHERE c.name = 'consumer-2' AND c.position > e.position - 5`)
+		return err == nil && tag.RowsAffected() == 1
+	}, patience, 50*time.Millisecond)
 
 	exit, ok := errors.AsType[*exec.ExitError](<-p.ended)
 	require.True(t, ok, "%s%s", p.out, p.errOut)

@@ -9,13 +9,14 @@ import (
 	"github.com/iu-core/iuworker/internal/pgserver"
 )
 
+const standbyTries = 3
+
 // failOver kills the primary while a synchronous standby follows it, and promotes the standby. The application goes on inserting.
 func failOver(ctx context.Context, d *drill, rng *rand.Rand) error {
-	standby, err := d.own.Standby(ctx, pgserver.StandbyConfig{Synchronous: true})
+	standby, err := d.standby(ctx, true)
 	if err != nil {
 		return err
 	}
-	d.promoted = append(d.promoted, standby)
 	if !d.pause(ctx, between(rng, time.Second, 3*time.Second)) {
 		return nil
 	}
@@ -32,11 +33,10 @@ func failOver(ctx context.Context, d *drill, rng *rand.Rand) error {
 // loseCommits promotes a standby that was cut off before: what the primary acknowledged since is lost. The drill notes which
 // events the new primary never received. It owes nothing for these, and everything for all others.
 func loseCommits(ctx context.Context, d *drill, rng *rand.Rand) error {
-	standby, err := d.own.Standby(ctx, pgserver.StandbyConfig{})
+	standby, err := d.standby(ctx, false)
 	if err != nil {
 		return err
 	}
-	d.promoted = append(d.promoted, standby)
 	if !d.pause(ctx, between(rng, time.Second, 3*time.Second)) {
 		return nil
 	}
@@ -65,6 +65,22 @@ func loseCommits(ctx context.Context, d *drill, rng *rand.Rand) error {
 	}
 	d.record.revert(received, survived)
 	return nil
+}
+
+// standby starts a standby of the primary. A machine that is too slow for that says nothing about the installation.
+func (d *drill) standby(ctx context.Context, synchronous bool) (*pgserver.Server, error) {
+	var err error
+	for range standbyTries {
+		var standby *pgserver.Server
+		if standby, err = d.own.Standby(ctx, pgserver.StandbyConfig{Synchronous: synchronous}); err == nil {
+			d.promoted = append(d.promoted, standby)
+			return standby, nil
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, &skippedError{err.Error()}
 }
 
 // replaceServer leads all networks to another server, as an address that moves does, and throws the old one away.

@@ -65,15 +65,20 @@ type Result struct {
 	Findings     int       `json:"findings"`
 }
 
-// Median and Longest are of the recoveries; 0 if there are none.
+// Median returns the median recovery in seconds, 0 if there is none.
 func (r *Result) Median() float64 {
 	if len(r.Recoveries) == 0 {
 		return 0
 	}
-	return slices.Sorted(slices.Values(r.Recoveries))[len(r.Recoveries)/2]
+	sorted := slices.Sorted(slices.Values(r.Recoveries))
+	middle := len(sorted) / 2
+	if len(sorted)%2 == 0 {
+		return (sorted[middle-1] + sorted[middle]) / 2
+	}
+	return sorted[middle]
 }
 
-// Longest returns the longest recovery in seconds.
+// Longest returns the longest recovery in seconds, 0 if there is none.
 func (r *Result) Longest() float64 {
 	if len(r.Recoveries) == 0 {
 		return 0
