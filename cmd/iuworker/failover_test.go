@@ -342,7 +342,7 @@ func TestFailoverThatLosesCommits(t *testing.T) {
 	tail, tailError, tailEnded := follow(t, p.both, "--after", "0")
 	consumer, consumerError, consumerEnded := follow(t, p.both, "--consumer", "books")
 	common := p.announced(t, p.primary, 4)
-	p.primary.WaitFor(t, patience, "SELECT position = $1 FROM iu_outbox.consumer WHERE name = 'books'", common)
+	p.primary.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM iu_outbox.consumer WHERE name = 'books' AND position = $1)", common)
 	require.NoError(t, p.servers[1].AwaitReplay(t.Context()))
 	require.NoError(t, p.servers[1].StopReceiving(t.Context()))
 	lost := p.announced(t, p.primary, 3)
@@ -375,7 +375,7 @@ func TestBothSidesWrite(t *testing.T) {
 	tail, tailError, tailEnded := follow(t, &named, "--after", "0")
 	consumer, consumerError, consumerEnded := follow(t, &named, "--consumer", "books")
 	common := p.announced(t, p.primary, 3)
-	p.primary.WaitFor(t, patience, "SELECT position = $1 FROM iu_outbox.consumer WHERE name = 'books'", common)
+	p.primary.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM iu_outbox.consumer WHERE name = 'books' AND position = $1)", common)
 	require.NoError(t, p.servers[1].AwaitReplay(t.Context()))
 
 	require.NoError(t, p.servers[1].StopReceiving(t.Context()))

@@ -237,7 +237,8 @@ func (a *attempt) dial(cfg *pgx.ConnConfig) pgconn.DialFunc {
 	dial := cfg.DialFunc
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		t := a.byAddress(address)
-		if a.dials(t) {
+		// pgconn also dials in another goroutine, to cancel what a host did not finish, while the attempt goes on with the next one.
+		if ctx.Value(attemptKey{}) == a && a.dials(t) {
 			cfg.Password = t.host.password
 		}
 		if strings.HasPrefix(t.address, "@") {
