@@ -117,7 +117,7 @@ func TestOpenAPIDescribesEveryResponse(t *testing.T) {
 	for _, document := range api.Documents() {
 		path := "/v1/" + document.Name
 		requests[path+" 200"] = get("tokens", "", elsewhere)
-		tag := recorded(t, http.MethodGet, servers["open"]+path, nothing).Header.Get("ETag")
+		tag := recorded(t, http.MethodGet, servers["open"]+path, nothing).Header.Get("ETag") //nolint:bodyclose // recorded closed it
 		requests[path+" 304"] = get("tokens", "", with("If-None-Match", tag))
 	}
 	for path, operations := range member[object](t, iutest.Document(t, api.OpenAPI), "paths") {
@@ -127,7 +127,7 @@ func TestOpenAPIDescribesEveryResponse(t *testing.T) {
 			request, known := requests[name]
 			require.True(t, known, "nothing asks for %s", name)
 			delete(requests, name)
-			w := recorded(t, request.method, servers[request.of]+path+request.query, request.change)
+			w := recorded(t, request.method, servers[request.of]+path+request.query, request.change) //nolint:bodyclose // recorded closed it
 			require.Equal(t, status, fmt.Sprint(w.StatusCode), name)
 			requireDocumented(t, path, status, w)
 		}
@@ -213,7 +213,7 @@ func TestOpenAPIHasTheParametersOfTheStream(t *testing.T) {
 	document := iutest.Document(t, api.OpenAPI)
 	var names []string
 	for _, parameter := range member[[]any](t, document, "paths", "/v1/events", "get", "parameters") {
-		parameter := parameter.(object) //nolint:errcheck,forcetypeassert // the metaschema was checked
+		parameter := parameter.(object) //nolint:forcetypeassert // the metaschema was checked
 		if parameter["$ref"] != nil {
 			parameter = member[object](t, document, "components", "parameters", "template")
 		}
@@ -248,7 +248,7 @@ func examplesOf(parameter object) (values []string) {
 	}
 	named, _ := parameter["examples"].(object)
 	for _, example := range named {
-		add(example.(object)["value"]) //nolint:errcheck,forcetypeassert // the metaschema was checked
+		add(example.(object)["value"]) //nolint:forcetypeassert // the metaschema was checked
 	}
 	choices, _ := parameter["schema"].(object)["enum"].([]any)
 	for _, choice := range choices {

@@ -448,7 +448,8 @@ func TestTheFileOfTheDocuments(t *testing.T) {
 		direct: location{line: 8, text: "postgres://iu_worker@db-4/shop"},
 	}, entries[3])
 	a := &app{getenv: func(string) string { return "" }}
-	located, err := a.locate(a.rootCommand(), "databases", slices.DeleteFunc(entries, func(e databaseLine) bool { return e.name == "orders" || e.name == "billing" }))
+	entries = slices.DeleteFunc(entries, func(e databaseLine) bool { return e.name == "orders" || e.name == "billing" })
+	located, err := a.locate(a.rootCommand(), "databases", entries)
 	require.NoError(t, err)
 	require.Error(t, located[0].err, "the secret is not there yet")
 	require.Equal(t, "pooler", located[1].at.pool.ConnConfig.Host)

@@ -90,10 +90,11 @@ func (a *app) serveReaders(ctx context.Context, at addresses, f workFlags, who a
 	}
 	defer a.stopping(ctx, "the event streams", events.Stop)
 	registry := r.registry(f.databaseName, pool, events)
+	gatherer := a.gatherer(func() []prometheus.Gatherer { return []prometheus.Gatherer{registry} })
 	_, failed, stopPages, err := a.servePages(ctx, f, webui.Config{
 		Pool: pool, Replica: r.replica, Direct: at.direct, Ready: r.ready, BasePath: f.basePath, Environment: f.environment,
 		Credentials: who.credentials, Events: events, EventsTokens: who.tokens, Version: iusql.ProgramVersion, Logger: a.logger,
-		MetricsTokens: who.metrics, MetricsOpen: f.metrics.open, Metrics: metrics.Handler(a.gatherer(func() []prometheus.Gatherer { return []prometheus.Gatherer{registry} }), a.logger),
+		MetricsTokens: who.metrics, MetricsOpen: f.metrics.open, Metrics: metrics.Handler(gatherer, a.logger),
 	})
 	if err != nil {
 		return err

@@ -134,14 +134,14 @@ func TestExamplesOfOpenAPI(t *testing.T) {
 		}
 		named, _ := fields["examples"].(object)
 		for _, example := range named {
-			check(from+"/schema", example.(object)["value"]) //nolint:errcheck,forcetypeassert // the metaschema was checked
+			check(from+"/schema", example.(object)["value"]) //nolint:forcetypeassert // the metaschema was checked
 		}
 	})
 	require.GreaterOrEqual(t, checked, 10)
 
 	stream, err := at(iutest.Document(t, api.OpenAPI), "/paths/~1v1~1events/get/responses/200/content/text~1event-stream/example")
 	require.NoError(t, err)
-	_, event, _ := strings.Cut(stream.(string), "\n\n") //nolint:errcheck,forcetypeassert // its schema was checked
+	_, event, _ := strings.Cut(stream.(string), "\n\n") //nolint:forcetypeassert // its schema was checked
 	_, event, _ = strings.Cut(event, "data: ")
 	iutest.RequireEvent(t, strings.TrimSpace(event))
 }
@@ -152,14 +152,14 @@ func TestExamplesOfAsyncAPI(t *testing.T) {
 	document := iutest.Document(t, api.AsyncAPI)
 	messages, err := at(document, "/components/messages")
 	require.NoError(t, err)
-	for name, value := range messages.(object) { //nolint:errcheck,forcetypeassert // the metaschema was checked
-		message := value.(object) //nolint:errcheck,forcetypeassert // likewise
+	for name, value := range messages.(object) { //nolint:forcetypeassert // the metaschema was checked
+		message := value.(object) //nolint:forcetypeassert // likewise
 		ref, _ := message["payload"].(object)["$ref"].(string)
 		payload := iutest.Schema(t, api.AsyncAPI+ref+"/schema")
 		examples, _ := message["examples"].([]any)
 		require.NotEmpty(t, examples, name)
 		for i, example := range examples {
-			example := example.(object) //nolint:errcheck,forcetypeassert // likewise
+			example := example.(object) //nolint:forcetypeassert // likewise
 			require.NoError(t, payload.Validate(example["payload"]), "%s, example %d", name, i)
 			if message["headers"] != nil {
 				headers := iutest.Schema(t, api.AsyncAPI+"#/components/messages/"+name+"/headers")
@@ -183,7 +183,7 @@ func TestEveryMessageHasAChannel(t *testing.T) {
 	for _, of := range []string{"/channels", "/components/messages", "/servers"} {
 		all, err := at(document, of)
 		require.NoError(t, err)
-		for name := range all.(object) { //nolint:errcheck,forcetypeassert // the metaschema was checked
+		for name := range all.(object) { //nolint:forcetypeassert // the metaschema was checked
 			require.True(t, slices.Contains(used, of+"/"+name), "nothing uses %s/%s", of, name)
 		}
 	}

@@ -111,7 +111,7 @@ func lockReady(ctx context.Context, tx pgx.Tx, queue string) (ready []Event, err
 	_, err = pgx.ForEachRow(rows, []any{&event.JobID, &attempt, &raw, &createdAt}, func() error {
 		event.AutoInstantiateArgs = jobs.AutoInstantiateArgs{}
 		if json.Unmarshal(raw, &event.AutoInstantiateArgs) != nil || event.CheckKey() != nil {
-			return nil // the job's run reports it
+			return nil //nolint:nilerr // the job's run reports it
 		}
 		if event.CreatedAt.IsZero() { // inserted by an application; the metrics count from there
 			event.CreatedAt = createdAt

@@ -64,9 +64,9 @@ func RequireHeaders(t testing.TB, schema string, headers map[string][]string) {
 	t.Helper()
 	all, err := documents()
 	require.NoError(t, err)
-	known := all[api.AsyncAPI].(map[string]any) //nolint:errcheck,forcetypeassert // tests of docs/api check its form
+	known := all[api.AsyncAPI].(map[string]any) //nolint:forcetypeassert // tests of docs/api check its form
 	for _, name := range []string{"components", "schemas", schema, "properties"} {
-		known = known[name].(map[string]any) //nolint:errcheck,forcetypeassert // likewise
+		known = known[name].(map[string]any) //nolint:forcetypeassert // likewise
 	}
 	value := map[string]any{}
 	for name, values := range headers {
@@ -83,7 +83,7 @@ var headerSchemas sync.Map // by name
 
 func compiledHeaders(name string) (*jsonschema.Schema, error) {
 	if known, found := headerSchemas.Load(name); found {
-		return known.(*jsonschema.Schema), nil //nolint:errcheck,forcetypeassert // nothing else is stored
+		return known.(*jsonschema.Schema), nil //nolint:forcetypeassert // nothing else is stored
 	}
 	all, err := documents()
 	if err != nil {
@@ -116,10 +116,10 @@ func strict(ref string) (*jsonschema.Schema, error) {
 	if err != nil {
 		return nil, err
 	}
-	event := all[api.EventSchema].(map[string]any) //nolint:errcheck,forcetypeassert // tests of docs/api check its form
+	event := all[api.EventSchema].(map[string]any) //nolint:forcetypeassert // tests of docs/api check its form
 	event["additionalProperties"] = false
-	for _, definition := range event["$defs"].(map[string]any) { //nolint:errcheck,forcetypeassert // likewise
-		if fields := definition.(map[string]any); fields["properties"] != nil { //nolint:errcheck,forcetypeassert // likewise
+	for _, definition := range event["$defs"].(map[string]any) { //nolint:forcetypeassert // likewise
+		if fields := definition.(map[string]any); fields["properties"] != nil { //nolint:forcetypeassert // likewise
 			fields["additionalProperties"] = false
 		}
 	}

@@ -28,8 +28,8 @@ func (e *examination) standby(ctx context.Context, _ pgx.Tx) (Check, error) {
 	}
 	switch {
 	case state.Err != nil:
-		return warn("the standby of --read-database-url cannot be read: %s", e.cfg.Explain(state.Err)).
-			so(where + "; start the standby again, or give another address"), nil //nolint:nilerr // it is what the check found
+		return warn("the standby of --read-database-url cannot be read: %s", e.cfg.Explain(state.Err)). //nolint:nilerr // it is what the check found
+														so(where + "; start the standby again, or give another address"), nil
 	case state.Lag == 0:
 		return fine("the standby of --read-database-url has replayed everything"), nil
 	case state.FromPrimary:
