@@ -162,8 +162,9 @@ func main() {
 	require.NotContains(t, packages, "riverqueue")
 	for line := range strings.Lines(packages) {
 		if strings.HasPrefix(line, "github.com/iu-core/iuworker/") {
-			require.Contains(t, []string{"worker/outbox", "worker/subscribe", "internal/dbsession", "internal/listen", "internal/names", "internal/retry"},
-				strings.TrimPrefix(strings.TrimSpace(line), "github.com/iu-core/iuworker/"))
+			require.Contains(t, []string{
+				"worker/outbox", "worker/subscribe", "internal/dbsession", "internal/listen", "internal/names", "internal/replica", "internal/retry",
+			}, strings.TrimPrefix(strings.TrimSpace(line), "github.com/iu-core/iuworker/"))
 		}
 	}
 }

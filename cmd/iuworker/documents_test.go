@@ -20,7 +20,7 @@ var documents = []struct {
 	notRun int
 }{
 	{name: "README.md"},
-	{name: "docs/deploy.md"},
+	{name: "docs/deploy.md", notRun: 1},
 	{name: "docs/databases.md", notRun: 1},
 	{name: "docs/producers.md"},
 	{name: "docs/scaleout.md"},

@@ -25,11 +25,11 @@ func (a *app) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve pages and events without a worker, behind a load balancer",
-		Long: `Serves the pages, River UI, /v1/events, metrics and probes of a database whose workers run elsewhere. It composes and
-announces nothing. Any number of processes share the clients, in any order of requests. With --read-database-url, pages
-and events are read from a hot standby; changes, LISTEN and River UI stay on --database-url. While the standby is away, or more
-than --max-read-lag behind, everything is read from --database-url; pages, /readyz and the metrics say so. SIGTERM and Ctrl-C
-tell the clients of streams to reconnect, and let requests finish.`,
+		Long: `Serves the pages, River UI, /v1/events, metrics and probes of a database whose workers run elsewhere. It composes
+and announces nothing. Any number of processes share the clients, in any order of requests. With --read-database-url,
+pages and events are read from a hot standby; changes, LISTEN and River UI stay on --database-url. While the standby is
+away, or more than --max-read-lag behind, everything is read from --database-url; pages, /readyz and the metrics say
+so. SIGTERM and Ctrl-C tell the clients of streams to reconnect, and let requests finish.`,
 		Example: `  iuworker serve --http-addr :8080 --http-credentials-file /etc/iuworker/credentials
   iuworker serve --database-url postgres://pages@primary/shop --read-database-url postgres://pages@standby/shop`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

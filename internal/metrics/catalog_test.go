@@ -34,6 +34,7 @@ func used(t *testing.T, db *iutest.DB) prometheus.Gatherer {
 	db.Exec(t, "SELECT iu_outbox.attend('30 days', '30 days')")
 	registry := metrics.NewRegistry(metrics.Config{Pool: db.Pool, Version: "1.2.3", Ready: func(context.Context) error { return nil }})
 	m := metrics.New(registry)
+	metrics.ObserveStandby(registry, func() metrics.Standby { return metrics.Standby{Up: true, Used: true, Lag: time.Second} })
 	metrics.ObserveStreams(registry, func() metrics.Streams { return metrics.Streams{Open: 3, Refused: 2, CutOff: 1} })
 	m.Relayed(3, 2, 1, time.Millisecond)
 	m.Ran(compose.Outcome{

@@ -23,7 +23,7 @@ func TestTheDatabaseHasTheseNames(t *testing.T) {
 		"registry":   {"SELECT event_type FROM event_type_registry", []string{names.EventType}},
 		"River's schema": {"SELECT nspname::text FROM pg_namespace WHERE oid = (SELECT relnamespace FROM pg_class WHERE relname = 'river_job')",
 			[]string{names.RiverSchema}},
-		"doorbells": {`SELECT convert_from(substr(tgargs, 1, length(tgargs) - 1), 'UTF8') FROM pg_trigger
+		"doorbells": {`SELECT split_part(encode(tgargs, 'escape'), '\000', 1) FROM pg_trigger
 			WHERE tgfoid = 'iu_outbox.ring'::regproc ORDER BY 1`, []string{names.ChannelEmission, names.ChannelEvent}},
 		"gates": {`SELECT DISTINCT (regexp_matches(prosrc, 'pg_notify\(''(\w+)'))[1] FROM pg_proc WHERE proname = 'ring_gate'`,
 			[]string{names.ChannelGate}},

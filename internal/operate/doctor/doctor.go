@@ -104,7 +104,7 @@ var checks = []struct {
 	{"installation", GroupSchema, needsSchema, (*examination).installation},
 	{"server", GroupServer, needsServer, (*examination).server},
 	{"clock", GroupServer, needsServer, (*examination).clock},
-	{"standby", GroupServer, needsNothing, (*examination).standby},
+	{"standby", GroupServer, needsConnection, (*examination).standby},
 	{"direct", GroupServer, needsServer, (*examination).direct},
 	{"times", GroupServer, needsSchema, (*examination).times},
 	{"settings", GroupServer, needsServer, (*examination).settings},
