@@ -29,14 +29,14 @@ type page struct {
 	Problem              string // why a change was not made
 	Metrics, Events      bool   // are served
 
-	Environment string // such as PROD; "" if it has no name
-	Name, Index string // of the database among several, and the path of their index; "" if it is the only one
-	Database    string // shop@db-1; "" on the index
-	Live        string // where updates come from; "" if the page does not change while it is open
-	Nav         []navItem
-	Attention   int64         // how many things need the operator, for the title
-	Lost        *lostDatabase // nil if the database can be reached
-	Standby     *standbyNote  // nil if there is nothing to say about it
+	Environment  string // such as PROD; "" if it has no name
+	Among, Index string // the name of the database among several, and the path of their index; "" if it is the only one
+	Database     string // shop@db-1; "" on the index
+	Live         string // where updates come from; "" if the page does not change while it is open
+	Nav          []navItem
+	Attention    int64         // how many things need the operator, for the title
+	Lost         *lostDatabase // nil if the database can be reached
+	Standby      *standbyNote  // nil if there is nothing to say about it
 }
 
 func (h *Handler) page(r *http.Request, title string) page {
@@ -47,7 +47,7 @@ func (h *Handler) page(r *http.Request, title string) page {
 	p := page{
 		Base: h.cfg.BasePath, Title: title, Version: h.cfg.Version, Operator: by.role == RoleOperator,
 		Metrics: h.cfg.Metrics != nil, Events: h.cfg.Events != nil,
-		Environment: h.cfg.Environment, Name: h.cfg.Name, Index: h.cfg.Index,
+		Environment: h.cfg.Environment, Among: h.cfg.Name, Index: h.cfg.Index,
 		Database: databaseOf(h.cfg.Pool), Nav: h.nav(h.pathOf(r)), Lost: h.lost(r.Context()), Standby: h.standbyNote(),
 	}
 	for _, item := range p.Nav {
