@@ -197,6 +197,7 @@ func (db *DB) eventsFit() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), emissionsTimeout)
 	defer cancel()
+	db.Pool.Reset() // the test may have ended its sessions
 	rows, err := db.Pool.Query(ctx, announced)
 	var event string
 	if err == nil {
