@@ -55,7 +55,7 @@ func on(db *iutest.DB) environment { return environment{"IUWORKER_DATABASE_URL":
 // done fails the test unless the program succeeded with nothing on stderr.
 func (r result) done(t testing.TB) result {
 	t.Helper()
-	require.Equal(t, exitDone, r.code, r.errOut)
+	require.Equal(t, exitDone, r.code, "%s%s", r.errOut, r.out)
 	require.Empty(t, r.errOut)
 	return r
 }

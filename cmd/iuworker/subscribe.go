@@ -27,7 +27,8 @@ lines may repeat after a crash and none is missing. An event must match all filt
 any of its values. A consumer counts filtered events as handled.
 
 With --read-database-url, events are read from a hot standby, and cursors are stored at --database-url. A standby that is
-behind shows events later, and never less. Without a consumer, --database-url may itself lead to a standby, which is polled.`,
+behind shows events later, and never less. Without a consumer, --database-url may itself lead to a standby, which is
+polled.`,
 		Example: `  iuworker subscribe --template welcome-letter
   iuworker subscribe --after 0 --limit 10
   iuworker subscribe --since 2h --event-type order.placed --event-type order.paid
