@@ -165,7 +165,8 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Completes running jobs of these ids and attempts with these outputs, and returns the ids of those that it completed. What it
--- leaves, since another transaction has locked it or the job runs elsewhere by now, River's completer gets to.
+-- leaves, since another transaction has locked it or the job runs elsewhere by now, River's completer gets to. The state is compared as
+-- a text: so no plan reads all running jobs for each id.
 CREATE OR REPLACE FUNCTION iu_outbox.complete_jobs(p_ids bigint[], p_attempts integer[], p_outputs jsonb[]) RETURNS SETOF bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
@@ -178,17 +179,21 @@ BEGIN
     SET state = 'completed', finalized_at = pg_catalog.clock_timestamp(),
         metadata = j.metadata || pg_catalog.jsonb_build_object('output', u.output)
     FROM ROWS FROM (pg_catalog.unnest(p_ids), pg_catalog.unnest(p_attempts), pg_catalog.unnest(p_outputs)) AS u (id, attempt, output)
-    WHERE j.id = u.id AND (v_all OR u.id = ANY (v_free)) AND j.state = 'running' AND j.attempt = u.attempt
+    WHERE j.id = u.id AND (v_all OR u.id = ANY (v_free)) AND j.state::text = 'running' AND j.attempt = u.attempt
     RETURNING j.id;
 END
 $$;
 
 -- Inserts completed jobs for events that this transaction has composed: as if p_worker had run them at once. p_events are their
 -- arguments, p_outputs their results. Returns their ids, in the order of the arrays. They have River's unique key for the states of
--- unfinished jobs: an operator may run a job again.
+-- unfinished jobs: an operator may run a job again. This and the next two are in PL/pgSQL, which keeps plans; a function in
+-- SQL is planned for each call.
 CREATE OR REPLACE FUNCTION iu_outbox.insert_completed_jobs(p_worker text, p_events jsonb[], p_outputs jsonb[], p_max_attempts integer)
 RETURNS bigint[]
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_ids bigint[];
+BEGIN
     WITH inserted AS (
         INSERT INTO iu_river.river_job AS j (
             kind, queue, state, args, metadata, max_attempts, attempt, attempted_by, attempted_at, finalized_at, unique_key, unique_states)
@@ -198,30 +203,39 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
         ORDER BY u.n
         RETURNING j.id
     )
-    SELECT pg_catalog.array_agg(i.id ORDER BY i.id) FROM inserted AS i
+    SELECT pg_catalog.array_agg(i.id ORDER BY i.id) INTO v_ids FROM inserted AS i;
+    RETURN v_ids;
+END
 $$;
 
 -- Locks up to p_limit jobs of a queue that are ready to run and have not failed yet, in the order in which River fetches them, and
 -- returns them. A sort could read all that is ready.
 CREATE OR REPLACE FUNCTION iu_outbox.lock_ready_jobs(p_queue text, p_limit integer)
 RETURNS TABLE (id bigint, attempt smallint, event jsonb, created_at timestamptz)
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT j.id, j.attempt, j.args, j.created_at FROM iu_river.river_job AS j
     WHERE j.state = 'available' AND j.queue = p_queue AND j.scheduled_at <= pg_catalog.now()
       AND j.kind = 'auto_instantiate' AND j.errors IS NULL AND NOT j.metadata ?| ARRAY['retry', 'held']
     ORDER BY j.priority, j.scheduled_at, j.id
     LIMIT p_limit
-    FOR UPDATE SKIP LOCKED
+    FOR UPDATE SKIP LOCKED;
+END
 $$;
 
--- Completes jobs that this transaction has locked while they were ready to run: as if p_worker had run them at once.
+-- Completes jobs that this transaction has locked while they were ready to run: as if p_worker had run them at once. Their state
+-- is no condition: a plan could read all that are available for each of them.
 CREATE OR REPLACE FUNCTION iu_outbox.complete_ready_jobs(p_worker text, p_ids bigint[], p_outputs jsonb[]) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
     UPDATE iu_river.river_job AS j
     SET state = 'completed', attempt = j.attempt + 1, attempted_at = pg_catalog.now(), attempted_by = j.attempted_by || p_worker,
         finalized_at = pg_catalog.clock_timestamp(), metadata = j.metadata || pg_catalog.jsonb_build_object('output', u.output)
     FROM ROWS FROM (pg_catalog.unnest(p_ids), pg_catalog.unnest(p_outputs)) AS u (id, output)
-    WHERE j.id = u.id AND j.state = 'available'
+    WHERE j.id = u.id;
+END
 $$;

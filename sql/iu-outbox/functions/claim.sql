@@ -17,11 +17,11 @@ SELECT false AS later, 0 AS merged, false AS has_job, e.* FROM iu_outbox.event A
 -- Locks outbox rows; skips those that are locked.
 -- An outbox that a vacuum found empty counts as empty until it is analysed, however full it gets. So nothing here is left
 -- to estimates: keys are looked up row by row (OFFSET 0; id + 0, for which the primary key is no use), rows are deleted
--- by a list of ids, and the settings leave no way to begin but the primary key, in its order.
+-- by a list of ids, and the settings leave no way to begin but the primary key, in its order. So one plan serves all calls.
 CREATE FUNCTION iu_outbox.claim(p_limit integer, p_without bigint[] DEFAULT '{}', p_only bigint[] DEFAULT NULL)
 RETURNS SETOF iu_outbox.claimed_event
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM pg_catalog.set_config('iu_outbox.claiming', 'on', true);

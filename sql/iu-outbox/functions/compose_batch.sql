@@ -16,7 +16,7 @@ CREATE OR REPLACE FUNCTION iu_outbox.compose_batch(
     p_jobs bigint[], p_attempts integer[], p_least integer)
 RETURNS TABLE (n integer, result jsonb, completed boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET jit = off SET lock_timeout = '250ms' AS $$
+SET enable_seqscan = off SET jit = off SET lock_timeout = '250ms' SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_events iu_outbox.batch_event[] := ARRAY(
         SELECT ROW(u.n, u.event_id, u.event_type, u.template_id, u.suffix, u.emit_mode, u.actor, u.note, u.traceparent,

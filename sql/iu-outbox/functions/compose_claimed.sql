@@ -7,7 +7,7 @@ CREATE OR REPLACE FUNCTION iu_outbox.compose_claimed(
     p_emit_modes text[], p_actors text[], p_notes text[], p_traceparents text[],
     p_worker text, p_least integer, p_queue text, p_jobs bigint[], p_args jsonb[], p_max_attempts integer)
 RETURNS TABLE (n integer, result jsonb, job bigint)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_numbers integer[];
     v_results jsonb[];
