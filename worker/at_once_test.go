@@ -1,0 +1,81 @@
+package worker_test
+
+import (
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/worker"
+)
+
+// What waits in the outbox is composed in the transaction that claims it, and its jobs look as if a worker had run them.
+func TestRelayComposesAtOnce(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 3)
+	db.Exec(t, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
+		SELECT 'e', $1, 's-' || g FROM generate_series(1, 700) AS g`, template)
+	log, lines := logging(t)
+	start(t, db, func(c *worker.Config) { c.Logger, c.ID = log, "w-1" })
+	eventually(t, db, "SELECT count(*) = 700 FROM iu_outbox.emission WHERE position IS NOT NULL")
+	require.Equal(t, 700, value[int](t, db, `
+		SELECT count(*)::int FROM iu_river.river_job AS j
+		JOIN iu_auto_instantiate_event_log AS l ON l.idempotency_key = j.args ->> 'idempotency_key'
+		WHERE j.state = 'completed' AND j.queue = 'events' AND j.attempt = 1 AND j.max_attempts = 10 AND j.attempted_by = '{w-1}'
+		  AND j.finalized_at >= j.attempted_at AND j.metadata #>> '{output,status}' = 'instantiated'
+		  AND j.metadata #>> '{output,instance_collection_id}' = l.instance_collection_id::text
+		  AND j.unique_key = sha256(convert_to('&kind=auto_instantiate&args={"idempotency_key":"' || l.idempotency_key || '"}', 'UTF8'))
+		  AND j.xmin::text = l.xmin::text`))
+	require.Positive(t, lines.Count("composed=500"))
+	verified(t, db, 700)
+}
+
+// Rows whose jobs have to wait become jobs.
+func TestRelayLeavesToRiverWhatHasToWait(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	db.Exec(t, "INSERT INTO iu_river.river_queue (name, paused_at, updated_at) VALUES ('events', now(), now())")
+	start(t, db)
+	paused := insert(t, db, template, "paused")
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'available'")
+	again := value[uuid.UUID](t, db, `INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix)
+		VALUES ($1, 'e', $2, 'paused') RETURNING event_id`, paused, template)
+	require.Equal(t, paused, again)
+	later := value[uuid.UUID](t, db, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix, available_at)
+		VALUES ('e', $1, 'later', now() + interval '1 hour') RETURNING event_id`, template)
+	eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.event)")
+	require.Equal(t, 2, value[int](t, db, "SELECT count(*)::int FROM iu_river.river_job"), "the row that was inserted again merges into the job")
+
+	db.Exec(t, "UPDATE iu_river.river_queue SET paused_at = NULL WHERE name = 'events'; NOTIFY \"iu_river.river_control\"")
+	eventually(t, db, "SELECT state = 'done' FROM iu_outbox.event_state($1)", paused)
+	eventually(t, db, "SELECT state = 'waiting' FROM iu_outbox.event_state($1)", later)
+	db.Exec(t, "INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix, priority) VALUES ('e', $1, 'low', 4)", template)
+	eventually(t, db, `SELECT count(*) = 1 FROM iu_river.river_job AS j JOIN iu_auto_instantiate_event_log AS l ON l.idempotency_key = j.args ->> 'idempotency_key'
+		WHERE j.priority = 4 AND j.state = 'completed' AND j.created_at < l.created_at`)
+}
+
+// A backlog of jobs is composed in large transactions, although few jobs may run at once, and River works what is left of it.
+func TestBacklogOfJobsIsComposedAtOnce(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 2)
+	db.Exec(t, `
+		WITH e AS (SELECT gen_random_uuid() AS id, CASE WHEN g = 1500 THEN gen_random_uuid() ELSE $1 END AS template, 's-' || g AS suffix
+		           FROM generate_series(1, 3000) AS g)
+		INSERT INTO iu_river.river_job (kind, queue, max_attempts, args)
+		SELECT 'auto_instantiate', 'scaleout', 10, jsonb_build_object('event_id', e.id, 'event_type', 'e', 'template_collection_id', e.template,
+			'instance_key_suffix', e.suffix, 'emit_mode', 'live', 'actor', 'a', 'priority', 1, 'created_at', now(), 'available_at', now(),
+			'idempotency_key', md5(e.id || ':' || e.template || ':' || e.suffix))
+		FROM e`, template)
+	start(t, db, func(c *worker.Config) { c.ScaleoutConcurrency = 10 })
+	eventually(t, db, "SELECT count(*) = 2999 FROM iu_river.river_job WHERE state = 'completed' AND attempt = 1 AND metadata ? 'output'")
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.dead_letter WHERE status = 'template_not_found'")
+	require.Less(t, value[int](t, db, "SELECT count(DISTINCT xmin::text)::int FROM iu_auto_instantiate_event_log"), 100, "River alone needs 300 transactions")
+	eventually(t, db, "SELECT count(*) = 2999 FROM iu_outbox.emission WHERE position IS NOT NULL")
+}
