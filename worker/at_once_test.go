@@ -55,7 +55,9 @@ func TestRelayLeavesToRiverWhatHasToWait(t *testing.T) {
 	eventually(t, db, "SELECT state = 'done' FROM iu_outbox.event_state($1)", paused)
 	eventually(t, db, "SELECT state = 'waiting' FROM iu_outbox.event_state($1)", later)
 	db.Exec(t, "INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix, priority) VALUES ('e', $1, 'low', 4)", template)
-	eventually(t, db, `SELECT count(*) = 1 FROM iu_river.river_job AS j JOIN iu_auto_instantiate_event_log AS l ON l.idempotency_key = j.args ->> 'idempotency_key'
+	eventually(t, db, `
+		SELECT count(*) = 1 FROM iu_river.river_job AS j
+		JOIN iu_auto_instantiate_event_log AS l ON l.idempotency_key = j.args ->> 'idempotency_key'
 		WHERE j.priority = 4 AND j.state = 'completed' AND j.created_at < l.created_at`)
 }
 
