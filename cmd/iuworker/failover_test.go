@@ -414,8 +414,14 @@ func TestTheOldPrimaryIsSilent(t *testing.T) {
 	defer listener.Close() //nolint:errcheck // the test is over; the kernel accepts connections into the backlog
 	p := newPair(t, pgserver.StandbyConfig{})
 	pages, log, stop := working(t, p.both)
-	tail, _, _ := follow(t, p.both, "--after", "0")
+	tail, tailLog, _ := follow(t, p.both, "--after", "0")
+	defer func() {
+		if t.Failed() {
+			t.Logf("the subscriber's log:\n%s", tailLog)
+		}
+	}()
 	before := p.announced(t, p.primary, 3)
+	printed(t, tail, before) // a subscriber that has not begun yet ends if its server does
 	require.NoError(t, p.servers[1].AwaitReplay(t.Context()))
 
 	p.at[0].Lead(listener.Addr().String())
