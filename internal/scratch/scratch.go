@@ -207,10 +207,13 @@ func (d *Database) Drop(ctx context.Context) error {
 		for _, role := range d.newRoles {
 			_, err := conn.Exec(ctx, "DROP ROLE IF EXISTS "+pgx.Identifier{role}.Sanitize())
 			var pgErr *pgconn.PgError
-			if errors.As(err, &pgErr) && pgErr.Code == pgerrcode.DependentObjectsStillExist {
-				continue // a database that was migrated since needs it
-			}
-			if err != nil {
+			switch {
+			case err == nil:
+			case !errors.As(err, &pgErr):
+				return err
+			case pgErr.Code == pgerrcode.DependentObjectsStillExist: // a database that was migrated since needs it
+			case pgErr.Code == pgerrcode.InsufficientPrivilege: // another login created it meanwhile
+			default:
 				return err
 			}
 		}
