@@ -51,8 +51,8 @@ func TestAStreamOfThreeServersEachOfWhichIsKilled(t *testing.T) {
 		b.published(t) // two servers are enough
 		broker.start(t)
 		eventually(t, func() bool {
-			stream, err := jetstream.Stream(t.Context(), b.stream())
-			if err != nil || stream.CachedInfo().Cluster == nil {
+			stream := lookUp(t, jetstream, b.stream())
+			if stream == nil || stream.CachedInfo().Cluster == nil {
 				return false
 			}
 			for _, replica := range stream.CachedInfo().Cluster.Replicas {

@@ -244,31 +244,57 @@ type message struct {
 // messages reads a stream from its first message to its last.
 func messages(t testing.TB, servers []string, stream string) (all []message) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	jetstream := jsContext(t, servers)
+	var s js.Stream
+	eventually(t, func() bool {
+		s = lookUp(t, jetstream, stream)
+		return s != nil
+	}, "the stream is found")
+	count := int(s.CachedInfo().State.Msgs)
+	eventually(t, func() bool {
+		all = read(t, s, count)
+		return len(all) == count
+	}, "the stream is read")
+	return all
+}
+
+// read returns the first messages of a stream, and fewer if a request gets no reply.
+func read(t testing.TB, s js.Stream, count int) (all []message) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), requestTimeout)
 	defer cancel()
-	context := jsContext(t, servers)
-	s, err := context.Stream(ctx, stream)
-	require.NoError(t, err)
-	info := s.CachedInfo()
-	for uint64(len(all)) < info.State.Msgs {
-		reader, err := s.OrderedConsumer(ctx, js.OrderedConsumerConfig{})
-		require.NoError(t, err)
-		all = all[:0]
-		for uint64(len(all)) < info.State.Msgs {
-			batch, err := reader.Fetch(int(info.State.Msgs)-len(all), js.FetchMaxWait(5*time.Second))
-			if err != nil {
-				break
-			}
-			for msg := range batch.Messages() {
-				all = append(all, message{msg.Subject(), msg.Headers(), string(msg.Data())})
-			}
-			if batch.Error() != nil && !errors.Is(batch.Error(), nats.ErrTimeout) {
-				break
-			}
+	reader, err := s.OrderedConsumer(ctx, js.OrderedConsumerConfig{})
+	if err != nil {
+		return nil
+	}
+	for len(all) < count {
+		batch, err := reader.Fetch(count-len(all), js.FetchMaxWait(5*time.Second))
+		if err != nil {
+			return all
 		}
-		require.NoError(t, ctx.Err(), "read stream %s", stream)
+		for msg := range batch.Messages() {
+			all = append(all, message{msg.Subject(), msg.Headers(), string(msg.Data())})
+		}
+		if batch.Error() != nil && !errors.Is(batch.Error(), nats.ErrTimeout) {
+			return all
+		}
 	}
 	return all
+}
+
+// requestTimeout is how long to wait for a reply: there is none if the server is killed, or the cluster has no leader.
+const requestTimeout = 3 * time.Second
+
+// lookUp returns a stream, or nil if it cannot be had now.
+func lookUp(t testing.TB, jetstream js.JetStream, stream string) js.Stream {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), requestTimeout)
+	defer cancel()
+	s, err := jetstream.Stream(ctx, stream)
+	if err != nil {
+		return nil
+	}
+	return s
 }
 
 func jsContext(t testing.TB, servers []string) js.JetStream {
