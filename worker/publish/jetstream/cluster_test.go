@@ -2,10 +2,13 @@ package jetstream_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	js "github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/proxytest"
@@ -50,20 +53,33 @@ func TestAStreamOfThreeServersEachOfWhichIsKilled(t *testing.T) {
 		b.announce(t, 100)
 		b.published(t) // two servers are enough
 		broker.start(t)
+		tried := time.Now()
 		eventually(t, func() bool {
-			stream := lookUp(t, jetstream, b.stream())
-			if stream == nil || stream.CachedInfo().Cluster == nil {
-				return false
+			if current(t, jetstream, b.stream()) {
+				return true
 			}
-			for _, replica := range stream.CachedInfo().Cluster.Replicas {
-				if !replica.Current || replica.Offline {
-					return false
-				}
+			if time.Since(tried) > 5*time.Second {
+				// nats-server 2.15.2 does not note the last id of what a copy catches up with. If the next message arrives before
+				// another start, that copy stops: "last msgid mismatch". See docs/publish.md.
+				broker.kill(t)
+				broker.start(t)
+				tried = time.Now()
 			}
-			return len(stream.CachedInfo().Cluster.Replicas) == 2
+			return false
 		}, "all copies are current")
 	}
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, p.Wait())
 	b.requireEqual(t, servers)
+}
+
+// current reports whether the stream has two copies beside its leader's, and they have all of it.
+func current(t *testing.T, jetstream js.JetStream, name string) bool {
+	t.Helper()
+	stream := lookUp(t, jetstream, name)
+	if stream == nil || stream.CachedInfo().Cluster == nil {
+		return false
+	}
+	replicas := stream.CachedInfo().Cluster.Replicas
+	return len(replicas) == 2 && !slices.ContainsFunc(replicas, func(r *js.PeerInfo) bool { return !r.Current || r.Offline })
 }
