@@ -11,7 +11,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// set_obstacle knows the functions that 032 and 033 create: whoever changes one of them must show that compose_set does the same.
+// set_obstacle knows the functions that 032 and 033 create: a change of one of them must show that compose_set does the same.
 func TestSetObstacleKnowsTheFunctionsOfIuCore(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -49,7 +49,8 @@ type Config struct {
 	ScaleoutConcurrency int
 
 	// Lanes is how many statements that compose live events run at once, each on a connection of the pool. Scale-outs have a
-	// quarter as many lanes of their own, at least one. Default 4, and less if the pool is small: five of its connections are
+	// quarter as many lanes of their own, at least one. While the outbox or a queue has a backlog, half as many transactions as
+	// lanes compose it. Default 4, and less if the pool is small: five of its connections are
 	// for a lane of scale-outs, River, the relay and the emitter.
 	Lanes int
 

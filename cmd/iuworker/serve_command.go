@@ -152,7 +152,7 @@ func (r *readers) start(ctx context.Context) error {
 	}
 }
 
-// check returns an error unless the schema fits, where it is read now.
+// check returns an error unless the schema fits, on the server that is read now.
 func (r *readers) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()

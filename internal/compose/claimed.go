@@ -22,14 +22,13 @@ const (
 	FROM iu_outbox.compose_claimed($1::text[]::uuid[], $2, $3::text[]::uuid[], $4, $5, $6, $7, $8, $9,
 		NULLIF($10::integer, 0), $11, $12, $13::text[]::jsonb[], $14) AS c`
 
-	// The timeouts do not depend on what a role or a database has set, and are set in the round trip that begins the transaction.
-	beginReadySQL = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
-	SET LOCAL statement_timeout = '3s'; SET LOCAL lock_timeout = '100ms'; SET LOCAL idle_in_transaction_session_timeout = '5s'`
-
 	lockReadySQL = "SELECT r.id, r.attempt, r.event, r.created_at FROM iu_outbox.lock_ready_jobs($1, $2) AS r"
 )
 
-var beginReady = pgx.TxOptions{BeginQuery: beginReadySQL}
+// beginReady sets timeouts that do not depend on what a role or a database has set, in the round trip that begins the transaction.
+var beginReady = pgx.TxOptions{BeginQuery: fmt.Sprintf(`BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+	SET LOCAL statement_timeout = %d; SET LOCAL lock_timeout = 100; SET LOCAL idle_in_transaction_session_timeout = %d`,
+	claimedTimeout.Milliseconds(), grace.Milliseconds())}
 
 // Claimed is what became of events in the transaction that took them: that claimed their outbox rows, or locked their jobs.
 type Claimed struct {

@@ -60,7 +60,7 @@ type installation struct {
 	stopLoad    context.CancelFunc
 }
 
-// worker is a worker process, its network and where it serves.
+// worker is a worker process with its network and the address that it serves.
 type worker struct {
 	*process
 

@@ -14,7 +14,7 @@ type Sink interface {
 	// Peek returns where the log ends, and connects if that is needed. It claims nothing: another process may be publishing.
 	Peek(ctx context.Context) (End, error)
 
-	// Last is Peek for the consumer's active process: Publish continues at this end, and whoever published before is shut out. An
+	// Last is Peek for the consumer's active process: Publish continues at this end, and the process that published before is shut out. An
 	// AwayError is retried; any other error ends Run.
 	Last(ctx context.Context) (End, error)
 
@@ -73,7 +73,7 @@ func Away(err error) error {
 	return &AwayError{Err: err}
 }
 
-// RefusedError says that the broker does not take an event, whoever sends it and however often, such as one that is too large.
+// RefusedError says that the broker does not take an event from any sender at any time, such as one that is too large.
 type RefusedError struct {
 	Cursor subscribe.Cursor
 	Err    error

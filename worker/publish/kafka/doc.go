@@ -1,6 +1,6 @@
 // Package kafka publishes events to a topic of Kafka, a page of events in one transaction.
 //
-//	transactional.id    iuworker.<source>.<consumer>: whoever starts to publish shuts out whoever did before
+//	transactional.id    iuworker.<source>.<consumer>: a process that starts to publish shuts out the one before it
 //	<topic>             the events, with the key that Config.Key says
 //	<topic>.cursor      compacted; a record per consumer with the cursor of its last event, written in the same transaction
 //

@@ -67,7 +67,7 @@ func (s *Sink) peek(ctx context.Context) (publish.End, error) {
 	return s.readCursor(ctx, client)
 }
 
-// Last implements publish.Sink. It shuts out whoever published with the consumer's name, and ends its transaction, before it reads.
+// Last implements publish.Sink. Before it reads, it shuts out the process that published with the consumer's name, and ends its transaction.
 func (s *Sink) Last(ctx context.Context) (publish.End, error) {
 	s.settled = false
 	s.stop()
