@@ -18,6 +18,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_count integer;
 BEGIN
+    IF p_ids = '{}' THEN
+        RETURN 0;
+    END IF;
     WITH resumed AS (
         UPDATE iu_river.river_job AS j
         SET state = 'available', scheduled_at = pg_catalog.now(),
