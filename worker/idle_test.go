@@ -85,12 +85,12 @@ func TestRetriesDoNotWaitForTheIdlePoll(t *testing.T) {
 	db.Exec(t, `
 		CREATE SEQUENCE public.runs;
 		GRANT USAGE ON SEQUENCE public.runs TO PUBLIC;
-		CREATE FUNCTION public.fail_twice() RETURNS trigger LANGUAGE plpgsql AS $$
+		CREATE FUNCTION public.fail_at_first() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
-			IF nextval('public.runs') <= 2 THEN RAISE EXCEPTION 'try again' USING ERRCODE = '40001'; END IF;
+			IF nextval('public.runs') <= 3 THEN RAISE EXCEPTION 'try again' USING ERRCODE = '40001'; END IF;
 			RETURN NEW;
 		END $$;
-		CREATE TRIGGER fail_twice BEFORE INSERT ON public.iu_auto_instantiate_event_log FOR EACH ROW EXECUTE FUNCTION public.fail_twice()`)
+		CREATE TRIGGER fail_at_first BEFORE INSERT ON public.iu_auto_instantiate_event_log FOR EACH ROW EXECUTE FUNCTION public.fail_at_first()`)
 	start(t, db, func(c *worker.Config) { c.PollInterval = patience / 9 }) // the idle poll would come too late
 	insert(t, db, template, "s")
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position IS NOT NULL")
