@@ -1,7 +1,9 @@
 package worker_test
 
 import (
+	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -19,7 +21,11 @@ func TestRowThatIsAloneIsComposedInOneCall(t *testing.T) {
 	db.OpenGates(t)
 	db.Exec(t, "ALTER DATABASE "+db.Name+" SET track_functions = 'all'")
 	template := db.Template(t, "t", 3)
-	start(t, db, func(c *worker.Config) { c.ID, c.Pool = "w-1", workerPool(t, db) })
+	lines := &iutest.Log{}
+	start(t, db, func(c *worker.Config) {
+		c.ID, c.Pool, c.PollInterval = "w-1", workerPool(t, db), 100*time.Millisecond
+		c.Logger = slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
 	add := func(n int, note *string) {
 		eventually(t, db, relaySleeps)
 		db.Exec(t, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix, note, trace_context)
@@ -46,6 +52,7 @@ func TestRowThatIsAloneIsComposedInOneCall(t *testing.T) {
 			|| jsonb_build_object('keys', (SELECT jsonb_agg(k) FROM jsonb_object_keys(e.event) AS k)))::int
 		FROM iu_outbox.emission AS e WHERE e.event ->> 'tracestate' = 'a=1' AND e.event ? 'traceparent'`))
 	verified(t, db, 6)
+	require.Zero(t, lines.Count("could not compose a row alone"), lines)
 }
 
 // A row that cannot be composed alone goes the usual way at once, and those after it are composed.

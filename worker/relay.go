@@ -76,8 +76,8 @@ func (r *relay) run(ctx context.Context) error {
 func (r *relay) handle(ctx context.Context) found {
 	uncut := context.WithoutCancel(ctx)
 	r.mendAside(uncut)
-	if r.moveAlone(uncut) {
-		return found{rows: 1}
+	if f, done := r.moveAlone(uncut); done {
+		return f
 	}
 	batch, err := r.move(uncut)
 	r.few = err == nil && batch.Rows <= 1
@@ -101,11 +101,11 @@ func (r *relay) handle(ctx context.Context) found {
 // pauseAlone is how long no row is tried alone after one has failed: such a row is tried twice.
 const pauseAlone = time.Second
 
-// moveAlone moves the row that is alone in the outbox, in one round trip, and reports whether there was one: on an idle system an event
-// has less latency so. A worker that traces has to see a row before it is composed, and never does so.
-func (r *relay) moveAlone(ctx context.Context) bool {
+// moveAlone moves the row that is alone in the outbox, in one round trip, and reports whether it did or the outbox is empty: on an idle
+// system an event has less latency so. A worker that traces has to see a row before it is composed, and never does so.
+func (r *relay) moveAlone(ctx context.Context) (f found, done bool) {
 	if !r.few || r.tracer != nil || len(r.aside.rows) > 0 || r.aside.limit > 0 || time.Now().Before(r.notAlone) {
-		return false
+		return found{}, false
 	}
 	start := time.Now()
 	composed, err := r.work.ComposeAlone(ctx, r.pool, r.by())
@@ -114,12 +114,13 @@ func (r *relay) moveAlone(ctx context.Context) bool {
 		r.logger.DebugContext(ctx, "Relay: could not compose a row alone; it goes the usual way", slog.String("error", err.Error()))
 	}
 	if composed == nil {
-		return false
+		return found{}, false
 	}
 	r.outage.Worked(ctx)
+	f.rows = composed.Events()
 	r.work.Report(composed)
-	r.report(ctx, moved{Rows: 1, Jobs: 1, Composed: 1, Took: time.Since(start)})
-	return true
+	r.report(ctx, moved{Rows: f.rows, Jobs: f.rows, Composed: f.rows, Took: time.Since(start)})
+	return f, true
 }
 
 // composeBacklog moves rows in several transactions at once, until one finds fewer than it may claim, or has to leave the composing to

@@ -12,12 +12,13 @@ import (
 	"github.com/iu-core/iuworker/jobs"
 )
 
-const composeAloneSQL = "SELECT event, result, job, COALESCE(announced, 0) FROM iu_outbox.compose_alone($1, $2, $3)"
+const composeAloneSQL = `
+	SELECT COALESCE(event, '{}'), COALESCE(result, '{}'), COALESCE(job, 0), COALESCE(announced, 0) FROM iu_outbox.compose_alone($1, $2, $3)`
 
 // ComposeAlone claims the row that is alone in the outbox, composes its event, inserts its job, completed, and announces the instance, in
-// one round trip: for the least latency. It returns nil if there is no such row, or the row cannot be composed at once. After an
-// error nothing is changed. In both cases the rows of the outbox have to be claimed the usual way. It records no spans. After it the
-// caller calls Report.
+// one round trip: for the least latency. It returns no outcome if the outbox is empty, and nil if there are rows but none that is alone
+// and can be composed at once. After an error nothing is changed. Rows have to be claimed the usual way in both cases. It records no
+// spans. The caller calls Report with what it returns.
 func (w *Worker) ComposeAlone(ctx context.Context, pool *pgxpool.Pool, by Incarnation) (*Claimed, error) {
 	if !w.composesClaimed() {
 		return nil, nil //nolint:nilnil // nothing to do is no error
@@ -34,6 +35,8 @@ func (w *Worker) ComposeAlone(ctx context.Context, pool *pgxpool.Pool, by Incarn
 		return nil, nil //nolint:nilnil // as above
 	case err != nil:
 		return nil, fmt.Errorf("call compose_alone: %w", err)
+	case outcome.JobID == 0:
+		return claimed, nil
 	}
 	claimed.runs[0] = trace.SpanFromContext(Traced(ctx, outcome.Args)) // the application's; it records nothing
 	outcome.Trace = claimed.runs[0].SpanContext()

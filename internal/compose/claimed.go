@@ -169,6 +169,9 @@ func (w *Worker) composeTaken(ctx context.Context, tx pgx.Tx, by Incarnation, cl
 	return nil
 }
 
+// Events returns how many events were composed.
+func (c *Claimed) Events() int { return c.batch.Events }
+
 // Report tells of what was composed, once it is committed.
 func (w *Worker) Report(claimed *Claimed) {
 	if claimed.batch.Events == 0 {

@@ -2,8 +2,8 @@
 -- does what claim(), compose_claimed() and emit() do, in fewer statements, for the least latency.
 
 -- Composes the event of the outbox row that is alone there, and inserts its job, completed. Returns the event, its result, its job,
--- and the position that was announced, NULL if that is left to the emitter. Returns no row if there is no such row, or its event is not
--- to be composed at once; then nothing is changed. Raises IU003 if the event does not end well, and what
+-- and the position that was announced, NULL if that is left to the emitter. Returns a row of NULLs if the outbox is empty, and no row if
+-- the row is not alone, or its event is not to be composed at once; then nothing is changed. Raises IU003 if the event does not end well, and what
 -- fn_iu_auto_instantiate_from_event raises: then the row has to go the usual way.
 -- Locks the row, and skips one that is locked; tries the suffix; then locks as that function and emit() do, with short waits.
 CREATE OR REPLACE FUNCTION iu_outbox.compose_alone(
@@ -17,7 +17,10 @@ DECLARE
     v_row iu_outbox.event;
 BEGIN
     SELECT e.* INTO v_row FROM iu_outbox.event AS e ORDER BY e.id LIMIT 1 FOR UPDATE SKIP LOCKED;
-    IF NOT FOUND OR v_row.priority <> 1 OR v_row.available_at > pg_catalog.clock_timestamp()
+    IF NOT FOUND AND NOT EXISTS (SELECT FROM iu_outbox.event AS e ORDER BY e.id LIMIT 1) THEN
+        RETURN NEXT;
+        RETURN;
+    ELSIF v_row.id IS NULL OR v_row.priority <> 1 OR v_row.available_at > pg_catalog.clock_timestamp()
        OR EXISTS (SELECT FROM iu_outbox.unique_job(v_row.idempotency_key))
        OR (SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.event AS e ORDER BY e.id LIMIT 2) AS e) > 1
        OR NOT EXISTS (SELECT FROM iu_outbox.worker AS w WHERE w.id = p_worker AND w.lock_key = p_number)

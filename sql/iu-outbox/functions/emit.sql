@@ -20,14 +20,19 @@ DECLARE
 BEGIN
     emitted := 0;
     notified := iu_outbox.may_notify();
+    IF NOT iu_outbox.announcing() THEN
+        state := 'held';
+        RETURN;
+    END IF;
+    -- Before the lock, which writes: an idle emitter looks again and again.
+    IF NOT EXISTS (SELECT FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 1) THEN
+        state := 'idle';
+        RETURN;
+    END IF;
     SELECT c.epoch, c.position INTO v_epoch, last_position
     FROM iu_outbox.emission_counter AS c FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         state := 'busy';
-        RETURN;
-    END IF;
-    IF NOT iu_outbox.announcing() THEN
-        state := 'held';
         RETURN;
     END IF;
     v_whole := iu_outbox.payload_whole();
