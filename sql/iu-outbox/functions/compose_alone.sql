@@ -3,8 +3,8 @@
 
 -- Composes the event of the outbox row that is alone there, and inserts its job, completed. Returns the event, its result, its job,
 -- and the position that was announced, NULL if that is left to the emitter. Returns a row of NULLs if the outbox is empty, and no row if
--- the row is not alone, or its event is not to be composed at once; then nothing is changed. Raises IU003 if the event does not end well, and what
--- fn_iu_auto_instantiate_from_event raises: then the row has to go the usual way.
+-- the row is not alone, or its event is not to be composed at once, or does not end well: then nothing is changed, and the row has
+-- to go the usual way.
 -- Locks the row, and skips one that is locked; tries the suffix; then locks as that function and emit() do, with short waits.
 CREATE OR REPLACE FUNCTION iu_outbox.compose_alone(
     p_worker text, p_number integer, p_max_attempts integer,
@@ -27,21 +27,21 @@ BEGIN
        OR EXISTS (SELECT FROM iu_river.river_queue AS q WHERE q.name = 'events' AND q.paused_at IS NOT NULL) THEN
         RETURN;
     END IF;
-    PERFORM pg_catalog.set_config('iu_outbox.claiming', 'on', true);
-    DELETE FROM iu_outbox.event AS e WHERE e.id = v_row.id;
-    INSERT INTO iu_outbox.claimed (from_outbox, events, keys) VALUES (true, 1, ARRAY[v_row.idempotency_key::uuid]);
     IF NOT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('iu_core.auto_instantiate:' || v_row.instance_key_suffix, 0)) THEN
-        RAISE EXCEPTION 'another transaction works on this suffix' USING ERRCODE = 'lock_not_available';
+        RETURN;
     END IF;
-    PERFORM pg_catalog.set_config('iu_outbox.claiming', 'off', true),
-            pg_catalog.set_config('iu_outbox.announce', 'on', true),
+    PERFORM pg_catalog.set_config('iu_outbox.announce', 'on', true),
             pg_catalog.set_config('iu_outbox.traceparent',
                 pg_catalog.concat_ws(' ', v_row.trace_context ->> 'traceparent', v_row.trace_context ->> 'tracestate'), true);
     result := public.fn_iu_auto_instantiate_from_event(
         v_row.event_id, v_row.event_type, v_row.template_collection_id, v_row.instance_key_suffix, v_row.emit_mode, v_row.actor, v_row.note);
     IF (result ->> 'status' IN ('instantiated', 'idempotent_replay')) IS NOT TRUE THEN
-        RAISE EXCEPTION 'the event ended with status %', result ->> 'status' USING ERRCODE = 'IU003';
+        RETURN; -- it has changed nothing
     END IF;
+    PERFORM pg_catalog.set_config('iu_outbox.claiming', 'on', true);
+    DELETE FROM iu_outbox.event AS e WHERE e.id = v_row.id;
+    PERFORM pg_catalog.set_config('iu_outbox.claiming', 'off', true);
+    INSERT INTO iu_outbox.claimed (from_outbox, events, keys) VALUES (true, 1, ARRAY[v_row.idempotency_key::uuid]);
     event := pg_catalog.jsonb_build_object(
         'id', v_row.id, 'event_id', v_row.event_id, 'event_type', v_row.event_type, 'template_collection_id', v_row.template_collection_id,
         'instance_key_suffix', v_row.instance_key_suffix, 'emit_mode', v_row.emit_mode, 'actor', v_row.actor, 'priority', v_row.priority,
