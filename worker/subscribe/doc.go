@@ -33,8 +33,8 @@
 //	the cursor's position, with another event     rewound
 //
 // No alarm is false, because none of the three can be true of a part of the cursor's own history. No rewind is missed: if the
-// histories differ, the first epoch or event after the place where they diverge makes one of them true, before the reader gets an
-// event of the other history. "Not here yet" is an empty page. A reader that can ask the primary as well is told what that shows,
+// histories differ, the first event after the cursor's position makes one of them true, if no epoch before it does, and the reader gets
+// no event of the other history. TestBehindIsNotRewound compares this rule with a model. "Not here yet" is an empty page. A reader that can ask the primary as well is told what that shows,
 // by the same rule; a primary that has the cursor overrules a standby that says "rewound", which is then not read for a while. Even a
 // primary cannot decide otherwise for readers of standbys: a standby may show a commit for which its primary still waits. A
 // reader of the primary alone is told at once, also if the epoch goes on: there is nothing that could be behind.

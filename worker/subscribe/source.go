@@ -34,7 +34,7 @@ var errNotHere = errors.New("not replayed yet")
 //     and no later than any event after them, so that it would be here as well.
 //
 // If the history is a part of the one in which the cursor was read, neither is possible. If it is not, one of them comes with the
-// first epoch or event after the place where they diverge, unless both are in the same epoch; then ids differ at the cursor.
+// first event after the cursor's position at the latest, unless both are in the same epoch; then ids differ at the cursor.
 func (h *history) passed(c Cursor) bool {
 	if h.state != "rewound" {
 		return false // the cursor's epoch goes on
