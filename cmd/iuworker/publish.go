@@ -152,7 +152,7 @@ func (p *publication) run(ctx context.Context) error {
 	})
 	switch {
 	case ctx.Err() != nil && err != nil:
-		return nil //nolint:nilerr // the user ended it
+		return nil // the user ended it
 	case err != nil:
 		return err
 	}

@@ -80,7 +80,7 @@ func TestReadersOfAStandbyUnderLoad(t *testing.T) {
 	r.limited.await(t, "reading from the standby again")
 	late := r.late(lag)
 	require.Positive(t, late, "they did read the standby")
-	t.Logf("lag %s: %d events to %d readers, each once and in order; %d%% of those read from the standby came after the lag or later, %s to %s after they were composed",
+	t.Logf("lag %s: %d events to %d readers, each once and in order; %d%% from the standby came after the lag or later, after %s to %s",
 		lag, n, len(behind)+len(ahead), late, slices.Min(r.delays).Round(time.Millisecond), slices.Max(r.delays).Round(time.Millisecond))
 	require.Equal(t, exitDone, s.stop(), s.log.String())
 	require.Equal(t, exitDone, stop(), log.String())
@@ -177,7 +177,7 @@ func streamed(t *testing.T, at string) (out *buffer) {
 	ctx, cancel := context.WithCancel(t.Context())
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at, http.NoBody)
 	require.NoError(t, err)
-	response, err := http.DefaultClient.Do(request)
+	response, err := http.DefaultClient.Do(request) //nolint:bodyclose // when the test ends
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, response.StatusCode)
 	out = newBuffer()

@@ -229,7 +229,7 @@ func TestBehindIsNotRewound(t *testing.T) {
 						r.standby = r.primary[:rapid.IntRange(len(r.standby), len(r.primary)).Draw(t, "replayed")]
 					}
 				}),
-				"copy": r.change(func(t *rapid.T) { r.standby = r.primary }),
+				"copy": r.change(func(*rapid.T) { r.standby = r.primary }),
 				"fail over": r.change(func(t *rapid.T) {
 					old := r.primary
 					if rapid.Bool().Draw(t, "synchronous") && r.standby.begins(r.primary) {
