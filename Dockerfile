@@ -13,7 +13,12 @@ COPY jobs jobs
 COPY riverui riverui
 COPY sql sql
 COPY worker worker
-ARG TARGETOS TARGETARCH COMMIT= DATE= TAG=
+# One to a line: older versions of Buildah and Podman read only the first.
+ARG TARGETOS
+ARG TARGETARCH
+ARG COMMIT=
+ARG DATE=
+ARG TAG=
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false \
     -ldflags "-s -w -X main.commit=$COMMIT -X main.date=$DATE -X main.tag=$TAG" -o /out/iuworker ./cmd/iuworker
 

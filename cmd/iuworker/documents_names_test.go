@@ -82,6 +82,8 @@ var assembled = map[string]bool{
 	"Publisher: broker is back":                     true,
 	"Publisher: broker lost":                        true,
 	"Relay: blocked by a fault of the installation": true,
+	"Subscriber: the standby cannot be read":        true,
+	"Worker: waiting for the database":              true,
 }
 
 // The program writes the lines of the log that docs/operate.md explains.

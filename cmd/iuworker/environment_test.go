@@ -1,6 +1,8 @@
 package main
 
 import (
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -84,6 +86,24 @@ func TestAddressesAreSettled(t *testing.T) {
 	require.NotContains(t, at.direct.RuntimeParams, "pool_max_conns")
 	at.size(20, false)
 	require.EqualValues(t, 20, at.pool.MaxConns)
+}
+
+// docs/configure.md names the commands whose flags have variables.
+func TestDocumentedCommandsHaveVariables(t *testing.T) {
+	t.Parallel()
+	_, text, _ := strings.Cut(fileOf(t, "docs/configure.md"), "Only settings have variables: the global flags, and the flags of ")
+	text, _, _ = strings.Cut(text, ", which")
+	var documented []string
+	for _, name := range regexp.MustCompile("`([a-z]+)`").FindAllStringSubmatch(text, -1) {
+		documented = append(documented, name[1])
+	}
+	var have []string
+	for _, cmd := range (&app{getenv: func(string) string { return "" }}).rootCommand().Commands() {
+		if cmd.Annotations[isSettings] != "" {
+			have = append(have, cmd.Name())
+		}
+	}
+	require.ElementsMatch(t, have, documented)
 }
 
 func TestEveryCommandThatNeedsTheSchemaSaysHowToGetIt(t *testing.T) {

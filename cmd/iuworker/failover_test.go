@@ -247,8 +247,13 @@ func (p *pair) stall(t testing.TB) time.Duration {
 
 func TestFailoverUnderLoad(t *testing.T) {
 	t.Parallel()
-	failOverUnderLoad(t, 1)
+	for _, resumed := range failOverUnderLoad(t, 1) {
+		require.Less(t, resumed, resumesWithin)
+	}
 }
+
+// resumesWithin is how long after a promotion something has to be composed again. Busy machines took up to a second.
+const resumesWithin = 5 * time.Second
 
 // failoverRounds is the variable that sets how many primaries TestFailoversInARow kills.
 const failoverRounds = "FAILOVER_ROUNDS"
@@ -262,7 +267,7 @@ func TestFailoversInARow(t *testing.T) {
 	rounds, err := strconv.Atoi(text)
 	require.NoError(t, err, failoverRounds)
 	for _, resumed := range failOverUnderLoad(t, rounds) {
-		require.Less(t, resumed, 5*time.Second)
+		require.Less(t, resumed, resumesWithin)
 	}
 }
 

@@ -29,7 +29,7 @@ type logFlags struct {
 func (f *logFlags) register(flags *pflag.FlagSet) {
 	f.format = "auto"
 	flags.Var(choiceValue(&f.level, "debug", "info", "warn", "error"), "log-level",
-		"lowest level to log on stderr (default warn; work and migrate: info)")
+		"lowest level to log on stderr (default warn; info for work, serve, publish and migrate)")
 	flags.Var(choiceValue(&f.format, "auto", "text", "json"), "log-format",
 		"format of the log; auto is text on a terminal, JSON elsewhere")
 }

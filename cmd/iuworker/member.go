@@ -46,7 +46,9 @@ func newMember(c memberConfig) (*member, error) {
 	if m.worker, err = worker.New(cfg); err != nil {
 		return nil, configured(err)
 	}
-	m.starting = &starting{w: m.worker, pool: c.pool, logger: c.logger, migrate: c.flags.migrate, direct: c.at.direct}
+	m.starting = &starting{
+		waiting: waiting{what: "Worker", logger: c.logger}, w: m.worker, pool: c.pool, logger: c.logger, migrate: c.flags.migrate, direct: c.at.direct,
+	}
 	m.events, err = eventstream.New(eventstream.Config{
 		Pool: c.pool, Direct: c.at.direct, PollInterval: cfg.PollInterval, MaxConnections: c.flags.eventsClients, Logger: c.logger,
 	})

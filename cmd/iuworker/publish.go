@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/iu-core/iuworker/internal/metrics"
-	"github.com/iu-core/iuworker/internal/retry"
 	webui "github.com/iu-core/iuworker/riverui"
 	iusql "github.com/iu-core/iuworker/sql"
 	"github.com/iu-core/iuworker/worker/publish"
@@ -74,7 +73,7 @@ func (a *app) publish(ctx context.Context, at addresses, f publishFlags) error {
 	}
 	defer a.stopping(ctx, "the connection pool", pool.Close)
 	defer a.rereadAtHangup(ctx, at, f.access)()
-	p := &publication{app: a, pool: pool, at: at, flags: f}
+	p := &publication{app: a, pool: pool, at: at, flags: f, waiting: waiting{what: "Publisher", logger: a.logger}}
 	registry := metrics.NewRegistry(metrics.Config{
 		Database: metrics.DatabaseOf(at.pool.ConnConfig), Version: iusql.ProgramVersion, Logger: a.logger,
 	})
@@ -138,29 +137,27 @@ type publication struct {
 	flags   publishFlags
 	metrics *metrics.Publisher
 	log     string // the log's name, for people
+	waiting waiting
 
 	current shared[*publish.Publisher]
 }
 
 // run waits for the database, and publishes.
 func (p *publication) run(ctx context.Context) error {
-	a := p.app
-	outage := &retry.Outage{Logger: a.logger, What: "Publisher: database"}
-	for {
-		publisher, stop, err := p.open(ctx)
-		switch {
-		case err == nil:
-			outage.Worked(ctx)
-			err := p.follow(ctx, publisher)
-			stop()
-			return err
-		case ctx.Err() != nil:
-			return nil //nolint:nilerr // the user ended it
-		case !retry.MayPass(err):
-			return err
-		}
-		retry.Pause(ctx, retry.Reconnect.Wait(outage.Failed(ctx, err)))
+	var publisher *publish.Publisher
+	var stop func()
+	err := p.waiting.until(ctx, func(ctx context.Context) (err error) {
+		publisher, stop, err = p.open(ctx)
+		return err
+	})
+	switch {
+	case ctx.Err() != nil && err != nil:
+		return nil // the user ended it
+	case err != nil:
+		return err
 	}
+	defer stop()
+	return p.follow(ctx, publisher)
 }
 
 // follow publishes until ctx ends, and shows on a terminal how far it is behind.
@@ -257,10 +254,7 @@ func (p *publication) brokerUp() bool {
 func (p *publication) ready(ctx context.Context) error {
 	publisher := p.current.get()
 	if publisher == nil {
-		if err := p.pool.Ping(ctx); err != nil {
-			return fmt.Errorf("the database is away: %w", err)
-		}
-		return errors.New("starting")
+		return cmp.Or(p.waiting.why(), errors.New("starting"))
 	}
 	return publisher.Ready(ctx)
 }

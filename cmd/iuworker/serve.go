@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -177,37 +176,18 @@ func (a *app) stopping(ctx context.Context, what string, stop func()) {
 	wait(ctx, stop)
 }
 
-// starting starts a worker. If the server cannot be reached yet, or is lost meanwhile, it waits and tries again.
+// starting starts a worker, as soon as its server can be reached.
 type starting struct {
+	waiting waiting
 	w       *worker.Worker
 	pool    *pgxpool.Pool
 	logger  *slog.Logger
-	migrate bool                  // migrates the schema first if necessary
-	direct  *pgx.ConnConfig       // for migrations
-	waiting atomic.Pointer[error] // why the worker has not started; nil if it has, or before the first try
+	migrate bool            // migrates the schema first if necessary
+	direct  *pgx.ConnConfig // for migrations
 }
 
-// run tries until the worker has started, ctx ends, or an error occurs that another try cannot fix: a wrong password, a
-// missing database or schema, an id that is in use.
-func (s *starting) run(ctx context.Context) error {
-	for try := 1; ; try++ {
-		err := s.once(ctx)
-		switch {
-		case err == nil:
-			if s.waiting.Swap(nil) != nil {
-				s.logger.InfoContext(ctx, "Worker: the database is reachable", slog.Int("tries", try))
-			}
-			return nil
-		case ctx.Err() != nil || !retry.MayPass(err):
-			return err
-		case s.waiting.Swap(&err) == nil:
-			s.logger.WarnContext(ctx, "Worker: waiting for the database; retrying until it is reachable", slog.String("error", sentence(err)))
-		}
-		if !retry.Pause(ctx, retry.Reconnect.Wait(try)) {
-			return fmt.Errorf("wait for the database: %w", ctx.Err())
-		}
-	}
-}
+// run tries until the worker has started, ctx ends, or an error occurs that another try cannot fix, such as an id that is in use.
+func (s *starting) run(ctx context.Context) error { return s.waiting.until(ctx, s.once) }
 
 func (s *starting) once(ctx context.Context) error {
 	asked, cancel := context.WithTimeout(ctx, readyWithin)
@@ -249,8 +229,8 @@ func (s *starting) migrateUp(ctx context.Context) error {
 
 // ready returns why the worker is not ready, which may be that it waits for the server.
 func (s *starting) ready(ctx context.Context) error {
-	if waiting := s.waiting.Load(); waiting != nil {
-		return *waiting
+	if err := s.waiting.why(); err != nil {
+		return err
 	}
 	return s.w.Ready(ctx)
 }

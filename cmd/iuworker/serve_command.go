@@ -114,7 +114,11 @@ func (a *app) serveReaders(ctx context.Context, at addresses, f workFlags, who a
 	}
 }
 
-// openStandby opens the pool of the standby; it returns nil if there is none.
+// standbyWithin is how long the start waits for a reply of the standby.
+const standbyWithin = 3 * time.Second
+
+// openStandby opens the pool of the standby; it returns nil if there is none. A standby that is away is no error, because the primary
+// is read meanwhile; one that refuses the login is.
 func openStandby(ctx context.Context, at addresses) (*pgxpool.Pool, error) {
 	if at.read == nil {
 		return nil, nil //nolint:nilnil // everything is read from the primary
@@ -122,6 +126,12 @@ func openStandby(ctx context.Context, at addresses) (*pgxpool.Pool, error) {
 	standby, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), at.read)
 	if err != nil {
 		return nil, fmt.Errorf("open the connection pool of the standby: %w", err)
+	}
+	asking, cancel := context.WithTimeout(ctx, standbyWithin)
+	defer cancel()
+	if err := standby.Ping(asking); err != nil && !retry.MayPass(err) {
+		closePool(standby)
+		return nil, fmt.Errorf("connect to the standby: %w", err)
 	}
 	return standby, nil
 }
@@ -135,21 +145,12 @@ type readers struct {
 
 // start waits until the schema can be read. It fails if another try cannot help.
 func (r *readers) start(ctx context.Context) error {
-	outage := &retry.Outage{Logger: r.logger, What: "Server: database"}
-	for {
-		err := r.check(ctx)
-		switch {
-		case err == nil:
-			outage.Worked(ctx)
-			r.logger.InfoContext(ctx, "Server: ready", slog.String("version", iusql.ProgramVersion))
-			return nil
-		case ctx.Err() != nil || !retry.MayPass(err):
-			return err
-		}
-		if !retry.Pause(ctx, retry.Reconnect.Wait(outage.Failed(ctx, err))) {
-			return fmt.Errorf("wait for the database: %w", ctx.Err())
-		}
+	waiting := &waiting{what: "Server", logger: r.logger}
+	if err := waiting.until(ctx, r.check); err != nil {
+		return err
 	}
+	r.logger.InfoContext(ctx, "Server: ready", slog.String("version", iusql.ProgramVersion))
+	return nil
 }
 
 // check returns an error unless the schema fits, on the server that is read now.

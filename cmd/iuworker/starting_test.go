@@ -73,3 +73,80 @@ func TestWorkDoesNotWaitInVain(t *testing.T) {
 	run(t, on(db), "work", "--http-addr", "off", "--log-level", "error", "--worker-id", "named").
 		failed(t, exitFailed, "another worker has the same id: named lives on ")
 }
+
+// Every command that runs until it is stopped waits for a server that is lost before it works, says so once, and then works.
+func TestCommandsOutliveALossBeforeTheyWork(t *testing.T) {
+	t.Parallel()
+	db, server := iutest.Own(t)
+	db.OpenGates(t)
+	announce(t, db, db.Template(t, "letter", 1), "one")
+	lock, err := db.Pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = lock.Exec(t.Context(), "LOCK TABLE iu_outbox.schema_info")
+	require.NoError(t, err)
+	begin := func(args ...string) (out, log *buffer) {
+		ctx, cancel := context.WithCancel(t.Context())
+		out, log = newBuffer(), newBuffer()
+		ended := make(chan int, 1)
+		go func() {
+			ended <- Run(ctx, append(args, "--log-level", "info"), func(name string) string { return on(db)[name] }, out, log)
+		}()
+		t.Cleanup(func() {
+			cancel()
+			require.Equal(t, exitDone, <-ended, log.String())
+		})
+		return out, log
+	}
+	schemaOut, schemaLog := begin("subscribe", "--after", "0")
+	_, servedLog := begin("serve", "--http-addr", "127.0.0.1:0")
+	iutest.WaitBlocked(t, db, 2)
+	server.Kill()
+	_ = lock.Rollback(t.Context()) // its session is gone
+	_, publishedLog := begin("publish", "--nats", "nats://127.0.0.1:1", "--http-addr", "off")
+	for what, log := range map[string]*buffer{"Subscriber": schemaLog, "Server": servedLog, "Publisher": publishedLog} {
+		log.await(t, what+": waiting for the database; retrying until it is reachable")
+	}
+	require.NoError(t, server.Restart(t.Context()))
+	schemaOut.await(t, "tpl-inst:auto:one")
+	servedLog.await(t, "Server: ready")
+	publishedLog.await(t, "Publisher: started")
+	for _, log := range []*buffer{schemaLog, servedLog, publishedLog} {
+		require.Equal(t, 1, strings.Count(log.String(), "waiting for the database"), log.String())
+		require.Contains(t, log.String(), "the database is reachable")
+	}
+}
+
+// What another try cannot fix ends each of them at once, also if it is the standby that refuses the login.
+func TestCommandsDoNotWaitInVain(t *testing.T) {
+	t.Parallel()
+	db, _ := iutest.Own(t)
+	var hba string
+	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT current_setting('hba_file')").Scan(&hba))
+	db.Exec(t, "COPY (VALUES ('host all typo all scram-sha-256'), ('host all all all trust')) TO '"+hba+"'")
+	db.Exec(t, "CREATE ROLE typo LOGIN SUPERUSER PASSWORD 'right'")
+	db.Exec(t, "SELECT pg_reload_conf()")
+	at := func(change func(*url.URL)) string {
+		u, err := url.Parse(db.URL)
+		require.NoError(t, err)
+		change(u)
+		return u.String()
+	}
+	wrong := at(func(u *url.URL) { u.User = url.UserPassword("typo", "wrong") })
+	missing := at(func(u *url.URL) { u.Path = "/there_is_none" })
+	empty := at(func(u *url.URL) { u.Path = "/postgres" })
+	for _, args := range [][]string{
+		{"work", "--http-addr", "off"},
+		{"serve", "--http-addr", "127.0.0.1:0"},
+		{"publish", "--nats", "nats://127.0.0.1:1", "--http-addr", "off"},
+		{"subscribe"},
+	} {
+		args = append(args, "--log-level", "error", "--log-format", "text")
+		run(t, environment{"IUWORKER_DATABASE_URL": wrong}, args...).failed(t, exitFailed, "check the user and the password")
+		run(t, environment{"IUWORKER_DATABASE_URL": missing}, args...).failed(t, exitFailed, "there_is_none")
+		run(t, environment{"IUWORKER_DATABASE_URL": empty}, args...).failed(t, exitFailed, "iuworker migrate up")
+		if args[0] == "serve" || args[0] == "subscribe" {
+			run(t, environment{"IUWORKER_DATABASE_URL": db.URL, "IUWORKER_READ_DATABASE_URL": wrong}, args...).
+				failed(t, exitFailed, "check the user and the password")
+		}
+	}
+}

@@ -41,7 +41,7 @@ polled.`,
 				cfg.From = subscribe.Now()
 			}
 			return a.onServer(cmd, 0, func(ctx context.Context, pool *pgxpool.Pool, at addresses) error {
-				return a.subscribe(ctx, pool, at, cfg)
+				return untilSignal(ctx, a.subscribe(ctx, pool, at, cfg))
 			})
 		},
 	}
@@ -79,11 +79,23 @@ func since(text string) (subscribe.Start, error) {
 	return subscribe.Since(at), err
 }
 
+// subscribe prints events until ctx ends. The server has been reached; if it is lost from now on, subscribe waits for it.
 func (a *app) subscribe(ctx context.Context, pool *pgxpool.Pool, at addresses, cfg subscribe.Config) error {
-	if err := a.checkSchema(ctx, pool); err != nil {
-		return err
-	}
-	if err := a.warnOfTemplates(ctx, pool, cfg.Filter.Templates); err != nil {
+	reading, stop := a.stdout.whileRead(ctx)
+	defer stop()
+	waiting := &waiting{what: "Subscriber", logger: a.logger}
+	err := waiting.until(reading, func(ctx context.Context) error {
+		asking, cancel := context.WithTimeout(ctx, readyWithin)
+		defer cancel()
+		if err := a.checkSchema(asking, pool); err != nil {
+			return err
+		}
+		return a.warnOfTemplates(asking, pool, cfg.Filter.Templates)
+	})
+	switch {
+	case err != nil && ctx.Err() == nil && reading.Err() != nil:
+		return errResultsClosed
+	case err != nil:
 		return err
 	}
 	cfg.Pool, cfg.Direct, cfg.Logger = pool, at.direct, a.logger
@@ -100,9 +112,7 @@ func (a *app) subscribe(ctx context.Context, pool *pgxpool.Pool, at addresses, c
 			fmt.Fprintf(a.stderr, "waiting for events after %s; Ctrl-C to stop\n", from)
 		}
 	}
-	reading, stop := a.stdout.whileRead(ctx)
-	defer stop()
-	err = subscribe.RunBatch(reading, cfg, func(_ context.Context, events []subscribe.Event) error {
+	return subscribe.RunBatch(reading, cfg, func(_ context.Context, events []subscribe.Event) error {
 		var lines []byte
 		for _, event := range events {
 			lines = append(append(lines, event.JSON...), '\n')
@@ -110,7 +120,6 @@ func (a *app) subscribe(ctx context.Context, pool *pgxpool.Pool, at addresses, c
 		_, err := a.stdout.Write(lines)
 		return subscribe.Stop(err) // another try could not write either
 	})
-	return untilSignal(ctx, err)
 }
 
 // warnOfTemplates warns of templates that do not exist. They may be created later, but a mistyped one would wait forever.

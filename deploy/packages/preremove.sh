@@ -4,8 +4,11 @@ set -e
 
 case ${1:-} in
 remove | 0)
-    if [ -z "${DPKG_ROOT:-}" ] && [ -d /run/systemd/system ]; then
+    root=${DPKG_ROOT:-}
+    if [ -z "$root" ] && [ -d /run/systemd/system ]; then
         systemctl disable --now iuworker.service
+    elif command -v systemctl >/dev/null; then # in an image or another root, where nothing runs
+        systemctl --quiet ${root:+"--root=$root"} disable iuworker.service
     fi
     ;;
 esac

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -21,7 +20,7 @@ const (
 	checkInterval = time.Second
 	checkTimeout  = 2 * time.Second
 	returnAfter   = 2           // good checks after which reads return to a standby that was away
-	avoidFor      = time.Minute // that a standby with another history is not read
+	avoidFor      = time.Minute // that a standby is not read after Avoid
 )
 
 // Config configures a Reader. The zero value of a field means its default.
@@ -105,14 +104,15 @@ func (r *Reader) Failed() {
 }
 
 // errAnother means that the standby does not replay this primary.
-var errAnother = errors.New("the standby is one of another server, or shows another history")
+var errAnother = errors.New("the standby is one of another server")
 
-// Avoid makes reads go to the primary for a minute, because the standby shows another history.
+// Avoid makes reads go to the primary for a minute, because the standby cannot be read for a reason that a check does not find, such
+// as another history.
 func (r *Reader) Avoid(ctx context.Context, why error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.avoided = time.Now().Add(avoidFor)
-	r.take(ctx, State{At: time.Now(), Err: fmt.Errorf("%w: %w", errAnother, why)})
+	r.take(ctx, State{At: time.Now(), Err: why})
 }
 
 // Run checks the standby every second until ctx ends.

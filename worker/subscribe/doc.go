@@ -33,11 +33,13 @@
 //	the cursor's position, with another event     rewound
 //
 // No alarm is false, because none of the three can be true of a part of the cursor's own history. No rewind is missed: if the
-// histories differ, the first epoch or event after the place where they diverge makes one of them true, before the reader gets an
-// event of the other history. "Not here yet" is an empty page. A reader that can ask the primary as well is told what that shows,
-// by the same rule; a primary that has the cursor overrules a standby that says "rewound", which is then not read for a while. Even a
-// primary cannot decide otherwise for readers of standbys: a standby may show a commit for which its primary still waits. A
-// reader of the primary alone is told at once, also if the epoch goes on: there is nothing that could be behind.
+// histories differ, the first event after the cursor's position makes one of them true, if no epoch before it does, and the reader gets
+// no event of the other history. TestBehindIsNotRewound compares this rule with a model.
+//
+// "Not here yet" is an empty page. A reader that can ask the primary as well is told what that shows, by the same rule; a primary that
+// has the cursor overrules a standby that says "rewound", which is then not read for a while. Even a primary cannot decide otherwise for
+// readers of standbys: a standby may show a commit for which its primary still waits. A reader of the primary alone is told at once,
+// also if the epoch goes on: there is nothing that could be behind.
 //
 //	failure                                  what happens then
 //	process killed                           its lease expires after Config.LeaseTTL, and another process continues after
@@ -50,6 +52,7 @@
 //	notification lost, or a pooler           polling finds the event; leases and cursors need no session
 //	standby behind                           its events come later; a cursor that it has not replayed waits
 //	standby away, or beyond Config.MaxLag    events are read from the primary until it is back
+//	standby refuses the login                the same; if the primary does so as well, Run returns its error
 //	standby with another history             the same; the log says so
 //	primary away, reader of a standby        without a consumer it polls the standby; a consumer waits, its cursor is on the primary
 //	handler fails or panics                  retried in order with backoff, and shown in the consumer's row; the event is

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/iu-core/iuworker/internal/replica"
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // knowledge is what a reader may know of the history.
@@ -33,7 +34,7 @@ var errNotHere = errors.New("not replayed yet")
 //     and no later than any event after them, so that it would be here as well.
 //
 // If the history is a part of the one in which the cursor was read, neither is possible. If it is not, one of them comes with the
-// first epoch or event after the place where they diverge, unless both are in the same epoch; then ids differ at the cursor.
+// first event after the cursor's position at the latest, unless both are in the same epoch; then ids differ at the cursor.
 func (h *history) passed(c Cursor) bool {
 	if h.state != "rewound" {
 		return false // the cursor's epoch goes on
@@ -79,9 +80,15 @@ func (s *source) after(ctx context.Context, at mark, filter Filter, limit int) (
 	switch {
 	case pool == s.primary, err == nil && !p.ahead:
 		return p, err
-	case err != nil && !lost(err):
+	case err != nil && !lost(err) && retry.MayPass(err):
 		s.replica.Failed()
 		return p, err
+	case err != nil && !lost(err): // of the standby alone, such as a wrong password, or of both
+		p, there := readAfter(ctx, s.primary, s.knowledge(), at, filter, limit)
+		if there == nil {
+			s.replica.Avoid(ctx, err)
+		}
+		return p, there
 	}
 	_, asked := s.ask(ctx, at, sharedHistory)
 	switch {
@@ -90,7 +97,7 @@ func (s *source) after(ctx context.Context, at mark, filter Filter, limit int) (
 	case err == nil: // it comes, or the primary is away
 		return p, nil
 	case asked == nil || errors.Is(asked, errNotHere):
-		s.replica.Avoid(ctx, err)
+		s.replica.Avoid(ctx, fmt.Errorf("it shows another history: %w", err))
 		return page{after: at, next: at, end: at, ahead: true}, nil
 	default:
 		return p, err
@@ -105,6 +112,13 @@ func (s *source) begin(ctx context.Context, start Start) (at mark, ahead bool, e
 	}
 	pool := s.replica.Pool()
 	at, err = resolve(ctx, pool, known, start)
+	if pool != s.primary && err != nil && !lost(err) && !errors.Is(err, errNotHere) && !retry.MayPass(err) { // as in after
+		refused := err
+		if at, err = resolve(ctx, s.primary, known, start); err == nil {
+			s.replica.Avoid(ctx, refused)
+		}
+		pool = s.primary
+	}
 	if missing := errors.Is(err, errNotHere); pool != s.primary && (missing || lost(err)) {
 		there, asked := s.ask(ctx, start.after, known)
 		switch {

@@ -1,0 +1,9 @@
+package replica
+
+import (
+	"testing"
+
+	"github.com/iu-core/iuworker/internal/iutest"
+)
+
+func TestMain(m *testing.M) { iutest.Main(m) }
