@@ -8,7 +8,8 @@
 //	config.go         what a run is
 //	installation.go   the scratch database, the processes, their networks
 //	load.go           what the application inserts; record.go remembers it
-//	subscriber.go     what consumers and, in stream.go, clients of Server-Sent Events received
+//	subscriber.go     what consumers and stream clients received
+//	stream.go         the client of Server-Sent Events, which runs in processes of its own
 //	scenario.go       the table of scenarios, which are in the files break_*.go
 //	run.go            rounds of scenarios; after each, the wait until it has recovered
 //	audit.go          the comparison; sequence.go is that of one subscriber
