@@ -2,6 +2,7 @@ package drill
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -84,7 +85,7 @@ func (c StreamClient) once(ctx context.Context, client *http.Client, last *strin
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return errors.Join(err, context.Cause(ctx))
+		return cmp.Or(context.Cause(ctx), err)
 	}
 	defer response.Body.Close() //nolint:errcheck // it was only read
 	if response.StatusCode != http.StatusOK {
@@ -96,7 +97,7 @@ func (c StreamClient) once(ctx context.Context, client *http.Client, last *strin
 	for {
 		line, err := lines.ReadString('\n')
 		if err != nil {
-			return errors.Join(err, context.Cause(ctx))
+			return cmp.Or(context.Cause(ctx), err)
 		}
 		silence.Reset(streamSilence)
 		if !m.add(strings.TrimRight(line, "\r\n")) {
