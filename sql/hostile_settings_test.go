@@ -46,7 +46,7 @@ func TestFunctionsPinTheirSearchPath(t *testing.T) {
 	db := iutest.New(t)
 	require.Equal(t, []string{
 		"as_uuid(text)", "body_digest(oid)", "composed_event(uuid,text)", // these are called by functions that have settings, or qualify every name
-		"event_source()", "keep_last_event()", "parked_jobs(text)", "payload(jsonb,boolean)", "rfc3339(timestamp with time zone)", "ring()",
+		"event_source()", "event_type()", "keep_last_event()", "parked_jobs(text)", "payload(jsonb,boolean)", "rfc3339(timestamp with time zone)", "ring()",
 		"unfinished_jobs(text)", "unique_job(text)", "unique_key(text)", "uuid7()",
 	}, rows(t, db, `
 		SELECT replace(p.oid::regprocedure::text, 'iu_outbox.', '') FROM pg_proc AS p

@@ -37,6 +37,9 @@ type relay struct {
 	sleeper sleeper
 	tracer  trace.Tracer // nil: nothing is traced
 	aside   aside
+
+	few      bool      // the last transaction moved one row at most
+	notAlone time.Time // until then no row is tried alone, because one has failed
 }
 
 // batchTimeout bounds one transaction of the relay or the emitter, and so how long a stop may wait for it.
@@ -73,7 +76,11 @@ func (r *relay) run(ctx context.Context) error {
 func (r *relay) handle(ctx context.Context) found {
 	uncut := context.WithoutCancel(ctx)
 	r.mendAside(uncut)
+	if r.moveAlone(uncut) {
+		return found{rows: 1}
+	}
 	batch, err := r.move(uncut)
+	r.few = err == nil && batch.Rows <= 1
 	if err != nil {
 		if r.isolate(uncut, err) {
 			return found{more: true} // without the rows at fault, or fewer at a time
@@ -89,6 +96,30 @@ func (r *relay) handle(ctx context.Context) found {
 		r.composeBacklog(ctx)
 	}
 	return found{rows: batch.Rows, more: batch.More, left: batch.Left}
+}
+
+// pauseAlone is how long no row is tried alone after one has failed: such a row is tried twice.
+const pauseAlone = time.Second
+
+// moveAlone moves the row that is alone in the outbox, in one round trip, and reports whether there was one: on an idle system an event
+// has less latency so. A worker that traces has to see a row before it is composed, and never does so.
+func (r *relay) moveAlone(ctx context.Context) bool {
+	if !r.few || r.tracer != nil || len(r.aside.rows) > 0 || r.aside.limit > 0 || time.Now().Before(r.notAlone) {
+		return false
+	}
+	start := time.Now()
+	composed, err := r.work.ComposeAlone(ctx, r.pool, r.by())
+	if err != nil {
+		r.notAlone = time.Now().Add(pauseAlone)
+		r.logger.DebugContext(ctx, "Relay: could not compose a row alone; it goes the usual way", slog.String("error", err.Error()))
+	}
+	if composed == nil {
+		return false
+	}
+	r.outage.Worked(ctx)
+	r.work.Report(composed)
+	r.report(ctx, moved{Rows: 1, Jobs: 1, Composed: 1, Took: time.Since(start)})
+	return true
 }
 
 // composeBacklog moves rows in several transactions at once, until one finds fewer than it may claim, or has to leave the composing to

@@ -1,13 +1,15 @@
 -- Returns the type of the events that announce instances. It is their channel, too, and their key in the registry.
 CREATE OR REPLACE FUNCTION iu_outbox.event_type() RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql IMMUTABLE AS $$
     SELECT 'iu.template.instance_auto_composed'
 $$;
 
 -- Returns whether emissions may be announced: the registry has their type, and it is active.
 CREATE OR REPLACE FUNCTION iu_outbox.announcing() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT EXISTS (SELECT FROM public.event_type_registry AS r WHERE r.event_type = iu_outbox.event_type() AND r.active)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM public.event_type_registry AS r WHERE r.event_type = iu_outbox.event_type() AND r.active);
+END
 $$;
 
 -- Returns the CloudEvents source of this database; a name that is no plain URI segment is

@@ -86,6 +86,41 @@ BEGIN
 END
 $$;
 
+-- Writes the emission of an instance that this transaction composed together with its position, and announces it. Returns false, and
+-- writes nothing, if that is for the emitter: other emissions wait, or emit() would not have emitted or notified now. p_id may be NULL.
+-- Holds the counter row until the end of the transaction. It costs a single event half of what emit() costs.
+CREATE OR REPLACE FUNCTION iu_outbox.emit_new(p_id uuid, p_trace text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
+SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_epoch text;
+    v_position bigint;
+    v_event jsonb;
+    v_doorbell text := pg_catalog.current_setting('iu_outbox.doorbell', true);
+BEGIN
+    IF p_id IS NULL OR NOT iu_outbox.may_notify() THEN
+        RETURN false;
+    END IF;
+    SELECT c.epoch, c.position + 1 INTO v_epoch, v_position FROM iu_outbox.emission_counter AS c FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND OR NOT iu_outbox.announcing()
+       OR EXISTS (SELECT FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 1) THEN
+        RETURN false;
+    END IF;
+    v_epoch := iu_outbox.current_epoch(v_epoch, v_position - 1);
+    PERFORM pg_catalog.set_config('iu_outbox.doorbell', 'off', true);
+    INSERT INTO iu_outbox.emission AS e (position, emitted_at, instance_collection_id, event)
+    SELECT v_position, pg_catalog.clock_timestamp(), p_id,
+           c.event || pg_catalog.jsonb_build_object('position', v_position, 'cursor', v_epoch || '-' || v_position)
+    FROM iu_outbox.composed_event(p_id, p_trace) AS c
+    RETURNING e.event INTO v_event;
+    PERFORM pg_catalog.set_config('iu_outbox.doorbell', COALESCE(v_doorbell, ''), true),
+            pg_catalog.pg_notify(iu_outbox.event_type(), iu_outbox.payload(v_event, iu_outbox.payload_whole()));
+    UPDATE iu_outbox.emission_counter AS c SET position = v_position;
+    RETURN true;
+END
+$$;
+
 -- Does what emit does with a savepoint an emission, for up to p_limit of them, oldest first; returns how many got a position. One
 -- whose event cannot be announced as it is (somebody edited it) is announced by its cursor: its event becomes an object with
 -- the ids, and with what was there, as text, under original. One that cannot even be written stays, and the others go on.

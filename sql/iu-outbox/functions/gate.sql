@@ -1,10 +1,13 @@
 -- Gates: rows of public.dot_config. A gate is open if lower(btrim(value)) = 'true'.
 
--- Returns whether the gate of a config key is open. If the row is missing, the gate is closed.
+-- Returns whether the gate of a config key is open. If the row is missing, the gate is closed. In PL/pgSQL, since each event may
+-- ask: PostgreSQL plans a function in SQL for each call, unless it is part of the statement that calls it.
 CREATE OR REPLACE FUNCTION iu_outbox.gate_open(p_key text) RETURNS boolean
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT EXISTS (SELECT FROM public.dot_config AS c
-                   WHERE c.key = p_key AND pg_catalog.lower(pg_catalog.btrim(c.value)) = 'true')
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM public.dot_config AS c
+                   WHERE c.key = p_key AND pg_catalog.lower(pg_catalog.btrim(c.value)) = 'true');
+END
 $$;
 
 -- Returns both gates; updated_by and updated_at are NULL if the row is missing.

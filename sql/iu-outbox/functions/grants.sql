@@ -66,6 +66,7 @@ WITH listed (roles, privileges, kind, objects) AS (VALUES
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.compose_apart(uuid[], text[], uuid[], text[], text[], text[], text[], text[])'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.compose_batch(uuid[], text[], uuid[], text[], text[], text[], text[], text[], bigint[], integer[], integer)'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.compose_claimed(uuid[], text[], uuid[], text[], text[], text[], text[], text[], text, integer, text, bigint[], jsonb[], integer)'),
+    ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.compose_alone(text, integer, integer)'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.complete_jobs(bigint[], integer[], jsonb[])'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.insert_completed_jobs(text, jsonb[], jsonb[], integer), iu_outbox.hand_over(boolean)'),
     ('iu_worker', 'EXECUTE', 'FUNCTION', 'iu_outbox.lock_ready_jobs(text, integer), iu_outbox.complete_ready_jobs(text, bigint[], jsonb[])'),

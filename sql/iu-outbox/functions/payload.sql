@@ -2,8 +2,10 @@
 -- Call it in a statement of its own, after the counter row is locked: set_setting waits for that lock, so that no
 -- notification carries an event any more once it has returned.
 CREATE OR REPLACE FUNCTION iu_outbox.payload_whole() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT NOT EXISTS (SELECT FROM iu_outbox.setting AS s WHERE s.name = 'notify-payload' AND s.value <> 'event')
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN NOT EXISTS (SELECT FROM iu_outbox.setting AS s WHERE s.name = 'notify-payload' AND s.value <> 'event');
+END
 $$;
 
 -- Returns an event as a NOTIFY payload. p_whole: the event if it is under 7900 bytes, else with the ids alone and

@@ -5,12 +5,19 @@
 -- What the event needs that the log does not have is its trace, a traceparent or one with its tracestate after a space: it
 -- comes from the setting iu_outbox.traceparent, or for a statement that writes several rows from iu_outbox.traceparents, a
 -- JSON object by idempotency keys.
+-- With iu_outbox.announce = on, the emission of a single row is announced at once, if it can be.
 CREATE OR REPLACE FUNCTION iu_outbox.write_emission() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_traces jsonb := NULLIF(pg_catalog.current_setting('iu_outbox.traceparents', true), '');
     v_trace text := NULLIF(pg_catalog.current_setting('iu_outbox.traceparent', true), '');
 BEGIN
+    IF pg_catalog.current_setting('iu_outbox.announce', true) = 'on' THEN
+        IF pg_catalog.current_setting('session_replication_role') <> 'replica' AND (SELECT pg_catalog.count(*) = 1 FROM composed)
+           AND iu_outbox.emit_new((SELECT c.instance_collection_id FROM composed AS c WHERE c.emit_mode = 'live'), v_trace) THEN
+            RETURN NULL;
+        END IF;
+    END IF;
     -- An INSERT of no rows would ring the doorbell of the emitter.
     IF NOT EXISTS (SELECT FROM composed AS c WHERE c.emit_mode = 'live') THEN
         RETURN NULL;

@@ -1,0 +1,64 @@
+package worker_test
+
+import (
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/worker"
+)
+
+const traceOfApplication = `{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=1"}`
+
+// A row that is alone in the outbox is composed in one call, and what is written then is the same as for several rows.
+func TestRowThatIsAloneIsComposedInOneCall(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	db.Exec(t, "ALTER DATABASE "+db.Name+" SET track_functions = 'all'")
+	template := db.Template(t, "t", 3)
+	start(t, db, func(c *worker.Config) { c.ID, c.Pool = "w-1", workerPool(t, db) })
+	add := func(n int, note *string) {
+		eventually(t, db, relaySleeps)
+		db.Exec(t, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix, note, trace_context)
+			SELECT 'e', $1, gen_random_uuid(), $2, $3 FROM generate_series(1, $4)`, template, note, traceOfApplication, n)
+		eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.event)")
+	}
+	note := "a note"
+	add(2, &note)
+	add(1, &note)
+	add(2, nil)
+	add(1, nil)
+	eventually(t, db, "SELECT count(*) = 6 FROM iu_outbox.emission WHERE position IS NOT NULL")
+	eventually(t, db, "SELECT calls >= 2 FROM pg_stat_user_functions WHERE funcname = 'compose_alone'")
+	require.Equal(t, []string{"note 3", "without 3"}, value[[]string](t, db, `
+		SELECT array_agg(f.kind || ' ' || f.n ORDER BY f.kind)
+		FROM (SELECT CASE WHEN j.args ? 'note' THEN 'note' ELSE 'without' END AS kind, count(*) AS n
+		      FROM iu_river.river_job AS j
+		      GROUP BY j.args ? 'note', j.state, j.queue, j.kind, j.priority, j.attempt, j.max_attempts, j.attempted_by, j.unique_states, j.errors, j.tags,
+			       ARRAY(SELECT k FROM jsonb_object_keys(j.args) AS k ORDER BY k), ARRAY(SELECT k FROM jsonb_object_keys(j.metadata) AS k ORDER BY k),
+			       j.args -> 'trace_context', j.args ->> 'created_at' ~ '^2.*Z$', j.args ->> 'available_at' ~ '^2.*Z$',
+			       j.unique_key = iu_outbox.unique_key(j.args ->> 'idempotency_key'), j.finalized_at >= j.attempted_at) AS f`))
+	require.Equal(t, 1, value[int](t, db, `
+		SELECT count(DISTINCT e.event - '{id,subject,time,data,position,cursor}'::text[]
+			|| jsonb_build_object('keys', (SELECT jsonb_agg(k) FROM jsonb_object_keys(e.event) AS k)))::int
+		FROM iu_outbox.emission AS e WHERE e.event ->> 'tracestate' = 'a=1' AND e.event ? 'traceparent'`))
+	verified(t, db, 6)
+}
+
+// A row that cannot be composed alone goes the usual way at once, and those after it are composed.
+func TestRowThatFailsAloneGoesTheUsualWay(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	start(t, db)
+	eventually(t, db, relaySleeps)
+	bad := insert(t, db, uuid.New(), "bad")
+	eventually(t, db, "SELECT state = 'dead' FROM iu_outbox.event_state($1)", bad)
+	require.Equal(t, "template_not_found", value[string](t, db, "SELECT status FROM iu_outbox.dead_letter"))
+	good := insert(t, db, template, "good")
+	eventually(t, db, "SELECT state = 'done' FROM iu_outbox.event_state($1)", good)
+}
