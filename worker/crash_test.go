@@ -101,8 +101,8 @@ func TestStoppedWorkerKeepsItsJobs(t *testing.T) {
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'running'")
 	start(t, db)
 	require.NoError(t, victim.Process.Signal(syscall.SIGSTOP))
-	// It stays stopped for less time than its lease lasts, measured by another worker's heartbeat.
-	eventually(t, db, "SELECT bool_or(w.seen_at > v.seen_at + interval '6 seconds') FROM iu_outbox.worker AS w, iu_outbox.worker AS v WHERE v.id = 'victim'")
+	// It stays stopped for less time than its lease lasts.
+	eventually(t, db, "SELECT clock_timestamp() > seen_at + interval '6 seconds' FROM iu_outbox.worker WHERE id = 'victim'")
 	require.Equal(t, "victim", value[string](t, db, "SELECT attempted_by[cardinality(attempted_by)] FROM iu_river.river_job WHERE state = 'running'"))
 	require.NoError(t, victim.Process.Signal(syscall.SIGCONT))
 	release()

@@ -315,3 +315,19 @@ func TestOpenTransactionsOnOurRows(t *testing.T) {
 		})
 	}
 }
+
+// A job that is due, and whose row an open transaction has locked, does not keep other jobs from running when they are due.
+func TestLockedDueJob(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	start(t, db)
+	db.Exec(t, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix, available_at)
+		SELECT 'e', $1, 'later-' || g, now() + interval '8 seconds' FROM generate_series(1, 2) AS g`, template)
+	eventually(t, db, "SELECT count(*) = 2 FROM iu_river.river_job WHERE state = 'scheduled'")
+	release := lock(t, db, "SELECT FROM iu_river.river_job ORDER BY id LIMIT 1 FOR UPDATE")
+	eventually(t, db, "SELECT count(*) = 1 FROM iu_auto_instantiate_event_log")
+	release()
+	eventually(t, db, "SELECT count(*) = 2 FROM iu_auto_instantiate_event_log")
+}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/iu-core/iuworker/internal/compose"
@@ -19,7 +20,7 @@ import (
 var ErrIDTaken = errors.New("another worker has the same id")
 
 // heartbeat is how often a lease is renewed; functions/lease.sql has the rest of the rule.
-const heartbeat = time.Second
+const heartbeat = 2 * time.Second
 
 // lease is this process's row in iu_outbox.worker: while it is there and renewed, the process has not been taken for dead.
 // Safe for concurrent use, but for renew, which one goroutine calls.
@@ -29,10 +30,11 @@ type lease struct {
 	hostname string
 	pid      int
 	version  string
-	session  func() int32 // the backend of the session with advisory locks; 0: there is none
+	session  func() *session // with advisory locks; nil: there is none
 	clock    *clock
 	logger   *slog.Logger
 
+	apart     bool         // the last renewal by the session waited for a lock: the session must not wait again
 	number    atomic.Int32 // lock_key: of this incarnation
 	renewed   time.Time    // by the server; zero: not yet
 	renewedAt time.Time    // by this machine
@@ -85,17 +87,33 @@ type renewal struct {
 	sweeps  bool // it is the one to look for the dead, and there may be some
 	setBack bool // the server's clock was set back since the last renewal, or may have been before the first one
 
-	leftBehind []int64 // jobs that the table has given to this process for seconds
+	leftBehind []int64        // jobs that the table has given to this process for seconds
+	nextExpiry *time.Duration // until the first lease expires, if this process is the one to sweep
 }
+
+// next returns how long to wait for the next renewal: a heartbeat, or less if this process sweeps and a lease expires sooner.
+func (r renewal) next() time.Duration {
+	if r.nextExpiry == nil {
+		return heartbeat
+	}
+	return min(heartbeat, max(*r.nextExpiry, 0)+10*time.Millisecond)
+}
+
+const renewSQL = "SELECT seen_at, sweeps, left_behind, next_expiry FROM iu_outbox.renew_lease($1, $2, NULLIF($3::integer, 0))"
 
 // renew renews the lease, and sets the clock by the reply.
 func (l *lease) renew(ctx context.Context) (renewal, error) {
 	var seen *time.Time
 	var sweeps *bool
 	var leftBehind []int64
+	var nextExpiry *time.Duration
+	into := []any{&seen, &sweeps, &leftBehind, &nextExpiry}
 	from := time.Now()
-	err := l.pool.QueryRow(ctx, "SELECT seen_at, sweeps, left_behind FROM iu_outbox.renew_lease($1, $2, NULLIF($3::integer, 0))",
-		l.id, l.number.Load(), l.session()).Scan(&seen, &sweeps, &leftBehind)
+	renewed, err := l.renewBySession(ctx, into)
+	if !renewed && err == nil {
+		from = time.Now()
+		err = l.pool.QueryRow(ctx, renewSQL, l.id, l.number.Load(), l.session().pid()).Scan(into...)
+	}
 	if err != nil {
 		return renewal{}, fmt.Errorf("renew the lease: %w", err)
 	}
@@ -106,7 +124,27 @@ func (l *lease) renew(ctx context.Context) (renewal, error) {
 	l.clock.set(*seen, from, now)
 	setBack := l.renewed.IsZero() || seen.Sub(l.renewed) < now.Sub(l.renewedAt)-10*time.Second
 	l.renewed, l.renewedAt = *seen, now
-	return renewal{alive: true, sweeps: *sweeps, setBack: setBack, leftBehind: leftBehind}, nil
+	return renewal{alive: true, sweeps: *sweeps, setBack: setBack, leftBehind: leftBehind, nextExpiry: nextExpiry}, nil
+}
+
+// renewBySession renews the lease by the session's connection, which checks the session as well, and reports whether it did: the
+// session may be connected elsewhere than the pool, or be lost. An error means that the renewal waited too long for a lock.
+func (l *lease) renewBySession(ctx context.Context, into []any) (bool, error) {
+	s := l.session()
+	if s == nil || !s.renews {
+		return false, nil
+	}
+	if l.apart {
+		l.apart = false
+		_ = s.alive(ctx) // if this fails, the session has ended, and opens again
+		return false, nil
+	}
+	err := s.queryRow(ctx, into, renewSQL, l.id, l.number.Load(), s.pid())
+	if isCode(err, pgerrcode.LockNotAvailable) {
+		l.apart = true
+		return false, err
+	}
+	return err == nil, nil
 }
 
 // giveUp deletes the row: what the process still ran was given back by the shutdown.

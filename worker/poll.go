@@ -39,7 +39,8 @@ func (p poll) next() time.Duration {
 // calm knows whether doorbells ring for whatever comes. Safe for concurrent use.
 type calm struct {
 	listener *listen.Listener // nil: polling by choice
-	bell     listen.Bell      // of the resumer; a listener that is lost rings it, too
+	resumer  listen.Bell      // rung when the calm ends; a listener that is lost rings it, too
+	fetch    listen.Bell      // the same, for River's fetches
 	putOffAt atomic.Pointer[time.Time]
 }
 
@@ -59,6 +60,7 @@ func (c *calm) putOff() {
 	before, at := c.putOffLately(), time.Now()
 	c.putOffAt.Store(&at)
 	if !before {
-		c.bell.Ring() // from now on the resumer looks more often
+		c.resumer.Ring() // from now on it looks more often
+		c.fetch.Ring()
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // rescuer renews this process's lease and releases its jobs that it does not know of. If the lease says that this process
@@ -20,12 +22,15 @@ type rescuer struct {
 	active func(jobID int64) bool
 	taken  func(error) // called if another process has this one's id
 
-	left []int64 // jobs that ran by the table alone in the last round
+	left []int64       // jobs that ran by the table alone in the last round
+	next time.Duration // until the next round
 }
 
 // run renews the lease and releases jobs until ctx ends.
 func (r *rescuer) run(ctx context.Context) error {
-	return r.repeat(ctx, pause(heartbeat), func(ctx context.Context) error {
+	wait := func(ctx context.Context) { retry.Pause(ctx, r.next) }
+	return r.repeat(ctx, wait, func(ctx context.Context) error {
+		r.next = heartbeat
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		err := r.round(ctx)
@@ -44,6 +49,7 @@ func (r *rescuer) round(ctx context.Context) error {
 	if !renewed.alive {
 		return r.begin(ctx)
 	}
+	r.next = renewed.next()
 	if renewed.setBack {
 		if err := r.wakeLate(ctx); err != nil {
 			return err

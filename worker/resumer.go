@@ -38,20 +38,12 @@ func (r *resumer) run(ctx context.Context) error {
 
 func (r *resumer) resume(ctx context.Context) error {
 	r.busy = true
-	total, err := r.all(ctx, "SELECT iu_outbox.resume_parked($1)", resumeBatch)
-	if err != nil {
-		return err
-	}
-	if r.hold.Well() {
-		var held int
-		held, err = r.all(ctx, "SELECT iu_outbox.resume_held($1, false)", resumeBatch)
-		total += held
-	} else {
+	well := r.hold.Well()
+	total, err := r.all(ctx, well)
+	if err == nil && !well {
 		var probes int
-		probes, err = r.all(ctx, "SELECT iu_outbox.resume_held($1, true)", 1)
-		if err == nil && probes == 0 && r.hold.Idle() {
-			r.hold.Over() // it holds no job back any more
-		}
+		probes, err = r.probe(ctx)
+		total += probes
 	}
 	if total > 0 {
 		r.logger.InfoContext(ctx, "Resumer: parked jobs run again", slog.Int("jobs", total))
@@ -60,17 +52,33 @@ func (r *resumer) resume(ctx context.Context) error {
 	return err
 }
 
-// all runs a statement that resumes up to limit jobs until there are fewer, or once if limit is 1.
-func (r *resumer) all(ctx context.Context, sql string, limit int) (total int, err error) {
+// all resumes all parked jobs whose gate is open and, if held is set, those that a fault held back. It returns how many.
+func (r *resumer) all(ctx context.Context, held bool) (total int, err error) {
+	sql := "SELECT iu_outbox.resume_parked($1), 0"
+	if held {
+		sql = "SELECT iu_outbox.resume_parked($1), iu_outbox.resume_held($1, false)"
+	}
 	for {
-		var n int
-		if err := r.pool.QueryRow(ctx, sql, limit).Scan(&n); err != nil {
+		var fromGates, fromFaults int
+		if err := r.pool.QueryRow(ctx, sql, resumeBatch).Scan(&fromGates, &fromFaults); err != nil {
 			return total, fmt.Errorf("resume parked jobs: %w", err)
 		}
-		total += n
-		r.metrics.Resumed(n)
-		if n < limit || limit == 1 {
+		total += fromGates + fromFaults
+		r.metrics.Resumed(fromGates + fromFaults)
+		if max(fromGates, fromFaults) < resumeBatch {
 			return total, nil
 		}
 	}
+}
+
+// probe resumes one job that a fault held back, if there is one, and returns how many it was.
+func (r *resumer) probe(ctx context.Context) (n int, err error) {
+	if err := r.pool.QueryRow(ctx, "SELECT iu_outbox.resume_held(1, true)").Scan(&n); err != nil {
+		return 0, fmt.Errorf("resume a job that a fault held back: %w", err)
+	}
+	r.metrics.Resumed(n)
+	if n == 0 && r.hold.Idle() {
+		r.hold.Over() // it holds no job back any more
+	}
+	return n, nil
 }

@@ -90,9 +90,13 @@ func (c *riverControl) run(ctx context.Context) error {
 // runFetch makes River fetch at each poll until ctx ends, unless doorbells ring for whatever comes: River's own interval is fixed,
 // and is the idle one.
 func (c *riverControl) runFetch(ctx context.Context) error {
-	for retry.Pause(ctx, c.fetch.interval) {
+	for ctx.Err() == nil {
 		if c.fetch.calm.now() {
+			c.fetch.calm.fetch.Wait(ctx, c.fetch.idle)
 			continue
+		}
+		if !retry.Pause(ctx, c.fetch.interval) {
+			break
 		}
 		for _, bell := range c.inserts {
 			bell.Ring()

@@ -31,7 +31,8 @@ func newWorkDriver(
 ) *workDriver {
 	d := riverpgxv5.New(pool)
 	return &workDriver{Driver: d, control: control, executor: workExecutor{
-		Executor: d.GetExecutor(), clock: now, work: work, backlogs: backlogs, failed: control.fetch.calm.putOff, logger: logger,
+		Executor: d.GetExecutor(), driver: d, pool: pool, clock: now, work: work, backlogs: backlogs, failed: control.fetch.calm.putOff,
+		logger: logger,
 	}}
 }
 
@@ -48,6 +49,8 @@ func (d *workDriver) GetExecutor() riverdriver.Executor { return d.executor }
 type workExecutor struct {
 	riverdriver.Executor
 
+	driver   *riverpgxv5.Driver
+	pool     *pgxpool.Pool
 	clock    *clock
 	work     *compose.Worker
 	backlogs map[string]*backlog // by queue
@@ -97,6 +100,18 @@ func (e workExecutor) byServer(t time.Time) time.Time {
 	return t.Add(time.Duration(e.clock.ahead.Load()))
 }
 
+// beginBriefly begins a transaction that waits for locks only briefly, in one round trip.
+var beginBriefly = pgx.TxOptions{BeginQuery: "BEGIN; SET LOCAL lock_timeout = 250"}
+
+// Begin implements riverdriver.Executor.
+func (e workExecutor) Begin(ctx context.Context) (riverdriver.ExecutorTx, error) {
+	tx, err := e.pool.BeginTx(ctx, beginBriefly)
+	if err != nil {
+		return nil, fmt.Errorf("begin: %w", err)
+	}
+	return &workTx{ExecutorTx: e.driver.UnwrapExecutor(tx), pool: e.pool}, nil
+}
+
 // briefly runs do in a transaction that waits for locks only briefly, and reports whether that was too short.
 func (e workExecutor) briefly(ctx context.Context, do func(riverdriver.ExecutorTx) error) (locked bool, err error) {
 	tx, err := e.Begin(ctx)
@@ -108,9 +123,6 @@ func (e workExecutor) briefly(ctx context.Context, do func(riverdriver.ExecutorT
 		defer cancel()
 		_ = tx.Rollback(ctx) // after a commit there is nothing to roll back
 	}()
-	if err := tx.Exec(ctx, "SET LOCAL lock_timeout = '250ms'"); err != nil {
-		return false, fmt.Errorf("set a timeout: %w", err)
-	}
 	if err := do(tx); err != nil {
 		return isCode(err, pgerrcode.LockNotAvailable), err
 	}
@@ -158,20 +170,37 @@ func (e workExecutor) setState(ctx context.Context, params *riverdriver.JobSetSt
 	return rows, err
 }
 
+// workTx is a transaction of workExecutor.
+type workTx struct {
+	riverdriver.ExecutorTx
+
+	pool *pgxpool.Pool
+	over bool // it was rolled back, and what it should have done is committed
+}
+
 // JobSchedule implements riverdriver.Executor. A later round schedules jobs that are locked.
-func (e workExecutor) JobSchedule(ctx context.Context, params *riverdriver.JobScheduleParams) (results []*riverdriver.JobScheduleResult, err error) {
-	locked, err := e.briefly(ctx, func(tx riverdriver.ExecutorTx) error {
-		results, err = tx.JobSchedule(ctx, params)
-		return err
-	})
-	if !locked {
+func (t *workTx) JobSchedule(ctx context.Context, params *riverdriver.JobScheduleParams) ([]*riverdriver.JobScheduleResult, error) {
+	results, err := t.ExecutorTx.JobSchedule(ctx, params)
+	if !isCode(err, pgerrcode.LockNotAvailable) {
 		return results, err
 	}
+	if err := t.Rollback(ctx); err != nil {
+		return nil, err
+	}
+	t.over = true
 	var n int
-	if err := e.QueryRow(ctx, "SELECT iu_outbox.schedule_jobs($1)", params.Max).Scan(&n); err != nil {
+	if err := t.pool.QueryRow(ctx, "SELECT iu_outbox.schedule_jobs($1)", params.Max).Scan(&n); err != nil {
 		return nil, fmt.Errorf("schedule jobs that are not locked: %w", err)
 	}
 	return nil, nil // the function has notified the producers
+}
+
+// Commit implements riverdriver.ExecutorTx.
+func (t *workTx) Commit(ctx context.Context) error {
+	if t.over {
+		return nil
+	}
+	return t.ExecutorTx.Commit(ctx)
 }
 
 // without returns params without the jobs for which leave returns true.

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/riverqueue/river"
 
 	"github.com/iu-core/iuworker/internal/compose"
@@ -49,7 +50,7 @@ func (w *Worker) run(ctx context.Context, sessions bool) (*running, error) {
 	r := &running{cfg: w.cfg, logger: w.logger, throttle: compose.NewThrottle(w.cfg.Rate), hold: newHold(w.logger)}
 	r.lease = &lease{
 		pool: w.cfg.Pool, id: w.cfg.ID, hostname: names.Host(), pid: os.Getpid(), version: w.cfg.Version,
-		session: func() int32 { return r.session.pid() }, clock: &clock{}, logger: w.logger,
+		session: func() *session { return r.session }, clock: &clock{}, logger: w.logger,
 	}
 	base := context.WithoutCancel(ctx)
 	report := &reporter{tools: tools{pool: w.cfg.Pool, logger: w.logger}, id: r.lease.incarnation, settings: w.cfg.settings(), load: r.load}
@@ -97,6 +98,7 @@ func (r *running) open(ctx context.Context, sessions bool, report *reporter, fai
 		cfg.metrics.Listening(false) // not yet
 		session := newSession(cfg.Direct, r.logger)
 		session.moved = r.listener.Reconnect // it may still listen on the server that was left
+		session.renews = sameAddress(cfg.Pool.Config().ConnConfig, cfg.Direct)
 		if err := session.open(ctx); err != nil {
 			return nil, fmt.Errorf("open the worker's session: %w", err)
 		}
@@ -106,7 +108,7 @@ func (r *running) open(ctx context.Context, sessions bool, report *reporter, fai
 	if err != nil {
 		return nil, err
 	}
-	r.calm.listener, r.calm.bell = r.listener, r.bell(names.ChannelGate)
+	r.calm.listener, r.calm.resumer, r.calm.fetch = r.listener, r.bell(names.ChannelGate), r.bell(names.ChannelGate)
 	r.control = newRiverControl(cfg.Pool, r.listener, slices.Collect(maps.Keys(cfg.queues(r.throttle))), r.work.ActiveJobs, r.logger)
 	r.control.poll, r.control.fetch = r.poll(controlPoll), r.poll(cfg.PollInterval)
 	parts := r.parts(inserter, report, failed)
@@ -132,7 +134,7 @@ func (r *running) parts(inserter *river.Client[pgx.Tx], report *reporter, failed
 		tracer:  cfg.tracer(),
 		sleeper: r.sleeper(lockRelaySleeps, names.ChannelEvent),
 	}
-	resumer := &resumer{tools: r.tools("resumer"), hold: r.hold, bell: r.calm.bell, poll: r.poll(cfg.SweepInterval)}
+	resumer := &resumer{tools: r.tools("resumer"), hold: r.hold, bell: r.calm.resumer, poll: r.poll(cfg.SweepInterval)}
 	pruner := &pruner{tools: r.tools("pruner"), retention: cfg.EmissionRetention, expiry: cfg.ConsumerExpiry}
 	verifier := &verifier{tools: r.tools("verifier"), session: r.session, interval: cfg.VerifyInterval}
 	historian := &historian{tools: r.tools("historian"), now: r.lease.clock.Now}
@@ -176,6 +178,14 @@ func (r *running) bell(channel string) listen.Bell {
 
 func (r *running) sleeper(key int32, channel string) sleeper {
 	return sleeper{session: r.session, key: key, bell: r.bell(channel), poll: r.poll(r.cfg.PollInterval)}
+}
+
+// sameAddress reports whether two configurations connect as the same login to the same database of the same servers.
+func sameAddress(a, b *pgx.ConnConfig) bool {
+	same := a.Host == b.Host && a.Port == b.Port && a.Database == b.Database && a.User == b.User
+	return same && slices.EqualFunc(a.Fallbacks, b.Fallbacks, func(a, b *pgconn.FallbackConfig) bool {
+		return a.Host == b.Host && a.Port == b.Port
+	})
 }
 
 // observe returns report, and notes which jobs were put off.

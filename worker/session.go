@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/iu-core/iuworker/internal/dbsession"
@@ -37,6 +38,7 @@ type session struct {
 	direct *pgx.ConnConfig
 	logger *slog.Logger
 	outage *retry.Outage
+	renews bool   // the lease is renewed by this session
 	moved  func() // is called after the session has left a read-only server for one that can write; nil: nothing is
 
 	mu      sync.Mutex
@@ -85,13 +87,18 @@ func (s *session) run(ctx context.Context) error {
 	return nil
 }
 
-// watch pings the session each second until that fails or ctx ends.
+// watch returns when the session has ended or ctx ends. It pings the session every heartbeat, unless the lease is renewed by the
+// session, which does the same.
 func (s *session) watch(ctx context.Context) {
-	for retry.Pause(ctx, time.Second) {
-		if err := s.alive(ctx); err != nil {
-			s.outage.Failed(ctx, err)
-			return
+	if s.renews {
+		select {
+		case <-s.lost():
+			retry.Pause(ctx, retry.Reconnect.First)
+		case <-ctx.Done():
 		}
+		return
+	}
+	for retry.Pause(ctx, heartbeat) && s.alive(ctx) == nil {
 	}
 }
 
@@ -104,6 +111,7 @@ func (s *session) alive(ctx context.Context) error {
 	if !writable {
 		s.drop()
 		s.readOnly.Store(true)
+		s.outage.Failed(ctx, errReadOnly)
 		return errReadOnly
 	}
 	return nil
@@ -194,19 +202,32 @@ func (s *session) unlock(ctx context.Context, key int32) error {
 
 // query runs a statement that returns one value. An error ends the session, since its locks may be lost.
 func (s *session) query(ctx context.Context, into any, sql string, args ...any) error {
+	return s.queryRow(ctx, []any{into}, sql, args...)
+}
+
+// queryRow runs a statement that returns one row. An error ends the session, since its locks may be lost, unless the statement waited
+// too long for the lock of a row.
+func (s *session) queryRow(ctx context.Context, into []any, sql string, args ...any) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conn == nil {
 		return errNoSession
 	}
 	// A caller that gives up must not cut the connection that all locks live on.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	uncut, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 	defer cancel()
-	if err := s.conn.QueryRow(ctx, sql, args...).Scan(into); err != nil {
-		s.dropLocked()
-		return fmt.Errorf("session: %w", err)
+	err := s.conn.QueryRow(uncut, sql, args...).Scan(into...)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if !isCode(err, pgerrcode.LockNotAvailable) {
+		s.dropLocked()
+		s.outage.Failed(ctx, err)
+	}
+	if dbsession.ReadOnlyError(err) {
+		s.readOnly.Store(true)
+	}
+	return fmt.Errorf("session: %w", err)
 }
 
 func (s *session) drop() {

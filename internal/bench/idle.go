@@ -2,46 +2,67 @@ package bench
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/iu-core/iuworker/internal/retry"
 )
 
-// idle measures the CPU that a worker and its server use while nothing happens.
+// idle measures the CPU that a worker and its server use while nothing happens, and notes what the server uses without the worker.
 func (b *bench) idle(ctx context.Context) error {
 	s := b.main
-	b.step("idle, %s", b.cfg.Sizes.Idle)
+	b.step("idle, %s with a worker and without", b.cfg.Sizes.Idle)
 	if err := s.cleanUp(ctx); err != nil {
 		return err
 	}
-	var used *cost
-	var took time.Duration
+	var with, without idleCost
 	err := b.withWorker(ctx, s, func() error {
 		if err := s.walk(ctx, b.cfg.Sizes.Warmup, s.insertRows); err != nil {
 			return err
 		}
-		if err := s.cleanUp(ctx); err != nil { // so that neither autovacuum nor a checkpoint has work of the warm-up
+		// Afterwards neither autovacuum nor a checkpoint has work of the warm-up, or of the migration that made the catalogs.
+		if err := s.cleanUp(ctx); err != nil {
 			return err
 		}
-		retry.Pause(ctx, min(b.cfg.Sizes.Idle, 5*time.Second)) // the rest of the warm-up's work
-		stop, began := b.meter.start(), time.Now()
-		retry.Pause(ctx, b.cfg.Sizes.Idle)
-		used, took = stop(), time.Since(began)
+		if err := s.Exec(ctx, "vacuum the database", "VACUUM (ANALYZE)"); err != nil {
+			return err
+		}
+		with = b.watchIdle(ctx)
 		return ctx.Err()
 	})
 	if err != nil {
 		return err
 	}
-	if used == nil {
+	without = b.watchIdle(ctx)
+	if with.cost == nil || without.cost == nil {
 		b.note("The CPU of the idle worker was not measured: only Linux tells.")
-		return nil
+		return ctx.Err()
 	}
-	percent := func(cpu time.Duration) []float64 { return []float64{100 * cpu.Seconds() / took.Seconds()} }
-	b.add(measure("idle CPU, worker", "% of core", percent(used.client)))
+	b.add(measure("idle CPU, worker", "% of core", []float64{with.percent(with.client)}))
 	if b.meter.postmaster == 0 {
 		b.note("The CPU of the idle server was not measured: it runs on another machine, or hides its processes.")
-		return nil
+		return ctx.Err()
 	}
-	b.add(measure("idle CPU, server", "% of core", percent(used.server)))
-	return nil
+	server := measure("idle CPU, server", "% of core", []float64{with.percent(with.server)})
+	server.Note = fmt.Sprintf("%.2f without the worker: PostgreSQL's own processes, autovacuum's among them", without.percent(without.server))
+	b.add(server)
+	return ctx.Err()
 }
+
+// idleCost is what was used in some time; cost is nil if that could not be read.
+type idleCost struct {
+	*cost
+
+	took time.Duration
+}
+
+// watchIdle lets what was begun come to rest, and measures.
+func (b *bench) watchIdle(ctx context.Context) idleCost {
+	retry.Pause(ctx, min(b.cfg.Sizes.Idle, 5*time.Second))
+	stop, began := b.meter.start(), time.Now()
+	retry.Pause(ctx, b.cfg.Sizes.Idle)
+	return idleCost{stop(), time.Since(began)}
+}
+
+// percent returns CPU time in percent of a core.
+func (c idleCost) percent(cpu time.Duration) float64 { return 100 * cpu.Seconds() / c.took.Seconds() }

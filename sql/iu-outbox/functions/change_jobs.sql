@@ -18,6 +18,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_count integer;
 BEGIN
+    IF p_ids = '{}' THEN
+        RETURN 0;
+    END IF;
     WITH resumed AS (
         UPDATE iu_river.river_job AS j
         SET state = 'available', scheduled_at = pg_catalog.now(),
@@ -32,7 +35,7 @@ END
 $$;
 
 -- Makes up to p_limit parked jobs available whose gate is open, for each gate lowest id first. With the composer closed it
--- reads two rows and no job.
+-- reads two rows and no job; without parked jobs it reads little more.
 CREATE OR REPLACE FUNCTION iu_outbox.resume_parked(p_limit integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET jit = off AS $$
@@ -41,6 +44,9 @@ DECLARE
     v_count integer := 0;
 BEGIN
     IF NOT iu_outbox.gate_open('iu_core.composer_enabled') THEN
+        RETURN 0;
+    END IF;
+    IF NOT EXISTS (SELECT FROM iu_river.river_job AS j WHERE j.state = 'scheduled' AND j.kind = 'auto_instantiate' AND j.metadata ? 'parked') THEN
         RETURN 0;
     END IF;
     FOR v_gate IN SELECT g.gate FROM iu_outbox.gate_status() AS g WHERE g.open LOOP

@@ -23,7 +23,7 @@
 -- is not taken for one of this history (cursor_state).
 -- A consumer is a cursor with a name and a lease (open_consumer, hold_consumer). prune_emissions() deletes old emissions
 -- that no consumer still needs; attend() measures time for that, and only while workers run.
--- Each worker process has a row in iu_outbox.worker, its lease, and renews it each second (renew_lease). sweep_leases() deletes
+-- Each worker process has a row in iu_outbox.worker, its lease, and renews it every 2 s (renew_lease). sweep_leases() deletes
 -- those that have expired and releases their jobs (release_jobs); fence() fails in a process whose lease was deleted while it
 -- was suspended.
 -- The ledger (iu_outbox.claimed, iu_outbox.settled) notes every event that leaves the outbox, so that verify can prove

@@ -1,7 +1,7 @@
 -- Leases: which worker processes live, and what happens to the jobs of those that died.
 --
 -- A process is an incarnation of a worker's id. Its row in iu_outbox.worker, with the id and the lock_key that it chose at
--- random, is its lease. It renews the lease each second; 8 s after the last renewal the lease has expired, and the process
+-- random, is its lease. It renews the lease every 2 s; 8 s after the last renewal the lease has expired, and the process
 -- counts as dead. Whoever deletes the row fences the process: if it was only suspended, its next statement that
 -- composes finds no row, and fails.
 -- One process sweeps expired leases: of those that have renewed theirs for 5 s without a gap, the one with the lowest
@@ -46,20 +46,25 @@ $$;
 
 -- Renews the lease of an incarnation, and returns when; NULL: there is none, since the process was taken for dead. sweeps: it
 -- is the one to call sweep_leases(), which has something to do. left_behind: jobs that run under the id and were fetched more
--- than 4 s ago, or by another clock; NULL: none. A renewal more than 3 s after the one before, or before it, ends a run without
--- gaps. p_session_pid: the backend of its session with advisory locks; NULL: it has none. Locks the row. A lease does not depend
--- on River's table: if that is locked, there is nothing to sweep and nothing left behind.
+-- than 4 s ago, or by another clock; NULL: none. next_expiry: if it is the one to sweep, how long until the first of the valid
+-- leases expires unless it is renewed, its own included; else NULL. A renewal more than 4 s after the one before, or before it,
+-- ends a run without gaps. p_session_pid: the backend of its session with advisory locks; NULL: it has none. Locks the row. A
+-- lease does not depend on River's table: if that is locked, there is nothing to sweep and nothing left behind. The
+-- transaction commits asynchronously: after a crash of the server nobody sweeps until the living have renewed their leases.
 DROP FUNCTION IF EXISTS iu_outbox.renew_lease(text, integer, integer);
 CREATE FUNCTION iu_outbox.renew_lease(
-    p_id text, p_lock_key integer, p_session_pid integer, OUT seen_at timestamptz, OUT sweeps boolean, OUT left_behind bigint[])
+    p_id text, p_lock_key integer, p_session_pid integer,
+    OUT seen_at timestamptz, OUT sweeps boolean, OUT left_behind bigint[], OUT next_expiry interval)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET lock_timeout = '1s' AS $$
 DECLARE
     v_now timestamptz := pg_catalog.clock_timestamp();
     v_orphans boolean;
+    v_expired boolean;
 BEGIN
+    PERFORM pg_catalog.set_config('synchronous_commit', 'off', true);
     UPDATE iu_outbox.worker AS w
     SET seen_at = v_now, session_pid = p_session_pid,
-        steady_since = CASE WHEN v_now - w.seen_at BETWEEN interval '0' AND interval '3 s' THEN w.steady_since ELSE v_now END
+        steady_since = CASE WHEN v_now - w.seen_at BETWEEN interval '0' AND interval '4 s' THEN w.steady_since ELSE v_now END
     WHERE w.id = p_id AND w.lock_key = p_lock_key
     RETURNING w.seen_at, w.steady_since < v_now - interval '5 s' AND NOT EXISTS (
         SELECT FROM iu_outbox.worker AS o
@@ -77,8 +82,13 @@ BEGIN
     EXCEPTION WHEN lock_not_available THEN
         NULL;
     END;
-    sweeps := sweeps AND (COALESCE(v_orphans, false)
-                          OR EXISTS (SELECT FROM iu_outbox.worker AS w WHERE NOT iu_outbox.lease_valid(w.seen_at)));
+    IF NOT sweeps THEN
+        RETURN;
+    END IF;
+    SELECT pg_catalog.bool_or(NOT v.valid), pg_catalog.min(w.seen_at - v_now + interval '8 s') FILTER (WHERE v.valid)
+    INTO v_expired, next_expiry
+    FROM iu_outbox.worker AS w CROSS JOIN LATERAL (SELECT iu_outbox.lease_valid(w.seen_at) AS valid OFFSET 0) AS v;
+    sweeps := v_expired OR COALESCE(v_orphans, false);
 END
 $$;
 
