@@ -36,7 +36,7 @@ func (f *drillFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.BoolVar(&f.list, "list", false, "list the scenarios, and run none")
 	flags.Var(textValue(&f.only, 1000), "only", "scenarios to run, separated by commas (default all; to list them: iuworker drill --list)")
-	flags.Var(intValue(&f.minutes, 1, 7*24*60), "minutes", "repeat rounds of all scenarios for this long (default one round, about five minutes)")
+	flags.Var(intValue(&f.minutes, 1, 7*24*60), "minutes", "repeat rounds of all scenarios for this long (default one round, about three minutes)")
 	flags.Var(intValue(&f.seed, 1, 1<<31-1), "seed", "seed of all random choices; the same seed repeats them")
 	flags.Var(intValue(&f.rate, 1, 2000), "rate", "events inserted per second")
 	flags.Var(intValue(&f.workers, 1, 16), "workers", "number of worker processes")

@@ -96,7 +96,7 @@ func (a *app) rootCommand() *cobra.Command {
 	add("Operate:", a.statusCommand(), a.gateCommand(), a.rollbackCommand(), a.retryCommand(), a.conformanceCommand(),
 		a.selftestCommand(), a.drillCommand(), a.benchCommand(), a.metricsCommand(), a.traceCommand(), a.consumersCommand(), a.settingsCommand(),
 		a.doctorCommand(), a.verifyCommand(), a.auditCommand(), a.cancelCommand(), a.deadLettersCommand(), a.eventsCommand())
-	root.AddCommand(a.completionCommand(root), a.healthcheckCommand(), a.versionCommand())
+	root.AddCommand(a.completionCommand(root), a.healthcheckCommand(), a.versionCommand(), a.drillStreamCommand())
 	root.SetHelpCommand(helpCommand(root))
 	root.CompletionOptions.DisableDefaultCmd = true // ours checks its argument
 

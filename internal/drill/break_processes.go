@@ -3,6 +3,7 @@ package drill
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -14,15 +15,12 @@ func between(rng *rand.Rand, least, most time.Duration) time.Duration {
 	return least + time.Duration(rng.Int64N(int64(most-least)))
 }
 
-// children returns the workers and the consumers.
+// children returns the processes of workers, consumers and stream clients.
 func (d *drill) children() (all []*process) {
 	for _, w := range d.workers {
 		all = append(all, w.process)
 	}
-	for _, c := range d.consumers {
-		all = append(all, c.process)
-	}
-	return all
+	return slices.Concat(all, d.consumers, d.streams)
 }
 
 func killWorkers(ctx context.Context, d *drill, rng *rand.Rand) error {
@@ -55,10 +53,10 @@ func restartLoop(ctx context.Context, d *drill, rng *rand.Rand) error {
 	return nil
 }
 
-// suspend stops one worker and one process of the consumer that has two, so that others take over. They find out when they
-// continue.
+// suspend stops one worker and one process of the consumer that has two, so that others take over, and a stream client. They find
+// out when they continue.
 func suspend(ctx context.Context, d *drill, rng *rand.Rand) error {
-	stopped := []*process{d.workers[rng.IntN(len(d.workers))].process, d.consumers[rng.IntN(2)].process}
+	stopped := []*process{d.workers[rng.IntN(len(d.workers))].process, d.consumers[rng.IntN(2)], d.streams[rng.IntN(len(d.streams))]}
 	for _, p := range stopped {
 		p.signal(syscall.SIGSTOP)
 	}

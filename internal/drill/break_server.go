@@ -55,11 +55,8 @@ func cutSessions(ctx context.Context, d *drill, rng *rand.Rand) error {
 // other half nothing does, until all that hangs is closed.
 func halfOpen(ctx context.Context, d *drill, rng *rand.Rand) error {
 	var links []*link
-	for _, w := range d.workers {
-		links = append(links, w.link)
-	}
-	for _, c := range d.consumers {
-		links = append(links, c.link)
+	for _, p := range d.children() {
+		links = append(links, p.link)
 	}
 	rng.Shuffle(len(links), func(i, j int) { links[i], links[j] = links[j], links[i] })
 	stall := rng.IntN(2) == 0

@@ -15,7 +15,7 @@ import (
 
 // Config configures Run. The zero value of a field means its default.
 type Config struct {
-	// Program is the path of iuworker, which runs as worker and consumer. Required.
+	// Program is the path of iuworker, which runs as worker, as consumer and, by StreamCommand, as stream client. Required.
 	Program string
 
 	// Environ is the environment of these processes. Run adds the address of the database.
@@ -75,6 +75,10 @@ type Progress struct {
 
 	begun time.Time
 }
+
+// StreamCommand is the command of Config.Program that runs a StreamClient. Its argument is the URL, its flag --after the ID after
+// which it begins, and its variable IUWORKER_EVENTS_TOKEN the token.
+const StreamCommand = "drill-stream"
 
 // Defaults and sizes of an installation.
 const (

@@ -8,7 +8,8 @@
 //	config.go         what a run is
 //	installation.go   the scratch database, the processes, their networks
 //	load.go           what the application inserts; record.go remembers it
-//	subscriber.go     what consumers and, in stream.go, clients of Server-Sent Events received
+//	subscriber.go     what consumers and stream clients received
+//	stream.go         the client of Server-Sent Events, which runs in processes of its own
 //	scenario.go       the table of scenarios, which are in the files break_*.go
 //	run.go            rounds of scenarios; after each, the wait until it has recovered
 //	audit.go          the comparison; sequence.go is that of one subscriber
@@ -20,6 +21,6 @@
 //	the audit finds something          the directory with logs, receipts and findings stays, and the report names it
 //	the run is interrupted             everything is ended and removed; ErrInterrupted
 //	the drill itself cannot go on      an error that names the directory with the logs
-//	the program is killed              Linux: the kernel ends its processes and its servers; a scratch database on a given
-//	                                   server stays, and the next run drops it
+//	the program is killed              Linux: the kernel ends its processes and its servers; its directory stays, and a scratch
+//	                                   database on a given server, which the next run drops
 package drill

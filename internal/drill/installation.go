@@ -2,15 +2,18 @@ package drill
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +31,8 @@ const (
 	ownSessions = "iuworker drill" // application_name of the sessions that watch
 	stopGrace   = 10 * time.Second
 	openLimit   = 30 * time.Second
+
+	tokenVariable = "IUWORKER_EVENTS_TOKEN"
 )
 
 // installation is a scratch database with its workers, consumers, stream clients and an application, each behind a network of
@@ -49,30 +54,21 @@ type installation struct {
 	files     []*os.File
 
 	workers     []*worker
-	consumers   []*consumer
+	consumers   []*process
+	streams     []*process
 	application *link
 	subscribers []*subscriber
 	record      *record
 	load        *load
-	watching    sync.WaitGroup // stream clients
-	stopWatch   context.CancelFunc
 	loading     sync.WaitGroup
 	stopLoad    context.CancelFunc
 }
 
-// worker is a worker process with its network and the address that it serves.
+// worker is a worker process with the address that it serves.
 type worker struct {
 	*process
 
-	link *link
 	http string
-}
-
-// consumer is one process of a durable consumer.
-type consumer struct {
-	*process
-
-	link *link
 }
 
 // install creates the database and starts everything. What it started is stopped by close, also if it fails.
@@ -86,6 +82,7 @@ func (in *installation) install(ctx context.Context) (err error) {
 	}
 	in.server.ConnConfig.RuntimeParams["application_name"] = ownSessions
 	in.server.MaxConnIdleTime = time.Minute
+	in.cfg.Environ = append(slices.Clip(cfg.Environ), tokenVariable+"="+rand.Text()) // workers demand one, because stream clients come through a proxy
 	in.db, err = scratch.Create(ctx, scratch.Config{Server: in.server, Prefix: namePrefix, PoolSize: 6, Logger: cfg.Logger})
 	if err != nil {
 		return err
@@ -119,19 +116,27 @@ func (in *installation) dial(ctx context.Context, _, _ string) (net.Conn, error)
 	return new(net.Dialer).DialContext(ctx, network, address)
 }
 
-// newLink opens the network of one process, and returns the address of the database through it.
+// newLink opens the network of one process to the server, and returns the address of the database through it.
 func (in *installation) newLink(ctx context.Context, name string) (*link, string, error) {
-	dir := filepath.Join(in.dir, "net", name)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, "", err
-	}
-	l, err := newLink(ctx, in.network, dir, in.target)
+	l, err := in.openLink(ctx, name, in.network, in.target)
 	if err != nil {
 		return nil, "", err
 	}
-	in.links = append(in.links, l)
 	host, port := l.place()
 	return l, in.cfg.Address(in.db.Name, host, port), nil
+}
+
+// openLink opens the network of one process.
+func (in *installation) openLink(ctx context.Context, name, network string, target func() (network, address string)) (*link, error) {
+	dir := filepath.Join(in.dir, "net", name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	l, err := newLink(ctx, network, dir, target)
+	if err == nil {
+		in.links = append(in.links, l)
+	}
+	return l, err
 }
 
 // create creates a file of the evidence.
@@ -153,25 +158,27 @@ func (in *installation) retire(server *pgserver.Server) error {
 	return errors.Join(err, server.Stop())
 }
 
-// newProcess starts a process with a network of its own.
-func (in *installation) newProcess(
-	ctx context.Context, name string, read func(int, io.Reader), args ...string,
-) (*process, *link, error) {
+// newProcess starts a process with a network of its own to the server.
+func (in *installation) newProcess(ctx context.Context, name string, read func(int, io.Reader), args ...string) (*process, error) {
 	l, address, err := in.newLink(ctx, name)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	log, err := in.create(name + ".log")
-	if err != nil {
-		return nil, nil, err
+	p := &process{name: name, args: args, read: read, env: []string{"IUWORKER_DATABASE_URL=" + address}, link: l}
+	return p, in.run(ctx, p)
+}
+
+// run starts a process, whose stderr goes to a log of its own.
+func (in *installation) run(ctx context.Context, p *process) (err error) {
+	if p.log, err = in.create(p.name + ".log"); err != nil {
+		return err
 	}
-	p := &process{
-		name: name, path: in.cfg.Program, args: append(args, "--log-format", "json"), log: log, read: read,
-		env: append(slices.Clip(in.cfg.Environ), "IUWORKER_DATABASE_URL="+address),
-	}
+	p.path = in.cfg.Program
+	p.args = append(p.args, "--log-format", "json")
+	p.env = append(slices.Clip(in.cfg.Environ), p.env...)
 	p.start(ctx)
 	in.processes = append(in.processes, p)
-	return p, l, nil
+	return nil
 }
 
 func (in *installation) startWorkers(ctx context.Context) error {
@@ -180,11 +187,11 @@ func (in *installation) startWorkers(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		p, l, err := in.newProcess(ctx, fmt.Sprintf("worker-%d", i+1), nil, "work", "--http-addr", address, "--shutdown-timeout", "10s")
+		p, err := in.newProcess(ctx, fmt.Sprintf("worker-%d", i+1), nil, "work", "--http-addr", address, "--shutdown-timeout", "10s")
 		if err != nil {
 			return err
 		}
-		in.workers = append(in.workers, &worker{p, l, address})
+		in.workers = append(in.workers, &worker{p, address})
 	}
 	return nil
 }
@@ -207,28 +214,44 @@ func (in *installation) startSubscribers(ctx context.Context) error {
 		}
 		for n := range 2 - min(i, 1) {
 			read := func(incarnation int, output io.Reader) { s.readLines(output, 2*incarnation+n) }
-			p, l, err := in.newProcess(ctx, fmt.Sprintf("%s%c", s.name, 'a'+n), read, "subscribe", "--consumer", s.name, "--from", "beginning")
+			p, err := in.newProcess(ctx, fmt.Sprintf("%s%c", s.name, 'a'+n), read, "subscribe", "--consumer", s.name, "--from", "beginning")
 			if err != nil {
 				return err
 			}
-			in.consumers = append(in.consumers, &consumer{p, l})
+			in.consumers = append(in.consumers, p)
 		}
 	}
-	var addresses []string
-	for _, w := range in.workers {
-		addresses = append(addresses, w.http)
-	}
-	watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	in.stopWatch = cancel
 	for i := range streams {
 		s, err := in.newSubscriber(fmt.Sprintf("stream-%d", i+1))
 		if err != nil {
 			return err
 		}
-		s.stream = true
-		in.watching.Go(func() { s.follow(watching, addresses) })
+		if err := in.startStream(ctx, s); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// startStream starts a stream client, whose network leads each connection to the next worker.
+func (in *installation) startStream(ctx context.Context, s *subscriber) error {
+	s.stream = true
+	var connections atomic.Int64
+	next := func() (network, address string) {
+		n := int(connections.Add(1)) + s.index
+		return "tcp", in.workers[n%len(in.workers)].http
+	}
+	l, err := in.openLink(ctx, s.name, "tcp", next)
+	if err != nil {
+		return err
+	}
+	events := url.URL{Scheme: "http", Host: l.listener.Addr().String(), Path: "/v1/events"}
+	p := &process{
+		name: s.name, args: []string{StreamCommand, events.String()}, more: s.resume,
+		read: func(_ int, output io.Reader) { s.readMessages(output) }, link: l,
+	}
+	in.streams = append(in.streams, p)
+	return in.run(ctx, p)
 }
 
 func (in *installation) newSubscriber(name string) (*subscriber, error) {
@@ -284,11 +307,8 @@ func (in *installation) endLoad() {
 	}
 }
 
-// stopProcesses ends all processes and clients, at once: quickly kills them.
+// stopProcesses ends all processes at once: quickly kills them.
 func (in *installation) stopProcesses(quickly bool) {
-	if in.stopWatch != nil {
-		in.stopWatch()
-	}
 	end := syscall.SIGTERM
 	if quickly {
 		end = syscall.SIGKILL
@@ -298,7 +318,6 @@ func (in *installation) stopProcesses(quickly bool) {
 		stopping.Go(func() { p.stop(end, stopGrace) })
 	}
 	stopping.Wait()
-	in.watching.Wait()
 }
 
 // close ends everything, and drops the database. It works after the end of ctx, too.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -23,8 +24,10 @@ type process struct {
 	name string
 	path string
 	args []string
+	more func() []string // arguments of the incarnation that starts now; nil: none
 	env  []string
 	log  *os.File
+	link *link                                   // its network
 	read func(incarnation int, stdout io.Reader) // reads the stdout of one incarnation to its end; nil: there is none
 
 	ctx    context.Context
@@ -57,7 +60,11 @@ func (p *process) start(ctx context.Context) {
 
 // once runs one incarnation to its end.
 func (p *process) once() error {
-	cmd := exec.Command(p.path, p.args...) //nolint:noctx // stop ends it
+	args := p.args
+	if p.more != nil {
+		args = append(slices.Clip(args), p.more()...)
+	}
+	cmd := exec.Command(p.path, args...) //nolint:noctx // stop ends it
 	cmd.Env, cmd.Stderr = p.env, p.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C reaches this program alone, which ends them
 	endWithParent(cmd.SysProcAttr)

@@ -142,7 +142,7 @@ func (d *drill) chosen(ctx context.Context) (can []scenario) {
 		if len(d.cfg.Only) > 0 && !slices.Contains(d.cfg.Only, s.name) {
 			continue
 		}
-		result := &Result{Scenario: s.name, Verdict: Skipped}
+		result := &Result{Scenario: s.name, Verdict: Skipped, Recoveries: []float64{}}
 		d.report.Scenarios = append(d.report.Scenarios, result)
 		if reason := s.obstacle(ctx, d); reason != "" {
 			result.skip(reason)

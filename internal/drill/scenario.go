@@ -25,9 +25,9 @@ func (e *skippedError) Error() string { return e.reason }
 
 // scenarios are in the order in which --list names them.
 var scenarios = []scenario{
-	{"kill-workers", "kill -9 of workers and consumers, again and again", nothing, killWorkers},
-	{"restart-loop", "SIGTERM to workers and consumers in a loop, some of them killed while they stop", nothing, restartLoop},
-	{"suspend", "SIGSTOP of a worker and a consumer for longer than any lease, then SIGCONT", nothing, suspend},
+	{"kill-workers", "kill -9 of workers, consumers and stream clients, again and again", nothing, killWorkers},
+	{"restart-loop", "SIGTERM to workers, consumers and stream clients in a loop, some of them killed while they stop", nothing, restartLoop},
+	{"suspend", "SIGSTOP of a worker, a consumer and a stream client for longer than any lease, then SIGCONT", nothing, suspend},
 	{"kill-server", "kill -9 of the server's main process, then a restart with crash recovery", ownServer, killServer},
 	{"failover", "kill -9 of the primary, and promotion of its synchronous standby", ownServer, failOver},
 	{"lossy-failover", "promotion of a standby that was cut off before, so that the server itself loses commits", ownServer, loseCommits},

@@ -2,10 +2,14 @@ package drill
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -17,99 +21,139 @@ const (
 	streamRetry   = 500 * time.Millisecond
 )
 
-// follow is a client of Server-Sent Events, as a browser is one: it reconnects after the last id that it received, to the next
-// of the workers. A history that was rewound makes it continue at the last event in common. It returns when ctx ends.
-func (s *subscriber) follow(ctx context.Context, workers []string) {
-	last := ""
-	transport := &http.Transport{DisableKeepAlives: true}
-	client := &http.Client{Transport: transport}
-	for i := s.index; ; i++ {
-		s.followOnce(ctx, client, workers[i%len(workers)], &last)
+// StreamClient is a client of Server-Sent Events, as a browser is one: it reconnects after the last ID that it received. A history
+// that was rewound makes it continue at the last event in common.
+type StreamClient struct {
+	// URL is the address of the events. Required.
+	URL string
+
+	// Token is a bearer token. Default: none.
+	Token string
+
+	// After is the ID after which it begins. Default: the beginning.
+	After string
+
+	// Output receives each message as a line of JSON. Required.
+	Output io.Writer
+
+	// Logger logs why connections end. Default slog.Default().
+	Logger *slog.Logger
+}
+
+// Run receives messages until ctx ends, which is no error, or Output fails.
+func (c StreamClient) Run(ctx context.Context) error {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	last := c.After
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for {
+		err := c.once(ctx, client, &last)
+		if failed, ok := errors.AsType[*outputError](err); ok {
+			return failed
+		}
+		c.Logger.WarnContext(ctx, "Stream client: the connection ended", slog.Any("error", err), slog.String("cursor", last))
 		if !retry.Pause(ctx, streamRetry) {
-			return
+			return nil
 		}
 	}
 }
 
-// followOnce reads one connection to its end.
-func (s *subscriber) followOnce(ctx context.Context, client *http.Client, worker string, last *string) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	silence := time.AfterFunc(streamSilence, cancel) // a worker that is stopped closes nothing
+// outputError means that a message was received and cannot be printed.
+type outputError struct{ error }
+
+func (e *outputError) Unwrap() error { return e.error }
+
+// once reads one connection to its end.
+func (c StreamClient) once(ctx context.Context, client *http.Client, last *string) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silence := time.AfterFunc(streamSilence, func() { // a worker that is stopped closes nothing
+		cancel(fmt.Errorf("nothing came for %s", streamSilence))
+	})
 	defer silence.Stop()
-	address := url.URL{Scheme: "http", Host: worker, Path: "/v1/events", RawQuery: "from=beginning"}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), http.NoBody)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL+"?from=beginning", http.NoBody)
 	if err != nil {
-		s.problem(err.Error())
-		return
+		return err
 	}
 	request.Header.Set("Accept", "text/event-stream")
+	if c.Token != "" {
+		request.Header.Set("Authorization", "Bearer "+c.Token)
+	}
 	if *last != "" {
 		request.Header.Set("Last-Event-ID", *last)
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return
+		return cmp.Or(context.Cause(ctx), err)
 	}
 	defer response.Body.Close() //nolint:errcheck // it was only read
 	if response.StatusCode != http.StatusOK {
-		return
+		return errors.New(response.Status)
 	}
 	lines := bufio.NewReaderSize(response.Body, 1<<16)
-	var message sseMessage
+	output := json.NewEncoder(c.Output)
+	var m streamMessage
 	for {
 		line, err := lines.ReadString('\n')
 		if err != nil {
-			return
+			return cmp.Or(context.Cause(ctx), err)
 		}
 		silence.Reset(streamSilence)
-		if !message.add(strings.TrimRight(line, "\r\n")) {
+		if !m.add(strings.TrimRight(line, "\r\n")) {
 			continue
 		}
-		s.message(message, last)
-		message = sseMessage{}
+		if err := output.Encode(m); err != nil {
+			return &outputError{err}
+		}
+		if *last, err = m.cursor(*last); err != nil {
+			return err
+		}
+		m = streamMessage{}
 	}
 }
 
-// sseMessage is a message of an event stream.
-type sseMessage struct{ id, kind, data string }
+// streamMessage is a message of an event stream, as StreamClient prints it.
+type streamMessage struct {
+	ID   string `json:"id,omitempty"`
+	Kind string `json:"event,omitempty"`
+	Data string `json:"data,omitempty"`
+}
 
 // add adds a line, and reports whether the message is complete.
-func (m *sseMessage) add(line string) bool {
+func (m *streamMessage) add(line string) bool {
 	if line == "" {
-		return m.id != "" || m.kind != "" || m.data != ""
+		return *m != streamMessage{}
 	}
 	field, value, _ := strings.Cut(line, ":")
 	value = strings.TrimPrefix(value, " ")
 	switch field {
 	case "id":
-		m.id = value
+		m.ID = value
 	case "event":
-		m.kind = value
+		m.Kind = value
 	case "data":
-		m.data += value
+		m.Data += value
 	}
 	return false
 }
 
-func (s *subscriber) message(m sseMessage, last *string) {
-	switch m.kind {
-	case "":
-		if m.data != "" {
-			s.take([]byte(m.data), 0)
+// cursor returns the cursor of a client that had another one and received the message.
+func (m *streamMessage) cursor(before string) (string, error) {
+	if m.Kind != "problem" {
+		if m.ID == "" {
+			return before, nil
 		}
-	case "problem":
-		var problem struct {
-			CommonUntil string `json:"common_until"`
-		}
-		if err := json.Unmarshal([]byte(m.data), &problem); err != nil {
-			s.problem("the stream reports: " + m.data)
-		} else if problem.CommonUntil != "" { // else the new history has not begun yet
-			*last = problem.CommonUntil
-		}
-		return
+		return m.ID, nil
 	}
-	if m.id != "" {
-		*last = m.id
+	var problem struct {
+		CommonUntil string `json:"common_until"`
 	}
+	if err := json.Unmarshal([]byte(m.Data), &problem); err != nil {
+		return before, fmt.Errorf("the stream reports %q, which is no JSON: %w", m.Data, err)
+	}
+	if problem.CommonUntil == "" { // the new history has not begun yet
+		return before, nil
+	}
+	return problem.CommonUntil, nil
 }

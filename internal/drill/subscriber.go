@@ -2,6 +2,7 @@ package drill
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -18,13 +19,14 @@ import (
 type subscriber struct {
 	name   string
 	index  int
-	stream bool // keeps its own cursor, and must get nothing twice
+	stream bool // has its own cursor, and must get nothing twice
 	record *record
 	file   *os.File // what it received, a line each; nil: not kept
 
 	mu       sync.Mutex
 	receipts []receipt
 	problems []string // what it received and cannot be read
+	cursor   string   // of a stream client: where its next life continues
 }
 
 // receipt is an event as a subscriber received it.
@@ -32,7 +34,7 @@ type receipt struct {
 	cursor   subscribe.Cursor
 	instance uuid.UUID
 	event    uuid.UUID
-	source   int // which process, and which of its lives; a stream client has one
+	source   int // which process, and which of its lives; 0 for a stream client, whose lives follow one another
 	at       time.Time
 }
 
@@ -60,9 +62,43 @@ func (s *subscriber) keep(text []byte, r receipt) {
 	s.receipts = append(s.receipts, r)
 }
 
-// readLines takes what a process prints, until it closes its stdout. The last line of a killed process may lack its end, and
-// was then not received.
+// readLines takes what a process of a consumer prints.
 func (s *subscriber) readLines(output io.Reader, source int) {
+	s.eachLine(output, func(line []byte) { s.take(line, source) })
+}
+
+// readMessages takes what a stream client prints, to the last line before it starts again: the next life continues after exactly
+// what was taken, so that nothing may come twice.
+func (s *subscriber) readMessages(output io.Reader) {
+	s.eachLine(output, func(line []byte) {
+		var m streamMessage
+		err := json.Unmarshal(line, &m)
+		if err == nil && m.Kind == "" && m.Data != "" {
+			s.take([]byte(m.Data), 0)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if err == nil {
+			s.cursor, err = m.cursor(s.cursor)
+		}
+		if err != nil {
+			s.problems = append(s.problems, err.Error())
+		}
+	})
+}
+
+// resume returns the arguments with which a stream client continues.
+func (s *subscriber) resume() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cursor == "" {
+		return nil
+	}
+	return []string{"--after", s.cursor}
+}
+
+// eachLine reads until the output is closed. The last line of a killed process may lack its end, and was then not received.
+func (s *subscriber) eachLine(output io.Reader, take func(line []byte)) {
 	lines := bufio.NewReaderSize(output, 1<<16)
 	for {
 		line, err := lines.ReadBytes('\n')
@@ -72,7 +108,7 @@ func (s *subscriber) readLines(output io.Reader, source int) {
 			}
 			return
 		}
-		s.take(line[:len(line)-1], source)
+		take(line[:len(line)-1])
 	}
 }
 

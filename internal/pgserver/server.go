@@ -196,7 +196,7 @@ func (s *Server) CopyLog(to io.Writer) error {
 	return err
 }
 
-// Stop ends the server and removes its private directory. A second call does nothing.
+// Stop ends the server and removes its private directory, and a standby's slot on its primary. A second call does nothing.
 func (s *Server) Stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -206,6 +206,9 @@ func (s *Server) Stop() error {
 	s.stopped = true
 	if s.process != nil {
 		s.process.stop(syscall.SIGINT, s.cfg.StopTimeout)
+	}
+	if s.cfg.primary != nil {
+		s.dropSlot()
 	}
 	return errors.Join(s.log.Close(), s.dir.remove())
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/url"
 	"path/filepath"
@@ -27,6 +28,9 @@ type StandbyConfig struct {
 
 // standbyTimeout bounds each step of a standby, such as a promotion, beyond the bound of the caller's ctx.
 const standbyTimeout = time.Minute
+
+// slotTimeout bounds the removal of a slot.
+const slotTimeout = 5 * time.Second
 
 // Standby copies a running server and starts the copy as a hot standby, which streams from it. It listens in the same way as its
 // primary, and ends like every server: by Stop, or with the program. ctx bounds only the start. Standbys of standbys do not work.
@@ -64,6 +68,42 @@ func (s *Server) adopt(ctx context.Context, standby *Server, synchronous bool) e
 
 // name is how a standby calls itself on its primary: in pg_stat_replication, and its slot.
 func (s *Server) name() string { return "standby_" + filepath.Base(s.dir.path) }
+
+// dropSlot removes the slot that a standby or a failed copy leaves on its primary, which would keep WAL there forever. A primary that
+// does not run keeps it.
+func (s *Server) dropSlot() {
+	primary := s.cfg.primary
+	if !primary.runs() {
+		return
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), slotTimeout, fmt.Errorf("not within %s", slotTimeout))
+	defer cancel()
+	// The primary may notice a little later that the standby has ended.
+	err := primary.await(ctx, "the slot is idle",
+		"SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1 AND active)", s.name())
+	if err == nil {
+		err = primary.exec(ctx, fmt.Sprintf(
+			"SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM pg_catalog.pg_replication_slots WHERE slot_name = '%s'", s.name()))
+	}
+	if err != nil {
+		s.cfg.Logger.Warn("Postgres: a standby's slot stays on its primary", slog.String("slot", s.name()), slog.Any("error", err))
+	}
+}
+
+// runs reports whether the server's main process is there.
+func (s *Server) runs() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		return false
+	}
+	select {
+	case <-s.process.ended:
+		return false
+	default:
+		return true
+	}
+}
 
 // SetSynchronous makes every commit wait until a standby has stored it, and returns once that is so; nil makes commits wait for no
 // standby.

@@ -2,6 +2,8 @@ package pgserver
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -102,4 +104,28 @@ func TestStandbyFails(t *testing.T) {
 	standby, err := primary.Standby(t.Context(), StandbyConfig{})
 	require.ErrorContains(t, err, "start a standby: copy the primary")
 	require.Nil(t, standby)
+}
+
+// A slot that stays would make the primary keep its WAL forever.
+func TestStandbyLeavesNoSlot(t *testing.T) {
+	t.Parallel()
+	primary := start(t, Config{Settings: map[string]string{"fsync": "off"}})
+	slots := func() (n int) {
+		t.Helper()
+		require.NoError(t, primary.with(t.Context(), func(ctx context.Context, conn *pgx.Conn) error {
+			return conn.QueryRow(ctx, "SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots").Scan(&n)
+		}))
+		return n
+	}
+	standby, err := primary.Standby(t.Context(), StandbyConfig{})
+	require.NoError(t, err)
+	require.Equal(t, 1, slots())
+	require.NoError(t, standby.Stop())
+	require.Zero(t, slots())
+
+	// The copy fails after its slot was created: a server with tablespaces cannot be copied.
+	require.NoError(t, os.Symlink("nowhere", filepath.Join(primary.dir.data(), "pg_tblspc", "16385")))
+	_, err = primary.Standby(t.Context(), StandbyConfig{})
+	require.ErrorContains(t, err, "a server with tablespaces cannot be copied")
+	require.Zero(t, slots())
 }

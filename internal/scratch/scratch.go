@@ -102,6 +102,10 @@ func Create(ctx context.Context, cfg Config) (*Database, error) {
 	})
 	if err != nil {
 		d.unlock(ctx)
+		if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == pgerrcode.InsufficientPrivilege {
+			login := pgx.Identifier{cfg.Server.ConnConfig.User}.Sanitize()
+			return nil, fmt.Errorf("create the scratch database: %s; as an administrator, run: ALTER ROLE %s CREATEDB", pgErr.Message, login)
+		}
 		return nil, fmt.Errorf("create the scratch database: %w", err)
 	}
 	if err := d.furnish(ctx, cfg, before); err != nil {

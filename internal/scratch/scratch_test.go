@@ -24,3 +24,14 @@ func TestRolesThatTheRunCreatedGoWithIt(t *testing.T) {
 		"SELECT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = 'iu_scratch_test_role')").Scan(&exists))
 	require.False(t, exists)
 }
+
+func TestCreateSaysWhatTheLoginLacks(t *testing.T) {
+	t.Parallel()
+	db := iutest.Empty(t)
+	db.Exec(t, `CREATE ROLE "no creator" LOGIN`)
+	t.Cleanup(func() { db.Exec(t, `DROP ROLE "no creator"`) })
+	server, err := pgxpool.ParseConfig(db.URLAs("no creator"))
+	require.NoError(t, err)
+	_, err = Create(t.Context(), Config{Server: server, Prefix: "iuworker_scratch_"})
+	require.EqualError(t, err, `create the scratch database: permission denied to create database; as an administrator, run: ALTER ROLE "no creator" CREATEDB`)
+}
