@@ -34,7 +34,7 @@ type lease struct {
 	clock    *clock
 	logger   *slog.Logger
 
-	apart     bool         // the last renewal by the session waited for a lock: the session must not wait again
+	apart     bool         // a renewal by the session waited for a lock: the session must not wait again before one has succeeded
 	number    atomic.Int32 // lock_key: of this incarnation
 	renewed   time.Time    // by the server; zero: not yet
 	renewedAt time.Time    // by this machine
@@ -88,10 +88,11 @@ type renewal struct {
 	setBack bool // the server's clock was set back since the last renewal, or may have been before the first one
 
 	leftBehind []int64        // jobs that the table has given to this process for seconds
-	nextExpiry *time.Duration // until the first lease expires, if this process is the one to sweep
+	nextExpiry *time.Duration // until the first lease expires
 }
 
-// next returns how long to wait for the next renewal: a heartbeat, or less if this process sweeps and a lease expires sooner.
+// next returns how long to wait for the next renewal: a heartbeat, or less if a lease expires sooner. This process may be the one
+// to sweep then, also if it is not now: the lease may be the sweeper's.
 func (r renewal) next() time.Duration {
 	if r.nextExpiry == nil {
 		return heartbeat
@@ -117,6 +118,7 @@ func (l *lease) renew(ctx context.Context) (renewal, error) {
 	if err != nil {
 		return renewal{}, fmt.Errorf("renew the lease: %w", err)
 	}
+	l.apart = false
 	if seen == nil {
 		return renewal{}, nil
 	}
@@ -135,7 +137,6 @@ func (l *lease) renewBySession(ctx context.Context, into []any) (bool, error) {
 		return false, nil
 	}
 	if l.apart {
-		l.apart = false
 		_ = s.alive(ctx) // if this fails, the session has ended, and opens again
 		return false, nil
 	}

@@ -46,9 +46,9 @@ $$;
 
 -- Renews the lease of an incarnation, and returns when; NULL: there is none, since the process was taken for dead. sweeps: it
 -- is the one to call sweep_leases(), which has something to do. left_behind: jobs that run under the id and were fetched more
--- than 4 s ago, or by another clock; NULL: none. next_expiry: if it is the one to sweep, how long until the first of the valid
--- leases expires unless it is renewed, its own included; else NULL. A renewal more than 4 s after the one before, or before it,
--- ends a run without gaps. p_session_pid: the backend of its session with advisory locks; NULL: it has none. Locks the row. A
+-- than 4 s ago, or by another clock; NULL: none. next_expiry: how long until the first of the valid leases expires unless it is
+-- renewed, its own included: if that lease is the sweeper's, this process may be the next one to sweep. A renewal more than
+-- 4 s after the one before, or before it, ends a run without gaps. p_session_pid: the backend of its session with advisory locks; NULL: it has none. Locks the row. A
 -- lease does not depend on River's table: if that is locked, there is nothing to sweep and nothing left behind. The
 -- transaction commits asynchronously: after a crash of the server nobody sweeps until the living have renewed their leases.
 DROP FUNCTION IF EXISTS iu_outbox.renew_lease(text, integer, integer);
@@ -82,13 +82,10 @@ BEGIN
     EXCEPTION WHEN lock_not_available THEN
         NULL;
     END;
-    IF NOT sweeps THEN
-        RETURN;
-    END IF;
     SELECT pg_catalog.bool_or(NOT v.valid), pg_catalog.min(w.seen_at - v_now + interval '8 s') FILTER (WHERE v.valid)
     INTO v_expired, next_expiry
     FROM iu_outbox.worker AS w CROSS JOIN LATERAL (SELECT iu_outbox.lease_valid(w.seen_at) AS valid OFFSET 0) AS v;
-    sweeps := v_expired OR COALESCE(v_orphans, false);
+    sweeps := sweeps AND (v_expired OR COALESCE(v_orphans, false));
 END
 $$;
 
