@@ -104,7 +104,7 @@ func (r *Reader) Failed() {
 }
 
 // errAnother means that the standby does not replay this primary.
-var errAnother = errors.New("the standby is one of another server")
+var errAnother = errors.New("the standby replicates from another server")
 
 // Avoid makes reads go to the primary for a minute. Call it if the standby cannot be read for a reason that a check does not find, such
 // as another history.
@@ -190,7 +190,7 @@ func ask(ctx context.Context, pool *pgxpool.Pool, sql string) (n *int64, err err
 	return n, err
 }
 
-// same returns an error if the standby is one of another server. It asks once.
+// same returns an error if the standby replicates from another server. It asks once.
 func (r *Reader) same(ctx context.Context) error {
 	r.mu.Lock()
 	asked := r.asked
