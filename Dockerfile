@@ -13,7 +13,7 @@ COPY jobs jobs
 COPY riverui riverui
 COPY sql sql
 COPY worker worker
-# One to a line: older versions of Buildah and Podman read only the first.
+# One ARG per line: older versions of Buildah and Podman read only the first name of a line.
 ARG TARGETOS
 ARG TARGETARCH
 ARG COMMIT=

@@ -35,7 +35,7 @@ func TestComposeAloneLeavesWhatIsNotItsOwn(t *testing.T) {
 		"a low priority": "UPDATE iu_outbox.event SET priority = 2",
 		"a dead worker":  "DELETE FROM iu_outbox.worker",
 		"a paused queue": "INSERT INTO iu_river.river_queue (name, paused_at, updated_at) VALUES ('events', now(), now())",
-		"an unended job": `
+		"an unfinished job": `
 			INSERT INTO iu_river.river_job (kind, max_attempts, queue, args, unique_key, unique_states)
 			SELECT 'auto_instantiate', 10, 'events', to_jsonb(e), iu_outbox.unique_key(e.idempotency_key), '11110001' FROM iu_outbox.event AS e`,
 	} {
@@ -87,7 +87,7 @@ const writtenCounts = `SELECT concat_ws(' ', (SELECT count(*) FROM iu_outbox.eve
 
 var untouched = []string{"1 0 0"}
 
-// An event that does not end well changes nothing.
+// An event that cannot be composed changes nothing.
 func TestComposeAloneLeavesWhatDoesNotEndWell(t *testing.T) {
 	t.Parallel()
 	db, template := ready(t)
@@ -102,7 +102,7 @@ func TestComposeAloneLeavesWhatDoesNotEndWell(t *testing.T) {
 	require.Equal(t, untouched, rows(t, db, writtenCounts))
 }
 
-// The order of positions is that of composing, whoever announces: an emission that waits goes first.
+// Positions follow the order of composing, no matter which function announces: an emission that waits goes first.
 func TestComposeAloneAnnouncesInOrder(t *testing.T) {
 	t.Parallel()
 	db, template := ready(t)
@@ -126,7 +126,7 @@ func TestComposeAloneAnnouncesInOrder(t *testing.T) {
 	require.Equal(t, []string{"0"}, rows(t, db, "SELECT count(*) FROM iu_outbox.emission WHERE position IS NULL"))
 }
 
-// A session may have the setting on that announces at once: its instances are announced, as any other's are.
+// A session may itself turn on the setting that announces at once. Its instances are announced like those of any other session.
 func TestTheSettingToAnnounceLosesNothing(t *testing.T) {
 	t.Parallel()
 	db, template := ready(t)

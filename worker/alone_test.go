@@ -14,7 +14,7 @@ import (
 
 const traceOfApplication = `{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=1"}`
 
-// A row that is alone in the outbox is composed in one call, and what is written then is the same as for several rows.
+// A row that is alone in the outbox is composed in one call. That call writes what the usual way writes for each of several rows.
 func TestRowThatIsAloneIsComposedInOneCall(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -55,7 +55,7 @@ func TestRowThatIsAloneIsComposedInOneCall(t *testing.T) {
 	require.Zero(t, lines.Count("could not compose a row alone"), lines)
 }
 
-// A row that cannot be composed alone goes the usual way at once, and those after it are composed.
+// A row that cannot be composed alone goes the usual way at once, and the rows after it are composed.
 func TestRowThatFailsAloneGoesTheUsualWay(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -316,7 +316,7 @@ func TestOpenTransactionsOnOurRows(t *testing.T) {
 	}
 }
 
-// A job that is due, and whose row an open transaction has locked, does not keep other jobs from running when they are due.
+// A due job whose row is locked by an open transaction does not keep other due jobs from running.
 func TestLockedDueJob(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)

@@ -30,11 +30,11 @@ type lease struct {
 	hostname string
 	pid      int
 	version  string
-	session  func() *session // with advisory locks; nil: there is none
+	session  func() *session // the one with advisory locks; nil: there is none
 	clock    *clock
 	logger   *slog.Logger
 
-	apart     bool         // a renewal by the session waited for a lock: the session must not wait again before one has succeeded
+	apart     bool         // a renewal on the session waited too long for a lock: none must until one has succeeded
 	number    atomic.Int32 // lock_key: of this incarnation
 	renewed   time.Time    // by the server; zero: not yet
 	renewedAt time.Time    // by this machine
@@ -84,15 +84,15 @@ func (l *lease) take(ctx context.Context) error {
 // renewal is what a process learns from renewing its lease.
 type renewal struct {
 	alive   bool // false: it was taken for dead
-	sweeps  bool // it is the one to look for the dead, and there may be some
+	sweeps  bool // it is the one to sweep, and there may be something to sweep
 	setBack bool // the server's clock was set back since the last renewal, or may have been before the first one
 
 	leftBehind []int64        // jobs that the table has given to this process for seconds
 	nextExpiry *time.Duration // until the first lease expires
 }
 
-// next returns how long to wait for the next renewal: a heartbeat, or less if a lease expires sooner. This process may be the one
-// to sweep then, also if it is not now: the lease may be the sweeper's.
+// next returns how long to wait until the next renewal: a heartbeat, or less if a lease expires sooner. That lease may be the
+// sweeper's, and then this process may be the next one to sweep.
 func (r renewal) next() time.Duration {
 	if r.nextExpiry == nil {
 		return heartbeat
@@ -129,15 +129,16 @@ func (l *lease) renew(ctx context.Context) (renewal, error) {
 	return renewal{alive: true, sweeps: *sweeps, setBack: setBack, leftBehind: leftBehind, nextExpiry: nextExpiry}, nil
 }
 
-// renewBySession renews the lease by the session's connection, which checks the session as well, and reports whether it did: the
-// session may be connected elsewhere than the pool, or be lost. An error means that the renewal waited too long for a lock.
+// renewBySession renews the lease on the session's connection, which also checks the session. It returns false if the pool has to renew
+// the lease: the session is lost, is connected to another address than the pool, or waited for a lock last time. An error means that
+// the renewal waited too long for a lock.
 func (l *lease) renewBySession(ctx context.Context, into []any) (bool, error) {
 	s := l.session()
 	if s == nil || !s.renews {
 		return false, nil
 	}
 	if l.apart {
-		_ = s.alive(ctx) // if this fails, the session has ended, and opens again
+		_ = s.alive(ctx) // if this fails, the session ends, and is opened again
 		return false, nil
 	}
 	err := s.queryRow(ctx, into, renewSQL, l.id, l.number.Load(), s.pid())

@@ -36,10 +36,10 @@ func (p poll) next() time.Duration {
 	return p.interval
 }
 
-// calm knows whether doorbells ring for whatever comes. Safe for concurrent use.
+// calm knows whether doorbells ring for all that happens, so that polling is hardly needed. Safe for concurrent use.
 type calm struct {
 	listener *listen.Listener // nil: polling by choice
-	resumer  listen.Bell      // rung when the calm ends; a listener that is lost rings it, too
+	resumer  listen.Bell      // rings when the calm ends, also if that is because the listener was lost
 	fetch    listen.Bell      // the same, for River's fetches
 	putOffAt atomic.Pointer[time.Time]
 }
@@ -60,7 +60,7 @@ func (c *calm) putOff() {
 	before, at := c.putOffLately(), time.Now()
 	c.putOffAt.Store(&at)
 	if !before {
-		c.resumer.Ring() // from now on it looks more often
+		c.resumer.Ring() // from now on it polls more often
 		c.fetch.Ring()
 	}
 }

@@ -38,7 +38,7 @@ type relay struct {
 	tracer  trace.Tracer // nil: nothing is traced
 	aside   aside
 
-	few      bool      // the last transaction moved one row at most
+	few      bool      // the last transaction moved at most one row
 	notAlone time.Time // until then no row is tried alone, because one has failed
 }
 
@@ -98,11 +98,12 @@ func (r *relay) handle(ctx context.Context) found {
 	return found{rows: batch.Rows, more: batch.More, left: batch.Left}
 }
 
-// pauseAlone is how long no row is tried alone after one has failed: such a row is tried twice.
+// pauseAlone is how long no row is tried alone after one has failed, because a row that fails alone is tried twice.
 const pauseAlone = time.Second
 
-// moveAlone moves the row that is alone in the outbox, in one round trip, and reports whether it did or the outbox is empty: on an idle
-// system an event has less latency so. A worker that traces has to see a row before it is composed, and never does so.
+// moveAlone moves a row that is alone in the outbox in one round trip, which reduces the latency of an event on an idle system. It
+// reports done if it moved the row, or if the outbox is empty. A worker that traces does not use it, because it has to see a row before
+// the row is composed.
 func (r *relay) moveAlone(ctx context.Context) (f found, done bool) {
 	if !r.few || r.tracer != nil || len(r.aside.rows) > 0 || r.aside.limit > 0 || time.Now().Before(r.notAlone) {
 		return found{}, false

@@ -71,7 +71,7 @@ func (r *resumer) all(ctx context.Context, held bool) (total int, err error) {
 	}
 }
 
-// probe resumes one job that a fault held back, if there is one, and returns how many it was.
+// probe resumes one job that a fault held back, if there is one. It returns how many it resumed.
 func (r *resumer) probe(ctx context.Context) (n int, err error) {
 	if err := r.pool.QueryRow(ctx, "SELECT iu_outbox.resume_held(1, true)").Scan(&n); err != nil {
 		return 0, fmt.Errorf("resume a job that a fault held back: %w", err)

@@ -87,8 +87,8 @@ func (c *riverControl) run(ctx context.Context) error {
 	}, c.read)
 }
 
-// runFetch makes River fetch at each poll until ctx ends, unless doorbells ring for whatever comes: River's own interval is fixed,
-// and is the idle one.
+// runFetch makes River fetch at each poll until ctx ends, except while the worker is calm. It is needed because River's own interval is
+// fixed, and is the idle one.
 func (c *riverControl) runFetch(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if c.fetch.calm.now() {

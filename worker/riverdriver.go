@@ -100,7 +100,7 @@ func (e workExecutor) byServer(t time.Time) time.Time {
 	return t.Add(time.Duration(e.clock.ahead.Load()))
 }
 
-// beginBriefly begins a transaction that waits for locks only briefly, in one round trip.
+// beginBriefly begins, in one round trip, a transaction that waits for locks only briefly.
 var beginBriefly = pgx.TxOptions{BeginQuery: "BEGIN; SET LOCAL lock_timeout = 250"}
 
 // Begin implements riverdriver.Executor.
@@ -175,10 +175,10 @@ type workTx struct {
 	riverdriver.ExecutorTx
 
 	pool *pgxpool.Pool
-	over bool // it was rolled back, and what it should have done is committed
+	over bool // it was rolled back, and another transaction has done its work
 }
 
-// JobSchedule implements riverdriver.Executor. A later round schedules jobs that are locked.
+// JobSchedule implements riverdriver.Executor. It leaves jobs that are locked to a later round.
 func (t *workTx) JobSchedule(ctx context.Context, params *riverdriver.JobScheduleParams) ([]*riverdriver.JobScheduleResult, error) {
 	results, err := t.ExecutorTx.JobSchedule(ctx, params)
 	if !isCode(err, pgerrcode.LockNotAvailable) {

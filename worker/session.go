@@ -38,8 +38,8 @@ type session struct {
 	direct *pgx.ConnConfig
 	logger *slog.Logger
 	outage *retry.Outage
-	renews bool   // the lease is renewed by this session
-	moved  func() // is called after the session has left a read-only server for one that can write; nil: nothing is
+	renews bool   // the lease is renewed on this session
+	moved  func() // called after the session has left a read-only server for one that accepts writes; may be nil
 
 	mu      sync.Mutex
 	conn    *pgx.Conn
@@ -87,8 +87,8 @@ func (s *session) run(ctx context.Context) error {
 	return nil
 }
 
-// watch returns when the session has ended or ctx ends. It pings the session every heartbeat, unless the lease is renewed by the
-// session, which does the same.
+// watch waits until the session has ended or ctx ends. It pings the session every heartbeat, unless the lease is renewed on the session,
+// which checks it as well.
 func (s *session) watch(ctx context.Context) {
 	if s.renews {
 		select {
@@ -206,7 +206,7 @@ func (s *session) query(ctx context.Context, into any, sql string, args ...any) 
 }
 
 // queryRow runs a statement that returns one row. An error ends the session, since its locks may be lost, unless the statement waited
-// too long for the lock of a row.
+// too long for a lock.
 func (s *session) queryRow(ctx context.Context, into []any, sql string, args ...any) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

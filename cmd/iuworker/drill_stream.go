@@ -6,7 +6,7 @@ import (
 	"github.com/iu-core/iuworker/internal/drill"
 )
 
-// drillStreamCommand is how drill starts its stream clients, each in a process of its own. Nobody else needs it.
+// drillStreamCommand runs a stream client of drill, which starts each of them in a process of its own. Nobody else needs it.
 func (a *app) drillStreamCommand() *cobra.Command {
 	var client drill.StreamClient
 	cmd := &cobra.Command{

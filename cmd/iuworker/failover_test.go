@@ -252,7 +252,7 @@ func TestFailoverUnderLoad(t *testing.T) {
 	}
 }
 
-// resumesWithin is how long after a promotion something has to be composed again. Busy machines took up to a second.
+// resumesWithin is the time after a promotion within which composing has to resume. It took up to one second on busy machines.
 const resumesWithin = 5 * time.Second
 
 // failoverRounds is the variable that sets how many primaries TestFailoversInARow kills.

@@ -176,7 +176,7 @@ func (a *app) stopping(ctx context.Context, what string, stop func()) {
 	wait(ctx, stop)
 }
 
-// starting starts a worker, as soon as its server can be reached.
+// starting starts a worker as soon as its server can be reached.
 type starting struct {
 	waiting waiting
 	w       *worker.Worker
@@ -186,7 +186,7 @@ type starting struct {
 	direct  *pgx.ConnConfig // for migrations
 }
 
-// run tries until the worker has started, ctx ends, or an error occurs that another try cannot fix, such as an id that is in use.
+// run tries until the worker has started, ctx ends, or an error occurs that a retry cannot fix, such as an ID that is in use.
 func (s *starting) run(ctx context.Context) error { return s.waiting.until(ctx, s.once) }
 
 func (s *starting) once(ctx context.Context) error {
@@ -227,7 +227,7 @@ func (s *starting) migrateUp(ctx context.Context) error {
 	return nil
 }
 
-// ready returns why the worker is not ready, which may be that it waits for the server.
+// ready returns why the worker is not ready, such as the error because of which it waits for the server.
 func (s *starting) ready(ctx context.Context) error {
 	if err := s.waiting.why(); err != nil {
 		return err

@@ -114,11 +114,11 @@ func (a *app) serveReaders(ctx context.Context, at addresses, f workFlags, who a
 	}
 }
 
-// standbyWithin is how long the start waits for a reply of the standby.
+// standbyWithin is how long a start waits for the standby's reply.
 const standbyWithin = 3 * time.Second
 
-// openStandby opens the pool of the standby; it returns nil if there is none. A standby that is away is no error, because the primary
-// is read meanwhile; one that refuses the login is.
+// openStandby opens the pool of the standby, or returns nil if there is no standby. A standby that cannot be reached is not an error,
+// because the primary is read meanwhile. A standby that refuses the login is.
 func openStandby(ctx context.Context, at addresses) (*pgxpool.Pool, error) {
 	if at.read == nil {
 		return nil, nil //nolint:nilnil // everything is read from the primary
@@ -143,7 +143,7 @@ type readers struct {
 	ending  atomic.Bool
 }
 
-// start waits until the schema can be read. It fails if another try cannot help.
+// start waits until the schema can be read. It fails if a retry cannot help.
 func (r *readers) start(ctx context.Context) error {
 	waiting := &waiting{what: "Server", logger: r.logger}
 	if err := waiting.until(ctx, r.check); err != nil {

@@ -22,8 +22,8 @@ import (
 // standbyLag is the variable that sets how far behind the standby of TestReadersOfAStandbyUnderLoad is.
 const standbyLag = "STANDBY_LAG"
 
-// Events are composed under load, and the standby shows each of them only after a while. All kinds of readers get each event once,
-// in order; a reader that is ahead of the standby waits; none is told anything else.
+// Events are composed under load, and the standby replays each of them late. All kinds of readers receive each event once and in order.
+// A reader that is ahead of the standby waits. No reader fails, or is told that the history was rewound.
 func TestReadersOfAStandbyUnderLoad(t *testing.T) {
 	t.Parallel()
 	lag := 2 * time.Second
@@ -48,7 +48,7 @@ func TestReadersOfAStandbyUnderLoad(t *testing.T) {
 	l := r.load(t, 2)
 	r.standby.WaitFor(t, patience, "SELECT position >= 20 FROM iu_outbox.emission_counter")
 
-	// The primary is ahead by now, and begins an epoch that the standby does not know.
+	// By now the primary is ahead. It begins an epoch that the standby does not know yet.
 	r.primary.Exec(t, "SELECT iu_outbox.begin_epoch()")
 	now, err := subscribe.Resolve(t.Context(), r.primary.Pool, subscribe.Now())
 	require.NoError(t, err)
@@ -97,7 +97,7 @@ type lagging struct {
 	delays []time.Duration // from the events' times to the Go readers that stay on the standby
 }
 
-// delay makes the standby replay each commit that long after it was made.
+// delay makes the standby replay each commit only when lag has passed since it was made.
 func (r *lagging) delay(t *testing.T, lag time.Duration) {
 	t.Helper()
 	r.standby.Exec(t, fmt.Sprintf("ALTER SYSTEM SET recovery_min_apply_delay = '%dms'", lag.Milliseconds()))
@@ -151,14 +151,14 @@ func (r *lagging) run(t *testing.T, maxLag time.Duration) (out *buffer) {
 	return out
 }
 
-// got waits until a reader has got as many events as are wanted, and requires that they are these.
+// got waits until a reader has received as many events as want has, and requires that they are those of want.
 func (r *lagging) got(t *testing.T, reader string, out *buffer, want []int) {
 	t.Helper()
 	printed(t, out, len(want))
 	require.Equal(t, want, positions(t, out.String()), "%s: %s", reader, r.logs)
 }
 
-// late returns the percentage of their events that these readers got after the lag or later.
+// late returns the percentage of events that reached the Go readers of the standby no sooner than lag after they were composed.
 func (r *lagging) late(lag time.Duration) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

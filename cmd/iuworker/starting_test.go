@@ -74,7 +74,7 @@ func TestWorkDoesNotWaitInVain(t *testing.T) {
 		failed(t, exitFailed, "another worker has the same id: named lives on ")
 }
 
-// Every command that runs until it is stopped waits for a server that is lost before it works, says so once, and then works.
+// Every long-running command waits for a server that is lost before the command works. It logs that once, and then works.
 func TestCommandsOutliveALossBeforeTheyWork(t *testing.T) {
 	t.Parallel()
 	db, server := iutest.Own(t)
@@ -116,7 +116,7 @@ func TestCommandsOutliveALossBeforeTheyWork(t *testing.T) {
 	}
 }
 
-// What another try cannot fix ends each of them at once, also if it is the standby that refuses the login.
+// An error that a retry cannot fix ends each of them at once, even if only the standby refuses the login.
 func TestCommandsDoNotWaitInVain(t *testing.T) {
 	t.Parallel()
 	db, _ := iutest.Own(t)

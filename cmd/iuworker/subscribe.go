@@ -79,7 +79,7 @@ func since(text string) (subscribe.Start, error) {
 	return subscribe.Since(at), err
 }
 
-// subscribe prints events until ctx ends. The server has been reached; if it is lost from now on, subscribe waits for it.
+// subscribe prints events until ctx ends. The caller has reached the server. If the server is lost later, subscribe waits for it.
 func (a *app) subscribe(ctx context.Context, pool *pgxpool.Pool, at addresses, cfg subscribe.Config) error {
 	reading, stop := a.stdout.whileRead(ctx)
 	defer stop()

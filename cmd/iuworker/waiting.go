@@ -9,17 +9,17 @@ import (
 	"github.com/iu-core/iuworker/internal/retry"
 )
 
-// waiting is the rule by which every command starts that runs until it is stopped. If the server is lost before the command works,
-// it says so once and tries again. An error that another try cannot fix ends the command: a wrong password, a missing database, schema
-// or privilege. work, serve and publish also wait for a server that was never reached, as services do. subscribe, which people
-// type, connects first, and ends if it cannot.
+// waiting waits for the server while a long-running command starts. If the server is lost before the command works, waiting logs that
+// once and retries. An error that a retry cannot fix ends the command: a wrong password, or a missing database, schema or privilege.
+// work, serve and publish also wait for a server that they have not reached yet, as services do. subscribe, which people type, connects
+// first, and ends if it cannot.
 type waiting struct {
 	what   string // the component, for the log
 	logger *slog.Logger
-	reason atomic.Pointer[error] // why it waits; nil if it does not
+	reason atomic.Pointer[error] // why it waits; nil: it does not
 }
 
-// until calls try until it succeeds, ctx ends, or it returns an error that another try cannot fix.
+// until calls try until it succeeds, ctx ends, or it returns an error that a retry cannot fix.
 func (w *waiting) until(ctx context.Context, try func(ctx context.Context) error) error {
 	for n := 1; ; n++ {
 		err := try(ctx)
@@ -42,7 +42,7 @@ func (w *waiting) until(ctx context.Context, try func(ctx context.Context) error
 	}
 }
 
-// why returns why the command waits; nil if it does not.
+// why returns the error because of which the command waits, or nil if it does not wait.
 func (w *waiting) why() error {
 	if reason := w.reason.Load(); reason != nil {
 		return *reason

@@ -20,7 +20,7 @@ func (b *bench) idle(ctx context.Context) error {
 		if err := s.walk(ctx, b.cfg.Sizes.Warmup, s.insertRows); err != nil {
 			return err
 		}
-		// Afterwards neither autovacuum nor a checkpoint has work of the warm-up, or of the migration that made the catalogs.
+		// This leaves autovacuum and the checkpointer no work of the warm-up, or of the migration that filled the catalogs.
 		if err := s.cleanUp(ctx); err != nil {
 			return err
 		}
@@ -35,7 +35,7 @@ func (b *bench) idle(ctx context.Context) error {
 	}
 	without = b.watchIdle(ctx)
 	if with.cost == nil || without.cost == nil {
-		b.note("The CPU of the idle worker was not measured: only Linux tells.")
+		b.note("The CPU of the idle worker was not measured: only Linux reports it.")
 		return ctx.Err()
 	}
 	b.add(measure("idle CPU, worker", "% of core", []float64{with.percent(with.client)}))
@@ -49,14 +49,14 @@ func (b *bench) idle(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// idleCost is what was used in some time; cost is nil if that could not be read.
+// idleCost is the CPU that was used within took; cost is nil if it could not be read.
 type idleCost struct {
 	*cost
 
 	took time.Duration
 }
 
-// watchIdle lets what was begun come to rest, and measures.
+// watchIdle waits until earlier work has ended, then measures.
 func (b *bench) watchIdle(ctx context.Context) idleCost {
 	retry.Pause(ctx, min(b.cfg.Sizes.Idle, 5*time.Second))
 	stop, began := b.meter.start(), time.Now()

@@ -126,7 +126,7 @@ func watchMemory(ctx context.Context) (stop func() []float64) {
 // memory adds a line for the worker's memory during a drain, with a note on its growth.
 func (b *bench) memory(name string, values []float64) {
 	if len(values) == 0 || values[0] == 0 {
-		b.note("The worker's memory was not measured: only Linux tells.")
+		b.note("The worker's memory was not measured: only Linux reports it.")
 		return
 	}
 	m := measure(name, "MB", []float64{sampleOf(values).Max})

@@ -15,10 +15,10 @@ import (
 const composeAloneSQL = `
 	SELECT COALESCE(event, '{}'), COALESCE(result, '{}'), COALESCE(job, 0), COALESCE(announced, 0) FROM iu_outbox.compose_alone($1, $2, $3)`
 
-// ComposeAlone claims the row that is alone in the outbox, composes its event, inserts its job, completed, and announces the instance, in
-// one round trip: for the least latency. It returns no outcome if the outbox is empty, and nil if there are rows but none that is alone
-// and can be composed at once. After an error nothing is changed. Rows have to be claimed the usual way in both cases. It records no
-// spans. The caller calls Report with what it returns.
+// ComposeAlone claims the only row in the outbox, composes its event, inserts its job as completed, and announces the instance, in one
+// round trip. If the outbox is empty, the result has no events. ComposeAlone returns nil if there are other rows, or if the event cannot
+// be composed at once. If it returns nil or an error, nothing is changed, and the caller claims rows in the usual way. It records no
+// spans. The caller passes the result to Report.
 func (w *Worker) ComposeAlone(ctx context.Context, pool *pgxpool.Pool, by Incarnation) (*Claimed, error) {
 	if !w.composesClaimed() {
 		return nil, nil //nolint:nilnil // nothing to do is no error

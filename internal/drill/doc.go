@@ -21,6 +21,6 @@
 //	the audit finds something          the directory with logs, receipts and findings stays, and the report names it
 //	the run is interrupted             everything is ended and removed; ErrInterrupted
 //	the drill itself cannot go on      an error that names the directory with the logs
-//	the program is killed              Linux: the kernel ends its processes and its servers; its directory stays, and a scratch
+//	the program is killed              Linux: the kernel ends its processes and its servers; its directory stays, and so does a scratch
 //	                                   database on a given server, which the next run drops
 package drill

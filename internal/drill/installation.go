@@ -82,7 +82,7 @@ func (in *installation) install(ctx context.Context) (err error) {
 	}
 	in.server.ConnConfig.RuntimeParams["application_name"] = ownSessions
 	in.server.MaxConnIdleTime = time.Minute
-	in.cfg.Environ = append(slices.Clip(cfg.Environ), tokenVariable+"="+rand.Text()) // workers demand one, because stream clients come through a proxy
+	in.cfg.Environ = append(slices.Clip(cfg.Environ), tokenVariable+"="+rand.Text()) // workers require it from stream clients, which come through a proxy
 	in.db, err = scratch.Create(ctx, scratch.Config{Server: in.server, Prefix: namePrefix, PoolSize: 6, Logger: cfg.Logger})
 	if err != nil {
 		return err

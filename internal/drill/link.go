@@ -13,7 +13,7 @@ import (
 const dialTimeout = 5 * time.Second
 
 // link is the network of one process, which leads to the server or, for a stream client, to the workers: a proxy that forwards
-// bytes, and can stop to forward without closing a connection. It listens on a socket that only this user reaches if the server has
+// bytes, and can stop forwarding without closing a connection. It listens on a socket that only this user reaches if the server has
 // one, else on a loopback port. Safe for concurrent use.
 type link struct {
 	listener net.Listener

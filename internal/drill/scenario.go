@@ -32,7 +32,7 @@ var scenarios = []scenario{
 	{"failover", "kill -9 of the primary, and promotion of its synchronous standby", ownServer, failOver},
 	{"lossy-failover", "promotion of a standby that was cut off before, so that the server itself loses commits", ownServer, loseCommits},
 	{"cut-sessions", "pg_terminate_backend() of sessions at random", nothing, cutSessions},
-	{"half-open", "networks that stop to forward, and close nothing", nothing, halfOpen},
+	{"half-open", "networks that stop forwarding, and close nothing", nothing, halfOpen},
 	{"flap-gates", "both gates closed and opened at random", nothing, flapGates},
 	{"rollback", "an actor's instances rolled back again and again, while more are composed", nothing, rollBack},
 	{"idle-holders", "idle sessions that hold rows, and the keys of events that are to be composed", nothing, idleHolders},

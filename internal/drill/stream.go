@@ -21,8 +21,8 @@ const (
 	streamRetry   = 500 * time.Millisecond
 )
 
-// StreamClient is a client of Server-Sent Events, as a browser is one: it reconnects after the last ID that it received. A history
-// that was rewound makes it continue at the last event in common.
+// StreamClient is a client of Server-Sent Events that behaves like a browser: it reconnects, and continues after the last ID that it
+// received. If the history was rewound, it continues after the last event that both histories have.
 type StreamClient struct {
 	// URL is the address of the events. Required.
 	URL string
@@ -59,7 +59,7 @@ func (c StreamClient) Run(ctx context.Context) error {
 	}
 }
 
-// outputError means that a message was received and cannot be printed.
+// outputError means that a message was received but could not be printed.
 type outputError struct{ error }
 
 func (e *outputError) Unwrap() error { return e.error }
@@ -68,7 +68,7 @@ func (e *outputError) Unwrap() error { return e.error }
 func (c StreamClient) once(ctx context.Context, client *http.Client, last *string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	silence := time.AfterFunc(streamSilence, func() { // a worker that is stopped closes nothing
+	silence := time.AfterFunc(streamSilence, func() { // a suspended worker closes nothing
 		cancel(fmt.Errorf("nothing came for %s", streamSilence))
 	})
 	defer silence.Stop()
@@ -138,7 +138,7 @@ func (m *streamMessage) add(line string) bool {
 	return false
 }
 
-// cursor returns the cursor of a client that had another one and received the message.
+// cursor returns the cursor of a client that was at before and has received the message.
 func (m *streamMessage) cursor(before string) (string, error) {
 	if m.Kind != "problem" {
 		if m.ID == "" {

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// streamServer serves one history, an event a connection, and notes after which cursor each connection began. The third time it
-// says that what came after position 1 is lost.
+// streamServer serves one history, one event per connection. A client that has two events is told that what came after position 1 is
+// lost. asked returns the cursors after which connections began.
 func streamServer(t *testing.T, w *world) (url string, asked func() []string) {
 	t.Helper()
 	requests := make(chan string, 100)
@@ -56,7 +56,7 @@ func (s *stopAfter) Write(p []byte) (int, error) {
 	return s.Writer.Write(p)
 }
 
-// A client that is started again continues after what the drill has read from its predecessor, whose last line was torn.
+// A client that is restarted continues after what the drill has read from its predecessor, whose last line was torn.
 func TestStreamClientContinuesAfterWhatWasRead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 3)

@@ -26,7 +26,7 @@ type subscriber struct {
 	mu       sync.Mutex
 	receipts []receipt
 	problems []string // what it received and cannot be read
-	cursor   string   // of a stream client: where its next life continues
+	cursor   string   // of a stream client: where its next incarnation continues
 }
 
 // receipt is an event as a subscriber received it.
@@ -34,7 +34,7 @@ type receipt struct {
 	cursor   subscribe.Cursor
 	instance uuid.UUID
 	event    uuid.UUID
-	source   int // which process, and which of its lives; 0 for a stream client, whose lives follow one another
+	source   int // which process, and which of its incarnations; 0 for a stream client, each of whose incarnations continues the one before
 	at       time.Time
 }
 
@@ -67,8 +67,8 @@ func (s *subscriber) readLines(output io.Reader, source int) {
 	s.eachLine(output, func(line []byte) { s.take(line, source) })
 }
 
-// readMessages takes what a stream client prints, to the last line before it starts again: the next life continues after exactly
-// what was taken, so that nothing may come twice.
+// readMessages takes what a stream client prints. It returns before the client starts again: the next incarnation continues after
+// exactly what was taken, so nothing may come twice.
 func (s *subscriber) readMessages(output io.Reader) {
 	s.eachLine(output, func(line []byte) {
 		var m streamMessage
@@ -97,7 +97,7 @@ func (s *subscriber) resume() []string {
 	return []string{"--after", s.cursor}
 }
 
-// eachLine reads until the output is closed. The last line of a killed process may lack its end, and was then not received.
+// eachLine reads lines until the output is closed. The last line of a killed process may be torn, and then counts as not received.
 func (s *subscriber) eachLine(output io.Reader, take func(line []byte)) {
 	lines := bufio.NewReaderSize(output, 1<<16)
 	for {

@@ -69,8 +69,8 @@ func (s *Server) adopt(ctx context.Context, standby *Server, synchronous bool) e
 // name is how a standby calls itself on its primary: in pg_stat_replication, and its slot.
 func (s *Server) name() string { return "standby_" + filepath.Base(s.dir.path) }
 
-// dropSlot removes the slot that a standby or a failed copy leaves on its primary, which would keep WAL there forever. A primary that
-// does not run keeps it.
+// dropSlot removes the slot that a standby or a failed copy leaves on its primary, because the slot would keep WAL there forever. If the
+// primary does not run, the slot stays.
 func (s *Server) dropSlot() {
 	primary := s.cfg.primary
 	if !primary.runs() {
@@ -90,7 +90,7 @@ func (s *Server) dropSlot() {
 	}
 }
 
-// runs reports whether the server's main process is there.
+// runs reports whether the server's main process runs.
 func (s *Server) runs() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

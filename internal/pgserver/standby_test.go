@@ -106,7 +106,7 @@ func TestStandbyFails(t *testing.T) {
 	require.Nil(t, standby)
 }
 
-// A slot that stays would make the primary keep its WAL forever.
+// A slot that stayed would make the primary keep its WAL forever.
 func TestStandbyLeavesNoSlot(t *testing.T) {
 	t.Parallel()
 	primary := start(t, Config{Settings: map[string]string{"fsync": "off"}})

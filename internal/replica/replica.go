@@ -20,7 +20,7 @@ const (
 	checkInterval = time.Second
 	checkTimeout  = 2 * time.Second
 	returnAfter   = 2           // good checks after which reads return to a standby that was away
-	avoidFor      = time.Minute // that a standby is not read after Avoid
+	avoidFor      = time.Minute // how long a standby is not read after Avoid
 )
 
 // Config configures a Reader. The zero value of a field means its default.
@@ -104,9 +104,9 @@ func (r *Reader) Failed() {
 }
 
 // errAnother means that the standby does not replay this primary.
-var errAnother = errors.New("the standby is one of another server")
+var errAnother = errors.New("the standby replicates from another server")
 
-// Avoid makes reads go to the primary for a minute, because the standby cannot be read for a reason that a check does not find, such
+// Avoid makes reads go to the primary for a minute. Call it if the standby cannot be read for a reason that a check does not find, such
 // as another history.
 func (r *Reader) Avoid(ctx context.Context, why error) {
 	r.mu.Lock()
@@ -190,7 +190,7 @@ func ask(ctx context.Context, pool *pgxpool.Pool, sql string) (n *int64, err err
 	return n, err
 }
 
-// same returns an error if the standby is one of another server. It asks once.
+// same returns an error if the standby replicates from another server. It asks once.
 func (r *Reader) same(ctx context.Context) error {
 	r.mu.Lock()
 	asked := r.asked

@@ -112,7 +112,7 @@ func TestWithoutAStandby(t *testing.T) {
 	require.Same(t, primary, r.Pool())
 }
 
-// A primary and a standby that replays nothing for a while, is lost and comes back, and is another server in the end.
+// A standby replays nothing for a while, loses its primary, is lost itself, and comes back. In the end it is one of another server.
 func TestChecksOfRealServers(t *testing.T) {
 	t.Parallel()
 	db, primary := iutest.Own(t)
@@ -157,7 +157,7 @@ func TestChecksOfRealServers(t *testing.T) {
 	require.True(t, another.State().FromPrimary)
 }
 
-// A login that may not ask for the identity, or a service that hides it, is no standby that cannot be read.
+// A standby can be read even if the login may not ask for the identity of the servers, or a service hides it.
 func TestServersThatDoNotTellWhoTheyAre(t *testing.T) {
 	t.Parallel()
 	db, _ := iutest.Own(t)

@@ -17,8 +17,8 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// steps are a history in the model: an epoch begins, or an event is announced. Each step has a name that no other step has, so that
-// two histories are the same up to where their names are.
+// steps are a history in the model. In each step an epoch begins, or an event is announced. The name of a step is unique, so two
+// histories are the same as far as their names are.
 type steps []string
 
 const (
@@ -38,12 +38,12 @@ func (s steps) events() (names []string) {
 	return names
 }
 
-// begins reports whether s is a beginning of another history, or the whole of it.
+// begins reports whether s is a prefix of another history, or equals it.
 func (s steps) begins(other steps) bool {
 	return len(s) <= len(other) && slices.Equal(s, other[:len(s)])
 }
 
-// ended reports whether a later epoch began before a cursor than that of the cursor.
+// ended reports whether the epoch of a cursor ended before the cursor's position, because a later epoch began there.
 func (s steps) ended(c Cursor) bool {
 	mine := slices.Index(s, epochStep+c.Epoch)
 	if mine < 0 {
@@ -53,7 +53,7 @@ func (s steps) ended(c Cursor) bool {
 	return later >= 0 && len(s[:mine+1+later].events()) < int(c.Position)
 }
 
-// show makes a database the one of a server whose history is s.
+// show fills a database like that of a server whose history is s.
 func (s steps) show(ctx context.Context, pool *pgxpool.Pool) error {
 	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		batch := &pgx.Batch{}
@@ -82,7 +82,7 @@ type replicated struct {
 	ctx              context.Context //nolint:containedctx // of the test
 	pools            [2]*pgxpool.Pool
 	primary, standby steps
-	stale            bool // whether the databases are to be shown again
+	stale            bool // the databases do not show these histories yet
 	named            int
 
 	own steps // what the reader has read, up to its cursor
@@ -102,7 +102,7 @@ func (r *replicated) step(kind string) string {
 	return fmt.Sprintf("%s%08x", kind, r.named)
 }
 
-// shown returns the history of a server, and a source of a reader of standbys that reads it first.
+// shown returns the history of a server, and a source for a reader of standbys that reads this server first.
 func (r *replicated) shown(t *rapid.T, server string) (steps, *source) {
 	if r.stale {
 		for i, history := range []steps{r.primary, r.standby} {
@@ -119,7 +119,7 @@ func (r *replicated) shown(t *rapid.T, server string) (steps, *source) {
 	return r.standby, newSource(r.pools[0], r.pools[1], -1, "Test", logger)
 }
 
-// judge compares what a reader of standbys was told with the model. events are what it may get.
+// judge compares with the model what a reader of standbys got: events, or an error. shown is the history of the server that it read.
 func (r *replicated) judge(t *rapid.T, shown steps, got []string, err error) {
 	position := len(r.own.events())
 	has, primaryHas, primaryBehind := r.own.begins(shown), r.own.begins(r.primary), r.primary.begins(r.own)
@@ -181,7 +181,7 @@ func (r *replicated) resume(t *rapid.T) {
 	}
 }
 
-// readAlone reads as a reader that knows the primary alone: nothing can be behind, so that it is told at once.
+// readAlone reads as a reader of the primary alone, which is told of a rewind at once, because nothing can be behind.
 func (r *replicated) readAlone(t *rapid.T) {
 	shown, _ := r.shown(t, onPrimary)
 	p, err := readAfter(r.ctx, r.pools[0], ownHistory, r.at, Filter{}, 1000)
@@ -197,19 +197,19 @@ func (r *replicated) change(f func(t *rapid.T)) func(t *rapid.T) {
 	}
 }
 
-// Whatever happens to a primary and its standby, a reader of both gets each event of the history that it reads once and in order;
-// it takes a server that is behind for nothing else; and it is told of a rewind, and never of one that is none.
+// Random things happen to a primary and its standby. A reader of both receives each event of the history that it reads once and in
+// order. It is told of each rewind, and never mistakes a server that is behind for one.
 func TestBehindIsNotRewound(t *testing.T) {
 	t.Parallel()
 	pools := [2]*pgxpool.Pool{iutest.New(t).Pool, iutest.New(t).Pool}
 	t.Cleanup(func() {
-		for _, pool := range pools { // what is announced here is no whole event
+		for _, pool := range pools { // the events of this test are not complete
 			if _, err := pool.Exec(context.WithoutCancel(t.Context()), "DELETE FROM iu_outbox.emission"); err != nil {
 				t.Error(err)
 			}
 		}
 	})
-	for range 15 { // times the checks of this package, which are few
+	for range 15 { // because each Check of this package runs few checks
 		rapid.Check(t, func(rt *rapid.T) {
 			r := &replicated{ctx: t.Context(), pools: pools, stale: true}
 			r.primary = steps{r.step(epochStep)}

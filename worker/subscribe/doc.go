@@ -32,14 +32,14 @@
 //	position
 //	the cursor's position, with another event     rewound
 //
-// No alarm is false, because none of the three can be true of a part of the cursor's own history. No rewind is missed: if the
-// histories differ, the first event after the cursor's position makes one of them true, if no epoch before it does, and the reader gets
-// no event of the other history. TestBehindIsNotRewound compares this rule with a model.
+// No alarm is false, because none of the three cases of "rewound" is possible in a part of the cursor's own history. No rewind is missed:
+// if the histories differ, one of these cases is there at the latest with the first event after the cursor's position, so that the
+// reader receives no event of the other history. TestBehindIsNotRewound compares this rule with a model.
 //
-// "Not here yet" is an empty page. A reader that can ask the primary as well is told what that shows, by the same rule; a primary that
-// has the cursor overrules a standby that says "rewound", which is then not read for a while. Even a primary cannot decide otherwise for
-// readers of standbys: a standby may show a commit for which its primary still waits. A reader of the primary alone is told at once,
-// also if the epoch goes on: there is nothing that could be behind.
+// "Not here yet" is an empty page. A reader that can also ask the primary is told what the primary shows, by the same rule. If a standby
+// says "rewound" and the primary has the cursor, the primary is right, and the standby is not read for a while. For readers of standbys
+// the primary follows this rule, too, because a standby may show a commit for which its primary still waits. A reader of the primary
+// alone is told of a rewind at once, even if the epoch goes on, because nothing can be behind.
 //
 //	failure                                  what happens then
 //	process killed                           its lease expires after Config.LeaseTTL, and another process continues after

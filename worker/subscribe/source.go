@@ -33,8 +33,8 @@ var errNotHere = errors.New("not replayed yet")
 //   - it does not have the cursor's epoch, but events after its position: an epoch begins at or before each of its cursors,
 //     and no later than any event after them, so that it would be here as well.
 //
-// If the history is a part of the one in which the cursor was read, neither is possible. If it is not, one of them comes with the
-// first event after the cursor's position at the latest, unless both are in the same epoch; then ids differ at the cursor.
+// If the history is a part of the one in which the cursor was read, neither is possible. If it is not, one of them is true at the latest
+// with the first event after the cursor's position, unless both histories are in the same epoch; then ids differ at the cursor.
 func (h *history) passed(c Cursor) bool {
 	if h.state != "rewound" {
 		return false // the cursor's epoch goes on
@@ -83,7 +83,7 @@ func (s *source) after(ctx context.Context, at mark, filter Filter, limit int) (
 	case err != nil && !lost(err) && retry.MayPass(err):
 		s.replica.Failed()
 		return p, err
-	case err != nil && !lost(err): // of the standby alone, such as a wrong password, or of both
+	case err != nil && !lost(err): // such as a wrong password, for the standby alone or for both servers
 		p, there := readAfter(ctx, s.primary, s.knowledge(), at, filter, limit)
 		if there == nil {
 			s.replica.Avoid(ctx, err)

@@ -12,7 +12,8 @@ import (
 	"github.com/iu-core/iuworker/worker/subscribe"
 )
 
-// The server is lost in the first read, and when a subscriber starts. They wait, and get everything once it is back.
+// The server is lost during the first read of some subscribers, and before another one starts. They wait, and receive everything once
+// it is back.
 func TestASubscriberWhoseServerIsLostBeforeItsFirstRead(t *testing.T) {
 	t.Parallel()
 	db, server := iutest.Own(t)

@@ -34,8 +34,8 @@ BEGIN
 END
 $$;
 
--- Makes up to p_limit parked jobs available whose gate is open, for each gate lowest id first. With the composer closed it
--- reads two rows and no job; without parked jobs it reads little more.
+-- Makes up to p_limit parked jobs available whose gate is open, for each gate lowest id first. If the composer's
+-- gate is closed, it reads two rows and no job. If no job is parked, it reads little more.
 CREATE OR REPLACE FUNCTION iu_outbox.resume_parked(p_limit integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET jit = off AS $$

@@ -1,4 +1,4 @@
--- Returns the type of the events that announce instances. It is their channel, too, and their key in the registry.
+-- Returns the type of the events that announce instances. It is also their channel, and their key in the registry.
 CREATE OR REPLACE FUNCTION iu_outbox.event_type() RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT 'iu.template.instance_auto_composed'

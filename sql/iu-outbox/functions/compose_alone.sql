@@ -1,11 +1,12 @@
--- The relay's way for an outbox row that comes alone: one call claims the row, composes its instance and announces it. It
+-- How the relay moves a row that is alone in the outbox: one call claims the row, composes its instance and announces it. It
 -- does what claim(), compose_claimed() and emit() do, in fewer statements, for the least latency.
 
--- Composes the event of the outbox row that is alone there, and inserts its job, completed. Returns the event, its result, its job,
--- and the position that was announced, NULL if that is left to the emitter. Returns a row of NULLs if the outbox is empty, and no row if
--- the row is not alone, or its event is not to be composed at once, or does not end well: then nothing is changed, and the row has
--- to go the usual way.
--- Locks the row, and skips one that is locked; tries the suffix; then locks as that function and emit() do, with short waits.
+-- Composes the event of the only row in the outbox, and inserts its job as completed. Returns the event, its result, its job, and the
+-- position that was announced, which is NULL if the announcement is left to the emitter. Returns a row of NULLs if the outbox is empty.
+-- Returns no row and changes nothing if there are other rows, or if the event must not be composed at once, or does not end well: the
+-- relay then moves the row in the usual way.
+-- Locks the row unless another transaction has, tries to lock the suffix, then locks as fn_iu_auto_instantiate_from_event() and emit()
+-- do, with short waits.
 CREATE OR REPLACE FUNCTION iu_outbox.compose_alone(
     p_worker text, p_number integer, p_max_attempts integer,
     OUT event jsonb, OUT result jsonb, OUT job bigint, OUT announced bigint)

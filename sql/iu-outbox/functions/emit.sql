@@ -24,7 +24,7 @@ BEGIN
         state := 'held';
         RETURN;
     END IF;
-    -- Before the lock, which writes: an idle emitter looks again and again.
+    -- Before the lock, because locking a row writes, and an idle emitter polls.
     IF NOT EXISTS (SELECT FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 1) THEN
         state := 'idle';
         RETURN;
@@ -91,9 +91,9 @@ BEGIN
 END
 $$;
 
--- Writes the emission of an instance that this transaction composed together with its position, and announces it. Returns false, and
--- writes nothing, if that is for the emitter: other emissions wait, or emit() would not have emitted or notified now. p_id may be NULL.
--- Holds the counter row until the end of the transaction. It costs a single event half of what emit() costs.
+-- Writes the emission of an instance that this transaction composed, with its position, and announces it. Returns false and writes
+-- nothing if p_id is NULL, or if the emitter has to do it: other emissions wait, or emit() would not emit or notify now.
+-- Locks the counter row until the end of the transaction. For a single event it costs half of what emit() costs.
 CREATE OR REPLACE FUNCTION iu_outbox.emit_new(p_id uuid, p_trace text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off

@@ -1,7 +1,7 @@
 -- Gates: rows of public.dot_config. A gate is open if lower(btrim(value)) = 'true'.
 
--- Returns whether the gate of a config key is open. If the row is missing, the gate is closed. In PL/pgSQL, since each event may
--- ask: PostgreSQL plans a function in SQL for each call, unless it is part of the statement that calls it.
+-- Returns whether the gate of a config key is open. If the row is missing, the gate is closed. Written in PL/pgSQL
+-- because each event may call it: PostgreSQL plans a function in SQL again for each call, unless it can inline it.
 CREATE OR REPLACE FUNCTION iu_outbox.gate_open(p_key text) RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -4,7 +4,7 @@
 -- only if the relay sleeps.
 -- The relay calls claim(): it deletes rows from the outbox, and inserts a River job for each in the same transaction. If their
 -- instances can be composed at once, that transaction composes them, too, and their jobs are completed from the start
--- (compose_claimed; for a row that comes alone all of it is one call, compose_alone). Rows with one idempotency key become one
+-- (compose_claimed). For the only row in the outbox, compose_alone() does all of this in one call. Rows with one idempotency key become one
 -- job. A row that cannot become a job becomes a dead letter (set_row_aside).
 -- Jobs that run at once, and the relay, call compose_batch(), which calls iu-core's fn_iu_auto_instantiate_from_event for each event: it writes
 -- the instance and a row of iu_auto_instantiate_event_log, whose unique key makes a second run a replay. For many events of one

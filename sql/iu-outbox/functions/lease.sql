@@ -2,7 +2,7 @@
 --
 -- A process is an incarnation of a worker's id. Its row in iu_outbox.worker, with the id and the lock_key that it chose at
 -- random, is its lease. It renews the lease every 2 s; 8 s after the last renewal the lease has expired, and the process
--- counts as dead. Whoever deletes the row fences the process: if it was only suspended, its next statement that
+-- counts as dead. Deleting the row fences the process: if it was only suspended, its next statement that
 -- composes finds no row, and fails.
 -- One process sweeps expired leases: of those that have renewed theirs for 5 s without a gap, the one with the lowest
 -- id. After an outage of the server, or a jump of its clock, all leases are old for a moment; nobody sweeps until the
@@ -44,13 +44,15 @@ BEGIN
 END
 $$;
 
--- Renews the lease of an incarnation, and returns when; NULL: there is none, since the process was taken for dead. sweeps: it
--- is the one to call sweep_leases(), which has something to do. left_behind: jobs that run under the id and were fetched more
--- than 4 s ago, or by another clock; NULL: none. next_expiry: how long until the first of the valid leases expires unless it is
--- renewed, its own included: if that lease is the sweeper's, this process may be the next one to sweep. A renewal more than
--- 4 s after the one before, or before it, ends a run without gaps. p_session_pid: the backend of its session with advisory locks; NULL: it has none. Locks the row. A
--- lease does not depend on River's table: if that is locked, there is nothing to sweep and nothing left behind. The
--- transaction commits asynchronously: after a crash of the server nobody sweeps until the living have renewed their leases.
+-- Renews the lease of an incarnation. Locks its row. p_session_pid is the backend of its session with advisory locks, or NULL.
+-- seen_at: the time of the renewal; NULL if there is no lease, because the process was taken for dead.
+-- sweeps: whether this process is the one to call sweep_leases(), and there is something to sweep.
+-- left_behind: the jobs that run under the id and were fetched more than 4 s ago, or by another clock; NULL if there are none.
+-- next_expiry: how long until the first of the valid leases expires unless it is renewed, its own included. If that lease is the
+-- sweeper's, this process may be the next one to sweep.
+-- A renewal more than 4 s after the one before, or before it, ends a run without gaps. A lease does not depend on River's table: if
+-- that is locked, there is nothing to sweep and nothing left behind. The transaction commits asynchronously, because a lost renewal
+-- does no harm: after a crash of the server no process sweeps until the living ones have renewed their leases.
 DROP FUNCTION IF EXISTS iu_outbox.renew_lease(text, integer, integer);
 CREATE FUNCTION iu_outbox.renew_lease(
     p_id text, p_lock_key integer, p_session_pid integer,

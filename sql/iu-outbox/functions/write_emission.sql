@@ -5,7 +5,7 @@
 -- What the event needs that the log does not have is its trace, a traceparent or one with its tracestate after a space: it
 -- comes from the setting iu_outbox.traceparent, or for a statement that writes several rows from iu_outbox.traceparents, a
 -- JSON object by idempotency keys.
--- With iu_outbox.announce = on, the emission of a single row is announced at once, if it can be.
+-- If the setting iu_outbox.announce is on, the emission of a single row is announced at once if possible.
 CREATE OR REPLACE FUNCTION iu_outbox.write_emission() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
