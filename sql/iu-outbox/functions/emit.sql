@@ -104,12 +104,11 @@ DECLARE
     v_event jsonb;
     v_doorbell text := pg_catalog.current_setting('iu_outbox.doorbell', true);
 BEGIN
-    IF p_id IS NULL OR NOT iu_outbox.may_notify() THEN
+    IF p_id IS NULL OR NOT iu_outbox.announcing() OR NOT iu_outbox.may_notify() THEN
         RETURN false;
     END IF;
     SELECT c.epoch, c.position + 1 INTO v_epoch, v_position FROM iu_outbox.emission_counter AS c FOR UPDATE SKIP LOCKED;
-    IF NOT FOUND OR NOT iu_outbox.announcing()
-       OR EXISTS (SELECT FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 1) THEN
+    IF NOT FOUND OR EXISTS (SELECT FROM iu_outbox.emission AS e WHERE e.position IS NULL ORDER BY e.id LIMIT 1) THEN
         RETURN false;
     END IF;
     v_epoch := iu_outbox.current_epoch(v_epoch, v_position - 1);
