@@ -1,9 +1,11 @@
 package worker_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
@@ -80,4 +82,33 @@ func TestBacklogOfJobsIsComposedAtOnce(t *testing.T) {
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.dead_letter WHERE status = 'template_not_found'")
 	require.Less(t, value[int](t, db, "SELECT count(DISTINCT xmin::text)::int FROM iu_auto_instantiate_event_log"), 100, "River alone needs 300 transactions")
 	eventually(t, db, "SELECT count(*) = 2999 FROM iu_outbox.emission WHERE position IS NOT NULL")
+}
+
+// After a lane of the relay has failed, several compose at once again, while the backlog lasts.
+func TestFailedLaneLeavesNoneAlone(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	db.Exec(t, `
+		CREATE SEQUENCE public.rows;
+		CREATE TABLE public.seen (n bigint, alone boolean);
+		CREATE FUNCTION public.watch() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+		BEGIN
+			INSERT INTO public.seen VALUES (nextval('public.rows'), pg_try_advisory_xact_lock(4711));
+			IF lastval() = 4 THEN RAISE EXCEPTION 'once' USING ERRCODE = '40001'; END IF;
+			RETURN NULL;
+		END $$;
+		CREATE TRIGGER watch BEFORE INSERT ON public.iu_piece_collection EXECUTE FUNCTION public.watch()`)
+	db.Exec(t, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
+		SELECT 'e', $1, 's-' || g FROM generate_series(1, 12000) AS g`, template)
+	config := db.Pool.Config().Copy()
+	config.MaxConns = 20 // of fewer connections the worker leaves one lane to the relay
+	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(t.Context()), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	start(t, db, func(c *worker.Config) { c.Pool = pool })
+	eventually(t, db, "SELECT count(*) = 12000 FROM iu_auto_instantiate_event_log")
+	require.Positive(t, value[int](t, db, "SELECT count(*)::int FROM public.seen WHERE n > 4 AND NOT alone"))
+	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM public.seen WHERE n = 4"), "that lane was rolled back")
 }

@@ -124,16 +124,24 @@ func (r *relay) moveAlone(ctx context.Context) (f found, done bool) {
 	return f, true
 }
 
-// composeBacklog moves rows in several transactions at once, until one finds fewer than it may claim, or has to leave the composing to
-// jobs, or ctx ends. Errors are left to handle, which meets them as well.
+// backlogTime is how long lanes compose until handle looks again at the rows that were set aside.
+const backlogTime = 5 * time.Second
+
+// composeBacklog moves rows in several transactions at once, until one of them finds fewer than it may claim, has to leave the composing to
+// jobs, or fails; until backlogTime is over; or until ctx ends. All lanes end together: otherwise the one that is left would go on alone
+// as long as the backlog lasts. Errors are left to handle, which meets them as well.
 func (r *relay) composeBacklog(ctx context.Context) {
 	without := r.aside.ids()
+	ctx, end := context.WithTimeout(ctx, backlogTime)
+	defer end()
 	var lanes sync.WaitGroup
 	for range r.lanes {
 		lanes.Go(func() {
+			defer end()
 			for ctx.Err() == nil {
 				batch, err := r.handOff(context.WithoutCancel(ctx), handOff{most: r.batch, without: without, compose: true})
 				if err != nil {
+					r.logger.DebugContext(ctx, "Relay: a lane failed; all begin again", slog.String("error", err.Error()))
 					return
 				}
 				r.report(ctx, batch)
