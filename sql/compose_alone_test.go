@@ -140,3 +140,28 @@ func TestTheSettingToAnnounceLosesNothing(t *testing.T) {
 	db.Exec(t, "SELECT iu_outbox.emit(10)")
 	require.Equal(t, []string{"1", "2", "3", "4", "5"}, rows(t, db, "SELECT position FROM iu_outbox.emission ORDER BY position"))
 }
+
+// A login that may not call the function does not compose by this way either, although the function runs as its owner.
+func TestComposeAloneNeedsTheCallersPrivilege(t *testing.T) {
+	t.Parallel()
+	db, template := ready(t)
+	insertEvent(t, db, template, "a")
+	direct, err := pgx.Connect(t.Context(), db.URLAs("iu_worker"))
+	require.NoError(t, err)
+	switched, err := pgx.Connect(t.Context(), db.URL)
+	require.NoError(t, err)
+	_, err = switched.Exec(t.Context(), "SET ROLE iu_worker")
+	require.NoError(t, err)
+	db.Exec(t, "REVOKE EXECUTE ON FUNCTION fn_iu_auto_instantiate_from_event(uuid, text, uuid, text, text, text, text) FROM iu_worker")
+	for _, conn := range []*pgx.Conn{direct, switched} {
+		var status string
+		require.ErrorIs(t, conn.QueryRow(t.Context(), composeAlone).Scan(&status), pgx.ErrNoRows)
+		require.Equal(t, untouched, rows(t, db, writtenCounts))
+	}
+	db.Exec(t, "GRANT EXECUTE ON FUNCTION fn_iu_auto_instantiate_from_event(uuid, text, uuid, text, text, text, text) TO iu_worker")
+	var status string
+	require.NoError(t, switched.QueryRow(t.Context(), composeAlone).Scan(&status))
+	require.Equal(t, "instantiated 1", status)
+	require.NoError(t, direct.Close(t.Context()))
+	require.NoError(t, switched.Close(t.Context()))
+}

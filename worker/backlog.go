@@ -41,9 +41,12 @@ func (b *backlog) compose(ctx context.Context) {
 	b.active.Store(true)
 	defer b.fetch.Ring()
 	defer b.active.Store(false)
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	var lanes sync.WaitGroup
 	for range b.lanes {
 		lanes.Go(func() {
+			defer end() // for all: one that is left would go on alone
 			for ctx.Err() == nil {
 				completed, err := b.work.ComposeReady(context.WithoutCancel(ctx), b.by(), b.queue)
 				if err != nil {

@@ -53,7 +53,7 @@ func (r *rates) take(m measured, err error) error {
 	r.wal = append(r.wal, each(float64(m.wal)))
 	if m.cpu != nil {
 		r.client = append(r.client, each(float64(m.cpu.client.Microseconds())))
-		if m.cpu.server != 0 {
+		if m.cpu.both {
 			r.server = append(r.server, each(float64(m.cpu.server.Microseconds())))
 		}
 	}

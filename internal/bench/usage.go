@@ -16,6 +16,7 @@ import (
 type cost struct {
 	server time.Duration
 	client time.Duration // the worker and this measuring, or pgbench
+	both   bool          // false: the server's is not known
 }
 
 // meter measures costs, on Linux. Those of the server are 0 if postmaster is 0: it runs on another machine.
@@ -29,7 +30,7 @@ func (m meter) start() (stop func() *cost) {
 		if err != nil || errAfter != nil {
 			return nil
 		}
-		return &cost{server: after.server - before.server, client: after.client - before.client}
+		return &cost{server: after.server - before.server, client: after.client - before.client, both: m.postmaster != 0}
 	}
 }
 

@@ -25,7 +25,11 @@ BEGIN
        OR EXISTS (SELECT FROM iu_outbox.unique_job(v_row.idempotency_key))
        OR (SELECT pg_catalog.count(*) FROM (SELECT FROM iu_outbox.event AS e ORDER BY e.id LIMIT 2) AS e) > 1
        OR NOT EXISTS (SELECT FROM iu_outbox.worker AS w WHERE w.id = p_worker AND w.lock_key = p_number)
-       OR EXISTS (SELECT FROM iu_river.river_queue AS q WHERE q.name = 'events' AND q.paused_at IS NOT NULL) THEN
+       OR EXISTS (SELECT FROM iu_river.river_queue AS q WHERE q.name = 'events' AND q.paused_at IS NOT NULL)
+       -- The caller, not the owner of this function: without the privilege nothing is composed, and the usual way says so.
+       OR NOT pg_catalog.has_function_privilege(
+           COALESCE(NULLIF(pg_catalog.current_setting('role'), 'none'), session_user)::name,
+           'public.fn_iu_auto_instantiate_from_event(uuid, text, uuid, text, text, text, text)', 'EXECUTE') THEN
         RETURN;
     END IF;
     IF NOT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('iu_core.auto_instantiate:' || v_row.instance_key_suffix, 0)) THEN
