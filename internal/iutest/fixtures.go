@@ -89,7 +89,7 @@ var HostileSettings = map[string]string{
 	"extra_float_digits":                  "-15",
 	"gin_fuzzy_search_limit":              "1",
 	"idle_in_transaction_session_timeout": "0",
-	"idle_session_timeout":                "1s",
+	"idle_session_timeout":                "3s", // a busy machine must have time to begin a session
 	"IntervalStyle":                       "iso_8601",
 	"jit":                                 "on",
 	"lock_timeout":                        "1ms",
