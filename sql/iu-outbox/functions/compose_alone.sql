@@ -56,11 +56,7 @@ BEGIN
     IF pg_catalog.getdatabaseencoding() <> 'UTF8' THEN
         PERFORM pg_catalog.convert_to(event::text, 'UTF8'); -- raises for a text that no client could read; its row becomes a dead letter
     END IF;
-    INSERT INTO iu_river.river_job AS j (
-        kind, queue, state, args, metadata, max_attempts, attempt, attempted_by, attempted_at, finalized_at, unique_key, unique_states)
-    VALUES ('auto_instantiate', 'events', 'completed', event, pg_catalog.jsonb_build_object('output', result), p_max_attempts, 1,
-            ARRAY[p_worker], pg_catalog.now(), pg_catalog.clock_timestamp(), iu_outbox.unique_key(v_row.idempotency_key), '11110001')
-    RETURNING j.id INTO job;
+    job := (iu_outbox.insert_completed_jobs(p_worker, ARRAY[event], ARRAY[result], p_max_attempts))[1];
     IF result ->> 'status' = 'instantiated' THEN
         announced := (SELECT e.position FROM iu_outbox.emission AS e
                       WHERE e.instance_collection_id = (result ->> 'instance_collection_id')::uuid);
