@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/internal/iutest/executable"
 	"github.com/iu-core/iuworker/internal/proxytest"
 )
 
@@ -88,7 +89,7 @@ func (r *reader) use(db *iutest.DB) {
 
 func (r *reader) program(t testing.TB, name, script string) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(filepath.Join(r.dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o700)) //nolint:gosec // it is a program
+	executable.Write(t, filepath.Join(r.dir, name), "#!/bin/sh\n"+script+"\n")
 }
 
 // follow does what a document says, from its first line to its last.

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest/executable"
 	scratchdb "github.com/iu-core/iuworker/internal/scratch"
 )
 
@@ -128,13 +128,13 @@ func TestWhatPgbenchPrints(t *testing.T) {
 func TestPgbenchIsGivenTheTimeItNeeds(t *testing.T) {
 	t.Parallel()
 	script := filepath.Join(t.TempDir(), "pgbench")
-	require.NoError(t, os.WriteFile(script, []byte(`#!/bin/sh
+	executable.Write(t, script, `#!/bin/sh
 case "$*" in
 *--time=1\ *) echo "number of transactions actually processed: 0" ;;
 *--time=2\ *) printf 'number of transactions actually processed: 63\ntps = 60.0 (without initial connection time)\n' ;;
 *--time=4\ *) printf 'number of transactions actually processed: 240\ntps = 80.0 (without initial connection time)\n' ;;
 esac
-`), 0o700)) //nolint:gosec // a program
+`)
 	server, err := pgxpool.ParseConfig("postgres://nobody@127.0.0.1:1/nothing")
 	require.NoError(t, err)
 	b, s := &bench{cfg: Config{Pgbench: script}}, &scratch{scratchdb.On(server, "nothing")}

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest/executable"
 	"github.com/iu-core/iuworker/internal/pgserver"
 )
 
@@ -42,7 +43,7 @@ func OwnAt(t testing.TB, off string) *DB {
 	}
 	script := fmt.Sprintf("#!/bin/sh\nLD_PRELOAD=%s FAKETIME=%s FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_NO_CACHE=1 exec %s \"$@\"\n",
 		libraries[0], off, filepath.Join(bin, "postgres"))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "postgres"), []byte(script), 0o755)) //nolint:gosec // the server runs as another user
+	executable.Write(t, filepath.Join(dir, "postgres"), script)
 	return ownCluster(t, pgserver.Config{BinDir: dir}).migrated(t)
 }
 

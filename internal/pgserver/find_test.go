@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/internal/iutest/executable"
 )
 
 // binaries makes a directory whose postgres is a script.
@@ -14,7 +16,7 @@ func binaries(t *testing.T, script string) string {
 	t.Helper()
 	dir := openDir(t)
 	for _, name := range []string{"postgres", "initdb"} {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+		executable.Write(t, filepath.Join(dir, name), "#!/bin/sh\n"+script+"\n")
 	}
 	return dir
 }

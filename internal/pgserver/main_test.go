@@ -15,6 +15,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/iu-core/iuworker/internal/iutest/executable"
 )
 
 // programMode makes the test binary a program that starts a server (in mode "standby", a standby of it as well), prints where, and
@@ -93,7 +95,7 @@ func selfIn(t *testing.T, dir string) string {
 	content, err := os.ReadFile(self)
 	require.NoError(t, err)
 	path := filepath.Join(dir, "program")
-	require.NoError(t, os.WriteFile(path, content, 0o755))
+	executable.Write(t, path, string(content))
 	return path
 }
 

@@ -30,7 +30,7 @@ func TestDoctorComparesTheTwoAddresses(t *testing.T) {
 	require.NotContains(t, fmt.Sprint(check), "s3cret")
 
 	name := login(t, db, "iu_worker")
-	db.Exec(t, "ALTER ROLE "+name+" SET default_transaction_read_only = on")
+	db.Exec(t, "ALTER ROLE "+name+" IN DATABASE "+db.Name+" SET default_transaction_read_only = on")
 	u, err := url.Parse(db.URL)
 	require.NoError(t, err)
 	u.User = url.User(name)
