@@ -200,10 +200,10 @@ func drillEnviron(environ []string, given bool, password string) []string {
 	return environ
 }
 
-// drillProgress returns a function that keeps one line on a terminal, and nil if stderr is none.
+// drillProgress returns a function that keeps one line on a terminal, and prints one per scenario elsewhere.
 func (a *app) drillProgress() (show func(drill.Progress), stop func()) {
 	if !isTerminal(a.stderr) {
-		return nil, func() {}
+		return (&scenarioLines{w: a.stderr}).show, func() {}
 	}
 	bar := progressbar.NewOptions(-1, progressbar.OptionSetWriter(a.stderr), progressbar.OptionSpinnerType(14),
 		progressbar.OptionSetSpinnerChangeInterval(0), // else it draws from a goroutine of its own, even after the end
@@ -217,8 +217,27 @@ func (a *app) drillProgress() (show func(drill.Progress), stop func()) {
 		if p.Of > 0 {
 			text = fmt.Sprintf("%s  round %d, %d of %d scenarios ended  %s", p.Elapsed.Round(time.Second), p.Round, p.Done, p.Of, text)
 		}
-		bar.Describe(fmt.Sprintf("%s  (%s events acknowledged, %s under way)", text,
-			operate.Thousands(int64(p.Acknowledged)), operate.Thousands(int64(p.Pending))))
+		bar.Describe(fmt.Sprintf("%s  (%s)", text, drillCounts(p)))
 		_ = bar.Add(1) // a terminal that cannot be written to shows nothing anyway
 	}, func() { _ = bar.Finish() }
+}
+
+// scenarioLines prints a line when a scenario begins.
+type scenarioLines struct {
+	w        io.Writer
+	scenario string
+	round    int
+}
+
+func (l *scenarioLines) show(p drill.Progress) {
+	if p.Scenario == "" || p.Scenario == l.scenario && p.Round == l.round {
+		return
+	}
+	l.scenario, l.round = p.Scenario, p.Round
+	fmt.Fprintf(l.w, "%s  round %d, scenario %d of %d: %s  (%s)\n",
+		p.Elapsed.Round(time.Second), p.Round, p.Done+1, p.Of, p.Scenario, drillCounts(p))
+}
+
+func drillCounts(p drill.Progress) string {
+	return fmt.Sprintf("%s events acknowledged, %s under way", operate.Thousands(int64(p.Acknowledged)), operate.Thousands(int64(p.Pending)))
 }

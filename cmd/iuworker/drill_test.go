@@ -114,6 +114,8 @@ func TestDrillFindsWhatIsLost(t *testing.T) {
 	db, login, dropped := drillLogin(t, iutest.Empty(t))
 	p, temp := startDrill(t, db, "--only", "restart-loop,kill-server", "--rate", "30", "--patience", "10s")
 	conn := scratchOf(t, db, login)
+	// A drill whose events are not delivered before its first scenario ends without a report.
+	require.Eventually(t, func() bool { return strings.Contains(p.errOut.String(), "scenario 1 of 1: restart-loop") }, 2*patience, 50*time.Millisecond)
 	require.Eventually(t, func() bool {
 		var received bool
 		err := conn.QueryRow(t.Context(), `

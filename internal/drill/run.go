@@ -21,6 +21,7 @@ const (
 	progressEvery = 250 * time.Millisecond
 	lookEvery     = 50 * time.Millisecond
 	warmUp        = 2 * time.Second // of load before the first fault
+	startPatience = time.Minute     // for all processes to start at once, on a busy machine
 )
 
 // ErrInterrupted means that Run's context ended.
@@ -102,18 +103,19 @@ func (d *drill) hold(ctx context.Context) error {
 	if !d.pause(ctx, warmUp) {
 		return ctx.Err()
 	}
-	if _, ok := d.recovered(ctx, time.Now()); !ok {
+	limit := max(d.cfg.Patience, startPatience)
+	if _, ok := d.recovered(ctx, time.Now(), limit); !ok {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return fmt.Errorf("the installation did not work within %s, before anything was broken", d.cfg.Patience)
+		return fmt.Errorf("the installation did not work within %s, before anything was broken", limit)
 	}
 	d.begun = time.Now()
 	d.at(func(p *Progress) { p.begun = d.begun })
 	chosen := d.chosen(ctx)
 	order := randomOf(d.cfg.Seed, "order", 0)
 	for round := 1; len(chosen) > 0; round++ {
-		d.at(func(p *Progress) { p.Round, p.Done = round, 0 })
+		d.at(func(p *Progress) { p.Round, p.Done, p.Scenario = round, 0, "" })
 		order.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
 		for _, s := range chosen {
 			if round > 1 && time.Since(d.begun) >= d.cfg.Duration {
@@ -173,7 +175,7 @@ func (d *drill) runScenario(ctx context.Context, s scenario, round int) error {
 		d.find(Finding{Kind: Stuck, Scenario: s.name, Problem: fmt.Sprintf("round %d: %v", round, err)})
 	}
 	d.step(s.name, "wait until it has recovered")
-	recovery, ok := d.recovered(ctx, mended)
+	recovery, ok := d.recovered(ctx, mended, d.cfg.Patience)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -188,9 +190,9 @@ func (d *drill) runScenario(ctx context.Context, s scenario, round int) error {
 }
 
 // recovered waits until everything that was acknowledged until a moment has been received by all, and something that was
-// acknowledged later, and returns how long that took.
-func (d *drill) recovered(ctx context.Context, until time.Time) (took time.Duration, ok bool) {
-	ctx, cancel := context.WithTimeout(ctx, d.cfg.Patience)
+// acknowledged later, and returns how long that took. It waits no longer than limit.
+func (d *drill) recovered(ctx context.Context, until time.Time, limit time.Duration) (took time.Duration, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for d.record.pending(until) > 0 || !d.record.deliversSince(until) {
 		if !retry.Pause(ctx, lookEvery) {
