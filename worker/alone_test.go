@@ -1,11 +1,13 @@
 package worker_test
 
 import (
+	"fmt"
 	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
@@ -68,4 +70,69 @@ func TestRowThatFailsAloneGoesTheUsualWay(t *testing.T) {
 	require.Equal(t, "template_not_found", value[string](t, db, "SELECT status FROM iu_outbox.dead_letter"))
 	good := insert(t, db, template, "good")
 	eventually(t, db, "SELECT state = 'done' FROM iu_outbox.event_state($1)", good)
+}
+
+func poolOf(t *testing.T, db *iutest.DB, size int32) *pgxpool.Pool {
+	t.Helper()
+	cfg := db.Pool.Config()
+	cfg.MaxConns = size
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// A row that comes alone meets a session that has composed before, whatever other sessions of the pool are free.
+func TestRowsThatComeAloneMeetTheSameSession(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	db.Exec(t, `CREATE TABLE composed_by (pid integer);
+		CREATE FUNCTION note_session() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+			AS 'BEGIN INSERT INTO composed_by SELECT pg_backend_pid(); RETURN NULL; END';
+		CREATE TRIGGER note_session AFTER INSERT ON iu_auto_instantiate_event_log FOR EACH ROW EXECUTE FUNCTION note_session()`)
+	template := db.Template(t, "t", 1)
+	pool := poolOf(t, db, 10)
+	start(t, db, func(c *worker.Config) { c.Pool = pool })
+	const events = 5
+	for range events {
+		eventually(t, db, relaySleeps)
+		free := pool.AcquireAllIdle(t.Context()) // so the pool would open a new session
+		id := insert(t, db, template, uuid.NewString())
+		eventually(t, db, "SELECT state = 'done' FROM iu_outbox.event_state($1)", id)
+		for _, conn := range free {
+			conn.Release()
+		}
+	}
+	require.Equal(t, events, value[int](t, db, "SELECT count(*) FROM composed_by"))
+	require.Equal(t, 1, value[int](t, db, "SELECT count(DISTINCT pid) FROM composed_by"))
+
+	// A batch uses any session, and so does what follows an error: the one that was kept may be gone.
+	kept := value[int](t, db, "SELECT DISTINCT pid FROM composed_by")
+	eventually(t, db, relaySleeps)
+	db.Exec(t, "SELECT pg_terminate_backend($1)", kept)
+	eventually(t, db, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)", kept)
+	id := insert(t, db, template, "after")
+	eventually(t, db, "SELECT state = 'done' FROM iu_outbox.event_state($1)", id)
+}
+
+// A small pool has no connection to spare.
+func TestRelayOfASmallPoolKeepsNoConnection(t *testing.T) {
+	t.Parallel()
+	for size, kept := range map[int32]int32{2: 0, 5: 0, 6: 1} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			t.Parallel()
+			db := iutest.New(t)
+			db.OpenGates(t)
+			template := db.Template(t, "t", 1)
+			pool := poolOf(t, db, size)
+			start(t, db, func(c *worker.Config) { c.Pool = pool })
+			eventually(t, db, relaySleeps)
+			for range 2 {
+				id := insert(t, db, template, uuid.NewString())
+				eventually(t, db, "SELECT state = 'done' FROM iu_outbox.event_state($1)", id)
+			}
+			require.Eventually(t, func() bool { return pool.Stat().AcquiredConns() == kept }, patience, time.Millisecond)
+		})
+	}
 }

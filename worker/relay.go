@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
@@ -40,6 +41,10 @@ type relay struct {
 
 	few      bool      // the last transaction moved at most one row
 	notAlone time.Time // until then no row is tried alone, because one has failed
+
+	keeps     bool          // the pool has enough connections to keep one
+	kept      *pgxpool.Conn // composes rows that come alone; nil: none
+	keptSince time.Time
 }
 
 // batchTimeout bounds one transaction of the relay or the emitter, and so how long a stop may wait for it.
@@ -66,6 +71,7 @@ type claimedRow struct {
 
 // run moves rows until ctx ends. It finishes a batch that has begun.
 func (r *relay) run(ctx context.Context) error {
+	defer r.giveBack()
 	for ctx.Err() == nil {
 		r.sleeper.work(ctx, r.handle)
 	}
@@ -106,11 +112,13 @@ const pauseAlone = time.Second
 // the row is composed.
 func (r *relay) moveAlone(ctx context.Context) (f found, done bool) {
 	if !r.few || r.tracer != nil || len(r.aside.rows) > 0 || r.aside.limit > 0 || time.Now().Before(r.notAlone) {
+		r.giveBack()
 		return found{}, false
 	}
 	start := time.Now()
-	composed, err := r.work.ComposeAlone(ctx, r.pool, r.by())
+	composed, err := r.composeAlone(ctx)
 	if err != nil {
+		r.giveBack()
 		r.notAlone = time.Now().Add(pauseAlone)
 		r.logger.DebugContext(ctx, "Relay: could not compose a row alone; it goes the usual way", slog.String("error", err.Error()))
 	}
@@ -122,6 +130,38 @@ func (r *relay) moveAlone(ctx context.Context) (f found, done bool) {
 	r.work.Report(composed)
 	r.report(ctx, moved{Rows: f.rows, Jobs: f.rows, Composed: f.rows, Took: time.Since(start)})
 	return f, true
+}
+
+// keepFor is how long the relay keeps a connection, which the pool could otherwise not replace when its time is over.
+const keepFor = time.Minute
+
+// composeAlone calls ComposeAlone on the connection that the relay keeps. On a new session the first event takes ten times as long,
+// because the server has cached neither catalogs nor plans. With any connection of the pool, that would happen once for each of them.
+func (r *relay) composeAlone(ctx context.Context) (*compose.Claimed, error) {
+	if time.Since(r.keptSince) >= keepFor {
+		r.giveBack()
+	}
+	if r.kept == nil {
+		acquiring, cancel := context.WithTimeout(ctx, batchTimeout)
+		defer cancel()
+		conn, err := r.pool.Acquire(acquiring)
+		if err != nil {
+			return nil, fmt.Errorf("acquire a connection: %w", err)
+		}
+		r.kept, r.keptSince = conn, time.Now()
+	}
+	if !r.keeps {
+		defer r.giveBack()
+	}
+	return r.work.ComposeAlone(ctx, r.kept.Conn(), r.by())
+}
+
+// giveBack returns the connection that the relay keeps to the pool.
+func (r *relay) giveBack() {
+	if r.kept != nil {
+		r.kept.Release()
+		r.kept = nil
+	}
 }
 
 // backlogTime is how long lanes compose until handle looks again at the rows that were set aside.

@@ -133,6 +133,7 @@ func (r *running) parts(inserter *river.Client[pgx.Tx], report *reporter, failed
 		tools: r.tools("relay"), client: inserter, work: r.work, lanes: cfg.relayLanes(), by: r.lease.incarnation, batch: cfg.RelayBatch,
 		tracer:  cfg.tracer(),
 		sleeper: r.sleeper(lockRelaySleeps, names.ChannelEvent),
+		keeps:   cfg.Pool.Config().MaxConns > reserved,
 	}
 	resumer := &resumer{tools: r.tools("resumer"), hold: r.hold, bell: r.calm.resumer, poll: r.poll(cfg.SweepInterval)}
 	pruner := &pruner{tools: r.tools("pruner"), retention: cfg.EmissionRetention, expiry: cfg.ConsumerExpiry}

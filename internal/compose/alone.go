@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/iu-core/iuworker/jobs"
@@ -19,7 +18,7 @@ const composeAloneSQL = `
 // round trip. If the outbox is empty, the result has no events. ComposeAlone returns nil if there are other rows, or if the event cannot
 // be composed at once. If it returns nil or an error, nothing is changed, and the caller claims rows in the usual way. It records no
 // spans. The caller passes the result to Report.
-func (w *Worker) ComposeAlone(ctx context.Context, pool *pgxpool.Pool, by Incarnation) (*Claimed, error) {
+func (w *Worker) ComposeAlone(ctx context.Context, conn *pgx.Conn, by Incarnation) (*Claimed, error) {
 	if !w.composesClaimed() {
 		return nil, nil //nolint:nilnil // nothing to do is no error
 	}
@@ -28,7 +27,7 @@ func (w *Worker) ComposeAlone(ctx context.Context, pool *pgxpool.Pool, by Incarn
 	claimed := w.newClaimed(jobs.QueueEvents, 1)
 	outcome := &Outcome{Queue: claimed.queue, Ending: EndingCompleted}
 	var position int64
-	err := pool.QueryRow(ctx, composeAloneSQL, by.Worker, by.Number, jobs.MaxAttempts).
+	err := conn.QueryRow(ctx, composeAloneSQL, by.Worker, by.Number, jobs.MaxAttempts).
 		Scan(&outcome.Args, &outcome.Result, &outcome.JobID, &position)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):

@@ -62,7 +62,7 @@ const (
 	lifetimeJitter = time.Minute
 )
 
-// PreparePool prepares the connections of a pool. They live for at most 10 minutes unless the address says otherwise, so that
+// PreparePool prepares the connections of a pool. They live for about 10 minutes unless the address says otherwise, so that
 // they follow a name that changes. When one of them meets a server that has become read-only, all are replaced before they are
 // used again: there may be another primary. A second call does nothing. It replaces the hooks of cfg.
 func PreparePool(cfg *pgxpool.Config) {
