@@ -136,3 +136,44 @@ func TestRelayOfASmallPoolKeepsNoConnection(t *testing.T) {
 		})
 	}
 }
+
+// A batch that follows a row that came alone needs one connection, not a second one next to the one that was kept.
+func TestBatchWaitsForNoSecondConnection(t *testing.T) {
+	t.Parallel()
+	const size = 6
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	pool := poolOf(t, db, size)
+	lines := &iutest.Log{}
+	start(t, db, func(c *worker.Config) { c.Pool, c.Logger = pool, slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: slog.LevelWarn})) })
+	eventually(t, db, relaySleeps)
+	id := insert(t, db, template, "alone")
+	eventually(t, db, "SELECT state = 'done' FROM iu_outbox.event_state($1)", id)
+	for range size - 1 { // all but the one that is kept
+		conn, err := pool.Acquire(t.Context())
+		require.NoError(t, err)
+		defer conn.Release()
+	}
+	db.Exec(t, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
+		SELECT 'e', $1, gen_random_uuid() FROM generate_series(1, 2)`, template)
+	eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.event)")
+	require.Zero(t, lines.Count("Relay: "), lines) // it would have waited in vain
+}
+
+// A worker that does not compose rows at once has no use for a connection of its own.
+func TestRelayThatComposesNothingKeepsNoConnection(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	db.OpenGates(t)
+	template := db.Template(t, "t", 1)
+	pool := poolOf(t, db, 10)
+	start(t, db, func(c *worker.Config) { c.Pool, c.Rate = pool, 1000 })
+	for range 2 {
+		eventually(t, db, relaySleeps)
+		id := insert(t, db, template, uuid.NewString())
+		eventually(t, db, "SELECT state = 'done' FROM iu_outbox.event_state($1)", id)
+	}
+	eventually(t, db, relaySleeps)
+	require.Eventually(t, func() bool { return pool.Stat().AcquiredConns() == 0 }, patience, time.Millisecond)
+}

@@ -111,18 +111,18 @@ const pauseAlone = time.Second
 // reports done if it moved the row, or if the outbox is empty. A worker that traces does not use it, because it has to see a row before
 // the row is composed.
 func (r *relay) moveAlone(ctx context.Context) (f found, done bool) {
-	if !r.few || r.tracer != nil || len(r.aside.rows) > 0 || r.aside.limit > 0 || time.Now().Before(r.notAlone) {
+	if !r.few || r.tracer != nil || len(r.aside.rows) > 0 || r.aside.limit > 0 || time.Now().Before(r.notAlone) || !r.work.ComposesAtOnce() {
 		r.giveBack()
 		return found{}, false
 	}
 	start := time.Now()
 	composed, err := r.composeAlone(ctx)
 	if err != nil {
-		r.giveBack()
 		r.notAlone = time.Now().Add(pauseAlone)
 		r.logger.DebugContext(ctx, "Relay: could not compose a row alone; it goes the usual way", slog.String("error", err.Error()))
 	}
 	if composed == nil {
+		r.giveBack() // a batch takes one of its own, and the pool may have no other
 		return found{}, false
 	}
 	r.outage.Worked(ctx)
@@ -132,15 +132,12 @@ func (r *relay) moveAlone(ctx context.Context) (f found, done bool) {
 	return f, true
 }
 
-// keepFor is how long the relay keeps a connection, which the pool could otherwise not replace when its time is over.
+// keepFor is how long the relay keeps a connection until the pool may replace it.
 const keepFor = time.Minute
 
 // composeAlone calls ComposeAlone on the connection that the relay keeps. On a new session the first event takes ten times as long,
 // because the server has cached neither catalogs nor plans. With any connection of the pool, that would happen once for each of them.
 func (r *relay) composeAlone(ctx context.Context) (*compose.Claimed, error) {
-	if time.Since(r.keptSince) >= keepFor {
-		r.giveBack()
-	}
 	if r.kept == nil {
 		acquiring, cancel := context.WithTimeout(ctx, batchTimeout)
 		defer cancel()
@@ -150,7 +147,8 @@ func (r *relay) composeAlone(ctx context.Context) (*compose.Claimed, error) {
 		}
 		r.kept, r.keptSince = conn, time.Now()
 	}
-	if !r.keeps {
+	if !r.keeps || time.Since(r.keptSince) >= keepFor {
+		// Not right before the next call: the pool takes a connection back in the background, and would lend another one meanwhile.
 		defer r.giveBack()
 	}
 	return r.work.ComposeAlone(ctx, r.kept.Conn(), r.by())

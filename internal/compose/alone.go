@@ -17,11 +17,8 @@ const composeAloneSQL = `
 // ComposeAlone claims the only row in the outbox, composes its event, inserts its job as completed, and announces the instance, in one
 // round trip. If the outbox is empty, the result has no events. ComposeAlone returns nil if there are other rows, or if the event cannot
 // be composed at once. If it returns nil or an error, nothing is changed, and the caller claims rows in the usual way. It records no
-// spans. The caller passes the result to Report.
+// spans. The caller asks ComposesAtOnce first, and passes the result to Report.
 func (w *Worker) ComposeAlone(ctx context.Context, conn *pgx.Conn, by Incarnation) (*Claimed, error) {
-	if !w.composesClaimed() {
-		return nil, nil //nolint:nilnil // nothing to do is no error
-	}
 	ctx, cancel := context.WithTimeout(ctx, claimedTimeout)
 	defer cancel()
 	claimed := w.newClaimed(jobs.QueueEvents, 1)
@@ -31,7 +28,7 @@ func (w *Worker) ComposeAlone(ctx context.Context, conn *pgx.Conn, by Incarnatio
 		Scan(&outcome.Args, &outcome.Result, &outcome.JobID, &position)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return nil, nil //nolint:nilnil // as above
+		return nil, nil //nolint:nilnil // nothing to do is no error
 	case err != nil:
 		return nil, fmt.Errorf("call compose_alone: %w", err)
 	case outcome.JobID == 0:

@@ -54,7 +54,7 @@ func (w *Worker) newClaimed(queue string, n int) *Claimed {
 // tx must be rolled back; once it is committed the caller calls Report.
 func (w *Worker) ComposeClaimed(ctx context.Context, tx pgx.Tx, by Incarnation, events []jobs.AutoInstantiateArgs) (*Claimed, error) {
 	claimed := w.newClaimed(jobs.QueueEvents, len(events))
-	if !w.composesClaimed() {
+	if !w.ComposesAtOnce() {
 		return claimed, nil
 	}
 	taken := make([]Event, len(events))
@@ -64,8 +64,8 @@ func (w *Worker) ComposeClaimed(ctx context.Context, tx pgx.Tx, by Incarnation, 
 	return claimed, w.composeTaken(ctx, tx, by, claimed, taken)
 }
 
-// composesClaimed reports whether nothing holds jobs back.
-func (w *Worker) composesClaimed() bool {
+// ComposesAtOnce reports whether nothing holds jobs back: no rate limits them, and no fault. Safe for concurrent use.
+func (w *Worker) ComposesAtOnce() bool {
 	return !w.cfg.Events.cfg.Throttle.limited() && w.cfg.Hold.Well()
 }
 
@@ -73,7 +73,7 @@ func (w *Worker) composesClaimed() bool {
 // so River need not fetch and complete each. It is for a backlog. It leaves to River what ComposeClaimed leaves out, and jobs
 // that have failed before. It returns how many jobs it completed, and after an error 0.
 func (w *Worker) ComposeReady(ctx context.Context, by Incarnation, queue string) (completed int, err error) {
-	if !w.composesClaimed() {
+	if !w.ComposesAtOnce() {
 		return 0, nil
 	}
 	var claimed *Claimed
