@@ -146,19 +146,21 @@ func TestBatchWaitsForNoSecondConnection(t *testing.T) {
 	template := db.Template(t, "t", 1)
 	pool := poolOf(t, db, size)
 	lines := &iutest.Log{}
-	start(t, db, func(c *worker.Config) { c.Pool, c.Logger = pool, slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: slog.LevelWarn})) })
+	start(t, db, func(c *worker.Config) { c.Pool, c.Logger = pool, slog.New(slog.NewTextHandler(lines, nil)) })
 	eventually(t, db, relaySleeps)
 	id := insert(t, db, template, "alone")
 	eventually(t, db, "SELECT state = 'done' FROM iu_outbox.event_state($1)", id)
 	for range size - 1 { // all but the one that is kept
 		conn, err := pool.Acquire(t.Context())
 		require.NoError(t, err)
-		defer conn.Release()
+		t.Cleanup(conn.Release)
 	}
 	db.Exec(t, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
 		SELECT 'e', $1, gen_random_uuid() FROM generate_series(1, 2)`, template)
 	eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.event)")
-	require.Zero(t, lines.Count("Relay: "), lines) // it would have waited in vain
+	require.Eventually(t, func() bool { return lines.Count("rows=2 ") == 1 }, patience, time.Millisecond)
+	// After waiting in vain for 20 s, the relay would have made jobs of them that River works.
+	require.Equal(t, 1, lines.Count("rows=2 jobs=2 composed=2"), lines)
 }
 
 // A worker that does not compose rows at once has no use for a connection of its own.
