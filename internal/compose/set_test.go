@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -212,6 +213,37 @@ func TestSetsComposeWhatTheFunctionComposes(t *testing.T) {
 		require.Equal(t, byFunction.rows(t), bySet.rows(t))
 	})
 	require.Positive(t, instantiated)
+}
+
+// Of the events of one key the first one counts, however many others are in the batch.
+func TestFirstEventOfAKeyIsComposed(t *testing.T) {
+	t.Parallel()
+	for name, call := range map[string]string{
+		"by function": "compose_batch(e.ids, e.texts, e.templates, e.suffixes, e.modes, e.actors, e.none, e.none, NULL, NULL, NULL)",
+		"in sets":     "compose_batch(e.ids, e.texts, e.templates, e.suffixes, e.modes, e.actors, e.none, e.none, NULL, NULL, 1)",
+		"apart":       "compose_apart(e.ids, e.texts, e.templates, e.suffixes, e.modes, e.actors, e.none, e.none)",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := iutest.New(t)
+			db.OpenGates(t)
+			const keys, times = 20, 3
+			var statuses, actors []string
+			require.NoError(t, db.Pool.QueryRow(t.Context(), `
+				WITH e AS (
+					SELECT array_agg(md5(key::text)::uuid ORDER BY time, key) AS ids, array_agg('e'::text) AS texts, array_agg($1::uuid) AS templates,
+					       array_agg('s' || key ORDER BY time, key) AS suffixes, array_agg('live'::text) AS modes,
+					       array_agg('actor ' || time ORDER BY time, key) AS actors, array_agg(NULL::text) AS none
+					FROM generate_series(1, $2::int) AS key, generate_series(1, $3::int) AS time)
+				SELECT array_agg(b.result ->> 'status' ORDER BY b.n) FROM e, iu_outbox.`+call+` AS b`,
+				db.Template(t, "t", 1), keys, times).Scan(&statuses))
+			require.Equal(t, slices.Concat(slices.Repeat([]string{"instantiated"}, keys),
+				slices.Repeat([]string{"idempotent_replay"}, keys*(times-1))), statuses)
+			require.NoError(t, db.Pool.QueryRow(t.Context(),
+				"SELECT array_agg(DISTINCT l.triggered_by) FROM iu_auto_instantiate_event_log AS l").Scan(&actors))
+			require.Equal(t, []string{"actor 1"}, actors)
+		})
+	}
 }
 
 // A set is made of what is plain, and of nothing else.

@@ -109,7 +109,8 @@ func (s standing) grant(role string) string {
 
 // logins finds logins that were granted one of our roles and do not get its privileges.
 func (e *examination) logins(ctx context.Context, tx pgx.Tx) (Check, error) {
-	all, err := standings(ctx, tx, "r.rolcanlogin AND NOT r.rolsuper")
+	all, err := standings(ctx, tx, `r.rolcanlogin AND NOT r.rolsuper
+		AND pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT')`)
 	var details []string
 	var next string
 	members := 0

@@ -21,7 +21,7 @@ type roleSetting struct {
 	Number   float64 // the value in seconds if it is a length of time
 }
 
-// roleSettingsSQL reads the settings of all logins, of those with our roles, and of this login.
+// roleSettingsSQL reads the settings of all logins, of those with our roles that may connect to this database, and of this login.
 const roleSettingsSQL = `
 	SELECT COALESCE(r.rolname, '')::text, s.setdatabase <> 0, c.name, c.value, CASE
 		WHEN c.value ~ '^\d+(\.\d+)? *(us|ms|s|min|h|d)?$' AND p.unit IN ('ms', 's', 'min') THEN
@@ -35,7 +35,8 @@ const roleSettingsSQL = `
 	LEFT JOIN pg_catalog.pg_settings AS p ON p.name = pg_catalog.lower(c.name)
 	LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = s.setrole
 	WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()))
-	  AND (s.setrole = 0 OR r.rolname = CURRENT_USER OR r.rolcanlogin AND NOT r.rolsuper AND EXISTS (
+	  AND (s.setrole = 0 OR r.rolname = CURRENT_USER OR r.rolcanlogin AND NOT r.rolsuper
+	    AND pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT') AND EXISTS (
 		SELECT FROM pg_catalog.pg_roles AS o
 		WHERE o.rolname IN ` + names.RolesSQL + ` AND pg_catalog.pg_has_role(r.oid, o.oid, 'MEMBER')))
 	ORDER BY s.setrole = 0, r.rolname, c.name

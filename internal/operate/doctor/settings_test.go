@@ -70,10 +70,20 @@ func runNext(t *testing.T, db *iutest.DB, next string) {
 	}
 }
 
-// The doctor ignores the settings of logins without our roles.
-func TestDoctorLeavesOthersSettingsAlone(t *testing.T) {
+// The doctor ignores the settings of logins without our roles, and logins that have them for another database of the server.
+func TestDoctorLeavesOthersLoginsAlone(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	db.Exec(t, "ALTER ROLE "+login(t, db)+" SET session_replication_role = replica")
 	require.Equal(t, operate.HealthOK, checked(t, examine(t, db.URL), "settings").Result)
+
+	db, _ = iutest.Own(t)
+	db.Exec(t, "CREATE ROLE elsewhere LOGIN NOINHERIT; GRANT iu_app TO elsewhere; ALTER ROLE elsewhere SET session_replication_role = replica")
+	report := examine(t, db.URL)
+	require.Equal(t, operate.HealthFail, checked(t, report, "settings").Result)
+	require.Equal(t, operate.HealthWarn, checked(t, report, "logins").Result)
+	db.Exec(t, "REVOKE CONNECT ON DATABASE "+db.Name+" FROM PUBLIC")
+	report = examine(t, db.URL)
+	require.Equal(t, operate.HealthOK, checked(t, report, "settings").Result)
+	require.Equal(t, operate.HealthOK, checked(t, report, "logins").Result)
 }

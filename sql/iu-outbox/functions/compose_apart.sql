@@ -47,7 +47,7 @@ BEGIN
             pg_catalog.unnest(p_emit_modes), pg_catalog.unnest(p_actors), pg_catalog.unnest(p_notes),
             pg_catalog.unnest(p_traceparents)
         ) WITH ORDINALITY AS u (event_id, event_type, template_id, suffix, emit_mode, actor, note, traceparent, n)
-        ORDER BY idempotency_key
+        ORDER BY idempotency_key, u.n
     LOOP
         n := v_event.n;
         result := NULL;

@@ -5,6 +5,7 @@
 -- (completed), in the transaction that composed its instance. NULL: the events have no jobs.
 -- p_least: of how many events of one template compose_set makes a set; NULL: of none. That function is called for each of
 -- the others, and for all if there is an obstacle to sets.
+-- Of elements with the same idempotency key the first one is composed, and the others are replays of it.
 -- An error of one element is the error of all: the caller tries compose_apart.
 -- Locks, in the order of idempotency keys: each suffix by a try, what the function locks by a short wait: an idle
 -- transaction of somebody else delays nobody for long; then jobs, of those that nobody has locked. The other settings keep
@@ -54,7 +55,7 @@ BEGIN
         END LOOP;
     END IF;
     FOR v_event IN
-        SELECT u.* FROM pg_catalog.unnest(v_events) AS u WHERE u.n <> ALL (v_done) ORDER BY u.idempotency_key
+        SELECT u.* FROM pg_catalog.unnest(v_events) AS u WHERE u.n <> ALL (v_done) ORDER BY u.idempotency_key, u.n
     LOOP
         IF pg_catalog.clock_timestamp() > v_until AND pg_catalog.cardinality(v_done) > 0 THEN
             v_untried := v_untried || v_event.n;
