@@ -20,7 +20,7 @@ import (
 // Config configures a Worker. The zero value of a field is its default.
 type Config struct {
 	// Pool runs all queries. Required. It may go through a transaction pooler. Nine connections are enough for the
-	// default number of lanes.
+	// default number of lanes. Close it after the worker has stopped: the worker keeps one of more than five connections.
 	Pool *pgxpool.Pool
 
 	// Direct is the address for sessions that LISTEN and hold advisory locks. Default: the pool's address. If notifications do
