@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
@@ -70,16 +69,6 @@ func TestRowThatFailsAloneGoesTheUsualWay(t *testing.T) {
 	require.Equal(t, "template_not_found", value[string](t, db, "SELECT status FROM iu_outbox.dead_letter"))
 	good := insert(t, db, template, "good")
 	eventually(t, db, "SELECT state = 'done' FROM iu_outbox.event_state($1)", good)
-}
-
-func poolOf(t *testing.T, db *iutest.DB, size int32) *pgxpool.Pool {
-	t.Helper()
-	cfg := db.Pool.Config()
-	cfg.MaxConns = size
-	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	return pool
 }
 
 // A row that comes alone meets a session that has composed before, whatever other sessions of the pool are free.

@@ -1,11 +1,9 @@
 package worker_test
 
 import (
-	"context"
 	"testing"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
@@ -102,11 +100,7 @@ func TestFailedLaneLeavesNoneAlone(t *testing.T) {
 		CREATE TRIGGER watch BEFORE INSERT ON public.iu_piece_collection EXECUTE FUNCTION public.watch()`)
 	db.Exec(t, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
 		SELECT 'e', $1, 's-' || g FROM generate_series(1, 12000) AS g`, template)
-	config := db.Pool.Config().Copy()
-	config.MaxConns = 20 // of fewer connections the worker leaves one lane to the relay
-	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(t.Context()), config)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
+	pool := poolOf(t, db, 20) // of fewer connections the worker leaves one lane to the relay
 	start(t, db, func(c *worker.Config) { c.Pool = pool })
 	eventually(t, db, "SELECT count(*) = 12000 FROM iu_auto_instantiate_event_log")
 	require.Positive(t, value[int](t, db, "SELECT count(*)::int FROM public.seen WHERE n > 4 AND NOT alone"))

@@ -54,6 +54,17 @@ func workerPool(t *testing.T, db *iutest.DB) *pgxpool.Pool {
 	return pool
 }
 
+// poolOf returns a pool of a database with up to size connections.
+func poolOf(t *testing.T, db *iutest.DB, size int32) *pgxpool.Pool {
+	t.Helper()
+	cfg := db.Pool.Config()
+	cfg.MaxConns = size
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return pool
+}
+
 func polling(interval time.Duration) func(*worker.Config) {
 	return func(c *worker.Config) { c.PollInterval = interval; c.SweepInterval = interval }
 }
