@@ -165,7 +165,8 @@ const beginTries = 10
 // set sets what is to be set if the server process is pid, and returns the process that it reached.
 func (p *preparation) set(ctx context.Context, conn *pgconn.PgConn, pid uint32) (uint32, error) {
 	got, err := ask(ctx, conn, begin(pid, p.address))
-	for try := 1; hasCode(err, pgerrcode.QueryCanceled) && try < beginTries; try++ { // a timeout of some milliseconds, before it was lifted
+	// A timeout of some milliseconds can strike before it is lifted. With exit_on_error it ends the session.
+	for try := 1; hasCode(err, pgerrcode.QueryCanceled) && !conn.IsClosed() && try < beginTries; try++ {
 		got, err = ask(ctx, conn, begin(pid, p.address))
 	}
 	switch {

@@ -73,6 +73,7 @@ func (db *DB) HoldComposing(t testing.TB) (release func()) {
 }
 
 // HostileSettings are settings of a role or a database that make statements of its sessions fail, wait or behave differently.
+// Those that end a session leave a busy machine enough time to begin one.
 var HostileSettings = map[string]string{
 	"array_nulls":                         "off",
 	"backslash_quote":                     "on",
@@ -89,7 +90,7 @@ var HostileSettings = map[string]string{
 	"extra_float_digits":                  "-15",
 	"gin_fuzzy_search_limit":              "1",
 	"idle_in_transaction_session_timeout": "0",
-	"idle_session_timeout":                "3s", // a busy machine must have time to begin a session
+	"idle_session_timeout":                "3s",
 	"IntervalStyle":                       "iso_8601",
 	"jit":                                 "on",
 	"lock_timeout":                        "1ms",
@@ -102,10 +103,10 @@ var HostileSettings = map[string]string{
 	"search_path":                         "nowhere",
 	"session_replication_role":            "replica",
 	"standard_conforming_strings":         "off",
-	"statement_timeout":                   "20ms",
+	"statement_timeout":                   "1s", // with exit_on_error it ends the session, too
 	"synchronous_commit":                  "off",
 	"TimeZone":                            "Asia/Kathmandu",
-	"transaction_timeout":                 "200ms", // from PostgreSQL 17 on; it ends the session, which a busy machine must have time to begin
+	"transaction_timeout":                 "1s", // from PostgreSQL 17 on
 	"transform_null_equals":               "on",
 	"xmloption":                           "document",
 }
