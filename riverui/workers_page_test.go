@@ -24,9 +24,14 @@ func TestWorkersShowWhatTheyReport(t *testing.T) {
 	b := setupOperating(t)
 	b.reported(t)
 	b.db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM iu_river.river_leader)")
-	b.db.Exec(t, `INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at, started_at)
-		VALUES ('old', 7, 'box <1>', 42, '1.2.2', now() + interval '2 days', now() - interval '1 day')`)
-	page := b.get(t, "/workers")
+	const old = `INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at, started_at)
+		VALUES ('old', 7, 'box <1>', 42, '1.2.2', now() + interval '2 days', now() - interval '1 day')
+		ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at`
+	var page string
+	for !strings.Contains(page, "box &lt;1&gt;") { // the real worker sweeps silent ones
+		b.db.Exec(t, old)
+		page = b.get(t, "/workers")
+	}
 	for _, says := range []string{
 		"0 of 10 + 200", `data-label="Woken by"><span>notifications`, "job maintenance", "box &lt;1&gt;, 42",
 		`<span class="mark bad">silent</span>`, "not reported",
@@ -36,7 +41,8 @@ func TestWorkersShowWhatTheyReport(t *testing.T) {
 	require.NotContains(t, page, "Different versions", "a silent one does not count")
 	require.Less(t, strings.Index(page, "box &lt;1&gt;"), strings.Index(page, "job maintenance"), "the silent first")
 
-	b.db.Exec(t, "UPDATE iu_outbox.worker SET seen_at = now() + interval '8 seconds' WHERE id = 'old'")
+	b.db.Exec(t, strings.ReplaceAll(old, "interval '2 days'", "interval '0'"))
+	b.db.KeepAlive(t, "old")
 	b.handler = handlerOn(t, b.db, func(cfg *webui.Config) { cfg.Credentials = credentials(t) })
 	page = b.get(t, "/workers")
 	shows(t, page, "Different versions are running: 1.2.2 (1 worker), 1.2.3 (1 worker).")

@@ -434,7 +434,9 @@ func TestTheDatabaseIsNamedInMetrics(t *testing.T) {
 		}
 	}
 	pages, _, _ = working(t, db, "--database-name", "shop-eu")
-	require.Contains(t, read(t, pages+"metrics"), "\niuworker_database_up{database=\"shop-eu\"} 1\n")
+	require.Eventually(t, func() bool { // a busy server may not answer in time at first
+		return strings.Contains(read(t, pages+"metrics"), "\niuworker_database_up{database=\"shop-eu\"} 1\n")
+	}, patience, 10*time.Millisecond)
 }
 
 func TestTheFileOfTheDocuments(t *testing.T) {

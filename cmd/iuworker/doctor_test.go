@@ -12,15 +12,18 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/doctor"
 )
 
-// alive inserts the row of a live worker.
-const alive = `INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at)
-	VALUES ('w', 1, 'h', 1, '1', now() + interval '4 seconds')`
+// beAlive gives a database a live worker.
+func beAlive(t *testing.T, db *iutest.DB) {
+	t.Helper()
+	db.Exec(t, "INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version) VALUES ('w', 1, 'h', 1, '1')")
+	db.KeepAlive(t, "w")
+}
 
 func TestDoctor(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	db.OpenGates(t)
-	db.Exec(t, alive)
+	beAlive(t, db)
 	well := run(t, on(db), "doctor").done(t)
 	require.NotContains(t, well.out, "connection ", "what is ok is not shown")
 	require.NotContains(t, well.out, "Run:")

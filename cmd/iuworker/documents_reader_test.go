@@ -273,7 +273,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d)`), "TIME"},
 	{regexp.MustCompile(`\b[0-9a-f]{8}-\d+`), "CURSOR"},
 	{regexp.MustCompile(`order-[0-9a-f]{6}-\d\d`), "order-RUN"},
-	{regexp.MustCompile(`\b[\d.]+ ?(ms|s)\b`), "DURATION"},
+	{regexp.MustCompile(`\b(\d+h)?(\d+m)?[\d.]+ ?(ms|s)\b`), "DURATION"},
 	{regexp.MustCompile(`PostgreSQL [^,;\n]+`), "PostgreSQL VERSION"},
 	{regexp.MustCompile(`[\w.-]+ +alive,`), "WORKER alive,"},
 	{regexp.MustCompile(`-{2,}`), "-"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -123,6 +124,13 @@ func TestDrillFindsWhatIsLost(t *testing.T) {
 			   AND EXISTS (SELECT FROM public.iu_auto_instantiate_event_log AS l WHERE l.emit_mode = 'dry_run')`).Scan(&received)
 		return err == nil && received
 	}, patience, 50*time.Millisecond)
+	// A consumer that skips more than the batch that it may just be handling.
+	require.Eventually(t, func() bool {
+		tag, err := conn.Exec(t.Context(), `
+			UPDATE iu_outbox.consumer AS c SET position = c.position + 60, last_event_id = NULL
+			FROM iu_outbox.emission_counter AS e WHERE c.name = 'consumer-2' AND c.position > e.position - 5`)
+		return err == nil && tag.RowsAffected() == 1
+	}, patience, 50*time.Millisecond)
 	var unlogged, unannounced string
 	damage := func(to *string, sql string) {
 		t.Helper()
@@ -138,13 +146,6 @@ func TestDrillFindsWhatIsLost(t *testing.T) {
 		SELECT o.instance_collection_id FROM public.iu_auto_instantiate_event_log AS o WHERE o.emit_mode = 'dry_run' LIMIT 1)
 		RETURNING l.event_id::text`)
 	damage(&unannounced, `DELETE FROM iu_outbox.emission AS e WHERE e.position = 10 RETURNING e.event #>> '{data,event_id}'`)
-	// A consumer that skips more than the batch that it may just be handling.
-	require.Eventually(t, func() bool {
-		tag, err := conn.Exec(t.Context(), `
-			UPDATE iu_outbox.consumer AS c SET position = c.position + 60, last_event_id = NULL
-			FROM iu_outbox.emission_counter AS e WHERE c.name = 'consumer-2' AND c.position > e.position - 5`)
-		return err == nil && tag.RowsAffected() == 1
-	}, patience, 50*time.Millisecond)
 
 	exit, ok := errors.AsType[*exec.ExitError](<-p.ended)
 	require.True(t, ok, "%s%s", p.out, p.errOut)
@@ -155,7 +156,7 @@ func TestDrillFindsWhatIsLost(t *testing.T) {
 		t.Helper()
 		require.True(t, slices.ContainsFunc(report.Findings, func(f drill.Finding) bool {
 			return f.Kind == kind && (event == "" || f.Event == event) && f.Who == who && strings.Contains(f.Problem, problem)
-		}), "%s %s %s %q in %+v", kind, event, who, problem, report.Findings)
+		}), "%s %s %s %q in %.5000s", kind, event, who, problem, fmt.Sprintf("%+v", report.Findings))
 	}
 	found(drill.Lost, unlogged, "", "it has no instance")
 	found(drill.Gap, "", "", "no event has position 10")

@@ -48,7 +48,8 @@ func TestReadersOfAStandbyUnderLoad(t *testing.T) {
 	l := r.load(t, 2)
 	r.standby.WaitFor(t, patience, "SELECT position >= 20 FROM iu_outbox.emission_counter")
 
-	// By now the primary is ahead. It begins an epoch that the standby does not know yet.
+	// The standby stands still until readers have started that are ahead of it. The primary begins an epoch that it does not know yet.
+	r.standby.Exec(t, "SELECT pg_wal_replay_pause()")
 	r.primary.Exec(t, "SELECT iu_outbox.begin_epoch()")
 	now, err := subscribe.Resolve(t.Context(), r.primary.Pool, subscribe.Now())
 	require.NoError(t, err)
@@ -60,6 +61,7 @@ func TestReadersOfAStandbyUnderLoad(t *testing.T) {
 	for _, errOut := range r.logs[len(r.logs)-2:] {
 		errOut.await(t, "the standby has not replayed this cursor yet; waiting")
 	}
+	r.standby.Exec(t, "SELECT pg_wal_replay_resume()")
 	r.standby.WaitFor(t, patience, "SELECT position >= $1 FROM iu_outbox.emission_counter", now.Position+20)
 	n := l.end()
 	r.verified(t, n)

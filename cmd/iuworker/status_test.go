@@ -51,6 +51,7 @@ func TestStatus(t *testing.T) {
 	db.Exec(t, `UPDATE iu_river.river_job SET state = 'scheduled', metadata = '{"parked": {"gate": "composer"}}' WHERE id = 1`)
 	db.Exec(t, `INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at)
 		VALUES ('w1', 1, 'h', 2, '0.1.0', now()), ('w2', 2, 'h', 3, '0.1.0', now() - interval '1 hour')`)
+	db.KeepAlive(t, "w1")
 	db.Exec(t, `INSERT INTO iu_outbox.consumer (name, epoch, position, tries, last_error) SELECT 'invoices', epoch, 0, 3, 'no' FROM iu_outbox.emission_counter`)
 	db.Exec(t, "SELECT iu_outbox.emit(10)")
 	instantiate(t, db, template, "a-2", "ann")

@@ -27,7 +27,7 @@ func TestTrace(t *testing.T) {
 	}
 	scaleOut(t, db, "1").done(t)
 	db.Exec(t, "INSERT INTO iu_river.river_queue (name, paused_at, updated_at) VALUES ('scaleout', now(), now())")
-	db.Exec(t, "INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version) VALUES ('w', 1, 'h', 1, '1')")
+	beAlive(t, db)
 	require.Contains(t, run(t, on(db), "trace", "tpl-inst:auto:spring-1").done(t).out,
 		"its queue scaleout, which is paused; to resume it, run: iuworker scaleout resume")
 	run(t, on(db), "trace", "tpl-inst:auto:spring-2").failed(t, exitFailed, "not found")

@@ -7,9 +7,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 // OpenGates opens both gates, composer and auto-instantiate.
@@ -46,6 +49,22 @@ func (db *DB) Template(t testing.TB, key string, pieces int) uuid.UUID {
 	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT public.fn_iu_collection_mark_template($1, 'iutest') ->> 'status'", id).Scan(&status))
 	require.Equal(t, "marked", status, "mark template %s", key)
 	return id
+}
+
+// KeepAlive renews the leases of workers, rows that no process stands behind, until the test ends.
+func (db *DB) KeepAlive(t testing.TB, ids ...string) {
+	t.Helper()
+	const renew = "UPDATE iu_outbox.worker SET seen_at = clock_timestamp() WHERE id = ANY ($1)"
+	ctx, cancel := context.WithCancel(t.Context())
+	try := func() { _, _ = db.Pool.Exec(ctx, renew, ids) } // the test may have broken the table or the server
+	try()
+	var renewing sync.WaitGroup
+	t.Cleanup(func() { cancel(); renewing.Wait() })
+	renewing.Go(func() {
+		for retry.Pause(ctx, time.Second) {
+			try()
+		}
+	})
 }
 
 // HoldComposing makes each call that composes wait in the server, despite lock_timeout, until the test calls release or ends.

@@ -17,7 +17,8 @@ import (
 func TestDoctorNamesStrangersThatHoldLocksOfOurs(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
-	db.Exec(t, "INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at) VALUES ('a', 1, 'h', 1, '1', now() + interval '9 seconds')")
+	db.Exec(t, "INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version) VALUES ('a', 1, 'h', 1, '1')")
+	db.KeepAlive(t, "a")
 	role := "stranger_" + strings.ReplaceAll(uuid.NewString(), "-", "")
 	db.Exec(t, "CREATE ROLE "+role+" LOGIN")
 	t.Cleanup(func() { db.Exec(t, "DROP ROLE "+role) })

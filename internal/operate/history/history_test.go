@@ -177,6 +177,7 @@ func TestAMinuteTellsWhatWaitedAtItsEnd(t *testing.T) {
 			('a', 1, 'h', 1, '0.1.0', now() - interval '1 hour', clock_timestamp()),
 			('b', 2, 'h', 2, '0.2.0', date_trunc('minute', now() - interval '65 seconds'), clock_timestamp()),
 			('dead', 3, 'h', 3, '0.0.9', now() - interval '1 day', now() - interval '1 hour')`)
+	p.KeepAlive(t, "a", "b")
 	p.Exec(t, "INSERT INTO iu_outbox.consumer (name, epoch, position) SELECT 'mail', epoch, 0 FROM iu_outbox.emission_counter")
 	p.Exec(t, "INSERT INTO iu_outbox.consumer (name, epoch, position) VALUES ('lost', 'ffffffff', 9)")
 	var at time.Time
