@@ -64,6 +64,7 @@ type reader struct {
 // newReader creates a checkout with a built program. The caller sets the database, unless the documents start dev.
 func newReader(t testing.TB) *reader {
 	t.Helper()
+	iutest.Heavy(t)
 	self, err := os.Executable()
 	require.NoError(t, err)
 	dir := t.TempDir()

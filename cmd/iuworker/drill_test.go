@@ -24,6 +24,7 @@ import (
 // startDrill starts a drill whose directories are in the test's own, on a database or, with nil, on a server of its own.
 func startDrill(t *testing.T, db *iutest.DB, args ...string) (p *program, temp string) {
 	t.Helper()
+	iutest.Heavy(t)
 	temp, err := os.MkdirTemp("/tmp", "drill") //nolint:usetesting // short enough for sockets, and open to the server's user
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(temp)) })

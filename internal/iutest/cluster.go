@@ -60,7 +60,7 @@ func newCluster(cfg pgserver.Config) *cluster {
 // ownCluster returns a cluster that stops when the test ends.
 func ownCluster(t testing.TB, cfg pgserver.Config) *cluster {
 	t.Helper()
-	slots.take(t)
+	Heavy(t)
 	own := newCluster(cfg)
 	t.Cleanup(func() { require.NoError(t, own.stop(), "stop the test's own server") })
 	return own
