@@ -377,7 +377,7 @@ func TestSIGHUPReadsTheDatabasesAgain(t *testing.T) {
 func TestSIGTERMEndsEachDatabaseInOrder(t *testing.T) {
 	t.Parallel()
 	urls := manyDatabases(t, "free", "locked")
-	p := launch(t, nil, "work", "--http-addr", "127.0.0.1:0", "--databases", databasesFile(t, urls), "--shutdown-timeout", "5s")
+	p := launch(t, nil, "work", "--http-addr", "127.0.0.1:0", "--databases", databasesFile(t, urls), "--shutdown-timeout", "10s")
 	awaitReady(t, p.errOut, 2)
 	locker, err := pgx.Connect(t.Context(), urls["locked"])
 	require.NoError(t, err)

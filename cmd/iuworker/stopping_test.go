@@ -147,7 +147,8 @@ func TestSIGTERMEndsAWorkerInTimeWhoseServerIsSilent(t *testing.T) {
 	exit := new(exec.ExitError)
 	require.ErrorAs(t, p.endsWithin(t, 2*time.Second), &exit)
 	require.Equal(t, exitFailed, exit.ExitCode())
-	require.Regexp(t, `(?m)^iuworker: timed out stopping: .*River.*, after \S+s; `, p.errOut.String())
+	require.Regexp(t, `(?m)^iuworker: timed out stopping: (.*River.*, after \S+s; |the worker, after 2s$)`, p.errOut.String(),
+		"the worker names its parts 200 ms before the deadline, unless the machine is too busy")
 }
 
 func TestSIGTERMEndsAWorkerInTimeThatWaitsForALock(t *testing.T) {
