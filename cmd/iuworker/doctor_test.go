@@ -12,18 +12,11 @@ import (
 	"github.com/iu-core/iuworker/internal/operate/doctor"
 )
 
-// beAlive gives a database a live worker.
-func beAlive(t *testing.T, db *iutest.DB) {
-	t.Helper()
-	db.Exec(t, "INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version) VALUES ('w', 1, 'h', 1, '1')")
-	db.KeepAlive(t, "w")
-}
-
 func TestDoctor(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	db.OpenGates(t)
-	beAlive(t, db)
+	db.Worker(t, "w")
 	well := run(t, on(db), "doctor").done(t)
 	require.NotContains(t, well.out, "connection ", "what is ok is not shown")
 	require.NotContains(t, well.out, "Run:")

@@ -27,7 +27,7 @@ func TestTrace(t *testing.T) {
 	}
 	scaleOut(t, db, "1").done(t)
 	db.Exec(t, "INSERT INTO iu_river.river_queue (name, paused_at, updated_at) VALUES ('scaleout', now(), now())")
-	beAlive(t, db)
+	db.Worker(t, "w")
 	require.Contains(t, run(t, on(db), "trace", "tpl-inst:auto:spring-1").done(t).out,
 		"its queue scaleout, which is paused; to resume it, run: iuworker scaleout resume")
 	run(t, on(db), "trace", "tpl-inst:auto:spring-2").failed(t, exitFailed, "not found")

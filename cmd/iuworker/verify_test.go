@@ -49,7 +49,7 @@ func TestOperatorsMayVerify(t *testing.T) {
 			instantiate(t, db, db.Template(t, "letter", 2), "one", "ann")
 			db.Exec(t, "SELECT iu_outbox.emit(10); INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix) "+
 				"VALUES ('e', gen_random_uuid(), 'x'); SELECT iu_outbox.claim(1); DELETE FROM iu_outbox.claimed")
-			beAlive(t, db)
+			db.Worker(t, "w")
 			env := environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_operator") + "&default_query_exec_mode=" + mode}
 			run(t, env, "verify").done(t)
 			require.NotContains(t, run(t, env, "doctor").done(t).out, "skipped ")

@@ -51,6 +51,13 @@ func (db *DB) Template(t testing.TB, key string, pieces int) uuid.UUID {
 	return id
 }
 
+// Worker makes a live worker up, which no process stands behind.
+func (db *DB) Worker(t testing.TB, id string) {
+	t.Helper()
+	db.Exec(t, "INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version) VALUES ($1, 1, 'h', 1, '1')", id)
+	db.KeepAlive(t, id)
+}
+
 // KeepAlive renews the leases of workers, rows that no process stands behind, until the test ends.
 func (db *DB) KeepAlive(t testing.TB, ids ...string) {
 	t.Helper()

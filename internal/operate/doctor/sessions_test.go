@@ -19,8 +19,7 @@ func TestDoctorComparesPoolsWithWhatTheServerAllows(t *testing.T) {
 	require.NoError(t, err)
 	u.User = url.User(name)
 	db.Exec(t, "ALTER ROLE "+name+" CONNECTION LIMIT 40")
-	db.Exec(t, `INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version) VALUES ('a', 1, 'h', 1, '1')`)
-	db.KeepAlive(t, "a")
+	db.Worker(t, "a")
 	size := func(n int) func(*doctor.Config) {
 		return func(c *doctor.Config) { c.PoolSize = n }
 	}

@@ -17,8 +17,7 @@ import (
 func TestDoctorNamesStrangersThatHoldLocksOfOurs(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
-	db.Exec(t, "INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version) VALUES ('a', 1, 'h', 1, '1')")
-	db.KeepAlive(t, "a")
+	db.Worker(t, "a")
 	role := "stranger_" + strings.ReplaceAll(uuid.NewString(), "-", "")
 	db.Exec(t, "CREATE ROLE "+role+" LOGIN")
 	t.Cleanup(func() { db.Exec(t, "DROP ROLE "+role) })

@@ -30,8 +30,7 @@ func setupTrace(t *testing.T) tracer {
 
 func (b tracer) alive(t *testing.T) {
 	t.Helper()
-	b.Exec(t, "INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version) VALUES ('w', 1, 'h', 1, '1')")
-	b.KeepAlive(t, "w")
+	b.Worker(t, "w")
 }
 
 func (b tracer) outbox(t *testing.T, availableAt time.Time) {
