@@ -148,7 +148,7 @@ func TestPgBouncer(t *testing.T) {
 				insert(t, db, template, suffix)
 			}
 			eventually(t, db, "SELECT count(*) = 5 FROM iu_outbox.emission WHERE position IS NOT NULL")
-			require.NoError(t, w.Ready(t.Context()))
+			require.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience, 10*time.Millisecond)
 			require.NoError(t, w.Stop(t.Context()))
 			pool.Close()
 			left := preparedPool(t, url+"&default_query_exec_mode=cache_describe")

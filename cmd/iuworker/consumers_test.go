@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -99,5 +98,5 @@ func TestConsumersAreCompleted(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	db.Exec(t, "SELECT iu_outbox.open_consumer('mail', NULL, NULL), iu_outbox.open_consumer('search', NULL, NULL)")
-	require.Equal(t, []string{"mail", ":4"}, strings.Fields(run(t, on(db), "__complete", "consumers", "delete", "m").out))
+	requireCompletion(t, on(db), []string{"mail", ":4"}, "consumers", "delete", "m")
 }

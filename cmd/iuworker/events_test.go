@@ -62,6 +62,6 @@ func TestEventsList(t *testing.T) {
 	run(t, on(db), "events", "list", "--template", "leter").failed(t, exitFailed, `"leter"`)
 	run(t, on(db), "events", "list", "--from", "x").failed(t, exitUsage, "not a position in the list of events")
 	run(t, on(db), "events").failed(t, exitUsage, "events needs a command: one of list")
-	require.Equal(t, []string{"letter", ":4"}, strings.Fields(run(t, on(db), "__complete", "events", "list", "--template", "l").out))
+	requireCompletion(t, on(db), []string{"letter", ":4"}, "events", "list", "--template", "l")
 	require.Contains(t, run(t, on(db), "__complete", "events", "list", "--state", "").out, "rolled_back")
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -74,6 +75,14 @@ func (r result) oneSentence(t testing.TB) {
 	lines := strings.Split(strings.TrimSuffix(r.errOut, "\n"), "\n")
 	require.Len(t, lines, 1, r.errOut)
 	require.True(t, strings.HasPrefix(lines[0], "iuworker: "), lines[0])
+}
+
+// requireCompletion waits until a shell that completes these words is offered want. A slow answer is no answer: the person goes on typing.
+func requireCompletion(t testing.TB, env environment, want []string, words ...string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		return slices.Equal(want, strings.Fields(run(t, env, append([]string{"__complete"}, words...)...).out))
+	}, patience, time.Millisecond, "want %v", want)
 }
 
 // decode reads a result that was printed as JSON.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -45,6 +44,6 @@ func TestTemplates(t *testing.T) {
 	audit := run(t, on(db), "audit").done(t).out
 	require.Regexp(t, `(?s)NUMBER.*template.mark.*template.unmark.*template.create`, audit, "the latest first")
 	require.Contains(t, run(t, on(db), "audit", "--limit", "2").done(t).out, "there are more; to list them, run: iuworker audit --before 2")
-	require.Equal(t, []string{"card", ":4"}, strings.Fields(run(t, on(db), "__complete", "templates", "show", "c").out))
-	require.Equal(t, []string{":4"}, strings.Fields(run(t, environment{"IUWORKER_DATABASE_URL": nowhere}, "__complete", "templates", "show", "c").out))
+	requireCompletion(t, on(db), []string{"card", ":4"}, "templates", "show", "c")
+	requireCompletion(t, environment{"IUWORKER_DATABASE_URL": nowhere}, []string{":4"}, "templates", "show", "c")
 }
