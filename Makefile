@@ -35,9 +35,9 @@ bench: setup-server build ## measure the worker beside PostgreSQL itself (ARGS=-
 	$(ON_PG) $(GO) test -run - -bench FanOut ./riverui/eventstream
 	$(ON_PG) $(GO) test -run - -bench Publish -benchtime 3x ./worker/publish/jetstream
 
-# Tests wait more than they compute, so more of them run at once than there are processors.
+# Tests wait as much as they compute, so more of them run at once than there are processors. verify runs vet.
 test: setup-tests ## run all tests with the race detector (PG=16, 17 or 18: on that PostgreSQL)
-	$(ON_PG) $(GO) test -race -parallel 6 -timeout 15m ./...
+	$(ON_PG) $(GO) test -race -vet off -parallel 4 -timeout 20m ./...
 	cd deploy/check && $(GO) test ./...
 
 matrix: setup-tests ## run all tests on PostgreSQL 18, and those of SQL, workers and operators and the demo on 16 and 17

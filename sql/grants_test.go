@@ -252,6 +252,7 @@ func TestUpGrantsAgainWhatWasTakenAway(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	before := dump(t, db)
+	var revoked, statements []string
 	for revoke, what := range map[string]string{
 		"USAGE ON SCHEMA iu_outbox FROM iu_worker": "iu_worker USAGE on SCHEMA iu_outbox",
 		"EXECUTE ON FUNCTION iu_outbox.claim(integer, bigint[], bigint[]) FROM iu_worker": "iu_worker EXECUTE on FUNCTION iu_outbox." +
@@ -262,18 +263,23 @@ func TestUpGrantsAgainWhatWasTakenAway(t *testing.T) {
 		"DELETE ON iu_outbox.consumer FROM iu_subscriber":                          "iu_subscriber DELETE on TABLE iu_outbox.consumer",
 		"ALL ON FUNCTION public.fn_iu_composer_enabled() FROM iu_operator, PUBLIC": "iu_operator EXECUTE on FUNCTION public.fn_iu_composer_enabled()",
 	} {
+		revoked = append(revoked, revoke)
 		db.Exec(t, "REVOKE "+revoke)
 		missing, err := iusql.MissingGrants(t.Context(), db.Pool)
 		require.NoError(t, err)
 		require.Len(t, missing, 1, revoke)
 		require.Equal(t, what, missing[0].Role+" "+missing[0].What)
+		statements = append(statements, missing[0].Statement)
 		require.True(t, up(t, db).Functions, revoke)
-		sameDump(t, before, dump(t, db))
-
-		db.Exec(t, "REVOKE "+revoke)
-		db.Exec(t, missing[0].Statement)
-		sameDump(t, before, dump(t, db))
 	}
+	sameDump(t, before, dump(t, db))
+	for _, revoke := range revoked {
+		db.Exec(t, "REVOKE "+revoke)
+	}
+	for _, statement := range statements {
+		db.Exec(t, statement)
+	}
+	sameDump(t, before, dump(t, db))
 }
 
 // The program runs the text of the views.

@@ -34,7 +34,7 @@ func TestPrintedScriptUnderHostileSettings(t *testing.T) {
 	plain := iutest.Empty(t)
 	require.NoError(t, run(t, plain, script))
 	want := dump(t, plain)
-	db.MakeHostile(t, "default_transaction_read_only", "client_min_messages")
+	db.MakeHostile(t, "default_transaction_read_only", "client_min_messages", "jit") // compiling each plan would take a minute
 	require.NoError(t, run(t, db, script))
 	db.Exec(t, "ALTER DATABASE "+db.Name+" RESET ALL")
 	sameDump(t, want, dump(t, db))

@@ -18,10 +18,13 @@ var heavy = struct {
 func init() { heavy.freed = sync.NewCond(&heavy.mu) }
 
 // Heavy waits until the test, with its subtests, is one of the few heavy ones that run at once, so that a busy machine serves
-// each of them in time: tests that have servers of their own, or that start many processes. It may be called again. Safe for
-// concurrent use.
+// each of them in time: tests that have servers of their own, or that start many processes. go test -short skips them. It may be
+// called again. Safe for concurrent use.
 func Heavy(t testing.TB) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("heavy, which -short skips")
+	}
 	test, _, _ := strings.Cut(t.Name(), "/")
 	heavy.mu.Lock()
 	defer heavy.mu.Unlock()
