@@ -108,6 +108,36 @@ func TestNewEventRingsTheDoorbell(t *testing.T) {
 	require.Equal(t, "iu_outbox_event", heard.Channel)
 }
 
+// An insert calls a function only if somebody sleeps: a new session would have to load PL/pgSQL.
+func TestInsertsCallNothingWhileTheRelayIsAwake(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	calls := func(doorbell string) (called string) {
+		t.Helper()
+		app, err := pgx.Connect(t.Context(), db.URL) // a session counts calls together with those of the transaction before
+		require.NoError(t, err)
+		defer func() { require.NoError(t, app.Close(t.Context())) }()
+		_, err = app.Exec(t.Context(), "SET track_functions = 'all'; SET iu_outbox.doorbell = "+doorbell)
+		require.NoError(t, err)
+		_, err = app.Exec(t.Context(),
+			"INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix) VALUES ('e', gen_random_uuid(), $1)", uuid.NewString())
+		require.NoError(t, err)
+		require.NoError(t, app.QueryRow(t.Context(),
+			"SELECT COALESCE(string_agg(funcname, ' '), '') FROM pg_stat_xact_user_functions").Scan(&called))
+		return called
+	}
+	require.Empty(t, calls("on"))
+	relay, err := db.Pool.Acquire(t.Context())
+	require.NoError(t, err)
+	defer relay.Release()
+	_, err = relay.Exec(t.Context(), "SELECT pg_advisory_lock(26997, 1)")
+	require.NoError(t, err)
+	require.Equal(t, "ring", calls("on"))
+	require.Empty(t, calls("off"))
+	_, err = relay.Exec(t.Context(), "SELECT pg_advisory_unlock(26997, 1)")
+	require.NoError(t, err)
+}
+
 // Whatever a login of an application tries, it reads what it inserts and nothing of what others have inserted.
 func TestApplicationsDoNotReadEachOthersEvents(t *testing.T) {
 	t.Parallel()

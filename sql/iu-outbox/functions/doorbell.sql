@@ -10,8 +10,7 @@
 -- both; the poll finds its rows.
 
 -- Rings the doorbell of the channel in the trigger's first argument, if its sleeper holds the lock (26997, the second
--- argument). The condition is not the trigger's WHEN, which PostgreSQL parses again for each statement that fires it; and
--- it names its operator, because it runs with the search_path of the session that inserts.
+-- argument). The condition names its operator, because it runs with the search_path of the session that inserts.
 CREATE OR REPLACE FUNCTION iu_outbox.ring() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -23,9 +22,14 @@ BEGIN
 END
 $$;
 
+-- The same condition is in the WHEN of the trigger on event, since applications insert rows in many and short sessions: loading
+-- PL/pgSQL and compiling a function costs each new session milliseconds. PostgreSQL parses a WHEN again for each statement
+-- that fires the trigger, so the trigger on emission, which workers fire in long sessions, has none.
 CREATE OR REPLACE TRIGGER event_doorbell
     AFTER INSERT ON iu_outbox.event
     FOR EACH STATEMENT
+    WHEN (CASE WHEN pg_catalog.current_setting('iu_outbox.doorbell', true) OPERATOR(pg_catalog.=) 'off' THEN false
+               ELSE NOT pg_catalog.pg_try_advisory_xact_lock_shared(26997, 1) END)
     EXECUTE FUNCTION iu_outbox.ring('iu_outbox_event', '1');
 
 CREATE OR REPLACE TRIGGER emission_doorbell
