@@ -115,6 +115,7 @@ func ServerSettings() map[string]string {
 		"max_wal_size":         "4GB",
 		"checkpoint_timeout":   "15min",
 		"max_connections":      "700",
+		"autovacuum_naptime":   "15s",
 		"effective_cache_size": "3GB",
 	}
 }
