@@ -87,7 +87,7 @@ func (c *cluster) open(t testing.TB, name string) *DB {
 	config, err := pgxpool.ParseConfig(db.URL)
 	require.NoError(t, err)
 	config.MaxConns = 32
-	config.ConnConfig.RuntimeParams["default_transaction_isolation"] = "read committed" // also where a test makes the database's hostile
+	config.ConnConfig.RuntimeParams["default_transaction_isolation"] = "read committed" // even if a test makes the database serializable
 	db.Pool, err = pgxpool.NewWithConfig(context.Background(), config)
 	require.NoError(t, err)
 	t.Cleanup(func() {
