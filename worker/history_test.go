@@ -6,7 +6,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 )
 
-// The first worker fills in the minutes before its start. The last complete minute has the workers and their versions.
+// A worker fills in the hour before its start. The last complete minute has the workers and their versions.
 func TestWorkersWriteTheHistory(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -14,13 +14,13 @@ func TestWorkersWriteTheHistory(t *testing.T) {
 	template := db.Template(t, "t", 1)
 	first := start(t, db)
 	insert(t, db, template, "a")
-	eventually(t, db, "SELECT count(*) >= 60 FROM iu_outbox.history")
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed'")
 	if err := first.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}
 
 	// No worker ran for the last hour. Two workers fill it in together, with the event in the minute in which it was composed.
+	db.Exec(t, "UPDATE iu_outbox.epoch SET created_at = created_at - interval '2 hours'")
 	db.Exec(t, "DELETE FROM iu_outbox.history")
 	db.Exec(t, "UPDATE iu_river.river_job SET finalized_at = date_trunc('minute', now()) - interval '30 minutes' + interval '5 seconds'")
 	start(t, db)

@@ -26,6 +26,7 @@ type past struct {
 func setupPast(t *testing.T) past {
 	t.Helper()
 	db := iutest.New(t)
+	db.Exec(t, "UPDATE iu_outbox.epoch SET created_at = created_at - interval '2 hours'")
 	p := past{DB: db, template: db.Template(t, "letter", 2)}
 	require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT date_trunc('minute', clock_timestamp()) - interval '4 minutes'").Scan(&p.minute))
 	return p
@@ -344,6 +345,16 @@ func TestOneOfManyWritesAMinute(t *testing.T) {
 	require.NoError(t, p.Pool.QueryRow(t.Context(), "SELECT sum(composed)::int FROM iu_outbox.history_template").Scan(&composed))
 	require.Equal(t, 2, composed, "and counted once")
 	require.EqualValues(t, 2, p.point(t, p.minute).Composed)
+}
+
+func TestHistoryBeginsWithTheInstallation(t *testing.T) {
+	t.Parallel()
+	p := setupPast(t)
+	p.Exec(t, "UPDATE iu_outbox.epoch SET created_at = $1::timestamptz + interval '30 seconds'", p.minute)
+	p.write(t)
+	var first time.Time
+	require.NoError(t, p.Pool.QueryRow(t.Context(), "SELECT min(at) FROM iu_outbox.history").Scan(&first))
+	require.Equal(t, p.minute.UTC(), first.UTC())
 }
 
 func TestHistoryIsForgottenAfterSevenDays(t *testing.T) {

@@ -2,11 +2,11 @@
 -- exist anyway, so INSERTs, jobs and announcements do no work for it.
 
 -- Writes the minute that ended last, or else the latest missing minute of the hour before it, and deletes what is older
--- than seven days. Returns the minute that it wrote; NULL if there is none to write, or another process is writing it.
--- A minute is written at least five seconds after its end, because the end of a job is noted a moment later. One that
--- is written late lacks the state at its end and the number of inserted events. Reads at most 500 jobs of each second,
--- and counts 10,000; for the templates, each of which must be right, at most 2,000, and counts 40,000. Locks the new
--- row; waits at most two seconds for another writer.
+-- than seven days. The history begins with the installation. Returns the minute that it wrote; NULL if there is none to
+-- write, or another process is writing it. A minute is written at least five seconds after its end, because the end of
+-- a job is noted a moment later. One that is written late lacks the state at its end and the number of inserted events.
+-- Reads at most 500 jobs of each second, and counts 10,000; for the templates, each of which must be right, at most
+-- 2,000, and counts 40,000. Locks the new row; waits at most two seconds for another writer.
 CREATE OR REPLACE FUNCTION iu_outbox.write_history() RETURNS timestamptz
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off SET lock_timeout = '2s' AS $$
 DECLARE
@@ -17,7 +17,8 @@ DECLARE
 BEGIN
     SELECT m.at INTO v_at
     FROM pg_catalog.generate_series(v_last, v_last - interval '59 minutes', interval '-1 minute') AS m (at)
-    WHERE NOT EXISTS (SELECT FROM iu_outbox.history AS h WHERE h.at = m.at)
+    WHERE m.at + interval '1 minute' > (SELECT pg_catalog.min(e.created_at) FROM iu_outbox.epoch AS e)
+      AND NOT EXISTS (SELECT FROM iu_outbox.history AS h WHERE h.at = m.at)
     ORDER BY m.at DESC
     LIMIT 1;
     IF v_at IS NULL THEN
