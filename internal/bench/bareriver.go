@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
@@ -65,11 +66,32 @@ func (s *scratch) composeAndNotify() string {
 		`pg_catalog.pg_notify('%s', $1::text)`, s.Template, actor, bareChannel)
 }
 
-// bareLatency measures a block of jobs that run a statement in the bare River, tuned as a user would tune it.
-func (s *scratch) bareLatency(ctx context.Context, connections, n int, work string) ([]time.Duration, error) {
+// bareLatency measures a block of jobs that run a statement in the bare River.
+func (s *scratch) bareLatency(ctx context.Context, connections, n int, work string) (block []time.Duration, err error) {
+	clock := newClock(1)
+	err = s.withBareRiver(ctx, connections, work, func(client *river.Client[pgx.Tx]) error {
+		stop, err := clock.listen(ctx, s.Config(1).ConnConfig, bareChannel, func(payload string) (uuid.UUID, bool) {
+			id, err := uuid.Parse(payload)
+			return id, err == nil
+		})
+		if err != nil {
+			return err
+		}
+		defer stop()
+		block, err = clock.drip(ctx, n, func(ctx context.Context, id uuid.UUID) error {
+			_, err := client.Insert(ctx, bareArgs{ID: id}, nil)
+			return err
+		})
+		return err
+	})
+	return block, err
+}
+
+// withBareRiver runs do while the bare River works, tuned as a user would tune it. Its jobs run a statement.
+func (s *scratch) withBareRiver(ctx context.Context, connections int, work string, do func(*river.Client[pgx.Tx]) error) error {
 	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), s.Config(connections))
 	if err != nil {
-		return nil, fmt.Errorf("open the bare River's pool: %w", err)
+		return fmt.Errorf("open the bare River's pool: %w", err)
 	}
 	defer pool.Close()
 	workers := river.NewWorkers()
@@ -79,27 +101,15 @@ func (s *scratch) bareLatency(ctx context.Context, connections, n int, work stri
 		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 100}},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("set the bare River up: %w", err)
+		return fmt.Errorf("set the bare River up: %w", err)
 	}
 	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
-		return nil, fmt.Errorf("start the bare River: %w", err)
+		return fmt.Errorf("start the bare River: %w", err)
 	}
 	defer func() {
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
 		defer cancel()
 		_ = client.StopAndCancel(stopping) // its database is dropped anyway
 	}()
-	clock := newClock(1)
-	stop, err := clock.listen(ctx, s.Config(1).ConnConfig, bareChannel, func(payload string) (uuid.UUID, bool) {
-		id, err := uuid.Parse(payload)
-		return id, err == nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	defer stop()
-	return clock.drip(ctx, n, func(ctx context.Context, id uuid.UUID) error {
-		_, err := client.Insert(ctx, bareArgs{ID: id}, nil)
-		return err
-	})
+	return do(client)
 }

@@ -2,20 +2,25 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
 
 	"github.com/iu-core/iuworker/internal/retry"
 )
 
-// idle measures the CPU that a worker and its server use while nothing happens, and notes what the server uses without the worker.
+// idle measures the CPU that a worker and its server use while nothing happens, and notes what a bare River uses, and what the
+// server uses by itself.
 func (b *bench) idle(ctx context.Context) error {
 	s := b.main
-	b.step("idle, %s with a worker and without", b.cfg.Sizes.Idle)
-	if err := s.cleanUp(ctx); err != nil {
+	b.step("idle, %s with a worker, a bare River and neither", b.cfg.Sizes.Idle)
+	if err := errors.Join(s.cleanUp(ctx), s.migrateBareRiver(ctx)); err != nil {
 		return err
 	}
-	var with, without idleCost
+	var ours, bare, alone idleCost
 	err := b.withWorker(ctx, s, func() error {
 		if err := s.walk(ctx, b.cfg.Sizes.Warmup, s.insertRows); err != nil {
 			return err
@@ -27,24 +32,32 @@ func (b *bench) idle(ctx context.Context) error {
 		if err := s.Exec(ctx, "vacuum the database", "VACUUM (ANALYZE)"); err != nil {
 			return err
 		}
-		with = b.watchIdle(ctx)
+		ours = b.watchIdle(ctx)
 		return ctx.Err()
 	})
 	if err != nil {
 		return err
 	}
-	without = b.watchIdle(ctx)
-	if with.cost == nil || without.cost == nil {
+	if err := s.withBareRiver(ctx, b.cfg.PoolSize, bareNotify, func(*river.Client[pgx.Tx]) error {
+		bare = b.watchIdle(ctx)
+		return ctx.Err()
+	}); err != nil {
+		return err
+	}
+	alone = b.watchIdle(ctx)
+	if ours.cost == nil || bare.cost == nil || alone.cost == nil {
 		b.note("The CPU of the idle worker was not measured: only Linux reports it.")
 		return ctx.Err()
 	}
-	b.add(measure("idle CPU, worker", "% of core", []float64{with.percent(with.client)}))
+	worker := measure("idle CPU, worker", "% of core", []float64{ours.percent(ours.client)})
+	worker.Note = fmt.Sprintf("a bare River with one queue uses %.2f", bare.percent(bare.client))
+	b.add(worker)
 	if b.meter.postmaster == 0 {
 		b.note("The CPU of the idle server was not measured: it runs on another machine, or hides its processes.")
 		return ctx.Err()
 	}
-	server := measure("idle CPU, server", "% of core", []float64{with.percent(with.server)})
-	server.Note = fmt.Sprintf("%.2f without the worker: PostgreSQL's own processes, autovacuum's among them", without.percent(without.server))
+	server := measure("idle CPU, server", "% of core", []float64{ours.percent(ours.server)})
+	server.Note = fmt.Sprintf("%.2f with the bare River; %.2f by itself, autovacuum included", bare.percent(bare.server), alone.percent(alone.server))
 	b.add(server)
 	return ctx.Err()
 }
