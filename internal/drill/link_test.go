@@ -65,6 +65,11 @@ func TestLinkStopsWithoutClosing(t *testing.T) {
 	l.freeze(true)
 	hanging := dial()
 	require.ErrorIs(t, reply(hanging, short), os.ErrDeadlineExceeded, "new ones hang, too")
+	require.Eventually(t, func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.cables) == 3
+	}, long, time.Millisecond, "the link has accepted it")
 	l.heal()
 	for _, conn := range []net.Conn{old, hanging} {
 		err := reply(conn, long)
