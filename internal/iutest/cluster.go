@@ -48,7 +48,7 @@ func newCluster(cfg pgserver.Config) *cluster {
 		"max_connections":           "300",
 		"max_prepared_transactions": "10",
 		"shared_buffers":            "64MB",
-		"max_wal_size":              "4GB",
+		"max_wal_size":              "512MB",
 		"jit":                       "off",
 	}
 	c := &cluster{cfg: cfg}

@@ -18,6 +18,7 @@ func Main(m *testing.M, ignore ...goleak.Option) {
 			_ = os.Unsetenv(name) // fails only for names that an environment cannot contain
 		}
 	}
+	useMemory()
 	code := m.Run()
 	if err := shared.stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "iutest: stop the server:", err)
