@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -51,10 +50,10 @@ func TestTheIndexShowsEachDatabase(t *testing.T) {
 	m := setupMany(t)
 	m.orders.bury(t, 2, "cancelled", "shop", m.orders.template)
 	var page string
-	require.Eventually(t, func() bool { // a busy machine reads some of it late
+	iutest.Eventually(t, func() bool { // a busy machine reads some of it late
 		page = m.others.get(t, "/iu/")
 		return strings.Contains(page, `<span class="mark good">ready</span>`) && strings.Contains(page, `<a href="/iu/d/orders/dead-letters">2</a>`)
-	}, patience, 50*time.Millisecond, page)
+	}, patience, page)
 	for _, says := range []string{
 		`<a href="/iu/d/orders/">orders</a>`, `<a href="/iu/d/billing/">billing</a>`, `<a href="/iu/d/legacy/">legacy</a>`,
 		"the server is read-only, or a standby", "failed for user &lt;legacy&gt;", `data-live="/iu/"`, `href="/iu/assets/page.css"`,

@@ -118,7 +118,7 @@ func TestTokensOfTheMetricsAreReadAgain(t *testing.T) {
 	scrape := func(token string) int { return serve(handler, http.MethodGet, "/metrics", nil, bearer(token)).Code }
 	require.Equal(t, http.StatusOK, scrape(oldToken))
 	require.NoError(t, os.WriteFile(path, []byte(newToken), 0o600))
-	require.Eventually(t, func() bool { return scrape(newToken) == http.StatusOK }, time.Minute, 50*time.Millisecond)
+	iutest.Eventually(t, func() bool { return scrape(newToken) == http.StatusOK }, time.Minute)
 	require.Equal(t, http.StatusUnauthorized, scrape(oldToken))
 	require.Contains(t, log.String(), "Metrics: wrong token")
 	require.NotContains(t, log.String(), oldToken)

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -89,7 +88,7 @@ func TestNowGuidesThroughTheSetUp(t *testing.T) {
 	b.insert(t, b.template, "a")
 	b.db.Exec(t, "INSERT INTO iu_outbox.consumer (name, epoch, position) SELECT 'mailer', epoch, 1 FROM iu_outbox.emission_counter")
 	b.waitAnnounced(t, 1)
-	require.Eventually(t, func() bool { return !strings.Contains(b.get(t, "/"), "To set up") }, patience, 50*time.Millisecond)
+	iutest.Eventually(t, func() bool { return !strings.Contains(b.get(t, "/"), "To set up") }, patience)
 }
 
 // Each entry that needs an operator disappears after its button or its command was used.

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -49,7 +48,7 @@ func TestCredentialsAreReadAgain(t *testing.T) {
 	}
 	require.Equal(t, http.StatusOK, signIn("the first one"))
 	mount(t, dir, "2", "credentials", "viewer:vera:the second one\n")
-	require.Eventually(t, func() bool { return signIn("the second one") == http.StatusOK }, patience, 10*time.Millisecond)
+	iutest.Eventually(t, func() bool { return signIn("the second one") == http.StatusOK }, patience)
 	require.Equal(t, http.StatusUnauthorized, signIn("the first one"))
 
 	mount(t, dir, "3", "credentials", "viewer:vera\n")

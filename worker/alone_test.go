@@ -121,7 +121,7 @@ func TestRelayOfASmallPoolKeepsNoConnection(t *testing.T) {
 				id := insert(t, db, template, uuid.NewString())
 				eventually(t, db, "SELECT state = 'done' FROM iu_outbox.event_state($1)", id)
 			}
-			require.Eventually(t, func() bool { return pool.Stat().AcquiredConns() == kept }, patience, time.Millisecond)
+			iutest.Eventually(t, func() bool { return pool.Stat().AcquiredConns() == kept }, patience)
 		})
 	}
 }
@@ -147,7 +147,7 @@ func TestBatchWaitsForNoSecondConnection(t *testing.T) {
 	db.Exec(t, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
 		SELECT 'e', $1, gen_random_uuid() FROM generate_series(1, 2)`, template)
 	eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.event)")
-	require.Eventually(t, func() bool { return lines.Count("rows=2 ") == 1 }, patience, time.Millisecond)
+	iutest.Eventually(t, func() bool { return lines.Count("rows=2 ") == 1 }, patience)
 	// After waiting in vain for 20 s, the relay would have made jobs of them that River works.
 	require.Equal(t, 1, lines.Count("rows=2 jobs=2 composed=2"), lines)
 }
@@ -166,5 +166,5 @@ func TestRelayThatComposesNothingKeepsNoConnection(t *testing.T) {
 		eventually(t, db, "SELECT state = 'done' FROM iu_outbox.event_state($1)", id)
 	}
 	eventually(t, db, relaySleeps)
-	require.Eventually(t, func() bool { return pool.Stat().AcquiredConns() == 0 }, patience, time.Millisecond)
+	iutest.Eventually(t, func() bool { return pool.Stat().AcquiredConns() == 0 }, patience)
 }

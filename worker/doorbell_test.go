@@ -65,13 +65,13 @@ func TestProducersRingOnlyWhileTheRelaySleeps(t *testing.T) {
 
 	// The relay also wakes when its listener has connected. A row that is inserted at that moment needs no ring.
 	inserted := 0
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		eventually(t, db, relaySleeps)
 		insert(t, db, template, fmt.Sprint("it sleeps ", inserted))
 		inserted++
 		eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.event)")
 		return rings() > 0
-	}, patience, time.Millisecond)
+	}, patience)
 
 	// A session with the doorbell off does not ring. The relay finds its row at the latest after the next ring.
 	eventually(t, db, relaySleeps)

@@ -45,7 +45,7 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 
 	db.Exec(t, "ALTER SYSTEM SET default_transaction_read_only = on")
 	db.Exec(t, "SELECT pg_reload_conf()")
-	require.Eventually(t, func() bool { return w.Ready(t.Context()) != nil }, patience, 10*time.Millisecond)
+	iutest.Eventually(t, func() bool { return w.Ready(t.Context()) != nil }, patience)
 	require.ErrorIs(t, w.Ready(t.Context()), worker.ErrNotReady)
 
 	require.NoError(t, promoted.AwaitReplay(t.Context()))
@@ -57,7 +57,7 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 	}
 	eventually(t, standby, "SELECT count(*) = 6 FROM iu_outbox.emission WHERE position IS NOT NULL")
 	t.Logf("announced %s after the address led to the new primary", time.Since(began).Round(time.Millisecond))
-	require.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience, 10*time.Millisecond)
+	iutest.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience)
 	t.Logf("ready after %s", time.Since(began).Round(time.Millisecond))
 	require.Less(t, time.Since(began), 30*time.Second, "no part waits for its next round, which may be a minute away")
 	eventually(t, standby, relaySleeps)                   // its session has moved as well
@@ -88,7 +88,7 @@ func TestPgBouncerFollowsTheRoles(t *testing.T) {
 	ready := func(want bool) {
 		t.Helper()
 		for _, w := range workers {
-			require.Eventually(t, func() bool { return (w.Ready(t.Context()) == nil) == want }, patience, 10*time.Millisecond)
+			iutest.Eventually(t, func() bool { return (w.Ready(t.Context()) == nil) == want }, patience)
 		}
 	}
 	insert(t, db, template, "1")
@@ -148,7 +148,7 @@ func TestPgBouncer(t *testing.T) {
 				insert(t, db, template, suffix)
 			}
 			eventually(t, db, "SELECT count(*) = 5 FROM iu_outbox.emission WHERE position IS NOT NULL")
-			require.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience, 10*time.Millisecond)
+			iutest.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience)
 			require.NoError(t, w.Stop(t.Context()))
 			pool.Close()
 			left := preparedPool(t, url+"&default_query_exec_mode=cache_describe")

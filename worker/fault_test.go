@@ -89,14 +89,14 @@ func TestFaultsOfTheInstallationHoldEventsBack(t *testing.T) {
 			if name != "a table" { // event_state returns no reason in this case
 				eventually(t, db, "SELECT state = 'parked' AND reason LIKE $2 FROM iu_outbox.event_state($1)", id, "%"+fault.says+"%")
 			}
-			require.Eventually(t, func() bool { return lines.Count("Jobs: held back") > 0 }, patience, 5*time.Millisecond)
-			require.Eventually(t, func() bool { return w.Ready(t.Context()) != nil }, patience, 5*time.Millisecond)
+			iutest.Eventually(t, func() bool { return lines.Count("Jobs: held back") > 0 }, patience)
+			iutest.Eventually(t, func() bool { return w.Ready(t.Context()) != nil }, patience)
 			require.ErrorContains(t, w.Ready(t.Context()), fault.says)
 			require.Zero(t, lines.Count("database lost"))
 
 			db.Exec(t, fault.mended)
 			verified(t, db, 36)
-			require.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience, 5*time.Millisecond)
+			iutest.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience)
 			require.Equal(t, 1, lines.Count("Jobs: held back"), "it is told once")
 			require.Equal(t, 1, lines.Count("Jobs: the installation's fault is over"))
 		})
@@ -118,12 +118,12 @@ func TestRevokedSchemas(t *testing.T) {
 			for i := range 20 {
 				insert(t, db, template, fmt.Sprint("s-", i))
 			}
-			require.Eventually(t, func() bool { return lines.Count("Relay: blocked by a fault of the installation") == 1 }, patience, 5*time.Millisecond)
+			iutest.Eventually(t, func() bool { return lines.Count("Relay: blocked by a fault of the installation") == 1 }, patience)
 			require.Error(t, w.Ready(t.Context()))
 			require.Zero(t, lines.Count("database lost"))
 			db.Exec(t, "GRANT USAGE ON SCHEMA "+schema+" TO iu_worker")
 			verified(t, db, 20)
-			require.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience, 5*time.Millisecond)
+			iutest.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience)
 		})
 	}
 }
@@ -142,11 +142,11 @@ func TestOneTemplatesFaultIsItsOwn(t *testing.T) {
 	start(t, db, polling(20*time.Millisecond))
 	db.Exec(t, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix) VALUES ('bad', $1, 'bad')`, bad)
 	n := 0
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		n++
 		insert(t, db, good, fmt.Sprint("good-", n))
 		db.Exec(t, "UPDATE iu_river.river_job SET state = 'available', scheduled_at = now() WHERE state = 'retryable'")
 		return value[bool](t, db, "SELECT EXISTS (SELECT FROM iu_outbox.dead_letter WHERE detail LIKE '%no_such_function%')")
-	}, patience, 50*time.Millisecond)
+	}, patience)
 	eventually(t, db, "SELECT count(*) = $1 FROM iu_auto_instantiate_event_log", n)
 }

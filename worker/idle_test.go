@@ -70,7 +70,7 @@ func TestIdleWorkerLooksSeldom(t *testing.T) {
 		t.Cleanup(pool.Close)
 		c.Pool, c.PollInterval = pool, 10*time.Second
 	})
-	require.Eventually(t, seen.few, patience, 10*time.Millisecond)
+	iutest.Eventually(t, seen.few, patience)
 	insert(t, db, template, "s")
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position IS NOT NULL")
 }

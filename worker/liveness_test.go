@@ -58,7 +58,7 @@ func TestFencedWorkerComposesNothing(t *testing.T) {
 		INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
 		SELECT 'e', $1, 's-' || g FROM generate_series(1, 50) AS g`, template)
 	db.Exec(t, "DELETE FROM iu_outbox.worker WHERE id = 'fenced'")
-	require.Eventually(t, func() bool { return lines.Count("this worker was declared dead") > 0 }, patience, time.Millisecond)
+	iutest.Eventually(t, func() bool { return lines.Count("this worker was declared dead") > 0 }, patience)
 	eventually(t, db, "SELECT count(*) = 51 FROM iu_river.river_job WHERE state = 'completed' AND errors IS NULL")
 	require.Equal(t, 51, value[int](t, db, "SELECT count(*)::int FROM iu_auto_instantiate_event_log"))
 }
@@ -81,7 +81,7 @@ func TestJobsOfASilentMachineGoOnElsewhere(t *testing.T) {
 	})
 	t.Cleanup(func() { // it can stop once it reaches the server again
 		speak()
-		require.Eventually(t, func() bool { return cutOff.Ready(context.WithoutCancel(t.Context())) == nil }, patience, 5*time.Millisecond)
+		iutest.Eventually(t, func() bool { return cutOff.Ready(context.WithoutCancel(t.Context())) == nil }, patience)
 	})
 	for i := range 5 {
 		insert(t, db, template, fmt.Sprint("s-", i))

@@ -38,7 +38,7 @@ func start(t *testing.T, db *iutest.DB, change ...func(*worker.Config)) *worker.
 	require.NoError(t, err)
 	require.NoError(t, w.Start(t.Context()))
 	t.Cleanup(func() { require.NoError(t, w.Stop(context.WithoutCancel(t.Context()))) })
-	require.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience, 5*time.Millisecond)
+	iutest.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience)
 	return w
 }
 
@@ -120,11 +120,11 @@ func insert(t *testing.T, db *iutest.DB, template uuid.UUID, suffix string) uuid
 // eventually waits until a query returns true.
 func eventually(t *testing.T, db *iutest.DB, sql string, args ...any) {
 	t.Helper()
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		var ok bool
 		require.NoError(t, db.Pool.QueryRow(t.Context(), sql, args...).Scan(&ok))
 		return ok
-	}, patience, 10*time.Millisecond, sql)
+	}, patience, sql)
 }
 
 func value[T any](t *testing.T, db *iutest.DB, sql string, args ...any) T {

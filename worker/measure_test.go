@@ -3,7 +3,6 @@ package worker_test
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -51,7 +50,7 @@ func TestMeasuresWhatItDoes(t *testing.T) {
 	is := func(want float64, name string, label ...string) {
 		t.Helper()
 		met := func() bool { return measured(t, registry, name, label...) == want }
-		require.Eventually(t, met, patience, 10*time.Millisecond, "%v %s %v", want, name, label)
+		iutest.Eventually(t, met, patience, "%v %s %v", want, name, label)
 	}
 
 	for i := range 5 {

@@ -86,7 +86,7 @@ func TestExpiryIsToldOnceBeforeAndOnceAfter(t *testing.T) {
 	log, said := logging(t)
 	start(t, db, func(c *worker.Config) { c.Logger = log })
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission")
-	require.Eventually(t, func() bool { return said.Count("that this consumer had not handled") == 1 }, patience, time.Millisecond)
+	iutest.Eventually(t, func() bool { return said.Count("that this consumer had not handled") == 1 }, patience)
 	require.Equal(t, 1, said.Count("consumer=soon"))
 	require.Equal(t, 1, said.Count("expires_in=12h0m0s"))
 	require.Equal(t, 2, said.Count("consumer=late"), "before and after")

@@ -26,10 +26,10 @@ func TestSurvivesTerminatedSessions(t *testing.T) {
 	for i := range 3 {
 		lost := lines.Count("Listener: connection lost")
 		require.Positive(t, value[int](t, db, terminateWorkers))
-		require.Eventually(t, func() bool { return lines.Count("Listener: connection lost") == lost+1 }, patience, 5*time.Millisecond)
+		iutest.Eventually(t, func() bool { return lines.Count("Listener: connection lost") == lost+1 }, patience)
 		insert(t, db, template, fmt.Sprintf("s-%d", i))
 		eventually(t, db, "SELECT count(*) = $1 FROM iu_outbox.emission WHERE position IS NOT NULL", i+1)
-		require.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience, 5*time.Millisecond)
+		iutest.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience)
 		require.Equal(t, lines.Count("Listener: connection lost"), lines.Count("Listener: connection is back"), "said once a time, not once a try")
 	}
 }
@@ -59,7 +59,7 @@ func TestInactiveRegistryRowHoldsEmissionsBack(t *testing.T) {
 	start(t, db, func(c *worker.Config) { c.Logger = log })
 	insert(t, db, template, "s")
 	eventually(t, db, "SELECT EXISTS (SELECT FROM iu_outbox.emission)")
-	require.Eventually(t, func() bool { return lines.Count("holding emissions back") == 1 }, patience, 5*time.Millisecond)
+	iutest.Eventually(t, func() bool { return lines.Count("holding emissions back") == 1 }, patience)
 	require.Equal(t, 1, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.emission WHERE position IS NULL"))
 	db.Exec(t, registry, true)
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position IS NOT NULL")
@@ -104,7 +104,7 @@ func TestStopDrainsAndCanBeRepeated(t *testing.T) {
 	for range 2 {
 		go func() { stopped <- w.Stop(context.WithoutCancel(t.Context())) }()
 	}
-	require.Eventually(t, func() bool { return w.Ready(t.Context()) != nil }, patience, 5*time.Millisecond)
+	iutest.Eventually(t, func() bool { return w.Ready(t.Context()) != nil }, patience)
 	release()
 	require.NoError(t, <-stopped)
 	require.NoError(t, <-stopped)

@@ -41,7 +41,7 @@ func TestRelayKeepsTheSameConnectionAgain(t *testing.T) {
 	r.keptSince = time.Now().Add(-keepFor)
 	composeAlone()
 	require.Nil(t, r.kept)
-	require.Eventually(t, func() bool { return pool.Stat().AcquiredConns() == 0 }, time.Minute, time.Millisecond)
+	iutest.Eventually(t, func() bool { return pool.Stat().AcquiredConns() == 0 }, time.Minute)
 	composeAlone()
 	require.Same(t, kept, r.kept.Conn())
 }

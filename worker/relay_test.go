@@ -45,7 +45,7 @@ func TestRowsStayWhereTheHandOffFails(t *testing.T) {
 	start(t, db, polling(10*time.Millisecond), func(c *worker.Config) { c.Logger = log })
 	db.Exec(t, "ALTER TABLE iu_river.river_job ADD CONSTRAINT refuse CHECK (queue <> 'events')")
 	insert(t, db, template, "s")
-	require.Eventually(t, func() bool { return lines.Count("Relay: passing by a row that cannot be moved") == 1 }, patience, 5*time.Millisecond)
+	iutest.Eventually(t, func() bool { return lines.Count("Relay: passing by a row that cannot be moved") == 1 }, patience)
 	require.Zero(t, lines.Count("Relay: database lost"))
 	require.Equal(t, 1, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.event"))
 	db.Exec(t, "ALTER TABLE iu_river.river_job DROP CONSTRAINT refuse")

@@ -50,16 +50,16 @@ func TestSilentServerIsNoticed(t *testing.T) {
 	log, lines := logging(t)
 	w := start(t, db, func(c *worker.Config) { c.Direct, c.Logger = direct, log })
 	silence()
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		return lines.Count("Listener: connection lost") == 1 && lines.Count("Session: connection lost") == 1
-	}, patience, 10*time.Millisecond)
+	}, patience)
 	require.ErrorIs(t, w.Ready(t.Context()), worker.ErrNotReady)
 	insert(t, db, template, "meanwhile") // polling finds it, through the pool
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission WHERE position IS NOT NULL")
 	speak()
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		return lines.Count("Listener: connection is back") == 1 && lines.Count("Session: connection is back") == 1 && w.Ready(t.Context()) == nil
-	}, patience, 10*time.Millisecond)
+	}, patience)
 	eventually(t, db, relaySleeps)
 	insert(t, db, template, "afterwards")
 	eventually(t, db, "SELECT count(*) = 2 FROM iu_outbox.emission WHERE position IS NOT NULL")
@@ -115,7 +115,7 @@ func TestServerRestartLosesNothing(t *testing.T) {
 	eventually(t, db, "SELECT count(*) > 20 FROM iu_auto_instantiate_event_log")
 	require.NoError(t, server.Restart(t.Context()))
 	db.WaitFor(t, patience, "SELECT count(*) = $1 FROM iu_outbox.emission WHERE position IS NOT NULL", rows)
-	require.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience, 10*time.Millisecond)
+	iutest.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience)
 	require.LessOrEqual(t, lines.Count("Session: connection lost"), 1)
 	require.Equal(t, rows, value[int](t, db, "SELECT count(*)::int FROM iu_auto_instantiate_event_log"))
 	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.dead_letter"))

@@ -99,7 +99,7 @@ func TestQueuesArePausedAndJobsCancelledByTheTables(t *testing.T) {
 
 			db.Exec(t, "UPDATE iu_river.river_queue SET paused_at = now() WHERE name = 'events'")
 			probe := 0
-			require.Eventually(t, func() bool { // until an attempt succeeds
+			iutest.Eventually(t, func() bool { // until an attempt succeeds
 				probe++
 				insert(t, db, template, fmt.Sprint("probe-", probe))
 				eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.event)")
@@ -111,7 +111,7 @@ func TestQueuesArePausedAndJobsCancelledByTheTables(t *testing.T) {
 					}
 				}
 				return true
-			}, patience, time.Millisecond)
+			}, patience)
 			release := db.HoldComposing(t)
 			db.Exec(t, "UPDATE iu_river.river_queue SET paused_at = NULL WHERE name = 'events'")
 			eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'running'")
@@ -177,9 +177,9 @@ func TestLocksOfStrangersHoldUpNothing(t *testing.T) {
 				insert(t, db, template, fmt.Sprint("s-", i))
 				eventually(t, db, "SELECT count(*) = $1 FROM iu_outbox.emission WHERE position IS NOT NULL", i+1)
 			}
-			require.Eventually(t, func() bool {
+			iutest.Eventually(t, func() bool {
 				return lines.Count("a login that is no worker's holds a lock of ours") >= 1
-			}, patience, time.Millisecond)
+			}, patience)
 			require.Positive(t, lines.Count(fmt.Sprintf("pg_terminate_backend(%d)", who.PgConn().PID())))
 			db.Exec(t, "SELECT iu_outbox.open_consumer('c', NULL, NULL)")
 			db.Exec(t, "SELECT iu_outbox.prune_emissions('1 hour', '1 hour', 10)")

@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -101,9 +100,9 @@ func TestTraceLeadsFromTheApplicationToTheSubscriber(t *testing.T) {
 	event, err := subscribe.ParseEvent([]byte(nextEvent(t, conn)))
 	require.NoError(t, err)
 
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		return provider.ForceFlush(t.Context()) == nil && len(received.of(traceID)) == 4
-	}, patience, 10*time.Millisecond)
+	}, patience)
 	spans := received.of(traceID)
 	relay, job, call, emit := spans["relay"], spans["auto_instantiate"], spans["fn_iu_auto_instantiate_from_event"], spans["emit"]
 	require.Equal(t, application, hex.EncodeToString(relay.GetParentSpanId()))
@@ -133,7 +132,7 @@ func TestLogLinesOfJobsCarryTheTrace(t *testing.T) {
 	const traceID = "1af7651916cd43dd8448eb211c80319c"
 	event := uuid.New()
 	db.Exec(t, insertTraced, event, uuid.New(), "s", `{"traceparent": "00-`+traceID+`-b7ad6b7169203331-01"}`)
-	require.Eventually(t, func() bool { return lines.Count("trace_id="+traceID) == 1 }, patience, 10*time.Millisecond, "without tracing, too")
+	iutest.Eventually(t, func() bool { return lines.Count("trace_id="+traceID) == 1 }, patience, "without tracing, too")
 	require.Equal(t, 1, lines.Count("event_id="+event.String()))
 	require.Equal(t, 1, lines.Count("status=template_not_found"))
 }
@@ -171,9 +170,9 @@ func TestTraceBeginsWithTheRelay(t *testing.T) {
 	event, err := subscribe.ParseEvent([]byte(nextEvent(t, conn)))
 	require.NoError(t, err)
 	traceID := trace.SpanContextFromContext(event.Traced(t.Context())).TraceID().String()
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		return provider.ForceFlush(t.Context()) == nil && len(received.of(traceID)) == 4
-	}, patience, 10*time.Millisecond)
+	}, patience)
 	require.Empty(t, received.of(traceID)["relay"].GetParentSpanId())
 }
 

@@ -32,13 +32,13 @@ func TestVerifiesNowAndThen(t *testing.T) {
 		insert(t, db, template, fmt.Sprint("s-", i))
 	}
 	eventually(t, db, "SELECT count(*) = 3 FROM iu_outbox.emission WHERE position IS NOT NULL")
-	require.Eventually(t, func() bool { return sum("iuworker_verify_success") == 1 }, patience, 10*time.Millisecond)
+	iutest.Eventually(t, func() bool { return sum("iuworker_verify_success") == 1 }, patience)
 	require.Zero(t, sum("iuworker_verify_findings"))
 
 	// An emission is lost, which only a person or a broken disk could cause.
 	db.Exec(t, "DELETE FROM iu_outbox.emission WHERE position = 2")
-	require.Eventually(t, func() bool { return sum("iuworker_verify_findings") > 0 }, patience, 10*time.Millisecond)
+	iutest.Eventually(t, func() bool { return sum("iuworker_verify_findings") > 0 }, patience)
 	require.Zero(t, sum("iuworker_verify_success"))
-	require.Eventually(t, func() bool { return lines.Count("Verifier: data does not agree") > 0 }, patience, 10*time.Millisecond)
+	iutest.Eventually(t, func() bool { return lines.Count("Verifier: data does not agree") > 0 }, patience)
 	require.Zero(t, measured(t, all[0], "iuworker_verify_timestamp_seconds")*measured(t, all[1], "iuworker_verify_timestamp_seconds"), "one of them does it")
 }

@@ -64,10 +64,10 @@ func awaitReady(t testing.TB, log *buffer, ready int) (index string) {
 	log.await(t, `"Pages: listening"`)
 	found := indexURL.FindStringSubmatch(log.String())
 	require.NotNil(t, found, log.String())
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		state := readiness(t, found[1])
 		return state.Databases-len(state.NotReady) >= ready
-	}, time.Duration(1+ready/20)*patience, time.Duration(5+ready)*10*time.Millisecond, "%d workers", ready)
+	}, time.Duration(1+ready/20)*patience, "%d workers", ready)
 	return found[1]
 }
 
@@ -106,9 +106,9 @@ func request(t testing.TB, url, prefix string, n int) {
 // awaitEmissions waits until so many emissions have a position.
 func awaitEmissions(t testing.TB, url string, n int) {
 	t.Helper()
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		return at(t, url, "SELECT position::text FROM iu_outbox.emission_counter") == fmt.Sprint(n)
-	}, patience, 20*time.Millisecond, "%d emissions", n)
+	}, patience, "%d emissions", n)
 }
 
 // composeWithOneAway works on all databases, which furnish has furnished, composes events in each, makes one unreachable, composes
@@ -134,13 +134,13 @@ func composeWithOneAway(t testing.TB, urls map[string]string, events int) (there
 	awaitEmissions(t, urls[gone], events+1)
 	database := at(t, urls[gone], "SELECT current_database()::text")
 	setReachable(t, urls[others[0]], database, false)
-	require.Eventually(t, func() bool { return slices.Equal(notReady(t, index), []string{gone}) }, patience, 20*time.Millisecond, "only %s is away", gone)
+	iutest.Eventually(t, func() bool { return slices.Equal(notReady(t, index), []string{gone}) }, patience, "only %s is away", gone)
 	away = compose(others, 2)
 	require.Equal(t, []string{gone}, notReady(t, index))
 	require.Equal(t, http.StatusOK, get(t, index+"readyz"), "the process works on the others")
 
 	setReachable(t, urls[others[0]], database, true)
-	require.Eventually(t, func() bool { return len(notReady(t, index)) == 0 }, patience, 20*time.Millisecond, "all are back")
+	iutest.Eventually(t, func() bool { return len(notReady(t, index)) == 0 }, patience, "all are back")
 	request(t, urls[gone], "afterwards", 1)
 	awaitEmissions(t, urls[gone], events+2)
 	return there, away
@@ -190,10 +190,10 @@ func notReady(t testing.TB, index string) (names []string) {
 // awaitText waits until a page shows all texts: a busy machine reads some of them late.
 func awaitText(t *testing.T, url string, texts ...string) {
 	t.Helper()
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		page := read(t, url)
 		return !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(page, text) })
-	}, patience, 100*time.Millisecond, "%q", texts)
+	}, patience, "%q", texts)
 }
 
 // manyDatabases returns furnished databases by name.
@@ -224,7 +224,7 @@ func TestDatabasesThatCannotBeWorkedOnStopNoOther(t *testing.T) {
 		request(t, url, name, 2)
 		awaitEmissions(t, url, 2)
 	}
-	require.Eventually(t, func() bool { return slices.Equal(notReady(t, index), []string{"bare", "late", "unreachable"}) }, patience, 20*time.Millisecond)
+	iutest.Eventually(t, func() bool { return slices.Equal(notReady(t, index), []string{"bare", "late", "unreachable"}) }, patience)
 	log.await(t, "run: iuworker migrate up")
 	log.await(t, "no such file or directory")
 	for _, name := range []string{"bare", "late", "unreachable"} {
@@ -254,7 +254,7 @@ func TestDatabasesThatCannotBeWorkedOnStopNoOther(t *testing.T) {
 	require.Equal(t, 1, strings.Count(read(t, index+"metrics"), "\ngo_goroutines "))
 
 	require.NoError(t, os.WriteFile(secret, []byte(manyDatabases(t, "late")["late"]), 0o600))
-	require.Eventually(t, func() bool { return slices.Equal(notReady(t, index), []string{"bare", "unreachable"}) }, patience, 20*time.Millisecond)
+	iutest.Eventually(t, func() bool { return slices.Equal(notReady(t, index), []string{"bare", "unreachable"}) }, patience)
 }
 
 func TestEachDatabaseHasItsPagesAndEvents(t *testing.T) {
@@ -316,11 +316,11 @@ func TestTwoNamesOfOneDatabaseAreFoundOut(t *testing.T) {
 	other := strings.Replace(db.URL, "127.0.0.1", "localhost", 1)
 	require.NotEqual(t, db.URL, other)
 	index, log := workingOn(t, databasesFile(t, map[string]string{"one": db.URL, "two": other}), 1)
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		return strings.Contains(log.String(), "it is the same database as one; remove one of the two lines") ||
 			strings.Contains(log.String(), "it is the same database as two; remove one of the two lines")
-	}, patience, 20*time.Millisecond)
-	require.Eventually(t, func() bool { return len(notReady(t, index)) == 1 }, patience, 20*time.Millisecond)
+	}, patience)
+	iutest.Eventually(t, func() bool { return len(notReady(t, index)) == 1 }, patience)
 }
 
 // A real process gets SIGHUP: databases come and go, and the others go on.
@@ -344,7 +344,7 @@ func TestSIGHUPReadsTheDatabasesAgain(t *testing.T) {
 		request(t, url, name, 2)
 		awaitEmissions(t, url, 2)
 	}
-	require.Eventually(t, func() bool { return workers("leaves")+workers("moves") == "" }, patience, 20*time.Millisecond, "they signed off")
+	iutest.Eventually(t, func() bool { return workers("leaves")+workers("moves") == "" }, patience, "they signed off")
 	require.Equal(t, worker, workers("stays"), "it was not restarted")
 	require.Equal(t, http.StatusNotFound, get(t, index+"d/leaves/"))
 	require.Equal(t, http.StatusOK, get(t, index+"d/comes/"))
@@ -434,9 +434,9 @@ func TestTheDatabaseIsNamedInMetrics(t *testing.T) {
 		}
 	}
 	pages, _, _ = working(t, db, "--database-name", "shop-eu")
-	require.Eventually(t, func() bool { // a busy server may not answer in time at first
+	iutest.Eventually(t, func() bool { // a busy server may not answer in time at first
 		return strings.Contains(read(t, pages+"metrics"), "\niuworker_database_up{database=\"shop-eu\"} 1\n")
-	}, patience, 10*time.Millisecond)
+	}, patience)
 }
 
 func TestTheFileOfTheDocuments(t *testing.T) {

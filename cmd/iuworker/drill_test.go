@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -117,21 +116,21 @@ func TestDrillFindsWhatIsLost(t *testing.T) {
 	p, temp := startDrill(t, db, "--only", "restart-loop,kill-server", "--rate", "30", "--patience", "10s")
 	conn := scratchOf(t, db, login)
 	// A drill whose events are not delivered before its first scenario ends without a report.
-	require.Eventually(t, func() bool { return strings.Contains(p.errOut.String(), "scenario 1 of 1: restart-loop") }, 2*patience, 50*time.Millisecond)
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool { return strings.Contains(p.errOut.String(), "scenario 1 of 1: restart-loop") }, 2*patience)
+	iutest.Eventually(t, func() bool {
 		var received bool
 		err := conn.QueryRow(t.Context(), `
 			SELECT (SELECT pg_catalog.count(*) = 2 FROM iu_outbox.consumer AS c WHERE c.position > 30)
 			   AND EXISTS (SELECT FROM public.iu_auto_instantiate_event_log AS l WHERE l.emit_mode = 'dry_run')`).Scan(&received)
 		return err == nil && received
-	}, patience, 50*time.Millisecond)
+	}, patience)
 	// A consumer that skips more than the batch that it may just be handling.
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		tag, err := conn.Exec(t.Context(), `
 			UPDATE iu_outbox.consumer AS c SET position = c.position + 60, last_event_id = NULL
 			FROM iu_outbox.emission_counter AS e WHERE c.name = 'consumer-2' AND c.position > e.position - 5`)
 		return err == nil && tag.RowsAffected() == 1
-	}, patience, 50*time.Millisecond)
+	}, patience)
 	var unlogged, unannounced string
 	damage := func(to *string, sql string) {
 		t.Helper()
@@ -183,11 +182,11 @@ func TestDrillThatIsInterruptedLeavesNothing(t *testing.T) {
 	db, login, dropped := drillLogin(t, iutest.Empty(t))
 	p, temp := startDrill(t, db, "--only", "suspend", "--rate", "10")
 	conn := scratchOf(t, db, login)
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		var composed bool
 		err := conn.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM public.iu_auto_instantiate_event_log)").Scan(&composed)
 		return err == nil && composed
-	}, patience, 50*time.Millisecond)
+	}, patience)
 	p.signal(t, syscall.SIGINT)
 	require.Error(t, <-p.ended)
 	require.Contains(t, p.errOut.String(), "interrupted; the scratch installation is deleted")

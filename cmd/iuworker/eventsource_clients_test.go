@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
@@ -116,7 +115,7 @@ func (c *eventSource) interruptions() int {
 // inVain waits until the client was interrupted n times.
 func (c *eventSource) inVain(t testing.TB, n int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return c.interruptions() >= n }, patience, 20*time.Millisecond, "%s: %s%s", c.name, c.out, c.errOut)
+	iutest.Eventually(t, func() bool { return c.interruptions() >= n }, patience, "%s: %s%s", c.name, c.out, c.errOut)
 }
 
 // fillUp opens n streams, which stay open until end is called.
@@ -141,7 +140,7 @@ func got(t testing.TB, all []*eventSource, suffixes []string) {
 	t.Helper()
 	for _, c := range all {
 		last := "tpl-inst:auto:" + suffixes[len(suffixes)-1] + "\n"
-		require.Eventually(t, func() bool { return strings.Contains(c.out.String(), last) }, patience, 20*time.Millisecond,
+		iutest.Eventually(t, func() bool { return strings.Contains(c.out.String(), last) }, patience,
 			"%s waits for %s: %s%s", c.name, last, c.out, c.errOut)
 		seen := map[string]bool{}
 		var subjects []string

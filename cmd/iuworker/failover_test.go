@@ -229,9 +229,9 @@ func (p *pair) verified(t testing.TB, n int) {
 // seeNoGap waits until both kinds of subscribers have printed n events.
 func seeNoGap(t testing.TB, n int, tail, consumer *buffer) {
 	t.Helper()
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		return len(positions(t, tail.String())) >= n && len(withoutRepeats(positions(t, consumer.String()))) >= n
-	}, patience, 10*time.Millisecond)
+	}, patience)
 	require.Equal(t, upTo(n), positions(t, tail.String()), "a reader gets each event once, in order")
 	require.Equal(t, upTo(n), withoutRepeats(positions(t, consumer.String())), "a consumer gets each event at least once, in order")
 }
@@ -290,12 +290,12 @@ func failOverUnderLoad(t *testing.T, rounds int) (resumed []time.Duration) {
 			p.replace(t, synchronous)
 		}
 		before := l.soFar()
-		require.Eventually(t, func() bool { return l.soFar() >= before+100 }, patience, time.Millisecond)
+		iutest.Eventually(t, func() bool { return l.soFar() >= before+100 }, patience)
 		killed := time.Now()
 		promoted := p.failOver(t)
 		resumed = append(resumed, p.resumed(t, promoted))
 		confirmed := l.soFar()
-		require.Eventually(t, func() bool { return l.soFar() >= confirmed+100 }, patience, time.Millisecond)
+		iutest.Eventually(t, func() bool { return l.soFar() >= confirmed+100 }, patience)
 		t.Logf("round %d: promoted in %s, composing again %s later, longest time without an announced event so far %s",
 			round+1, promoted.Sub(killed).Round(time.Millisecond), resumed[round].Round(time.Millisecond), p.stall(t))
 	}
@@ -322,7 +322,7 @@ func (p *pair) announced(t testing.TB, on *iutest.DB, events int) (last int) {
 // printed waits until a subscriber has printed n events.
 func printed(t testing.TB, out *buffer, n int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return strings.Count(out.String(), "\n") >= n }, patience, 5*time.Millisecond, "%s", out)
+	iutest.Eventually(t, func() bool { return strings.Count(out.String(), "\n") >= n }, patience, "%s", out)
 }
 
 // cursor returns the cursor of a position that a subscriber has printed.
@@ -440,7 +440,7 @@ func TestTheOldPrimaryIsSilent(t *testing.T) {
 	printed(t, tail, after)
 	require.Equal(t, before+3, after)
 	require.Equal(t, upTo(after), positions(t, tail.String()))
-	require.Eventually(t, func() bool { return get(t, pages+"readyz") == http.StatusOK }, patience, 10*time.Millisecond)
+	iutest.Eventually(t, func() bool { return get(t, pages+"readyz") == http.StatusOK }, patience)
 	run(t, on(p.both), "status").done(t) // a new process has to find out which host works
 	require.Equal(t, exitDone, stop(), log.String())
 

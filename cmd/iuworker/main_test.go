@@ -80,9 +80,9 @@ func (r result) oneSentence(t testing.TB) {
 // requireCompletion waits until a shell that completes these words is offered want. A slow answer is no answer: the person goes on typing.
 func requireCompletion(t testing.TB, env environment, want []string, words ...string) {
 	t.Helper()
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		return slices.Equal(want, strings.Fields(run(t, env, append([]string{"__complete"}, words...)...).out))
-	}, patience, time.Millisecond, "want %v", want)
+	}, patience, "want %v", want)
 }
 
 // decode reads a result that was printed as JSON.

@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -78,10 +77,10 @@ func publishing(t testing.TB, env environment, args ...string) (log *buffer, sto
 
 func awaitMessages(t testing.TB, js jetstream.JetStream, stream string, n uint64) {
 	t.Helper()
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		s, err := js.Stream(t.Context(), stream)
 		return err == nil && s.CachedInfo().State.Msgs == n
-	}, patience, 10*time.Millisecond)
+	}, patience)
 }
 
 func TestPublish(t *testing.T) {

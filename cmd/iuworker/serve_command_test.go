@@ -308,9 +308,9 @@ func TestAServerReadsAStandby(t *testing.T) {
 	run(t, worker, "enqueue", "--template", "letter", "--suffix", "two").done(t)
 	key, _ = subject(t, stream)
 	require.Equal(t, "tpl-inst:auto:two", key, "it waited at most for --max-read-lag")
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		return strings.Contains(text(t, s.url+"readyz"), "behind; reading from the primary")
-	}, patience, 50*time.Millisecond)
+	}, patience)
 	require.Contains(t, user.page(http.MethodGet, "/events", nil), "these pages read the primary")
 	require.Contains(t, text(t, s.url+"metrics"), `iuworker_standby_used{database="`+db.Name+`"} 0`)
 	report := run(t, both, "doctor", "--json")
@@ -345,14 +345,14 @@ func TestAServerThatReadsAStandbyHoweverFarBehind(t *testing.T) {
 	require.Contains(t, user.page(http.MethodGet, "/templates/letter/unmark", nil), "letter")
 	require.Contains(t, user.page(http.MethodPost, "/gates/composer", url.Values{"to": {"open"}}), "<span>composer</span> <b>● open</b>",
 		"what is true now comes from the primary")
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		return strings.Contains(user.page(http.MethodGet, "/templates", nil), "These pages read the standby")
-	}, patience, 50*time.Millisecond)
+	}, patience)
 	require.Regexp(t, `"warning":"the standby is [0-9]+s behind"`, text(t, s.url+"readyz"))
 	standby.Exec(t, "SELECT pg_wal_replay_resume()")
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		return strings.Contains(user.page(http.MethodGet, "/templates", nil), "second")
-	}, patience, 50*time.Millisecond)
+	}, patience)
 }
 
 // The primary is away: the standby still shows everything, and nothing can be changed.
@@ -367,9 +367,9 @@ func TestAServerWithoutItsPrimary(t *testing.T) {
 	user := newBrowser(t, strings.TrimSuffix(s.url, "/"))
 	user.page(http.MethodGet, "/", nil)
 	primary.Kill()
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		return strings.Contains(user.page(http.MethodGet, "/templates", nil), "These pages read a standby, and nothing can be changed")
-	}, patience, 50*time.Millisecond)
+	}, patience)
 	require.Contains(t, user.page(http.MethodGet, "/templates", nil), "letter")
 	require.Equal(t, http.StatusOK, get(t, s.url+"readyz"))
 	refused := user.do(http.MethodPost, "/queues/events", url.Values{"to": {"pause"}}) //nolint:bodyclose // do closes it

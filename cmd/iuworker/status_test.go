@@ -5,7 +5,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
@@ -20,9 +19,9 @@ func TestStatusWatch(t *testing.T) {
 	db := iutest.New(t)
 	lines := start(t, db, "status", "--watch", "--json")
 	texts := start(t, db, "status", "--watch")
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		return strings.Count(lines.out.String(), "\n") >= 2 && strings.Count(texts.out.String(), "outbox ") >= 2
-	}, patience, 10*time.Millisecond)
+	}, patience)
 	for _, p := range []*program{lines, texts} {
 		p.signal(t, syscall.SIGINT)
 		require.NoError(t, <-p.ended, p.errOut.String())

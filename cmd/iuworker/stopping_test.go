@@ -224,11 +224,11 @@ func TestSIGTERMEndsCommandsWhoseServerIsSilent(t *testing.T) {
 // accepted waits until a client has connected.
 func (s *silenced) accepted(t *testing.T) {
 	t.Helper()
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return len(s.conns) > 0
-	}, patience, time.Millisecond)
+	}, patience)
 }
 
 // full returns a full pipe that nothing reads.

@@ -45,7 +45,7 @@ func TestEventsDoNotWaitForScaleouts(t *testing.T) {
 		})
 	}
 	compose(&scaleouts, jobs.QueueScaleout, 0)
-	require.Eventually(t, func() bool { return w.cfg.Scaleouts.Busy() == 1 }, 30*time.Second, time.Millisecond)
+	iutest.Eventually(t, func() bool { return w.cfg.Scaleouts.Busy() == 1 }, 30*time.Second)
 	const waiting = 20
 	for n := range waiting {
 		compose(&scaleouts, jobs.QueueScaleout, n+1)

@@ -207,13 +207,13 @@ func TestReadOnlyServersAreLeft(t *testing.T) {
 	require.Equal(t, before, pids(), "they are kept while all is well")
 	db.Exec(t, "ALTER SYSTEM SET default_transaction_read_only = on")
 	db.Exec(t, "SELECT pg_reload_conf()")
-	require.Eventually(t, func() bool { // the server reads its files when it gets to it
+	iutest.Eventually(t, func() bool { // the server reads its files when it gets to it
 		_, err := pool.Exec(t.Context(), "CREATE TABLE public.refused ()")
 		if err == nil {
 			_, err = pool.Exec(t.Context(), "DROP TABLE public.refused")
 		}
 		return dbsession.ReadOnlyError(err)
-	}, patience, tick)
+	}, patience)
 	for pid := range pids() {
 		require.NotContains(t, before, pid)
 	}
@@ -237,7 +237,7 @@ func TestReadersLeaveServersThatBecameReadOnly(t *testing.T) {
 	require.Equal(t, first, pid())
 	db.Exec(t, "ALTER SYSTEM SET default_transaction_read_only = on")
 	db.Exec(t, "SELECT pg_reload_conf()")
-	require.Eventually(t, func() bool { return pid() != first }, patience, tick)
+	iutest.Eventually(t, func() bool { return pid() != first }, patience)
 	second := pid()
 	require.Equal(t, second, pid(), "one that was read-only from the start is a choice")
 }

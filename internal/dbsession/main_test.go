@@ -2,7 +2,4 @@ package dbsession_test
 
 import "time"
 
-const (
-	patience = time.Minute
-	tick     = 10 * time.Millisecond
-)
+const patience = time.Minute

@@ -13,28 +13,53 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// WaitFor polls a query that returns a boolean until it is true. It retries while the server is unreachable. The test fails if
-// the query is wrong, or after timeout.
+const (
+	firstPause = 5 * time.Millisecond
+	mostPause  = 50 * time.Millisecond
+)
+
+// Eventually waits until a condition holds, which it evaluates in this goroutine. After timeout the test fails, and says what was
+// waited for.
+func Eventually(t testing.TB, condition func() bool, timeout time.Duration, what ...any) {
+	t.Helper()
+	if !poll(timeout, condition) {
+		require.FailNow(t, "waited in vain for "+timeout.String(), what...)
+	}
+}
+
+// poll evaluates a condition until it holds, and reports whether it did within timeout. It pauses longer each time: tests that wait
+// would otherwise keep the processors from what they wait for.
+func poll(timeout time.Duration, condition func() bool) bool {
+	deadline := time.Now().Add(timeout)
+	for pause := firstPause; !condition(); pause = min(2*pause, mostPause) {
+		if time.Now().After(deadline) {
+			return false
+		}
+		time.Sleep(pause)
+	}
+	return true
+}
+
+// WaitFor waits until a query returns true. It retries while the server is unreachable. The test fails if the query is wrong, or
+// after timeout.
 func (db *DB) WaitFor(t testing.TB, timeout time.Duration, query string, args ...any) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
-	poll := time.NewTicker(5 * time.Millisecond)
-	defer poll.Stop()
 	var last error
-	for {
-		var fulfilled *bool // NULL is not true
-		err := db.Pool.QueryRow(ctx, query, args...).Scan(&fulfilled)
-		switch {
-		case err == nil && fulfilled != nil && *fulfilled:
-			return
-		case ctx.Err() != nil:
-			require.FailNow(t, "waited in vain", "%s for: %s %v (last error: %v)", timeout, query, args, last)
-		case !serverAway(err):
+	fulfilled := poll(timeout, func() bool {
+		var is *bool // NULL is not true
+		err := db.Pool.QueryRow(ctx, query, args...).Scan(&is)
+		if ctx.Err() != nil {
+			return false
+		}
+		if last = err; err != nil && !serverAway(err) {
 			require.NoError(t, err, query)
 		}
-		last = err
-		<-poll.C
+		return err == nil && is != nil && *is
+	})
+	if !fulfilled {
+		require.FailNow(t, "waited in vain", "%s for: %s %v (last error: %v)", timeout, query, args, last)
 	}
 }
 

@@ -45,7 +45,7 @@ func TestListenerRingsForNotificationsAndReconnects(t *testing.T) {
 	for range 3 {
 		hear(t, first) // the listener is connected
 		hear(t, second)
-		require.Eventually(t, l.Up, patience, time.Millisecond)
+		iutest.Eventually(t, l.Up, patience)
 		db.Exec(t, `SELECT pg_notify('a.channel', '')`)
 		hear(t, first)
 		hear(t, second)
@@ -106,13 +106,13 @@ func TestListenerRingsWhenItsConnectionIsLost(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- l.Run(ctx) }()
-	require.Eventually(t, l.Up, patience, time.Millisecond)
+	iutest.Eventually(t, l.Up, patience)
 	for _, channel := range []string{"a.channel", "another.channel"} {
 		db.Exec(t, "SELECT pg_notify($1, '')", channel)
 		hear(t, bell)
 	}
 	db.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'listen %'`)
-	require.Eventually(t, func() bool { hear(t, bell); return !l.Up() }, patience, time.Millisecond)
+	iutest.Eventually(t, func() bool { hear(t, bell); return !l.Up() }, patience)
 	stop()
 	require.NoError(t, <-ended)
 }

@@ -124,7 +124,7 @@ func TestChecksOfRealServers(t *testing.T) {
 	require.Same(t, standby.Pool, r.Pool(), "until a check finds something else")
 	check := func(is func(State) bool) {
 		t.Helper()
-		require.Eventually(t, func() bool { return is(r.Check(t.Context())) }, patience, 10*time.Millisecond, "%+v\n%s", r.State(), said)
+		iutest.Eventually(t, func() bool { return is(r.Check(t.Context())) }, patience, "%+v\n%s", r.State(), said)
 	}
 	check(func(s State) bool { return !s.FromPrimary && s.Err == nil && s.Lag == 0 })
 
@@ -145,10 +145,10 @@ func TestChecksOfRealServers(t *testing.T) {
 	ended := make(chan struct{})
 	go func() { defer close(ended); r.Run(running) }()
 	server.Kill()
-	require.Eventually(t, func() bool { r.Failed(); return r.Pool() == db.Pool }, patience, 10*time.Millisecond)
+	iutest.Eventually(t, func() bool { r.Failed(); return r.Pool() == db.Pool }, patience)
 	require.Error(t, r.State().Err)
 	require.NoError(t, server.Restart(t.Context()))
-	require.Eventually(t, func() bool { return r.Pool() == standby.Pool }, patience, 10*time.Millisecond)
+	iutest.Eventually(t, func() bool { return r.Pool() == standby.Pool }, patience)
 	stop()
 	<-ended
 

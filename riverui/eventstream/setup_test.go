@@ -323,5 +323,5 @@ func assertNoError(t *testing.T, err error) bool {
 
 func eventually(t *testing.T, condition func() bool, what ...any) {
 	t.Helper()
-	require.Eventually(t, condition, patience, 5*time.Millisecond, what...)
+	iutest.Eventually(t, condition, patience, what...)
 }

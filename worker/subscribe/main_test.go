@@ -221,7 +221,7 @@ func logging(t *testing.T) (*slog.Logger, *iutest.Log) {
 
 func eventually(t *testing.T, condition func() bool, what ...any) {
 	t.Helper()
-	require.Eventually(t, condition, patience, 5*time.Millisecond, what...)
+	iutest.Eventually(t, condition, patience, what...)
 }
 
 // assertNoError is require.NoError for goroutines, which must not end the test.

@@ -281,11 +281,11 @@ func TestFollowersAreToldOfARewindInTheSameEpoch(t *testing.T) {
 	b.restore(t, 3, 5, false)
 
 	for name, f := range map[string]*subscribe.Follower{"at the end": waiting, "at the end by name": atEnd} {
-		require.Eventually(t, func() bool {
+		iutest.Eventually(t, func() bool {
 			events, err := f.Next(t.Context(), 20*time.Millisecond)
 			require.Empty(t, events, name)
 			return errors.Is(err, subscribe.ErrRewound)
-		}, patience, time.Millisecond, name)
+		}, patience, name)
 	}
 	for _, f := range []*subscribe.Follower{early, now} {
 		events := take(t, f, 6)

@@ -42,11 +42,11 @@ func TestDoctorNamesAListenerThatDoesNotRead(t *testing.T) {
 	defer func(c net.Conn) { _ = c.Close() }(hijacked.Conn)
 	impatient := func(c *doctor.Config) { c.LongWait = 100 * time.Millisecond }
 	var check doctor.Check
-	require.Eventually(t, func() bool {
+	iutest.Eventually(t, func() bool {
 		db.Exec(t, "SELECT pg_notify('much', repeat('x', 7000) || n) FROM generate_series(1, 500) AS n")
 		check = checked(t, examine(t, db.URL, impatient), "listeners")
 		return check.Result == operate.HealthWarn
-	}, 2*operatetest.Patience, 10*time.Millisecond)
+	}, 2*operatetest.Patience)
 	require.Contains(t, check.Details[0], fmt.Sprintf("pid %d, user postgres, database %s", pid, db.Name))
 	require.Contains(t, check.Details[0], "has not read its notifications for")
 	require.Equal(t, fmt.Sprintf("psql -c 'SELECT pg_terminate_backend(%d)'", pid), check.Next)

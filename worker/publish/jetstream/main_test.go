@@ -222,16 +222,7 @@ func (r *running) logged(t testing.TB, text string) {
 
 func eventually(t testing.TB, condition func() bool, what string) {
 	t.Helper()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	deadline := time.After(patience)
-	for !condition() {
-		select {
-		case <-ticker.C:
-		case <-deadline:
-			require.FailNow(t, "waited in vain", what)
-		}
-	}
+	iutest.Eventually(t, condition, patience, what)
 }
 
 // message is one of a stream.

@@ -175,16 +175,7 @@ func portOf(t testing.TB, address string) int {
 
 func eventually(t testing.TB, condition func() bool, what string) {
 	t.Helper()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	deadline := time.After(patience)
-	for !condition() {
-		select {
-		case <-ticker.C:
-		case <-deadline:
-			require.FailNow(t, "waited in vain", what)
-		}
-	}
+	iutest.Eventually(t, condition, patience, what)
 }
 
 // records reads n committed records of a topic, and fails if there are more.
