@@ -302,7 +302,7 @@ func TestDoctorUnderLoad(t *testing.T) {
 	}
 	cancel()
 	<-ended
-	db.WaitFor(t, operatetest.Patience, operatetest.Idle)
+	operatetest.AwaitIdle(t, db)
 	healthy(t, examine(t, db.URL))
 }
 

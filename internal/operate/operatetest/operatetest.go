@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,10 +43,29 @@ func Work(t *testing.T, db *iutest.DB) (stop func()) {
 	return stop
 }
 
-// Idle is a query that returns true if every event has ended and every emission was announced.
-const Idle = `
-	SELECT NOT EXISTS (SELECT FROM iu_outbox.event) AND NOT EXISTS (SELECT FROM iu_outbox.emission WHERE position IS NULL)
-		AND NOT EXISTS (SELECT FROM iu_outbox.job AS j WHERE j.unfinished)`
+// AwaitIdle waits until every event has ended and every emission was announced. Jobs that wait before they are tried again need not
+// wait longer. If it waited in vain, the test's log has some of what is left.
+func AwaitIdle(t *testing.T, db *iutest.DB) {
+	t.Helper()
+	const left = `
+		SELECT 'event ' || to_jsonb(e)::text FROM (SELECT * FROM iu_outbox.event LIMIT 5) AS e
+		UNION ALL SELECT 'emission ' || to_jsonb(e)::text FROM (SELECT * FROM iu_outbox.emission WHERE position IS NULL LIMIT 5) AS e
+		UNION ALL SELECT 'job ' || to_jsonb(j)::text FROM (SELECT * FROM iu_outbox.job AS j WHERE j.unfinished LIMIT 5) AS j`
+	t.Cleanup(func() {
+		if t.Failed() {
+			rows, _ := db.Pool.Query(context.WithoutCancel(t.Context()), left) // CollectRows returns its error
+			remains, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			t.Logf("what is left: %s (%v)", strings.Join(remains, "\n"), err)
+		}
+	})
+	iutest.Eventually(t, func() bool {
+		db.Exec(t, `UPDATE iu_river.river_job SET scheduled_at = now()
+			WHERE scheduled_at > now() AND id IN (SELECT j.id FROM iu_outbox.job AS j WHERE j.retrying)`)
+		var none bool
+		require.NoError(t, db.Pool.QueryRow(t.Context(), "SELECT NOT EXISTS ("+left+")").Scan(&none))
+		return none
+	}, Patience, "all ends")
+}
 
 // Say inserts an event. Its id is derived from its suffix.
 func Say(t *testing.T, db *iutest.DB, template uuid.UUID, suffix string, mode string, actor string) {
@@ -69,7 +89,7 @@ func Lived(t *testing.T) *iutest.DB {
 	Say(t, db, template, "dry", "dry_run", "bob")
 	Say(t, db, uuid.New(), "lost", "live", "ann")
 	stop := Work(t, db)
-	db.WaitFor(t, Patience, Idle)
+	AwaitIdle(t, db)
 	stop()
 	return db
 }

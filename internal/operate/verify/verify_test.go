@@ -54,7 +54,7 @@ func TestVerifyAccountsForWhatOperatorsDo(t *testing.T) {
 	db.Exec(t, "SELECT iu_outbox.retry_dead_letters(NULL, NULL, 10)")
 	require.EqualValues(t, 2, run(t, db).Balance.Waiting)
 	stop := operatetest.Work(t, db)
-	db.WaitFor(t, operatetest.Patience, operatetest.Idle)
+	operatetest.AwaitIdle(t, db)
 	db.Exec(t, "UPDATE dot_config SET value = 'false'")
 	operatetest.Say(t, db, template, "parked", "live", "ann")
 	db.WaitFor(t, operatetest.Patience, "SELECT EXISTS (SELECT FROM iu_river.river_job WHERE metadata ? 'parked')")
@@ -187,7 +187,7 @@ func TestVerifyForgetsRowsThatWereSaidAgain(t *testing.T) {
 	operatetest.Say(t, db, template, "again", "live", "ann")
 	whole(t, run(t, db))
 	stop := operatetest.Work(t, db)
-	db.WaitFor(t, operatetest.Patience, operatetest.Idle)
+	operatetest.AwaitIdle(t, db)
 	stop()
 	whole(t, run(t, db))
 }
@@ -284,7 +284,7 @@ func TestVerifyUnderLoad(t *testing.T) {
 		require.NoError(t, <-ended)
 	}
 	db.OpenGates(t)
-	db.WaitFor(t, operatetest.Patience, operatetest.Idle)
+	operatetest.AwaitIdle(t, db)
 	stop()
 	last = run(t, db)
 	whole(t, last)
