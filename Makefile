@@ -46,8 +46,11 @@ matrix: setup-tests ## run all tests on PostgreSQL 18, and those of SQL, workers
 matrix-short: setup-tests ## the part of matrix that CI runs
 	GO="$(GO)" .ci/matrix short
 
+# The tests that need the tag; "make test" runs the others.
+BROWSER_TESTS = $(shell grep -l '^//go:build browser' riverui/*_test.go | xargs sed -n 's/^func \(Test[A-Za-z0-9_]*\).*/^\1$$/p' | paste -s -d '|' -)
+
 browser: setup-tests setup-browser ## use the pages of a real worker as a person would, in a headless Chromium
-	$(ON_PG) $(GO) test -tags browser -timeout 10m ./riverui
+	$(ON_PG) $(GO) test -tags browser -parallel 4 -timeout 10m -run '$(BROWSER_TESTS)' ./riverui
 
 clients: setup-tests setup-clients ## insert events with ORMs and follow them with other programs' clients, direct and behind nginx and haproxy
 	$(ON_PG) $(GO) test -tags clients -parallel 8 -timeout 10m -run 'TestProducersInsert|TestTheNodeClient|TestPsqlListens|TestEventSources|TestProxies' ./cmd/iuworker
