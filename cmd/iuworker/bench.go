@@ -116,7 +116,7 @@ A whole run takes about a quarter of an hour on two cores, without growth. It ne
 			if err != nil {
 				return err
 			}
-			if f.svg != "" && !cfg.Growth && !slices.Contains(cfg.Only, "growth") {
+			if f.svg != "" && !cfg.MeasuresGrowth() {
 				return usage(cmd, "--svg needs --growth: it draws the rate while the history is created")
 			}
 			report, err := a.bench(cmd.Context(), cmd, cfg)
@@ -142,7 +142,7 @@ func (a *app) bench(ctx context.Context, cmd *cobra.Command, cfg bench.Config) (
 	from, given := a.source()
 	binaries := ""
 	if !given { // PG* do not count as given, as for demo
-		server, err := a.startServer(ctx, cmd, pgserver.Config{Settings: bench.ServerSettings()})
+		server, err := a.startServer(ctx, cmd, pgserver.Config{Settings: cfg.ServerSettings()})
 		if err != nil {
 			return nil, err
 		}
