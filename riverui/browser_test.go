@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/internal/iutest"
 )
 
 // browser is one tab of a headless Chromium, driven over a pipe. Without Chromium, the tests that use it fail: their build
@@ -189,7 +191,7 @@ func (b *browser) value(expression string) any {
 // wait waits until an expression is true. Between two documents it never is.
 func (b *browser) wait(expression string) {
 	b.t.Helper()
-	require.Eventually(b.t, func() bool { return b.holds(expression) }, patience, 20*time.Millisecond, expression)
+	iutest.Eventually(b.t, func() bool { return b.holds(expression) }, patience, expression)
 }
 
 // holds reports whether an expression is true. It is not if the document is left meanwhile.

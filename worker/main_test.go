@@ -120,11 +120,7 @@ func insert(t *testing.T, db *iutest.DB, template uuid.UUID, suffix string) uuid
 // eventually waits until a query returns true.
 func eventually(t *testing.T, db *iutest.DB, sql string, args ...any) {
 	t.Helper()
-	iutest.Eventually(t, func() bool {
-		var ok bool
-		require.NoError(t, db.Pool.QueryRow(t.Context(), sql, args...).Scan(&ok))
-		return ok
-	}, patience, sql)
+	db.WaitFor(t, patience, sql, args...)
 }
 
 func value[T any](t *testing.T, db *iutest.DB, sql string, args ...any) T {
