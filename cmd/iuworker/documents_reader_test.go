@@ -274,7 +274,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d)`), "TIME"},
 	{regexp.MustCompile(`\b[0-9a-f]{8}-\d+`), "CURSOR"},
 	{regexp.MustCompile(`order-[0-9a-f]{6}-\d\d`), "order-RUN"},
-	{regexp.MustCompile(`\b(\d+h)?(\d+m)?[\d.]+ ?(ms|s)\b`), "DURATION"},
+	{regexp.MustCompile(`\b(\d+[dhm]|[\d.]+ ?m?s)+\b`), "DURATION"},
 	{regexp.MustCompile(`PostgreSQL [^,;\n]+`), "PostgreSQL VERSION"},
 	{regexp.MustCompile(`[\w.-]+ +alive,`), "WORKER alive,"},
 	{regexp.MustCompile(`-{2,}`), "-"},
@@ -304,4 +304,15 @@ func compactJSON(text string) (string, error) {
 	var compact bytes.Buffer
 	err := json.Compact(&compact, []byte(text))
 	return compact.String(), err
+}
+
+// Every length of time that a command prints is one that differs between runs.
+func TestDurationsOfTheDocumentsDiffer(t *testing.T) {
+	t.Parallel()
+	for _, d := range []time.Duration{
+		0, 7 * time.Millisecond, 1900 * time.Millisecond, 59_990 * time.Millisecond, time.Minute, 61 * time.Second, time.Hour,
+		time.Hour + 2*time.Second, 2*time.Hour + 3*time.Minute, 24 * time.Hour, 49 * time.Hour,
+	} {
+		require.Equal(t, []string{"up DURATION"}, lines("up "+short(d)), d)
+	}
 }

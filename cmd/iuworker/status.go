@@ -119,7 +119,7 @@ func short(d time.Duration) string {
 	case d < time.Second:
 		return d.Round(time.Millisecond).String()
 	case d < time.Minute:
-		return d.Round(100 * time.Millisecond).String()
+		return formatDuration(d.Round(100 * time.Millisecond))
 	case d < day:
 		return formatDuration(d.Round(time.Second))
 	default:
