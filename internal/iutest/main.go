@@ -9,6 +9,11 @@ import (
 	"go.uber.org/goleak"
 )
 
+var atEnd []func()
+
+// AtEnd has Main call a function when the tests have ended, before it checks for leaked goroutines. Not safe for concurrent use.
+func AtEnd(end func()) { atEnd = append(atEnd, end) }
+
 // Main is the body of a package's TestMain. It exits with the code of the tests, or with 1 if goroutines leaked or the server
 // did not stop.
 func Main(m *testing.M, ignore ...goleak.Option) {
@@ -20,6 +25,9 @@ func Main(m *testing.M, ignore ...goleak.Option) {
 	}
 	useMemory()
 	code := m.Run()
+	for _, end := range atEnd {
+		end()
+	}
 	if err := shared.stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "iutest: stop the server:", err)
 		code = max(code, 1)
