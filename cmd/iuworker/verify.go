@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
@@ -16,7 +15,7 @@ import (
 )
 
 func (a *app) verifyCommand() *cobra.Command {
-	findings, rest := 20, time.Duration(0)
+	findings, rest := 20, 0
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Check all data for anything lost, duplicated or orphaned",
@@ -37,8 +36,8 @@ nothing and reads in short pieces while everything keeps running. Exit code 1 if
 		},
 	}
 	cmd.Flags().Var(intValue(&findings, 1, 10_000), "findings", "problems listed per check")
-	cmd.Flags().Var(durationValue(&rest, 0, time.Minute), "rest",
-		"pause after each piece of work, about 100ms long, to leave room for others")
+	cmd.Flags().Var(intValue(&rest, 0, 100), "rest",
+		"pause after each piece of work this many times as long as it took, to leave room for others")
 	return a.withJSON(cmd)
 }
 

@@ -23,7 +23,7 @@ func TestVerify(t *testing.T) {
 			`Checked \d+ rows in .*: nothing is wrong\n$`, whole.out)
 
 	db.Exec(t, "DELETE FROM iu_piece_membership WHERE collection_id IN ($1, $2)", one, two)
-	broken := run(t, on(db), "verify", "--findings", "1", "--rest", "1ms").failed(t, exitFailed, "2 problems; their checks say how to fix them")
+	broken := run(t, on(db), "verify", "--findings", "1", "--rest", "1").failed(t, exitFailed, "2 problems; their checks say how to fix them")
 	require.Regexp(t, `(?m)^log +2 WRONG +2 rows`, broken.out)
 	require.Regexp(t, `(?m)^log, 2 wrong:\n  [0-9a-f-]{36}  its collection has no pieces\n  and 1 more\n  fix: `, broken.out)
 

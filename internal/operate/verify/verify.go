@@ -20,8 +20,8 @@ type Config struct {
 	// Findings is how many wrong rows each check names. Default 20.
 	Findings int
 
-	// Rest is how long to pause between two pieces, to leave others room. Default: no pause.
-	Rest time.Duration
+	// Rest is how many times as long as a piece took to pause after it, to leave others room. Default 0: no pause.
+	Rest int
 
 	// Done, if it is not nil, is called after each check.
 	Done func(Check)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
@@ -198,7 +197,7 @@ func TestVerifyNamesNoMoreThanItMay(t *testing.T) {
 	db.Exec(t, "DELETE FROM iu_piece_membership WHERE collection_id IN (SELECT id FROM iu_piece_collection WHERE collection_key LIKE 'tpl-inst:auto:s%')")
 	var done []string
 	report, err := verify.Run(t.Context(), verify.Config{
-		Pool: db.Pool, Findings: 2, Rest: time.Millisecond, Done: func(c verify.Check) { done = append(done, c.Name) },
+		Pool: db.Pool, Findings: 2, Rest: 1, Done: func(c verify.Check) { done = append(done, c.Name) },
 	})
 	require.NoError(t, err)
 	require.Len(t, done, len(report.Checks))

@@ -77,10 +77,11 @@ func (w *walk) scan(ctx context.Context, s scan) error {
 			continue
 		}
 		tries, from = 0, to
+		took := time.Since(start)
 		if wrong == w.check.Wrong {
-			size = resized(size, time.Since(start), least, most)
+			size = resized(size, took, least, most)
 		}
-		if w.cfg.Rest > 0 && !retry.Pause(ctx, w.cfg.Rest) {
+		if w.cfg.Rest > 0 && !retry.Pause(ctx, time.Duration(w.cfg.Rest)*took) {
 			return ctx.Err()
 		}
 	}
