@@ -40,6 +40,8 @@ func (s site) shown() {
 func TestNowFitsOneScreen(t *testing.T) {
 	t.Parallel()
 	s := visitBusy(t, "otto", operatorPassword)
+	s.db.Exec(t, `INSERT INTO iu_outbox.audit (actor, action, detail, at)
+		SELECT 'otto', 'gate.open', '{"gate": "auto-instantiate"}', now() - n * interval '3 minutes' FROM generate_series(1, 12) AS n`) // marks
 	for _, name := range []string{"1h", "6h", "24h", "7d"} {
 		s.screen(1440, 900)
 		s.open(s.address + "/?range=" + name)
