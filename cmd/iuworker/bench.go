@@ -100,7 +100,7 @@ What is compared, alternately and in one run, so that ratios also hold on a mach
   growth      (--growth) pipeline over the last tenth of a million events made without a pause, against the first tenth;
               memory of the worker over them; and drain on that history against a short one
 
-A whole run takes about a quarter of an hour on two cores, without growth. It needs pgbench, which comes with PostgreSQL.`,
+A whole run takes about twenty minutes on two cores, without growth. It needs pgbench, which comes with PostgreSQL.`,
 		Example: `  iuworker bench --quick
   iuworker bench --only throughput --repetitions 9 --json=bench.json
   iuworker bench --database-url postgres://bench@127.0.0.1/postgres`,

@@ -51,18 +51,18 @@ type Sizes struct {
 	Events        int           // in one measurement of the throughput
 	Warmup        int           // events before each of them
 	LatencyEvents int           // in one measurement of the latency, at 20 per second
-	Insert        time.Duration // of one measurement of inserts
+	Insert        time.Duration // of one measurement of inserts; 64 new sessions take up to two seconds until they insert at full speed
 	Idle          time.Duration // that an idle worker is watched for
 	Subscribers   int           // of the larger fan-out
 	FanoutEvents  int           // in one measurement of the fan-out, at 20 per second
 	History       int           // events made without a pause to measure growth
 }
 
-// Full is a run of about a quarter of an hour on two cores. Once in the minute in which it is idle, autovacuum looks at each database
+// Full is a run of about twenty minutes on two cores. Once in the minute in which it is idle, autovacuum looks at each database
 // and the worker writes the history.
 func Full() Sizes {
 	return Sizes{
-		Repetitions: 5, Events: 15_000, Warmup: 2_000, LatencyEvents: 100, Insert: 2 * time.Second,
+		Repetitions: 5, Events: 15_000, Warmup: 2_000, LatencyEvents: 100, Insert: 5 * time.Second,
 		Idle: time.Minute, Subscribers: 500, FanoutEvents: 100, History: 1_000_000,
 	}
 }
