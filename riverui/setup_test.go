@@ -57,7 +57,7 @@ func setupOperating(t *testing.T, configure ...func(*webui.Config)) operating {
 	return operateOn(t, iutest.New(t), configure...)
 }
 
-// operateOn starts a worker on a database, and returns it with its pages.
+// operateOn starts a worker on a database, waits until it is ready, and returns it with its pages.
 func operateOn(t *testing.T, db *iutest.DB, configure ...func(*webui.Config)) operating {
 	t.Helper()
 	b := operating{db: db, log: &iutest.Log{}}
@@ -70,6 +70,7 @@ func operateOn(t *testing.T, db *iutest.DB, configure ...func(*webui.Config)) op
 	require.NoError(t, err)
 	require.NoError(t, w.Start(t.Context()))
 	t.Cleanup(func() { require.NoError(t, w.Stop(context.WithoutCancel(t.Context()))) })
+	iutest.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience) // its listener connects after Start
 	b.handler = handlerOn(t, b.db, func(cfg *webui.Config) {
 		cfg.Credentials, cfg.Ready, cfg.Logger = credentials(t), w.Ready, logger
 		for _, c := range configure {
