@@ -99,6 +99,7 @@ func TestUpUnderTransactionTimeouts(t *testing.T) {
 			}
 			_, err := iusql.Up(t.Context(), config(t, db.URL+test.address))
 			require.NoError(t, err)
+			db.Exec(t, "ALTER DATABASE "+db.Name+" RESET transaction_timeout")
 		})
 	}
 }

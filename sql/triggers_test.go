@@ -125,8 +125,8 @@ func TestSubscriptionsAnnounceNothingAgain(t *testing.T) {
 		there.Exec(t, "ALTER SUBSCRIPTION s SET (slot_name = NONE)")
 		there.Exec(t, "DROP SUBSCRIPTION s")
 	})
-	there.WaitFor(t, patience, "SELECT count(*) = 2 FROM public.iu_piece")
-	there.WaitFor(t, patience, "SELECT bool_and(srsubstate IN ('r', 's')) FROM pg_subscription_rel")
+	there.WaitFor(t, 3*patience, "SELECT count(*) = 2 FROM public.iu_piece")
+	there.WaitFor(t, 3*patience, "SELECT bool_and(srsubstate IN ('r', 's')) FROM pg_subscription_rel")
 
 	conn, err := pgx.Connect(t.Context(), db.URL)
 	require.NoError(t, err)
