@@ -77,7 +77,7 @@ func TestJobsOfASilentMachineGoOnElsewhere(t *testing.T) {
 		pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
 		require.NoError(t, err)
 		t.Cleanup(pool.Close)
-		c.ID, c.Pool, c.Direct, c.ShutdownTimeout = "silent", pool, link, 2*time.Second
+		c.ID, c.Pool, c.Direct = "silent", pool, link
 	})
 	t.Cleanup(func() { // it can stop once it reaches the server again
 		speak()
@@ -175,23 +175,24 @@ func TestTimesInTheFutureAreNotBelieved(t *testing.T) {
 	}
 	eventually(t, db, "SELECT count(*) = 4 FROM iu_river.river_job WHERE state = 'completed'")
 	require.NoError(t, first.Stop(t.Context()))
+	jobs := value[[]int64](t, db, "SELECT array_agg(id) FROM iu_river.river_job")
 	db.Exec(t, `INSERT INTO iu_river.river_leader (leader_id, elected_at, expires_at) VALUES ('gone', now() + interval '1 day', now() + interval '1 day')`)
 	db.Exec(t, `INSERT INTO iu_outbox.worker (id, lock_key, hostname, pid, version, seen_at) VALUES ('ghost', 1, 'h', 1, 'v', now() + interval '1 day')`)
 	db.Exec(t, `UPDATE iu_river.river_job SET state = 'running', finalized_at = NULL, attempted_by = '{ghost}',
-		attempted_at = now() + interval '1 day' WHERE id % 4 = 0`)
+		attempted_at = now() + interval '1 day' WHERE id = $1`, jobs[0])
 	db.Exec(t, `UPDATE iu_river.river_job SET state = 'scheduled', finalized_at = NULL, metadata = '{"retry": {}}',
-		scheduled_at = now() + interval '1 day' WHERE id % 4 = 1`)
-	db.Exec(t, `UPDATE iu_river.river_job SET state = 'available', finalized_at = NULL, scheduled_at = now() + interval '1 day' WHERE id % 4 = 2`)
+		scheduled_at = now() + interval '1 day' WHERE id = $1`, jobs[1])
+	db.Exec(t, `UPDATE iu_river.river_job SET state = 'available', finalized_at = NULL, scheduled_at = now() + interval '1 day' WHERE id = $1`, jobs[2])
 	db.Exec(t, `UPDATE iu_river.river_job SET state = 'scheduled', finalized_at = NULL, metadata = '{}',
-		scheduled_at = now() + interval '1 day' WHERE id % 4 = 3`)
+		scheduled_at = now() + interval '1 day' WHERE id = $1`, jobs[3])
 	start(t, db)
 	db.WaitFor(t, 2*patience, "SELECT count(*) = 3 FROM iu_river.river_job WHERE state = 'completed'")
 	require.Equal(t, 1, value[int](t, db, "SELECT count(*)::int FROM iu_river.river_job WHERE state = 'scheduled'"), "what an application put off stays")
 
 	db.Exec(t, "SELECT iu_outbox.open_consumer('c', NULL, NULL)")
 	db.Exec(t, "INSERT INTO iu_outbox.consumer_lease (consumer, process, lease_until) VALUES ('c', 'gone', now() + interval '1 day')")
-	require.Equal(t, "held", value[string](t, db, "SELECT iu_outbox.hold_consumer('c', 'new', '5 s')"))
-	require.Equal(t, "taken", value[string](t, db, "SELECT iu_outbox.hold_consumer('c', 'other', '5 s')"))
+	require.Equal(t, "held", value[string](t, db, "SELECT iu_outbox.hold_consumer('c', 'new', '30 minutes')"))
+	require.Equal(t, "taken", value[string](t, db, "SELECT iu_outbox.hold_consumer('c', 'other', '30 minutes')"))
 }
 
 // Jobs follow the server's clock. An available job runs even if the clock of the client that inserted it is far ahead.

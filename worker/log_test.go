@@ -33,7 +33,7 @@ func TestLogHasALineABatch(t *testing.T) {
 				SELECT 'e', $1, 's-' || n FROM generate_series(1, 200) AS n`, template)
 			eventually(t, db, "SELECT count(*) = 200 FROM iu_outbox.emission WHERE position IS NOT NULL")
 			if level == slog.LevelInfo {
-				require.Positive(t, lines.Count("Relay: moved rows to jobs"))
+				iutest.Eventually(t, func() bool { return lines.Count("Relay: moved rows to jobs") > 0 }, patience)
 				require.Less(t, lines.Count("\n"), 60)
 			}
 			refused, failed := insert(t, db, empty, "empty"), insert(t, db, broken, "broken")
@@ -42,7 +42,7 @@ func TestLogHasALineABatch(t *testing.T) {
 			for text, about := range map[string]string{
 				"status=template_empty ending=cancelled": refused.String(), "status=error ending=retried": failed.String(),
 			} {
-				require.Positive(t, lines.Count(text), text)
+				iutest.Eventually(t, func() bool { return lines.Count(text) > 0 }, patience, text)
 				require.Positive(t, lines.Count("event_id="+about), text)
 			}
 			require.Equal(t, level == slog.LevelDebug, lines.Count("Job errored") > 0)

@@ -2,12 +2,15 @@ package worker_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -36,10 +39,20 @@ func start(t *testing.T, db *iutest.DB, change ...func(*worker.Config)) *worker.
 	}
 	w, err := worker.New(cfg)
 	require.NoError(t, err)
-	require.NoError(t, w.Start(t.Context()))
+	err = w.Start(t.Context())
+	for deadline := time.Now().Add(patience); canceled(err) && time.Now().Before(deadline); {
+		err = w.Start(t.Context()) // on a busy machine it may exceed the statement_timeout of a role
+	}
+	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, w.Stop(context.WithoutCancel(t.Context()))) })
 	iutest.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience)
 	return w
+}
+
+// canceled reports whether the server canceled a statement.
+func canceled(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == pgerrcode.QueryCanceled
 }
 
 // workerPool opens a pool for a worker. The name of its sessions distinguishes them from the test's.

@@ -17,6 +17,7 @@ func TestEventSaidAgainBeforeTheEndOfItsJobIsWritten(t *testing.T) {
 	db.OpenGates(t)
 	template := db.Template(t, "t", 1)
 	start(t, db)
+	db.Worker(t, "elsewhere") // the worker itself would soon find that it does not run the job
 	event := uuid.New()
 	say := func() {
 		db.Exec(t, `INSERT INTO iu_outbox.event (event_id, event_type, template_collection_id, instance_key_suffix, actor)
@@ -24,7 +25,7 @@ func TestEventSaidAgainBeforeTheEndOfItsJobIsWritten(t *testing.T) {
 	}
 	sayBeforeTheEnd := func(jobs int) {
 		eventually(t, db, "SELECT count(*) = $1 FROM iu_river.river_job WHERE state = 'completed'", jobs)
-		db.Exec(t, `UPDATE iu_river.river_job SET state = 'running', finalized_at = NULL, attempted_at = now()
+		db.Exec(t, `UPDATE iu_river.river_job SET state = 'running', finalized_at = NULL, attempted_at = now(), attempted_by = '{elsewhere}'
 			WHERE id = (SELECT min(id) FROM iu_river.river_job)`)
 		say()
 		other := insert(t, db, template, uuid.NewString())

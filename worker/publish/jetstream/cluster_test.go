@@ -11,6 +11,7 @@ import (
 	js "github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/internal/proxytest"
 )
 
@@ -54,11 +55,11 @@ func TestAStreamOfThreeServersEachOfWhichIsKilled(t *testing.T) {
 		b.published(t) // two servers are enough
 		broker.start(t)
 		tried := time.Now()
-		eventually(t, func() bool {
+		iutest.Eventually(t, func() bool {
 			if current(t, jetstream, b.stream()) {
 				return true
 			}
-			if time.Since(tried) > 5*time.Second {
+			if time.Since(tried) > 20*time.Second {
 				// nats-server 2.15.2 does not note the last id of what a copy catches up with. If the next message arrives before
 				// another start, that copy stops: "last msgid mismatch". See docs/publish.md.
 				broker.kill(t)
@@ -66,7 +67,7 @@ func TestAStreamOfThreeServersEachOfWhichIsKilled(t *testing.T) {
 				tried = time.Now()
 			}
 			return false
-		}, "all copies are current")
+		}, 3*patience, "all copies are current")
 	}
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, p.Wait())
