@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,6 +100,19 @@ func logging(t *testing.T) (*slog.Logger, *iutest.Log) {
 		}
 	})
 	return slog.New(slog.NewTextHandler(l, nil)), l
+}
+
+// stalled matches the lines of connections that are lost while the machine does nothing for seconds.
+var stalled = regexp.MustCompile(`(connection|database) lost; .*(deadline exceeded|timeout|did not arrive)`)
+
+// logged returns the lines of a log with one of some texts, except those that stalled matches.
+func logged(log *iutest.Log, texts ...string) (lines []string) {
+	for line := range strings.Lines(log.String()) {
+		if slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(line, text) }) && !stalled.MatchString(line) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
 
 // listen returns a connection that listens for announced events.

@@ -88,6 +88,6 @@ func TestExpiryIsToldOnceBeforeAndOnceAfter(t *testing.T) {
 	eventually(t, db, "SELECT count(*) = 1 FROM iu_outbox.emission")
 	iutest.Eventually(t, func() bool { return said.Count("that this consumer had not handled") == 1 }, patience)
 	require.Equal(t, 1, said.Count("consumer=soon"))
-	require.Equal(t, 1, said.Count("expires_in=12h0m0s"))
+	require.Regexp(t, `consumer=soon expires_in=(12h0m|11h5\dm)0s\n`, said.String(), "the worker has run for a moment since")
 	require.Equal(t, 2, said.Count("consumer=late"), "before and after")
 }

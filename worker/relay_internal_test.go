@@ -37,6 +37,7 @@ func TestRelayKeepsTheSameConnectionAgain(t *testing.T) {
 	kept := r.kept.Conn()
 	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(pgx.Tx) error { return nil })) // opens another connection
 	require.EqualValues(t, 2, pool.Stat().TotalConns())
+	iutest.Eventually(t, func() bool { return pool.Stat().AcquiredConns() == 1 }, time.Minute) // the pool takes it back in the background
 
 	r.keptSince = time.Now().Add(-keepFor)
 	composeAlone()

@@ -16,9 +16,9 @@ func TestTwoClocks(t *testing.T) {
 	for _, off := range []string{"-1h", "-8s", "+8s", "+1h"} {
 		t.Run(off, func(t *testing.T) {
 			t.Parallel()
-			db := iutest.OwnAt(t, off)
+			db := iutest.OwnAt(t, off) // the worker knows its clock as exactly as a round trip is short, which takes seconds on a busy machine
 			ahead := time.Since(value[time.Time](t, db, "SELECT clock_timestamp()"))
-			require.Greater(t, ahead.Abs(), 7*time.Second, "the server's clock is off")
+			require.Greater(t, ahead.Abs(), 4*time.Second, "the server's clock is off")
 			db.OpenGates(t)
 			template := db.Template(t, "t", 1)
 			start(t, db)
@@ -30,8 +30,8 @@ func TestTwoClocks(t *testing.T) {
 			}
 			eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed'")
 			require.True(t, value[bool](t, db, `SELECT created_at = scheduled_at AND scheduled_at <= attempted_at
-				AND finalized_at >= attempted_at - interval '1 second'
-				AND finalized_at < clock_timestamp() + interval '1 second' FROM iu_river.river_job`))
+				AND finalized_at >= attempted_at - interval '4 seconds'
+				AND finalized_at < clock_timestamp() + interval '4 seconds' FROM iu_river.river_job`))
 
 			// The event is retried, because another session with the same suffix holds the key for a moment.
 			conn, err := db.Pool.Acquire(t.Context())
@@ -40,10 +40,16 @@ func TestTwoClocks(t *testing.T) {
 			_, err = conn.Exec(t.Context(), "SELECT pg_advisory_lock(hashtextextended('iu_core.auto_instantiate:second', 0))")
 			require.NoError(t, err)
 			insert(t, db, template, "second")
-			eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE metadata ? 'retry'")
-			require.True(t, value[bool](t, db, `SELECT scheduled_at BETWEEN attempted_at - interval '1 second' AND clock_timestamp() + interval '61 seconds'
-				AND (metadata #>> '{retry,first_at}')::timestamptz BETWEEN created_at - interval '1 second' AND clock_timestamp()
-				FROM iu_river.river_job WHERE metadata ? 'retry'`))
+			var right *bool // NULL: the job runs, and was tried now, long after it was due
+			iutest.Eventually(t, func() bool {
+				right = value[*bool](t, db, `SELECT (
+					SELECT scheduled_at BETWEEN attempted_at - interval '4 seconds' AND clock_timestamp() + interval '65 seconds'
+						AND (metadata #>> '{retry,first_at}')::timestamptz
+							BETWEEN created_at - interval '4 seconds' AND clock_timestamp() + interval '4 seconds'
+					FROM iu_river.river_job WHERE metadata ? 'retry' AND state <> 'running')`)
+				return right != nil
+			}, patience)
+			require.True(t, *right)
 			_, err = conn.Exec(t.Context(), "SELECT pg_advisory_unlock_all()")
 			require.NoError(t, err)
 			eventually(t, db, "SELECT count(*) = 2 FROM iu_outbox.emission WHERE position IS NOT NULL")

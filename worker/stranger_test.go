@@ -3,7 +3,9 @@ package worker_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,34 +48,30 @@ func TestNotificationsOfStrangersCommandNothing(t *testing.T) {
 		insert(t, db, template, fmt.Sprint("before-", i))
 	}
 	eventually(t, db, "SELECT count(*) = 10 FROM iu_river.river_job WHERE state = 'running'")
-	before := lines.Count("\n")
 
 	who := stranger(t, db)
-	for _, payload := range []string{
+	// In few statements: the jobs run meanwhile, and would be reported if they ran for long.
+	payloads := []string{
 		`{"action":"pause","queue":"*"}`, `{"action":"pause","queue":"events"}`, `{"action":"metadata_changed","queue":"*","metadata":{}}`,
 		`{"action":"request_resign"}`, `{"action":"resigned","leader_id":"nobody"}`, `{"queue":"events"}`, `{"queue":7}`, `{`, ``, strings.Repeat("x", 7999),
-	} {
-		for _, topic := range []string{"river_control", "river_insert", "river_leadership", "river_unknown"} {
-			do(t, who, "SELECT pg_notify('iu_river.' || $1, $2)", topic, payload)
-		}
-		for _, channel := range []string{"iu_outbox_event", "iu_outbox_emission", "iu_outbox_gate", "iu.template.instance_auto_composed"} {
-			do(t, who, "SELECT pg_notify($1, $2)", channel, payload)
-		}
 	}
-	for _, id := range value[[]int64](t, db, "SELECT array_agg(id) FROM iu_river.river_job WHERE state = 'running'") {
-		for _, queue := range []string{"events", "scaleout", "*"} {
-			do(t, who, "SELECT pg_notify('iu_river.river_control', $1)", fmt.Sprintf(`{"action":"cancel","job_id":%d,"queue":%q}`, id, queue))
-		}
+	channels := []string{
+		"iu_river.river_control", "iu_river.river_insert", "iu_river.river_leadership", "iu_river.river_unknown",
+		"iu_outbox_event", "iu_outbox_emission", "iu_outbox_gate", "iu.template.instance_auto_composed",
 	}
+	do(t, who, "SELECT pg_notify(c, p) FROM unnest($1::text[]) AS p, unnest($2::text[]) AS c", payloads, channels)
+	do(t, who, `SELECT pg_notify('iu_river.river_control', format('{"action":"cancel","job_id":%s,"queue":"%s"}', id, queue))
+		FROM unnest($1::bigint[]) AS id, unnest('{events,scaleout,*}'::text[]) AS queue`,
+		value[[]int64](t, db, "SELECT array_agg(id) FROM iu_river.river_job WHERE state = 'running'"))
 	// The change of a gate comes after all of them and takes effect, so the worker has received the others as well.
 	db.Exec(t, "UPDATE dot_config SET value = 'false' WHERE key = 'iu_core.composer_enabled'")
 	db.Exec(t, "UPDATE dot_config SET value = 'true' WHERE key = 'iu_core.composer_enabled'")
-	require.NoError(t, w.Ready(t.Context()))
+	iutest.Eventually(t, func() bool { return w.Ready(t.Context()) == nil }, patience)
 	release()
 	insert(t, db, template, "afterwards")
 	eventually(t, db, "SELECT count(*) = 11 FROM iu_outbox.emission WHERE position IS NOT NULL")
 	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM iu_outbox.dead_letter"))
-	require.Less(t, lines.Count("level=WARN")+lines.Count("level=ERROR"), 1, "nobody is told of them, after %d lines", before)
+	require.Empty(t, logged(lines, "level=WARN", "level=ERROR"), "nobody is told of them")
 }
 
 // Changes by operators are in the tables, and take effect even without a notification.
@@ -93,25 +91,19 @@ func TestQueuesArePausedAndJobsCancelledByTheTables(t *testing.T) {
 			db := iutest.New(t)
 			db.OpenGates(t)
 			template := db.Template(t, "t", 1)
-			start(t, db, func(c *worker.Config) { change(t, c) })
+			lines := &iutest.Log{}
+			start(t, db, func(c *worker.Config) {
+				change(t, c)
+				c.Logger = slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			})
 			insert(t, db, template, "first")
 			eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'completed'")
 
 			db.Exec(t, "UPDATE iu_river.river_queue SET paused_at = now() WHERE name = 'events'")
-			probe := 0
-			iutest.Eventually(t, func() bool { // until an attempt succeeds
-				probe++
-				insert(t, db, template, fmt.Sprint("probe-", probe))
-				eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.event)")
-				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-				defer cancel()
-				for ctx.Err() == nil {
-					if value[bool](t, db, "SELECT NOT EXISTS (SELECT FROM iu_river.river_job WHERE state = 'available')") {
-						return false
-					}
-				}
-				return true
-			}, patience)
+			iutest.Eventually(t, func() bool { return lines.Count(`: Paused" queue=events`) > 0 }, patience, "River says so")
+			insert(t, db, template, "probe")
+			eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.event)")
+			require.True(t, value[bool](t, db, "SELECT EXISTS (SELECT FROM iu_river.river_job WHERE state = 'available')"))
 			release := db.HoldComposing(t)
 			db.Exec(t, "UPDATE iu_river.river_queue SET paused_at = NULL WHERE name = 'events'")
 			eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'running'")
@@ -134,9 +126,10 @@ func TestFloodOfNotifications(t *testing.T) {
 	start(t, db, func(c *worker.Config) { c.Logger = log })
 	who := stranger(t, db)
 	ctx, stop := context.WithCancel(t.Context())
-	flooded := make(chan int, 1)
+	begun, flooded := make(chan struct{}), make(chan int, 1)
 	go func() {
 		sent := 0
+		begin := sync.OnceFunc(func() { close(begun) })
 		for ctx.Err() == nil {
 			_, err := who.Exec(ctx, `
 				SELECT pg_notify(c, CASE g % 3 WHEN 0 THEN '{"queue":"events"}' WHEN 1 THEN '{' ELSE repeat('x', 7900) END || g)
@@ -144,17 +137,23 @@ func TestFloodOfNotifications(t *testing.T) {
 				     unnest('{iu_river.river_insert,iu_river.river_control,iu_river.river_leadership,iu_outbox_event,iu_outbox_emission}'::text[]) AS c`)
 			if err == nil {
 				sent += 1000
+				begin()
 			}
 		}
 		flooded <- sent
 	}()
+	select {
+	case <-begun:
+	case <-time.After(patience):
+		require.FailNow(t, "the flood does not begin")
+	}
 	for i := range 50 {
 		insert(t, db, template, fmt.Sprint("s-", i))
 	}
 	eventually(t, db, "SELECT count(*) = 50 FROM iu_outbox.emission WHERE position IS NOT NULL")
 	stop()
 	require.Positive(t, <-flooded)
-	require.Zero(t, lines.Count("level=WARN")+lines.Count("level=ERROR"))
+	require.Empty(t, logged(lines, "level=WARN", "level=ERROR"))
 }
 
 // An advisory lock counts only if its holder has the worker's role: any login can take and keep one.

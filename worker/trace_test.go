@@ -120,7 +120,7 @@ func TestTraceLeadsFromTheApplicationToTheSubscriber(t *testing.T) {
 
 	kept := value[json.RawMessage](t, db, "SELECT args -> 'trace_context' -> 'mine' FROM iu_river.river_job")
 	require.JSONEq(t, `{"kept": true}`, string(kept))
-	require.Zero(t, lines.Count("level=WARN"))
+	require.Empty(t, logged(lines, "level=WARN"))
 }
 
 func TestLogLinesOfJobsCarryTheTrace(t *testing.T) {
