@@ -95,11 +95,11 @@ func TestUpSaysWhoHeldTheLock(t *testing.T) {
 	db := adoptable(t)
 	release := hold(t, db, "public.iu_piece_collection")
 	cfg := config(t, db.URL)
-	cfg.LockTimeout, cfg.Wait = 4*time.Second, 5*time.Second // enough for the search for its holder, on a slow day as well
+	cfg.LockTimeout, cfg.Wait = 8*time.Second, 8*time.Second // one try; enough for the search for its holder, on a slow day as well
 
 	_, err := iusql.Up(t.Context(), cfg)
 	require.ErrorIs(t, err, iusql.ErrBusy)
-	require.ErrorContains(t, err, "migrate auto-instantiate from event: it did not get its locks within 5s, held by session ")
+	require.ErrorContains(t, err, "migrate auto-instantiate from event: it did not get its locks within 8s, held by session ")
 	require.ErrorContains(t, err, "a long report, idle in transaction since")
 
 	// Versions that were applied stay, and the next run continues from there.
