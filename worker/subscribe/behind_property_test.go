@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -112,11 +113,13 @@ func (r *replicated) shown(t *rapid.T, server string) (steps, *source) {
 		}
 		r.stale = false
 	}
-	logger := slog.New(slog.DiscardHandler)
-	if server == onPrimary {
-		return r.primary, newSource(r.pools[0], r.pools[0], -1, "Test", logger)
+	history, pool := r.primary, r.pools[0]
+	if server == onStandby {
+		history, pool = r.standby, r.pools[1]
 	}
-	return r.standby, newSource(r.pools[0], r.pools[1], -1, "Test", logger)
+	source := newSource(r.pools[0], pool, -1, "Test", slog.New(slog.DiscardHandler))
+	source.askTimeout = time.Minute // the primary is there, however slow the machine is
+	return history, source
 }
 
 // judge compares with the model what a reader of standbys got: events, or an error. shown is the history of the server that it read.

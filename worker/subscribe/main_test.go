@@ -116,7 +116,7 @@ func (b *bundle) until(t *testing.T, query string, args ...any) {
 func (b *bundle) config(t *testing.T, consumer string, change ...func(*subscribe.Config)) subscribe.Config {
 	t.Helper()
 	cfg := subscribe.Config{
-		Pool: b.Pool, Consumer: consumer, Logger: logger(t), LeaseTTL: time.Second,
+		Pool: b.Pool, Consumer: consumer, Logger: logger(t), LeaseTTL: 5 * time.Second,
 		Retry: subscribe.Retry{Backoff: time.Millisecond, MaxBackoff: 20 * time.Millisecond},
 	}
 	for _, c := range change {

@@ -45,12 +45,13 @@ func (h *history) passed(c Cursor) bool {
 // source is where a reader reads the history: on a standby, if there is one that can be read, or on the primary. The two are
 // asked about one cursor in turn, and so a cursor may be one that the server of the moment has not replayed.
 type source struct {
-	primary *pgxpool.Pool
-	replica *replica.Reader
+	primary    *pgxpool.Pool
+	replica    *replica.Reader
+	askTimeout time.Duration
 }
 
 func newSource(primary, standby *pgxpool.Pool, maxLag time.Duration, what string, logger *slog.Logger) *source {
-	return &source{primary: primary, replica: replica.New(replica.Config{
+	return &source{primary: primary, askTimeout: askTimeout, replica: replica.New(replica.Config{
 		Primary: primary, Standby: standby, MaxLag: maxLag, What: what, Logger: logger,
 	})}
 }
@@ -67,7 +68,7 @@ const askTimeout = 3 * time.Second
 
 // ask returns what the primary says about a cursor.
 func (s *source) ask(ctx context.Context, at mark, known knowledge) (mark, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.askTimeout)
 	defer cancel()
 	return resolve(ctx, s.primary, known, Start{kind: startAfter, after: at})
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/worker/subscribe"
@@ -281,14 +282,19 @@ func TestFollowersOfALostHistoryAreTold(t *testing.T) {
 func TestFollowersOutliveLostConnections(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	tail := b.tail(t)
+	cfg := b.Pool.Config()
+	cfg.ConnConfig.RuntimeParams["application_name"] = "tail"
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	tail := b.tail(t, func(c *subscribe.TailConfig) { c.Pool = pool })
 	live := follow(t, tail, subscribe.Now())
 	replay := follow(t, tail, subscribe.Beginning())
 	var keys []string
 	for range 5 {
 		keys = append(keys, b.announce(t, 3)...)
 		b.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-			WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'`)
+			WHERE datname = current_database() AND application_name = 'tail'`)
 	}
 	require.Equal(t, keys, subjects(take(t, live, len(keys))))
 	require.Equal(t, keys, subjects(take(t, replay, len(keys))))
