@@ -19,7 +19,7 @@ func TestTheStreamDecidesNotTheRow(t *testing.T) {
 	t.Parallel()
 	b, broker := setup(t), newBroker(t)
 	b.announce(t, 40)
-	r := b.publisher(t, broker.servers()).start(t)
+	r := b.publisher(t, broker.servers(), patient).start(t)
 	b.published(t)
 	for _, position := range []int{0, 17, 40, 999} {
 		b.Exec(t, "UPDATE iu_outbox.consumer SET position = $1", position)
@@ -30,7 +30,7 @@ func TestTheStreamDecidesNotTheRow(t *testing.T) {
 	for _, position := range []int{0, 30, 888} {
 		b.Exec(t, "UPDATE iu_outbox.consumer SET position = $1", position)
 		b.announce(t, 3)
-		r = b.publisher(t, broker.servers()).start(t)
+		r = b.publisher(t, broker.servers(), patient).start(t)
 		b.published(t)
 		require.NoError(t, r.stop())
 	}
@@ -418,10 +418,10 @@ func TestBinaryMessagesCarryTheDataAlone(t *testing.T) {
 func TestTwoPublishers(t *testing.T) {
 	t.Parallel()
 	b, broker := setup(t), newBroker(t)
-	one := b.publisher(t, broker.servers(), func(p *publisher) { p.publish.Page = 10 }).start(t)
+	one := b.publisher(t, broker.servers(), func(p *publisher) { p.publish.Page = 10 }, patient).start(t)
 	b.announce(t, 30)
 	b.published(t)
-	two := b.publisher(t, broker.servers()).start(t)
+	two := b.publisher(t, broker.servers(), patient).start(t)
 	two.logged(t, "standing by")
 	b.announce(t, 100)
 	require.NoError(t, one.stop())

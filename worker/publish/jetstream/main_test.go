@@ -133,13 +133,16 @@ type publisher struct {
 func (b *bundle) publisher(t testing.TB, servers []string, change ...func(*publisher)) *publisher {
 	t.Helper()
 	p := &publisher{sink: b.sinkConfig(servers), publish: publish.Config{
-		Pool: b.Pool, Consumer: consumer, Source: "/iu-core/" + b.Name, LeaseTTL: time.Second,
+		Pool: b.Pool, Consumer: consumer, Source: "/iu-core/" + b.Name, LeaseTTL: 5 * time.Second,
 	}}
 	for _, c := range change {
 		c(p)
 	}
 	return p
 }
+
+// patient makes a publisher wait for acknowledgements of a slow machine: what it sends again is a duplicate.
+func patient(p *publisher) { p.sink.AckTimeout = time.Minute }
 
 // start publishes until the test ends or stop is called.
 func (p *publisher) start(t testing.TB) *running {

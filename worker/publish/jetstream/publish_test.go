@@ -14,7 +14,7 @@ func TestTheStreamIsTheTable(t *testing.T) {
 	t.Parallel()
 	b, broker := setup(t), newBroker(t)
 	b.announce(t, 3000)
-	r := b.publisher(t, broker.servers()).start(t)
+	r := b.publisher(t, broker.servers(), patient).start(t)
 	b.published(t)
 	all := b.requireEqual(t, broker.servers())
 	require.Equal(t, 3000, r.counted(t, "iuworker_publish_events_total"))

@@ -120,7 +120,7 @@ func TestAZombieIsFenced(t *testing.T) {
 	page, err := subscribe.Read(t.Context(), b.Pool, subscribe.Cursor{}, subscribe.Filter{}, 10)
 	require.NoError(t, err)
 	open := func() *kafka.Sink {
-		sink, err := kafka.New(b.config(c.ListenAddrs()))
+		sink, err := kafka.New(b.config(c.ListenAddrs(), func(cfg *kafka.Config) { cfg.AckTimeout = 30 * time.Second }))
 		require.NoError(t, err)
 		t.Cleanup(sink.Close)
 		end, err := sink.Last(t.Context())

@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -124,7 +125,7 @@ func (b *bundle) start(t testing.TB, cfg kafka.Config, change ...func(*publish.C
 	sink, err := kafka.New(cfg)
 	require.NoError(t, err)
 	config := publish.Config{
-		Pool: b.Pool, Sink: sink, Consumer: cfg.Consumer, Source: cfg.Source, Page: 50, LeaseTTL: time.Second, Logger: logger,
+		Pool: b.Pool, Sink: sink, Consumer: cfg.Consumer, Source: cfg.Source, Page: 50, LeaseTTL: 5 * time.Second, Logger: logger,
 	}
 	for _, c := range change {
 		c(&config)
@@ -227,6 +228,7 @@ type publishing struct {
 	Brokers        []string
 }
 
+// publisherProcess is this binary as a publisher. Like a service it starts again if it was fenced, since it stood still for too long.
 func publisherProcess() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -239,12 +241,24 @@ func publisherProcess() int {
 		return 2
 	}
 	defer pool.Close()
+	err = told.publish(ctx, pool)
+	for errors.Is(err, publish.ErrFenced) {
+		err = told.publish(ctx, pool)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "publisher:", err)
+		return 1
+	}
+	return 0
+}
+
+func (told publishing) publish(ctx context.Context, pool *pgxpool.Pool) error {
 	source := "/iu-core/" + told.Name
 	sink, err := kafka.New(kafka.Config{
 		Brokers: told.Brokers, Topic: topic, Create: true, Consumer: consumer, Source: source, AckTimeout: 2 * time.Second,
 	})
 	if err != nil {
-		return 2
+		return err
 	}
 	defer sink.Close()
 	p, err := publish.New(publish.Config{
@@ -252,13 +266,9 @@ func publisherProcess() int {
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 	})
 	if err != nil {
-		return 2
+		return err
 	}
-	if err := p.Run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "publisher:", err)
-		return 1
-	}
-	return 0
+	return p.Run(ctx)
 }
 
 // spawn starts a publisher as a process of its own.
