@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
@@ -159,10 +160,16 @@ func TestBatchWaitsForNoSecondConnection(t *testing.T) {
 		eventually(t, db, relaySleeps)
 		id := insert(t, db, template, uuid.NewString())
 		eventually(t, db, "SELECT state = 'done' FROM iu_outbox.event_state($1)", id)
-		for range size - 1 { // all but the one that is kept
+		var others []*pgxpool.Conn // all but the one that is kept
+		defer func() {
+			for _, conn := range others {
+				conn.Release()
+			}
+		}()
+		for range size - 1 {
 			conn, err := pool.Acquire(t.Context())
 			require.NoError(t, err)
-			defer conn.Release()
+			others = append(others, conn)
 		}
 		db.Exec(t, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
 			SELECT 'e', $1, gen_random_uuid() FROM generate_series(1, 2)`, template)
