@@ -17,8 +17,9 @@ import (
 const DefaultMaxLag = 30 * time.Second
 
 const (
+	defaultCheckTimeout = 2 * time.Second
+
 	checkInterval = time.Second
-	checkTimeout  = 2 * time.Second
 	returnAfter   = 2           // good checks after which reads return to a standby that was away
 	avoidFor      = time.Minute // how long a standby is not read after Avoid
 )
@@ -33,6 +34,9 @@ type Config struct {
 
 	// MaxLag is how far behind the standby may be. Default DefaultMaxLag. -1: as far as it likes.
 	MaxLag time.Duration
+
+	// CheckTimeout is how long one check may take. A server that has not answered by then cannot be read. Default 2 s.
+	CheckTimeout time.Duration
 
 	// What names the component that reads, for the log.
 	What string
@@ -68,6 +72,7 @@ type State struct {
 // New returns a reader. Its checks begin with Run.
 func New(cfg Config) *Reader {
 	cfg.MaxLag = cmp.Or(cfg.MaxLag, DefaultMaxLag)
+	cfg.CheckTimeout = cmp.Or(cfg.CheckTimeout, defaultCheckTimeout)
 	return &Reader{cfg: cfg, logger: cmp.Or(cfg.Logger, slog.Default()), nudge: make(chan struct{}, 1)}
 }
 
@@ -149,7 +154,7 @@ func (r *Reader) Check(ctx context.Context) State {
 
 // look asks both servers.
 func (r *Reader) look(ctx context.Context) (found State) {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.CheckTimeout)
 	defer cancel()
 	began := time.Now()
 	var written, replayed *int64

@@ -119,7 +119,8 @@ func TestChecksOfRealServers(t *testing.T) {
 	standby, server := iutest.Standby(t, db, pgserver.StandbyConfig{})
 	said := &iutest.Log{}
 	r := New(Config{
-		Primary: db.Pool, Standby: standby.Pool, MaxLag: time.Second, What: "Test", Logger: slog.New(slog.NewTextHandler(said, nil)),
+		Primary: db.Pool, Standby: standby.Pool, MaxLag: time.Second, CheckTimeout: patience, What: "Test",
+		Logger: slog.New(slog.NewTextHandler(said, nil)),
 	})
 	require.Same(t, standby.Pool, r.Pool(), "until a check finds something else")
 	check := func(is func(State) bool) {
@@ -152,7 +153,7 @@ func TestChecksOfRealServers(t *testing.T) {
 	stop()
 	<-ended
 
-	another := New(Config{Primary: iutest.New(t).Pool, Standby: standby.Pool, What: "Test", Logger: r.logger})
+	another := New(Config{Primary: iutest.New(t).Pool, Standby: standby.Pool, CheckTimeout: patience, What: "Test", Logger: r.logger})
 	require.ErrorIs(t, another.Check(t.Context()).Err, errAnother)
 	require.True(t, another.State().FromPrimary)
 }
@@ -172,7 +173,7 @@ func TestServersThatDoNotTellWhoTheyAre(t *testing.T) {
 	primaryPool := pool(db) // the role may log in now
 	require.NoError(t, server.AwaitReplay(t.Context()))
 	standbyPool := pool(standby)
-	r := New(Config{Primary: primaryPool, Standby: standbyPool})
+	r := New(Config{Primary: primaryPool, Standby: standbyPool, CheckTimeout: patience})
 	got := r.Check(t.Context())
 	require.NoError(t, got.Err)
 	require.NoError(t, got.Primary)
