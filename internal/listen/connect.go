@@ -16,6 +16,8 @@ import (
 // ProbeTimeout is how long Works waits for its notification.
 const ProbeTimeout = 3 * time.Second
 
+const probeAround = 7 * time.Second // for connecting, and the statements
+
 const dialTimeout = 5 * time.Second
 
 // KeepAlive returns a copy of cfg, prepared by dbsession, whose dials time out after 5 s and whose TCP keepalive detects a dead
@@ -48,7 +50,12 @@ func KeepAlive(cfg *pgx.ConnConfig) *pgx.ConnConfig {
 // a transaction pooler it does not, and advisory locks would stay in a session of other clients. An error means that Works
 // could not find out.
 func Works(ctx context.Context, pool *pgxpool.Pool, direct *pgx.ConnConfig) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	return WorksWithin(ctx, ProbeTimeout, pool, direct)
+}
+
+// WorksWithin is Works, but waits for its notification for patience.
+func WorksWithin(ctx context.Context, patience time.Duration, pool *pgxpool.Pool, direct *pgx.ConnConfig) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience+probeAround)
 	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, KeepAlive(direct))
 	if err != nil {
@@ -71,7 +78,7 @@ func Works(ctx context.Context, pool *pgxpool.Pool, direct *pgx.ConnConfig) (boo
 	if _, err := pool.Exec(ctx, "SELECT pg_catalog.pg_notify($1, '')", channel); err != nil {
 		return false, fmt.Errorf("notify the probe: %w", err)
 	}
-	waitCtx, cancelWait := context.WithTimeout(ctx, ProbeTimeout)
+	waitCtx, cancelWait := context.WithTimeout(ctx, patience)
 	defer cancelWait()
 	_, err = conn.WaitForNotification(waitCtx)
 	switch {

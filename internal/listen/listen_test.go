@@ -58,7 +58,7 @@ func TestListenerRingsForNotificationsAndReconnects(t *testing.T) {
 func TestWorks(t *testing.T) {
 	t.Parallel()
 	db := iutest.Empty(t)
-	works, err := listen.Works(t.Context(), db.Pool, direct(t, db))
+	works, err := listen.WorksWithin(t.Context(), patience, db.Pool, direct(t, db))
 	require.NoError(t, err)
 	require.True(t, works)
 

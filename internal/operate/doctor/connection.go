@@ -12,7 +12,7 @@ import (
 )
 
 func (e *examination) connection(ctx context.Context, _ pgx.Tx) (Check, error) {
-	ctx, cancel := context.WithTimeout(ctx, min(4*time.Second, e.cfg.Timeout))
+	ctx, cancel := context.WithTimeout(ctx, min(2*e.cfg.StatementTimeout, e.cfg.Timeout))
 	defer cancel()
 	start := time.Now()
 	if err := e.cfg.Pool.Ping(ctx); err != nil {
@@ -67,7 +67,7 @@ func (p *place) scan(row pgx.Row) error {
 
 // direct checks that the address for LISTEN, locks and migrations leads to the pool's database, which can be written to.
 func (e *examination) direct(ctx context.Context, tx pgx.Tx) (Check, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*checkTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 2*e.cfg.StatementTimeout)
 	defer cancel()
 	var pool, direct place
 	if err := pool.scan(tx.QueryRow(ctx, placeSQL)); err != nil {

@@ -38,6 +38,11 @@ type Config struct {
 	// Timeout bounds all checks together. Default 10 s.
 	Timeout time.Duration
 
+	// StatementTimeout bounds each statement of a check: one that takes longer fails the check. The first connection may take twice as
+	// long, and the notification that the check listener sends to itself may take as long, or listen.ProbeTimeout if that is longer.
+	// Default 2 s.
+	StatementTimeout time.Duration
+
 	// LongTransaction is how long a transaction may be open, or prepared, before it is reported. An idle one has a fifth of
 	// that. Default 5 min.
 	LongTransaction time.Duration
@@ -146,10 +151,7 @@ var checks = []struct {
 	{"vacuum", GroupLoad, needsServer, (*examination).vacuum},
 }
 
-const (
-	checkTimeout = 2 * time.Second // of each statement of a check
-	checksAtOnce = 4
-)
+const checksAtOnce = 4
 
 // examination is one call of Run.
 type examination struct {
@@ -164,6 +166,7 @@ type examination struct {
 func Run(ctx context.Context, cfg Config) Report {
 	report := Report{At: time.Now(), Checks: make([]Check, len(checks))}
 	cfg.Timeout = cmp.Or(cfg.Timeout, 10*time.Second)
+	cfg.StatementTimeout = cmp.Or(cfg.StatementTimeout, 2*time.Second)
 	cfg.LongTransaction = cmp.Or(cfg.LongTransaction, 5*time.Minute)
 	cfg.LongWait = cmp.Or(cfg.LongWait, 5*time.Second)
 	cfg.PoolSize = cmp.Or(cfg.PoolSize, dbsession.DefaultPoolSize)
@@ -246,7 +249,7 @@ func (e *examination) check(ctx context.Context, number int) (found Check) {
 		return skipped("this login lacks a privilege: %s", pgErr.Message).
 			so("run it as a login with the role iu_operator, and with pg_monitor for the checks of the server")
 	case code == pgerrcode.QueryCanceled || code == pgerrcode.LockNotAvailable:
-		return failed("no reply within %s: something holds a lock, or the server is overloaded", checkTimeout).
+		return failed("no reply within %s: something holds a lock, or the server is overloaded", e.cfg.StatementTimeout).
 			so("the checks locks and transactions name the blocking sessions")
 	case errors.Is(err, context.Canceled):
 		return skipped("it was interrupted")
@@ -258,12 +261,13 @@ func (e *examination) check(ctx context.Context, number int) (found Check) {
 	return skipped("it could not be checked: %s", e.cfg.Explain(err))
 }
 
-// read runs do in a read-only transaction whose statements the server cancels after checkTimeout.
+// read runs do in a read-only transaction whose statements the server cancels after StatementTimeout.
 func (e *examination) read(ctx context.Context, do func(pgx.Tx) error) error {
 	return pgx.BeginTxFunc(ctx, e.cfg.Pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
 			SELECT pg_catalog.set_config('statement_timeout', $1, true), pg_catalog.set_config('lock_timeout', $1, true),
-				pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('row_security', 'off', true)`, fmt.Sprint(checkTimeout.Milliseconds()))
+				pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('row_security', 'off', true)`,
+			fmt.Sprint(e.cfg.StatementTimeout.Milliseconds()))
 		if err != nil {
 			return fmt.Errorf("set timeouts: %w", err)
 		}

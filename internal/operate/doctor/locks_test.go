@@ -12,6 +12,7 @@ import (
 	"github.com/iu-core/iuworker/internal/iutest"
 	"github.com/iu-core/iuworker/internal/operate"
 	"github.com/iu-core/iuworker/internal/operate/doctor"
+	"github.com/iu-core/iuworker/internal/operate/operatetest"
 )
 
 // A session holds a lock that the worker needs, and others wait for it.
@@ -32,8 +33,14 @@ func TestDoctorNamesWhoHoldsThingsUp(t *testing.T) {
 	}()
 	iutest.WaitBlocked(t, db, 1)
 
-	impatient := func(c *doctor.Config) { c.LongTransaction, c.LongWait = time.Millisecond, time.Millisecond }
-	report := examine(t, db.URL, impatient)
+	impatient := func(c *doctor.Config) {
+		c.LongTransaction, c.LongWait, c.StatementTimeout = time.Millisecond, time.Millisecond, 2*time.Second
+	}
+	var report doctor.Report
+	iutest.Eventually(t, func() bool {
+		report = examine(t, db.URL, impatient)
+		return checked(t, report, "locks").Details != nil && checked(t, report, "transactions").Details != nil
+	}, operatetest.Patience, "%+v", &report)
 	locks := checked(t, report, "locks")
 	require.Contains(t, []operate.Health{operate.HealthWarn, operate.HealthFail}, locks.Result)
 	require.Regexp(t, fmt.Sprintf(`pid \d+ has waited for AccessShareLock on public.held for .*, blocked by pid %d`, holder), strings.Join(locks.Details, "\n"))

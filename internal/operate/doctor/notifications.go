@@ -14,10 +14,11 @@ import (
 
 // listener sends a notification through the pool and waits for it at the address where workers listen.
 func (e *examination) listener(ctx context.Context, _ pgx.Tx) (Check, error) {
-	ctx, cancel := context.WithTimeout(ctx, listen.ProbeTimeout+checkTimeout)
+	patience := max(listen.ProbeTimeout, e.cfg.StatementTimeout)
+	ctx, cancel := context.WithTimeout(ctx, patience+e.cfg.StatementTimeout)
 	defer cancel()
 	start := time.Now()
-	works, err := listen.Works(ctx, e.cfg.Pool, e.cfg.Direct)
+	works, err := listen.WorksWithin(ctx, patience, e.cfg.Pool, e.cfg.Direct)
 	switch {
 	case err != nil && errors.Is(ctx.Err(), context.Canceled):
 		return Check{}, err
@@ -25,7 +26,7 @@ func (e *examination) listener(ctx context.Context, _ pgx.Tx) (Check, error) {
 		return failed("no notification could be sent: %s", e.cfg.Explain(err)).
 			so("pass an address where LISTEN works as --direct-database-url"), nil
 	case !works:
-		return warn("a notification does not arrive within %s: there is a transaction pooler in between", listen.ProbeTimeout).
+		return warn("a notification does not arrive within %s: there is a transaction pooler in between", patience).
 			so("workers poll, which costs latency: pass the server's own address as --direct-database-url, too", giveDirect), nil
 	}
 	return fine("a notification arrives in %s, connecting included", time.Since(start).Round(time.Millisecond)), nil

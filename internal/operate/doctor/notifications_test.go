@@ -20,7 +20,7 @@ func TestDoctorBehindATransactionPooler(t *testing.T) {
 	db, elsewhere := iutest.New(t), iutest.Empty(t) // notifications do not cross databases, so this looks like a pooler that loses them
 	direct, err := pgx.ParseConfig(elsewhere.URL)
 	require.NoError(t, err)
-	check := checked(t, examine(t, db.URL, func(c *doctor.Config) { c.Direct = direct }), "listener")
+	check := checked(t, examine(t, db.URL, func(c *doctor.Config) { c.Direct, c.StatementTimeout = direct, 4*time.Second }), "listener")
 	require.Equal(t, operate.HealthWarn, check.Result)
 	require.Contains(t, check.Next, "--direct-database-url")
 

@@ -46,7 +46,7 @@ func (e *examination) standby(ctx context.Context, _ pgx.Tx) (Check, error) {
 
 // age returns how long ago by the servers' clocks the last transaction was committed that the standby has replayed; 0 if unknown.
 func (e *examination) age(ctx context.Context) time.Duration {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.StatementTimeout)
 	defer cancel()
 	var seconds float64
 	err := e.cfg.Replica.Standby().QueryRow(ctx, `
