@@ -3,6 +3,7 @@ package webui
 import (
 	"cmp"
 	"context"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,7 +15,7 @@ import (
 )
 
 // readLimit bounds each statement of a page.
-const readLimit = 5 * time.Second
+var readLimit = 5 * time.Second
 
 // limited runs transactions whose statements end after readLimit, where the pages read.
 type limited struct {
@@ -48,7 +49,7 @@ func (l limited) BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, er
 		return nil, err
 	}
 	_, err = tx.Exec(ctx, "SELECT pg_catalog.set_config('statement_timeout', $1, true), pg_catalog.set_config('lock_timeout', $1, true)",
-		readLimit.String())
+		strconv.FormatInt(readLimit.Milliseconds(), 10))
 	if err != nil {
 		_ = tx.Rollback(context.WithoutCancel(ctx)) // the first error says more
 		return nil, err

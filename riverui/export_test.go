@@ -4,8 +4,15 @@ import (
 	"time"
 )
 
-// The status of a page in tests must not depend on how long a busy machine takes for its sections.
-func init() { firstPaint = time.Minute } //nolint:gochecknoinits // it applies to all tests
+// What a page in tests shows must not depend on how long a busy machine takes for it.
+func init() { //nolint:gochecknoinits // it applies to all tests
+	for _, limit := range []*time.Duration{&firstPaint, &outageTimeout, &outageWait, &readLimit, &rowPatience, &readyTimeout, &healthLimit} {
+		*limit = time.Minute
+	}
+}
+
+// SetReadyTimeout sets how long a handler that has not served anything yet waits for Config.Ready.
+func (h *Handler) SetReadyTimeout(timeout time.Duration) { h.probes.timeout = timeout }
 
 // Session returns the value of a cookie, for tests of expired cookies.
 func (h *Handler) Session(user string, until time.Time) string {

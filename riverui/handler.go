@@ -63,7 +63,9 @@ func newHandler(cfg Config, serves serving) (*Handler, error) {
 	if cfg.Index == "" { // the files of secrets are not one database's among several
 		cfg.logSecrets()
 	}
-	h := &Handler{cfg: cfg, serves: serves, probes: &probes{ready: cfg.Ready, databases: cfg.Databases, warning: standbyWarning(cfg.Replica)}}
+	h := &Handler{cfg: cfg, serves: serves, probes: &probes{
+		ready: cfg.Ready, timeout: readyTimeout, databases: cfg.Databases, warning: standbyWarning(cfg.Replica),
+	}}
 	h.life, h.stop = context.WithCancel(context.Background())
 	return h, nil
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -55,6 +56,7 @@ func TestReadyGivesUpOnADatabaseThatDoesNotReply(t *testing.T) {
 			return fmt.Errorf("ask: %w", ctx.Err())
 		}
 	})
+	handler.SetReadyTimeout(2 * time.Second)
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {

@@ -49,7 +49,7 @@ func (h *Handler) guardedIndex() http.Handler {
 		case found && d.Handler != nil:
 			d.Handler.ServeHTTP(w, r)
 		case found && h.pathOf(r) == DatabasePath(d.Name)+"/readyz":
-			(&probes{ready: d.ready}).serveReady(w, r)
+			(&probes{ready: d.ready, timeout: readyTimeout}).serveReady(w, r)
 		case found && h.pathOf(r) == DatabasePath(d.Name)+"/healthz":
 			h.probes.alive(w, r)
 		default:
@@ -100,7 +100,7 @@ type databaseRow struct {
 }
 
 // rowPatience is how long the index waits for a database. Until it replies, the row shows the last that is known.
-const rowPatience = 500 * time.Millisecond
+var rowPatience = 500 * time.Millisecond
 
 // indexPage lists the databases.
 func (h *Handler) indexPage(r *http.Request) (*view, error) {

@@ -15,8 +15,9 @@ import (
 	"github.com/iu-core/iuworker/riverui/internal/dberror"
 )
 
-const (
-	outageEvery   = time.Second
+const outageEvery = time.Second
+
+var (
 	outageTimeout = 2 * time.Second
 	outageWait    = 100 * time.Millisecond // that a page waits for a check
 )

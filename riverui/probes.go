@@ -13,11 +13,12 @@ import (
 	"github.com/iu-core/iuworker/riverui/internal/dberror"
 )
 
-const readyTimeout = 2 * time.Second
+var readyTimeout = 2 * time.Second
 
 // probes serves orchestrators and load balancers, which have no credentials.
 type probes struct {
 	ready     func(context.Context) error
+	timeout   time.Duration     // of ready
 	databases func() []Database // nil: there is one
 	warning   func() string     // what is not as it should be, although the process is ready; "" if nothing is. Default: nil
 	once      singleflight.Group
@@ -89,11 +90,11 @@ var errDoesNotRun = errors.New("its worker does not run; the log and the pages s
 func (p *probes) check(ctx context.Context) error {
 	shared := context.WithoutCancel(ctx)
 	checked := p.once.DoChan("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(shared, readyTimeout)
+		ctx, cancel := context.WithTimeout(shared, p.timeout)
 		defer cancel()
 		return nil, p.ready(ctx)
 	})
-	patient, cancel := context.WithTimeout(ctx, readyTimeout+time.Second) // Ready may not watch its context
+	patient, cancel := context.WithTimeout(ctx, p.timeout+time.Second) // Ready may not watch its context
 	defer cancel()
 	select {
 	case result := <-checked:

@@ -27,6 +27,9 @@ const (
 	keepSummary = 30 * time.Second
 )
 
+// healthLimit bounds each statement of a check.
+var healthLimit = 2 * time.Second
+
 // sources are the readings that all pages share.
 type sources struct {
 	state     cached[status.Status]
@@ -54,7 +57,9 @@ func newSources(cfg Config, probes *probes) *sources {
 	return &sources{
 		health: cached[doctor.Report]{keep: keepHealth, read: func(ctx context.Context) (doctor.Report, error) {
 			return doctor.Run(ctx, doctor.Config{
-				Pool: cfg.Pool, Replica: cfg.Replica, Direct: cfg.Direct, PoolSize: int(cfg.Pool.Config().MaxConns), Explain: func(err error) string {
+				Pool: cfg.Pool, Replica: cfg.Replica, Direct: cfg.Direct, PoolSize: int(cfg.Pool.Config().MaxConns),
+				Timeout: 2 * readLimit, StatementTimeout: healthLimit,
+				Explain: func(err error) string {
 					_, sentence := dberror.Explain(err)
 					return sentence
 				},
