@@ -32,7 +32,9 @@ func used(t *testing.T, db *iutest.DB) prometheus.Gatherer {
 	t.Helper()
 	db.Exec(t, "INSERT INTO iu_outbox.consumer (name, epoch, position) SELECT 'billing', c.epoch, 0 FROM iu_outbox.emission_counter AS c")
 	db.Exec(t, "SELECT iu_outbox.attend('30 days', '30 days')")
-	registry := metrics.NewRegistry(metrics.Config{Pool: db.Pool, Version: "1.2.3", Ready: func(context.Context) error { return nil }})
+	registry := metrics.NewRegistry(metrics.Config{
+		Pool: db.Pool, Version: "1.2.3", Ready: func(context.Context) error { return nil }, StateTimeout: time.Minute,
+	})
 	m := metrics.New(registry)
 	metrics.ObserveStandby(registry, func() metrics.Standby { return metrics.Standby{Up: true, Used: true, Lag: time.Second} })
 	metrics.ObserveStreams(registry, func() metrics.Streams { return metrics.Streams{Open: 3, Refused: 2, CutOff: 1} })

@@ -23,7 +23,7 @@ func TestStateIsTheDatabases(t *testing.T) {
 		INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix, created_at)
 		SELECT 'e', $1, 's-' || n, now() - interval '1 hour' FROM generate_series(1, 3) AS n`, template)
 	db.Exec(t, "UPDATE public.event_type_registry SET active = false WHERE event_type = 'iu.template.instance_auto_composed'")
-	found := gather(t, metrics.NewRegistry(metrics.Config{Pool: db.Pool}))
+	found := gather(t, metrics.NewRegistry(metrics.Config{Pool: db.Pool, StateTimeout: time.Minute}))
 	require.EqualValues(t, 1, found.value(t, "iuworker_database_up"))
 	require.EqualValues(t, 3, found.value(t, "iuworker_outbox_rows"))
 	require.GreaterOrEqual(t, found.value(t, "iuworker_outbox_oldest_age_seconds"), int64(3600))
@@ -42,7 +42,7 @@ func TestDepthOfADeepOutbox(t *testing.T) {
 	db.Exec(t, `
 		INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
 		SELECT 'e', gen_random_uuid(), 's-' || n FROM generate_series(1, 12345) AS n`)
-	require.EqualValues(t, 12345, gather(t, metrics.NewRegistry(metrics.Config{Pool: db.Pool})).value(t, "iuworker_outbox_rows"))
+	require.EqualValues(t, 12345, gather(t, metrics.NewRegistry(metrics.Config{Pool: db.Pool, StateTimeout: time.Minute})).value(t, "iuworker_outbox_rows"))
 }
 
 func TestConsumersAreBounded(t *testing.T) {
@@ -52,7 +52,7 @@ func TestConsumersAreBounded(t *testing.T) {
 		INSERT INTO iu_outbox.consumer (name, epoch, position)
 		SELECT 'c-' || n, c.epoch, 0 FROM iu_outbox.emission_counter AS c, generate_series(1, 80) AS n`)
 	db.Exec(t, "INSERT INTO iu_outbox.consumer (name, epoch, position) VALUES ('lost', 'gone', 7)")
-	found := gather(t, metrics.NewRegistry(metrics.Config{Pool: db.Pool}))
+	found := gather(t, metrics.NewRegistry(metrics.Config{Pool: db.Pool, StateTimeout: time.Minute}))
 	require.Len(t, found["iuworker_consumer_lost"].GetMetric(), 50)
 	require.EqualValues(t, 1, found.value(t, "iuworker_consumer_lost", "consumer", "lost"), "the worst are among them")
 	require.Len(t, found["iuworker_consumer_lag_events"].GetMetric(), 49)
@@ -64,7 +64,7 @@ func TestConsumersAreBounded(t *testing.T) {
 		SELECT n, gen_random_uuid(), '{}', now() - interval '31 days' FROM generate_series(1, 3) AS n`)
 	db.Exec(t, "UPDATE iu_outbox.consumer SET position = 2, updated_at = now() WHERE name = 'c-7'")
 	db.Exec(t, "INSERT INTO iu_outbox.consumer_lease VALUES ('c-8', 'p', now() + interval '1 hour')")
-	found = gather(t, metrics.NewRegistry(metrics.Config{Pool: db.Pool}))
+	found = gather(t, metrics.NewRegistry(metrics.Config{Pool: db.Pool, StateTimeout: time.Minute}))
 	require.Len(t, found["iuworker_consumer_expires_seconds"].GetMetric(), 50)
 	require.InDelta(t, 86400, found.value(t, "iuworker_consumer_expires_seconds", "consumer", "c-10"), 60)
 	for _, metric := range found["iuworker_consumer_expires_seconds"].GetMetric() {
@@ -77,7 +77,7 @@ func TestDeadLettersCreatedOnlyGrows(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	created := func() int64 {
-		return gather(t, metrics.NewRegistry(metrics.Config{Pool: db.Pool})).value(t, "iuworker_dead_letters_created_total")
+		return gather(t, metrics.NewRegistry(metrics.Config{Pool: db.Pool, StateTimeout: time.Minute})).value(t, "iuworker_dead_letters_created_total")
 	}
 	require.Zero(t, created())
 	db.Exec(t, `INSERT INTO iu_outbox.dead_letter (job_id, status, event, queue, attempts)
@@ -91,7 +91,7 @@ func TestDeadLettersCreatedOnlyGrows(t *testing.T) {
 func TestStateIsReadOnceAnInterval(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
-	registry := metrics.NewRegistry(metrics.Config{Pool: db.Pool, StateInterval: time.Hour})
+	registry := metrics.NewRegistry(metrics.Config{Pool: db.Pool, StateInterval: time.Hour, StateTimeout: time.Minute})
 	before := db.Pool.Stat().AcquireCount()
 	var wg sync.WaitGroup
 	for range 20 {
@@ -107,7 +107,7 @@ func TestStateIsReadOnceAnInterval(t *testing.T) {
 	db.Exec(t, "INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix) VALUES ('e', gen_random_uuid(), 's')")
 	require.Zero(t, gather(t, registry).value(t, "iuworker_outbox_rows"))
 
-	fresh := metrics.NewRegistry(metrics.Config{Pool: db.Pool, StateInterval: time.Nanosecond})
+	fresh := metrics.NewRegistry(metrics.Config{Pool: db.Pool, StateInterval: time.Nanosecond, StateTimeout: time.Minute})
 	for i := range 3 {
 		require.EqualValues(t, i+1, gather(t, fresh).value(t, "iuworker_outbox_rows"))
 		db.Exec(t, "INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix) VALUES ('e', gen_random_uuid(), $1)", fmt.Sprint(i))
@@ -120,7 +120,8 @@ func TestAScrapeDoesNotWaitForTheDatabase(t *testing.T) {
 	db := iutest.New(t)
 	registry := metrics.NewRegistry(metrics.Config{Pool: db.Pool, StateInterval: time.Nanosecond, StateTimeout: 2 * time.Second})
 	metrics.New(registry)
-	require.EqualValues(t, 1, gather(t, registry).value(t, "iuworker_database_up"))
+	isUp := func() bool { return gather(t, registry).value(t, "iuworker_database_up") == 1 }
+	iutest.Eventually(t, isUp, time.Minute)
 	tx, err := db.Pool.Begin(t.Context())
 	require.NoError(t, err)
 	_, err = tx.Exec(t.Context(), "LOCK TABLE iu_outbox.event IN ACCESS EXCLUSIVE MODE")
@@ -132,7 +133,7 @@ func TestAScrapeDoesNotWaitForTheDatabase(t *testing.T) {
 	require.NotContains(t, found, "iuworker_outbox_rows")
 	require.Contains(t, found, "iuworker_relay_rows_total", "what the process counts is there all the same")
 	require.NoError(t, tx.Rollback(t.Context()))
-	require.EqualValues(t, 1, gather(t, registry).value(t, "iuworker_database_up"))
+	iutest.Eventually(t, isUp, time.Minute)
 }
 
 func TestNoDatabase(t *testing.T) {
@@ -155,7 +156,7 @@ func TestStateAsTheWorkersRole(t *testing.T) {
 	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
 	require.NoError(t, err)
 	defer pool.Close()
-	found := gather(t, metrics.NewRegistry(metrics.Config{Pool: pool}))
+	found := gather(t, metrics.NewRegistry(metrics.Config{Pool: pool, StateTimeout: time.Minute}))
 	require.EqualValues(t, 1, found.value(t, "iuworker_database_up"))
 	require.Contains(t, found, "iuworker_notification_queue_usage_ratio")
 }
