@@ -19,6 +19,20 @@ func (b operating) reported(t *testing.T) {
 	b.db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM iu_outbox.worker_report WHERE load ->> 'hears' = 'listening')")
 }
 
+// reports adds settings to those that the worker reports, now and whenever it reports again.
+func (b operating) reports(t *testing.T, settings string) {
+	t.Helper()
+	b.db.Exec(t, `
+		CREATE FUNCTION public.add_settings() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			NEW.settings := NEW.settings || TG_ARGV[0]::jsonb;
+			RETURN NEW;
+		END $$;
+		CREATE TRIGGER add_settings BEFORE INSERT OR UPDATE ON iu_outbox.worker_report
+			FOR EACH ROW EXECUTE FUNCTION public.add_settings(`+"'"+settings+"'"+`);
+		UPDATE iu_outbox.worker_report SET settings = settings`)
+}
+
 func TestWorkersShowWhatTheyReport(t *testing.T) {
 	t.Parallel()
 	b := setupOperating(t)
@@ -58,7 +72,7 @@ func TestPagesShowHowInstancesAreComposed(t *testing.T) {
 	shows(t, b.get(t, "/settings"), "in sets, if the database allows it")
 	shows(t, b.get(t, "/health"), "<dd>in sets</dd>")
 
-	b.db.Exec(t, `UPDATE iu_outbox.worker_report SET settings = settings || '{"compose_by": "function"}'`)
+	b.reports(t, `{"compose_by": "function"}`)
 	b.handler = handlerOn(t, b.db, func(cfg *webui.Config) { cfg.Credentials = credentials(t) })
 	shows(t, b.get(t, "/workers"), "<small>"+aCall)
 	shows(t, b.get(t, "/settings"), "<dd>"+aCall)
@@ -132,8 +146,7 @@ func TestSettingsShowWhatIsInForceAndNoSecret(t *testing.T) {
 	b := setupOperating(t)
 	b.reported(t)
 	b.db.Exec(t, "SELECT iu_outbox.set_setting('notify-payload', 'cursor', 'ann')")
-	b.db.Exec(t, `UPDATE iu_outbox.worker_report SET settings = settings || '{"given": [
-		{"name": "lanes", "value": "8", "default": "4", "from": "$IUWORKER_LANES"}]}'`)
+	b.reports(t, `{"given": [{"name": "lanes", "value": "8", "default": "4", "from": "$IUWORKER_LANES"}]}`)
 	page := b.get(t, "/settings", asViewer)
 	for _, says := range []string{
 		"<strong>cursor</strong>", "iuworker settings set notify-payload event", "ann, <time", "10 jobs of events at once",
