@@ -53,12 +53,14 @@ func TestAThousandIdleConnectionsCostNothing(t *testing.T) {
 	s := setupStreaming(t, func(cfg *eventstream.Config, _ *webui.Config) { cfg.Heartbeat = 500 * time.Millisecond })
 	s.announce(t, 1)
 	connections := func() int {
-		return query[int](t, s.DB, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+		return query[int](t, s.DB, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+			AND backend_type = 'client backend' AND pid <> pg_backend_pid()`)
 	}
 	commits := func() int {
 		return query[int](t, s.DB, "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
 	}
 	s.open(t, "") // one of them
+	s.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'listen %')")
 	before := connections()
 	const clients = 1000
 	var wg sync.WaitGroup
@@ -186,9 +188,8 @@ func TestShutdownTellsClientsToReconnect(t *testing.T) {
 		s.fill(t, 100, 20_000)
 		quick.skip(100)
 	}
-	start := time.Now()
 	s.stop()
-	require.Less(t, time.Since(start), 5*time.Second, "before the server cuts off what is left")
+	require.Regexp(t, `a client's stream ended.*i/o timeout`, s.log.String(), "before the server cuts off what is left")
 	for _, c := range clients {
 		c.retry = ""
 		_, err := c.next()
@@ -297,14 +298,14 @@ func TestConnectsAndDisconnectsLeaveNothing(t *testing.T) { //nolint:paralleltes
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		return runtime.NumGoroutine(), m.HeapAlloc,
-			query[int](t, s.DB, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+			query[int](t, s.DB, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'")
 	}
 	storm(400) // fills the pools and caches
 	goroutines, heap, connections := measure()
 	storm(10_000)
 	eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+5 }, "goroutines")
 	_, heapAfter, connectionsAfter := measure()
-	require.LessOrEqual(t, connectionsAfter, connections+1)
+	require.LessOrEqual(t, connectionsAfter, connections+3)
 	require.Less(t, heapAfter, heap+2<<20)
 	require.Equal(t, s.announce(t, 1), open.take(1))
 }
