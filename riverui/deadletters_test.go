@@ -13,14 +13,14 @@ import (
 	"github.com/iu-core/iuworker/internal/operate"
 )
 
-// bury inserts n dead letters for a template, one for each minute up to now, with the suffixes s-1 to s-n.
+// bury inserts n dead letters for a template, one for each ten minutes up to now, with the suffixes s-1 to s-n.
 func (b operating) bury(t *testing.T, n int, status, actor string, template uuid.UUID) {
 	t.Helper()
 	b.db.Exec(t, `
 		INSERT INTO iu_outbox.dead_letter (job_id, status, event_id, idempotency_key, event, queue, attempts, created_at)
 		SELECT (SELECT COALESCE(max(job_id), 1000000) FROM iu_outbox.dead_letter) + n, $2, id, md5(id::text), pg_catalog.jsonb_build_object(
 			'event_id', id, 'event_type', 'order.placed', 'template_collection_id', $4::uuid, 'instance_key_suffix', 's-' || n,
-			'emit_mode', 'live', 'actor', $3::text, 'priority', 1), 'events', 1, now() - make_interval(mins => $1 - n)
+			'emit_mode', 'live', 'actor', $3::text, 'priority', 1), 'events', 1, now() - make_interval(mins => 10 * ($1 - n))
 		FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(1, $1::integer) AS n) AS n ORDER BY n`, n, status, actor, template)
 }
 
@@ -44,7 +44,7 @@ func TestDeadLettersAreFilteredAndPaged(t *testing.T) {
 
 	for query, n := range map[string]int{
 		"actor=bulk": 20, "actor=nobody": 0, "template=letter": 70, "template=" + b.template.String(): 70, "type=order.placed": 90,
-		"status=cancelled": 20, "since=10m&actor=bulk": 10, "until=15m&actor=bulk": 5, "status=cancelled&actor=shop": 0,
+		"status=cancelled": 20, "since=100m&actor=bulk": 10, "until=150m&actor=bulk": 5, "status=cancelled&actor=shop": 0,
 	} {
 		says := fmt.Sprintf("%d dead letters match", n)
 		if n == 0 {
@@ -126,7 +126,7 @@ func TestChangesAreFilteredAndPaged(t *testing.T) {
 	b.db.Exec(t, `
 		INSERT INTO iu_outbox.audit (actor, action, detail, at)
 		SELECT CASE WHEN n % 2 = 0 THEN 'ann' ELSE 'bob' END, CASE WHEN n % 3 = 0 THEN 'gate.open' ELSE 'actor.cancel' END,
-			'{"gate": "composer", "actor": "shop <1>", "count": 1200}', now() - make_interval(mins => 150 - n)
+			'{"gate": "composer", "actor": "shop <1>", "count": 1200}', now() - make_interval(mins => 10 * (150 - n))
 		FROM generate_series(1, 150) AS n`)
 	page := b.get(t, "/audit")
 	shows(t, page, "cancelled 1,200 jobs of shop &lt;1&gt;")
@@ -135,7 +135,7 @@ func TestChangesAreFilteredAndPaged(t *testing.T) {
 	require.Equal(t, 50, strings.Count(older, `<th scope="row">`))
 	require.Equal(t, 100, strings.Count(b.get(t, hrefOf(t, older, "Newer")), `<th scope="row">`))
 	for query, n := range map[string]int{
-		"actor=ann": 75, "action=gate": 50, "action=gate.open&actor=bob": 25, "since=10m": 10, "until=140m": 10, "action=rollback": 0,
+		"actor=ann": 75, "action=gate": 50, "action=gate.open&actor=bob": 25, "since=100m": 10, "until=1400m": 10, "action=rollback": 0,
 	} {
 		page := b.get(t, "/audit?"+query)
 		require.Equal(t, n, strings.Count(page, `<th scope="row">`), query)
