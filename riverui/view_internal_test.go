@@ -21,8 +21,8 @@ func init() { //nolint:gochecknoinits // templates cannot be added after one was
 	template.Must(htmlTemplates.New("test-two").Parse(`<p>{{.Value}}</p>`))
 }
 
-// NewTestView returns the handler of a page with two sections, whose database is unreachable.
-func NewTestView(t *testing.T, one, two func() (string, error)) http.Handler {
+// NewTestView returns the handler of a page with two sections, for which its frame waits for patience. Its database is unreachable.
+func NewTestView(t *testing.T, patience time.Duration, one, two func() (string, error)) http.Handler {
 	t.Helper()
 	pool, err := pgxpool.New(t.Context(), "postgres://127.0.0.1:1/none")
 	require.NoError(t, err)
@@ -34,7 +34,7 @@ func NewTestView(t *testing.T, one, two func() (string, error)) http.Handler {
 	cache := cached[string]{read: func(context.Context) (string, error) { return one() }}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := h.view(r, "Test", "test")
-		v.patience, v.Lost = 150*time.Millisecond, nil
+		v.patience, v.Lost = patience, nil
 		add(v, "one", "One", cache.get)
 		add(v, "two", "", func(context.Context) reading[string] { return fresh(two()) })
 		h.serve(w, r, v)

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
@@ -20,7 +21,7 @@ import (
 func TestAViewSendsWhatItHas(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	page := webui.NewTestView(t, func() (string, error) { return "at once", nil }, func() (string, error) {
+	page := webui.NewTestView(t, 150*time.Millisecond, func() (string, error) { return "at once", nil }, func() (string, error) {
 		<-release
 		return "at last", nil
 	})
@@ -49,14 +50,14 @@ func TestAViewSendsWhatItHas(t *testing.T) {
 func TestAViewKeepsWhatItHad(t *testing.T) {
 	t.Parallel()
 	lost := &pgconn.PgError{Code: "57P01", Message: "terminating connection"}
-	page := webui.NewTestView(t, func() (string, error) { return "", lost }, func() (string, error) { return "two", nil })
+	page := webui.NewTestView(t, patience, func() (string, error) { return "", lost }, func() (string, error) { return "two", nil })
 	w := serve(page, http.MethodGet, "/", nil)
 	require.Equal(t, http.StatusServiceUnavailable, w.Code)
 	require.Contains(t, w.Body.String(), "Cannot be shown: the connection to the database was lost; try again.")
 	require.Contains(t, w.Body.String(), "two")
 
 	var err error
-	page = webui.NewTestView(t, func() (string, error) { return "one", err }, func() (string, error) { return "two", nil })
+	page = webui.NewTestView(t, patience, func() (string, error) { return "one", err }, func() (string, error) { return "two", nil })
 	require.Equal(t, http.StatusOK, serve(page, http.MethodGet, "/", nil).Code)
 	err = lost
 	w = serve(page, http.MethodGet, "/", nil)
@@ -71,7 +72,7 @@ func TestAViewIsKeptUpToDate(t *testing.T) {
 	t.Parallel()
 	values := make(chan any, 10)
 	last := any("first")
-	page := webui.NewTestView(t, func() (string, error) {
+	page := webui.NewTestView(t, patience, func() (string, error) {
 		select {
 		case last = <-values:
 		default:
