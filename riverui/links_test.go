@@ -29,7 +29,8 @@ func TestEveryLinkLeadsSomewhereWhateverTheNames(t *testing.T) {
 	b.db.Exec(t, "UPDATE iu_outbox.consumer SET tries = 3, last_error = $1, last_error_at = now()", odd)
 	b.db.Exec(t, `INSERT INTO iu_outbox.history_template
 		SELECT date_bin('5 minutes', now(), '2000-01-01Z'), t.id, 5, 1, 1 FROM iu_outbox.template AS t
-		UNION ALL SELECT date_bin('5 minutes', now(), '2000-01-01Z'), gen_random_uuid(), 90, 1, 1`)
+		UNION ALL SELECT date_bin('5 minutes', now(), '2000-01-01Z'), gen_random_uuid(), 90, 1, 1
+		ON CONFLICT (at, template_collection_id) DO UPDATE SET composed = excluded.composed`)
 	b.db.Exec(t, "INSERT INTO iu_outbox.audit (actor, action, detail) VALUES ($1, 'gate.open', jsonb_build_object('gate', $1::text))", odd)
 	b.db.Exec(t, `INSERT INTO iu_outbox.scaleout (prefix, template_collection_id, emit_mode, actor, started_by, total, enqueued)
 		VALUES ($1, $2, 'live', $1, $1, 5, 5)`, odd, b.template)

@@ -161,10 +161,10 @@ func TestNowIsUsedByTheKeyboard(t *testing.T) {
 		!e.closest("details:not([open]) > :not(summary)") && e.tabIndex < 0).map((e) => e.outerHTML)`), "each link and button takes the focus")
 	s.value(`document.querySelector('.need a[href="/iu/gates/auto-instantiate?to=open"]').focus(), window.here = true`)
 	s.enterKey()
-	s.wait(`!window.here && document.querySelector("form button.act")`)
+	s.wait(`!window.here && document.readyState === "complete" && document.querySelector("form button.act")`)
 	s.value(`document.querySelector("form button.act").focus(), window.here = true`)
 	s.enterKey()
-	s.wait(`!window.here && document.querySelector(".done")`)
+	s.wait(`!window.here && document.readyState === "complete" && document.querySelector(".done")`)
 	require.Contains(t, s.text(), "otto opened the gate auto-instantiate")
 }
 

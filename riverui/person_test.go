@@ -97,13 +97,14 @@ func TestAnOperatorWorksWithThePages(t *testing.T) {
 	s.follow("td button[name=one]")
 	require.Contains(t, s.text(), "otto retried 1 dead letter.")
 	s.waitState(t, wrong[0], "done")
+	s.waitAnnounced(t, 4)
 
 	// Find an event by its id, with the keyboard.
 	s.enter("#find", events[0].String())
 	s.value("window.here = true")
 	s.key("Enter", 13)
 	s.call("Input.dispatchKeyEvent", map[string]any{"type": "char", "text": "\r"})
-	s.wait(`!window.here && document.querySelector("article")`)
+	s.wait(`!window.here && document.readyState === "complete" && document.querySelector("article")`)
 	require.Contains(t, s.text(), "tpl-inst:auto:a")
 	s.accessible(t)
 	s.picture("trace")

@@ -46,7 +46,8 @@ func TestAnOperatorBringsAConsumerBack(t *testing.T) {
 	}
 	s.db.Exec(t, `INSERT INTO iu_outbox.history_consumer (at, consumer, lag)
 		SELECT date_trunc('minute', now()) - m * interval '1 minute', c.name, CASE c.name WHEN 'search-index' THEN greatest(0, 50 - m) * 700 ELSE m % 7 END
-		FROM generate_series(1, 55) AS m, iu_outbox.consumer AS c`)
+		FROM generate_series(1, 55) AS m, iu_outbox.consumer AS c
+		ON CONFLICT (at, consumer) DO UPDATE SET lag = excluded.lag`)
 	s.db.Exec(t, "UPDATE iu_outbox.consumer SET tries = 4, last_error = $1 WHERE name = 'mail'",
 		"connection to smtp.example.org:25 refused, and this goes on for a while")
 	s.giveUp(t, "mail", 1, 2, 3)
