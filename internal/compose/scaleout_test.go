@@ -40,7 +40,14 @@ func TestEventsDoNotWaitForScaleouts(t *testing.T) {
 				EmitMode: "live", Actor: "a",
 			}
 			args.IdempotencyKey = args.Key()
-			_, err := w.compose(t.Context(), &river.Job[jobs.AutoInstantiateArgs]{JobRow: &rivertype.JobRow{Queue: queue}, Args: args})
+			call := func() error {
+				_, err := w.compose(t.Context(), &river.Job[jobs.AutoInstantiateArgs]{JobRow: &rivertype.JobRow{Queue: queue}, Args: args})
+				return err
+			}
+			err := call()
+			for queue == jobs.QueueScaleout && err != nil && MayPass(err) { // it was held for longer than a statement may take
+				err = call()
+			}
 			require.NoError(t, err)
 		})
 	}
@@ -52,7 +59,7 @@ func TestEventsDoNotWaitForScaleouts(t *testing.T) {
 		compose(&events, jobs.QueueEvents, n+1)
 	}
 	events.Wait()
-	require.Equal(t, 1, w.cfg.Scaleouts.Busy())
+	iutest.Eventually(t, func() bool { return w.cfg.Scaleouts.Busy() == 1 }, 30*time.Second)
 	release()
 	scaleouts.Wait()
 
