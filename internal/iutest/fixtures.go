@@ -116,7 +116,7 @@ var HostileSettings = map[string]string{
 	"extra_float_digits":                  "-15",
 	"gin_fuzzy_search_limit":              "1",
 	"idle_in_transaction_session_timeout": "0",
-	"idle_session_timeout":                "3s",
+	"idle_session_timeout":                "10s",
 	"IntervalStyle":                       "iso_8601",
 	"jit":                                 "on",
 	"lock_timeout":                        "1ms",
@@ -129,10 +129,10 @@ var HostileSettings = map[string]string{
 	"search_path":                         "nowhere",
 	"session_replication_role":            "replica",
 	"standard_conforming_strings":         "off",
-	"statement_timeout":                   "1s", // with exit_on_error it ends the session, too
+	"statement_timeout":                   "10s", // with exit_on_error it ends the session, too
 	"synchronous_commit":                  "off",
 	"TimeZone":                            "Asia/Kathmandu",
-	"transaction_timeout":                 "1s", // from PostgreSQL 17 on
+	"transaction_timeout":                 "10s", // from PostgreSQL 17 on
 	"transform_null_equals":               "on",
 	"xmloption":                           "document",
 }
