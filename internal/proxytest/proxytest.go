@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -218,11 +219,19 @@ func (h home) run(t testing.TB, address string, end syscall.Signal, name string,
 	}
 }
 
-// FreeAddress returns a loopback address on which no program listens.
+// FreeAddress returns a loopback address on which no program listens. Its port is below those that the system gives to others
+// before the caller listens on it.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close() //nolint:errcheck // it had no connections
-	return listener.Addr().String()
+	const first, ports, tries = 20_000, 12_000, 100
+	for range tries {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.N(ports))) //nolint:gosec // guards nothing
+		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
+		if err == nil {
+			require.NoError(t, listener.Close())
+			return address
+		}
+	}
+	require.FailNow(t, "no free port")
+	return ""
 }
