@@ -30,7 +30,7 @@ type StandbyConfig struct {
 const standbyTimeout = time.Minute
 
 // slotTimeout bounds the removal of a slot.
-const slotTimeout = 5 * time.Second
+const slotTimeout = 30 * time.Second
 
 // Standby copies a running server and starts the copy as a hot standby, which streams from it. It listens in the same way as its
 // primary, and ends like every server: by Stop, or with the program. ctx bounds only the start. Standbys of standbys do not work.
