@@ -145,7 +145,7 @@ func TestNowOfADatabaseThatIsDownAndBack(t *testing.T) {
 	require.NotContains(t, s.text(), "not ready", "the cause is told once")
 	s.picture("now-down")
 
-	require.NoError(t, way.proxy.Start())
+	way.back(t)
 	s.wait(`!document.querySelector("#frame-banner .lost")`)
 	s.shown()
 	s.wait(`!document.querySelector("#pipeline").classList.contains("stale")`)

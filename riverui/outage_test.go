@@ -35,6 +35,12 @@ func newOutage(t *testing.T, db *iutest.DB) outage {
 	return outage{proxy, pool}
 }
 
+// back ends the outage. Another program may have got the address meanwhile, for a connection.
+func (o outage) back(t *testing.T) {
+	t.Helper()
+	iutest.Eventually(t, func() bool { return o.proxy.Start() == nil }, patience, "the address %s", o.proxy.Listen)
+}
+
 // awayReads lists pages and calls that need the database.
 var awayReads = []string{
 	"/gates/composer?to=open", "/dead-letters", "/scaleouts", "/rollback?actor=a", "/audit", "/trace?q=00000000-0000-0000-0000-000000000001",

@@ -60,8 +60,12 @@ func (s *streaming) serve(t *testing.T, address string) {
 // listen serves until stop is called, or the test ends.
 func listen(t *testing.T, handler *webui.Handler, address string) (url string, stop func()) {
 	t.Helper()
-	server, err := webui.Listen(t.Context(), address, handler)
-	require.NoError(t, err)
+	var server *webui.Server
+	iutest.Eventually(t, func() bool {
+		var err error
+		server, err = webui.Listen(t.Context(), address, handler)
+		return err == nil
+	}, patience, "listen again at an address that a client of another server may have got meanwhile")
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx) }()

@@ -89,8 +89,11 @@ func (s *streaming) serve(t testing.TB, address string) {
 	var err error
 	s.handler, err = webui.New(s.cfg)
 	require.NoError(t, err)
-	server, err := webui.Listen(t.Context(), address, s.handler)
-	require.NoError(t, err)
+	var server *webui.Server
+	iutest.Eventually(t, func() bool {
+		server, err = webui.Listen(t.Context(), address, s.handler)
+		return err == nil
+	}, patience, "listen again at an address that a client of another server may have got meanwhile")
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx) }()
