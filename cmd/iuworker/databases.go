@@ -339,7 +339,9 @@ func (d *database) work(ctx, program context.Context) (err error) {
 		return err
 	}
 	d.failure.Store(nil)
-	_ = a.awaitReady(ctx, m.worker, readyWithin, d.logger) // it logs the error, and the worker keeps trying
+	watching, end := context.WithCancel(ctx)
+	defer end()
+	go a.tellReady(watching, m.worker, readyWithin, d.logger)
 	select {
 	case <-ctx.Done():
 		return nil

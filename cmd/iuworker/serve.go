@@ -53,14 +53,14 @@ func (a *app) serve(ctx context.Context, at addresses, f workFlags, who access,
 		return err
 	}
 	defer func() { err = errors.Join(err, a.stopWorker(ctx, m.worker, f.worker.ShutdownTimeout)) }()
-	patience := readyWithin
-	if started != nil {
-		patience = demoPatience
-	}
-	if err := a.awaitReady(ctx, m.worker, patience, a.logger); err != nil && started != nil {
-		return err
-	}
-	if started != nil {
+	if started == nil {
+		watching, end := context.WithCancel(ctx)
+		defer end()
+		go a.tellReady(watching, m.worker, readyWithin, a.logger)
+	} else {
+		if err := a.awaitReady(ctx, m.worker, demoPatience, a.logger); err != nil {
+			return err
+		}
 		if err := started(ctx, urlOf(pages)); err != nil {
 			return err
 		}
@@ -134,7 +134,23 @@ func urlOf(pages *webui.Server) string {
 	return pages.URL()
 }
 
-// awaitReady waits until the worker is ready, at most for patience. A worker that is not ready then keeps trying.
+// tellReady logs when the worker is ready. If that takes longer than patience, it also logs why, once. It returns when ctx ends, too.
+func (a *app) tellReady(ctx context.Context, w *worker.Worker, patience time.Duration, logger *slog.Logger) {
+	if a.awaitReady(ctx, w, patience, logger) == nil {
+		return
+	}
+	for retry.Pause(ctx, time.Second) {
+		asking, cancel := context.WithTimeout(ctx, readyWithin)
+		err := w.Ready(asking)
+		cancel()
+		if err == nil {
+			logger.InfoContext(ctx, "Worker: ready")
+			return
+		}
+	}
+}
+
+// awaitReady waits until the worker is ready, at most for patience, and logs that it is, or why it is not. The worker then keeps trying.
 func (a *app) awaitReady(ctx context.Context, w *worker.Worker, patience time.Duration, logger *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

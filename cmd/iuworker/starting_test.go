@@ -3,15 +3,19 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iu-core/iuworker/internal/iutest"
+	"github.com/iu-core/iuworker/worker"
 )
 
 // A worker that starts before its server waits for the server, like a worker whose server restarts.
@@ -58,6 +62,46 @@ func TestWorkThatWaitsEndsAtSIGTERM(t *testing.T) {
 	log.await(t, "waiting for the database")
 	cancel()
 	require.Equal(t, exitDone, <-ended, log.String())
+}
+
+// A worker that takes long is reported once, and again as soon as it is ready.
+func TestALateWorkerIsToldWhenItIsReady(t *testing.T) {
+	t.Parallel()
+	db := iutest.New(t)
+	log := newBuffer()
+	w, err := worker.New(worker.Config{Pool: db.Pool, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		new(app).tellReady(t.Context(), w, time.Millisecond, slog.New(slog.NewJSONHandler(log, nil)))
+	}()
+	log.await(t, `"level":"WARN","msg":"Worker: not ready yet","error":"the worker is not running"`)
+	require.NotContains(t, log.String(), "Worker: ready")
+	require.NoError(t, w.Start(t.Context()))
+	log.await(t, `"level":"INFO","msg":"Worker: ready"`)
+	<-told
+	require.Equal(t, 2, strings.Count(log.String(), "\n"), log.String())
+	require.NoError(t, w.Stop(t.Context()))
+}
+
+// Nothing waits for a worker whose program ends.
+func TestTheWaitForALateWorkerEnds(t *testing.T) {
+	t.Parallel()
+	pool, err := pgxpool.New(t.Context(), nowhere)
+	require.NoError(t, err)
+	defer pool.Close()
+	w, err := worker.New(worker.Config{Pool: pool, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	log, told := newBuffer(), make(chan struct{})
+	go func() {
+		defer close(told)
+		new(app).tellReady(ctx, w, time.Millisecond, slog.New(slog.NewJSONHandler(log, nil)))
+	}()
+	log.await(t, "Worker: not ready yet")
+	cancel()
+	<-told
 }
 
 // An error that a retry cannot fix ends the program at once.
