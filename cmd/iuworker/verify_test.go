@@ -52,7 +52,7 @@ func TestOperatorsMayVerify(t *testing.T) {
 			db.Worker(t, "w")
 			env := environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_operator") + "&default_query_exec_mode=" + mode}
 			run(t, env, "verify").done(t)
-			require.NotContains(t, run(t, env, "doctor").done(t).out, "skipped ")
+			require.NotContains(t, examine(t, env).done(t).out, "skipped ")
 		})
 	}
 }
