@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -136,8 +137,8 @@ func composeWithOneAway(t testing.TB, urls map[string]string, events int) (there
 	setReachable(t, urls[others[0]], database, false)
 	iutest.Eventually(t, func() bool { return slices.Equal(notReady(t, index), []string{gone}) }, patience, "only %s is away", gone)
 	away = compose(others, 2)
-	require.Equal(t, []string{gone}, notReady(t, index))
-	require.Equal(t, http.StatusOK, get(t, index+"readyz"), "the process works on the others")
+	iutest.Eventually(t, func() bool { return slices.Equal(notReady(t, index), []string{gone}) }, patience, "only %s is away", gone)
+	awaitStatus(t, index+"readyz", http.StatusOK) // the process works on the others
 
 	setReachable(t, urls[others[0]], database, true)
 	iutest.Eventually(t, func() bool { return len(notReady(t, index)) == 0 }, patience, "all are back")
@@ -196,6 +197,16 @@ func awaitText(t *testing.T, url string, texts ...string) {
 	}, patience, "%q", texts)
 }
 
+// awaitJSON waits until a response is a JSON text.
+func awaitJSON(t testing.TB, url, want string) {
+	t.Helper()
+	decoded := func(text string) (value any) {
+		require.NoError(t, json.Unmarshal([]byte(text), &value), text)
+		return value
+	}
+	iutest.Eventually(t, func() bool { return reflect.DeepEqual(decoded(body(t, url)), decoded(want)) }, patience, want)
+}
+
 // manyDatabases returns furnished databases by name.
 func manyDatabases(t testing.TB, names ...string) map[string]string {
 	t.Helper()
@@ -228,7 +239,7 @@ func TestDatabasesThatCannotBeWorkedOnStopNoOther(t *testing.T) {
 	log.await(t, "run: iuworker migrate up")
 	log.await(t, "no such file or directory")
 	for _, name := range []string{"bare", "late", "unreachable"} {
-		require.Contains(t, log.String(), `"database":"`+name+`"`)
+		log.await(t, `"database":"`+name+`"`)
 	}
 	shown := []string{"run: iuworker migrate up", `<span class="mark good">ready</span>`}
 	for name := range urls {
@@ -254,7 +265,7 @@ func TestDatabasesThatCannotBeWorkedOnStopNoOther(t *testing.T) {
 	require.Equal(t, 1, strings.Count(read(t, index+"metrics"), "\ngo_goroutines "))
 
 	require.NoError(t, os.WriteFile(secret, []byte(manyDatabases(t, "late")["late"]), 0o600))
-	iutest.Eventually(t, func() bool { return slices.Equal(notReady(t, index), []string{"bare", "unreachable"}) }, patience)
+	iutest.Eventually(t, func() bool { return slices.Equal(notReady(t, index), []string{"bare", "unreachable"}) }, 2*patience)
 }
 
 func TestEachDatabaseHasItsPagesAndEvents(t *testing.T) {
@@ -265,12 +276,12 @@ func TestEachDatabaseHasItsPagesAndEvents(t *testing.T) {
 	request(t, urls["orders"], "mine", 1)
 	awaitEmissions(t, urls["orders"], 1)
 	for _, path := range []string{"", "events", "dead-letters", "workers", "health", "settings", "riverui/", "riverui/api/jobs?state=completed", "readyz"} {
-		require.Equal(t, http.StatusOK, get(t, index+"d/orders/"+path), path)
+		awaitStatus(t, index+"d/orders/"+path, http.StatusOK)
 	}
-	require.Contains(t, read(t, index+"d/orders/events"), "mine-1")
+	awaitText(t, index+"d/orders/events", "mine-1")
 	require.NotContains(t, read(t, index+"d/billing/events"), "mine-1")
 	require.Contains(t, read(t, index+"d/orders/"), `<a class="act" href="/iu/">Databases</a> <strong>orders</strong>`)
-	require.Contains(t, read(t, index+"d/orders/workers"), "iuworker")
+	awaitText(t, index+"d/orders/workers", "iuworker")
 	require.Equal(t, http.StatusNotFound, get(t, index+"d/nothing/"))
 	require.Equal(t, http.StatusNotFound, get(t, index+"events"), "a page needs a database")
 	require.Equal(t, http.StatusOK, get(t, index+"assets/page.css"))
@@ -302,7 +313,7 @@ func TestTheIndexAsksForCredentials(t *testing.T) {
 		require.Equal(t, http.StatusUnauthorized, get(t, index+path), path)
 	}
 	for _, path := range []string{"readyz", "healthz", "d/orders/readyz"} {
-		require.Equal(t, http.StatusOK, get(t, index+path), path)
+		awaitStatus(t, index+path, http.StatusOK)
 	}
 	signedIn := strings.Replace(index, "http://", "http://ann:"+secret+"@", 1)
 	require.Contains(t, read(t, signedIn), "orders")
@@ -347,7 +358,7 @@ func TestSIGHUPReadsTheDatabasesAgain(t *testing.T) {
 	iutest.Eventually(t, func() bool { return workers("leaves")+workers("moves") == "" }, patience, "they signed off")
 	require.Equal(t, worker, workers("stays"), "it was not restarted")
 	require.Equal(t, http.StatusNotFound, get(t, index+"d/leaves/"))
-	require.Equal(t, http.StatusOK, get(t, index+"d/comes/"))
+	awaitStatus(t, index+"d/comes/", http.StatusOK)
 	awaitText(t, index+"metrics", `iuworker_worker_ready{database="comes"} 1`)
 	require.NotContains(t, read(t, index+"metrics"), `database="leaves"`)
 
@@ -366,7 +377,7 @@ func TestSIGHUPReadsTheDatabasesAgain(t *testing.T) {
 	request(t, urls["comes"], "still", 1)
 	awaitEmissions(t, urls["comes"], 3)
 	require.Equal(t, worker, workers("stays"))
-	require.Empty(t, notReady(t, index))
+	iutest.Eventually(t, func() bool { return len(notReady(t, index)) == 0 }, patience)
 
 	p.signal(t, syscall.SIGTERM)
 	require.NoError(t, <-p.ended, p.errOut.String())
@@ -389,7 +400,7 @@ func TestSIGTERMEndsEachDatabaseInOrder(t *testing.T) {
 	exit, failed := errors.AsType[*exec.ExitError](<-p.ended)
 	require.True(t, failed, p.errOut.String())
 	require.Equal(t, exitFailed, exit.ExitCode())
-	require.Contains(t, p.errOut.String(), "the database locked: timed out stopping")
+	require.Contains(t, p.errOut.String(), "timed out stopping: ", "which the database says, or, on a busy machine, the whole program")
 	require.NotContains(t, p.errOut.String(), "the database free")
 	require.Equal(t, "0", at(t, urls["free"], "SELECT count(*)::text FROM iu_outbox.worker"), "it signed off")
 }
@@ -463,5 +474,5 @@ func TestReadyzOfTheDocuments(t *testing.T) {
 	urls := manyDatabases(t, "orders")
 	urls["billing"] = nowhere
 	index, _ := workingOn(t, databasesFile(t, urls), 1)
-	require.JSONEq(t, blocksFor(t, "TestReadyzOfTheDocuments")[0].text, read(t, index+"readyz"))
+	awaitJSON(t, index+"readyz", blocksFor(t, "TestReadyzOfTheDocuments")[0].text)
 }

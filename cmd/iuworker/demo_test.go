@@ -111,7 +111,7 @@ func TestDev(t *testing.T) {
 
 	require.True(t, strings.HasPrefix(out.String(), "export IUWORKER_DATABASE_URL='"+address[1]+"'\n"), out.String())
 
-	require.Equal(t, http.StatusOK, get(t, pages[1]+"readyz"))
+	awaitStatus(t, pages[1]+"readyz", http.StatusOK)
 	require.Equal(t, http.StatusOK, get(t, pages[1]+"healthz"))
 	env := environment{"IUWORKER_DATABASE_URL": address[1]}
 	run(t, env, "enqueue", "--template", "demo.welcome-letter", "--suffix", "mine").done(t)
@@ -136,6 +136,12 @@ func TestDev(t *testing.T) {
 	pool.Close()
 	cancel()
 	require.Equal(t, exitDone, <-ended, errOut.String())
+}
+
+// awaitStatus waits until a request gets a status: a busy server may reply too late at first.
+func awaitStatus(t testing.TB, url string, status int) {
+	t.Helper()
+	iutest.Eventually(t, func() bool { return get(t, url) == status }, patience, "%s: %d", url, status)
 }
 
 func get(t testing.TB, url string) int {

@@ -195,10 +195,7 @@ func TestManifestsNameWhatIsThere(t *testing.T) {
 	require.ElementsMatch(t, []string{"/healthz", "/readyz", "/metrics"}, paths)
 	pages, _, _ := working(t, iutest.New(t))
 	for _, path := range paths {
-		response, err := http.Get(strings.TrimSuffix(pages, "/") + path)
-		require.NoError(t, err)
-		require.NoError(t, response.Body.Close())
-		require.Equal(t, http.StatusOK, response.StatusCode, path)
+		awaitStatus(t, strings.TrimSuffix(pages, "/")+path, http.StatusOK)
 	}
 }
 

@@ -31,10 +31,8 @@ func TestMetricsAreServedWithThePages(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	pages, _, _ := working(t, db)
-	body := read(t, pages+"metrics")
-	require.Contains(t, body, "\niuworker_database_up{database=\""+db.Name+"\"} 1\n")
-	require.Contains(t, body, "\niuworker_workers_alive{database=\""+db.Name+"\"} 1\n")
-	require.Contains(t, body, "iuworker_build_info{")
+	of := `{database="` + db.Name + `"}`
+	awaitText(t, pages+"metrics", "\niuworker_database_up"+of+" 1\n", "\niuworker_workers_alive"+of+" 1\n", "iuworker_build_info{")
 }
 
 func TestMetricsAreServedApart(t *testing.T) {
@@ -46,7 +44,7 @@ func TestMetricsAreServedApart(t *testing.T) {
 	apart := strings.TrimSuffix(strings.TrimPrefix(metricsOf(t, log), "http://"), "metrics")
 	require.Equal(t, http.StatusUnauthorized, get(t, "http://"+apart+"metrics"))
 	require.Equal(t, http.StatusOK, get(t, "http://"+apart+"healthz"))
-	require.Contains(t, read(t, "http://ann:"+secret+"@"+apart+"metrics"), `iuworker_database_up{database="`+db.Name+`"} 1`)
+	awaitText(t, "http://ann:"+secret+"@"+apart+"metrics", `iuworker_database_up{database="`+db.Name+`"} 1`)
 	require.Equal(t, http.StatusNotFound, get(t, "http://ann:"+secret+"@"+apart), "none of the pages is here")
 
 	pages := regexp.MustCompile(`"Pages: listening","url":"http://([^"]+)"`).FindStringSubmatch(log.String())
@@ -84,7 +82,7 @@ func TestAScraperWithAToken(t *testing.T) {
 func TestMetricsAreOpenByChoice(t *testing.T) {
 	t.Parallel()
 	_, log, stop := working(t, iutest.New(t), "--metrics-addr", "0.0.0.0:0", "--metrics-open")
-	require.Contains(t, read(t, metricsOf(t, log)), "iuworker_database_up 1")
+	awaitText(t, metricsOf(t, log), "iuworker_database_up 1")
 	require.Contains(t, log.String(), "everybody who reaches this address can read the metrics")
 	require.Equal(t, exitDone, stop(), log.String())
 }
@@ -107,16 +105,21 @@ func TestMetricsAreNotForEverybodyWithoutCredentials(t *testing.T) {
 	run(t, nil, "work", "--metrics-addr", "9464").failed(t, exitUsage, "--metrics-addr")
 }
 
-// read returns the body of a page that must exist.
-func read(t *testing.T, url string) string {
+// read returns the body of a page that must exist. It is asked for again while the database takes too long to reply.
+func read(t *testing.T, url string) (text string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
-	require.NoError(t, err)
-	response, err := http.DefaultClient.Do(request)
-	require.NoError(t, err)
-	defer response.Body.Close() //nolint:errcheck // it was read
-	body, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, response.StatusCode, strings.TrimSpace(string(body)))
-	return string(body)
+	status := http.StatusServiceUnavailable
+	iutest.Eventually(t, func() bool {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+		require.NoError(t, err)
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		defer response.Body.Close() //nolint:errcheck // it was read
+		body, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		text, status = string(body), response.StatusCode
+		return status != http.StatusServiceUnavailable
+	}, patience, url)
+	require.Equal(t, http.StatusOK, status, strings.TrimSpace(text))
+	return text
 }

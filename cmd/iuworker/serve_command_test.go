@@ -127,14 +127,25 @@ func (b *browser) do(method, path string, form url.Values, change ...func(*http.
 	return response
 }
 
-// page returns a page, and requires that it is there.
-func (b *browser) page(method, path string, form url.Values) string {
+// page returns a page, and requires that it is there. It is read again while the database takes too long to reply.
+func (b *browser) page(method, path string, form url.Values) (page string) {
 	b.t.Helper()
-	response := b.do(method, path, form) //nolint:bodyclose // do closes it
-	text, err := io.ReadAll(response.Body)
-	require.NoError(b.t, err)
-	require.Equal(b.t, http.StatusOK, response.StatusCode, "%s %s: %s", method, path, text)
-	return string(text)
+	var status int
+	iutest.Eventually(b.t, func() bool {
+		response := b.do(method, path, form) //nolint:bodyclose // do closes it
+		text, err := io.ReadAll(response.Body)
+		require.NoError(b.t, err)
+		page, status = string(text), response.StatusCode
+		return method != http.MethodGet || status != http.StatusServiceUnavailable
+	}, patience, path)
+	require.Equal(b.t, http.StatusOK, status, "%s %s: %s", method, path, page)
+	return page
+}
+
+// whole waits until a page shows all of its parts: what takes the database too long is shown by the next page.
+func (b *browser) whole(path string) {
+	b.t.Helper()
+	iutest.Eventually(b.t, func() bool { return !strings.Contains(b.page(http.MethodGet, path, nil), "Cannot be shown") }, patience, path)
 }
 
 // events follows a stream without a password, as an EventSource does: the cookie is all it has.
@@ -192,7 +203,7 @@ func TestServersBehindALoadBalancer(t *testing.T) {
 
 	for range 2 { // each process has read the pages before
 		for _, path := range append(pagePaths, "/assets/page.js", "/metrics", "/riverui/", "/riverui/api/jobs?state=completed") {
-			require.NotContains(t, user.page(http.MethodGet, path, nil), "Cannot be shown", path)
+			user.whole(path)
 		}
 	}
 	// A change is on the next page, whichever process serves it. The form is from one process, and goes to the other.
@@ -254,7 +265,7 @@ func TestAServerDoesNotCompose(t *testing.T) {
 	db.Template(t, "letter", 1)
 	s := serving(t, on(db))
 	run(t, on(db), "enqueue", "--template", "letter", "--suffix", "one").done(t)
-	require.Equal(t, http.StatusOK, get(t, s.url+"readyz"))
+	awaitStatus(t, s.url+"readyz", http.StatusOK)
 	require.Equal(t, http.StatusOK, get(t, s.url+"healthz"))
 	metrics := text(t, s.url+"metrics")
 	require.Contains(t, metrics, `iuworker_event_streams_open{database="`+db.Name+`"} 0`)
@@ -291,9 +302,9 @@ func TestAServerReadsAStandby(t *testing.T) {
 	both := environment{"IUWORKER_DATABASE_URL": db.URL, "IUWORKER_READ_DATABASE_URL": standby.URL}
 	s := serving(t, both, "--max-read-lag", "2s")
 	user := newBrowser(t, strings.TrimSuffix(s.url, "/"))
-	require.JSONEq(t, `{"ready": true}`, text(t, s.url+"readyz"))
+	awaitJSON(t, s.url+"readyz", `{"ready": true}`)
 	for _, path := range pagePaths {
-		require.NotContains(t, user.page(http.MethodGet, path, nil), "Cannot be shown", "%s: %s", path, s.log)
+		user.whole(path)
 	}
 	run(t, worker, "enqueue", "--template", "letter", "--suffix", "one").done(t)
 	stream := user.events("")
@@ -313,8 +324,10 @@ func TestAServerReadsAStandby(t *testing.T) {
 	}, patience)
 	require.Contains(t, user.page(http.MethodGet, "/events", nil), "these pages read the primary")
 	require.Contains(t, text(t, s.url+"metrics"), `iuworker_standby_used{database="`+db.Name+`"} 0`)
-	report := run(t, both, "doctor", "--json")
-	require.Contains(t, report.out, "what it replayed last was committed")
+	says := func(text string) func() bool {
+		return func() bool { return strings.Contains(run(t, both, "doctor", "--json").out, text) }
+	}
+	iutest.Eventually(t, says("what it replayed last was committed"), patience)
 	standby.Exec(t, "SELECT pg_wal_replay_resume()")
 	s.log.await(t, "Pages: reading from the standby again")
 
@@ -322,11 +335,11 @@ func TestAServerReadsAStandby(t *testing.T) {
 	require.NoError(t, stopped.Stop())
 	s.log.await(t, "Pages: the standby cannot be read; reading from the primary")
 	require.Contains(t, user.page(http.MethodGet, "/audit", nil), "cannot be read since")
-	require.Contains(t, run(t, both, "doctor", "--json").out, "the standby of --read-database-url cannot be read")
+	iutest.Eventually(t, says("the standby of --read-database-url cannot be read"), patience)
 	run(t, worker, "enqueue", "--template", "letter", "--suffix", "three").done(t)
 	key, _ = subject(t, stream)
 	require.Equal(t, "tpl-inst:auto:three", key)
-	require.Equal(t, http.StatusOK, get(t, s.url+"readyz"))
+	awaitStatus(t, s.url+"readyz", http.StatusOK)
 	require.Equal(t, exitDone, s.stop(), s.log.String())
 }
 
@@ -341,14 +354,17 @@ func TestAServerThatReadsAStandbyHoweverFarBehind(t *testing.T) {
 	standby.Exec(t, "SELECT pg_wal_replay_pause()")
 	standby.WaitFor(t, patience, "SELECT pg_get_wal_replay_pause_state() = 'paused'")
 	db.Template(t, "second", 1)
-	require.NotContains(t, user.page(http.MethodGet, "/templates", nil), "second")
+	iutest.Eventually(t, func() bool { // a standby that replies too late is not read until it replies again
+		return !strings.Contains(user.page(http.MethodGet, "/templates", nil), "second")
+	}, patience)
 	require.Contains(t, user.page(http.MethodGet, "/templates/letter/unmark", nil), "letter")
 	require.Contains(t, user.page(http.MethodPost, "/gates/composer", url.Values{"to": {"open"}}), "<span>composer</span> <b>● open</b>",
 		"what is true now comes from the primary")
 	iutest.Eventually(t, func() bool {
 		return strings.Contains(user.page(http.MethodGet, "/templates", nil), "These pages read the standby")
 	}, patience)
-	require.Regexp(t, `"warning":"the standby is [0-9]+s behind"`, text(t, s.url+"readyz"))
+	warning := regexp.MustCompile(`"warning":"the standby is \S+ behind"`)
+	iutest.Eventually(t, func() bool { return warning.MatchString(text(t, s.url+"readyz")) }, patience)
 	standby.Exec(t, "SELECT pg_wal_replay_resume()")
 	iutest.Eventually(t, func() bool {
 		return strings.Contains(user.page(http.MethodGet, "/templates", nil), "second")
@@ -371,7 +387,7 @@ func TestAServerWithoutItsPrimary(t *testing.T) {
 		return strings.Contains(user.page(http.MethodGet, "/templates", nil), "These pages read a standby, and nothing can be changed")
 	}, patience)
 	require.Contains(t, user.page(http.MethodGet, "/templates", nil), "letter")
-	require.Equal(t, http.StatusOK, get(t, s.url+"readyz"))
+	awaitStatus(t, s.url+"readyz", http.StatusOK)
 	refused := user.do(http.MethodPost, "/queues/events", url.Values{"to": {"pause"}}) //nolint:bodyclose // do closes it
 	require.Equal(t, http.StatusServiceUnavailable, refused.StatusCode)
 	require.Equal(t, exitDone, s.stop(), s.log.String())
@@ -407,7 +423,7 @@ func TestAServerWithFewPrivileges(t *testing.T) {
 	operator := serving(t, environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_operator")})
 	user := newBrowser(t, strings.TrimSuffix(operator.url, "/"))
 	for _, path := range pagePaths {
-		require.NotContains(t, user.page(http.MethodGet, path, nil), "Cannot be shown", path)
+		user.whole(path)
 	}
 	subscriber := serving(t, environment{"IUWORKER_DATABASE_URL": db.URLAs("iu_subscriber")})
 	for _, s := range []*servant{operator, subscriber} {

@@ -39,6 +39,11 @@ func working(t testing.TB, db *iutest.DB, args ...string) (pages string, log *bu
 	return found[1], log, stop
 }
 
+// polls reports whether a worker does not listen: its first notification came too late, on a busy machine.
+func polls(log *buffer) bool {
+	return strings.Contains(log.String(), "notifications do not come through this address")
+}
+
 func TestWork(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
@@ -46,7 +51,7 @@ func TestWork(t *testing.T) {
 	db.Template(t, "letter", 2)
 	pages, log, stop := working(t, db)
 	require.Equal(t, http.StatusOK, get(t, pages+"healthz"))
-	require.Equal(t, http.StatusOK, get(t, pages+"readyz"))
+	awaitStatus(t, pages+"readyz", http.StatusOK)
 
 	run(t, on(db), "enqueue", "--template", "letter", "--suffix", "one").done(t)
 	run(t, on(db), "scaleout", "--template", "letter", "--count", "20", "--prefix", "many", "--actor", "bulk").done(t)
@@ -65,7 +70,12 @@ func TestAGateMovedFromTheCommandLineIsHeardByTheWorker(t *testing.T) {
 	t.Parallel()
 	db := iutest.New(t)
 	db.Template(t, "letter", 2)
-	_, _, stop := working(t, db, "--sweep-interval", "1h", "--poll-interval", "1h")
+	args := []string{"--sweep-interval", "1h", "--poll-interval", "1h"}
+	_, log, stop := working(t, db, args...)
+	for polls(log) {
+		require.Equal(t, exitDone, stop())
+		_, log, stop = working(t, db, args...)
+	}
 	run(t, on(db), "enqueue", "--template", "letter").done(t)
 	db.WaitFor(t, patience, "SELECT count(*) = 1 FROM iu_river.river_job WHERE metadata ? 'parked'")
 	require.Contains(t, run(t, on(db), "status").done(t).out, "\nRun:\n  iuworker gate open auto-instantiate\n")
@@ -100,7 +110,7 @@ func TestThePagesAskForCredentials(t *testing.T) {
 	pages = strings.Replace(pages, "[::]", "127.0.0.1", 1)
 	require.Equal(t, http.StatusUnauthorized, get(t, pages))
 	require.Equal(t, http.StatusOK, get(t, pages+"healthz"))
-	require.Equal(t, http.StatusOK, get(t, strings.Replace(pages, "http://", "http://ann:"+secret+"@", 1)))
+	awaitStatus(t, strings.Replace(pages, "http://", "http://ann:"+secret+"@", 1), http.StatusOK)
 	require.NotContains(t, log.String(), secret)
 }
 
