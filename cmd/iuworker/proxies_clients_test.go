@@ -171,6 +171,7 @@ func TestProxiesAsDocumentedServeEverything(t *testing.T) {
 				}
 				until("event: cursor")
 				announce(t, db, template, "a")
+				within = time.After(10 * time.Second)
 				until("tpl-inst:auto:a")
 			}
 

@@ -17,7 +17,7 @@ import (
 // With a hundred streams, a signal still ends the worker in time, and each client is told to reconnect.
 func TestSIGTERMEndsAWorkerInTimeThatAHundredFollow(t *testing.T) {
 	t.Parallel()
-	const limit = 10 * time.Second
+	const limit = 20 * time.Second
 	db := iutest.New(t)
 	p := start(t, db, "work", "--http-addr", "127.0.0.1:0", "--shutdown-timeout", limit.String())
 	p.errOut.await(t, `"Worker: ready"`)
