@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/iu-core/iuworker/internal/retry"
 )
 
 func TestLogs(t *testing.T) {
@@ -27,6 +30,25 @@ func TestLogs(t *testing.T) {
 	require.Regexp(t, `^\d\d:\d\d:\d\d\.\d{3} WRN Part: warned n=2\n$`, write(logFlags{format: "text"}), "off a terminal without colour")
 	require.Contains(t, write(logFlags{format: "text", level: "info"}), "told")
 	require.Empty(t, write(logFlags{format: "text", level: "error"}))
+}
+
+// The tests overlook what a busy machine adds to the log, and nothing else.
+func TestOnlySlownessIsOverlooked(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	f := logFlags{format: "auto"}
+	logger := f.logger(&b, func(string) string { return "" }, quietLevel)
+	(&retry.Outage{Logger: logger, What: "Subscriber: lease connection"}).Failed(t.Context(), context.DeadlineExceeded)
+	logger.Warn("Pages: the standby cannot be read; reading from the primary", slog.String("error", `a "quoted" one`))
+	require.Empty(t, unhurried(b.String()))
+	for _, level := range []slog.Level{slog.LevelWarn, slog.LevelError} {
+		b.Reset()
+		logger.Log(t.Context(), level, "Subscriber: the handler failed", slog.String("error", "connection lost; trying again until it is back"))
+		require.Equal(t, b.String(), unhurried(b.String()))
+	}
+	b.Reset()
+	logger.Error("Session: connection lost; trying again until it is back")
+	require.NotEmpty(t, unhurried(b.String()))
 }
 
 func TestDurationsInJSONAreTexts(t *testing.T) {
