@@ -334,7 +334,9 @@ func TestAServerReadsAStandby(t *testing.T) {
 	// The standby is away.
 	require.NoError(t, stopped.Stop())
 	s.log.await(t, "Pages: the standby cannot be read; reading from the primary")
-	require.Contains(t, user.page(http.MethodGet, "/audit", nil), "cannot be read since")
+	iutest.Eventually(t, func() bool {
+		return strings.Contains(user.page(http.MethodGet, "/audit", nil), "cannot be read since")
+	}, patience)
 	iutest.Eventually(t, says("the standby of --read-database-url cannot be read"), patience)
 	run(t, worker, "enqueue", "--template", "letter", "--suffix", "three").done(t)
 	key, _ = subject(t, stream)
