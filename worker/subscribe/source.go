@@ -52,9 +52,12 @@ type source struct {
 
 func newSource(primary, standby *pgxpool.Pool, maxLag time.Duration, what string, logger *slog.Logger) *source {
 	return &source{primary: primary, askTimeout: askTimeout, replica: replica.New(replica.Config{
-		Primary: primary, Standby: standby, MaxLag: maxLag, What: what, Logger: logger,
+		Primary: primary, Standby: standby, MaxLag: maxLag, CheckTimeout: checkTimeout, What: what, Logger: logger,
 	})}
 }
+
+// checkTimeout is how long a check of the standby may take. 0: the default.
+var checkTimeout time.Duration
 
 func (s *source) knowledge() knowledge {
 	if s.replica.HasStandby() {
