@@ -113,14 +113,15 @@ func (p *Publisher) Run(ctx context.Context) error {
 	err := subscribe.RunBatch(ctx, subscribe.Config{
 		Pool: p.cfg.Pool, Direct: p.cfg.Direct, Consumer: p.cfg.Consumer, From: p.cfg.From, Filter: p.cfg.Filter, MaxBatch: p.cfg.Page,
 		LeaseTTL: p.cfg.LeaseTTL, Resume: p.resume, Doubt: p.cfg.Sink.Reconnected, Logger: p.cfg.Logger, Retry: p.retry(),
-	}, func(ctx context.Context, events []subscribe.Event) error {
-		err := p.publish(ctx, events)
+	}, func(holding context.Context, events []subscribe.Event) error {
+		err := p.publish(holding, events)
+		// If only the lease was lost, whoever has it next asks the log for them.
 		if away, ok := errors.AsType[*AwayError](err); ctx.Err() != nil && (!ok || !away.Replied) {
 			unfinished = err
 		}
 		return err
 	})
-	if err == nil && ctx.Err() != nil && unfinished != nil {
+	if err == nil && unfinished != nil {
 		return fmt.Errorf("the last messages were sent, and not acknowledged before the end (the next start asks the log for them): %w", unfinished)
 	}
 	return err

@@ -446,3 +446,22 @@ func TestStoppingWithoutAcknowledgements(t *testing.T) {
 	b.published(t)
 	b.requireEqual(t, broker.servers())
 }
+
+// What was in flight when a publisher lost its lease is not unacknowledged any more once the log was asked for it.
+func TestStoppingAfterALostLease(t *testing.T) {
+	t.Parallel()
+	b, broker := setup(t), newBroker(t)
+	b.announce(t, 3)
+	r := b.publisher(t, broker.servers(), patient).start(t)
+	b.published(t)
+	broker.signal(t, sigStop)
+	b.announce(t, 3)
+	eventually(t, func() bool { return jetstream.InFlight(r.sink) > 0 }, "messages are in flight")
+	b.Exec(t, "UPDATE iu_outbox.consumer_lease SET process = 'another', lease_until = clock_timestamp() + interval '1 hour'")
+	r.logged(t, "standing by")
+	broker.signal(t, sigCont)
+	b.Exec(t, "UPDATE iu_outbox.consumer_lease SET lease_until = clock_timestamp()")
+	b.published(t)
+	require.NoError(t, r.stop())
+	b.requireEqual(t, broker.servers())
+}
