@@ -240,6 +240,9 @@ func (r *Reader) take(ctx context.Context, found State) {
 	far := r.cfg.MaxLag >= 0 && found.Lag > limit
 	away := found.Err != nil || before.FromPrimary && before.Err != nil && r.good < returnAfter
 	found.FromPrimary = found.Primary == nil && (far || away)
+	if found.Primary != nil && found.Err != nil { // there is nowhere to go
+		found.FromPrimary = before.FromPrimary
+	}
 	if found.FromPrimary && found.Err == nil && !far {
 		found.Err = before.Err
 	}

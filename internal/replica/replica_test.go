@@ -78,11 +78,13 @@ func TestAStandbyThatIsTooFarBehind(t *testing.T) {
 
 func TestAPrimaryThatIsAway(t *testing.T) {
 	t.Parallel()
-	r, _ := reader(t, 10*time.Second)
+	r, said := reader(t, 10*time.Second)
 	require.False(t, r.found(State{Primary: errAway}))
 	require.False(t, r.found(State{Primary: errAway, Lag: time.Minute}), "late is better than nothing")
 	require.False(t, r.found(State{Primary: errAway, Err: errAway}), "neither can be read")
 	require.True(t, r.found(State{Err: errAway}))
+	require.True(t, r.found(State{Primary: errAway, Err: errAway}), "the standby is not back")
+	require.Zero(t, said.Count("again"))
 	require.False(t, r.found(State{Primary: errAway}), "the standby is back, and alone")
 }
 
