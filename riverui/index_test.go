@@ -54,7 +54,7 @@ func TestTheIndexShowsEachDatabase(t *testing.T) {
 		page = m.others.get(t, "/iu/")
 		return strings.Contains(page, `<span class="mark good">ready</span>`) && strings.Contains(page, m.ready.Error()) &&
 			strings.Contains(page, `<a href="/iu/d/orders/dead-letters">2</a>`)
-	}, patience, &page)
+	}, patience)
 	for _, says := range []string{
 		`<a href="/iu/d/orders/">orders</a>`, `<a href="/iu/d/billing/">billing</a>`, `<a href="/iu/d/legacy/">legacy</a>`,
 		"the server is read-only, or a standby", "failed for user &lt;legacy&gt;", `data-live="/iu/"`, `href="/iu/assets/page.css"`,

@@ -23,9 +23,8 @@ func TestRelayComposesAtOnce(t *testing.T) {
 		rounds++
 		prefix := fmt.Sprintf("s-%d-", rounds)
 		insertMany(t, db, template, prefix, 700)
-		if rounds == 1 {
-			start(t, db, func(c *worker.Config) { c.Logger, c.ID = log, "w-1" })
-		}
+		w := start(t, db, func(c *worker.Config) { c.Logger, c.ID = log, "w-1" })
+		defer func() { require.NoError(t, w.Stop(t.Context())) }()
 		eventually(t, db, "SELECT count(*) = $1 FROM iu_outbox.emission WHERE position IS NOT NULL", 700*rounds)
 		return value[int](t, db, `
 			SELECT count(*)::int FROM iu_river.river_job AS j

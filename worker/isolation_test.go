@@ -277,7 +277,7 @@ func TestLockedJobs(t *testing.T) {
 	db.OpenGates(t)
 	eventually(t, db, "SELECT count(*) = 500 FROM iu_auto_instantiate_event_log")
 	eventually(t, db, "SELECT count(*) = 500 FROM iu_river.river_job WHERE state = 'completed'")
-	require.Equal(t, lines.Count("connection lost"), lines.Count("lost"), "a machine that stalls loses connections; a lock loses nothing")
+	require.Equal(t, lines.Count("connection lost"), lines.Count("lost"), "only connections are lost, by a machine that stalls")
 	release()
 	eventually(t, db, "SELECT count(*) = 505 FROM iu_auto_instantiate_event_log")
 	eventually(t, db, "SELECT count(*) = 0 FROM iu_outbox.event")

@@ -16,7 +16,7 @@ func TestTwoClocks(t *testing.T) {
 	for _, off := range []string{"-1h", "-8s", "+8s", "+1h"} {
 		t.Run(off, func(t *testing.T) {
 			t.Parallel()
-			db := iutest.OwnAt(t, off) // the worker knows its clock as exactly as a round trip is short, which takes seconds on a busy machine
+			db := iutest.OwnAt(t, off) // the worker knows its clock to within a round trip, which takes seconds on a busy machine
 			ahead := time.Since(value[time.Time](t, db, "SELECT clock_timestamp()"))
 			require.Greater(t, ahead.Abs(), 4*time.Second, "the server's clock is off")
 			db.OpenGates(t)

@@ -103,7 +103,9 @@ func TestQueuesArePausedAndJobsCancelledByTheTables(t *testing.T) {
 			iutest.Eventually(t, func() bool { return lines.Count(`: Paused" queue=events`) > 0 }, patience, "River says so")
 			insert(t, db, template, "probe")
 			eventually(t, db, "SELECT NOT EXISTS (SELECT FROM iu_outbox.event)")
-			require.True(t, value[bool](t, db, "SELECT EXISTS (SELECT FROM iu_river.river_job WHERE state = 'available')"))
+			for begun := time.Now(); time.Since(begun) < time.Second; { // in which River would fetch it
+				require.True(t, value[bool](t, db, "SELECT EXISTS (SELECT FROM iu_river.river_job WHERE state = 'available')"))
+			}
 			release := db.HoldComposing(t)
 			db.Exec(t, "UPDATE iu_river.river_queue SET paused_at = NULL WHERE name = 'events'")
 			eventually(t, db, "SELECT count(*) = 1 FROM iu_river.river_job WHERE state = 'running'")

@@ -119,8 +119,9 @@ func TestSIGHUPReadsSecretsAgainAndEndsNothing(t *testing.T) {
 		default:
 		}
 		one.signal(t, syscall.SIGTERM)
-		if err := <-one.ended; one == p { // the follower has less time to end, too little for a busy machine
-			require.NoError(t, err, p.errOut.String())
+		if err := <-one.ended; err != nil { // the follower has less time to end, too little for a busy machine
+			require.NotSame(t, p, one, p.errOut.String())
+			require.Contains(t, one.errOut.String(), "timed out stopping: ")
 		}
 	}
 }
@@ -149,7 +150,8 @@ func TestAWorkerOutlivesARotatedPassword(t *testing.T) {
 	args := []string{"work", "--http-addr", "off", "--database-url-file", file}
 	p := start(t, &withFile, args...)
 	p.errOut.await(t, "Worker: ready")
-	for polls(p.errOut) {
+	for tries := 1; polls(p.errOut); tries++ {
+		require.Less(t, tries, 5, p.errOut.String())
 		p.signal(t, syscall.SIGTERM)
 		require.NoError(t, <-p.ended, p.errOut.String())
 		p = start(t, &withFile, args...)
@@ -163,7 +165,7 @@ func TestAWorkerOutlivesARotatedPassword(t *testing.T) {
 
 	db.Exec(t, "ALTER ROLE rotated PASSWORD 'second'")
 	require.NoError(t, os.WriteFile(file, []byte(address("second")), 0o600))
-	db.Exec(t, "SELECT pg_terminate_backend(pid) "+sessions)
+	db.Exec(t, "SELECT pg_terminate_backend(pid, 60000) "+sessions)
 	db.WaitFor(t, patience, listening)
 	db.WaitFor(t, patience, locking)
 	run(t, on(db), "enqueue", "--template", "letter", "--suffix", "one").done(t)

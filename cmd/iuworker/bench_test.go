@@ -83,7 +83,7 @@ func TestBenchDropsWhatAKilledRunLeft(t *testing.T) {
 	db.WaitFor(t, patience, "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS a WHERE a.datname = $1 AND a.application_name = 'iuworker-bench')", left)
 	killed.signal(t, syscall.SIGKILL)
 	require.Error(t, <-killed.ended)
-	// The server notices a while later that the session of the killed run has ended, whose lock says that the run lives.
+	// The server notices only after a while that the killed run's session has ended. Until then its lock says that the run lives.
 	db.WaitFor(t, patience, `SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_locks AS l
 		WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND $1 = 'iuworker_bench_' || pg_catalog.lpad(pg_catalog.to_hex(l.objid::bigint), 8, '0'))`, left)
 

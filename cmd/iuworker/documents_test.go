@@ -43,7 +43,7 @@ var documents = []struct {
 // A block of a document. Its first line is a language, then one of these, which say what the tests do with it:
 //
 //	sql run, sh run    run it on one database, in the documents' order; it must not fail
-//	sql run await      the same, repeated until it does not fail and its output is the one that follows, if one does; so sh run await
+//	… run await        the same, repeated until it does not fail and prints the output that follows, if any
 //	sh start           start it, and leave it running until the documents end
 //	… out              what the block before it prints, except for ids, times and column widths. A line that is … stands
 //	                   for any lines, and … at the end of a line for the rest of it

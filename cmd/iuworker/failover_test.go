@@ -256,7 +256,8 @@ func TestFailoverUnderLoad(t *testing.T) {
 	require.Less(t, slices.Min(resumed), resumesWithin)
 }
 
-// resumesWithin is the time after a promotion within which composing has to resume. It took up to one second on busy machines.
+// resumesWithin is the time after a promotion within which composing has to resume. It takes a second, and more
+// on a machine that stalls; without it, composing would resume after a minute.
 const resumesWithin = 15 * time.Second
 
 // failoverRounds is the variable that sets how many primaries TestFailoversInARow kills.

@@ -54,7 +54,7 @@ func runWith(ctx context.Context, env environment, args ...string) result {
 // on returns the environment of a run on a test's database.
 func on(db *iutest.DB) environment { return environment{"IUWORKER_DATABASE_URL": db.URL} }
 
-// done fails the test unless the program succeeded and said nothing on stderr, but that the machine was slow.
+// done fails the test unless the program succeeded and said nothing on stderr except that the machine was slow.
 func (r result) done(t testing.TB) result {
 	t.Helper()
 	require.Equal(t, exitDone, r.code, "%s%s", r.errOut, r.out)

@@ -329,11 +329,10 @@ func TestAServerReadsAStandby(t *testing.T) {
 	}
 	iutest.Eventually(t, says("what it replayed last was committed"), patience)
 	standby.Exec(t, "SELECT pg_wal_replay_resume()")
-	s.log.await(t, "Pages: reading from the standby again")
+	awaitText(t, s.url+"metrics", `iuworker_standby_used{database="`+db.Name+`"} 1`)
 
 	// The standby is away.
 	require.NoError(t, stopped.Stop())
-	s.log.await(t, "Pages: the standby cannot be read; reading from the primary")
 	iutest.Eventually(t, func() bool {
 		return strings.Contains(user.page(http.MethodGet, "/audit", nil), "cannot be read since")
 	}, patience)
@@ -404,6 +403,7 @@ func TestSubscribeReadsAStandby(t *testing.T) {
 	standby, _ := iutest.Standby(t, db, pgserver.StandbyConfig{})
 	working(t, db)
 	run(t, on(db), "scaleout", "--template", "letter", "--count", "3", "--prefix", "p", "--actor", "a").done(t)
+	db.WaitFor(t, patience, "SELECT count(*) = 3 FROM iu_outbox.emission WHERE position IS NOT NULL") // the epoch begins with the first
 	both := environment{"IUWORKER_DATABASE_URL": db.URL, "IUWORKER_READ_DATABASE_URL": standby.URL}
 	read := run(t, both, "subscribe", "--consumer", "mail", "--limit", "3").done(t)
 	require.Equal(t, 3, strings.Count(read.out, "\n"))

@@ -73,8 +73,8 @@ func TestEveryGroupMeasuresAndLeavesNothingBehind(t *testing.T) {
 	} {
 		m := measures[name]
 		require.NotNil(t, m.Reference, name)
-		if strings.HasPrefix(name, "latency") && (m.Median == 0 || m.Reference.Median == 0) {
-			continue // of so few events, each may be heard before its INSERT returns to a busy client
+		if name == "latency, p50" && (m.Median == 0 || m.Reference.Median == 0) {
+			continue // of so few events, most may be heard before their INSERT returns to a busy client
 		}
 		require.Positive(t, m.Median, name)
 		require.Positive(t, m.Ratio.Median, name)

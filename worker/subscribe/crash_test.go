@@ -102,8 +102,9 @@ func TestKilledSubscribersAreTakenOver(t *testing.T) {
 		[]string{strconv.Itoa(active.Process.Pid), strconv.Itoa(standby.Process.Pid)})
 	for _, process := range []*exec.Cmd{active, standby} {
 		require.NoError(t, process.Process.Signal(syscall.SIGTERM))
+		// A process that has just begun dies of the signal.
 		if err := process.Wait(); process.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
-			require.NoError(t, err) // a process that has just begun dies of the signal
+			require.NoError(t, err)
 		}
 	}
 	require.Equal(t, 0, value[int](t, b, "SELECT count(*)::int FROM iu_outbox.consumer_status WHERE process IS NOT NULL"), "who stops gives its lease back")

@@ -242,7 +242,7 @@ func publisherProcess() int {
 	}
 	defer pool.Close()
 	err = told.publish(ctx, pool)
-	for errors.Is(err, publish.ErrFenced) {
+	for errors.Is(err, publish.ErrFenced) && ctx.Err() == nil {
 		err = told.publish(ctx, pool)
 	}
 	if err != nil {
