@@ -115,7 +115,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 		LeaseTTL: p.cfg.LeaseTTL, Resume: p.resume, Doubt: p.cfg.Sink.Reconnected, Logger: p.cfg.Logger, Retry: p.retry(),
 	}, func(holding context.Context, events []subscribe.Event) error {
 		err := p.publish(holding, events)
-		// If only the lease was lost, whoever has it next asks the log for them.
+		// If only the lease was lost, its next holder asks the log which of them it has.
 		if away, ok := errors.AsType[*AwayError](err); ctx.Err() != nil && (!ok || !away.Replied) {
 			unfinished = err
 		}
