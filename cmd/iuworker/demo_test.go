@@ -144,17 +144,30 @@ func awaitStatus(t testing.TB, url string, status int) {
 	iutest.Eventually(t, func() bool { return get(t, url) == status }, patience, "%s: %d", url, status)
 }
 
-func get(t testing.TB, url string) int {
+func get(t testing.TB, url string) (status int) {
+	t.Helper()
+	status, _ = fetch(t, url)
+	return status
+}
+
+func body(t testing.TB, url string) (text string) {
+	t.Helper()
+	_, text = fetch(t, url)
+	return text
+}
+
+// fetch returns the status and the body of a response.
+func fetch(t testing.TB, url string) (status int, text string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
 	require.NoError(t, err)
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, response.Body.Close()) }()
-	_, err = io.Copy(io.Discard, response.Body)
+	all, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
 	http.DefaultClient.CloseIdleConnections()
-	return response.StatusCode
+	return response.StatusCode, string(all)
 }
 
 func TestAnAddressIsShownWithoutItsPassword(t *testing.T) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -110,14 +109,7 @@ func read(t *testing.T, url string) (text string) {
 	t.Helper()
 	status := http.StatusServiceUnavailable
 	iutest.Eventually(t, func() bool {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
-		require.NoError(t, err)
-		response, err := http.DefaultClient.Do(request)
-		require.NoError(t, err)
-		defer response.Body.Close() //nolint:errcheck // it was read
-		body, err := io.ReadAll(response.Body)
-		require.NoError(t, err)
-		text, status = string(body), response.StatusCode
+		status, text = fetch(t, url)
 		return status != http.StatusServiceUnavailable
 	}, patience, url)
 	require.Equal(t, http.StatusOK, status, strings.TrimSpace(text))

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -126,19 +125,6 @@ func TestPublish(t *testing.T) {
 	require.Equal(t, "holds", plan.State)
 	require.Equal(t, plan.End, plan.Position)
 	require.Empty(t, plan.Messages)
-}
-
-func body(t testing.TB, url string) string {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
-	require.NoError(t, err)
-	response, err := http.DefaultClient.Do(request)
-	require.NoError(t, err)
-	text, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	require.NoError(t, response.Body.Close())
-	http.DefaultClient.CloseIdleConnections()
-	return string(text)
 }
 
 func TestPublishUsage(t *testing.T) {

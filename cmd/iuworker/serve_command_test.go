@@ -267,7 +267,7 @@ func TestAServerDoesNotCompose(t *testing.T) {
 	run(t, on(db), "enqueue", "--template", "letter", "--suffix", "one").done(t)
 	awaitStatus(t, s.url+"readyz", http.StatusOK)
 	require.Equal(t, http.StatusOK, get(t, s.url+"healthz"))
-	metrics := text(t, s.url+"metrics")
+	metrics := body(t, s.url+"metrics")
 	require.Contains(t, metrics, `iuworker_event_streams_open{database="`+db.Name+`"} 0`)
 	require.NotContains(t, metrics, "iuworker_outbox_rows")
 	db.WaitFor(t, patience, "SELECT count(*) = 1 FROM iu_outbox.event")
@@ -276,18 +276,6 @@ func TestAServerDoesNotCompose(t *testing.T) {
 	require.NoError(t, db.Pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM iu_outbox.worker)
 		+ (SELECT count(*) FROM iu_river.river_job) + (SELECT count(*) FROM iu_outbox.emission)`).Scan(&n))
 	require.Zero(t, n)
-}
-
-func text(t *testing.T, at string) string {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, at, nil)
-	require.NoError(t, err)
-	response, err := http.DefaultClient.Do(request)
-	require.NoError(t, err)
-	defer response.Body.Close() //nolint:errcheck // it was read
-	body, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	return string(body)
 }
 
 // Pages and events come from the standby. Changes go to the primary, and what one page changed the next page shows.
@@ -320,10 +308,10 @@ func TestAServerReadsAStandby(t *testing.T) {
 	key, _ = subject(t, stream)
 	require.Equal(t, "tpl-inst:auto:two", key, "it waited at most for --max-read-lag")
 	iutest.Eventually(t, func() bool {
-		return strings.Contains(text(t, s.url+"readyz"), "behind; reading from the primary")
+		return strings.Contains(body(t, s.url+"readyz"), "behind; reading from the primary")
 	}, patience)
 	require.Contains(t, user.page(http.MethodGet, "/events", nil), "these pages read the primary")
-	require.Contains(t, text(t, s.url+"metrics"), `iuworker_standby_used{database="`+db.Name+`"} 0`)
+	require.Contains(t, body(t, s.url+"metrics"), `iuworker_standby_used{database="`+db.Name+`"} 0`)
 	says := func(text string) func() bool {
 		return func() bool { return strings.Contains(run(t, both, "doctor", "--json").out, text) }
 	}
@@ -365,7 +353,7 @@ func TestAServerThatReadsAStandbyHoweverFarBehind(t *testing.T) {
 		return strings.Contains(user.page(http.MethodGet, "/templates", nil), "These pages read the standby")
 	}, patience)
 	warning := regexp.MustCompile(`"warning":"the standby is \S+ behind"`)
-	iutest.Eventually(t, func() bool { return warning.MatchString(text(t, s.url+"readyz")) }, patience)
+	iutest.Eventually(t, func() bool { return warning.MatchString(body(t, s.url+"readyz")) }, patience)
 	standby.Exec(t, "SELECT pg_wal_replay_resume()")
 	iutest.Eventually(t, func() bool {
 		return strings.Contains(user.page(http.MethodGet, "/templates", nil), "second")
