@@ -34,12 +34,13 @@ func (d *drill) restartServer(ctx context.Context) error {
 	}
 }
 
-// cutSessions ends sessions of the scratch database, but not the drill's own.
+// cutSessions ends sessions of the scratch database, but not the drill's own. Those of another login, and an autovacuum worker, a
+// login without privileges may not end.
 func cutSessions(ctx context.Context, d *drill, rng *rand.Rand) error {
 	for range 25 {
 		_, err := d.pool.Exec(ctx, `
 			SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity AS a
-			WHERE a.datname = pg_catalog.current_database() AND a.application_name <> $1
+			WHERE a.datname = pg_catalog.current_database() AND a.usename = SESSION_USER AND a.application_name <> $1
 			ORDER BY pg_catalog.md5(a.pid::text || $2) LIMIT $3`, ownSessions, fmt.Sprint(rng.Uint64()), 1+rng.IntN(4))
 		if err != nil {
 			return fmt.Errorf("end sessions: %w", err)

@@ -70,7 +70,7 @@ func setupStreaming(t testing.TB, change func(*eventstream.Config, *webui.Config
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	logger := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	events := eventstream.Config{Pool: pool, Logger: logger}
+	events := eventstream.Config{Pool: pool, Logger: logger, WriteTimeout: patience}
 	s.cfg = webui.Config{Pool: s.Pool, Logger: logger}
 	if change != nil {
 		change(&events, &s.cfg)

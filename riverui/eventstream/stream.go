@@ -70,7 +70,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, follower *subsc
 // run follows until the client disconnects, reads too slowly, cannot be served any more, or is told to reconnect. It returns why.
 func (s *stream) run(ctx context.Context) error {
 	s.buffer = appendRetry(s.buffer, s.handler.cfg.Retry)
-	if err := s.place(); err != nil {
+	if err := s.place(ctx); err != nil {
 		return err
 	}
 	for {
@@ -81,11 +81,11 @@ func (s *stream) run(ctx context.Context) error {
 		case len(events) > 0:
 			err = s.send(ctx, events)
 		case errors.Is(err, subscribe.ErrTailStopped), ctx.Err() != nil:
-			return errors.Join(ErrStopping, s.giveUp(subscribe.ErrTailStopped))
+			return errors.Join(ErrStopping, s.giveUp(ctx, subscribe.ErrTailStopped))
 		case err != nil:
-			return errors.Join(err, s.giveUp(err))
+			return errors.Join(err, s.giveUp(ctx, err))
 		default:
-			err = s.place()
+			err = s.place(ctx)
 		}
 		if err != nil {
 			return err
@@ -99,20 +99,17 @@ func (s *stream) send(ctx context.Context, events []*subscribe.Event) error {
 		s.appendID(event.Cursor)
 		s.buffer = fmt.Appendf(s.buffer, "data: %s\n\n", event.JSON)
 	}
-	if ctx.Err() != nil {
-		return s.flush(goodbyeTimeout)
-	}
-	return s.flush(s.handler.cfg.WriteTimeout)
+	return s.flush(ctx, s.handler.cfg.WriteTimeout)
 }
 
 // place tells the client its position if it does not know it: before the first event, and after events that its filter left
 // out. Otherwise it sends a heartbeat. The position is an event of a type of its own, which no onmessage sees, with data:
 // browsers remember an id that comes without data, and other clients do not.
-func (s *stream) place() error {
+func (s *stream) place(ctx context.Context) error {
 	if !s.appendPlace() {
 		s.buffer = append(s.buffer, ": still here\n\n"...)
 	}
-	return s.flush(s.handler.cfg.WriteTimeout)
+	return s.flush(ctx, s.handler.cfg.WriteTimeout)
 }
 
 func (s *stream) appendPlace() bool {
@@ -127,13 +124,13 @@ func (s *stream) appendPlace() bool {
 }
 
 // giveUp writes why the stream ends, and when to reconnect.
-func (s *stream) giveUp(err error) error {
+func (s *stream) giveUp(ctx context.Context, err error) error {
 	p := problemOf(err)
 	if !p.lostCursor() {
 		s.appendPlace()
 	}
 	s.buffer = s.handler.appendLastWords(s.buffer, p)
-	return s.flush(goodbyeTimeout)
+	return s.flush(ctx, goodbyeTimeout)
 }
 
 func (s *stream) appendID(cursor subscribe.Cursor) {
@@ -148,8 +145,11 @@ func appendRetry(to []byte, retry time.Duration) []byte {
 }
 
 // flush writes what was collected. It fails with os.ErrDeadlineExceeded if the client does not read it in time.
-func (s *stream) flush(timeout time.Duration) error {
+func (s *stream) flush(ctx context.Context, timeout time.Duration) error {
 	s.deadline(timeout)
+	if ctx.Err() != nil { // its end may have set the deadline just before
+		s.deadline(goodbyeTimeout)
+	}
 	_, err := s.w.Write(s.buffer)
 	if s.buffer = s.buffer[:0]; cap(s.buffer) > keptBuffer {
 		s.buffer = nil
