@@ -55,7 +55,7 @@ func Sweep(ctx context.Context, server *pgxpool.Config, prefix string, logger *s
 			return err
 		}
 		for _, name := range killed {
-			_, err := conn.Exec(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") // its programs may run on
+			err := drop(ctx, conn, name) // its programs may run on
 			pgErr, refused := errors.AsType[*pgconn.PgError](err)
 			switch {
 			case err == nil:

@@ -205,7 +205,7 @@ func (d *Database) Drop(ctx context.Context) error {
 		d.Pool.Close()
 	}
 	err := d.onServer(ctx, func(conn *pgx.Conn) error {
-		if _, err := conn.Exec(ctx, "DROP DATABASE IF EXISTS "+d.Name+" WITH (FORCE)"); err != nil {
+		if err := drop(ctx, conn, d.Name); err != nil {
 			return err
 		}
 		for _, role := range d.newRoles {
@@ -227,4 +227,24 @@ func (d *Database) Drop(ctx context.Context) error {
 		return &NotDroppedError{d.Name, err}
 	}
 	return nil
+}
+
+// drop drops a database, and ends what is connected to it. FORCE refuses to end an autovacuum worker for a login without
+// privileges; a plain DROP ends it, but no sessions.
+func drop(ctx context.Context, conn *pgx.Conn, name string) error {
+	_, err := conn.Exec(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); !ok || pgErr.Code != pgerrcode.InsufficientPrivilege {
+		return err
+	}
+	if _, err := conn.Exec(ctx, "ALTER DATABASE "+name+" ALLOW_CONNECTIONS false"); err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, `
+		SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity AS a
+		WHERE a.datname = $1 AND a.usename = SESSION_USER`, name)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, "DROP DATABASE IF EXISTS "+name)
+	return err
 }
