@@ -105,10 +105,10 @@ func TestFailedLaneLeavesNoneAlone(t *testing.T) {
 		END $$;
 		CREATE TRIGGER watch BEFORE INSERT ON public.iu_piece_collection EXECUTE FUNCTION public.watch()`)
 	db.Exec(t, `INSERT INTO iu_outbox.event (event_type, template_collection_id, instance_key_suffix)
-		SELECT 'e', $1, 's-' || g FROM generate_series(1, 12000) AS g`, template)
+		SELECT 'e', $1, 's-' || g FROM generate_series(1, 6000) AS g`, template)
 	pool := poolOf(t, db, 20) // of fewer connections the worker leaves one lane to the relay
 	start(t, db, func(c *worker.Config) { c.Pool = pool })
-	eventually(t, db, "SELECT count(*) = 12000 FROM iu_auto_instantiate_event_log")
+	eventually(t, db, "SELECT count(*) = 6000 FROM iu_auto_instantiate_event_log")
 	require.Positive(t, value[int](t, db, "SELECT count(*)::int FROM public.seen WHERE n > 4 AND NOT alone"))
 	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM public.seen WHERE n = 4"), "that lane was rolled back")
 }

@@ -112,7 +112,7 @@ func (h *Handler) Stats() Stats {
 var ErrStopping = errors.New("stopping")
 
 // startTimeout is how long a request waits for the database before it is refused.
-const startTimeout = 10 * time.Second
+var startTimeout = 10 * time.Second
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
