@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,8 +21,8 @@ type rescuer struct {
 	active func(jobID int64) bool
 	taken  func(error) // called if another process has this one's id
 
-	left []int64       // jobs that ran by the table alone in the last round
-	next time.Duration // until the next round
+	left map[int64]time.Time // jobs that ran by the table alone in the last round, and since when
+	next time.Duration       // until the next round
 }
 
 // run renews the lease and releases jobs until ctx ends.
@@ -107,12 +106,25 @@ func (r *rescuer) sweep(ctx context.Context) error {
 }
 
 // reclaim releases jobs that the table gives to this process and that it does not run: their fetch or completion was lost with
-// the database, and River itself would leave them. A completion may be on its way, so only the second round that finds a job
-// releases it.
+// the database, and River itself would leave them. A completion may be on its way, so a job is released by a round that finds it
+// a heartbeat after another did.
 func (r *rescuer) reclaim(ctx context.Context, ids []int64) error {
-	ids = slices.DeleteFunc(ids, r.active)
-	again := slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return !slices.Contains(r.left, id) })
-	r.left = ids
+	now, left := time.Now(), make(map[int64]time.Time)
+	var again []int64
+	for _, id := range ids {
+		if r.active(id) {
+			continue
+		}
+		since, found := r.left[id]
+		if !found {
+			since = now
+		}
+		left[id] = since
+		if now.Sub(since) >= heartbeat {
+			again = append(again, id)
+		}
+	}
+	r.left = left
 	if len(again) == 0 {
 		return nil
 	}
@@ -120,7 +132,9 @@ func (r *rescuer) reclaim(ctx context.Context, ids []int64) error {
 	if err := r.pool.QueryRow(ctx, "SELECT iu_outbox.release_jobs($1, $2)", r.lease.id, again).Scan(&n); err != nil {
 		return fmt.Errorf("release jobs left behind: %w", err)
 	}
-	r.metrics.Rescued(n)
-	r.logger.WarnContext(ctx, "Rescuer: jobs whose completion was lost run again", slog.Int("jobs", n))
+	if n > 0 { // else they were completed in the end
+		r.metrics.Rescued(n)
+		r.logger.WarnContext(ctx, "Rescuer: jobs whose completion was lost run again", slog.Int("jobs", n))
+	}
 	return nil
 }

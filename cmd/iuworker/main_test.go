@@ -62,9 +62,11 @@ func (r result) done(t testing.TB) result {
 	return r
 }
 
-// slowness matches the lines that a busy machine adds to the log of a program that works: a reply or a notification took too long.
+// slowness matches the lines that a busy machine adds to the log of a program that works: a reply, a notification or a completion
+// took too long.
 var slowness = regexp.MustCompile(`(?m)^\{"time":"[^"]*","level":"WARN","msg":"[^"]*(` +
-	` lost; trying again until it is back|: the standby cannot be read; reading from the primary|: notifications do not come through this address [^"]*` +
+	` lost; trying again until it is back|: jobs whose completion was lost run again|: another transaction has locked jobs that ended[^"]*|` +
+	`: the standby cannot be read; reading from the primary|: notifications do not come through this address [^"]*` +
 	`)".*\n`)
 
 // unhurried returns what a program printed on stderr without the lines that only a busy machine adds.

@@ -66,7 +66,7 @@ func TestDropBesideAutovacuum(t *testing.T) {
 		}))
 		session, err := pgx.ConnectConfig(t.Context(), on.Config(1).ConnConfig)
 		require.NoError(t, err)
-		defer func() { _ = session.Close(context.WithoutCancel(t.Context())) }()
+		t.Cleanup(func() { _ = session.Close(context.WithoutCancel(t.Context())) })
 		_, err = session.Exec(t.Context(), `
 			CREATE TABLE large WITH (autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1) AS
 			SELECT pg_catalog.repeat('x', 300) FROM pg_catalog.generate_series(1, 50000);
