@@ -94,13 +94,24 @@ func TestFailedLaneLeavesNoneAlone(t *testing.T) {
 	db := iutest.New(t)
 	db.OpenGates(t)
 	template := db.Template(t, "t", 1)
+	// A lane that is alone waits a while for another.
 	db.Exec(t, `
 		CREATE SEQUENCE public.rows;
-		CREATE TABLE public.seen (n bigint, alone boolean);
+		CREATE TABLE public.seen (n bigint, lanes bigint);
 		CREATE FUNCTION public.watch() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+		DECLARE
+			v_n bigint := nextval('public.rows');
+			v_lanes bigint;
 		BEGIN
-			INSERT INTO public.seen VALUES (nextval('public.rows'), pg_try_advisory_xact_lock(4711));
-			IF lastval() = 4 THEN RAISE EXCEPTION 'once' USING ERRCODE = '40001'; END IF;
+			IF v_n = 4 THEN RAISE EXCEPTION 'once' USING ERRCODE = '40001'; END IF;
+			PERFORM pg_advisory_xact_lock_shared(4711);
+			FOR i IN 1..30 LOOP
+				SELECT count(*) INTO v_lanes FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
+				WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.objid = 4711;
+				EXIT WHEN v_n < 4 OR v_lanes > 1;
+				PERFORM pg_sleep(0.1);
+			END LOOP;
+			INSERT INTO public.seen VALUES (v_n, v_lanes);
 			RETURN NULL;
 		END $$;
 		CREATE TRIGGER watch BEFORE INSERT ON public.iu_piece_collection EXECUTE FUNCTION public.watch()`)
@@ -109,6 +120,6 @@ func TestFailedLaneLeavesNoneAlone(t *testing.T) {
 	pool := poolOf(t, db, 20) // of fewer connections the worker leaves one lane to the relay
 	start(t, db, func(c *worker.Config) { c.Pool = pool })
 	eventually(t, db, "SELECT count(*) = 6000 FROM iu_auto_instantiate_event_log")
-	require.Positive(t, value[int](t, db, "SELECT count(*)::int FROM public.seen WHERE n > 4 AND NOT alone"))
+	require.Positive(t, value[int](t, db, "SELECT count(*)::int FROM public.seen WHERE n > 4 AND lanes > 1"))
 	require.Zero(t, value[int](t, db, "SELECT count(*)::int FROM public.seen WHERE n = 4"), "that lane was rolled back")
 }
