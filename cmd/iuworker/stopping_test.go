@@ -114,7 +114,7 @@ func (s *silenced) through(db *iutest.DB) *iutest.DB {
 }
 
 // soon is how long after its time limit a program may end on a busy machine.
-const soon = 4 * time.Second
+const soon = 15 * time.Second
 
 // endsWithin sends a signal, requires that the program ends in time, and returns the error of the process.
 func (p *program) endsWithin(t *testing.T, limit time.Duration) error {
