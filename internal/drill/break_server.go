@@ -34,8 +34,8 @@ func (d *drill) restartServer(ctx context.Context) error {
 	}
 }
 
-// cutSessions ends sessions of the scratch database, but not the drill's own. Those of another login, and an autovacuum worker, a
-// login without privileges may not end.
+// cutSessions ends sessions of the scratch database, but not the drill's own. It leaves out what a login without privileges may not
+// end: sessions of other logins, and autovacuum workers.
 func cutSessions(ctx context.Context, d *drill, rng *rand.Rand) error {
 	for range 25 {
 		_, err := d.pool.Exec(ctx, `

@@ -99,8 +99,8 @@ func New(cfg Config) (*Publisher, error) {
 }
 
 // Run publishes events in the order of their positions until ctx ends; then it returns nil, unless what it was sending at that
-// time is not acknowledged. It waits for the end of outages of the broker and of the database. It returns an error if it cannot continue: the
-// history was rewound or pruned, the log is not ours or was recreated, or it refuses this login.
+// time is not acknowledged. It waits for the end of outages of the broker and of the database. It returns an error if it cannot
+// continue: the history was rewound or pruned, the log is not ours or was recreated, or it refuses this login.
 func (p *Publisher) Run(ctx context.Context) error {
 	// Before the consumer is made: a log that is not ours must not leave one behind.
 	if _, err := p.last(ctx, p.cfg.Sink.Peek); err != nil {
